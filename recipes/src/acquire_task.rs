@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
 use crate::contender_state::Event;
-use crate::owned_node::OwnedNode;
+use crate::owned_node::{Hold, OwnedNode};
 use crate::{AcquireError, Connection, Error, Phase, Session};
 
 /// Maximum number of refused requests, other than lost connections, before the cleanup is left to the end of the
@@ -38,7 +38,6 @@ pub(crate) trait Acquirable: Send + 'static {
     fn is_taken(&self, connection: &Connection) -> impl Future<Output = Result<bool, Error>> + Send;
 }
 
-/// Progress of a contender.
 #[derive(Debug)]
 pub(crate) enum Progress {
     /// An action is due.
@@ -62,11 +61,7 @@ pub(crate) enum IfTaken {
 #[derive(Clone, Debug)]
 pub(crate) enum Status {
     Acquiring,
-    Held {
-        connection: Connection,
-        znode: String,
-        fencing_token: i64,
-    },
+    Held(Hold),
     /// The znode was held, and is no longer certainly held.
     Lost,
     /// The task has ended: with an error, or because the acquiring future or the guard was dropped or another contender
@@ -98,10 +93,15 @@ impl AcquireTask {
             may_join: if_taken == IfTaken::Wait,
             connection: None,
             node: None,
-            creator: None,
         };
         session.spawn(task.run(released));
         AcquireTask { session: session.clone(), status, release }
+    }
+
+    /// Waits until the znode is acquired or the attempt has failed. Returns `None` if the task is gone. Cancel safe.
+    pub(crate) async fn decided(&mut self) -> Option<Status> {
+        let status = self.status.wait_for(|status| !matches!(status, Status::Acquiring)).await;
+        status.ok().map(|status| status.clone())
     }
 
     /// Withdraws, and waits until all znodes of the contender are deleted, for at most one session timeout. Unless
@@ -112,10 +112,8 @@ impl AcquireTask {
         let state = session.state();
         let mut states = session.watch();
         let cleaned_up = async {
-            match status.wait_for(|status| matches!(status, Status::Ended { .. })).await.as_deref() {
-                Ok(Status::Ended { cleaned_up, .. }) => *cleaned_up,
-                _ => false,
-            }
+            let ended = status.wait_for(|status| matches!(status, Status::Ended { .. })).await;
+            matches!(ended.as_deref(), Ok(Status::Ended { cleaned_up: true, .. }))
         };
         let disconnected = async {
             // An error means that the session's task has ended, so no further request will be confirmed.
@@ -142,12 +140,9 @@ struct Task<C> {
     status: watch::Sender<Status>,
     /// The contender may write: it may wait for others, or no other contender was in the way.
     may_join: bool,
-    /// Connection that the contender uses.
     connection: Option<Connection>,
     /// Znode that is or was held. Kept until it is deleted, which saves a request to remove the watch.
     node: Option<OwnedNode>,
-    /// Newest session in which the contender may have created a znode.
-    creator: Option<i64>,
 }
 
 impl<C: Acquirable> Task<C> {
@@ -170,22 +165,19 @@ impl<C: Acquirable> Task<C> {
             };
             let Some(connection) = connection else { return Err(AcquireError::Closed) };
             self.use_connection(&connection);
-            let ended = tokio::select! {
+            tokio::select! {
                 biased;
-                () = connection.lost() => None,
-                _ = &mut *released => Some(Ok(())),
-                ended = self.work(&connection) => ended,
-            };
-            if let Some(outcome) = ended {
-                return outcome;
+                () = connection.lost() => {}
+                _ = &mut *released => return Ok(()),
+                ended = self.work(&connection) => if let Some(outcome) = ended { return outcome },
             }
-            if matches!(*self.status.borrow(), Status::Held { .. }) {
+            if matches!(*self.status.borrow(), Status::Held(_)) {
                 self.status.send_replace(Status::Lost);
                 // The znode stays until the holder has dropped its guard: until then other contenders must wait. If the
                 // session ends first, ZooKeeper deletes the znode.
                 tokio::select! {
                     _ = &mut *released => {}
-                    () = session_ended(&self.session, self.creator) => {}
+                    () = session_ended(&self.session, &self.connection) => {}
                 }
                 return Ok(());
             }
@@ -208,20 +200,11 @@ impl<C: Acquirable> Task<C> {
                 }
                 Progress::Busy | Progress::Waiting => match self.contender.is_taken(connection).await {
                     Ok(true) => return Some(Ok(())),
-                    Ok(false) => {
-                        self.may_join = true;
-                        Ok(())
-                    }
-                    Err(error) => Err(error.into()),
+                    result => result.map(|_| self.may_join = true).map_err(AcquireError::from),
                 },
                 Progress::Acquired(path) => match self.contender.own(connection, path).await {
                     Ok(Some(verified)) => {
-                        let (znode, fencing_token) = (verified.path().to_owned(), verified.czxid());
-                        self.status.send_replace(Status::Held {
-                            connection: connection.clone(),
-                            znode,
-                            fencing_token,
-                        });
+                        self.status.send_replace(Status::Held(verified.hold.clone()));
                         let reason = self.node.insert(verified).lost().await;
                         warn!(?reason, "lock or permit lost");
                         return None;
@@ -253,7 +236,6 @@ impl<C: Acquirable> Task<C> {
         if self.connection.replace(connection.clone()).is_some() {
             self.contender.on(Event::Disconnected);
         }
-        self.creator = Some(connection.session_id());
         self.contender.on(Event::Connected(connection.session_id()));
     }
 
@@ -270,7 +252,7 @@ impl<C: Acquirable> Task<C> {
             }
             let connection = tokio::select! {
                 biased;
-                () = session_ended(&session, self.creator) => return false,
+                () = session_ended(&session, &self.connection) => return false,
                 connection = next_connection(&session) => connection,
             };
             let Some(connection) = connection else { return false };
@@ -297,13 +279,10 @@ impl<C: Acquirable> Task<C> {
                 }
                 true
             };
-            let cleaned_up = tokio::select! {
+            tokio::select! {
                 biased;
-                () = connection.lost() => None,
-                cleaned_up = cleaned_up => Some(cleaned_up),
-            };
-            if let Some(cleaned_up) = cleaned_up {
-                return cleaned_up;
+                () = connection.lost() => {}
+                cleaned_up = cleaned_up => return cleaned_up,
             }
         }
     }
@@ -319,8 +298,9 @@ async fn next_connection(session: &Session) -> Option<Connection> {
     }
 }
 
-/// Waits until the session with the id `creator` has ended.
-async fn session_ended(session: &Session, creator: Option<i64>) {
+/// Waits until the session of `connection`, the newest one in which a znode may have been created, has ended.
+async fn session_ended(session: &Session, connection: &Option<Connection>) {
+    let creator = connection.as_ref().map(Connection::session_id);
     let mut states = session.watch();
     // An error means that the session's task has ended.
     let _ = states

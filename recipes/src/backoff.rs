@@ -42,7 +42,7 @@ impl Default for Backoff {
 impl Backoff {
     /// Resets everything, because the operation has succeeded.
     pub fn reset(&mut self) {
-        self.logged.clear();
+        self.logged = ReasonLog::default();
         self.reconnected();
         self.wrong_znodes.clear();
     }
@@ -50,7 +50,7 @@ impl Backoff {
     /// Starts again with short delays, because there is a new connection. Reasons that were logged are not logged
     /// again.
     pub fn reconnected(&mut self) {
-        self.delays.reset();
+        self.delays = Delays::new(MIN_DELAY, MAX_DELAY);
         self.conflicts = 0;
     }
 

@@ -76,8 +76,7 @@ impl Barrier {
     }
 
     async fn generation_over(&self, connection: &Connection) -> Result<Option<i64>, Error> {
-        connection.sync().await?;
-        Ok(connection.stat(&self.path).await?.map(|stat| stat.czxid))
+        Ok(connection.synced().await?.stat(&self.path).await?.map(|stat| stat.czxid))
     }
 
     /// Closes the barrier if it is open, and returns the closed generation.
@@ -85,24 +84,18 @@ impl Barrier {
         let mut attempts = Attempts::new(&self.session, self.timeout, "close", &self.path);
         loop {
             let connection = attempts.connection().await?;
-            let error = match connection.create(&self.path, b"", CreateMode::Persistent).await {
-                Ok(stat) => return Ok(stat.czxid),
-                Err(error) if error.is_node_exists() => match self.generation_over(&connection).await {
-                    Ok(Some(generation)) => return Ok(generation),
-                    // Opened by another client since the create.
-                    Ok(None) => {
-                        attempts.contended(error).await?;
-                        continue;
-                    }
-                    Err(error) => error,
-                },
-                Err(error) if error.is_no_node() => match connection.ensure_parent(&self.path).await {
-                    Ok(()) => continue,
-                    Err(error) => error,
-                },
-                Err(error) => error,
-            };
-            attempts.failed(error).await?;
+            match self.close_over(&connection).await {
+                Ok(generation) => return Ok(generation),
+                Err(error) => attempts.failed_or_contended(error).await?,
+            }
+        }
+    }
+
+    async fn close_over(&self, connection: &Connection) -> Result<i64, Error> {
+        match connection.create_with_parents(&self.path, b"", CreateMode::Persistent).await {
+            // An error if another client has opened it since the create.
+            Err(error) if error.is_node_exists() => self.generation_over(connection).await?.ok_or(error),
+            result => result.map(|stat| stat.czxid),
         }
     }
 
@@ -141,55 +134,48 @@ impl Barrier {
 
     /// Waits until the barrier is open, without a time limit.
     pub async fn wait(&self) -> Result<(), Error> {
-        self.wait_until_passed(None, None).await.map(|_| ())
+        self.wait_until_passed(None, Duration::MAX).await.map(|_| ())
     }
 
     /// Waits until the barrier is open, for at most `timeout`. Returns false after a timeout.
     pub async fn wait_within(&self, timeout: Duration) -> Result<bool, Error> {
-        self.wait_until_passed(None, Some(timeout)).await
+        self.wait_until_passed(None, timeout).await
     }
 
     /// Waits until `generation` has ended, without a time limit. Returns at once if the barrier is open or a later
     /// generation is closed.
     pub async fn wait_for_generation(&self, generation: i64) -> Result<(), Error> {
-        self.wait_until_passed(Some(generation), None).await.map(|_| ())
+        self.wait_until_passed(Some(generation), Duration::MAX).await.map(|_| ())
     }
 
     /// Waits until the generation `awaited`, or the one that is closed at first, has ended.
-    async fn wait_until_passed(
-        &self,
-        mut awaited: Option<i64>,
-        timeout: Option<Duration>,
-    ) -> Result<bool, Error> {
+    async fn wait_until_passed(&self, mut awaited: Option<i64>, timeout: Duration) -> Result<bool, Error> {
         let waiting = async {
-            let mut attempts = Attempts::until(&self.session, None, "wait at", &self.path);
+            let mut attempts = Attempts::new(&self.session, Duration::MAX, "wait at", &self.path);
             loop {
                 let connection = attempts.connection().await?;
-                // A barrier that was closed before the wait began must be seen as closed.
-                let mut watched = connection.sync().await.map(|()| None);
-                loop {
-                    match watched {
-                        Ok(None) => {}
-                        Ok(Some(watcher)) => {
-                            // The deletion ends the generation: no need to read the barrier again.
-                            if connection.watch_event(watcher).await == Some(EventType::NodeDeleted) {
-                                return Ok(true);
-                            }
-                        }
-                        Err(error) => break attempts.failed(error).await?,
-                    }
-                    watched = match connection.stat_and_watch(&self.path).await {
-                        Ok((stat, _)) if has_ended(&mut awaited, stat.map(|stat| stat.czxid)) => {
-                            return Ok(true);
-                        }
-                        Ok((_, watcher)) => Ok(Some(watcher)),
-                        Err(error) => Err(error),
-                    };
+                match self.wait_over(&connection, &mut awaited).await {
+                    Ok(()) => return Ok(true),
+                    Err(error) => attempts.failed(error).await?,
                 }
             }
         };
-        let Some(timeout) = timeout else { return waiting.await };
         tokio::time::timeout(timeout, waiting).await.unwrap_or(Ok(false))
+    }
+
+    async fn wait_over(&self, connection: &Connection, awaited: &mut Option<i64>) -> Result<(), Error> {
+        // A barrier that was closed before the wait began must be seen as closed.
+        connection.sync().await?;
+        loop {
+            let (stat, watcher) = connection.stat_and_watch(&self.path).await?;
+            if has_ended(awaited, stat.map(|stat| stat.czxid)) {
+                return Ok(());
+            }
+            // The deletion ends the generation: no need to read the barrier again.
+            if connection.watch_event(watcher).await == Some(EventType::NodeDeleted) {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -41,6 +41,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -87,13 +88,8 @@ pub struct ChildrenCache {
     newest: watch::Sender<Children>,
 }
 
-/// Change that a watch has reported.
-enum Change {
-    List,
-    Child(String),
-}
-
-type Watches = FuturesUnordered<BoxFuture<'static, Change>>;
+/// Watches that each return the name of the changed child, or `None` if the list has changed.
+type Watches = FuturesUnordered<BoxFuture<'static, Option<String>>>;
 
 impl ChildrenCache {
     /// Creates a cache of the children of `path`. Nothing happens before [`ChildrenCache::run`].
@@ -115,56 +111,53 @@ impl ChildrenCache {
 
     /// Keeps the cache current until an error occurs that a retry cannot solve.
     pub async fn run(self) -> CacheError {
-        let mut attempts = Attempts::until(&self.session, None, "watch", &self.path);
+        let mut attempts = Attempts::new(&self.session, Duration::MAX, "watch", &self.path);
+        let cache = &self;
+        let follow = |connection: Connection| async move {
+            tokio::select! {
+                biased;
+                () = connection.lost() => Ok(None),
+                result = cache.follow(&connection) => result,
+            }
+        };
         loop {
-            let result = match attempts.connection().await {
-                Ok(connection) => tokio::select! {
-                    biased;
-                    () = connection.lost() => continue,
-                    result = self.follow(&connection) => result,
-                },
-                Err(error) => Err(error.into()),
-            };
-            match result {
-                Ok(()) => {}
-                Err(CacheError::Failed(error)) => {
-                    if let Err(error) = attempts.failed(error).await {
-                        return error.into();
-                    }
-                }
-                Err(error) => return error,
+            match attempts.retry(follow).await {
+                Ok(None) => {}
+                Ok(Some(error)) => return error,
+                Err(error) => return error.into(),
             }
         }
     }
 
-    /// Keeps the cache current over one connection, until the parent is created or deleted.
-    async fn follow(&self, connection: &Connection) -> Result<(), CacheError> {
+    /// Keeps the cache current over one connection, until the parent is created or deleted. Returns an error if there
+    /// are too many children.
+    async fn follow(&self, connection: &Connection) -> Result<Option<CacheError>, Error> {
         let mut children = BTreeMap::new();
         // Futures instead of tasks: tasks are cancelled when the runtime shuts down, and their results would never
         // come.
         let mut watches: Watches = FuturesUnordered::new();
-        let mut change = Change::List;
+        let mut change = None;
         loop {
             match change {
-                Change::List => {
+                None => {
                     let (names, watcher) = connection.children_opt_and_watch(&self.path).await?;
                     let Some(names) = names else {
                         self.publish(&BTreeMap::new());
                         watcher.changed().await;
-                        return Ok(());
+                        return Ok(None);
                     };
                     if names.len() > self.limit {
                         let (path, limit) = (self.path.clone(), self.limit);
-                        return Err(CacheError::TooMany { path, found: names.len(), limit });
+                        return Ok(Some(CacheError::TooMany { path, found: names.len(), limit }));
                     }
-                    watches.push(watcher.changed().map(|_| Change::List).boxed());
+                    watches.push(watcher.changed().map(|_| None).boxed());
                     for name in names {
                         if !children.contains_key(&name) {
                             self.read(connection, name, &mut children, &mut watches).await?;
                         }
                     }
                 }
-                Change::Child(name) => self.read(connection, name, &mut children, &mut watches).await?,
+                Some(name) => self.read(connection, name, &mut children, &mut watches).await?,
             }
             // All changes that are reported already are read before anything is published.
             let reported = match watches.next().now_or_never() {
@@ -174,12 +167,11 @@ impl ChildrenCache {
                     watches.next().await
                 }
             };
-            // Never `None`, because the list is always watched.
-            change = reported.unwrap_or(Change::List);
+            // There is always a result, because the list is always watched.
+            change = reported.flatten();
         }
     }
 
-    /// Reads one child and watches it.
     async fn read(
         &self,
         connection: &Connection,
@@ -190,7 +182,7 @@ impl ChildrenCache {
         match connection.get_and_watch(&format!("{}/{name}", self.path)).await {
             Ok((data, stat, watcher)) => {
                 children.insert(name.clone(), (data, stat));
-                watches.push(watcher.changed().map(|_| Change::Child(name)).boxed());
+                watches.push(watcher.changed().map(|_| Some(name)).boxed());
             }
             // If it is created again, the watch of the list reports that.
             Err(error) if error.is_no_node() => drop(children.remove(&name)),
@@ -200,12 +192,8 @@ impl ChildrenCache {
     }
 
     fn publish(&self, children: &BTreeMap<String, Child>) {
-        self.newest.send_if_modified(|newest| {
-            let is_changed = **newest != *children;
-            if is_changed {
-                *newest = Arc::new(children.clone());
-            }
-            is_changed
-        });
+        if **self.newest.borrow() != *children {
+            self.newest.send_replace(Arc::new(children.clone()));
+        }
     }
 }

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::Session;
 use crate::backoff::Backoff;
-use crate::{Connection, Error, Session};
 
 /// Delay between a change and the next read of the list, so that several changes need one read: when a fleet starts,
 /// its list is not read once per node.
@@ -50,11 +50,9 @@ impl ChildrenWatch {
     /// Watches until the future is dropped.
     pub async fn run(self) {
         let publish = |children| {
-            self.newest.send_if_modified(|newest| {
-                let is_changed = *newest != children;
-                *newest = children;
-                is_changed
-            });
+            if *self.newest.borrow() != children {
+                self.newest.send_replace(children);
+            }
         };
         follow(&self.session, &self.path, publish).await;
     }
@@ -69,8 +67,15 @@ pub async fn follow(session: &Session, path: &str, mut changed: impl FnMut(Vec<S
         backoff.reconnected();
         let follow = async {
             loop {
-                match follow_once(&connection, path, &mut changed).await {
-                    Ok(()) => backoff.reset(),
+                match connection.children_opt_and_watch(path).await {
+                    Ok((children, watcher)) => {
+                        let mut children = children.unwrap_or_default();
+                        children.sort_unstable();
+                        changed(children);
+                        watcher.changed().await;
+                        tokio::time::sleep(SETTLE_DELAY).await;
+                        backoff.reset();
+                    }
                     Err(error) => backoff.pause(session, &error).await,
                 }
             }
@@ -81,19 +86,4 @@ pub async fn follow(session: &Session, path: &str, mut changed: impl FnMut(Vec<S
             () = follow => {}
         }
     }
-}
-
-/// Reads the list once and waits until it changes.
-async fn follow_once(
-    connection: &Connection,
-    path: &str,
-    changed: &mut impl FnMut(Vec<String>),
-) -> Result<(), Error> {
-    let (children, watcher) = connection.children_opt_and_watch(path).await?;
-    let mut children = children.unwrap_or_default();
-    children.sort_unstable();
-    changed(children);
-    watcher.changed().await;
-    tokio::time::sleep(SETTLE_DELAY).await;
-    Ok(())
 }

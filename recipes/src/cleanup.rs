@@ -5,18 +5,18 @@ use tokio::task::JoinHandle;
 use tracing::debug;
 
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
-use crate::{Connection, Error, Session};
+use crate::{Connection, Session};
 
 /// A znode that is deleted when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Cleanup {
     session: Session,
-    path: String,
+    pub(crate) path: String,
     /// Session and data of the znode, if it is ephemeral and others may create the same path. A znode that differs is
     /// not deleted.
-    owner: Option<(i64, String)>,
+    pub(crate) owner: Option<(i64, String)>,
     /// Task that creates the znode again when it is missing. It is aborted first.
-    task: Option<JoinHandle<()>>,
+    pub(crate) task: Option<JoinHandle<()>>,
     /// Runtime of the task that deletes the znode; `None` if there is nothing to delete.
     runtime: Option<Handle>,
 }
@@ -27,26 +27,9 @@ impl Cleanup {
         Cleanup { session, path, owner: None, task: None, runtime: None }
     }
 
-    /// Creates the armed cleanup of an ephemeral znode that the session `owner` creates with this data. Other clients
-    /// may create the same path.
-    pub(crate) fn of_session(session: Session, path: String, owner: i64, data: &str) -> Cleanup {
-        let owner = Some((owner, data.to_owned()));
-        Cleanup { session, path, owner, task: None, runtime: Some(Handle::current()) }
-    }
-
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Marks the znode as possibly existing. Must be called within the runtime that will delete it.
     pub(crate) fn arm(&mut self) {
         self.runtime = Some(Handle::current());
-    }
-
-    /// Like [`Cleanup::arm`], and takes over the task that keeps the znode.
-    pub(crate) fn arm_with(&mut self, task: JoinHandle<()>) {
-        self.arm();
-        self.task = Some(task);
     }
 
     /// Marks the znode as not existing, or as owned by another client.
@@ -93,22 +76,20 @@ impl Drop for Cleanup {
 async fn remove(session: Session, path: String, owner: Option<(i64, String)>) {
     let timeout = DEFAULT_TIMEOUT.max(session.state().timeout);
     let mut attempts = Attempts::new(&session, timeout, "delete", &path);
-    let owner = owner.as_ref();
-    if let Err(error) = attempts.retry(|connection| remove_over(connection, &path, owner)).await {
+    let (path, owner) = (&path, &owner);
+    let delete = |connection: Connection| async move {
+        if let Some((owner, data)) = owner {
+            if *owner != connection.session_id() {
+                return Ok(());
+            }
+            let Some((found, stat)) = connection.synced().await?.get_opt(path).await? else { return Ok(()) };
+            if stat.ephemeral_owner != *owner || found != data.as_bytes() {
+                return Ok(());
+            }
+        }
+        connection.delete_if_exists(path, None).await.map(drop)
+    };
+    if let Err(error) = attempts.retry(delete).await {
         debug!(path, %error, "cannot delete the znode in time");
     }
-}
-
-async fn remove_over(connection: Connection, path: &str, owner: Option<&(i64, String)>) -> Result<(), Error> {
-    if let Some((owner, data)) = owner {
-        if *owner != connection.session_id() {
-            return Ok(());
-        }
-        connection.sync().await?;
-        let Some((found, stat)) = connection.get_opt(path).await? else { return Ok(()) };
-        if stat.ephemeral_owner != *owner || found != data.as_bytes() {
-            return Ok(());
-        }
-    }
-    connection.delete_if_exists(path, None).await.map(drop)
 }

@@ -8,6 +8,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::text;
+
 /// Addresses of the servers of an ensemble, and the optional chroot: the znode to which all paths are relative.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectString {
@@ -29,6 +31,8 @@ pub struct ConnectStringError {
 
 /// Maximum length of a connect string, in bytes.
 const MAX_LENGTH: usize = 4096;
+/// Maximum length of the text in an error, in characters.
+const MAX_SHOWN: usize = 80;
 const DEFAULT_PORT: u16 = 2181;
 /// Maximum length of the zone of an IPv6 address; Linux allows 15 bytes.
 const MAX_ZONE_LENGTH: usize = 32;
@@ -55,48 +59,34 @@ impl FromStr for ConnectString {
     type Err = ConnectStringError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let whole = text.trim();
-        let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-        let bad = |text: &str, problem| {
-            Err(ConnectStringError { text: text.chars().take(80).map(clean).collect(), problem })
-        };
-        if whole.is_empty() {
-            return bad(whole, "it is empty");
-        }
-        if whole.len() > MAX_LENGTH {
-            return bad(whole, "it is longer than 4096 bytes");
-        }
-        if whole.contains("://") {
-            return bad(whole, "it has a URL scheme");
-        }
-        if whole.contains(';') {
-            return bad(whole, "servers are separated by commas");
-        }
-        let (hosts, chroot) = match whole.find('/') {
-            Some(at) => whole.split_at(at),
-            None => (whole, ""),
-        };
-        if chroot.contains(is_blank) {
-            return bad(chroot, WHITE_SPACE);
-        }
-        let chroot = match chroot {
-            "" | "/" => None,
-            path => {
-                if let Err(problem) = check_path(path) {
-                    return bad(path, problem);
-                }
-                Some(path.to_owned())
-            }
-        };
-        let mut servers = Vec::new();
-        for server in hosts.split(',').map(str::trim) {
-            match server_address(server) {
-                Ok(address) => servers.push(address),
-                Err(problem) => return bad(if server.is_empty() { whole } else { server }, problem),
-            }
-        }
-        Ok(ConnectString { servers, chroot })
+        parse(text.trim())
+            .map_err(|(text, problem)| ConnectStringError { text: text::truncate(text, MAX_SHOWN), problem })
     }
+}
+
+/// Returns the invalid part and the mistake if `whole` is not valid.
+fn parse(whole: &str) -> Result<ConnectString, (&str, &'static str)> {
+    match whole {
+        "" => return Err((whole, "it is empty")),
+        _ if whole.len() > MAX_LENGTH => return Err((whole, "it is longer than 4096 bytes")),
+        _ if whole.contains("://") => return Err((whole, "it has a URL scheme")),
+        _ if whole.contains(';') => return Err((whole, "servers are separated by commas")),
+        _ => {}
+    }
+    let (hosts, chroot) = whole.split_at(whole.find('/').unwrap_or(whole.len()));
+    let chroot = match chroot {
+        "" | "/" => None,
+        path if path.contains(is_blank) => return Err((path, WHITE_SPACE)),
+        path => {
+            check_path(path).map_err(|problem| (path, problem))?;
+            Some(path.to_owned())
+        }
+    };
+    let address = |server| {
+        server_address(server).map_err(|problem| (if server.is_empty() { whole } else { server }, problem))
+    };
+    let servers = hosts.split(',').map(str::trim).map(address).collect::<Result<_, _>>()?;
+    Ok(ConnectString { servers, chroot })
 }
 
 const WHITE_SPACE: &str = "it contains white space";
@@ -117,22 +107,20 @@ fn server_address(server: &str) -> Result<String, &'static str> {
         return Err(WHITE_SPACE);
     }
     let (host, port) = if let Some(rest) = server.strip_prefix('[') {
-        let Some((address, rest)) = rest.split_once(']') else {
-            return Err("the [ of an IPv6 address is not closed");
-        };
+        let (address, rest) = rest.split_once(']').ok_or("the [ of an IPv6 address is not closed")?;
         check_ipv6(address)?;
-        match rest.strip_prefix(':') {
-            Some(port) => (format!("[{address}]"), Some(port)),
-            None if rest.is_empty() => (format!("[{address}]"), None),
-            None => return Err("] must be followed by a colon and a port, or by nothing"),
+        let port = rest.strip_prefix(':');
+        if port.is_none() && !rest.is_empty() {
+            return Err("] must be followed by a colon and a port, or by nothing");
         }
+        (&server[..server.len() - rest.len()], port)
     } else {
         match server.split_once(':') {
             Some((_, port)) if port.contains(':') => {
                 return Err("an IPv6 address must be in [ ], as in [::1]:2181");
             }
-            Some((host, port)) => (host.to_owned(), Some(port)),
-            None => (server.to_owned(), None),
+            Some((host, port)) => (host, Some(port)),
+            None => (server, None),
         }
     };
     if host.is_empty() {
@@ -141,23 +129,16 @@ fn server_address(server: &str) -> Result<String, &'static str> {
     if !host.starts_with('[') && host.contains(|c: char| c.is_ascii_punctuation() && !"-_.".contains(c)) {
         return Err("the host contains a character that host names do not have");
     }
-    let port = match port {
-        None => DEFAULT_PORT,
-        // `parse` accepts a sign.
-        Some(text) => match text.parse::<u16>() {
-            Ok(port) if port != 0 && !text.starts_with('+') => port,
-            _ => return Err("the port is not a number from 1 to 65535"),
-        },
-    };
+    // `parse` accepts a sign.
+    let number = |text: &str| text.parse().ok().filter(|port| *port != 0 && !text.starts_with('+'));
+    let port: u16 =
+        port.map_or(Some(DEFAULT_PORT), number).ok_or("the port is not a number from 1 to 65535")?;
     Ok(format!("{host}:{port}"))
 }
 
 /// Checks an IPv6 address, which may have a zone.
 fn check_ipv6(text: &str) -> Result<(), &'static str> {
-    let (address, zone) = match text.split_once('%') {
-        Some((address, zone)) => (address, Some(zone)),
-        None => (text, None),
-    };
+    let (address, zone) = text.split_once('%').map_or((text, None), |(address, zone)| (address, Some(zone)));
     if address.parse::<std::net::Ipv6Addr>().is_err() {
         return Err("the text in [ ] is not an IPv6 address");
     }
@@ -177,7 +158,7 @@ fn check_ipv6(text: &str) -> Result<(), &'static str> {
 /// empty, `.` or `..` element, without a slash at its end, without control characters. Returns a description of the
 /// mistake.
 pub fn check_path(path: &str) -> Result<(), &'static str> {
-    let Some(rest) = path.strip_prefix('/') else { return Err("a znode path must begin with /") };
+    let rest = path.strip_prefix('/').ok_or("a znode path must begin with /")?;
     if rest.is_empty() {
         return Ok(());
     }

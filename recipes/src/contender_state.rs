@@ -8,9 +8,8 @@
 //! * A znode of an earlier session of this contender is deleted, so no other contender waits for it.
 //! * A contender holds only after it has seen, over the current connection, its own znode at the head of the queue.
 
-use crate::node_names::{ContenderId, Position, Role, position, sorted_contenders};
+use crate::node_names::{ContenderId, Position, Role, position};
 
-/// Next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     AwaitConnection,
@@ -18,7 +17,6 @@ pub(crate) enum Step {
     List,
     /// Delete these znodes of ours, which are not needed.
     Delete(Vec<String>),
-    /// Create a znode in the queue.
     Create,
     /// Wait until the predecessor or our own znode changes.
     Wait {
@@ -34,7 +32,6 @@ pub(crate) enum Step {
     Left,
 }
 
-/// Outcome of an action, or an external event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A connection was established, in the session with this id.
@@ -62,7 +59,7 @@ pub(crate) enum Event {
 
 #[derive(Clone, Debug)]
 pub(crate) struct ContenderState {
-    role: Role,
+    pub(crate) role: Role,
     id: ContenderId,
     /// Id of the session, while it is connected.
     pub(crate) session: Option<i64>,
@@ -96,10 +93,6 @@ impl ContenderState {
     /// Returns the beginning of the names of our znodes.
     pub(crate) fn prefix(&self) -> String {
         self.role.prefix(&self.id)
-    }
-
-    pub(crate) fn role(&self) -> Role {
-        self.role
     }
 
     /// Returns those of `children` that carry our id.
@@ -156,18 +149,11 @@ impl ContenderState {
 
     fn next_step(&self, children: &[String], own_znodes: &[(String, i64)]) -> Step {
         // The first znode of this session is kept. Others come from a repeated create or from an earlier session.
-        let current: Vec<String> = own_znodes
-            .iter()
-            .filter(|(_, owner)| Some(*owner) == self.session)
-            .map(|(name, _)| name.clone())
-            .collect();
-        let own = sorted_contenders(self.role, &current).first().map(|name| (*name).to_owned());
-        let own = own.filter(|_| !self.leaving);
-        let surplus: Vec<String> = own_znodes
-            .iter()
-            .map(|(name, _)| name.clone())
-            .filter(|name| Some(name) != own.as_ref())
-            .collect();
+        let current = own_znodes.iter().filter(|(_, owner)| !self.leaving && Some(*owner) == self.session);
+        let own = current.filter_map(|(name, _)| Some((self.role.sequence(name)?, name))).min();
+        let own = own.map(|(_, name)| name.clone());
+        let names = own_znodes.iter().map(|(name, _)| name.clone());
+        let surplus: Vec<String> = names.filter(|name| Some(name) != own.as_ref()).collect();
         if !surplus.is_empty() {
             return Step::Delete(surplus);
         }

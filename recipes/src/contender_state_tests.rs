@@ -230,7 +230,7 @@ proptest! {
             reads.iter().enumerate().map(|(number, reads)| Contender::new(role(reads), number)).collect();
         for (client, fault) in events {
             clients[client % reads.len()].apply(fault, &mut model);
-            let holders: Vec<Role> = clients.iter().filter(|contender| contender.holds()).map(|contender| contender.state.role()).collect();
+            let holders: Vec<Role> = clients.iter().filter(|contender| contender.holds()).map(|contender| contender.state.role).collect();
             prop_assert!(holders.len() <= 1 || !holders.contains(&Role::Writer), "{holders:?}");
         }
         settle(&mut clients, &mut model);

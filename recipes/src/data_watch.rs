@@ -37,6 +37,8 @@
 //! # }
 //! ```
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 use zookeeper_client::Stat;
 
@@ -76,28 +78,21 @@ impl DataWatch {
 
     /// Watches until an error occurs that a retry cannot solve.
     pub async fn run(self) -> Error {
-        let mut attempts = Attempts::until(&self.session, None, "watch", &self.path);
+        let mut attempts = Attempts::new(&self.session, Duration::MAX, "watch", &self.path);
         loop {
-            let result = match attempts.connection().await {
-                Ok(connection) => self.watch_over(&connection).await,
-                Err(error) => Err(error),
-            };
-            let Err(error) = result else { continue };
-            if let Err(error) = attempts.failed(error).await {
+            if let Err(error) = attempts.retry(|connection| self.watch_over(connection)).await {
                 return error;
             }
         }
     }
 
     /// Reads the znode once and waits until it changes.
-    async fn watch_over(&self, connection: &Connection) -> Result<(), Error> {
+    async fn watch_over(&self, connection: Connection) -> Result<(), Error> {
         let (found, watcher) = connection.get_opt_and_watch(&self.path).await?;
         let state = found.map_or(WatchedData::Missing, |(data, stat)| WatchedData::Present(data, stat));
-        self.newest.send_if_modified(|newest| {
-            let is_changed = *newest != state;
-            *newest = state;
-            is_changed
-        });
+        if *self.newest.borrow() != state {
+            self.newest.send_replace(state);
+        }
         connection.watch_event(watcher).await;
         Ok(())
     }

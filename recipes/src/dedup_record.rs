@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::cleanup::Cleanup;
 use crate::session::{BulkRead, CreateMode};
-use crate::{Connection, Error, Session};
+use crate::{Connection, Error, Session, Stat};
 
 /// Age after which any client that creates a record removes another one, counted from its last write. A client whose
 /// record is missing while an outcome is open reports that outcome as unknown, so removal cannot cause a wrong result.
@@ -23,7 +23,6 @@ const SWEEP: usize = 128;
 /// State of a record, with regard to one write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RecordState {
-    /// The record does not exist.
     Missing,
     /// The record is at this version and identifies another write.
     Other(i32),
@@ -31,11 +30,10 @@ pub(crate) enum RecordState {
     Own(String),
 }
 
-/// One record of one client.
 #[derive(Debug)]
 pub(crate) struct DedupRecord {
     parent: String,
-    znode: Cleanup,
+    pub(crate) znode: Cleanup,
 }
 
 impl DedupRecord {
@@ -46,14 +44,10 @@ impl DedupRecord {
         DedupRecord { parent, znode: Cleanup::new(session, path) }
     }
 
-    pub(crate) fn path(&self) -> &str {
-        self.znode.path()
-    }
-
     /// Creates the znode, and removes the records of other clients that are older than [`MAX_AGE`].
     pub(crate) async fn create(&mut self, connection: &Connection) -> Result<(), Error> {
         self.znode.arm();
-        let path = self.znode.path();
+        let path = &self.znode.path;
         let created = match connection.create(path, b"", CreateMode::Persistent).await {
             Err(error) if error.is_no_node() => {
                 match connection.create_with_parents(&self.parent, b"", CreateMode::Container).await {
@@ -91,11 +85,6 @@ impl DedupRecord {
         }
         Ok(())
     }
-
-    /// Removes the znode. Waits at most a session timeout.
-    pub(crate) async fn remove(self) {
-        self.znode.run().await;
-    }
 }
 
 /// Returns the data of a record after the write with this token.
@@ -103,17 +92,11 @@ pub(crate) fn encode(token: &str, note: &str) -> String {
     format!("{token} {note}")
 }
 
-/// Parses the record at `path` with regard to the write with this token.
-pub(crate) fn decode(read: BulkRead, path: &str, token: &str) -> Result<RecordState, Error> {
-    match read {
-        BulkRead::Data(data, stat) => {
-            let text = String::from_utf8_lossy(&data);
-            match text.split_once(' ') {
-                Some((last, note)) if last == token => Ok(RecordState::Own(note.to_owned())),
-                _ => Ok(RecordState::Other(stat.version)),
-            }
-        }
-        BulkRead::Missing(zookeeper_client::Error::NoNode) => Ok(RecordState::Missing),
-        BulkRead::Missing(source) => Err(Error::Refused { operation: "get", path: path.to_owned(), source }),
+/// Returns the state of a record, as it was read, with regard to the write with this token.
+pub(crate) fn decode(found: Option<(Vec<u8>, Stat)>, token: &str) -> RecordState {
+    let Some((data, stat)) = found else { return RecordState::Missing };
+    match String::from_utf8_lossy(&data).split_once(' ') {
+        Some((last, note)) if last == token => RecordState::Own(note.to_owned()),
+        _ => RecordState::Other(stat.version),
     }
 }

@@ -12,28 +12,18 @@ pub(crate) const MAX_REASONS: usize = 8;
 /// that failed together do not retry together.
 #[derive(Debug)]
 pub(crate) struct Delays {
-    min: Duration,
     max: Duration,
-    backoff: Option<ExponentialBackoff>,
+    backoff: ExponentialBackoff,
 }
 
 impl Delays {
-    pub(crate) const fn new(min: Duration, max: Duration) -> Delays {
-        Delays { min, max, backoff: None }
-    }
-
-    /// Starts again with the shortest delay.
-    pub(crate) fn reset(&mut self) {
-        self.backoff = None;
+    pub(crate) fn new(min: Duration, max: Duration) -> Delays {
+        let delays = ExponentialBuilder::new().with_min_delay(min).with_max_delay(max).without_max_times();
+        Delays { max, backoff: delays.with_jitter().build() }
     }
 
     pub(crate) fn next_delay(&mut self) -> Duration {
-        let (min, max) = (self.min, self.max);
-        let backoff = self.backoff.get_or_insert_with(|| {
-            let delays = ExponentialBuilder::new().with_min_delay(min).with_max_delay(max);
-            delays.without_max_times().with_jitter().build()
-        });
-        backoff.next().unwrap_or(max)
+        self.backoff.next().unwrap_or(self.max)
     }
 }
 
@@ -45,10 +35,6 @@ impl ReasonLog {
     /// Returns true if `reason` should be logged: it is new, and at most [`MAX_REASONS`] were accepted.
     pub(crate) fn accepts(&mut self, reason: String) -> bool {
         self.0.len() < MAX_REASONS && self.0.insert(reason)
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
     }
 
     #[cfg(test)]

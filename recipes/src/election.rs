@@ -54,11 +54,10 @@ use tracing::warn;
 
 use crate::acquire_task::Acquirable;
 use crate::backoff::Backoff;
-use crate::clock::BootInstant;
 use crate::contender_state::{Event, Step};
 use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming, sorted_contenders};
-use crate::owned_node::LossReason;
+use crate::owned_node::{Hold, LossReason};
 use crate::{Connection, Error, Session};
 
 /// State of a contender.
@@ -79,34 +78,29 @@ pub enum Standing {
 
 /// Proof of leadership, for the leader's code.
 #[derive(Clone, Debug)]
-pub struct Leadership {
-    connection: Connection,
-    znode: String,
-    fencing_token: i64,
-}
+pub struct Leadership(Hold);
 
 impl Leadership {
     /// Returns true if leadership is certain at this moment. Check it before every externally visible action.
     pub fn holds(&self) -> bool {
-        self.connection.is_current()
-            && !self.connection.session().lease_remaining(BootInstant::now()).is_zero()
+        self.0.is_certain()
     }
 
     /// Returns the connection over which leadership was verified. Its calls fail after the connection is lost.
     pub fn connection(&self) -> &Connection {
-        &self.connection
+        &self.0.connection
     }
 
     /// Returns the path of the leader's election znode. Check it in every `multi` that the leader writes.
     pub fn znode(&self) -> &str {
-        &self.znode
+        &self.0.znode
     }
 
     /// Returns a number that increases with every leader while the ensemble keeps its data: the `czxid` of the election
     /// znode. Sequence numbers do not have this property: they start again when their parent is deleted and created
     /// again.
     pub fn fencing_token(&self) -> i64 {
-        self.fencing_token
+        self.0.fencing_token
     }
 }
 
@@ -159,10 +153,9 @@ impl Election {
             let connection = self.session.connection().await;
             backoff.reconnected();
             self.contender.on(Event::Connected(connection.session_id()));
-            let lost = connection.clone();
             let left = tokio::select! {
                 biased;
-                () = lost.lost() => None,
+                () = connection.lost() => None,
                 () = self.contend(&connection, &mut lead, &mut done, &mut backoff) => done.take(),
             };
             self.standing.send_replace(Standing::Inactive);
@@ -183,7 +176,7 @@ impl Election {
         backoff: &mut Backoff,
     ) {
         loop {
-            let result = match self.contender.step() {
+            let result = match self.contender.state.step() {
                 Step::Left => return,
                 Step::Hold { own } => match self.lead(connection, &own, lead, backoff).await {
                     Ok(Some(value)) => {
@@ -200,24 +193,14 @@ impl Election {
                     self.contender.carry_out(connection, step).await
                 }
             };
-            let event = match result {
-                Ok(event) => {
-                    match event {
-                        // The predecessor has left: joining the queue has succeeded.
-                        Event::WatchFired => backoff.reset(),
-                        Event::Created(_) | Event::Deposed | Event::OutcomeUnknown => {
-                            backoff.conflict().await
-                        }
-                        _ => {}
-                    }
-                    event
-                }
-                Err(error) => {
-                    backoff.pause(connection.session(), &error).await;
-                    Event::OutcomeUnknown
-                }
-            };
-            self.contender.on(event);
+            match &result {
+                // The predecessor has left: joining the queue has succeeded.
+                Ok(Event::WatchFired) => backoff.reset(),
+                Ok(Event::Created(_) | Event::Deposed | Event::OutcomeUnknown) => backoff.conflict().await,
+                Ok(_) => {}
+                Err(error) => backoff.pause(connection.session(), error).await,
+            }
+            self.contender.on(result.unwrap_or(Event::OutcomeUnknown));
         }
     }
 
@@ -234,11 +217,7 @@ impl Election {
         };
         backoff.reset();
         self.standing.send_replace(Standing::Leading);
-        let leadership = Leadership {
-            connection: connection.clone(),
-            znode: node.path().to_owned(),
-            fencing_token: node.czxid(),
-        };
+        let leadership = Leadership(node.hold.clone());
         // Biased: the end of leadership is checked before the leader's code is polled, also after the process was
         // stopped.
         let outcome = tokio::select! {

@@ -6,7 +6,6 @@ use zookeeper_client as zk;
 
 use crate::wrong_znode::{WrongZnode, ZnodeProblem, shown};
 
-/// Maximum number of characters in an [`excerpt`].
 const MAX_EXCERPT_CHARS: usize = 80;
 
 /// Failure of a request. [`Error::outcome_unknown`] returns true if the request may have taken effect nevertheless.
@@ -46,37 +45,26 @@ pub enum Error {
 impl Error {
     /// Returns true if the request may have taken effect although it failed. Read the znode before you repeat it.
     pub fn outcome_unknown(&self) -> bool {
-        match self {
-            Error::NotConnected { .. } => false,
-            Error::Timeout { .. } => true,
-            Error::Refused { source, .. } => matches!(
-                source,
-                zk::Error::ConnectionLoss
-                    | zk::Error::Timeout
-                    | zk::Error::UnexpectedError(_)
-                    | zk::Error::UnmarshalError { .. }
-                    | zk::Error::Custom(_)
-            ),
-        }
+        use zk::Error::{ConnectionLoss, Custom, Timeout, UnexpectedError, UnmarshalError};
+        let is_unknown = |answer: &zk::Error| {
+            matches!(
+                answer,
+                ConnectionLoss | Timeout | UnexpectedError(_) | UnmarshalError { .. } | Custom(_)
+            )
+        };
+        matches!(self, Error::Timeout { .. }) || self.answer().is_some_and(is_unknown)
     }
 
     /// Returns true if the connection or the session failed, not the request. Wait for the next connection and try
     /// again.
     pub fn is_connection_loss(&self) -> bool {
-        match self {
-            Error::NotConnected { .. } | Error::Timeout { .. } => true,
-            Error::Refused { source, .. } => {
-                self.outcome_unknown()
-                    || matches!(
-                        source,
-                        zk::Error::SessionExpired
-                            | zk::Error::SessionMoved
-                            | zk::Error::ClientClosed
-                            | zk::Error::NoHosts
-                            | zk::Error::Throttled
-                    )
-            }
-        }
+        use zk::Error::{ClientClosed, NoHosts, SessionExpired, SessionMoved, Throttled};
+        let is_loss = |answer: &zk::Error| {
+            matches!(answer, SessionExpired | SessionMoved | ClientClosed | NoHosts | Throttled)
+        };
+        matches!(self, Error::NotConnected { .. })
+            || self.outcome_unknown()
+            || self.answer().is_some_and(is_loss)
     }
 
     /// Returns true if the znode was created, changed or deleted by another client that was faster.

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::acquire_task::{Acquirable, AcquireTask, IfTaken, Status};
-use crate::clock::BootInstant;
-use crate::owned_node::lease_expired;
+use crate::owned_node::{Hold, lease_expired};
 use crate::{Connection, Error, Phase, Session, SessionState};
 
 /// Reason why an acquisition failed.
@@ -40,9 +41,7 @@ pub enum AcquireError {
 #[must_use = "dropping it releases the lock"]
 pub struct Guard {
     task: AcquireTask,
-    connection: Connection,
-    znode: String,
-    fencing_token: i64,
+    hold: Hold,
     lost: AtomicBool,
 }
 
@@ -52,9 +51,8 @@ impl Guard {
     /// Check it before every externally visible action. Once it has returned false it never returns true again.
     pub fn holds(&self) -> bool {
         let holds = !self.lost.load(Ordering::Relaxed)
-            && self.connection.is_current()
-            && !self.connection.session().lease_remaining(BootInstant::now()).is_zero()
-            && matches!(*self.task.status.borrow(), Status::Held { .. })
+            && self.hold.is_certain()
+            && matches!(*self.task.status.borrow(), Status::Held(_))
             // The task that watches the znode ends with its runtime.
             && self.task.status.has_changed().is_ok();
         if !holds {
@@ -70,9 +68,9 @@ impl Guard {
             let mut status = self.task.status.clone();
             tokio::select! {
                 biased;
-                () = lease_expired(&self.connection) => {}
-                () = self.connection.lost() => {}
-                _ = status.wait_for(|status| !matches!(status, Status::Held { .. })) => {}
+                () = lease_expired(&self.hold.connection) => {}
+                () = self.hold.connection.lost() => {}
+                _ = status.wait_for(|status| !matches!(status, Status::Held(_))) => {}
             }
             self.lost.store(true, Ordering::Relaxed);
         }
@@ -81,17 +79,17 @@ impl Guard {
     /// Returns the fencing token: a number that increases with every acquisition while the ensemble keeps its data. It
     /// is the `czxid` of the own znode. Pass it to systems that can reject lower tokens.
     pub fn fencing_token(&self) -> i64 {
-        self.fencing_token
+        self.hold.fencing_token
     }
 
     /// Returns the path of the own znode. Check it in every `multi` that is written while the lock is held.
     pub fn znode(&self) -> &str {
-        &self.znode
+        &self.hold.znode
     }
 
     /// Returns the connection over which the lock was acquired. Its calls fail after the connection is lost.
     pub fn connection(&self) -> &Connection {
-        &self.connection
+        &self.hold.connection
     }
 
     /// Releases the lock. Returns true if ZooKeeper has confirmed that the own znode is deleted. Returns false if the
@@ -106,7 +104,7 @@ impl Guard {
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Guard { znode, fencing_token, .. } = self;
+        let Hold { znode, fencing_token, .. } = &self.hold;
         f.debug_struct("Guard")
             .field("znode", znode)
             .field("fencing_token", fencing_token)
@@ -134,17 +132,11 @@ pub(crate) async fn acquire_within<C: Acquirable>(
     timeout: Duration,
     contender: impl Fn() -> C,
 ) -> Result<Option<Guard>, AcquireError> {
-    let deadline = tokio::time::sleep(timeout);
-    tokio::pin!(deadline);
+    let begun = Instant::now();
     loop {
-        let task = AcquireTask::spawn(session, contender(), IfTaken::Wait);
-        let mut status = task.status.clone();
-        let in_time = tokio::select! {
-            biased;
-            _ = status.wait_for(|status| !matches!(status, Status::Acquiring)) => true,
-            () = &mut deadline => false,
-        };
-        if !in_time {
+        let mut task = AcquireTask::spawn(session, contender(), IfTaken::Wait);
+        let remaining = timeout.saturating_sub(begun.elapsed());
+        if tokio::time::timeout(remaining, task.decided()).await.is_err() {
             task.release(false).await;
             return Ok(None);
         }
@@ -165,10 +157,8 @@ pub(crate) async fn try_acquire<C: Acquirable>(
     if phase != Phase::Connected {
         return Err(Error::NotConnected { operation: "acquire", path: path.to_owned() }.into());
     }
-    let task = AcquireTask::spawn(session, contender, IfTaken::GiveUp);
-    let mut status = task.status.clone();
-    let decided = status.wait_for(|status| !matches!(status, Status::Acquiring));
-    if tokio::time::timeout(timeout, decided).await.is_err() {
+    let mut task = AcquireTask::spawn(session, contender, IfTaken::GiveUp);
+    if tokio::time::timeout(timeout, task.decided()).await.is_err() {
         task.release(false).await;
         return Err(Error::Timeout { operation: "acquire", path: path.to_owned(), after: timeout }.into());
     }
@@ -178,15 +168,11 @@ pub(crate) async fn try_acquire<C: Acquirable>(
 /// Waits for the outcome of an attempt. Returns `None` if another contender was in the way, or if the lock was lost
 /// before the caller could use it.
 async fn wait_for_outcome(mut task: AcquireTask) -> Result<Option<Guard>, AcquireError> {
-    let status = task.status.wait_for(|status| !matches!(status, Status::Acquiring)).await;
-    let status = status.map(|status| status.clone());
-    match status {
-        Ok(Status::Held { connection, znode, fencing_token }) => {
-            Ok(Some(Guard { task, connection, znode, fencing_token, lost: AtomicBool::new(false) }))
-        }
-        Ok(Status::Ended { outcome: Err(error), .. }) => Err(error),
-        Ok(_) => Ok(None),
+    match task.decided().await {
+        Some(Status::Held(hold)) => Ok(Some(Guard { task, hold, lost: AtomicBool::new(false) })),
+        Some(Status::Ended { outcome: Err(error), .. }) => Err(error),
+        Some(_) => Ok(None),
         // The session's runtime was shut down.
-        Err(_) => Err(AcquireError::Closed),
+        None => Err(AcquireError::Closed),
     }
 }

@@ -8,7 +8,6 @@ use crate::retry::Attempts;
 use crate::session::{MultiError, Write};
 use crate::{Connection, Error, Session};
 
-/// Next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// Read the record. Earlier writes of this session must be visible.
@@ -22,7 +21,6 @@ enum Step {
     Unknown,
 }
 
-/// Result of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Event {
     Read(RecordState),
@@ -107,7 +105,7 @@ impl IdempotentWriter {
 
     /// Removes the record.
     pub(crate) async fn close(self) {
-        self.record.remove().await;
+        self.record.znode.run().await;
     }
 
     /// Makes `writes`, only in `session` if it is given.
@@ -124,7 +122,10 @@ impl IdempotentWriter {
             let connection = attempts.connection().await.map_err(|error| state.failure(error))?;
             let over = session.is_some_and(|session| session != connection.session_id());
             let result = match state.step {
-                Step::ReadRecord => self.read(&connection, &token).await.map(Event::Read),
+                Step::ReadRecord => {
+                    let read = async { connection.synced().await?.get_opt(&self.record.znode.path).await };
+                    read.await.map(|found| Event::Read(dedup_record::decode(found, &token)))
+                }
                 Step::CreateRecord => self.record.create(&connection).await.map(|()| Event::RecordCreated),
                 Step::Write(_) if over && state.unconfirmed.is_none() => return Err(Failure::SessionOver),
                 // The lost attempt must not take effect later: a write of the record alone changes the version that it
@@ -146,7 +147,7 @@ impl IdempotentWriter {
             let waited = match result {
                 Ok(Event::Stale) => {
                     state.on(Event::Stale);
-                    let path = self.record.path().to_owned();
+                    let path = self.record.znode.path.clone();
                     let error = Error::Refused { operation: "multi", path, source: zk::Error::BadVersion };
                     attempts.contended(error).await
                 }
@@ -167,15 +168,6 @@ impl IdempotentWriter {
         }
     }
 
-    async fn read(&self, connection: &Connection, token: &str) -> Result<RecordState, Error> {
-        connection.sync().await?;
-        let path = self.record.path();
-        match connection.get_many(&[path]).await?.pop() {
-            Some(read) => dedup_record::decode(read, path, token),
-            None => Ok(RecordState::Missing),
-        }
-    }
-
     /// Writes the record first: if a later write is refused, the record was at the required version.
     async fn attempt(
         &self,
@@ -185,7 +177,7 @@ impl IdempotentWriter {
         writes: &[Write<'_>],
     ) -> Result<(), MultiError> {
         let data = dedup_record::encode(token, "");
-        let set = Write::Set { path: self.record.path(), data: data.as_bytes(), version: Some(version) };
+        let set = Write::Set { path: &self.record.znode.path, data: data.as_bytes(), version: Some(version) };
         let mut all = vec![set];
         all.extend_from_slice(writes);
         connection.multi(&all).await.map(drop)

@@ -34,6 +34,7 @@ pub mod semaphore;
 pub mod session;
 pub mod session_validity;
 pub mod set_partitioner;
+pub mod text;
 pub mod wrong_znode;
 
 pub use backoff::Backoff;

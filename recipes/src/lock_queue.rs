@@ -4,7 +4,7 @@
 use crate::acquire_task::{Acquirable, Progress};
 use crate::contender_state::{ContenderState, Event, Step};
 use crate::node_names::{ContenderId, Role, sorted_contenders};
-use crate::owned_node::{OwnedNode, WatchedNode};
+use crate::owned_node::OwnedNode;
 use crate::session::{BulkRead, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
 use crate::{AcquireError, Connection, Error};
@@ -14,11 +14,11 @@ use crate::{AcquireError, Connection, Error};
 pub(crate) struct Contender {
     path: String,
     identifier: Vec<u8>,
-    state: ContenderState,
+    pub(crate) state: ContenderState,
     /// Znode that was created over this connection: its owner need not be read.
     created: Option<String>,
     /// Our znode, watched over this connection.
-    watched: Option<WatchedNode>,
+    watched: Option<OwnedNode>,
     /// Predecessor that is not ephemeral.
     wrong_znodes: WrongZnodeReporter,
     /// The server of this connection shows all writes of this session.
@@ -38,22 +38,11 @@ impl Contender {
         }
     }
 
-    pub(crate) fn step(&self) -> Step {
-        self.state.step()
-    }
-
-    /// Returns the id of the session, while it is connected.
-    pub(crate) fn session(&self) -> Option<i64> {
-        self.state.session
-    }
-
-    /// Joins the queue again after it was left.
     pub(crate) fn rejoin(&mut self) {
         self.synced = false;
         self.state.rejoin();
     }
 
-    /// Returns the path of the znode called `name`.
     pub(crate) fn path_of(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
     }
@@ -81,8 +70,8 @@ impl Contender {
     async fn wait(&mut self, connection: &Connection, own: String, predecessor: String) -> Result<(), Error> {
         let Contender { watched, wrong_znodes, .. } = self;
         let own_changes = async {
-            if watched.as_ref().is_none_or(|known| known.path() != own) {
-                *watched = WatchedNode::new(connection, own).await?;
+            if watched.as_ref().is_none_or(|known| known.hold.znode != own) {
+                *watched = OwnedNode::watch(connection, own).await?;
             }
             if let Some(known) = watched {
                 known.changed().await;
@@ -115,7 +104,6 @@ impl Contender {
         let children = connection.children_or_empty(&self.path).await?;
         let names: Vec<String> = self.state.own_names(&children).into_iter().map(str::to_owned).collect();
         let own = match names.as_slice() {
-            [] => Vec::new(),
             [only] if self.created.as_ref() == Some(only) => vec![(only.clone(), connection.session_id())],
             _ => {
                 let paths: Vec<String> = names.iter().map(|name| self.path_of(name)).collect();
@@ -131,7 +119,7 @@ impl Contender {
         let prefix = self.path_of(&self.state.prefix());
         let created = match connection.create_sequential(&prefix, &self.identifier).await {
             Err(error) if error.is_no_node() => {
-                if self.state.role().uses_container() {
+                if self.state.role.uses_container() {
                     connection.ensure_container(&self.path).await?;
                 } else {
                     connection.ensure(&self.path).await?;
@@ -168,7 +156,7 @@ impl Acquirable for Contender {
     }
 
     fn progress(&self) -> Progress {
-        match self.step() {
+        match self.state.step() {
             Step::Wait { .. } => Progress::Waiting,
             Step::Hold { own } => Progress::Acquired(self.path_of(&own)),
             Step::Left => Progress::Left,
@@ -177,7 +165,7 @@ impl Acquirable for Contender {
     }
 
     async fn advance(&mut self, connection: &Connection) -> Result<(), AcquireError> {
-        let event = self.carry_out(connection, self.step()).await?;
+        let event = self.carry_out(connection, self.state.step()).await?;
         self.on(event);
         Ok(())
     }
@@ -186,15 +174,15 @@ impl Acquirable for Contender {
         // Our znode is first, so no contender blocks it.
         self.wrong_znodes.clear();
         let watched = match self.watched.take() {
-            Some(watched) if watched.path() == path => Some(watched),
-            _ => WatchedNode::new(connection, path).await?,
+            Some(watched) if watched.hold.znode == path => Some(watched),
+            _ => OwnedNode::watch(connection, path).await?,
         };
-        OwnedNode::new(connection, watched).await
+        OwnedNode::lease(watched).await
     }
 
     async fn is_taken(&self, connection: &Connection) -> Result<bool, Error> {
-        connection.sync().await?;
-        let (role, children) = (self.state.role(), connection.children_or_empty(&self.path).await?);
+        let role = self.state.role;
+        let children = connection.synced().await?.children_or_empty(&self.path).await?;
         let blocking = sorted_contenders(role, &children).into_iter().find(|name| role.waits_for(name));
         let Some(blocking) = blocking else { return Ok(false) };
         let path = self.path_of(blocking);

@@ -51,8 +51,6 @@ impl From<Naming> for Role {
 
 const KAZOO_MARKER: &str = "__lock__";
 const KAZOO_READ_MARKER: &str = "__rlock__";
-const LATCH_MARKER: &str = "latch-";
-const LOCK_MARKER: &str = "lock-";
 /// Prefix that Curator's `ProtectedUtils` puts before the UUID.
 const CURATOR_PROTECTION: &str = "_c_";
 const SEQUENCE_DIGITS: usize = 10;
@@ -60,18 +58,22 @@ const SEQUENCE_DIGITS: usize = 10;
 const LAST_SEQUENCE: &str = "2147483647";
 
 impl Role {
-    /// Returns the beginning of the name of a contender's znode. ZooKeeper appends the sequence number.
-    pub fn prefix(self, id: &ContenderId) -> String {
-        let ContenderId(uuid) = id;
+    /// Returns the text before the sequence number in the name of a contender's znode.
+    const fn marker(self) -> &'static str {
         match self {
-            Role::Exclusive(Naming::Kazoo) | Role::Writer => format!("{}{KAZOO_MARKER}", uuid.simple()),
-            Role::Reader => format!("{}{KAZOO_READ_MARKER}", uuid.simple()),
-            Role::Exclusive(Naming::CuratorLatch) => {
-                format!("{CURATOR_PROTECTION}{}-{LATCH_MARKER}", uuid.hyphenated())
-            }
-            Role::Exclusive(Naming::CuratorLock) => {
-                format!("{CURATOR_PROTECTION}{}-{LOCK_MARKER}", uuid.hyphenated())
-            }
+            Role::Exclusive(Naming::Kazoo) | Role::Writer => KAZOO_MARKER,
+            Role::Reader => KAZOO_READ_MARKER,
+            Role::Exclusive(Naming::CuratorLatch) => "latch-",
+            Role::Exclusive(Naming::CuratorLock) => "lock-",
+        }
+    }
+
+    /// Returns the beginning of the name of a contender's znode. ZooKeeper appends the sequence number.
+    pub fn prefix(self, ContenderId(uuid): &ContenderId) -> String {
+        let marker = self.marker();
+        match self.uses_container() {
+            true => format!("{CURATOR_PROTECTION}{}-{marker}", uuid.hyphenated()),
+            false => format!("{}{marker}", uuid.simple()),
         }
     }
 
@@ -82,8 +84,9 @@ impl Role {
             Role::Reader | Role::Writer => {
                 kazoo_sequence(KAZOO_MARKER, name).or_else(|| kazoo_sequence(KAZOO_READ_MARKER, name))
             }
-            Role::Exclusive(Naming::CuratorLatch) => Some(curator_sequence(LATCH_MARKER, name)),
-            Role::Exclusive(Naming::CuratorLock) => Some(curator_sequence(LOCK_MARKER, name)),
+            Role::Exclusive(_) => {
+                Some(name.rsplit_once(self.marker()).map_or(name, |(_, sequence)| sequence))
+            }
         }
     }
 
@@ -108,18 +111,9 @@ fn kazoo_sequence<'a>(marker: &str, name: &'a str) -> Option<&'a str> {
     (head.ends_with(marker) && digits.bytes().all(|b| b.is_ascii_digit())).then_some(digits)
 }
 
-fn curator_sequence<'a>(marker: &str, name: &'a str) -> &'a str {
-    name.rfind(marker).map_or(name, |at| &name[at + marker.len()..])
-}
-
 fn is_number(sequence: &str) -> bool {
     let digits = sequence.strip_prefix('-').unwrap_or(sequence);
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// Returns true if a sequence number does not tell the order of arrival.
-fn is_exhausted(sequence: &str) -> bool {
-    sequence == LAST_SEQUENCE || (sequence.starts_with('-') && is_number(sequence))
 }
 
 /// Random number in the names of a contender's znodes. It identifies them across connections and sessions.
@@ -181,7 +175,7 @@ pub enum Position {
 pub fn position(role: impl Into<Role>, children: &[String], own: &str) -> Position {
     let role = role.into();
     let Some(own_rank) = role.sequence(own).map(|sequence| (sequence, own)) else { return Position::Absent };
-    let exhausted = is_exhausted(own_rank.0);
+    let exhausted = own_rank.0 == LAST_SEQUENCE || (own_rank.0.starts_with('-') && is_number(own_rank.0));
     let (mut ahead, mut found, mut predecessor) = (0, false, None);
     for name in children.iter().map(String::as_str) {
         found |= name == own;

@@ -27,7 +27,6 @@ pub enum Conflict {
     Persistent,
 }
 
-/// Next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     AwaitConnection,
@@ -49,7 +48,6 @@ pub(crate) enum Step {
     GiveUp(Conflict),
 }
 
-/// Result of an action, or an event from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Connected {
@@ -77,7 +75,6 @@ pub(crate) enum Event {
     Stale,
     /// The action failed, or its outcome is unknown.
     Unclear,
-    /// There is new data to write.
     NewData,
     /// The wait for another session ended: the znode has changed, or the time has come.
     Waited,
@@ -116,7 +113,6 @@ impl NodeOwnership {
         matches!(self.step, Step::Write(_) | Step::AwaitData(_))
     }
 
-    /// Handles an event at `now`.
     pub(crate) fn on(&mut self, event: Event, now: BootInstant) {
         match (event, &self.step) {
             (_, Step::GiveUp(_)) => {}

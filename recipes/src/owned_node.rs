@@ -8,32 +8,74 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tracing::debug;
-use zookeeper_client::Stat;
 
 use crate::clock::BootInstant;
 use crate::{Connection, Error};
 
+/// A znode that a session holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    /// Connection over which the znode was read.
+    pub(crate) connection: Connection,
+    pub(crate) znode: String,
+    /// Id of the transaction that created the znode. It increases with every holder.
+    pub(crate) fencing_token: i64,
+}
+
+impl Hold {
+    /// Returns true if the connection is established and the local lease holds.
+    pub(crate) fn is_certain(&self) -> bool {
+        self.connection.is_current() && self.has_lease()
+    }
+
+    fn has_lease(&self) -> bool {
+        !self.connection.session().lease_remaining(BootInstant::now()).is_zero()
+    }
+}
+
 /// A znode of this session, with a watch over the connection that read it.
-pub(crate) struct WatchedNode {
-    path: String,
-    stat: Stat,
+pub(crate) struct OwnedNode {
+    pub(crate) hold: Hold,
     /// Completes when the watch fires; `None` afterwards. Dropping it earlier sends a request to the server.
     event: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
-impl WatchedNode {
+impl fmt::Debug for OwnedNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedNode").field("hold", &self.hold).finish_non_exhaustive()
+    }
+}
+
+/// Reason why the znode is not certainly owned any more, although the connection is established.
+#[derive(Debug)]
+pub(crate) enum LossReason {
+    /// The local lease expired: ZooKeeper's leader has not responded for too long.
+    LeaseExpired,
+    Deleted,
+    /// The check of a changed znode failed.
+    Unknown(Error),
+}
+
+impl OwnedNode {
     /// Reads and watches the znode at `path`. Returns `None` if it does not exist, or belongs to another session.
-    pub(crate) async fn new(connection: &Connection, path: String) -> Result<Option<WatchedNode>, Error> {
+    pub(crate) async fn watch(connection: &Connection, path: String) -> Result<Option<OwnedNode>, Error> {
         let (stat, watcher) = connection.stat_and_watch(&path).await?;
         let own = stat.filter(|stat| stat.ephemeral_owner == connection.session_id());
         Ok(own.map(|stat| {
             let event = Some(Box::pin(async { drop(watcher.changed().await) }) as Pin<Box<_>>);
-            WatchedNode { path, stat, event }
+            let hold = Hold { connection: connection.clone(), znode: path, fencing_token: stat.czxid };
+            OwnedNode { hold, event }
         }))
     }
 
-    pub(crate) fn path(&self) -> &str {
-        &self.path
+    /// Acquires a local lease, if there is a node and no lease.
+    pub(crate) async fn lease(node: Option<OwnedNode>) -> Result<Option<OwnedNode>, Error> {
+        if let Some(OwnedNode { hold, .. }) = &node
+            && !hold.has_lease()
+        {
+            hold.connection.sync().await?;
+        }
+        Ok(node)
     }
 
     /// Waits until the watch has fired. Cancel safe.
@@ -43,61 +85,14 @@ impl WatchedNode {
             self.event = None;
         }
     }
-}
-
-impl fmt::Debug for WatchedNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WatchedNode").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-/// A znode that this session owns, as read over one connection, with a local lease.
-#[derive(Debug)]
-pub(crate) struct OwnedNode {
-    connection: Connection,
-    node: WatchedNode,
-}
-
-/// Reason why the znode is not certainly owned any more, although the connection is established.
-#[derive(Debug)]
-pub(crate) enum LossReason {
-    /// The local lease expired: ZooKeeper's leader has not responded for too long.
-    LeaseExpired,
-    /// The znode was deleted.
-    Deleted,
-    /// The check of a changed znode failed.
-    Unknown(Error),
-}
-
-impl OwnedNode {
-    /// Acquires a local lease, if there is none. Returns `None` if there is no `node`.
-    pub(crate) async fn new(
-        connection: &Connection,
-        node: Option<WatchedNode>,
-    ) -> Result<Option<OwnedNode>, Error> {
-        let Some(node) = node else { return Ok(None) };
-        if connection.session().lease_remaining(BootInstant::now()).is_zero() {
-            connection.sync().await?;
-        }
-        Ok(Some(OwnedNode { connection: connection.clone(), node }))
-    }
-
-    pub(crate) fn path(&self) -> &str {
-        &self.node.path
-    }
-
-    /// Returns the id of the transaction that created the znode. It increases with every holder.
-    pub(crate) fn czxid(&self) -> i64 {
-        self.node.stat.czxid
-    }
 
     /// Renews the local lease until it expires nevertheless or the znode is deleted. The caller must watch the
     /// connection.
     pub(crate) async fn lost(&mut self) -> LossReason {
-        let OwnedNode { connection, node } = self;
+        let Hold { connection, znode, .. } = &self.hold.clone();
         let deleted = async {
-            node.changed().await;
-            connection.deleted(&node.path).await
+            self.changed().await;
+            connection.deleted(znode).await
         };
         // The lease is checked first in every poll, because the process may have been stopped for any length of time.
         tokio::select! {

@@ -46,8 +46,7 @@ use uuid::Uuid;
 use crate::cleanup::Cleanup;
 use crate::persistent_node::NodeState;
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
-use crate::session::{BulkRead, WrongZnodeReporter};
-use crate::wrong_znode::WrongZnode;
+use crate::session::{BulkRead, WrongZnodeReporter, not_ephemeral};
 use crate::{Connection, Error, PersistentNode, Session};
 
 /// Suffix of a member's name in Kazoo's `Party`.
@@ -117,31 +116,29 @@ impl Party {
             false => format!("{token}{MEMBER_SUFFIX}"),
         };
         let mut znode = Cleanup::new(self.session.clone(), format!("{}/{name}", self.path));
-        let node = PersistentNode::new(self.session.clone(), znode.path());
+        let node = PersistentNode::new(self.session.clone(), &*znode.path);
         let mut state = node.state();
         let (data, newest) = watch::channel(Some(self.identifier.clone().into_bytes()));
         // There is no conflict, because the name is unique.
-        znode.arm_with(tokio::spawn(async move {
+        znode.arm();
+        znode.task = Some(tokio::spawn(async move {
             node.run(newest).await;
         }));
         let membership = Membership { znode, state: state.clone(), _data: data };
         let mut attempts = Attempts::new(&self.session, self.timeout, "join", &self.path);
         let held = attempts.bounded(async { state.wait_for(|state| state.held).await.map(drop) }).await;
-        match held {
-            Ok(_) => Ok(membership),
-            Err(error) => {
-                membership.leave().await;
-                Err(error.into())
-            }
+        if let Err(error) = held {
+            membership.leave().await;
+            return Err(error.into());
         }
+        Ok(membership)
     }
 
     /// Returns the sorted identifiers of the members. An identifier that joined several times occurs that often.
     pub async fn members(&self) -> Result<Vec<String>, PartyError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "look at", &self.path);
         let read = |connection: Connection| async move {
-            connection.sync().await?;
-            let names = connection.children_or_empty(&self.path).await?;
+            let names = connection.synced().await?.children_or_empty(&self.path).await?;
             self.identifiers(&connection, names, &mut WrongZnodeReporter::default()).await
         };
         Ok(attempts.retry(read).await?)
@@ -150,15 +147,13 @@ impl Party {
     /// Calls `changed` with the members, as [`Party::members`] returns them, now and whenever they may have changed.
     /// Several changes in quick succession cause one call. Returns when an error occurs that a retry cannot solve.
     pub async fn follow(&self, mut changed: impl FnMut(Vec<String>)) -> PartyError {
-        let mut attempts = Attempts::until(&self.session, None, "look at", &self.path);
+        let mut attempts = Attempts::new(&self.session, Duration::MAX, "look at", &self.path);
         let mut wrong_znodes = WrongZnodeReporter::default();
         loop {
-            let result = match attempts.connection().await {
-                Ok(connection) => self.follow_over(&connection, &mut changed, &mut wrong_znodes).await,
-                Err(error) => Err(error),
-            };
-            let Err(error) = result else { continue };
-            if let Err(error) = attempts.failed(error).await {
+            let connection = self.session.connection().await;
+            if let Err(error) = self.follow_over(&connection, &mut changed, &mut wrong_znodes).await
+                && let Err(error) = attempts.failed(error).await
+            {
                 return error.into();
             }
         }
@@ -183,7 +178,7 @@ impl Party {
         changed(self.identifiers(connection, names, wrong_znodes).await?);
         if let Some(paths) = paths {
             let read = connection.get_many(&paths).await?;
-            wrong_znodes.update(connection.session(), wrong_members(&paths, &read));
+            wrong_znodes.update(connection.session(), not_ephemeral(&paths, &read));
         }
         connection.watch_event(watcher).await;
         Ok(())
@@ -203,12 +198,8 @@ impl Party {
             let is_member = |name: &&String| name.contains(MEMBER_SUFFIX);
             let paths: Vec<String> =
                 names.iter().filter(is_member).map(|name| format!("{}/{name}", self.path)).collect();
-            if paths.is_empty() {
-                wrong_znodes.clear();
-                return Ok(Vec::new());
-            }
             let read = connection.get_many(&paths).await?;
-            wrong_znodes.update(connection.session(), wrong_members(&paths, &read));
+            wrong_znodes.update(connection.session(), not_ephemeral(&paths, &read));
             read.into_iter()
                 .filter_map(|read| match read {
                     BulkRead::Data(data, _) => Some(String::from_utf8_lossy(&data).into_owned()),
@@ -221,15 +212,10 @@ impl Party {
     }
 }
 
-/// Returns the members that are not ephemeral.
-fn wrong_members(paths: &[String], read: &[BulkRead]) -> impl Iterator<Item = WrongZnode> {
-    paths.iter().zip(read).filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?))
-}
-
 impl Membership {
     /// Returns the path of the member's znode.
     pub fn znode(&self) -> &str {
-        self.znode.path()
+        &self.znode.path
     }
 
     /// Returns true if the znode of the member was verified or written over the current connection.

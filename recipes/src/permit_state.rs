@@ -8,7 +8,6 @@ use crate::acquire_task::Acquirable;
 use crate::contender_state as queue;
 use crate::lock_queue::Contender;
 
-/// Next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     AwaitConnection,
@@ -25,13 +24,11 @@ pub(crate) enum Step {
         contender: String,
     },
     DeletePermit,
-    /// Hold the permit.
     Hold,
     /// Nothing: no znode of ours is left.
     Left,
 }
 
-/// Outcome of an action, or an external event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// Event of the queue. The events that are not the outcome of one of its steps concern the permit too: a failed
@@ -39,7 +36,6 @@ pub(crate) enum Event {
     Queue(queue::Event),
     /// Session that owns our permit, or `None` if the permit does not exist.
     PermitFound(Option<i64>),
-    /// A permit is available.
     PermitAvailable,
     /// No permit was available; this may have changed since.
     NoPermitAvailable,
@@ -75,9 +71,9 @@ impl PermitState {
     }
 
     pub(crate) fn step(&self) -> Step {
-        match (self.permit, self.queue.step()) {
+        match (self.permit, self.queue.state.step()) {
             (Permit::None, queue::Step::Left) if self.leaving => Step::Left,
-            _ if self.queue.session().is_none() => Step::AwaitConnection,
+            _ if self.queue.state.session.is_none() => Step::AwaitConnection,
             (Permit::Unknown | Permit::Owned | Permit::Stale, _) if self.leaving => Step::DeletePermit,
             (Permit::Unknown, _) => Step::FindPermit,
             (Permit::Stale, _) => Step::DeletePermit,
@@ -114,11 +110,11 @@ impl PermitState {
             Event::PermitAvailable if self.permit == Permit::None => self.permit = Permit::Available,
             // List the queue again, to check that we are still first, and then count the permits again.
             Event::NoPermitAvailable => self.queue.on(queue::Event::WatchFired),
-            Event::PermitCreated => self.set_owner(self.queue.session()),
+            Event::PermitCreated => self.set_owner(self.queue.state.session),
             Event::PermitDeleted => self.permit = Permit::None,
             Event::PermitAvailable => {}
         }
-        if self.permit == Permit::None && !self.leaving && self.queue.step() == queue::Step::Left {
+        if self.permit == Permit::None && !self.leaving && self.queue.state.step() == queue::Step::Left {
             self.queue.rejoin();
         }
     }
@@ -126,7 +122,7 @@ impl PermitState {
     fn set_owner(&mut self, owner: Option<i64>) {
         self.permit = match owner {
             None => Permit::None,
-            owner if owner == self.queue.session() => Permit::Owned,
+            owner if owner == self.queue.state.session => Permit::Owned,
             Some(_) => Permit::Stale,
         };
         if self.permit == Permit::Owned {

@@ -113,9 +113,14 @@ impl PersistentNode {
         loop {
             let result = match ownership.step() {
                 Step::AwaitConnection => std::future::pending().await,
-                Step::Create => self.create(connection, data).await,
+                Step::Create => match self.store(connection, None, data).await {
+                    Err(error) if error.is_no_node() => {
+                        connection.ensure_parent(&self.path).await.map(|()| Event::Missing)
+                    }
+                    result => result,
+                },
                 Step::Inspect => self.inspect(connection).await,
-                Step::Write(version) => self.write(connection, version, data).await,
+                Step::Write(version) => self.store(connection, Some(version), data).await,
                 Step::Remove(version) => {
                     info!(path = %self.path, "removing the znode that an earlier session of this process left");
                     connection.delete(&self.path, Some(version)).await.map(|()| Event::Missing)
@@ -159,53 +164,22 @@ impl PersistentNode {
         }
     }
 
-    async fn create(
+    /// Creates the znode with the newest data if `version` is `None`, or else writes it. Counts the data if they are
+    /// newer than those that were stored last.
+    async fn store(
         &self,
         connection: &Connection,
+        version: Option<i32>,
         data: &mut watch::Receiver<Option<Vec<u8>>>,
     ) -> Result<Event, Error> {
-        let newest = self.newest(data).await;
-        match self.store(connection, &newest, None).await {
-            Err(error) if error.is_no_node() => {
-                connection.ensure_parent(&self.path).await.map(|()| Event::Missing)
-            }
-            result => result.map(|_| Event::Created),
-        }
-    }
-
-    async fn write(
-        &self,
-        connection: &Connection,
-        version: i32,
-        data: &mut watch::Receiver<Option<Vec<u8>>>,
-    ) -> Result<Event, Error> {
-        let newest = self.newest(data).await;
-        // Without a stat the new version is unknown.
-        let Some(stat) = self.store(connection, &newest, Some(version)).await? else {
-            return Ok(Event::Unclear);
-        };
-        Ok(Event::Written { owner: stat.ephemeral_owner, version: stat.version })
-    }
-
-    /// Returns the newest data. Tells the counter if they are newer than the data that were stored last.
-    async fn newest(&self, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Vec<u8> {
         if data.has_changed().unwrap_or(false)
             && let Some(counter) = &self.counter
         {
             counter.begin().await;
         }
-        data.borrow_and_update().clone().unwrap_or_default()
-    }
-
-    /// Creates the znode if `version` is `None`, or else writes it. Counts the write. Returns the stat afterwards,
-    /// which is unknown if the znode was created in a transaction.
-    async fn store(
-        &self,
-        connection: &Connection,
-        data: &[u8],
-        version: Option<i32>,
-    ) -> Result<Option<Stat>, Error> {
+        let data = &data.borrow_and_update().clone().unwrap_or_default();
         let path = self.path.as_str();
+        let written = |stat: Stat| Event::Written { owner: stat.ephemeral_owner, version: stat.version };
         let write = match version {
             Some(_) => Write::Set { path, data, version },
             None => Write::Create { path, data, mode: CreateMode::Ephemeral },
@@ -214,29 +188,29 @@ impl PersistentNode {
             Some(counter) => counter.write(connection, write).await?,
             None => None,
         };
-        let (stat, zxid) = match (counted, version) {
-            (Some((Written::Set(stat), zxid)), _) => (Some(stat), zxid),
-            (Some((_, zxid)), _) => (None, zxid),
+        let (event, zxid) = match (counted, version) {
+            (Some((Written::Set(stat), zxid)), _) => (written(stat), zxid),
+            (Some((Written::Created(_), zxid)), _) => (Event::Created, zxid),
+            // Without a stat the new version is unknown.
+            (Some((_, zxid)), _) => (Event::Unclear, zxid),
             (None, Some(_)) => {
                 let stat = connection.set(path, data, version).await?;
-                (Some(stat), stat.mzxid)
+                (written(stat), stat.mzxid)
             }
-            (None, None) => {
-                let stat = connection.create_ephemeral(path, data).await?;
-                (Some(stat), stat.mzxid)
-            }
+            (None, None) => (Event::Created, connection.create_ephemeral(path, data).await?.mzxid),
         };
         self.state.send_modify(|state| {
             state.stored += 1;
             state.zxid = zxid;
         });
-        Ok(stat)
+        Ok(event)
     }
 
     async fn inspect(&self, connection: &Connection) -> Result<Event, Error> {
         // The server may lag behind and still show an owner that is gone.
-        connection.sync().await?;
-        let Some(stat) = connection.stat(&self.path).await? else { return Ok(Event::Missing) };
+        let Some(stat) = connection.synced().await?.stat(&self.path).await? else {
+            return Ok(Event::Missing);
+        };
         let is_leftover = self.session.is_previous_session(stat.ephemeral_owner);
         Ok(Event::Found { owner: stat.ephemeral_owner, version: stat.version, is_leftover })
     }

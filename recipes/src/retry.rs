@@ -20,7 +20,7 @@ const CONTENTION_DELAY: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Attempts<'a> {
     session: &'a Session,
-    operation: &'static str,
+    pub(crate) operation: &'static str,
     path: &'a str,
     deadline: Option<Instant>,
     delays: Delays,
@@ -28,23 +28,15 @@ pub(crate) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    /// Creates attempts that end after `timeout`. `operation` and `path` are for error messages.
+    /// Creates attempts that end after `timeout`, or never if it is [`Duration::MAX`]. `operation` and `path` are for
+    /// error messages.
     pub(crate) fn new(
         session: &'a Session,
         timeout: Duration,
         operation: &'static str,
         path: &'a str,
     ) -> Self {
-        Attempts::until(session, Instant::now().checked_add(timeout), operation, path)
-    }
-
-    /// Creates attempts that end at `deadline`, or never.
-    pub(crate) fn until(
-        session: &'a Session,
-        deadline: Option<Instant>,
-        operation: &'static str,
-        path: &'a str,
-    ) -> Self {
+        let deadline = Instant::now().checked_add(timeout);
         let delays = Delays::new(MIN_DELAY, MAX_DELAY);
         Attempts { session, operation, path, deadline, delays, last_error: None }
     }
@@ -55,8 +47,7 @@ impl<'a> Attempts<'a> {
         request: impl Fn(Connection) -> F,
     ) -> Result<T, Error> {
         loop {
-            let connection = self.connection().await?;
-            match request(connection).await {
+            match request(self.connection().await?).await {
                 Ok(response) => return Ok(response),
                 Err(error) => self.failed(error).await?,
             }
@@ -88,13 +79,22 @@ impl<'a> Attempts<'a> {
         self.bounded(tokio::time::sleep(delay)).await
     }
 
+    /// Like [`Attempts::contended`] after a conflict with another client, and like [`Attempts::failed`] otherwise.
+    pub(crate) async fn failed_or_contended(&mut self, error: Error) -> Result<(), Error> {
+        if error.is_conflict() { self.contended(error).await } else { self.failed(error).await }
+    }
+
+    /// Returns the time until the deadline.
+    pub(crate) fn remaining(&self) -> Duration {
+        self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
     /// Waits for `future`, at most until the deadline.
     pub(crate) async fn bounded<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Error> {
         let Some(deadline) = self.deadline else { return Ok(future.await) };
         tokio::time::timeout_at(deadline, future).await.map_err(|_| self.last_error())
     }
 
-    /// Returns the error of the last attempt.
     pub(crate) fn last_error(&mut self) -> Error {
         let not_connected = || Error::NotConnected { operation: self.operation, path: self.path.to_owned() };
         self.last_error.take().unwrap_or_else(not_connected)

@@ -51,10 +51,9 @@ use crate::contender_state as queue;
 use crate::guard::{self, AcquireError, Guard};
 use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming};
-use crate::owned_node::{OwnedNode, WatchedNode};
+use crate::owned_node::OwnedNode;
 use crate::permit_state::{Event, PermitState, Step};
-use crate::session::{CreateMode, Write, WrongZnodeReporter};
-use crate::wrong_znode::WrongZnode;
+use crate::session::{CreateMode, Write, WrongZnodeReporter, not_ephemeral};
 use crate::{Connection, Error, Session};
 
 /// Maximum number of permits in use whose type is checked.
@@ -137,10 +136,7 @@ impl Waiter {
     async fn carry_out(&mut self, connection: &Connection, step: Step) -> Result<Event, AcquireError> {
         Ok(match step {
             Step::Queue(step) => Event::Queue(self.state.queue.carry_out(connection, step).await?),
-            Step::FindPermit => {
-                connection.sync().await?;
-                self.find_permit(connection).await?
-            }
+            Step::FindPermit => self.find_permit(connection.synced().await?).await?,
             Step::CountPermits { contender } => match self.permit_changes.take() {
                 None => self.count_permits(connection).await?,
                 Some(permit_changes) => {
@@ -197,9 +193,7 @@ impl Waiter {
         let paths: Vec<String> =
             in_use.iter().take(MAX_CHECKED_PERMITS).map(|name| format!("{path}/{name}")).collect();
         let read = connection.get_many(&paths).await?;
-        let wrong = paths.iter().zip(&read);
-        let wrong = wrong.filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?));
-        self.wrong_znodes.update(connection.session(), wrong);
+        self.wrong_znodes.update(connection.session(), not_ephemeral(&paths, &read));
         self.permit_changes = Some(permit_changes);
         Ok(Event::NoPermitAvailable)
     }
@@ -252,7 +246,7 @@ impl Acquirable for Waiter {
     }
 
     async fn own(&mut self, connection: &Connection, path: String) -> Result<Option<OwnedNode>, Error> {
-        OwnedNode::new(connection, WatchedNode::new(connection, path).await?).await
+        OwnedNode::lease(OwnedNode::watch(connection, path).await?).await
     }
 
     async fn is_taken(&self, connection: &Connection) -> Result<bool, Error> {

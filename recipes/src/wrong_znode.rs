@@ -7,9 +7,8 @@
 
 use std::fmt;
 
-use crate::Stat;
+use crate::{Stat, text};
 
-/// Maximum number of characters of a path in a message.
 const MAX_SHOWN: usize = 200;
 /// Owner of a container znode, which servers may show instead of 0.
 const CONTAINER: i64 = i64::MIN;
@@ -37,11 +36,32 @@ pub enum ZnodeProblem {
 impl ZnodeProblem {
     /// Returns the name used in metrics and JSON.
     pub const fn name(self) -> &'static str {
+        self.texts().0
+    }
+
+    /// Returns the name, the description that follows the path, and the remedy, in which `{}` is the path.
+    const fn texts(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            ZnodeProblem::NotEphemeral => "not_ephemeral",
-            ZnodeProblem::Ephemeral => "ephemeral",
-            ZnodeProblem::HasChildren => "has_children",
-            ZnodeProblem::NotANumber => "not_a_number",
+            ZnodeProblem::NotEphemeral => (
+                "not_ephemeral",
+                "is not ephemeral: it remains when the session that created it ends",
+                "if no program needs it, delete it: zkCli.sh deleteall {}",
+            ),
+            ZnodeProblem::Ephemeral => (
+                "ephemeral",
+                "is ephemeral: it disappears with the session that created it",
+                "delete it, so that it is created as a persistent znode: zkCli.sh delete {}",
+            ),
+            ZnodeProblem::HasChildren => (
+                "has_children",
+                "has children, so it cannot be deleted",
+                "if no program needs its children, delete them; list them with: atalaya inspect {}",
+            ),
+            ZnodeProblem::NotANumber => (
+                "not_a_number",
+                "does not hold a whole number of 64 bits",
+                "set it to a whole number: zkCli.sh set {} 0",
+            ),
         }
     }
 }
@@ -78,44 +98,19 @@ impl WrongZnode {
 
     /// Returns the remedy: a command for the operator.
     pub fn remedy(&self) -> String {
-        let path = quoted(&self.path);
-        match self.problem {
-            ZnodeProblem::NotEphemeral => {
-                format!("if no program needs it, delete it: zkCli.sh deleteall {path}")
-            }
-            ZnodeProblem::Ephemeral => {
-                format!("delete it, so that it is created as a persistent znode: zkCli.sh delete {path}")
-            }
-            ZnodeProblem::HasChildren => {
-                format!(
-                    "if no program needs its children, delete them; list them with: atalaya inspect {path}"
-                )
-            }
-            ZnodeProblem::NotANumber => format!("set it to a whole number: zkCli.sh set {path} 0"),
-        }
+        self.problem.texts().2.replacen("{}", &quoted(&self.path), 1)
     }
 }
 
 impl fmt::Display for WrongZnode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = shown(&self.path);
-        match self.problem {
-            ZnodeProblem::NotEphemeral => {
-                write!(f, "{path} is not ephemeral: it remains when the session that created it ends")
-            }
-            ZnodeProblem::Ephemeral => {
-                write!(f, "{path} is ephemeral: it disappears with the session that created it")
-            }
-            ZnodeProblem::HasChildren => write!(f, "{path} has children, so it cannot be deleted"),
-            ZnodeProblem::NotANumber => write!(f, "{path} does not hold a whole number of 64 bits"),
-        }
+        write!(f, "{} {}", shown(&self.path), self.problem.texts().1)
     }
 }
 
-/// Shortens a path and replaces its control characters.
+/// Shortens and sanitises a path.
 pub(crate) fn shown(path: &str) -> String {
-    let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    let mut text: String = path.chars().take(MAX_SHOWN).map(clean).collect();
+    let mut text = text::truncate(path, MAX_SHOWN);
     if path.chars().nth(MAX_SHOWN).is_some() {
         text.push('…');
     }

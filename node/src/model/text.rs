@@ -2,22 +2,10 @@
 
 use std::borrow::Cow;
 
+pub(crate) use atalaya_recipes::text::{is_unsafe, truncate};
+
 /// Maximum length of an invalid value in a message, in characters.
 const MAX_SHOWN: usize = 80;
-
-/// Returns true if a terminal may do more with this character than show it: control characters (C0, DEL and C1), line
-/// separators, and invisible characters that change the order of others or hide among them.
-pub(crate) fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            // Bidirectional marks, embeddings, overrides and isolates.
-            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
-            // Line and paragraph separators.
-            | '\u{2028}' | '\u{2029}'
-            // Zero width space, word joiner and invisible operators, byte order mark, annotations, tags.
-            | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
-}
 
 /// Replaces each unsafe character by U+FFFD, including line breaks: the result is one line.
 pub(crate) fn sanitize_line(text: &str) -> Cow<'_, str> {
@@ -34,11 +22,6 @@ fn replace_chars(text: &str, replace: impl Fn(char) -> bool) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     text.chars().map(|c| if replace(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
-/// Returns the first `max_chars` characters as one line, sanitised.
-pub(crate) fn truncate(text: &str, max_chars: usize) -> String {
-    text.chars().take(max_chars).map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Formats a duration or an age in seconds.

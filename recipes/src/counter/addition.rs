@@ -6,7 +6,6 @@
 //! written together with the counter, this can always be read. Without one it is known only as long as no other
 //! client's write can be mistaken for ours.
 
-/// Version of the counter's znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ZnodeVersion {
     /// Identifies the znode, which may be deleted and created again.
@@ -47,7 +46,6 @@ impl SumWrite {
     }
 }
 
-/// Next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Read the counter and the dedup record. If the addition [has an unknown outcome](Addition::has_unknown_outcome),
@@ -64,7 +62,6 @@ pub(crate) enum Step {
     Unknown,
 }
 
-/// Outcome of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Read {

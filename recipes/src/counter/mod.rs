@@ -62,7 +62,7 @@ use self::addition::{Addition, AdditionRecord, Event, Step, SumWrite, ZnodeVersi
 use crate::dedup_record::{self, DedupRecord, RecordState};
 use crate::error::excerpt;
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
-use crate::session::{BulkRead, MultiError, Write, Written, WrongZnodeReporter};
+use crate::session::{MultiError, Write, Written, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, Session};
 
@@ -160,10 +160,8 @@ impl Counter {
     /// Returns the value, as of this call or later.
     pub async fn get(&self) -> Result<i64, CounterError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "get", &self.path);
-        let read = |connection: Connection| async move {
-            connection.sync().await?;
-            connection.get_opt(&self.path).await
-        };
+        let read =
+            |connection: Connection| async move { connection.synced().await?.get_opt(&self.path).await };
         attempts.retry(read).await?.map_or(Ok(self.default), |(data, _)| self.parse(&data))
     }
 
@@ -207,27 +205,21 @@ impl Counter {
                 Step::Overflow(value) => {
                     return Err(CounterError::Overflow { path: self.path.clone(), value, amount });
                 }
-                Step::Unknown => {
-                    let (path, source) = (self.path.clone(), attempts.last_error());
-                    return Err(CounterError::OutcomeUnknown { path, amount, source });
-                }
+                Step::Unknown => return Err(failed(&addition, attempts.last_error())),
             };
             let waited = match result {
                 Ok(event) => {
                     addition.on(event);
                     Ok(())
                 }
-                Err(CounterError::Failed(error)) if error.is_bad_version() || error.is_no_node() => {
-                    contended = true;
-                    addition.on(Event::Stale);
-                    attempts.contended(error).await
-                }
                 Err(CounterError::Failed(error)) => {
                     contended = true;
                     if error.outcome_unknown() {
                         addition.on(Event::OutcomeUnknown);
+                    } else if error.is_conflict() {
+                        addition.on(Event::Stale);
                     }
-                    attempts.failed(error).await
+                    attempts.failed_or_contended(error).await
                 }
                 Err(error) => return Err(error),
             };
@@ -238,7 +230,7 @@ impl Counter {
     /// Deletes the dedup record of an exact counter. Dropping the counter also does, a little later.
     pub async fn close(self) {
         if let Some(record) = self.state.into_inner().record {
-            record.remove().await;
+            record.znode.run().await;
         }
     }
 
@@ -254,29 +246,25 @@ impl Counter {
         if sync {
             connection.sync().await?;
         }
-        let (data, stat, record) = match record {
-            None => {
-                let (data, stat) = connection.get_or_create(&self.path).await?;
-                (data, stat, AdditionRecord::Unused)
-            }
+        let (found, record) = match record {
+            None => (None, AdditionRecord::Unused),
             Some(record) => {
-                let mut reads = connection.get_many(&[&self.path, record.path()]).await?.into_iter();
-                let (data, stat) = match reads.next() {
-                    Some(BulkRead::Data(data, stat)) => (data, stat),
-                    // A separate read creates the znode, or returns the reason why it cannot be read.
-                    _ => connection.get_or_create(&self.path).await?,
-                };
-                let state = reads.next().map(|read| dedup_record::decode(read, record.path(), token));
-                let state = match state.transpose()? {
-                    None | Some(RecordState::Missing) => AdditionRecord::Missing,
-                    Some(RecordState::Other(version)) => AdditionRecord::Other(version),
+                let mut reads = connection.get_many(&[&self.path, &record.znode.path]).await?.into_iter();
+                let found = reads.next().and_then(|read| read.found(&self.path).ok().flatten());
+                let state = reads.next().map(|read| read.found(&record.znode.path)).transpose()?.flatten();
+                let state = match dedup_record::decode(state, token) {
+                    RecordState::Missing => AdditionRecord::Missing,
+                    RecordState::Other(version) => AdditionRecord::Other(version),
                     // Written by this process, so it is a number.
-                    Some(RecordState::Own(sum)) => {
-                        sum.parse().map_or(AdditionRecord::Missing, AdditionRecord::Own)
-                    }
+                    RecordState::Own(sum) => sum.parse().map_or(AdditionRecord::Missing, AdditionRecord::Own),
                 };
-                (data, stat, state)
+                (found, state)
             }
+        };
+        let (data, stat) = match found {
+            Some(found) => found,
+            // A separate read creates the znode, or returns the reason why it cannot be read.
+            None => connection.get_or_create(&self.path).await?,
         };
         // The addition counts, but the counter is deleted with the session of its creator. Logged once.
         WrongZnodeReporter::default()
@@ -320,7 +308,8 @@ impl Counter {
         let sum = write.sum.to_string();
         let text = dedup_record::encode(token, &sum);
         let counter = Write::Set { path: &self.path, data: sum.as_bytes(), version: Some(write.at.version) };
-        let record = Write::Set { path: record.path(), data: text.as_bytes(), version: write.record_version };
+        let record =
+            Write::Set { path: &record.znode.path, data: text.as_bytes(), version: write.record_version };
         let writes: Vec<Write<'_>> = first.into_iter().chain([counter, record]).collect();
         connection.multi(&writes).await
     }

@@ -42,13 +42,14 @@ struct State {
 
 /// Outcome of [`Counter::increment`].
 enum Increment {
-    /// The write was made and counted. Contains the counter's new value and the zxid of the transaction.
-    Written { written: Written, value: i64, zxid: i64 },
-    /// The write was counted before, and the counter became this value.
-    CountedBefore(i64),
+    /// The write was counted, and the counter became `value`. `written`: the result of the write and the zxid of the
+    /// transaction; `None` if it was counted before.
+    Counted {
+        value: i64,
+        written: Option<(Written, i64)>,
+    },
     /// The write cannot be counted, for this reason.
     Impossible(String),
-    /// The counter is closed.
     Closed,
 }
 
@@ -96,16 +97,16 @@ impl WriteCounter {
     ) -> Result<Option<(Written, i64)>, Error> {
         let State { counter, pending, logged_problem, wrong_znodes, .. } = &mut *self.state.lock().await;
         let Some((addition, token)) = pending else { return Ok(None) };
-        match counter.increment(connection, write, addition, token, wrong_znodes).await? {
-            Increment::Written { written, value, zxid } => {
+        let increment = counter.increment(connection, write, addition, token, wrong_znodes).await?;
+        *pending = None;
+        match increment {
+            Increment::Counted { value, written } => {
                 self.value.send_replace(Some(value));
-                *pending = None;
-                *logged_problem = None;
-                wrong_znodes.clear();
-                return Ok(Some((written, zxid)));
-            }
-            Increment::CountedBefore(value) => {
-                self.value.send_replace(Some(value));
+                if written.is_some() {
+                    *logged_problem = None;
+                    wrong_znodes.clear();
+                }
+                return Ok(written);
             }
             Increment::Impossible(problem) if logged_problem.as_ref() != Some(&problem) => {
                 warn!(path = counter.path, "cannot count: {problem}");
@@ -113,7 +114,6 @@ impl WriteCounter {
             }
             Increment::Impossible(_) | Increment::Closed => {}
         }
-        *pending = None;
         Ok(None)
     }
 
@@ -121,7 +121,7 @@ impl WriteCounter {
     pub async fn close(&self) {
         let record = self.state.lock().await.counter.state.lock().await.record.take();
         if let Some(record) = record {
-            record.remove().await;
+            record.znode.run().await;
         }
     }
 }
@@ -136,7 +136,9 @@ impl Counter {
         token: &str,
         wrong_znodes: &mut WrongZnodeReporter,
     ) -> Result<Increment, Error> {
-        let CounterState { record, expected_read } = &mut *self.state.lock().await;
+        let CounterState { record: Some(record), expected_read } = &mut *self.state.lock().await else {
+            return Ok(Increment::Closed);
+        };
         if let Some(read) = expected_read.take() {
             addition.on(read);
         }
@@ -145,7 +147,7 @@ impl Counter {
             match addition.step() {
                 Step::Read => {
                     let sync = addition.has_unknown_outcome();
-                    match self.read(connection, record.as_ref(), token, sync).await {
+                    match self.read(connection, Some(record), token, sync).await {
                         Ok(read) => addition.on(read),
                         Err(CounterError::Failed(error)) if error.is_transient() => return Err(error),
                         Err(error) => {
@@ -157,16 +159,12 @@ impl Counter {
                         }
                     }
                 }
-                Step::CreateRecord => {
-                    let Some(record) = record else { return Ok(Increment::Closed) };
-                    match record.create(connection).await {
-                        Ok(()) => addition.on(Event::RecordCreated),
-                        Err(error) if error.is_transient() => return Err(error),
-                        Err(error) => return Ok(Increment::Impossible(error.to_string())),
-                    }
-                }
+                Step::CreateRecord => match record.create(connection).await {
+                    Ok(()) => addition.on(Event::RecordCreated),
+                    Err(error) if error.is_transient() => return Err(error),
+                    Err(error) => return Ok(Increment::Impossible(error.to_string())),
+                },
                 Step::Write(sum) => {
-                    let Some(record) = record else { return Ok(Increment::Closed) };
                     match self.write_with_record(connection, Some(write), record, token, sum).await {
                         Ok(written) => {
                             let mut written = written.into_iter();
@@ -179,10 +177,8 @@ impl Counter {
                             };
                             *expected_read = stat.map(|stat| sum.expected_read(stat.version));
                             let zxid = stat.map_or(0, |stat| stat.mzxid);
-                            return Ok(match first {
-                                Some(written) => Increment::Written { written, value: sum.sum, zxid },
-                                None => Increment::CountedBefore(sum.sum),
-                            });
+                            let written = first.map(|first| (first, zxid));
+                            return Ok(Increment::Counted { value: sum.sum, written });
                         }
                         Err(refused) => {
                             // The second and the third write are the counter and the dedup record.
@@ -200,7 +196,7 @@ impl Counter {
                         }
                     }
                 }
-                Step::Counted(value) => return Ok(Increment::CountedBefore(value)),
+                Step::Counted(value) => return Ok(Increment::Counted { value, written: None }),
                 Step::Overflow(value) => {
                     return Ok(Increment::Impossible(format!("its value is {value}, the maximum")));
                 }

@@ -5,10 +5,9 @@
 //! joined after it to the next one. So a `ready` that was left behind lets no member pass, and members that are still
 //! leaving do not count for the next generation.
 
-/// Znode of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
-    pub(crate) name: String,
+    pub(crate) path: String,
     pub(crate) czxid: i64,
 }
 
@@ -28,7 +27,7 @@ pub(crate) enum EnterStep {
 }
 
 pub(crate) fn enter_step(own: &str, size: usize, members: &[Member], ready: Option<i64>) -> EnterStep {
-    let Some(own) = members.iter().find(|member| member.name == own) else { return EnterStep::Join };
+    let Some(own) = members.iter().find(|member| member.path == own) else { return EnterStep::Join };
     match ready {
         Some(ready) if ready > own.czxid => EnterStep::Pass(ready),
         Some(ready) => {
@@ -50,22 +49,25 @@ pub(crate) fn enter_step(own: &str, size: usize, members: &[Member], ready: Opti
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LeaveStep {
     /// All members have left. `delete_ready`: delete `ready`, which belongs to our generation.
-    Done { delete_ready: bool },
+    Done {
+        delete_ready: bool,
+    },
     /// Delete our znode, the last one. `delete_ready`: delete `ready` with it, which belongs to our generation.
-    DeleteLast { delete_ready: bool },
-    /// Delete our znode.
+    DeleteLast {
+        delete_ready: bool,
+    },
     Delete,
     /// Wait until the znode of this member is deleted.
     WaitFor(String),
 }
 
-/// Returns the next step of a member that leaves, in Kazoo's order: the member with the first name leaves last and
-/// waits for the one with the last name. The others delete their znodes and wait for the first.
+/// Returns the next step of a member that leaves, in Kazoo's order: the member with the first path leaves last and
+/// waits for the one with the last path. The others delete their znodes and wait for the first.
 pub(crate) fn leave_step(own: &str, generation: i64, members: &[Member], ready: Option<i64>) -> LeaveStep {
     let mut inside: Vec<&str> = members
         .iter()
         .filter(|member| member.czxid < generation)
-        .map(|member| member.name.as_str())
+        .map(|member| member.path.as_str())
         .collect();
     inside.sort_unstable();
     let delete_ready = ready == Some(generation);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn members(all: &[(&str, i64)]) -> Vec<Member> {
-    all.iter().map(|(name, czxid)| Member { name: (*name).to_owned(), czxid: *czxid }).collect()
+    all.iter().map(|(name, czxid)| Member { path: (*name).to_owned(), czxid: *czxid }).collect()
 }
 
 #[test]
@@ -75,7 +75,7 @@ impl Model {
         }
         if let (Some(old), None) = (self.ready, ready) {
             let stuck = |member: &&Member| {
-                let client: usize = member.name.parse().unwrap();
+                let client: usize = member.path.parse().unwrap();
                 member.czxid < old && matches!(self.clients[client], Client::Entering(_))
             };
             assert_eq!(self.members.iter().find(stuck), None, "its ready was deleted: {self:?}");
@@ -86,7 +86,7 @@ impl Model {
     }
 
     fn leave(&mut self, name: &str) {
-        self.members.retain(|member| member.name != name);
+        self.members.retain(|member| member.path != name);
     }
 
     /// Lets one client begin, read, or carry out the step that follows from its last read.
@@ -101,7 +101,7 @@ impl Model {
                 EnterStep::Pass(generation) => Client::Inside(generation),
                 EnterStep::Join => {
                     let czxid = self.next_zxid();
-                    self.members.push(Member { name, czxid });
+                    self.members.push(Member { path: name, czxid });
                     Client::Entering(None)
                 }
                 EnterStep::CreateReady { .. } => {

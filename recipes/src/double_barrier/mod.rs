@@ -56,7 +56,6 @@ mod generation;
 
 use std::time::Duration;
 
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::generation::{EnterStep, LeaveStep, Member};
@@ -112,7 +111,6 @@ pub struct DoubleBarrier {
 pub struct DoubleBarrierGuard {
     barrier: DoubleBarrier,
     znode: Cleanup,
-    name: String,
     generation: i64,
 }
 
@@ -139,16 +137,26 @@ impl DoubleBarrier {
 
     /// Joins, and waits until the group is complete, for at most `timeout`. Each call is a separate member.
     pub async fn enter(&self, timeout: Duration) -> Result<DoubleBarrierGuard, DoubleBarrierError> {
-        let name = Uuid::new_v4().simple().to_string();
-        let mut znode = Cleanup::new(self.session.clone(), format!("{}/{name}", self.path));
+        let own = format!("{}/{}", self.path, Uuid::new_v4().simple());
+        let mut znode = Cleanup::new(self.session.clone(), own.clone());
         znode.arm();
-        let mut members = 0;
-        let entering = self.wait_until_complete(&name, znode.path(), &mut members);
+        let (mut members, mut wrong_znodes) = (0, WrongZnodeReporter::default());
+        let mut attempts = Attempts::new(&self.session, Duration::MAX, "enter", &self.path);
+        let entering = async {
+            loop {
+                let connection = attempts.connection().await?;
+                match self.enter_once(&connection, &own, &mut members, &mut wrong_znodes).await {
+                    Ok(Some(generation)) => return Ok(generation),
+                    Ok(None) => {}
+                    Err(error) => attempts.failed_or_contended(error).await?,
+                }
+            }
+        };
         let error = match tokio::time::timeout(timeout, entering).await {
             Ok(Ok(generation)) => {
-                return Ok(DoubleBarrierGuard { barrier: self.clone(), znode, name, generation });
+                return Ok(DoubleBarrierGuard { barrier: self.clone(), znode, generation });
             }
-            Ok(Err(error)) => error.into(),
+            Ok(Err(error)) => DoubleBarrierError::Failed(error),
             Err(_) => {
                 let (path, size) = (self.path.clone(), self.size);
                 DoubleBarrierError::Incomplete { path, members, size, after: timeout }
@@ -158,27 +166,10 @@ impl DoubleBarrier {
         Err(error)
     }
 
-    /// Joins, waits until the group is complete, and returns its generation.
-    async fn wait_until_complete(&self, name: &str, own: &str, members: &mut usize) -> Result<i64, Error> {
-        let mut attempts = Attempts::until(&self.session, None, "enter", &self.path);
-        let mut wrong_znodes = WrongZnodeReporter::default();
-        loop {
-            let connection = attempts.connection().await?;
-            match self.enter_once(&connection, name, own, members, &mut wrong_znodes).await {
-                Ok(Some(generation)) => return Ok(generation),
-                Ok(None) => {}
-                // Another client was faster: read the barrier again.
-                Err(error) if error.is_conflict() => attempts.contended(error).await?,
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
-    }
-
     /// Reads the barrier once and carries out the next step. Returns the generation if the group is complete.
     async fn enter_once(
         &self,
         connection: &Connection,
-        name: &str,
         own: &str,
         members: &mut usize,
         wrong_znodes: &mut WrongZnodeReporter,
@@ -188,7 +179,7 @@ impl DoubleBarrier {
         let (_, ready_created) = connection.stat_and_watch(&ready).await?;
         let snapshot = self.read(connection, wrong_znodes).await?;
         *members = snapshot.members.len();
-        match generation::enter_step(name, self.size, &snapshot.members, snapshot.ready) {
+        match generation::enter_step(own, self.size, &snapshot.members, snapshot.ready) {
             EnterStep::Pass(generation) => return Ok(Some(generation)),
             EnterStep::Join => {
                 let data = self.identifier.as_bytes();
@@ -246,8 +237,7 @@ impl DoubleBarrier {
         connection: &Connection,
         wrong_znodes: &mut WrongZnodeReporter,
     ) -> Result<Snapshot, Error> {
-        connection.sync().await?;
-        let names = connection.children_or_empty(&self.path).await?;
+        let names = connection.synced().await?.children_or_empty(&self.path).await?;
         let mut paths = vec![self.path.clone()];
         paths.extend(names.iter().map(|name| format!("{}/{name}", self.path)));
         let mut reads = connection.get_many(&paths).await?.into_iter();
@@ -258,15 +248,16 @@ impl DoubleBarrier {
         };
         let mut snapshot = Snapshot { members: Vec::new(), ready: None, parent };
         let mut wrong = Vec::new();
-        for ((name, path), read) in names.into_iter().zip(paths.iter().skip(1)).zip(reads) {
+        let ready = self.ready();
+        for (path, read) in paths.into_iter().skip(1).zip(reads) {
             let BulkRead::Data(_, stat) = read else { continue };
-            if name == "ready" {
+            if path == ready {
                 snapshot.ready = Some(stat.czxid);
             } else if self.session.is_previous_session(stat.ephemeral_owner) {
-                connection.delete(path, None).await?;
+                connection.delete(&path, None).await?;
             } else {
-                wrong.extend(WrongZnode::not_ephemeral(path, &stat));
-                snapshot.members.push(Member { name, czxid: stat.czxid });
+                wrong.extend(WrongZnode::not_ephemeral(&path, &stat));
+                snapshot.members.push(Member { path, czxid: stat.czxid });
             }
         }
         wrong_znodes.update(connection.session(), wrong);
@@ -277,7 +268,7 @@ impl DoubleBarrier {
 impl DoubleBarrierGuard {
     /// Returns the path of the member's znode, to check it in a `multi` or to watch it.
     pub fn znode(&self) -> &str {
-        self.znode.path()
+        &self.znode.path
     }
 
     /// Returns the generation: a number that all members of the group share, and that increases with every generation
@@ -288,34 +279,28 @@ impl DoubleBarrierGuard {
 
     /// Leaves, and waits until the other members have left, for at most `timeout`.
     pub async fn leave(mut self, timeout: Duration) -> Result<(), DoubleBarrierError> {
-        let deadline = Instant::now() + timeout;
-        let error = match tokio::time::timeout_at(deadline, self.wait_until_all_left()).await {
+        let mut attempts = Attempts::new(&self.barrier.session, Duration::MAX, "leave", &self.barrier.path);
+        let mut wrong_znodes = WrongZnodeReporter::default();
+        let leaving = async {
+            loop {
+                let connection = attempts.connection().await?;
+                match self.leave_once(&connection, &mut wrong_znodes).await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    Err(error) => attempts.failed_or_contended(error).await?,
+                }
+            }
+        };
+        let error = match tokio::time::timeout(timeout, leaving).await {
             Ok(Ok(())) => {
                 self.znode.disarm();
                 return Ok(());
             }
-            Ok(Err(error)) => error.into(),
+            Ok(Err(error)) => DoubleBarrierError::Failed(error),
             Err(_) => DoubleBarrierError::OthersInside { path: self.barrier.path.clone(), after: timeout },
         };
         self.znode.run().await;
         Err(error)
-    }
-
-    async fn wait_until_all_left(&self) -> Result<(), Error> {
-        let barrier = &self.barrier;
-        let mut attempts = Attempts::until(&barrier.session, None, "leave", &barrier.path);
-        let mut wrong_znodes = WrongZnodeReporter::default();
-        loop {
-            let connection = attempts.connection().await?;
-            match self.leave_once(&connection, &mut wrong_znodes).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(error) if error.is_no_node() || error.is_bad_version() => {
-                    attempts.contended(error).await?
-                }
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
     }
 
     /// Reads the barrier once and carries out the next step. Returns true if all members have left.
@@ -329,8 +314,8 @@ impl DoubleBarrierGuard {
         let ready = barrier.ready();
         let count_change = barrier.count_change(&snapshot);
         let delete_ready = Write::Delete { path: &ready, version: None };
-        let delete_own = Write::Delete { path: self.znode.path(), version: None };
-        match generation::leave_step(&self.name, self.generation, &snapshot.members, snapshot.ready) {
+        let delete_own = Write::Delete { path: &self.znode.path, version: None };
+        match generation::leave_step(&self.znode.path, self.generation, &snapshot.members, snapshot.ready) {
             LeaveStep::Done { delete_ready: false } => return Ok(true),
             LeaveStep::Done { delete_ready: true } => {
                 return match connection.multi(&[count_change, delete_ready]).await.map_err(Error::from) {
@@ -342,10 +327,10 @@ impl DoubleBarrierGuard {
                 connection.multi(&[count_change, delete_ready, delete_own]).await?;
             }
             LeaveStep::DeleteLast { delete_ready: false } | LeaveStep::Delete => {
-                connection.delete(self.znode.path(), None).await?;
+                connection.delete(&self.znode.path, None).await?;
             }
-            LeaveStep::WaitFor(name) => {
-                let (stat, changed) = connection.stat_and_watch(&format!("{}/{name}", barrier.path)).await?;
+            LeaveStep::WaitFor(path) => {
+                let (stat, changed) = connection.stat_and_watch(&path).await?;
                 if stat.is_some() {
                     connection.watch_event(changed).await;
                 }

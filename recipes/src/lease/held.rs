@@ -2,9 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::record::LocalExpiry;
+use super::record::{LocalExpiry, Record};
+use super::update::Update;
 use super::wall_clock::since_epoch;
 use super::{Lease, LeaseError, Written};
+use crate::session::Write;
 
 /// Maximum delay until a change of the wall clock is noticed.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -13,18 +15,13 @@ const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// creates another `HeldLease`: discard this one then.
 #[derive(Debug)]
 pub struct HeldLease {
-    lease: Lease,
-    expiry: LocalExpiry,
-    fencing_token: i64,
+    pub(super) lease: Lease,
+    pub(super) written: Written,
     /// Latest end that was written with an unknown outcome.
-    attempted_end: Option<Duration>,
+    pub(super) attempted_end: Option<Duration>,
 }
 
 impl HeldLease {
-    pub(super) fn new(lease: Lease, written: Written) -> HeldLease {
-        HeldLease { lease, expiry: written.expiry, fencing_token: written.fencing_token, attempted_end: None }
-    }
-
     /// Returns the path of the lease or of the slot.
     pub fn path(&self) -> &str {
         &self.lease.path
@@ -38,12 +35,12 @@ impl HeldLease {
 
     /// Returns the remaining time, by the clock that shows less. Zero after the end.
     pub fn remaining(&self) -> Duration {
-        self.expiry.remaining(self.lease.clock.now())
+        self.written.expiry.remaining(self.lease.clock.now())
     }
 
     /// Returns the latest possible end, by the wall clock.
     pub fn end(&self) -> SystemTime {
-        since_epoch(self.expiry.end())
+        since_epoch(self.written.expiry.end)
     }
 
     /// Waits until the lease has expired. Returns at most one second late, also after a sleep of the machine or a
@@ -60,7 +57,7 @@ impl HeldLease {
     /// Returns the fencing token: a number that increases with every acquisition and renewal while the ensemble keeps
     /// its data. It is the `mzxid` of `{path}/lease_holder`. Pass it to systems that can reject lower tokens.
     pub fn fencing_token(&self) -> i64 {
-        self.fencing_token
+        self.written.fencing_token
     }
 
     /// Renews the lease for its whole duration, starting now. Returns false if the lease had expired and another holder
@@ -72,15 +69,14 @@ impl HeldLease {
     /// # Errors
     /// See the [module](super).
     pub async fn renew(&mut self) -> Result<bool, LeaseError> {
-        let HeldLease { lease, expiry, fencing_token, attempted_end } = self;
+        let HeldLease { lease, written, attempted_end } = self;
         let before_write = |new: LocalExpiry| {
-            *expiry = expiry.min(new);
-            *attempted_end = (*attempted_end).max(Some(new.end()));
+            written.expiry = written.expiry.min(new);
+            *attempted_end = (*attempted_end).max(Some(new.end));
         };
         match lease.write(before_write).await? {
-            Ok(written) => {
-                *expiry = written.expiry;
-                *fencing_token = written.fencing_token;
+            Ok(renewed) => {
+                *written = renewed;
                 *attempted_end = None;
                 Ok(true)
             }
@@ -95,12 +91,30 @@ impl HeldLease {
     /// See the [module](super). After an error, or if this future is cancelled, the lease may stay in ZooKeeper until
     /// its end.
     pub async fn release(self) -> Result<(), LeaseError> {
-        let HeldLease { lease, fencing_token, attempted_end, .. } = self;
-        let is_own = |holder: &str, end: Duration, mzxid: i64| {
+        let HeldLease { lease, written: Written { fencing_token, .. }, attempted_end } = self;
+        let is_own = |found: &Record, mzxid: i64| {
             // A later write of the same holder is this one's only if it may be a renewal whose reply was lost.
-            let may_be_renewal = mzxid > fencing_token && Some(end) <= attempted_end;
-            holder == lease.holder && (mzxid == fencing_token || may_be_renewal)
+            let may_be_renewal =
+                mzxid > fencing_token && Some(Duration::from_secs(found.end)) <= attempted_end;
+            found.holder == lease.holder && (mzxid == fencing_token || may_be_renewal)
         };
-        lease.delete(|found, mzxid| is_own(&found.holder, Duration::from_secs(found.end), mzxid)).await
+        let mut update = Update::new(&lease, "release");
+        loop {
+            let deleted = async {
+                let (guard, found) = update.lock().await?;
+                if let Some((found, stat)) = found
+                    && is_own(&found, stat.mzxid)
+                {
+                    let delete = Write::Delete { path: &lease.znode(), version: Some(stat.version) };
+                    update.write(&guard, &[delete]).await?;
+                }
+                guard.release().await;
+                Ok(())
+            };
+            match deleted.await {
+                Ok(()) => return Ok(()),
+                Err(error) => update.failed(error).await?,
+            }
+        }
     }
 }

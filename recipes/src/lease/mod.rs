@@ -147,7 +147,7 @@ impl Lease {
 
     /// Divides the lease into `count` slots below the path, of which each holder has at most one.
     pub fn with_slots(self, count: u16) -> MultiLease {
-        MultiLease::new(self, count)
+        MultiLease { lease: self, slots: count }
     }
 
     /// Acquires the lease, or renews it, unless another holder has it. Does not wait for the end of another holder's
@@ -158,7 +158,7 @@ impl Lease {
     /// again shows whether it is.
     pub async fn acquire(&self) -> Result<Acquire, LeaseError> {
         Ok(match self.write(|_| {}).await? {
-            Ok(written) => Acquire::Acquired(HeldLease::new(self.clone(), written)),
+            Ok(written) => Acquire::Acquired(HeldLease { lease: self.clone(), written, attempted_end: None }),
             Err(info) => Acquire::HeldByOther(info),
         })
     }
@@ -169,18 +169,11 @@ impl Lease {
     /// See the [module](self).
     pub async fn current(&self) -> Result<Option<LeaseInfo>, LeaseError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "read", &self.path);
-        loop {
-            let connection = attempts.connection().await?;
-            match self.sync_and_read(&connection).await {
-                Ok(Some((found, stat))) => {
-                    let has_ended = found.has_ended(self.clock.now().wall, Duration::ZERO);
-                    return Ok((!has_ended).then(|| self.info(found, &stat)));
-                }
-                Ok(None) => return Ok(None),
-                Err(LeaseError::Failed(error)) => attempts.failed(error).await?,
-                Err(error) => return Err(error),
-            }
-        }
+        let read =
+            |connection: Connection| async move { connection.synced().await?.get_opt(&self.znode()).await };
+        let Some((found, stat)) = self.parse(attempts.retry(read).await?)? else { return Ok(None) };
+        let has_ended = found.has_ended(self.clock.now().wall, Duration::ZERO);
+        Ok((!has_ended).then(|| self.info(found, &stat)))
     }
 
     /// Writes the lease, or returns the lease of another holder. Calls `before_write` before each write, with the
@@ -192,99 +185,67 @@ impl Lease {
         self.check()?;
         let mut update = Update::new(self, "acquire");
         loop {
-            match self.write_once(&mut update, &mut before_write).await {
+            let written = async {
+                if !update.may_have_written {
+                    // If another holder has the lease, do not join the queue of the lock, where other clients would
+                    // wait for us.
+                    let connection = update.attempts.connection().await?;
+                    if let Some((found, stat)) = self.read(connection.synced().await?).await?
+                        && found.blocks(&self.holder, self.clock.now().wall, self.grace)
+                    {
+                        return Ok(Err(self.info(found, &stat)));
+                    }
+                }
+                let (guard, found) = update.lock().await?;
+                let now = self.clock.now();
+                let stat = match found {
+                    Some((found, stat)) if found.blocks(&self.holder, now.wall, self.grace) => {
+                        guard.release().await;
+                        return Ok(Err(self.info(found, &stat)));
+                    }
+                    found => found.map(|(_, stat)| stat),
+                };
+                let record = Record::new(&self.holder, self.duration, now.wall);
+                let expiry = LocalExpiry::new(&record, now);
+                before_write(expiry);
+                let (path, json) = (self.znode(), record.to_json());
+                let set = |version| Write::Set { path: &path, data: json.as_bytes(), version: Some(version) };
+                let written = match stat {
+                    Some(stat) => update.write(&guard, &[set(stat.version)]).await?,
+                    // The set returns the stat. Older servers do not return a usable one for a create in a multi.
+                    None => {
+                        let create = Write::Create { path: &path, data: b"", mode: CreateMode::Persistent };
+                        update.write(&guard, &[create, set(0)]).await?
+                    }
+                };
+                guard.release().await;
+                // A set always returns a stat. If it did not, every receiver would reject the token 0.
+                Ok(Ok(Written { expiry, fencing_token: written.map_or(0, |stat| stat.mzxid) }))
+            };
+            match written.await {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => update.failed(error).await?,
             }
         }
     }
 
-    async fn write_once(
-        &self,
-        update: &mut Update<'_>,
-        before_write: &mut impl FnMut(LocalExpiry),
-    ) -> Result<Result<Written, LeaseInfo>, LeaseError> {
-        if !update.may_have_written {
-            // If another holder has the lease, do not join the queue of the lock, where other clients would wait for
-            // us.
-            let connection = update.attempts.connection().await?;
-            if let Some((found, stat)) = self.sync_and_read(&connection).await?
-                && found.blocks(&self.holder, self.clock.now().wall, self.grace)
-            {
-                return Ok(Err(self.info(found, &stat)));
-            }
-        }
-        let (guard, found) = update.lock().await?;
-        let now = self.clock.now();
-        let stat = match found {
-            Some((found, stat)) if found.blocks(&self.holder, now.wall, self.grace) => {
-                guard.release().await;
-                return Ok(Err(self.info(found, &stat)));
-            }
-            found => found.map(|(_, stat)| stat),
-        };
-        let record = Record::new(&self.holder, self.duration, now.wall);
-        let expiry = LocalExpiry::new(&record, now);
-        before_write(expiry);
-        let (path, json) = (self.znode(), record.to_json());
-        let set = |version| Write::Set { path: &path, data: json.as_bytes(), version: Some(version) };
-        let written = match stat {
-            Some(stat) => update.write(&guard, &[set(stat.version)]).await?,
-            // The set returns the stat. Older servers do not return a usable one for a create in a multi.
-            None => {
-                let create = Write::Create { path: &path, data: b"", mode: CreateMode::Persistent };
-                update.write(&guard, &[create, set(0)]).await?
-            }
-        };
-        guard.release().await;
-        // A set always returns a stat. If it did not, every receiver would reject the token 0.
-        Ok(Ok(Written { expiry, fencing_token: written.map_or(0, |stat| stat.mzxid) }))
-    }
-
-    /// Deletes the znode if `is_own` returns true for its record and its `mzxid`.
-    async fn delete(&self, is_own: impl Fn(&Record, i64) -> bool) -> Result<(), LeaseError> {
-        let mut update = Update::new(self, "release");
-        loop {
-            let deleted = async {
-                let (guard, found) = update.lock().await?;
-                if let Some((found, stat)) = found
-                    && is_own(&found, stat.mzxid)
-                {
-                    let delete = Write::Delete { path: &self.znode(), version: Some(stat.version) };
-                    update.write(&guard, &[delete]).await?;
-                }
-                guard.release().await;
-                Ok(())
-            };
-            match deleted.await {
-                Ok(()) => return Ok(()),
-                Err(error) => update.failed(error).await?,
-            }
-        }
-    }
-
-    async fn sync_and_read(&self, connection: &Connection) -> Result<Option<(Record, Stat)>, LeaseError> {
-        connection.sync().await?;
-        self.read(connection).await
-    }
-
     async fn read(&self, connection: &Connection) -> Result<Option<(Record, Stat)>, LeaseError> {
-        match connection.get_opt(&self.znode()).await? {
-            Some((data, stat)) => Ok(Some((self.parse(&data, &stat)?, stat))),
-            None => Ok(None),
-        }
+        self.parse(connection.get_opt(&self.znode()).await?)
     }
 
-    fn parse(&self, data: &[u8], stat: &Stat) -> Result<Record, LeaseError> {
+    fn parse(&self, found: Option<(Vec<u8>, Stat)>) -> Result<Option<(Record, Stat)>, LeaseError> {
+        let Some((data, stat)) = found else { return Ok(None) };
         if is_ephemeral(stat.ephemeral_owner) {
             return Err(LeaseError::WrongZnode(WrongZnode::new(self.znode(), ZnodeProblem::Ephemeral)));
         }
-        Record::parse(data).map_err(|error| match error {
-            ParseError::UnsupportedVersion(version) => {
-                LeaseError::UnsupportedVersion { path: self.znode(), version }
+        let path = self.znode();
+        match Record::parse(&data) {
+            Ok(record) => Ok(Some((record, stat))),
+            Err(ParseError::UnsupportedVersion(version)) => {
+                Err(LeaseError::UnsupportedVersion { path, version })
             }
-            ParseError::NotALease => LeaseError::NotALease { path: self.znode(), found: excerpt(data) },
-        })
+            Err(ParseError::NotALease) => Err(LeaseError::NotALease { path, found: excerpt(&data) }),
+        }
     }
 
     fn check(&self) -> Result<(), LeaseError> {

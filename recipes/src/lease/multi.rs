@@ -3,18 +3,17 @@
 use tokio::time::Instant;
 
 use super::{Acquire, Lease, LeaseError, LeaseInfo};
+use crate::Connection;
 use crate::retry::Attempts;
 use crate::session::BulkRead;
-use crate::{Connection, Error};
 
-/// Maximum number of slots per read request.
 const SLOTS_PER_READ: usize = 32;
 
 /// Lease with several slots; see [`Lease::with_slots`].
 #[derive(Clone, Debug)]
 pub struct MultiLease {
-    lease: Lease,
-    slots: u16,
+    pub(super) lease: Lease,
+    pub(super) slots: u16,
 }
 
 /// State of the slots. They are not all read at the same moment.
@@ -29,10 +28,6 @@ struct Slots {
 }
 
 impl MultiLease {
-    pub(super) fn new(lease: Lease, slots: u16) -> MultiLease {
-        MultiLease { lease, slots }
-    }
-
     /// Renews the slot that the holder has, or acquires the first free one. If none is free, returns the lease that
     /// ends first.
     ///
@@ -43,10 +38,10 @@ impl MultiLease {
         if self.slots == 0 {
             return Err(LeaseError::Invalid { path: self.lease.path.clone(), reason: "it has no slots" });
         }
-        let deadline = Instant::now().checked_add(self.lease.timeout);
-        let with_remaining_time = |slot: Lease| match deadline {
-            Some(deadline) => slot.with_timeout(deadline.saturating_duration_since(Instant::now())),
-            None => slot,
+        let begun = Instant::now();
+        let with_remaining_time = |slot: Lease| {
+            let timeout = slot.timeout.saturating_sub(begun.elapsed());
+            slot.with_timeout(timeout)
         };
         let Slots { own, available, mut taken, mut error } = self.read_slots().await?;
         if let Some(own) = own {
@@ -58,10 +53,8 @@ impl MultiLease {
         for slot in available {
             match with_remaining_time(slot).acquire().await {
                 Ok(Acquire::HeldByOther(info)) => taken.push(info),
-                Err(slot_error)
-                    if slot_error.is_foreign_data() || matches!(slot_error, LeaseError::Busy { .. }) =>
-                {
-                    error = Some(error.unwrap_or(slot_error));
+                Err(busy) if busy.is_foreign_data() || matches!(busy, LeaseError::Busy { .. }) => {
+                    error.get_or_insert(busy);
                 }
                 // After other errors the slot may be held: a further slot would be the second one.
                 outcome => return outcome,
@@ -97,12 +90,9 @@ impl MultiLease {
         for batch in all.chunks(SLOTS_PER_READ) {
             let znodes: Vec<String> = batch.iter().map(Lease::znode).collect();
             let znodes = &znodes;
-            let read = |connection: Connection| async move {
-                connection.sync().await?;
-                connection.get_many(znodes).await
-            };
-            let reads = attempts.retry(read).await?;
-            for (slot, read) in batch.iter().zip(reads) {
+            let read =
+                |connection: Connection| async move { connection.synced().await?.get_many(znodes).await };
+            for (slot, read) in batch.iter().zip(attempts.retry(read).await?) {
                 slots.add(slot, read);
             }
         }
@@ -116,13 +106,7 @@ impl MultiLease {
 
 impl Slots {
     fn add(&mut self, slot: &Lease, read: BulkRead) {
-        let found = match read {
-            BulkRead::Data(data, stat) => slot.parse(&data, &stat).map(|record| Some((record, stat))),
-            BulkRead::Missing(zookeeper_client::Error::NoNode) => Ok(None),
-            BulkRead::Missing(source) => {
-                Err(Error::Refused { operation: "get", path: slot.znode(), source }.into())
-            }
-        };
+        let found = read.found(&slot.znode()).map_err(LeaseError::from).and_then(|found| slot.parse(found));
         let wall = slot.clock.now().wall;
         match found {
             Err(error) => {

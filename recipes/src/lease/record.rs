@@ -29,7 +29,6 @@ pub(crate) struct Record {
     pub(crate) end: u64,
 }
 
-/// Reason why data could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ParseError {
     UnsupportedVersion(String),
@@ -47,15 +46,10 @@ impl Record {
         if data.len() > MAX_DATA_LEN {
             return Err(ParseError::NotALease);
         }
-        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(data) else {
-            return Err(ParseError::NotALease);
-        };
-        match object.get("version") {
-            Some(version) if version.as_f64() == Some(FORMAT_VERSION) => {}
-            Some(version) => {
-                return Err(ParseError::UnsupportedVersion(excerpt(version.to_string().as_bytes())));
-            }
-            None => return Err(ParseError::NotALease),
+        let object: Value = serde_json::from_slice(data).map_err(|_| ParseError::NotALease)?;
+        let version = object.get("version").ok_or(ParseError::NotALease)?;
+        if version.as_f64() != Some(FORMAT_VERSION) {
+            return Err(ParseError::UnsupportedVersion(excerpt(version.to_string().as_bytes())));
         }
         let text = |name: &str| object.get(name).and_then(Value::as_str).ok_or(ParseError::NotALease);
         let end = DateTime::strptime(TIME_FORMAT, text("end")?).map_err(|_| ParseError::NotALease)?;
@@ -96,8 +90,8 @@ pub(crate) struct ClockReading {
 /// clock that cannot be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LocalExpiry {
-    /// Time since 1970.
-    end: Duration,
+    /// End by the wall clock, as time since 1970.
+    pub(crate) end: Duration,
     until: BootInstant,
 }
 
@@ -111,11 +105,6 @@ impl LocalExpiry {
     /// Returns the earlier end, by each clock.
     pub(crate) fn min(self, other: LocalExpiry) -> LocalExpiry {
         LocalExpiry { end: self.end.min(other.end), until: self.until.min(other.until) }
-    }
-
-    /// Returns the end by the wall clock, as time since 1970.
-    pub(crate) fn end(&self) -> Duration {
-        self.end
     }
 
     pub(crate) fn remaining(&self, now: ClockReading) -> Duration {

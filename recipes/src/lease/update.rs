@@ -1,8 +1,6 @@
 //! One change of a lease's znode, made under the lock of the lease and retried over consecutive connections until a
 //! timeout. Used by [`crate::lease::Lease`].
 
-use tokio::time::Instant;
-
 use super::record::Record;
 use super::{Lease, LeaseError};
 use crate::retry::Attempts;
@@ -12,18 +10,15 @@ use crate::{AcquireError, Guard, Lock, Phase, Stat};
 #[derive(Debug)]
 pub(super) struct Update<'a> {
     lease: &'a Lease,
-    operation: &'static str,
     pub(super) attempts: Attempts<'a>,
-    deadline: Option<Instant>,
     /// A write whose outcome is unknown may have taken effect, or may still take effect.
     pub(super) may_have_written: bool,
 }
 
 impl<'a> Update<'a> {
     pub(super) fn new(lease: &'a Lease, operation: &'static str) -> Update<'a> {
-        let deadline = Instant::now().checked_add(lease.timeout);
-        let attempts = Attempts::until(&lease.session, deadline, operation, &lease.path);
-        Update { lease, operation, attempts, deadline, may_have_written: false }
+        let attempts = Attempts::new(&lease.session, lease.timeout, operation, &lease.path);
+        Update { lease, attempts, may_have_written: false }
     }
 
     /// Acquires the lock and reads the znode. After that no earlier write can still take effect: each one was tied to
@@ -31,9 +26,7 @@ impl<'a> Update<'a> {
     pub(super) async fn lock(&mut self) -> Result<(Guard, Option<(Record, Stat)>), LeaseError> {
         let Lease { session, path, holder, timeout, .. } = self.lease;
         let lock = Lock::new(session.clone(), path.as_str(), holder.as_str());
-        let remaining =
-            self.deadline.map_or(*timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
-        let guard = match lock.acquire_within(remaining).await {
+        let guard = match lock.acquire_within(self.attempts.remaining()).await {
             Ok(Some(guard)) => guard,
             Ok(None) if session.state().phase == Phase::Connected => {
                 return Err(LeaseError::Busy { path: path.clone(), timeout: *timeout });
@@ -75,8 +68,7 @@ impl<'a> Update<'a> {
     pub(super) async fn failed(&mut self, error: LeaseError) -> Result<(), LeaseError> {
         let waited = match error {
             // Another client wrote without the lock, deleted our znode in its queue, or deleted the parent.
-            LeaseError::Failed(error) if error.is_conflict() => self.attempts.contended(error).await,
-            LeaseError::Failed(error) => self.attempts.failed(error).await,
+            LeaseError::Failed(error) => self.attempts.failed_or_contended(error).await,
             LeaseError::Busy { .. } | LeaseError::Closed if self.may_have_written => {
                 Err(self.attempts.last_error())
             }
@@ -84,7 +76,7 @@ impl<'a> Update<'a> {
         };
         waited.map_err(|source| match self.may_have_written {
             true => {
-                let (operation, path) = (self.operation, self.lease.path.clone());
+                let (operation, path) = (self.attempts.operation, self.lease.path.clone());
                 LeaseError::OutcomeUnknown { operation, path, source }
             }
             false => LeaseError::Failed(source),

@@ -13,7 +13,7 @@ use crate::cleanup::Cleanup;
 use crate::clock::BootInstant;
 use crate::idempotent_write::Failure;
 use crate::retry::Attempts;
-use crate::session::{CreateMode, Write, WrongZnodeReporter, lock};
+use crate::session::{CreateMode, Write, WrongZnodeReporter, lock, not_ephemeral};
 use crate::wrong_znode::{WrongZnode, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
@@ -96,21 +96,20 @@ impl LockingQueue {
 
     /// Takes the next free entry. Returns `None` if there is none.
     pub async fn take(&self) -> Result<Option<HeldEntry>, QueueError> {
-        let deadline = Instant::now().checked_add(self.entries.timeout);
-        self.next(deadline, false).await
+        self.next(self.entries.timeout, false).await
     }
 
     /// Takes the next free entry, and waits up to `wait` for one. Returns `None` if there was none.
     pub async fn take_within(&self, wait: Duration) -> Result<Option<HeldEntry>, QueueError> {
-        match tokio::time::timeout(wait, self.next(None, true)).await {
+        match tokio::time::timeout(wait, self.next(Duration::MAX, true)).await {
             Ok(result) => result,
             Err(_) => Ok(None),
         }
     }
 
-    async fn next(&self, deadline: Option<Instant>, wait: bool) -> Result<Option<HeldEntry>, QueueError> {
+    async fn next(&self, timeout: Duration, wait: bool) -> Result<Option<HeldEntry>, QueueError> {
         let entries = &self.entries;
-        let mut attempts = Attempts::until(&entries.session, deadline, "take from", &entries.path);
+        let mut attempts = Attempts::new(&entries.session, timeout, "take from", &entries.path);
         loop {
             let connection = attempts.connection().await?;
             match self.find(&connection).await {
@@ -120,7 +119,7 @@ impl LockingQueue {
                     _ = connection.watch_event(entries) => {}
                     _ = connection.watch_event(taken) => {}
                     // The watches do not fire when children of a blocked entry are deleted.
-                    () = tokio::time::sleep(RECHECK_INTERVAL), if self.is_any_blocked() => {}
+                    () = tokio::time::sleep(RECHECK_INTERVAL), if !lock(&self.blocked).names.is_empty() => {}
                 },
                 Ok(Found::Skipped) => {}
                 Err(error) if error.is_no_node() => {
@@ -139,22 +138,18 @@ impl LockingQueue {
         let entries = connection.children(&self.entries.path).await?;
         let taken = connection.children(&self.taken).await?;
         let blocked = self.blocked_names();
-        let name = match first_free(entries, taken, &blocked) {
+        let name = match first_free(entries, &taken, &blocked) {
             Some(name) => name,
             // Watches are set only if there is nothing to take. Entries may have arrived since, so the lists are read
             // again.
             None => {
                 let (entries, entries_watch) = connection.children_and_watch(&self.entries.path).await?;
                 let (taken, taken_watch) = connection.children_and_watch(&self.taken).await?;
-                let holds: Vec<String> =
-                    taken.iter().take(MAX_CHECKED).map(|name| format!("{}/{name}", self.taken)).collect();
-                match first_free(entries, taken, &blocked) {
-                    Some(name) => name,
-                    None => {
-                        self.report(connection, &holds).await?;
-                        return Ok(Found::Nothing(entries_watch, taken_watch));
-                    }
-                }
+                let Some(name) = first_free(entries, &taken, &blocked) else {
+                    self.report(connection, &taken).await?;
+                    return Ok(Found::Nothing(entries_watch, taken_watch));
+                };
+                name
             }
         };
         let path = format!("{}/{name}", self.entries.path);
@@ -169,8 +164,9 @@ impl LockingQueue {
         // the cleanup then releases it. Each attempt has its own token, so that the cleanup of one does not release the
         // hold of a later one.
         let token = Uuid::new_v4().simple().to_string();
-        let session = self.entries.session.clone();
-        let mut znode = Cleanup::of_session(session, hold.clone(), owner, &token);
+        let mut znode = Cleanup::new(self.entries.session.clone(), hold.clone());
+        znode.owner = Some((owner, token.clone()));
+        znode.arm();
         let exists = Write::Check { path: &path, version: -1 };
         let take = Write::Create { path: &hold, data: token.as_bytes(), mode: CreateMode::Ephemeral };
         match connection.multi(&[exists, take]).await.map_err(Error::from) {
@@ -178,23 +174,15 @@ impl LockingQueue {
                 let entries = self.entries.clone();
                 Ok(Found::Held(HeldEntry { entries, path, data, owner, znode }))
             }
-            Err(error) if error.is_node_exists() || error.is_no_node() => {
-                znode.disarm();
-                Ok(Found::Skipped)
-            }
-            Err(error) => {
-                if error.outcome_unknown() {
-                    znode.run().await;
-                } else {
-                    znode.disarm();
-                }
+            Err(error) if error.outcome_unknown() => {
+                znode.run().await;
                 Err(error)
             }
+            Err(error) => {
+                znode.disarm();
+                if error.is_conflict() { Ok(Found::Skipped) } else { Err(error) }
+            }
         }
-    }
-
-    fn is_any_blocked(&self) -> bool {
-        !lock(&self.blocked).names.is_empty()
     }
 
     /// Returns the entries to skip.
@@ -213,23 +201,24 @@ impl LockingQueue {
         blocked.names.insert(name);
     }
 
-    /// Reports the blocked entries, and those of `holds` that are not ephemeral.
-    async fn report(&self, connection: &Connection, holds: &[String]) -> Result<(), Error> {
-        let read = if holds.is_empty() { Vec::new() } else { connection.get_many(holds).await? };
-        let held = holds.iter().zip(&read);
-        let held = held.filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?));
+    /// Reports the blocked entries, and the holds of the `taken` ones that are not ephemeral.
+    async fn report(&self, connection: &Connection, taken: &[String]) -> Result<(), Error> {
+        let holds = taken.iter().take(MAX_CHECKED).map(|name| format!("{}/{name}", self.taken));
+        let holds: Vec<String> = holds.collect();
+        let read = connection.get_many(&holds).await?;
         let Blocked { names, wrong_znodes, .. } = &mut *lock(&self.blocked);
         let parent = &self.entries.path;
         let blocked =
             names.iter().map(|name| WrongZnode::new(format!("{parent}/{name}"), ZnodeProblem::HasChildren));
-        wrong_znodes.update(connection.session(), blocked.chain(held).take(MAX_REPORTED));
+        wrong_znodes
+            .update(connection.session(), blocked.chain(not_ephemeral(&holds, &read)).take(MAX_REPORTED));
         Ok(())
     }
 }
 
 /// Returns the first entry that is neither held nor blocked.
-fn first_free(entries: Vec<String>, taken: Vec<String>, blocked: &HashSet<String>) -> Option<String> {
-    let taken: HashSet<String> = taken.into_iter().collect();
+fn first_free(entries: Vec<String>, taken: &[String], blocked: &HashSet<String>) -> Option<String> {
+    let taken: HashSet<&String> = taken.iter().collect();
     entries.into_iter().filter(|name| !taken.contains(name) && !blocked.contains(name)).min()
 }
 
@@ -260,7 +249,7 @@ impl HeldEntry {
             if connection.session_id() != self.owner {
                 return;
             }
-            match connection.stat_and_watch(self.znode.path()).await {
+            match connection.stat_and_watch(&self.znode.path).await {
                 Ok((Some(stat), watcher)) if stat.ephemeral_owner == self.owner => {
                     connection.watch_event(watcher).await;
                 }
@@ -278,7 +267,7 @@ impl HeldEntry {
         let entries = self.entries.clone();
         let mut attempts = Attempts::new(&entries.session, entries.timeout, "consume", &self.path);
         let entry = Write::Delete { path: &self.path, version: None };
-        let hold = Write::Delete { path: self.znode.path(), version: None };
+        let hold = Write::Delete { path: &self.znode.path, version: None };
         let written = {
             let mut writer = entries.writer.lock().await;
             // The hold exists only in its session, so both znodes are deleted in that session or not at all.

@@ -108,7 +108,6 @@ pub enum QueueError {
     Failed(#[from] Error),
 }
 
-/// Entries of a queue, and the writer that changes them.
 #[derive(Debug)]
 struct Entries {
     session: Session,
@@ -157,10 +156,7 @@ impl Entries {
 
     async fn len(&self) -> Result<usize, QueueError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "look at", &self.path);
-        let read = |connection: Connection| async move {
-            connection.sync().await?;
-            connection.stat(&self.path).await
-        };
+        let read = |connection: Connection| async move { connection.synced().await?.stat(&self.path).await };
         let stat = attempts.retry(read).await?;
         Ok(stat.map_or(0, |stat| usize::try_from(stat.num_children).unwrap_or(0)))
     }

@@ -41,7 +41,6 @@ impl List {
         self.blocked.extend(name);
     }
 
-    /// Reports the blocked entries.
     fn report(&mut self, session: &Session, parent: &str) {
         let wrong = self.blocked.iter().take(MAX_REPORTED);
         let wrong = wrong.map(|name| WrongZnode::new(format!("{parent}/{name}"), ZnodeProblem::HasChildren));
@@ -83,20 +82,19 @@ impl Queue {
     /// Takes the next entry. Returns `None` if there is none.
     pub async fn take(&self) -> Result<Option<Vec<u8>>, QueueError> {
         let mut list = self.list.lock().await;
-        let deadline = Instant::now().checked_add(self.entries.timeout);
-        self.take_next(&mut list, deadline).await
+        self.take_next(&mut list, self.entries.timeout).await
     }
 
     /// Takes the next entry, and waits up to `wait` for one to arrive. Returns `None` if none arrived.
     pub async fn take_within(&self, wait: Duration) -> Result<Option<Vec<u8>>, QueueError> {
-        let until = Instant::now() + wait;
-        let Ok(mut list) = tokio::time::timeout_at(until, self.list.lock()).await else { return Ok(None) };
+        let begun = Instant::now();
+        let remaining = || wait.saturating_sub(begun.elapsed());
+        let Ok(mut list) = tokio::time::timeout(wait, self.list.lock()).await else { return Ok(None) };
         loop {
-            let deadline = Instant::now() + self.entries.timeout;
-            if let Some(value) = self.take_next(&mut list, Some(deadline.max(until))).await? {
+            if let Some(value) = self.take_next(&mut list, self.entries.timeout.max(remaining())).await? {
                 return Ok(Some(value));
             }
-            match tokio::time::timeout_at(until, self.await_entry(&list.blocked)).await {
+            match tokio::time::timeout(remaining(), self.await_entry(&list.blocked)).await {
                 Ok(result) => result?,
                 Err(_) => return Ok(None),
             }
@@ -108,12 +106,8 @@ impl Queue {
         self.entries.writer.into_inner().close().await;
     }
 
-    async fn take_next(
-        &self,
-        list: &mut List,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Vec<u8>>, QueueError> {
-        let mut attempts = Attempts::until(&self.entries.session, deadline, "take from", &self.entries.path);
+    async fn take_next(&self, list: &mut List, timeout: Duration) -> Result<Option<Vec<u8>>, QueueError> {
+        let mut attempts = Attempts::new(&self.entries.session, timeout, "take from", &self.entries.path);
         loop {
             let connection = attempts.connection().await?;
             let (entry, value, version) = match self.first(&connection, list).await {
@@ -185,7 +179,7 @@ impl Queue {
     /// Waits until the queue has an entry besides the `blocked` ones, or until those should be checked again.
     async fn await_entry(&self, blocked: &HashSet<String>) -> Result<(), Error> {
         let path = &self.entries.path;
-        let mut attempts = Attempts::until(&self.entries.session, None, "take from", path);
+        let mut attempts = Attempts::new(&self.entries.session, Duration::MAX, "take from", path);
         loop {
             let connection = attempts.connection().await?;
             match connection.children_and_watch(path).await {

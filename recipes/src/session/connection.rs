@@ -26,8 +26,8 @@ use crate::clock::BootInstant;
 /// Dropping the future of a request does not undo the request.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    session: Session,
-    state: SessionState,
+    pub(super) session: Session,
+    pub(super) state: SessionState,
 }
 
 /// Result of one read of [`Connection::get_many`].
@@ -40,6 +40,15 @@ pub enum BulkRead {
 }
 
 impl BulkRead {
+    /// Returns data and stat of the znode at `path`, or `None` if it does not exist.
+    pub(crate) fn found(self, path: &str) -> Result<Option<(Vec<u8>, Stat)>, Error> {
+        match self {
+            BulkRead::Data(data, stat) => Ok(Some((data, stat))),
+            BulkRead::Missing(zk::Error::NoNode) => Ok(None),
+            BulkRead::Missing(source) => Err(refused("get", path, source)),
+        }
+    }
+
     /// Returns the stat of the znode, if it was read.
     pub fn stat(&self) -> Option<&Stat> {
         match self {
@@ -50,10 +59,6 @@ impl BulkRead {
 }
 
 impl Connection {
-    pub(super) fn new(session: Session, state: SessionState) -> Connection {
-        Connection { session, state }
-    }
-
     /// Returns the session of this connection.
     pub fn session(&self) -> &Session {
         &self.session
@@ -198,14 +203,12 @@ impl Connection {
             reader.add_get_data(path.as_ref()).map_err(|source| refused("get", path.as_ref(), source))?;
         }
         let results = self.bounded("get", first, reader.commit()).await?;
-        Ok(results
-            .into_iter()
-            .map(|result| match result {
-                zk::MultiReadResult::Data { data, stat } => BulkRead::Data(data, stat),
-                zk::MultiReadResult::Error { err } => BulkRead::Missing(err),
-                _ => BulkRead::Missing(zk::Error::MarshallingError),
-            })
-            .collect())
+        let read = |result| match result {
+            zk::MultiReadResult::Data { data, stat } => BulkRead::Data(data, stat),
+            zk::MultiReadResult::Error { err } => BulkRead::Missing(err),
+            _ => BulkRead::Missing(zk::Error::MarshallingError),
+        };
+        Ok(results.into_iter().map(read).collect())
     }
 
     /// Creates a znode. Its parent must exist.
@@ -301,6 +304,12 @@ impl Connection {
     pub async fn sync(&self) -> Result<(), Error> {
         let client = self.client("sync", "/")?;
         self.confirmed("sync", "/", client.sync("/")).await
+    }
+
+    /// Makes a round trip to ZooKeeper's leader, and returns this connection for the read that follows.
+    pub(crate) async fn synced(&self) -> Result<&Connection, Error> {
+        self.sync().await?;
+        Ok(self)
     }
 
     /// Returns a clone of the client for one request.

@@ -43,6 +43,7 @@ use crate::wrong_znode::WrongZnode;
 pub use connection::{BulkRead, Connection};
 pub use multi::{CreateMode, MultiError, Write, Written};
 pub use wrong_znodes::WrongZnodeReporter;
+pub(crate) use wrong_znodes::not_ephemeral;
 
 /// Number of earlier sessions that are remembered. Their znodes disappear within one session timeout, so only the
 /// newest few can still own any.
@@ -97,9 +98,6 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Function that is called with the id of each new session.
-type OnNewSession = Box<dyn Fn(i64) + Send + Sync>;
-
 /// State shared by the session task and the handles.
 struct Shared {
     state: watch::Sender<SessionState>,
@@ -110,12 +108,12 @@ struct Shared {
     validity: Mutex<(i64, SessionValidity)>,
     /// Ids of the newest sessions, newest last, including the current one.
     past: Mutex<Vec<i64>>,
-    /// Dropping the sender tells the session task to close the session.
-    open: Mutex<Option<mpsc::Sender<()>>>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    /// Session task. Dropping the sender tells it to close the session.
+    task: Mutex<Option<(mpsc::Sender<()>, JoinHandle<()>)>>,
     /// Runtime of the session task and of the background tasks of recipes.
     runtime: Handle,
-    on_new_session: Option<OnNewSession>,
+    /// Called with the id of each new session.
+    on_new_session: Box<dyn Fn(i64) + Send + Sync>,
     wrong_znodes: Arc<wrong_znodes::Registry>,
 }
 
@@ -131,7 +129,7 @@ impl Session {
     /// # Panics
     /// Panics outside a Tokio runtime.
     pub fn start(options: SessionOptions) -> Session {
-        Session::launch(options, None)
+        Session::start_with_callback(options, |_| {})
     }
 
     /// Like [`Session::start`], but calls `on_new_session` with the id of each new session before anything can be
@@ -143,10 +141,6 @@ impl Session {
         options: SessionOptions,
         on_new_session: impl Fn(i64) + Send + Sync + 'static,
     ) -> Session {
-        Session::launch(options, Some(Box::new(on_new_session)))
-    }
-
-    fn launch(options: SessionOptions, on_new_session: Option<OnNewSession>) -> Session {
         let timeout = options.timeout;
         let state = SessionState { phase: Phase::Connecting, connection: 0, session: 0, timeout };
         let (open, closing) = mpsc::channel(1);
@@ -155,14 +149,13 @@ impl Session {
             client: Mutex::new(None),
             validity: Mutex::new((0, SessionValidity::new(timeout))),
             past: Mutex::new(Vec::new()),
-            open: Mutex::new(Some(open)),
             task: Mutex::new(None),
             runtime: Handle::current(),
-            on_new_session,
+            on_new_session: Box::new(on_new_session),
             wrong_znodes: Arc::default(),
         });
         let task = tokio::spawn(session_task::run(Arc::downgrade(&shared), options, closing));
-        *lock(&shared.task) = Some(task);
+        *lock(&shared.task) = Some((open, task));
         Session { shared }
     }
 
@@ -195,7 +188,7 @@ impl Session {
         let is_newer = |state: &SessionState| state.phase == Phase::Connected && state.connection > after;
         let found = states.wait_for(is_newer).await.map(|state| *state);
         match found {
-            Ok(state) => Connection::new(self.clone(), state),
+            Ok(state) => Connection { session: self.clone(), state },
             Err(_) => std::future::pending().await,
         }
     }
@@ -218,7 +211,7 @@ impl Session {
     /// Returns the znodes of the wrong type that the recipes of this session currently see, such as a persistent
     /// contender that a lock waits for. Each was logged when it was first seen. At most 64 are kept.
     pub fn wrong_znodes(&self) -> watch::Receiver<BTreeSet<WrongZnode>> {
-        self.shared.wrong_znodes.subscribe()
+        self.shared.wrong_znodes.published.subscribe()
     }
 
     /// Closes the session. Waits until the servers have confirmed it, after which its ephemeral znodes are deleted, or
@@ -227,11 +220,9 @@ impl Session {
     /// Stop everything that uses the session first: a running request keeps it open. Not cancellation safe: if the
     /// future is dropped, the session is closed in the background.
     pub async fn close(&self, timeout: Duration) -> bool {
-        drop(lock(&self.shared.open).take());
         let task = lock(&self.shared.task).take();
-        match task {
-            Some(task) => tokio::time::timeout(timeout, task).await.is_ok(),
-            None => self.state().phase == Phase::Closed,
-        }
+        let Some((open, task)) = task else { return self.state().phase == Phase::Closed };
+        drop(open);
+        tokio::time::timeout(timeout, task).await.is_ok()
     }
 }

@@ -73,22 +73,13 @@ pub enum Write<'a> {
 }
 
 impl Write<'_> {
-    fn path(&self) -> &str {
+    /// Returns the operation and the path, for error messages.
+    fn target(&self) -> (&'static str, &str) {
         match self {
-            Write::CreateSequential { prefix, .. } => prefix,
-            Write::Check { path, .. }
-            | Write::Create { path, .. }
-            | Write::Set { path, .. }
-            | Write::Delete { path, .. } => path,
-        }
-    }
-
-    fn operation(&self) -> &'static str {
-        match self {
-            Write::Check { .. } => "check",
-            Write::Create { .. } | Write::CreateSequential { .. } => "create",
-            Write::Set { .. } => "set",
-            Write::Delete { .. } => "delete",
+            Write::Check { path, .. } => ("check", path),
+            Write::Create { path, .. } | Write::CreateSequential { prefix: path, .. } => ("create", path),
+            Write::Set { path, .. } => ("set", path),
+            Write::Delete { path, .. } => ("delete", path),
         }
     }
 
@@ -139,11 +130,10 @@ impl From<MultiError> for Error {
 impl Connection {
     /// Makes several writes in one transaction: all take effect, or none. The results are in the order of `writes`.
     pub async fn multi(&self, writes: &[Write<'_>]) -> Result<Vec<Written>, MultiError> {
-        let path = writes.first().map_or("", Write::path);
+        let path = writes.first().map_or("", |write| write.target().1);
         let whole = |error| MultiError { at: None, error };
         let single = |at: usize, source| {
-            let (operation, path) =
-                writes.get(at).map_or(("multi", ""), |write| (write.operation(), write.path()));
+            let (operation, path) = writes.get(at).map_or(("multi", ""), Write::target);
             MultiError { at: Some(at), error: refused(operation, path, source) }
         };
         let client = self.client("multi", path).map_err(whole)?;
@@ -161,15 +151,13 @@ impl Connection {
         };
         let response = self.confirmed("multi", path, request).await.map_err(whole)?;
         let results = response.map_err(|(at, source)| single(at, source))?;
-        results
-            .into_iter()
-            .map(|result| match result {
-                zk::MultiWriteResult::Check => Ok(Written::Checked),
-                zk::MultiWriteResult::Create { path, .. } => Ok(Written::Created(path)),
-                zk::MultiWriteResult::SetData { stat } => Ok(Written::Set(stat)),
-                zk::MultiWriteResult::Delete => Ok(Written::Deleted),
-                _ => Err(whole(refused("multi", path, zk::Error::UnexpectedError("multi".into())))),
-            })
-            .collect()
+        let written = |result| match result {
+            zk::MultiWriteResult::Check => Ok(Written::Checked),
+            zk::MultiWriteResult::Create { path, .. } => Ok(Written::Created(path)),
+            zk::MultiWriteResult::SetData { stat } => Ok(Written::Set(stat)),
+            zk::MultiWriteResult::Delete => Ok(Written::Deleted),
+            _ => Err(whole(refused("multi", path, zk::Error::UnexpectedError("multi".into())))),
+        };
+        results.into_iter().map(written).collect()
     }
 }

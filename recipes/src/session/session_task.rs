@@ -48,9 +48,7 @@ fn begin(shared: &Shared, client: zk::Client) {
         let surplus = past.len().saturating_sub(REMEMBERED_SESSIONS);
         past.drain(..surplus);
     }
-    if let Some(on_new_session) = &shared.on_new_session {
-        on_new_session(session.0);
-    }
+    (shared.on_new_session)(session.0);
     *lock(&shared.client) = Some(client);
     shared.state.send_modify(|state| {
         let connection = state.connection + 1;
@@ -120,7 +118,6 @@ fn end(shared: &Shared, phase: Phase) {
     shared.state.send_modify(|state| state.phase = phase);
 }
 
-/// Retries to connect until it succeeds.
 async fn connect(options: &SessionOptions) -> zk::Client {
     let mut delays = Delays::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
     let mut logged = ReasonLog::default();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use super::{Session, lock};
+use super::{BulkRead, Session, lock};
 use crate::wrong_znode::{WrongZnode, shown};
 
 /// Maximum number of wrong znodes that a session, or one recipe, keeps; more are not reported.
@@ -14,21 +14,16 @@ const MAX_KEPT: usize = 64;
 /// Maximum number of warnings that a session remembers, so that none is logged twice.
 const MAX_WARNED: usize = 256;
 
-/// Wrong znodes of one session.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     /// Number of recipes that see each znode.
     seen: Mutex<BTreeMap<WrongZnode, usize>>,
     /// Znodes for which a warning was logged.
     warned: Mutex<BTreeSet<WrongZnode>>,
-    published: watch::Sender<BTreeSet<WrongZnode>>,
+    pub(super) published: watch::Sender<BTreeSet<WrongZnode>>,
 }
 
 impl Registry {
-    pub(super) fn subscribe(&self) -> watch::Receiver<BTreeSet<WrongZnode>> {
-        self.published.subscribe()
-    }
-
     /// Adds a znode. Returns false if there are too many.
     fn add(&self, wrong: &WrongZnode) -> bool {
         {
@@ -67,14 +62,15 @@ impl Registry {
     }
 
     fn publish(&self, seen: &BTreeMap<WrongZnode, usize>) {
-        self.published.send_if_modified(|published| {
-            let changed = !published.iter().eq(seen.keys());
-            if changed {
-                *published = seen.keys().cloned().collect();
-            }
-            changed
-        });
+        if !self.published.borrow().iter().eq(seen.keys()) {
+            self.published.send_replace(seen.keys().cloned().collect());
+        }
     }
+}
+
+/// Returns those of the znodes at `paths`, as [`super::Connection::get_many`] has read them, that are not ephemeral.
+pub(crate) fn not_ephemeral(paths: &[String], reads: &[BulkRead]) -> impl Iterator<Item = WrongZnode> {
+    paths.iter().zip(reads).filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?))
 }
 
 /// Reports the wrong znodes that one recipe sees in [`Session::wrong_znodes`]. They are withdrawn when this is dropped.
@@ -89,9 +85,6 @@ impl WrongZnodeReporter {
     /// Replaces the set of reported znodes by `current`: reports new ones, and withdraws those that are not in it.
     pub fn update(&mut self, session: &Session, current: impl IntoIterator<Item = WrongZnode>) {
         let current: BTreeSet<WrongZnode> = current.into_iter().take(MAX_KEPT).collect();
-        if current.is_empty() && self.seen.is_empty() {
-            return;
-        }
         self.withdraw_except(&current);
         let registry = self.registry.get_or_insert_with(|| session.shared.wrong_znodes.clone());
         for wrong in current {
@@ -151,7 +144,7 @@ mod tests {
     #[test]
     fn wrong_znode_is_reported_for_as_long_as_any_recipe_sees_it() {
         let registry = Arc::new(Registry::default());
-        let published = registry.subscribe();
+        let published = registry.published.subscribe();
         let (mut one, mut other) = (reporter(&registry), reporter(&registry));
         one.add(wrong("/a"));
         other.add(wrong("/a"));
@@ -165,7 +158,7 @@ mod tests {
     #[test]
     fn number_of_reported_znodes_is_bounded() {
         let registry = Arc::new(Registry::default());
-        let published = registry.subscribe();
+        let published = registry.published.subscribe();
         let mut many = reporter(&registry);
         (0..1_000).for_each(|n| many.add(wrong(&format!("/{n}"))));
         assert_eq!(published.borrow().len(), MAX_KEPT);

@@ -7,7 +7,7 @@ use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Backoff, Connection, Error, Leadership, WrongZnodeReporter};
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::fail_points;
 use crate::leader::barrier::{self, Barrier};
@@ -57,6 +57,8 @@ pub(super) struct CycleRunner<'a> {
     pub(super) outbox: &'a SharedOutbox,
     /// Backoff after errors of ZooKeeper since the last committed cycle.
     pub(super) backoff: &'a mut Backoff,
+    /// True while the cycles have no average, which is logged already.
+    pub(super) without_average: &'a mut bool,
     /// Receiver of the newest committed cycle.
     pub(super) newest_cycle: watch::Sender<u64>,
     /// Receiver of the measurements, for the fleet status.
@@ -179,11 +181,9 @@ impl CycleRunner<'_> {
         };
         fail_points::point("gathered");
         let report = self.report(&reading, now);
-        if report.is_none() {
-            warn!(excluded = reading.excluded, "no average in this cycle: no node has a usable measurement");
-            if self.barrier.is_none() {
-                return CycleOutcome::Done(CycleResult::Empty);
-            }
+        self.log_average(report.is_some(), reading.excluded);
+        if report.is_none() && self.barrier.is_none() {
+            return CycleOutcome::Done(CycleResult::Empty);
         }
         if let Err(error) = self.read_counter().await {
             warn!(%error, "cannot read the counter");
@@ -207,6 +207,17 @@ impl CycleRunner<'_> {
         match self.store.commit(self.leadership, self.clock, commit).await {
             Ok(zxid) => self.on_committed(zxid, report, dropped, counter).await,
             Err(error) => self.on_commit_failed(error).await,
+        }
+    }
+
+    /// Logs once that cycles have no average, and once that they have one again.
+    fn log_average(&mut self, has_average: bool, excluded: usize) {
+        const PROBLEM: &str = "no average in this cycle: no node has a usable measurement";
+        match (has_average, std::mem::replace(self.without_average, !has_average)) {
+            (false, false) => warn!(excluded, "{PROBLEM}"),
+            (false, true) => debug!(excluded, "{PROBLEM}"),
+            (true, true) => info!(excluded, "cycles have an average again"),
+            (true, false) => {}
         }
     }
 

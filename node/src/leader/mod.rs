@@ -90,6 +90,8 @@ struct State {
     outbox: SharedOutbox,
     /// Backoff after errors of ZooKeeper since the last committed cycle.
     backoff: Backoff,
+    /// True while the cycles of this epoch have no average.
+    without_average: bool,
     /// Epoch of a collector above which the next takeover must be.
     min_epoch: Option<i64>,
     /// Time of the last takeover because of such an epoch.
@@ -185,6 +187,7 @@ impl Leader {
         let fence = store.fence;
         state.min_epoch = None;
         (state.store, state.since) = (Some(store), Timestamp::now());
+        state.without_average = false;
         state.outbox = SharedOutbox::new(self.handles.config.borrow().period, self.handles.metrics.clone());
         self.handles.metrics.epoch_started(state.clock.now(BootInstant::now()));
         info!(epoch = fence.epoch, cycle = fence.cycle, undelivered = listed.len(), "leading");
@@ -202,7 +205,10 @@ impl Leader {
         last_cycle: Option<Millis>,
         member_names: &mut watch::Receiver<Option<Vec<String>>>,
     ) {
-        let State { store: Some(store), since, clock, members, outbox, backoff, .. } = state else { return };
+        let State { store: Some(store), since, clock, members, outbox, backoff, without_average, .. } = state
+        else {
+            return;
+        };
         let handles = &*self.handles;
         let outbox = &*outbox;
         let (epoch, since) = (store.fence.epoch, *since);
@@ -225,6 +231,7 @@ impl Leader {
             members,
             outbox,
             backoff,
+            without_average,
             newest_cycle,
             snapshot,
             barrier: None,

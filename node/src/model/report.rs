@@ -104,7 +104,8 @@ impl Average {
 
 impl CycleReport {
     /// Returns a report for the outbox.
-    pub fn new(
+    #[cfg(test)]
+    pub(crate) fn new(
         epoch: i64,
         cycle: u64,
         time: Timestamp,

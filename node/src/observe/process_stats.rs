@@ -26,7 +26,8 @@ impl ProcessStats {
             (rustix::param::clock_ticks_per_second() as f64, rustix::param::page_size() as f64);
         let open_files = open_files.ok().map(|files| files as f64);
         let stats = ProcessStats::parse(&read("/proc/self/stat"), &read("/proc/stat"), tick, page);
-        let max_open_files = parse_max_open_files(&read("/proc/self/limits"));
+        let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let max_open_files = limits.current.map(|files| files as f64);
         ProcessStats { open_files, max_open_files, ..stats.unwrap_or_default() }
     }
 
@@ -55,12 +56,6 @@ impl ProcessStats {
     }
 }
 
-#[cfg(target_os = "linux")]
-fn parse_max_open_files(limits: &str) -> Option<f64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
@@ -73,8 +68,6 @@ mod tests {
         assert_eq!((stats.start_time, stats.resident_bytes), (Some(1_700_000_010.0), Some(204_800.0)));
         assert_eq!(stats.virtual_bytes, Some(4_096_000.0));
         assert!(ProcessStats::parse("", "", 100.0, 4096.0).is_none());
-        let limits = "Max open files            1024                 4096   files\n";
-        assert_eq!(parse_max_open_files(limits), Some(1024.0));
     }
 
     #[test]

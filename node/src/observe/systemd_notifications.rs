@@ -47,11 +47,11 @@ pub(crate) async fn notify(
             line.update(&status)
         };
         if is_ready && line.sent.is_none() {
-            notifier.ready().await;
+            notifier.notify("READY=1").await;
             info!("notified the service manager that this node is ready");
         }
         if is_ready && let Some(line) = line.take(now) {
-            notifier.status(&line).await;
+            notifier.notify(&format!("STATUS={line}")).await;
         }
         let next_line = async {
             match next_line {
@@ -66,7 +66,7 @@ pub(crate) async fn notify(
             _ = checks.tick(), if notifier.watchdog_interval().is_some() => {
                 let problem = watchdog.problem(Instant::now());
                 match problem {
-                    None => notifier.watchdog().await,
+                    None => notifier.notify("WATCHDOG=1").await,
                     Some(problem) if last_problem != Some(problem) => {
                         warn!("{problem}; the service manager's watchdog is no longer notified");
                     }

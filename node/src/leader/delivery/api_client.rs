@@ -27,13 +27,14 @@ pub(crate) struct Api {
     url: Url,
     method: ApiMethod,
     user_agent: String,
-    token: Option<ApiToken>,
+    /// Token that requests carry.
+    pub(crate) token: Option<ApiToken>,
     /// Created by the first request: it takes more memory than the rest of a node.
     client: Arc<OnceLock<Client>>,
     /// True if the last response was from a collector of Atalaya.
     is_collector: Arc<AtomicBool>,
-    /// Runtime for the network I/O of requests; `None`: the caller's.
-    runtime: Option<Handle>,
+    /// Runtime for the network I/O of requests; `None`: the caller's. A node's own runtime may have none.
+    pub(crate) runtime: Option<Handle>,
 }
 
 /// Two clients are equal if they send the same requests to the same address.
@@ -57,20 +58,6 @@ impl Api {
             is_collector: Arc::default(),
             runtime: None,
         }
-    }
-
-    /// Sets the runtime for network I/O, for nodes whose own runtime has none.
-    #[must_use]
-    pub(crate) fn with_runtime(mut self, runtime: Option<Handle>) -> Api {
-        self.runtime = runtime;
-        self
-    }
-
-    /// Sets the token that requests carry.
-    #[must_use]
-    pub(crate) fn with_token(mut self, token: Option<ApiToken>) -> Api {
-        self.token = token;
-        self
     }
 
     /// Returns a request to `url`, with the token if `url` has the origin of the API. Every request to an API is built

@@ -6,7 +6,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
-use crate::process::state_dir::files::{self, Access};
+use crate::process::state_dir::files;
 
 /// Purpose of holding a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Lock {
     /// # Errors
     /// The file does not exist, or this system does not support locks.
     pub(crate) fn try_acquire(path: &Path, purpose: Purpose) -> io::Result<Result<Lock, Holder>> {
-        let mut file = files::open(path, Access::ReadWrite)?;
+        let mut file = files::open(path, File::options().read(true).write(true))?;
         match file.try_lock() {
             Ok(()) => {
                 // Only informative, so an error does not matter.

@@ -16,7 +16,7 @@ pub(in crate::process) mod location;
 mod lock;
 mod record;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -99,25 +99,10 @@ impl StateFile {
         Ok(state_file)
     }
 
-    /// Adds the record of this process.
-    pub(crate) fn add_process(&self, process: ProcessRecord) {
-        self.update(|record| record.add_process(process));
-    }
-
-    /// Adds a session of this process, before a znode is created in it.
-    pub(crate) fn add_session(&self, session: i64) {
-        self.update(|record| record.add_session(session));
-    }
-
     /// Returns the processes other than `contender` that may have left znodes.
     pub(crate) fn earlier_processes(&self, contender: &str) -> Vec<ProcessRecord> {
         let state = self.lock();
         state.record.processes.iter().filter(|process| process.contender != contender).cloned().collect()
-    }
-
-    /// Removes a process that has no znodes left in ZooKeeper.
-    pub(crate) fn remove_process(&self, contender: &str) {
-        self.update(|record| record.remove_process(contender));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -125,7 +110,8 @@ impl StateFile {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn update(&self, change: impl FnOnce(&mut NodeRecord)) {
+    /// Changes the record and writes it. Sessions must be added before a znode is created in them.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut NodeRecord)) {
         let mut state = self.lock();
         change(&mut state.record);
         let written = write(&self.0.file, &state.record);
@@ -172,7 +158,7 @@ fn create_dir(dir: &Path) -> io::Result<()> {
 /// Reads a state file. Returns `None` if it does not exist.
 pub(super) fn read(file: &Path) -> io::Result<Option<NodeRecord>> {
     let mut text = Vec::new();
-    match files::open(file, files::Access::Read) {
+    match files::open(file, File::options().read(true)) {
         Ok(open) => open.take(record::MAX_SIZE).read_to_end(&mut text)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

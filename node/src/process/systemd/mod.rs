@@ -67,16 +67,9 @@ impl Notifier {
     #[cfg(not(target_os = "linux"))]
     async fn send(&self, _: &str, _: u32) {}
 
-    pub(crate) async fn ready(&self) {
-        self.send("READY=1", MAX_ATTEMPTS).await;
-    }
-
-    pub(crate) async fn status(&self, line: &str) {
-        self.send(&format!("STATUS={line}"), MAX_ATTEMPTS).await;
-    }
-
-    pub(crate) async fn watchdog(&self) {
-        self.send("WATCHDOG=1", MAX_ATTEMPTS).await;
+    /// Sends one of the messages in the documentation of this module.
+    pub(crate) async fn notify(&self, message: &str) {
+        self.send(message, MAX_ATTEMPTS).await;
     }
 
     pub(crate) async fn reloading(&self) {
@@ -84,7 +77,7 @@ impl Notifier {
         {
             let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
             let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
-            self.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"), MAX_ATTEMPTS).await;
+            self.notify(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}")).await;
         }
     }
 

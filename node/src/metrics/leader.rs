@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::metrics::leader_stats::LeaderStats;
 use crate::metrics::lock;
@@ -45,6 +45,8 @@ type CounterByOutcome = Family<[(&'static str, &'static str); 1], Counter>;
 
 #[derive(Debug)]
 pub(crate) struct Inner {
+    /// All of the following counters and histograms.
+    registry: Registry,
     epochs: Counter,
     cycles: CounterByOutcome,
     cycle_durations: Histogram,
@@ -64,21 +66,27 @@ pub(crate) struct Inner {
 
 impl LeaderMetrics {
     pub(crate) fn enabled() -> LeaderMetrics {
-        // From a millisecond to the longest timeout of a request.
-        let seconds =
-            || Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
+        let mut registry = Registry::with_prefix("atalaya");
+        let all = &mut registry;
+        let outranked = "Reports that a collector refused because it has reports of a later epoch";
+        let cycle_duration = "Time to read the fleet, average it and commit the cycle";
         let inner = Inner {
-            epochs: Counter::default(),
-            cycles: Family::default(),
-            cycle_durations: seconds(),
-            cycle_lateness: seconds(),
-            requests: Family::default(),
-            request_durations: seconds(),
-            retries: Counter::default(),
-            rejected: Counter::default(),
-            dropped: Counter::default(),
-            outranked: Counter::default(),
+            epochs: counter(all, "terms", "Epochs that this node has led"),
+            retries: counter(
+                all,
+                "delivery_retries",
+                "Requests to the API with a report that was sent before",
+            ),
+            rejected: counter(all, "reports_set_aside", "Reports that the API rejected"),
+            dropped: counter(all, "reports_dropped", "Reports that were deleted because the outbox was full"),
+            outranked: counter(all, "reports_outranked", outranked),
+            cycles: counter(all, "cycles", "Cycles as a leader, by result"),
+            requests: counter(all, "deliveries", "Requests to the API, by result"),
+            cycle_durations: seconds(all, "cycle_duration", cycle_duration),
+            cycle_lateness: seconds(all, "cycle_lateness", "Delay of a cycle after it was due"),
+            request_durations: seconds(all, "delivery_duration", "Duration of a request to the API"),
             stats: Mutex::default(),
+            registry,
         };
         // Each label exists from the start: Prometheus cannot compute the increase from a missing series to 1.
         for result in [CycleResult::Committed, CycleResult::Empty, CycleResult::Failed] {
@@ -193,37 +201,24 @@ impl LeaderMetrics {
         self.delivery_started();
     }
 
-    pub(crate) fn register(&self, registry: &mut Registry) {
-        let Some(inner) = &self.0 else { return };
-        let counters = [
-            ("terms", "Epochs that this node has led", &inner.epochs),
-            ("delivery_retries", "Requests to the API with a report that was sent before", &inner.retries),
-            ("reports_set_aside", "Reports that the API rejected", &inner.rejected),
-            ("reports_dropped", "Reports that were deleted because the outbox was full", &inner.dropped),
-            (
-                "reports_outranked",
-                "Reports that a collector refused because it has reports of a later epoch",
-                &inner.outranked,
-            ),
-        ];
-        for (name, help, counter) in counters {
-            registry.register(name, help, counter.clone());
-        }
-        registry.register("cycles", "Cycles as a leader, by result", inner.cycles.clone());
-        registry.register("deliveries", "Requests to the API, by result", inner.requests.clone());
-        let histograms = [
-            (
-                "cycle_duration",
-                "Time to read the fleet, average it and commit the cycle",
-                &inner.cycle_durations,
-            ),
-            ("cycle_lateness", "Delay of a cycle after it was due", &inner.cycle_lateness),
-            ("delivery_duration", "Duration of a request to the API", &inner.request_durations),
-        ];
-        for (name, help, histogram) in histograms {
-            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
-        }
+    pub(crate) fn registry(&self) -> Option<&Registry> {
+        self.0.as_deref().map(|inner| &inner.registry)
     }
+}
+
+/// Registers and returns a counter, or a family of counters.
+fn counter<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// Registers and returns a histogram with bounds from a millisecond to the longest timeout of a request.
+fn seconds(registry: &mut Registry, name: &str, help: &str) -> Histogram {
+    let bounds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+    let histogram = Histogram::new(bounds);
+    registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+    histogram
 }
 
 #[cfg(test)]

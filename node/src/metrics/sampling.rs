@@ -21,13 +21,17 @@ pub struct SamplingMetrics(Option<Arc<Inner>>);
 #[derive(Debug)]
 struct Inner {
     stats: Mutex<SamplingStats>,
+    /// Has the histogram.
+    registry: Registry,
     barrier_waits: Histogram,
 }
 
 impl SamplingMetrics {
     pub(crate) fn enabled() -> SamplingMetrics {
-        let barrier_waits = Histogram::new(BARRIER_WAITS);
-        SamplingMetrics(Some(Arc::new(Inner { stats: Mutex::default(), barrier_waits })))
+        let (barrier_waits, mut registry) = (Histogram::new(BARRIER_WAITS), Registry::with_prefix("atalaya"));
+        let help = "Time from a sample to the start of the next one, in lock-step mode";
+        registry.register_with_unit("barrier_wait", help, Unit::Seconds, barrier_waits.clone());
+        SamplingMetrics(Some(Arc::new(Inner { stats: Mutex::default(), registry, barrier_waits })))
     }
 
     /// Changes the values of the sensors and of the measurement.
@@ -49,11 +53,8 @@ impl SamplingMetrics {
         self.0.as_ref().map(|inner| lock(&inner.stats).clone()).unwrap_or_default()
     }
 
-    pub(crate) fn register(&self, registry: &mut Registry) {
-        if let Some(inner) = &self.0 {
-            let help = "Time from a sample to the start of the next one, in lock-step mode";
-            registry.register_with_unit("barrier_wait", help, Unit::Seconds, inner.barrier_waits.clone());
-        }
+    pub(crate) fn registry(&self) -> Option<&Registry> {
+        self.0.as_deref().map(|inner| &inner.registry)
     }
 }
 

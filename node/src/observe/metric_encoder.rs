@@ -53,6 +53,17 @@ impl<'a> Encoder<'a> {
         self.family(MetricType::Gauge, descriptor, values)
     }
 
+    /// Encodes a gauge for each state, which is 1 for the current one.
+    pub(super) fn states<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        states: [(&str, bool); N],
+    ) -> Result<(), Error> {
+        let states = states.map(|(state, is_current)| ([("state", state)], f64::from(u8::from(is_current))));
+        self.gauges((name, None, help), states)
+    }
+
     /// Encodes a gauge. An unknown value is left out.
     pub(super) fn gauge(&mut self, descriptor: Descriptor<'_>, value: Option<f64>) -> Result<(), Error> {
         value.map_or(Ok(()), |value| self.single(MetricType::Gauge, descriptor, value))

@@ -1,5 +1,5 @@
-//! The barrier of lock-step mode, as the leader uses it outside of a cycle's commit. `BarrierCommit` in
-//! [`crate::leader::fenced_store`] releases it and starts the next generation.
+//! The barrier of lock-step mode, as the leader uses it outside of a cycle's commit. The transaction of
+//! a cycle in [`crate::leader::fenced_store`] releases it and starts the next generation.
 
 use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Connection, Leadership, WrongZnodeReporter};

@@ -14,7 +14,7 @@ use crate::leader::barrier::{self, Barrier};
 use crate::leader::config::{LeaderConfig, LeaderHandles};
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::fenced_multi::{CommitError, WriteOp};
-use crate::leader::fenced_store::{BarrierCommit, CounterValue, CycleCommit, FencedStore};
+use crate::leader::fenced_store::{CounterValue, CycleCommit, FencedStore};
 use crate::leader::members::Members;
 use crate::leader::outbox_store;
 use crate::leader::read_fleet::{FleetReading, Freshness, read_fleet};
@@ -198,12 +198,14 @@ impl CycleRunner<'_> {
             Some(_) if deliver => self.outbox.lock().await.to_drop(),
             _ => None,
         };
-        let barrier = match &self.barrier {
-            None => BarrierCommit::None,
-            Some(barrier) if barrier.generation.is_none() => BarrierCommit::Close,
-            Some(_) => BarrierCommit::Release,
+        let commit = CycleCommit {
+            report: report.as_ref(),
+            deliver,
+            dropped,
+            open_barrier: self.barrier.as_ref().is_some_and(|barrier| barrier.generation.is_some()),
+            close_barrier: self.barrier.is_some(),
+            counter,
         };
-        let commit = CycleCommit { report: report.as_ref(), deliver, dropped, barrier, counter };
         match self.store.commit(self.leadership, self.clock, commit).await {
             Ok(zxid) => self.on_committed(zxid, report, dropped, counter).await,
             Err(error) => self.on_commit_failed(error).await,

@@ -53,7 +53,7 @@ impl Parts {
         };
         let mut members = Members::default();
         members.update(PARENT, vec!["1".into()]);
-        let outbox = SharedOutbox::new(Duration::from_secs(1), LeaderMetrics::default());
+        let outbox = SharedOutbox::new(LeaderMetrics::default());
         Parts { handles, store, clock, members, outbox, backoff: Backoff::default(), without_average: false }
     }
 

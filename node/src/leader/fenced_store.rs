@@ -64,21 +64,12 @@ pub(super) struct CycleCommit<'a> {
     pub(super) deliver: bool,
     /// Cycle whose report is deleted to make room.
     pub(super) dropped: Option<u64>,
-    pub(super) barrier: BarrierCommit,
+    /// True if the closed barrier is opened, so that waiting nodes are released.
+    pub(super) open_barrier: bool,
+    /// True if the barrier is closed (again): the next generation begins.
+    pub(super) close_barrier: bool,
     /// New value of the counter, and the version that it must replace.
     pub(super) counter: Option<CounterValue>,
-}
-
-/// Writes to the barrier in a cycle.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum BarrierCommit {
-    /// The fleet is not in lock-step mode.
-    #[default]
-    None,
-    /// The barrier is open, and is closed.
-    Close,
-    /// The barrier is closed: waiting nodes are released, and the next generation begins.
-    Release,
 }
 
 impl FencedStore {
@@ -204,10 +195,10 @@ impl FencedStore {
         if let Some(path) = &dropped {
             writes.push((WriteOp::DropReport, Write::Delete { path, version: None }));
         }
-        if commit.barrier == BarrierCommit::Release {
+        if commit.open_barrier {
             writes.push((WriteOp::OpenBarrier, Write::Delete { path: barrier::PATH, version: None }));
         }
-        if commit.barrier != BarrierCommit::None {
+        if commit.close_barrier {
             writes.push((WriteOp::CloseBarrier, Write::Create { path: barrier::PATH, data: b"", mode }));
         }
         if let Some((value, version)) = &counter {

@@ -110,9 +110,7 @@ impl Drop for LeadingGuard<'_> {
 
 impl Leader {
     pub(crate) fn new(handles: LeaderHandles) -> Leader {
-        let outbox = SharedOutbox::new(handles.config.borrow().period, handles.metrics.clone());
-        let state = Mutex::new(State { outbox, ..State::default() });
-        Leader { handles: Arc::new(handles), state: Arc::new(state) }
+        Leader { handles: Arc::new(handles), state: Arc::default() }
     }
 
     /// Leads the fleet until the future is dropped.
@@ -188,7 +186,7 @@ impl Leader {
         state.min_epoch = None;
         (state.store, state.since) = (Some(store), Timestamp::now());
         state.without_average = false;
-        state.outbox = SharedOutbox::new(self.handles.config.borrow().period, self.handles.metrics.clone());
+        state.outbox = SharedOutbox::new(self.handles.metrics.clone());
         self.handles.metrics.epoch_started(state.clock.now(BootInstant::now()));
         info!(epoch = fence.epoch, cycle = fence.cycle, undelivered = listed.len(), "leading");
         state.outbox.update(|outbox| outbox.fence = Some(fence)).await;

@@ -82,7 +82,7 @@ pub async fn read_fleet(
         }
     }
     let mut kept = kept.into_iter();
-    for ((name, member), (size, is_new, excluded)) in members.iter_mut().zip(found) {
+    for ((name, member), (size, is_new, excluded)) in members.0.iter_mut().zip(found) {
         if let Some(Some(measurement)) = kept.next() {
             reading.measurements.push((name.clone(), measurement));
         }

@@ -89,6 +89,7 @@ pub(crate) enum NextRequest {
 
 impl Outbox {
     /// Returns an empty outbox for cycles with this period.
+    #[cfg(test)]
     pub(crate) fn new(period: Duration) -> Outbox {
         Outbox { queue: DeliveryQueue::new(period), ..Outbox::default() }
     }
@@ -243,33 +244,35 @@ impl Outbox {
         }
     }
 
-    /// Records the outcome of a request. Returns its cycle if the whole report has its final outcome now (see
-    /// [`Outbox::disposition`]), and a change of the API's state, if there is one.
-    pub(crate) fn on_outcome(&mut self, key: Key, outcome: Outcome) -> (Option<u64>, Option<StateChange>) {
+    /// Records the outcome of a request. Returns a change of the API's state, if there is one. If the whole report has
+    /// its final outcome now, it has a [`Outbox::disposition`].
+    pub(crate) fn on_outcome(&mut self, key: Key, outcome: Outcome) -> Option<StateChange> {
         let (cycle, index) = key;
         let outcome = match outcome {
             Outcome::Stale(stale) => match self.judge_stale(cycle, stale) {
                 Some(outcome) => outcome,
                 None => {
                     self.queue.remove(key);
-                    let Some(loaded) = self.loaded.get_mut(&cycle) else { return (None, None) };
+                    let loaded = self.loaded.get_mut(&cycle)?;
                     loaded.resend.push(index);
                     loaded.pending -= 1;
-                    return (self.finish_if_complete(cycle), None);
+                    self.finish_if_complete(cycle);
+                    return None;
                 }
             },
             outcome => outcome,
         };
         let (final_outcome, change) = self.queue.on_outcome(key, outcome);
         let (Some(final_outcome), Some(loaded)) = (final_outcome, self.loaded.get_mut(&cycle)) else {
-            return (None, change);
+            return change;
         };
         loaded.pending -= 1;
         if let Err(reason) = final_outcome {
             loaded.rejected.push(index);
             loaded.reason = Some(reason);
         }
-        (self.finish_if_complete(cycle), change)
+        self.finish_if_complete(cycle);
+        change
     }
 
     /// Returns the outcome for a report that a collector refuses because of a later epoch; `None` if the report must be
@@ -293,12 +296,12 @@ impl Outbox {
         }
     }
 
-    /// Decides how a cycle is finished, and returns it, once all of its averages have a final outcome.
-    fn finish_if_complete(&mut self, cycle: u64) -> Option<u64> {
-        if self.loaded.get(&cycle)?.pending > 0 {
-            return None;
+    /// Decides how a cycle is finished, once all of its averages have a final outcome.
+    fn finish_if_complete(&mut self, cycle: u64) {
+        if self.loaded.get(&cycle).is_none_or(|loaded| loaded.pending > 0) {
+            return;
         }
-        let Loaded { mut report, rejected, reason, resend, .. } = self.unload(cycle)?;
+        let Some(Loaded { mut report, rejected, reason, resend, .. }) = self.unload(cycle) else { return };
         let kept: BTreeSet<usize> = rejected.into_iter().chain(resend.iter().copied()).collect();
         let mut index = 0;
         report.averages.retain(|_| {
@@ -314,7 +317,6 @@ impl Outbox {
             _ => Disposition::Delivered,
         };
         self.finish_with(cycle, disposition);
-        Some(cycle)
     }
 
     /// Returns how this cycle's report must be finished in ZooKeeper, if it has its final outcome.

@@ -129,6 +129,7 @@ pub(crate) struct DeliveryQueue {
 
 impl DeliveryQueue {
     /// Returns an empty queue for reports that arrive once per `period`.
+    #[cfg(test)]
     pub(crate) fn new(period: Duration) -> DeliveryQueue {
         DeliveryQueue { period, ..DeliveryQueue::default() }
     }

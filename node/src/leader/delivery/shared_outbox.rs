@@ -2,7 +2,7 @@
 //! finishes them.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use atalaya_recipes::Error;
 use jiff::Timestamp;
@@ -32,13 +32,15 @@ pub(crate) struct SharedOutbox {
     /// Errors of ZooKeeper about reports that cannot be finished. They survive an interruption of the delivery, so that
     /// each is logged once.
     pub(super) logged_errors: Mutex<BTreeSet<String>>,
+    /// True if it was logged that rejected reports are deleted to make room.
+    pub(super) logged_full: AtomicBool,
     pub(super) metrics: LeaderMetrics,
 }
 
 impl SharedOutbox {
-    /// Returns an empty outbox for cycles with this period.
-    pub(crate) fn new(period: Duration, metrics: LeaderMetrics) -> SharedOutbox {
-        SharedOutbox { outbox: Mutex::new(Outbox::new(period)), metrics, ..SharedOutbox::default() }
+    /// Returns an empty outbox. The delivery sets its period.
+    pub(crate) fn new(metrics: LeaderMetrics) -> SharedOutbox {
+        SharedOutbox { metrics, ..SharedOutbox::default() }
     }
 
     /// Locks the outbox, for reads and for changes that neither the metrics nor the worker have to see.
@@ -64,7 +66,7 @@ impl SharedOutbox {
         let (is_accepted, is_stale) = (outcome == Outcome::Accepted, matches!(outcome, Outcome::Stale(_)));
         let mut outbox = self.outbox.lock().await;
         let outranked_before = outbox.outranked;
-        let (_, change) = outbox.on_outcome(key, outcome);
+        let change = outbox.on_outcome(key, outcome);
         self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
         let outranked = outbox.outranked;
         if is_stale && outranked.is_some() {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::process::panics;
-use crate::sampling::sensor_health::{Fault, FaultKind, Health, HealthChange, retry_delay};
+use crate::sampling::sensor_health::{Fault, FaultKind, Health, retry_delay};
 
 /// Result of one sensor in one sample.
 #[derive(Clone, Debug)]
@@ -22,8 +22,8 @@ pub struct Sample {
     pub sensor: String,
     /// Readings, or the error. A skipped sensor has the error of its last read.
     pub result: Result<Readings, String>,
-    /// Change of the sensor's health.
-    pub change: Option<HealthChange>,
+    /// True if the sensor recovered, started to fail, or fails with another error.
+    pub health_changed: bool,
     /// True if the sensor was not read, because it is in backoff.
     pub skipped: bool,
 }
@@ -63,12 +63,6 @@ struct Outstanding {
     sensors: Vec<usize>,
 }
 
-impl Outstanding {
-    fn on_reply(&mut self, reply: &Reply) {
-        self.sensors.retain(|sensor| *sensor != reply.sensor);
-    }
-}
-
 /// Owner of the sensors.
 enum Reader {
     /// The thread of the bus.
@@ -100,16 +94,10 @@ pub(super) struct SampleRequest {
     /// Start of the sample by the wall clock.
     pub(super) time: Timestamp,
     pub(super) period: Duration,
-    /// Maximum time to wait for replies.
-    pub(super) timeout: Duration,
+    /// Time up to which replies are waited for.
+    pub(super) deadline: Instant,
     /// True if failing sensors are read less often.
     pub(super) backoff: bool,
-}
-
-impl SampleRequest {
-    fn deadline(&self) -> Instant {
-        self.start + self.timeout
-    }
 }
 
 /// A sample in progress.
@@ -159,7 +147,7 @@ impl BusWorker {
         if let Some(outstanding) = &mut self.outstanding {
             // A reply that came after the end of its sample counts in this one, unless it is older than a period.
             while let Ok(reply) = outstanding.replies.try_recv() {
-                outstanding.on_reply(&reply);
+                outstanding.sensors.retain(|sensor| *sensor != reply.sensor);
                 if request.start.saturating_duration_since(reply.at) <= request.period {
                     pending.results[reply.sensor] = Some(reply.result);
                 }
@@ -189,7 +177,7 @@ impl BusWorker {
                 let (sender, replies) = mpsc::unbounded_channel();
                 let sensors = reads.iter().map(|read| read.sensor).collect();
                 // If the thread has ended, this drops `sender`, and `collect` sees the closed channel.
-                let _ = requests.send(ReadRequest { reads, replies: sender, deadline: request.deadline() });
+                let _ = requests.send(ReadRequest { reads, replies: sender, deadline: request.deadline });
                 self.outstanding = Some(Outstanding { replies, sensors });
             }
         }
@@ -203,11 +191,11 @@ impl BusWorker {
     pub(super) async fn collect(&mut self, mut pending: Pending, request: &SampleRequest) -> Vec<Sample> {
         let mut thread_ended = false;
         if let Some(outstanding) = self.outstanding.as_mut().filter(|_| !pending.stuck) {
-            let deadline = tokio::time::Instant::from_std(request.deadline());
+            let deadline = tokio::time::Instant::from_std(request.deadline);
             while !outstanding.sensors.is_empty() {
                 match tokio::time::timeout_at(deadline, outstanding.replies.recv()).await {
                     Ok(Some(reply)) => {
-                        outstanding.on_reply(&reply);
+                        outstanding.sensors.retain(|sensor| *sensor != reply.sensor);
                         pending.results[reply.sensor] = Some(reply.result);
                     }
                     Ok(None) => {
@@ -257,15 +245,15 @@ impl BusWorker {
     ) -> Sample {
         let skipped = result.is_none();
         let (name, health) = (self.infos[sensor].name.clone(), &mut self.health[sensor]);
-        let (result, change) = match result {
-            None => (Err(health.status().error.clone().unwrap_or_default()), None),
+        let (result, health_changed) = match result {
+            None => (Err(health.status.error.clone().unwrap_or_default()), false),
             Some(Ok(readings)) => (Ok(readings), health.on_read(request.time)),
             Some(Err(fault)) => {
-                let change = health.on_failed(&fault, request.start, request.period, request.time);
-                (Err(fault.text), change)
+                let is_new = health.on_failed(&fault, request.start, request.period, request.time);
+                (Err(fault.text), is_new)
             }
         };
-        Sample { sensor: name, result, change, skipped }
+        Sample { sensor: name, result, health_changed, skipped }
     }
 }
 

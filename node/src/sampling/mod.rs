@@ -91,13 +91,9 @@ impl Sensors {
     /// # Cancellation safety
     /// A read in progress ends in its thread; the next sample receives its result.
     pub async fn sample(&mut self, period: Duration) -> Vec<Sample> {
-        let request = SampleRequest {
-            start: Instant::now(),
-            time: Timestamp::now(),
-            period,
-            timeout: read_timeout(period),
-            backoff: self.backoff,
-        };
+        let (start, time, backoff) = (Instant::now(), Timestamp::now(), self.backoff);
+        let deadline = start + read_timeout(period);
+        let request = SampleRequest { start, time, period, deadline, backoff };
         // All buses start reading before the first is waited for.
         let pending: Vec<_> = self.workers.iter_mut().map(|worker| worker.request(&request)).collect();
         let mut samples = Vec::new();

@@ -10,7 +10,6 @@ use tokio::time::{Instant as TokioInstant, Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
 use super::barrier_gate::BarrierGate;
-use super::sensor_health::HealthChange;
 use super::{Sample, Sensors, read_timeout};
 use crate::metrics::SamplingMetrics;
 use crate::model::barrier::{self, Barrier, LOG_TARGET, SamplingMode};
@@ -195,7 +194,7 @@ impl Sampler {
 
     fn publish_sensor_info(&self, sensors: &Sensors) {
         let info: Vec<SensorStatus> =
-            sensors.health().map(|(info, health)| SensorStatus::new(info, health.status())).collect();
+            sensors.health().map(|(info, health)| SensorStatus::new(info, &health.status)).collect();
         self.sensor_info.send_if_modified(|known| {
             let changed = *known != info;
             *known = info;
@@ -216,10 +215,10 @@ fn interval_from(first: TokioInstant, period: Duration) -> Interval {
 
 fn log_health_change(sample: &Sample) {
     let sensor = &sample.sensor;
-    match &sample.change {
-        Some(HealthChange::Recovered) => info!(sensor, "sensor recovered"),
-        Some(HealthChange::Failing(fault)) => warn!(sensor, "sensor cannot be read: {fault}"),
-        None => {}
+    match &sample.result {
+        Ok(_) if sample.health_changed => info!(sensor, "sensor recovered"),
+        Err(fault) if sample.health_changed => warn!(sensor, "sensor cannot be read: {fault}"),
+        _ => {}
     }
 }
 

@@ -94,7 +94,7 @@ async fn first_samples(sensors: &mut Sensors, board: &Board, selected: Option<&s
     let started = Instant::now();
     let mut announced: Vec<String> = Vec::new();
     loop {
-        let absent = sensors.health().filter(|(_, health)| health.status().state == SensorState::Absent);
+        let absent = sensors.health().filter(|(_, health)| health.status.state == SensorState::Absent);
         let absent: Vec<String> = absent.map(|(info, _)| info.name.clone()).collect();
         let mut pending: Vec<&mut Sample> = samples
             .iter_mut()

@@ -33,7 +33,6 @@ pub(crate) struct LeaderHandles {
     pub(crate) measurements: String,
     /// Name of a node's measurement znode, with `{id}` in it.
     pub(crate) name_template: String,
-    /// Settings that may change.
     pub(crate) config: watch::Receiver<LeaderConfig>,
     /// Receiver of each committed average, besides the API. After an interruption it may receive an average twice.
     pub(crate) averages: Option<mpsc::UnboundedSender<Report>>,

@@ -37,7 +37,6 @@ const MIN_STALE_AGE: Duration = Duration::from_secs(1);
 const POLLS_PER_PERIOD: u32 = 50;
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(2);
 const MAX_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Delay before a failed cycle is repeated.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Returns the maximum duration of a cycle's requests to ZooKeeper: a leader without a response for a session timeout
@@ -46,7 +45,6 @@ pub(super) fn zookeeper_timeout(connection: &Connection) -> Duration {
     connection.timeout() * 2
 }
 
-/// Runs the cycles of an epoch.
 pub(super) struct CycleRunner<'a> {
     pub(super) handles: &'a LeaderHandles,
     pub(super) leadership: &'a Leadership,
@@ -74,7 +72,6 @@ pub(super) struct CycleRunner<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CycleOutcome {
-    /// The cycle has ended.
     Done(CycleResult),
     /// The cycle must be repeated soon.
     Retry,
@@ -239,7 +236,6 @@ impl CycleRunner<'_> {
         Ok(self.now())
     }
 
-    /// Returns true if all members have published since the barrier was closed.
     async fn all_have_published(&mut self) -> bool {
         match &mut self.barrier {
             Some(barrier) => barrier.all_have_published(self.leadership.connection(), self.members).await,

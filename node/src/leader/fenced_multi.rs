@@ -33,7 +33,6 @@ impl CommitError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteOp {
-    /// Check that the own election znode exists.
     CheckElection,
     Fence,
     /// Creation, replacement or deletion of a report in the outbox.

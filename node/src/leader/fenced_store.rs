@@ -29,7 +29,6 @@ pub(crate) struct FencedStore {
     /// Fencing token of the leadership in which the fence was acquired.
     pub(super) fencing_token: i64,
     pub(super) fence: Fence,
-    /// Version of the fence's znode.
     version: i32,
     /// Transaction of the newest cycle: measurements that were written later are in no cycle.
     pub(super) last_cycle_zxid: i64,
@@ -43,13 +42,11 @@ pub(crate) struct FencedStore {
 #[derive(Debug)]
 pub(super) struct Takeover {
     pub(super) store: FencedStore,
-    /// Cycles with a report in the outbox.
     pub(super) outbox: BTreeSet<u64>,
     /// Time of the previous write of the fence by ZooKeeper's clock: usually the time of the last cycle.
     pub(super) last_cycle: Option<Millis>,
 }
 
-/// Value of the counter, and version of its znode.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CounterValue {
     pub(super) value: i64,

@@ -9,7 +9,6 @@ use crate::model::measurement::Exclusion;
 use crate::zk::bulk_read;
 pub use crate::zk::bulk_read::MAX_BATCH;
 
-/// A measurement znode.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     path: String,
@@ -98,7 +97,6 @@ impl Changes {
 
 /// Returns a short list: "node 1", "nodes 1, 2", "nodes 1, 2, … and 7 more".
 fn list(names: &[String]) -> String {
-    /// Maximum number of names in one log line.
     const MAX_NAMES: usize = 10;
     let noun = if names.len() == 1 { "node" } else { "nodes" };
     let shown = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");

@@ -19,7 +19,6 @@ pub(crate) const REJECTED_PATH: &str = "/atalaya/aside";
 /// Maximum number of rejected reports that are kept. The oldest makes room for a new one.
 pub(crate) const MAX_REJECTED: usize = 1_000;
 
-/// Returns the path of a cycle's report in the outbox.
 pub(super) fn report_path(cycle: u64) -> String {
     format!("{PATH}/{cycle}")
 }
@@ -33,9 +32,6 @@ pub(crate) struct Listing {
 }
 
 /// Lists the reports below `parent`. Returns `None` if `parent` does not exist.
-///
-/// # Errors
-/// ZooKeeper refuses, or the connection is lost.
 pub(crate) async fn list(connection: &Connection, parent: &str) -> Result<Option<Listing>, Error> {
     let names = match connection.children(parent).await {
         Ok(names) => names,
@@ -54,9 +50,6 @@ pub(crate) async fn list(connection: &Connection, parent: &str) -> Result<Option
 }
 
 /// Returns the cycles of the reports below `parent`; `None` if `parent` does not exist.
-///
-/// # Errors
-/// As [`list`].
 pub(crate) async fn cycles(connection: &Connection, parent: &str) -> Result<Option<BTreeSet<u64>>, Error> {
     Ok(list(connection, parent).await?.map(|listing| listing.cycles))
 }
@@ -92,7 +85,6 @@ impl Default for BatchSize {
 }
 
 impl BatchSize {
-    /// Returns the number of reports for the next request.
     pub(crate) fn get(self) -> usize {
         self.0
     }
@@ -107,9 +99,6 @@ impl BatchSize {
 }
 
 /// Reads the reports of these cycles in one request. Returns the data of each; `None` if it does not exist.
-///
-/// # Errors
-/// As [`list`].
 pub(crate) async fn read(
     connection: &Connection,
     parent: &str,

@@ -110,9 +110,6 @@ fn log_change(name: &str, excluded: Option<Exclusion>) {
 }
 
 /// Returns those of the measurement znodes at `paths` that exist and were not written since the transaction `zxid`.
-///
-/// # Errors
-/// As [`read_fleet`].
 pub(super) async fn not_written_since(
     connection: &Connection,
     paths: &[String],

@@ -31,9 +31,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of nodes in a status. Of the others it has only the number.
 pub(super) const MAX_NODES: usize = 500;
-/// Maximum number of readings per node.
 const MAX_READINGS: usize = 4;
-/// Maximum length of a text, in characters.
 const MAX_TEXT: usize = 120;
 
 /// Measurements of the fleet, as the last cycle has read them.

@@ -46,7 +46,6 @@ impl CounterReader {
         Ok(Some(CounterValue { value, version: stat.version }))
     }
 
-    /// Records that ZooKeeper rejected a write of the counter.
     pub(super) fn on_rejected(&mut self, error: &Error) {
         // If another client wrote or deleted it first, the write is not forbidden.
         if !error.is_bad_version() && !error.is_no_node() {

@@ -7,7 +7,6 @@ use atalaya_recipes::clock::BootInstant;
 use crate::model::measurement::Exclusion;
 use crate::model::report::Average;
 
-/// Values that only a leader knows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LeaderStats {
     /// Time by which the current or next cycle ends, if all its requests to ZooKeeper are answered in time.
@@ -17,9 +16,7 @@ pub(crate) struct LeaderStats {
     pub(crate) last_delivery_activity: Option<BootInstant>,
     /// ZooKeeper's clock, in milliseconds since 1970, and the time at which it was recorded.
     pub(crate) server_time: Option<(BootInstant, i64)>,
-    /// Numbers of the last reading of the fleet.
     pub(crate) fleet: Option<FleetCounts>,
-    /// Averages of the newest cycle.
     pub(crate) averages: Vec<Average>,
     pub(crate) outbox_reports: usize,
     /// Time of the oldest report in the outbox, by ZooKeeper's clock, in milliseconds since 1970.

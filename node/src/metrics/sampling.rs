@@ -48,7 +48,6 @@ impl SamplingMetrics {
         }
     }
 
-    /// Returns a copy of the current values.
     pub(crate) fn stats(&self) -> SamplingStats {
         self.0.as_ref().map(|inner| lock(&inner.stats).clone()).unwrap_or_default()
     }
@@ -71,7 +70,6 @@ pub(crate) struct SamplingStats {
     pub(crate) published: Vec<MeasuredValue>,
     /// Time when they were stored.
     pub(crate) published_at: Option<BootInstant>,
-    /// Number of measurements that were stored.
     pub(crate) publications: u64,
 }
 
@@ -89,7 +87,6 @@ pub(crate) struct SensorStats {
     pub(crate) readings: u64,
     /// Number of samples in which reading failed. Samples that skipped the sensor do not count.
     pub(crate) failures: u64,
-    /// Time of the last reading.
     pub(crate) read_at: Option<BootInstant>,
     /// Values of the last sample; empty if it failed.
     pub(crate) values: Vec<(Quantity, f64)>,

@@ -10,13 +10,11 @@ use crate::model::health_status::HealthStatus;
 use crate::model::leader_state::LeaderState;
 use crate::model::text::sanitize_for_log;
 
-/// Parent of the node infos.
 pub(crate) const PARENT_PATH: &str = "/atalaya/nodes";
 
 /// Maximum size of a node info that is read, in bytes. A hundred sensors that all fail have a third of it.
 const MAX_SIZE: usize = 128 * 1024;
 
-/// Minimum time between two publications.
 pub(crate) const MIN_PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between two publications if only error counts have changed.
 const COUNT_PUBLISH_INTERVAL: Duration = Duration::from_secs(10);
@@ -138,7 +136,6 @@ pub(crate) fn publish_delay(published: &[SensorStatus], current: &[SensorStatus]
     Some(if only_counts { COUNT_PUBLISH_INTERVAL } else { MIN_PUBLISH_INTERVAL })
 }
 
-/// Returns the host name of this machine.
 pub(crate) fn host_name() -> String {
     #[cfg(unix)]
     return rustix::system::uname().nodename().to_string_lossy().into_owned();

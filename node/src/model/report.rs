@@ -103,7 +103,6 @@ impl Average {
 }
 
 impl CycleReport {
-    /// Returns a report for the outbox.
     #[cfg(test)]
     pub(crate) fn new(
         epoch: i64,

@@ -70,7 +70,6 @@ fn victim(open: &[Arc<Connection>], address: IpAddr) -> Option<usize> {
 }
 
 impl Permit {
-    /// Records that a complete request head was received.
     pub(super) fn request_received(&self) {
         self.connection.has_request.store(true, Ordering::Relaxed);
     }

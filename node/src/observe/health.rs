@@ -22,7 +22,6 @@ pub(crate) struct HealthSnapshot {
     pub(crate) owns_measurement: bool,
 }
 
-/// Stage in the life of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
     #[default]
@@ -33,7 +32,6 @@ pub(crate) enum Stage {
     Stopping,
 }
 
-/// Response to a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HealthReport {
     pub(crate) is_healthy: bool,
@@ -41,7 +39,6 @@ pub(crate) struct HealthReport {
     pub(crate) text: String,
 }
 
-/// Maximum number of sensors in a report.
 const MAX_SENSORS: usize = 10;
 
 /// Returns the age up to which a measurement counts as recent: as long as a leader accepts it, plus the time that a

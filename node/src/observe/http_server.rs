@@ -33,9 +33,7 @@ use crate::observe::text_format;
 /// Time limit of a connection, from accepting it to the last byte of the response.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum size of the request line and headers, in bytes.
 const MAX_HEADER_SIZE: usize = 16 * 1024;
-/// Pause after an error of accept.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Time in which open connections can finish at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(200);

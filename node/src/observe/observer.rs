@@ -30,7 +30,6 @@ const MAX_PINGS: usize = 64;
 /// A request that the node's thread answers as soon as it runs.
 type Ping = oneshot::Sender<()>;
 
-/// Observer of one node. Clones share their state.
 #[derive(Clone, Debug)]
 pub(crate) struct Observer(Arc<Inner>);
 
@@ -50,11 +49,9 @@ struct State {
     node: Option<NodeHandles>,
     watchdog: Option<Watchdog>,
     newest_session: i64,
-    /// Number of sessions that the node has had.
     sessions: u64,
 }
 
-/// Handles to the state of a running node.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeHandles {
     pub(crate) session: Session,
@@ -87,7 +84,6 @@ impl Observer {
         &self.0.node_id
     }
 
-    /// Returns the recorders of the node.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
@@ -97,7 +93,6 @@ impl Observer {
         lock(&self.0.state).node.clone()
     }
 
-    /// Returns the number of sessions that the node has had.
     pub(crate) fn sessions(&self) -> u64 {
         lock(&self.0.state).sessions
     }
@@ -210,7 +205,6 @@ impl Observer {
     }
 }
 
-/// Marks the node as stopping when dropped.
 struct StoppingGuard<'a>(&'a Inner);
 
 impl Drop for StoppingGuard<'_> {

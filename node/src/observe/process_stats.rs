@@ -8,7 +8,6 @@ pub(super) struct ProcessStats {
     pub(super) cpu_seconds: Option<f64>,
     pub(super) resident_bytes: Option<f64>,
     pub(super) virtual_bytes: Option<f64>,
-    /// Start of the process, in seconds since 1970.
     pub(super) start_time: Option<f64>,
     pub(super) threads: Option<f64>,
     pub(super) open_files: Option<f64>,

@@ -8,9 +8,7 @@ use crate::model::text::is_unsafe;
 use crate::observe::node_status::NodeStatus;
 use crate::settings::Settings;
 
-/// Minimum time between two lines.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
-/// Maximum length of a line, in characters.
 const MAX_LENGTH: usize = 200;
 
 /// The newest line, and the last one that was sent.

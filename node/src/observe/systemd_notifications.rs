@@ -18,7 +18,6 @@ use crate::observe::watchdog::Watchdog;
 use crate::process::systemd::Notifier;
 use crate::settings::Settings;
 
-/// Maximum time between two checks of the watchdog.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Notifies the service manager until dropped. `needs_connection`: the node is ready only after it has connected to

@@ -17,7 +17,6 @@ pub(crate) fn should_restart(exit_code: Option<i32>) -> bool {
     exit_code.is_none_or(|code| !FINAL_EXIT_CODES.contains(&code))
 }
 
-/// Delays between restarts, with exponential backoff.
 #[derive(Debug)]
 pub(crate) struct RestartBackoff(ExponentialBackoff);
 

@@ -26,11 +26,9 @@ use crate::process::state_dir::{
 /// Maximum number of tries if znodes change between read and deletion, because of requests that the dead process sent
 /// last.
 const MAX_TRIES: usize = 5;
-/// Delay before the next try after a connection was lost.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Timeout of the session that deletes. The session exists only for a moment.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum time to close that session.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Reason why a node is not cleaned up.

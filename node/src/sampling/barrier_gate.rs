@@ -2,7 +2,6 @@
 
 use crate::model::barrier::Barrier;
 
-/// Decides when to sample.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BarrierGate {
     has_sampled: bool,
@@ -34,7 +33,6 @@ impl BarrierGate {
         }
     }
 
-    /// Records the transaction that published the newest sample.
     pub(crate) fn on_published(&mut self, zxid: i64) {
         self.published_zxid = zxid;
     }

@@ -35,7 +35,6 @@ impl Sample {
     }
 }
 
-/// Result of a read, with the index of the sensor.
 struct Reply {
     sensor: usize,
     result: Result<Readings, Fault>,
@@ -63,9 +62,7 @@ struct Outstanding {
     sensors: Vec<usize>,
 }
 
-/// Owner of the sensors.
 enum Reader {
-    /// The thread of the bus.
     Thread(mpsc::UnboundedSender<ReadRequest>),
     /// The worker itself, for sensors that never block.
     Inline(Vec<Box<dyn Sensor>>),
@@ -100,9 +97,7 @@ pub(super) struct SampleRequest {
     pub(super) backoff: bool,
 }
 
-/// A sample in progress.
 pub(super) struct Pending {
-    /// Known results, by sensor.
     results: Vec<Option<Result<Readings, Fault>>>,
     /// True if an earlier read has not returned. Then no sensor was requested.
     stuck: bool,
@@ -111,9 +106,6 @@ pub(super) struct Pending {
 impl BusWorker {
     /// Moves `bus` to a new thread, which ends when the worker is dropped and the last read has returned. A bus whose
     /// sensors never block gets no thread.
-    ///
-    /// # Errors
-    /// The system cannot start more threads.
     pub(super) fn start(bus: Bus) -> std::io::Result<BusWorker> {
         let Bus { name, mut sensors } = bus;
         let infos: Vec<SensorInfo> = sensors.iter().map(|sensor| sensor.info().clone()).collect();
@@ -131,12 +123,10 @@ impl BusWorker {
         Ok(BusWorker { name, infos, health, reader: Reader::Thread(requests), outstanding: None })
     }
 
-    /// Returns the descriptions of the sensors.
     pub(super) fn infos(&self) -> &[SensorInfo] {
         &self.infos
     }
 
-    /// Returns the sensors with their health.
     pub(super) fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
         self.infos.iter().zip(&self.health)
     }
@@ -257,7 +247,6 @@ impl BusWorker {
     }
 }
 
-/// Serves one request in the thread of a bus.
 fn serve(sensors: &mut [Box<dyn Sensor>], request: &ReadRequest) {
     for Read { sensor, retry_allowed } in &request.reads {
         // The worker was dropped. Its successor may be waiting for the bus, so read no further.

@@ -80,7 +80,6 @@ impl Sensors {
         self.workers.iter().flat_map(BusWorker::infos)
     }
 
-    /// Returns all sensors with their health.
     pub(crate) fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
         self.workers.iter().flat_map(BusWorker::health)
     }

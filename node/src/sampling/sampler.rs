@@ -23,7 +23,6 @@ const PERIODS_BEFORE_WARNING: u32 = 3;
 /// reason to restart a node, so this is practically unlimited.
 const MAX_BARRIER_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Inputs and outputs of the sampling task.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     /// Newest measurement, encoded for its znode.

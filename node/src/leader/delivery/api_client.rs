@@ -18,7 +18,6 @@ use crate::model::node_id::NodeId;
 use crate::model::report::Report;
 use crate::settings::api_token::ApiToken;
 
-/// Response header of a collector of Atalaya.
 const COLLECTOR_HEADER: &str = "atalaya-collector";
 
 /// Client for one API. Clones share their connections.
@@ -27,7 +26,6 @@ pub(crate) struct Api {
     url: Url,
     method: ApiMethod,
     user_agent: String,
-    /// Token that requests carry.
     pub(crate) token: Option<ApiToken>,
     /// Created by the first request: it takes more memory than the rest of a node.
     client: Arc<OnceLock<Client>>,
@@ -62,9 +60,6 @@ impl Api {
 
     /// Returns a request to `url`, with the token if `url` has the origin of the API. Every request to an API is built
     /// here.
-    ///
-    /// # Errors
-    /// The HTTP client cannot be set up.
     pub(crate) fn request(&self, method: Method, url: Url) -> reqwest::Result<RequestBuilder> {
         let is_same_origin = url.origin() == self.url.origin();
         let request = self.client()?.request(method, url);
@@ -109,7 +104,6 @@ impl Api {
         response::classify(&requested, response, |status| self.denied(status)).await
     }
 
-    /// Runs a request with the runtime for network I/O.
     pub(in crate::leader) async fn with_network<T>(&self, request: impl Future<Output = T>) -> T {
         match &self.runtime {
             Some(runtime) => TokioContext::new(request, runtime.clone()).await,
@@ -160,7 +154,6 @@ impl Api {
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// Returns true if the API runs on this machine.
     fn is_local(&self) -> bool {
         let host = self.url.host_str().unwrap_or_default();
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();

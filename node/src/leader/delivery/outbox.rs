@@ -46,7 +46,6 @@ impl Disposition {
     }
 }
 
-/// A report in memory.
 #[derive(Debug)]
 struct Loaded {
     report: CycleReport,
@@ -69,7 +68,6 @@ pub(crate) struct Outbox {
     unfinished: BTreeMap<u64, Disposition>,
     /// Cycles whose reports are in ZooKeeper and not in memory.
     unread: BTreeSet<u64>,
-    /// Size of the reports in memory, in bytes.
     loaded_bytes: usize,
     /// Fence of the leader that delivers, if known.
     pub(in crate::leader) fence: Option<Fence>,
@@ -88,7 +86,6 @@ pub(crate) enum NextRequest {
 }
 
 impl Outbox {
-    /// Returns an empty outbox for cycles with this period.
     #[cfg(test)]
     pub(crate) fn new(period: Duration) -> Outbox {
         Outbox { queue: DeliveryQueue::new(period), ..Outbox::default() }
@@ -104,7 +101,6 @@ impl Outbox {
         self.loaded.first_key_value().map(|(_, loaded)| loaded.report.time)
     }
 
-    /// Returns true if this cycle has a report in the outbox.
     pub(crate) fn contains(&self, cycle: u64) -> bool {
         self.loaded.contains_key(&cycle)
             || self.unfinished.contains_key(&cycle)
@@ -133,7 +129,6 @@ impl Outbox {
         self.loaded.insert(loaded.report.cycle, loaded);
     }
 
-    /// Removes a report from memory and from the queue.
     fn unload(&mut self, cycle: u64) -> Option<Loaded> {
         let loaded = self.loaded.remove(&cycle)?;
         self.loaded_bytes = self.loaded_bytes.saturating_sub(loaded.report.size());
@@ -192,7 +187,6 @@ impl Outbox {
         above.len()
     }
 
-    /// Returns all cycles in the outbox.
     pub(crate) fn cycles(&self) -> BTreeSet<u64> {
         self.loaded.keys().chain(self.unfinished.keys()).chain(&self.unread).copied().collect()
     }
@@ -324,7 +318,6 @@ impl Outbox {
         self.unfinished.get(&cycle)
     }
 
-    /// Returns the cycles whose reports must be finished in ZooKeeper.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = u64> {
         self.unfinished.keys().copied()
     }

@@ -83,7 +83,6 @@ impl OutboxReader<'_> {
         }
     }
 
-    /// Counts the rejected reports, for the metrics.
     async fn count_rejected(self) -> Result<(), Error> {
         if self.handles.metrics.is_enabled() {
             let rejected = self.leadership.connection().stat(outbox_store::REJECTED_PATH).await?;
@@ -150,7 +149,6 @@ fn newest_possible(epoch: i64, cycle: u64) -> Fence {
     Fence { epoch, cycle, skipped: None }.with_next_cycle()
 }
 
-/// A report that can never be delivered.
 struct Undeliverable {
     reason: String,
     /// Data for the rejected reports.
@@ -180,7 +178,6 @@ fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Undeli
     Err(Undeliverable { reason, data })
 }
 
-/// Logs one line for all undeliverable reports of a batch.
 fn log_undeliverable(undeliverable: &[(u64, String)]) {
     let [(cycle, reason), ..] = undeliverable else { return };
     let reports = undeliverable.len();

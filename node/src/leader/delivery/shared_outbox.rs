@@ -21,11 +21,9 @@ const MAX_LOGGED_ERRORS: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct SharedOutbox {
     outbox: Mutex<Outbox>,
-    /// Notified when the outbox has changed.
     pub(super) changed: Notify,
     /// Notified when a report has been deleted or replaced in ZooKeeper.
     pub(super) finished: Notify,
-    /// Newest accepted report.
     pub(in crate::leader) delivered: watch::Sender<Option<Delivered>>,
     /// Epoch above the leader's of which a collector has reports.
     pub(in crate::leader) outranked: watch::Sender<Option<i64>>,
@@ -87,7 +85,6 @@ impl SharedOutbox {
         self.finished.notify_one();
     }
 
-    /// Returns true if an error about a report that cannot be finished is new.
     pub(super) async fn is_new_error(&self, error: &Error) -> bool {
         let mut logged = self.logged_errors.lock().await;
         logged.len() < MAX_LOGGED_ERRORS && logged.insert(error.to_string())

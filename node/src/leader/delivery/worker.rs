@@ -21,7 +21,6 @@ use crate::leader::fenced_multi::CommitError;
 use crate::leader::outbox_store::{self, MAX_REJECTED, REJECTED_PATH};
 use crate::model::report::Report;
 
-/// Maximum number of reports that are finished at the same time.
 const CONCURRENT_FINISHES: usize = 8;
 /// Initial delay before a report that could not be finished is tried again. It doubles with each failure.
 const MIN_FINISH_BACKOFF: Duration = Duration::from_millis(500);
@@ -29,7 +28,6 @@ const MAX_FINISH_BACKOFF: Duration = Duration::from_secs(5);
 
 /// End of a concurrent task of the worker.
 enum Event {
-    /// A request to the API has ended.
     Responded(Key, Outcome),
     /// A report is finished in ZooKeeper, or could not be. The number is that of the rejected reports that were deleted
     /// to make room.
@@ -178,7 +176,6 @@ impl DeliveryWorker<'_> {
         None
     }
 
-    /// Logs that a report cannot be finished, once per error.
     async fn log_unfinished(&self, cycle: u64, error: &Error) {
         if error.is_connection_loss() {
             debug!(cycle, %error, "a report is not removed from the outbox yet");

@@ -8,10 +8,8 @@ use std::path::Path;
 
 use crate::process::state_dir::files;
 
-/// Purpose of holding a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Run the node.
     Run,
     /// Delete the znodes of a dead process of the node; takes a moment.
     CleanUp,
@@ -34,9 +32,6 @@ pub(crate) struct Lock {
 impl Lock {
     /// Creates the lock file if missing. Returns true if it did. Then a process that held the deleted file may still
     /// be alive.
-    ///
-    /// # Errors
-    /// The file cannot be created.
     pub(crate) fn create(path: &Path) -> io::Result<bool> {
         match files::create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),

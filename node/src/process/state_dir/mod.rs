@@ -60,16 +60,12 @@ pub(crate) enum OpenError {
 
 /// Time for which the lock is tried: its holder may be about to write that it only cleans up.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
-/// Maximum time to wait for a cleanup.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl StateFile {
     /// Acquires the lock of the node `id` and reads the records of earlier processes. `stem` is the [file_stem] of
     /// its files. Waits for a cleanup in progress. Blocks.
-    ///
-    /// # Errors
-    /// Another process has the lock, or the files cannot be created.
     pub(crate) fn open(dir: &Path, stem: &str, id: &str, zookeeper: &str) -> Result<StateFile, OpenError> {
         create_dir(dir)?;
         let file = dir.join(format!("{stem}.json"));
@@ -142,7 +138,6 @@ fn acquire(path: &Path) -> Result<Lock, OpenError> {
     }
 }
 
-/// Returns the path of the lock file that belongs to a state file.
 pub(super) fn lock_file(file: &Path) -> PathBuf {
     file.with_extension("lock")
 }

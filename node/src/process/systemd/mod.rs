@@ -44,7 +44,6 @@ impl Notifier {
         Notifier::default()
     }
 
-    /// Returns true if there is a service manager.
     pub(crate) fn is_enabled(&self) -> bool {
         #[cfg(target_os = "linux")]
         return self.socket.is_some();
@@ -90,7 +89,6 @@ impl Notifier {
 /// Maximum number of attempts to send a message while the queue of the service manager is full. They take two seconds.
 const MAX_ATTEMPTS: u32 = 20;
 
-/// Returns the watchdog's interval, if it applies to this process.
 #[cfg(target_os = "linux")]
 fn watchdog_interval(variable: &dyn Fn(&str) -> Option<String>) -> Option<Duration> {
     if let Some(process) = variable("WATCHDOG_PID")

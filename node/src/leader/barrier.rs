@@ -10,7 +10,7 @@ use crate::leader::members::Members;
 use crate::leader::read_fleet::not_written_since;
 use crate::model::barrier::PATH;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Barrier {
     /// Generation of the closed barrier; `None` if the barrier is open, because another program opened it.
     pub(super) generation: Option<i64>,

@@ -292,9 +292,7 @@ impl CycleRunner<'_> {
         counter: Option<CounterValue>,
     ) -> CycleOutcome {
         self.backoff.reset();
-        if let Some(barrier) = &mut self.barrier {
-            *barrier = Barrier::closed(zxid);
-        }
+        self.barrier = self.barrier.take().map(|_| Barrier::closed(zxid));
         self.counter = counter
             .map(|CounterValue { value, version }| CounterValue { value, version: version.wrapping_add(1) });
         self.handles.metrics.update(|stats| stats.counter = counter.map(|counter| counter.value));
@@ -330,16 +328,12 @@ impl CycleRunner<'_> {
             }
             CommitError::Rejected(WriteOp::OpenBarrier, error) if error.is_no_node() => {
                 warn!("another client has opened the barrier");
-                if let Some(barrier) = &mut self.barrier {
-                    barrier.generation = None;
-                }
+                self.barrier = Some(Barrier::default());
                 CycleOutcome::Retry
             }
             CommitError::Rejected(WriteOp::CloseBarrier, error) if error.is_node_exists() => {
                 // Another program has closed the barrier. Its generation is not known; 0 is before every write.
-                if let Some(barrier) = &mut self.barrier {
-                    barrier.generation = Some(0);
-                }
+                self.barrier = Some(Barrier::closed(0));
                 CycleOutcome::Retry
             }
             // The report that makes room is gone already.

@@ -55,9 +55,8 @@ impl CounterReader {
     }
 
     fn warn_once(&mut self, reason: String) {
-        if self.logged.as_ref() != Some(&reason) {
+        if self.logged.replace(reason.clone()).as_ref() != Some(&reason) {
             warn!("cycles are not counted: {reason}");
-            self.logged = Some(reason);
         }
     }
 }

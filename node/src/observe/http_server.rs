@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -93,9 +94,8 @@ async fn serve(listener: &tokio::net::TcpListener, observer: Observer, stopped: 
                 Err(error) => {
                     // The client has closed the connection already, or there are too many open files, which may pass.
                     let text = error.to_string();
-                    if logged.as_ref() != Some(&text) {
+                    if logged.replace(text.clone()).as_ref() != Some(&text) {
                         warn!("cannot accept a connection for metrics and health: {text}");
-                        logged = Some(text);
                     }
                     sleep(ACCEPT_RETRY_INTERVAL).await;
                     continue;
@@ -114,7 +114,7 @@ async fn serve(listener: &tokio::net::TcpListener, observer: Observer, stopped: 
 }
 
 /// Serves one request, unless the permit is revoked before.
-async fn serve_connection(observer: Observer, stream: TcpStream, peer: SocketAddr, permit: Permit) {
+async fn serve_connection(observer: Observer, stream: TcpStream, peer: SocketAddr, permit: Arc<Permit>) {
     let service = service_fn(|request| {
         permit.request_received();
         respond(observer.clone(), request)

@@ -1,7 +1,6 @@
 //! Observer of one node: what the HTTP server can say about it. It exists before the node starts and after it has
 //! stopped.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -38,13 +37,14 @@ struct Inner {
     node_id: String,
     metrics: Metrics,
     state: Mutex<State>,
-    is_stopping: AtomicBool,
     ping: mpsc::Sender<Ping>,
     pings: Mutex<Option<mpsc::Receiver<Ping>>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// Never [`Stage::Hanging`], which only a probe finds out.
+    stage: Stage,
     /// `None` before the node runs, and after.
     node: Option<NodeHandles>,
     watchdog: Option<Watchdog>,
@@ -74,7 +74,6 @@ impl Observer {
             node_id: node_id.as_str().to_owned(),
             metrics: Metrics::enabled(),
             state: Mutex::default(),
-            is_stopping: AtomicBool::new(false),
             ping,
             pings: Mutex::new(Some(pings)),
         }))
@@ -105,7 +104,7 @@ impl Observer {
         let watchdog = Watchdog::new(Instant::now(), &node.settings.borrow(), SAMPLE_TOLERANCE);
         {
             let mut state = lock(&self.0.state);
-            (state.node, state.watchdog) = (Some(node), Some(watchdog));
+            (state.stage, state.node, state.watchdog) = (Stage::Running, Some(node), Some(watchdog));
         }
         loop {
             self.record(&status.borrow_and_update(), *sampling.borrow_and_update());
@@ -134,13 +133,14 @@ impl Observer {
 
     /// Returns the health of the node, without checking that its thread responds.
     pub(crate) fn snapshot(&self, now: BootInstant) -> HealthSnapshot {
-        let is_stopping = self.0.is_stopping.load(Ordering::Relaxed);
-        let mut snapshot = HealthSnapshot {
-            stage: if is_stopping { Stage::Stopping } else { Stage::Starting },
-            ..HealthSnapshot::default()
+        let (stage, node, problem) = {
+            let state = lock(&self.0.state);
+            let problem = state.watchdog.as_ref().and_then(|watchdog| watchdog.problem(Instant::now()));
+            (state.stage, state.node.clone(), problem)
         };
-        let Some(node) = self.node() else { return snapshot };
-        snapshot.stage = Stage::Running;
+        let mut snapshot = HealthSnapshot { stage, ..HealthSnapshot::default() };
+        let Some(node) = node else { return snapshot };
+        snapshot.problems.extend(problem);
         let standing = {
             let status = node.status.borrow();
             snapshot.owns_measurement = status.published.held;
@@ -153,9 +153,6 @@ impl Observer {
         };
         snapshot.is_connected =
             node.session.state().phase == Phase::Connected && !node.session.lease_remaining(now).is_zero();
-        let problem =
-            lock(&self.0.state).watchdog.as_ref().and_then(|watchdog| watchdog.problem(Instant::now()));
-        snapshot.problems.extend(problem);
         if standing == Standing::Leading {
             let stats = self.0.metrics.leader.stats();
             snapshot.problems.extend(stats.and_then(|stats| leader_problem(&stats, has_api, now)));
@@ -209,8 +206,8 @@ struct StoppingGuard<'a>(&'a Inner);
 
 impl Drop for StoppingGuard<'_> {
     fn drop(&mut self) {
-        self.0.is_stopping.store(true, Ordering::Relaxed);
-        lock(&self.0.state).node = None;
+        let mut state = lock(&self.0.state);
+        (state.stage, state.node) = (Stage::Stopping, None);
     }
 }
 

@@ -52,16 +52,10 @@ pub(crate) async fn notify(
         if is_ready && let Some(line) = line.take(now) {
             notifier.notify(&format!("STATUS={line}")).await;
         }
-        let next_line = async {
-            match next_line {
-                Some(time) => tokio::time::sleep_until(time.into()).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             Ok(()) = status.changed() => {}
             Ok(()) = sampling.changed() => {}
-            () = next_line => {}
+            () = tokio::time::sleep_until(next_line.unwrap_or(now).into()), if next_line.is_some() => {}
             _ = checks.tick(), if notifier.watchdog_interval().is_some() => {
                 let problem = watchdog.problem(Instant::now());
                 match problem {

@@ -112,12 +112,8 @@ impl OutboxReader<'_> {
         let mut changes = data_watch.subscribe();
         let syncing = async {
             // The first notification is the state at the start, which is known.
-            let mut is_first = true;
+            let _ = changes.changed().await;
             while changes.changed().await.is_ok() {
-                changes.mark_unchanged();
-                if std::mem::take(&mut is_first) {
-                    continue;
-                }
                 if let Err(error) = self.list_and_sync(epoch, &newest).await {
                     debug!(%error, "cannot list the outbox");
                 }

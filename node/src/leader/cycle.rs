@@ -7,6 +7,7 @@ use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Backoff, Connection, Error, Leadership, WrongZnodeReporter};
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use crate::fail_points;
@@ -124,8 +125,8 @@ impl CycleRunner<'_> {
                     self.update_members(member_names);
                     continue;
                 }
-                () = tokio::time::sleep(delay), if !polls => {}
-                () = tokio::time::sleep(poll), if polls => {
+                () = sleep(delay), if !polls => {}
+                () = sleep(poll), if polls => {
                     if !self.all_have_published().await {
                         continue;
                     }
@@ -139,9 +140,7 @@ impl CycleRunner<'_> {
             self.handles.metrics.cycle_ended(result, lateness, duration, self.clock.now(BootInstant::now()));
             match outcome {
                 CycleOutcome::Done(_) => schedule.on_started(started),
-                CycleOutcome::Retry => {
-                    tokio::time::sleep(RETRY_INTERVAL.min(self.config.period / 2)).await;
-                }
+                CycleOutcome::Retry => sleep(RETRY_INTERVAL.min(self.config.period / 2)).await,
                 CycleOutcome::ReloadFence => return,
             }
         }
@@ -191,10 +190,8 @@ impl CycleRunner<'_> {
             ..counter
         });
         let deliver = self.config.api.is_some();
-        let dropped = match &report {
-            Some(_) if deliver => self.outbox.lock().await.to_drop(),
-            _ => None,
-        };
+        let makes_room = report.is_some() && deliver;
+        let dropped = if makes_room { self.outbox.lock().await.to_drop() } else { None };
         let commit = CycleCommit {
             report: report.as_ref(),
             deliver,
@@ -362,7 +359,7 @@ impl CycleRunner<'_> {
         let error = error.unless_fenced().await;
         if error.is_connection_loss() {
             warn!("this cycle is not committed, or its commit is not confirmed: {error}");
-            tokio::time::sleep(RETRY_INTERVAL).await;
+            sleep(RETRY_INTERVAL).await;
         } else {
             // ZooKeeper will probably refuse it again: it is logged once, and retried with growing delays.
             self.backoff.pause(self.leadership.connection().session(), &error).await;

@@ -209,15 +209,9 @@ impl StatusPusher<'_> {
             }
         }
         let info_ids = info_ids.into_iter().filter(|id| shown.contains(id)).collect();
+        let (parent, sizes) = (node_info::PARENT_PATH, &mut self.node_info_sizes);
         let parse = |data: &[u8], _: &_| parse_node_info(data);
-        let found = read_named_children(
-            connection,
-            node_info::PARENT_PATH,
-            info_ids,
-            &mut self.node_info_sizes,
-            parse,
-        )
-        .await?;
+        let found = read_named_children(connection, parent, info_ids, sizes, parse).await?;
         fleet.node_infos = found.into_iter().map(|(id, _, info)| (id, info)).collect();
         // The takeover wrote the fence, so the clock is known.
         let now = snapshot.clock.now(BootInstant::now()).unwrap_or_default();

@@ -68,15 +68,12 @@ impl LeaderMetrics {
     pub(crate) fn enabled() -> LeaderMetrics {
         let mut registry = Registry::with_prefix("atalaya");
         let all = &mut registry;
+        let retries = "Requests to the API with a report that was sent before";
         let outranked = "Reports that a collector refused because it has reports of a later epoch";
         let cycle_duration = "Time to read the fleet, average it and commit the cycle";
         let inner = Inner {
             epochs: counter(all, "terms", "Epochs that this node has led"),
-            retries: counter(
-                all,
-                "delivery_retries",
-                "Requests to the API with a report that was sent before",
-            ),
+            retries: counter(all, "delivery_retries", retries),
             rejected: counter(all, "reports_set_aside", "Reports that the API rejected"),
             dropped: counter(all, "reports_dropped", "Reports that were deleted because the outbox was full"),
             outranked: counter(all, "reports_outranked", outranked),

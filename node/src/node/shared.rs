@@ -124,12 +124,10 @@ impl Shared {
         });
         let counter = WriteCounter::new(session.clone(), counter::PATH);
         counter.set_enabled(settings.counting() == Counting::PerNode).await;
+        let sampling_mode = SamplingMode { period: settings.sampling_period, barrier: None };
         let shared = Shared {
             config: DynamicConfig::new(id.clone(), settings.clone()),
-            sampling_mode: watch::Sender::new(SamplingMode {
-                period: settings.sampling_period,
-                barrier: None,
-            }),
+            sampling_mode: watch::Sender::new(sampling_mode),
             measurement: watch::Sender::default(),
             sensor_info: watch::Sender::default(),
             sample_progress: watch::Sender::default(),
@@ -281,10 +279,8 @@ impl Shared {
         // The first report must go to the API that the dynamic configuration names.
         let config = self.config.wait_until_complete();
         if tokio::time::timeout(self.settings.session_timeout, config).await.is_err() {
-            warn!(
-                "cannot read the dynamic configuration at {}; contending without it",
-                dynamic_config::FLEET_FOLDER
-            );
+            let folder = dynamic_config::FLEET_FOLDER;
+            warn!("cannot read the dynamic configuration at {folder}; contending without it");
         }
         let standing = election.standing();
         tokio::select! {

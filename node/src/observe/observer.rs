@@ -141,19 +141,12 @@ impl Observer {
         let mut snapshot = HealthSnapshot { stage, ..HealthSnapshot::default() };
         let Some(node) = node else { return snapshot };
         snapshot.problems.extend(problem);
-        let standing = {
-            let status = node.status.borrow();
-            snapshot.owns_measurement = status.published.held;
-            status.standing
-        };
-        let has_api = {
-            let settings = node.settings.borrow();
-            snapshot.sampling_period = settings.sampling_period;
-            settings.api_url.is_some()
-        };
+        snapshot.owns_measurement = node.status.borrow().published.held;
+        snapshot.sampling_period = node.settings.borrow().sampling_period;
         snapshot.is_connected =
             node.session.state().phase == Phase::Connected && !node.session.lease_remaining(now).is_zero();
-        if standing == Standing::Leading {
+        if node.status.borrow().standing == Standing::Leading {
+            let has_api = node.settings.borrow().api_url.is_some();
             let stats = self.0.metrics.leader.stats();
             snapshot.problems.extend(stats.and_then(|stats| leader_problem(&stats, has_api, now)));
         }

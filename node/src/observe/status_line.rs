@@ -34,22 +34,18 @@ impl StatusLine {
     /// follows the message that the node is ready.
     pub(super) fn update(&mut self, status: &NodeStatus) -> Option<Instant> {
         self.newest = describe(status, &self.servers, self.contends);
-        match &self.sent {
-            Some((at, sent)) if *sent != self.newest => Some(*at + MIN_INTERVAL),
-            _ => None,
-        }
+        let (at, _) = self.sent.as_ref().filter(|(_, sent)| *sent != self.newest)?;
+        Some(*at + MIN_INTERVAL)
     }
 
     /// Returns the line if it must be sent at `now`, and marks it as sent.
     pub(super) fn take(&mut self, now: Instant) -> Option<String> {
-        let is_due = match &self.sent {
-            None => true,
-            Some((at, sent)) => *sent != self.newest && now >= *at + MIN_INTERVAL,
-        };
-        is_due.then(|| {
-            self.sent = Some((now, self.newest.clone()));
-            self.newest.clone()
-        })
+        let is_early = |(at, sent): &(Instant, String)| *sent == self.newest || now < *at + MIN_INTERVAL;
+        if self.sent.as_ref().is_some_and(is_early) {
+            return None;
+        }
+        self.sent = Some((now, self.newest.clone()));
+        Some(self.newest.clone())
     }
 }
 
@@ -69,10 +65,7 @@ fn describe(status: &NodeStatus, servers: &str, contends: bool) -> String {
         (1, Some((name, error))) => format!("; sensor {name}: {error}"),
         (count, Some((name, error))) => format!("; {count} sensors fail, {name}: {error}"),
     };
-    let wrong = match status.wrong_znodes.first() {
-        Some(wrong) => format!("; {wrong}"),
-        None => String::new(),
-    };
+    let wrong = status.wrong_znodes.first().map(|wrong| format!("; {wrong}")).unwrap_or_default();
     // A line break would start another assignment of the notification protocol.
     let safe = |c: char| if is_unsafe(c) { ' ' } else { c };
     format!("{activity}{wrong}{errors}").chars().take(MAX_LENGTH).map(safe).collect()

@@ -173,15 +173,11 @@ pub(crate) async fn clean_up_node(file: &Path) -> Result<Vec<String>, CleanupErr
 async fn clean_up_over(session: &Session, file: &Path) -> Result<Vec<String>, CleanupError> {
     let (_lock, mut record) = check_process(file)?;
     let mut removed = Vec::new();
-    let mut cleaned = Vec::new();
-    let outcome = clean_up_all(session, &record.processes, |process, znodes| {
+    let outcome = clean_up_all(session, &record.processes.clone(), |process, znodes| {
         removed.extend(znodes);
-        cleaned.push(process.contender.clone());
+        record.remove_process(&process.contender);
     })
     .await;
-    for contender in &cleaned {
-        record.remove_process(contender);
-    }
     // If this fails, the next cleanup looks for znodes that no longer exist. That is harmless.
     if let Err(error) = write(file, &record) {
         debug!("{} cannot be written: {error}", file.display());

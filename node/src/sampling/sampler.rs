@@ -194,11 +194,7 @@ impl Sampler {
     fn publish_sensor_info(&self, sensors: &Sensors) {
         let info: Vec<SensorStatus> =
             sensors.health().map(|(info, health)| SensorStatus::new(info, &health.status)).collect();
-        self.sensor_info.send_if_modified(|known| {
-            let changed = *known != info;
-            *known = info;
-            changed
-        });
+        self.sensor_info.send_if_modified(|known| std::mem::replace(known, info.clone()) != info);
     }
 }
 

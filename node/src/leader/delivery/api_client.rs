@@ -93,11 +93,11 @@ impl Api {
         let requested = request.url().clone();
         let response = match client.execute(request).await {
             Ok(response) => response,
-            Err(error) if error.is_timeout() => {
-                return Outcome::Failed(format!("no answer within {timeout:?}"));
-            }
             Err(error) => {
-                return Outcome::Failed(with_clock_hint(root_cause(&error), SystemTime::now()));
+                return Outcome::Failed(match error.is_timeout() {
+                    true => format!("no answer within {timeout:?}"),
+                    false => with_clock_hint(root_cause(&error), SystemTime::now()),
+                });
             }
         };
         self.is_collector.store(response.headers().contains_key(COLLECTOR_HEADER), Ordering::Relaxed);
@@ -173,10 +173,8 @@ impl Api {
 
 /// Returns the innermost cause, which names the problem ("Connection refused"); the outer errors only name their layer.
 fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
+    let first: &dyn std::error::Error = error;
+    let cause = std::iter::successors(Some(first), |cause| cause.source()).last().unwrap_or(first);
     if error.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }
 }
 

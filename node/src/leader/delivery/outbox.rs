@@ -297,11 +297,8 @@ impl Outbox {
         }
         let Some(Loaded { mut report, rejected, reason, resend, .. }) = self.unload(cycle) else { return };
         let kept: BTreeSet<usize> = rejected.into_iter().chain(resend.iter().copied()).collect();
-        let mut index = 0;
-        report.averages.retain(|_| {
-            index += 1;
-            kept.contains(&(index - 1))
-        });
+        let mut indexes = 0..;
+        report.averages.retain(|_| indexes.next().is_some_and(|index| kept.contains(&index)));
         let disposition = match (self.fence, reason) {
             // Rejected averages of this cycle are sent again as well, and rejected again.
             (Some(own), _) if !resend.is_empty() => {

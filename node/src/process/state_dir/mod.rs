@@ -74,17 +74,17 @@ impl StateFile {
         let mut record = NodeRecord::new(id, zookeeper);
         match read(&file) {
             Ok(Some(_)) if lock_was_missing => {
+                let file = file.display();
                 warn!(
-                    "the lock file of {} was missing; its processes may be alive, so their znodes are not deleted",
-                    file.display()
+                    "the lock file of {file} was missing; its processes may be alive, so their znodes are not deleted"
                 );
             }
             Ok(Some(known)) if known.node == id => record.processes = known.processes,
             Ok(_) => {}
             Err(error) => {
+                let file = file.display();
                 warn!(
-                    "{} cannot be read: {error}; znodes of earlier processes stay until their sessions time out",
-                    file.display()
+                    "{file} cannot be read: {error}; znodes of earlier processes stay until their sessions time out"
                 );
             }
         }

@@ -220,13 +220,11 @@ impl CycleRunner<'_> {
     /// Closes the barrier, unless a previous leader has closed it. Returns the time at which it was closed.
     async fn find_or_close_barrier(&mut self) -> Result<Millis, CommitError> {
         if let Some(stat) = self.leadership.connection().stat(PATH).await? {
-            info!(
-                generation = stat.czxid,
-                "the barrier is closed; the cycle of the previous leader is finished first"
-            );
+            let generation = stat.czxid;
+            info!(generation, "the barrier is closed; the cycle of the previous leader is finished first");
             // The barrier was closed by the transaction of the newest cycle.
-            self.store.last_cycle_zxid = stat.czxid;
-            self.barrier = Some(Barrier::closed(stat.czxid));
+            self.store.last_cycle_zxid = generation;
+            self.barrier = Some(Barrier::closed(generation));
             return Ok(stat.ctime);
         }
         self.barrier = Some(barrier::close(self.leadership).await?);
@@ -234,18 +232,14 @@ impl CycleRunner<'_> {
     }
 
     async fn all_have_published(&mut self) -> bool {
-        match &mut self.barrier {
-            Some(barrier) => barrier.all_have_published(self.leadership.connection(), self.members).await,
-            None => true,
-        }
+        let Some(barrier) = &mut self.barrier else { return true };
+        barrier.all_have_published(self.leadership.connection(), self.members).await
     }
 
     async fn read_fleet(&mut self, now: Millis) -> Result<FleetReading, Error> {
         let stale_age = (self.config.period * STALE_PERIODS).max(MIN_STALE_AGE);
-        let freshness = Freshness {
-            min_time: now.saturating_sub(millis(stale_age)),
-            last_cycle_zxid: self.store.last_cycle_zxid,
-        };
+        let min_time = now.saturating_sub(millis(stale_age));
+        let freshness = Freshness { min_time, last_cycle_zxid: self.store.last_cycle_zxid };
         let api = self.config.api.as_ref();
         // Only a collector of Atalaya receives the fleet status.
         let has_collector = api.is_some_and(|api| api.collector_url().is_some());

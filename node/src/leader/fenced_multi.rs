@@ -57,10 +57,7 @@ pub(super) async fn fenced_multi(
     let check = (WriteOp::CheckElection, Write::Check { path: leadership.znode(), version: -1 });
     let (ops, all): (Vec<WriteOp>, Vec<Write<'_>>) = std::iter::once(&check).chain(writes).copied().unzip();
     match leadership.connection().multi(&all).await {
-        Ok(mut written) => {
-            written.drain(..1.min(written.len()));
-            Ok(written)
-        }
+        Ok(written) => Ok(written.into_iter().skip(1).collect()),
         Err(refusal) => Err(match refusal.at.and_then(|at| ops.get(at)) {
             Some(WriteOp::CheckElection) if refusal.error.is_no_node() => CommitError::Fenced,
             Some(op) if !refusal.error.is_connection_loss() => CommitError::Rejected(*op, refusal.error),

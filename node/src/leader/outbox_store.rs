@@ -73,29 +73,17 @@ fn cycle_of(name: &str) -> Option<u64> {
     name.parse().ok().filter(|cycle: &u64| *cycle <= MAX_CYCLE && cycle.to_string() == name)
 }
 
-/// Number of reports to read in one request: small at first and after large reports, larger while they are small. It
-/// bounds the memory of a response, whatever other programs store.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BatchSize(usize);
+/// Number of reports to read in the first request.
+pub(crate) const FIRST_BATCH: usize = 16;
 
-impl Default for BatchSize {
-    fn default() -> BatchSize {
-        BatchSize(16)
-    }
-}
-
-impl BatchSize {
-    pub(crate) fn get(self) -> usize {
-        self.0
-    }
-
-    /// Adapts to the size of the largest report in the last response, in bytes.
-    pub(crate) fn adapt(&mut self, largest: usize) {
-        const MIN: usize = 4;
-        const MAX: usize = 128;
-        const SMALL_REPORT: usize = 4 * 1024;
-        self.0 = if largest > SMALL_REPORT { MIN } else { (self.0 * 2).min(MAX) };
-    }
+/// Returns the number of reports to read in the next request, after one with up to `last` reports of these sizes in
+/// bytes: few after large reports, more while they are small. It bounds the memory of a response, whatever other programs
+/// store.
+pub(crate) fn next_batch(last: usize, mut sizes: impl Iterator<Item = usize>) -> usize {
+    const MIN: usize = 4;
+    const MAX: usize = 128;
+    const SMALL_REPORT: usize = 4 * 1024;
+    if sizes.any(|size| size > SMALL_REPORT) { MIN } else { (last * 2).min(MAX) }
 }
 
 /// Reads the reports of these cycles in one request. Returns the data of each; `None` if it does not exist.

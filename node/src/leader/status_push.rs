@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use crate::fleet_status::{FleetStatus, NodeSummary, RawFleet, RawMeasurement, parse_node_info};
-use crate::leader::config::LeaderHandles;
+use crate::leader::config::{LeaderConfig, LeaderHandles};
 use crate::leader::delivery::api_client::Api;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info;
@@ -150,10 +150,7 @@ impl StatusPusher<'_> {
             sleep(MIN_INTERVAL).await;
             // Right after a cycle its measurements are new. Without a cycle the last ones are sent, with their ages.
             let _ = timeout(MAX_INTERVAL - MIN_INTERVAL, self.snapshots.changed()).await;
-            let (api, period) = {
-                let config = self.handles.config.borrow();
-                (config.api.clone(), config.period)
-            };
+            let LeaderConfig { api, period, .. } = self.handles.config.borrow().clone();
             let state = *self.handles.state.borrow();
             if let Some((state, api)) = state.zip(api) {
                 self.push(&state, &api, period).await;
@@ -167,10 +164,7 @@ impl StatusPusher<'_> {
         let Some(snapshot) = self.snapshots.borrow_and_update().clone() else { return };
         let (nodes, more) = match timeout(TIMEOUT, self.read_nodes(snapshot)).await {
             Ok(Ok(nodes)) => nodes,
-            Ok(Err(error)) => {
-                debug!(%error, "cannot read the node infos");
-                return;
-            }
+            Ok(Err(error)) => return debug!(%error, "cannot read the node infos"),
             Err(_) => return,
         };
         if !self.leadership.holds() {

@@ -11,7 +11,7 @@ use tracing::{debug, error, warn};
 
 use crate::leader::config::LeaderHandles;
 use crate::leader::delivery::shared_outbox::SharedOutbox;
-use crate::leader::outbox_store::{self, BatchSize};
+use crate::leader::outbox_store;
 use crate::model::fence::{self, Fence};
 use crate::model::report::{self, CycleReport};
 use crate::zk::server_clock::ServerClock;
@@ -53,14 +53,14 @@ impl OutboxReader<'_> {
 
     /// Reads reports until all are read or the memory limit is reached.
     async fn load(self, newest: Fence) -> Result<(), Error> {
-        let mut batch = BatchSize::default();
+        let mut batch = outbox_store::FIRST_BATCH;
         loop {
-            let cycles = self.outbox.lock().await.to_read(batch.get());
+            let cycles = self.outbox.lock().await.to_read(batch);
             if cycles.is_empty() {
                 return Ok(());
             }
             let found = outbox_store::read(self.leadership.connection(), outbox_store::PATH, &cycles).await?;
-            batch.adapt(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
+            batch = outbox_store::next_batch(batch, found.iter().flat_map(|(_, data)| data).map(Vec::len));
             let mut undeliverable = Vec::new();
             self.outbox
                 .update(|outbox| {

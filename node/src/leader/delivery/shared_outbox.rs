@@ -63,16 +63,13 @@ impl SharedOutbox {
     pub(super) async fn on_outcome(&self, key: Key, outcome: Outcome) -> (Option<StateChange>, usize) {
         let (is_accepted, is_stale) = (outcome == Outcome::Accepted, matches!(outcome, Outcome::Stale(_)));
         let mut outbox = self.outbox.lock().await;
-        let outranked_before = outbox.outranked;
         let change = outbox.on_outcome(key, outcome);
         self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
         let outranked = outbox.outranked;
         if is_stale && outranked.is_some() {
             self.metrics.record(|metrics| metrics.outranked.inc());
         }
-        if outranked != outranked_before {
-            self.outranked.send_replace(outranked);
-        }
+        self.outranked.send_if_modified(|known| std::mem::replace(known, outranked) != outranked);
         if is_accepted {
             self.delivered.send_replace(Some(Delivered { cycle: key.0, time: Timestamp::now() }));
         }

@@ -83,11 +83,8 @@ fn chown_to_owner_of_dir(file: &File, path: &Path) -> io::Result<()> {
 
     use rustix::fs::{Gid, Uid, fchown};
 
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
     let dir = dir_of(path)?;
-    if dir.uid() == 0 {
+    if !rustix::process::geteuid().is_root() || dir.uid() == 0 {
         return Ok(());
     }
     Ok(fchown(file, Some(Uid::from_raw(dir.uid())), Some(Gid::from_raw(dir.gid())))?)

@@ -25,10 +25,8 @@ impl StateDir {
     pub(crate) fn find(flag: Option<&PathBuf>, env: Env<'_>) -> StateDir {
         let variable = |name: &str| (env.variable)(name).filter(|value| !value.is_empty());
         let configured = flag.cloned().or_else(|| variable("ATALAYA_STATE_DIR").map(PathBuf::from));
-        match configured {
-            Some(dir) if dir == Path::new(OFF) => return StateDir::Off,
-            Some(dir) => return StateDir::At(dir),
-            None => {}
+        if let Some(dir) = configured {
+            return if dir == Path::new(OFF) { StateDir::Off } else { StateDir::At(dir) };
         }
         // systemd lists all state directories of the unit; the first is the one in our unit file.
         let from_systemd =

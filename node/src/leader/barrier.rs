@@ -52,9 +52,16 @@ pub(super) async fn close(leadership: &Leadership) -> Result<Barrier, CommitErro
 
 /// Opens a barrier that is left from lock-step mode, so that no node waits at it.
 pub(super) async fn open_leftover(leadership: &Leadership, wrong_znodes: &mut WrongZnodeReporter) {
-    match open(leadership).await {
-        Ok(true) => info!("the barrier was closed and is open now: all nodes measure by their own clocks"),
-        Ok(false) => {}
+    let opened = match leadership.connection().stat(PATH).await {
+        Ok(None) => return,
+        Ok(Some(_)) => {
+            let open = Write::Delete { path: PATH, version: None };
+            fenced_multi(leadership, &[(WriteOp::OpenBarrier, open)]).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    match opened {
+        Ok(_) => info!("the barrier was closed and is open now: all nodes measure by their own clocks"),
         Err(CommitError::Rejected(_, error)) if error.is_no_node() => {}
         // The new leader opens it.
         Err(CommitError::Fenced) => {}
@@ -65,14 +72,4 @@ pub(super) async fn open_leftover(leadership: &Leadership, wrong_znodes: &mut Wr
             }
         }
     }
-}
-
-/// Opens the barrier for good. Returns false if it is open already.
-async fn open(leadership: &Leadership) -> Result<bool, CommitError> {
-    if leadership.connection().stat(PATH).await?.is_none() {
-        return Ok(false);
-    }
-    let open = Write::Delete { path: PATH, version: None };
-    fenced_multi(leadership, &[(WriteOp::OpenBarrier, open)]).await?;
-    Ok(true)
 }

@@ -41,13 +41,9 @@ pub(super) fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static s
     if is_foreign {
         return Some((StatusCode::FORBIDDEN, "a web page of another site sent this request\n"));
     }
-    match host.is_none_or(is_local) {
-        true => None,
-        false => Some((
-            StatusCode::MISDIRECTED_REQUEST,
-            "in a browser, use an IP address, localhost, the name of this machine or a name without a dot\n",
-        )),
-    }
+    let reason =
+        "in a browser, use an IP address, localhost, the name of this machine or a name without a dot\n";
+    (!host.is_none_or(is_local)).then_some((StatusCode::MISDIRECTED_REQUEST, reason))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

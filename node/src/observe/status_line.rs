@@ -22,12 +22,8 @@ pub(super) struct StatusLine {
 
 impl StatusLine {
     pub(super) fn new(settings: &Settings) -> StatusLine {
-        StatusLine {
-            servers: settings.zookeeper.to_string(),
-            contends: settings.lead,
-            newest: String::new(),
-            sent: None,
-        }
+        let servers = settings.zookeeper.to_string();
+        StatusLine { servers, contends: settings.lead, newest: String::new(), sent: None }
     }
 
     /// Updates the line. Returns when it must be sent; `None` if it has not changed, and for the first line, which

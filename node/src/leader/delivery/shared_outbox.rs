@@ -48,12 +48,9 @@ impl SharedOutbox {
 
     /// Changes the outbox, updates the metrics and wakes the worker.
     pub(crate) async fn update<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
-        let changed = {
-            let mut outbox = self.outbox.lock().await;
-            let changed = change(&mut outbox);
-            self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
-            changed
-        };
+        let mut outbox = self.outbox.lock().await;
+        let changed = change(&mut outbox);
+        self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
         self.changed.notify_one();
         changed
     }

@@ -16,8 +16,10 @@ const MAX_PER_ADDRESS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Permit {
     address: IpAddr,
-    has_request: AtomicBool,
-    revoked: CancellationToken,
+    /// True if a complete request head was received.
+    pub(super) has_request: AtomicBool,
+    /// Cancelled when the connection must be closed for another one.
+    pub(super) revoked: CancellationToken,
 }
 
 /// Limits of the open connections, which are listed the oldest first.
@@ -62,17 +64,6 @@ fn victim(open: &[Arc<Permit>], address: IpAddr) -> Option<usize> {
     victim.map(|(index, _)| index)
 }
 
-impl Permit {
-    pub(super) fn request_received(&self) {
-        self.has_request.store(true, Ordering::Relaxed);
-    }
-
-    /// Waits until the connection must be closed for another one.
-    pub(super) async fn revoked(&self) {
-        self.revoked.cancelled().await;
-    }
-}
-
 /// Returns the address that is limited: for IPv6 the /64 network, because a client usually owns all of it.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -99,7 +90,7 @@ mod tests {
         let limits = ConnectionLimits::default();
         let other = limits.admit(address(2));
         let permits: Vec<_> = (0..MAX_PER_ADDRESS).map(|_| limits.admit(address(1))).collect();
-        permits[0].request_received();
+        permits[0].has_request.store(true, Ordering::Relaxed);
         let last = limits.admit(address(1));
         assert!(permits[1].revoked.is_cancelled(), "the oldest without a request");
         let others = [&permits[0], &permits[2], &last, &other];
@@ -137,9 +128,7 @@ mod tests {
             let mut permits = Vec::new();
             for (last, has_request) in clients {
                 let permit = limits.admit(address(last));
-                if has_request {
-                    permit.request_received();
-                }
+                permit.has_request.store(has_request, Ordering::Relaxed);
                 prop_assert!(!permit.revoked.is_cancelled());
                 permits.push(permit);
                 let open: Vec<_> = lock(&limits.0).iter().filter_map(Weak::upgrade).collect();

@@ -39,7 +39,7 @@ struct NodeCollector(Observer);
 
 impl Collector for NodeCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let (mut encoder, now) = (Encoder::new(encoder), BootInstant::now());
+        let (mut encoder, now) = (Encoder(encoder), BootInstant::now());
         let observer = &self.0;
         let node = observer.node();
         let board = node.as_ref().map(|node| node.board.borrow().clone());

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -116,7 +117,7 @@ async fn serve(listener: &tokio::net::TcpListener, observer: Observer, stopped: 
 /// Serves one request, unless the permit is revoked before.
 async fn serve_connection(observer: Observer, stream: TcpStream, peer: SocketAddr, permit: Arc<Permit>) {
     let service = service_fn(|request| {
-        permit.request_received();
+        permit.has_request.store(true, Ordering::Relaxed);
         respond(observer.clone(), request)
     });
     let mut http = http1::Builder::new();
@@ -131,7 +132,7 @@ async fn serve_connection(observer: Observer, stream: TcpStream, peer: SocketAdd
             Ok(Err(error)) => debug!(%peer, %error, "connection for metrics and health failed"),
             Err(_) => debug!(%peer, "connection for metrics and health timed out"),
         },
-        () = permit.revoked() => debug!(%peer, "connection for metrics and health closed: too many connections"),
+        () = permit.revoked.cancelled() => debug!(%peer, "connection for metrics and health closed: too many connections"),
     }
 }
 

@@ -7,7 +7,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 /// Encoder for values that are read at the time of a scrape.
-pub(super) struct Encoder<'a>(DescriptorEncoder<'a>);
+pub(super) struct Encoder<'a>(pub(super) DescriptorEncoder<'a>);
 
 /// Name of a metric without its unit, the unit, and the help text.
 pub(super) type Descriptor<'a> = (&'a str, Option<Unit>, &'a str);
@@ -16,11 +16,7 @@ pub(super) type Labels<'a, const N: usize> = [(&'a str, &'a str); N];
 pub(super) const SECONDS: Option<Unit> = Some(Unit::Seconds);
 pub(super) const BYTES: Option<Unit> = Some(Unit::Bytes);
 
-impl<'a> Encoder<'a> {
-    pub(super) fn new(encoder: DescriptorEncoder<'a>) -> Encoder<'a> {
-        Encoder(encoder)
-    }
-
+impl Encoder<'_> {
     /// Encodes one value per set of labels. Without values, the metric is left out.
     pub(super) fn family<'v, const N: usize>(
         &mut self,

@@ -29,7 +29,7 @@ pub(crate) async fn notify(
     mut status: watch::Receiver<NodeStatus>,
     mut sampling: watch::Receiver<Option<Instant>>,
 ) {
-    let interval = notifier.watchdog_interval().unwrap_or(Duration::MAX);
+    let interval = notifier.watchdog_interval.unwrap_or(Duration::MAX);
     let mut watchdog = Watchdog::new(Instant::now(), settings, interval);
     let mut line = StatusLine::new(settings);
     let (mut is_ready, mut last_problem) = (false, None);
@@ -56,7 +56,7 @@ pub(crate) async fn notify(
             Ok(()) = status.changed() => {}
             Ok(()) = sampling.changed() => {}
             () = tokio::time::sleep_until(next_line.unwrap_or(now).into()), if next_line.is_some() => {}
-            _ = checks.tick(), if notifier.watchdog_interval().is_some() => {
+            _ = checks.tick(), if notifier.watchdog_interval.is_some() => {
                 let problem = watchdog.problem(Instant::now());
                 match problem {
                     None => notifier.notify("WATCHDOG=1").await,

@@ -70,8 +70,9 @@ enum Reader {
 
 pub(super) struct BusWorker {
     name: String,
-    infos: Vec<SensorInfo>,
-    health: Vec<Health>,
+    pub(super) infos: Vec<SensorInfo>,
+    /// Health of each sensor, in the same order.
+    pub(super) health: Vec<Health>,
     reader: Reader,
     /// While replies are outstanding, the thread gets no further request, so requests never queue up.
     outstanding: Option<Outstanding>,
@@ -121,14 +122,6 @@ impl BusWorker {
             }
         })?;
         Ok(BusWorker { name, infos, health, reader: Reader::Thread(requests), outstanding: None })
-    }
-
-    pub(super) fn infos(&self) -> &[SensorInfo] {
-        &self.infos
-    }
-
-    pub(super) fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
-        self.infos.iter().zip(&self.health)
     }
 
     /// Starts a sample: requests a read of each sensor that is due, unless an earlier read has not returned yet.

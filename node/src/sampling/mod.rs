@@ -77,11 +77,11 @@ impl Sensors {
 
     /// Returns the descriptions of all sensors.
     pub fn infos(&self) -> impl Iterator<Item = &SensorInfo> {
-        self.workers.iter().flat_map(BusWorker::infos)
+        self.workers.iter().flat_map(|worker| &worker.infos)
     }
 
     pub(crate) fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
-        self.workers.iter().flat_map(BusWorker::health)
+        self.workers.iter().flat_map(|worker| worker.infos.iter().zip(&worker.health))
     }
 
     /// Reads once every sensor that is due. Samples are taken every `period`; a sensor that does not answer within

@@ -39,7 +39,7 @@ impl OutboxReader<'_> {
         listed: &BTreeSet<u64>,
         newest: Fence,
     ) -> Result<(), Error> {
-        self.count_rejected().await?;
+        self.outbox.count_rejected(self.leadership.connection()).await?;
         {
             let mut outbox = self.outbox.lock().await;
             outbox.retain_listed(known, listed);
@@ -70,7 +70,7 @@ impl OutboxReader<'_> {
                                 self.handles.publish_averages(&report);
                                 outbox.on_read(report);
                             }
-                            Some(Err(Undeliverable { reason, data })) => {
+                            Some(Err((reason, data))) => {
                                 undeliverable.push((cycle, reason));
                                 outbox.on_undeliverable(cycle, data);
                             }
@@ -81,15 +81,6 @@ impl OutboxReader<'_> {
                 .await;
             log_undeliverable(&undeliverable);
         }
-    }
-
-    async fn count_rejected(self) -> Result<(), Error> {
-        if self.handles.metrics.is_enabled() {
-            let rejected = self.leadership.connection().stat(outbox_store::REJECTED_PATH).await?;
-            let count = rejected.map_or(0, |stat| stat.num_children);
-            self.handles.metrics.update(|stats| stats.rejected_reports = Some(count));
-        }
-        Ok(())
     }
 
     /// Reads further reports whenever finished ones have made room. `newest` is the newest committed cycle.
@@ -145,22 +136,17 @@ fn newest_possible(epoch: i64, cycle: u64) -> Fence {
     Fence { epoch, cycle, skipped: None }.with_next_cycle()
 }
 
-struct Undeliverable {
-    reason: String,
-    /// Data for the rejected reports.
-    data: Vec<u8>,
-}
-
 /// Parses the report of a cycle. Refuses one that can never be delivered, and one that is ahead of the fleet: a report
-/// of a later epoch than the leader's would make a collector refuse all further reports of the fleet.
-fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Undeliverable> {
+/// of a later epoch than the leader's would make a collector refuse all further reports of the fleet. The error has the
+/// reason, and the data for the rejected reports.
+fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, (String, Vec<u8>)> {
     let report = match CycleReport::parse(&data, cycle) {
         Ok(report) => report,
-        Err(reason) if data.len() <= report::MAX_SIZE => return Err(Undeliverable { reason, data }),
+        Err(reason) if data.len() <= report::MAX_SIZE => return Err((reason, data)),
         Err(reason) => {
             // Too large to keep: there may be a thousand rejected reports.
             let data = serde_json::json!({"cycle": cycle, "reason": reason}).to_string().into_bytes();
-            return Err(Undeliverable { reason, data });
+            return Err((reason, data));
         }
     };
     let reason = if report.epoch > newest.epoch {
@@ -171,7 +157,7 @@ fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Undeli
         return Ok(report);
     };
     let data = CycleReport { reason: Some(reason.clone()), ..report }.data();
-    Err(Undeliverable { reason, data })
+    Err((reason, data))
 }
 
 fn log_undeliverable(undeliverable: &[(u64, String)]) {

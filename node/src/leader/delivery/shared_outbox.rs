@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
-use atalaya_recipes::Error;
+use atalaya_recipes::{Connection, Error};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
 use crate::leader::delivery::outbox::Outbox;
 use crate::leader::delivery::outcome::Outcome;
 use crate::leader::delivery::queue::{Key, StateChange};
+use crate::leader::outbox_store::REJECTED_PATH;
 use crate::metrics::LeaderMetrics;
 use crate::model::leader_state::Delivered;
 
@@ -71,6 +72,15 @@ impl SharedOutbox {
             self.delivered.send_replace(Some(Delivered { cycle: key.0, time: Timestamp::now() }));
         }
         (change, outbox.waiting())
+    }
+
+    /// Counts the rejected reports in ZooKeeper, for the metrics.
+    pub(super) async fn count_rejected(&self, connection: &Connection) -> Result<(), Error> {
+        if self.metrics.is_enabled() {
+            let count = connection.stat(REJECTED_PATH).await?.map_or(0, |stat| stat.num_children);
+            self.metrics.update(|stats| stats.rejected_reports = Some(count));
+        }
+        Ok(())
     }
 
     /// Records that a report is finished in ZooKeeper.

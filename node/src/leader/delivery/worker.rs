@@ -18,7 +18,7 @@ use crate::leader::delivery::outcome::Outcome;
 use crate::leader::delivery::queue::{Key, StateChange};
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::fenced_multi::CommitError;
-use crate::leader::outbox_store::{self, MAX_REJECTED, REJECTED_PATH};
+use crate::leader::outbox_store::{self, MAX_REJECTED};
 use crate::model::report::Report;
 
 const CONCURRENT_FINISHES: usize = 8;
@@ -131,19 +131,11 @@ impl DeliveryWorker<'_> {
         };
         let result = outbox_store::finish(self.leadership, cycle, &disposition).await;
         if result.is_ok() && matches!(disposition, Disposition::Rejected(_) | Disposition::Undeliverable(_)) {
-            self.count_rejected().await;
+            self.outbox.metrics.record(|metrics| metrics.rejected.inc());
+            // If it fails, the next one counts again.
+            let _ = self.outbox.count_rejected(self.leadership.connection()).await;
         }
         Event::Finished(cycle, result)
-    }
-
-    async fn count_rejected(&self) {
-        let metrics = &self.outbox.metrics;
-        metrics.record(|metrics| metrics.rejected.inc());
-        if metrics.is_enabled()
-            && let Ok(Some(rejected)) = self.leadership.connection().stat(REJECTED_PATH).await
-        {
-            metrics.update(|stats| stats.rejected_reports = Some(rejected.num_children));
-        }
     }
 
     /// Handles the end of a task. Returns a new task, if one must follow.

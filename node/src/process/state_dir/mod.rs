@@ -19,10 +19,12 @@ mod record;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
+
+use crate::metrics;
 
 pub(crate) use location::{StateDir, file_stem};
 pub(crate) use lock::{Holder, Lock, Purpose};
@@ -97,18 +99,13 @@ impl StateFile {
 
     /// Returns the processes other than `contender` that may have left znodes.
     pub(crate) fn earlier_processes(&self, contender: &str) -> Vec<ProcessRecord> {
-        let state = self.lock();
+        let state = metrics::lock(&self.0.state);
         state.record.processes.iter().filter(|process| process.contender != contender).cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds this lock.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the record and writes it. Sessions must be added before a znode is created in them.
     pub(crate) fn update(&self, change: impl FnOnce(&mut NodeRecord)) {
-        let mut state = self.lock();
+        let mut state = metrics::lock(&self.0.state);
         change(&mut state.record);
         let written = write(&self.0.file, &state.record);
         let file = self.0.file.display();

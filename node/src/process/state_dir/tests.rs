@@ -122,17 +122,17 @@ fn state_file_survives_a_full_disk_and_a_deleted_directory() {
     // Like a full disk: the lock file exists, but no new file can be created.
     fs::create_dir(file(&scratch, "new")).unwrap();
     let state_file = open(&scratch).unwrap();
-    assert!(state_file.lock().failing);
+    assert!(state_file.0.state.lock().unwrap().failing);
     fs::remove_dir(file(&scratch, "new")).unwrap();
     state_file.update(|record| record.add_session(0));
-    assert!(!state_file.lock().failing);
+    assert!(!state_file.0.state.lock().unwrap().failing);
     fs::remove_dir_all(scratch.path().join("state")).unwrap();
     state_file.update(|record| record.add_process(process_record(1, &[])));
     state_file.update(|record| record.add_session(1));
-    assert!(state_file.lock().failing);
+    assert!(state_file.0.state.lock().unwrap().failing);
     create_dir(&scratch.path().join("state/atalaya")).unwrap();
     state_file.update(|record| record.add_session(2));
-    assert!(!state_file.lock().failing);
+    assert!(!state_file.0.state.lock().unwrap().failing);
     assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().processes, [process_record(1, &[1, 2])]);
 }
 

@@ -19,28 +19,26 @@ use tracing::warn;
 pub struct Notifier {
     #[cfg(target_os = "linux")]
     socket: Option<socket::Socket>,
-    watchdog_interval: Option<Duration>,
+    /// Time within which the service manager expects `WATCHDOG=1`.
+    pub(crate) watchdog_interval: Option<Duration>,
 }
 
 impl Notifier {
     /// Returns a notifier to the service manager in `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
-    #[cfg(target_os = "linux")]
+    /// Only Linux has systemd: elsewhere the notifier does nothing.
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables))]
     pub(crate) fn from_env(variable: &dyn Fn(&str) -> Option<String>) -> Notifier {
-        let Some(address) = variable("NOTIFY_SOCKET").filter(|address| !address.is_empty()) else {
-            return Notifier::default();
-        };
-        match socket::Socket::new(&address) {
-            Ok(socket) => Notifier { socket: Some(socket), watchdog_interval: watchdog_interval(variable) },
-            Err(error) => {
-                warn!("cannot use NOTIFY_SOCKET={address}: {error}; the service manager is not notified");
-                Notifier::default()
+        #[cfg(target_os = "linux")]
+        if let Some(address) = variable("NOTIFY_SOCKET").filter(|address| !address.is_empty()) {
+            match socket::Socket::new(&address) {
+                Ok(socket) => {
+                    return Notifier { socket: Some(socket), watchdog_interval: watchdog_interval(variable) };
+                }
+                Err(error) => {
+                    warn!("cannot use NOTIFY_SOCKET={address}: {error}; the service manager is not notified");
+                }
             }
         }
-    }
-
-    /// Returns a notifier that does nothing: only Linux has systemd.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn from_env(_: &dyn Fn(&str) -> Option<String>) -> Notifier {
         Notifier::default()
     }
 
@@ -49,11 +47,6 @@ impl Notifier {
         return self.socket.is_some();
         #[cfg(not(target_os = "linux"))]
         false
-    }
-
-    /// Returns the time within which the service manager expects `WATCHDOG=1`.
-    pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
-        self.watchdog_interval
     }
 
     #[cfg(target_os = "linux")]

@@ -58,8 +58,6 @@ pub(super) struct CycleRunner<'a> {
     pub(super) backoff: &'a mut Backoff,
     /// True while the cycles have no average, which is logged already.
     pub(super) without_average: &'a mut bool,
-    /// Receiver of the newest committed cycle.
-    pub(super) newest_cycle: watch::Sender<u64>,
     /// Receiver of the measurements, for the fleet status.
     pub(super) snapshot: watch::Sender<Option<FleetSnapshot>>,
     /// State of the barrier; `None` if the fleet is not in lock-step mode.
@@ -288,7 +286,7 @@ impl CycleRunner<'_> {
             .map(|CounterValue { value, version }| CounterValue { value, version: version.wrapping_add(1) });
         self.handles.metrics.update(|stats| stats.counter = counter.map(|counter| counter.value));
         let Some(report) = report else { return CycleOutcome::Done(CycleResult::Empty) };
-        self.newest_cycle.send_replace(report.cycle);
+        self.handles.state.send_modify(|state| state.iter_mut().for_each(|state| state.cycle = report.cycle));
         log_averages(&report);
         self.handles.metrics.set_averages(&report);
         if dropped.is_some() {

@@ -53,7 +53,7 @@ impl Parts {
         };
         let mut members = Members::default();
         members.update(PARENT, vec!["1".into()]);
-        let outbox = SharedOutbox::new(LeaderMetrics::default());
+        let outbox = SharedOutbox::new(&handles);
         Parts { handles, store, clock, members, outbox, backoff: Backoff::default(), without_average: false }
     }
 
@@ -68,7 +68,6 @@ impl Parts {
             outbox: &self.outbox,
             backoff: &mut self.backoff,
             without_average: &mut self.without_average,
-            newest_cycle: watch::channel(0).0,
             snapshot: watch::channel(None).0,
             barrier: None,
             counter: None,

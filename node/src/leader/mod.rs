@@ -53,6 +53,7 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
+use crate::model::fence::Fence;
 use crate::model::leader_state::LeaderState;
 use crate::zk::bulk_read::SizeCache;
 use crate::zk::server_clock::{Millis, ServerClock};
@@ -186,7 +187,7 @@ impl Leader {
         state.min_epoch = None;
         (state.store, state.since) = (Some(store), Timestamp::now());
         state.without_average = false;
-        state.outbox = SharedOutbox::new(self.handles.metrics.clone());
+        state.outbox = SharedOutbox::new(&self.handles);
         self.handles.metrics.epoch_started(state.clock.now(BootInstant::now()));
         info!(epoch = fence.epoch, cycle = fence.cycle, undelivered = listed.len(), "leading");
         state.outbox.update(|outbox| outbox.fence = Some(fence)).await;
@@ -209,15 +210,19 @@ impl Leader {
         };
         let handles = &*self.handles;
         let outbox = &*outbox;
-        let (epoch, since) = (store.fence.epoch, *since);
-        let (newest_cycle, newest) = watch::channel(store.fence.cycle);
+        let (Fence { epoch, cycle, .. }, since) = (store.fence, *since);
+        {
+            let outbox = outbox.lock().await;
+            let (waiting, delivered, outranked) = (outbox.waiting(), outbox.delivered, outbox.outranked);
+            let leading = LeaderState { epoch, cycle, since, waiting, delivered, outranked };
+            handles.state.send_replace(Some(leading));
+        }
         let (snapshot, snapshots) = watch::channel(None);
         let reader = OutboxReader { outbox, leadership, handles };
         let delivery = deliver(handles, leadership, outbox);
-        let state_publisher = publish_state(handles, outbox, epoch, since, newest.clone());
-        let outbox_watch = reader.follow_changes(epoch, newest.clone());
-        let loader = reader.load_when_there_is_room(epoch, newest);
-        let outranked = outranked(outbox, *clock, epoch, state.outranked_at);
+        let outbox_watch = reader.follow_changes();
+        let loader = reader.load_when_there_is_room();
+        let outranked = outranked(handles, *clock, epoch, state.outranked_at);
         let (names, node_info_sizes) = (member_names.clone(), SizeCache::default());
         let pusher = StatusPusher { handles, leadership, member_names: names, snapshots, node_info_sizes };
         let cycles = CycleRunner {
@@ -230,7 +235,6 @@ impl Leader {
             outbox,
             backoff,
             without_average,
-            newest_cycle,
             snapshot,
             barrier: None,
             counter: None,
@@ -242,7 +246,6 @@ impl Leader {
         tokio::select! {
             () = Box::pin(cycles.run(last_cycle, member_names)) => {}
             () = delivery => {}
-            () = state_publisher => {}
             () = outbox_watch => {}
             () = loader => {}
             () = pusher.run() => {}
@@ -265,30 +268,6 @@ async fn deliver(handles: &LeaderHandles, leadership: &Leadership, outbox: &Shar
             () = worker.run() => {}
             // Requests under way are aborted, and repeated at the new API.
             Ok(_) = configs.wait_for(|new| (&new.api, new.period) != (&api, period)) => {}
-        }
-    }
-}
-
-/// Publishes the leader's state whenever it changes, until it is dropped. `newest` is the newest committed cycle.
-async fn publish_state(
-    handles: &LeaderHandles,
-    outbox: &SharedOutbox,
-    epoch: i64,
-    since: Timestamp,
-    mut newest: watch::Receiver<u64>,
-) {
-    let (mut accepted, mut outranking) = (outbox.delivered.subscribe(), outbox.outranked.subscribe());
-    loop {
-        let delivered = *accepted.borrow_and_update();
-        let cycle = *newest.borrow_and_update();
-        let outranked = *outranking.borrow_and_update();
-        let waiting = outbox.update(|outbox| outbox.waiting()).await;
-        let state = LeaderState { epoch, cycle, since, waiting, delivered, outranked };
-        handles.state.send_replace(Some(state));
-        tokio::select! {
-            Ok(()) = newest.changed() => {}
-            Ok(()) = outranking.changed() => {}
-            Ok(()) = accepted.changed() => {}
         }
     }
 }

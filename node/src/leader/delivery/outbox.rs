@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::leader::delivery::outcome::{Outcome, Stale};
 use crate::leader::delivery::queue::{DeliveryQueue, Key, Next, StateChange};
 use crate::model::fence::Fence;
+use crate::model::leader_state::Delivered;
 use crate::model::report::{CycleReport, Report};
 
 /// Maximum number of reports in the outbox. The oldest makes room for a new one.
@@ -72,7 +73,9 @@ pub(crate) struct Outbox {
     /// Fence of the leader that delivers, if known.
     pub(in crate::leader) fence: Option<Fence>,
     /// Highest epoch above the leader's of which a collector has reports.
-    pub(super) outranked: Option<i64>,
+    pub(in crate::leader) outranked: Option<i64>,
+    /// Newest accepted report.
+    pub(in crate::leader) delivered: Option<Delivered>,
 }
 
 #[derive(Debug, PartialEq)]

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{DataWatch, Error, Leadership};
-use tokio::sync::watch;
 use tracing::{debug, error, warn};
 
 use crate::leader::config::LeaderHandles;
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::outbox_store;
 use crate::model::fence::{self, Fence};
+use crate::model::leader_state::LeaderState;
 use crate::model::report::{self, CycleReport};
 use crate::zk::server_clock::ServerClock;
 
@@ -83,11 +83,11 @@ impl OutboxReader<'_> {
         }
     }
 
-    /// Reads further reports whenever finished ones have made room. `newest` is the newest committed cycle.
-    pub(in crate::leader) async fn load_when_there_is_room(self, epoch: i64, newest: watch::Receiver<u64>) {
+    /// Reads further reports whenever finished ones have made room.
+    pub(in crate::leader) async fn load_when_there_is_room(self) {
         loop {
             self.outbox.finished.notified().await;
-            let newest = newest_possible(epoch, *newest.borrow());
+            let Some(newest) = self.newest_possible() else { continue };
             if let Err(error) = self.load(newest).await {
                 debug!(%error, "cannot read the outbox");
                 tokio::time::sleep(READ_RETRY_INTERVAL).await;
@@ -96,8 +96,8 @@ impl OutboxReader<'_> {
     }
 
     /// Lists the reports again whenever the outbox's parent znode is written: clients do that after they have deleted a
-    /// report or put one back. `newest` is the newest committed cycle.
-    pub(in crate::leader) async fn follow_changes(self, epoch: i64, newest: watch::Receiver<u64>) {
+    /// report or put one back.
+    pub(in crate::leader) async fn follow_changes(self) {
         let session = self.leadership.connection().session().clone();
         let data_watch = DataWatch::new(session, outbox_store::PATH);
         let mut changes = data_watch.subscribe();
@@ -105,7 +105,7 @@ impl OutboxReader<'_> {
             // The first notification is the state at the start, which is known.
             let _ = changes.changed().await;
             while changes.changed().await.is_ok() {
-                if let Err(error) = self.list_and_sync(epoch, &newest).await {
+                if let Err(error) = self.list_and_sync().await {
                     debug!(%error, "cannot list the outbox");
                 }
             }
@@ -119,21 +119,22 @@ impl OutboxReader<'_> {
         std::future::pending().await
     }
 
-    async fn list_and_sync(self, epoch: i64, newest: &watch::Receiver<u64>) -> Result<(), Error> {
+    async fn list_and_sync(self) -> Result<(), Error> {
         // Cycles are committed while this runs, so the list is compared with the outbox as it was before.
         let known = self.outbox.lock().await.cycles();
         let listing =
             outbox_store::list(self.leadership.connection(), outbox_store::PATH).await?.unwrap_or_default();
         outbox_store::warn_about_foreign_children(&listing.others);
-        let newest = newest_possible(epoch, *newest.borrow());
+        let Some(newest) = self.newest_possible() else { return Ok(()) };
         self.sync(&known, &listing.cycles, newest).await
     }
-}
 
-/// Returns the newest cycle that can be in ZooKeeper if `cycle` is the newest that is confirmed: the commit of the next
-/// one may have taken effect without a confirmation.
-fn newest_possible(epoch: i64, cycle: u64) -> Fence {
-    Fence { epoch, cycle, skipped: None }.with_next_cycle()
+    /// Returns the newest cycle that can be in ZooKeeper: the commit of the one after the newest that is confirmed may
+    /// have taken effect without a confirmation.
+    fn newest_possible(self) -> Option<Fence> {
+        let LeaderState { epoch, cycle, .. } = (*self.handles.state.borrow())?;
+        Some(Fence { epoch, cycle, skipped: None }.with_next_cycle())
+    }
 }
 
 /// Parses the report of a cycle. Refuses one that can never be delivered, and one that is ahead of the fleet: a report
@@ -174,15 +175,15 @@ fn log_undeliverable(undeliverable: &[(u64, String)]) {
 /// Waits until this leader, of `epoch`, must take over above an epoch of which a collector has reports, and returns
 /// that epoch. ZooKeeper's clock must allow a higher one, and the last takeover for this reason must be long ago.
 pub(in crate::leader) async fn outranked(
-    outbox: &SharedOutbox,
+    handles: &LeaderHandles,
     clock: ServerClock,
     epoch: i64,
     last_takeover: Option<BootInstant>,
 ) -> i64 {
-    let mut outranked = outbox.outranked.subscribe();
+    let mut state = handles.state.subscribe();
     let mut logged = None;
     loop {
-        let known = *outranked.borrow_and_update();
+        let known = state.borrow_and_update().and_then(|state| state.outranked);
         if let Some(collector) = known.filter(|collector| *collector > epoch) {
             let latest = fence::latest_epoch(clock.now(BootInstant::now()).unwrap_or(0));
             let is_allowed = collector < latest;
@@ -207,7 +208,7 @@ pub(in crate::leader) async fn outranked(
         }
         let recheck = if known.is_some() { TAKEOVER_INTERVAL } else { Duration::MAX };
         tokio::select! {
-            Ok(()) = outranked.changed() => {}
+            Ok(()) = state.changed() => {}
             () = tokio::time::sleep(recheck) => {}
         }
     }

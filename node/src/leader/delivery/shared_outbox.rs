@@ -8,12 +8,13 @@ use atalaya_recipes::{Connection, Error};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
+use crate::leader::config::LeaderHandles;
 use crate::leader::delivery::outbox::Outbox;
 use crate::leader::delivery::outcome::Outcome;
 use crate::leader::delivery::queue::{Key, StateChange};
 use crate::leader::outbox_store::REJECTED_PATH;
 use crate::metrics::LeaderMetrics;
-use crate::model::leader_state::Delivered;
+use crate::model::leader_state::{Delivered, LeaderState};
 
 /// Maximum number of errors that are remembered, so that each is logged once.
 const MAX_LOGGED_ERRORS: usize = 8;
@@ -25,9 +26,8 @@ pub(crate) struct SharedOutbox {
     pub(super) changed: Notify,
     /// Notified when a report has been deleted or replaced in ZooKeeper.
     pub(super) finished: Notify,
-    pub(in crate::leader) delivered: watch::Sender<Option<Delivered>>,
-    /// Epoch above the leader's of which a collector has reports.
-    pub(in crate::leader) outranked: watch::Sender<Option<i64>>,
+    /// State of the leader; `None` while this node is not the leader.
+    state: watch::Sender<Option<LeaderState>>,
     /// Errors of ZooKeeper about reports that cannot be finished. They survive an interruption of the delivery, so that
     /// each is logged once.
     pub(super) logged_errors: Mutex<BTreeSet<String>>,
@@ -38,8 +38,9 @@ pub(crate) struct SharedOutbox {
 
 impl SharedOutbox {
     /// Returns an empty outbox. The delivery sets its period.
-    pub(crate) fn new(metrics: LeaderMetrics) -> SharedOutbox {
-        SharedOutbox { metrics, ..SharedOutbox::default() }
+    pub(crate) fn new(handles: &LeaderHandles) -> SharedOutbox {
+        let (state, metrics) = (handles.state.clone(), handles.metrics.clone());
+        SharedOutbox { state, metrics, ..SharedOutbox::default() }
     }
 
     /// Locks the outbox, for reads and for changes that neither the metrics nor the worker have to see.
@@ -47,13 +48,26 @@ impl SharedOutbox {
         self.outbox.lock().await
     }
 
-    /// Changes the outbox, updates the metrics and wakes the worker.
+    /// Changes the outbox, updates the metrics and the leader's state, and wakes the worker.
     pub(crate) async fn update<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
         let mut outbox = self.outbox.lock().await;
         let changed = change(&mut outbox);
-        self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
+        self.publish(&outbox);
         self.changed.notify_one();
         changed
+    }
+
+    /// Updates the metrics, and the leader's state unless that is of another epoch.
+    fn publish(&self, outbox: &Outbox) {
+        self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
+        self.state.send_if_modified(|state| match state {
+            Some(known) if outbox.fence.is_some_and(|fence| fence.epoch == known.epoch) => {
+                let (waiting, delivered, outranked) = (outbox.waiting(), outbox.delivered, outbox.outranked);
+                let new = LeaderState { waiting, delivered, outranked, ..*known };
+                std::mem::replace(known, new) != new
+            }
+            _ => false,
+        });
     }
 
     /// Records the outcome of a request. Returns a change of the API's state, if there is one, and the number of cycles
@@ -62,15 +76,13 @@ impl SharedOutbox {
         let (is_accepted, is_stale) = (outcome == Outcome::Accepted, matches!(outcome, Outcome::Stale(_)));
         let mut outbox = self.outbox.lock().await;
         let change = outbox.on_outcome(key, outcome);
-        self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
-        let outranked = outbox.outranked;
-        if is_stale && outranked.is_some() {
+        if is_stale && outbox.outranked.is_some() {
             self.metrics.record(|metrics| metrics.outranked.inc());
         }
-        self.outranked.send_if_modified(|known| std::mem::replace(known, outranked) != outranked);
         if is_accepted {
-            self.delivered.send_replace(Some(Delivered { cycle: key.0, time: Timestamp::now() }));
+            outbox.delivered = Some(Delivered { cycle: key.0, time: Timestamp::now() });
         }
+        self.publish(&outbox);
         (change, outbox.waiting())
     }
 

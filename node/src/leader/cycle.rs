@@ -72,7 +72,6 @@ pub(super) struct CycleRunner<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CycleOutcome {
     Done(CycleResult),
-    /// The cycle must be repeated soon.
     Retry,
     /// The fence must be reloaded: the cycle may be committed or not, or another leader may have taken over.
     ReloadFence,
@@ -263,7 +262,6 @@ impl CycleRunner<'_> {
         Some(CycleReport { epoch, cycle, time, excluded: reading.excluded, averages, reason: None })
     }
 
-    /// Reads the counter, if the leader writes it and its value is not known.
     async fn read_counter(&mut self) -> Result<(), Error> {
         if self.config.counting != Counting::PerCycle {
             self.counter = None;

@@ -7,7 +7,6 @@ use tracing::warn;
 use crate::leader::fenced_store::CounterValue;
 use crate::model::counter::PATH;
 
-/// Reads the counter, and logs once why it cannot be counted.
 #[derive(Debug, Default)]
 pub(super) struct CounterReader {
     logged: Option<String>,

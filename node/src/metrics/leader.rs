@@ -109,7 +109,6 @@ impl LeaderMetrics {
         self.0.as_deref().map(record);
     }
 
-    /// Changes the leader's values, if this node is the leader.
     pub(crate) fn update(&self, update: impl FnOnce(&mut LeaderStats)) {
         self.record(|inner| lock(&inner.stats).as_mut().map(update));
     }

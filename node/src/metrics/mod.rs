@@ -22,7 +22,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Returns recorders that record.
     pub(crate) fn enabled() -> Metrics {
         Metrics { sampling: SamplingMetrics::enabled(), leader: LeaderMetrics::enabled() }
     }

@@ -34,7 +34,6 @@ impl SamplingMetrics {
         SamplingMetrics(Some(Arc::new(Inner { stats: Mutex::default(), registry, barrier_waits })))
     }
 
-    /// Changes the values of the sensors and of the measurement.
     pub(crate) fn update(&self, update: impl FnOnce(&mut SamplingStats)) {
         if let Some(inner) = &self.0 {
             update(&mut lock(&inner.stats));
@@ -57,7 +56,6 @@ impl SamplingMetrics {
     }
 }
 
-/// Values of one node's sensors and of its measurement.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SamplingStats {
     pub(crate) sensors: Vec<SensorStats>,
@@ -154,7 +152,6 @@ impl SamplingStats {
         }
     }
 
-    /// Records the state of the measurement's znode.
     pub(crate) fn record_publication(&mut self, state: NodeState, now: BootInstant) {
         if state.stored > self.publications {
             self.publications = state.stored;

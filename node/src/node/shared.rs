@@ -84,20 +84,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Starts the session. Splits `node` into what tasks share and what single tasks take over.
     pub(super) async fn start(node: Node) -> (Shared, Inputs) {
-        let Node {
-            id,
-            board,
-            settings,
-            sensors,
-            node_status,
-            averages,
-            network,
-            reload,
-            logs,
-            notifier,
-            state_file,
-            observer,
-        } = node;
+        let Node { id, board, settings, state_file, observer, .. } = node;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let contender_id = ContenderId::random();
         let measurement_path = settings.measurement_path(id.as_str());
@@ -139,12 +126,13 @@ impl Shared {
             session,
             state_file,
             counter,
-            network,
-            notifier,
+            network: node.network,
+            notifier: node.notifier,
             metrics: observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default(),
             observer,
-            node_status,
+            node_status: node.node_status,
         };
+        let Node { sensors, averages, reload, logs, .. } = node;
         (shared, Inputs { sensors, averages, reload, logs, contender_id })
     }
 
@@ -234,7 +222,6 @@ impl Shared {
         Box::pin(notify)
     }
 
-    /// Serves metrics and health, if there is an observer.
     fn observe(&self) -> Task<'_> {
         let Some(observer) = &self.observer else { return Box::pin(std::future::pending()) };
         Box::pin(observer.follow(NodeHandles {

@@ -67,7 +67,6 @@ pub(crate) struct NodeHandles {
 }
 
 impl Observer {
-    /// Returns an observer of a node that has not started yet.
     pub(crate) fn new(node_id: &NodeId) -> Observer {
         let (ping, pings) = mpsc::channel(MAX_PINGS);
         Observer(Arc::new(Inner {
@@ -87,7 +86,6 @@ impl Observer {
         &self.0.metrics
     }
 
-    /// Returns the handles to the node; `None` unless it runs.
     pub(crate) fn node(&self) -> Option<NodeHandles> {
         lock(&self.0.state).node.clone()
     }

@@ -25,7 +25,6 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Upper bound of the tolerance, whatever the watchdog's interval.
 const MAX_TOLERANCE: Duration = Duration::from_secs(3600);
 
-/// Progress of sampling and publishing.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     /// Time by which the next sample ends.
@@ -34,7 +33,6 @@ pub(crate) struct Watchdog {
     tolerance: Duration,
     /// Maximum time in which ZooKeeper stores a measurement.
     publish_timeout: Duration,
-    /// Number of measurements that were stored.
     stored: u64,
     /// Time of the newest measurement at the last change of `stored`.
     stored_measurement: Option<Instant>,

@@ -43,7 +43,6 @@ pub(crate) enum CleanupError {
     /// The connect string in the state file is invalid.
     #[error(transparent)]
     Address(#[from] ConnectStringError),
-    /// ZooKeeper rejected a request.
     #[error(transparent)]
     ZooKeeper(#[from] Error),
 }

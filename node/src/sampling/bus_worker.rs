@@ -266,7 +266,6 @@ fn serve(sensors: &mut [Box<dyn Sensor>], request: &ReadRequest) {
     }
 }
 
-/// Reads once and checks the readings.
 fn read_once(sensor: &mut dyn Sensor) -> Result<Readings, Fault> {
     let readings = match panics::catch_panic(|| sensor.read()) {
         Ok(readings) => readings?,

@@ -162,9 +162,7 @@ impl Sampler {
         if current != Some(Barrier::Released) {
             return current.unwrap_or_default();
         }
-        let decided = |mode: &SamplingMode| {
-            !matches!(mode.barrier, Some(Barrier::Released | Barrier::Open | Barrier::Unknown))
-        };
+        let decided = |mode: &SamplingMode| matches!(mode.barrier, None | Some(Barrier::Closed(_)));
         let mut warned = false;
         let barrier = loop {
             match tokio::time::timeout(period * PERIODS_BEFORE_WARNING, self.mode.wait_for(decided)).await {

@@ -52,15 +52,12 @@ struct Loaded {
     report: CycleReport,
     /// Number of averages without a final outcome.
     pending: usize,
-    /// Indexes of the averages that were rejected.
     rejected: Vec<usize>,
-    /// Reason of the last rejection.
     reason: Option<String>,
     /// Indexes of the averages that are sent again in the current epoch.
     resend: Vec<usize>,
 }
 
-/// The reports that are committed and not finished.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     pub(in crate::leader) queue: DeliveryQueue,

@@ -19,7 +19,6 @@ use crate::model::leader_state::{Delivered, LeaderState};
 /// Maximum number of errors that are remembered, so that each is logged once.
 const MAX_LOGGED_ERRORS: usize = 8;
 
-/// An outbox, with notifications of its changes.
 #[derive(Debug, Default)]
 pub(crate) struct SharedOutbox {
     outbox: Mutex<Outbox>,
@@ -95,7 +94,6 @@ impl SharedOutbox {
         Ok(())
     }
 
-    /// Records that a report is finished in ZooKeeper.
     pub(super) async fn on_finished(&self, cycle: u64) {
         self.outbox.lock().await.on_finished(cycle);
         self.finished.notify_one();

@@ -15,7 +15,6 @@ pub(crate) enum Purpose {
     CleanUp,
 }
 
-/// Process that holds a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holder {
     /// Process id; `None` if the holder has not written it, or not yet.

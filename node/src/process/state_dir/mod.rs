@@ -45,11 +45,9 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     record: NodeRecord,
-    /// True if the last write failed.
     failing: bool,
 }
 
-/// Reason why a state file cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
     /// Another process of this machine runs the node, or a cleanup of the node takes too long.

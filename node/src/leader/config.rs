@@ -26,7 +26,7 @@ pub(crate) struct LeaderConfig {
 }
 
 /// Fixed settings of a leader, and its channels to the other parts of the node.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct LeaderHandles {
     pub(crate) id: String,
     /// Parent of the measurement znodes.

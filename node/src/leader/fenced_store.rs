@@ -110,14 +110,9 @@ impl FencedStore {
             Some((_, stat)) => (Some(stat.mtime), stat.mzxid),
             None => (None, 0),
         };
-        let store = FencedStore {
-            fencing_token: leadership.fencing_token(),
-            fence,
-            version: stat.version,
-            last_cycle_zxid,
-            occupied: None,
-            skipped: 0,
-        };
+        let (fencing_token, version) = (leadership.fencing_token(), stat.version);
+        let store =
+            FencedStore { fencing_token, fence, version, last_cycle_zxid, occupied: None, skipped: 0 };
         Ok(Takeover { store, outbox, last_cycle })
     }
 
@@ -192,12 +187,10 @@ impl FencedStore {
         if let Some(path) = &dropped {
             writes.push((WriteOp::DropReport, Write::Delete { path, version: None }));
         }
-        if commit.open_barrier {
-            writes.push((WriteOp::OpenBarrier, Write::Delete { path: barrier::PATH, version: None }));
-        }
-        if commit.close_barrier {
-            writes.push((WriteOp::CloseBarrier, Write::Create { path: barrier::PATH, data: b"", mode }));
-        }
+        let open = Write::Delete { path: barrier::PATH, version: None };
+        writes.extend(commit.open_barrier.then_some((WriteOp::OpenBarrier, open)));
+        let close = Write::Create { path: barrier::PATH, data: b"", mode };
+        writes.extend(commit.close_barrier.then_some((WriteOp::CloseBarrier, close)));
         if let Some((value, version)) = &counter {
             let data = value.as_bytes();
             writes

@@ -45,7 +45,6 @@ mod write_counter;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Backoff, Leadership, WrongZnodeReporter, children_watch};
@@ -70,11 +69,11 @@ use members::Members;
 use status_push::StatusPusher;
 use write_counter::CounterReader;
 
-/// A node's leader, which is active while the node is elected. Clones share their state.
-#[derive(Clone, Debug)]
+/// A node's leader, which is active while the node is elected.
+#[derive(Debug)]
 pub(crate) struct Leader {
-    handles: Arc<LeaderHandles>,
-    state: Arc<Mutex<State>>,
+    handles: LeaderHandles,
+    state: Mutex<State>,
 }
 
 /// State of a leader that survives an interruption.
@@ -111,11 +110,11 @@ impl Drop for LeadingGuard<'_> {
 
 impl Leader {
     pub(crate) fn new(handles: LeaderHandles) -> Leader {
-        Leader { handles: Arc::new(handles), state: Arc::default() }
+        Leader { handles, state: Mutex::default() }
     }
 
     /// Leads the fleet until the future is dropped.
-    pub(crate) async fn lead(self, leadership: Leadership) -> Infallible {
+    pub(crate) async fn lead(&self, leadership: Leadership) -> Infallible {
         let mut state = self.state.lock().await;
         state.backoff.reconnected();
         let _guard = LeadingGuard(&self.handles);
@@ -208,8 +207,7 @@ impl Leader {
         else {
             return;
         };
-        let handles = &*self.handles;
-        let outbox = &*outbox;
+        let (handles, outbox) = (&self.handles, &*outbox);
         let (Fence { epoch, cycle, .. }, since) = (store.fence, *since);
         {
             let outbox = outbox.lock().await;

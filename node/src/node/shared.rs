@@ -272,7 +272,7 @@ impl Shared {
         let standing = election.standing();
         tokio::select! {
             () = log_standing(&self.session, &self.settings.election, standing) => {}
-            never = election.run(|leadership| Box::pin(leader.clone().lead(leadership))) => match never {},
+            never = election.run(|leadership| Box::pin(leader.lead(leadership))) => match never {},
         }
     }
 

@@ -69,13 +69,9 @@ pub(crate) struct NodeHandles {
 impl Observer {
     pub(crate) fn new(node_id: &NodeId) -> Observer {
         let (ping, pings) = mpsc::channel(MAX_PINGS);
-        Observer(Arc::new(Inner {
-            node_id: node_id.as_str().to_owned(),
-            metrics: Metrics::enabled(),
-            state: Mutex::default(),
-            ping,
-            pings: Mutex::new(Some(pings)),
-        }))
+        let (node_id, metrics) = (node_id.as_str().to_owned(), Metrics::enabled());
+        let (state, pings) = (Mutex::default(), Mutex::new(Some(pings)));
+        Observer(Arc::new(Inner { node_id, metrics, state, ping, pings }))
     }
 
     pub(crate) fn node_id(&self) -> &str {

@@ -49,8 +49,7 @@ impl ProcessStats {
             start_time: boot.zip(field(22)).map(|(boot, ticks)| boot + ticks / tick),
             virtual_bytes: field(23),
             resident_bytes: field(24).map(|pages| pages * page),
-            open_files: None,
-            max_open_files: None,
+            ..ProcessStats::default()
         })
     }
 }

@@ -47,7 +47,8 @@ pub fn open(board: &Board, base_dir: &std::path::Path) -> Result<Vec<Bus>, OpenE
 #[derive(Debug)]
 pub struct Sensors {
     workers: Vec<BusWorker>,
-    backoff: bool,
+    /// False if failing sensors are read in each sample, so that one that is plugged in is found immediately.
+    pub(crate) backoff: bool,
 }
 
 /// Maximum time to wait for a reading, for any period.
@@ -66,13 +67,6 @@ impl Sensors {
     pub fn start(buses: Vec<Bus>) -> std::io::Result<Sensors> {
         let workers = buses.into_iter().map(BusWorker::start).collect::<Result<_, _>>()?;
         Ok(Sensors { workers, backoff: true })
-    }
-
-    /// Disables the backoff for failing sensors, so that a sensor that is plugged in is found immediately.
-    #[must_use]
-    pub fn without_backoff(mut self) -> Sensors {
-        self.backoff = false;
-        self
     }
 
     /// Returns the descriptions of all sensors.

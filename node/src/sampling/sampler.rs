@@ -93,7 +93,7 @@ impl Sampler {
                     let state = *self.published.borrow_and_update();
                     if stored_before.is_some_and(|before| state.stored > before) {
                         debug!(target: LOG_TARGET, zxid = state.zxid, "published");
-                        gate.on_published(state.zxid);
+                        gate.published_zxid = state.zxid;
                         stored_before = None;
                     }
                     continue;

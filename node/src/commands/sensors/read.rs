@@ -63,7 +63,8 @@ async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
         )));
     }
     let buses = sampling::open(board, &boards.base_dir).map_err(Failure::config)?;
-    let mut sensors = Sensors::start(buses).map_err(Failure::internal)?.without_backoff();
+    let mut sensors = Sensors::start(buses).map_err(Failure::internal)?;
+    sensors.backoff = false;
     let mut first = Some(first_samples(&mut sensors, board, args.sensor.as_deref()).await);
     let mut ticks = tokio::time::interval(interval);
     let mut failed = Vec::new();

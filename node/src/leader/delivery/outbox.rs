@@ -65,7 +65,7 @@ pub(crate) struct Outbox {
     /// Cycles whose reports have their final outcome, and may still be in ZooKeeper.
     unfinished: BTreeMap<u64, Disposition>,
     /// Cycles whose reports are in ZooKeeper and not in memory.
-    unread: BTreeSet<u64>,
+    pub(super) unread: BTreeSet<u64>,
     loaded_bytes: usize,
     /// Fence of the leader that delivers, if known.
     pub(in crate::leader) fence: Option<Fence>,
@@ -160,11 +160,6 @@ impl Outbox {
         if self.unread.remove(&report.cycle) {
             self.load(report);
         }
-    }
-
-    /// Removes a cycle from [`Outbox::to_read`] whose report does not exist any more.
-    pub(crate) fn on_missing(&mut self, cycle: u64) {
-        self.unread.remove(&cycle);
     }
 
     /// Records that the report of a cycle from [`Outbox::to_read`] can never be delivered. `data` goes to the rejected

@@ -74,7 +74,7 @@ impl OutboxReader<'_> {
                                 undeliverable.push((cycle, reason));
                                 outbox.on_undeliverable(cycle, data);
                             }
-                            None => outbox.on_missing(cycle),
+                            None => drop(outbox.unread.remove(&cycle)),
                         }
                     }
                 })

@@ -16,9 +16,6 @@ use crate::leader::outbox_store::REJECTED_PATH;
 use crate::metrics::LeaderMetrics;
 use crate::model::leader_state::{Delivered, LeaderState};
 
-/// Maximum number of errors that are remembered, so that each is logged once.
-const MAX_LOGGED_ERRORS: usize = 8;
-
 #[derive(Debug, Default)]
 pub(crate) struct SharedOutbox {
     outbox: Mutex<Outbox>,
@@ -97,10 +94,5 @@ impl SharedOutbox {
     pub(super) async fn on_finished(&self, cycle: u64) {
         self.outbox.lock().await.on_finished(cycle);
         self.finished.notify_one();
-    }
-
-    pub(super) async fn is_new_error(&self, error: &Error) -> bool {
-        let mut logged = self.logged_errors.lock().await;
-        logged.len() < MAX_LOGGED_ERRORS && logged.insert(error.to_string())
     }
 }

@@ -26,6 +26,9 @@ const CONCURRENT_FINISHES: usize = 8;
 const MIN_FINISH_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_FINISH_BACKOFF: Duration = Duration::from_secs(5);
 
+/// Maximum number of errors that are remembered, so that each is logged once.
+const MAX_LOGGED_ERRORS: usize = 8;
+
 /// End of a concurrent task of the worker.
 enum Event {
     Responded(Key, Outcome),
@@ -169,9 +172,10 @@ impl DeliveryWorker<'_> {
     }
 
     async fn log_unfinished(&self, cycle: u64, error: &Error) {
+        let mut logged = self.outbox.logged_errors.lock().await;
         if error.is_connection_loss() {
             debug!(cycle, %error, "a report is not removed from the outbox yet");
-        } else if self.outbox.is_new_error(error).await {
+        } else if logged.len() < MAX_LOGGED_ERRORS && logged.insert(error.to_string()) {
             warn!(cycle, %error, "a report cannot be removed from the outbox; retrying every {MAX_FINISH_BACKOFF:?}");
         }
     }

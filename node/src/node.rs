@@ -58,8 +58,7 @@ pub struct Node {
     pub(crate) network: Option<Handle>,
     /// Lets the node replace its sensors and some of its settings while it runs.
     pub(crate) reload: Option<Reload>,
-    /// Follows the log filter of the dynamic configuration. `None` for processes with several nodes, which share one
-    /// log.
+    /// Follows the log filter of the dynamic configuration. `None` if several nodes of a process share one log.
     pub(crate) logs: Option<Logs>,
     /// Notifies systemd of the node's state.
     pub(crate) notifier: Notifier,

@@ -44,8 +44,7 @@ impl Barrier {
 pub(super) async fn close(leadership: &Leadership) -> Result<Barrier, CommitError> {
     let close = Write::Create { path: PATH, data: b"", mode: CreateMode::Persistent };
     fenced_multi(leadership, &[(WriteOp::CloseBarrier, close)]).await?;
-    // Before ZooKeeper 3.8.2 the stat of a create in a `multi` is wrong, so it is read. Another program may have opened
-    // the barrier since.
+    // Before ZooKeeper 3.8.2 the stat of a create in a `multi` is wrong. Another program may have opened it since.
     let generation = leadership.connection().stat(PATH).await?.map(|stat| stat.czxid);
     Ok(Barrier { generation, missing: None })
 }

@@ -40,8 +40,7 @@ const MIN_POLL_INTERVAL: Duration = Duration::from_millis(2);
 const MAX_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Returns the maximum duration of a cycle's requests to ZooKeeper: a leader without a response for a session timeout
-/// is deposed.
+/// Returns the maximum duration of a cycle's requests: a leader without a response for a session timeout is deposed.
 pub(super) fn zookeeper_timeout(connection: &Connection) -> Duration {
     connection.timeout() * 2
 }
@@ -307,8 +306,7 @@ impl CycleRunner<'_> {
     async fn on_commit_failed(&mut self, error: CommitError) -> CycleOutcome {
         match error {
             CommitError::Rejected(WriteOp::Counter, error) => {
-                // Another client has written the counter, or it is not writable: then the cycle is committed without
-                // it.
+                // Another client has written it, or it is not writable: then the cycle is committed without it.
                 self.counter_reader.on_rejected(&error);
                 self.counter = None;
                 CycleOutcome::Retry

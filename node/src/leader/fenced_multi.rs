@@ -1,5 +1,4 @@
-//! Transactions of the leader. Each checks the leader's own election znode, so that no write of a deposed leader takes
-//! effect.
+//! Transactions of the leader. Each checks the own election znode, so that no write of a deposed leader takes effect.
 
 use atalaya_recipes::session::{Write, Written};
 use atalaya_recipes::{Error, Leadership};

@@ -138,8 +138,7 @@ impl FencedStore {
         Ok(Some(outbox))
     }
 
-    /// Returns the fence of the next cycle. It skips cycles whose report's path is occupied by a znode that cannot be
-    /// moved.
+    /// Returns the fence of the next cycle. It skips cycles whose report's path another znode occupies for long.
     pub(super) fn next_fence(&self) -> Fence {
         Fence { cycle: self.fence.cycle.max(self.skipped), ..self.fence }.with_next_cycle()
     }

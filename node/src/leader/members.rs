@@ -1,5 +1,4 @@
-//! Members of the fleet, as the leader knows them: the measurement znodes, with what their last reading found. No I/O
-//! except log lines.
+//! Members of the fleet: the measurement znodes, with what their last reading found. No I/O except log lines.
 
 use std::collections::BTreeMap;
 

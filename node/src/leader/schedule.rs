@@ -37,8 +37,7 @@ impl Schedule {
 
     pub(crate) fn delay(&mut self, now: Millis) -> Duration {
         if self.next.saturating_sub(now) > self.period.saturating_add(self.period / 2) {
-            // A timer that fired early explains less: another server, with another clock, has become the ensemble's
-            // leader.
+            // An early timer explains less: another server, with another clock, has become the ensemble's leader.
             self.next = self.following(now);
         }
         duration(self.next.saturating_sub(now))

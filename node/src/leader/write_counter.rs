@@ -1,5 +1,4 @@
-//! The counter that the leader writes with each cycle, and the reasons why it cannot. A cycle never waits for the
-//! counter.
+//! The counter that the leader writes with each cycle, or the reason why it cannot. A cycle never waits for it.
 
 use atalaya_recipes::{Connection, Error, WrongZnode, WrongZnodeReporter, ZnodeProblem};
 use tracing::warn;

@@ -160,8 +160,7 @@ impl LeaderMetrics {
         self.update(|stats| stats.server_time = server_time.map(|time| (now, time)));
     }
 
-    /// Sets the averages of the newest cycle. Unknown units are left out: other programs could make any number of them,
-    /// and each would be a new time series.
+    /// Sets the averages of the newest cycle, without unknown units: each that others make would be a time series.
     pub(crate) fn set_averages(&self, report: &CycleReport) {
         let known = report.averages.iter().filter(|a| a.quantity.is_some() || a.unit.is_none());
         self.update(|stats| stats.averages = known.cloned().collect());

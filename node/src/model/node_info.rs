@@ -108,8 +108,7 @@ impl NodeInfo {
         }
     }
 
-    /// Parses the data of the znode, and shortens its texts for display. Returns `None` if the data is not a node info,
-    /// or too large.
+    /// Parses the data of the znode, and shortens its texts. Returns `None` if it is not a node info, or too large.
     pub fn parse(data: &[u8]) -> Option<NodeInfo> {
         let data = if data.len() > MAX_SIZE { &[] } else { data };
         let mut info: NodeInfo = serde_json::from_slice(data).ok()?;

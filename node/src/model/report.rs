@@ -1,5 +1,4 @@
-//! Reports: the result of a cycle as stored in the outbox at `/atalaya/reports/{cycle}`, and the HTTP request for
-//! each of its averages.
+//! Reports: the result of a cycle, stored at `/atalaya/reports/{cycle}`, and the HTTP request for each average.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +11,7 @@ use serde_json::json;
 use crate::model::fence::{MAX_CYCLE, MAX_EPOCH};
 use crate::model::senml;
 
-/// Maximum size of a report that is read, in bytes. A report of this version with the maximum number of units has a
-/// third of it.
+/// Maximum size of a report that is read, in bytes. A report of this version has a third of it at most.
 pub const MAX_SIZE: usize = 64 * 1024;
 /// Maximum number of averages in a report. Each is sent in its own request.
 pub const MAX_AVERAGES: usize = 128;

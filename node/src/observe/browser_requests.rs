@@ -12,8 +12,7 @@ use hyper::{Request, StatusCode};
 
 use crate::model::node_info::host_name;
 
-/// Returns the status and the reason with which a request is refused; `None` if it is allowed. Health checks are always
-/// allowed.
+/// Returns the status and the reason with which a request is refused, if it is. Health checks are always allowed.
 pub(super) fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
     if ["/healthz", "/readyz"].contains(&request.uri().path()) {
         return None;
@@ -50,8 +49,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or_default())
 }
 
-/// Returns true if public DNS cannot contain this `host[:port]`, so that no web page can have pointed it at this
-/// machine.
+/// Returns true if public DNS cannot contain this `host[:port]`, so that no web page can have pointed it here.
 fn is_local(host: &str) -> bool {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split_once(']').is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok());

@@ -46,8 +46,7 @@ fn count(open: &[Arc<Permit>], address: IpAddr) -> usize {
     open.iter().filter(|permit| permit.address == address).count()
 }
 
-/// Returns the index of the connection that a new one from `address` replaces: the oldest one without a request, or the
-/// oldest one.
+/// Returns the index of the connection that a new one replaces: the oldest without a request, or the oldest.
 fn victim(open: &[Arc<Permit>], address: IpAddr) -> Option<usize> {
     let address = if count(open, address) >= MAX_PER_ADDRESS {
         address

@@ -1,12 +1,11 @@
-//! Exposition of a node's metrics: those in the registries of the recorders, and all values that are read when
-//! Prometheus scrapes.
+//! Exposition of a node's metrics: those in the recorders' registries, and values that are read for each scrape.
 
 use std::collections::BTreeSet;
 use std::fmt::Error;
 
 use atalaya_hal::Quantity;
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::{Phase, SessionState, Standing, WrongZnode};
+use atalaya_recipes::{Phase, Standing, WrongZnode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode_registry;
@@ -85,7 +84,25 @@ fn encode_node(
     let lease = node.session.lease_remaining(now);
     let period = node.settings.borrow().sampling_period.as_secs_f64();
     encoder.gauge(("atalaya_sampling_period", SECONDS, "Sampling period"), Some(period))?;
-    encode_session(encoder, node.session.state(), count(observer.sessions()), lease.as_secs_f64())?;
+    let session = node.session.state();
+    let states = [
+        ("connecting", Phase::Connecting),
+        ("connected", Phase::Connected),
+        ("suspended", Phase::Suspended),
+        ("closed", Phase::Closed),
+    ];
+    let states = states.map(|(name, phase)| (name, session.phase == phase));
+    let help = "State of the ZooKeeper session: the current one is 1";
+    encoder.states("atalaya_session_state", help, states)?;
+    let help = "Session timeout that ZooKeeper granted";
+    encoder.gauge(("atalaya_session_timeout", SECONDS, help), Some(session.timeout.as_secs_f64()))?;
+    let help = "Remaining time in which the session certainly exists, without further answers from ZooKeeper";
+    encoder.gauge(("atalaya_session_lease", SECONDS, help), Some(lease.as_secs_f64()))?;
+    let reconnects = count(session.connection.saturating_sub(1));
+    let help = "Connections to ZooKeeper after the first";
+    encoder.counter(("atalaya_session_reconnects", None, help), reconnects)?;
+    let sessions = count(observer.sessions());
+    encoder.counter(("atalaya_sessions", None, "ZooKeeper sessions of this process"), sessions)?;
     encode_election(encoder, standing, !lease.is_zero())?;
     let leading = *node.leader.borrow();
     if let Some(leading) = leading {
@@ -150,31 +167,6 @@ fn encode_sensors(encoder: &mut Encoder<'_>, stats: &SamplingStats, now: BootIns
     });
     let help = "Value of the last sample, filtered; missing while the sensor cannot be read";
     encoder.gauges(("atalaya_sensor_value", None, help), values)
-}
-
-fn encode_session(
-    encoder: &mut Encoder<'_>,
-    session: SessionState,
-    sessions: f64,
-    lease: f64,
-) -> Result<(), Error> {
-    let states = [
-        ("connecting", Phase::Connecting),
-        ("connected", Phase::Connected),
-        ("suspended", Phase::Suspended),
-        ("closed", Phase::Closed),
-    ];
-    let states = states.map(|(name, phase)| (name, session.phase == phase));
-    let help = "State of the ZooKeeper session: the current one is 1";
-    encoder.states("atalaya_session_state", help, states)?;
-    let help = "Session timeout that ZooKeeper granted";
-    encoder.gauge(("atalaya_session_timeout", SECONDS, help), Some(session.timeout.as_secs_f64()))?;
-    let help = "Remaining time in which the session certainly exists, without further answers from ZooKeeper";
-    encoder.gauge(("atalaya_session_lease", SECONDS, help), Some(lease))?;
-    let reconnects = count(session.connection.saturating_sub(1));
-    let help = "Connections to ZooKeeper after the first";
-    encoder.counter(("atalaya_session_reconnects", None, help), reconnects)?;
-    encoder.counter(("atalaya_sessions", None, "ZooKeeper sessions of this process"), sessions)
 }
 
 fn encode_election(encoder: &mut Encoder<'_>, standing: Standing, has_lease: bool) -> Result<(), Error> {

@@ -1,5 +1,4 @@
-//! Liveness and readiness of a node, as Kubernetes defines them. No I/O: [`HealthSnapshot`] is all that is known at one
-//! moment.
+//! Liveness and readiness of a node, as Kubernetes defines them. No I/O: [`HealthSnapshot`] has all that is known.
 
 use std::time::Duration;
 

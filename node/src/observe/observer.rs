@@ -1,5 +1,4 @@
-//! Observer of one node: what the HTTP server can say about it. It exists before the node starts and after it has
-//! stopped.
+//! Observer of one node, for the HTTP server. It exists before the node starts and after it has stopped.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -38,8 +38,7 @@ impl ProcessStats {
     /// Parses /proc/self/stat, and the boot time in /proc/stat.
     #[cfg(target_os = "linux")]
     fn parse(process: &str, system: &str, tick: f64, page: f64) -> Option<ProcessStats> {
-        // The second field is the program's name in parentheses, which may contain anything. The fields after it start
-        // with the third.
+        // The second field, the program's name in parentheses, may contain anything. The third is the first after it.
         let fields: Vec<&str> = process.rsplit_once(')')?.1.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
         let boot = system.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok());

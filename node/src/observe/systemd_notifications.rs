@@ -20,8 +20,7 @@ use crate::settings::Settings;
 
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Notifies the service manager until dropped. `needs_connection`: the node is ready only after it has connected to
-/// ZooKeeper.
+/// Notifies the service manager until dropped. `needs_connection`: the node is ready only once it was connected.
 pub(crate) async fn notify(
     notifier: &Notifier,
     settings: &Settings,

@@ -80,8 +80,7 @@ impl Watchdog {
     }
 }
 
-/// Returns a message if the cycles or the deliveries of a leader make no progress. `has_api` is false if reports are
-/// only logged.
+/// Returns a message if cycles or deliveries make no progress. `has_api` is false if reports are only logged.
 pub(crate) fn leader_problem(stats: &LeaderStats, has_api: bool, now: BootInstant) -> Option<&'static str> {
     if stats.cycle_expected_by.is_some_and(|by| now > by + CYCLE_TOLERANCE) {
         return Some("this node is the leader and completes no cycle");

@@ -23,8 +23,7 @@ use crate::process::state_dir::{
     Found, Holder, Lock, NodeRecord, ProcessRecord, Purpose, lock_file, read, write,
 };
 
-/// Maximum number of tries if znodes change between read and deletion, because of requests that the dead process sent
-/// last.
+/// Maximum number of tries if znodes change before they are deleted, by the last requests of the dead process.
 const MAX_TRIES: usize = 5;
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Timeout of the session that deletes. The session exists only for a moment.

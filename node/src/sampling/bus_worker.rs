@@ -253,8 +253,7 @@ fn serve(sensors: &mut [Box<dyn Sensor>], request: &ReadRequest) {
         while let Err(fault) = &result
             && *retry_allowed
             && let Some(delay) = retry_delay(fault, tries)
-            // A retry that misses the deadline would replace the actual error by a timeout. Assume that it takes as
-            // long as the last read.
+            // A retry past the deadline would replace the error by a timeout. Assume that it takes as long as before.
             && Instant::now() + delay + started.elapsed() < request.deadline
         {
             thread::sleep(delay);
@@ -275,8 +274,7 @@ fn read_once(sensor: &mut dyn Sensor) -> Result<Readings, Fault> {
     Ok(readings)
 }
 
-/// Checks the readings against the sensor's description: at least one, only of declared quantities, and each quantity
-/// at most once.
+/// Checks the readings: at least one, only of quantities in the sensor's description, and of each at most one.
 fn check(sensor: &dyn Sensor, readings: &[Reading]) -> Result<(), String> {
     if readings.is_empty() && !sensor.may_drop() {
         return Err("its driver gave no reading".to_owned());

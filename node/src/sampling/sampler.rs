@@ -128,8 +128,7 @@ impl Sampler {
         }
     }
 
-    /// Takes one sample and publishes metrics, sensor health and progress. Returns the encoded measurement, if a
-    /// sensor was read.
+    /// Takes one sample and publishes metrics, health and progress. Returns the measurement, if a sensor was read.
     async fn sample(
         &self,
         id: &NodeId,

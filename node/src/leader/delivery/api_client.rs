@@ -58,8 +58,7 @@ impl Api {
         }
     }
 
-    /// Returns a request to `url`, with the token if `url` has the origin of the API. Every request to an API is built
-    /// here.
+    /// Returns a request to `url`, with the token if `url` has the origin of the API. All requests are built here.
     pub(crate) fn request(&self, method: Method, url: Url) -> reqwest::Result<RequestBuilder> {
         let is_same_origin = url.origin() == self.url.origin();
         let request = self.client()?.request(method, url);

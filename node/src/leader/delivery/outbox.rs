@@ -31,8 +31,7 @@ pub(crate) enum Disposition {
     Rejected(CycleReport),
     /// It can never be delivered: move this data to the rejected reports, unless there is one of the same cycle.
     Undeliverable(Vec<u8>),
-    /// A collector refused its epoch because of one that this fleet skipped: replace it by this report of the current
-    /// epoch, which is then delivered.
+    /// A collector refused its epoch because of one that this fleet skipped: replace it by this one, and send that.
     Resend(CycleReport),
 }
 
@@ -162,8 +161,7 @@ impl Outbox {
         }
     }
 
-    /// Records that the report of a cycle from [`Outbox::to_read`] can never be delivered. `data` goes to the rejected
-    /// reports.
+    /// Records that a report from [`Outbox::to_read`] can never be delivered: `data` goes to the rejected reports.
     pub(crate) fn on_undeliverable(&mut self, cycle: u64, data: Vec<u8>) {
         if self.unread.remove(&cycle) {
             self.finish_with(cycle, Disposition::Undeliverable(data));
@@ -196,8 +194,7 @@ impl Outbox {
         }
     }
 
-    /// Returns the cycle whose report must make room for a new one, if the outbox is full: the oldest that is not being
-    /// sent.
+    /// Returns the cycle whose report must make room if the outbox is full: the oldest that is not being sent.
     pub(crate) fn to_drop(&self) -> Option<u64> {
         if self.waiting() < MAX_REPORTS {
             return None;

@@ -16,8 +16,7 @@ use crate::model::leader_state::LeaderState;
 use crate::model::report::{self, CycleReport};
 use crate::zk::server_clock::ServerClock;
 
-/// Minimum time between two takeovers above an epoch of a collector, and between two checks whether the clock allows
-/// one.
+/// Minimum time between takeovers above an epoch of a collector, and between checks whether the clock allows one.
 const TAKEOVER_INTERVAL: Duration = Duration::from_secs(10);
 /// Delay before reports that could not be read are read again.
 const READ_RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -95,8 +94,7 @@ impl OutboxReader<'_> {
         }
     }
 
-    /// Lists the reports again whenever the outbox's parent znode is written: clients do that after they have deleted a
-    /// report or put one back.
+    /// Lists the reports again whenever their parent is written: clients do that after they deleted or restored one.
     pub(in crate::leader) async fn follow_changes(self) {
         let session = self.leadership.connection().session().clone();
         let data_watch = DataWatch::new(session, outbox_store::PATH);

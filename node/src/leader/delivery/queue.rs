@@ -29,8 +29,7 @@ use crate::leader::delivery::outcome::{Doubt, Outcome, Stale};
 
 /// Maximum number of concurrent requests: one more than the pauses between them that a timeout contains.
 const MAX_IN_FLIGHT: usize = 8;
-/// Minimum time between the starts of two requests, so that a node that catches up after an outage leaves capacity for
-/// others.
+/// Minimum time between the starts of two requests, so that a node that catches up leaves capacity for others.
 const MIN_INTERVAL: Duration = Duration::from_millis(5);
 /// Number of attempts for a report that the API rejects, if it accepted the previous one.
 const MAX_TRIES: u32 = 3;

@@ -1,5 +1,4 @@
-//! The outbox, shared by the parts of a leader: the cycle adds reports, the reader loads them, the worker sends and
-//! finishes them.
+//! The outbox of a leader: the cycle adds reports, the reader loads them, the worker sends and finishes them.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
@@ -24,8 +23,7 @@ pub(crate) struct SharedOutbox {
     pub(super) finished: Notify,
     /// State of the leader; `None` while this node is not the leader.
     state: watch::Sender<Option<LeaderState>>,
-    /// Errors of ZooKeeper about reports that cannot be finished. They survive an interruption of the delivery, so that
-    /// each is logged once.
+    /// Errors about reports that cannot be finished, each logged once. They survive an interruption of the delivery.
     pub(super) logged_errors: Mutex<BTreeSet<String>>,
     /// True if it was logged that rejected reports are deleted to make room.
     pub(super) logged_full: AtomicBool,
@@ -66,8 +64,7 @@ impl SharedOutbox {
         });
     }
 
-    /// Records the outcome of a request. Returns a change of the API's state, if there is one, and the number of cycles
-    /// that wait.
+    /// Records the outcome of a request. Returns a change of the API's state, and the number of waiting cycles.
     pub(super) async fn on_outcome(&self, key: Key, outcome: Outcome) -> (Option<StateChange>, usize) {
         let (is_accepted, is_stale) = (outcome == Outcome::Accepted, matches!(outcome, Outcome::Stale(_)));
         let mut outbox = self.outbox.lock().await;

@@ -32,8 +32,7 @@ const MAX_LOGGED_ERRORS: usize = 8;
 /// End of a concurrent task of the worker.
 enum Event {
     Responded(Key, Outcome),
-    /// A report is finished in ZooKeeper, or could not be. The number is that of the rejected reports that were deleted
-    /// to make room.
+    /// A report is finished in ZooKeeper, or not. The number is that of rejected reports that were deleted for it.
     Finished(u64, Result<usize, CommitError>),
 }
 

@@ -62,8 +62,7 @@ pub(in crate::process) fn is_file_stem_of(stem: &str, id: &str) -> bool {
     hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
-/// Returns the readable part of a file name. The hash after it makes the name unique, also on file systems that
-/// ignore case.
+/// Returns the readable part of a file name. The hash after it makes it unique, also if case is ignored.
 fn prefix(id: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name: String = id.chars().take(40).map(safe).collect();

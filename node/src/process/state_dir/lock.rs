@@ -29,8 +29,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Creates the lock file if missing. Returns true if it did. Then a process that held the deleted file may still
-    /// be alive.
+    /// Creates the lock file if missing. Returns true if it did: the holder of a deleted file may still be alive.
     pub(crate) fn create(path: &Path) -> io::Result<bool> {
         match files::create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),

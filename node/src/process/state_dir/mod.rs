@@ -156,12 +156,10 @@ pub(super) fn read(file: &Path) -> io::Result<Option<NodeRecord>> {
     NodeRecord::parse(&text).map(Some).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))
 }
 
-/// Replaces a state file atomically: a reader, or the next process after a kill, finds either the old or the new
-/// contents.
+/// Replaces a state file atomically: a reader, also after a kill, finds either the old or the new contents.
 pub(super) fn write(file: &Path, record: &NodeRecord) -> io::Result<()> {
     let new = file.with_extension("new");
-    // A process that was killed here has left its temporary file. Only the holder of the lock writes, so nothing is
-    // using it.
+    // A process that was killed here has left its temporary file. Only the holder of the lock uses it.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

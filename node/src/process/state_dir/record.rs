@@ -23,8 +23,7 @@ pub struct ProcessRecord {
     /// Session ids, newest last.
     #[serde(with = "sessions")]
     pub sessions: Vec<i64>,
-    /// Paths of the ephemeral znodes that the process creates sooner or later. Other processes may create the same
-    /// paths.
+    /// Paths of the ephemeral znodes that the process creates sooner or later. Other processes may create them too.
     pub znodes: Vec<String>,
     /// Parent of the election znode.
     pub election: String,

@@ -76,9 +76,8 @@ fn cycle_of(name: &str) -> Option<u64> {
 /// Number of reports to read in the first request.
 pub(crate) const FIRST_BATCH: usize = 16;
 
-/// Returns the number of reports to read in the next request, after one with up to `last` reports of these sizes in
-/// bytes: few after large reports, more while they are small. It bounds the memory of a response, whatever other programs
-/// store.
+/// Returns the number of reports to read in the next request, after one for `last` reports, with these sizes in bytes:
+/// few after large reports, more while they are small. It bounds the memory of a response, whatever others store.
 pub(crate) fn next_batch(last: usize, mut sizes: impl Iterator<Item = usize>) -> usize {
     const MIN: usize = 4;
     const MAX: usize = 128;

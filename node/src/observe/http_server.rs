@@ -132,7 +132,9 @@ async fn serve_connection(observer: Observer, stream: TcpStream, peer: SocketAdd
             Ok(Err(error)) => debug!(%peer, %error, "connection for metrics and health failed"),
             Err(_) => debug!(%peer, "connection for metrics and health timed out"),
         },
-        () = permit.revoked.cancelled() => debug!(%peer, "connection for metrics and health closed: too many connections"),
+        () = permit.revoked.cancelled() => {
+            debug!(%peer, "connection for metrics and health closed: too many connections");
+        }
     }
 }
 

@@ -230,8 +230,8 @@ impl Outbox {
         }
     }
 
-    /// Records the outcome of a request. Returns a change of the API's state, if there is one. If the whole report has
-    /// its final outcome now, it has a [`Outbox::disposition`].
+    /// Records the outcome of a request. Returns a change of the API's state, if there is one. When the whole report
+    /// has its final outcome, it has a [`Outbox::disposition`].
     pub(crate) fn on_outcome(&mut self, key: Key, outcome: Outcome) -> Option<StateChange> {
         let (cycle, index) = key;
         let outcome = match outcome {

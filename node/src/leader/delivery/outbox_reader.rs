@@ -127,17 +127,16 @@ impl OutboxReader<'_> {
         self.sync(&known, &listing.cycles, newest).await
     }
 
-    /// Returns the newest cycle that can be in ZooKeeper: the commit of the one after the newest that is confirmed may
-    /// have taken effect without a confirmation.
+    /// Returns the newest cycle that can be in ZooKeeper: the one after the newest confirmed one may be committed too.
     fn newest_possible(self) -> Option<Fence> {
         let LeaderState { epoch, cycle, .. } = (*self.handles.state.borrow())?;
         Some(Fence { epoch, cycle, skipped: None }.with_next_cycle())
     }
 }
 
-/// Parses the report of a cycle. Refuses one that can never be delivered, and one that is ahead of the fleet: a report
-/// of a later epoch than the leader's would make a collector refuse all further reports of the fleet. The error has the
-/// reason, and the data for the rejected reports.
+/// Parses the report of a cycle. Refuses one that can never be delivered, and one that is ahead of the fleet: after a
+/// report of a later epoch than the leader's, a collector would refuse all further reports of the fleet. The error has
+/// the reason, and the data for the rejected reports.
 fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, (String, Vec<u8>)> {
     let report = match CycleReport::parse(&data, cycle) {
         Ok(report) => report,

@@ -142,12 +142,6 @@ impl Outbox {
         self.unfinished.insert(cycle, disposition);
     }
 
-    /// Adds cycles that are listed in ZooKeeper; their reports are read later.
-    pub(crate) fn add_listed(&mut self, cycles: &BTreeSet<u64>) {
-        let new: Vec<u64> = cycles.iter().copied().filter(|cycle| !self.contains(*cycle)).collect();
-        self.unread.extend(new);
-    }
-
     /// Returns up to `count` cycles whose reports are read next; none while the memory limit is reached.
     pub(crate) fn to_read(&self, count: usize) -> Vec<u64> {
         let has_room = self.loaded_bytes < MAX_LOADED_BYTES;
@@ -184,14 +178,16 @@ impl Outbox {
         self.loaded.keys().chain(self.unfinished.keys()).chain(&self.unread).copied().collect()
     }
 
-    /// Removes the cycles that were in the outbox `before` ZooKeeper was read and are not `listed` there. Cycles that
-    /// were added in between stay.
-    pub(crate) fn retain_listed(&mut self, before: &BTreeSet<u64>, listed: &BTreeSet<u64>) {
+    /// Removes the cycles that were in the outbox `before` ZooKeeper was read and are not `listed` there, and adds those
+    /// that are; their reports are read later. Cycles that were added in between stay.
+    pub(crate) fn set_listed(&mut self, before: &BTreeSet<u64>, listed: &BTreeSet<u64>) {
         for cycle in before.difference(listed) {
             self.unload(*cycle);
             self.unread.remove(cycle);
             self.remove_unfinished(*cycle);
         }
+        let new: Vec<u64> = listed.iter().copied().filter(|cycle| !self.contains(*cycle)).collect();
+        self.unread.extend(new);
     }
 
     /// Returns the cycle whose report must make room if the outbox is full: the oldest that is not being sent.

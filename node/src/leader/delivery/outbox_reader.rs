@@ -39,11 +39,7 @@ impl OutboxReader<'_> {
         newest: Fence,
     ) -> Result<(), Error> {
         self.outbox.count_rejected(self.leadership.connection()).await?;
-        {
-            let mut outbox = self.outbox.lock().await;
-            outbox.retain_listed(known, listed);
-            outbox.add_listed(listed);
-        }
+        self.outbox.lock().await.set_listed(known, listed);
         self.load(newest).await?;
         // Updates the metrics. Before the reports are read, the age of the oldest is not known.
         self.outbox.update(|_| ()).await;

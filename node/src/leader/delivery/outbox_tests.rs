@@ -79,7 +79,7 @@ fn outbox_keeps_only_the_rejected_averages_of_a_report() {
 fn outbox_does_not_send_reports_that_a_client_deleted() {
     let (mut outbox, mut now) = (outbox([1, 2, 3]), 0);
     let before = outbox.cycles();
-    outbox.retain_listed(&before, &BTreeSet::from([2]));
+    outbox.set_listed(&before, &BTreeSet::from([2]));
     assert_eq!(send(&mut outbox, &mut now).unwrap().0.0, 2);
     assert_eq!(outbox.waiting(), 1);
 }
@@ -90,7 +90,7 @@ fn outbox_keeps_reports_that_are_added_during_a_listing() {
     let before = outbox.cycles();
     // The list has been read already.
     outbox.add(cycle_report(1, 3, None));
-    outbox.retain_listed(&before, &BTreeSet::from([2]));
+    outbox.set_listed(&before, &BTreeSet::from([2]));
     let mut settled = Vec::new();
     while let Some((key, _)) = send(&mut outbox, &mut now) {
         settled.extend(finished_by(&mut outbox, key, Outcome::Accepted));
@@ -98,7 +98,7 @@ fn outbox_keeps_reports_that_are_added_during_a_listing() {
     assert_eq!(settled, [2, 3]);
     // An unfinished report that was finished during the listing stays as well.
     let before = BTreeSet::from([2]);
-    outbox.retain_listed(&before, &BTreeSet::new());
+    outbox.set_listed(&before, &BTreeSet::new());
     assert_eq!(unfinished(&outbox), [3]);
 }
 
@@ -200,7 +200,7 @@ fn outbox_holds_a_bounded_number_of_bytes_and_reads_the_rest_later() {
         report
     };
     let each = large(1).size();
-    outbox.add_listed(&(1..=1_000).collect());
+    outbox.set_listed(&BTreeSet::new(), &(1..=1_000).collect());
     let mut read = 0;
     while let [cycle] = outbox.to_read(1)[..] {
         outbox.on_read(large(cycle));
@@ -235,7 +235,7 @@ proptest! {
                 1 => outbox.queue.on_interrupted(),
                 2 => {
                     let known = outbox.cycles();
-                    outbox.retain_listed(&known, &written);
+                    outbox.set_listed(&known, &written);
                 }
                 _ => if let Some((key, _)) = send(&mut outbox, &mut now) {
                     let outcome = match act {

@@ -43,16 +43,11 @@ struct Reply {
 
 /// Request to the thread of a bus: read these sensors in this order.
 struct ReadRequest {
-    reads: Vec<Read>,
+    /// Sensors, each with true if a transient fault may be retried.
+    reads: Vec<(usize, bool)>,
     replies: mpsc::UnboundedSender<Reply>,
     /// End of the sample. No retry may finish later.
     deadline: Instant,
-}
-
-#[derive(Clone, Copy)]
-struct Read {
-    sensor: usize,
-    retry_allowed: bool,
 }
 
 /// Replies that the thread has not sent yet.
@@ -142,23 +137,23 @@ impl BusWorker {
                 return pending;
             }
         }
-        let reads: Vec<Read> = (0..self.infos.len())
+        let reads: Vec<(usize, bool)> = (0..self.infos.len())
             .filter(|sensor| pending.results[*sensor].is_none())
             .filter(|sensor| !request.backoff || self.health[*sensor].is_due(request.start))
-            .map(|sensor| Read { sensor, retry_allowed: self.health[sensor].retry_allowed() })
+            .map(|sensor| (sensor, self.health[sensor].retry_allowed()))
             .collect();
         if reads.is_empty() {
             return pending;
         }
         match &mut self.reader {
             Reader::Inline(sensors) => {
-                for Read { sensor, .. } in reads {
+                for (sensor, _) in reads {
                     pending.results[sensor] = Some(read_once(sensors[sensor].as_mut()));
                 }
             }
             Reader::Thread(requests) => {
                 let (sender, replies) = mpsc::unbounded_channel();
-                let sensors = reads.iter().map(|read| read.sensor).collect();
+                let sensors = reads.iter().map(|(sensor, _)| *sensor).collect();
                 // If the thread has ended, this drops `sender`, and `collect` sees the closed channel.
                 let _ = requests.send(ReadRequest { reads, replies: sender, deadline: request.deadline });
                 self.outstanding = Some(Outstanding { replies, sensors });
@@ -241,7 +236,7 @@ impl BusWorker {
 }
 
 fn serve(sensors: &mut [Box<dyn Sensor>], request: &ReadRequest) {
-    for Read { sensor, retry_allowed } in &request.reads {
+    for (sensor, retry_allowed) in &request.reads {
         // The worker was dropped. Its successor may be waiting for the bus, so read no further.
         if request.replies.is_closed() {
             return;

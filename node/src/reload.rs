@@ -102,7 +102,7 @@ pub(crate) async fn serve(
             Err(error) => warn!("the new configuration is rejected, keeping the current one: {error}"),
         }
         // systemd waits for this after an error as well.
-        notifier.ready().await;
+        notifier.notify("READY=1").await;
     }
     std::future::pending().await
 }

@@ -14,7 +14,7 @@ use super::{current_thread_runtime, process_environment};
 use crate::commands::exit::Failure;
 use crate::model::node_id::NodeId;
 use crate::model::text;
-use crate::process::stale_sessions::{CleanupError, CleanupOutcome, clean_up_node, find_records};
+use crate::process::stale_sessions::{CleanupError, clean_up_node, find_records};
 use crate::process::state_dir::{Holder, Purpose, StateDir};
 
 #[derive(Debug, Args)]
@@ -91,14 +91,12 @@ async fn reap_node(file: &Path, node: &str, all: bool, timeout: Duration) -> Res
     let problem = "ZooKeeper is not reachable or does not respond";
     let late = |_| Failure::unavailable(anyhow!("node {node}: not done within {timeout:?}: {problem}"));
     match tokio::time::timeout(timeout, clean_up_node(file)).await.map_err(late)? {
-        Ok(CleanupOutcome::Removed(znodes)) if znodes.is_empty() => {
-            Ok(format!("node {node}: no znodes left\n"))
-        }
-        Ok(CleanupOutcome::Removed(znodes)) => Ok(format!("node {node}: removed {}\n", znodes.join(", "))),
-        Ok(CleanupOutcome::Running(holder)) if all => {
+        Ok(znodes) if znodes.is_empty() => Ok(format!("node {node}: no znodes left\n")),
+        Ok(znodes) => Ok(format!("node {node}: removed {}\n", znodes.join(", "))),
+        Err(CleanupError::Running(holder)) if all => {
             Ok(format!("node {node}: {}: skipped\n", state_of(holder)))
         }
-        Ok(CleanupOutcome::Running(holder)) => {
+        Err(CleanupError::Running(holder)) => {
             Err(Failure::temp_fail(anyhow!("node {node} {}: nothing was deleted", state_of(holder))))
         }
         Err(error @ (CleanupError::File { .. } | CleanupError::Address(_))) => Err(state_file_failure(error)),
@@ -138,9 +136,9 @@ pub(super) async fn clean_up_after(id: &NodeId, folder: &Path) -> Result<Vec<Str
     let (mut removed, mut problem) = (Vec::new(), None);
     for (file, _) in find_records(folder, Some(id)).map_err(|error| error.to_string())? {
         match clean_up_node(&file).await {
-            Ok(CleanupOutcome::Removed(znodes)) => removed.extend(znodes),
+            Ok(znodes) => removed.extend(znodes),
             // A node with this id in another fleet runs, or another process already cleans up.
-            Ok(CleanupOutcome::Running(_)) => {}
+            Err(CleanupError::Running(_)) => {}
             Err(error) => problem = Some(error.to_string()),
         }
     }

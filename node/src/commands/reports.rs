@@ -11,7 +11,7 @@ use super::args::{ConnectionArgs, Output};
 use super::stdout::{print, print_or_closed};
 use super::tools::connection::with_session;
 use crate::commands::exit::Failure;
-use crate::leader::outbox_store::{self, BatchSize, PATH, REJECTED_PATH};
+use crate::leader::outbox_store::{self, FIRST_BATCH, PATH, REJECTED_PATH};
 use crate::model::report::CycleReport;
 use crate::model::text;
 
@@ -90,16 +90,16 @@ async fn list(connection: &Connection, output: Output) -> Result<(), Failure> {
         }
         let mut cycles = listed.cycles.into_iter();
         // Bounds the size of the responses.
-        let mut batch = BatchSize::default();
+        let mut batch = FIRST_BATCH;
         loop {
-            let cycles: Vec<u64> = cycles.by_ref().take(batch.get()).collect();
+            let cycles: Vec<u64> = cycles.by_ref().take(batch).collect();
             if cycles.is_empty() {
                 break;
             }
             let found = outbox_store::read(connection, parent, &cycles).await?;
             // Without those that were delivered since they were listed.
             let found: Vec<_> = found.into_iter().filter_map(|(cycle, data)| Some((cycle, data?))).collect();
-            batch.adapt(found.iter().map(|(_, data)| data.len()).max().unwrap_or(0));
+            batch = outbox_store::next_batch(batch, found.iter().map(|(_, data)| data.len()));
             for (cycle, data) in found {
                 if count == 0 && output == Output::Table {
                     print(header().as_bytes())?;

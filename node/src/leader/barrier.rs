@@ -1,5 +1,5 @@
-//! The barrier of lock-step mode, as the leader uses it outside of a cycle's commit. `BarrierCommit` in
-//! [`crate::leader::fenced_store`] releases it and starts the next generation.
+//! The barrier of lock-step mode, as the leader uses it outside of a cycle's commit. The transaction of
+//! a cycle in [`crate::leader::fenced_store`] releases it and starts the next generation.
 
 use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Connection, Leadership, WrongZnodeReporter};
@@ -10,7 +10,7 @@ use crate::leader::members::Members;
 use crate::leader::read_fleet::not_written_since;
 use crate::model::barrier::PATH;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Barrier {
     /// Generation of the closed barrier; `None` if the barrier is open, because another program opened it.
     pub(super) generation: Option<i64>,
@@ -44,17 +44,23 @@ impl Barrier {
 pub(super) async fn close(leadership: &Leadership) -> Result<Barrier, CommitError> {
     let close = Write::Create { path: PATH, data: b"", mode: CreateMode::Persistent };
     fenced_multi(leadership, &[(WriteOp::CloseBarrier, close)]).await?;
-    // Before ZooKeeper 3.8.2 the stat of a create in a `multi` is wrong, so it is read. Another program may have opened
-    // the barrier since.
+    // Before ZooKeeper 3.8.2 the stat of a create in a `multi` is wrong. Another program may have opened it since.
     let generation = leadership.connection().stat(PATH).await?.map(|stat| stat.czxid);
     Ok(Barrier { generation, missing: None })
 }
 
 /// Opens a barrier that is left from lock-step mode, so that no node waits at it.
 pub(super) async fn open_leftover(leadership: &Leadership, wrong_znodes: &mut WrongZnodeReporter) {
-    match open(leadership).await {
-        Ok(true) => info!("the barrier was closed and is open now: all nodes measure by their own clocks"),
-        Ok(false) => {}
+    let opened = match leadership.connection().stat(PATH).await {
+        Ok(None) => return,
+        Ok(Some(_)) => {
+            let open = Write::Delete { path: PATH, version: None };
+            fenced_multi(leadership, &[(WriteOp::OpenBarrier, open)]).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    match opened {
+        Ok(_) => info!("the barrier was closed and is open now: all nodes measure by their own clocks"),
         Err(CommitError::Rejected(_, error)) if error.is_no_node() => {}
         // The new leader opens it.
         Err(CommitError::Fenced) => {}
@@ -65,14 +71,4 @@ pub(super) async fn open_leftover(leadership: &Leadership, wrong_znodes: &mut Wr
             }
         }
     }
-}
-
-/// Opens the barrier for good. Returns false if it is open already.
-async fn open(leadership: &Leadership) -> Result<bool, CommitError> {
-    if leadership.connection().stat(PATH).await?.is_none() {
-        return Ok(false);
-    }
-    let open = Write::Delete { path: PATH, version: None };
-    fenced_multi(leadership, &[(WriteOp::OpenBarrier, open)]).await?;
-    Ok(true)
 }

@@ -26,14 +26,13 @@ pub(crate) struct LeaderConfig {
 }
 
 /// Fixed settings of a leader, and its channels to the other parts of the node.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct LeaderHandles {
     pub(crate) id: String,
     /// Parent of the measurement znodes.
     pub(crate) measurements: String,
     /// Name of a node's measurement znode, with `{id}` in it.
     pub(crate) name_template: String,
-    /// Settings that may change.
     pub(crate) config: watch::Receiver<LeaderConfig>,
     /// Receiver of each committed average, besides the API. After an interruption it may receive an average twice.
     pub(crate) averages: Option<mpsc::UnboundedSender<Report>>,

@@ -7,14 +7,15 @@ use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Backoff, Connection, Error, Leadership, WrongZnodeReporter};
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
 
 use crate::fail_points;
 use crate::leader::barrier::{self, Barrier};
 use crate::leader::config::{LeaderConfig, LeaderHandles};
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::fenced_multi::{CommitError, WriteOp};
-use crate::leader::fenced_store::{BarrierCommit, CounterValue, CycleCommit, FencedStore};
+use crate::leader::fenced_store::{CounterValue, CycleCommit, FencedStore};
 use crate::leader::members::Members;
 use crate::leader::outbox_store;
 use crate::leader::read_fleet::{FleetReading, Freshness, read_fleet};
@@ -37,16 +38,13 @@ const MIN_STALE_AGE: Duration = Duration::from_secs(1);
 const POLLS_PER_PERIOD: u32 = 50;
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(2);
 const MAX_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Delay before a failed cycle is repeated.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Returns the maximum duration of a cycle's requests to ZooKeeper: a leader without a response for a session timeout
-/// is deposed.
+/// Returns the maximum duration of a cycle's requests: a leader without a response for a session timeout is deposed.
 pub(super) fn zookeeper_timeout(connection: &Connection) -> Duration {
     connection.timeout() * 2
 }
 
-/// Runs the cycles of an epoch.
 pub(super) struct CycleRunner<'a> {
     pub(super) handles: &'a LeaderHandles,
     pub(super) leadership: &'a Leadership,
@@ -57,8 +55,8 @@ pub(super) struct CycleRunner<'a> {
     pub(super) outbox: &'a SharedOutbox,
     /// Backoff after errors of ZooKeeper since the last committed cycle.
     pub(super) backoff: &'a mut Backoff,
-    /// Receiver of the newest committed cycle.
-    pub(super) newest_cycle: watch::Sender<u64>,
+    /// True while the cycles have no average, which is logged already.
+    pub(super) without_average: &'a mut bool,
     /// Receiver of the measurements, for the fleet status.
     pub(super) snapshot: watch::Sender<Option<FleetSnapshot>>,
     /// State of the barrier; `None` if the fleet is not in lock-step mode.
@@ -72,9 +70,7 @@ pub(super) struct CycleRunner<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CycleOutcome {
-    /// The cycle has ended.
     Done(CycleResult),
-    /// The cycle must be repeated soon.
     Retry,
     /// The fence must be reloaded: the cycle may be committed or not, or another leader may have taken over.
     ReloadFence,
@@ -125,8 +121,8 @@ impl CycleRunner<'_> {
                     self.update_members(member_names);
                     continue;
                 }
-                () = tokio::time::sleep(delay), if !polls => {}
-                () = tokio::time::sleep(poll), if polls => {
+                () = sleep(delay), if !polls => {}
+                () = sleep(poll), if polls => {
                     if !self.all_have_published().await {
                         continue;
                     }
@@ -140,9 +136,7 @@ impl CycleRunner<'_> {
             self.handles.metrics.cycle_ended(result, lateness, duration, self.clock.now(BootInstant::now()));
             match outcome {
                 CycleOutcome::Done(_) => schedule.on_started(started),
-                CycleOutcome::Retry => {
-                    tokio::time::sleep(RETRY_INTERVAL.min(self.config.period / 2)).await;
-                }
+                CycleOutcome::Retry => sleep(RETRY_INTERVAL.min(self.config.period / 2)).await,
                 CycleOutcome::ReloadFence => return,
             }
         }
@@ -179,11 +173,9 @@ impl CycleRunner<'_> {
         };
         fail_points::point("gathered");
         let report = self.report(&reading, now);
-        if report.is_none() {
-            warn!(excluded = reading.excluded, "no average in this cycle: no node has a usable measurement");
-            if self.barrier.is_none() {
-                return CycleOutcome::Done(CycleResult::Empty);
-            }
+        self.log_average(report.is_some(), reading.excluded);
+        if report.is_none() && self.barrier.is_none() {
+            return CycleOutcome::Done(CycleResult::Empty);
         }
         if let Err(error) = self.read_counter().await {
             warn!(%error, "cannot read the counter");
@@ -194,52 +186,56 @@ impl CycleRunner<'_> {
             ..counter
         });
         let deliver = self.config.api.is_some();
-        let dropped = match &report {
-            Some(_) if deliver => self.outbox.lock().await.to_drop(),
-            _ => None,
+        let makes_room = report.is_some() && deliver;
+        let dropped = if makes_room { self.outbox.lock().await.to_drop() } else { None };
+        let commit = CycleCommit {
+            report: report.as_ref(),
+            deliver,
+            dropped,
+            open_barrier: self.barrier.as_ref().is_some_and(|barrier| barrier.generation.is_some()),
+            close_barrier: self.barrier.is_some(),
+            counter,
         };
-        let barrier = match &self.barrier {
-            None => BarrierCommit::None,
-            Some(barrier) if barrier.generation.is_none() => BarrierCommit::Close,
-            Some(_) => BarrierCommit::Release,
-        };
-        let commit = CycleCommit { report: report.as_ref(), deliver, dropped, barrier, counter };
         match self.store.commit(self.leadership, self.clock, commit).await {
             Ok(zxid) => self.on_committed(zxid, report, dropped, counter).await,
             Err(error) => self.on_commit_failed(error).await,
         }
     }
 
+    /// Logs once that cycles have no average, and once that they have one again.
+    fn log_average(&mut self, has_average: bool, excluded: usize) {
+        const PROBLEM: &str = "no average in this cycle: no node has a usable measurement";
+        match (has_average, std::mem::replace(self.without_average, !has_average)) {
+            (false, false) => warn!(excluded, "{PROBLEM}"),
+            (false, true) => debug!(excluded, "{PROBLEM}"),
+            (true, true) => info!(excluded, "cycles have an average again"),
+            (true, false) => {}
+        }
+    }
+
     /// Closes the barrier, unless a previous leader has closed it. Returns the time at which it was closed.
     async fn find_or_close_barrier(&mut self) -> Result<Millis, CommitError> {
         if let Some(stat) = self.leadership.connection().stat(PATH).await? {
-            info!(
-                generation = stat.czxid,
-                "the barrier is closed; the cycle of the previous leader is finished first"
-            );
+            let generation = stat.czxid;
+            info!(generation, "the barrier is closed; the cycle of the previous leader is finished first");
             // The barrier was closed by the transaction of the newest cycle.
-            self.store.last_cycle_zxid = stat.czxid;
-            self.barrier = Some(Barrier::closed(stat.czxid));
+            self.store.last_cycle_zxid = generation;
+            self.barrier = Some(Barrier::closed(generation));
             return Ok(stat.ctime);
         }
         self.barrier = Some(barrier::close(self.leadership).await?);
         Ok(self.now())
     }
 
-    /// Returns true if all members have published since the barrier was closed.
     async fn all_have_published(&mut self) -> bool {
-        match &mut self.barrier {
-            Some(barrier) => barrier.all_have_published(self.leadership.connection(), self.members).await,
-            None => true,
-        }
+        let Some(barrier) = &mut self.barrier else { return true };
+        barrier.all_have_published(self.leadership.connection(), self.members).await
     }
 
     async fn read_fleet(&mut self, now: Millis) -> Result<FleetReading, Error> {
         let stale_age = (self.config.period * STALE_PERIODS).max(MIN_STALE_AGE);
-        let freshness = Freshness {
-            min_time: now.saturating_sub(millis(stale_age)),
-            last_cycle_zxid: self.store.last_cycle_zxid,
-        };
+        let min_time = now.saturating_sub(millis(stale_age));
+        let freshness = Freshness { min_time, last_cycle_zxid: self.store.last_cycle_zxid };
         let api = self.config.api.as_ref();
         // Only a collector of Atalaya receives the fleet status.
         let has_collector = api.is_some_and(|api| api.collector_url().is_some());
@@ -265,7 +261,6 @@ impl CycleRunner<'_> {
         Some(CycleReport { epoch, cycle, time, excluded: reading.excluded, averages, reason: None })
     }
 
-    /// Reads the counter, if the leader writes it and its value is not known.
     async fn read_counter(&mut self) -> Result<(), Error> {
         if self.config.counting != Counting::PerCycle {
             self.counter = None;
@@ -283,14 +278,12 @@ impl CycleRunner<'_> {
         counter: Option<CounterValue>,
     ) -> CycleOutcome {
         self.backoff.reset();
-        if let Some(barrier) = &mut self.barrier {
-            *barrier = Barrier::closed(zxid);
-        }
+        self.barrier = self.barrier.take().map(|_| Barrier::closed(zxid));
         self.counter = counter
             .map(|CounterValue { value, version }| CounterValue { value, version: version.wrapping_add(1) });
         self.handles.metrics.update(|stats| stats.counter = counter.map(|counter| counter.value));
         let Some(report) = report else { return CycleOutcome::Done(CycleResult::Empty) };
-        self.newest_cycle.send_replace(report.cycle);
+        self.handles.state.send_modify(|state| state.iter_mut().for_each(|state| state.cycle = report.cycle));
         log_averages(&report);
         self.handles.metrics.set_averages(&report);
         if dropped.is_some() {
@@ -313,24 +306,19 @@ impl CycleRunner<'_> {
     async fn on_commit_failed(&mut self, error: CommitError) -> CycleOutcome {
         match error {
             CommitError::Rejected(WriteOp::Counter, error) => {
-                // Another client has written the counter, or it is not writable: then the cycle is committed without
-                // it.
+                // Another client has written it, or it is not writable: then the cycle is committed without it.
                 self.counter_reader.on_rejected(&error);
                 self.counter = None;
                 CycleOutcome::Retry
             }
             CommitError::Rejected(WriteOp::OpenBarrier, error) if error.is_no_node() => {
                 warn!("another client has opened the barrier");
-                if let Some(barrier) = &mut self.barrier {
-                    barrier.generation = None;
-                }
+                self.barrier = Some(Barrier::default());
                 CycleOutcome::Retry
             }
             CommitError::Rejected(WriteOp::CloseBarrier, error) if error.is_node_exists() => {
                 // Another program has closed the barrier. Its generation is not known; 0 is before every write.
-                if let Some(barrier) = &mut self.barrier {
-                    barrier.generation = Some(0);
-                }
+                self.barrier = Some(Barrier::closed(0));
                 CycleOutcome::Retry
             }
             // The report that makes room is gone already.
@@ -359,7 +347,7 @@ impl CycleRunner<'_> {
         let error = error.unless_fenced().await;
         if error.is_connection_loss() {
             warn!("this cycle is not committed, or its commit is not confirmed: {error}");
-            tokio::time::sleep(RETRY_INTERVAL).await;
+            sleep(RETRY_INTERVAL).await;
         } else {
             // ZooKeeper will probably refuse it again: it is logged once, and retried with growing delays.
             self.backoff.pause(self.leadership.connection().session(), &error).await;

@@ -1,4 +1,8 @@
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
+
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::*;
 use crate::leader::test_support::as_leader;
@@ -27,6 +31,7 @@ struct Parts {
     members: Members,
     outbox: SharedOutbox,
     backoff: Backoff,
+    without_average: bool,
 }
 
 impl Parts {
@@ -48,8 +53,8 @@ impl Parts {
         };
         let mut members = Members::default();
         members.update(PARENT, vec!["1".into()]);
-        let outbox = SharedOutbox::new(Duration::from_secs(1), LeaderMetrics::default());
-        Parts { handles, store, clock, members, outbox, backoff: Backoff::default() }
+        let outbox = SharedOutbox::new(&handles);
+        Parts { handles, store, clock, members, outbox, backoff: Backoff::default(), without_average: false }
     }
 
     fn runner<'a>(&'a mut self, leadership: &'a Leadership) -> CycleRunner<'a> {
@@ -62,7 +67,7 @@ impl Parts {
             members: &mut self.members,
             outbox: &self.outbox,
             backoff: &mut self.backoff,
-            newest_cycle: watch::channel(0).0,
+            without_average: &mut self.without_average,
             snapshot: watch::channel(None).0,
             barrier: None,
             counter: None,
@@ -99,6 +104,40 @@ async fn cycle_without_a_usable_measurement_is_empty_and_keeps_its_number() {
         leadership.connection().set(&format!("{PARENT}/1"), b"garbage", None).await.unwrap();
         assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Done(CycleResult::Empty));
         assert_eq!(parts.store.fence.cycle, 0);
+    })
+    .await;
+}
+
+/// Records the levels of the cycles' own log lines.
+struct LogLevels(Arc<Mutex<Vec<Level>>>);
+
+impl<S: Subscriber> Layer<S> for LogLevels {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "atalaya::leader::cycle" {
+            self.0.lock().unwrap().push(*event.metadata().level());
+        }
+    }
+}
+
+#[tokio::test]
+async fn cycles_without_an_average_warn_once_and_the_next_average_is_logged() {
+    as_leader(async |leadership| {
+        let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
+        let (path, levels) = (format!("{PARENT}/1"), Arc::<Mutex<Vec<Level>>>::default());
+        let layer = LogLevels(levels.clone());
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        for (data, expected) in [
+            ("80", &[][..]),
+            ("garbage", &[Level::WARN]),
+            ("garbage", &[Level::DEBUG]),
+            ("80", &[Level::INFO]),
+            ("80", &[]),
+            ("garbage", &[Level::WARN]),
+        ] {
+            leadership.connection().set(&path, data.as_bytes(), None).await.unwrap();
+            parts.runner(&leadership).run_cycle().await;
+            assert_eq!(std::mem::take(&mut *levels.lock().unwrap()), expected);
+        }
     })
     .await;
 }

@@ -1,5 +1,4 @@
-//! Transactions of the leader. Each checks the leader's own election znode, so that no write of a deposed leader takes
-//! effect.
+//! Transactions of the leader. Each checks the own election znode, so that no write of a deposed leader takes effect.
 
 use atalaya_recipes::session::{Write, Written};
 use atalaya_recipes::{Error, Leadership};
@@ -33,7 +32,6 @@ impl CommitError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteOp {
-    /// Check that the own election znode exists.
     CheckElection,
     Fence,
     /// Creation, replacement or deletion of a report in the outbox.
@@ -58,10 +56,7 @@ pub(super) async fn fenced_multi(
     let check = (WriteOp::CheckElection, Write::Check { path: leadership.znode(), version: -1 });
     let (ops, all): (Vec<WriteOp>, Vec<Write<'_>>) = std::iter::once(&check).chain(writes).copied().unzip();
     match leadership.connection().multi(&all).await {
-        Ok(mut written) => {
-            written.drain(..1.min(written.len()));
-            Ok(written)
-        }
+        Ok(written) => Ok(written.into_iter().skip(1).collect()),
         Err(refusal) => Err(match refusal.at.and_then(|at| ops.get(at)) {
             Some(WriteOp::CheckElection) if refusal.error.is_no_node() => CommitError::Fenced,
             Some(op) if !refusal.error.is_connection_loss() => CommitError::Rejected(*op, refusal.error),

@@ -29,7 +29,6 @@ pub(crate) struct FencedStore {
     /// Fencing token of the leadership in which the fence was acquired.
     pub(super) fencing_token: i64,
     pub(super) fence: Fence,
-    /// Version of the fence's znode.
     version: i32,
     /// Transaction of the newest cycle: measurements that were written later are in no cycle.
     pub(super) last_cycle_zxid: i64,
@@ -43,13 +42,11 @@ pub(crate) struct FencedStore {
 #[derive(Debug)]
 pub(super) struct Takeover {
     pub(super) store: FencedStore,
-    /// Cycles with a report in the outbox.
     pub(super) outbox: BTreeSet<u64>,
     /// Time of the previous write of the fence by ZooKeeper's clock: usually the time of the last cycle.
     pub(super) last_cycle: Option<Millis>,
 }
 
-/// Value of the counter, and version of its znode.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CounterValue {
     pub(super) value: i64,
@@ -64,21 +61,12 @@ pub(super) struct CycleCommit<'a> {
     pub(super) deliver: bool,
     /// Cycle whose report is deleted to make room.
     pub(super) dropped: Option<u64>,
-    pub(super) barrier: BarrierCommit,
+    /// True if the closed barrier is opened, so that waiting nodes are released.
+    pub(super) open_barrier: bool,
+    /// True if the barrier is closed (again): the next generation begins.
+    pub(super) close_barrier: bool,
     /// New value of the counter, and the version that it must replace.
     pub(super) counter: Option<CounterValue>,
-}
-
-/// Writes to the barrier in a cycle.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum BarrierCommit {
-    /// The fleet is not in lock-step mode.
-    #[default]
-    None,
-    /// The barrier is open, and is closed.
-    Close,
-    /// The barrier is closed: waiting nodes are released, and the next generation begins.
-    Release,
 }
 
 impl FencedStore {
@@ -122,14 +110,9 @@ impl FencedStore {
             Some((_, stat)) => (Some(stat.mtime), stat.mzxid),
             None => (None, 0),
         };
-        let store = FencedStore {
-            fencing_token: leadership.fencing_token(),
-            fence,
-            version: stat.version,
-            last_cycle_zxid,
-            occupied: None,
-            skipped: 0,
-        };
+        let (fencing_token, version) = (leadership.fencing_token(), stat.version);
+        let store =
+            FencedStore { fencing_token, fence, version, last_cycle_zxid, occupied: None, skipped: 0 };
         Ok(Takeover { store, outbox, last_cycle })
     }
 
@@ -155,8 +138,7 @@ impl FencedStore {
         Ok(Some(outbox))
     }
 
-    /// Returns the fence of the next cycle. It skips cycles whose report's path is occupied by a znode that cannot be
-    /// moved.
+    /// Returns the fence of the next cycle. It skips cycles whose report's path another znode occupies for long.
     pub(super) fn next_fence(&self) -> Fence {
         Fence { cycle: self.fence.cycle.max(self.skipped), ..self.fence }.with_next_cycle()
     }
@@ -204,12 +186,10 @@ impl FencedStore {
         if let Some(path) = &dropped {
             writes.push((WriteOp::DropReport, Write::Delete { path, version: None }));
         }
-        if commit.barrier == BarrierCommit::Release {
-            writes.push((WriteOp::OpenBarrier, Write::Delete { path: barrier::PATH, version: None }));
-        }
-        if commit.barrier != BarrierCommit::None {
-            writes.push((WriteOp::CloseBarrier, Write::Create { path: barrier::PATH, data: b"", mode }));
-        }
+        let open = Write::Delete { path: barrier::PATH, version: None };
+        writes.extend(commit.open_barrier.then_some((WriteOp::OpenBarrier, open)));
+        let close = Write::Create { path: barrier::PATH, data: b"", mode };
+        writes.extend(commit.close_barrier.then_some((WriteOp::CloseBarrier, close)));
         if let Some((value, version)) = &counter {
             let data = value.as_bytes();
             writes

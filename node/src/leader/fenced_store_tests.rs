@@ -113,11 +113,12 @@ async fn fenced_store_commit_releases_the_barrier_and_starts_the_next_generation
     as_leader(async |leadership| {
         let mut store = acquire(&leadership).await;
         let mut clock = ServerClock::default();
-        let empty = |barrier| CycleCommit { barrier, ..CycleCommit::default() };
-        let error = store.commit(&leadership, &mut clock, empty(BarrierCommit::Release)).await.unwrap_err();
+        let empty =
+            |open_barrier| CycleCommit { open_barrier, close_barrier: true, ..CycleCommit::default() };
+        let error = store.commit(&leadership, &mut clock, empty(true)).await.unwrap_err();
         assert!(matches!(error, CommitError::Rejected(WriteOp::OpenBarrier, _)), "{error:?}");
-        for barrier in [BarrierCommit::Close, BarrierCommit::Release] {
-            let zxid = store.commit(&leadership, &mut clock, empty(barrier)).await.unwrap();
+        for open_barrier in [false, true] {
+            let zxid = store.commit(&leadership, &mut clock, empty(open_barrier)).await.unwrap();
             let stat = leadership.connection().stat(barrier::PATH).await.unwrap().unwrap();
             assert_eq!(stat.czxid, zxid);
         }

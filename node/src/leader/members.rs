@@ -1,5 +1,4 @@
-//! Members of the fleet, as the leader knows them: the measurement znodes, with what their last reading found. No I/O
-//! except log lines.
+//! Members of the fleet: the measurement znodes, with what their last reading found. No I/O except log lines.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +8,6 @@ use crate::model::measurement::Exclusion;
 use crate::zk::bulk_read;
 pub use crate::zk::bulk_read::MAX_BATCH;
 
-/// A measurement znode.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     path: String,
@@ -30,7 +28,7 @@ impl Member {
 
 /// The measurement znodes of a fleet, by name.
 #[derive(Clone, Debug, Default)]
-pub struct Members(BTreeMap<String, Member>);
+pub struct Members(pub(super) BTreeMap<String, Member>);
 
 /// Changes of the member list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,11 +80,6 @@ impl Members {
         let batches = bulk_read::plan(paths.iter().map(String::len).zip(sizes));
         batches.into_iter().map(|range| paths[range].to_vec()).collect()
     }
-
-    /// Returns the members with their names, ordered by name.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&String, &mut Member)> {
-        self.0.iter_mut()
-    }
 }
 
 impl Changes {
@@ -103,7 +96,6 @@ impl Changes {
 
 /// Returns a short list: "node 1", "nodes 1, 2", "nodes 1, 2, … and 7 more".
 fn list(names: &[String]) -> String {
-    /// Maximum number of names in one log line.
     const MAX_NAMES: usize = 10;
     let noun = if names.len() == 1 { "node" } else { "nodes" };
     let shown = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -136,7 +128,7 @@ mod tests {
         let mut members = Members::default();
         members.update("/m", names(&["1"]));
         let record =
-            |members: &mut Members, excluded| members.iter_mut().next().unwrap().1.record(3, excluded);
+            |members: &mut Members, excluded| members.0.values_mut().next().unwrap().record(3, excluded);
         assert!(!record(&mut members, None));
         assert!(record(&mut members, Some(Exclusion::NotFinite)));
         assert!(!record(&mut members, Some(Exclusion::NotFinite)));
@@ -153,7 +145,7 @@ mod tests {
         let mut members = Members::default();
         members.update("/mediciones", (0..10_000).map(|n| n.to_string()).collect());
         assert!(members.batches().len() > 100, "unknown sizes: small batches");
-        for (_, member) in members.iter_mut() {
+        for member in members.0.values_mut() {
             member.record(4, None);
         }
         assert_eq!(members.batches().len(), 10);

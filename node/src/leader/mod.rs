@@ -45,7 +45,6 @@ mod write_counter;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Backoff, Leadership, WrongZnodeReporter, children_watch};
@@ -53,6 +52,7 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
+use crate::model::fence::Fence;
 use crate::model::leader_state::LeaderState;
 use crate::zk::bulk_read::SizeCache;
 use crate::zk::server_clock::{Millis, ServerClock};
@@ -69,11 +69,11 @@ use members::Members;
 use status_push::StatusPusher;
 use write_counter::CounterReader;
 
-/// A node's leader, which is active while the node is elected. Clones share their state.
-#[derive(Clone, Debug)]
+/// A node's leader, which is active while the node is elected.
+#[derive(Debug)]
 pub(crate) struct Leader {
-    handles: Arc<LeaderHandles>,
-    state: Arc<Mutex<State>>,
+    handles: LeaderHandles,
+    state: Mutex<State>,
 }
 
 /// State of a leader that survives an interruption.
@@ -90,6 +90,8 @@ struct State {
     outbox: SharedOutbox,
     /// Backoff after errors of ZooKeeper since the last committed cycle.
     backoff: Backoff,
+    /// True while the cycles of this epoch have no average.
+    without_average: bool,
     /// Epoch of a collector above which the next takeover must be.
     min_epoch: Option<i64>,
     /// Time of the last takeover because of such an epoch.
@@ -108,13 +110,11 @@ impl Drop for LeadingGuard<'_> {
 
 impl Leader {
     pub(crate) fn new(handles: LeaderHandles) -> Leader {
-        let outbox = SharedOutbox::new(handles.config.borrow().period, handles.metrics.clone());
-        let state = Mutex::new(State { outbox, ..State::default() });
-        Leader { handles: Arc::new(handles), state: Arc::new(state) }
+        Leader { handles, state: Mutex::default() }
     }
 
     /// Leads the fleet until the future is dropped.
-    pub(crate) async fn lead(self, leadership: Leadership) -> Infallible {
+    pub(crate) async fn lead(&self, leadership: Leadership) -> Infallible {
         let mut state = self.state.lock().await;
         state.backoff.reconnected();
         let _guard = LeadingGuard(&self.handles);
@@ -185,7 +185,8 @@ impl Leader {
         let fence = store.fence;
         state.min_epoch = None;
         (state.store, state.since) = (Some(store), Timestamp::now());
-        state.outbox = SharedOutbox::new(self.handles.config.borrow().period, self.handles.metrics.clone());
+        state.without_average = false;
+        state.outbox = SharedOutbox::new(&self.handles);
         self.handles.metrics.epoch_started(state.clock.now(BootInstant::now()));
         info!(epoch = fence.epoch, cycle = fence.cycle, undelivered = listed.len(), "leading");
         state.outbox.update(|outbox| outbox.fence = Some(fence)).await;
@@ -202,18 +203,24 @@ impl Leader {
         last_cycle: Option<Millis>,
         member_names: &mut watch::Receiver<Option<Vec<String>>>,
     ) {
-        let State { store: Some(store), since, clock, members, outbox, backoff, .. } = state else { return };
-        let handles = &*self.handles;
-        let outbox = &*outbox;
-        let (epoch, since) = (store.fence.epoch, *since);
-        let (newest_cycle, newest) = watch::channel(store.fence.cycle);
+        let State { store: Some(store), since, clock, members, outbox, backoff, without_average, .. } = state
+        else {
+            return;
+        };
+        let (handles, outbox) = (&self.handles, &*outbox);
+        let (Fence { epoch, cycle, .. }, since) = (store.fence, *since);
+        {
+            let outbox = outbox.lock().await;
+            let (waiting, delivered, outranked) = (outbox.waiting(), outbox.delivered, outbox.outranked);
+            let leading = LeaderState { epoch, cycle, since, waiting, delivered, outranked };
+            handles.state.send_replace(Some(leading));
+        }
         let (snapshot, snapshots) = watch::channel(None);
         let reader = OutboxReader { outbox, leadership, handles };
         let delivery = deliver(handles, leadership, outbox);
-        let state_publisher = publish_state(handles, outbox, epoch, since, newest.clone());
-        let outbox_watch = reader.follow_changes(epoch, newest.clone());
-        let loader = reader.load_when_there_is_room(epoch, newest);
-        let outranked = outranked(outbox, *clock, epoch, state.outranked_at);
+        let outbox_watch = reader.follow_changes();
+        let loader = reader.load_when_there_is_room();
+        let outranked = outranked(handles, *clock, epoch, state.outranked_at);
         let (names, node_info_sizes) = (member_names.clone(), SizeCache::default());
         let pusher = StatusPusher { handles, leadership, member_names: names, snapshots, node_info_sizes };
         let cycles = CycleRunner {
@@ -225,7 +232,7 @@ impl Leader {
             members,
             outbox,
             backoff,
-            newest_cycle,
+            without_average,
             snapshot,
             barrier: None,
             counter: None,
@@ -237,7 +244,6 @@ impl Leader {
         tokio::select! {
             () = Box::pin(cycles.run(last_cycle, member_names)) => {}
             () = delivery => {}
-            () = state_publisher => {}
             () = outbox_watch => {}
             () = loader => {}
             () = pusher.run() => {}
@@ -260,30 +266,6 @@ async fn deliver(handles: &LeaderHandles, leadership: &Leadership, outbox: &Shar
             () = worker.run() => {}
             // Requests under way are aborted, and repeated at the new API.
             Ok(_) = configs.wait_for(|new| (&new.api, new.period) != (&api, period)) => {}
-        }
-    }
-}
-
-/// Publishes the leader's state whenever it changes, until it is dropped. `newest` is the newest committed cycle.
-async fn publish_state(
-    handles: &LeaderHandles,
-    outbox: &SharedOutbox,
-    epoch: i64,
-    since: Timestamp,
-    mut newest: watch::Receiver<u64>,
-) {
-    let (mut accepted, mut outranking) = (outbox.delivered.subscribe(), outbox.outranked.subscribe());
-    loop {
-        let delivered = *accepted.borrow_and_update();
-        let cycle = *newest.borrow_and_update();
-        let outranked = *outranking.borrow_and_update();
-        let waiting = outbox.update(|outbox| outbox.waiting()).await;
-        let state = LeaderState { epoch, cycle, since, waiting, delivered, outranked };
-        handles.state.send_replace(Some(state));
-        tokio::select! {
-            Ok(()) = newest.changed() => {}
-            Ok(()) = outranking.changed() => {}
-            Ok(()) = accepted.changed() => {}
         }
     }
 }

@@ -19,7 +19,6 @@ pub(crate) const REJECTED_PATH: &str = "/atalaya/aside";
 /// Maximum number of rejected reports that are kept. The oldest makes room for a new one.
 pub(crate) const MAX_REJECTED: usize = 1_000;
 
-/// Returns the path of a cycle's report in the outbox.
 pub(super) fn report_path(cycle: u64) -> String {
     format!("{PATH}/{cycle}")
 }
@@ -33,9 +32,6 @@ pub(crate) struct Listing {
 }
 
 /// Lists the reports below `parent`. Returns `None` if `parent` does not exist.
-///
-/// # Errors
-/// ZooKeeper refuses, or the connection is lost.
 pub(crate) async fn list(connection: &Connection, parent: &str) -> Result<Option<Listing>, Error> {
     let names = match connection.children(parent).await {
         Ok(names) => names,
@@ -54,9 +50,6 @@ pub(crate) async fn list(connection: &Connection, parent: &str) -> Result<Option
 }
 
 /// Returns the cycles of the reports below `parent`; `None` if `parent` does not exist.
-///
-/// # Errors
-/// As [`list`].
 pub(crate) async fn cycles(connection: &Connection, parent: &str) -> Result<Option<BTreeSet<u64>>, Error> {
     Ok(list(connection, parent).await?.map(|listing| listing.cycles))
 }
@@ -80,36 +73,19 @@ fn cycle_of(name: &str) -> Option<u64> {
     name.parse().ok().filter(|cycle: &u64| *cycle <= MAX_CYCLE && cycle.to_string() == name)
 }
 
-/// Number of reports to read in one request: small at first and after large reports, larger while they are small. It
-/// bounds the memory of a response, whatever other programs store.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BatchSize(usize);
+/// Number of reports to read in the first request.
+pub(crate) const FIRST_BATCH: usize = 16;
 
-impl Default for BatchSize {
-    fn default() -> BatchSize {
-        BatchSize(16)
-    }
-}
-
-impl BatchSize {
-    /// Returns the number of reports for the next request.
-    pub(crate) fn get(self) -> usize {
-        self.0
-    }
-
-    /// Adapts to the size of the largest report in the last response, in bytes.
-    pub(crate) fn adapt(&mut self, largest: usize) {
-        const MIN: usize = 4;
-        const MAX: usize = 128;
-        const SMALL_REPORT: usize = 4 * 1024;
-        self.0 = if largest > SMALL_REPORT { MIN } else { (self.0 * 2).min(MAX) };
-    }
+/// Returns the number of reports to read in the next request, after one for `last` reports, with these sizes in bytes:
+/// few after large reports, more while they are small. It bounds the memory of a response, whatever others store.
+pub(crate) fn next_batch(last: usize, mut sizes: impl Iterator<Item = usize>) -> usize {
+    const MIN: usize = 4;
+    const MAX: usize = 128;
+    const SMALL_REPORT: usize = 4 * 1024;
+    if sizes.any(|size| size > SMALL_REPORT) { MIN } else { (last * 2).min(MAX) }
 }
 
 /// Reads the reports of these cycles in one request. Returns the data of each; `None` if it does not exist.
-///
-/// # Errors
-/// As [`list`].
 pub(crate) async fn read(
     connection: &Connection,
     parent: &str,

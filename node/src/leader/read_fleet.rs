@@ -1,5 +1,4 @@
-//! Reads the measurements of the whole fleet with few requests and bounded memory. Wrong data in a znode excludes that
-//! znode only.
+//! Reads the measurements of the fleet with few requests and bounded memory. Wrong data excludes its own znode only.
 
 use atalaya_recipes::session::BulkRead;
 use atalaya_recipes::{Connection, Error};
@@ -33,8 +32,7 @@ pub struct FleetReading {
 pub struct Freshness {
     /// A measurement that was written before this time, by ZooKeeper's clock, is stale.
     pub min_time: Millis,
-    /// Transaction of the newest cycle: a measurement that was written by this transaction or an earlier one is in an
-    /// earlier cycle.
+    /// Transaction of the newest cycle: a measurement that was not written after it is in an earlier cycle.
     pub last_cycle_zxid: i64,
 }
 
@@ -82,7 +80,7 @@ pub async fn read_fleet(
         }
     }
     let mut kept = kept.into_iter();
-    for ((name, member), (size, is_new, excluded)) in members.iter_mut().zip(found) {
+    for ((name, member), (size, is_new, excluded)) in members.0.iter_mut().zip(found) {
         if let Some(Some(measurement)) = kept.next() {
             reading.measurements.push((name.clone(), measurement));
         }
@@ -110,9 +108,6 @@ fn log_change(name: &str, excluded: Option<Exclusion>) {
 }
 
 /// Returns those of the measurement znodes at `paths` that exist and were not written since the transaction `zxid`.
-///
-/// # Errors
-/// As [`read_fleet`].
 pub(super) async fn not_written_since(
     connection: &Connection,
     paths: &[String],

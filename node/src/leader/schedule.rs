@@ -35,11 +35,9 @@ impl Schedule {
         }
     }
 
-    /// Returns the time until the next cycle.
     pub(crate) fn delay(&mut self, now: Millis) -> Duration {
         if self.next.saturating_sub(now) > self.period.saturating_add(self.period / 2) {
-            // A timer that fired early explains less: another server, with another clock, has become the ensemble's
-            // leader.
+            // An early timer explains less: another server, with another clock, has become the ensemble's leader.
             self.next = self.following(now);
         }
         duration(self.next.saturating_sub(now))

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use crate::fleet_status::{FleetStatus, NodeSummary, RawFleet, RawMeasurement, parse_node_info};
-use crate::leader::config::LeaderHandles;
+use crate::leader::config::{LeaderConfig, LeaderHandles};
 use crate::leader::delivery::api_client::Api;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info;
@@ -31,9 +31,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of nodes in a status. Of the others it has only the number.
 pub(super) const MAX_NODES: usize = 500;
-/// Maximum number of readings per node.
 const MAX_READINGS: usize = 4;
-/// Maximum length of a text, in characters.
 const MAX_TEXT: usize = 120;
 
 /// Measurements of the fleet, as the last cycle has read them.
@@ -152,10 +150,7 @@ impl StatusPusher<'_> {
             sleep(MIN_INTERVAL).await;
             // Right after a cycle its measurements are new. Without a cycle the last ones are sent, with their ages.
             let _ = timeout(MAX_INTERVAL - MIN_INTERVAL, self.snapshots.changed()).await;
-            let (api, period) = {
-                let config = self.handles.config.borrow();
-                (config.api.clone(), config.period)
-            };
+            let LeaderConfig { api, period, .. } = self.handles.config.borrow().clone();
             let state = *self.handles.state.borrow();
             if let Some((state, api)) = state.zip(api) {
                 self.push(&state, &api, period).await;
@@ -169,10 +164,7 @@ impl StatusPusher<'_> {
         let Some(snapshot) = self.snapshots.borrow_and_update().clone() else { return };
         let (nodes, more) = match timeout(TIMEOUT, self.read_nodes(snapshot)).await {
             Ok(Ok(nodes)) => nodes,
-            Ok(Err(error)) => {
-                debug!(%error, "cannot read the node infos");
-                return;
-            }
+            Ok(Err(error)) => return debug!(%error, "cannot read the node infos"),
             Err(_) => return,
         };
         if !self.leadership.holds() {
@@ -211,15 +203,9 @@ impl StatusPusher<'_> {
             }
         }
         let info_ids = info_ids.into_iter().filter(|id| shown.contains(id)).collect();
+        let (parent, sizes) = (node_info::PARENT_PATH, &mut self.node_info_sizes);
         let parse = |data: &[u8], _: &_| parse_node_info(data);
-        let found = read_named_children(
-            connection,
-            node_info::PARENT_PATH,
-            info_ids,
-            &mut self.node_info_sizes,
-            parse,
-        )
-        .await?;
+        let found = read_named_children(connection, parent, info_ids, sizes, parse).await?;
         fleet.node_infos = found.into_iter().map(|(id, _, info)| (id, info)).collect();
         // The takeover wrote the fence, so the clock is known.
         let now = snapshot.clock.now(BootInstant::now()).unwrap_or_default();

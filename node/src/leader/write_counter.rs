@@ -1,5 +1,4 @@
-//! The counter that the leader writes with each cycle, and the reasons why it cannot. A cycle never waits for the
-//! counter.
+//! The counter that the leader writes with each cycle, or the reason why it cannot. A cycle never waits for it.
 
 use atalaya_recipes::{Connection, Error, WrongZnode, WrongZnodeReporter, ZnodeProblem};
 use tracing::warn;
@@ -7,7 +6,6 @@ use tracing::warn;
 use crate::leader::fenced_store::CounterValue;
 use crate::model::counter::PATH;
 
-/// Reads the counter, and logs once why it cannot be counted.
 #[derive(Debug, Default)]
 pub(super) struct CounterReader {
     logged: Option<String>,
@@ -46,7 +44,6 @@ impl CounterReader {
         Ok(Some(CounterValue { value, version: stat.version }))
     }
 
-    /// Records that ZooKeeper rejected a write of the counter.
     pub(super) fn on_rejected(&mut self, error: &Error) {
         // If another client wrote or deleted it first, the write is not forbidden.
         if !error.is_bad_version() && !error.is_no_node() {
@@ -56,9 +53,8 @@ impl CounterReader {
     }
 
     fn warn_once(&mut self, reason: String) {
-        if self.logged.as_ref() != Some(&reason) {
+        if self.logged.replace(reason.clone()).as_ref() != Some(&reason) {
             warn!("cycles are not counted: {reason}");
-            self.logged = Some(reason);
         }
     }
 }

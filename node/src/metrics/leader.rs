@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
-use crate::metrics::leader_stats::LeaderStats;
 use crate::metrics::lock;
-use crate::model::report::CycleReport;
+use crate::model::measurement::Exclusion;
+use crate::model::report::{Average, CycleReport};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CycleResult {
@@ -45,6 +45,8 @@ type CounterByOutcome = Family<[(&'static str, &'static str); 1], Counter>;
 
 #[derive(Debug)]
 pub(crate) struct Inner {
+    /// All of the following counters and histograms.
+    registry: Registry,
     epochs: Counter,
     cycles: CounterByOutcome,
     cycle_durations: Histogram,
@@ -64,21 +66,24 @@ pub(crate) struct Inner {
 
 impl LeaderMetrics {
     pub(crate) fn enabled() -> LeaderMetrics {
-        // From a millisecond to the longest timeout of a request.
-        let seconds =
-            || Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
+        let mut registry = Registry::with_prefix("atalaya");
+        let all = &mut registry;
+        let retries = "Requests to the API with a report that was sent before";
+        let outranked = "Reports that a collector refused because it has reports of a later epoch";
+        let cycle_duration = "Time to read the fleet, average it and commit the cycle";
         let inner = Inner {
-            epochs: Counter::default(),
-            cycles: Family::default(),
-            cycle_durations: seconds(),
-            cycle_lateness: seconds(),
-            requests: Family::default(),
-            request_durations: seconds(),
-            retries: Counter::default(),
-            rejected: Counter::default(),
-            dropped: Counter::default(),
-            outranked: Counter::default(),
+            epochs: counter(all, "terms", "Epochs that this node has led"),
+            retries: counter(all, "delivery_retries", retries),
+            rejected: counter(all, "reports_set_aside", "Reports that the API rejected"),
+            dropped: counter(all, "reports_dropped", "Reports that were deleted because the outbox was full"),
+            outranked: counter(all, "reports_outranked", outranked),
+            cycles: counter(all, "cycles", "Cycles as a leader, by result"),
+            requests: counter(all, "deliveries", "Requests to the API, by result"),
+            cycle_durations: seconds(all, "cycle_duration", cycle_duration),
+            cycle_lateness: seconds(all, "cycle_lateness", "Delay of a cycle after it was due"),
+            request_durations: seconds(all, "delivery_duration", "Duration of a request to the API"),
             stats: Mutex::default(),
+            registry,
         };
         // Each label exists from the start: Prometheus cannot compute the increase from a missing series to 1.
         for result in [CycleResult::Committed, CycleResult::Empty, CycleResult::Failed] {
@@ -104,7 +109,6 @@ impl LeaderMetrics {
         self.0.as_deref().map(record);
     }
 
-    /// Changes the leader's values, if this node is the leader.
     pub(crate) fn update(&self, update: impl FnOnce(&mut LeaderStats)) {
         self.record(|inner| lock(&inner.stats).as_mut().map(update));
     }
@@ -156,8 +160,7 @@ impl LeaderMetrics {
         self.update(|stats| stats.server_time = server_time.map(|time| (now, time)));
     }
 
-    /// Sets the averages of the newest cycle. Unknown units are left out: other programs could make any number of them,
-    /// and each would be a new time series.
+    /// Sets the averages of the newest cycle, without unknown units: each that others make would be a time series.
     pub(crate) fn set_averages(&self, report: &CycleReport) {
         let known = report.averages.iter().filter(|a| a.quantity.is_some() || a.unit.is_none());
         self.update(|stats| stats.averages = known.cloned().collect());
@@ -193,36 +196,64 @@ impl LeaderMetrics {
         self.delivery_started();
     }
 
-    pub(crate) fn register(&self, registry: &mut Registry) {
-        let Some(inner) = &self.0 else { return };
-        let counters = [
-            ("terms", "Epochs that this node has led", &inner.epochs),
-            ("delivery_retries", "Requests to the API with a report that was sent before", &inner.retries),
-            ("reports_set_aside", "Reports that the API rejected", &inner.rejected),
-            ("reports_dropped", "Reports that were deleted because the outbox was full", &inner.dropped),
-            (
-                "reports_outranked",
-                "Reports that a collector refused because it has reports of a later epoch",
-                &inner.outranked,
-            ),
-        ];
-        for (name, help, counter) in counters {
-            registry.register(name, help, counter.clone());
-        }
-        registry.register("cycles", "Cycles as a leader, by result", inner.cycles.clone());
-        registry.register("deliveries", "Requests to the API, by result", inner.requests.clone());
-        let histograms = [
-            (
-                "cycle_duration",
-                "Time to read the fleet, average it and commit the cycle",
-                &inner.cycle_durations,
-            ),
-            ("cycle_lateness", "Delay of a cycle after it was due", &inner.cycle_lateness),
-            ("delivery_duration", "Duration of a request to the API", &inner.request_durations),
-        ];
-        for (name, help, histogram) in histograms {
-            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
-        }
+    pub(crate) fn registry(&self) -> Option<&Registry> {
+        self.0.as_deref().map(|inner| &inner.registry)
+    }
+}
+
+/// Registers and returns a counter, or a family of counters.
+fn counter<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// Registers and returns a histogram with bounds from a millisecond to the longest timeout of a request.
+fn seconds(registry: &mut Registry, name: &str, help: &str) -> Histogram {
+    let bounds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+    let histogram = Histogram::new(bounds);
+    registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+    histogram
+}
+
+/// Values that only a leader knows. They are discarded when its leadership ends.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeaderStats {
+    /// Time by which the current or next cycle ends, if all its requests to ZooKeeper are answered in time.
+    pub(crate) cycle_expected_by: Option<BootInstant>,
+    /// Time of the last request to the API or answer from it, of the start of the delivery, or of the first report that
+    /// entered the empty outbox, whichever is latest.
+    pub(crate) last_delivery_activity: Option<BootInstant>,
+    /// ZooKeeper's clock, in milliseconds since 1970, and the time at which it was recorded.
+    pub(crate) server_time: Option<(BootInstant, i64)>,
+    pub(crate) fleet: Option<FleetCounts>,
+    pub(crate) averages: Vec<Average>,
+    pub(crate) outbox_reports: usize,
+    /// Time of the oldest report in the outbox, by ZooKeeper's clock, in milliseconds since 1970.
+    pub(crate) oldest_report: Option<i64>,
+    /// Number of rejected reports that are kept in ZooKeeper.
+    pub(crate) rejected_reports: Option<i32>,
+    /// Value of the counter, if the leader writes it.
+    pub(crate) counter: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FleetCounts {
+    pub(crate) nodes: usize,
+    /// Numbers of excluded nodes, in the order of [`Exclusion::REASONS`].
+    pub(crate) excluded: [usize; Exclusion::REASONS.len()],
+}
+
+impl LeaderStats {
+    /// Returns the age of the oldest report in the outbox; zero if the outbox is empty.
+    pub(crate) fn oldest_report_age(&self, now: BootInstant) -> Duration {
+        let (Some((recorded_at, server_time)), Some(oldest)) = (self.server_time, self.oldest_report) else {
+            return Duration::ZERO;
+        };
+        let elapsed = i64::try_from(now.since(recorded_at).as_millis()).unwrap_or(i64::MAX);
+        // Negative if the report is from the future, by a clock that was set back.
+        let age = server_time.saturating_add(elapsed).saturating_sub(oldest);
+        Duration::from_millis(u64::try_from(age).unwrap_or(0))
     }
 }
 
@@ -278,5 +309,18 @@ mod tests {
         let stats = metrics.stats().unwrap();
         let units: Vec<_> = stats.averages.iter().map(|average| average.unit.as_deref()).collect();
         assert_eq!(units, [None, Some("Cel")]);
+    }
+    #[test]
+    fn age_of_the_oldest_report_is_by_the_clock_of_zookeeper() {
+        let at = |second: u64| BootInstant::at(Duration::from_secs(second));
+        let stats = LeaderStats {
+            server_time: Some((at(10), 1_000_000)),
+            oldest_report: Some(997_000),
+            ..LeaderStats::default()
+        };
+        assert_eq!(stats.oldest_report_age(at(12)), 5 * SECOND);
+        let from_the_future = LeaderStats { oldest_report: Some(2_000_000), ..stats };
+        assert_eq!(from_the_future.oldest_report_age(at(12)), Duration::ZERO);
+        assert_eq!(LeaderStats::default().oldest_report_age(at(12)), Duration::ZERO);
     }
 }

@@ -4,13 +4,11 @@
 //! is the default, ignores every call.
 
 mod leader;
-mod leader_stats;
 mod sampling;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub(crate) use leader::CycleResult;
-pub(crate) use leader_stats::{FleetCounts, LeaderStats};
+pub(crate) use leader::{CycleResult, FleetCounts, LeaderStats};
 pub(crate) use sampling::SamplingStats;
 
 pub use leader::LeaderMetrics;
@@ -24,7 +22,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Returns recorders that record.
     pub(crate) fn enabled() -> Metrics {
         Metrics { sampling: SamplingMetrics::enabled(), leader: LeaderMetrics::enabled() }
     }

@@ -21,16 +21,19 @@ pub struct SamplingMetrics(Option<Arc<Inner>>);
 #[derive(Debug)]
 struct Inner {
     stats: Mutex<SamplingStats>,
+    /// Has the histogram.
+    registry: Registry,
     barrier_waits: Histogram,
 }
 
 impl SamplingMetrics {
     pub(crate) fn enabled() -> SamplingMetrics {
-        let barrier_waits = Histogram::new(BARRIER_WAITS);
-        SamplingMetrics(Some(Arc::new(Inner { stats: Mutex::default(), barrier_waits })))
+        let (barrier_waits, mut registry) = (Histogram::new(BARRIER_WAITS), Registry::with_prefix("atalaya"));
+        let help = "Time from a sample to the start of the next one, in lock-step mode";
+        registry.register_with_unit("barrier_wait", help, Unit::Seconds, barrier_waits.clone());
+        SamplingMetrics(Some(Arc::new(Inner { stats: Mutex::default(), registry, barrier_waits })))
     }
 
-    /// Changes the values of the sensors and of the measurement.
     pub(crate) fn update(&self, update: impl FnOnce(&mut SamplingStats)) {
         if let Some(inner) = &self.0 {
             update(&mut lock(&inner.stats));
@@ -44,20 +47,15 @@ impl SamplingMetrics {
         }
     }
 
-    /// Returns a copy of the current values.
     pub(crate) fn stats(&self) -> SamplingStats {
         self.0.as_ref().map(|inner| lock(&inner.stats).clone()).unwrap_or_default()
     }
 
-    pub(crate) fn register(&self, registry: &mut Registry) {
-        if let Some(inner) = &self.0 {
-            let help = "Time from a sample to the start of the next one, in lock-step mode";
-            registry.register_with_unit("barrier_wait", help, Unit::Seconds, inner.barrier_waits.clone());
-        }
+    pub(crate) fn registry(&self) -> Option<&Registry> {
+        self.0.as_deref().map(|inner| &inner.registry)
     }
 }
 
-/// Values of one node's sensors and of its measurement.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SamplingStats {
     pub(crate) sensors: Vec<SensorStats>,
@@ -70,7 +68,6 @@ pub(crate) struct SamplingStats {
     pub(crate) published: Vec<MeasuredValue>,
     /// Time when they were stored.
     pub(crate) published_at: Option<BootInstant>,
-    /// Number of measurements that were stored.
     pub(crate) publications: u64,
 }
 
@@ -88,7 +85,6 @@ pub(crate) struct SensorStats {
     pub(crate) readings: u64,
     /// Number of samples in which reading failed. Samples that skipped the sensor do not count.
     pub(crate) failures: u64,
-    /// Time of the last reading.
     pub(crate) read_at: Option<BootInstant>,
     /// Values of the last sample; empty if it failed.
     pub(crate) values: Vec<(Quantity, f64)>,
@@ -156,7 +152,6 @@ impl SamplingStats {
         }
     }
 
-    /// Records the state of the measurement's znode.
     pub(crate) fn record_publication(&mut self, state: NodeState, now: BootInstant) {
         if state.stored > self.publications {
             self.publications = state.stored;

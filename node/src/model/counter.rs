@@ -1,5 +1,4 @@
-//! The counter of measurements: a number as text. The leader writes it with each cycle, or each node adds its own
-//! measurements.
+//! The counter of measurements: a number as text. The leader writes it per cycle, or each node adds its own.
 
 /// Path of the counter, relative to the chroot.
 pub const PATH: &str = "/counter";

@@ -5,8 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Path of the fence, relative to the chroot. It keeps its first name: while a fleet is upgraded, nodes of different
-/// versions must share one fence.
+/// Path of the fence, relative to the chroot. It keeps its first name: nodes of all versions share one fence.
 pub const PATH: &str = "/atalaya/term";
 /// Maximum size of the data that is read, in bytes. A leader writes less than 200 bytes; later versions may add fields.
 const MAX_SIZE: usize = 4096;

@@ -10,13 +10,11 @@ use crate::model::health_status::HealthStatus;
 use crate::model::leader_state::LeaderState;
 use crate::model::text::sanitize_for_log;
 
-/// Parent of the node infos.
 pub(crate) const PARENT_PATH: &str = "/atalaya/nodes";
 
 /// Maximum size of a node info that is read, in bytes. A hundred sensors that all fail have a third of it.
 const MAX_SIZE: usize = 128 * 1024;
 
-/// Minimum time between two publications.
 pub(crate) const MIN_PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between two publications if only error counts have changed.
 const COUNT_PUBLISH_INTERVAL: Duration = Duration::from_secs(10);
@@ -110,8 +108,7 @@ impl NodeInfo {
         }
     }
 
-    /// Parses the data of the znode, and shortens its texts for display. Returns `None` if the data is not a node info,
-    /// or too large.
+    /// Parses the data of the znode, and shortens its texts. Returns `None` if it is not a node info, or too large.
     pub fn parse(data: &[u8]) -> Option<NodeInfo> {
         let data = if data.len() > MAX_SIZE { &[] } else { data };
         let mut info: NodeInfo = serde_json::from_slice(data).ok()?;
@@ -138,7 +135,6 @@ pub(crate) fn publish_delay(published: &[SensorStatus], current: &[SensorStatus]
     Some(if only_counts { COUNT_PUBLISH_INTERVAL } else { MIN_PUBLISH_INTERVAL })
 }
 
-/// Returns the host name of this machine.
 pub(crate) fn host_name() -> String {
     #[cfg(unix)]
     return rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -1,5 +1,4 @@
-//! Reports: the result of a cycle as stored in the outbox at `/atalaya/reports/{cycle}`, and the HTTP request for
-//! each of its averages.
+//! Reports: the result of a cycle, stored at `/atalaya/reports/{cycle}`, and the HTTP request for each average.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +11,7 @@ use serde_json::json;
 use crate::model::fence::{MAX_CYCLE, MAX_EPOCH};
 use crate::model::senml;
 
-/// Maximum size of a report that is read, in bytes. A report of this version with the maximum number of units has a
-/// third of it.
+/// Maximum size of a report that is read, in bytes. A report of this version has a third of it at most.
 pub const MAX_SIZE: usize = 64 * 1024;
 /// Maximum number of averages in a report. Each is sent in its own request.
 pub const MAX_AVERAGES: usize = 128;
@@ -92,19 +90,11 @@ impl Average {
         }
         Ok(())
     }
-
-    /// Returns the average with each negative zero replaced by zero.
-    fn normalised(self) -> Average {
-        // Adding positive zero changes no other number.
-        let Average { mean, min, max, stddev, .. } = self;
-        let stddev = stddev.map(|stddev| stddev + 0.0);
-        Average { mean: mean + 0.0, min: min + 0.0, max: max + 0.0, stddev, ..self }
-    }
 }
 
 impl CycleReport {
-    /// Returns a report for the outbox.
-    pub fn new(
+    #[cfg(test)]
+    pub(crate) fn new(
         epoch: i64,
         cycle: u64,
         time: Timestamp,
@@ -124,14 +114,12 @@ impl CycleReport {
             return Err(format!("it has {} bytes, and {MAX_SIZE} are the maximum", data.len()));
         }
         let mut report: CycleReport = serde_json::from_slice(data).map_err(|error| error.to_string())?;
-        if report.cycle != cycle || report.averages.is_empty() {
-            return Err(format!("it is cycle {}, with {} averages", report.cycle, report.averages.len()));
+        let averages = report.averages.len();
+        if report.cycle != cycle || averages == 0 {
+            return Err(format!("it is cycle {}, with {averages} averages", report.cycle));
         }
-        if report.averages.len() > MAX_AVERAGES {
-            return Err(format!(
-                "it has {} averages, and {MAX_AVERAGES} are the maximum",
-                report.averages.len()
-            ));
+        if averages > MAX_AVERAGES {
+            return Err(format!("it has {averages} averages, and {MAX_AVERAGES} are the maximum"));
         }
         if !(1..=MAX_EPOCH).contains(&report.epoch) || cycle > MAX_CYCLE {
             return Err(format!("epoch {} and cycle {cycle} are not those of a leader", report.epoch));
@@ -146,7 +134,10 @@ impl CycleReport {
                 return Err("it has two averages of one unit".to_owned());
             }
         }
-        report.averages = report.averages.into_iter().map(Average::normalised).collect();
+        for Average { mean, min, max, stddev, .. } in &mut report.averages {
+            // Adding positive zero turns a negative zero into zero, and changes no other number.
+            [mean, min, max].into_iter().chain(stddev).for_each(|number| *number += 0.0);
+        }
         Ok(report)
     }
 

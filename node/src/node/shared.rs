@@ -1,5 +1,6 @@
 //! The parts of a running node that several tasks use, the channels between tasks, and the tasks themselves.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use atalaya_hal::boards::Counting;
@@ -8,11 +9,12 @@ use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
 use atalaya_recipes::{
     Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, ZnodeProblem, election,
 };
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use super::{Node, NodeError, Task, Tasks};
+use super::{Node, NodeError};
 use crate::dynamic_config::{self, DynamicConfig};
 use crate::leader::delivery::api_client::Api;
 use crate::leader::{Leader, LeaderConfig, LeaderHandles};
@@ -40,6 +42,9 @@ use crate::zk::node_info_publisher::publish_node_info;
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Maximum time for sending counted measurements at shutdown.
 const COUNTER_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A task that does not end. Boxed: otherwise each caller would have a copy of it on its stack.
+type Task<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Parts of the configuration that one task takes over.
 pub(super) struct Inputs {
@@ -79,20 +84,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Starts the session. Splits `node` into what tasks share and what single tasks take over.
     pub(super) async fn start(node: Node) -> (Shared, Inputs) {
-        let Node {
-            id,
-            board,
-            settings,
-            sensors,
-            node_status,
-            averages,
-            network,
-            reload,
-            logs,
-            notifier,
-            state_file,
-            observer,
-        } = node;
+        let Node { id, board, settings, state_file, observer, .. } = node;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let contender_id = ContenderId::random();
         let measurement_path = settings.measurement_path(id.as_str());
@@ -105,7 +97,7 @@ impl Shared {
                 contender: Role::from(Naming::Kazoo).prefix(&contender_id),
             };
             let own = record.contender.clone();
-            file.add_process(record);
+            file.update(|known| known.add_process(record));
             (file, own)
         });
         let options =
@@ -114,17 +106,15 @@ impl Shared {
         let record = state_file.clone();
         let session = Session::start_with_callback(options, move |session| {
             if let Some((file, _)) = &record {
-                file.add_session(session);
+                file.update(|record| record.add_session(session));
             }
         });
         let counter = WriteCounter::new(session.clone(), counter::PATH);
         counter.set_enabled(settings.counting() == Counting::PerNode).await;
+        let sampling_mode = SamplingMode { period: settings.sampling_period, barrier: None };
         let shared = Shared {
             config: DynamicConfig::new(id.clone(), settings.clone()),
-            sampling_mode: watch::Sender::new(SamplingMode {
-                period: settings.sampling_period,
-                barrier: None,
-            }),
+            sampling_mode: watch::Sender::new(sampling_mode),
             measurement: watch::Sender::default(),
             sensor_info: watch::Sender::default(),
             sample_progress: watch::Sender::default(),
@@ -136,17 +126,18 @@ impl Shared {
             session,
             state_file,
             counter,
-            network,
-            notifier,
+            network: node.network,
+            notifier: node.notifier,
             metrics: observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default(),
             observer,
-            node_status,
+            node_status: node.node_status,
         };
+        let Node { sensors, averages, reload, logs, .. } = node;
         (shared, Inputs { sensors, averages, reload, logs, contender_id })
     }
 
-    /// Creates the tasks and connects them by channels. They start when they are first polled.
-    pub(super) fn tasks(&self, inputs: Inputs, connect_timeout: Option<Duration>) -> Tasks<'_> {
+    /// Creates the tasks, connects them by channels, and runs them. Returns the error that ends the node.
+    pub(super) async fn run_tasks(&self, inputs: Inputs, connect_timeout: Option<Duration>) -> NodeError {
         let Inputs { sensors, averages, reload, logs, contender_id } = inputs;
         let publisher =
             PersistentNode::new(self.session.clone(), &self.measurement_path).counted(self.counter.clone());
@@ -185,30 +176,31 @@ impl Shared {
             published.clone(),
             self.sensor_info.subscribe(),
         );
-        Tasks {
-            publish_measurement: Box::pin(self.publish_measurement(publisher)),
-            check_connect_timeout: Box::pin(self.check_connect_timeout(connect_timeout)),
-            sample: Box::pin(sampler.run(&self.id, sensors, replacements)),
-            contend: Box::pin(self.contend(election, leader, published.clone())),
-            publish_node_info: Box::pin(self.publish_node_info(published)),
-            reload: Box::pin(reload::serve(reload, &self.notifier, &self.config, &self.board, new_sensors)),
-            follow_config: Box::pin(self.config.follow(&self.session)),
-            apply_settings: Box::pin(self.apply_settings(leader_config, logs)),
-            follow_barrier: Box::pin(follow_barrier(
-                &self.session,
-                self.config.settings(),
-                &self.sampling_mode,
-            )),
-            notify_systemd: self.notify_systemd(connect_timeout.is_some()),
-            observe: self.observe(),
-            update_status: Box::pin(status),
+        let tasks: [Task<'_>; 10] = [
+            Box::pin(sampler.run(&self.id, sensors, replacements)),
+            Box::pin(self.contend(election, leader, published.clone())),
+            Box::pin(self.publish_node_info(published)),
+            Box::pin(status),
+            Box::pin(reload::serve(reload, &self.notifier, &self.config, &self.board, new_sensors)),
+            Box::pin(self.config.follow(&self.session)),
+            Box::pin(self.apply_settings(leader_config, logs)),
+            Box::pin(follow_barrier(&self.session, self.config.settings(), &self.sampling_mode)),
+            self.notify_systemd(connect_timeout.is_some()),
+            self.observe(),
+        ];
+        tokio::select! {
+            biased;
+            conflict = Box::pin(self.publish_measurement(publisher)) => self.id_in_use(conflict).await,
+            error = self.check_connect_timeout(connect_timeout) => error,
+            _ = join_all(tasks) => std::future::pending().await,
         }
     }
 
     fn leader_config(&self, settings: &Settings) -> LeaderConfig {
         let api = settings.api_url.clone().map(|url| {
-            let api = Api::new(&self.id, url, settings.api_method).with_runtime(self.network.clone());
-            api.with_token(settings.api_token.clone())
+            let mut api = Api::new(&self.id, url, settings.api_method);
+            (api.token, api.runtime) = (settings.api_token.clone(), self.network.clone());
+            api
         });
         LeaderConfig {
             period: settings.sampling_period,
@@ -230,7 +222,6 @@ impl Shared {
         Box::pin(notify)
     }
 
-    /// Serves metrics and health, if there is an observer.
     fn observe(&self) -> Task<'_> {
         let Some(observer) = &self.observer else { return Box::pin(std::future::pending()) };
         Box::pin(observer.follow(NodeHandles {
@@ -275,15 +266,13 @@ impl Shared {
         // The first report must go to the API that the dynamic configuration names.
         let config = self.config.wait_until_complete();
         if tokio::time::timeout(self.settings.session_timeout, config).await.is_err() {
-            warn!(
-                "cannot read the dynamic configuration at {}; contending without it",
-                dynamic_config::FLEET_FOLDER
-            );
+            let folder = dynamic_config::FLEET_FOLDER;
+            warn!("cannot read the dynamic configuration at {folder}; contending without it");
         }
         let standing = election.standing();
         tokio::select! {
             () = log_standing(&self.session, &self.settings.election, standing) => {}
-            never = election.run(|leadership| Box::pin(leader.clone().lead(leadership))) => match never {},
+            never = election.run(|leadership| Box::pin(leader.lead(leadership))) => match never {},
         }
     }
 
@@ -330,7 +319,7 @@ impl Shared {
     }
 
     /// Returns the error for an id that is in use, with the owner of the znode.
-    pub(super) async fn id_in_use(&self, conflict: Conflict) -> NodeError {
+    async fn id_in_use(&self, conflict: Conflict) -> NodeError {
         let path = &self.measurement_path;
         let cause = match conflict {
             Conflict::Held { session } => {
@@ -354,7 +343,7 @@ impl Shared {
         if self.session.close(CLOSE_TIMEOUT).await {
             // Only now: if the session was not closed, the next process of this node must delete the znodes.
             if let Some((file, own)) = &self.state_file {
-                file.remove_process(own);
+                file.update(|record| record.remove_process(own));
             }
             info!("stopped; all znodes of this node are deleted");
         } else {
@@ -369,7 +358,7 @@ impl Shared {
 async fn clean_up_earlier_processes(session: &Session, state_file: &StateFile, own: &str) {
     let dead = state_file.earlier_processes(own);
     let cleaned_up = stale_sessions::clean_up_all(session, &dead, |process, deleted| {
-        state_file.remove_process(&process.contender);
+        state_file.update(|record| record.remove_process(&process.contender));
         if !deleted.is_empty() {
             let znodes = deleted.join(", ");
             info!(process = process.process, znodes, "deleted the znodes of a dead process of this node");

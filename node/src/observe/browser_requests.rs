@@ -12,8 +12,7 @@ use hyper::{Request, StatusCode};
 
 use crate::model::node_info::host_name;
 
-/// Returns the status and the reason with which a request is refused; `None` if it is allowed. Health checks are always
-/// allowed.
+/// Returns the status and the reason with which a request is refused, if it is. Health checks are always allowed.
 pub(super) fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
     if ["/healthz", "/readyz"].contains(&request.uri().path()) {
         return None;
@@ -41,21 +40,16 @@ pub(super) fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static s
     if is_foreign {
         return Some((StatusCode::FORBIDDEN, "a web page of another site sent this request\n"));
     }
-    match host.is_none_or(is_local) {
-        true => None,
-        false => Some((
-            StatusCode::MISDIRECTED_REQUEST,
-            "in a browser, use an IP address, localhost, the name of this machine or a name without a dot\n",
-        )),
-    }
+    let reason =
+        "in a browser, use an IP address, localhost, the name of this machine or a name without a dot\n";
+    (!host.is_none_or(is_local)).then_some((StatusCode::MISDIRECTED_REQUEST, reason))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or_default())
 }
 
-/// Returns true if public DNS cannot contain this `host[:port]`, so that no web page can have pointed it at this
-/// machine.
+/// Returns true if public DNS cannot contain this `host[:port]`, so that no web page can have pointed it here.
 fn is_local(host: &str) -> bool {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split_once(']').is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok());

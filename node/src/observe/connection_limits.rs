@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,79 +12,55 @@ use crate::metrics::lock;
 const MAX_CONNECTIONS: usize = 64;
 const MAX_PER_ADDRESS: usize = 16;
 
-#[derive(Debug)]
-struct Connection {
-    address: IpAddr,
-    has_request: AtomicBool,
-    revoked: CancellationToken,
-}
-
-/// Limits of the open connections, which are listed the oldest first. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ConnectionLimits(Arc<Mutex<Vec<Arc<Connection>>>>);
-
 /// Permit of one connection, released when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
-    limits: ConnectionLimits,
-    connection: Arc<Connection>,
+    address: IpAddr,
+    /// True if a complete request head was received.
+    pub(super) has_request: AtomicBool,
+    /// Cancelled when the connection must be closed for another one.
+    pub(super) revoked: CancellationToken,
 }
+
+/// Limits of the open connections, which are listed the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionLimits(Mutex<Vec<Weak<Permit>>>);
 
 impl ConnectionLimits {
     /// Admits a connection. Revokes the permit of another one if a limit is reached.
-    pub(super) fn admit(&self, address: IpAddr) -> Permit {
-        let mut open = lock(&self.0);
+    pub(super) fn admit(&self, address: IpAddr) -> Arc<Permit> {
+        let mut listed = lock(&self.0);
+        let mut open: Vec<Arc<Permit>> = listed.iter().filter_map(Weak::upgrade).collect();
         let address = network(address);
         if let Some(victim) = victim(&open, address) {
             open.remove(victim).revoked.cancel();
         }
         let (has_request, revoked) = (AtomicBool::new(false), CancellationToken::new());
-        let connection = Arc::new(Connection { address, has_request, revoked });
-        open.push(Arc::clone(&connection));
-        Permit { limits: self.clone(), connection }
+        let permit = Arc::new(Permit { address, has_request, revoked });
+        *listed = open.iter().chain([&permit]).map(Arc::downgrade).collect();
+        permit
     }
 }
 
-fn count(open: &[Arc<Connection>], address: IpAddr) -> usize {
-    open.iter().filter(|connection| connection.address == address).count()
+fn count(open: &[Arc<Permit>], address: IpAddr) -> usize {
+    open.iter().filter(|permit| permit.address == address).count()
 }
 
-/// Returns the index of the connection that a new one from `address` replaces: the oldest one without a request, or the
-/// oldest one.
-fn victim(open: &[Arc<Connection>], address: IpAddr) -> Option<usize> {
+/// Returns the index of the connection that a new one replaces: the oldest without a request, or the oldest.
+fn victim(open: &[Arc<Permit>], address: IpAddr) -> Option<usize> {
     let address = if count(open, address) >= MAX_PER_ADDRESS {
         address
     } else if open.len() >= MAX_CONNECTIONS {
         // `max_by_key` returns the last maximum, so that of several addresses the one with the oldest connection is
         // taken.
-        let addresses = open.iter().rev().map(|connection| connection.address);
-        addresses.max_by_key(|other| count(open, *other))?
+        open.iter().rev().map(|permit| permit.address).max_by_key(|other| count(open, *other))?
     } else {
         return None;
     };
-    let candidates = open.iter().enumerate().filter(|(_, connection)| connection.address == address);
+    let candidates = open.iter().enumerate().filter(|(_, permit)| permit.address == address);
     // The first of equal keys: the oldest.
-    candidates
-        .min_by_key(|(_, connection)| connection.has_request.load(Ordering::Relaxed))
-        .map(|(index, _)| index)
-}
-
-impl Permit {
-    /// Records that a complete request head was received.
-    pub(super) fn request_received(&self) {
-        self.connection.has_request.store(true, Ordering::Relaxed);
-    }
-
-    /// Waits until the connection must be closed for another one.
-    pub(super) async fn revoked(&self) {
-        self.connection.revoked.cancelled().await;
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        lock(&self.limits.0).retain(|connection| !Arc::ptr_eq(connection, &self.connection));
-    }
+    let victim = candidates.min_by_key(|(_, permit)| permit.has_request.load(Ordering::Relaxed));
+    victim.map(|(index, _)| index)
 }
 
 /// Returns the address that is limited: for IPv6 the /64 network, because a client usually owns all of it.
@@ -113,11 +89,11 @@ mod tests {
         let limits = ConnectionLimits::default();
         let other = limits.admit(address(2));
         let permits: Vec<_> = (0..MAX_PER_ADDRESS).map(|_| limits.admit(address(1))).collect();
-        permits[0].request_received();
+        permits[0].has_request.store(true, Ordering::Relaxed);
         let last = limits.admit(address(1));
-        assert!(permits[1].connection.revoked.is_cancelled(), "the oldest without a request");
+        assert!(permits[1].revoked.is_cancelled(), "the oldest without a request");
         let others = [&permits[0], &permits[2], &last, &other];
-        assert!(others.iter().all(|permit| !permit.connection.revoked.is_cancelled()));
+        assert!(others.iter().all(|permit| !permit.revoked.is_cancelled()));
     }
 
     #[test]
@@ -127,12 +103,12 @@ mod tests {
         for (last, count) in [(1, 15), (2, 16), (3, 16), (4, 16), (5, 1)] {
             permits.extend((0..count).map(|_| limits.admit(address(last))));
         }
-        assert!(permits.iter().all(|permit| !permit.connection.revoked.is_cancelled()));
+        assert!(permits.iter().all(|permit| !permit.revoked.is_cancelled()));
         let newcomer = limits.admit(address(6));
-        assert!(permits[15].connection.revoked.is_cancelled() && !newcomer.connection.revoked.is_cancelled());
+        assert!(permits[15].revoked.is_cancelled() && !newcomer.revoked.is_cancelled());
         drop(permits);
         drop(newcomer);
-        assert!(lock(&limits.0).is_empty());
+        assert!(lock(&limits.0).iter().all(|permit| permit.upgrade().is_none()));
     }
 
     #[test]
@@ -141,7 +117,7 @@ mod tests {
         let admit = |last: u16| limits.admit(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]));
         let first = admit(0);
         let _others: Vec<_> = (1..=16).map(admit).collect();
-        assert!(first.connection.revoked.is_cancelled());
+        assert!(first.revoked.is_cancelled());
     }
 
     proptest! {
@@ -151,12 +127,10 @@ mod tests {
             let mut permits = Vec::new();
             for (last, has_request) in clients {
                 let permit = limits.admit(address(last));
-                if has_request {
-                    permit.request_received();
-                }
-                prop_assert!(!permit.connection.revoked.is_cancelled());
+                permit.has_request.store(has_request, Ordering::Relaxed);
+                prop_assert!(!permit.revoked.is_cancelled());
                 permits.push(permit);
-                let open = lock(&limits.0);
+                let open: Vec<_> = lock(&limits.0).iter().filter_map(Weak::upgrade).collect();
                 prop_assert!(open.len() <= MAX_CONNECTIONS);
                 prop_assert!((0..9).all(|last| count(&open, address(last)) <= MAX_PER_ADDRESS));
             }

@@ -1,17 +1,18 @@
-//! Exposition of a node's metrics: registers the recorders, and reads all other values when Prometheus scrapes.
+//! Exposition of a node's metrics: those in the recorders' registries, and values that are read for each scrape.
 
 use std::collections::BTreeSet;
 use std::fmt::Error;
 
 use atalaya_hal::Quantity;
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::{Phase, SessionState, Standing, WrongZnode};
+use atalaya_recipes::{Phase, Standing, WrongZnode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::{LeaderStats, SamplingStats};
+use crate::metrics::{LeaderStats, Metrics, SamplingStats};
 use crate::model::barrier::{Barrier, SamplingMode};
 use crate::model::measurement::Exclusion;
 use crate::model::text::sanitize_for_log;
@@ -19,14 +20,17 @@ use crate::observe::metric_encoder::{BYTES, Encoder, SECONDS, count};
 use crate::observe::observer::{NodeHandles, Observer};
 use crate::observe::process_stats::ProcessStats;
 
-/// Returns the metrics of a node.
-pub(super) fn registry(observer: &Observer) -> Registry {
-    let mut registry = Registry::default();
-    let node = registry.sub_registry_with_prefix("atalaya");
-    observer.metrics().leader.register(node);
-    observer.metrics().sampling.register(node);
-    registry.register_collector(Box::new(NodeCollector(observer.clone())));
-    registry
+/// Returns the metrics of a node as OpenMetrics text.
+pub(super) fn page(observer: &Observer) -> String {
+    let mut read_now = Registry::default();
+    read_now.register_collector(Box::new(NodeCollector(observer.clone())));
+    let Metrics { leader, sampling } = observer.metrics();
+    let mut page = String::new();
+    for registry in [Some(&read_now), leader.registry(), sampling.registry()].into_iter().flatten() {
+        // Writing to a string cannot fail.
+        let _ = encode_registry(&mut page, registry);
+    }
+    page + "# EOF\n"
 }
 
 #[derive(Debug)]
@@ -34,16 +38,13 @@ struct NodeCollector(Observer);
 
 impl Collector for NodeCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let (mut encoder, now) = (Encoder::new(encoder), BootInstant::now());
+        let (mut encoder, now) = (Encoder(encoder), BootInstant::now());
         let observer = &self.0;
         let node = observer.node();
         let board = node.as_ref().map(|node| node.board.borrow().clone());
         encode_build(&mut encoder, observer.node_id(), &board.unwrap_or_default())?;
-        encoder.flag(
-            "atalaya_ready",
-            "1 if this node measures, is connected and has published recently",
-            observer.snapshot(now).readiness().is_healthy,
-        )?;
+        let help = "1 if this node measures, is connected and has published recently";
+        encoder.flag("atalaya_ready", help, observer.snapshot(now).readiness().is_healthy)?;
         encode_sampling(&mut encoder, &observer.metrics().sampling.stats(), now)?;
         let leader = observer.metrics().leader.stats();
         if let Some(node) = node {
@@ -83,128 +84,89 @@ fn encode_node(
     let lease = node.session.lease_remaining(now);
     let period = node.settings.borrow().sampling_period.as_secs_f64();
     encoder.gauge(("atalaya_sampling_period", SECONDS, "Sampling period"), Some(period))?;
-    encode_session(encoder, node.session.state(), count(observer.sessions()), lease.as_secs_f64())?;
-    encode_election(encoder, standing, !lease.is_zero())?;
-    let leading = *node.leader.borrow();
-    if let Some(leading) = leading {
-        let epoch = count(u64::try_from(leading.epoch).unwrap_or(0));
-        encoder.gauge(("atalaya_leader_epoch", None, "Epoch of this leader"), Some(epoch))?;
-        encoder.gauge(
-            ("atalaya_leader_cycle", None, "Newest cycle that this leader has committed"),
-            Some(count(leading.cycle)),
-        )?;
-    }
-    encode_sampling_mode(encoder, *node.sampling_mode.borrow())?;
-    encode_wrong_znodes(encoder, &node.session.wrong_znodes().borrow())?;
-    let own_count = *node.counter.borrow();
-    #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-    let counter = leader.and_then(|leader| leader.counter).or(own_count).map(|counter| counter as f64);
-    encoder.gauge(
-        ("atalaya_measurements_counted", None, "Value of the counter when this node wrote it last"),
-        counter,
-    )
-}
-
-fn encode_sampling(encoder: &mut Encoder<'_>, stats: &SamplingStats, now: BootInstant) -> Result<(), Error> {
-    encode_sensors(encoder, stats, now)?;
-    encoder.counter(("atalaya_samples", None, "Samples of all sensors"), count(stats.samples))?;
-    encoder.gauges(
-        ("atalaya_published_value", None, "Value in the measurement's znode"),
-        stats.published.iter().map(|published| {
-            let (quantity, unit) = (published.quantity.name(), published.quantity.unit());
-            ([("sensor", &*published.sensor), ("quantity", quantity), ("unit", unit)], published.value)
-        }),
-    )?;
-    encoder.gauge(
-        ("atalaya_published_age", SECONDS, "Time since a measurement was stored in ZooKeeper"),
-        stats.published_at.map(|at| now.since(at).as_secs_f64()),
-    )?;
-    encoder.counter(
-        ("atalaya_publications", None, "Measurements that were stored in ZooKeeper"),
-        count(stats.publications),
-    )
-}
-
-fn encode_sensors(encoder: &mut Encoder<'_>, stats: &SamplingStats, now: BootInstant) -> Result<(), Error> {
-    let sensors = || stats.sensors.iter().map(|sensor| ([("sensor", &*sensor.info.name)], sensor));
-    let addresses: Vec<String> = stats
-        .sensors
-        .iter()
-        .map(|sensor| sensor.info.address.map_or(String::new(), |address| format!("{address:#04x}")))
-        .collect();
-    encoder.gauges(
-        ("atalaya_sensor_info", None, "Sensors of this node, with their buses and addresses"),
-        sensors().zip(&addresses).map(|(([name], sensor), address)| {
-            let bus = sensor.info.bus.as_deref().unwrap_or_default();
-            ([name, ("chip", &*sensor.info.chip), ("bus", bus), ("address", address)], 1.0)
-        }),
-    )?;
-    encoder.family(
-        MetricType::Counter,
-        ("atalaya_sensor_readings", None, "Samples in which the sensor was read"),
-        sensors().map(|(labels, sensor)| (labels, count(sensor.readings))),
-    )?;
-    encoder.family(
-        MetricType::Counter,
-        ("atalaya_sensor_failures", None, "Samples in which reading the sensor failed"),
-        sensors().map(|(labels, sensor)| (labels, count(sensor.failures))),
-    )?;
-    encoder.gauges(
-        ("atalaya_sensor_failing", None, "1 if the sensor could not be read in the last sample"),
-        sensors().map(|(labels, sensor)| (labels, f64::from(u8::from(sensor.error.is_some())))),
-    )?;
-    encoder.gauges(
-        ("atalaya_sensor_reading_age", SECONDS, "Time since the last reading of the sensor"),
-        sensors().filter_map(|(labels, sensor)| Some((labels, now.since(sensor.read_at?).as_secs_f64()))),
-    )?;
-    encoder.gauges(
-        (
-            "atalaya_sensor_value",
-            None,
-            "Value of the last sample, filtered; missing while the sensor cannot be read",
-        ),
-        sensors().flat_map(|([name], sensor)| {
-            let labelled = move |(quantity, value): &(Quantity, f64)| {
-                ([name, ("quantity", quantity.name()), ("unit", quantity.unit())], *value)
-            };
-            sensor.values.iter().map(labelled)
-        }),
-    )
-}
-
-fn encode_session(
-    encoder: &mut Encoder<'_>,
-    session: SessionState,
-    sessions: f64,
-    lease: f64,
-) -> Result<(), Error> {
+    let session = node.session.state();
     let states = [
         ("connecting", Phase::Connecting),
         ("connected", Phase::Connected),
         ("suspended", Phase::Suspended),
         ("closed", Phase::Closed),
     ];
-    encoder.gauges(
-        ("atalaya_session_state", None, "State of the ZooKeeper session: the current one is 1"),
-        states.map(|(name, phase)| ([("state", name)], f64::from(u8::from(session.phase == phase)))),
-    )?;
-    encoder.gauge(
-        ("atalaya_session_timeout", SECONDS, "Session timeout that ZooKeeper granted"),
-        Some(session.timeout.as_secs_f64()),
-    )?;
-    encoder.gauge(
-        (
-            "atalaya_session_lease",
-            SECONDS,
-            "Remaining time in which the session certainly exists, without further answers from ZooKeeper",
-        ),
-        Some(lease),
-    )?;
-    encoder.counter(
-        ("atalaya_session_reconnects", None, "Connections to ZooKeeper after the first"),
-        count(session.connection.saturating_sub(1)),
-    )?;
-    encoder.counter(("atalaya_sessions", None, "ZooKeeper sessions of this process"), sessions)
+    let states = states.map(|(name, phase)| (name, session.phase == phase));
+    let help = "State of the ZooKeeper session: the current one is 1";
+    encoder.states("atalaya_session_state", help, states)?;
+    let help = "Session timeout that ZooKeeper granted";
+    encoder.gauge(("atalaya_session_timeout", SECONDS, help), Some(session.timeout.as_secs_f64()))?;
+    let help = "Remaining time in which the session certainly exists, without further answers from ZooKeeper";
+    encoder.gauge(("atalaya_session_lease", SECONDS, help), Some(lease.as_secs_f64()))?;
+    let reconnects = count(session.connection.saturating_sub(1));
+    let help = "Connections to ZooKeeper after the first";
+    encoder.counter(("atalaya_session_reconnects", None, help), reconnects)?;
+    let sessions = count(observer.sessions());
+    encoder.counter(("atalaya_sessions", None, "ZooKeeper sessions of this process"), sessions)?;
+    encode_election(encoder, standing, !lease.is_zero())?;
+    let leading = *node.leader.borrow();
+    if let Some(leading) = leading {
+        let epoch = count(u64::try_from(leading.epoch).unwrap_or(0));
+        encoder.gauge(("atalaya_leader_epoch", None, "Epoch of this leader"), Some(epoch))?;
+        let help = "Newest cycle that this leader has committed";
+        encoder.gauge(("atalaya_leader_cycle", None, help), Some(count(leading.cycle)))?;
+    }
+    encode_sampling_mode(encoder, *node.sampling_mode.borrow())?;
+    encode_wrong_znodes(encoder, &node.session.wrong_znodes().borrow())?;
+    let own_count = *node.counter.borrow();
+    #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+    let counter = leader.and_then(|leader| leader.counter).or(own_count).map(|counter| counter as f64);
+    let help = "Value of the counter when this node wrote it last";
+    encoder.gauge(("atalaya_measurements_counted", None, help), counter)
+}
+
+fn encode_sampling(encoder: &mut Encoder<'_>, stats: &SamplingStats, now: BootInstant) -> Result<(), Error> {
+    encode_sensors(encoder, stats, now)?;
+    encoder.counter(("atalaya_samples", None, "Samples of all sensors"), count(stats.samples))?;
+    let published = stats.published.iter().map(|published| {
+        let (quantity, unit) = (published.quantity.name(), published.quantity.unit());
+        ([("sensor", &*published.sensor), ("quantity", quantity), ("unit", unit)], published.value)
+    });
+    encoder.gauges(("atalaya_published_value", None, "Value in the measurement's znode"), published)?;
+    let age = stats.published_at.map(|at| now.since(at).as_secs_f64());
+    let help = "Time since a measurement was stored in ZooKeeper";
+    encoder.gauge(("atalaya_published_age", SECONDS, help), age)?;
+    let help = "Measurements that were stored in ZooKeeper";
+    encoder.counter(("atalaya_publications", None, help), count(stats.publications))
+}
+
+fn encode_sensors(encoder: &mut Encoder<'_>, stats: &SamplingStats, now: BootInstant) -> Result<(), Error> {
+    let sensors = || stats.sensors.iter().map(|sensor| ([("sensor", &*sensor.info.name)], sensor));
+    let address = |address: u8| format!("{address:#04x}");
+    let addresses: Vec<String> =
+        stats.sensors.iter().map(|sensor| sensor.info.address.map_or(String::new(), address)).collect();
+    let infos = sensors().zip(&addresses).map(|(([name], sensor), address)| {
+        let bus = sensor.info.bus.as_deref().unwrap_or_default();
+        ([name, ("chip", &*sensor.info.chip), ("bus", bus), ("address", address)], 1.0)
+    });
+    let help = "Sensors of this node, with their buses and addresses";
+    encoder.gauges(("atalaya_sensor_info", None, help), infos)?;
+    let readings = sensors().map(|(labels, sensor)| (labels, count(sensor.readings)));
+    let help = "Samples in which the sensor was read";
+    encoder.family(MetricType::Counter, ("atalaya_sensor_readings", None, help), readings)?;
+    let failures = sensors().map(|(labels, sensor)| (labels, count(sensor.failures)));
+    let help = "Samples in which reading the sensor failed";
+    encoder.family(MetricType::Counter, ("atalaya_sensor_failures", None, help), failures)?;
+    let failing = sensors().map(|(labels, sensor)| (labels, f64::from(u8::from(sensor.error.is_some()))));
+    let help = "1 if the sensor could not be read in the last sample";
+    encoder.gauges(("atalaya_sensor_failing", None, help), failing)?;
+    let ages =
+        sensors().filter_map(|(labels, sensor)| Some((labels, now.since(sensor.read_at?).as_secs_f64())));
+    let help = "Time since the last reading of the sensor";
+    encoder.gauges(("atalaya_sensor_reading_age", SECONDS, help), ages)?;
+    let values = sensors().flat_map(|([name], sensor)| {
+        let labelled = move |(quantity, value): &(Quantity, f64)| {
+            ([name, ("quantity", quantity.name()), ("unit", quantity.unit())], *value)
+        };
+        sensor.values.iter().map(labelled)
+    });
+    let help = "Value of the last sample, filtered; missing while the sensor cannot be read";
+    encoder.gauges(("atalaya_sensor_value", None, help), values)
 }
 
 fn encode_election(encoder: &mut Encoder<'_>, standing: Standing, has_lease: bool) -> Result<(), Error> {
@@ -216,22 +178,13 @@ fn encode_election(encoder: &mut Encoder<'_>, standing: Standing, has_lease: boo
         Standing::Leading => Some(0.0),
         Standing::Inactive => None,
     };
-    encoder.gauge(
-        (
-            "atalaya_election_ahead",
-            None,
-            "Contenders ahead of this node when it checked last; missing while it is not a contender",
-        ),
-        ahead,
-    )
+    let help = "Contenders ahead of this node when it checked last; missing while it is not a contender";
+    encoder.gauge(("atalaya_election_ahead", None, help), ahead)
 }
 
 fn encode_sampling_mode(encoder: &mut Encoder<'_>, mode: SamplingMode) -> Result<(), Error> {
-    encoder.flag(
-        "atalaya_lockstep",
-        "1 if this node samples in lock-step with the leader",
-        mode.barrier.is_some(),
-    )?;
+    let help = "1 if this node samples in lock-step with the leader";
+    encoder.flag("atalaya_lockstep", help, mode.barrier.is_some())?;
     let Some(barrier) = mode.barrier else { return Ok(()) };
     let states = [
         ("unseen", barrier == Barrier::Unknown),
@@ -239,76 +192,52 @@ fn encode_sampling_mode(encoder: &mut Encoder<'_>, mode: SamplingMode) -> Result
         ("closed", matches!(barrier, Barrier::Closed(_))),
         ("released", barrier == Barrier::Released),
     ];
-    encoder.gauges(
-        ("atalaya_barrier_state", None, "Last known state of the barrier: the current one is 1"),
-        states.map(|(name, is_current)| ([("state", name)], f64::from(u8::from(is_current)))),
-    )
+    let help = "Last known state of the barrier: the current one is 1";
+    encoder.states("atalaya_barrier_state", help, states)
 }
 
 /// Maximum number of znodes of the wrong type that are named, so that the number of time series stays bounded.
 const MAX_WRONG_ZNODES: usize = 16;
 
 fn encode_wrong_znodes(encoder: &mut Encoder<'_>, wrong: &BTreeSet<WrongZnode>) -> Result<(), Error> {
-    encoder.gauge(
-        ("atalaya_znodes_wrong_type", None, "Number of znodes of the wrong type on the paths of this node"),
-        Some(count(wrong.len() as u64)),
-    )?;
+    let help = "Number of znodes of the wrong type on the paths of this node";
+    encoder.gauge(("atalaya_znodes_wrong_type", None, help), Some(count(wrong.len())))?;
     // A set, because two paths can be equal after they were shortened.
     let named: BTreeSet<(String, &str)> = wrong
         .iter()
         .take(MAX_WRONG_ZNODES)
         .map(|wrong| (sanitize_for_log(&wrong.path), wrong.problem.name()))
         .collect();
-    encoder.gauges(
-        ("atalaya_znode_wrong_type", None, "Znodes of the wrong type on the paths of this node"),
-        named.iter().map(|(path, problem)| ([("path", &**path), ("problem", *problem)], 1.0)),
-    )
+    let named = named.iter().map(|(path, problem)| ([("path", &**path), ("problem", *problem)], 1.0));
+    let help = "Znodes of the wrong type on the paths of this node";
+    encoder.gauges(("atalaya_znode_wrong_type", None, help), named)
 }
 
 fn encode_leader(encoder: &mut Encoder<'_>, stats: &LeaderStats, now: BootInstant) -> Result<(), Error> {
     if let Some(fleet) = &stats.fleet {
-        encoder.gauge(
-            ("atalaya_fleet_nodes", None, "Measurements of the fleet, as the leader sees it"),
-            Some(count(fleet.nodes)),
-        )?;
-        encoder.gauge(
-            ("atalaya_fleet_counted", None, "Measurements that are included in the average"),
-            Some(count(fleet.nodes.saturating_sub(fleet.excluded.iter().sum()))),
-        )?;
+        let help = "Measurements of the fleet, as the leader sees it";
+        encoder.gauge(("atalaya_fleet_nodes", None, help), Some(count(fleet.nodes)))?;
+        let counted = count(fleet.nodes.saturating_sub(fleet.excluded.iter().sum()));
+        let help = "Measurements that are included in the average";
+        encoder.gauge(("atalaya_fleet_counted", None, help), Some(counted))?;
         let excluded = Exclusion::REASONS.iter().zip(fleet.excluded);
-        encoder.gauges(
-            ("atalaya_fleet_excluded", None, "Measurements that are excluded from the average, by reason"),
-            excluded.map(|(reason, excluded)| ([("reason", *reason)], count(excluded))),
-        )?;
+        let excluded = excluded.map(|(reason, excluded)| ([("reason", *reason)], count(excluded)));
+        let help = "Measurements that are excluded from the average, by reason";
+        encoder.gauges(("atalaya_fleet_excluded", None, help), excluded)?;
     }
     let averages = stats.averages.iter().map(|average| {
         let (quantity, unit) = (average.quantity.as_deref(), average.unit.as_deref());
         ([("quantity", quantity.unwrap_or_default()), ("unit", unit.unwrap_or_default())], average.mean)
     });
-    encoder.gauges(
-        (
-            "atalaya_fleet_mean",
-            None,
-            "Average of the newest cycle; the labels are empty for measurements without quantity and unit",
-        ),
-        averages,
-    )?;
-    encoder.gauge(
-        ("atalaya_outbox_reports", None, "Reports that the API has not accepted yet"),
-        Some(count(stats.outbox_reports)),
-    )?;
-    encoder.gauge(
-        (
-            "atalaya_outbox_oldest_age",
-            SECONDS,
-            "Age of the oldest report that the API has not accepted yet, or 0",
-        ),
-        Some(stats.oldest_report_age(now).as_secs_f64()),
-    )?;
-    encoder.gauge(
-        ("atalaya_aside_reports", None, "Rejected reports that are kept in ZooKeeper"),
-        stats.rejected_reports.map(f64::from),
-    )
+    let help = "Average of the newest cycle; the labels are empty for measurements without quantity and unit";
+    encoder.gauges(("atalaya_fleet_mean", None, help), averages)?;
+    let help = "Reports that the API has not accepted yet";
+    encoder.gauge(("atalaya_outbox_reports", None, help), Some(count(stats.outbox_reports)))?;
+    let age = stats.oldest_report_age(now).as_secs_f64();
+    let help = "Age of the oldest report that the API has not accepted yet, or 0";
+    encoder.gauge(("atalaya_outbox_oldest_age", SECONDS, help), Some(age))?;
+    let help = "Rejected reports that are kept in ZooKeeper";
+    encoder.gauge(("atalaya_aside_reports", None, help), stats.rejected_reports.map(f64::from))
 }
 
 fn encode_process(encoder: &mut Encoder<'_>, stats: ProcessStats) -> Result<(), Error> {

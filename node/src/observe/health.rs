@@ -1,5 +1,4 @@
-//! Liveness and readiness of a node, as Kubernetes defines them. No I/O: [`HealthSnapshot`] is all that is known at one
-//! moment.
+//! Liveness and readiness of a node, as Kubernetes defines them. No I/O: [`HealthSnapshot`] has all that is known.
 
 use std::time::Duration;
 
@@ -22,7 +21,6 @@ pub(crate) struct HealthSnapshot {
     pub(crate) owns_measurement: bool,
 }
 
-/// Stage in the life of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
     #[default]
@@ -33,7 +31,6 @@ pub(crate) enum Stage {
     Stopping,
 }
 
-/// Response to a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HealthReport {
     pub(crate) is_healthy: bool,
@@ -41,7 +38,6 @@ pub(crate) struct HealthReport {
     pub(crate) text: String,
 }
 
-/// Maximum number of sensors in a report.
 const MAX_SENSORS: usize = 10;
 
 /// Returns the age up to which a measurement counts as recent: as long as a leader accepts it, plus the time that a
@@ -57,26 +53,25 @@ impl HealthSnapshot {
         match self.stage {
             Stage::Hanging => {
                 let reason = "the node hangs: its thread does not respond within 1 s";
-                return HealthReport::unhealthy([reason.into()]);
+                return HealthReport::new(false, [reason.into()]);
             }
-            Stage::Starting => return HealthReport::healthy("starting", Vec::new()),
-            Stage::Stopping => return HealthReport::healthy("stopping", Vec::new()),
+            Stage::Starting => return HealthReport::new(true, ["starting".into()]),
+            Stage::Stopping => return HealthReport::new(true, ["stopping".into()]),
             Stage::Running => {}
         }
         let disconnected = (!self.is_connected).then(|| "ZooKeeper is not connected".to_owned());
         let notes = self.sensor_notes().into_iter().chain(disconnected);
-        if self.problems.is_empty() {
-            return HealthReport::healthy("ok", notes);
-        }
-        HealthReport::unhealthy(self.problems.iter().map(|problem| (*problem).to_owned()).chain(notes))
+        let is_healthy = self.problems.is_empty();
+        let first = if is_healthy { &["ok"][..] } else { &self.problems };
+        HealthReport::new(is_healthy, first.iter().map(|line| (*line).to_owned()).chain(notes))
     }
 
     /// Reports whether the node does its work: it has measured and published recently, and is connected.
     pub(crate) fn readiness(&self) -> HealthReport {
         match self.stage {
             Stage::Hanging => return self.liveness(),
-            Stage::Starting => return HealthReport::unhealthy(["the node is starting".into()]),
-            Stage::Stopping => return HealthReport::unhealthy(["the node is stopping".into()]),
+            Stage::Starting => return HealthReport::new(false, ["the node is starting".into()]),
+            Stage::Stopping => return HealthReport::new(false, ["the node is stopping".into()]),
             Stage::Running => {}
         }
         let max_age = max_age(self.sampling_period);
@@ -95,12 +90,9 @@ impl HealthSnapshot {
             }
             reason => reasons.extend(reason),
         }
-        let notes = self.sensor_notes();
-        if reasons.is_empty() {
-            HealthReport::healthy("ready", notes)
-        } else {
-            HealthReport::unhealthy(reasons.into_iter().chain(notes))
-        }
+        let is_ready = reasons.is_empty();
+        reasons.extend(is_ready.then(|| "ready".to_owned()));
+        HealthReport::new(is_ready, reasons.into_iter().chain(self.sensor_notes()))
     }
 
     fn sensor_notes(&self) -> Vec<String> {
@@ -112,17 +104,9 @@ impl HealthSnapshot {
 }
 
 impl HealthReport {
-    fn healthy(word: &str, notes: impl IntoIterator<Item = String>) -> HealthReport {
-        HealthReport { is_healthy: true, text: lines(std::iter::once(word.to_owned()).chain(notes)) }
+    fn new(is_healthy: bool, lines: impl IntoIterator<Item = String>) -> HealthReport {
+        HealthReport { is_healthy, text: lines.into_iter().map(|line| line + "\n").collect() }
     }
-
-    fn unhealthy(reasons: impl IntoIterator<Item = String>) -> HealthReport {
-        HealthReport { is_healthy: false, text: lines(reasons) }
-    }
-}
-
-fn lines(lines: impl IntoIterator<Item = String>) -> String {
-    lines.into_iter().map(|line| line + "\n").collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,7 +19,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus_client::registry::Registry;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -35,9 +35,7 @@ use crate::observe::text_format;
 /// Time limit of a connection, from accepting it to the last byte of the response.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum size of the request line and headers, in bytes.
 const MAX_HEADER_SIZE: usize = 16 * 1024;
-/// Pause after an error of accept.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Time in which open connections can finish at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(200);
@@ -86,15 +84,7 @@ impl Drop for HttpServer {
     }
 }
 
-/// State that all connections share.
-struct Context {
-    observer: Observer,
-    registry: Registry,
-}
-
 async fn serve(listener: &tokio::net::TcpListener, observer: Observer, stopped: oneshot::Receiver<()>) {
-    let registry = exposition::registry(&observer);
-    let context = Arc::new(Context { observer, registry });
     let limits = ConnectionLimits::default();
     let mut connections = JoinSet::new();
     let accepting = async {
@@ -105,9 +95,8 @@ async fn serve(listener: &tokio::net::TcpListener, observer: Observer, stopped: 
                 Err(error) => {
                     // The client has closed the connection already, or there are too many open files, which may pass.
                     let text = error.to_string();
-                    if logged.as_ref() != Some(&text) {
+                    if logged.replace(text.clone()).as_ref() != Some(&text) {
                         warn!("cannot accept a connection for metrics and health: {text}");
-                        logged = Some(text);
                     }
                     sleep(ACCEPT_RETRY_INTERVAL).await;
                     continue;
@@ -115,7 +104,7 @@ async fn serve(listener: &tokio::net::TcpListener, observer: Observer, stopped: 
             };
             while connections.try_join_next().is_some() {}
             let permit = limits.admit(peer.ip());
-            connections.spawn(serve_connection(Arc::clone(&context), stream, peer, permit));
+            connections.spawn(serve_connection(observer.clone(), stream, peer, permit));
         }
     };
     tokio::select! {
@@ -126,10 +115,10 @@ async fn serve(listener: &tokio::net::TcpListener, observer: Observer, stopped: 
 }
 
 /// Serves one request, unless the permit is revoked before.
-async fn serve_connection(context: Arc<Context>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
+async fn serve_connection(observer: Observer, stream: TcpStream, peer: SocketAddr, permit: Arc<Permit>) {
     let service = service_fn(|request| {
-        permit.request_received();
-        respond(Arc::clone(&context), request)
+        permit.has_request.store(true, Ordering::Relaxed);
+        respond(observer.clone(), request)
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -143,12 +132,14 @@ async fn serve_connection(context: Arc<Context>, stream: TcpStream, peer: Socket
             Ok(Err(error)) => debug!(%peer, %error, "connection for metrics and health failed"),
             Err(_) => debug!(%peer, "connection for metrics and health timed out"),
         },
-        () = permit.revoked() => debug!(%peer, "connection for metrics and health closed: too many connections"),
+        () = permit.revoked.cancelled() => {
+            debug!(%peer, "connection for metrics and health closed: too many connections");
+        }
     }
 }
 
 async fn respond(
-    context: Arc<Context>,
+    observer: Observer,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -161,17 +152,15 @@ async fn respond(
     }
     Ok(match request.uri().path() {
         "/metrics" => {
-            let mut page = String::new();
-            // Writing to a string cannot fail.
-            let _ = prometheus_client::encoding::text::encode(&mut page, &context.registry);
+            let page = exposition::page(&observer);
             if accepts_open_metrics(&request) {
                 text(StatusCode::OK, OPEN_METRICS, page)
             } else {
                 text(StatusCode::OK, PLAIN_METRICS, text_format::from_open_metrics(&page))
             }
         }
-        "/healthz" => health(context.observer.liveness().await),
-        "/readyz" => health(context.observer.readiness().await),
+        "/healthz" => health(observer.liveness().await),
+        "/readyz" => health(observer.readiness().await),
         "/" => text(StatusCode::OK, TEXT, "/metrics\n/healthz\n/readyz\n".to_owned()),
         _ => text(StatusCode::NOT_FOUND, TEXT, "not found; try /metrics, /healthz or /readyz\n".to_owned()),
     })

@@ -7,7 +7,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 /// Encoder for values that are read at the time of a scrape.
-pub(super) struct Encoder<'a>(DescriptorEncoder<'a>);
+pub(super) struct Encoder<'a>(pub(super) DescriptorEncoder<'a>);
 
 /// Name of a metric without its unit, the unit, and the help text.
 pub(super) type Descriptor<'a> = (&'a str, Option<Unit>, &'a str);
@@ -16,11 +16,7 @@ pub(super) type Labels<'a, const N: usize> = [(&'a str, &'a str); N];
 pub(super) const SECONDS: Option<Unit> = Some(Unit::Seconds);
 pub(super) const BYTES: Option<Unit> = Some(Unit::Bytes);
 
-impl<'a> Encoder<'a> {
-    pub(super) fn new(encoder: DescriptorEncoder<'a>) -> Encoder<'a> {
-        Encoder(encoder)
-    }
-
+impl Encoder<'_> {
     /// Encodes one value per set of labels. Without values, the metric is left out.
     pub(super) fn family<'v, const N: usize>(
         &mut self,
@@ -51,6 +47,17 @@ impl<'a> Encoder<'a> {
         values: impl IntoIterator<Item = (Labels<'v, N>, f64)>,
     ) -> Result<(), Error> {
         self.family(MetricType::Gauge, descriptor, values)
+    }
+
+    /// Encodes a gauge for each state, which is 1 for the current one.
+    pub(super) fn states<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        states: [(&str, bool); N],
+    ) -> Result<(), Error> {
+        let states = states.map(|(state, is_current)| ([("state", state)], f64::from(u8::from(is_current))));
+        self.gauges((name, None, help), states)
     }
 
     /// Encodes a gauge. An unknown value is left out.

@@ -1,7 +1,5 @@
-//! Observer of one node: what the HTTP server can say about it. It exists before the node starts and after it has
-//! stopped.
+//! Observer of one node, for the HTTP server. It exists before the node starts and after it has stopped.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -30,7 +28,6 @@ const MAX_PINGS: usize = 64;
 /// A request that the node's thread answers as soon as it runs.
 type Ping = oneshot::Sender<()>;
 
-/// Observer of one node. Clones share their state.
 #[derive(Clone, Debug)]
 pub(crate) struct Observer(Arc<Inner>);
 
@@ -39,22 +36,21 @@ struct Inner {
     node_id: String,
     metrics: Metrics,
     state: Mutex<State>,
-    is_stopping: AtomicBool,
     ping: mpsc::Sender<Ping>,
     pings: Mutex<Option<mpsc::Receiver<Ping>>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// Never [`Stage::Hanging`], which only a probe finds out.
+    stage: Stage,
     /// `None` before the node runs, and after.
     node: Option<NodeHandles>,
     watchdog: Option<Watchdog>,
     newest_session: i64,
-    /// Number of sessions that the node has had.
     sessions: u64,
 }
 
-/// Handles to the state of a running node.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeHandles {
     pub(crate) session: Session,
@@ -70,34 +66,25 @@ pub(crate) struct NodeHandles {
 }
 
 impl Observer {
-    /// Returns an observer of a node that has not started yet.
     pub(crate) fn new(node_id: &NodeId) -> Observer {
         let (ping, pings) = mpsc::channel(MAX_PINGS);
-        Observer(Arc::new(Inner {
-            node_id: node_id.as_str().to_owned(),
-            metrics: Metrics::enabled(),
-            state: Mutex::default(),
-            is_stopping: AtomicBool::new(false),
-            ping,
-            pings: Mutex::new(Some(pings)),
-        }))
+        let (node_id, metrics) = (node_id.as_str().to_owned(), Metrics::enabled());
+        let (state, pings) = (Mutex::default(), Mutex::new(Some(pings)));
+        Observer(Arc::new(Inner { node_id, metrics, state, ping, pings }))
     }
 
     pub(crate) fn node_id(&self) -> &str {
         &self.0.node_id
     }
 
-    /// Returns the recorders of the node.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
 
-    /// Returns the handles to the node; `None` unless it runs.
     pub(crate) fn node(&self) -> Option<NodeHandles> {
         lock(&self.0.state).node.clone()
     }
 
-    /// Returns the number of sessions that the node has had.
     pub(crate) fn sessions(&self) -> u64 {
         lock(&self.0.state).sessions
     }
@@ -110,7 +97,7 @@ impl Observer {
         let watchdog = Watchdog::new(Instant::now(), &node.settings.borrow(), SAMPLE_TOLERANCE);
         {
             let mut state = lock(&self.0.state);
-            (state.node, state.watchdog) = (Some(node), Some(watchdog));
+            (state.stage, state.node, state.watchdog) = (Stage::Running, Some(node), Some(watchdog));
         }
         loop {
             self.record(&status.borrow_and_update(), *sampling.borrow_and_update());
@@ -139,29 +126,20 @@ impl Observer {
 
     /// Returns the health of the node, without checking that its thread responds.
     pub(crate) fn snapshot(&self, now: BootInstant) -> HealthSnapshot {
-        let is_stopping = self.0.is_stopping.load(Ordering::Relaxed);
-        let mut snapshot = HealthSnapshot {
-            stage: if is_stopping { Stage::Stopping } else { Stage::Starting },
-            ..HealthSnapshot::default()
+        let (stage, node, problem) = {
+            let state = lock(&self.0.state);
+            let problem = state.watchdog.as_ref().and_then(|watchdog| watchdog.problem(Instant::now()));
+            (state.stage, state.node.clone(), problem)
         };
-        let Some(node) = self.node() else { return snapshot };
-        snapshot.stage = Stage::Running;
-        let standing = {
-            let status = node.status.borrow();
-            snapshot.owns_measurement = status.published.held;
-            status.standing
-        };
-        let has_api = {
-            let settings = node.settings.borrow();
-            snapshot.sampling_period = settings.sampling_period;
-            settings.api_url.is_some()
-        };
+        let mut snapshot = HealthSnapshot { stage, ..HealthSnapshot::default() };
+        let Some(node) = node else { return snapshot };
+        snapshot.problems.extend(problem);
+        snapshot.owns_measurement = node.status.borrow().published.held;
+        snapshot.sampling_period = node.settings.borrow().sampling_period;
         snapshot.is_connected =
             node.session.state().phase == Phase::Connected && !node.session.lease_remaining(now).is_zero();
-        let problem =
-            lock(&self.0.state).watchdog.as_ref().and_then(|watchdog| watchdog.problem(Instant::now()));
-        snapshot.problems.extend(problem);
-        if standing == Standing::Leading {
+        if node.status.borrow().standing == Standing::Leading {
+            let has_api = node.settings.borrow().api_url.is_some();
             let stats = self.0.metrics.leader.stats();
             snapshot.problems.extend(stats.and_then(|stats| leader_problem(&stats, has_api, now)));
         }
@@ -210,13 +188,12 @@ impl Observer {
     }
 }
 
-/// Marks the node as stopping when dropped.
 struct StoppingGuard<'a>(&'a Inner);
 
 impl Drop for StoppingGuard<'_> {
     fn drop(&mut self) {
-        self.0.is_stopping.store(true, Ordering::Relaxed);
-        lock(&self.0.state).node = None;
+        let mut state = lock(&self.0.state);
+        (state.stage, state.node) = (Stage::Stopping, None);
     }
 }
 

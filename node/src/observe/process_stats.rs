@@ -8,7 +8,6 @@ pub(super) struct ProcessStats {
     pub(super) cpu_seconds: Option<f64>,
     pub(super) resident_bytes: Option<f64>,
     pub(super) virtual_bytes: Option<f64>,
-    /// Start of the process, in seconds since 1970.
     pub(super) start_time: Option<f64>,
     pub(super) threads: Option<f64>,
     pub(super) open_files: Option<f64>,
@@ -26,7 +25,8 @@ impl ProcessStats {
             (rustix::param::clock_ticks_per_second() as f64, rustix::param::page_size() as f64);
         let open_files = open_files.ok().map(|files| files as f64);
         let stats = ProcessStats::parse(&read("/proc/self/stat"), &read("/proc/stat"), tick, page);
-        let max_open_files = parse_max_open_files(&read("/proc/self/limits"));
+        let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let max_open_files = limits.current.map(|files| files as f64);
         ProcessStats { open_files, max_open_files, ..stats.unwrap_or_default() }
     }
 
@@ -38,8 +38,7 @@ impl ProcessStats {
     /// Parses /proc/self/stat, and the boot time in /proc/stat.
     #[cfg(target_os = "linux")]
     fn parse(process: &str, system: &str, tick: f64, page: f64) -> Option<ProcessStats> {
-        // The second field is the program's name in parentheses, which may contain anything. The fields after it start
-        // with the third.
+        // The second field, the program's name in parentheses, may contain anything. The third is the first after it.
         let fields: Vec<&str> = process.rsplit_once(')')?.1.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
         let boot = system.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok());
@@ -49,16 +48,9 @@ impl ProcessStats {
             start_time: boot.zip(field(22)).map(|(boot, ticks)| boot + ticks / tick),
             virtual_bytes: field(23),
             resident_bytes: field(24).map(|pages| pages * page),
-            open_files: None,
-            max_open_files: None,
+            ..ProcessStats::default()
         })
     }
-}
-
-#[cfg(target_os = "linux")]
-fn parse_max_open_files(limits: &str) -> Option<f64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -73,8 +65,6 @@ mod tests {
         assert_eq!((stats.start_time, stats.resident_bytes), (Some(1_700_000_010.0), Some(204_800.0)));
         assert_eq!(stats.virtual_bytes, Some(4_096_000.0));
         assert!(ProcessStats::parse("", "", 100.0, 4096.0).is_none());
-        let limits = "Max open files            1024                 4096   files\n";
-        assert_eq!(parse_max_open_files(limits), Some(1024.0));
     }
 
     #[test]

@@ -8,9 +8,7 @@ use crate::model::text::is_unsafe;
 use crate::observe::node_status::NodeStatus;
 use crate::settings::Settings;
 
-/// Minimum time between two lines.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
-/// Maximum length of a line, in characters.
 const MAX_LENGTH: usize = 200;
 
 /// The newest line, and the last one that was sent.
@@ -24,34 +22,26 @@ pub(super) struct StatusLine {
 
 impl StatusLine {
     pub(super) fn new(settings: &Settings) -> StatusLine {
-        StatusLine {
-            servers: settings.zookeeper.to_string(),
-            contends: settings.lead,
-            newest: String::new(),
-            sent: None,
-        }
+        let servers = settings.zookeeper.to_string();
+        StatusLine { servers, contends: settings.lead, newest: String::new(), sent: None }
     }
 
     /// Updates the line. Returns when it must be sent; `None` if it has not changed, and for the first line, which
     /// follows the message that the node is ready.
     pub(super) fn update(&mut self, status: &NodeStatus) -> Option<Instant> {
         self.newest = describe(status, &self.servers, self.contends);
-        match &self.sent {
-            Some((at, sent)) if *sent != self.newest => Some(*at + MIN_INTERVAL),
-            _ => None,
-        }
+        let (at, _) = self.sent.as_ref().filter(|(_, sent)| *sent != self.newest)?;
+        Some(*at + MIN_INTERVAL)
     }
 
     /// Returns the line if it must be sent at `now`, and marks it as sent.
     pub(super) fn take(&mut self, now: Instant) -> Option<String> {
-        let is_due = match &self.sent {
-            None => true,
-            Some((at, sent)) => *sent != self.newest && now >= *at + MIN_INTERVAL,
-        };
-        is_due.then(|| {
-            self.sent = Some((now, self.newest.clone()));
-            self.newest.clone()
-        })
+        let is_early = |(at, sent): &(Instant, String)| *sent == self.newest || now < *at + MIN_INTERVAL;
+        if self.sent.as_ref().is_some_and(is_early) {
+            return None;
+        }
+        self.sent = Some((now, self.newest.clone()));
+        Some(self.newest.clone())
     }
 }
 
@@ -71,10 +61,7 @@ fn describe(status: &NodeStatus, servers: &str, contends: bool) -> String {
         (1, Some((name, error))) => format!("; sensor {name}: {error}"),
         (count, Some((name, error))) => format!("; {count} sensors fail, {name}: {error}"),
     };
-    let wrong = match status.wrong_znodes.first() {
-        Some(wrong) => format!("; {wrong}"),
-        None => String::new(),
-    };
+    let wrong = status.wrong_znodes.first().map(|wrong| format!("; {wrong}")).unwrap_or_default();
     // A line break would start another assignment of the notification protocol.
     let safe = |c: char| if is_unsafe(c) { ' ' } else { c };
     format!("{activity}{wrong}{errors}").chars().take(MAX_LENGTH).map(safe).collect()

@@ -18,11 +18,9 @@ use crate::observe::watchdog::Watchdog;
 use crate::process::systemd::Notifier;
 use crate::settings::Settings;
 
-/// Maximum time between two checks of the watchdog.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Notifies the service manager until dropped. `needs_connection`: the node is ready only after it has connected to
-/// ZooKeeper.
+/// Notifies the service manager until dropped. `needs_connection`: the node is ready only once it was connected.
 pub(crate) async fn notify(
     notifier: &Notifier,
     settings: &Settings,
@@ -30,7 +28,7 @@ pub(crate) async fn notify(
     mut status: watch::Receiver<NodeStatus>,
     mut sampling: watch::Receiver<Option<Instant>>,
 ) {
-    let interval = notifier.watchdog_interval().unwrap_or(Duration::MAX);
+    let interval = notifier.watchdog_interval.unwrap_or(Duration::MAX);
     let mut watchdog = Watchdog::new(Instant::now(), settings, interval);
     let mut line = StatusLine::new(settings);
     let (mut is_ready, mut last_problem) = (false, None);
@@ -47,26 +45,20 @@ pub(crate) async fn notify(
             line.update(&status)
         };
         if is_ready && line.sent.is_none() {
-            notifier.ready().await;
+            notifier.notify("READY=1").await;
             info!("notified the service manager that this node is ready");
         }
         if is_ready && let Some(line) = line.take(now) {
-            notifier.status(&line).await;
+            notifier.notify(&format!("STATUS={line}")).await;
         }
-        let next_line = async {
-            match next_line {
-                Some(time) => tokio::time::sleep_until(time.into()).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             Ok(()) = status.changed() => {}
             Ok(()) = sampling.changed() => {}
-            () = next_line => {}
-            _ = checks.tick(), if notifier.watchdog_interval().is_some() => {
+            () = tokio::time::sleep_until(next_line.unwrap_or(now).into()), if next_line.is_some() => {}
+            _ = checks.tick(), if notifier.watchdog_interval.is_some() => {
                 let problem = watchdog.problem(Instant::now());
                 match problem {
-                    None => notifier.watchdog().await,
+                    None => notifier.notify("WATCHDOG=1").await,
                     Some(problem) if last_problem != Some(problem) => {
                         warn!("{problem}; the service manager's watchdog is no longer notified");
                     }

@@ -1,5 +1,4 @@
-//! Translation of OpenMetrics to the older text format of Prometheus (0.0.4), for clients that do not ask for
-//! OpenMetrics. No I/O.
+//! Translation of OpenMetrics to the older text format of Prometheus (0.0.4), for other clients. No I/O.
 
 /// Translates a page. In the older format the `HELP` and `TYPE` lines of a counter contain the suffix `_total`, and
 /// types that only OpenMetrics has are gauges or untyped.

@@ -25,7 +25,6 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Upper bound of the tolerance, whatever the watchdog's interval.
 const MAX_TOLERANCE: Duration = Duration::from_secs(3600);
 
-/// Progress of sampling and publishing.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     /// Time by which the next sample ends.
@@ -34,7 +33,6 @@ pub(crate) struct Watchdog {
     tolerance: Duration,
     /// Maximum time in which ZooKeeper stores a measurement.
     publish_timeout: Duration,
-    /// Number of measurements that were stored.
     stored: u64,
     /// Time of the newest measurement at the last change of `stored`.
     stored_measurement: Option<Instant>,
@@ -82,8 +80,7 @@ impl Watchdog {
     }
 }
 
-/// Returns a message if the cycles or the deliveries of a leader make no progress. `has_api` is false if reports are
-/// only logged.
+/// Returns a message if cycles or deliveries make no progress. `has_api` is false if reports are only logged.
 pub(crate) fn leader_problem(stats: &LeaderStats, has_api: bool, now: BootInstant) -> Option<&'static str> {
     if stats.cycle_expected_by.is_some_and(|by| now > by + CYCLE_TOLERANCE) {
         return Some("this node is the leader and completes no cycle");

@@ -1,5 +1,4 @@
-//! Interface of a node to the operating system: state directory, cleanup of stale sessions, panics, restarts and
-//! systemd.
+//! Interface to the operating system: state directory, cleanup of stale sessions, panics, restarts and systemd.
 
 pub(crate) mod panics;
 pub(crate) mod restart_policy;

@@ -15,9 +15,6 @@ thread_local! {
 }
 
 /// Calls `run` and returns its result, or its panic as an error. The panic is logged and does not end the process.
-///
-/// # Errors
-/// `run` panicked.
 pub(crate) fn catch_panic<T>(run: impl FnOnce() -> T) -> thread::Result<T> {
     CATCHING.set(CATCHING.get() + 1);
     let result = catch_unwind(AssertUnwindSafe(run));

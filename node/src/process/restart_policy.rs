@@ -17,26 +17,19 @@ pub(crate) fn should_restart(exit_code: Option<i32>) -> bool {
     exit_code.is_none_or(|code| !FINAL_EXIT_CODES.contains(&code))
 }
 
-/// Delays between restarts, with exponential backoff.
-#[derive(Debug)]
-pub(crate) struct RestartBackoff(ExponentialBackoff);
-
-impl Default for RestartBackoff {
-    fn default() -> Self {
-        let delays =
-            ExponentialBuilder::new().with_min_delay(MIN_DELAY).with_max_delay(MAX_DELAY).without_max_times();
-        RestartBackoff(delays.build())
-    }
-}
+#[derive(Debug, Default)]
+pub(crate) struct RestartBackoff(Option<ExponentialBackoff>);
 
 impl RestartBackoff {
     /// Returns the delay before the next start of a process that ran for `uptime`.
     pub(crate) fn next_delay(&mut self, uptime: Duration) -> Duration {
         if uptime >= HEALTHY_AFTER {
-            *self = RestartBackoff::default();
+            self.0 = None;
         }
+        let delays = ExponentialBuilder::new().with_min_delay(MIN_DELAY).with_max_delay(MAX_DELAY);
+        let delays = self.0.get_or_insert_with(|| delays.without_max_times().build());
         // Rounded to milliseconds, because the delay is logged and the exponential factor is a float.
-        self.0.next().map_or(MAX_DELAY, |delay| Duration::from_millis(delay.as_millis() as u64))
+        delays.next().map_or(MAX_DELAY, |delay| Duration::from_millis(delay.as_millis() as u64))
     }
 }
 

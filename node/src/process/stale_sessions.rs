@@ -23,35 +23,25 @@ use crate::process::state_dir::{
     Found, Holder, Lock, NodeRecord, ProcessRecord, Purpose, lock_file, read, write,
 };
 
-/// Maximum number of tries if znodes change between read and deletion, because of requests that the dead process sent
-/// last.
+/// Maximum number of tries if znodes change before they are deleted, by the last requests of the dead process.
 const MAX_TRIES: usize = 5;
-/// Delay before the next try after a connection was lost.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Timeout of the session that deletes. The session exists only for a moment.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum time to close that session.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Result of the cleanup of a node.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum CleanupOutcome {
-    /// The node is alive: a process holds its lock.
-    Running(Holder),
-    /// The deleted znodes; empty if none were left.
-    Removed(Vec<String>),
-}
-
-/// Reason why the cleanup of a node failed.
+/// Reason why a node is not cleaned up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CleanupError {
+    /// The node is alive: a process holds its lock.
+    #[error("the node is running")]
+    Running(Holder),
     /// The state file or the lock file cannot be used.
     #[error("{}: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
     /// The connect string in the state file is invalid.
     #[error(transparent)]
     Address(#[from] ConnectStringError),
-    /// ZooKeeper rejected a request.
     #[error(transparent)]
     ZooKeeper(#[from] Error),
 }
@@ -161,19 +151,14 @@ pub(crate) fn find_records(
     Ok(records)
 }
 
-/// Cleans up after the node with this state file, if its process is dead. Waits for ZooKeeper without a limit; drop
-/// the future to give up.
-///
-/// # Errors
-/// The state file is invalid, or ZooKeeper rejected a request.
-pub(crate) async fn clean_up_node(file: &Path) -> Result<CleanupOutcome, CleanupError> {
-    // The lock is released while connecting, which may take long: a new process of this node must not wait for it.
-    let record = match check_process(file)? {
-        Ok((_, record)) => record,
-        Err(holder) => return Ok(CleanupOutcome::Running(holder)),
-    };
+/// Cleans up after the node with this state file, if its process is dead. Returns the paths of the deleted znodes.
+/// Waits for ZooKeeper without a limit; drop the future to give up.
+pub(crate) async fn clean_up_node(file: &Path) -> Result<Vec<String>, CleanupError> {
+    let (lock, record) = check_process(file)?;
+    // Connecting may take long, and a new process of this node must not wait for it.
+    drop(lock);
     if record.processes.iter().all(|process| process.sessions.is_empty()) {
-        return Ok(CleanupOutcome::Removed(Vec::new()));
+        return Ok(Vec::new());
     }
     let servers = record.zookeeper.parse()?;
     let session = Session::start(SessionOptions { servers, timeout: SESSION_TIMEOUT });
@@ -183,38 +168,28 @@ pub(crate) async fn clean_up_node(file: &Path) -> Result<CleanupOutcome, Cleanup
     outcome
 }
 
-async fn clean_up_over(session: &Session, file: &Path) -> Result<CleanupOutcome, CleanupError> {
-    let (_lock, mut record) = match check_process(file)? {
-        Ok(dead) => dead,
-        Err(holder) => return Ok(CleanupOutcome::Running(holder)),
-    };
+async fn clean_up_over(session: &Session, file: &Path) -> Result<Vec<String>, CleanupError> {
+    let (_lock, mut record) = check_process(file)?;
     let mut removed = Vec::new();
-    let mut cleaned = Vec::new();
-    let outcome = clean_up_all(session, &record.processes, |process, znodes| {
+    let outcome = clean_up_all(session, &record.processes.clone(), |process, znodes| {
         removed.extend(znodes);
-        cleaned.push(process.contender.clone());
+        record.remove_process(&process.contender);
     })
     .await;
-    for contender in &cleaned {
-        record.remove_process(contender);
-    }
     // If this fails, the next cleanup looks for znodes that no longer exist. That is harmless.
     if let Err(error) = write(file, &record) {
         debug!("{} cannot be written: {error}", file.display());
     }
     outcome?;
-    Ok(CleanupOutcome::Removed(removed))
+    Ok(removed)
 }
 
-/// Tries to acquire the node's lock, which proves that its process is dead, and reads the state file. Returns the holder
-/// of the lock if the process is alive.
-fn check_process(file: &Path) -> Result<Result<(Lock, NodeRecord), Holder>, CleanupError> {
+/// Tries to acquire the node's lock, which proves that its process is dead, and reads the state file.
+fn check_process(file: &Path) -> Result<(Lock, NodeRecord), CleanupError> {
     let file_error = |source| CleanupError::File { file: file.to_owned(), source };
     let lock_error = |source| CleanupError::File { file: lock_file(file), source };
-    let lock = match Lock::try_acquire(&lock_file(file), Purpose::CleanUp).map_err(lock_error)? {
-        Ok(lock) => lock,
-        Err(holder) => return Ok(Err(holder)),
-    };
+    let lock = Lock::try_acquire(&lock_file(file), Purpose::CleanUp).map_err(lock_error)?;
+    let lock = lock.map_err(CleanupError::Running)?;
     let record = read(file).map_err(file_error)?;
-    Ok(Ok((lock, record.unwrap_or_else(|| NodeRecord::new("", "")))))
+    Ok((lock, record.unwrap_or_else(|| NodeRecord::new("", ""))))
 }

@@ -2,13 +2,12 @@
 
 use crate::model::barrier::Barrier;
 
-/// Decides when to sample.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BarrierGate {
     has_sampled: bool,
     sampled_generation: Option<i64>,
     /// Transaction that published the newest sample.
-    published_zxid: i64,
+    pub(crate) published_zxid: i64,
 }
 
 impl BarrierGate {
@@ -32,11 +31,6 @@ impl BarrierGate {
         if let Barrier::Closed(generation) = barrier {
             self.sampled_generation = Some(generation);
         }
-    }
-
-    /// Records the transaction that published the newest sample.
-    pub(crate) fn on_published(&mut self, zxid: i64) {
-        self.published_zxid = zxid;
     }
 }
 
@@ -84,7 +78,7 @@ mod tests {
     fn late_sample_counts_for_the_generation_in_which_it_is_published() {
         let mut gate = BarrierGate::default();
         gate.on_sampled(Barrier::Closed(5));
-        gate.on_published(12);
+        gate.published_zxid = 12;
         assert!(!gate.should_sample(Barrier::Closed(9)));
         assert!(gate.should_sample(Barrier::Closed(15)));
     }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::process::panics;
-use crate::sampling::sensor_health::{Fault, FaultKind, Health, HealthChange, retry_delay};
+use crate::sampling::sensor_health::{Fault, FaultKind, Health, retry_delay};
 
 /// Result of one sensor in one sample.
 #[derive(Clone, Debug)]
@@ -22,8 +22,8 @@ pub struct Sample {
     pub sensor: String,
     /// Readings, or the error. A skipped sensor has the error of its last read.
     pub result: Result<Readings, String>,
-    /// Change of the sensor's health.
-    pub change: Option<HealthChange>,
+    /// True if the sensor recovered, started to fail, or fails with another error.
+    pub health_changed: bool,
     /// True if the sensor was not read, because it is in backoff.
     pub skipped: bool,
 }
@@ -35,7 +35,6 @@ impl Sample {
     }
 }
 
-/// Result of a read, with the index of the sensor.
 struct Reply {
     sensor: usize,
     result: Result<Readings, Fault>,
@@ -44,16 +43,11 @@ struct Reply {
 
 /// Request to the thread of a bus: read these sensors in this order.
 struct ReadRequest {
-    reads: Vec<Read>,
+    /// Sensors, each with true if a transient fault may be retried.
+    reads: Vec<(usize, bool)>,
     replies: mpsc::UnboundedSender<Reply>,
     /// End of the sample. No retry may finish later.
     deadline: Instant,
-}
-
-#[derive(Clone, Copy)]
-struct Read {
-    sensor: usize,
-    retry_allowed: bool,
 }
 
 /// Replies that the thread has not sent yet.
@@ -63,15 +57,7 @@ struct Outstanding {
     sensors: Vec<usize>,
 }
 
-impl Outstanding {
-    fn on_reply(&mut self, reply: &Reply) {
-        self.sensors.retain(|sensor| *sensor != reply.sensor);
-    }
-}
-
-/// Owner of the sensors.
 enum Reader {
-    /// The thread of the bus.
     Thread(mpsc::UnboundedSender<ReadRequest>),
     /// The worker itself, for sensors that never block.
     Inline(Vec<Box<dyn Sensor>>),
@@ -79,8 +65,9 @@ enum Reader {
 
 pub(super) struct BusWorker {
     name: String,
-    infos: Vec<SensorInfo>,
-    health: Vec<Health>,
+    pub(super) infos: Vec<SensorInfo>,
+    /// Health of each sensor, in the same order.
+    pub(super) health: Vec<Health>,
     reader: Reader,
     /// While replies are outstanding, the thread gets no further request, so requests never queue up.
     outstanding: Option<Outstanding>,
@@ -100,21 +87,13 @@ pub(super) struct SampleRequest {
     /// Start of the sample by the wall clock.
     pub(super) time: Timestamp,
     pub(super) period: Duration,
-    /// Maximum time to wait for replies.
-    pub(super) timeout: Duration,
+    /// Time up to which replies are waited for.
+    pub(super) deadline: Instant,
     /// True if failing sensors are read less often.
     pub(super) backoff: bool,
 }
 
-impl SampleRequest {
-    fn deadline(&self) -> Instant {
-        self.start + self.timeout
-    }
-}
-
-/// A sample in progress.
 pub(super) struct Pending {
-    /// Known results, by sensor.
     results: Vec<Option<Result<Readings, Fault>>>,
     /// True if an earlier read has not returned. Then no sensor was requested.
     stuck: bool,
@@ -123,9 +102,6 @@ pub(super) struct Pending {
 impl BusWorker {
     /// Moves `bus` to a new thread, which ends when the worker is dropped and the last read has returned. A bus whose
     /// sensors never block gets no thread.
-    ///
-    /// # Errors
-    /// The system cannot start more threads.
     pub(super) fn start(bus: Bus) -> std::io::Result<BusWorker> {
         let Bus { name, mut sensors } = bus;
         let infos: Vec<SensorInfo> = sensors.iter().map(|sensor| sensor.info().clone()).collect();
@@ -143,23 +119,13 @@ impl BusWorker {
         Ok(BusWorker { name, infos, health, reader: Reader::Thread(requests), outstanding: None })
     }
 
-    /// Returns the descriptions of the sensors.
-    pub(super) fn infos(&self) -> &[SensorInfo] {
-        &self.infos
-    }
-
-    /// Returns the sensors with their health.
-    pub(super) fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
-        self.infos.iter().zip(&self.health)
-    }
-
     /// Starts a sample: requests a read of each sensor that is due, unless an earlier read has not returned yet.
     pub(super) fn request(&mut self, request: &SampleRequest) -> Pending {
         let mut pending = Pending { results: self.infos.iter().map(|_| None).collect(), stuck: false };
         if let Some(outstanding) = &mut self.outstanding {
             // A reply that came after the end of its sample counts in this one, unless it is older than a period.
             while let Ok(reply) = outstanding.replies.try_recv() {
-                outstanding.on_reply(&reply);
+                outstanding.sensors.retain(|sensor| *sensor != reply.sensor);
                 if request.start.saturating_duration_since(reply.at) <= request.period {
                     pending.results[reply.sensor] = Some(reply.result);
                 }
@@ -171,25 +137,25 @@ impl BusWorker {
                 return pending;
             }
         }
-        let reads: Vec<Read> = (0..self.infos.len())
+        let reads: Vec<(usize, bool)> = (0..self.infos.len())
             .filter(|sensor| pending.results[*sensor].is_none())
             .filter(|sensor| !request.backoff || self.health[*sensor].is_due(request.start))
-            .map(|sensor| Read { sensor, retry_allowed: self.health[sensor].retry_allowed() })
+            .map(|sensor| (sensor, self.health[sensor].retry_allowed()))
             .collect();
         if reads.is_empty() {
             return pending;
         }
         match &mut self.reader {
             Reader::Inline(sensors) => {
-                for Read { sensor, .. } in reads {
+                for (sensor, _) in reads {
                     pending.results[sensor] = Some(read_once(sensors[sensor].as_mut()));
                 }
             }
             Reader::Thread(requests) => {
                 let (sender, replies) = mpsc::unbounded_channel();
-                let sensors = reads.iter().map(|read| read.sensor).collect();
+                let sensors = reads.iter().map(|(sensor, _)| *sensor).collect();
                 // If the thread has ended, this drops `sender`, and `collect` sees the closed channel.
-                let _ = requests.send(ReadRequest { reads, replies: sender, deadline: request.deadline() });
+                let _ = requests.send(ReadRequest { reads, replies: sender, deadline: request.deadline });
                 self.outstanding = Some(Outstanding { replies, sensors });
             }
         }
@@ -203,11 +169,11 @@ impl BusWorker {
     pub(super) async fn collect(&mut self, mut pending: Pending, request: &SampleRequest) -> Vec<Sample> {
         let mut thread_ended = false;
         if let Some(outstanding) = self.outstanding.as_mut().filter(|_| !pending.stuck) {
-            let deadline = tokio::time::Instant::from_std(request.deadline());
+            let deadline = tokio::time::Instant::from_std(request.deadline);
             while !outstanding.sensors.is_empty() {
                 match tokio::time::timeout_at(deadline, outstanding.replies.recv()).await {
                     Ok(Some(reply)) => {
-                        outstanding.on_reply(&reply);
+                        outstanding.sensors.retain(|sensor| *sensor != reply.sensor);
                         pending.results[reply.sensor] = Some(reply.result);
                     }
                     Ok(None) => {
@@ -257,21 +223,20 @@ impl BusWorker {
     ) -> Sample {
         let skipped = result.is_none();
         let (name, health) = (self.infos[sensor].name.clone(), &mut self.health[sensor]);
-        let (result, change) = match result {
-            None => (Err(health.status().error.clone().unwrap_or_default()), None),
+        let (result, health_changed) = match result {
+            None => (Err(health.status.error.clone().unwrap_or_default()), false),
             Some(Ok(readings)) => (Ok(readings), health.on_read(request.time)),
             Some(Err(fault)) => {
-                let change = health.on_failed(&fault, request.start, request.period, request.time);
-                (Err(fault.text), change)
+                let is_new = health.on_failed(&fault, request.start, request.period, request.time);
+                (Err(fault.text), is_new)
             }
         };
-        Sample { sensor: name, result, change, skipped }
+        Sample { sensor: name, result, health_changed, skipped }
     }
 }
 
-/// Serves one request in the thread of a bus.
 fn serve(sensors: &mut [Box<dyn Sensor>], request: &ReadRequest) {
-    for Read { sensor, retry_allowed } in &request.reads {
+    for (sensor, retry_allowed) in &request.reads {
         // The worker was dropped. Its successor may be waiting for the bus, so read no further.
         if request.replies.is_closed() {
             return;
@@ -283,8 +248,7 @@ fn serve(sensors: &mut [Box<dyn Sensor>], request: &ReadRequest) {
         while let Err(fault) = &result
             && *retry_allowed
             && let Some(delay) = retry_delay(fault, tries)
-            // A retry that misses the deadline would replace the actual error by a timeout. Assume that it takes as
-            // long as the last read.
+            // A retry past the deadline would replace the error by a timeout. Assume that it takes as long as before.
             && Instant::now() + delay + started.elapsed() < request.deadline
         {
             thread::sleep(delay);
@@ -296,7 +260,6 @@ fn serve(sensors: &mut [Box<dyn Sensor>], request: &ReadRequest) {
     }
 }
 
-/// Reads once and checks the readings.
 fn read_once(sensor: &mut dyn Sensor) -> Result<Readings, Fault> {
     let readings = match panics::catch_panic(|| sensor.read()) {
         Ok(readings) => readings?,
@@ -306,8 +269,7 @@ fn read_once(sensor: &mut dyn Sensor) -> Result<Readings, Fault> {
     Ok(readings)
 }
 
-/// Checks the readings against the sensor's description: at least one, only of declared quantities, and each quantity
-/// at most once.
+/// Checks the readings: at least one, only of quantities in the sensor's description, and of each at most one.
 fn check(sensor: &dyn Sensor, readings: &[Reading]) -> Result<(), String> {
     if readings.is_empty() && !sensor.may_drop() {
         return Err("its driver gave no reading".to_owned());

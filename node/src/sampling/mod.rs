@@ -47,7 +47,8 @@ pub fn open(board: &Board, base_dir: &std::path::Path) -> Result<Vec<Bus>, OpenE
 #[derive(Debug)]
 pub struct Sensors {
     workers: Vec<BusWorker>,
-    backoff: bool,
+    /// False if failing sensors are read in each sample, so that one that is plugged in is found immediately.
+    pub(crate) backoff: bool,
 }
 
 /// Maximum time to wait for a reading, for any period.
@@ -68,21 +69,13 @@ impl Sensors {
         Ok(Sensors { workers, backoff: true })
     }
 
-    /// Disables the backoff for failing sensors, so that a sensor that is plugged in is found immediately.
-    #[must_use]
-    pub fn without_backoff(mut self) -> Sensors {
-        self.backoff = false;
-        self
-    }
-
     /// Returns the descriptions of all sensors.
     pub fn infos(&self) -> impl Iterator<Item = &SensorInfo> {
-        self.workers.iter().flat_map(BusWorker::infos)
+        self.workers.iter().flat_map(|worker| &worker.infos)
     }
 
-    /// Returns all sensors with their health.
     pub(crate) fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
-        self.workers.iter().flat_map(BusWorker::health)
+        self.workers.iter().flat_map(|worker| worker.infos.iter().zip(&worker.health))
     }
 
     /// Reads once every sensor that is due. Samples are taken every `period`; a sensor that does not answer within
@@ -91,13 +84,9 @@ impl Sensors {
     /// # Cancellation safety
     /// A read in progress ends in its thread; the next sample receives its result.
     pub async fn sample(&mut self, period: Duration) -> Vec<Sample> {
-        let request = SampleRequest {
-            start: Instant::now(),
-            time: Timestamp::now(),
-            period,
-            timeout: read_timeout(period),
-            backoff: self.backoff,
-        };
+        let (start, time, backoff) = (Instant::now(), Timestamp::now(), self.backoff);
+        let deadline = start + read_timeout(period);
+        let request = SampleRequest { start, time, period, deadline, backoff };
         // All buses start reading before the first is waited for.
         let pending: Vec<_> = self.workers.iter_mut().map(|worker| worker.request(&request)).collect();
         let mut samples = Vec::new();

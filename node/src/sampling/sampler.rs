@@ -10,7 +10,6 @@ use tokio::time::{Instant as TokioInstant, Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
 use super::barrier_gate::BarrierGate;
-use super::sensor_health::HealthChange;
 use super::{Sample, Sensors, read_timeout};
 use crate::metrics::SamplingMetrics;
 use crate::model::barrier::{self, Barrier, LOG_TARGET, SamplingMode};
@@ -24,7 +23,6 @@ const PERIODS_BEFORE_WARNING: u32 = 3;
 /// reason to restart a node, so this is practically unlimited.
 const MAX_BARRIER_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Inputs and outputs of the sampling task.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     /// Newest measurement, encoded for its znode.
@@ -95,7 +93,7 @@ impl Sampler {
                     let state = *self.published.borrow_and_update();
                     if stored_before.is_some_and(|before| state.stored > before) {
                         debug!(target: LOG_TARGET, zxid = state.zxid, "published");
-                        gate.on_published(state.zxid);
+                        gate.published_zxid = state.zxid;
                         stored_before = None;
                     }
                     continue;
@@ -130,8 +128,7 @@ impl Sampler {
         }
     }
 
-    /// Takes one sample and publishes metrics, sensor health and progress. Returns the encoded measurement, if a
-    /// sensor was read.
+    /// Takes one sample and publishes metrics, health and progress. Returns the measurement, if a sensor was read.
     async fn sample(
         &self,
         id: &NodeId,
@@ -164,9 +161,7 @@ impl Sampler {
         if current != Some(Barrier::Released) {
             return current.unwrap_or_default();
         }
-        let decided = |mode: &SamplingMode| {
-            !matches!(mode.barrier, Some(Barrier::Released | Barrier::Open | Barrier::Unknown))
-        };
+        let decided = |mode: &SamplingMode| matches!(mode.barrier, None | Some(Barrier::Closed(_)));
         let mut warned = false;
         let barrier = loop {
             match tokio::time::timeout(period * PERIODS_BEFORE_WARNING, self.mode.wait_for(decided)).await {
@@ -195,12 +190,8 @@ impl Sampler {
 
     fn publish_sensor_info(&self, sensors: &Sensors) {
         let info: Vec<SensorStatus> =
-            sensors.health().map(|(info, health)| SensorStatus::new(info, health.status())).collect();
-        self.sensor_info.send_if_modified(|known| {
-            let changed = *known != info;
-            *known = info;
-            changed
-        });
+            sensors.health().map(|(info, health)| SensorStatus::new(info, &health.status)).collect();
+        self.sensor_info.send_if_modified(|known| std::mem::replace(known, info.clone()) != info);
     }
 }
 
@@ -216,10 +207,10 @@ fn interval_from(first: TokioInstant, period: Duration) -> Interval {
 
 fn log_health_change(sample: &Sample) {
     let sensor = &sample.sensor;
-    match &sample.change {
-        Some(HealthChange::Recovered) => info!(sensor, "sensor recovered"),
-        Some(HealthChange::Failing(fault)) => warn!(sensor, "sensor cannot be read: {fault}"),
-        None => {}
+    match &sample.result {
+        Ok(_) if sample.health_changed => info!(sensor, "sensor recovered"),
+        Err(fault) if sample.health_changed => warn!(sensor, "sensor cannot be read: {fault}"),
+        _ => {}
     }
 }
 

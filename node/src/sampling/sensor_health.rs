@@ -71,18 +71,10 @@ pub(crate) fn retry_delay(fault: &Fault, tries: usize) -> Option<Duration> {
     (fault.kind == FaultKind::Transient).then_some(*delay)
 }
 
-/// Change of a sensor's health that is worth a log line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HealthChange {
-    /// The sensor started to fail, or fails with another error.
-    Failing(String),
-    /// The sensor works again.
-    Recovered,
-}
-
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
-    status: HealthStatus,
+    /// The health as it is published.
+    pub(crate) status: HealthStatus,
     /// Consecutive failed samples.
     failures: u32,
     /// Panics since the last reading.
@@ -92,11 +84,6 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Returns the health as it is published.
-    pub(crate) fn status(&self) -> &HealthStatus {
-        &self.status
-    }
-
     /// Returns true if a sample that starts at `now` should read the sensor.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|time| now >= time)
@@ -107,23 +94,23 @@ impl Health {
         self.failures < FAILURES_BEFORE_BACKOFF
     }
 
-    /// Records a successful read at `time`.
-    pub(crate) fn on_read(&mut self, time: Timestamp) -> Option<HealthChange> {
+    /// Records a successful read at `time`. Returns true if the sensor could not be read before.
+    pub(crate) fn on_read(&mut self, time: Timestamp) -> bool {
         let old = std::mem::take(self).status;
         let since = if old.state == SensorState::Ok { old.since } else { Some(time) };
         self.status = HealthStatus { state: SensorState::Ok, since, ..HealthStatus::default() };
-        matches!(old.state, SensorState::Failing | SensorState::Absent).then_some(HealthChange::Recovered)
+        matches!(old.state, SensorState::Failing | SensorState::Absent)
     }
 
     /// Records a failed read in a sample that started at `start`, and at `time` by the wall clock. Samples are taken
-    /// every `period`.
+    /// every `period`. Returns true if the sensor could be read before, or failed with another error.
     pub(crate) fn on_failed(
         &mut self,
         fault: &Fault,
         start: Instant,
         period: Duration,
         time: Timestamp,
-    ) -> Option<HealthChange> {
+    ) -> bool {
         if fault.kind != FaultKind::NoAnswer {
             self.failures = self.failures.saturating_add(1);
             self.panics = self.panics.saturating_add(u32::from(fault.kind == FaultKind::Panic));
@@ -140,7 +127,7 @@ impl Health {
             error: Some(fault.text.clone()),
             count: if was_failing { old.count.saturating_add(1) } else { 1 },
         };
-        is_new.then(|| HealthChange::Failing(fault.text.clone()))
+        is_new
     }
 }
 

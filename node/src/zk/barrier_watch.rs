@@ -21,10 +21,8 @@ pub(crate) async fn follow_barrier(
         let Settings { sampling_period: period, sync, .. } = *settings.borrow_and_update();
         let lock_step = sync == SyncMode::Barrier;
         let publish = |barrier: Option<Barrier>| {
-            mode.send_if_modified(|known| {
-                let new = SamplingMode { period, barrier };
-                std::mem::replace(known, new) != new
-            });
+            let new = SamplingMode { period, barrier };
+            mode.send_if_modified(|known| std::mem::replace(known, new) != new);
         };
         let known = mode.borrow().barrier.unwrap_or_default();
         publish(lock_step.then_some(known));

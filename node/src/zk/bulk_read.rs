@@ -10,8 +10,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 /// Maximum number of znodes in one request.
 pub const MAX_BATCH: usize = 1024;
-/// Maximum size of a response, in bytes, as expected from the sizes of the last read. It bounds the memory that a read
-/// takes, whatever other programs store.
+/// Maximum size of a response in bytes, as expected from the last read: it bounds the memory, whatever others store.
 const MAX_RESPONSE: usize = 1024 * 1024;
 /// Maximum size of the paths in one request, in bytes. ZooKeeper closes the connection at 1 MiB (`jute.maxbuffer`).
 const MAX_REQUEST: usize = 512 * 1024;
@@ -77,8 +76,7 @@ pub(crate) async fn read_children<T>(
     read_named_children(connection, parent, names, sizes, parse).await
 }
 
-/// Reads the children of `parent` with these names. Returns the name, the stat and the parsed data of each that exists,
-/// ordered by name.
+/// Reads these children of `parent`. Returns name, stat and parsed data of those that exist, ordered by name.
 pub(crate) async fn read_named_children<T>(
     connection: &Connection,
     parent: &str,

@@ -8,8 +8,7 @@ use crate::model::node_info::{NodeInfo, PARENT_PATH};
 
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Describes the session `owner`, which owns the node id `id`: with its process and host, if it has published a node
-/// info.
+/// Describes the session `owner` of the node id `id`, with its process and host if it has published a node info.
 pub(crate) async fn describe(session: &Session, id: &str, owner: i64) -> String {
     let path = format!("{PARENT_PATH}/{id}");
     let read = async { session.connection().await.get(&path).await.ok() };

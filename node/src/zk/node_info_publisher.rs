@@ -56,14 +56,8 @@ async fn update(
         let is_other = *board.borrow_and_update() != info.board || leading != info.leading;
         let interval = node_info::publish_delay(&info.sensors, &sensors.borrow_and_update());
         let interval = if is_other { Some(node_info::MIN_PUBLISH_INTERVAL) } else { interval };
-        let due = async {
-            match interval {
-                Some(interval) => tokio::time::sleep_until(last + interval).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = due => {
+            () = tokio::time::sleep_until(last + interval.unwrap_or_default()), if interval.is_some() => {
                 info.board.clone_from(&board.borrow());
                 info.sensors.clone_from(&sensors.borrow());
                 info.leading = leading;

@@ -63,7 +63,8 @@ async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
         )));
     }
     let buses = sampling::open(board, &boards.base_dir).map_err(Failure::config)?;
-    let mut sensors = Sensors::start(buses).map_err(Failure::internal)?.without_backoff();
+    let mut sensors = Sensors::start(buses).map_err(Failure::internal)?;
+    sensors.backoff = false;
     let mut first = Some(first_samples(&mut sensors, board, args.sensor.as_deref()).await);
     let mut ticks = tokio::time::interval(interval);
     let mut failed = Vec::new();
@@ -94,7 +95,7 @@ async fn first_samples(sensors: &mut Sensors, board: &Board, selected: Option<&s
     let started = Instant::now();
     let mut announced: Vec<String> = Vec::new();
     loop {
-        let absent = sensors.health().filter(|(_, health)| health.status().state == SensorState::Absent);
+        let absent = sensors.health().filter(|(_, health)| health.status.state == SensorState::Absent);
         let absent: Vec<String> = absent.map(|(info, _)| info.name.clone()).collect();
         let mut pending: Vec<&mut Sample> = samples
             .iter_mut()

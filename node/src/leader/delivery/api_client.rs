@@ -18,7 +18,6 @@ use crate::model::node_id::NodeId;
 use crate::model::report::Report;
 use crate::settings::api_token::ApiToken;
 
-/// Response header of a collector of Atalaya.
 const COLLECTOR_HEADER: &str = "atalaya-collector";
 
 /// Client for one API. Clones share their connections.
@@ -27,13 +26,13 @@ pub(crate) struct Api {
     url: Url,
     method: ApiMethod,
     user_agent: String,
-    token: Option<ApiToken>,
+    pub(crate) token: Option<ApiToken>,
     /// Created by the first request: it takes more memory than the rest of a node.
     client: Arc<OnceLock<Client>>,
     /// True if the last response was from a collector of Atalaya.
     is_collector: Arc<AtomicBool>,
-    /// Runtime for the network I/O of requests; `None`: the caller's.
-    runtime: Option<Handle>,
+    /// Runtime for the network I/O of requests; `None`: the caller's. A node's own runtime may have none.
+    pub(crate) runtime: Option<Handle>,
 }
 
 /// Two clients are equal if they send the same requests to the same address.
@@ -59,25 +58,7 @@ impl Api {
         }
     }
 
-    /// Sets the runtime for network I/O, for nodes whose own runtime has none.
-    #[must_use]
-    pub(crate) fn with_runtime(mut self, runtime: Option<Handle>) -> Api {
-        self.runtime = runtime;
-        self
-    }
-
-    /// Sets the token that requests carry.
-    #[must_use]
-    pub(crate) fn with_token(mut self, token: Option<ApiToken>) -> Api {
-        self.token = token;
-        self
-    }
-
-    /// Returns a request to `url`, with the token if `url` has the origin of the API. Every request to an API is built
-    /// here.
-    ///
-    /// # Errors
-    /// The HTTP client cannot be set up.
+    /// Returns a request to `url`, with the token if `url` has the origin of the API. All requests are built here.
     pub(crate) fn request(&self, method: Method, url: Url) -> reqwest::Result<RequestBuilder> {
         let is_same_origin = url.origin() == self.url.origin();
         let request = self.client()?.request(method, url);
@@ -111,18 +92,17 @@ impl Api {
         let requested = request.url().clone();
         let response = match client.execute(request).await {
             Ok(response) => response,
-            Err(error) if error.is_timeout() => {
-                return Outcome::Failed(format!("no answer within {timeout:?}"));
-            }
             Err(error) => {
-                return Outcome::Failed(with_clock_hint(root_cause(&error), SystemTime::now()));
+                return Outcome::Failed(match error.is_timeout() {
+                    true => format!("no answer within {timeout:?}"),
+                    false => with_clock_hint(root_cause(&error), SystemTime::now()),
+                });
             }
         };
         self.is_collector.store(response.headers().contains_key(COLLECTOR_HEADER), Ordering::Relaxed);
         response::classify(&requested, response, |status| self.denied(status)).await
     }
 
-    /// Runs a request with the runtime for network I/O.
     pub(in crate::leader) async fn with_network<T>(&self, request: impl Future<Output = T>) -> T {
         match &self.runtime {
             Some(runtime) => TokioContext::new(request, runtime.clone()).await,
@@ -173,7 +153,6 @@ impl Api {
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// Returns true if the API runs on this machine.
     fn is_local(&self) -> bool {
         let host = self.url.host_str().unwrap_or_default();
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
@@ -193,10 +172,8 @@ impl Api {
 
 /// Returns the innermost cause, which names the problem ("Connection refused"); the outer errors only name their layer.
 fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
+    let first: &dyn std::error::Error = error;
+    let cause = std::iter::successors(Some(first), |cause| cause.source()).last().unwrap_or(first);
     if error.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }
 }
 

@@ -129,7 +129,7 @@ async fn api_client_sends_the_token_to_the_api_and_not_to_the_target_of_a_redire
         [("nuevo", &[true][..], &[][..]), ("here", &[true, true], &[]), ("other", &[true], &[])]
     {
         let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url.clone()));
-        let api = api(url.join(path).unwrap(), ApiMethod::Get).with_token(Some(token));
+        let api = Api { token: Some(token), ..api(url.join(path).unwrap(), ApiMethod::Get) };
         let outcome = send(&api).await;
         assert_eq!(outcome == Outcome::Accepted, path != "other", "{path}: {outcome:?}");
         assert_eq!((&*with_token(&seen), &*with_token(&seen_elsewhere)), (here, there), "{path}");
@@ -138,7 +138,7 @@ async fn api_client_sends_the_token_to_the_api_and_not_to_the_target_of_a_redire
     let mut with_password = url.join("nuevo").unwrap();
     with_password.set_username("user").unwrap();
     let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url.clone()));
-    let api = api(with_password, ApiMethod::Post).with_token(Some(token));
+    let api = Api { token: Some(token), ..api(with_password, ApiMethod::Post) };
     assert_eq!(send(&api).await, Outcome::Accepted);
     let head = seen.lock().unwrap().remove(0);
     assert_eq!(head.matches("authorization:").count(), 1, "{head}");
@@ -150,8 +150,10 @@ async fn api_client_sends_the_token_to_the_api_and_not_to_the_target_of_a_redire
 async fn api_client_does_not_send_a_token_to_an_api_that_it_is_not_bound_to() {
     let (url, seen) = server(|_| "HTTP/1.1 401 No\r\n".into()).await;
     let own = "http://127.0.0.1:9/nuevo".parse().unwrap();
-    let api =
-        api(url, ApiMethod::Get).with_token(Some(ApiToken::given(SECRET).unwrap().with_origin(Some(own))));
+    let api = Api {
+        token: Some(ApiToken::given(SECRET).unwrap().with_origin(Some(own))),
+        ..api(url, ApiMethod::Get)
+    };
     let outcome = send(&api).await;
     assert!(!api.has_token(), "the fleet status then uses the token of the address");
     assert!(reason(&outcome).contains("is not sent there: it is bound to http://127.0.0.1:9"), "{outcome:?}");
@@ -188,7 +190,7 @@ async fn api_client_names_the_token_when_it_is_denied() {
         let without = send(&api(url.clone(), ApiMethod::Get)).await;
         assert!(reason(&without).contains("api_token_file"), "{without:?}");
         let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url.clone()));
-        let with = send(&api(url, ApiMethod::Get).with_token(Some(token))).await;
+        let with = send(&Api { token: Some(token), ..api(url, ApiMethod::Get) }).await;
         let reason = reason(&with);
         assert!(reason.contains("ATALAYA_API_TOKEN") && !reason.contains(SECRET), "{with:?}");
     }
@@ -209,7 +211,7 @@ async fn api_client_sends_a_token_that_changes_in_its_file() {
     let (url, seen) = server(|_| "HTTP/1.1 401 No\r\n".into()).await;
     let token = ApiToken::in_file(&path).with_origin(Some(url.clone()));
     token.read().unwrap();
-    let api = api(url, ApiMethod::Get).with_token(Some(token.clone()));
+    let api = Api { token: Some(token.clone()), ..api(url, ApiMethod::Get) };
     send(&api).await;
     std::fs::write(&path, SECRET).unwrap();
     let line = format!("authorization: bearer {SECRET}");

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::leader::delivery::outcome::{Outcome, Stale};
 use crate::leader::delivery::queue::{DeliveryQueue, Key, Next, StateChange};
 use crate::model::fence::Fence;
+use crate::model::leader_state::Delivered;
 use crate::model::report::{CycleReport, Report};
 
 /// Maximum number of reports in the outbox. The oldest makes room for a new one.
@@ -30,8 +31,7 @@ pub(crate) enum Disposition {
     Rejected(CycleReport),
     /// It can never be delivered: move this data to the rejected reports, unless there is one of the same cycle.
     Undeliverable(Vec<u8>),
-    /// A collector refused its epoch because of one that this fleet skipped: replace it by this report of the current
-    /// epoch, which is then delivered.
+    /// A collector refused its epoch because of one that this fleet skipped: replace it by this one, and send that.
     Resend(CycleReport),
 }
 
@@ -46,21 +46,17 @@ impl Disposition {
     }
 }
 
-/// A report in memory.
 #[derive(Debug)]
 struct Loaded {
     report: CycleReport,
     /// Number of averages without a final outcome.
     pending: usize,
-    /// Indexes of the averages that were rejected.
     rejected: Vec<usize>,
-    /// Reason of the last rejection.
     reason: Option<String>,
     /// Indexes of the averages that are sent again in the current epoch.
     resend: Vec<usize>,
 }
 
-/// The reports that are committed and not finished.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     pub(in crate::leader) queue: DeliveryQueue,
@@ -68,13 +64,14 @@ pub(crate) struct Outbox {
     /// Cycles whose reports have their final outcome, and may still be in ZooKeeper.
     unfinished: BTreeMap<u64, Disposition>,
     /// Cycles whose reports are in ZooKeeper and not in memory.
-    unread: BTreeSet<u64>,
-    /// Size of the reports in memory, in bytes.
+    pub(super) unread: BTreeSet<u64>,
     loaded_bytes: usize,
     /// Fence of the leader that delivers, if known.
     pub(in crate::leader) fence: Option<Fence>,
     /// Highest epoch above the leader's of which a collector has reports.
-    pub(super) outranked: Option<i64>,
+    pub(in crate::leader) outranked: Option<i64>,
+    /// Newest accepted report.
+    pub(in crate::leader) delivered: Option<Delivered>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -88,7 +85,7 @@ pub(crate) enum NextRequest {
 }
 
 impl Outbox {
-    /// Returns an empty outbox for cycles with this period.
+    #[cfg(test)]
     pub(crate) fn new(period: Duration) -> Outbox {
         Outbox { queue: DeliveryQueue::new(period), ..Outbox::default() }
     }
@@ -103,7 +100,6 @@ impl Outbox {
         self.loaded.first_key_value().map(|(_, loaded)| loaded.report.time)
     }
 
-    /// Returns true if this cycle has a report in the outbox.
     pub(crate) fn contains(&self, cycle: u64) -> bool {
         self.loaded.contains_key(&cycle)
             || self.unfinished.contains_key(&cycle)
@@ -132,7 +128,6 @@ impl Outbox {
         self.loaded.insert(loaded.report.cycle, loaded);
     }
 
-    /// Removes a report from memory and from the queue.
     fn unload(&mut self, cycle: u64) -> Option<Loaded> {
         let loaded = self.loaded.remove(&cycle)?;
         self.loaded_bytes = self.loaded_bytes.saturating_sub(loaded.report.size());
@@ -145,12 +140,6 @@ impl Outbox {
     fn finish_with(&mut self, cycle: u64, disposition: Disposition) {
         self.loaded_bytes += disposition.size();
         self.unfinished.insert(cycle, disposition);
-    }
-
-    /// Adds cycles that are listed in ZooKeeper; their reports are read later.
-    pub(crate) fn add_listed(&mut self, cycles: &BTreeSet<u64>) {
-        let new: Vec<u64> = cycles.iter().copied().filter(|cycle| !self.contains(*cycle)).collect();
-        self.unread.extend(new);
     }
 
     /// Returns up to `count` cycles whose reports are read next; none while the memory limit is reached.
@@ -166,13 +155,7 @@ impl Outbox {
         }
     }
 
-    /// Removes a cycle from [`Outbox::to_read`] whose report does not exist any more.
-    pub(crate) fn on_missing(&mut self, cycle: u64) {
-        self.unread.remove(&cycle);
-    }
-
-    /// Records that the report of a cycle from [`Outbox::to_read`] can never be delivered. `data` goes to the rejected
-    /// reports.
+    /// Records that a report from [`Outbox::to_read`] can never be delivered: `data` goes to the rejected reports.
     pub(crate) fn on_undeliverable(&mut self, cycle: u64, data: Vec<u8>) {
         if self.unread.remove(&cycle) {
             self.finish_with(cycle, Disposition::Undeliverable(data));
@@ -191,23 +174,23 @@ impl Outbox {
         above.len()
     }
 
-    /// Returns all cycles in the outbox.
     pub(crate) fn cycles(&self) -> BTreeSet<u64> {
         self.loaded.keys().chain(self.unfinished.keys()).chain(&self.unread).copied().collect()
     }
 
-    /// Removes the cycles that were in the outbox `before` ZooKeeper was read and are not `listed` there. Cycles that
-    /// were added in between stay.
-    pub(crate) fn retain_listed(&mut self, before: &BTreeSet<u64>, listed: &BTreeSet<u64>) {
+    /// Removes the cycles that were in the outbox `before` ZooKeeper was read and are not `listed` there, and adds those
+    /// that are; their reports are read later. Cycles that were added in between stay.
+    pub(crate) fn set_listed(&mut self, before: &BTreeSet<u64>, listed: &BTreeSet<u64>) {
         for cycle in before.difference(listed) {
             self.unload(*cycle);
             self.unread.remove(cycle);
             self.remove_unfinished(*cycle);
         }
+        let new: Vec<u64> = listed.iter().copied().filter(|cycle| !self.contains(*cycle)).collect();
+        self.unread.extend(new);
     }
 
-    /// Returns the cycle whose report must make room for a new one, if the outbox is full: the oldest that is not being
-    /// sent.
+    /// Returns the cycle whose report must make room if the outbox is full: the oldest that is not being sent.
     pub(crate) fn to_drop(&self) -> Option<u64> {
         if self.waiting() < MAX_REPORTS {
             return None;
@@ -243,33 +226,35 @@ impl Outbox {
         }
     }
 
-    /// Records the outcome of a request. Returns its cycle if the whole report has its final outcome now (see
-    /// [`Outbox::disposition`]), and a change of the API's state, if there is one.
-    pub(crate) fn on_outcome(&mut self, key: Key, outcome: Outcome) -> (Option<u64>, Option<StateChange>) {
+    /// Records the outcome of a request. Returns a change of the API's state, if there is one. When the whole report
+    /// has its final outcome, it has a [`Outbox::disposition`].
+    pub(crate) fn on_outcome(&mut self, key: Key, outcome: Outcome) -> Option<StateChange> {
         let (cycle, index) = key;
         let outcome = match outcome {
             Outcome::Stale(stale) => match self.judge_stale(cycle, stale) {
                 Some(outcome) => outcome,
                 None => {
                     self.queue.remove(key);
-                    let Some(loaded) = self.loaded.get_mut(&cycle) else { return (None, None) };
+                    let loaded = self.loaded.get_mut(&cycle)?;
                     loaded.resend.push(index);
                     loaded.pending -= 1;
-                    return (self.finish_if_complete(cycle), None);
+                    self.finish_if_complete(cycle);
+                    return None;
                 }
             },
             outcome => outcome,
         };
         let (final_outcome, change) = self.queue.on_outcome(key, outcome);
         let (Some(final_outcome), Some(loaded)) = (final_outcome, self.loaded.get_mut(&cycle)) else {
-            return (None, change);
+            return change;
         };
         loaded.pending -= 1;
         if let Err(reason) = final_outcome {
             loaded.rejected.push(index);
             loaded.reason = Some(reason);
         }
-        (self.finish_if_complete(cycle), change)
+        self.finish_if_complete(cycle);
+        change
     }
 
     /// Returns the outcome for a report that a collector refuses because of a later epoch; `None` if the report must be
@@ -293,18 +278,15 @@ impl Outbox {
         }
     }
 
-    /// Decides how a cycle is finished, and returns it, once all of its averages have a final outcome.
-    fn finish_if_complete(&mut self, cycle: u64) -> Option<u64> {
-        if self.loaded.get(&cycle)?.pending > 0 {
-            return None;
+    /// Decides how a cycle is finished, once all of its averages have a final outcome.
+    fn finish_if_complete(&mut self, cycle: u64) {
+        if self.loaded.get(&cycle).is_none_or(|loaded| loaded.pending > 0) {
+            return;
         }
-        let Loaded { mut report, rejected, reason, resend, .. } = self.unload(cycle)?;
+        let Some(Loaded { mut report, rejected, reason, resend, .. }) = self.unload(cycle) else { return };
         let kept: BTreeSet<usize> = rejected.into_iter().chain(resend.iter().copied()).collect();
-        let mut index = 0;
-        report.averages.retain(|_| {
-            index += 1;
-            kept.contains(&(index - 1))
-        });
+        let mut indexes = 0..;
+        report.averages.retain(|_| indexes.next().is_some_and(|index| kept.contains(&index)));
         let disposition = match (self.fence, reason) {
             // Rejected averages of this cycle are sent again as well, and rejected again.
             (Some(own), _) if !resend.is_empty() => {
@@ -314,7 +296,6 @@ impl Outbox {
             _ => Disposition::Delivered,
         };
         self.finish_with(cycle, disposition);
-        Some(cycle)
     }
 
     /// Returns how this cycle's report must be finished in ZooKeeper, if it has its final outcome.
@@ -322,7 +303,6 @@ impl Outbox {
         self.unfinished.get(&cycle)
     }
 
-    /// Returns the cycles whose reports must be finished in ZooKeeper.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = u64> {
         self.unfinished.keys().copied()
     }

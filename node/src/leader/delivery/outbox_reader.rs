@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{DataWatch, Error, Leadership};
-use tokio::sync::watch;
 use tracing::{debug, error, warn};
 
 use crate::leader::config::LeaderHandles;
 use crate::leader::delivery::shared_outbox::SharedOutbox;
-use crate::leader::outbox_store::{self, BatchSize};
+use crate::leader::outbox_store;
 use crate::model::fence::{self, Fence};
+use crate::model::leader_state::LeaderState;
 use crate::model::report::{self, CycleReport};
 use crate::zk::server_clock::ServerClock;
 
-/// Minimum time between two takeovers above an epoch of a collector, and between two checks whether the clock allows
-/// one.
+/// Minimum time between takeovers above an epoch of a collector, and between checks whether the clock allows one.
 const TAKEOVER_INTERVAL: Duration = Duration::from_secs(10);
 /// Delay before reports that could not be read are read again.
 const READ_RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,12 +38,8 @@ impl OutboxReader<'_> {
         listed: &BTreeSet<u64>,
         newest: Fence,
     ) -> Result<(), Error> {
-        self.count_rejected().await?;
-        {
-            let mut outbox = self.outbox.lock().await;
-            outbox.retain_listed(known, listed);
-            outbox.add_listed(listed);
-        }
+        self.outbox.count_rejected(self.leadership.connection()).await?;
+        self.outbox.lock().await.set_listed(known, listed);
         self.load(newest).await?;
         // Updates the metrics. Before the reports are read, the age of the oldest is not known.
         self.outbox.update(|_| ()).await;
@@ -53,14 +48,14 @@ impl OutboxReader<'_> {
 
     /// Reads reports until all are read or the memory limit is reached.
     async fn load(self, newest: Fence) -> Result<(), Error> {
-        let mut batch = BatchSize::default();
+        let mut batch = outbox_store::FIRST_BATCH;
         loop {
-            let cycles = self.outbox.lock().await.to_read(batch.get());
+            let cycles = self.outbox.lock().await.to_read(batch);
             if cycles.is_empty() {
                 return Ok(());
             }
             let found = outbox_store::read(self.leadership.connection(), outbox_store::PATH, &cycles).await?;
-            batch.adapt(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
+            batch = outbox_store::next_batch(batch, found.iter().flat_map(|(_, data)| data).map(Vec::len));
             let mut undeliverable = Vec::new();
             self.outbox
                 .update(|outbox| {
@@ -70,11 +65,11 @@ impl OutboxReader<'_> {
                                 self.handles.publish_averages(&report);
                                 outbox.on_read(report);
                             }
-                            Some(Err(Undeliverable { reason, data })) => {
+                            Some(Err((reason, data))) => {
                                 undeliverable.push((cycle, reason));
                                 outbox.on_undeliverable(cycle, data);
                             }
-                            None => outbox.on_missing(cycle),
+                            None => drop(outbox.unread.remove(&cycle)),
                         }
                     }
                 })
@@ -83,21 +78,11 @@ impl OutboxReader<'_> {
         }
     }
 
-    /// Counts the rejected reports, for the metrics.
-    async fn count_rejected(self) -> Result<(), Error> {
-        if self.handles.metrics.is_enabled() {
-            let rejected = self.leadership.connection().stat(outbox_store::REJECTED_PATH).await?;
-            let count = rejected.map_or(0, |stat| stat.num_children);
-            self.handles.metrics.update(|stats| stats.rejected_reports = Some(count));
-        }
-        Ok(())
-    }
-
-    /// Reads further reports whenever finished ones have made room. `newest` is the newest committed cycle.
-    pub(in crate::leader) async fn load_when_there_is_room(self, epoch: i64, newest: watch::Receiver<u64>) {
+    /// Reads further reports whenever finished ones have made room.
+    pub(in crate::leader) async fn load_when_there_is_room(self) {
         loop {
             self.outbox.finished.notified().await;
-            let newest = newest_possible(epoch, *newest.borrow());
+            let Some(newest) = self.newest_possible() else { continue };
             if let Err(error) = self.load(newest).await {
                 debug!(%error, "cannot read the outbox");
                 tokio::time::sleep(READ_RETRY_INTERVAL).await;
@@ -105,21 +90,16 @@ impl OutboxReader<'_> {
         }
     }
 
-    /// Lists the reports again whenever the outbox's parent znode is written: clients do that after they have deleted a
-    /// report or put one back. `newest` is the newest committed cycle.
-    pub(in crate::leader) async fn follow_changes(self, epoch: i64, newest: watch::Receiver<u64>) {
+    /// Lists the reports again whenever their parent is written: clients do that after they deleted or restored one.
+    pub(in crate::leader) async fn follow_changes(self) {
         let session = self.leadership.connection().session().clone();
         let data_watch = DataWatch::new(session, outbox_store::PATH);
         let mut changes = data_watch.subscribe();
         let syncing = async {
             // The first notification is the state at the start, which is known.
-            let mut is_first = true;
+            let _ = changes.changed().await;
             while changes.changed().await.is_ok() {
-                changes.mark_unchanged();
-                if std::mem::take(&mut is_first) {
-                    continue;
-                }
-                if let Err(error) = self.list_and_sync(epoch, &newest).await {
+                if let Err(error) = self.list_and_sync().await {
                     debug!(%error, "cannot list the outbox");
                 }
             }
@@ -133,40 +113,34 @@ impl OutboxReader<'_> {
         std::future::pending().await
     }
 
-    async fn list_and_sync(self, epoch: i64, newest: &watch::Receiver<u64>) -> Result<(), Error> {
+    async fn list_and_sync(self) -> Result<(), Error> {
         // Cycles are committed while this runs, so the list is compared with the outbox as it was before.
         let known = self.outbox.lock().await.cycles();
         let listing =
             outbox_store::list(self.leadership.connection(), outbox_store::PATH).await?.unwrap_or_default();
         outbox_store::warn_about_foreign_children(&listing.others);
-        let newest = newest_possible(epoch, *newest.borrow());
+        let Some(newest) = self.newest_possible() else { return Ok(()) };
         self.sync(&known, &listing.cycles, newest).await
+    }
+
+    /// Returns the newest cycle that can be in ZooKeeper: the one after the newest confirmed one may be committed too.
+    fn newest_possible(self) -> Option<Fence> {
+        let LeaderState { epoch, cycle, .. } = (*self.handles.state.borrow())?;
+        Some(Fence { epoch, cycle, skipped: None }.with_next_cycle())
     }
 }
 
-/// Returns the newest cycle that can be in ZooKeeper if `cycle` is the newest that is confirmed: the commit of the next
-/// one may have taken effect without a confirmation.
-fn newest_possible(epoch: i64, cycle: u64) -> Fence {
-    Fence { epoch, cycle, skipped: None }.with_next_cycle()
-}
-
-/// A report that can never be delivered.
-struct Undeliverable {
-    reason: String,
-    /// Data for the rejected reports.
-    data: Vec<u8>,
-}
-
-/// Parses the report of a cycle. Refuses one that can never be delivered, and one that is ahead of the fleet: a report
-/// of a later epoch than the leader's would make a collector refuse all further reports of the fleet.
-fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Undeliverable> {
+/// Parses the report of a cycle. Refuses one that can never be delivered, and one that is ahead of the fleet: after a
+/// report of a later epoch than the leader's, a collector would refuse all further reports of the fleet. The error has
+/// the reason, and the data for the rejected reports.
+fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, (String, Vec<u8>)> {
     let report = match CycleReport::parse(&data, cycle) {
         Ok(report) => report,
-        Err(reason) if data.len() <= report::MAX_SIZE => return Err(Undeliverable { reason, data }),
+        Err(reason) if data.len() <= report::MAX_SIZE => return Err((reason, data)),
         Err(reason) => {
             // Too large to keep: there may be a thousand rejected reports.
             let data = serde_json::json!({"cycle": cycle, "reason": reason}).to_string().into_bytes();
-            return Err(Undeliverable { reason, data });
+            return Err((reason, data));
         }
     };
     let reason = if report.epoch > newest.epoch {
@@ -177,10 +151,9 @@ fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Undeli
         return Ok(report);
     };
     let data = CycleReport { reason: Some(reason.clone()), ..report }.data();
-    Err(Undeliverable { reason, data })
+    Err((reason, data))
 }
 
-/// Logs one line for all undeliverable reports of a batch.
 fn log_undeliverable(undeliverable: &[(u64, String)]) {
     let [(cycle, reason), ..] = undeliverable else { return };
     let reports = undeliverable.len();
@@ -195,15 +168,15 @@ fn log_undeliverable(undeliverable: &[(u64, String)]) {
 /// Waits until this leader, of `epoch`, must take over above an epoch of which a collector has reports, and returns
 /// that epoch. ZooKeeper's clock must allow a higher one, and the last takeover for this reason must be long ago.
 pub(in crate::leader) async fn outranked(
-    outbox: &SharedOutbox,
+    handles: &LeaderHandles,
     clock: ServerClock,
     epoch: i64,
     last_takeover: Option<BootInstant>,
 ) -> i64 {
-    let mut outranked = outbox.outranked.subscribe();
+    let mut state = handles.state.subscribe();
     let mut logged = None;
     loop {
-        let known = *outranked.borrow_and_update();
+        let known = state.borrow_and_update().and_then(|state| state.outranked);
         if let Some(collector) = known.filter(|collector| *collector > epoch) {
             let latest = fence::latest_epoch(clock.now(BootInstant::now()).unwrap_or(0));
             let is_allowed = collector < latest;
@@ -228,7 +201,7 @@ pub(in crate::leader) async fn outranked(
         }
         let recheck = if known.is_some() { TAKEOVER_INTERVAL } else { Duration::MAX };
         tokio::select! {
-            Ok(()) = outranked.changed() => {}
+            Ok(()) = state.changed() => {}
             () = tokio::time::sleep(recheck) => {}
         }
     }

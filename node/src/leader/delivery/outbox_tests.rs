@@ -36,6 +36,12 @@ fn send(outbox: &mut Outbox, now: &mut u64) -> Option<(Key, Report)> {
     panic!("no report within a minute")
 }
 
+/// Records an outcome. Returns its cycle if the whole report has its final outcome then.
+fn finished_by(outbox: &mut Outbox, key: Key, outcome: Outcome) -> Option<u64> {
+    outbox.on_outcome(key, outcome);
+    outbox.disposition(key.0).map(|_| key.0)
+}
+
 #[test]
 fn outbox_finishes_a_report_with_its_last_average() {
     let (mut outbox, mut now) = (outbox([]), 0);
@@ -43,7 +49,7 @@ fn outbox_finishes_a_report_with_its_last_average() {
     for (idempotency_key, finished) in [("1-7-Cel", None), ("1-7-%RH", Some(7))] {
         let (key, report) = send(&mut outbox, &mut now).unwrap();
         assert_eq!(report.idempotency_key(), idempotency_key);
-        assert_eq!(outbox.on_outcome(key, Outcome::Accepted), (finished, None));
+        assert_eq!(finished_by(&mut outbox, key, Outcome::Accepted), finished);
     }
     assert_eq!((outbox.disposition(7), outbox.waiting()), (Some(&Disposition::Delivered), 0));
     // It stays until it is deleted in ZooKeeper, and is not sent again.
@@ -73,7 +79,7 @@ fn outbox_keeps_only_the_rejected_averages_of_a_report() {
 fn outbox_does_not_send_reports_that_a_client_deleted() {
     let (mut outbox, mut now) = (outbox([1, 2, 3]), 0);
     let before = outbox.cycles();
-    outbox.retain_listed(&before, &BTreeSet::from([2]));
+    outbox.set_listed(&before, &BTreeSet::from([2]));
     assert_eq!(send(&mut outbox, &mut now).unwrap().0.0, 2);
     assert_eq!(outbox.waiting(), 1);
 }
@@ -84,15 +90,15 @@ fn outbox_keeps_reports_that_are_added_during_a_listing() {
     let before = outbox.cycles();
     // The list has been read already.
     outbox.add(cycle_report(1, 3, None));
-    outbox.retain_listed(&before, &BTreeSet::from([2]));
+    outbox.set_listed(&before, &BTreeSet::from([2]));
     let mut settled = Vec::new();
     while let Some((key, _)) = send(&mut outbox, &mut now) {
-        settled.extend(outbox.on_outcome(key, Outcome::Accepted).0);
+        settled.extend(finished_by(&mut outbox, key, Outcome::Accepted));
     }
     assert_eq!(settled, [2, 3]);
     // An unfinished report that was finished during the listing stays as well.
     let before = BTreeSet::from([2]);
-    outbox.retain_listed(&before, &BTreeSet::new());
+    outbox.set_listed(&before, &BTreeSet::new());
     assert_eq!(unfinished(&outbox), [3]);
 }
 
@@ -106,10 +112,10 @@ fn outbox_drops_the_oldest_report_when_it_is_full() {
     assert_eq!(outbox.to_drop(), Some(2), "the first is being sent");
     outbox.on_dropped(2);
     assert_eq!((outbox.to_drop(), outbox.contains(2)), (None, false));
-    let change = outbox.on_outcome((1, 0), Outcome::Failed("refused".into())).1;
+    let change = outbox.on_outcome((1, 0), Outcome::Failed("refused".into()));
     assert!(matches!(change, Some(StateChange::Failing(_))));
     let (key, _) = send(&mut outbox, &mut now).unwrap();
-    assert_eq!(outbox.on_outcome(key, Outcome::Accepted).1, Some(StateChange::Accepting { dropped: 1 }));
+    assert_eq!(outbox.on_outcome(key, Outcome::Accepted), Some(StateChange::Accepting { dropped: 1 }));
 }
 
 const OWN: Fence = Fence { epoch: 9, cycle: 20, skipped: None };
@@ -121,7 +127,7 @@ fn refused_as_stale(own: Fence, epoch: i64, later: i64) -> (Outbox, Option<State
     outbox.fence = Some(own);
     outbox.add(cycle_report(epoch, 7, None));
     let (key, _) = send(&mut outbox, &mut now).unwrap();
-    let change = outbox.on_outcome(key, Outcome::Stale(Stale { epoch: later, first_cycle: 3 })).1;
+    let change = outbox.on_outcome(key, Outcome::Stale(Stale { epoch: later, first_cycle: 3 }));
     (outbox, change)
 }
 
@@ -159,7 +165,8 @@ fn outbox_resends_only_the_stale_averages_of_a_cycle() {
     let (key, _) = send(&mut outbox, &mut now).unwrap();
     outbox.on_outcome(key, Outcome::Accepted);
     let (key, _) = send(&mut outbox, &mut now).unwrap();
-    assert_eq!(outbox.on_outcome(key, Outcome::Stale(Stale { epoch: 99, first_cycle: 3 })).0, Some(7));
+    let stale = Outcome::Stale(Stale { epoch: 99, first_cycle: 3 });
+    assert_eq!(finished_by(&mut outbox, key, stale), Some(7));
     let Some(Disposition::Resend(report)) = outbox.disposition(7) else { panic!() };
     assert_eq!((report.averages.len(), report.averages[0].unit.as_deref()), (1, Some("%RH")));
 }
@@ -193,7 +200,7 @@ fn outbox_holds_a_bounded_number_of_bytes_and_reads_the_rest_later() {
         report
     };
     let each = large(1).size();
-    outbox.add_listed(&(1..=1_000).collect());
+    outbox.set_listed(&BTreeSet::new(), &(1..=1_000).collect());
     let mut read = 0;
     while let [cycle] = outbox.to_read(1)[..] {
         outbox.on_read(large(cycle));
@@ -206,7 +213,7 @@ fn outbox_holds_a_bounded_number_of_bytes_and_reads_the_rest_later() {
     // Delivered reports make room for the others, which are read in order.
     let (mut now, mut settled) = (0, Vec::new());
     while let Some((key, _)) = send(&mut outbox, &mut now) {
-        settled.extend(outbox.on_outcome(key, Outcome::Accepted).0);
+        settled.extend(finished_by(&mut outbox, key, Outcome::Accepted));
         settled.iter().for_each(|cycle| outbox.on_finished(*cycle));
         outbox.to_read(1).into_iter().for_each(|cycle| outbox.on_read(large(cycle)));
     }
@@ -228,7 +235,7 @@ proptest! {
                 1 => outbox.queue.on_interrupted(),
                 2 => {
                     let known = outbox.cycles();
-                    outbox.retain_listed(&known, &written);
+                    outbox.set_listed(&known, &written);
                 }
                 _ => if let Some((key, _)) = send(&mut outbox, &mut now) {
                     let outcome = match act {
@@ -236,7 +243,7 @@ proptest! {
                         4 => Outcome::Rejected("no".into()),
                         _ => Outcome::Failed("no".into()),
                     };
-                    if let (Some(cycle), _) = outbox.on_outcome(key, outcome) {
+                    if let Some(cycle) = finished_by(&mut outbox, key, outcome) {
                         prop_assert!(outbox.disposition(cycle).is_some());
                         outbox.on_finished(cycle);
                         written.remove(&cycle);

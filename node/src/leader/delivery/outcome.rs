@@ -17,7 +17,6 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the label in metrics.
     pub(super) const fn label(&self) -> &'static str {
         match self {
             Outcome::Accepted => "accepted",
@@ -31,7 +30,6 @@ impl Outcome {
 /// A response that may concern only one report or all reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Doubt {
-    /// Response of the API.
     pub(crate) reason: String,
     /// Number of attempts for a report before those behind it are tried as well.
     pub(crate) tries: u32,
@@ -42,7 +40,6 @@ pub(crate) struct Doubt {
 /// Reason of a collector to refuse a report: a later leader has reported the same cycle, or an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stale {
-    /// Epoch of the later leader.
     pub(crate) epoch: i64,
     /// Lowest cycle that the later leader reported.
     pub(crate) first_cycle: u64,

@@ -29,12 +29,10 @@ use crate::leader::delivery::outcome::{Doubt, Outcome, Stale};
 
 /// Maximum number of concurrent requests: one more than the pauses between them that a timeout contains.
 const MAX_IN_FLIGHT: usize = 8;
-/// Minimum time between the starts of two requests, so that a node that catches up after an outage leaves capacity for
-/// others.
+/// Minimum time between the starts of two requests, so that a node that catches up leaves capacity for others.
 const MIN_INTERVAL: Duration = Duration::from_millis(5);
 /// Number of attempts for a report that the API rejects, if it accepted the previous one.
 const MAX_TRIES: u32 = 3;
-/// Timeout of a request, in periods.
 const TIMEOUT_PERIODS: u32 = 6;
 const MIN_TIMEOUT: Duration = Duration::from_millis(500);
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,7 +57,6 @@ pub(crate) enum Next {
 pub(crate) enum StateChange {
     /// The API fails, or fails in another way.
     Failing(String),
-    /// The API rejects reports.
     Rejecting(String),
     /// This report, or several for the same reason, can never be accepted.
     Invalid(String),
@@ -93,7 +90,6 @@ struct QueuedReport {
     sent: Option<BootInstant>,
     tries: u32,
     rejections: u32,
-    /// Number of doubtful responses.
     doubts: u32,
     /// Number of doubtful responses after another report was accepted.
     proofs: u32,
@@ -112,11 +108,8 @@ pub(crate) struct DeliveryQueue {
     order: BTreeSet<(u32, i64, Key)>,
     /// Reports under way, with their epochs.
     in_flight: BTreeMap<Key, i64>,
-    /// Number of accepted reports.
     accepted: u64,
-    /// Reason of the last report that was invalid.
     last_invalid: Option<String>,
-    /// Start of the last request.
     last_sent: BootInstant,
     /// Latest start of a request that was accepted.
     last_accepted_sent: BootInstant,
@@ -128,17 +121,15 @@ pub(crate) struct DeliveryQueue {
 }
 
 impl DeliveryQueue {
-    /// Returns an empty queue for reports that arrive once per `period`.
+    #[cfg(test)]
     pub(crate) fn new(period: Duration) -> DeliveryQueue {
         DeliveryQueue { period, ..DeliveryQueue::default() }
     }
 
-    /// Returns the timeout of a request.
     pub(crate) fn timeout(&self) -> Duration {
         (self.period * TIMEOUT_PERIODS).clamp(MIN_TIMEOUT, MAX_TIMEOUT)
     }
 
-    /// Adds a report of this epoch.
     pub(crate) fn push(&mut self, key: Key, epoch: i64) {
         self.remove(key);
         self.reports.insert(key, QueuedReport { epoch, ..QueuedReport::default() });
@@ -153,12 +144,10 @@ impl DeliveryQueue {
         }
     }
 
-    /// Returns true if a request with this report is under way.
     pub(crate) fn is_in_flight(&self, key: Key) -> bool {
         self.reports.get(&key).is_some_and(|report| report.sent.is_some())
     }
 
-    /// Returns true if this report was sent more than once.
     pub(crate) fn is_retry(&self, key: Key) -> bool {
         self.reports.get(&key).is_some_and(|report| report.tries > 1)
     }

@@ -42,8 +42,7 @@ pub(super) fn redirect_policy(method: ApiMethod) -> Policy {
     })
 }
 
-/// Returns the outcome of the request to `requested`. `denied` returns the reason for a response that concerns the
-/// sender.
+/// Returns the outcome of the request to `requested`. `denied` returns the reason if it concerns the sender.
 pub(super) async fn classify(
     requested: &Url,
     mut response: Response,

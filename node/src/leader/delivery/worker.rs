@@ -1,8 +1,9 @@
 //! Delivers the reports of the outbox to the API, and finishes those that are delivered or rejected. Runs concurrently
 //! with the cycles, and never delays them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use atalaya_recipes::clock::BootInstant;
@@ -17,61 +18,50 @@ use crate::leader::delivery::outcome::Outcome;
 use crate::leader::delivery::queue::{Key, StateChange};
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::fenced_multi::CommitError;
-use crate::leader::outbox_store::{self, MAX_REJECTED, REJECTED_PATH};
+use crate::leader::outbox_store::{self, MAX_REJECTED};
 use crate::model::report::Report;
 
-/// Maximum number of reports that are finished at the same time.
 const CONCURRENT_FINISHES: usize = 8;
 /// Initial delay before a report that could not be finished is tried again. It doubles with each failure.
 const MIN_FINISH_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_FINISH_BACKOFF: Duration = Duration::from_secs(5);
 
+/// Maximum number of errors that are remembered, so that each is logged once.
+const MAX_LOGGED_ERRORS: usize = 8;
+
 /// End of a concurrent task of the worker.
 enum Event {
-    /// A request to the API has ended.
     Responded(Key, Outcome),
-    /// A report is finished in ZooKeeper, or could not be. The number is that of the rejected reports that were deleted
-    /// to make room.
+    /// A report is finished in ZooKeeper, or not. The number is that of rejected reports that were deleted for it.
     Finished(u64, Result<usize, CommitError>),
-    /// The backoff of a report that could not be finished is over.
-    RetryFinish(u64),
 }
 
 type Task<'a> = Pin<Box<dyn Future<Output = Event> + Send + 'a>>;
 
-/// Cycles whose reports are being finished.
+/// Cycles whose reports are being finished, with the number of failed attempts of each.
 #[derive(Debug, Default)]
-struct Finishing {
-    /// All of them, including those in backoff.
-    cycles: BTreeSet<u64>,
-    /// Number of failures of each that could not be finished.
-    failures: BTreeMap<u64, u32>,
-    /// True if it was logged that rejected reports are deleted to make room.
-    logged_full: bool,
-}
+struct Finishing(BTreeMap<u64, u32>);
 
 impl Finishing {
-    /// Takes the next of the `unfinished` cycles, up to the limit.
+    /// Takes the next of the `unfinished` cycles. Only cycles without a failure count for the limit.
     fn take(&mut self, unfinished: impl Iterator<Item = u64>) -> Vec<u64> {
-        let is_idle = |cycle: &u64| !self.cycles.contains(cycle);
-        let active = self.cycles.len().saturating_sub(self.failures.len());
-        let free = CONCURRENT_FINISHES.saturating_sub(active);
-        let taken: Vec<u64> = unfinished.filter(is_idle).take(free).collect();
-        self.cycles.extend(&taken);
+        let active = self.0.values().filter(|failures| **failures == 0).count();
+        let idle = unfinished.filter(|cycle| !self.0.contains_key(cycle));
+        let taken: Vec<u64> = idle.take(CONCURRENT_FINISHES.saturating_sub(active)).collect();
+        self.0.extend(taken.iter().map(|cycle| (*cycle, 0)));
         taken
     }
 
     /// Records a failure. Returns the delay before the next attempt.
     fn on_failed(&mut self, cycle: u64) -> Duration {
-        let failures = self.failures.entry(cycle).or_default();
+        let failures = self.0.entry(cycle).or_default();
         *failures = failures.saturating_add(1);
         MIN_FINISH_BACKOFF.saturating_mul(1 << (*failures - 1).min(8)).min(MAX_FINISH_BACKOFF)
     }
 
     /// Records a success. Returns true if it ends the last failure.
     fn on_finished(&mut self, cycle: u64) -> bool {
-        self.cycles.remove(&cycle);
-        self.failures.remove(&cycle).is_some() && self.failures.is_empty()
+        self.0.remove(&cycle) > Some(0) && self.0.values().all(|failures| *failures == 0)
     }
 }
 
@@ -96,7 +86,7 @@ impl DeliveryWorker<'_> {
         self.outbox.lock().await.queue.on_interrupted();
         loop {
             for cycle in finishing.take(self.outbox.lock().await.unfinished()) {
-                tasks.push(Box::pin(self.finish(cycle)));
+                tasks.push(Box::pin(self.finish(cycle, Duration::ZERO)));
             }
             let next = match self.api {
                 Some(_) => self.outbox.lock().await.next_request(BootInstant::now()),
@@ -117,9 +107,7 @@ impl DeliveryWorker<'_> {
             };
             tokio::select! {
                 Some(event) = tasks.next() => {
-                    if let Some(task) = self.on_event(event, &mut finishing).await {
-                        tasks.push(task);
-                    }
+                    tasks.extend(self.on_event(event, &mut finishing).await);
                 }
                 () = self.outbox.changed.notified() => {}
                 () = tokio::time::sleep(delay) => {}
@@ -135,30 +123,25 @@ impl DeliveryWorker<'_> {
         Event::Responded(key, outcome)
     }
 
-    /// Finishes a report in ZooKeeper.
-    async fn finish(&self, cycle: u64) -> Event {
+    /// Finishes a report in ZooKeeper, after `delay`.
+    async fn finish(&self, cycle: u64, delay: Duration) -> Event {
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let Some(disposition) = self.outbox.lock().await.disposition(cycle).cloned() else {
             return Event::Finished(cycle, Ok(0));
         };
         let result = outbox_store::finish(self.leadership, cycle, &disposition).await;
         if result.is_ok() && matches!(disposition, Disposition::Rejected(_) | Disposition::Undeliverable(_)) {
-            self.count_rejected().await;
+            self.outbox.metrics.record(|metrics| metrics.rejected.inc());
+            // If it fails, the next one counts again.
+            let _ = self.outbox.count_rejected(self.leadership.connection()).await;
         }
         Event::Finished(cycle, result)
     }
 
-    async fn count_rejected(&self) {
-        let metrics = &self.outbox.metrics;
-        metrics.record(|metrics| metrics.rejected.inc());
-        if metrics.is_enabled()
-            && let Ok(Some(rejected)) = self.leadership.connection().stat(REJECTED_PATH).await
-        {
-            metrics.update(|stats| stats.rejected_reports = Some(rejected.num_children));
-        }
-    }
-
     /// Handles the end of a task. Returns a new task, if one must follow.
-    async fn on_event(&self, event: Event, finishing: &mut Finishing) -> Option<Task<'static>> {
+    async fn on_event(&self, event: Event, finishing: &mut Finishing) -> Option<Task<'_>> {
         match event {
             Event::Responded(key, outcome) => {
                 let (change, waiting) = self.outbox.on_outcome(key, outcome).await;
@@ -166,9 +149,8 @@ impl DeliveryWorker<'_> {
                     log_change(&change, api, waiting);
                 }
             }
-            Event::RetryFinish(cycle) => drop(finishing.cycles.remove(&cycle)),
             Event::Finished(cycle, Ok(dropped)) => {
-                if dropped > 0 && !std::mem::replace(&mut finishing.logged_full, true) {
+                if dropped > 0 && !self.outbox.logged_full.swap(true, Ordering::Relaxed) {
                     warn!(
                         "there are {MAX_REJECTED} rejected reports: from now on the oldest are deleted to make room"
                     );
@@ -182,21 +164,17 @@ impl DeliveryWorker<'_> {
             Event::Finished(cycle, Err(error)) => {
                 let error = error.unless_fenced().await;
                 self.log_unfinished(cycle, &error).await;
-                let delay = finishing.on_failed(cycle);
-                return Some(Box::pin(async move {
-                    tokio::time::sleep(delay).await;
-                    Event::RetryFinish(cycle)
-                }));
+                return Some(Box::pin(self.finish(cycle, finishing.on_failed(cycle))));
             }
         }
         None
     }
 
-    /// Logs that a report cannot be finished, once per error.
     async fn log_unfinished(&self, cycle: u64, error: &Error) {
+        let mut logged = self.outbox.logged_errors.lock().await;
         if error.is_connection_loss() {
             debug!(cycle, %error, "a report is not removed from the outbox yet");
-        } else if self.outbox.is_new_error(error).await {
+        } else if logged.len() < MAX_LOGGED_ERRORS && logged.insert(error.to_string()) {
             warn!(cycle, %error, "a report cannot be removed from the outbox; retrying every {MAX_FINISH_BACKOFF:?}");
         }
     }

@@ -6,19 +6,13 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::process) enum Access {
-    Read,
-    ReadWrite,
-}
-
 /// Creates a file that only its owner can read. If this process runs as root, the owner of the directory becomes
 /// the owner of the file, because it needs the file later.
 ///
 /// # Errors
 /// The path exists (`AlreadyExists`), even if it is a dangling symbolic link; or the file cannot be created.
 pub(in crate::process) fn create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
+    let mut options = File::options();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -33,15 +27,13 @@ pub(in crate::process) fn create(path: &Path) -> io::Result<File> {
 /// # Errors
 /// The file does not exist, is not a regular file with exactly one hard link, or belongs to another user
 /// (`InvalidData`).
-pub(in crate::process) fn open(path: &Path, access: Access) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(access == Access::ReadWrite);
+pub(in crate::process) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     #[cfg(unix)]
     {
         use rustix::fs::OFlags;
         // Without O_NONBLOCK, opening a named pipe would block until its other end is opened.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags.bits().cast_signed());
     }
     #[cfg(unix)]
     let file = options.open(path).map_err(|error| match error.raw_os_error() {
@@ -91,11 +83,8 @@ fn chown_to_owner_of_dir(file: &File, path: &Path) -> io::Result<()> {
 
     use rustix::fs::{Gid, Uid, fchown};
 
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
     let dir = dir_of(path)?;
-    if dir.uid() == 0 {
+    if !rustix::process::geteuid().is_root() || dir.uid() == 0 {
         return Ok(());
     }
     Ok(fchown(file, Some(Uid::from_raw(dir.uid())), Some(Gid::from_raw(dir.gid())))?)

@@ -25,10 +25,8 @@ impl StateDir {
     pub(crate) fn find(flag: Option<&PathBuf>, env: Env<'_>) -> StateDir {
         let variable = |name: &str| (env.variable)(name).filter(|value| !value.is_empty());
         let configured = flag.cloned().or_else(|| variable("ATALAYA_STATE_DIR").map(PathBuf::from));
-        match configured {
-            Some(dir) if dir == Path::new(OFF) => return StateDir::Off,
-            Some(dir) => return StateDir::At(dir),
-            None => {}
+        if let Some(dir) = configured {
+            return if dir == Path::new(OFF) { StateDir::Off } else { StateDir::At(dir) };
         }
         // systemd lists all state directories of the unit; the first is the one in our unit file.
         let from_systemd =
@@ -64,8 +62,7 @@ pub(in crate::process) fn is_file_stem_of(stem: &str, id: &str) -> bool {
     hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
-/// Returns the readable part of a file name. The hash after it makes the name unique, also on file systems that
-/// ignore case.
+/// Returns the readable part of a file name. The hash after it makes it unique, also if case is ignored.
 fn prefix(id: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name: String = id.chars().take(40).map(safe).collect();

@@ -6,18 +6,15 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
-use crate::process::state_dir::files::{self, Access};
+use crate::process::state_dir::files;
 
-/// Purpose of holding a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Run the node.
     Run,
     /// Delete the znodes of a dead process of the node; takes a moment.
     CleanUp,
 }
 
-/// Process that holds a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holder {
     /// Process id; `None` if the holder has not written it, or not yet.
@@ -32,11 +29,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Creates the lock file if missing. Returns true if it did. Then a process that held the deleted file may still
-    /// be alive.
-    ///
-    /// # Errors
-    /// The file cannot be created.
+    /// Creates the lock file if missing. Returns true if it did: the holder of a deleted file may still be alive.
     pub(crate) fn create(path: &Path) -> io::Result<bool> {
         match files::create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -49,7 +42,7 @@ impl Lock {
     /// # Errors
     /// The file does not exist, or this system does not support locks.
     pub(crate) fn try_acquire(path: &Path, purpose: Purpose) -> io::Result<Result<Lock, Holder>> {
-        let mut file = files::open(path, Access::ReadWrite)?;
+        let mut file = files::open(path, File::options().read(true).write(true))?;
         match file.try_lock() {
             Ok(()) => {
                 // Only informative, so an error does not matter.

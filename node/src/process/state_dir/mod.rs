@@ -16,13 +16,15 @@ pub(in crate::process) mod location;
 mod lock;
 mod record;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
+
+use crate::metrics;
 
 pub(crate) use location::{StateDir, file_stem};
 pub(crate) use lock::{Holder, Lock, Purpose};
@@ -43,11 +45,9 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     record: NodeRecord,
-    /// True if the last write failed.
     failing: bool,
 }
 
-/// Reason why a state file cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
     /// Another process of this machine runs the node, or a cleanup of the node takes too long.
@@ -60,16 +60,12 @@ pub(crate) enum OpenError {
 
 /// Time for which the lock is tried: its holder may be about to write that it only cleans up.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
-/// Maximum time to wait for a cleanup.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl StateFile {
     /// Acquires the lock of the node `id` and reads the records of earlier processes. `stem` is the [file_stem] of
     /// its files. Waits for a cleanup in progress. Blocks.
-    ///
-    /// # Errors
-    /// Another process has the lock, or the files cannot be created.
     pub(crate) fn open(dir: &Path, stem: &str, id: &str, zookeeper: &str) -> Result<StateFile, OpenError> {
         create_dir(dir)?;
         let file = dir.join(format!("{stem}.json"));
@@ -78,17 +74,17 @@ impl StateFile {
         let mut record = NodeRecord::new(id, zookeeper);
         match read(&file) {
             Ok(Some(_)) if lock_was_missing => {
+                let file = file.display();
                 warn!(
-                    "the lock file of {} was missing; its processes may be alive, so their znodes are not deleted",
-                    file.display()
+                    "the lock file of {file} was missing; its processes may be alive, so their znodes are not deleted"
                 );
             }
             Ok(Some(known)) if known.node == id => record.processes = known.processes,
             Ok(_) => {}
             Err(error) => {
+                let file = file.display();
                 warn!(
-                    "{} cannot be read: {error}; znodes of earlier processes stay until their sessions time out",
-                    file.display()
+                    "{file} cannot be read: {error}; znodes of earlier processes stay until their sessions time out"
                 );
             }
         }
@@ -99,34 +95,15 @@ impl StateFile {
         Ok(state_file)
     }
 
-    /// Adds the record of this process.
-    pub(crate) fn add_process(&self, process: ProcessRecord) {
-        self.update(|record| record.add_process(process));
-    }
-
-    /// Adds a session of this process, before a znode is created in it.
-    pub(crate) fn add_session(&self, session: i64) {
-        self.update(|record| record.add_session(session));
-    }
-
     /// Returns the processes other than `contender` that may have left znodes.
     pub(crate) fn earlier_processes(&self, contender: &str) -> Vec<ProcessRecord> {
-        let state = self.lock();
+        let state = metrics::lock(&self.0.state);
         state.record.processes.iter().filter(|process| process.contender != contender).cloned().collect()
     }
 
-    /// Removes a process that has no znodes left in ZooKeeper.
-    pub(crate) fn remove_process(&self, contender: &str) {
-        self.update(|record| record.remove_process(contender));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds this lock.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn update(&self, change: impl FnOnce(&mut NodeRecord)) {
-        let mut state = self.lock();
+    /// Changes the record and writes it. Sessions must be added before a znode is created in them.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut NodeRecord)) {
+        let mut state = metrics::lock(&self.0.state);
         change(&mut state.record);
         let written = write(&self.0.file, &state.record);
         let file = self.0.file.display();
@@ -156,7 +133,6 @@ fn acquire(path: &Path) -> Result<Lock, OpenError> {
     }
 }
 
-/// Returns the path of the lock file that belongs to a state file.
 pub(super) fn lock_file(file: &Path) -> PathBuf {
     file.with_extension("lock")
 }
@@ -172,7 +148,7 @@ fn create_dir(dir: &Path) -> io::Result<()> {
 /// Reads a state file. Returns `None` if it does not exist.
 pub(super) fn read(file: &Path) -> io::Result<Option<NodeRecord>> {
     let mut text = Vec::new();
-    match files::open(file, files::Access::Read) {
+    match files::open(file, File::options().read(true)) {
         Ok(open) => open.take(record::MAX_SIZE).read_to_end(&mut text)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -180,12 +156,10 @@ pub(super) fn read(file: &Path) -> io::Result<Option<NodeRecord>> {
     NodeRecord::parse(&text).map(Some).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))
 }
 
-/// Replaces a state file atomically: a reader, or the next process after a kill, finds either the old or the new
-/// contents.
+/// Replaces a state file atomically: a reader, also after a kill, finds either the old or the new contents.
 pub(super) fn write(file: &Path, record: &NodeRecord) -> io::Result<()> {
     let new = file.with_extension("new");
-    // A process that was killed here has left its temporary file. Only the holder of the lock writes, so nothing is
-    // using it.
+    // A process that was killed here has left its temporary file. Only the holder of the lock uses it.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -23,8 +23,7 @@ pub struct ProcessRecord {
     /// Session ids, newest last.
     #[serde(with = "sessions")]
     pub sessions: Vec<i64>,
-    /// Paths of the ephemeral znodes that the process creates sooner or later. Other processes may create the same
-    /// paths.
+    /// Paths of the ephemeral znodes that the process creates sooner or later. Other processes may create them too.
     pub znodes: Vec<String>,
     /// Parent of the election znode.
     pub election: String,
@@ -32,7 +31,6 @@ pub struct ProcessRecord {
     pub contender: String,
 }
 
-/// A znode that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) path: String,
@@ -46,19 +44,14 @@ pub(crate) struct Found {
 const MAX_SESSIONS: usize = 16;
 /// Maximum number of processes. Each of them died before it could clean up after the one before.
 const MAX_PROCESSES: usize = 16;
-/// Maximum size of a state file that is read, in bytes.
 pub(in crate::process) const MAX_SIZE: u64 = 256 * 1024;
 
 impl NodeRecord {
-    /// Returns a record without processes.
     pub(crate) fn new(node: &str, zookeeper: &str) -> NodeRecord {
         NodeRecord { node: node.to_owned(), zookeeper: zookeeper.to_owned(), processes: Vec::new() }
     }
 
     /// Parses and checks the contents of a state file.
-    ///
-    /// # Errors
-    /// The text is not a valid record; the error says why.
     pub(crate) fn parse(text: &[u8]) -> Result<NodeRecord, String> {
         let record: NodeRecord = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         for process in &record.processes {
@@ -73,7 +66,6 @@ impl NodeRecord {
         Ok(record)
     }
 
-    /// Returns the contents of the state file.
     #[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
     pub(crate) fn text(&self) -> Vec<u8> {
         let mut text = serde_json::to_vec_pretty(self).expect("the record is serialisable");
@@ -81,7 +73,6 @@ impl NodeRecord {
         text
     }
 
-    /// Adds a process that starts to run this node.
     pub(crate) fn add_process(&mut self, process: ProcessRecord) {
         self.remove_processes_without_session();
         self.processes.push(process);
@@ -89,7 +80,6 @@ impl NodeRecord {
         self.processes.drain(..surplus);
     }
 
-    /// Adds a session of the newest process.
     pub(crate) fn add_session(&mut self, session: i64) {
         let Some(process) = self.processes.last_mut() else { return };
         process.sessions.push(session);

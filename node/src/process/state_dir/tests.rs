@@ -17,20 +17,22 @@ fn file(scratch: &Scratch, end: &str) -> PathBuf {
 fn state_file_passes_records_from_one_process_to_the_next() {
     let scratch = Scratch::new("state-file");
     let first = open(&scratch).unwrap();
-    first.add_process(process_record(1, &[]));
-    first.add_session(7);
+    first.update(|record| record.add_process(process_record(1, &[])));
+    first.update(|record| record.add_session(7));
     drop(first);
     let second = open(&scratch).unwrap();
-    second.add_process(process_record(2, &[]));
+    second.update(|record| record.add_process(process_record(2, &[])));
     assert_eq!(second.earlier_processes(&process_record(2, &[]).contender), [process_record(1, &[7])]);
     // Killed before it could clean up.
-    second.add_session(8);
+    second.update(|record| record.add_session(8));
     drop(second);
     let third = open(&scratch).unwrap();
-    third.add_process(process_record(3, &[]));
+    third.update(|record| record.add_process(process_record(3, &[])));
     let earlier = third.earlier_processes(&process_record(3, &[]).contender);
     assert_eq!(earlier, [process_record(1, &[7]), process_record(2, &[8])]);
-    (1..=3).for_each(|process| third.remove_process(&process_record(process, &[]).contender));
+    (1..=3).for_each(|process| {
+        third.update(|record| record.remove_process(&process_record(process, &[]).contender))
+    });
     drop(third);
     assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().processes, []);
 }
@@ -76,8 +78,8 @@ fn invalid_state_file_is_replaced() {
         fs::write(file(&scratch, "json"), garbage).unwrap();
         let state_file = open(&scratch).unwrap();
         assert_eq!(state_file.earlier_processes(""), []);
-        state_file.add_process(process_record(1, &[]));
-        state_file.add_session(1);
+        state_file.update(|record| record.add_process(process_record(1, &[])));
+        state_file.update(|record| record.add_session(1));
         assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().processes, [process_record(1, &[1])]);
     }
 }
@@ -86,7 +88,7 @@ fn invalid_state_file_is_replaced() {
 fn records_are_not_used_if_the_lock_file_was_missing() {
     let scratch = Scratch::new("state-file");
     let first = open(&scratch).unwrap();
-    first.add_process(process_record(1, &[7]));
+    first.update(|record| record.add_process(process_record(1, &[7])));
     fs::remove_file(file(&scratch, "lock")).unwrap();
     // The first process is still alive.
     let second = open(&scratch).unwrap();
@@ -100,7 +102,7 @@ fn state_files_are_accessible_only_for_the_user() {
 
     let scratch = Scratch::new("state-file");
     let state_file = open(&scratch).unwrap();
-    state_file.add_process(process_record(1, &[]));
+    state_file.update(|record| record.add_process(process_record(1, &[])));
     for (path, mode) in [
         (file(&scratch, "json"), 0o100_600),
         (file(&scratch, "lock"), 0o100_600),
@@ -120,17 +122,17 @@ fn state_file_survives_a_full_disk_and_a_deleted_directory() {
     // Like a full disk: the lock file exists, but no new file can be created.
     fs::create_dir(file(&scratch, "new")).unwrap();
     let state_file = open(&scratch).unwrap();
-    assert!(state_file.lock().failing);
+    assert!(state_file.0.state.lock().unwrap().failing);
     fs::remove_dir(file(&scratch, "new")).unwrap();
-    state_file.add_session(0);
-    assert!(!state_file.lock().failing);
+    state_file.update(|record| record.add_session(0));
+    assert!(!state_file.0.state.lock().unwrap().failing);
     fs::remove_dir_all(scratch.path().join("state")).unwrap();
-    state_file.add_process(process_record(1, &[]));
-    state_file.add_session(1);
-    assert!(state_file.lock().failing);
+    state_file.update(|record| record.add_process(process_record(1, &[])));
+    state_file.update(|record| record.add_session(1));
+    assert!(state_file.0.state.lock().unwrap().failing);
     create_dir(&scratch.path().join("state/atalaya")).unwrap();
-    state_file.add_session(2);
-    assert!(!state_file.lock().failing);
+    state_file.update(|record| record.add_session(2));
+    assert!(!state_file.0.state.lock().unwrap().failing);
     assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().processes, [process_record(1, &[1, 2])]);
 }
 
@@ -142,7 +144,7 @@ fn state_files_that_are_symbolic_links_are_neither_read_nor_written() {
     for end in ["lock", "json"] {
         let scratch = Scratch::new("state-file");
         let state_file = open(&scratch).unwrap();
-        state_file.add_process(process_record(1, &[7]));
+        state_file.update(|record| record.add_process(process_record(1, &[7])));
         drop(state_file);
         let victim = scratch.path().join("victim");
         fs::copy(file(&scratch, "json"), &victim).unwrap();
@@ -168,8 +170,8 @@ fn state_files_that_are_symbolic_links_are_neither_read_nor_written() {
     let victim = scratch.path().join("victim");
     fs::write(&victim, "precious").unwrap();
     symlink(&victim, file(&scratch, "new")).unwrap();
-    state_file.add_process(process_record(1, &[]));
-    state_file.add_session(7);
+    state_file.update(|record| record.add_process(process_record(1, &[])));
+    state_file.update(|record| record.add_session(7));
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().processes, [process_record(1, &[7])]);
 }
@@ -207,7 +209,7 @@ fn state_files_of_other_users_are_refused_and_files_created_by_root_belong_to_th
     assert!(error.to_string().contains("belongs to user 4321"), "{error}");
     chown(scratch.path().join("state/atalaya"), Some(4321), Some(4321)).unwrap();
     let state_file = open(&scratch).unwrap();
-    state_file.add_process(process_record(1, &[7]));
+    state_file.update(|record| record.add_process(process_record(1, &[7])));
     let owner = fs::metadata(file(&scratch, "json")).unwrap().uid();
     assert_eq!(owner, 4321, "the owner must be able to read it later");
 }

@@ -19,42 +19,34 @@ use tracing::warn;
 pub struct Notifier {
     #[cfg(target_os = "linux")]
     socket: Option<socket::Socket>,
-    watchdog_interval: Option<Duration>,
+    /// Time within which the service manager expects `WATCHDOG=1`.
+    pub(crate) watchdog_interval: Option<Duration>,
 }
 
 impl Notifier {
     /// Returns a notifier to the service manager in `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
-    #[cfg(target_os = "linux")]
+    /// Only Linux has systemd: elsewhere the notifier does nothing.
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables))]
     pub(crate) fn from_env(variable: &dyn Fn(&str) -> Option<String>) -> Notifier {
-        let Some(address) = variable("NOTIFY_SOCKET").filter(|address| !address.is_empty()) else {
-            return Notifier::default();
-        };
-        match socket::Socket::new(&address) {
-            Ok(socket) => Notifier { socket: Some(socket), watchdog_interval: watchdog_interval(variable) },
-            Err(error) => {
-                warn!("cannot use NOTIFY_SOCKET={address}: {error}; the service manager is not notified");
-                Notifier::default()
+        #[cfg(target_os = "linux")]
+        if let Some(address) = variable("NOTIFY_SOCKET").filter(|address| !address.is_empty()) {
+            match socket::Socket::new(&address) {
+                Ok(socket) => {
+                    return Notifier { socket: Some(socket), watchdog_interval: watchdog_interval(variable) };
+                }
+                Err(error) => {
+                    warn!("cannot use NOTIFY_SOCKET={address}: {error}; the service manager is not notified");
+                }
             }
         }
-    }
-
-    /// Returns a notifier that does nothing: only Linux has systemd.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn from_env(_: &dyn Fn(&str) -> Option<String>) -> Notifier {
         Notifier::default()
     }
 
-    /// Returns true if there is a service manager.
     pub(crate) fn is_enabled(&self) -> bool {
         #[cfg(target_os = "linux")]
         return self.socket.is_some();
         #[cfg(not(target_os = "linux"))]
         false
-    }
-
-    /// Returns the time within which the service manager expects `WATCHDOG=1`.
-    pub(crate) fn watchdog_interval(&self) -> Option<Duration> {
-        self.watchdog_interval
     }
 
     #[cfg(target_os = "linux")]
@@ -67,16 +59,9 @@ impl Notifier {
     #[cfg(not(target_os = "linux"))]
     async fn send(&self, _: &str, _: u32) {}
 
-    pub(crate) async fn ready(&self) {
-        self.send("READY=1", MAX_ATTEMPTS).await;
-    }
-
-    pub(crate) async fn status(&self, line: &str) {
-        self.send(&format!("STATUS={line}"), MAX_ATTEMPTS).await;
-    }
-
-    pub(crate) async fn watchdog(&self) {
-        self.send("WATCHDOG=1", MAX_ATTEMPTS).await;
+    /// Sends one of the messages in the documentation of this module.
+    pub(crate) async fn notify(&self, message: &str) {
+        self.send(message, MAX_ATTEMPTS).await;
     }
 
     pub(crate) async fn reloading(&self) {
@@ -84,7 +69,7 @@ impl Notifier {
         {
             let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
             let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
-            self.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"), MAX_ATTEMPTS).await;
+            self.notify(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}")).await;
         }
     }
 
@@ -97,7 +82,6 @@ impl Notifier {
 /// Maximum number of attempts to send a message while the queue of the service manager is full. They take two seconds.
 const MAX_ATTEMPTS: u32 = 20;
 
-/// Returns the watchdog's interval, if it applies to this process.
 #[cfg(target_os = "linux")]
 fn watchdog_interval(variable: &dyn Fn(&str) -> Option<String>) -> Option<Duration> {
     if let Some(process) = variable("WATCHDOG_PID")

@@ -35,8 +35,7 @@ impl Socket {
         Ok(Socket { socket, address })
     }
 
-    /// Sends a message. If the queue is still full after `attempts`, the message is dropped: the next one has the newer
-    /// state.
+    /// Sends a message. It is dropped if the queue is still full after `attempts`: the next has the newer state.
     pub(super) async fn send(&self, message: &str, attempts: u32) {
         for attempt in 1..=attempts {
             match self.socket.send_to_addr(message.as_bytes(), &self.address) {

@@ -1,12 +1,15 @@
 //! A node: samples its sensors, publishes the measurement, and takes part in the election, from start to shutdown.
 //!
-//! [`Node`] is the configuration, and `Shared` is what several tasks of a running node use.
+//! [`Node`] is the configuration, `Tasks` are the concurrent parts of a running node, and `Shared` is what several
+//! of them use.
 
 mod shared;
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use atalaya_hal::Boards;
+use atalaya_recipes::persistent_node::Conflict;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
@@ -113,19 +116,55 @@ impl Node {
         stop: impl Future<Output = &'static str>,
     ) -> Result<(), NodeError> {
         let (shared, inputs) = Shared::start(self).await;
-        let outcome = tokio::select! {
-            // The signal is checked first, so that a busy node stops as well.
-            biased;
-            signal = stop => {
-                info!(signal, "stopping");
-                // First, so that systemd shows the node as stopping while the session closes.
-                shared.notifier.stopping().await;
-                Ok(())
+        let outcome = {
+            let tasks = shared.tasks(inputs, connect_timeout);
+            tokio::select! {
+                // The signal is checked first, so that a busy node stops as well.
+                biased;
+                signal = stop => {
+                    info!(signal, "stopping");
+                    // First, so that systemd shows the node as stopping while the session closes.
+                    shared.notifier.stopping().await;
+                    Ok(())
+                }
+                conflict = tasks.publish_measurement => Err(shared.id_in_use(conflict).await),
+                error = tasks.check_connect_timeout => Err(error),
+                // The remaining tasks do not end.
+                () = tasks.sample => Ok(()),
+                () = tasks.contend => Ok(()),
+                () = tasks.publish_node_info => Ok(()),
+                () = tasks.update_status => Ok(()),
+                () = tasks.reload => Ok(()),
+                () = tasks.follow_config => Ok(()),
+                () = tasks.apply_settings => Ok(()),
+                () = tasks.follow_barrier => Ok(()),
+                () = tasks.notify_systemd => Ok(()),
+                () = tasks.observe => Ok(()),
             }
-            error = Box::pin(shared.run_tasks(inputs, connect_timeout)) => Err(error),
         };
         // All tasks are dropped by now, so that none of them writes while the session closes.
         shared.shutdown().await;
         outcome
     }
+}
+
+/// Future of a task. Boxed: otherwise each caller would have a copy of it on its stack.
+type Task<'a, T = ()> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// The tasks of a running node. Dropping them stops them.
+struct Tasks<'a> {
+    /// Ends if the node id is in use.
+    publish_measurement: Task<'a, Conflict>,
+    /// Ends if ZooKeeper is not reached in time.
+    check_connect_timeout: Task<'a, NodeError>,
+    sample: Task<'a>,
+    contend: Task<'a>,
+    publish_node_info: Task<'a>,
+    update_status: Task<'a>,
+    reload: Task<'a>,
+    follow_config: Task<'a>,
+    apply_settings: Task<'a>,
+    follow_barrier: Task<'a>,
+    notify_systemd: Task<'a>,
+    observe: Task<'a>,
 }

@@ -1,6 +1,5 @@
 //! The parts of a running node that several tasks use, the channels between tasks, and the tasks themselves.
 
-use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use atalaya_hal::boards::Counting;
@@ -9,12 +8,11 @@ use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
 use atalaya_recipes::{
     Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, ZnodeProblem, election,
 };
-use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use super::{Node, NodeError};
+use super::{Node, NodeError, Task, Tasks};
 use crate::dynamic_config::{self, DynamicConfig};
 use crate::leader::delivery::api_client::Api;
 use crate::leader::{Leader, LeaderConfig, LeaderHandles};
@@ -42,9 +40,6 @@ use crate::zk::node_info_publisher::publish_node_info;
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Maximum time for sending counted measurements at shutdown.
 const COUNTER_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// A task that does not end. Boxed: otherwise each caller would have a copy of it on its stack.
-type Task<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Parts of the configuration that one task takes over.
 pub(super) struct Inputs {
@@ -136,8 +131,8 @@ impl Shared {
         (shared, Inputs { sensors, averages, reload, logs, contender_id })
     }
 
-    /// Creates the tasks, connects them by channels, and runs them. Returns the error that ends the node.
-    pub(super) async fn run_tasks(&self, inputs: Inputs, connect_timeout: Option<Duration>) -> NodeError {
+    /// Creates the tasks and connects them by channels. They start when they are first polled.
+    pub(super) fn tasks(&self, inputs: Inputs, connect_timeout: Option<Duration>) -> Tasks<'_> {
         let Inputs { sensors, averages, reload, logs, contender_id } = inputs;
         let publisher =
             PersistentNode::new(self.session.clone(), &self.measurement_path).counted(self.counter.clone());
@@ -176,23 +171,23 @@ impl Shared {
             published.clone(),
             self.sensor_info.subscribe(),
         );
-        let tasks: [Task<'_>; 10] = [
-            Box::pin(sampler.run(&self.id, sensors, replacements)),
-            Box::pin(self.contend(election, leader, published.clone())),
-            Box::pin(self.publish_node_info(published)),
-            Box::pin(status),
-            Box::pin(reload::serve(reload, &self.notifier, &self.config, &self.board, new_sensors)),
-            Box::pin(self.config.follow(&self.session)),
-            Box::pin(self.apply_settings(leader_config, logs)),
-            Box::pin(follow_barrier(&self.session, self.config.settings(), &self.sampling_mode)),
-            self.notify_systemd(connect_timeout.is_some()),
-            self.observe(),
-        ];
-        tokio::select! {
-            biased;
-            conflict = Box::pin(self.publish_measurement(publisher)) => self.id_in_use(conflict).await,
-            error = self.check_connect_timeout(connect_timeout) => error,
-            _ = join_all(tasks) => std::future::pending().await,
+        Tasks {
+            publish_measurement: Box::pin(self.publish_measurement(publisher)),
+            check_connect_timeout: Box::pin(self.check_connect_timeout(connect_timeout)),
+            sample: Box::pin(sampler.run(&self.id, sensors, replacements)),
+            contend: Box::pin(self.contend(election, leader, published.clone())),
+            publish_node_info: Box::pin(self.publish_node_info(published)),
+            reload: Box::pin(reload::serve(reload, &self.notifier, &self.config, &self.board, new_sensors)),
+            follow_config: Box::pin(self.config.follow(&self.session)),
+            apply_settings: Box::pin(self.apply_settings(leader_config, logs)),
+            follow_barrier: Box::pin(follow_barrier(
+                &self.session,
+                self.config.settings(),
+                &self.sampling_mode,
+            )),
+            notify_systemd: self.notify_systemd(connect_timeout.is_some()),
+            observe: self.observe(),
+            update_status: Box::pin(status),
         }
     }
 
@@ -319,7 +314,7 @@ impl Shared {
     }
 
     /// Returns the error for an id that is in use, with the owner of the znode.
-    async fn id_in_use(&self, conflict: Conflict) -> NodeError {
+    pub(super) async fn id_in_use(&self, conflict: Conflict) -> NodeError {
         let path = &self.measurement_path;
         let cause = match conflict {
             Conflict::Held { session } => {

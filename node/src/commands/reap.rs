@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use atalaya_hal::duration;
 use clap::Args;
 use tracing::warn;
 
-use super::args::{StateArgs, parse_duration};
+use super::args::StateArgs;
 use super::stdout::print;
 use super::{current_thread_runtime, process_environment};
 use crate::commands::exit::Failure;
@@ -44,12 +45,11 @@ pub(super) struct ReapArgs {
     state: StateArgs,
 
     /// Maximum time per node; exits with 69 after it.
-    #[arg(long, value_name = "DURATION", default_value = "5s")]
-    timeout: String,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "5s")]
+    timeout: Duration,
 }
 
 pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
-    let timeout = parse_duration("timeout", &args.timeout)?;
     let folder = match StateDir::find(args.state.state_dir.as_ref(), process_environment()) {
         StateDir::At(folder) => folder,
         StateDir::Off => {
@@ -68,7 +68,7 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     let mut failures = Vec::new();
     for (file, record) in records {
         let reaped = match record {
-            Ok(record) => runtime.block_on(reap_node(&file, &record.node, args.all, timeout)),
+            Ok(record) => runtime.block_on(reap_node(&file, &record.node, args.all, args.timeout)),
             Err(source) => Err(state_file_failure(CleanupError::File { file, source })),
         };
         match reaped {

@@ -5,12 +5,12 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use atalaya_hal::Board;
+use atalaya_hal::{Board, duration};
 use clap::Args;
 use serde_json::json;
 
 use super::load_board;
-use crate::commands::args::{BoardArgs, Output, parse_duration};
+use crate::commands::args::{BoardArgs, Output};
 use crate::commands::current_thread_runtime;
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
@@ -37,8 +37,8 @@ pub(in crate::commands) struct SensorsReadArgs {
     count: u64,
 
     /// Interval between readings.
-    #[arg(long, value_name = "DURATION", default_value = "1s")]
-    interval: String,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
+    interval: Duration,
 
     /// Output format; json prints one object per line.
     #[arg(long, value_enum, default_value_t)]
@@ -50,7 +50,6 @@ pub(super) fn main(args: &SensorsReadArgs) -> Result<(), Failure> {
 }
 
 async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
-    let interval = parse_duration("interval", &args.interval)?;
     let (boards, name) = load_board(&args.board)?;
     let board = &boards.boards[&name];
     if let Some(sensor) = &args.sensor
@@ -65,7 +64,7 @@ async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
     let buses = sampling::open(board, &boards.base_dir).map_err(Failure::config)?;
     let mut sensors = Sensors::start(buses).map_err(Failure::internal)?.without_backoff();
     let mut first = Some(first_samples(&mut sensors, board, args.sensor.as_deref()).await);
-    let mut ticks = tokio::time::interval(interval);
+    let mut ticks = tokio::time::interval(args.interval);
     let mut failed = Vec::new();
     for _ in 0..if args.count == 0 { u64::MAX } else { args.count } {
         ticks.tick().await;

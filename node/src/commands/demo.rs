@@ -88,7 +88,8 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
     let default_timeout = if is_large { LARGE_FLEET_SESSION_TIMEOUT } else { SESSION_TIMEOUT };
     let script = match &args.script {
         Some(path) => {
-            let script = read(path).and_then(|text| Ok(Script::parse(&text, args.nodes)?));
+            let script =
+                read(path).and_then(|text| Script::parse(&text, args.nodes).map_err(anyhow::Error::msg));
             script.map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))?
         }
         None => Script::default(),

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::event::Event;
+use super::Event;
 use super::faulty_store::FaultyStore;
 use super::script::ApiMode;
 

@@ -31,12 +31,9 @@ impl Demo {
             }
             Fault::Expire(target) => {
                 let targets = self.targets(target);
-                let sessions: Vec<i64> = (self.state.rows.iter())
-                    .filter(|row| targets.contains(&row.number))
-                    .filter_map(|row| row.session())
-                    .collect();
+                let rows = self.state.rows.iter().filter(|row| targets.contains(&row.number));
                 let mut expired = 0;
-                for session in sessions {
+                for session in rows.filter_map(|row| row.session()) {
                     expired += usize::from(faults.expire(session).await);
                 }
                 match expired {

@@ -12,10 +12,9 @@ use atalaya_hal::Boards;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use super::DemoError;
-use super::event::Event;
 use super::log_capture::set_current_node;
 use super::thread_control::{Command, ThreadControl};
+use super::{DemoError, Event};
 use crate::model::node_id::NodeId;
 use crate::model::report::Report;
 use crate::node::Node;

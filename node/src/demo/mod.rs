@@ -9,7 +9,6 @@
 
 mod api_server;
 mod delivery_audit;
-mod event;
 mod faults;
 mod faulty_store;
 mod fleet;
@@ -29,6 +28,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use atalaya_collector::Outcome;
 use atalaya_hal::Boards;
 use atalaya_sim::zookeeper::Server;
 use futures_util::StreamExt as _;
@@ -44,7 +44,7 @@ use crate::process::stdout;
 use crate::reload::OpenBoardError;
 use crate::settings::{Env, FleetArgs, Settings, SettingsError};
 use api_server::ApiServer;
-use event::Event;
+use delivery_audit::Key;
 use fleet::{Member, NodeConfig};
 use keys::Action;
 use log_capture::{LogCapture, LogLine};
@@ -77,6 +77,19 @@ pub(crate) struct Options {
     pub(crate) script: Script,
     /// Filter for log lines.
     pub(crate) filter: Targets,
+}
+
+/// Event that a part of the demo sends to the main loop.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A node, or the ZooKeeper server, has logged a line.
+    Logged(LogLine),
+    /// A leader has computed an average.
+    Averaged(Report),
+    /// The API has received a report.
+    Received(Key, Outcome),
+    /// The thread of a node has ended, for this reason unless it was killed.
+    NodeEnded { node: u32, incarnation: u32, reason: Option<String> },
 }
 
 /// Error that ends the demo.
@@ -198,7 +211,7 @@ impl Demo {
         let end = self.length.map(|length| tokio::time::Instant::from_std(start + length));
         tokio::pin!(stop);
         let (mut event_batch, mut line_batch) = (Vec::new(), Vec::new());
-        loop {
+        'demo: loop {
             let next_fault = self.script.next().map(|at| tokio::time::Instant::from_std(start + at));
             let mut redraw = false;
             tokio::select! {
@@ -214,7 +227,7 @@ impl Demo {
                 () = sleep_until(next_fault) => {
                     while let Some(fault) = self.script.take(start.elapsed()) {
                         if self.inject(fault).await?.is_break() {
-                            return self.finish().await;
+                            break 'demo;
                         }
                     }
                 }
@@ -237,14 +250,9 @@ impl Demo {
                 return Ok(());
             }
         }
-        self.finish().await
-    }
-
-    /// Refreshes the state once more, for the summary.
-    async fn finish(&mut self) -> Result<(), DemoError> {
+        // Once more, for the summary.
         self.refresh().await;
-        self.output(true)?;
-        Ok(())
+        self.output(true).map(drop)
     }
 
     /// Starts nodes that are not started yet, a limited number at a time.

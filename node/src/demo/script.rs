@@ -70,15 +70,6 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Error in a line of a script.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {problem}; expected {expected}")]
-pub(crate) struct ScriptError {
-    line: usize,
-    problem: String,
-    expected: &'static str,
-}
-
 /// Maximum number of faults in a script.
 const MAX_FAULTS: usize = 10_000;
 
@@ -99,16 +90,16 @@ impl Script {
     ///
     /// # Errors
     /// A line is invalid, or names a node that does not exist.
-    pub(crate) fn parse(text: &str, nodes: u32) -> Result<Script, ScriptError> {
+    pub(crate) fn parse(text: &str, nodes: u32) -> Result<Script, String> {
         let mut steps = Vec::new();
         for (index, line) in text.lines().enumerate() {
-            let error = |(problem, expected)| ScriptError { line: index + 1, problem, expected };
+            let error = |problem| format!("line {}: {problem}", index + 1);
             let line = line.split('#').next().unwrap_or_default().trim();
             if !line.is_empty() {
                 steps.push(step(line, nodes).map_err(error)?);
             }
             if steps.len() > MAX_FAULTS {
-                return Err(error((format!("more than {MAX_FAULTS} faults"), "a shorter script")));
+                return Err(error(format!("more than {MAX_FAULTS} faults; expected a shorter script")));
             }
         }
         steps.sort_by_key(|(at, _)| *at);
@@ -127,13 +118,11 @@ impl Script {
     }
 }
 
-type Problem = (String, &'static str);
-
-fn problem(text: &str, what: &str, expected: &'static str) -> Problem {
-    (format!("\"{}\" {what}", sanitize_for_log(text)), expected)
+fn problem(text: &str, what: &str, expected: &str) -> String {
+    format!("\"{}\" {what}; expected {expected}", sanitize_for_log(text))
 }
 
-fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), Problem> {
+fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     // The time may contain spaces. It ends before the first word that does not start with a digit, which is the name
     // of a fault.
@@ -164,15 +153,15 @@ fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), Problem> {
     Ok((at, fault))
 }
 
-fn target(word: &str, nodes: u32) -> Result<Target, Problem> {
+fn target(word: &str, nodes: u32) -> Result<Target, String> {
     match word {
         "leader" => Ok(Target::Leader),
         "all" => Ok(Target::All),
         number => match number.parse() {
             Ok(number) if (1..=nodes).contains(&number) => Ok(Target::Node(number)),
-            _ => Err((
-                format!("node \"{}\" does not exist; the nodes are 1 to {nodes}", sanitize_for_log(number)),
-                "a node's number, leader or all",
+            _ => Err(format!(
+                "node \"{}\" does not exist; the nodes are 1 to {nodes}; expected a node's number, leader or all",
+                sanitize_for_log(number)
             )),
         },
     }
@@ -223,7 +212,7 @@ mod tests {
             ("5s explode 1", ["explode 1", "kill, hang"]),
             ("5s api gone", ["api gone", "away, back"]),
         ] {
-            let message = Script::parse(text, 3).unwrap_err().to_string();
+            let message = Script::parse(text, 3).unwrap_err();
             assert!(words.iter().all(|word| message.contains(word)), "{text}: {message}");
         }
     }
@@ -232,7 +221,7 @@ mod tests {
         #[test]
         fn script_parses_any_text_to_faults_or_a_short_error(text in any::<String>()) {
             if let Err(error) = Script::parse(&text, 3) {
-                prop_assert!(error.to_string().len() < 500);
+                prop_assert!(error.len() < 500);
             }
         }
     }

@@ -1,17 +1,14 @@
-//! Tokens, allowed hosts, TLS certificate, and credentials for Redis.
+//! Tokens, TLS certificate, and credentials for Redis.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use atalaya_collector::{Hosts, RedisAccess, Tls, Tokens};
+use atalaya_collector::{RedisAccess, Tls, Tokens};
 use atalaya_hal::bounded;
 use tracing::warn;
 
-use super::setting::Setting;
 use crate::commands::exit::Failure;
-use crate::model::text::sanitize_for_log;
 use crate::settings::api_token::exposure;
-use crate::settings::listen_addr::ListenAddr;
 
 /// Maximum size of a token file, in bytes.
 const MAX_TOKEN_FILE_SIZE: usize = 1 << 20;
@@ -44,22 +41,6 @@ fn warn_if_exposed(what: &str, path: &Path) {
     if let Some(exposure) = exposure(path) {
         warn!("{what} is not private: {exposure}");
     }
-}
-
-/// Returns the accepted host names: the given ones and the one in `--listen`.
-pub(super) fn allowed_hosts(listen: &ListenAddr, names: Option<Setting>) -> Result<Hosts, Failure> {
-    let mut hosts = Hosts::default();
-    if !listen.host().is_empty() && !listen.host().contains([':', '%']) {
-        hosts.allow(listen.host()).map_err(|error| Failure::usage(anyhow!("--listen: {error}")))?;
-    }
-    if let Some(names) = names {
-        for name in names.text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            hosts
-                .allow(name)
-                .map_err(|error| names.invalid(format!("\"{}\": {error}", sanitize_for_log(name))))?;
-        }
-    }
-    Ok(hosts)
 }
 
 /// Reads the files with a password, trusted certificates, a client certificate and its key. Returns `None` if none is

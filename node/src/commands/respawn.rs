@@ -153,14 +153,14 @@ async fn wait(mut child: Child, signals: &mut Signals) -> std::io::Result<(ExitS
     let signal = loop {
         tokio::select! {
             status = child.wait() => return Ok((status?, false)),
-            request = signals.next() => match request {
-                Request::Reload => forward(&child, Request::Reload),
-                Request::Stop(signal) => break signal,
+            signal = signals.next() => match signal {
+                RELOAD => forward(&child, RELOAD),
+                signal => break signal,
             },
         }
     };
     info!(signal, "stopping the node");
-    forward(&child, Request::Stop(signal));
+    forward(&child, signal);
     // Without signals, the end of the pipe stops the node.
     if cfg!(not(unix)) {
         drop(stdin.take());
@@ -195,22 +195,16 @@ pub(super) async fn parent_ended() {
     }
 }
 
-/// Meaning of a signal to this process.
-#[derive(Clone, Copy, Debug)]
-enum Request {
-    /// Stop, with the name of the signal.
-    Stop(&'static str),
-    /// Reload the configuration.
-    Reload,
-}
+/// Signal that reloads the configuration. All others stop the node.
+const RELOAD: &str = "SIGHUP";
 
 #[cfg(unix)]
-fn forward(child: &Child, request: Request) {
+fn forward(child: &Child, signal: &str) {
     use rustix::process::{Pid, Signal, kill_process};
-    let signal = match request {
-        Request::Reload => Signal::HUP,
-        Request::Stop("SIGINT") => Signal::INT,
-        Request::Stop(_) => Signal::TERM,
+    let signal = match signal {
+        RELOAD => Signal::HUP,
+        "SIGINT" => Signal::INT,
+        _ => Signal::TERM,
     };
     // The child has not been reaped, so its process id cannot have been reused.
     if let Some(process) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
@@ -220,7 +214,7 @@ fn forward(child: &Child, request: Request) {
 
 /// Does nothing: without signals, the end of the pipe stops the node.
 #[cfg(not(unix))]
-fn forward(_: &Child, _: Request) {}
+fn forward(_: &Child, _: &str) {}
 
 /// Signals to this process, from the creation of this value.
 struct Signals {
@@ -240,25 +234,26 @@ impl Signals {
         })
     }
 
-    /// Waits for the next signal. Must not be called again after a request to stop.
+    /// Waits for the next signal. Returns its name. Must not be called again after a signal that stops this process.
     ///
     /// # Cancellation safety
     /// No signal is lost.
-    async fn next(&mut self) -> Request {
+    async fn next(&mut self) -> &'static str {
         #[cfg(unix)]
         let reload = self.hangup.recv();
         #[cfg(not(unix))]
         let reload = std::future::pending::<()>();
         tokio::select! {
-            signal = &mut self.stop => Request::Stop(signal),
-            _ = reload => Request::Reload,
+            signal = &mut self.stop => signal,
+            _ = reload => RELOAD,
         }
     }
 
     /// Waits for the next signal that stops this process. Returns its name.
     async fn stop(&mut self) -> &'static str {
         loop {
-            if let Request::Stop(signal) = self.next().await {
+            let signal = self.next().await;
+            if signal != RELOAD {
                 return signal;
             }
         }

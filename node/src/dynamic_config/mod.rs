@@ -20,7 +20,7 @@ use tracing::{info, warn};
 pub(crate) use key::{FLEET_FOLDER, check, fleet_path, parse_sampling_period};
 
 use self::key::dynamic_settings;
-use self::overrides::{Overrides, Scope, Update};
+use self::overrides::{Overrides, Scope};
 use crate::model::node_id::NodeId;
 use crate::settings::Settings;
 use crate::settings::table::Setting;
@@ -157,9 +157,9 @@ impl DynamicConfig {
     fn apply(&self, scope: Scope, setting: &'static Setting, data: Option<&[u8]>) {
         let mut overrides = self.overrides();
         match overrides.update(scope, setting, data) {
-            Update::Unchanged => {}
-            Update::Changed(text) => info!("{text}"),
-            Update::Rejected(text) => warn!("{text}"),
+            Ok(None) => {}
+            Ok(Some(text)) => info!("{text}"),
+            Err(text) => warn!("{text}"),
         }
         self.publish(&overrides);
     }

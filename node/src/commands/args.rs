@@ -23,7 +23,6 @@ pub(super) struct BoardArgs {
 }
 
 impl BoardArgs {
-    /// Returns the board that the flag or the environment names.
     pub(super) fn board_name(&self) -> Option<String> {
         self.board.clone().or_else(|| environment("ATALAYA_BOARD").filter(|name| !name.is_empty()))
     }

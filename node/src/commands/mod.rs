@@ -293,7 +293,6 @@ fn default_filter(command: &Command) -> Option<&'static str> {
     }
 }
 
-/// Returns a runtime that runs all tasks on the calling thread.
 fn current_thread_runtime() -> Result<Runtime, Failure> {
     Builder::new_current_thread().enable_all().build().map_err(Failure::internal)
 }
@@ -305,7 +304,6 @@ fn load_settings(file: Option<&PathBuf>, args: &FleetArgs) -> Result<(Boards, Se
     Ok((boards, settings))
 }
 
-/// Returns the environment of this process.
 fn process_environment() -> Env<'static> {
     Env { variable: &environment }
 }

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::args::{ConnectionArgs, Output};
-use super::stdout::{print, print_or_closed};
+use super::stdout::print;
 use super::tools::connection::with_session;
 use crate::commands::exit::Failure;
 use crate::leader::outbox_store::{self, BatchSize, PATH, REJECTED_PATH};
 use crate::model::report::CycleReport;
 use crate::model::text;
+use crate::process::stdout;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ReportsCommand {
@@ -106,7 +107,7 @@ async fn list(connection: &Connection, output: Output) -> Result<(), Failure> {
                 }
                 count += 1;
                 let line = line(state, cycle, &data, output);
-                if !print_or_closed(format!("{line}\n").as_bytes())? {
+                if !stdout::write(format!("{line}\n").as_bytes()).map_err(Failure::io)? {
                     return Ok(());
                 }
             }

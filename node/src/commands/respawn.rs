@@ -32,7 +32,6 @@ const FLAG: &str = "--supervised";
 /// Flag that replaces [`FLAG`] in the arguments of the child.
 const CHILD_FLAG: &str = "--supervised-by";
 
-/// Runs node `id` in a child process.
 pub(super) fn main(id: &NodeId, state_dir: Option<&PathBuf>) -> Result<ExitCode, Failure> {
     // Resolved before the first start: an upgrade may replace the file while this process runs.
     let program = std::env::current_exe().map_err(Failure::internal)?;

@@ -22,10 +22,8 @@ pub(crate) struct Point {
     /// Seconds since the start of the demo.
     pub(crate) at: f64,
     pub(crate) mean: f64,
-    /// Number of averaged measurements.
     pub(crate) count: usize,
     pub(crate) unit: Option<String>,
-    /// True if the API has it.
     pub(crate) delivered: bool,
     key: Key,
 }
@@ -38,11 +36,9 @@ pub(crate) struct DeliveryAudit {
     dropped: usize,
     /// The newest received averages.
     received: BTreeSet<Key>,
-    /// Number of averages that leaders computed.
     pub(crate) computed: u64,
     /// Number of averages that the API recorded.
     pub(crate) delivered: u64,
-    /// Number of repeated reports.
     pub(crate) repeated: u64,
     /// Number of reports of deposed leaders, which the API rejected.
     pub(crate) stale: u64,
@@ -120,7 +116,6 @@ impl DeliveryAudit {
         self.points.iter().skip(self.points.partition_point(|point| point.at < at))
     }
 
-    /// Returns the newest average.
     pub(crate) fn latest(&self) -> Option<&Point> {
         self.points.back()
     }

@@ -9,7 +9,6 @@ use super::state::LineKind;
 use super::{Demo, DemoError};
 
 impl Demo {
-    /// Returns the numbers of the target nodes.
     fn targets(&self, target: Target) -> Vec<u32> {
         match target {
             Target::Node(number) => vec![number],

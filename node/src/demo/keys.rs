@@ -11,7 +11,6 @@ pub(crate) enum Action {
     Inject(Fault),
     /// Select the node this many rows further down, limited to the first and the last node.
     Move(isize),
-    /// Open or close the help.
     ToggleHelp,
     Redraw,
     /// Close the help, or end the demo.

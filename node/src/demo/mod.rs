@@ -68,14 +68,12 @@ pub(crate) struct Options {
     pub(crate) board: Option<String>,
     pub(crate) sampling_period: Duration,
     pub(crate) session_timeout: Duration,
-    /// Address of the API.
     pub(crate) listen: SocketAddr,
     /// True to print lines instead of using a screen.
     pub(crate) plain: bool,
     /// Duration of the demo; `None` means until the user ends it.
     pub(crate) length: Option<Duration>,
     pub(crate) script: Script,
-    /// Filter for log lines.
     pub(crate) filter: Targets,
 }
 
@@ -84,12 +82,14 @@ pub(crate) struct Options {
 pub(crate) enum Event {
     /// A node, or the ZooKeeper server, has logged a line.
     Logged(LogLine),
-    /// A leader has computed an average.
     Averaged(Report),
-    /// The API has received a report.
     Received(Key, Outcome),
     /// The thread of a node has ended, for this reason unless it was killed.
-    NodeEnded { node: u32, incarnation: u32, reason: Option<String> },
+    NodeEnded {
+        node: u32,
+        incarnation: u32,
+        reason: Option<String>,
+    },
 }
 
 /// Error that ends the demo.

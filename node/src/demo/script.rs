@@ -24,9 +24,7 @@ pub(crate) enum Fault {
     Hang(Target),
     /// Resumes stopped nodes and starts dead ones again.
     Revive(Target),
-    /// Expires the sessions of nodes.
     Expire(Target),
-    /// Changes the behaviour of the API.
     Api(ApiMode),
     /// Stops ZooKeeper: connections break, new ones are refused; the data stays.
     StopZooKeeper,
@@ -70,7 +68,6 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Maximum number of faults in a script.
 const MAX_FAULTS: usize = 10_000;
 
 const EXPECTED_LINE: &str = "a time and a fault, such as 5s kill leader";

@@ -16,7 +16,6 @@ use super::throttle::Throttle;
 use crate::model::report::{Average, Report};
 use crate::observe::node_status::NodeStatus;
 
-/// Maximum number of lines in the event log.
 const MAX_LINES: usize = 1_000;
 
 #[derive(Clone, Debug)]
@@ -42,7 +41,6 @@ impl Row {
         self.is_running() && self.status.published.held
     }
 
-    /// Returns the id of the session, if there is one.
     pub(crate) fn session(&self) -> Option<i64> {
         self.status.session.filter(|state| state.session != 0).map(|state| state.session)
     }
@@ -57,7 +55,6 @@ impl Row {
 pub(crate) enum LineKind {
     Info,
     Average,
-    /// A fault was injected.
     Fault,
     Warning,
 }
@@ -85,9 +82,7 @@ pub(crate) struct State {
     /// Lines of the event log, oldest first.
     pub(crate) log: VecDeque<Line>,
     pub(crate) api: ApiMode,
-    /// URL of the web page.
     pub(crate) page: String,
-    /// Address of the ZooKeeper server.
     pub(crate) zookeeper: String,
     /// Counters of the ZooKeeper server.
     pub(crate) server: Figures,
@@ -126,7 +121,6 @@ impl State {
         }
     }
 
-    /// Returns the number of the leader, if there is one.
     pub(crate) fn leader(&self) -> Option<u32> {
         self.rows.iter().find(|row| row.is_leader()).map(|row| row.number)
     }

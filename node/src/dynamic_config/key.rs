@@ -15,7 +15,6 @@ pub(super) const NODES_FOLDER: &str = "/config/nodes";
 /// Maximum size of a value that is parsed, in bytes.
 const MAX_SIZE: usize = 4096;
 
-/// Returns the dynamic settings.
 pub(super) fn dynamic_settings() -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().filter(|setting| setting.change == ChangeMode::Dynamic)
 }

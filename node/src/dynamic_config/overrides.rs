@@ -10,9 +10,7 @@ use crate::settings::table::Setting;
 /// Nodes that a key is for. A key for one node takes precedence over the same key for the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scope {
-    /// All nodes.
     Fleet,
-    /// This node.
     Node,
 }
 
@@ -51,7 +49,6 @@ impl Overrides {
         }
     }
 
-    /// Returns the path of the key of `setting`.
     pub(super) fn path(&self, scope: Scope, setting: &Setting) -> String {
         format!("{}/{}", self.folder(scope), setting.name)
     }

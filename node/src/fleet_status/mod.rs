@@ -33,12 +33,10 @@ pub(crate) struct RawFleet {
     pub(crate) leader: Option<(String, Millis)>,
     pub(crate) contenders: usize,
     pub(crate) fence: Option<Fence>,
-    /// Number of reports in the outbox.
     pub(crate) waiting_reports: usize,
     pub(crate) rejected_reports: usize,
     /// Value of `/config/sampling_period`.
     pub(crate) sampling_period: Option<Duration>,
-    /// Measurements by node id.
     pub(crate) measurements: BTreeMap<String, RawMeasurement>,
     /// Node infos by node id; `None` if the data is not a node info.
     pub(crate) node_infos: BTreeMap<String, Option<NodeInfo>>,
@@ -48,7 +46,6 @@ pub(crate) struct RawFleet {
 }
 
 impl RawFleet {
-    /// Updates [`RawFleet::newest_write`].
     pub(crate) fn record_stat(&mut self, stat: &Stat) {
         self.newest_write = self.newest_write.max(stat.mtime).max(stat.ctime);
     }
@@ -161,7 +158,6 @@ impl WrongZnodeSummary {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct LeaderSummary {
-    /// Id in the contender's znode.
     pub(crate) id: String,
     /// Start of the leadership, as the leader has published it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,7 +169,6 @@ pub(crate) struct LeaderSummary {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct NodeSummary {
     pub(crate) id: String,
-    /// True if the node is the leader.
     pub(crate) leads: bool,
     /// True if the node has published a node info, as nodes of Atalaya do.
     pub(crate) atalaya: bool,
@@ -192,7 +187,6 @@ pub(crate) struct NodeSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) since: Option<Timestamp>,
     pub(crate) failing: Vec<FailingSensor>,
-    /// Number of sensors.
     pub(crate) sensors: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<String>,

@@ -13,7 +13,6 @@ const DEFAULT: &str = "info,zookeeper_client=error";
 const CLIENT_SUFFIX: &str = ",zookeeper_client=error";
 /// Maximum length of a filter, in bytes.
 const MAX_LENGTH: usize = 1024;
-/// Maximum number of directives in a filter.
 const MAX_DIRECTIVES: usize = 64;
 
 /// Parses a filter such as `debug` or `info,atalaya_recipes=debug`. A blank filter is the default.

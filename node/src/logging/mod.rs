@@ -30,7 +30,6 @@ pub enum LogFormat {
 
 /// Maximum time for writing the last lines when the process ends.
 const FINISH_TIMEOUT: Duration = Duration::from_millis(500);
-/// True if the format is [`LogFormat::Json`].
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
 /// Handle to the filter of the log. Clones share the filter.

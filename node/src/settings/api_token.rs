@@ -30,7 +30,6 @@ struct Shared {
     file: Option<PathBuf>,
     /// `Bearer …`. `None`: the file has not been read yet.
     header: RwLock<Option<HeaderValue>>,
-    /// True while a thread reads the file.
     is_reading: AtomicBool,
     /// Error of the last attempt to read the file again.
     problem: Mutex<Option<String>>,

@@ -10,14 +10,12 @@ use tracing::warn;
 use crate::commands::exit::Failure;
 use crate::settings::api_token::exposure;
 
-/// Maximum size of a token file, in bytes.
-const MAX_TOKEN_FILE_SIZE: usize = 1 << 20;
-/// Maximum size of a password, certificate or key file, in bytes.
-const MAX_CREDENTIAL_SIZE: usize = 1 << 20;
+/// Maximum size of a file with tokens, a password, certificates or a key, in bytes.
+const MAX_SIZE: usize = 1 << 20;
 
 pub(super) fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
     // `bounded::read` refuses pipes, which would block this read and all later reloads.
-    let text = bounded::read(path, MAX_TOKEN_FILE_SIZE).map_err(anyhow::Error::from);
+    let text = bounded::read(path, MAX_SIZE).map_err(anyhow::Error::from);
     let text = text.and_then(|bytes| String::from_utf8(bytes).context("the file is not UTF-8 text"));
     let tokens = text.and_then(|text| Ok(Tokens::parse(&text)?));
     let tokens = tokens.with_context(|| format!("the token file {}", path.display()))?;
@@ -51,7 +49,7 @@ pub(super) fn redis_access(files: [Option<PathBuf>; 4]) -> Result<Option<RedisAc
     }
     let [password, ca, certificate, key] = files;
     let read = |what: &str, path: &PathBuf| {
-        let bytes = bounded::read(path, MAX_CREDENTIAL_SIZE);
+        let bytes = bounded::read(path, MAX_SIZE);
         bytes.map_err(|error| Failure::config(anyhow!("{what} in {}: {error}", path.display())))
     };
     let mut access = RedisAccess::default();

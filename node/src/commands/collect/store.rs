@@ -6,7 +6,6 @@ use crate::model::text::sanitize_for_log;
 use crate::settings::Env;
 
 const FILE: &str = "reports.db";
-/// Replacement for passwords in logs.
 const REDACTED: &str = "***";
 
 /// Returns the default store: a file in the state folder of systemd, or in the current folder.
@@ -32,7 +31,6 @@ pub(in crate::commands) fn redact_password(store: &str) -> String {
     }
 }
 
-/// Returns true if the name of the store contains a password.
 pub(super) fn has_password(store: &str) -> bool {
     redact_password(store).contains(REDACTED)
 }

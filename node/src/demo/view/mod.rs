@@ -103,7 +103,6 @@ fn draw_help(frame: &mut Frame<'_>, area: Rect, page: &str) {
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }).block(block), area);
 }
 
-/// Returns a frame with a title.
 fn framed<'a>(title: impl Into<Line<'a>>) -> Block<'a> {
     Block::bordered()
         .border_type(BorderType::Rounded)

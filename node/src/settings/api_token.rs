@@ -18,17 +18,18 @@ const MAX_SIZE: usize = 4096;
 pub(crate) const VARIABLE: &str = "ATALAYA_API_TOKEN";
 
 /// An API token and its source. Clones share the token that was read last.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ApiToken {
     /// Origin to which the token may be sent. `None`: it is not sent.
     origin: Option<Url>,
     shared: Arc<Shared>,
 }
 
+#[derive(Debug)]
 struct Shared {
     /// `None`: the token is from the environment.
     file: Option<PathBuf>,
-    /// `Bearer …`. `None`: the file has not been read yet.
+    /// `Bearer …`, marked as sensitive. `None`: the file has not been read yet.
     header: RwLock<Option<HeaderValue>>,
     is_reading: AtomicBool,
     /// Error of the last attempt to read the file again.
@@ -151,12 +152,6 @@ impl fmt::Display for ApiToken {
             Some(path) => write!(f, "the token in {}", path.display()),
             None => write!(f, "the token in {VARIABLE}"),
         }
-    }
-}
-
-impl fmt::Debug for ApiToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiToken").field("file", &self.shared.file).finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Parsers of the values of settings, the same for flags, environment, boards.toml and ZooKeeper.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ const SESSION_TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(200)..=Duration::from_secs(3600);
 
 /// Error of a parser: the problem, and a description of valid values.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}; expected {hint}")]
 pub struct InvalidValue {
     pub(super) problem: String,
     pub(super) hint: Cow<'static, str>,
@@ -31,14 +32,8 @@ impl InvalidValue {
     }
 }
 
-impl fmt::Display for InvalidValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; expected {}", self.problem, self.hint)
-    }
-}
-
 /// Returns the error for a text that is not a `what`.
-fn bad(what: &str, text: &str, problem: impl fmt::Display, hint: &'static str) -> InvalidValue {
+fn bad(what: &str, text: &str, problem: impl Display, hint: &'static str) -> InvalidValue {
     InvalidValue::new(format!("bad {what} \"{}\": {problem}", sanitize_for_log(text)), hint)
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn shell_code(code: Option<i32>, signal: Option<i32>) -> u8 {
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Failure {
         match error {
-            SettingsError::Flag { .. } => Failure::usage(error),
+            SettingsError::Flag(..) => Failure::usage(error),
             _ => Failure::config(error),
         }
     }

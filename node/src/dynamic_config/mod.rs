@@ -9,6 +9,7 @@ mod key;
 mod overrides;
 
 use std::collections::BTreeSet;
+use std::mem::replace;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -174,14 +175,9 @@ impl DynamicConfig {
     /// Publishes the effective settings if they have changed, and returns them.
     fn publish(&self, overrides: &Overrides) -> Settings {
         let effective = overrides.effective();
-        self.settings.send_if_modified(|settings| {
-            let is_changed = *settings != effective;
-            settings.clone_from(&effective);
-            is_changed
-        });
-        if overrides.is_complete() {
-            self.is_complete.send_if_modified(|is_complete| !std::mem::replace(is_complete, true));
-        }
+        self.settings.send_if_modified(|settings| replace(settings, effective.clone()) != effective);
+        let is_complete = overrides.is_complete();
+        self.is_complete.send_if_modified(|published| replace(published, is_complete) != is_complete);
         effective
     }
 

@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(seconds(&overrides), 7);
         assert_eq!(update_period(&mut overrides, Scope::Fleet, Some(b"7.0")), Ok(None));
         assert!(matches!(update_period(&mut overrides, Scope::Fleet, None), Ok(Some(_))));
-        assert!(matches!(update_period(&mut overrides, Scope::Fleet, Some(b"0")), Err(_)));
+        assert!(update_period(&mut overrides, Scope::Fleet, Some(b"0")).is_err());
         assert_eq!(seconds(&overrides), 5, "a deleted key has no previous value");
     }
 

@@ -41,14 +41,12 @@ impl Demo {
                     many => format!("{many} sessions expire"),
                 }
             }
-            Fault::Api(mode) => match self.api.set_mode(mode) {
-                Ok(()) => match mode {
-                    ApiMode::Up => "the API is up again".to_owned(),
-                    ApiMode::Down => "the API is down".to_owned(),
-                    ApiMode::Hanging => "the API hangs".to_owned(),
-                    ApiMode::Failing => "the API answers every report with 503".to_owned(),
-                },
-                Err(error) => format!("the API cannot be started again: {error}"),
+            Fault::Api(mode) => match (self.api.set_mode(mode), mode) {
+                (Err(error), _) => format!("the API cannot be started again: {error}"),
+                (Ok(()), ApiMode::Up) => "the API is up again".to_owned(),
+                (Ok(()), ApiMode::Down) => "the API is down".to_owned(),
+                (Ok(()), ApiMode::Hanging) => "the API hangs".to_owned(),
+                (Ok(()), ApiMode::Failing) => "the API answers every report with 503".to_owned(),
             },
             Fault::StopZooKeeper => {
                 faults.stop().await;

@@ -108,14 +108,15 @@ async fn reap_node(file: &Path, node: &str, all: bool, timeout: Duration) -> Res
 
 /// Returns the failure for a state file that is malformed (65) or cannot be read (74).
 fn state_file_failure(error: CleanupError) -> Failure {
-    let is_malformed = match &error {
-        CleanupError::File { source, .. } => {
-            matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::NotFound)
+    let failure = match &error {
+        CleanupError::File { source, .. }
+            if !matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::NotFound) =>
+        {
+            Failure::io
         }
-        _ => true,
+        _ => Failure::data,
     };
-    let error = anyhow!("{error}; no znode of this node was deleted");
-    if is_malformed { Failure::data(error) } else { Failure::io(error) }
+    failure(anyhow!("{error}; no znode of this node was deleted"))
 }
 
 /// Returns text such as "is running (process 412)".

@@ -103,7 +103,7 @@ async fn list(connection: &Connection, output: Output) -> Result<(), Failure> {
             batch.adapt(found.iter().map(|(_, data)| data.len()).max().unwrap_or(0));
             for (cycle, data) in found {
                 if count == 0 && output == Output::Table {
-                    print(header().as_bytes())?;
+                    print(b"     cycle  state          epoch  time                  average\n")?;
                 }
                 count += 1;
                 let line = line(state, cycle, &data, output);
@@ -118,10 +118,6 @@ async fn list(connection: &Connection, output: Output) -> Result<(), Failure> {
     }
     Ok(())
 }
-fn header() -> String {
-    format!("{:>10}  {:<8}  {:>10}  {:<20}  {}\n", "cycle", "state", "epoch", "time", "average")
-}
-
 /// Formats one report, or the reason why the data is not one.
 #[expect(clippy::expect_used, reason = "a report has only string keys")]
 fn line(state: &'static str, cycle: u64, data: &[u8], output: Output) -> String {

@@ -25,14 +25,17 @@ pub(super) fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
 
 /// Loads the certificate and its key. Returns `None` if neither is given.
 pub(super) fn load_tls(certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<Tls>, Failure> {
-    match (certificate, key) {
-        (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => {
-            warn_if_exposed("the TLS key", &key);
-            Ok(Some(Tls::load(certificate, key).map_err(Failure::config)?))
-        }
-        _ => Err(Failure::usage(anyhow!("--tls-certificate and --tls-key must be given together"))),
+    let Some((certificate, key)) = pair("tls", certificate, key)? else { return Ok(None) };
+    warn_if_exposed("the TLS key", &key);
+    Tls::load(certificate, key).map(Some).map_err(Failure::config)
+}
+
+/// Returns a certificate with its key, or `None` if neither is given.
+fn pair<T>(flag: &str, certificate: Option<T>, key: Option<T>) -> Result<Option<(T, T)>, Failure> {
+    if certificate.is_some() != key.is_some() {
+        return Err(Failure::usage(anyhow!("--{flag}-certificate and --{flag}-key must be given together")));
     }
+    Ok(certificate.zip(key))
 }
 
 fn warn_if_exposed(what: &str, path: &Path) {
@@ -64,16 +67,10 @@ pub(super) fn redis_access(files: [Option<PathBuf>; 4]) -> Result<Option<RedisAc
         access.password = Some(text.to_owned());
     }
     access.ca = ca.as_ref().map(|path| read("the CA certificates for Redis", path)).transpose()?;
-    access.certificate = match (&certificate, &key) {
-        (None, None) => None,
-        (Some(certificate), Some(key)) => {
-            warn_if_exposed("the key for Redis", key);
-            Some((read("the certificate for Redis", certificate)?, read("the key for Redis", key)?))
-        }
-        _ => {
-            let problem = "--redis-certificate and --redis-key must be given together";
-            return Err(Failure::usage(anyhow!(problem)));
-        }
-    };
+    if let Some((certificate, key)) = pair("redis", certificate, key)? {
+        warn_if_exposed("the key for Redis", &key);
+        let certificate = read("the certificate for Redis", &certificate)?;
+        access.certificate = Some((certificate, read("the key for Redis", &key)?));
+    }
     Ok(Some(access))
 }

@@ -1,6 +1,5 @@
 //! `atalaya sensors read`: reads the sensors of a board, without a fleet.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -132,22 +131,16 @@ fn max_start_time(board: &Board, sensor: &str) -> Duration {
 }
 
 fn format_sample(sample: &Sample, output: Output) -> String {
-    let mut text = String::new();
-    for reading in sample.readings() {
-        let (quantity, unit) = (reading.quantity(), reading.quantity().unit());
-        let _ = match output {
-            Output::Json => writeln!(
-                text,
-                "{}",
-                json!({"sensor": sample.sensor, "quantity": quantity.name(), "value": reading.value(), "unit": unit})
-            ),
-            Output::Table => {
-                writeln!(text, "{:16} {:14} {} {unit}", sample.sensor, quantity.name(), reading.value())
+    let sensor = &sample.sensor;
+    let readings = sample.readings().map(|reading| {
+        let (quantity, unit, value) = (reading.quantity().name(), reading.quantity().unit(), reading.value());
+        match output {
+            Output::Json => {
+                format!("{}\n", json!({"sensor": sensor, "quantity": quantity, "value": value, "unit": unit}))
             }
-        };
-    }
-    if let (Err(fault), Output::Json) = (&sample.result, output) {
-        let _ = writeln!(text, "{}", json!({"sensor": sample.sensor, "error": fault}));
-    }
-    text
+            Output::Table => format!("{sensor:16} {quantity:14} {value} {unit}\n"),
+        }
+    });
+    let fault = sample.result.as_ref().err().filter(|_| output == Output::Json);
+    readings.chain(fault.map(|fault| format!("{}\n", json!({"sensor": sensor, "error": fault})))).collect()
 }

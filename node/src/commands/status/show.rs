@@ -42,7 +42,7 @@ impl StatusOutput {
             Output::Json => to_json(status) + "\n",
             Output::Table => {
                 let max_nodes = match &self.screen {
-                    Some(screen) => screen.rows().saturating_sub(SUMMARY_ROWS).max(1),
+                    Some(_) => screen_size().1.saturating_sub(SUMMARY_ROWS).max(1),
                     None => MAX_NODES,
                 };
                 let lines = render_table(status, max_nodes);
@@ -70,17 +70,17 @@ impl StatusOutput {
     }
 
     fn render(&self, lines: &[StyledLine], message: Option<&str>) -> String {
-        let Some(screen) = &self.screen else {
+        if self.screen.is_none() {
             // Statuses in a pipe are separated by empty lines.
             let gap = if self.watch && self.last.is_some() { "\n" } else { "" };
             return format!("{gap}{}", render_lines(lines, self.colours));
-        };
-        let width = screen.columns();
+        }
+        let (width, height) = screen_size();
         // Each line is overwritten in place and the rest of it erased. Erasing the screen first would flicker.
         let mut text = "\x1b[H".to_owned();
         let texts = lines.iter().map(|line| line.render(width, self.colours));
         let message = message.map(|message| message.chars().take(width).collect());
-        let rows: Vec<String> = texts.chain(message).take(screen.rows()).collect();
+        let rows: Vec<String> = texts.chain(message).take(height).collect();
         text.push_str(&rows.join("\x1b[K\r\n"));
         text.push_str("\x1b[K\x1b[J");
         text
@@ -109,20 +109,17 @@ impl Screen {
         stdout.finish(ENTER);
         Some(Screen { stdout: Arc::clone(stdout) })
     }
-
-    fn rows(&self) -> usize {
-        terminal_size().map_or(24, |(_, rows)| rows.into())
-    }
-
-    fn columns(&self) -> usize {
-        terminal_size().map_or(80, |(columns, _)| columns.into())
-    }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         self.stdout.finish(LEAVE);
     }
+}
+
+/// Returns the columns and rows of the screen.
+fn screen_size() -> (usize, usize) {
+    terminal_size().map_or((80, 24), |(columns, rows)| (columns.into(), rows.into()))
 }
 
 /// Returns the columns and rows of the terminal.

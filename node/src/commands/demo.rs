@@ -86,14 +86,11 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
     let boards = load_boards(args.board.boards.as_ref(), process_environment())?;
     let is_large = args.nodes >= LARGE_FLEET;
     let default_timeout = if is_large { LARGE_FLEET_SESSION_TIMEOUT } else { SESSION_TIMEOUT };
-    let script = match &args.script {
-        Some(path) => {
-            let script =
-                read(path).and_then(|text| Script::parse(&text, args.nodes).map_err(anyhow::Error::msg));
-            script.map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))?
-        }
-        None => Script::default(),
+    let parse = |path: &PathBuf| {
+        let script = read(path).and_then(|text| Script::parse(&text, args.nodes).map_err(anyhow::Error::msg));
+        script.map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))
     };
+    let script = args.script.as_ref().map(parse).transpose()?.unwrap_or_default();
     let plain = args.plain || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal();
     let options = Options {
         nodes: args.nodes,

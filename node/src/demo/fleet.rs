@@ -75,10 +75,7 @@ impl Member {
                     tokio::select! {
                         biased;
                         () = thread_control.killed() => None,
-                        ended = node => Some(match ended {
-                            Ok(()) => "ended".to_owned(),
-                            Err(failure) => failure.to_string(),
-                        }),
+                        ended = node => Some(ended.map_or_else(|failure| failure.to_string(), |()| "ended".to_owned())),
                     }
                 })
             });

@@ -1,12 +1,5 @@
-//! Faults that a key or a script injects into the fleet, and the parser of scripts. No I/O.
-//!
-//! Each line of a script has a time since the start and a fault. `#` starts a comment:
-//!
-//! ```text
-//! 5s   kill leader
-//! 12s  api away
-//! 20s  api back
-//! ```
+//! Faults that a key or a script injects into the fleet, and the parser of scripts, whose format is in the help of
+//! `atalaya demo`. No I/O.
 
 use std::collections::VecDeque;
 use std::time::Duration;

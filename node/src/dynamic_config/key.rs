@@ -27,14 +27,9 @@ pub(crate) fn fleet_path(name: &str) -> String {
 /// Returns the setting that the znode at `path` sets, if any.
 fn setting_at(path: &str) -> Option<&'static Setting> {
     let rest = path.strip_prefix(FLEET_FOLDER)?.strip_prefix('/')?;
-    let name = match rest.split_once('/') {
+    let name = match rest.strip_prefix("nodes/").and_then(|own| own.split_once('/')) {
+        Some((id, name)) => id.parse::<NodeId>().ok().map(|_| name)?,
         None => rest,
-        Some(("nodes", own)) => {
-            let (id, name) = own.split_once('/')?;
-            id.parse::<NodeId>().ok()?;
-            name
-        }
-        Some(_) => return None,
     };
     dynamic_settings().find(|setting| setting.name == name)
 }

@@ -116,15 +116,10 @@ impl DynamicConfig {
             }
             let watch = DataWatch::new(session.clone(), &path);
             let data = watch.subscribe();
-            // Boxed, because most keys do not exist.
-            let watching = Box::pin(async {
-                tokio::select! {
-                    error = watch.run() => error,
-                    never = self.apply_all(scope, setting, data) => match never {},
-                }
-            });
             let error = tokio::select! {
-                error = watching => error,
+                // Boxed, because most keys do not exist.
+                error = Box::pin(watch.run()) => error,
+                never = self.apply_all(scope, setting, data) => match never {},
                 _ = children.wait_for(is_missing) => continue,
             };
             let reason = error.to_string();

@@ -45,10 +45,7 @@ impl Logs {
     /// # Errors
     /// The filter is malformed. Then the filter does not change.
     pub(crate) fn set_filter(&self, filter: Option<&str>) -> Result<(), String> {
-        let filter = match filter {
-            Some(text) => self::filter(Some(text))?,
-            None => self.initial.clone(),
-        };
+        let filter = filter.map_or_else(|| Ok(self.initial.clone()), |text| self::filter(Some(text)))?;
         // This fails only if the subscriber was dropped, which ends the log.
         let _ = self.filter.reload(filter);
         Ok(())

@@ -6,13 +6,12 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::future;
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::signals::stop_signal;
@@ -72,7 +71,7 @@ impl Parent<'_> {
         // Processes that a killed node leaves become children of this process, which ends them.
         #[cfg(target_os = "linux")]
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Failure::internal)?;
-        let mut signals = Signals::new()?;
+        let mut signals = signals()?;
         let mut backoff = RestartBackoff::default();
         loop {
             let started = Instant::now();
@@ -108,7 +107,7 @@ impl Parent<'_> {
             }
             tokio::select! {
                 _ = future::join(tokio::time::sleep(delay), self.clean_up()) => {}
-                signal = signals.stop() => {
+                signal = stop_requested(&mut signals) => {
                     info!(signal, "stopping");
                     self.clean_up().await;
                     return Ok(ExitCode::SUCCESS);
@@ -152,7 +151,7 @@ async fn wait(mut child: Child, signals: &mut Signals) -> std::io::Result<(ExitS
     let signal = loop {
         tokio::select! {
             status = child.wait() => return Ok((status?, false)),
-            signal = signals.next() => match signal {
+            Some(signal) = signals.recv() => match signal {
                 RELOAD => forward(&child, RELOAD),
                 signal => break signal,
             },
@@ -215,46 +214,35 @@ fn forward(child: &Child, signal: &str) {
 #[cfg(not(unix))]
 fn forward(_: &Child, _: &str) {}
 
-/// Signals to this process, from the creation of this value.
-struct Signals {
-    stop: Pin<Box<dyn Future<Output = &'static str>>>,
+/// Names of the signals to this process.
+type Signals = mpsc::Receiver<&'static str>;
+
+/// Installs the handlers of the signals.
+fn signals() -> Result<Signals, Failure> {
+    let (sender, signals) = mpsc::channel(1);
     #[cfg(unix)]
-    hangup: tokio::signal::unix::Signal,
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hangup = signal(SignalKind::hangup()).map_err(Failure::internal)?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            // Signals in quick succession are merged into one.
+            while hangup.recv().await.is_some() && sender.send(RELOAD).await.is_ok() {}
+        });
+    }
+    let stop = stop_signal()?;
+    tokio::spawn(async move { sender.send(stop.await).await });
+    Ok(signals)
 }
 
-impl Signals {
-    fn new() -> Result<Signals, Failure> {
-        #[cfg(unix)]
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals {
-            stop: Box::pin(stop_signal()?),
-            #[cfg(unix)]
-            hangup: signal(SignalKind::hangup()).map_err(Failure::internal)?,
-        })
-    }
-
-    /// Waits for the next signal. Returns its name. Must not be called again after a signal that stops this process.
-    ///
-    /// # Cancellation safety
-    /// No signal is lost.
-    async fn next(&mut self) -> &'static str {
-        #[cfg(unix)]
-        let reload = self.hangup.recv();
-        #[cfg(not(unix))]
-        let reload = std::future::pending::<()>();
-        tokio::select! {
-            signal = &mut self.stop => signal,
-            _ = reload => RELOAD,
-        }
-    }
-
-    /// Waits for the next signal that stops this process. Returns its name.
-    async fn stop(&mut self) -> &'static str {
-        loop {
-            let signal = self.next().await;
-            if signal != RELOAD {
-                return signal;
-            }
+/// Waits for the next signal that stops this process. Returns its name.
+async fn stop_requested(signals: &mut Signals) -> &'static str {
+    loop {
+        match signals.recv().await {
+            Some(RELOAD) => {}
+            Some(signal) => return signal,
+            // This cannot happen, because the task that waits for a stop has the sender.
+            None => std::future::pending().await,
         }
     }
 }

@@ -42,7 +42,7 @@ fn arg(setting: &'static Setting) -> Arg {
     let (default, variables) = (setting.default.text(), setting.variables.join(", "));
     let help = format!("{} [default: {default}] [env: {variables}]", setting.help);
     let heading = if setting.name == METRICS_LISTEN { "Monitoring" } else { "Fleet" };
-    let arg = Arg::new(setting.name).long(setting.flag).help(help).help_heading(heading);
+    let arg = Arg::new(setting.name).long(setting.flag()).help(help).help_heading(heading);
     match setting.value_name {
         Some(value_name) => arg.value_name(value_name),
         None => arg.action(ArgAction::SetTrue),

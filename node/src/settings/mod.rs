@@ -97,7 +97,7 @@ impl Env<'_> {
 pub enum SettingsError {
     /// Wrong value of a flag, which is named without its dashes.
     #[error("--{0}: {1}")]
-    Flag(&'static str, InvalidValue),
+    Flag(String, InvalidValue),
     /// Wrong value of an environment variable.
     #[error("the environment variable {0}: {1}")]
     Variable(&'static str, InvalidValue),
@@ -130,7 +130,7 @@ pub fn load_boards(flag: Option<&PathBuf>, env: Env<'_>) -> Result<Boards, Setti
 #[derive(Debug)]
 pub(crate) enum Source {
     /// Flag, without its dashes.
-    Flag(&'static str),
+    Flag(String),
     /// Environment variable.
     Variable(&'static str),
     /// Position in boards.toml.
@@ -192,7 +192,7 @@ impl Settings {
         for setting in &SETTINGS {
             let Some(in_file) = setting.in_file else { continue };
             let (text, source) = if let Some(text) = args.get(setting) {
-                (text.to_owned(), Source::Flag(setting.flag))
+                (text.to_owned(), Source::Flag(setting.flag()))
             } else if let Some((name, text)) = env.first(setting.variables) {
                 (text, Source::Variable(name))
             } else if let Some(located) = in_file(boards) {

@@ -21,8 +21,6 @@ use crate::model::text;
 pub(crate) struct Setting {
     /// Key in `[fleet]` of boards.toml and, for dynamic settings, below `/config` in ZooKeeper.
     pub(crate) name: &'static str,
-    /// Flag without its dashes.
-    pub(crate) flag: &'static str,
     /// Placeholder of the value in the help. `None`: the flag is a switch and means `false`.
     pub(crate) value_name: Option<&'static str>,
     /// Environment variables, in order of precedence.
@@ -40,6 +38,14 @@ pub(crate) struct Setting {
     pub(crate) show: fn(&Settings) -> Option<String>,
     /// Access to the field of [`Settings`].
     pub(crate) field: Field,
+}
+
+impl Setting {
+    /// Returns the flag without its first dashes.
+    pub(crate) fn flag(&self) -> String {
+        let prefix = if self.value_name.is_some() { "" } else { "no-" };
+        format!("{prefix}{}", self.name.replace('_', "-"))
+    }
 }
 
 /// Reads the text of a value from boards.toml.
@@ -103,7 +109,6 @@ macro_rules! field {
 pub(crate) static SETTINGS: [Setting; 17] = [
     Setting {
         name: "zookeeper",
-        flag: "zookeeper",
         value_name: Some("HOST:PORT,…/CHROOT"),
         variables: &["ATALAYA_ZOOKEEPER", "ZOOKEEPER_HOSTS", "ZOOKEEPER_HOST", "ZK_HOST"],
         help: "Servers and chroot of ZooKeeper",
@@ -115,7 +120,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "session_timeout",
-        flag: "session-timeout",
         value_name: Some("DURATION"),
         variables: &["ATALAYA_SESSION_TIMEOUT"],
         help: "Time after which ZooKeeper ends the session of a node that it does not hear from",
@@ -127,7 +131,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "sampling_period",
-        flag: "sampling-period",
         value_name: Some("DURATION"),
         variables: &["ATALAYA_SAMPLING_PERIOD", "SAMPLING_PERIOD"],
         help: "Time between two samples, and between two averages of the leader",
@@ -139,7 +142,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "api_url",
-        flag: "api-url",
         value_name: Some("URL"),
         variables: &["ATALAYA_API_URL", "API_URL"],
         help: "REST API to which the leader reports; a URL that ends in / means nuevo below it",
@@ -151,7 +153,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "api_method",
-        flag: "api-method",
         value_name: Some("METHOD"),
         variables: &["ATALAYA_API_METHOD"],
         help: "HTTP method of reports: get (…?dato=MEAN) or post (JSON)",
@@ -163,7 +164,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "api_token_file",
-        flag: "api-token-file",
         value_name: Some("FILE"),
         variables: &["ATALAYA_API_TOKEN_FILE", api_token::VARIABLE],
         help: "File with the API token (Authorization: Bearer), read again at SIGHUP and when the API rejects the token; \
@@ -188,7 +188,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "api_token_origin",
-        flag: "api-token-origin",
         value_name: Some("ORIGIN"),
         variables: &["ATALAYA_API_TOKEN_ORIGIN"],
         help: "The only origin to which the API token is sent, such as https://api.example:8443",
@@ -200,7 +199,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "api_origins",
-        flag: "api-origins",
         value_name: Some("ORIGINS"),
         variables: &["ATALAYA_API_ORIGINS"],
         help: "Origins that /config/api_url in ZooKeeper may name, separated by commas (a list in boards.toml)",
@@ -215,7 +213,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "measurements",
-        flag: "measurements",
         value_name: Some("PATH"),
         variables: &["ATALAYA_MEASUREMENTS"],
         help: "Parent znode of the measurements",
@@ -227,7 +224,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "name",
-        flag: "name",
         value_name: Some("TEMPLATE"),
         variables: &["ATALAYA_NAME"],
         help: "Name of a node's measurement znode, with {id} in it",
@@ -239,7 +235,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "election",
-        flag: "election",
         value_name: Some("PATH"),
         variables: &["ATALAYA_ELECTION"],
         help: "Parent znode of the contenders for leadership",
@@ -251,7 +246,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "lead",
-        flag: "no-lead",
         value_name: None,
         variables: &["ATALAYA_LEAD"],
         help: "Never contend for leadership (lead = false): for most nodes of a fleet of thousands, where every contender lists \
@@ -264,7 +258,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "sync",
-        flag: "sync",
         value_name: Some("MODE"),
         variables: &["ATALAYA_SYNC"],
         help: "Sampling mode: free (each node by its own clock) or barrier (lock-step with the leader, at /barrier)",
@@ -276,7 +269,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "release",
-        flag: "release",
         value_name: Some("WHEN"),
         variables: &["ATALAYA_RELEASE"],
         help: "When the leader releases the barrier in lock-step: period (once a period) or complete (as soon as all nodes have \
@@ -289,7 +281,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "counter",
-        flag: "counter",
         value_name: Some("MODE"),
         variables: &["ATALAYA_COUNTER"],
         help: "Counting of measurements at /counter: per-node (one write each), per-cycle (by the leader, one write a cycle) or off",
@@ -301,7 +292,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "metrics_listen",
-        flag: "metrics-listen",
         value_name: Some("HOST:PORT"),
         variables: &["ATALAYA_METRICS_LISTEN"],
         help: "Address at which the node serves /metrics for Prometheus, /healthz and /readyz",
@@ -313,7 +303,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "log",
-        flag: "log",
         value_name: Some("FILTER"),
         variables: &["ATALAYA_LOG"],
         help: "Log filter: a level such as debug, or target=level pairs",

@@ -39,6 +39,10 @@ pub(super) struct StateArgs {
 
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct ConnectionArgs {
+    /// Configuration file, of commands that have a flag for it.
+    #[arg(skip)]
+    pub(super) boards: Option<PathBuf>,
+
     /// ZooKeeper servers and chroot [default: boards.toml, or 127.0.0.1:2181] [env: ATALAYA_ZOOKEEPER,
     /// ZOOKEEPER_HOSTS, ZOOKEEPER_HOST, ZK_HOST].
     #[arg(long, value_name = "HOST:PORT,…/CHROOT", help_heading = "ZooKeeper")]

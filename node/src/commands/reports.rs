@@ -181,13 +181,10 @@ fn apply(
     with_session(&args.connection, async |session| {
         let connection = session.connection().await;
         connection.sync().await?;
-        let cycles = match args.all {
-            true => {
-                let rejected = outbox_store::cycles(&connection, REJECTED_PATH).await?;
-                rejected.unwrap_or_default().into_iter().collect()
-            }
-            false => args.cycles.clone(),
-        };
+        let mut cycles = args.cycles.clone();
+        if args.all {
+            cycles.extend(outbox_store::cycles(&connection, REJECTED_PATH).await?.unwrap_or_default());
+        }
         let (mut count, mut missing) = (0, Vec::new());
         for cycle in cycles {
             match action(&connection, cycle).await {

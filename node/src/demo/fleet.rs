@@ -49,7 +49,7 @@ pub(super) struct Member {
     pub(super) condition: Condition,
     pub(super) status: watch::Receiver<NodeStatus>,
     control: Arc<ThreadControl>,
-    incarnation: u32,
+    pub(super) incarnation: u32,
 }
 
 impl Member {
@@ -125,13 +125,6 @@ impl Member {
             Condition::Dead(_) => *self = Member::start(config, self.number, self.incarnation + 1)?,
         }
         Ok(true)
-    }
-
-    /// Records that the thread of an incarnation has ended.
-    pub(super) fn on_ended(&mut self, incarnation: u32, reason: Option<String>) {
-        if incarnation == self.incarnation {
-            self.condition = Condition::Dead(reason);
-        }
     }
 }
 

@@ -45,7 +45,7 @@ use crate::reload::OpenBoardError;
 use crate::settings::{Env, FleetArgs, Settings, SettingsError};
 use api_server::ApiServer;
 use delivery_audit::Key;
-use fleet::{Member, NodeConfig};
+use fleet::{Condition, Member, NodeConfig};
 use keys::Action;
 use log_capture::{LogCapture, LogLine};
 use screen::Screen;
@@ -268,8 +268,9 @@ impl Demo {
     fn on_event(&mut self, event: Event) {
         if let Event::NodeEnded { node, incarnation, reason } = &event
             && let Some(member) = self.members.get_mut(node)
+            && member.incarnation == *incarnation
         {
-            member.on_ended(*incarnation, reason.clone());
+            member.condition = Condition::Dead(reason.clone());
         }
         self.state.on_event(event, Instant::now());
     }

@@ -1,7 +1,6 @@
 //! ZooKeeper session of a command, and the input of tools.
 
 use std::io::Read as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -23,21 +22,11 @@ pub(in crate::commands) fn with_session<T>(
     args: &ConnectionArgs,
     work: impl AsyncFnOnce(Session) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    with_session_from(None, args, work)
-}
-
-/// As [`with_session`], with the ZooKeeper address of the file `boards` if it is not given in `args` or the
-/// environment.
-pub(in crate::commands) fn with_session_from<T>(
-    boards: Option<&PathBuf>,
-    args: &ConnectionArgs,
-    work: impl AsyncFnOnce(Session) -> Result<T, Failure>,
-) -> Result<T, Failure> {
     let connect_timeout = args.connect_timeout;
     let fleet = FleetArgs::default()
         .with_optional("zookeeper", args.zookeeper.as_ref())
         .with_optional("session_timeout", args.session_timeout.as_ref());
-    let (_, settings) = load_settings(boards, &fleet)?;
+    let (_, settings) = load_settings(args.boards.as_ref(), &fleet)?;
     current_thread_runtime()?.block_on(async {
         let session = Session::start(SessionOptions {
             servers: settings.zookeeper.clone(),

@@ -131,10 +131,7 @@ fn state_of(Holder { process, purpose }: Holder) -> String {
     }
 }
 
-/// Deletes the znodes of node `id`, whose process has ended. Returns the deleted znodes.
-///
-/// # Errors
-/// The reason, in one line.
+/// Deletes the znodes of node `id`, whose process has ended. Returns the deleted znodes, or the reason in one line.
 pub(super) async fn clean_up_after(id: &NodeId, folder: &Path) -> Result<Vec<String>, String> {
     let (mut removed, mut problem) = (Vec::new(), None);
     for (file, _) in find_records(folder, Some(id)).map_err(|error| error.to_string())? {

@@ -117,9 +117,6 @@ pub(crate) enum DemoError {
 }
 
 /// Runs the demo until `stop` completes, or until its end.
-///
-/// # Errors
-/// The system does not provide the resources for this number of nodes, the board is invalid, or the terminal fails.
 pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static str>) -> Result<(), DemoError> {
     rlimit::raise_open_files_limit(options.nodes)?;
     let (events, received_events) = mpsc::unbounded_channel();

@@ -77,9 +77,6 @@ pub(crate) struct Script {
 impl Script {
     /// Parses a script for a fleet of `nodes` nodes. The lines may have any order; lines with the same time keep
     /// theirs.
-    ///
-    /// # Errors
-    /// A line is invalid, or names a node that does not exist.
     pub(crate) fn parse(text: &str, nodes: u32) -> Result<Script, String> {
         let mut steps = Vec::new();
         for (index, line) in text.lines().enumerate() {

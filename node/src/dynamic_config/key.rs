@@ -35,10 +35,7 @@ fn setting_at(path: &str) -> Option<&'static Setting> {
 }
 
 /// Parses the data of the znode of `setting`: the default settings with this value, or `None` if the data is blank,
-/// which means "not set".
-///
-/// # Errors
-/// Problem and hint, as one line of bounded length.
+/// which means "not set". An error is the problem and a hint, as one line of bounded length.
 pub(super) fn parse(setting: &Setting, data: &[u8]) -> Result<Option<Settings>, String> {
     if data.len() > MAX_SIZE {
         return Err(format!("{} bytes are too many; expected at most {MAX_SIZE}", data.len()));
@@ -57,14 +54,8 @@ pub(super) fn parse(setting: &Setting, data: &[u8]) -> Result<Option<Settings>, 
 }
 
 /// Checks a value before it is written to `path`. Any value is valid at a path that is not the key of a setting.
-///
-/// # Errors
-/// Problem and hint.
 pub(crate) fn check(path: &str, value: &[u8]) -> Result<(), String> {
-    match setting_at(path) {
-        Some(setting) => parse(setting, value).map(|_| ()),
-        None => Ok(()),
-    }
+    setting_at(path).map_or(Ok(()), |setting| parse(setting, value).map(drop))
 }
 
 /// Parses the data of `/config/sampling_period`; `None` if it is not a sampling period.

@@ -40,10 +40,7 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Replaces the filter. `None` restores the initial one.
-    ///
-    /// # Errors
-    /// The filter is malformed. Then the filter does not change.
+    /// Replaces the filter. `None` restores the initial one. A malformed filter is an error and changes nothing.
     pub(crate) fn set_filter(&self, filter: Option<&str>) -> Result<(), String> {
         let filter = filter.map_or_else(|| Ok(self.initial.clone()), |text| self::filter(Some(text)))?;
         // This fails only if the subscriber was dropped, which ends the log.
@@ -52,10 +49,7 @@ impl Logs {
     }
 }
 
-/// Starts logging.
-///
-/// # Errors
-/// The filter is malformed; see [`filter()`].
+/// Starts logging. Fails if the filter is malformed.
 pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<Logs, String> {
     let initial = self::filter(filter)?;
     let (reloadable, handle) = reload::Layer::new(initial.clone());

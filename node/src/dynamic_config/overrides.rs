@@ -27,10 +27,6 @@ pub(super) struct Overrides {
     values: BTreeMap<(&'static str, Scope), Option<Settings>>,
 }
 
-/// Problem of an address that is valid but not allowed.
-const ORIGIN_NOT_ALLOWED: &str =
-    "its origin is not in api_origins; expected one of the origins in this node's own settings";
-
 impl Overrides {
     pub(super) fn new(id: NodeId, base: Settings) -> Overrides {
         Overrides { id, base, values: BTreeMap::new() }
@@ -63,7 +59,10 @@ impl Overrides {
     ) -> Result<Option<String>, String> {
         let key = (setting.name, scope);
         let parsed = data.map_or(Ok(None), |data| parse(setting, data)).and_then(|value| match value {
-            Some(value) if !self.is_allowed(&value) => Err(ORIGIN_NOT_ALLOWED.to_owned()),
+            Some(value) if !self.is_allowed(&value) => {
+                let problem = "its origin is not in api_origins";
+                Err(format!("{problem}; expected one of the origins in this node's own settings"))
+            }
             value => Ok(value),
         });
         let path = self.path(scope, setting);

@@ -145,17 +145,6 @@ pub(crate) struct WrongZnodeSummary {
     pub(crate) remedy: String,
 }
 
-impl WrongZnodeSummary {
-    fn new(wrong: &WrongZnode) -> WrongZnodeSummary {
-        WrongZnodeSummary {
-            path: sanitize_for_log(&wrong.path),
-            problem: wrong.problem.name(),
-            message: wrong.to_string(),
-            remedy: wrong.remedy(),
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct LeaderSummary {
     pub(crate) id: String,
@@ -231,7 +220,12 @@ impl FleetStatus {
             let is_leader = leader_id.as_ref() == Some(&id);
             NodeSummary::new(&id, is_leader, fleet.measurements.remove(&id), info, now)
         });
-        let wrong_znodes = fleet.wrong_znodes.iter().take(MAX_WRONG_ZNODES);
+        let wrong_znodes = fleet.wrong_znodes.iter().take(MAX_WRONG_ZNODES).map(|wrong| WrongZnodeSummary {
+            path: sanitize_for_log(&wrong.path),
+            problem: wrong.problem.name(),
+            message: wrong.to_string(),
+            remedy: wrong.remedy(),
+        });
         FleetStatus {
             zookeeper,
             time: timestamp(now),
@@ -245,14 +239,9 @@ impl FleetStatus {
             delivered: state.and_then(|state| state.delivered),
             sampling_period: fleet.sampling_period.map(|period| period.as_secs_f64()),
             nodes: nodes.collect(),
-            wrong_znodes: wrong_znodes.map(WrongZnodeSummary::new).collect(),
+            wrong_znodes: wrong_znodes.collect(),
             more_wrong_znodes: fleet.wrong_znodes.len().saturating_sub(MAX_WRONG_ZNODES),
         }
-    }
-
-    /// Returns true if nothing of a fleet was found.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.in_line == 0 && self.epoch.is_none() && self.wrong_znodes.is_empty()
     }
 }
 

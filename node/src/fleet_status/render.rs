@@ -50,7 +50,8 @@ pub(crate) fn render_lines(lines: &[StyledLine], colours: bool) -> String {
 pub(crate) fn render_table(fleet: &FleetStatus, max_nodes: usize) -> Vec<StyledLine> {
     let plain = |text: String| (PLAIN, text);
     let mut lines = vec![StyledLine::with_heading("fleet", [plain(fleet.zookeeper.clone())])];
-    if fleet.is_empty() {
+    if fleet.nodes.is_empty() && fleet.in_line == 0 && fleet.epoch.is_none() && fleet.wrong_znodes.is_empty()
+    {
         let text = "no fleet found: no measurements and no contenders".to_owned();
         lines.push(StyledLine::with_heading("", [plain(text)]));
         return lines;

@@ -13,7 +13,7 @@ const BACKLOG: i32 = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddr {
     /// Host without the brackets of an IPv6 address. Empty: all addresses, IPv4 and IPv6.
-    host: String,
+    pub(crate) host: String,
     port: u16,
 }
 
@@ -44,11 +44,6 @@ impl ListenAddr {
         }
         let mut addresses = (self.host.as_str(), self.port).to_socket_addrs()?;
         addresses.next().ok_or_else(|| io::Error::new(ErrorKind::NotFound, "the host has no address"))
-    }
-
-    /// Returns the host, without the brackets of an IPv6 address. Empty: all addresses.
-    pub fn host(&self) -> &str {
-        &self.host
     }
 }
 

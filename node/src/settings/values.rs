@@ -66,11 +66,9 @@ pub(super) const COUNTERS: Names<Counting> =
 pub(super) fn one_of<T: Copy>(what: &str, names: Names<T>, text: &str) -> Result<T, InvalidValue> {
     let found = names.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
     found.map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
-        let hint = match names.split_last() {
-            Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
-            _ => names.concat(),
-        };
+        let names = names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let hint = names.rsplit_once(", ").map(|(others, last)| format!("{others} or {last}"));
+        let hint = hint.unwrap_or(names);
         InvalidValue::new(format!("unknown {what} \"{}\"", sanitize_for_log(text)), hint)
     })
 }

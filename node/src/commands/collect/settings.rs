@@ -143,8 +143,8 @@ fn parse_listen_address(text: &str) -> Result<ListenAddr, String> {
 /// Returns the accepted host names: the given ones and the one in `--listen`.
 fn allowed_hosts(listen: &ListenAddr, names: Option<Setting>) -> Result<Hosts, Failure> {
     let mut hosts = Hosts::default();
-    if !listen.host().is_empty() && !listen.host().contains([':', '%']) {
-        hosts.allow(listen.host()).map_err(|error| Failure::usage(anyhow!("--listen: {error}")))?;
+    if !listen.host.is_empty() && !listen.host.contains([':', '%']) {
+        hosts.allow(&listen.host).map_err(|error| Failure::usage(anyhow!("--listen: {error}")))?;
     }
     parse(names, |names| {
         names.split(',').map(str::trim).filter(|name| !name.is_empty()).try_for_each(|name| {

@@ -217,6 +217,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         command if init::is_needed(command) => return init::main(),
         _ => {}
     }
+    #[cfg(target_os = "linux")]
     own_program::run_sensor_commands_below_keep();
     let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
     let logs = match &cli.command {

@@ -56,7 +56,10 @@ pub(in crate::commands) fn main(args: &InspectArgs) -> Result<(), Failure> {
             let znodes = read_tree(&connection, znode).await?;
             match args.output {
                 Output::Table => tree(&znodes),
-                Output::Json => json_lines(&znodes),
+                Output::Json => {
+                    let line = |(depth, entry)| format!("{}\n", json!({"depth": depth, "znode": entry}));
+                    znodes.into_iter().map(line).collect()
+                }
             }
         } else {
             let children = read_children(&connection, path).await?;
@@ -100,9 +103,4 @@ async fn read_tree(connection: &Connection, root: Znode) -> Result<Vec<(usize, E
         }
     }
     Ok(entries)
-}
-
-/// Returns one JSON object per line.
-fn json_lines(znodes: &[(usize, Entry)]) -> String {
-    znodes.iter().map(|(depth, entry)| format!("{}\n", json!({"depth": depth, "znode": entry}))).collect()
 }

@@ -187,10 +187,10 @@ async fn run_while_held(
             _ = stop => Some(ExitCode::SUCCESS),
         });
     }
-    let variables = [(FENCE, guard.fencing_token().to_string())];
+    let fence = (FENCE, guard.fencing_token().to_string());
     // Without ZooKeeper, the local lease ends after half of the session timeout, and the command is killed a quarter
     // later. Another client can hold the lock only after the whole session timeout.
     let grace = guard.connection().timeout() / 4;
-    let code = guarded_command::run(command, &variables, grace, guard.lost(), stop).await?;
+    let code = guarded_command::run(command, fence, grace, guard.lost(), stop).await?;
     Ok(code.map(ExitCode::from))
 }

@@ -75,7 +75,7 @@ impl Member {
                     tokio::select! {
                         biased;
                         () = thread_control.killed() => None,
-                        ended = node => Some(ended.map_or_else(|failure| failure.to_string(), |()| "ended".to_owned())),
+                        ended = node => Some(ended.err().map_or("ended".to_owned(), |error| error.to_string())),
                     }
                 })
             });

@@ -254,10 +254,8 @@ impl Demo {
 
     /// Starts nodes that are not started yet, a limited number at a time.
     fn start_next_nodes(&mut self) -> Result<(), DemoError> {
-        let started = self.members.len();
-        for number in (1..=self.state.rows.len()).skip(started).take(MAX_STARTS_PER_FRAME) {
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            self.members.insert(number, Member::start(&self.config, number, 1)?);
+        for row in self.state.rows.iter().skip(self.members.len()).take(MAX_STARTS_PER_FRAME) {
+            self.members.insert(row.number, Member::start(&self.config, row.number, 1)?);
         }
         Ok(())
     }

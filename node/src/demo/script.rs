@@ -147,7 +147,8 @@ fn target(word: &str, nodes: u32) -> Result<Target, String> {
         number => match number.parse() {
             Ok(number) if (1..=nodes).contains(&number) => Ok(Target::Node(number)),
             _ => Err(format!(
-                "node \"{}\" does not exist; the nodes are 1 to {nodes}; expected a node's number, leader or all",
+                "node \"{}\" does not exist; the nodes are 1 to {nodes}; expected a node's number, leader or \
+                 all",
                 sanitize_for_log(number)
             )),
         },

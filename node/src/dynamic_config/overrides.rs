@@ -49,8 +49,8 @@ impl Overrides {
         format!("{}/{}", self.folder(scope), setting.name)
     }
 
-    /// Updates one key. `data` is `None` if its znode does not exist. Returns a line for the log if the value has changed,
-    /// or the error for the log if it is invalid. Then the previous one stays.
+    /// Updates one key. `data` is `None` if its znode does not exist. Returns a line for the log if the value has
+    /// changed, or the error for the log if it is invalid. Then the previous one stays.
     pub(super) fn update(
         &mut self,
         scope: Scope,

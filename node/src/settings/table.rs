@@ -1,9 +1,8 @@
 //! The table of settings: one row per key. It drives the flags and their help, the reading of the environment and of
-//! boards.toml,
-//! `atalaya check`, the reload at SIGHUP, dynamic configuration, and the table in docs/operations.md.
+//! boards.toml, `atalaya check`, the reload at SIGHUP, dynamic configuration, and the table in docs/operations.md.
 //!
-//! To add a setting, add a row here and a field to [`Settings`], and the key to `[fleet]` in `atalaya_hal::boards`. The
-//! tests of this module fail if one of them is missing.
+//! To add a setting, add a row here and a field to [`Settings`], and the key to `[fleet]` in `atalaya_hal::boards`.
+//! The tests of this module fail if one of them is missing.
 
 use std::fmt::Debug;
 

@@ -51,7 +51,8 @@ impl CollectorSettings {
         let keep_hours = parse(setting("keep-hours", &args.keep_hours), parse_retention)?;
         if keep_hours.is_some_and(|hours| keep_reports.is_none_or(|reports| hours < reports)) {
             return Err(Failure::usage(anyhow!(
-                "--keep-hours needs --keep-reports, which must not be longer, because hourly sums are made of old reports"
+                "--keep-hours needs --keep-reports, which must not be longer, because hourly sums are made of old \
+                 reports"
             )));
         }
         let tls = load_tls(file("tls-certificate", &args.tls_certificate), file("tls-key", &args.tls_key))?;

@@ -103,13 +103,10 @@ async fn watch(mut reader: FleetReader, args: &StatusArgs) -> Result<(), Failure
                 _ => output.show_unreachable().await,
             }
         };
-        let is_open = tokio::select! {
+        tokio::select! {
             biased;
             _ = &mut stop => return Ok(()),
-            is_open = read_and_show => is_open?,
-        };
-        if !is_open {
-            return Ok(());
+            is_open = read_and_show => if !is_open? { return Ok(()) },
         }
     }
 }

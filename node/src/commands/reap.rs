@@ -52,13 +52,10 @@ pub(super) struct ReapArgs {
 pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     let folder = match StateDir::find(args.state.state_dir.as_ref(), process_environment()) {
         StateDir::At(folder) => folder,
-        StateDir::Off => {
-            return print(b"no state files: the state folder is off\n");
-        }
+        StateDir::Off => return print(b"no state files: the state folder is off\n"),
         StateDir::Unknown => {
-            return Err(Failure::usage(anyhow!(
-                "no state folder: HOME is not set; name the folder with --state-dir FOLDER"
-            )));
+            let problem = "no state folder: HOME is not set; name the folder with --state-dir FOLDER";
+            return Err(Failure::usage(anyhow!(problem)));
         }
     };
     let unreadable_folder = |error| Failure::io(anyhow!("cannot read {}: {error}", folder.display()));

@@ -152,7 +152,6 @@ fn nodes(fleet: &FleetStatus) -> String {
 
 /// Maximum width of a cell, in characters.
 const MAX_CELL_WIDTH: usize = 40;
-/// Maximum number of readings in a cell.
 const MAX_READINGS: usize = 4;
 
 fn rows(fleet: &FleetStatus, nodes: &[NodeSummary]) -> Vec<StyledLine> {

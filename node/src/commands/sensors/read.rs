@@ -55,10 +55,9 @@ async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
         && !board.sensors.iter().any(|config| config.name == *sensor)
     {
         let names: Vec<&str> = board.sensors.iter().map(|config| config.name.as_str()).collect();
-        let names = names.join(", ");
-        return Err(Failure::usage(anyhow!(
-            "board {name} has no sensor \"{sensor}\"; its sensors are {names}"
-        )));
+        let problem =
+            format!("board {name} has no sensor \"{sensor}\"; its sensors are {}", names.join(", "));
+        return Err(Failure::usage(anyhow!(problem)));
     }
     let buses = sampling::open(board, &boards.base_dir).map_err(Failure::config)?;
     let mut sensors = Sensors::start(buses).map_err(Failure::internal)?.without_backoff();

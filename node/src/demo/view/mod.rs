@@ -27,7 +27,6 @@ pub(crate) struct ViewState {
 }
 
 impl ViewState {
-    /// Returns the number of the selected node.
     pub(crate) fn selected(&self) -> u32 {
         u32::try_from(self.table.selected().unwrap_or(0)).unwrap_or(0) + 1
     }
@@ -61,7 +60,6 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &State, view: &mut ViewState, n
     }
 }
 
-/// Draws the newest lines of the event log.
 fn draw_log(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let height = usize::from(area.height.saturating_sub(2));
     let first = state.log.len().saturating_sub(height);

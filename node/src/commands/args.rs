@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use atalaya_hal::duration;
+use atalaya_recipes::connect_string::check_path;
 use clap::{Args, ValueEnum};
 
-use super::exit::Failure;
 use crate::settings::environment;
 
 #[derive(Clone, Debug, Default, Args)]
@@ -24,7 +23,6 @@ pub(super) struct BoardArgs {
 }
 
 impl BoardArgs {
-    /// Returns the board that the flag or the environment names.
     pub(super) fn board_name(&self) -> Option<String> {
         self.board.clone().or_else(|| environment("ATALAYA_BOARD").filter(|name| !name.is_empty()))
     }
@@ -41,6 +39,10 @@ pub(super) struct StateArgs {
 
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct ConnectionArgs {
+    /// Configuration file, of commands that have a flag for it.
+    #[arg(skip)]
+    pub(super) boards: Option<PathBuf>,
+
     /// ZooKeeper servers and chroot [default: boards.toml, or 127.0.0.1:2181] [env: ATALAYA_ZOOKEEPER,
     /// ZOOKEEPER_HOSTS, ZOOKEEPER_HOST, ZK_HOST].
     #[arg(long, value_name = "HOST:PORT,…/CHROOT", help_heading = "ZooKeeper")]
@@ -52,13 +54,14 @@ pub(super) struct ConnectionArgs {
     pub(super) session_timeout: Option<String>,
 
     /// Maximum time to connect to ZooKeeper; exits with 69 after it.
-    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = "ZooKeeper")]
-    pub(super) connect_timeout: String,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "10s")]
+    #[arg(help_heading = "ZooKeeper")]
+    pub(super) connect_timeout: Duration,
 }
 
-/// Parses the duration that was given with `--{flag}`.
-pub(super) fn parse_duration(flag: &str, text: &str) -> Result<Duration, Failure> {
-    duration::parse(text).map_err(|error| Failure::usage(anyhow!("--{flag}: {error}")))
+/// Checks the path of a znode.
+pub(super) fn znode_path(text: &str) -> Result<String, &'static str> {
+    check_path(text).map(|()| text.to_owned())
 }
 
 /// Output format.

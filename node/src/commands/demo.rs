@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
-use atalaya_hal::duration;
+use atalaya_hal::duration::{self, NotADuration};
 use clap::Args;
 
-use super::args::{BoardArgs, parse_duration};
+use super::args::BoardArgs;
 use super::process_environment;
 use super::signals::stop_signal;
 use crate::commands::exit::Failure;
@@ -43,12 +43,12 @@ pub(super) struct DemoArgs {
     nodes: u32,
 
     /// Sampling period: interval between measurements, and between averages of the leader.
-    #[arg(long, value_name = "DURATION", default_value = "1s")]
-    sampling_period: String,
+    #[arg(long, value_name = "DURATION", value_parser = parse_period, default_value = "1s")]
+    sampling_period: Duration,
 
     /// Session timeout of the nodes [default: 5s; 20s from 200 nodes].
-    #[arg(long, value_name = "DURATION")]
-    session_timeout: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    session_timeout: Option<Duration>,
 
     /// Address for the REST API and its page [default: a free port on 127.0.0.1, which the screen shows].
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0", hide_default_value = true)]
@@ -59,8 +59,8 @@ pub(super) struct DemoArgs {
     plain: bool,
 
     /// Stop after this time [default: run until q or Ctrl-C].
-    #[arg(long = "for", value_name = "DURATION")]
-    length: Option<String>,
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
+    length: Option<Duration>,
 
     /// File with faults to inject; its format is below.
     #[arg(long, value_name = "FILE")]
@@ -84,34 +84,25 @@ const MAX_SCRIPT_SIZE: u64 = 1024 * 1024;
 pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> {
     let filter = logging::filter(filter).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     let boards = load_boards(args.board.boards.as_ref(), process_environment())?;
-    let period = duration::parse(&args.sampling_period)
-        .and_then(duration::period)
-        .map_err(|error| Failure::usage(anyhow!("--sampling-period: {error}")))?;
-    let length = args.length.as_deref().map(|text| parse_duration("for", text)).transpose()?;
-    let session_timeout = match &args.session_timeout {
-        Some(text) => parse_duration("session-timeout", text)?,
-        None if args.nodes >= LARGE_FLEET => LARGE_FLEET_SESSION_TIMEOUT,
-        None => SESSION_TIMEOUT,
+    let is_large = args.nodes >= LARGE_FLEET;
+    let default_timeout = if is_large { LARGE_FLEET_SESSION_TIMEOUT } else { SESSION_TIMEOUT };
+    let parse = |path: &PathBuf| {
+        let script = read(path).and_then(|text| Script::parse(&text, args.nodes).map_err(anyhow::Error::msg));
+        script.map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))
     };
-    let script = match &args.script {
-        Some(path) => {
-            let script = read(path).and_then(|text| Ok(Script::parse(&text, args.nodes)?));
-            script.map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))?
-        }
-        None => Script::default(),
-    };
+    let script = args.script.as_ref().map(parse).transpose()?.unwrap_or_default();
     let plain = args.plain || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal();
     let options = Options {
         nodes: args.nodes,
         boards,
         board: args.board.board_name(),
-        sampling_period: period,
-        session_timeout,
+        sampling_period: args.sampling_period,
+        session_timeout: args.session_timeout.unwrap_or(default_timeout),
         listen: args.listen.resolve().map_err(|error| {
             Failure::unavailable(anyhow!("cannot listen on {} (--listen): {error}", args.listen))
         })?,
         plain,
-        length,
+        length: args.length,
         script,
         filter,
     };
@@ -129,6 +120,10 @@ async fn exit_after(signal: impl Future<Output = &'static str>) {
     signal.await;
     tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
     std::process::exit(OUTPUT_BLOCKED);
+}
+
+fn parse_period(text: &str) -> Result<Duration, NotADuration> {
+    duration::parse(text).and_then(duration::period)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -9,7 +9,8 @@ use crate::reload::{LoadError, OpenBoardError};
 use crate::settings::SettingsError;
 
 /// Error of a command: a message for stderr and an exit code.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{error:#}")]
 pub(crate) struct Failure {
     code: u8,
     error: anyhow::Error,
@@ -17,10 +18,6 @@ pub(crate) struct Failure {
 
 /// Exit code for a missing resource of the operating system, or a defect of this program.
 pub(crate) const INTERNAL: u8 = 70;
-/// Exit code of a shell for a command that cannot be executed.
-const NOT_EXECUTABLE: u8 = 126;
-/// Exit code of a shell for a command that is not found.
-const NOT_FOUND: u8 = 127;
 
 /// Defines a constructor of [`Failure`] per exit code.
 macro_rules! failures {
@@ -55,8 +52,8 @@ failures! {
 impl Failure {
     /// Command that could not be executed: as in a shell, 127 if it does not exist, 126 otherwise.
     pub(crate) fn not_run(cause: &std::io::Error, error: impl Into<anyhow::Error>) -> Failure {
-        let missing = cause.kind() == std::io::ErrorKind::NotFound;
-        Failure { code: if missing { NOT_FOUND } else { NOT_EXECUTABLE }, error: error.into() }
+        let is_missing = cause.kind() == std::io::ErrorKind::NotFound;
+        Failure { code: if is_missing { 127 } else { 126 }, error: error.into() }
     }
 
     pub(crate) fn code(&self) -> ExitCode {
@@ -78,16 +75,10 @@ pub(crate) fn shell_code(code: Option<i32>, signal: Option<i32>) -> u8 {
     code.or(signal.map(|signal| 128 + signal)).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#}", self.error)
-    }
-}
-
 impl From<SettingsError> for Failure {
     fn from(error: SettingsError) -> Failure {
         match error {
-            SettingsError::Flag { .. } => Failure::usage(error),
+            SettingsError::Flag(..) => Failure::usage(error),
             _ => Failure::config(error),
         }
     }

@@ -1,11 +1,13 @@
 //! `atalaya health`: sends one HTTP request, for health checks in images without a shell.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, anyhow};
+use atalaya_hal::duration;
 use clap::Args;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 
-use super::args::parse_duration;
 use super::current_thread_runtime;
 use super::stdout::print;
 use crate::commands::exit::Failure;
@@ -24,8 +26,8 @@ pub(super) struct HealthArgs {
     urls: Vec<Url>,
 
     /// Time limit of the request; exit 69 if it is exceeded.
-    #[arg(long, value_name = "DURATION", default_value = "3s")]
-    timeout: String,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "3s")]
+    timeout: Duration,
 }
 
 fn parse_url(text: &str) -> Result<Url, String> {
@@ -40,7 +42,7 @@ fn parse_url(text: &str) -> Result<Url, String> {
 const MAX_SHOWN: usize = 4 * 1024;
 
 pub(super) fn main(args: &HealthArgs) -> Result<(), Failure> {
-    let timeout = parse_duration("timeout", &args.timeout)?;
+    let timeout = args.timeout;
     current_thread_runtime()?.block_on(async {
         let check = async {
             let mut response = first_response(&args.urls).await?;

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::own_program::own_program;
+use super::tools::keep::reap;
 use super::{Command, current_thread_runtime};
 use crate::commands::exit::{Failure, shell_code};
 
@@ -35,18 +36,16 @@ pub(super) fn is_needed(command: &Command) -> bool {
 pub(super) fn main() -> Result<ExitCode, Failure> {
     let runtime = current_thread_runtime()?;
     runtime.block_on(async {
-        let handler = |kind| signal(kind).map_err(Failure::internal);
-        let mut child_ended = handler(SignalKind::child())?;
-        let mut signals = [
-            (handler(SignalKind::terminate())?, Signal::TERM),
-            (handler(SignalKind::interrupt())?, Signal::INT),
-            (handler(SignalKind::hangup())?, Signal::HUP),
-            (handler(SignalKind::quit())?, Signal::QUIT),
-            (handler(SignalKind::user_defined1())?, Signal::USR1),
-            (handler(SignalKind::user_defined2())?, Signal::USR2),
-        ];
+        let handler =
+            |handled: Signal| signal(SignalKind::from_raw(handled.as_raw())).map_err(Failure::internal);
+        let mut child_ended = handler(Signal::CHILD)?;
+        let mut signals = Vec::new();
+        for forwarded in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2] {
+            signals.push((handler(forwarded)?, forwarded));
+        }
         let mut command = own_program();
         command.args(std::env::args_os().skip(1));
+        let mut status = None;
         let child = Pid::from_child(&command.spawn().map_err(Failure::internal)?);
         loop {
             let received = signals.iter_mut().map(|(signal, received)| {
@@ -63,25 +62,14 @@ pub(super) fn main() -> Result<ExitCode, Failure> {
                 _ = child_ended.recv() => {}
                 () = tokio::time::sleep(REAP_INTERVAL) => {}
             }
-            if let Some(code) = reap(child) {
-                return Ok(ExitCode::from(code));
+            let is_last = reap(child, &mut status);
+            if let Some(status) = status {
+                return Ok(ExitCode::from(shell_code(status.exit_status(), status.terminating_signal())));
+            }
+            if is_last {
+                // The child was reaped elsewhere, so its exit code is unknown.
+                return Ok(ExitCode::FAILURE);
             }
         }
     })
-}
-
-/// Reaps all processes that have ended. Returns the exit code of `child` if it is among them: its own, or 128 plus the
-/// number of the signal that killed it.
-fn reap(child: Pid) -> Option<u8> {
-    loop {
-        match wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if pid == child => {
-                return Some(shell_code(status.exit_status(), status.terminating_signal()));
-            }
-            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
-            Ok(None) => return None,
-            // ECHILD: the child was reaped elsewhere, so its exit code is unknown.
-            Err(_) => return Some(1),
-        }
-    }
 }

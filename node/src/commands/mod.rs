@@ -217,6 +217,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         command if init::is_needed(command) => return init::main(),
         _ => {}
     }
+    #[cfg(target_os = "linux")]
     own_program::run_sensor_commands_below_keep();
     let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
     let logs = match &cli.command {
@@ -293,7 +294,6 @@ fn default_filter(command: &Command) -> Option<&'static str> {
     }
 }
 
-/// Returns a runtime that runs all tasks on the calling thread.
 fn current_thread_runtime() -> Result<Runtime, Failure> {
     Builder::new_current_thread().enable_all().build().map_err(Failure::internal)
 }
@@ -305,7 +305,6 @@ fn load_settings(file: Option<&PathBuf>, args: &FleetArgs) -> Result<(Boards, Se
     Ok((boards, settings))
 }
 
-/// Returns the environment of this process.
 fn process_environment() -> Env<'static> {
     Env { variable: &environment }
 }

@@ -28,6 +28,3 @@ pub(super) fn run_sensor_commands_below_keep() {
     let words = [OWN, "keep", "--sensor", "--parent", &parent, "--"];
     atalaya_hal::command::run_below(words.map(OsString::from).to_vec());
 }
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn run_sensor_commands_below_keep() {}

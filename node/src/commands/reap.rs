@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use atalaya_hal::duration;
 use clap::Args;
 use tracing::warn;
 
-use super::args::{StateArgs, parse_duration};
+use super::args::StateArgs;
 use super::stdout::print;
 use super::{current_thread_runtime, process_environment};
 use crate::commands::exit::Failure;
@@ -44,21 +45,17 @@ pub(super) struct ReapArgs {
     state: StateArgs,
 
     /// Maximum time per node; exits with 69 after it.
-    #[arg(long, value_name = "DURATION", default_value = "5s")]
-    timeout: String,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "5s")]
+    timeout: Duration,
 }
 
 pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
-    let timeout = parse_duration("timeout", &args.timeout)?;
     let folder = match StateDir::find(args.state.state_dir.as_ref(), process_environment()) {
         StateDir::At(folder) => folder,
-        StateDir::Off => {
-            return print(b"no state files: the state folder is off\n");
-        }
+        StateDir::Off => return print(b"no state files: the state folder is off\n"),
         StateDir::Unknown => {
-            return Err(Failure::usage(anyhow!(
-                "no state folder: HOME is not set; name the folder with --state-dir FOLDER"
-            )));
+            let problem = "no state folder: HOME is not set; name the folder with --state-dir FOLDER";
+            return Err(Failure::usage(anyhow!(problem)));
         }
     };
     let unreadable_folder = |error| Failure::io(anyhow!("cannot read {}: {error}", folder.display()));
@@ -68,7 +65,7 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     let mut failures = Vec::new();
     for (file, record) in records {
         let reaped = match record {
-            Ok(record) => runtime.block_on(reap_node(&file, &record.node, args.all, timeout)),
+            Ok(record) => runtime.block_on(reap_node(&file, &record.node, args.all, args.timeout)),
             Err(source) => Err(state_file_failure(CleanupError::File { file, source })),
         };
         match reaped {
@@ -106,14 +103,15 @@ async fn reap_node(file: &Path, node: &str, all: bool, timeout: Duration) -> Res
 
 /// Returns the failure for a state file that is malformed (65) or cannot be read (74).
 fn state_file_failure(error: CleanupError) -> Failure {
-    let is_malformed = match &error {
-        CleanupError::File { source, .. } => {
-            matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::NotFound)
+    let failure = match &error {
+        CleanupError::File { source, .. }
+            if !matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::NotFound) =>
+        {
+            Failure::io
         }
-        _ => true,
+        _ => Failure::data,
     };
-    let error = anyhow!("{error}; no znode of this node was deleted");
-    if is_malformed { Failure::data(error) } else { Failure::io(error) }
+    failure(anyhow!("{error}; no znode of this node was deleted"))
 }
 
 /// Returns text such as "is running (process 412)".
@@ -128,10 +126,7 @@ fn state_of(Holder { process, purpose }: Holder) -> String {
     }
 }
 
-/// Deletes the znodes of node `id`, whose process has ended. Returns the deleted znodes.
-///
-/// # Errors
-/// The reason, in one line.
+/// Deletes the znodes of node `id`, whose process has ended. Returns the deleted znodes, or the reason in one line.
 pub(super) async fn clean_up_after(id: &NodeId, folder: &Path) -> Result<Vec<String>, String> {
     let (mut removed, mut problem) = (Vec::new(), None);
     for (file, _) in find_records(folder, Some(id)).map_err(|error| error.to_string())? {

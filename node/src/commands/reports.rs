@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::args::{ConnectionArgs, Output};
-use super::stdout::{print, print_or_closed};
+use super::stdout::print;
 use super::tools::connection::with_session;
 use crate::commands::exit::Failure;
 use crate::leader::outbox_store::{self, FIRST_BATCH, PATH, REJECTED_PATH};
 use crate::model::report::CycleReport;
 use crate::model::text;
+use crate::process::stdout;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ReportsCommand {
@@ -102,11 +103,11 @@ async fn list(connection: &Connection, output: Output) -> Result<(), Failure> {
             batch = outbox_store::next_batch(batch, found.iter().map(|(_, data)| data.len()));
             for (cycle, data) in found {
                 if count == 0 && output == Output::Table {
-                    print(header().as_bytes())?;
+                    print(b"     cycle  state          epoch  time                  average\n")?;
                 }
                 count += 1;
                 let line = line(state, cycle, &data, output);
-                if !print_or_closed(format!("{line}\n").as_bytes())? {
+                if !stdout::write(format!("{line}\n").as_bytes()).map_err(Failure::io)? {
                     return Ok(());
                 }
             }
@@ -117,10 +118,6 @@ async fn list(connection: &Connection, output: Output) -> Result<(), Failure> {
     }
     Ok(())
 }
-fn header() -> String {
-    format!("{:>10}  {:<8}  {:>10}  {:<20}  {}\n", "cycle", "state", "epoch", "time", "average")
-}
-
 /// Formats one report, or the reason why the data is not one.
 #[expect(clippy::expect_used, reason = "a report has only string keys")]
 fn line(state: &'static str, cycle: u64, data: &[u8], output: Output) -> String {
@@ -184,13 +181,10 @@ fn apply(
     with_session(&args.connection, async |session| {
         let connection = session.connection().await;
         connection.sync().await?;
-        let cycles = match args.all {
-            true => {
-                let rejected = outbox_store::cycles(&connection, REJECTED_PATH).await?;
-                rejected.unwrap_or_default().into_iter().collect()
-            }
-            false => args.cycles.clone(),
-        };
+        let mut cycles = args.cycles.clone();
+        if args.all {
+            cycles.extend(outbox_store::cycles(&connection, REJECTED_PATH).await?.unwrap_or_default());
+        }
         let (mut count, mut missing) = (0, Vec::new());
         for cycle in cycles {
             match action(&connection, cycle).await {

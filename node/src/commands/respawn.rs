@@ -6,13 +6,12 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::future;
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::signals::stop_signal;
@@ -32,7 +31,6 @@ const FLAG: &str = "--supervised";
 /// Flag that replaces [`FLAG`] in the arguments of the child.
 const CHILD_FLAG: &str = "--supervised-by";
 
-/// Runs node `id` in a child process.
 pub(super) fn main(id: &NodeId, state_dir: Option<&PathBuf>) -> Result<ExitCode, Failure> {
     // Resolved before the first start: an upgrade may replace the file while this process runs.
     let program = std::env::current_exe().map_err(Failure::internal)?;
@@ -73,7 +71,7 @@ impl Parent<'_> {
         // Processes that a killed node leaves become children of this process, which ends them.
         #[cfg(target_os = "linux")]
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Failure::internal)?;
-        let mut signals = Signals::new()?;
+        let mut signals = signals()?;
         let mut backoff = RestartBackoff::default();
         loop {
             let started = Instant::now();
@@ -109,7 +107,7 @@ impl Parent<'_> {
             }
             tokio::select! {
                 _ = future::join(tokio::time::sleep(delay), self.clean_up()) => {}
-                signal = signals.stop() => {
+                signal = stop_requested(&mut signals) => {
                     info!(signal, "stopping");
                     self.clean_up().await;
                     return Ok(ExitCode::SUCCESS);
@@ -153,14 +151,14 @@ async fn wait(mut child: Child, signals: &mut Signals) -> std::io::Result<(ExitS
     let signal = loop {
         tokio::select! {
             status = child.wait() => return Ok((status?, false)),
-            request = signals.next() => match request {
-                Request::Reload => forward(&child, Request::Reload),
-                Request::Stop(signal) => break signal,
+            Some(signal) = signals.recv() => match signal {
+                RELOAD => forward(&child, RELOAD),
+                signal => break signal,
             },
         }
     };
     info!(signal, "stopping the node");
-    forward(&child, Request::Stop(signal));
+    forward(&child, signal);
     // Without signals, the end of the pipe stops the node.
     if cfg!(not(unix)) {
         drop(stdin.take());
@@ -195,22 +193,16 @@ pub(super) async fn parent_ended() {
     }
 }
 
-/// Meaning of a signal to this process.
-#[derive(Clone, Copy, Debug)]
-enum Request {
-    /// Stop, with the name of the signal.
-    Stop(&'static str),
-    /// Reload the configuration.
-    Reload,
-}
+/// Signal that reloads the configuration. All others stop the node.
+const RELOAD: &str = "SIGHUP";
 
 #[cfg(unix)]
-fn forward(child: &Child, request: Request) {
+fn forward(child: &Child, signal: &str) {
     use rustix::process::{Pid, Signal, kill_process};
-    let signal = match request {
-        Request::Reload => Signal::HUP,
-        Request::Stop("SIGINT") => Signal::INT,
-        Request::Stop(_) => Signal::TERM,
+    let signal = match signal {
+        RELOAD => Signal::HUP,
+        "SIGINT" => Signal::INT,
+        _ => Signal::TERM,
     };
     // The child has not been reaped, so its process id cannot have been reused.
     if let Some(process) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
@@ -220,47 +212,37 @@ fn forward(child: &Child, request: Request) {
 
 /// Does nothing: without signals, the end of the pipe stops the node.
 #[cfg(not(unix))]
-fn forward(_: &Child, _: Request) {}
+fn forward(_: &Child, _: &str) {}
 
-/// Signals to this process, from the creation of this value.
-struct Signals {
-    stop: Pin<Box<dyn Future<Output = &'static str>>>,
+/// Names of the signals to this process.
+type Signals = mpsc::Receiver<&'static str>;
+
+/// Installs the handlers of the signals.
+fn signals() -> Result<Signals, Failure> {
+    let (sender, signals) = mpsc::channel(1);
     #[cfg(unix)]
-    hangup: tokio::signal::unix::Signal,
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hangup = signal(SignalKind::hangup()).map_err(Failure::internal)?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            // Signals in quick succession are merged into one.
+            while hangup.recv().await.is_some() && sender.send(RELOAD).await.is_ok() {}
+        });
+    }
+    let stop = stop_signal()?;
+    tokio::spawn(async move { sender.send(stop.await).await });
+    Ok(signals)
 }
 
-impl Signals {
-    fn new() -> Result<Signals, Failure> {
-        #[cfg(unix)]
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals {
-            stop: Box::pin(stop_signal()?),
-            #[cfg(unix)]
-            hangup: signal(SignalKind::hangup()).map_err(Failure::internal)?,
-        })
-    }
-
-    /// Waits for the next signal. Must not be called again after a request to stop.
-    ///
-    /// # Cancellation safety
-    /// No signal is lost.
-    async fn next(&mut self) -> Request {
-        #[cfg(unix)]
-        let reload = self.hangup.recv();
-        #[cfg(not(unix))]
-        let reload = std::future::pending::<()>();
-        tokio::select! {
-            signal = &mut self.stop => Request::Stop(signal),
-            _ = reload => Request::Reload,
-        }
-    }
-
-    /// Waits for the next signal that stops this process. Returns its name.
-    async fn stop(&mut self) -> &'static str {
-        loop {
-            if let Request::Stop(signal) = self.next().await {
-                return signal;
-            }
+/// Waits for the next signal that stops this process. Returns its name.
+async fn stop_requested(signals: &mut Signals) -> &'static str {
+    loop {
+        match signals.recv().await {
+            Some(RELOAD) => {}
+            Some(signal) => return signal,
+            // This cannot happen, because the task that waits for a stop has the sender.
+            None => std::future::pending().await,
         }
     }
 }

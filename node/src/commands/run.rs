@@ -2,13 +2,14 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::Boards;
+use atalaya_hal::{Boards, duration};
 use clap::Args;
 use tracing::warn;
 
-use super::args::{BoardArgs, StateArgs, parse_duration};
+use super::args::{BoardArgs, StateArgs};
 use super::signals::{reload_signals, stop_signal};
 use super::{current_thread_runtime, load_settings, process_environment, respawn};
 use crate::commands::exit::Failure;
@@ -54,8 +55,8 @@ pub(super) struct RunArgs {
     fleet: FleetArgs,
 
     /// Maximum time to reach ZooKeeper after the start; exits with 69 after it [default: no limit].
-    #[arg(long, value_name = "DURATION", help_heading = "Fleet")]
-    connect_timeout: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, help_heading = "Fleet")]
+    connect_timeout: Option<Duration>,
 
     #[command(flatten)]
     pub(super) state: StateArgs,
@@ -71,8 +72,6 @@ pub(super) struct RunArgs {
 
 pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let (boards, settings) = load_settings(args.board.boards.as_ref(), &args.fleet)?;
-    let connect_timeout =
-        args.connect_timeout.as_deref().map(|text| parse_duration("connect-timeout", text)).transpose()?;
     read_token(&settings)?;
     // First, because a failure here needs no cleanup.
     let listener = settings.metrics_listen.as_ref().map(listen_for_metrics).transpose()?;
@@ -101,6 +100,7 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         };
         let requests = reload_signals()?;
         let has_file = !is_builtin(&boards);
+        let connect_timeout = args.connect_timeout;
         node.reload = Some(Reload { requests, load: Arc::new(move || load(&args, has_file)) });
         node.run(connect_timeout, stop).await.map_err(Failure::from)
     })

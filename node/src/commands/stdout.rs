@@ -1,4 +1,4 @@
-//! Standard output: [`print`] and [`print_or_closed`] for commands that end by themselves, and [`StdoutThread`] for
+//! Standard output: [`print`] for commands that end by themselves, and [`StdoutThread`] for
 //! commands that run until a signal. Its thread does the writing, so that a pipe that is not read or a paused
 //! terminal cannot delay the shutdown.
 
@@ -21,15 +21,9 @@ type Job = (Vec<u8>, oneshot::Sender<io::Result<bool>>);
 
 /// Writes `text` to stdout. A closed pipe (`| head`) is not an error.
 pub(super) fn print(text: &[u8]) -> Result<(), Failure> {
-    print_or_closed(text).map(drop)
+    stdout::write(text).map(drop).map_err(Failure::io)
 }
 
-/// Writes `text` to stdout. Returns false if the pipe is closed, so that the caller can stop producing output.
-pub(super) fn print_or_closed(text: &[u8]) -> Result<bool, Failure> {
-    stdout::write(text).map_err(Failure::io)
-}
-
-/// Thread that writes to stdout.
 pub(super) struct StdoutThread(mpsc::Sender<Job>);
 
 impl StdoutThread {

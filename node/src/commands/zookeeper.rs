@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
+use atalaya_hal::duration;
 use atalaya_sim::zookeeper::Server;
 use clap::Args;
 use tracing::{info, warn};
 
-use super::args::parse_duration;
 use super::current_thread_runtime;
 use super::signals::stop_signal;
 use crate::commands::exit::Failure;
@@ -28,14 +28,14 @@ pub(super) struct ZooKeeperArgs {
     listen: ListenAddr,
 
     /// Tick, as milliseconds or a duration, from 10ms to 60s. Session timeouts are limited to 2 to 20 ticks.
-    #[arg(long, value_name = "TICK", default_value = "2000")]
-    tick: String,
+    #[arg(long, value_name = "TICK", value_parser = parse_tick, default_value = "2000")]
+    tick: Duration,
 }
 
 const TICKS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 
 pub(super) fn main(args: &ZooKeeperArgs) -> Result<(), Failure> {
-    let tick = tick(&args.tick)?;
+    let tick = args.tick;
     current_thread_runtime()?.block_on(async {
         let stop = stop_signal()?;
         let listen = &args.listen;
@@ -60,15 +60,12 @@ pub(super) fn main(args: &ZooKeeperArgs) -> Result<(), Failure> {
 }
 
 /// Parses a tick: milliseconds, as `tickTime` of Apache ZooKeeper, or a duration.
-fn tick(text: &str) -> Result<Duration, Failure> {
+fn parse_tick(text: &str) -> Result<Duration, String> {
     let tick = match text.trim().parse::<u64>() {
         Ok(milliseconds) => Duration::from_millis(milliseconds),
-        Err(_) => parse_duration("tick", text)?,
+        Err(_) => duration::parse(text).map_err(|error| error.to_string())?,
     };
-    if !TICKS.contains(&tick) {
-        return Err(Failure::usage(anyhow!(
-            "--tick: {tick:?} is out of range; expected milliseconds or a duration from 10ms to 60s"
-        )));
-    }
-    Ok(tick)
+    let problem =
+        || format!("{tick:?} is out of range; expected milliseconds or a duration from 10ms to 60s");
+    TICKS.contains(&tick).then_some(tick).ok_or_else(problem)
 }

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::event::Event;
+use super::Event;
 use super::faulty_store::FaultyStore;
 use super::script::ApiMode;
 
@@ -28,10 +28,6 @@ pub(super) struct ApiServer {
 }
 
 impl ApiServer {
-    /// Starts the server at this address.
-    ///
-    /// # Errors
-    /// The server cannot listen at the address, or the system cannot start more threads.
     pub(super) fn start(address: SocketAddr, events: mpsc::UnboundedSender<Event>) -> io::Result<ApiServer> {
         let mode = watch::Sender::new(ApiMode::Up);
         let store = Arc::new(FaultyStore { inner: MemoryStore::new(), mode: mode.subscribe(), events });
@@ -49,10 +45,7 @@ impl ApiServer {
         *self.mode.borrow()
     }
 
-    /// Changes the behaviour of the API.
-    ///
-    /// # Errors
-    /// The API was stopped, and another program now uses its port.
+    /// Changes the behaviour of the API. Fails if it was stopped and another program now uses its port.
     pub(super) fn set_mode(&mut self, mode: ApiMode) -> io::Result<()> {
         if mode == ApiMode::Down {
             self.close();

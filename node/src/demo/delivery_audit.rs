@@ -4,7 +4,7 @@
 //! The demo sees both ends: every average that a leader computes, and every report that the API receives. So it knows
 //! of each average whether it was delivered, is waiting, or was lost with its leader.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use atalaya_collector::Outcome;
 
@@ -22,10 +22,8 @@ pub(crate) struct Point {
     /// Seconds since the start of the demo.
     pub(crate) at: f64,
     pub(crate) mean: f64,
-    /// Number of averaged measurements.
     pub(crate) count: usize,
     pub(crate) unit: Option<String>,
-    /// True if the API has it.
     pub(crate) delivered: bool,
     key: Key,
 }
@@ -34,19 +32,13 @@ pub(crate) struct Point {
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryAudit {
     points: VecDeque<Point>,
-    /// Computed, but not received.
-    outstanding: BTreeSet<Key>,
-    /// Number of outstanding averages that were dropped because of [`MAX_KEPT`].
+    /// Number of undelivered averages that were dropped because of [`MAX_KEPT`].
     dropped: usize,
     /// The newest received averages.
-    received: HashSet<Key>,
-    /// Elements of `received`, oldest first.
-    received_order: VecDeque<Key>,
-    /// Number of averages that leaders computed.
+    received: BTreeSet<Key>,
     pub(crate) computed: u64,
     /// Number of averages that the API recorded.
     pub(crate) delivered: u64,
-    /// Number of repeated reports.
     pub(crate) repeated: u64,
     /// Number of reports of deposed leaders, which the API rejected.
     pub(crate) stale: u64,
@@ -62,7 +54,7 @@ impl DeliveryAudit {
     /// a new leader passes on all averages in the outbox.
     pub(crate) fn on_computed(&mut self, at: f64, report: &Report) -> bool {
         let key = (report.epoch, report.cycle, report.average.unit.clone());
-        if self.outstanding.contains(&key) || self.points.iter().rev().any(|point| point.key == key) {
+        if self.points.iter().rev().any(|point| point.key == key) {
             return false;
         }
         self.computed += 1;
@@ -72,15 +64,8 @@ impl DeliveryAudit {
         }
         // The API's event may come before the leader's.
         let delivered = self.received.contains(&key);
-        if !delivered {
-            self.outstanding.insert(key.clone());
-        }
-        if self.outstanding.len() > MAX_KEPT {
-            self.outstanding.pop_first();
-            self.dropped += 1;
-        }
         if self.points.len() == MAX_KEPT {
-            self.points.pop_front();
+            self.dropped += usize::from(self.points.pop_front().is_some_and(|oldest| !oldest.delivered));
         }
         let Average { mean, count, unit, .. } = report.average.clone();
         self.points.push_back(Point { at, mean, count, unit, delivered, key });
@@ -101,28 +86,29 @@ impl DeliveryAudit {
     fn on_delivered(&mut self, key: Key) {
         self.newest_received_epoch = self.newest_received_epoch.max(key.0);
         self.delivered += 1;
-        self.outstanding.remove(&key);
         if let Some(point) = self.points.iter_mut().rev().find(|point| point.key == key) {
             point.delivered = true;
         }
-        if self.received_order.len() == MAX_KEPT
-            && let Some(oldest) = self.received_order.pop_front()
-        {
-            self.received.remove(&oldest);
-        }
-        self.received_order.push_back(key.clone());
         self.received.insert(key);
+        if self.received.len() > MAX_KEPT {
+            self.received.pop_first();
+        }
+    }
+
+    /// Returns the epochs of the averages that the API has not received.
+    fn undelivered(&self) -> impl Iterator<Item = i64> {
+        self.points.iter().filter(|point| !point.delivered).map(|point| point.key.0)
     }
 
     /// Returns the number of averages that the API has not received yet.
     pub(crate) fn waiting(&self) -> usize {
-        self.outstanding.iter().filter(|(epoch, ..)| *epoch >= self.newest_received_epoch).count()
+        self.undelivered().filter(|epoch| *epoch >= self.newest_received_epoch).count()
     }
 
     /// Returns the number of averages that were not delivered although one of a later epoch was. Delivery is in
     /// order, so no leader will deliver them any more.
     pub(crate) fn lost(&self) -> usize {
-        self.outstanding.len() - self.waiting() + self.dropped
+        self.undelivered().filter(|epoch| *epoch < self.newest_received_epoch).count() + self.dropped
     }
 
     /// Returns the averages since `at`, oldest first.
@@ -130,7 +116,6 @@ impl DeliveryAudit {
         self.points.iter().skip(self.points.partition_point(|point| point.at < at))
     }
 
-    /// Returns the newest average.
     pub(crate) fn latest(&self) -> Option<&Point> {
         self.points.back()
     }
@@ -216,7 +201,7 @@ mod tests {
         #[test]
         fn audit_accounts_for_every_average(events in prop::collection::vec((any::<bool>(), 1i64..4, 1u64..6), 0..100)) {
             let mut audit = DeliveryAudit::default();
-            let mut computed = HashSet::new();
+            let mut computed = BTreeSet::new();
             for (is_received, epoch, cycle) in events {
                 if !is_received {
                     // No average is computed twice.

@@ -9,7 +9,6 @@ use super::state::LineKind;
 use super::{Demo, DemoError};
 
 impl Demo {
-    /// Returns the numbers of the target nodes.
     fn targets(&self, target: Target) -> Vec<u32> {
         match target {
             Target::Node(number) => vec![number],
@@ -31,12 +30,9 @@ impl Demo {
             }
             Fault::Expire(target) => {
                 let targets = self.targets(target);
-                let sessions: Vec<i64> = (self.state.rows.iter())
-                    .filter(|row| targets.contains(&row.number))
-                    .filter_map(|row| row.session())
-                    .collect();
+                let rows = self.state.rows.iter().filter(|row| targets.contains(&row.number));
                 let mut expired = 0;
-                for session in sessions {
+                for session in rows.filter_map(|row| row.session()) {
                     expired += usize::from(faults.expire(session).await);
                 }
                 match expired {
@@ -45,14 +41,12 @@ impl Demo {
                     many => format!("{many} sessions expire"),
                 }
             }
-            Fault::Api(mode) => match self.api.set_mode(mode) {
-                Ok(()) => match mode {
-                    ApiMode::Up => "the API is up again".to_owned(),
-                    ApiMode::Down => "the API is down".to_owned(),
-                    ApiMode::Hanging => "the API hangs".to_owned(),
-                    ApiMode::Failing => "the API answers every report with 503".to_owned(),
-                },
-                Err(error) => format!("the API cannot be started again: {error}"),
+            Fault::Api(mode) => match (self.api.set_mode(mode), mode) {
+                (Err(error), _) => format!("the API cannot be started again: {error}"),
+                (Ok(()), ApiMode::Up) => "the API is up again".to_owned(),
+                (Ok(()), ApiMode::Down) => "the API is down".to_owned(),
+                (Ok(()), ApiMode::Hanging) => "the API hangs".to_owned(),
+                (Ok(()), ApiMode::Failing) => "the API answers every report with 503".to_owned(),
             },
             Fault::StopZooKeeper => {
                 faults.stop().await;

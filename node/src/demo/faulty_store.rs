@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
+use super::Event;
 use super::delivery_audit::Key;
-use super::event::Event;
 use super::script::ApiMode;
 
 /// A store that hangs or fails as long as the API is in such a mode.

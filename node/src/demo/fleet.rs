@@ -12,10 +12,9 @@ use atalaya_hal::Boards;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use super::DemoError;
-use super::event::Event;
 use super::log_capture::set_current_node;
 use super::thread_control::{Command, ThreadControl};
+use super::{DemoError, Event};
 use crate::model::node_id::NodeId;
 use crate::model::report::Report;
 use crate::node::Node;
@@ -50,7 +49,7 @@ pub(super) struct Member {
     pub(super) condition: Condition,
     pub(super) status: watch::Receiver<NodeStatus>,
     control: Arc<ThreadControl>,
-    incarnation: u32,
+    pub(super) incarnation: u32,
 }
 
 impl Member {
@@ -76,10 +75,7 @@ impl Member {
                     tokio::select! {
                         biased;
                         () = thread_control.killed() => None,
-                        ended = node => Some(match ended {
-                            Ok(()) => "ended".to_owned(),
-                            Err(failure) => failure.to_string(),
-                        }),
+                        ended = node => Some(ended.err().map_or("ended".to_owned(), |error| error.to_string())),
                     }
                 })
             });
@@ -129,13 +125,6 @@ impl Member {
             Condition::Dead(_) => *self = Member::start(config, self.number, self.incarnation + 1)?,
         }
         Ok(true)
-    }
-
-    /// Records that the thread of an incarnation has ended.
-    pub(super) fn on_ended(&mut self, incarnation: u32, reason: Option<String>) {
-        if incarnation == self.incarnation {
-            self.condition = Condition::Dead(reason);
-        }
     }
 }
 

@@ -11,7 +11,6 @@ pub(crate) enum Action {
     Inject(Fault),
     /// Select the node this many rows further down, limited to the first and the last node.
     Move(isize),
-    /// Open or close the help.
     ToggleHelp,
     Redraw,
     /// Close the help, or end the demo.
@@ -54,7 +53,7 @@ pub(crate) fn action_for(event: &Event, state: &State, selected: u32) -> Option<
     }
     let node = Target::Node(selected);
     let api = |mode| Fault::Api(if state.api == ApiMode::Up { mode } else { ApiMode::Up });
-    let action = match code {
+    Some(match code {
         KeyCode::Up => Action::Move(-1),
         KeyCode::Down => Action::Move(1),
         KeyCode::PageUp => Action::Move(-PAGE),
@@ -74,8 +73,7 @@ pub(crate) fn action_for(event: &Event, state: &State, selected: u32) -> Option<
         KeyCode::Char('?') | KeyCode::F(1) => Action::ToggleHelp,
         KeyCode::Char('q') | KeyCode::Esc => Action::Quit,
         _ => return None,
-    };
-    Some(action)
+    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@
 
 mod api_server;
 mod delivery_audit;
-mod event;
 mod faults;
 mod faulty_store;
 mod fleet;
@@ -29,6 +28,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use atalaya_collector::Outcome;
 use atalaya_hal::Boards;
 use atalaya_sim::zookeeper::Server;
 use futures_util::StreamExt as _;
@@ -44,8 +44,8 @@ use crate::process::stdout;
 use crate::reload::OpenBoardError;
 use crate::settings::{Env, FleetArgs, Settings, SettingsError};
 use api_server::ApiServer;
-use event::Event;
-use fleet::{Member, NodeConfig};
+use delivery_audit::Key;
+use fleet::{Condition, Member, NodeConfig};
 use keys::Action;
 use log_capture::{LogCapture, LogLine};
 use screen::Screen;
@@ -68,15 +68,28 @@ pub(crate) struct Options {
     pub(crate) board: Option<String>,
     pub(crate) sampling_period: Duration,
     pub(crate) session_timeout: Duration,
-    /// Address of the API.
     pub(crate) listen: SocketAddr,
     /// True to print lines instead of using a screen.
     pub(crate) plain: bool,
     /// Duration of the demo; `None` means until the user ends it.
     pub(crate) length: Option<Duration>,
     pub(crate) script: Script,
-    /// Filter for log lines.
     pub(crate) filter: Targets,
+}
+
+/// Event that a part of the demo sends to the main loop.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A node, or the ZooKeeper server, has logged a line.
+    Logged(LogLine),
+    Averaged(Report),
+    Received(Key, Outcome),
+    /// The thread of a node has ended, for this reason unless it was killed.
+    NodeEnded {
+        node: u32,
+        incarnation: u32,
+        reason: Option<String>,
+    },
 }
 
 /// Error that ends the demo.
@@ -104,9 +117,6 @@ pub(crate) enum DemoError {
 }
 
 /// Runs the demo until `stop` completes, or until its end.
-///
-/// # Errors
-/// The system does not provide the resources for this number of nodes, the board is invalid, or the terminal fails.
 pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static str>) -> Result<(), DemoError> {
     rlimit::raise_open_files_limit(options.nodes)?;
     let (events, received_events) = mpsc::unbounded_channel();
@@ -198,7 +208,7 @@ impl Demo {
         let end = self.length.map(|length| tokio::time::Instant::from_std(start + length));
         tokio::pin!(stop);
         let (mut event_batch, mut line_batch) = (Vec::new(), Vec::new());
-        loop {
+        'demo: loop {
             let next_fault = self.script.next().map(|at| tokio::time::Instant::from_std(start + at));
             let mut redraw = false;
             tokio::select! {
@@ -214,7 +224,7 @@ impl Demo {
                 () = sleep_until(next_fault) => {
                     while let Some(fault) = self.script.take(start.elapsed()) {
                         if self.inject(fault).await?.is_break() {
-                            return self.finish().await;
+                            break 'demo;
                         }
                     }
                 }
@@ -237,22 +247,15 @@ impl Demo {
                 return Ok(());
             }
         }
-        self.finish().await
-    }
-
-    /// Refreshes the state once more, for the summary.
-    async fn finish(&mut self) -> Result<(), DemoError> {
+        // Once more, for the summary.
         self.refresh().await;
-        self.output(true)?;
-        Ok(())
+        self.output(true).map(drop)
     }
 
     /// Starts nodes that are not started yet, a limited number at a time.
     fn start_next_nodes(&mut self) -> Result<(), DemoError> {
-        let started = self.members.len();
-        for number in (1..=self.state.rows.len()).skip(started).take(MAX_STARTS_PER_FRAME) {
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            self.members.insert(number, Member::start(&self.config, number, 1)?);
+        for row in self.state.rows.iter().skip(self.members.len()).take(MAX_STARTS_PER_FRAME) {
+            self.members.insert(row.number, Member::start(&self.config, row.number, 1)?);
         }
         Ok(())
     }
@@ -260,8 +263,9 @@ impl Demo {
     fn on_event(&mut self, event: Event) {
         if let Event::NodeEnded { node, incarnation, reason } = &event
             && let Some(member) = self.members.get_mut(node)
+            && member.incarnation == *incarnation
         {
-            member.on_ended(*incarnation, reason.clone());
+            member.condition = Condition::Dead(reason.clone());
         }
         self.state.on_event(event, Instant::now());
     }

@@ -7,10 +7,7 @@ const FILES_PER_NODE: u64 = 3;
 /// Open files of the rest of the demo.
 const OTHER_FILES: u64 = 64;
 
-/// Raises the limit if `nodes` nodes need more open files.
-///
-/// # Errors
-/// The system does not allow as many.
+/// Raises the limit if `nodes` nodes need more open files. Fails if the system does not allow as many.
 #[cfg(unix)]
 pub(super) fn raise_open_files_limit(nodes: u32) -> Result<(), DemoError> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

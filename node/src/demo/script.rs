@@ -1,12 +1,5 @@
-//! Faults that a key or a script injects into the fleet, and the parser of scripts. No I/O.
-//!
-//! Each line of a script has a time since the start and a fault. `#` starts a comment:
-//!
-//! ```text
-//! 5s   kill leader
-//! 12s  api away
-//! 20s  api back
-//! ```
+//! Faults that a key or a script injects into the fleet, and the parser of scripts, whose format is in the help of
+//! `atalaya demo`. No I/O.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,9 +17,7 @@ pub(crate) enum Fault {
     Hang(Target),
     /// Resumes stopped nodes and starts dead ones again.
     Revive(Target),
-    /// Expires the sessions of nodes.
     Expire(Target),
-    /// Changes the behaviour of the API.
     Api(ApiMode),
     /// Stops ZooKeeper: connections break, new ones are refused; the data stays.
     StopZooKeeper,
@@ -70,16 +61,6 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Error in a line of a script.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {problem}; expected {expected}")]
-pub(crate) struct ScriptError {
-    line: usize,
-    problem: String,
-    expected: &'static str,
-}
-
-/// Maximum number of faults in a script.
 const MAX_FAULTS: usize = 10_000;
 
 const EXPECTED_LINE: &str = "a time and a fault, such as 5s kill leader";
@@ -96,19 +77,16 @@ pub(crate) struct Script {
 impl Script {
     /// Parses a script for a fleet of `nodes` nodes. The lines may have any order; lines with the same time keep
     /// theirs.
-    ///
-    /// # Errors
-    /// A line is invalid, or names a node that does not exist.
-    pub(crate) fn parse(text: &str, nodes: u32) -> Result<Script, ScriptError> {
+    pub(crate) fn parse(text: &str, nodes: u32) -> Result<Script, String> {
         let mut steps = Vec::new();
         for (index, line) in text.lines().enumerate() {
-            let error = |(problem, expected)| ScriptError { line: index + 1, problem, expected };
+            let error = |problem| format!("line {}: {problem}", index + 1);
             let line = line.split('#').next().unwrap_or_default().trim();
             if !line.is_empty() {
                 steps.push(step(line, nodes).map_err(error)?);
             }
             if steps.len() > MAX_FAULTS {
-                return Err(error((format!("more than {MAX_FAULTS} faults"), "a shorter script")));
+                return Err(error(format!("more than {MAX_FAULTS} faults; expected a shorter script")));
             }
         }
         steps.sort_by_key(|(at, _)| *at);
@@ -127,13 +105,11 @@ impl Script {
     }
 }
 
-type Problem = (String, &'static str);
-
-fn problem(text: &str, what: &str, expected: &'static str) -> Problem {
-    (format!("\"{}\" {what}", sanitize_for_log(text)), expected)
+fn problem(text: &str, what: &str, expected: &str) -> String {
+    format!("\"{}\" {what}; expected {expected}", sanitize_for_log(text))
 }
 
-fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), Problem> {
+fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     // The time may contain spaces. It ends before the first word that does not start with a digit, which is the name
     // of a fault.
@@ -164,15 +140,16 @@ fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), Problem> {
     Ok((at, fault))
 }
 
-fn target(word: &str, nodes: u32) -> Result<Target, Problem> {
+fn target(word: &str, nodes: u32) -> Result<Target, String> {
     match word {
         "leader" => Ok(Target::Leader),
         "all" => Ok(Target::All),
         number => match number.parse() {
             Ok(number) if (1..=nodes).contains(&number) => Ok(Target::Node(number)),
-            _ => Err((
-                format!("node \"{}\" does not exist; the nodes are 1 to {nodes}", sanitize_for_log(number)),
-                "a node's number, leader or all",
+            _ => Err(format!(
+                "node \"{}\" does not exist; the nodes are 1 to {nodes}; expected a node's number, leader or \
+                 all",
+                sanitize_for_log(number)
             )),
         },
     }
@@ -223,7 +200,7 @@ mod tests {
             ("5s explode 1", ["explode 1", "kill, hang"]),
             ("5s api gone", ["api gone", "away, back"]),
         ] {
-            let message = Script::parse(text, 3).unwrap_err().to_string();
+            let message = Script::parse(text, 3).unwrap_err();
             assert!(words.iter().all(|word| message.contains(word)), "{text}: {message}");
         }
     }
@@ -232,7 +209,7 @@ mod tests {
         #[test]
         fn script_parses_any_text_to_faults_or_a_short_error(text in any::<String>()) {
             if let Err(error) = Script::parse(&text, 3) {
-                prop_assert!(error.to_string().len() < 500);
+                prop_assert!(error.len() < 500);
             }
         }
     }

@@ -8,15 +8,14 @@ use atalaya_recipes::{Phase, Standing};
 use atalaya_sim::zookeeper::Figures;
 use tracing::Level;
 
+use super::Event;
 use super::delivery_audit::DeliveryAudit;
-use super::event::Event;
 use super::fleet::Condition;
 use super::script::ApiMode;
 use super::throttle::Throttle;
 use crate::model::report::{Average, Report};
 use crate::observe::node_status::NodeStatus;
 
-/// Maximum number of lines in the event log.
 const MAX_LINES: usize = 1_000;
 
 #[derive(Clone, Debug)]
@@ -42,7 +41,6 @@ impl Row {
         self.is_running() && self.status.published.held
     }
 
-    /// Returns the id of the session, if there is one.
     pub(crate) fn session(&self) -> Option<i64> {
         self.status.session.filter(|state| state.session != 0).map(|state| state.session)
     }
@@ -57,7 +55,6 @@ impl Row {
 pub(crate) enum LineKind {
     Info,
     Average,
-    /// A fault was injected.
     Fault,
     Warning,
 }
@@ -85,16 +82,14 @@ pub(crate) struct State {
     /// Lines of the event log, oldest first.
     pub(crate) log: VecDeque<Line>,
     pub(crate) api: ApiMode,
-    /// URL of the web page.
     pub(crate) page: String,
-    /// Address of the ZooKeeper server.
     pub(crate) zookeeper: String,
     /// Counters of the ZooKeeper server.
     pub(crate) server: Figures,
     /// Number of averages over all nodes.
     pub(crate) complete: u64,
-    /// Lines that were not printed yet.
-    unprinted: VecDeque<Line>,
+    /// Number of lines at the end of the log that were not printed yet.
+    unprinted: usize,
     throttle: Throttle,
     /// True once all nodes have published.
     all_published: bool,
@@ -120,13 +115,12 @@ impl State {
             zookeeper,
             server: Figures::default(),
             complete: 0,
-            unprinted: VecDeque::new(),
+            unprinted: 0,
             throttle: Throttle::default(),
             all_published: false,
         }
     }
 
-    /// Returns the number of the leader, if there is one.
     pub(crate) fn leader(&self) -> Option<u32> {
         self.rows.iter().find(|row| row.is_leader()).map(|row| row.number)
     }
@@ -151,24 +145,18 @@ impl State {
             Event::Averaged(report) => self.on_averaged(&report, now),
             Event::Received(key, outcome) => {
                 let (epoch, cycle, _) = key;
-                let problem = match outcome {
-                    Outcome::Recorded(_) | Outcome::Repeated => None,
-                    Outcome::Stale(_) => {
-                        Some(format!("rejected a report of the deposed leader of epoch {epoch}"))
-                    }
-                    Outcome::Conflict(_) => {
-                        Some(format!("rejected a second, different average of cycle {cycle}"))
-                    }
-                };
                 self.audit.on_received(key, &outcome);
-                let Some(problem) = problem else { return };
+                let problem = match outcome {
+                    Outcome::Recorded(_) | Outcome::Repeated => return,
+                    Outcome::Stale(_) => format!("rejected a report of the deposed leader of epoch {epoch}"),
+                    Outcome::Conflict(_) => format!("rejected a second, different average of cycle {cycle}"),
+                };
                 self.log("api", LineKind::Warning, problem, now);
             }
-            Event::NodeEnded { node, reason, .. } => {
-                if let Some(reason) = reason {
-                    self.log(&format!("node {node}"), LineKind::Warning, format!("ended: {reason}"), now);
-                }
+            Event::NodeEnded { node, reason: Some(reason), .. } => {
+                self.log(&format!("node {node}"), LineKind::Warning, format!("ended: {reason}"), now);
             }
+            Event::NodeEnded { .. } => {}
         }
     }
 
@@ -185,10 +173,9 @@ impl State {
         if *excluded > 0 {
             text.push_str(&format!(" excluded={excluded}"));
         }
-        match self.audit.waiting() {
-            // The newest average always waits for a moment.
-            0 | 1 => {}
-            waiting => text.push_str(&format!(" waiting={waiting}")),
+        // The newest average always waits for a moment.
+        if self.audit.waiting() > 1 {
+            text.push_str(&format!(" waiting={}", self.audit.waiting()));
         }
         self.log("average", LineKind::Average, text, now);
     }
@@ -217,20 +204,18 @@ impl State {
     }
 
     fn push(&mut self, line: Line) {
-        for lines in [&mut self.log, &mut self.unprinted] {
-            if lines.len() == MAX_LINES {
-                lines.pop_front();
-            }
+        if self.log.len() == MAX_LINES {
+            self.log.pop_front();
         }
-        self.log.push_back(line.clone());
-        self.unprinted.push_back(line);
+        self.log.push_back(line);
+        self.unprinted = (self.unprinted + 1).min(self.log.len());
     }
 
-    /// Removes and returns the lines since the last call as text, oldest first.
+    /// Returns the lines since the last call as text, oldest first.
     pub(crate) fn take_lines(&mut self) -> String {
-        let text =
-            |line: Line| format!("{:>9.3}  {:<10} {}\n", line.at.as_secs_f64(), line.source, line.text);
-        self.unprinted.drain(..).map(text).collect()
+        let new = self.log.range(self.log.len() - std::mem::take(&mut self.unprinted)..);
+        new.map(|line| format!("{:>9.3}  {:<10} {}\n", line.at.as_secs_f64(), line.source, line.text))
+            .collect()
     }
 
     /// Returns the summary, with one `key: value` per line.

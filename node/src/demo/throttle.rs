@@ -4,28 +4,22 @@
 use std::time::Duration;
 
 /// Maximum number of lines per window.
-const MAX_LINES: u32 = 50;
+const MAX_LINES: u64 = 50;
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// Admits a limited number of lines per second and counts the others.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     window_start: Duration,
-    admitted: u32,
-    suppressed: u64,
+    /// Number of lines in the window.
+    lines: u64,
 }
 
 impl Throttle {
-    /// Decides about a line. Returns true if it is printed. Must be
-    /// called after [`Throttle::flush`].
+    /// Decides about a line. Returns true if it is printed. Must be called after [`Throttle::flush`].
     pub(crate) fn admit(&mut self) -> bool {
-        let show = self.admitted < MAX_LINES;
-        if show {
-            self.admitted += 1;
-        } else {
-            self.suppressed += 1;
-        }
-        show
+        self.lines += 1;
+        self.lines <= MAX_LINES
     }
 
     /// Returns the number of suppressed lines, if their window has ended at this time since the start.
@@ -34,8 +28,7 @@ impl Throttle {
             return None;
         }
         self.window_start = at;
-        self.admitted = 0;
-        Some(std::mem::take(&mut self.suppressed)).filter(|suppressed| *suppressed > 0)
+        std::mem::take(&mut self.lines).checked_sub(MAX_LINES).filter(|suppressed| *suppressed > 0)
     }
 }
 
@@ -50,7 +43,7 @@ mod tests {
         let shown = (0..1000).filter(|_| throttle.admit()).count();
         assert_eq!(shown, MAX_LINES as usize);
         assert_eq!(throttle.flush(at(500)), None);
-        let suppressed = Some(1000 - u64::from(MAX_LINES));
+        let suppressed = Some(1000 - MAX_LINES);
         assert_eq!((throttle.flush(at(1_200)), throttle.admit()), (suppressed, true));
         assert_eq!(throttle.flush(at(2_200)), None, "nothing was suppressed");
     }

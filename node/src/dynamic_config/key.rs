@@ -15,7 +15,6 @@ pub(super) const NODES_FOLDER: &str = "/config/nodes";
 /// Maximum size of a value that is parsed, in bytes.
 const MAX_SIZE: usize = 4096;
 
-/// Returns the dynamic settings.
 pub(super) fn dynamic_settings() -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().filter(|setting| setting.change == ChangeMode::Dynamic)
 }
@@ -28,23 +27,15 @@ pub(crate) fn fleet_path(name: &str) -> String {
 /// Returns the setting that the znode at `path` sets, if any.
 fn setting_at(path: &str) -> Option<&'static Setting> {
     let rest = path.strip_prefix(FLEET_FOLDER)?.strip_prefix('/')?;
-    let name = match rest.split_once('/') {
+    let name = match rest.strip_prefix("nodes/").and_then(|own| own.split_once('/')) {
+        Some((id, name)) => id.parse::<NodeId>().ok().map(|_| name)?,
         None => rest,
-        Some(("nodes", own)) => {
-            let (id, name) = own.split_once('/')?;
-            id.parse::<NodeId>().ok()?;
-            name
-        }
-        Some(_) => return None,
     };
     dynamic_settings().find(|setting| setting.name == name)
 }
 
 /// Parses the data of the znode of `setting`: the default settings with this value, or `None` if the data is blank,
-/// which means "not set".
-///
-/// # Errors
-/// Problem and hint, as one line of bounded length.
+/// which means "not set". An error is the problem and a hint, as one line of bounded length.
 pub(super) fn parse(setting: &Setting, data: &[u8]) -> Result<Option<Settings>, String> {
     if data.len() > MAX_SIZE {
         return Err(format!("{} bytes are too many; expected at most {MAX_SIZE}", data.len()));
@@ -63,14 +54,8 @@ pub(super) fn parse(setting: &Setting, data: &[u8]) -> Result<Option<Settings>, 
 }
 
 /// Checks a value before it is written to `path`. Any value is valid at a path that is not the key of a setting.
-///
-/// # Errors
-/// Problem and hint.
 pub(crate) fn check(path: &str, value: &[u8]) -> Result<(), String> {
-    match setting_at(path) {
-        Some(setting) => parse(setting, value).map(|_| ()),
-        None => Ok(()),
-    }
+    setting_at(path).map_or(Ok(()), |setting| parse(setting, value).map(drop))
 }
 
 /// Parses the data of `/config/sampling_period`; `None` if it is not a sampling period.

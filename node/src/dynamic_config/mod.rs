@@ -9,6 +9,7 @@ mod key;
 mod overrides;
 
 use std::collections::BTreeSet;
+use std::mem::replace;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tracing::{info, warn};
 pub(crate) use key::{FLEET_FOLDER, check, fleet_path, parse_sampling_period};
 
 use self::key::dynamic_settings;
-use self::overrides::{Overrides, Scope, Update};
+use self::overrides::{Overrides, Scope};
 use crate::model::node_id::NodeId;
 use crate::settings::Settings;
 use crate::settings::table::Setting;
@@ -115,15 +116,10 @@ impl DynamicConfig {
             }
             let watch = DataWatch::new(session.clone(), &path);
             let data = watch.subscribe();
-            // Boxed, because most keys do not exist.
-            let watching = Box::pin(async {
-                tokio::select! {
-                    error = watch.run() => error,
-                    never = self.apply_all(scope, setting, data) => match never {},
-                }
-            });
             let error = tokio::select! {
-                error = watching => error,
+                // Boxed, because most keys do not exist.
+                error = Box::pin(watch.run()) => error,
+                never = self.apply_all(scope, setting, data) => match never {},
                 _ = children.wait_for(is_missing) => continue,
             };
             let reason = error.to_string();
@@ -157,9 +153,9 @@ impl DynamicConfig {
     fn apply(&self, scope: Scope, setting: &'static Setting, data: Option<&[u8]>) {
         let mut overrides = self.overrides();
         match overrides.update(scope, setting, data) {
-            Update::Unchanged => {}
-            Update::Changed(text) => info!("{text}"),
-            Update::Rejected(text) => warn!("{text}"),
+            Ok(None) => {}
+            Ok(Some(text)) => info!("{text}"),
+            Err(text) => warn!("{text}"),
         }
         self.publish(&overrides);
     }
@@ -174,14 +170,9 @@ impl DynamicConfig {
     /// Publishes the effective settings if they have changed, and returns them.
     fn publish(&self, overrides: &Overrides) -> Settings {
         let effective = overrides.effective();
-        self.settings.send_if_modified(|settings| {
-            let is_changed = *settings != effective;
-            settings.clone_from(&effective);
-            is_changed
-        });
-        if overrides.is_complete() {
-            self.is_complete.send_if_modified(|is_complete| !std::mem::replace(is_complete, true));
-        }
+        self.settings.send_if_modified(|settings| replace(settings, effective.clone()) != effective);
+        let is_complete = overrides.is_complete();
+        self.is_complete.send_if_modified(|published| replace(published, is_complete) != is_complete);
         effective
     }
 

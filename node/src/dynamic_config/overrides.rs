@@ -10,9 +10,7 @@ use crate::settings::table::Setting;
 /// Nodes that a key is for. A key for one node takes precedence over the same key for the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scope {
-    /// All nodes.
     Fleet,
-    /// This node.
     Node,
 }
 
@@ -27,20 +25,6 @@ pub(super) struct Overrides {
     /// Default settings with one value changed, by the name of that setting. `None` if the key is not set or cannot be
     /// read; keys that were not read yet are missing.
     values: BTreeMap<(&'static str, Scope), Option<Settings>>,
-}
-
-/// Problem of an address that is valid but not allowed.
-const ORIGIN_NOT_ALLOWED: &str =
-    "its origin is not in api_origins; expected one of the origins in this node's own settings";
-
-/// Result of [`Overrides::update`], with a line for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Update {
-    /// The value is the same as before.
-    Unchanged,
-    Changed(String),
-    /// The new value is invalid; the previous one stays.
-    Rejected(String),
 }
 
 impl Overrides {
@@ -61,36 +45,41 @@ impl Overrides {
         }
     }
 
-    /// Returns the path of the key of `setting`.
     pub(super) fn path(&self, scope: Scope, setting: &Setting) -> String {
         format!("{}/{}", self.folder(scope), setting.name)
     }
 
-    /// Updates one key. `data` is `None` if its znode does not exist.
-    pub(super) fn update(&mut self, scope: Scope, setting: &'static Setting, data: Option<&[u8]>) -> Update {
+    /// Updates one key. `data` is `None` if its znode does not exist. Returns a line for the log if the value has
+    /// changed, or the error for the log if it is invalid. Then the previous one stays.
+    pub(super) fn update(
+        &mut self,
+        scope: Scope,
+        setting: &'static Setting,
+        data: Option<&[u8]>,
+    ) -> Result<Option<String>, String> {
         let key = (setting.name, scope);
         let parsed = data.map_or(Ok(None), |data| parse(setting, data)).and_then(|value| match value {
-            Some(value) if !self.is_allowed(&value) => Err(ORIGIN_NOT_ALLOWED.to_owned()),
+            Some(value) if !self.is_allowed(&value) => {
+                let problem = "its origin is not in api_origins";
+                Err(format!("{problem}; expected one of the origins in this node's own settings"))
+            }
             value => Ok(value),
         });
         let path = self.path(scope, setting);
         let current = self.values.entry(key).or_default();
-        let value = match parsed {
-            Ok(value) => value,
-            Err(problem) => {
-                let consequence = match current {
-                    Some(value) => format!("keeping {}", shown(setting, value)),
-                    None => "treating it as not set".to_owned(),
-                };
-                return Update::Rejected(format!("{path} is rejected, {consequence}: {problem}"));
-            }
-        };
+        let value = parsed.map_err(|problem| {
+            let consequence = match current {
+                Some(value) => format!("keeping {}", shown(setting, value)),
+                None => "treating it as not set".to_owned(),
+            };
+            format!("{path} is rejected, {consequence}: {problem}")
+        })?;
         if value == *current {
-            return Update::Unchanged;
+            return Ok(None);
         }
         current.clone_from(&value);
         let own = self.value(Scope::Node, setting).filter(|_| scope == Scope::Fleet);
-        Update::Changed(match (value, own) {
+        Ok(Some(match (value, own) {
             (Some(value), None) => format!("follows {path}: {}", shown(setting, &value)),
             (Some(value), Some(own)) => format!(
                 "{path} is {}, but {} takes precedence: {}",
@@ -99,7 +88,7 @@ impl Overrides {
                 shown(setting, own)
             ),
             (None, _) => format!("{path} is no longer set; {}", self.describe_effective(setting)),
-        })
+        }))
     }
 
     /// Records that a key cannot be read. Its previous value stays.
@@ -153,6 +142,8 @@ mod tests {
 
     use super::*;
 
+    type Update = Result<Option<String>, String>;
+
     fn overrides() -> Overrides {
         Overrides::new("3".parse().unwrap(), Settings::default())
     }
@@ -170,7 +161,7 @@ mod tests {
     }
 
     fn changed(text: &str) -> Update {
-        Update::Changed(text.to_owned())
+        Ok(Some(text.to_owned()))
     }
 
     fn seconds(overrides: &Overrides) -> u64 {
@@ -197,27 +188,27 @@ mod tests {
         let update = update_period(&mut overrides, Scope::Fleet, Some(b" "));
         let text = "/config/sampling_period is no longer set; the node's own setting applies again";
         assert_eq!((update, seconds(&overrides)), (changed(text), 5));
-        assert_eq!(update_period(&mut overrides, Scope::Fleet, None), Update::Unchanged);
+        assert_eq!(update_period(&mut overrides, Scope::Fleet, None), Ok(None));
     }
 
     #[test]
     fn overrides_reject_invalid_values_and_keep_the_last_valid_one() {
         let mut overrides = overrides();
         let update = update_period(&mut overrides, Scope::Fleet, Some(b"soon"));
-        let Update::Rejected(text) = update else { panic!("{update:?}") };
+        let text = update.unwrap_err();
         assert!(
             text.starts_with("/config/sampling_period is rejected, treating it as not set: \"soon\" is not"),
             "{text}"
         );
         assert_eq!(seconds(&overrides), 5);
-        update_period(&mut overrides, Scope::Fleet, Some(b"7"));
+        update_period(&mut overrides, Scope::Fleet, Some(b"7")).unwrap();
         let update = update_period(&mut overrides, Scope::Fleet, Some(b"0"));
-        let Update::Rejected(text) = update else { panic!("{update:?}") };
+        let text = update.unwrap_err();
         assert!(text.contains("keeping 7s") && text.contains("expected a duration"), "{text}");
         assert_eq!(seconds(&overrides), 7);
-        assert_eq!(update_period(&mut overrides, Scope::Fleet, Some(b"7.0")), Update::Unchanged);
-        assert!(matches!(update_period(&mut overrides, Scope::Fleet, None), Update::Changed(_)));
-        assert!(matches!(update_period(&mut overrides, Scope::Fleet, Some(b"0")), Update::Rejected(_)));
+        assert_eq!(update_period(&mut overrides, Scope::Fleet, Some(b"7.0")), Ok(None));
+        assert!(matches!(update_period(&mut overrides, Scope::Fleet, None), Ok(Some(_))));
+        assert!(update_period(&mut overrides, Scope::Fleet, Some(b"0")).is_err());
         assert_eq!(seconds(&overrides), 5, "a deleted key has no previous value");
     }
 
@@ -231,7 +222,7 @@ mod tests {
             (update, overrides.effective().api_url.map(String::from))
         };
         let (rejected, url_now) = update(&mut overrides, Scope::Fleet, b"http://10.0.0.1:2375/images?x=1");
-        let Update::Rejected(text) = rejected else { panic!("{rejected:?}") };
+        let text = rejected.unwrap_err();
         assert!(text.contains("api_origins") && !text.contains("10.0.0.1"), "{text}");
         assert_eq!(url_now, None);
         let (_, url_now) = update(&mut overrides, Scope::Fleet, b"https://api.example/nuevo");
@@ -240,7 +231,7 @@ mod tests {
         overrides.base.api_origins = vec![url("https://b.example")];
         overrides.base.api_url = Some(url("https://api.example/own"));
         let (second, url_now) = update(&mut overrides, Scope::Node, b"https://api.example/2");
-        assert!(matches!(second, Update::Changed(_)));
+        assert!(matches!(second, Ok(Some(_))));
         assert_eq!(url_now.as_deref(), Some("https://api.example/2"), "the node's own origin");
         overrides.base.api_url = None;
         assert_eq!(overrides.effective().api_url, None);
@@ -255,7 +246,7 @@ mod tests {
             ("sync", b"barrier"),
             ("log", b"debug"),
         ] {
-            update(&mut overrides, Scope::Node, name, Some(data));
+            update(&mut overrides, Scope::Node, name, Some(data)).unwrap();
         }
         let expected = Settings {
             sampling_period: Duration::from_millis(2_500),
@@ -275,7 +266,7 @@ mod tests {
                 assert!(!overrides.is_complete());
                 match setting.name {
                     "log" => overrides.skip(scope, setting),
-                    name => drop(update(&mut overrides, scope, name, None)),
+                    name => drop(update(&mut overrides, scope, name, None).unwrap()),
                 }
             }
         }

@@ -33,12 +33,10 @@ pub(crate) struct RawFleet {
     pub(crate) leader: Option<(String, Millis)>,
     pub(crate) contenders: usize,
     pub(crate) fence: Option<Fence>,
-    /// Number of reports in the outbox.
     pub(crate) waiting_reports: usize,
     pub(crate) rejected_reports: usize,
     /// Value of `/config/sampling_period`.
     pub(crate) sampling_period: Option<Duration>,
-    /// Measurements by node id.
     pub(crate) measurements: BTreeMap<String, RawMeasurement>,
     /// Node infos by node id; `None` if the data is not a node info.
     pub(crate) node_infos: BTreeMap<String, Option<NodeInfo>>,
@@ -48,7 +46,6 @@ pub(crate) struct RawFleet {
 }
 
 impl RawFleet {
-    /// Updates [`RawFleet::newest_write`].
     pub(crate) fn record_stat(&mut self, stat: &Stat) {
         self.newest_write = self.newest_write.max(stat.mtime).max(stat.ctime);
     }
@@ -148,20 +145,8 @@ pub(crate) struct WrongZnodeSummary {
     pub(crate) remedy: String,
 }
 
-impl WrongZnodeSummary {
-    fn new(wrong: &WrongZnode) -> WrongZnodeSummary {
-        WrongZnodeSummary {
-            path: sanitize_for_log(&wrong.path),
-            problem: wrong.problem.name(),
-            message: wrong.to_string(),
-            remedy: wrong.remedy(),
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct LeaderSummary {
-    /// Id in the contender's znode.
     pub(crate) id: String,
     /// Start of the leadership, as the leader has published it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,7 +158,6 @@ pub(crate) struct LeaderSummary {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct NodeSummary {
     pub(crate) id: String,
-    /// True if the node is the leader.
     pub(crate) leads: bool,
     /// True if the node has published a node info, as nodes of Atalaya do.
     pub(crate) atalaya: bool,
@@ -192,7 +176,6 @@ pub(crate) struct NodeSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) since: Option<Timestamp>,
     pub(crate) failing: Vec<FailingSensor>,
-    /// Number of sensors.
     pub(crate) sensors: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<String>,
@@ -237,7 +220,12 @@ impl FleetStatus {
             let is_leader = leader_id.as_ref() == Some(&id);
             NodeSummary::new(&id, is_leader, fleet.measurements.remove(&id), info, now)
         });
-        let wrong_znodes = fleet.wrong_znodes.iter().take(MAX_WRONG_ZNODES);
+        let wrong_znodes = fleet.wrong_znodes.iter().take(MAX_WRONG_ZNODES).map(|wrong| WrongZnodeSummary {
+            path: sanitize_for_log(&wrong.path),
+            problem: wrong.problem.name(),
+            message: wrong.to_string(),
+            remedy: wrong.remedy(),
+        });
         FleetStatus {
             zookeeper,
             time: timestamp(now),
@@ -251,14 +239,9 @@ impl FleetStatus {
             delivered: state.and_then(|state| state.delivered),
             sampling_period: fleet.sampling_period.map(|period| period.as_secs_f64()),
             nodes: nodes.collect(),
-            wrong_znodes: wrong_znodes.map(WrongZnodeSummary::new).collect(),
+            wrong_znodes: wrong_znodes.collect(),
             more_wrong_znodes: fleet.wrong_znodes.len().saturating_sub(MAX_WRONG_ZNODES),
         }
-    }
-
-    /// Returns true if nothing of a fleet was found.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.in_line == 0 && self.epoch.is_none() && self.wrong_znodes.is_empty()
     }
 }
 

@@ -50,7 +50,8 @@ pub(crate) fn render_lines(lines: &[StyledLine], colours: bool) -> String {
 pub(crate) fn render_table(fleet: &FleetStatus, max_nodes: usize) -> Vec<StyledLine> {
     let plain = |text: String| (PLAIN, text);
     let mut lines = vec![StyledLine::with_heading("fleet", [plain(fleet.zookeeper.clone())])];
-    if fleet.is_empty() {
+    if fleet.nodes.is_empty() && fleet.in_line == 0 && fleet.epoch.is_none() && fleet.wrong_znodes.is_empty()
+    {
         let text = "no fleet found: no measurements and no contenders".to_owned();
         lines.push(StyledLine::with_heading("", [plain(text)]));
         return lines;
@@ -151,7 +152,6 @@ fn nodes(fleet: &FleetStatus) -> String {
 
 /// Maximum width of a cell, in characters.
 const MAX_CELL_WIDTH: usize = 40;
-/// Maximum number of readings in a cell.
 const MAX_READINGS: usize = 4;
 
 fn rows(fleet: &FleetStatus, nodes: &[NodeSummary]) -> Vec<StyledLine> {

@@ -17,7 +17,6 @@ pub(crate) enum Kind {
     CuratorLatch,
     /// LeaderSelector or InterProcessMutex of Curator.
     CuratorLock,
-    /// Party of Kazoo.
     Party,
     /// Queue of Kazoo, or the entries of a LockingQueue.
     Queue,
@@ -74,19 +73,14 @@ impl Kind {
 
     /// Returns the children that have a position, in order: contenders, or entries of a queue.
     pub(super) fn ordered(self, children: &[String]) -> Vec<&str> {
-        match self {
-            Kind::KazooContenders => sorted_contenders(Role::Writer, children),
-            Kind::CuratorLatch => sorted_contenders(Naming::CuratorLatch, children),
-            Kind::CuratorLock => sorted_contenders(Naming::CuratorLock, children),
-            Kind::Queue => {
-                let mut entries: Vec<&str> =
-                    children.iter().map(String::as_str).filter(|name| name.starts_with("entry-")).collect();
-                // The name contains the priority and then the sequence number, both with leading zeros.
-                entries.sort_unstable();
-                entries
-            }
-            _ => Vec::new(),
+        if let Some(role) = self.role("") {
+            return sorted_contenders(role, children);
         }
+        let is_entry = |name: &&str| self == Kind::Queue && name.starts_with("entry-");
+        let mut entries: Vec<&str> = children.iter().map(String::as_str).filter(is_entry).collect();
+        // The name contains the priority and then the sequence number, both with leading zeros.
+        entries.sort_unstable();
+        entries
     }
 
     /// Checks that `child` of the znode at `path` has the type that the recipe needs.
@@ -112,14 +106,18 @@ impl Kind {
 
     /// Returns true if the child called `name` holds the lock or is the leader.
     pub(super) fn is_holder(self, children: &[String], name: &str) -> bool {
-        let role = match self {
-            Kind::KazooContenders if name.contains("__rlock__") => Role::Reader,
-            Kind::KazooContenders => Role::Writer,
-            Kind::CuratorLatch => Naming::CuratorLatch.into(),
-            Kind::CuratorLock => Naming::CuratorLock.into(),
-            _ => return false,
-        };
-        position(role, children, name) == Position::First
+        self.role(name).is_some_and(|role| position(role, children, name) == Position::First)
+    }
+
+    /// Returns the role of the contender called `name`; `None` if this recipe has no contenders.
+    fn role(self, name: &str) -> Option<Role> {
+        match self {
+            Kind::KazooContenders if name.contains("__rlock__") => Some(Role::Reader),
+            Kind::KazooContenders => Some(Role::Writer),
+            Kind::CuratorLatch => Some(Naming::CuratorLatch.into()),
+            Kind::CuratorLock => Some(Naming::CuratorLock.into()),
+            _ => None,
+        }
     }
 }
 

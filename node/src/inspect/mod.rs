@@ -44,9 +44,7 @@ pub(crate) struct Entry {
     pub(crate) age: Option<f64>,
     /// Number of writes since the creation.
     pub(crate) version: i32,
-    /// Data as text.
     pub(crate) data: String,
-    /// Number of children.
     pub(crate) children: i32,
     /// Reason why the type does not fit the recipe, for programs.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,14 +6,12 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::model::text::sanitize_for_log;
 
-/// Default filter. The client crate logs every connection attempt; the session logs the changes of the connection,
-/// once.
-const DEFAULT: &str = "info,zookeeper_client=error";
-/// Suffix for a filter that is only a level, which keeps the client crate at its default.
+const DEFAULT: &str = "info";
+/// Suffix for a filter that is only a level. The client crate logs every connection attempt; the session logs the
+/// changes of the connection, once.
 const CLIENT_SUFFIX: &str = ",zookeeper_client=error";
 /// Maximum length of a filter, in bytes.
 const MAX_LENGTH: usize = 1024;
-/// Maximum number of directives in a filter.
 const MAX_DIRECTIVES: usize = 64;
 
 /// Parses a filter such as `debug` or `info,atalaya_recipes=debug`. A blank filter is the default.
@@ -22,11 +20,8 @@ const MAX_DIRECTIVES: usize = 64;
 /// The filter is malformed, too long, or has too many directives.
 pub fn filter(filter: Option<&str>) -> Result<Targets, String> {
     let text = filter.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DEFAULT);
-    let parsed = match level(text) {
-        Some(_) => parse(&format!("{text}{CLIENT_SUFFIX}")),
-        None => parse(text),
-    };
-    parsed.map_err(|problem| {
+    let suffix = if level(text).is_some() { CLIENT_SUFFIX } else { "" };
+    parse(&format!("{text}{suffix}")).map_err(|problem| {
         format!(
             "bad log filter \"{}\": {problem}; expected a level such as debug, or target=level pairs",
             sanitize_for_log(text)
@@ -39,9 +34,8 @@ fn parse(text: &str) -> Result<Targets, String> {
         return Err(format!("it has {} bytes, more than {MAX_LENGTH}", text.len()));
     }
     let mut targets = Targets::new();
-    let directives = text.split(',').map(str::trim).filter(|directive| !directive.is_empty());
     let mut count = 0;
-    for directive in directives {
+    for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
         count += 1;
         if count > MAX_DIRECTIVES {
             return Err(format!("it has more than {MAX_DIRECTIVES} directives"));
@@ -52,10 +46,8 @@ fn parse(text: &str) -> Result<Targets, String> {
                 None => targets.with_target(target(directive)?, LevelFilter::TRACE),
             },
             Some((name, wanted)) => {
-                let name = target(name)?;
-                let level = level(wanted)
-                    .ok_or_else(|| format!("\"{}\" is not a level", sanitize_for_log(wanted)))?;
-                targets.with_target(name, level)
+                let not_a_level = || format!("\"{}\" is not a level", sanitize_for_log(wanted));
+                targets.with_target(target(name)?, level(wanted).ok_or_else(not_a_level)?)
             }
         };
     }

@@ -30,7 +30,6 @@ pub enum LogFormat {
 
 /// Maximum time for writing the last lines when the process ends.
 const FINISH_TIMEOUT: Duration = Duration::from_millis(500);
-/// True if the format is [`LogFormat::Json`].
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
 /// Handle to the filter of the log. Clones share the filter.
@@ -41,25 +40,16 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Replaces the filter. `None` restores the initial one.
-    ///
-    /// # Errors
-    /// The filter is malformed. Then the filter does not change.
+    /// Replaces the filter. `None` restores the initial one. A malformed filter is an error and changes nothing.
     pub(crate) fn set_filter(&self, filter: Option<&str>) -> Result<(), String> {
-        let filter = match filter {
-            Some(text) => self::filter(Some(text))?,
-            None => self.initial.clone(),
-        };
+        let filter = filter.map_or_else(|| Ok(self.initial.clone()), |text| self::filter(Some(text)))?;
         // This fails only if the subscriber was dropped, which ends the log.
         let _ = self.filter.reload(filter);
         Ok(())
     }
 }
 
-/// Starts logging.
-///
-/// # Errors
-/// The filter is malformed; see [`filter()`].
+/// Starts logging. Fails if the filter is malformed.
 pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<Logs, String> {
     let initial = self::filter(filter)?;
     let (reloadable, handle) = reload::Layer::new(initial.clone());

@@ -18,7 +18,6 @@ const MAX_QUEUE_SIZE: usize = 1 << 20;
 /// Interval between attempts to write to a non-blocking stderr (`O_NONBLOCK`) that is full.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Number of log lines that were dropped.
 static LOST: AtomicU64 = AtomicU64::new(0);
 /// Queue of this process, created by the first log line.
 static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();

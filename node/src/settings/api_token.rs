@@ -1,10 +1,10 @@
 //! API token: a bearer token (RFC 6750), from a file or from the environment. The file is read again when the API
 //! rejects the token. The token is sent to one origin only and is never logged.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::{fmt, io};
 
 use atalaya_hal::bounded;
 use reqwest::Url;
@@ -18,19 +18,19 @@ const MAX_SIZE: usize = 4096;
 pub(crate) const VARIABLE: &str = "ATALAYA_API_TOKEN";
 
 /// An API token and its source. Clones share the token that was read last.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ApiToken {
     /// Origin to which the token may be sent. `None`: it is not sent.
     origin: Option<Url>,
     shared: Arc<Shared>,
 }
 
+#[derive(Debug)]
 struct Shared {
     /// `None`: the token is from the environment.
     file: Option<PathBuf>,
-    /// `Bearer …`. `None`: the file has not been read yet.
+    /// `Bearer …`, marked as sensitive. `None`: the file has not been read yet.
     header: RwLock<Option<HeaderValue>>,
-    /// True while a thread reads the file.
     is_reading: AtomicBool,
     /// Error of the last attempt to read the file again.
     problem: Mutex<Option<String>>,
@@ -41,21 +41,12 @@ struct Shared {
 #[error("the token in {}: {problem}", file.display())]
 pub struct TokenError {
     file: PathBuf,
-    problem: InvalidToken,
+    problem: String,
 }
 
-/// Reason why a text or a file is not a token.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum InvalidToken {
-    #[error(transparent)]
-    Unreadable(#[from] io::Error),
-    #[error("it is empty")]
-    Empty,
-    #[error("it is longer than {MAX_SIZE} bytes")]
-    TooLong,
-    #[error("it is not one word of ASCII characters; it must be the token alone, without a name before it")]
-    NotOneWord,
-}
+/// Reason why a text is not a token.
+const NOT_ONE_WORD: &str =
+    "it is not one word of ASCII characters; it must be the token alone, without a name before it";
 
 impl ApiToken {
     /// Returns the token in a file, which is not read yet.
@@ -63,8 +54,8 @@ impl ApiToken {
         ApiToken::new(Some(path.into()), None)
     }
 
-    /// Returns a token from the environment.
-    pub(crate) fn given(token: &str) -> Result<ApiToken, InvalidToken> {
+    /// Returns a token from the environment, or the reason why the text is not a token.
+    pub(crate) fn given(token: &str) -> Result<ApiToken, String> {
         Ok(ApiToken::new(None, Some(header(token)?)))
     }
 
@@ -164,12 +155,6 @@ impl fmt::Display for ApiToken {
     }
 }
 
-impl fmt::Debug for ApiToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiToken").field("file", &self.shared.file).finish_non_exhaustive()
-    }
-}
-
 impl PartialEq for ApiToken {
     fn eq(&self, other: &ApiToken) -> bool {
         let is_same = || self.shared.file == other.shared.file && self.header() == other.header();
@@ -200,24 +185,23 @@ pub(crate) fn exposure(path: &Path) -> Option<String> {
     }
 }
 
-fn from_file(path: &Path) -> Result<HeaderValue, InvalidToken> {
-    let bytes = bounded::read(path, MAX_SIZE)?;
-    header(&String::from_utf8(bytes).map_err(|_| InvalidToken::NotOneWord)?)
+fn from_file(path: &Path) -> Result<HeaderValue, String> {
+    let bytes = bounded::read(path, MAX_SIZE).map_err(|error| error.to_string())?;
+    header(&String::from_utf8(bytes).map_err(|_| NOT_ONE_WORD)?)
 }
 
-fn header(token: &str) -> Result<HeaderValue, InvalidToken> {
+fn header(token: &str) -> Result<HeaderValue, String> {
     let token = token.trim();
     if token.is_empty() {
-        return Err(InvalidToken::Empty);
+        return Err("it is empty".to_owned());
     }
     if token.len() > MAX_SIZE {
-        return Err(InvalidToken::TooLong);
+        return Err(format!("it is longer than {MAX_SIZE} bytes"));
     }
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(InvalidToken::NotOneWord);
+        return Err(NOT_ONE_WORD.to_owned());
     }
-    let mut header =
-        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| InvalidToken::NotOneWord)?;
+    let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| NOT_ONE_WORD)?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -276,7 +260,7 @@ mod tests {
                     prop_assert!(header.is_sensitive() && header.len() <= MAX_SIZE + 7);
                     prop_assert!(header.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte)));
                 }
-                Err(problem) => prop_assert!(problem.to_string().len() < 200),
+                Err(problem) => prop_assert!(problem.len() < 200),
             }
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), &data).unwrap();

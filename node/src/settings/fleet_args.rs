@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use super::table::{Setting, fleet_settings};
+use super::table::{METRICS_LISTEN, Setting, fleet_settings};
 
 /// Values of the flags that set settings of the fleet.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,8 @@ impl FleetArgs {
 fn arg(setting: &'static Setting) -> Arg {
     let (default, variables) = (setting.default.text(), setting.variables.join(", "));
     let help = format!("{} [default: {default}] [env: {variables}]", setting.help);
-    let arg = Arg::new(setting.name).long(setting.flag).help(help).help_heading(setting.heading);
+    let heading = if setting.name == METRICS_LISTEN { "Monitoring" } else { "Fleet" };
+    let arg = Arg::new(setting.name).long(setting.flag()).help(help).help_heading(heading);
     match setting.value_name {
         Some(value_name) => arg.value_name(value_name),
         None => arg.action(ArgAction::SetTrue),

@@ -1,6 +1,6 @@
 //! Listen address: `host:port`, or `:port` for all addresses of the machine.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::str::FromStr;
 
@@ -13,7 +13,7 @@ const BACKLOG: i32 = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddr {
     /// Host without the brackets of an IPv6 address. Empty: all addresses, IPv4 and IPv6.
-    host: String,
+    pub(crate) host: String,
     port: u16,
 }
 
@@ -43,12 +43,7 @@ impl ListenAddr {
             return Ok((ip, self.port).into());
         }
         let mut addresses = (self.host.as_str(), self.port).to_socket_addrs()?;
-        addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))
-    }
-
-    /// Returns the host, without the brackets of an IPv6 address. Empty: all addresses.
-    pub fn host(&self) -> &str {
-        &self.host
+        addresses.next().ok_or_else(|| io::Error::new(ErrorKind::NotFound, "the host has no address"))
     }
 }
 
@@ -65,10 +60,7 @@ fn bind_all(port: u16) -> io::Result<TcpListener> {
         Ok(TcpListener::from(socket))
     };
     match both() {
-        Err(error)
-            if error.kind() != io::ErrorKind::AddrInUse
-                && error.kind() != io::ErrorKind::PermissionDenied =>
-        {
+        Err(error) if !matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => {
             // A machine without IPv6.
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map_err(|_| error)
         }

@@ -95,22 +95,12 @@ impl Env<'_> {
 /// Error of reading the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// Wrong value of a flag.
-    #[error("--{flag}: {problem}")]
-    Flag {
-        /// Flag without its dashes.
-        flag: &'static str,
-        /// Problem and hint.
-        problem: InvalidValue,
-    },
+    /// Wrong value of a flag, which is named without its dashes.
+    #[error("--{0}: {1}")]
+    Flag(String, InvalidValue),
     /// Wrong value of an environment variable.
-    #[error("the environment variable {name}: {problem}")]
-    Variable {
-        /// Name of the variable.
-        name: &'static str,
-        /// Problem and hint.
-        problem: InvalidValue,
-    },
+    #[error("the environment variable {0}: {1}")]
+    Variable(&'static str, InvalidValue),
     /// Wrong boards.toml.
     #[error(transparent)]
     File(#[from] BoardsError),
@@ -132,19 +122,15 @@ pub fn load_boards(flag: Option<&PathBuf>, env: Env<'_>) -> Result<Boards, Setti
     if let Some(path) = named.as_ref().and_then(|path| path.to_str()) {
         values::check_unquoted(path).map_err(SettingsError::BoardsPath)?;
     }
-    let boards = match named {
-        Some(path) => Boards::load(path)?,
-        None if PathBuf::from(BOARDS_FILE).is_file() => Boards::load(BOARDS_FILE)?,
-        None => Boards::builtin(),
-    };
-    Ok(boards)
+    let path = named.or_else(|| Some(PathBuf::from(BOARDS_FILE)).filter(|path| path.is_file()));
+    Ok(path.map_or_else(|| Ok(Boards::builtin()), Boards::load)?)
 }
 
 /// Layer from which a value is.
 #[derive(Debug)]
 pub(crate) enum Source {
     /// Flag, without its dashes.
-    Flag(&'static str),
+    Flag(String),
     /// Environment variable.
     Variable(&'static str),
     /// Position in boards.toml.
@@ -155,8 +141,8 @@ impl Source {
     /// Returns the error for a value of this source.
     fn error(self, problem: InvalidValue) -> SettingsError {
         match self {
-            Source::Flag(flag) => SettingsError::Flag { flag, problem },
-            Source::Variable(name) => SettingsError::Variable { name, problem },
+            Source::Flag(flag) => SettingsError::Flag(flag, problem),
+            Source::Variable(name) => SettingsError::Variable(name, problem),
             Source::File(at) => {
                 let InvalidValue { problem, hint } = problem;
                 BoardsError::at(&at, problem, format!("expected {hint}")).into()
@@ -206,7 +192,7 @@ impl Settings {
         for setting in &SETTINGS {
             let Some(in_file) = setting.in_file else { continue };
             let (text, source) = if let Some(text) = args.get(setting) {
-                (text.to_owned(), Source::Flag(setting.flag))
+                (text.to_owned(), Source::Flag(setting.flag()))
             } else if let Some((name, text)) = env.first(setting.variables) {
                 (text, Source::Variable(name))
             } else if let Some(located) = in_file(boards) {
@@ -214,13 +200,9 @@ impl Settings {
             } else {
                 continue;
             };
-            let checked = match source {
-                // TOML has removed the quotes.
-                Source::File(_) => Ok(()),
-                // The error would show the token.
-                Source::Variable(api_token::VARIABLE) => Ok(()),
-                Source::Flag(_) | Source::Variable(_) => values::check_unquoted(&text),
-            };
+            // TOML has removed the quotes. For a token, the error would show it.
+            let is_checked = !matches!(source, Source::File(_) | Source::Variable(api_token::VARIABLE));
+            let checked = if is_checked { values::check_unquoted(&text) } else { Ok(()) };
             let parsed = checked.and_then(|()| (setting.field.parse)(&mut settings, &text, Some(&source)));
             parsed.map_err(|problem| source.error(problem))?;
         }

@@ -1,9 +1,8 @@
 //! The table of settings: one row per key. It drives the flags and their help, the reading of the environment and of
-//! boards.toml,
-//! `atalaya check`, the reload at SIGHUP, dynamic configuration, and the table in docs/operations.md.
+//! boards.toml, `atalaya check`, the reload at SIGHUP, dynamic configuration, and the table in docs/operations.md.
 //!
-//! To add a setting, add a row here and a field to [`Settings`], and the key to `[fleet]` in `atalaya_hal::boards`. The
-//! tests of this module fail if one of them is missing.
+//! To add a setting, add a row here and a field to [`Settings`], and the key to `[fleet]` in `atalaya_hal::boards`.
+//! The tests of this module fail if one of them is missing.
 
 use std::fmt::Debug;
 
@@ -18,16 +17,11 @@ use super::values::{
 use super::{Settings, Source};
 use crate::model::text;
 
-/// Row of the table.
 pub(crate) struct Setting {
     /// Key in `[fleet]` of boards.toml and, for dynamic settings, below `/config` in ZooKeeper.
     pub(crate) name: &'static str,
-    /// Flag without its dashes.
-    pub(crate) flag: &'static str,
     /// Placeholder of the value in the help. `None`: the flag is a switch and means `false`.
     pub(crate) value_name: Option<&'static str>,
-    /// Heading of the flag in the help.
-    pub(crate) heading: &'static str,
     /// Environment variables, in order of precedence.
     pub(crate) variables: &'static [&'static str],
     /// Help, also for the documentation.
@@ -43,6 +37,14 @@ pub(crate) struct Setting {
     pub(crate) show: fn(&Settings) -> Option<String>,
     /// Access to the field of [`Settings`].
     pub(crate) field: Field,
+}
+
+impl Setting {
+    /// Returns the flag without its first dashes.
+    pub(crate) fn flag(&self) -> String {
+        let prefix = if self.value_name.is_some() { "" } else { "no-" };
+        format!("{prefix}{}", self.name.replace('_', "-"))
+    }
 }
 
 /// Reads the text of a value from boards.toml.
@@ -106,9 +108,7 @@ macro_rules! field {
 pub(crate) static SETTINGS: [Setting; 17] = [
     Setting {
         name: "zookeeper",
-        flag: "zookeeper",
         value_name: Some("HOST:PORT,…/CHROOT"),
-        heading: "Fleet",
         variables: &["ATALAYA_ZOOKEEPER", "ZOOKEEPER_HOSTS", "ZOOKEEPER_HOST", "ZK_HOST"],
         help: "Servers and chroot of ZooKeeper",
         default: DefaultValue::Value("127.0.0.1:2181"),
@@ -119,9 +119,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "session_timeout",
-        flag: "session-timeout",
         value_name: Some("DURATION"),
-        heading: "Fleet",
         variables: &["ATALAYA_SESSION_TIMEOUT"],
         help: "Time after which ZooKeeper ends the session of a node that it does not hear from",
         default: DefaultValue::Value("10s"),
@@ -132,9 +130,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "sampling_period",
-        flag: "sampling-period",
         value_name: Some("DURATION"),
-        heading: "Fleet",
         variables: &["ATALAYA_SAMPLING_PERIOD", "SAMPLING_PERIOD"],
         help: "Time between two samples, and between two averages of the leader",
         default: DefaultValue::Value("5s"),
@@ -145,9 +141,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "api_url",
-        flag: "api-url",
         value_name: Some("URL"),
-        heading: "Fleet",
         variables: &["ATALAYA_API_URL", "API_URL"],
         help: "REST API to which the leader reports; a URL that ends in / means nuevo below it",
         default: DefaultValue::Unset("none: averages are only logged"),
@@ -158,9 +152,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "api_method",
-        flag: "api-method",
         value_name: Some("METHOD"),
-        heading: "Fleet",
         variables: &["ATALAYA_API_METHOD"],
         help: "HTTP method of reports: get (…?dato=MEAN) or post (JSON)",
         default: DefaultValue::Value("get"),
@@ -171,9 +163,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "api_token_file",
-        flag: "api-token-file",
         value_name: Some("FILE"),
-        heading: "Fleet",
         variables: &["ATALAYA_API_TOKEN_FILE", api_token::VARIABLE],
         help: "File with the API token (Authorization: Bearer), read again at SIGHUP and when the API rejects the token; \
                ATALAYA_API_TOKEN is the token itself",
@@ -197,9 +187,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "api_token_origin",
-        flag: "api-token-origin",
         value_name: Some("ORIGIN"),
-        heading: "Fleet",
         variables: &["ATALAYA_API_TOKEN_ORIGIN"],
         help: "The only origin to which the API token is sent, such as https://api.example:8443",
         default: DefaultValue::Unset("that of the node's own api_url; without either, the token is not sent"),
@@ -210,9 +198,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "api_origins",
-        flag: "api-origins",
         value_name: Some("ORIGINS"),
-        heading: "Fleet",
         variables: &["ATALAYA_API_ORIGINS"],
         help: "Origins that /config/api_url in ZooKeeper may name, separated by commas (a list in boards.toml)",
         default: DefaultValue::Unset("any"),
@@ -226,9 +212,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "measurements",
-        flag: "measurements",
         value_name: Some("PATH"),
-        heading: "Fleet",
         variables: &["ATALAYA_MEASUREMENTS"],
         help: "Parent znode of the measurements",
         default: DefaultValue::Value("/mediciones"),
@@ -239,9 +223,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "name",
-        flag: "name",
         value_name: Some("TEMPLATE"),
-        heading: "Fleet",
         variables: &["ATALAYA_NAME"],
         help: "Name of a node's measurement znode, with {id} in it",
         default: DefaultValue::Value("{id}"),
@@ -252,9 +234,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "election",
-        flag: "election",
         value_name: Some("PATH"),
-        heading: "Fleet",
         variables: &["ATALAYA_ELECTION"],
         help: "Parent znode of the contenders for leadership",
         default: DefaultValue::Value("/election"),
@@ -265,9 +245,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "lead",
-        flag: "no-lead",
         value_name: None,
-        heading: "Fleet",
         variables: &["ATALAYA_LEAD"],
         help: "Never contend for leadership (lead = false): for most nodes of a fleet of thousands, where every contender lists \
                all others",
@@ -279,9 +257,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "sync",
-        flag: "sync",
         value_name: Some("MODE"),
-        heading: "Fleet",
         variables: &["ATALAYA_SYNC"],
         help: "Sampling mode: free (each node by its own clock) or barrier (lock-step with the leader, at /barrier)",
         default: DefaultValue::Value("free"),
@@ -292,9 +268,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "release",
-        flag: "release",
         value_name: Some("WHEN"),
-        heading: "Fleet",
         variables: &["ATALAYA_RELEASE"],
         help: "When the leader releases the barrier in lock-step: period (once a period) or complete (as soon as all nodes have \
                published, after a period at the latest)",
@@ -306,9 +280,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "counter",
-        flag: "counter",
         value_name: Some("MODE"),
-        heading: "Fleet",
         variables: &["ATALAYA_COUNTER"],
         help: "Counting of measurements at /counter: per-node (one write each), per-cycle (by the leader, one write a cycle) or off",
         default: DefaultValue::Unset("off, and per-node with sync = \"barrier\""),
@@ -319,9 +291,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "metrics_listen",
-        flag: "metrics-listen",
         value_name: Some("HOST:PORT"),
-        heading: "Monitoring",
         variables: &["ATALAYA_METRICS_LISTEN"],
         help: "Address at which the node serves /metrics for Prometheus, /healthz and /readyz",
         default: DefaultValue::Unset("none"),
@@ -332,9 +302,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
     Setting {
         name: "log",
-        flag: "log",
         value_name: Some("FILTER"),
-        heading: "Logs",
         variables: &["ATALAYA_LOG"],
         help: "Log filter: a level such as debug, or target=level pairs",
         default: DefaultValue::Unset("info"),
@@ -353,6 +321,7 @@ pub(super) fn fleet_settings() -> impl Iterator<Item = &'static Setting> {
 /// Names of settings that code refers to.
 pub(crate) const SAMPLING_PERIOD: &str = "sampling_period";
 pub(crate) const API_URL: &str = "api_url";
+pub(super) const METRICS_LISTEN: &str = "metrics_listen";
 
 fn debug(value: &impl Debug) -> String {
     format!("{value:?}")

@@ -113,8 +113,8 @@ fn help_of_run_and_check_lists_each_setting_with_default_and_variables() {
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         for setting in fleet_settings() {
             let flag = match setting.value_name {
-                Some(value) => format!("--{} <{value}>", setting.flag),
-                None => format!("--{}", setting.flag),
+                Some(value) => format!("--{} <{value}>", setting.flag()),
+                None => format!("--{}", setting.flag()),
             };
             let words = [&flag, setting.help, setting.default.text(), &setting.variables.join(", ")]
                 .map(str::to_owned);
@@ -144,7 +144,7 @@ fn documentation() -> String {
         let change = if setting.in_file.is_none() { "`/config`" } else { change };
         format!(
             "| {key} | {} | {} | {default} | {change} | {} |\n",
-            code(&format!("--{}", setting.flag)),
+            code(&format!("--{}", setting.flag())),
             variables.join(", "),
             setting.help
         )

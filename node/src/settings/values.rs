@@ -1,7 +1,7 @@
 //! Parsers of the values of settings, the same for flags, environment, boards.toml and ZooKeeper.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use super::listen_addr::ListenAddr;
 use crate::logging;
 use crate::model::text::sanitize_for_log;
 
-/// Shortest and longest session timeout.
 const SESSION_TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(200)..=Duration::from_secs(3600);
 
 /// Error of a parser: the problem, and a description of valid values.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}; expected {hint}")]
 pub struct InvalidValue {
     pub(super) problem: String,
     pub(super) hint: Cow<'static, str>,
@@ -32,10 +32,9 @@ impl InvalidValue {
     }
 }
 
-impl fmt::Display for InvalidValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; expected {}", self.problem, self.hint)
-    }
+/// Returns the error for a text that is not a `what`.
+fn bad(what: &str, text: &str, problem: impl Display, hint: &'static str) -> InvalidValue {
+    InvalidValue::new(format!("bad {what} \"{}\": {problem}", sanitize_for_log(text)), hint)
 }
 
 /// Rejects a value in quotes, because no setting has quotes. A shell would have removed them, but the env files of
@@ -67,11 +66,9 @@ pub(super) const COUNTERS: Names<Counting> =
 pub(super) fn one_of<T: Copy>(what: &str, names: Names<T>, text: &str) -> Result<T, InvalidValue> {
     let found = names.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
     found.map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
-        let hint = match names.split_last() {
-            Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
-            _ => names.concat(),
-        };
+        let names = names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let hint = names.rsplit_once(", ").map(|(others, last)| format!("{others} or {last}"));
+        let hint = hint.unwrap_or(names);
         InvalidValue::new(format!("unknown {what} \"{}\"", sanitize_for_log(text)), hint)
     })
 }
@@ -134,8 +131,7 @@ pub(super) fn parent_path(text: &str) -> Result<String, InvalidValue> {
         Ok(()) => "it is the root",
         Err(problem) => problem,
     };
-    let problem = format!("bad znode path \"{}\": {problem}", sanitize_for_log(text));
-    Err(InvalidValue::new(problem, "the path of a znode, such as /mediciones"))
+    Err(bad("znode path", text, problem, "the path of a znode, such as /mediciones"))
 }
 
 pub(super) fn name_template(text: &str) -> Result<String, InvalidValue> {
@@ -147,21 +143,15 @@ pub(super) fn name_template(text: &str) -> Result<String, InvalidValue> {
 }
 
 pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, InvalidValue> {
-    text.parse().map_err(|problem| {
-        InvalidValue::new(
-            format!("bad listen address \"{}\": {problem}", sanitize_for_log(text)),
-            "host:port, such as 127.0.0.1:9100, or :9100 for all addresses",
-        )
-    })
+    let hint = "host:port, such as 127.0.0.1:9100, or :9100 for all addresses";
+    ListenAddr::from_str(text).map_err(|problem| bad("listen address", text, problem, hint))
 }
 
 /// Parses the URL of the API. A path that ends in `/` is a base, as in the configuration of existing fleets: reports go
 /// to `nuevo` below it.
 pub(super) fn api_url(text: &str) -> Result<Url, InvalidValue> {
-    let invalid = |problem: String| {
-        let problem = format!("bad API address \"{}\": {problem}", sanitize_for_log(text));
-        InvalidValue::new(problem, "an address such as http://127.0.0.1:8000/nuevo")
-    };
+    let invalid =
+        |problem| bad("API address", text, problem, "an address such as http://127.0.0.1:8000/nuevo");
     let url = http_url(text).map_err(invalid)?;
     if !url.path().ends_with('/') {
         return Ok(url);
@@ -174,10 +164,8 @@ pub(super) fn api_url(text: &str) -> Result<Url, InvalidValue> {
 
 /// Parses an origin: scheme, host and port of a URL.
 pub(super) fn origin(text: &str) -> Result<Url, InvalidValue> {
-    let invalid = |problem: String| {
-        let problem = format!("bad origin \"{}\": {problem}", sanitize_for_log(text));
-        InvalidValue::new(problem, "scheme, host and port, such as https://api.example:8443")
-    };
+    let hint = "scheme, host and port, such as https://api.example:8443";
+    let invalid = |problem: String| bad("origin", text, problem, hint);
     let url = http_url(text.trim()).map_err(invalid)?;
     let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     if !is_bare || !url.username().is_empty() || url.password().is_some() {
@@ -199,7 +187,6 @@ fn http_url(text: &str) -> Result<Url, String> {
     }
 }
 
-/// Returns the origin of a URL.
 pub(super) fn origin_text(url: &Url) -> String {
     url.origin().ascii_serialization()
 }

@@ -1,26 +1,21 @@
-//! Tokens, allowed hosts, TLS certificate, and credentials for Redis.
+//! Tokens, TLS certificate, and credentials for Redis.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use atalaya_collector::{Hosts, RedisAccess, Tls, Tokens};
+use atalaya_collector::{RedisAccess, Tls, Tokens};
 use atalaya_hal::bounded;
 use tracing::warn;
 
-use super::setting::Setting;
 use crate::commands::exit::Failure;
-use crate::model::text::sanitize_for_log;
 use crate::settings::api_token::exposure;
-use crate::settings::listen_addr::ListenAddr;
 
-/// Maximum size of a token file, in bytes.
-const MAX_TOKEN_FILE_SIZE: usize = 1 << 20;
-/// Maximum size of a password, certificate or key file, in bytes.
-const MAX_CREDENTIAL_SIZE: usize = 1 << 20;
+/// Maximum size of a file with tokens, a password, certificates or a key, in bytes.
+const MAX_SIZE: usize = 1 << 20;
 
 pub(super) fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
     // `bounded::read` refuses pipes, which would block this read and all later reloads.
-    let text = bounded::read(path, MAX_TOKEN_FILE_SIZE).map_err(anyhow::Error::from);
+    let text = bounded::read(path, MAX_SIZE).map_err(anyhow::Error::from);
     let text = text.and_then(|bytes| String::from_utf8(bytes).context("the file is not UTF-8 text"));
     let tokens = text.and_then(|text| Ok(Tokens::parse(&text)?));
     let tokens = tokens.with_context(|| format!("the token file {}", path.display()))?;
@@ -30,36 +25,23 @@ pub(super) fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
 
 /// Loads the certificate and its key. Returns `None` if neither is given.
 pub(super) fn load_tls(certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<Tls>, Failure> {
-    match (certificate, key) {
-        (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => {
-            warn_if_exposed("the TLS key", &key);
-            Ok(Some(Tls::load(certificate, key).map_err(Failure::config)?))
-        }
-        _ => Err(Failure::usage(anyhow!("--tls-certificate and --tls-key must be given together"))),
+    let Some((certificate, key)) = pair("tls", certificate, key)? else { return Ok(None) };
+    warn_if_exposed("the TLS key", &key);
+    Tls::load(certificate, key).map(Some).map_err(Failure::config)
+}
+
+/// Returns a certificate with its key, or `None` if neither is given.
+fn pair<T>(flag: &str, certificate: Option<T>, key: Option<T>) -> Result<Option<(T, T)>, Failure> {
+    if certificate.is_some() != key.is_some() {
+        return Err(Failure::usage(anyhow!("--{flag}-certificate and --{flag}-key must be given together")));
     }
+    Ok(certificate.zip(key))
 }
 
 fn warn_if_exposed(what: &str, path: &Path) {
     if let Some(exposure) = exposure(path) {
         warn!("{what} is not private: {exposure}");
     }
-}
-
-/// Returns the accepted host names: the given ones and the one in `--listen`.
-pub(super) fn allowed_hosts(listen: &ListenAddr, names: Option<Setting>) -> Result<Hosts, Failure> {
-    let mut hosts = Hosts::default();
-    if !listen.host().is_empty() && !listen.host().contains([':', '%']) {
-        hosts.allow(listen.host()).map_err(|error| Failure::usage(anyhow!("--listen: {error}")))?;
-    }
-    if let Some(names) = names {
-        for name in names.text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            hosts
-                .allow(name)
-                .map_err(|error| names.invalid(format!("\"{}\": {error}", sanitize_for_log(name))))?;
-        }
-    }
-    Ok(hosts)
 }
 
 /// Reads the files with a password, trusted certificates, a client certificate and its key. Returns `None` if none is
@@ -70,7 +52,7 @@ pub(super) fn redis_access(files: [Option<PathBuf>; 4]) -> Result<Option<RedisAc
     }
     let [password, ca, certificate, key] = files;
     let read = |what: &str, path: &PathBuf| {
-        let bytes = bounded::read(path, MAX_CREDENTIAL_SIZE);
+        let bytes = bounded::read(path, MAX_SIZE);
         bytes.map_err(|error| Failure::config(anyhow!("{what} in {}: {error}", path.display())))
     };
     let mut access = RedisAccess::default();
@@ -85,16 +67,10 @@ pub(super) fn redis_access(files: [Option<PathBuf>; 4]) -> Result<Option<RedisAc
         access.password = Some(text.to_owned());
     }
     access.ca = ca.as_ref().map(|path| read("the CA certificates for Redis", path)).transpose()?;
-    access.certificate = match (&certificate, &key) {
-        (None, None) => None,
-        (Some(certificate), Some(key)) => {
-            warn_if_exposed("the key for Redis", key);
-            Some((read("the certificate for Redis", certificate)?, read("the key for Redis", key)?))
-        }
-        _ => {
-            let problem = "--redis-certificate and --redis-key must be given together";
-            return Err(Failure::usage(anyhow!(problem)));
-        }
-    };
+    if let Some((certificate, key)) = pair("redis", certificate, key)? {
+        warn_if_exposed("the key for Redis", &key);
+        let certificate = read("the certificate for Redis", &certificate)?;
+        access.certificate = Some((certificate, read("the key for Redis", &key)?));
+    }
     Ok(Some(access))
 }

@@ -2,7 +2,6 @@
 
 mod args;
 mod credentials;
-mod setting;
 mod settings;
 mod store;
 

@@ -1,15 +1,15 @@
 //! Settings of the collector: flags, then environment, then defaults.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_collector::{Limits, Options, Proxies, RedisAccess, Tokens};
+use atalaya_collector::{Hosts, Limits, Options, RedisAccess, Tokens};
 use atalaya_hal::duration;
 
 use super::args::CollectArgs;
-use super::credentials::{allowed_hosts, load_tls, read_tokens, redis_access};
-use super::setting::Setting;
+use super::credentials::{load_tls, read_tokens, redis_access};
 use super::store::{default_store, has_password};
 use crate::commands::exit::Failure;
 use crate::model::text::sanitize_for_log;
@@ -35,46 +35,53 @@ pub(super) struct CollectorSettings {
 impl CollectorSettings {
     /// Reads flags, environment and the files that they name.
     pub(super) fn assemble(args: &CollectArgs, environment: Env<'_>) -> Result<CollectorSettings, Failure> {
-        let setting =
-            |flag, given: Option<&String>| Setting::find(flag, given.map(String::as_str), environment);
-        let file = |flag, given: Option<&PathBuf>| {
-            given.cloned().or_else(|| Some(Setting::find(flag, None, environment)?.text.into()))
+        let setting = |flag, given: &Option<String>| Setting::find(flag, given.clone(), environment);
+        let file = |flag, given: &Option<PathBuf>| {
+            given.clone().or_else(|| Some(Setting::find(flag, None, environment)?.text.into()))
         };
-        let rate = args.rate.map(|rate| rate.to_string());
-        let limits =
-            limits(setting("rate", rate.as_ref()), setting("max-clock-skew", args.max_clock_skew.as_ref()))?;
-        let (keep_reports, keep_hours) = retention(
-            setting("keep-reports", args.keep_reports.as_ref()),
-            setting("keep-hours", args.keep_hours.as_ref()),
-        )?;
-        let tls = load_tls(
-            file("tls-certificate", args.tls_certificate.as_ref()),
-            file("tls-key", args.tls_key.as_ref()),
-        )?;
-        let token_file = file("token-file", args.token_file.as_ref());
+        let mut limits = Limits::default();
+        if let Some(rate) = parse(setting("rate", &args.rate.map(|rate| rate.to_string())), parse_rate)? {
+            limits.rate = rate;
+            limits.burst = limits.burst.max(2.0 * rate);
+        }
+        if let Some(skew) = parse(setting("max-clock-skew", &args.max_clock_skew), duration::parse)? {
+            limits.max_clock_skew = skew;
+        }
+        let keep_reports = parse(setting("keep-reports", &args.keep_reports), parse_retention)?;
+        let keep_hours = parse(setting("keep-hours", &args.keep_hours), parse_retention)?;
+        if keep_hours.is_some_and(|hours| keep_reports.is_none_or(|reports| hours < reports)) {
+            return Err(Failure::usage(anyhow!(
+                "--keep-hours needs --keep-reports, which must not be longer, because hourly sums are made of old \
+                 reports"
+            )));
+        }
+        let tls = load_tls(file("tls-certificate", &args.tls_certificate), file("tls-key", &args.tls_key))?;
+        let token_file = file("token-file", &args.token_file);
         let tokens = match &token_file {
             Some(path) => read_tokens(path).map_err(Failure::config)?,
             None => Tokens::none(),
         };
-        let proxies = match setting("trusted-proxy", args.trusted_proxy.as_ref()) {
-            Some(setting) => setting.text.parse().map_err(|error| setting.invalid(error))?,
-            None => Proxies::default(),
+        let proxies = parse(setting("trusted-proxy", &args.trusted_proxy), str::parse)?.unwrap_or_default();
+        let listen = match parse(setting("listen", &args.listen), parse_listen_address)? {
+            Some(listen) => listen,
+            None => {
+                parse_listen_address(DEFAULT_LISTEN).map_err(|problem| Failure::internal(anyhow!(problem)))?
+            }
         };
-        let listen = listen_address(setting("listen", args.listen.as_ref()))?;
         let names = (!args.allowed_host.is_empty()).then(|| args.allowed_host.join(","));
-        let hosts = allowed_hosts(&listen, setting("allowed-host", names.as_ref()))?;
-        let store = setting("store", args.store.as_ref());
-        let has_visible_password =
-            store.as_ref().is_some_and(|store| store.is_flag && has_password(&store.text));
+        let hosts = allowed_hosts(&listen, setting("allowed-host", &names))?;
+        let store = setting("store", &args.store);
         let redis = redis_access([
-            file("redis-password-file", args.redis_password_file.as_ref()),
-            file("redis-ca", args.redis_ca.as_ref()),
-            file("redis-certificate", args.redis_certificate.as_ref()),
-            file("redis-key", args.redis_key.as_ref()),
+            file("redis-password-file", &args.redis_password_file),
+            file("redis-ca", &args.redis_ca),
+            file("redis-certificate", &args.redis_certificate),
+            file("redis-key", &args.redis_key),
         ])?;
         Ok(CollectorSettings {
             listen,
-            has_visible_password,
+            has_visible_password: store
+                .as_ref()
+                .is_some_and(|store| store.is_flag && has_password(&store.text)),
             store: store.map_or_else(|| default_store(environment), |store| store.text),
             redis,
             token_file,
@@ -83,52 +90,69 @@ impl CollectorSettings {
     }
 }
 
-fn limits(rate: Option<Setting>, max_clock_skew: Option<Setting>) -> Result<Limits, Failure> {
-    let mut limits = Limits::default();
-    if let Some(setting) = rate {
-        limits.rate = match setting.text.parse::<f64>() {
-            Ok(rate) if (0.1..=1e6).contains(&rate) => rate,
-            _ => return Err(setting.invalid("expected requests per second, from 0.1 to 1000000")),
-        };
-        limits.burst = limits.burst.max(2.0 * limits.rate);
-    }
-    if let Some(setting) = max_clock_skew {
-        limits.max_clock_skew = duration::parse(&setting.text).map_err(|error| setting.invalid(error))?;
-    }
-    Ok(limits)
+/// Text of a setting, with its origin for error messages.
+struct Setting {
+    text: String,
+    /// True if the value comes from a flag, false if it comes from the environment.
+    is_flag: bool,
+    origin: String,
 }
 
-/// Returns the maximum ages of reports and of hourly sums; `None`: no limit.
-fn retention(
-    keep_reports: Option<Setting>,
-    keep_hours: Option<Setting>,
-) -> Result<(Option<Duration>, Option<Duration>), Failure> {
-    let parse = |setting: Option<Setting>| {
-        let Some(setting) = setting else { return Ok(None) };
-        match duration::parse(&setting.text) {
-            Ok(age) if age >= MIN_RETENTION => Ok(Some(age)),
-            Ok(_) => Err(setting.invalid("shorter than an hour; expected a duration such as 90d")),
-            Err(error) => Err(setting.invalid(error)),
+impl Setting {
+    /// Returns the value of the flag `--{flag}` if it is given, or that of its environment variable: for `token-file`
+    /// that is `ATALAYA_TOKEN_FILE`.
+    fn find(flag: &str, given: Option<String>, environment: Env<'_>) -> Option<Setting> {
+        if let Some(text) = given {
+            return Some(Setting { text, is_flag: true, origin: format!("--{flag}") });
         }
-    };
-    let (reports, hours) = (parse(keep_reports)?, parse(keep_hours)?);
-    if let Some(hours) = hours
-        && reports.is_none_or(|reports| hours < reports)
-    {
-        return Err(Failure::usage(anyhow!(
-            "--keep-hours needs --keep-reports, which must not be longer, because hourly sums are made of old reports"
-        )));
+        let variable = format!("ATALAYA_{}", flag.replace('-', "_").to_uppercase());
+        let (name, text) = environment.first(&[&variable])?;
+        Some(Setting { text, is_flag: false, origin: format!("the environment variable {name}") })
     }
-    Ok((reports, hours))
 }
 
-fn listen_address(setting: Option<Setting>) -> Result<ListenAddr, Failure> {
-    match setting {
-        None => DEFAULT_LISTEN.parse().map_err(|problem: &str| Failure::internal(anyhow!(problem))),
-        Some(setting) => setting.text.parse().map_err(|problem| {
-            setting.invalid(format!("bad listen address \"{}\": {problem}", sanitize_for_log(&setting.text)))
-        }),
+/// Parses a setting if there is one. An error means the exit code 64 for a flag, 78 for an environment variable.
+fn parse<T, P: Display>(
+    setting: Option<Setting>,
+    parse: impl FnOnce(&str) -> Result<T, P>,
+) -> Result<Option<T>, Failure> {
+    let Some(Setting { text, is_flag, origin }) = setting else { return Ok(None) };
+    parse(&text).map(Some).map_err(|problem| {
+        let error = anyhow!("{origin}: {problem}");
+        if is_flag { Failure::usage(error) } else { Failure::config(error) }
+    })
+}
+
+fn parse_rate(text: &str) -> Result<f64, &'static str> {
+    let rate = text.parse().ok().filter(|rate| (0.1..=1e6).contains(rate));
+    rate.ok_or("expected requests per second, from 0.1 to 1000000")
+}
+
+/// Parses the maximum age of reports or of hourly sums.
+fn parse_retention(text: &str) -> Result<Duration, String> {
+    match duration::parse(text) {
+        Ok(age) if age >= MIN_RETENTION => Ok(age),
+        Ok(_) => Err("shorter than an hour; expected a duration such as 90d".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
+}
+
+fn parse_listen_address(text: &str) -> Result<ListenAddr, String> {
+    text.parse().map_err(|problem| format!("bad listen address \"{}\": {problem}", sanitize_for_log(text)))
+}
+
+/// Returns the accepted host names: the given ones and the one in `--listen`.
+fn allowed_hosts(listen: &ListenAddr, names: Option<Setting>) -> Result<Hosts, Failure> {
+    let mut hosts = Hosts::default();
+    if !listen.host.is_empty() && !listen.host.contains([':', '%']) {
+        hosts.allow(&listen.host).map_err(|error| Failure::usage(anyhow!("--listen: {error}")))?;
+    }
+    parse(names, |names| {
+        names.split(',').map(str::trim).filter(|name| !name.is_empty()).try_for_each(|name| {
+            hosts.allow(name).map_err(|error| format!("\"{}\": {error}", sanitize_for_log(name)))
+        })
+    })?;
+    Ok(hosts)
 }
 
 #[cfg(test)]

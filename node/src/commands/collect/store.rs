@@ -6,18 +6,13 @@ use crate::model::text::sanitize_for_log;
 use crate::settings::Env;
 
 const FILE: &str = "reports.db";
-/// Replacement for passwords in logs.
 const REDACTED: &str = "***";
 
 /// Returns the default store: a file in the state folder of systemd, or in the current folder.
 pub(in crate::commands) fn default_store(environment: Env<'_>) -> String {
-    match environment.first(&["STATE_DIRECTORY"]) {
-        Some((_, folders)) => {
-            let first = folders.split(':').next().unwrap_or_default();
-            format!("sqlite:{}", Path::new(first).join(FILE).display())
-        }
-        None => format!("sqlite:{FILE}"),
-    }
+    let folders = environment.first(&["STATE_DIRECTORY"]).map(|(_, folders)| folders).unwrap_or_default();
+    let first = folders.split(':').next().unwrap_or_default();
+    format!("sqlite:{}", Path::new(first).join(FILE).display())
 }
 
 /// Returns the name of a store for logs, without its password.
@@ -32,7 +27,6 @@ pub(in crate::commands) fn redact_password(store: &str) -> String {
     }
 }
 
-/// Returns true if the name of the store contains a password.
 pub(super) fn has_password(store: &str) -> bool {
     redact_password(store).contains(REDACTED)
 }

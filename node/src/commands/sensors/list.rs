@@ -10,7 +10,7 @@ use super::load_board;
 use crate::commands::args::{BoardArgs, ConnectionArgs, Output};
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
-use crate::commands::tools::connection::with_session_from;
+use crate::commands::tools::connection::with_session;
 use crate::model::health_status::HealthStatus;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, SensorStatus};
@@ -70,7 +70,8 @@ fn list_board(args: &SensorsListArgs) -> Result<String, Failure> {
 /// Lists the sensors that node `id` has published in ZooKeeper.
 fn list_node(id: &NodeId, args: &SensorsListArgs) -> Result<String, Failure> {
     let path = format!("{}/{id}", node_info::PARENT_PATH);
-    let data = with_session_from(args.board.boards.as_ref(), &args.connection, async |session| {
+    let connection = ConnectionArgs { boards: args.board.boards.clone(), ..args.connection.clone() };
+    let data = with_session(&connection, async |session| {
         let connection = session.connection().await;
         // Without it, a follower of the ensemble could return older data.
         connection.sync().await?;

@@ -1,16 +1,15 @@
 //! `atalaya sensors read`: reads the sensors of a board, without a fleet.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use atalaya_hal::Board;
+use atalaya_hal::{Board, duration};
 use clap::Args;
 use serde_json::json;
 
 use super::load_board;
-use crate::commands::args::{BoardArgs, Output, parse_duration};
+use crate::commands::args::{BoardArgs, Output};
 use crate::commands::current_thread_runtime;
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
@@ -37,8 +36,8 @@ pub(in crate::commands) struct SensorsReadArgs {
     count: u64,
 
     /// Interval between readings.
-    #[arg(long, value_name = "DURATION", default_value = "1s")]
-    interval: String,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
+    interval: Duration,
 
     /// Output format; json prints one object per line.
     #[arg(long, value_enum, default_value_t)]
@@ -50,23 +49,21 @@ pub(super) fn main(args: &SensorsReadArgs) -> Result<(), Failure> {
 }
 
 async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
-    let interval = parse_duration("interval", &args.interval)?;
     let (boards, name) = load_board(&args.board)?;
     let board = &boards.boards[&name];
     if let Some(sensor) = &args.sensor
         && !board.sensors.iter().any(|config| config.name == *sensor)
     {
         let names: Vec<&str> = board.sensors.iter().map(|config| config.name.as_str()).collect();
-        let names = names.join(", ");
-        return Err(Failure::usage(anyhow!(
-            "board {name} has no sensor \"{sensor}\"; its sensors are {names}"
-        )));
+        let problem =
+            format!("board {name} has no sensor \"{sensor}\"; its sensors are {}", names.join(", "));
+        return Err(Failure::usage(anyhow!(problem)));
     }
     let buses = sampling::open(board, &boards.base_dir).map_err(Failure::config)?;
     let mut sensors = Sensors::start(buses).map_err(Failure::internal)?;
     sensors.backoff = false;
     let mut first = Some(first_samples(&mut sensors, board, args.sensor.as_deref()).await);
-    let mut ticks = tokio::time::interval(interval);
+    let mut ticks = tokio::time::interval(args.interval);
     let mut failed = Vec::new();
     for _ in 0..if args.count == 0 { u64::MAX } else { args.count } {
         ticks.tick().await;
@@ -134,22 +131,16 @@ fn max_start_time(board: &Board, sensor: &str) -> Duration {
 }
 
 fn format_sample(sample: &Sample, output: Output) -> String {
-    let mut text = String::new();
-    for reading in sample.readings() {
-        let (quantity, unit) = (reading.quantity(), reading.quantity().unit());
-        let _ = match output {
-            Output::Json => writeln!(
-                text,
-                "{}",
-                json!({"sensor": sample.sensor, "quantity": quantity.name(), "value": reading.value(), "unit": unit})
-            ),
-            Output::Table => {
-                writeln!(text, "{:16} {:14} {} {unit}", sample.sensor, quantity.name(), reading.value())
+    let sensor = &sample.sensor;
+    let readings = sample.readings().map(|reading| {
+        let (quantity, unit, value) = (reading.quantity().name(), reading.quantity().unit(), reading.value());
+        match output {
+            Output::Json => {
+                format!("{}\n", json!({"sensor": sensor, "quantity": quantity, "value": value, "unit": unit}))
             }
-        };
-    }
-    if let (Err(fault), Output::Json) = (&sample.result, output) {
-        let _ = writeln!(text, "{}", json!({"sensor": sample.sensor, "error": fault}));
-    }
-    text
+            Output::Table => format!("{sensor:16} {quantity:14} {value} {unit}\n"),
+        }
+    });
+    let fault = sample.result.as_ref().err().filter(|_| output == Output::Json);
+    readings.chain(fault.map(|fault| format!("{}\n", json!({"sensor": sensor, "error": fault})))).collect()
 }

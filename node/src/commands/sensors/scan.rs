@@ -31,8 +31,6 @@ pub(super) fn main(args: &SensorsScanArgs) -> Result<(), Failure> {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::fmt::Write as _;
-
     use anyhow::anyhow;
     use atalaya_hal::linux::scan::{Found, KnownBus, Owner, Scanner};
     use serde_json::json;
@@ -74,39 +72,36 @@ mod linux {
 
     /// Formats the chips on one bus: a table below the name of the bus, or one JSON object per line.
     fn format_bus(bus: &KnownBus, found: &[Found], output: Output) -> String {
-        let mut text = String::new();
         if output == Output::Json {
-            for chip in found {
+            let line = |chip: &Found| {
                 let (owner, driver) = match &chip.owner {
                     Owner::Free => ("free", None),
                     Owner::Kernel { driver } => ("kernel", driver.as_deref()),
                 };
-                let object = json!({"bus": bus.name, "address": chip.address, "owner": owner, "driver": driver,
+                let line = json!({"bus": bus.name, "address": chip.address, "owner": owner, "driver": driver,
                     "candidates": chip.candidates});
-                let _ = writeln!(text, "{object}");
-            }
-            return text;
+                format!("{line}\n")
+            };
+            return found.iter().map(line).collect();
         }
         let about = bus.about.as_deref().map(|about| format!(", {about}")).unwrap_or_default();
-        let _ = writeln!(text, "{}{about}", bus.name);
+        let mut text = format!("{}{about}\n", bus.name);
         if found.is_empty() {
             text.push_str("  no chip responds: check wiring and power\n");
         }
         for chip in found {
             let names: Vec<&str> = chip.candidates.iter().map(|kind| kind.name()).collect();
-            let description =
-                if names.is_empty() { "no supported chip".to_owned() } else { names.join(", ") };
-            let _ = match &chip.owner {
-                Owner::Free => writeln!(text, "  {:#04x}  {description}", chip.address),
-                Owner::Kernel { driver } => writeln!(
-                    text,
-                    "  {:#04x}  used by the kernel{}: chip = \"hwmon\" or \"iio\", device = \"{}-{:04x}\"",
-                    chip.address,
+            let description = match &chip.owner {
+                Owner::Free if names.is_empty() => "no supported chip".to_owned(),
+                Owner::Free => names.join(", "),
+                Owner::Kernel { driver } => format!(
+                    "used by the kernel{}: chip = \"hwmon\" or \"iio\", device = \"{}-{:04x}\"",
                     driver.as_deref().map(|driver| format!(" driver {driver}")).unwrap_or_default(),
                     bus.name.trim_start_matches("i2c-"),
                     chip.address,
                 ),
             };
+            text += &format!("  {:#04x}  {description}\n", chip.address);
         }
         text
     }

@@ -6,8 +6,6 @@ mod show;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::{Error, Session};
 use clap::Args;
 use tokio::time::{MissedTickBehavior, timeout};
 
@@ -16,9 +14,7 @@ use super::load_settings;
 use super::signals::stop_signal;
 use super::tools::connection::with_session;
 use crate::commands::exit::Failure;
-use crate::fleet_status::FleetStatus;
-use crate::settings::{FleetArgs, Settings};
-use crate::zk::server_clock::{ServerClock, local_time};
+use crate::settings::FleetArgs;
 use read::FleetReader;
 use show::StatusOutput;
 
@@ -72,32 +68,27 @@ pub(super) fn main(args: &StatusArgs) -> Result<(), Failure> {
         .with_optional("election", args.election.as_ref());
     let (_, settings) = load_settings(None, &fleet)?;
     with_session(&args.connection, async |session| {
-        let observer = FleetObserver {
-            session,
-            settings,
-            reader: FleetReader::default(),
-            clock: ServerClock::default(),
-        };
-        if args.watch { watch(observer, args).await } else { show_once(observer, args).await }
+        let reader = FleetReader::new(session, settings);
+        if args.watch { watch(reader, args).await } else { show_once(reader, args).await }
     })
 }
 
-async fn show_once(mut observer: FleetObserver, args: &StatusArgs) -> Result<(), Failure> {
+async fn show_once(mut reader: FleetReader, args: &StatusArgs) -> Result<(), Failure> {
     let mut output = StatusOutput::new(args.output, false)?;
-    let session_timeout = observer.settings.session_timeout;
+    let session_timeout = reader.settings.session_timeout;
     for _ in 0..ATTEMPTS {
-        match timeout(session_timeout, observer.read()).await {
+        match timeout(session_timeout, reader.read()).await {
             Ok(Ok(status)) => return output.show(&status).await.map(|_| ()),
             Ok(Err(error)) if error.is_connection_loss() => {}
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => break,
         }
     }
-    let servers = &observer.settings.zookeeper;
+    let servers = &reader.settings.zookeeper;
     Err(Failure::unavailable(anyhow!("the connection to ZooKeeper at {servers} was lost")))
 }
 
-async fn watch(mut observer: FleetObserver, args: &StatusArgs) -> Result<(), Failure> {
+async fn watch(mut reader: FleetReader, args: &StatusArgs) -> Result<(), Failure> {
     let stop = stop_signal()?;
     tokio::pin!(stop);
     let mut output = StatusOutput::new(args.output, true)?;
@@ -106,41 +97,16 @@ async fn watch(mut observer: FleetObserver, args: &StatusArgs) -> Result<(), Fai
     loop {
         let read_and_show = async {
             ticks.tick().await;
-            match timeout(READ_TIMEOUT, observer.read()).await {
+            match timeout(READ_TIMEOUT, reader.read()).await {
                 Ok(Ok(status)) => output.show(&status).await,
                 Ok(Err(error)) if !error.is_connection_loss() => Err(error.into()),
                 _ => output.show_unreachable().await,
             }
         };
-        let is_open = tokio::select! {
+        tokio::select! {
             biased;
             _ = &mut stop => return Ok(()),
-            is_open = read_and_show => is_open?,
-        };
-        if !is_open {
-            return Ok(());
+            is_open = read_and_show => if !is_open? { return Ok(()) },
         }
-    }
-}
-
-/// Reads the status of a fleet repeatedly.
-struct FleetObserver {
-    session: Session,
-    settings: Settings,
-    reader: FleetReader,
-    clock: ServerClock,
-}
-
-impl FleetObserver {
-    async fn read(&mut self) -> Result<FleetStatus, Error> {
-        let connection = self.session.connection().await;
-        let started = BootInstant::now();
-        let fleet = self.reader.read(&connection, &self.settings).await?;
-        let ended = BootInstant::now();
-        if fleet.newest_write > 0 {
-            self.clock.record_read(fleet.newest_write, started, ended, local_time());
-        }
-        let now = self.clock.now(ended).unwrap_or_else(local_time);
-        Ok(FleetStatus::new(self.settings.zookeeper.to_string(), fleet, now))
     }
 }

@@ -1,11 +1,12 @@
 //! Reads the znodes of a fleet, with few requests and bounded memory.
 
+use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::wrong_znode::is_ephemeral;
-use atalaya_recipes::{Connection, Error, WrongZnode, ZnodeProblem};
+use atalaya_recipes::{Connection, Error, Session, WrongZnode, ZnodeProblem};
 
 use crate::dynamic_config::{fleet_path, parse_sampling_period};
-use crate::fleet_status::{RawFleet, RawMeasurement, parse_node_info};
+use crate::fleet_status::{FleetStatus, RawFleet, RawMeasurement, parse_node_info};
 use crate::leader::outbox_store;
 use crate::model::counter;
 use crate::model::fence::{self, Fence};
@@ -13,21 +14,37 @@ use crate::model::{barrier, node_info};
 use crate::settings::Settings;
 use crate::settings::table::SAMPLING_PERIOD;
 use crate::zk::bulk_read::{SizeCache, read_children, read_named_children};
+use crate::zk::server_clock::{ServerClock, local_time};
 
 /// Reader that remembers the sizes of the znodes, so that the next reading takes fewer requests.
-#[derive(Default)]
 pub(super) struct FleetReader {
+    session: Session,
+    pub(super) settings: Settings,
+    clock: ServerClock,
     measurements: SizeCache,
     node_infos: SizeCache,
     contenders: SizeCache,
 }
 
 impl FleetReader {
-    pub(super) async fn read(
-        &mut self,
-        connection: &Connection,
-        settings: &Settings,
-    ) -> Result<RawFleet, Error> {
+    pub(super) fn new(session: Session, settings: Settings) -> FleetReader {
+        let (measurements, node_infos, contenders) = Default::default();
+        FleetReader { session, settings, clock: ServerClock::default(), measurements, node_infos, contenders }
+    }
+
+    pub(super) async fn read(&mut self) -> Result<FleetStatus, Error> {
+        let connection = self.session.connection().await;
+        let started = BootInstant::now();
+        let fleet = self.read_znodes(&connection).await?;
+        let ended = BootInstant::now();
+        if fleet.newest_write > 0 {
+            self.clock.record_read(fleet.newest_write, started, ended, local_time());
+        }
+        let now = self.clock.now(ended).unwrap_or_else(local_time);
+        Ok(FleetStatus::new(self.settings.zookeeper.to_string(), fleet, now))
+    }
+
+    async fn read_znodes(&mut self, connection: &Connection) -> Result<RawFleet, Error> {
         // Without a sync, the server that this session is connected to may be behind the others.
         connection.sync().await?;
         let mut fleet = RawFleet::default();
@@ -43,15 +60,15 @@ impl FleetReader {
         let waiting = outbox_store::cycles(connection, outbox_store::PATH).await?;
         fleet.waiting_reports = waiting.map_or(0, |cycles| cycles.len());
         fleet.rejected_reports = count_children(connection, outbox_store::REJECTED_PATH).await?;
-        self.read_contenders(connection, &settings.election, &mut fleet).await?;
+        self.read_contenders(connection, &mut fleet).await?;
         read_barrier_and_counter(connection, &mut fleet).await?;
-        let parent = &settings.measurements;
+        let parent = &self.settings.measurements;
         let found = read_children(connection, parent, &mut self.measurements, RawMeasurement::parse).await?;
         for (name, stat, measurement) in found {
             fleet.record_stat(&stat);
             fleet.wrong_znodes.extend(WrongZnode::not_ephemeral(&format!("{parent}/{name}"), &stat));
             // A name that does not match the template is used as the id.
-            let id = settings.id_of(&name).unwrap_or(&name);
+            let id = self.settings.id_of(&name).unwrap_or(&name);
             fleet.measurements.insert(id.to_owned(), measurement);
         }
         let parent = node_info::PARENT_PATH;
@@ -66,12 +83,8 @@ impl FleetReader {
 
     /// Reads the contenders of the election. A contender that is not ephemeral is not shown as the leader, although it
     /// blocks the election.
-    async fn read_contenders(
-        &mut self,
-        connection: &Connection,
-        election: &str,
-        fleet: &mut RawFleet,
-    ) -> Result<(), Error> {
+    async fn read_contenders(&mut self, connection: &Connection, fleet: &mut RawFleet) -> Result<(), Error> {
+        let election = &self.settings.election;
         let names = connection.children_or_empty(election).await?;
         let contenders: Vec<String> =
             sorted_contenders(Naming::Kazoo, &names).into_iter().map(str::to_owned).collect();

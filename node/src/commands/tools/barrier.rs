@@ -1,11 +1,14 @@
 //! `atalaya barrier wait|open|close`: the barrier of Kazoo and Curator.
 
+use std::time::Duration;
+
 use anyhow::anyhow;
+use atalaya_hal::duration;
 use atalaya_recipes::Barrier;
 use clap::{Args, Subcommand};
 
-use super::connection::{parse_path, with_session};
-use crate::commands::args::{ConnectionArgs, parse_duration};
+use super::connection::with_session;
+use crate::commands::args::{ConnectionArgs, znode_path};
 use crate::commands::exit::Failure;
 
 #[derive(Debug, Subcommand)]
@@ -27,6 +30,7 @@ Exit codes: 0 the barrier is open; 75 it was not opened within --wait.")]
 #[derive(Debug, Args)]
 pub(in crate::commands) struct BarrierArgs {
     /// Znode of the barrier, which exists while the barrier is closed.
+    #[arg(value_parser = znode_path)]
     path: String,
 
     #[command(flatten)]
@@ -39,28 +43,25 @@ pub(in crate::commands) struct BarrierWaitArgs {
     barrier: BarrierArgs,
 
     /// Maximum time to wait; exits with 75 after it [default: no limit].
-    #[arg(long, value_name = "DURATION")]
-    wait: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    wait: Option<Duration>,
 }
 
 pub(in crate::commands) fn main(command: &BarrierCommand) -> Result<(), Failure> {
-    let (args, wait) = match command {
-        BarrierCommand::Wait(args) => (&args.barrier, args.wait.as_deref()),
-        BarrierCommand::Open(args) | BarrierCommand::Close(args) => (args, None),
+    let BarrierArgs { path, connection } = match command {
+        BarrierCommand::Wait(args) => &args.barrier,
+        BarrierCommand::Open(args) | BarrierCommand::Close(args) => args,
     };
-    let path = parse_path(&args.path)?;
-    let timeout = wait.map(|text| parse_duration("wait", text)).transpose()?;
-    with_session(&args.connection, async |session| {
-        let barrier = Barrier::new(session, &path);
-        match (command, timeout) {
-            (BarrierCommand::Open(_), _) => drop(barrier.open().await?),
-            (BarrierCommand::Close(_), _) => drop(barrier.close().await?),
-            (BarrierCommand::Wait(_), None) => barrier.wait().await?,
-            (BarrierCommand::Wait(_), Some(timeout)) => {
-                if !barrier.wait_within(timeout).await? {
-                    return Err(Failure::temp_fail(anyhow!(
-                        "the barrier {path} was not opened within {timeout:?}"
-                    )));
+    with_session(connection, async |session| {
+        let barrier = Barrier::new(session, path);
+        match command {
+            BarrierCommand::Open(_) => drop(barrier.open().await?),
+            BarrierCommand::Close(_) => drop(barrier.close().await?),
+            BarrierCommand::Wait(BarrierWaitArgs { wait: None, .. }) => barrier.wait().await?,
+            BarrierCommand::Wait(BarrierWaitArgs { wait: Some(timeout), .. }) => {
+                if !barrier.wait_within(*timeout).await? {
+                    let problem = anyhow!("the barrier {path} was not opened within {timeout:?}");
+                    return Err(Failure::temp_fail(problem));
                 }
             }
         }

@@ -10,8 +10,8 @@ use clap::{Args, Subcommand};
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::connection::{parse_path, value_or_stdin, with_session};
-use crate::commands::args::ConnectionArgs;
+use super::connection::{value_or_stdin, with_session};
+use crate::commands::args::{ConnectionArgs, znode_path};
 use crate::commands::exit::Failure;
 use crate::commands::signals::stop_signal;
 use crate::commands::stdout::{StdoutThread, print};
@@ -40,6 +40,7 @@ The keys of a fleet are sampling_period, api_url, sync and log. A key of a node 
 key of the fleet. An empty value means not set.")]
     Set {
         /// Znode of the value; created if missing.
+        #[arg(value_parser = znode_path)]
         path: String,
 
         /// Value; - reads standard input.
@@ -75,6 +76,7 @@ is written in seconds, the format that Kazoo programs read.")]
 #[derive(Debug, Args)]
 pub(in crate::commands) struct ConfigGetArgs {
     /// Znode of the value.
+    #[arg(value_parser = znode_path)]
     path: String,
 
     #[command(flatten)]
@@ -92,12 +94,11 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<(), Failure> 
     }
 }
 
-fn get(args: &ConfigGetArgs) -> Result<(), Failure> {
-    let path = parse_path(&args.path)?;
-    with_session(&args.connection, async |session| {
+fn get(ConfigGetArgs { path, connection }: &ConfigGetArgs) -> Result<(), Failure> {
+    with_session(connection, async |session| {
         let connection = session.connection().await;
         connection.sync().await?;
-        match connection.get_opt(&path).await? {
+        match connection.get_opt(path).await? {
             Some((value, _)) => print(&printable_line(value)),
             None => Err(Failure::io(anyhow!("znode {path} does not exist"))),
         }
@@ -105,11 +106,11 @@ fn get(args: &ConfigGetArgs) -> Result<(), Failure> {
 }
 
 fn set(path: &str, value: &str, connection: &ConnectionArgs) -> Result<(), Failure> {
-    let (path, value) = (parse_path(path)?, value_or_stdin(value)?);
-    dynamic_config::check(&path, &value).map_err(|problem| Failure::usage(anyhow!("{path}: {problem}")))?;
+    let value = value_or_stdin(value)?;
+    dynamic_config::check(path, &value).map_err(|problem| Failure::usage(anyhow!("{path}: {problem}")))?;
     with_session(connection, async |session| {
         let connection = session.connection().await;
-        Ok(write(&connection, &path, &value).await?)
+        Ok(write(&connection, path, &value).await?)
     })
 }
 
@@ -129,17 +130,16 @@ fn init(period: &str, url: &str, connection: &ConnectionArgs) -> Result<(), Fail
     })
 }
 
-fn watch(args: &ConfigGetArgs) -> Result<(), Failure> {
-    let path = parse_path(&args.path)?;
-    with_session(&args.connection, async |session| {
+fn watch(ConfigGetArgs { path, connection }: &ConfigGetArgs) -> Result<(), Failure> {
+    with_session(connection, async |session| {
         let stop = stop_signal()?;
-        let watch = DataWatch::new(session, &path);
+        let watch = DataWatch::new(session, path);
         let values = watch.subscribe();
         let stdout = StdoutThread::start()?;
         tokio::select! {
             biased;
             _ = stop => Ok(()),
-            printed = print_changes(&path, values, &stdout) => printed,
+            printed = print_changes(path, values, &stdout) => printed,
             error = watch.run() => Err(error.into()),
         }
     })

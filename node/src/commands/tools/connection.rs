@@ -1,14 +1,12 @@
-//! ZooKeeper session of a command, and parsers of the arguments that tools share.
+//! ZooKeeper session of a command, and the input of tools.
 
 use std::io::Read as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_recipes::connect_string::check_path;
 use atalaya_recipes::{Session, SessionOptions};
 
-use crate::commands::args::{ConnectionArgs, parse_duration};
+use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
 use crate::commands::{current_thread_runtime, load_settings};
 use crate::settings::FleetArgs;
@@ -24,21 +22,11 @@ pub(in crate::commands) fn with_session<T>(
     args: &ConnectionArgs,
     work: impl AsyncFnOnce(Session) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    with_session_from(None, args, work)
-}
-
-/// As [`with_session`], with the ZooKeeper address of the file `boards` if it is not given in `args` or the
-/// environment.
-pub(in crate::commands) fn with_session_from<T>(
-    boards: Option<&PathBuf>,
-    args: &ConnectionArgs,
-    work: impl AsyncFnOnce(Session) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let connect_timeout = parse_duration("connect-timeout", &args.connect_timeout)?;
+    let connect_timeout = args.connect_timeout;
     let fleet = FleetArgs::default()
         .with_optional("zookeeper", args.zookeeper.as_ref())
         .with_optional("session_timeout", args.session_timeout.as_ref());
-    let (_, settings) = load_settings(boards, &fleet)?;
+    let (_, settings) = load_settings(args.boards.as_ref(), &fleet)?;
     current_thread_runtime()?.block_on(async {
         let session = Session::start(SessionOptions {
             servers: settings.zookeeper.clone(),
@@ -55,12 +43,6 @@ pub(in crate::commands) fn with_session_from<T>(
         session.close(CLOSE_TIMEOUT).await;
         outcome
     })
-}
-
-/// Checks the path of a znode.
-pub(super) fn parse_path(text: &str) -> Result<String, Failure> {
-    let bad = |problem| Failure::usage(anyhow!("bad znode path \"{text}\": {problem}"));
-    check_path(text).map(|()| text.to_owned()).map_err(bad)
 }
 
 /// Returns the bytes of `value`, or for `-` those of standard input, without the newline at the end.

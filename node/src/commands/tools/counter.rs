@@ -3,8 +3,8 @@
 use atalaya_recipes::{Counter, CounterError};
 use clap::Subcommand;
 
-use super::connection::{parse_path, with_session};
-use crate::commands::args::ConnectionArgs;
+use super::connection::with_session;
+use crate::commands::args::{ConnectionArgs, znode_path};
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
 
@@ -13,6 +13,7 @@ pub(in crate::commands) enum CounterCommand {
     /// Print the value of a counter. A counter without a znode is 0.
     Get {
         /// Znode of the counter.
+        #[arg(value_parser = znode_path)]
         path: String,
 
         #[command(flatten)]
@@ -30,6 +31,7 @@ Exit codes: 0 done; 65 the znode is not a number, or the result is out of range.
     )]
     Add {
         /// Znode of the counter; created if missing.
+        #[arg(value_parser = znode_path)]
         path: String,
 
         /// Number to add; may be negative.
@@ -46,7 +48,6 @@ pub(in crate::commands) fn main(command: &CounterCommand) -> Result<(), Failure>
         CounterCommand::Get { path, connection } => (path, None, connection),
         CounterCommand::Add { path, amount, connection } => (path, Some(*amount), connection),
     };
-    let path = parse_path(path)?;
     with_session(connection, async |session| {
         let counter = Counter::exact(session, path);
         let value = match amount {

@@ -20,7 +20,7 @@ use crate::commands::own_program::own_program;
 #[cfg(target_os = "linux")]
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Runs `command` with `variables` added to its environment. When `lost` or `stop` completes before the command ends,
+/// Runs `command` with `variable` added to its environment. When `lost` or `stop` completes before the command ends,
 /// all its processes get SIGTERM and, `grace` later, SIGKILL. When all of them have ended, returns the exit code of the
 /// command, or 128 plus the number of the signal that killed it; `None` if `lost` completed while it ran.
 ///
@@ -28,12 +28,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Not cancellation safe: the command would continue until this process ends.
 pub(super) async fn run(
     command: &[OsString],
-    variables: &[(&str, String)],
+    variable: (&str, String),
     grace: Duration,
     lost: impl Future<Output = ()>,
     stop: impl Future<Output = &'static str>,
 ) -> Result<Option<u8>, Failure> {
-    let mut child = start(command, variables, grace)?;
+    let mut child = start(command, variable, grace)?;
     let (status, lost) = tokio::select! {
         status = child.wait() => (status.map_err(Failure::internal)?, false),
         () = lost => {
@@ -50,15 +50,14 @@ pub(super) async fn run(
     Ok((!lost).then(|| code_of(status)))
 }
 
-fn start(command: &[OsString], variables: &[(&str, String)], grace: Duration) -> Result<Child, Failure> {
+fn start(command: &[OsString], variable: (&str, String), grace: Duration) -> Result<Child, Failure> {
     let mut parent = own_program();
     if cfg!(target_os = "linux") {
         parent.args(["keep", "--grace-ms", &grace.as_millis().to_string()]);
     } else {
         parent.arg("exec");
     }
-    parent.args(["--parent", &std::process::id().to_string(), "--"]).args(command);
-    parent.envs(variables.iter().map(|(name, value)| (name, value)));
+    parent.args(["--parent", &std::process::id().to_string(), "--"]).args(command).envs([variable]);
     // If `keep` is killed, its descendants become children of this process.
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Failure::internal)?;

@@ -7,8 +7,8 @@ use atalaya_recipes::{Connection, Error};
 use clap::Args;
 use serde_json::json;
 
-use super::connection::{parse_path, with_session};
-use crate::commands::args::{ConnectionArgs, Output};
+use super::connection::with_session;
+use crate::commands::args::{ConnectionArgs, Output, znode_path};
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
 use crate::inspect::{Entry, Inspection, Znode, table, tree};
@@ -22,7 +22,7 @@ Examples:
   atalaya inspect /mediciones --output json | jq .entries[].data")]
 pub(in crate::commands) struct InspectArgs {
     /// Path of the znode.
-    #[arg(default_value = "/")]
+    #[arg(value_parser = znode_path, default_value = "/")]
     path: String,
 
     /// Show all descendants, as a tree.
@@ -43,12 +43,12 @@ const MAX_ZNODES: usize = 100_000;
 const MAX_DATA: usize = 1024;
 
 pub(in crate::commands) fn main(args: &InspectArgs) -> Result<(), Failure> {
-    let path = parse_path(&args.path)?;
+    let path = &args.path;
     with_session(&args.connection, async |session| {
         let connection = session.connection().await;
         // Without a sync, the server that this session is connected to may be behind the others.
         connection.sync().await?;
-        let Some((data, stat)) = connection.get_opt(&path).await? else {
+        let Some((data, stat)) = connection.get_opt(path).await? else {
             return Err(Failure::io(anyhow!("znode {path} does not exist")));
         };
         let znode = Znode { name: path.clone(), data, stat };
@@ -56,10 +56,13 @@ pub(in crate::commands) fn main(args: &InspectArgs) -> Result<(), Failure> {
             let znodes = read_tree(&connection, znode).await?;
             match args.output {
                 Output::Table => tree(&znodes),
-                Output::Json => json_lines(&znodes),
+                Output::Json => {
+                    let line = |(depth, entry)| format!("{}\n", json!({"depth": depth, "znode": entry}));
+                    znodes.into_iter().map(line).collect()
+                }
             }
         } else {
-            let children = read_children(&connection, &path).await?;
+            let children = read_children(&connection, path).await?;
             let inspection = Inspection::new(&znode, &children, SystemTime::now());
             match args.output {
                 Output::Table => table(&inspection),
@@ -100,9 +103,4 @@ async fn read_tree(connection: &Connection, root: Znode) -> Result<Vec<(usize, E
         }
     }
     Ok(entries)
-}
-
-/// Returns one JSON object per line.
-fn json_lines(znodes: &[(usize, Entry)]) -> String {
-    znodes.iter().map(|(depth, entry)| format!("{}\n", json!({"depth": depth, "znode": entry}))).collect()
 }

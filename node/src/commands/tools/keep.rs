@@ -108,7 +108,10 @@ impl ProcessTree {
     fn wait_for_end(mut self, parent: u32) -> Result<Option<WaitStatus>, Failure> {
         let mut status = None;
         let mut kill_at = None;
-        while !self.reap(&mut status) {
+        while !reap(self.command, &mut status) {
+            if status.is_some() {
+                self.command_end = None;
+            }
             let now = Instant::now();
             let orphaned = !is_child_of(parent);
             if orphaned {
@@ -129,21 +132,6 @@ impl ProcessTree {
         Ok(status)
     }
 
-    /// Reaps all processes that have ended. Returns true if no process is left.
-    fn reap(&mut self, status: &mut Option<WaitStatus>) -> bool {
-        loop {
-            match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, ended))) if pid == self.command => {
-                    *status = Some(ended);
-                    self.command_end = None;
-                }
-                Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
-                Ok(None) => return false,
-                Err(_) => return true,
-            }
-        }
-    }
-
     /// Sleeps until the parent or the command ends, at most for `timeout`.
     fn sleep(&self, timeout: Duration) -> Result<(), Failure> {
         let watched = self.parent.iter().chain(&self.command_end);
@@ -152,6 +140,19 @@ impl ProcessTree {
         match poll(&mut watched, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(Failure::internal(error)),
+        }
+    }
+}
+
+/// Reaps all processes that have ended, and stores the status of `child` if it is among them. Returns true if no child
+/// is left.
+pub(in crate::commands) fn reap(child: Pid, status: &mut Option<WaitStatus>) -> bool {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, ended))) if pid == child => *status = Some(ended),
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => return false,
+            Err(_) => return true,
         }
     }
 }

@@ -5,14 +5,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use atalaya_hal::duration::{self, NotADuration};
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Guard, Lock, Session};
 use clap::{Args, ValueEnum};
 use tracing::{info, warn};
 
-use super::connection::{parse_path, with_session};
+use super::connection::with_session;
 use super::guarded_command;
-use crate::commands::args::{ConnectionArgs, parse_duration};
+use crate::commands::args::{ConnectionArgs, znode_path};
 use crate::commands::exit::Failure;
 use crate::commands::signals::stop_signal;
 use crate::model::node_info;
@@ -44,11 +45,12 @@ Exit codes: that of the command; 75 the lock was not acquired within --wait, or 
 command cannot be run; 130 interrupted while waiting for the lock.")]
 pub(in crate::commands) struct LockArgs {
     /// Znode of the lock, the parent of the contenders' znodes; created if missing.
+    #[arg(value_parser = znode_path)]
     path: String,
 
     /// Maximum time to wait for the lock; 0s tries once [default: no limit].
-    #[arg(long, value_name = "DURATION")]
-    wait: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = parse_wait)]
+    wait: Option<Duration>,
 
     /// Name of this contender, shown by atalaya inspect [default: host name and process id].
     #[arg(long)]
@@ -76,6 +78,7 @@ As atalaya lock, but a lost leadership is not the end: the command is stopped, a
 this process leads again. When the command ends by itself, atalaya ends with its exit code.")]
 pub(in crate::commands) struct ElectArgs {
     /// Znode of the election, the parent of the contenders' znodes; created if missing.
+    #[arg(value_parser = znode_path)]
     path: String,
 
     /// Name of this contender, shown by atalaya inspect [default: host name and process id].
@@ -101,24 +104,23 @@ const NO_WAIT: [&str; 2] = ["0", "0s"];
 /// Exit code of a shell for a command that SIGINT has ended.
 const INTERRUPTED: u8 = 130;
 
+fn parse_wait(text: &str) -> Result<Duration, NotADuration> {
+    if NO_WAIT.contains(&text.trim()) { Ok(Duration::ZERO) } else { duration::parse(text) }
+}
+
 pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
-    let path = parse_path(&args.path)?;
-    let timeout = match args.wait.as_deref() {
-        None => None,
-        Some(text) if NO_WAIT.contains(&text.trim()) => Some(Duration::ZERO),
-        Some(text) => Some(parse_duration("wait", text)?),
-    };
+    let path = &args.path;
     with_session(&args.connection, async |session| {
         let stop = stop_signal()?;
         tokio::pin!(stop);
-        let lock = contender(session, &path, args.id.as_deref(), args.naming);
+        let lock = contender(session, path, args.id.as_deref(), args.naming);
         let acquired = tokio::select! {
             biased;
             _ = &mut stop => return Ok(ExitCode::from(INTERRUPTED)),
-            acquired = acquire(&lock, timeout) => acquired?,
+            acquired = acquire(&lock, args.wait) => acquired?,
         };
         let Some(guard) = acquired else {
-            let timeout = timeout.unwrap_or_default();
+            let timeout = args.wait.unwrap_or_default();
             return Err(Failure::temp_fail(anyhow!("the lock {path} was not acquired within {timeout:?}")));
         };
         info!(path, fence = guard.fencing_token(), "holding the lock");
@@ -129,11 +131,11 @@ pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
 }
 
 pub(in crate::commands) fn elect(args: &ElectArgs) -> Result<ExitCode, Failure> {
-    let path = parse_path(&args.path)?;
+    let path = &args.path;
     with_session(&args.connection, async |session| {
         let stop = stop_signal()?;
         tokio::pin!(stop);
-        let lock = contender(session, &path, args.id.as_deref(), args.naming);
+        let lock = contender(session, path, args.id.as_deref(), args.naming);
         loop {
             let guard = tokio::select! {
                 biased;
@@ -185,10 +187,10 @@ async fn run_while_held(
             _ = stop => Some(ExitCode::SUCCESS),
         });
     }
-    let variables = [(FENCE, guard.fencing_token().to_string())];
+    let fence = (FENCE, guard.fencing_token().to_string());
     // Without ZooKeeper, the local lease ends after half of the session timeout, and the command is killed a quarter
     // later. Another client can hold the lock only after the whole session timeout.
     let grace = guard.connection().timeout() / 4;
-    let code = guarded_command::run(command, &variables, grace, guard.lost(), stop).await?;
+    let code = guarded_command::run(command, fence, grace, guard.lost(), stop).await?;
     Ok(code.map(ExitCode::from))
 }

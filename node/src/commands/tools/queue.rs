@@ -1,12 +1,15 @@
 //! `atalaya queue put|take`: the queue of Kazoo.
 
+use std::time::Duration;
+
 use anyhow::anyhow;
+use atalaya_hal::duration;
 use atalaya_recipes::Queue;
 use clap::Subcommand;
 
 use super::config::printable_line;
-use super::connection::{parse_path, value_or_stdin, with_session};
-use crate::commands::args::{ConnectionArgs, parse_duration};
+use super::connection::{value_or_stdin, with_session};
+use crate::commands::args::{ConnectionArgs, znode_path};
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
 
@@ -20,6 +23,7 @@ Examples:
   ./describe-job.sh | atalaya queue put /jobs -")]
     Put {
         /// Znode of the queue; created if missing.
+        #[arg(value_parser = znode_path)]
         path: String,
 
         /// Value; - reads standard input.
@@ -41,11 +45,12 @@ Examples:
 Exit codes: 0 done; 75 the queue is empty.")]
     Take {
         /// Znode of the queue.
+        #[arg(value_parser = znode_path)]
         path: String,
 
         /// Maximum time to wait for a value; exits with 75 after it [default: do not wait].
-        #[arg(long, value_name = "DURATION")]
-        wait: Option<String>,
+        #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+        wait: Option<Duration>,
 
         #[command(flatten)]
         connection: ConnectionArgs,
@@ -55,7 +60,7 @@ Exit codes: 0 done; 75 the queue is empty.")]
 pub(in crate::commands) fn main(command: &QueueCommand) -> Result<(), Failure> {
     match command {
         QueueCommand::Put { path, value, priority, connection } => {
-            let (path, value) = (parse_path(path)?, value_or_stdin(value)?);
+            let value = value_or_stdin(value)?;
             with_session(connection, async |session| {
                 let queue = Queue::new(session, path);
                 queue.put(&value, *priority).await.map_err(Failure::temp_fail)?;
@@ -63,22 +68,18 @@ pub(in crate::commands) fn main(command: &QueueCommand) -> Result<(), Failure> {
                 Ok(())
             })
         }
-        QueueCommand::Take { path, wait, connection } => {
-            let path = parse_path(path)?;
-            let wait = wait.as_deref().map(|text| parse_duration("wait", text)).transpose()?;
-            with_session(connection, async |session| {
-                let queue = Queue::new(session, &path);
-                let taken = match wait {
-                    None => queue.take().await,
-                    Some(wait) => queue.take_within(wait).await,
-                };
-                let taken = taken.map_err(Failure::temp_fail)?;
-                queue.close().await;
-                let Some(value) = taken else {
-                    return Err(Failure::temp_fail(anyhow!("the queue {path} is empty")));
-                };
-                print(&printable_line(value))
-            })
-        }
+        QueueCommand::Take { path, wait, connection } => with_session(connection, async |session| {
+            let queue = Queue::new(session, path);
+            let taken = match wait {
+                None => queue.take().await,
+                Some(wait) => queue.take_within(*wait).await,
+            };
+            let taken = taken.map_err(Failure::temp_fail)?;
+            queue.close().await;
+            let Some(value) = taken else {
+                return Err(Failure::temp_fail(anyhow!("the queue {path} is empty")));
+            };
+            print(&printable_line(value))
+        }),
     }
 }

@@ -43,18 +43,15 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instan
         }
         None => title.push("none yet ".dark_gray()),
     }
+    let legend = Line::from(vec![" • delivered ".green(), "• waiting ".yellow()]);
     let axis = || Axis::default().style(Style::new().fg(Color::DarkGray));
     let middle = low.midpoint(high);
     let number = |value: f64| Span::from(format!("{value:.1}"));
     let chart = Chart::new(vec![line, dots(&delivered, Color::Green), dots(&waiting, Color::Yellow)])
-        .block(framed(Line::from(title)).title_bottom(legend()))
+        .block(framed(Line::from(title)).title_bottom(legend.right_aligned()))
         .x_axis(axis().bounds([-span, 0.0]).labels([format!("-{span:.0}s"), "now".to_owned()]))
         .y_axis(axis().bounds([low, high]).labels([number(low), number(middle), number(high)]));
     frame.render_widget(chart, area);
-}
-
-fn legend() -> Line<'static> {
-    Line::from(vec![" • delivered ".green(), "• waiting ".yellow()]).right_aligned()
 }
 
 /// Returns the limits of the vertical axis: all points, with a margin.

@@ -1,22 +1,20 @@
 //! Draws the state of the demo into a frame of the terminal. No other I/O.
 
+mod bars;
 mod chart;
-mod footer;
-mod header;
-mod help;
-mod log;
 mod nodes;
 
 use std::time::Instant;
 
 use ratatui::Frame;
 use ratatui::layout::Constraint::{Length, Min};
-use ratatui::layout::Layout;
-use ratatui::style::{Color, Style};
-use ratatui::text::Line;
-use ratatui::widgets::{Block, BorderType, Paragraph, TableState};
+use ratatui::layout::{Flex, Layout, Rect};
+use ratatui::style::{Color, Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, BorderType, Clear, Paragraph, TableState, Wrap};
 
-use super::state::State;
+use super::keys::KEYS;
+use super::state::{LineKind, State};
 
 const MIN_SIZE: (u16, u16) = (60, 16);
 
@@ -29,7 +27,6 @@ pub(crate) struct ViewState {
 }
 
 impl ViewState {
-    /// Returns the number of the selected node.
     pub(crate) fn selected(&self) -> u32 {
         u32::try_from(self.table.selected().unwrap_or(0)).unwrap_or(0) + 1
     }
@@ -53,17 +50,57 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &State, view: &mut ViewState, n
     let rows = [Length(1), Length(middle), Min(4), Length(1), Length(1)];
     let [top, middle, bottom, counters, keys] = Layout::vertical(rows).areas(area);
     let [left, right] = Layout::horizontal([Length(45), Min(20)]).areas(middle);
-    header::draw(frame, top, state, now);
+    bars::draw_header(frame, top, state, now);
     nodes::draw(frame, left, state, view, now);
     chart::draw(frame, right, state, now);
-    log::draw(frame, bottom, state);
-    footer::draw(frame, counters, keys, state);
+    draw_log(frame, bottom, state);
+    bars::draw_footer(frame, counters, keys, state);
     if view.help {
-        help::draw(frame, area, &state.page);
+        draw_help(frame, area, &state.page);
     }
 }
 
-/// Returns a frame with a title.
+fn draw_log(frame: &mut Frame<'_>, area: Rect, state: &State) {
+    let height = usize::from(area.height.saturating_sub(2));
+    let first = state.log.len().saturating_sub(height);
+    let lines = state.log.iter().skip(first).map(|line| {
+        let color = match line.kind {
+            LineKind::Info => Color::Reset,
+            LineKind::Average => Color::Green,
+            LineKind::Fault => Color::Magenta,
+            LineKind::Warning => Color::Yellow,
+        };
+        Line::from(vec![
+            format!("{:>7.1} ", line.at.as_secs_f64()).dark_gray(),
+            format!("{:<10} ", line.source).cyan(),
+            Span::styled(line.text.as_str(), Style::new().fg(color)),
+        ])
+    });
+    frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()).block(framed(" Events ")), area);
+}
+
+/// Draws the help, in front of the other parts.
+fn draw_help(frame: &mut Frame<'_>, area: Rect, page: &str) {
+    let mut lines = vec![
+        Line::from("Nodes publish their measurements in ZooKeeper. The leader averages the"),
+        Line::from("measurements and reports to the API. All parts run here, over TCP."),
+        Line::from(format!("Web page of the API: {page}")),
+        Line::default(),
+    ];
+    lines.extend(KEYS.iter().map(|(key, action)| {
+        Line::from(vec![format!("{key:>4}").bold().cyan(), format!("  {action}").into()])
+    }));
+    lines.push(Line::default());
+    lines.push(Line::from("lost: averages that no leader will deliver any more; should be 0"));
+    lines.push(Line::from("stale: reports of a deposed leader that arrived at the API; should be 0"));
+    let height = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(2);
+    let [area] = Layout::vertical([Length(height)]).flex(Flex::Center).areas(area);
+    let [area] = Layout::horizontal([Length(80)]).flex(Flex::Center).areas(area);
+    frame.render_widget(Clear, area);
+    let block = framed(" Help ").border_style(Style::new().fg(Color::Cyan));
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }).block(block), area);
+}
+
 fn framed<'a>(title: impl Into<Line<'a>>) -> Block<'a> {
     Block::bordered()
         .border_type(BorderType::Rounded)

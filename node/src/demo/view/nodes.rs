@@ -49,46 +49,43 @@ fn position(first: usize, height: usize, all: usize) -> Span<'static> {
 }
 
 fn cells(row: &Row, period: Duration, now: Instant) -> TableRow<'static> {
-    let (role, role_style) = role(row);
     let reading = row.status.measured.as_ref().map(|measured| reading(&measured.data)).unwrap_or_default();
     let age = row.status.measured.as_ref().map(|measured| now.saturating_duration_since(measured.at));
     let old = age.is_some_and(|age| age > period * OLD_PERIODS);
-    let (health, health_color) = health(row);
+    let styled = |span: Span<'static>| Cell::new(span.content).style(span.style);
     let dead = matches!(row.condition, Condition::Dead(_));
     let style = if dead { Style::new().fg(Color::DarkGray) } else { Style::new() };
     let age_style = if old { style.fg(Color::Yellow) } else { style };
     TableRow::new([
         Cell::new(row.number.to_string()).style(style),
-        Cell::new(role).style(role_style),
+        styled(role(row)),
         Cell::new(reading).style(style),
         Cell::new(age.map(age_text).unwrap_or_default()).style(age_style),
-        Cell::new(health).style(Style::new().fg(health_color)),
+        styled(health(row)),
     ])
 }
 
-fn role(row: &Row) -> (String, Style) {
+fn role(row: &Row) -> Span<'static> {
     match (&row.condition, row.status.standing) {
-        (Condition::Dead(_), _) => ("dead".to_owned(), Style::new().fg(Color::Red)),
-        (Condition::Hung, _) => ("hung".to_owned(), Style::new().fg(Color::Magenta)),
-        (Condition::Running, Standing::Leading) => {
-            ("leader".to_owned(), Style::new().fg(Color::Cyan).add_modifier(Modifier::BOLD))
-        }
+        (Condition::Dead(_), _) => "dead".red(),
+        (Condition::Hung, _) => "hung".magenta(),
+        (Condition::Running, Standing::Leading) => "leader".cyan().bold(),
         // Without the number of contenders ahead: it is known only from the last read of the election, and may be old.
-        (Condition::Running, Standing::Waiting { .. }) => ("follower".to_owned(), Style::new()),
-        (Condition::Running, Standing::Inactive) => ("joining".to_owned(), Style::new().fg(Color::Yellow)),
+        (Condition::Running, Standing::Waiting { .. }) => "follower".into(),
+        (Condition::Running, Standing::Inactive) => "joining".yellow(),
     }
 }
 
-fn health(row: &Row) -> (String, Color) {
+fn health(row: &Row) -> Span<'static> {
     match &row.condition {
-        Condition::Dead(None) => ("killed".to_owned(), Color::Red),
-        Condition::Dead(Some(reason)) => (reason.clone(), Color::Red),
-        Condition::Hung => ("stopped".to_owned(), Color::Magenta),
+        Condition::Dead(None) => "killed".red(),
+        Condition::Dead(Some(reason)) => reason.clone().red(),
+        Condition::Hung => "stopped".magenta(),
         Condition::Running => match row.status.sensor_errors.first_key_value() {
-            Some((sensor, fault)) => (format!("{sensor}: {fault}"), Color::Red),
-            None if row.is_disconnected() => ("offline".to_owned(), Color::Yellow),
-            None if row.is_publishing() => ("ok".to_owned(), Color::Green),
-            None => ("starting".to_owned(), Color::Yellow),
+            Some((sensor, fault)) => format!("{sensor}: {fault}").red(),
+            None if row.is_disconnected() => "offline".yellow(),
+            None if row.is_publishing() => "ok".green(),
+            None => "starting".yellow(),
         },
     }
 }

@@ -10,7 +10,7 @@ use ratatui::backend::TestBackend;
 use tracing::Level;
 
 use super::*;
-use crate::demo::event::Event;
+use crate::demo::Event;
 use crate::demo::fleet::Condition;
 use crate::demo::log_capture::LogLine;
 use crate::demo::script::ApiMode;

@@ -78,7 +78,8 @@ impl Members {
         let paths = self.paths();
         let sizes = self.0.values().map(|member| member.size);
         let batches = bulk_read::plan(paths.iter().map(String::len).zip(sizes));
-        batches.into_iter().map(|range| paths[range].to_vec()).collect()
+        let mut paths = paths.into_iter();
+        batches.into_iter().map(|range| paths.by_ref().take(range.len()).collect()).collect()
     }
 }
 

@@ -89,7 +89,8 @@ pub(crate) async fn read_named_children<T>(
         names.into_iter().map(|name| (name.clone(), size_of(&name))).collect();
     let paths: Vec<String> = expected.keys().map(|name| format!("{parent}/{name}")).collect();
     let batches = plan(paths.iter().zip(expected.values()).map(|(path, size)| (path.len(), *size)));
-    let batches = batches.into_iter().map(|range| paths[range].to_vec()).collect();
+    let mut paths = paths.into_iter();
+    let batches = batches.into_iter().map(|range| paths.by_ref().take(range.len()).collect()).collect();
     let parse = |answer| match answer {
         BulkRead::Data(data, stat) => Some((data.len(), stat, parse(&data, &stat))),
         BulkRead::Missing(_) => None,

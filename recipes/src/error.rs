@@ -113,6 +113,10 @@ impl Error {
 fn remedy(operation: &str, path: &str, source: &zk::Error) -> String {
     match source {
         zk::Error::NoAuth => missing_permission(operation, path),
+        zk::Error::InvalidAcl => {
+            ": the ACL is empty or has an unknown scheme, or it has scheme auth and this client has no identity"
+                .to_owned()
+        }
         _ => wrong_znode(path, source)
             .map_or_else(String::new, |wrong| format!(": {wrong}; {}", wrong.remedy())),
     }
@@ -132,7 +136,8 @@ fn missing_permission(operation: &str, path: &str) -> String {
         "create" => ("CREATE", parent(path)),
         "delete" => ("DELETE", parent(path)),
         "set" => ("WRITE", path),
-        "get" | "ls" | "check" => ("READ", path),
+        "setAcl" => ("ADMIN", path),
+        "get" | "getAcl" | "ls" | "check" => ("READ", path),
         "mkdir" => {
             let path = shown(path);
             return format!(
@@ -177,6 +182,7 @@ mod tests {
             ("delete", "/election/a__lock__01", "the DELETE permission on /election; "),
             ("set", "/counter", "the WRITE permission on /counter; "),
             ("ls", "/mediciones", "the READ permission on /mediciones; "),
+            ("setAcl", "/mediciones", "the ADMIN permission on /mediciones; "),
             ("mkdir", "/a/b", "the CREATE permission on the nearest existing parent of /a/b"),
         ] {
             let error = Error::Refused { operation, path: path.into(), source: zk::Error::NoAuth };

@@ -20,6 +20,7 @@
 //!
 //! [closed]: Session::close
 
+mod acl;
 mod connection;
 mod multi;
 mod session_task;
@@ -40,6 +41,7 @@ use crate::clock::BootInstant;
 use crate::session_validity::SessionValidity;
 use crate::wrong_znode::WrongZnode;
 
+pub use acl::AclProvider;
 pub use connection::{BulkRead, Connection};
 pub use multi::{CreateMode, MultiError, Write, Written};
 pub use wrong_znodes::WrongZnodeReporter;
@@ -51,11 +53,27 @@ const REMEMBERED_SESSIONS: usize = 16;
 
 /// Options of a [`Session`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SessionOptions {
     /// Addresses of the servers, and an optional chroot.
     pub servers: ConnectString,
     /// Requested session timeout. The servers grant it within their own limits (2 to 20 ticks).
     pub timeout: Duration,
+    /// ACLs of the znodes that the session creates.
+    pub acl: AclProvider,
+}
+
+impl SessionOptions {
+    /// Returns options for a session without an identity, whose znodes are open to all clients.
+    pub fn new(servers: ConnectString, timeout: Duration) -> SessionOptions {
+        SessionOptions { servers, timeout, acl: AclProvider::open() }
+    }
+
+    /// Sets the ACLs of the znodes that the session creates.
+    pub fn with_acl(mut self, acl: AclProvider) -> SessionOptions {
+        self.acl = acl;
+        self
+    }
 }
 
 /// Phase of a session.
@@ -115,6 +133,7 @@ struct Shared {
     /// Called with the id of each new session.
     on_new_session: Box<dyn Fn(i64) + Send + Sync>,
     wrong_znodes: Arc<wrong_znodes::Registry>,
+    acl: AclProvider,
 }
 
 /// Locks a mutex, also if it is poisoned: no code panics while it holds one of these locks, and the values would still
@@ -153,6 +172,7 @@ impl Session {
             runtime: Handle::current(),
             on_new_session: Box::new(on_new_session),
             wrong_znodes: Arc::default(),
+            acl: options.acl.clone(),
         });
         let task = tokio::spawn(session_task::run(Arc::downgrade(&shared), options, closing));
         *lock(&shared.task) = Some((open, task));

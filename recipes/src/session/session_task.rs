@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use zookeeper_client as zk;
 
+use super::acl::make_directories;
 use super::{Phase, REMEMBERED_SESSIONS, SessionOptions, SessionState, Shared, lock};
 use crate::delay::{Delays, ReasonLog};
 use crate::session_validity::SessionValidity;
@@ -141,8 +142,8 @@ async fn connect_once(options: &SessionOptions) -> Result<zk::Client, zk::Error>
         .connect(&options.servers.servers())
         .await?;
     let Some(chroot) = options.servers.chroot() else { return Ok(client) };
-    let directory = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
-    match tokio::time::timeout(options.timeout, client.mkdir(chroot, &directory)).await {
+    let created = make_directories(&client, chroot, zk::CreateMode::Persistent, |_| options.acl.acl("/"));
+    match tokio::time::timeout(options.timeout, created).await {
         // A client that may not create the chroot may still be allowed to use it.
         Ok(Ok(()) | Err(zk::Error::NoAuth)) => {}
         Ok(Err(error)) => return Err(error),

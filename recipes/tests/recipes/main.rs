@@ -7,6 +7,7 @@
 
 mod support;
 
+mod acl;
 mod apache;
 mod barrier;
 mod children_watch;

@@ -57,7 +57,8 @@ pub use read_write_lock::ReadWriteLock;
 pub use retry::DEFAULT_TIMEOUT;
 pub use semaphore::Semaphore;
 pub use session::{
-    AclProvider, Connection, Phase, Session, SessionOptions, SessionState, WrongZnodeReporter,
+    AclProvider, ConnectError, Connection, Credentials, Phase, Secret, Session, SessionOptions, SessionState,
+    WrongZnodeReporter,
 };
 pub use set_partitioner::{PartitionError, SetPartitioner};
 pub use wrong_znode::{WrongZnode, ZnodeProblem};

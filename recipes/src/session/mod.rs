@@ -21,7 +21,9 @@
 //! [closed]: Session::close
 
 mod acl;
+mod connect_error;
 mod connection;
+mod credentials;
 mod multi;
 mod session_task;
 mod wrong_znodes;
@@ -42,7 +44,9 @@ use crate::session_validity::SessionValidity;
 use crate::wrong_znode::WrongZnode;
 
 pub use acl::AclProvider;
+pub use connect_error::ConnectError;
 pub use connection::{BulkRead, Connection};
+pub use credentials::{Credentials, Secret};
 pub use multi::{CreateMode, MultiError, Write, Written};
 pub use wrong_znodes::WrongZnodeReporter;
 pub(crate) use wrong_znodes::not_ephemeral;
@@ -61,12 +65,37 @@ pub struct SessionOptions {
     pub timeout: Duration,
     /// ACLs of the znodes that the session creates.
     pub acl: AclProvider,
+    /// Identities of scheme `digest` (`addauth`).
+    pub auth: Vec<Credentials>,
+    /// Identity of SASL DIGEST-MD5.
+    #[cfg(feature = "sasl-digest-md5")]
+    pub sasl: Option<Credentials>,
 }
 
 impl SessionOptions {
     /// Returns options for a session without an identity, whose znodes are open to all clients.
     pub fn new(servers: ConnectString, timeout: Duration) -> SessionOptions {
-        SessionOptions { servers, timeout, acl: AclProvider::open() }
+        SessionOptions {
+            servers,
+            timeout,
+            acl: AclProvider::open(),
+            auth: Vec::new(),
+            #[cfg(feature = "sasl-digest-md5")]
+            sasl: None,
+        }
+    }
+
+    /// Adds an identity of scheme `digest`. A session may have several.
+    pub fn with_auth(mut self, credentials: Credentials) -> SessionOptions {
+        self.auth.push(credentials);
+        self
+    }
+
+    /// Sets the identity of SASL DIGEST-MD5.
+    #[cfg(feature = "sasl-digest-md5")]
+    pub fn with_sasl(mut self, credentials: Credentials) -> SessionOptions {
+        self.sasl = Some(credentials);
+        self
     }
 
     /// Sets the ACLs of the znodes that the session creates.
@@ -134,6 +163,7 @@ struct Shared {
     on_new_session: Box<dyn Fn(i64) + Send + Sync>,
     wrong_znodes: Arc<wrong_znodes::Registry>,
     acl: AclProvider,
+    connect_error: watch::Sender<Option<ConnectError>>,
 }
 
 /// Locks a mutex, also if it is poisoned: no code panics while it holds one of these locks, and the values would still
@@ -173,6 +203,7 @@ impl Session {
             on_new_session: Box::new(on_new_session),
             wrong_znodes: Arc::default(),
             acl: options.acl.clone(),
+            connect_error: watch::Sender::new(None),
         });
         let task = tokio::spawn(session_task::run(Arc::downgrade(&shared), options, closing));
         *lock(&shared.task) = Some((open, task));
@@ -193,6 +224,12 @@ impl Session {
     /// shows that the session was disconnected in between.
     pub fn watch(&self) -> watch::Receiver<SessionState> {
         self.shared.state.subscribe()
+    }
+
+    /// Returns the reason why the last attempt to start a session failed, and its changes. `None` before the first
+    /// failure, and after a session was started.
+    pub fn connect_error(&self) -> watch::Receiver<Option<ConnectError>> {
+        self.shared.connect_error.subscribe()
     }
 
     /// Waits until the session is connected, and returns the connection.

@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 use zookeeper_client as zk;
 
 use super::acl::make_directories;
-use super::{Phase, REMEMBERED_SESSIONS, SessionOptions, SessionState, Shared, lock};
+use super::{ConnectError, Phase, REMEMBERED_SESSIONS, SessionOptions, SessionState, Shared, lock};
 use crate::delay::{Delays, ReasonLog};
 use crate::session_validity::SessionValidity;
 
@@ -20,7 +20,7 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 pub(super) async fn run(shared: Weak<Shared>, options: SessionOptions, mut closing: mpsc::Receiver<()>) {
     loop {
         let client = tokio::select! {
-            client = connect(&options) => client,
+            client = connect(&shared, &options) => client,
             _ = closing.recv() => break,
         };
         let Some(strong) = shared.upgrade() else { break };
@@ -51,6 +51,7 @@ fn begin(shared: &Shared, client: zk::Client) {
     }
     (shared.on_new_session)(session.0);
     *lock(&shared.client) = Some(client);
+    shared.connect_error.send_replace(None);
     shared.state.send_modify(|state| {
         let connection = state.connection + 1;
         *state = SessionState { phase: Phase::Connected, connection, session: session.0, timeout };
@@ -90,6 +91,9 @@ async fn follow(
                 shared.state.send_modify(|state| state.phase = Phase::Suspended);
             }
             ended => {
+                if ended == zk::SessionState::AuthFailed {
+                    shared.connect_error.send_replace(Some(ConnectError::AuthFailed));
+                }
                 warn!(state = %ended, "ZooKeeper session ended; starting a new one");
                 end(&shared, Phase::Connecting);
                 return true;
@@ -119,35 +123,50 @@ fn end(shared: &Shared, phase: Phase) {
     shared.state.send_modify(|state| state.phase = phase);
 }
 
-async fn connect(options: &SessionOptions) -> zk::Client {
+async fn connect(shared: &Weak<Shared>, options: &SessionOptions) -> zk::Client {
     let mut delays = Delays::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
     let mut logged = ReasonLog::default();
     loop {
-        match connect_once(options).await {
+        let error = match connect_once(options).await {
             Ok(client) => return client,
-            Err(error) if logged.accepts(error.to_string()) => {
-                warn!(servers = %options.servers, %error, "cannot reach ZooKeeper; retrying");
-            }
-            Err(error) => debug!(%error, "cannot reach ZooKeeper"),
+            Err(error) => error,
+        };
+        if logged.accepts(error.to_string()) {
+            warn!(servers = %options.servers, %error, "cannot reach ZooKeeper; retrying");
+        } else {
+            debug!(%error, "cannot reach ZooKeeper");
+        }
+        if let Some(shared) = shared.upgrade() {
+            shared.connect_error.send_replace(Some(error));
         }
         tokio::time::sleep(delays.next_delay()).await;
     }
 }
 
 /// Tries each server once. Creates the chroot, if one is configured and missing.
-async fn connect_once(options: &SessionOptions) -> Result<zk::Client, zk::Error> {
-    let client = zk::Client::connector()
-        .with_session_timeout(options.timeout)
-        .with_fail_eagerly()
-        .connect(&options.servers.servers())
-        .await?;
+async fn connect_once(options: &SessionOptions) -> Result<zk::Client, ConnectError> {
+    let client = connector(options).connect(&options.servers.servers()).await?;
     let Some(chroot) = options.servers.chroot() else { return Ok(client) };
     let created = make_directories(&client, chroot, zk::CreateMode::Persistent, |_| options.acl.acl("/"));
     match tokio::time::timeout(options.timeout, created).await {
         // A client that may not create the chroot may still be allowed to use it.
         Ok(Ok(()) | Err(zk::Error::NoAuth)) => {}
-        Ok(Err(error)) => return Err(error),
-        Err(_) => return Err(zk::Error::Timeout),
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => return Err(ConnectError::Timeout),
     }
-    client.chroot(chroot.to_owned()).map_err(|_| zk::Error::BadArguments(&"bad chroot"))
+    client.chroot(chroot.to_owned()).map_err(|_| zk::Error::BadArguments(&"bad chroot").into())
+}
+
+/// Returns a connector that tries each server once, with the identities of the session.
+fn connector(options: &SessionOptions) -> zk::Connector {
+    let mut connector = zk::Client::connector().with_session_timeout(options.timeout).with_fail_eagerly();
+    for credentials in &options.auth {
+        connector = connector.with_auth("digest", credentials.digest().as_bytes());
+    }
+    #[cfg(feature = "sasl-digest-md5")]
+    if let Some(credentials) = &options.sasl {
+        let password = credentials.password().expose().to_owned();
+        connector = connector.with_sasl(zk::SaslOptions::digest_md5(credentials.user().to_owned(), password));
+    }
+    connector
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use atalaya_recipes::session::{CreateMode, Write};
-use atalaya_recipes::{AclProvider, Connection, Lock, Session, SessionOptions};
+use atalaya_recipes::{AclProvider, ConnectError, Connection, Credentials, Lock, Session, SessionOptions};
 use zookeeper_client::{Acl, Acls, AuthId, Error, Permission};
 
 use crate::support::memory::{TIMEOUT, TestBed, soon};
@@ -138,4 +138,44 @@ async fn acl_of_the_creator_is_refused_without_an_identity() {
     let refused = connection.ensure("/a").await.unwrap_err();
     assert_eq!(refused.answer(), Some(&Error::InvalidAcl));
     assert!(refused.to_string().contains("this client has no identity"), "{refused}");
+}
+
+#[tokio::test]
+async fn znodes_of_an_identity_are_closed_to_clients_without_it() {
+    let bed = TestBed::start().await;
+    let options = |password: &str| {
+        let servers = bed.connect_string().parse().unwrap();
+        SessionOptions::new(servers, TIMEOUT)
+            .with_acl(AclProvider::creator())
+            .with_auth(Credentials::new("fleet", password))
+    };
+    let node = connect(options("right")).await;
+    node.ensure("/a/b").await.unwrap();
+    let (acl, _) = node.get_acl("/a").await.unwrap();
+    assert_eq!(acl.iter().map(Acl::scheme).collect::<Vec<_>>(), ["digest"]);
+    let same = connect(options("right")).await;
+    same.set("/a/b", b"x", None).await.unwrap();
+    for other in [&bed.observer, &connect(options("wrong")).await] {
+        for refused in [
+            other.get("/a").await.map(drop),
+            other.set("/a", b"x", None).await.map(drop),
+            other.create("/a/c", b"", CreateMode::Persistent).await.map(drop),
+            other.create_sequential("/a/s-", b"").await.map(drop),
+            other.delete("/a/b", None).await,
+            other.set_acl("/a", &Acls::anyone_all(), None).await.map(drop),
+            other.ensure("/a/c/d").await,
+        ] {
+            assert_eq!(refused.unwrap_err().answer(), Some(&Error::NoAuth));
+        }
+    }
+}
+
+#[tokio::test]
+async fn connect_error_says_that_no_server_is_reachable() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let servers = format!("127.0.0.1:{port}").parse().unwrap();
+    let session = Session::start(SessionOptions::new(servers, TIMEOUT));
+    let mut errors = session.connect_error();
+    let error = soon("an error", errors.wait_for(Option::is_some)).await.unwrap().clone();
+    assert_eq!(error, Some(ConnectError::Unreachable));
 }

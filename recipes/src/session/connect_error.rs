@@ -1,0 +1,32 @@
+//! Reasons why a session cannot be started.
+
+use zookeeper_client as zk;
+
+/// Reason why the last attempt to start a session failed, see [`Session::connect_error`](super::Session::connect_error).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No server accepted a connection and answered on it.
+    #[error("no server is reachable")]
+    Unreachable,
+    /// The servers refused the SASL or `addauth` credentials.
+    #[error("ZooKeeper refused the user name or the password")]
+    AuthFailed,
+    /// No answer came within the session timeout.
+    #[error("no answer within the session timeout")]
+    Timeout,
+    /// Another error of ZooKeeper or its client library.
+    #[error(transparent)]
+    Client(zk::Error),
+}
+
+impl From<zk::Error> for ConnectError {
+    fn from(error: zk::Error) -> ConnectError {
+        match error {
+            zk::Error::NoHosts => ConnectError::Unreachable,
+            zk::Error::AuthFailed => ConnectError::AuthFailed,
+            zk::Error::Timeout => ConnectError::Timeout,
+            error => ConnectError::Client(error),
+        }
+    }
+}

@@ -15,6 +15,19 @@ pub enum ConnectError {
     /// No answer came within the session timeout.
     #[error("no answer within the session timeout")]
     Timeout,
+    /// The TLS options are not usable, such as a key that does not belong to the certificate.
+    #[cfg(feature = "tls")]
+    #[error("TLS options: {0}")]
+    TlsOptions(String),
+    /// A server is reachable, but the TLS handshake with it fails.
+    #[cfg(feature = "tls")]
+    #[error("TLS handshake with {server}: {failure}")]
+    Tls {
+        /// Address of the server.
+        server: String,
+        /// Cause.
+        failure: super::TlsFailure,
+    },
     /// Another error of ZooKeeper or its client library.
     #[error(transparent)]
     Client(zk::Error),

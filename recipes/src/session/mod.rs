@@ -26,6 +26,8 @@ mod connection;
 mod credentials;
 mod multi;
 mod session_task;
+#[cfg(feature = "tls")]
+mod tls;
 mod wrong_znodes;
 
 use std::collections::BTreeSet;
@@ -48,6 +50,8 @@ pub use connect_error::ConnectError;
 pub use connection::{BulkRead, Connection};
 pub use credentials::{Credentials, Secret};
 pub use multi::{CreateMode, MultiError, Write, Written};
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsFailure, TlsPem};
 pub use wrong_znodes::WrongZnodeReporter;
 pub(crate) use wrong_znodes::not_ephemeral;
 
@@ -70,6 +74,9 @@ pub struct SessionOptions {
     /// Identity of SASL DIGEST-MD5.
     #[cfg(feature = "sasl-digest-md5")]
     pub sasl: Option<Credentials>,
+    /// Certificates for TLS. If set, all servers must use TLS.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Tls>,
 }
 
 impl SessionOptions {
@@ -82,7 +89,16 @@ impl SessionOptions {
             auth: Vec::new(),
             #[cfg(feature = "sasl-digest-md5")]
             sasl: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
+    }
+
+    /// Encrypts the connections to all servers.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(mut self, tls: Tls) -> SessionOptions {
+        self.tls = Some(tls);
+        self
     }
 
     /// Adds an identity of scheme `digest`. A session may have several.

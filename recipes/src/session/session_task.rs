@@ -145,7 +145,7 @@ async fn connect(shared: &Weak<Shared>, options: &SessionOptions) -> zk::Client 
 
 /// Tries each server once. Creates the chroot, if one is configured and missing.
 async fn connect_once(options: &SessionOptions) -> Result<zk::Client, ConnectError> {
-    let client = connector(options).connect(&options.servers.servers()).await?;
+    let client = establish(options).await?;
     let Some(chroot) = options.servers.chroot() else { return Ok(client) };
     let created = make_directories(&client, chroot, zk::CreateMode::Persistent, |_| options.acl.acl("/"));
     match tokio::time::timeout(options.timeout, created).await {
@@ -155,6 +155,25 @@ async fn connect_once(options: &SessionOptions) -> Result<zk::Client, ConnectErr
         Err(_) => return Err(ConnectError::Timeout),
     }
     client.chroot(chroot.to_owned()).map_err(|_| zk::Error::BadArguments(&"bad chroot").into())
+}
+
+/// Tries each server once, over TLS if the session uses it.
+async fn establish(options: &SessionOptions) -> Result<zk::Client, ConnectError> {
+    let servers = options.servers.servers();
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &options.tls {
+        super::tls::check_names(&servers)?;
+        let connector = connector(options).with_tls(tls.client_options());
+        return match connector.secure_connect(&servers).await {
+            Ok(client) => Ok(client),
+            // The client library reports a failed handshake as an unreachable server.
+            Err(error @ (zk::Error::NoHosts | zk::Error::Timeout)) => {
+                Err(tls.diagnose(&servers, options.timeout).await.unwrap_or_else(|| error.into()))
+            }
+            Err(error) => Err(error.into()),
+        };
+    }
+    Ok(connector(options).connect(&servers).await?)
 }
 
 /// Returns a connector that tries each server once, with the identities of the session.

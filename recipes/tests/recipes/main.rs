@@ -26,4 +26,6 @@ mod refusals;
 mod semaphore;
 mod session;
 mod set_partitioner;
+#[cfg(feature = "tls")]
+mod tls;
 mod wrong_znodes;

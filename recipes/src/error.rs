@@ -58,9 +58,10 @@ impl Error {
     /// Returns true if the connection or the session failed, not the request. Wait for the next connection and try
     /// again.
     pub fn is_connection_loss(&self) -> bool {
-        use zk::Error::{ClientClosed, NoHosts, SessionExpired, SessionMoved, Throttled};
+        use zk::Error::{AuthFailed, ClientClosed, NoHosts, SessionExpired, SessionMoved, Throttled};
+        // After AuthFailed, a new session is started, with the credentials that are configured then.
         let is_loss = |answer: &zk::Error| {
-            matches!(answer, SessionExpired | SessionMoved | ClientClosed | NoHosts | Throttled)
+            matches!(answer, AuthFailed | SessionExpired | SessionMoved | ClientClosed | NoHosts | Throttled)
         };
         matches!(self, Error::NotConnected { .. })
             || self.outcome_unknown()
@@ -188,6 +189,16 @@ mod tests {
             let error = Error::Refused { operation, path: path.into(), source: zk::Error::NoAuth };
             assert!(error.to_string().contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn error_of_a_session_that_ended_is_a_connection_loss() {
+        let refused = |source| Error::Refused { operation: "get", path: "/a".into(), source };
+        for ended in [zk::Error::AuthFailed, zk::Error::SessionExpired, zk::Error::ClientClosed] {
+            let error = refused(ended);
+            assert!(error.is_connection_loss() && !error.outcome_unknown(), "{error}");
+        }
+        assert!(!refused(zk::Error::NoAuth).is_connection_loss());
     }
 
     #[test]

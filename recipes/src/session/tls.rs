@@ -51,6 +51,9 @@ impl fmt::Debug for Tls {
 impl Tls {
     /// Returns options with the certificates in `pem`.
     ///
+    /// # Panics
+    /// Panics if the program links more than one provider of cryptography for rustls and has not chosen a default one.
+    ///
     /// # Errors
     /// Returns [`ConnectError::TlsOptions`] if a text is not valid, has no certificate or no key, or if the key does
     /// not belong to the certificate.
@@ -221,4 +224,38 @@ fn is_about_certificate(alert: AlertDescription) -> bool {
             | Alert::AccessDenied
             | Alert::CertificateRequired
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_of_failed_handshakes_are_distinguished() {
+        let certificate = |error| classify(&io::Error::other(rustls::Error::InvalidCertificate(error)));
+        assert_eq!(certificate(CertificateError::UnknownIssuer), Some(TlsFailure::UnknownIssuer));
+        assert_eq!(certificate(CertificateError::BadSignature), Some(TlsFailure::UnknownIssuer));
+        assert_eq!(certificate(CertificateError::Expired), Some(TlsFailure::Expired));
+        assert_eq!(certificate(CertificateError::NotValidYet), Some(TlsFailure::NotYetValid));
+        assert_eq!(certificate(CertificateError::NotValidForName), Some(TlsFailure::WrongHostName));
+        let revoked = certificate(CertificateError::Revoked);
+        assert!(matches!(revoked, Some(TlsFailure::Other(_))), "{revoked:?}");
+        let alert = |alert| classify(&io::Error::other(rustls::Error::AlertReceived(alert)));
+        let required = alert(AlertDescription::CertificateRequired);
+        assert_eq!(required, Some(TlsFailure::ClientCertificate("CertificateRequired".into())));
+        assert!(matches!(alert(AlertDescription::ProtocolVersion), Some(TlsFailure::Other(_))));
+        assert_eq!(classify(&io::Error::from(io::ErrorKind::UnexpectedEof)), None);
+    }
+
+    #[test]
+    fn server_name_is_the_host_without_port_and_brackets() {
+        for (server, expected) in
+            [("zk1:2181", "zk1"), ("192.168.1.10:2281", "192.168.1.10"), ("[::1]:2181", "::1")]
+        {
+            assert_eq!(server_name(server).unwrap().to_str(), expected);
+        }
+        // The client library panics on this name.
+        assert_eq!(server_name("[fe80::1%eth0]:2181"), Err(TlsFailure::ServerName));
+        assert!(check_names("zk1:2181,[fe80::1%eth0]:2181").is_err());
+    }
 }

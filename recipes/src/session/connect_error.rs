@@ -2,7 +2,8 @@
 
 use zookeeper_client as zk;
 
-/// Reason why the last attempt to start a session failed, see [`Session::connect_error`](super::Session::connect_error).
+/// Reason why the last attempt to start a session failed. See
+/// [`Session::connect_error`](super::Session::connect_error).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {

@@ -11,7 +11,21 @@
 //! After a disconnect, the phase is [`Phase::Suspended`] until the client has reconnected in the same session, which is
 //! a new connection, or the session has ended. The servers end a session after its timeout without contact, and the
 //! client gives it up after 7/5 of the timeout. Then a new session is started, and the state contains its id.
-//! Connecting is retried indefinitely, with pauses from 100 ms to 2 s. Each reason of failure is logged once.
+//! Connecting is retried indefinitely, with pauses from 100 ms to 2 s. Each reason of failure is logged once, and the
+//! newest one is available from [`Session::connect_error`].
+//!
+//! # Authentication and TLS
+//! The identities in [`SessionOptions`] are sent on each connection before any other request. What a session creates
+//! gets its ACL from the [`AclProvider`].
+//!
+//! * SASL (feature `sasl-digest-md5`): the servers check the password. If they refuse it at the start of a session, the
+//!   reason is [`ConnectError::AuthFailed`], and connecting is retried. If they refuse it at a reconnect, the session
+//!   ends, its ephemeral znodes are deleted after its timeout, and a new session is started, with the password that
+//!   [`Credentials::set_password`] has set since.
+//! * Scheme `digest` ([`SessionOptions::auth`]): the servers do not check the password. With a wrong one, the session
+//!   has another identity, and requests fail with [`zookeeper_client::Error::NoAuth`].
+//! * TLS (feature `tls`): replaced certificates are used by the next connection, also in the same session. While a
+//!   session is suspended, the reason of failed handshakes is not known; it is after the session has ended.
 //!
 //! # Cancel safety
 //! Dropping the future of a request does not undo it, because it may have been sent. Dropping all handles of a

@@ -13,6 +13,10 @@ pub enum ConnectError {
     /// The servers refused the SASL or `addauth` credentials.
     #[error("ZooKeeper refused the user name or the password")]
     AuthFailed,
+    /// The servers ignored SASL because they are not configured for it. The session would have no SASL identity.
+    #[cfg(feature = "sasl-digest-md5")]
+    #[error("ZooKeeper ignored SASL; configure authProvider and a JAAS file on the servers")]
+    SaslIgnored,
     /// No answer came within the session timeout.
     #[error("no answer within the session timeout")]
     Timeout,

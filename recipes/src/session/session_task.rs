@@ -146,6 +146,10 @@ async fn connect(shared: &Weak<Shared>, options: &SessionOptions) -> zk::Client 
 /// Tries each server once. Creates the chroot, if one is configured and missing.
 async fn connect_once(options: &SessionOptions) -> Result<zk::Client, ConnectError> {
     let client = establish(options).await?;
+    #[cfg(feature = "sasl-digest-md5")]
+    if options.sasl.is_some() {
+        check_sasl(&client, options.timeout).await?;
+    }
     let Some(chroot) = options.servers.chroot() else { return Ok(client) };
     let created = make_directories(&client, chroot, zk::CreateMode::Persistent, |_| options.acl.acl("/"));
     match tokio::time::timeout(options.timeout, created).await {
@@ -155,6 +159,20 @@ async fn connect_once(options: &SessionOptions) -> Result<zk::Client, ConnectErr
         Err(_) => return Err(ConnectError::Timeout),
     }
     client.chroot(chroot.to_owned()).map_err(|_| zk::Error::BadArguments(&"bad chroot").into())
+}
+
+/// Returns an error if the servers have not authenticated the session by SASL. Servers that are not configured for SASL
+/// ignore it, and the client library does not report that.
+#[cfg(feature = "sasl-digest-md5")]
+async fn check_sasl(client: &zk::Client, timeout: Duration) -> Result<(), ConnectError> {
+    match tokio::time::timeout(timeout, client.list_auth_users()).await {
+        Ok(Ok(users)) if users.iter().any(|user| user.scheme() == "sasl") => Ok(()),
+        Ok(Ok(_)) => Err(ConnectError::SaslIgnored),
+        // Servers before 3.7 do not have this request.
+        Ok(Err(zk::Error::Unimplemented)) => Ok(()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(ConnectError::Timeout),
+    }
 }
 
 /// Tries each server once, over TLS if the session uses it.

@@ -23,6 +23,8 @@ mod party;
 mod persistent_node;
 mod queue;
 mod refusals;
+#[cfg(feature = "sasl-digest-md5")]
+mod sasl;
 mod semaphore;
 mod session;
 mod set_partitioner;

@@ -80,3 +80,18 @@ fn unusable_certificates_are_refused() {
         assert!(matches!(error, ConnectError::TlsOptions(_)), "{error:?}");
     }
 }
+
+#[test]
+fn key_of_another_certificate_is_refused() {
+    let folders = [Scratch::new("tls-one"), Scratch::new("tls-two")];
+    let read = |folder: &Scratch| -> (String, String) {
+        let (certificate, key) = make_certificate(folder.path(), "127.0.0.1");
+        (std::fs::read_to_string(certificate).unwrap(), std::fs::read_to_string(key).unwrap())
+    };
+    let [(certificate, key), (_, other_key)] = folders.each_ref().map(read);
+    let pem =
+        |key: &str| TlsPem { ca: certificate.clone(), identity: Some((certificate.clone(), key.into())) };
+    Tls::new(&pem(&key)).unwrap();
+    let error = Tls::new(&pem(&other_key)).unwrap_err();
+    assert!(error.to_string().contains("client key"), "{error}");
+}

@@ -58,6 +58,9 @@ fn has_jar(lib: &Path) -> bool {
     fs::read_dir(lib).into_iter().flatten().flatten().any(named)
 }
 
+/// File with the names and passwords of the users that may authenticate by SASL, beside `zoo.cfg`.
+pub(crate) const SASL_USERS: &str = "jaas.conf";
+
 /// A server that reads `folder/zoo.cfg`. Killed when this process dies, where the system can do that.
 pub(crate) fn server(folder: &Path) -> Command {
     let logging = folder.join("log4j.properties");
@@ -69,7 +72,12 @@ pub(crate) fn server(folder: &Path) -> Command {
         .args(["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto"])
         .args(["-Djava.awt.headless=true", "-Djava.net.preferIPv4Stack=true"])
         .args(["-Dzookeeper.jmx.log4j.disable=true", "-Djava.security.egd=file:/dev/./urandom"])
-        .arg(format!("-Dlog4j.configuration=file:{}", logging.display()))
+        .arg(format!("-Dlog4j.configuration=file:{}", logging.display()));
+    let users = folder.join(SASL_USERS);
+    if users.exists() {
+        command.arg(format!("-Djava.security.auth.login.config={}", users.display()));
+    }
+    command
         .args(["-cp", &classpath().expect("ZooKeeper was looked for before")])
         .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
         .arg(folder.join("zoo.cfg"));

@@ -27,6 +27,9 @@ const SHOWN: usize = 40;
 /// A tick of 500 ms allows session timeouts from 1 s, so tests that wait for one are quick.
 pub(crate) const TICK: u32 = 500;
 
+/// Configuration that lets the server accept identities of scheme `sasl`.
+const SASL: &str = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
+
 /// One Apache ZooKeeper server, on loopback, its data in a folder that goes when this is dropped.
 ///
 /// Sessions may last from 2 ticks to 40 s. A member of an [`Ensemble`](crate::Ensemble) is one of these as well.
@@ -53,9 +56,32 @@ impl ZooKeeper {
     /// Like [`start`](Self::start) with another tick, in milliseconds: the shortest session timeout is twice that.
     #[track_caller]
     pub fn with_tick(ms: u32) -> Self {
+        Self::start_configured(ms, "", |_| {})
+    }
+
+    /// Like [`start`](Self::start), but `users`, each a name and a password, can authenticate by SASL DIGEST-MD5.
+    #[track_caller]
+    pub fn with_sasl(users: &[(&str, &str)]) -> Self {
+        Self::start_configured(TICK, SASL, |server| server.set_sasl_users(users))
+    }
+
+    /// Replaces the users of [`with_sasl`](Self::with_sasl). The server reads them when it is started.
+    pub fn set_sasl_users(&self, users: &[(&str, &str)]) {
+        let mut file =
+            String::from("Server {\n  org.apache.zookeeper.server.auth.DigestLoginModule required");
+        for (name, password) in users {
+            file.push_str(&format!("\n  user_{name}=\"{password}\""));
+        }
+        file.push_str(";\n};\n");
+        fs::write(self.folder().join(java::SASL_USERS), file).expect("write the users of ZooKeeper");
+    }
+
+    #[track_caller]
+    fn start_configured(tick: u32, more: &str, prepare: impl Fn(&Self)) -> Self {
         require();
         for _ in 0..ATTEMPTS {
-            let mut server = Self::configure(Port::reserve(), ms, "");
+            let mut server = Self::configure(Port::reserve(), tick, more);
+            prepare(&server);
             if server.launch(Self::serves).is_ok() {
                 return server;
             }

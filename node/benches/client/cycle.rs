@@ -31,7 +31,7 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) async fn connect(hosts: &str) -> anyhow::Result<Fleet> {
-        let session = Session::start(SessionOptions { servers: hosts.parse()?, timeout: SESSION_TIMEOUT });
+        let session = Session::start(SessionOptions::new(hosts.parse()?, SESSION_TIMEOUT));
         let connection = session.connection().await;
         let bare = zk::Client::connector().with_session_timeout(SESSION_TIMEOUT).connect(hosts).await?;
         Ok(Fleet { connection, bare, created: 0, members: Members::default() })

@@ -95,8 +95,7 @@ impl Shared {
             file.update(|known| known.add_process(record));
             (file, own)
         });
-        let options =
-            SessionOptions { servers: settings.zookeeper.clone(), timeout: settings.session_timeout };
+        let options = SessionOptions::new(settings.zookeeper.clone(), settings.session_timeout);
         // Each session is recorded before a znode is created in it.
         let record = state_file.clone();
         let session = Session::start_with_callback(options, move |session| {

@@ -161,7 +161,7 @@ pub(crate) async fn clean_up_node(file: &Path) -> Result<Vec<String>, CleanupErr
         return Ok(Vec::new());
     }
     let servers = record.zookeeper.parse()?;
-    let session = Session::start(SessionOptions { servers, timeout: SESSION_TIMEOUT });
+    let session = Session::start(SessionOptions::new(servers, SESSION_TIMEOUT));
     session.connection().await;
     let outcome = clean_up_over(&session, file).await;
     session.close(CLOSE_TIMEOUT).await;

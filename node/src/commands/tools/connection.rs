@@ -28,10 +28,7 @@ pub(in crate::commands) fn with_session<T>(
         .with_optional("session_timeout", args.session_timeout.as_ref());
     let (_, settings) = load_settings(args.boards.as_ref(), &fleet)?;
     current_thread_runtime()?.block_on(async {
-        let session = Session::start(SessionOptions {
-            servers: settings.zookeeper.clone(),
-            timeout: settings.session_timeout,
-        });
+        let session = Session::start(SessionOptions::new(settings.zookeeper.clone(), settings.session_timeout));
         if tokio::time::timeout(connect_timeout, session.connection()).await.is_err() {
             let servers = &settings.zookeeper;
             return Err(Failure::unavailable(anyhow!(

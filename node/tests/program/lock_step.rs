@@ -2,6 +2,7 @@
 //! of measurements.
 #![cfg(unix)]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Api, Process, Recorded, eventually, guarded};
@@ -238,23 +239,28 @@ fn leader_with_a_counter_counts_the_averaged_measurements(fleet: Fleet) {
         "--api-method",
         "post",
         "--sampling-period",
-        "200ms",
+        "500ms",
         "--session-timeout",
-        "4s",
+        "10s",
     ];
     let [one, two, mut three] = three(&fleet, args);
-    reports(&fleet.api, 3, Instant::now());
+    let probe = fleet.probe();
+    // A node may contend, and reports of earlier cycles may arrive, before its first measurement.
+    IDS.into_iter().for_each(|id| goes_on_publishing(&probe, id, 2));
     // Its last measurement is part of some more averages, and is counted once.
     three.stop();
     reports(&fleet.api, 3, Instant::now());
     three.cont();
-    reports(&fleet.api, 3, Instant::now());
-    let probe = fleet.probe();
-    let counted: i64 = probe.text("/counter").unwrap().parse().unwrap();
-    let stats = ["1", "2", "3"].map(|id| probe.exists(&format!("/mediciones/{id}")).unwrap());
-    let published: i64 = stats.iter().map(|stat| i64::from(stat.version) + 1).sum();
-    let averaged: i64 =
-        bodies(&fleet.api.requests()).iter().map(|body| body["count"].as_i64().unwrap()).sum();
+    IDS.into_iter().for_each(|id| goes_on_publishing(&probe, id, 2));
+    let (counted, version) = eventually("the counter between two cycles", DEADLINE, || {
+        let before = probe.exists("/counter")?;
+        let counted: i64 = probe.text("/counter")?.parse().unwrap();
+        (probe.exists("/counter")?.version == before.version).then_some((counted, before.version))
+    });
+    let published: i64 =
+        IDS.iter().map(|id| i64::from(probe.exists(&format!("/mediciones/{id}")).unwrap().version) + 1).sum();
+    // The leader creates the counter, and writes it in each cycle.
+    let averaged = counts_until(&fleet.api, version.try_into().unwrap());
     assert!(
         averaged > counted,
         "the node that was stopped was averaged again: {averaged}, {counted} counted"
@@ -264,6 +270,20 @@ fn leader_with_a_counter_counts_the_averaged_measurements(fleet: Fleet) {
     assert!(counted + 12 >= published, "{counted} counted of {published}");
     assert!(probe.exists("/counter__adders__").is_none(), "no other node counts");
     stop(&mut [three, two, one]);
+}
+
+/// Waits for the reports of all cycles up to `last`, and returns the sum of their counts.
+fn counts_until(api: &Api, last: u64) -> i64 {
+    let of_cycles = |all: &[Recorded]| -> BTreeMap<u64, Recorded> {
+        all.iter()
+            .map(|request| (cycle_of(request), request.clone()))
+            .filter(|(cycle, _)| *cycle <= last)
+            .collect()
+    };
+    let complete = |all: &[Recorded]| of_cycles(all).len() as u64 == last;
+    let all = api.wait_for(&format!("reports of {last} cycles"), DEADLINE, complete);
+    let reports: Vec<Recorded> = of_cycles(&all).into_values().collect();
+    bodies(&reports).iter().map(|body| body["count"].as_i64().unwrap()).sum()
 }
 
 fn old_measurement_counts_only_after_its_next_write(fleet: Fleet) {

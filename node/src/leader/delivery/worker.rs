@@ -1,7 +1,7 @@
 //! Delivers the reports of the outbox to the API, and finishes those that are delivered or rejected. Runs concurrently
 //! with the cycles, and never delays them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,30 +38,51 @@ enum Event {
 
 type Task<'a> = Pin<Box<dyn Future<Output = Event> + Send + 'a>>;
 
-/// Cycles whose reports are being finished, with the number of failed attempts of each.
+/// Decides which reports are finished next. At most [`CONCURRENT_FINISHES`] are, first attempts and retries together.
 #[derive(Debug, Default)]
-struct Finishing(BTreeMap<u64, u32>);
+struct Finishing {
+    /// Cycles whose reports are being finished.
+    active: BTreeSet<u64>,
+    failed: BTreeMap<u64, FailedFinish>,
+}
+
+#[derive(Debug)]
+struct FailedFinish {
+    attempts: u32,
+    retry_at: BootInstant,
+}
 
 impl Finishing {
-    /// Takes the next of the `unfinished` cycles. Only cycles without a failure count for the limit.
-    fn take(&mut self, unfinished: impl Iterator<Item = u64>) -> Vec<u64> {
-        let active = self.0.values().filter(|failures| **failures == 0).count();
-        let idle = unfinished.filter(|cycle| !self.0.contains_key(cycle));
-        let taken: Vec<u64> = idle.take(CONCURRENT_FINISHES.saturating_sub(active)).collect();
-        self.0.extend(taken.iter().map(|cycle| (*cycle, 0)));
+    /// Takes the next cycles: first those of `unfinished` without a failed attempt, so that they do not wait behind
+    /// others, then due retries.
+    fn take(&mut self, unfinished: impl Iterator<Item = u64>, now: BootInstant) -> Vec<u64> {
+        let free = CONCURRENT_FINISHES.saturating_sub(self.active.len());
+        let is_idle = |cycle: &u64| !self.active.contains(cycle);
+        let new = unfinished.filter(|cycle| is_idle(cycle) && !self.failed.contains_key(cycle));
+        let due = self.failed.iter().filter(|(cycle, failed)| is_idle(cycle) && failed.retry_at <= now);
+        let taken: Vec<u64> = new.chain(due.map(|(cycle, _)| *cycle)).take(free).collect();
+        self.active.extend(&taken);
         taken
     }
 
-    /// Records a failure. Returns the delay before the next attempt.
-    fn on_failed(&mut self, cycle: u64) -> Duration {
-        let failures = self.0.entry(cycle).or_default();
-        *failures = failures.saturating_add(1);
-        MIN_FINISH_BACKOFF.saturating_mul(1 << (*failures - 1).min(8)).min(MAX_FINISH_BACKOFF)
+    /// Returns the time of the next retry. `None` if the end of an attempt comes first in any case.
+    fn next_retry(&self) -> Option<BootInstant> {
+        let idle = self.failed.iter().filter(|(cycle, _)| !self.active.contains(cycle));
+        idle.map(|(_, failed)| failed.retry_at).min().filter(|_| self.active.len() < CONCURRENT_FINISHES)
+    }
+
+    fn on_failed(&mut self, cycle: u64, now: BootInstant) {
+        self.active.remove(&cycle);
+        let failed = self.failed.entry(cycle).or_insert(FailedFinish { attempts: 0, retry_at: now });
+        failed.attempts = failed.attempts.saturating_add(1);
+        let backoff = MIN_FINISH_BACKOFF.saturating_mul(1 << (failed.attempts - 1).min(8));
+        failed.retry_at = now + backoff.min(MAX_FINISH_BACKOFF);
     }
 
     /// Records a success. Returns true if it ends the last failure.
     fn on_finished(&mut self, cycle: u64) -> bool {
-        self.0.remove(&cycle) > Some(0) && self.0.values().all(|failures| *failures == 0)
+        self.active.remove(&cycle);
+        self.failed.remove(&cycle).is_some() && self.failed.is_empty()
     }
 }
 
@@ -85,14 +106,14 @@ impl DeliveryWorker<'_> {
         self.outbox.metrics.delivery_started();
         self.outbox.lock().await.queue.on_interrupted();
         loop {
-            for cycle in finishing.take(self.outbox.lock().await.unfinished()) {
-                tasks.push(Box::pin(self.finish(cycle, Duration::ZERO)));
+            for cycle in finishing.take(self.outbox.lock().await.unfinished(), BootInstant::now()) {
+                tasks.push(Box::pin(self.finish(cycle)));
             }
             let next = match self.api {
                 Some(_) => self.outbox.lock().await.next_request(BootInstant::now()),
                 None => NextRequest::Idle,
             };
-            let delay = match (next, self.api) {
+            let next_request = match (next, self.api) {
                 // The last check before other programs can see the effect.
                 (NextRequest::Send { .. }, _) if !self.leadership.holds() => {
                     return std::future::pending().await;
@@ -102,13 +123,13 @@ impl DeliveryWorker<'_> {
                     tasks.push(Box::pin(self.send(api, key, report, timeout)));
                     continue;
                 }
-                (NextRequest::WaitUntil(time), _) => time.since(BootInstant::now()),
-                _ => Duration::MAX,
+                (NextRequest::WaitUntil(time), _) => Some(time),
+                _ => None,
             };
+            let next_time = next_request.into_iter().chain(finishing.next_retry()).min();
+            let delay = next_time.map_or(Duration::MAX, |time| time.since(BootInstant::now()));
             tokio::select! {
-                Some(event) = tasks.next() => {
-                    tasks.extend(self.on_event(event, &mut finishing).await);
-                }
+                Some(event) = tasks.next() => self.on_event(event, &mut finishing).await,
                 () = self.outbox.changed.notified() => {}
                 () = tokio::time::sleep(delay) => {}
             }
@@ -123,11 +144,8 @@ impl DeliveryWorker<'_> {
         Event::Responded(key, outcome)
     }
 
-    /// Finishes a report in ZooKeeper, after `delay`.
-    async fn finish(&self, cycle: u64, delay: Duration) -> Event {
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
+    /// Finishes a report in ZooKeeper.
+    async fn finish(&self, cycle: u64) -> Event {
         let Some(disposition) = self.outbox.lock().await.disposition(cycle).cloned() else {
             return Event::Finished(cycle, Ok(0));
         };
@@ -140,8 +158,8 @@ impl DeliveryWorker<'_> {
         Event::Finished(cycle, result)
     }
 
-    /// Handles the end of a task. Returns a new task, if one must follow.
-    async fn on_event(&self, event: Event, finishing: &mut Finishing) -> Option<Task<'_>> {
+    /// Handles the end of a task.
+    async fn on_event(&self, event: Event, finishing: &mut Finishing) {
         match event {
             Event::Responded(key, outcome) => {
                 let (change, waiting) = self.outbox.on_outcome(key, outcome).await;
@@ -164,10 +182,9 @@ impl DeliveryWorker<'_> {
             Event::Finished(cycle, Err(error)) => {
                 let error = error.unless_fenced().await;
                 self.log_unfinished(cycle, &error).await;
-                return Some(Box::pin(self.finish(cycle, finishing.on_failed(cycle))));
+                finishing.on_failed(cycle, BootInstant::now());
             }
         }
-        None
     }
 
     async fn log_unfinished(&self, cycle: u64, error: &Error) {
@@ -196,5 +213,56 @@ fn log_change(change: &StateChange, api: &Api, waiting: usize) {
         StateChange::Accepting { dropped } => {
             warn!(url, waiting, dropped, "the API accepts reports again; the oldest were dropped");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn first_attempts_and_retries_share_one_limit() {
+        let now = BootInstant::now();
+        let mut finishing = Finishing::default();
+        assert_eq!(finishing.take(1..=20, now), (1..=8).collect::<Vec<u64>>());
+        assert!(finishing.take(1..=20, now).is_empty());
+        (1..=8).for_each(|cycle| finishing.on_failed(cycle, now));
+        // Cycles without a failure go first, also when the retries are due.
+        let later = now + seconds(60);
+        assert_eq!(finishing.take(1..=20, later), (9..=16).collect::<Vec<u64>>());
+        assert_eq!(finishing.next_retry(), None);
+        (9..=14).for_each(|cycle| assert!(!finishing.on_finished(cycle)));
+        assert_eq!(finishing.take((1..=8).chain(15..=20), later), [17, 18, 19, 20, 1, 2]);
+        assert_eq!(finishing.active.len(), CONCURRENT_FINISHES);
+    }
+
+    #[test]
+    fn retries_wait_twice_as_long_after_each_failure() {
+        let mut now = BootInstant::now();
+        let mut finishing = Finishing::default();
+        assert_eq!(finishing.take(1..=1, now), [1]);
+        for backoff in [500, 1_000, 2_000, 4_000, 5_000, 5_000].map(Duration::from_millis) {
+            finishing.on_failed(1, now);
+            assert_eq!(finishing.next_retry(), Some(now + backoff));
+            assert!(finishing.take(1..=1, now).is_empty());
+            now = now + backoff;
+            assert_eq!(finishing.take(1..=1, now), [1]);
+        }
+        assert!(finishing.on_finished(1));
+        assert_eq!(finishing.next_retry(), None);
+    }
+
+    #[test]
+    fn success_ends_the_last_failure_once_no_other_report_has_failed() {
+        let now = BootInstant::now();
+        let mut finishing = Finishing::default();
+        finishing.take(1..=3, now);
+        finishing.on_failed(1, now);
+        finishing.on_failed(2, now);
+        assert_eq!([1, 3, 2].map(|cycle| finishing.on_finished(cycle)), [false, false, true]);
     }
 }

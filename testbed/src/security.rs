@@ -121,7 +121,8 @@ impl Security {
         self.issue("client", issue);
     }
 
-    /// Returns the environment of a node, or of a command, that authenticates as `user`.
+    /// Returns the environment of a node, or of a command, that authenticates as `user`, in a fleet whose nodes are the user
+    /// `fleet`, with `acl = "fleet"`.
     pub fn environment(&self, user: &str) -> Vec<(String, String)> {
         let settings = [
             ("CA", self.ca().display().to_string()),
@@ -130,7 +131,12 @@ impl Security {
             ("USER", user.to_owned()),
             ("PASSWORD_FILE", self.password_file(user).display().to_string()),
         ];
-        settings.map(|(name, value)| (format!("ATALAYA_ZOOKEEPER_{name}"), value)).into()
+        let acl = [("ACL", "fleet"), ("ACL_FLEET", "sasl:fleet"), ("ACL_ADMIN", "sasl:admin")];
+        let settings = settings.map(|(name, value)| (format!("ATALAYA_ZOOKEEPER_{name}"), value));
+        settings
+            .into_iter()
+            .chain(acl.map(|(name, value)| (format!("ATALAYA_{name}"), value.to_owned())))
+            .collect()
     }
 
     /// Returns the lines of a server's `zoo.cfg` that open a port for TLS on loopback, require a certificate of its

@@ -51,7 +51,7 @@ pub enum AccessError {
 
 /// Certificates and identity of the ZooKeeper session. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ZooKeeperAccess(Arc<Inner>);
+pub struct ZooKeeperAccess(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -85,7 +85,7 @@ impl ZooKeeperAccess {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub(crate) fn read(settings: &Settings) -> Result<ZooKeeperAccess, AccessError> {
+    pub fn read(settings: &Settings) -> Result<ZooKeeperAccess, AccessError> {
         let files = files(settings)?;
         let contents = files.read()?;
         let tls = contents.pem.as_ref().map(Tls::new).transpose().map_err(AccessError::Certificates)?;
@@ -103,7 +103,7 @@ impl ZooKeeperAccess {
     }
 
     /// Returns the options of a session.
-    pub(crate) fn options(&self, servers: ConnectString, timeout: Duration) -> SessionOptions {
+    pub fn options(&self, servers: ConnectString, timeout: Duration) -> SessionOptions {
         let mut options = SessionOptions::new(servers, timeout);
         if let Some(tls) = &self.0.tls {
             options = options.with_tls(tls.clone());

@@ -62,4 +62,4 @@ pub use session::{
 };
 pub use set_partitioner::{PartitionError, SetPartitioner};
 pub use wrong_znode::{WrongZnode, ZnodeProblem};
-pub use zookeeper_client::{EventType, Stat};
+pub use zookeeper_client::{Acl, AuthId, AuthUser, EventType, Permission, Stat};

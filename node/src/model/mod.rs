@@ -1,6 +1,7 @@
 //! Types and formats that the other layers share: node ids, measurements, reports, the fence, node information.
 //! Imports nothing from the other layers.
 
+pub mod acl_policy;
 pub mod barrier;
 pub mod counter;
 pub mod fence;

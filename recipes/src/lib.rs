@@ -60,6 +60,8 @@ pub use session::{
     AclProvider, ConnectError, Connection, Credentials, Phase, Secret, Session, SessionOptions, SessionState,
     WrongZnodeReporter,
 };
+#[cfg(feature = "tls")]
+pub use session::{Tls, TlsFailure, TlsPem};
 pub use set_partitioner::{PartitionError, SetPartitioner};
 pub use wrong_znode::{WrongZnode, ZnodeProblem};
 pub use zookeeper_client::{Acl, AuthId, AuthUser, EventType, Permission, Stat};

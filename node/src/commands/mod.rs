@@ -237,7 +237,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         #[cfg(feature = "sim")]
         Command::ZooKeeper(args) => zookeeper::main(&args),
         Command::Run(args) if args.supervised => {
-            return respawn::main(&args.id, args.state.state_dir.as_ref());
+            return respawn::main(&args);
         }
         Command::Run(args) => run::main(args, logs),
         #[cfg(feature = "collector")]

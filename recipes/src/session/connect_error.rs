@@ -38,6 +38,35 @@ pub enum ConnectError {
     Client(zk::Error),
 }
 
+impl ConnectError {
+    /// Returns true if another attempt with the same certificates and credentials cannot succeed. A server that is
+    /// just starting may cause the others.
+    pub fn is_final(&self) -> bool {
+        match self {
+            ConnectError::AuthFailed => true,
+            #[cfg(feature = "sasl-digest-md5")]
+            ConnectError::SaslIgnored => true,
+            #[cfg(feature = "tls")]
+            ConnectError::TlsOptions(_) => true,
+            #[cfg(feature = "tls")]
+            ConnectError::Tls { failure, .. } => {
+                !matches!(failure, super::TlsFailure::NotTls | super::TlsFailure::Other(_))
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns true if the servers refused the user, the password or the client certificate.
+    pub fn is_identity_refused(&self) -> bool {
+        match self {
+            ConnectError::AuthFailed => true,
+            #[cfg(feature = "tls")]
+            ConnectError::Tls { failure: super::TlsFailure::ClientCertificate(_), .. } => true,
+            _ => false,
+        }
+    }
+}
+
 impl From<zk::Error> for ConnectError {
     fn from(error: zk::Error) -> ConnectError {
         match error {

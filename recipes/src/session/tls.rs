@@ -34,7 +34,7 @@ pub struct Tls {
 }
 
 /// PEM texts of the certificates.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsPem {
     /// Certificates of the authorities that sign the certificates of the servers, and optional revocation lists.
     pub ca: String,

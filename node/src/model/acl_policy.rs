@@ -70,6 +70,12 @@ pub struct AclPolicy {
     trusted: Vec<AuthId>,
 }
 
+impl Default for AclPolicy {
+    fn default() -> AclPolicy {
+        AclPolicy::open()
+    }
+}
+
 impl AclPolicy {
     /// Returns the policy `open`: all clients have all permissions.
     pub fn open() -> AclPolicy {

@@ -14,7 +14,7 @@ use atalaya_recipes::{Acl, AuthId, Permission};
 use super::text::sanitize_for_log;
 
 /// Parent of the dynamic configuration.
-const CONFIGURATION_PATH: &str = "/config";
+pub const CONFIGURATION_PATH: &str = "/config";
 /// Maximum number of identities in one setting. Every ACL contains all of them.
 const MAX_IDENTITIES: usize = 32;
 /// Minimum length of the hash in an identity of scheme `digest`: SHA-1 in base64.
@@ -114,8 +114,7 @@ impl AclPolicy {
             }
             acl.into()
         };
-        let create_and_write =
-            Permission::CREATE | Permission::DELETE | Permission::READ | Permission::WRITE;
+        let create_and_write = Permission::CREATE | Permission::DELETE | Permission::READ | Permission::WRITE;
         Some(AclPolicy { state: acl(create_and_write), configuration: acl(Permission::READ), trusted })
     }
 
@@ -199,10 +198,10 @@ fn is_same(a: &AuthId, b: &AuthId) -> bool {
     user_a == user_b && (hash_a == hash_b || hash_a == MASKED_HASH || hash_b == MASKED_HASH)
 }
 
-/// Formats entries as `zkCli.sh setAcl` expects them, such as `sasl:fleet:cdrw,world:anyone:r`. The text may contain
-/// control characters.
+/// Formats entries as `zkCli.sh setAcl` expects them, such as `sasl:fleet:cdrw,world:anyone:r`, with the hashes of scheme
+/// `digest`. The text may contain control characters.
 pub fn format_acl(acl: &[Acl]) -> String {
-    let entry = |entry: &Acl| format!("{}:{}", format_id(entry.auth_id()), letters(entry.permission()));
+    let entry = |entry: &Acl| format!("{}:{}:{}", entry.scheme(), entry.id(), letters(entry.permission()));
     acl.iter().map(entry).collect::<Vec<_>>().join(",")
 }
 
@@ -215,7 +214,7 @@ pub fn format_id(id: &AuthId) -> String {
 }
 
 /// Returns the letters of permissions, such as `cdrwa`.
-pub fn letters(permission: Permission) -> String {
+fn letters(permission: Permission) -> String {
     LETTERS.iter().filter(|(one, _)| permission.has(*one)).map(|(_, letter)| *letter).collect()
 }
 
@@ -310,7 +309,8 @@ impl Scheme {
     /// Returns the scheme and the id of an identity.
     fn split(text: &str) -> Option<(Scheme, &str)> {
         let (scheme, id) = text.split_once(':')?;
-        let scheme = [Scheme::Sasl, Scheme::Digest, Scheme::X509].into_iter().find(|one| one.name() == scheme)?;
+        let scheme =
+            [Scheme::Sasl, Scheme::Digest, Scheme::X509].into_iter().find(|one| one.name() == scheme)?;
         Some((scheme, id))
     }
 

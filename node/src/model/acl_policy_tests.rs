@@ -23,7 +23,8 @@ fn policy() -> AclPolicy {
 
 #[test]
 fn nodes_write_state_and_only_read_configuration() {
-    for path in ["/", "/mediciones", "/atalaya/term", "/configs", "/election/config", "/counter__adders__/1"] {
+    for path in ["/", "/mediciones", "/atalaya/term", "/configs", "/election/config", "/counter__adders__/1"]
+    {
         assert_eq!(format_acl(&policy().acl(path)), "sasl:admin:cdrwa,sasl:fleet:cdrw", "{path}");
     }
     for path in ["/config", "/config/api_url", "/config/nodes/1/log"] {
@@ -127,7 +128,10 @@ fn wrong_identities_are_refused_with_the_reason() {
         ("sasl:fleet,", "an identity is empty"),
         ("fleet", "\"fleet\": an identity begins with sasl:, digest: or x509:"),
         ("sasl:fleet,admin", "\"admin\": an identity begins with sasl:, digest: or x509:"),
-        ("world:anyone", "\"world\": world names all clients; for that, use acl = \"open\" or \"read-world\""),
+        (
+            "world:anyone",
+            "\"world\": world names all clients; for that, use acl = \"open\" or \"read-world\"",
+        ),
         ("auth:", "\"auth\": auth names the client that sets the ACL; write its identity"),
         ("ip:10.0.0.1", "\"ip\": ip names a machine, not a client; use firewall rules for that"),
         ("super:", "\"super\": superusers have all permissions without an ACL"),

@@ -5,6 +5,7 @@ pub mod acl_policy;
 pub mod barrier;
 pub mod counter;
 pub mod fence;
+pub mod fleet_paths;
 #[cfg(test)]
 pub mod foreign_input;
 pub mod health_status;

@@ -64,7 +64,8 @@ mod tests {
     #[test]
     fn policy_has_the_identities_of_the_settings_or_the_own_one() {
         let own = AuthId::new("sasl", "me");
-        let state = |settings: &Settings, own| policy(settings, own).map(|policy| format_acl(&policy.acl("/")));
+        let state =
+            |settings: &Settings, own| policy(settings, own).map(|policy| format_acl(&policy.acl("/")));
         let mut settings = Settings { acl_admin: identities("sasl:admin").unwrap(), ..Settings::default() };
         assert_eq!(state(&settings, None).unwrap(), "world:anyone:cdrwa", "the default is open");
         settings.acl = AclMode::Fleet;

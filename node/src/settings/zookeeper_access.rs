@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use atalaya_hal::bounded;
-use atalaya_recipes::{AclProvider, AuthId, ConnectError, ConnectString, Credentials, Secret, SessionOptions, Tls, TlsPem};
+use atalaya_recipes::{
+    AclProvider, AuthId, ConnectError, ConnectString, Credentials, Secret, SessionOptions, Tls, TlsPem,
+};
 use tracing::{info, warn};
 
 use super::api_token::exposure;

@@ -109,6 +109,16 @@ impl Error {
         matches!(self.answer(), Some(zk::Error::NodeExists))
     }
 
+    /// Returns true if the ACL of a znode does not grant the permission for the request.
+    pub fn is_no_auth(&self) -> bool {
+        matches!(self.answer(), Some(zk::Error::NoAuth))
+    }
+
+    /// Returns true if ZooKeeper does not accept an ACL, for example because no server knows its scheme.
+    pub fn is_invalid_acl(&self) -> bool {
+        matches!(self.answer(), Some(zk::Error::InvalidAcl))
+    }
+
     /// Returns true if the znode is not at the expected version.
     pub fn is_bad_version(&self) -> bool {
         matches!(self.answer(), Some(zk::Error::BadVersion))

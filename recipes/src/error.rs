@@ -68,11 +68,6 @@ impl Error {
             || self.answer().is_some_and(is_loss)
     }
 
-    /// Returns true if the ACL of the znode, or of its parent, does not permit the operation.
-    pub fn is_no_permission(&self) -> bool {
-        matches!(self.answer(), Some(zk::Error::NoAuth))
-    }
-
     /// Returns true if the znode was created, changed or deleted by another client that was faster.
     pub(crate) fn is_conflict(&self) -> bool {
         self.is_no_node() || self.is_node_exists() || self.is_bad_version()
@@ -107,6 +102,16 @@ impl Error {
     /// Returns true if the znode exists already.
     pub fn is_node_exists(&self) -> bool {
         matches!(self.answer(), Some(zk::Error::NodeExists))
+    }
+
+    /// Returns true if the ACL of the znode, or of its parent, does not permit the operation.
+    pub fn is_no_auth(&self) -> bool {
+        matches!(self.answer(), Some(zk::Error::NoAuth))
+    }
+
+    /// Returns true if ZooKeeper does not accept an ACL, for example because no server knows its scheme.
+    pub fn is_invalid_acl(&self) -> bool {
+        matches!(self.answer(), Some(zk::Error::InvalidAcl))
     }
 
     /// Returns true if the znode is not at the expected version.

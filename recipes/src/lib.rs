@@ -64,4 +64,4 @@ pub use session::{
 pub use session::{Tls, TlsFailure, TlsPem};
 pub use set_partitioner::{PartitionError, SetPartitioner};
 pub use wrong_znode::{WrongZnode, ZnodeProblem};
-pub use zookeeper_client::{EventType, Stat};
+pub use zookeeper_client::{Acl, AuthId, AuthUser, EventType, Permission, Stat};

@@ -35,6 +35,8 @@ macro_rules! failures {
 }
 
 failures! {
+    /// As in diff(1): there are differences.
+    different: 1,
     /// `EX_USAGE`: the command line is wrong.
     usage: 64,
     /// `EX_DATAERR`: data in ZooKeeper or in a file is malformed.
@@ -114,7 +116,7 @@ impl From<SettingsError> for Failure {
 
 impl From<atalaya_recipes::Error> for Failure {
     fn from(error: atalaya_recipes::Error) -> Failure {
-        if error.is_no_permission() { Failure::no_permission(error) } else { Failure::temp_fail(error) }
+        if error.is_no_auth() { Failure::no_permission(error) } else { Failure::temp_fail(error) }
     }
 }
 

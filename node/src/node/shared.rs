@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::{Node, NodeError, Task, Tasks};
 use crate::dynamic_config::{self, DynamicConfig};
 use crate::leader::delivery::api_client::Api;
-use crate::leader::{Leader, LeaderConfig, LeaderHandles};
+use crate::leader::{AclCheck, Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
 use crate::metrics::Metrics;
 use crate::model::barrier::SamplingMode;
@@ -162,6 +162,11 @@ impl Shared {
             averages,
             state: self.leader_state.clone(),
             metrics: self.metrics.leader.clone(),
+            acl_check: AclCheck::new(
+                self.access.policy().clone(),
+                &self.settings.measurements,
+                &self.settings.election,
+            ),
         });
         let status = node_status::follow(
             &self.node_status,

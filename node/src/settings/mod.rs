@@ -3,12 +3,13 @@
 //!
 //! `table` has one row per setting.
 
+mod acl;
 pub mod api_token;
 mod fleet_args;
 pub mod listen_addr;
 pub(crate) mod table;
 mod values;
-pub(crate) mod zookeeper_access;
+pub mod zookeeper_access;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use atalaya_hal::boards::Location;
 use atalaya_hal::boards::{ApiMethod, Counting, Release, SyncMode};
 use atalaya_hal::{Boards, BoardsError};
-use atalaya_recipes::ConnectString;
+use atalaya_recipes::{AuthId, ConnectString};
 use reqwest::Url;
 
 pub(crate) use self::fleet_args::ConnectionFlags;
@@ -49,10 +50,10 @@ pub struct Settings {
     pub zookeeper_password_file: Option<PathBuf>,
     /// Policy for the ACLs of the fleet's znodes.
     pub acl: AclMode,
-    /// Identities of the nodes. `None`: this node's own.
-    pub acl_fleet: Option<String>,
+    /// Identities of the nodes. Empty: this node's own.
+    pub acl_fleet: Vec<AuthId>,
     /// Identities of the administrators.
-    pub acl_admin: Option<String>,
+    pub acl_admin: Vec<AuthId>,
     /// Requested session timeout.
     pub session_timeout: Duration,
     /// Time between two samples, and between two averages of the leader.
@@ -204,8 +205,8 @@ impl Default for Settings {
             zookeeper_user: None,
             zookeeper_password_file: None,
             acl: AclMode::default(),
-            acl_fleet: None,
-            acl_admin: None,
+            acl_fleet: Vec::new(),
+            acl_admin: Vec::new(),
             session_timeout: Duration::ZERO,
             sampling_period: Duration::ZERO,
             measurements: String::new(),

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 
 use atalaya_hal::{Boards, Located};
 
+use super::acl;
 use super::api_token::{self, ApiToken};
 use super::values::{
     ACL_MODES, API_METHODS, AUTH_SCHEMES, BOOLS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url,
@@ -202,8 +203,8 @@ pub(crate) static SETTINGS: [Setting; 26] = [
         default: DefaultValue::Unset("the node's own identity"),
         change: ChangeMode::Fixed,
         in_file: Some(|boards| boards.fleet.acl_fleet.clone()),
-        show: |settings| settings.acl_fleet.as_deref().map(text::sanitize_for_log),
-        field: field!(acl_fleet, |text, _| Ok(Some(text.to_owned()))),
+        show: |settings| acl::identities_text(&settings.acl_fleet),
+        field: field!(acl_fleet, |text, _| acl::identities(text)),
     },
     Setting {
         name: "acl_admin",
@@ -213,8 +214,8 @@ pub(crate) static SETTINGS: [Setting; 26] = [
         default: DefaultValue::Unset("none: the fleet's nodes administrate"),
         change: ChangeMode::Fixed,
         in_file: Some(|boards| boards.fleet.acl_admin.clone()),
-        show: |settings| settings.acl_admin.as_deref().map(text::sanitize_for_log),
-        field: field!(acl_admin, |text, _| Ok(Some(text.to_owned()))),
+        show: |settings| acl::identities_text(&settings.acl_admin),
+        field: field!(acl_admin, |text, _| acl::identities(text)),
     },
     Setting {
         name: "session_timeout",

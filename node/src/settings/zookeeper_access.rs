@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use atalaya_hal::bounded;
-use atalaya_recipes::{ConnectError, ConnectString, Credentials, Secret, SessionOptions, Tls, TlsPem};
+use atalaya_recipes::{
+    AclProvider, AuthId, ConnectError, ConnectString, Credentials, Secret, SessionOptions, Tls, TlsPem,
+};
 use tracing::{info, warn};
 
 use super::api_token::exposure;
-use super::{AuthScheme, Settings};
+use super::{AuthScheme, Settings, acl};
+use crate::model::acl_policy::AclPolicy;
 
 /// Interval at which a running node reads the files again.
 pub(crate) const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
@@ -31,6 +34,12 @@ pub enum AccessError {
         /// Name of the missing one.
         missing: &'static str,
     },
+    /// A policy for ACLs without the identities of the nodes.
+    #[error(
+        "acl is set, but no identity of the nodes; set zookeeper_user, or acl_fleet if the nodes identify themselves by \
+         certificates"
+    )]
+    NoFleetIdentity,
     /// A user name that the scheme cannot send.
     #[error("zookeeper_user: {0}")]
     User(&'static str),
@@ -51,7 +60,7 @@ pub enum AccessError {
 
 /// Certificates and identity of the ZooKeeper session. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ZooKeeperAccess(Arc<Inner>);
+pub struct ZooKeeperAccess(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -59,6 +68,9 @@ struct Inner {
     scheme: AuthScheme,
     tls: Option<Tls>,
     credentials: Option<Credentials>,
+    /// Identity by user and password, at the start.
+    own_identity: Option<AuthId>,
+    policy: AclPolicy,
     /// What the files contained when they were read last.
     contents: Mutex<Contents>,
     is_reading: AtomicBool,
@@ -85,17 +97,22 @@ impl ZooKeeperAccess {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub(crate) fn read(settings: &Settings) -> Result<ZooKeeperAccess, AccessError> {
+    pub fn read(settings: &Settings) -> Result<ZooKeeperAccess, AccessError> {
         let files = files(settings)?;
         let contents = files.read()?;
         let tls = contents.pem.as_ref().map(Tls::new).transpose().map_err(AccessError::Certificates)?;
         let user = settings.zookeeper_user.as_ref().zip(contents.password.clone());
+        let own_identity =
+            user.as_ref().map(|(user, password)| acl::own_identity(settings.zookeeper_auth, user, password));
+        let policy = acl::policy(settings, own_identity.as_ref())?;
         let credentials = user.map(|(user, password)| Credentials::new(user, password));
         Ok(ZooKeeperAccess(Arc::new(Inner {
             files,
             scheme: settings.zookeeper_auth,
             tls,
             credentials,
+            own_identity,
+            policy,
             contents: Mutex::new(contents),
             is_reading: AtomicBool::new(false),
             problem: Mutex::new(None),
@@ -103,8 +120,12 @@ impl ZooKeeperAccess {
     }
 
     /// Returns the options of a session.
-    pub(crate) fn options(&self, servers: ConnectString, timeout: Duration) -> SessionOptions {
+    pub fn options(&self, servers: ConnectString, timeout: Duration) -> SessionOptions {
         let mut options = SessionOptions::new(servers, timeout);
+        if !self.0.policy.is_open() {
+            let policy = self.0.policy.clone();
+            options = options.with_acl(AclProvider::by_path(move |path| policy.acl(path)));
+        }
         if let Some(tls) = &self.0.tls {
             options = options.with_tls(tls.clone());
         }
@@ -113,6 +134,16 @@ impl ZooKeeperAccess {
             (Some(credentials), AuthScheme::Digest) => options.with_auth(credentials.clone()),
             (None, _) => options,
         }
+    }
+
+    /// Returns the policy for the ACLs of the fleet's znodes.
+    pub(crate) fn policy(&self) -> &AclPolicy {
+        &self.0.policy
+    }
+
+    /// Returns the identity that the servers give to this client because of its user and password, if it has any.
+    pub(crate) fn own_identity(&self) -> Option<&AuthId> {
+        self.0.own_identity.as_ref()
     }
 
     /// Returns true if the servers know who this client is: by its user or by its certificate.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use zookeeper_client as zk;
-use zookeeper_client::{Acl, OneshotWatcher, Stat};
+use zookeeper_client::{Acl, AuthUser, OneshotWatcher, Stat};
 
 use super::acl::{AclProvider, make_directories};
 use super::{CreateMode, Phase, Session, SessionState, lock};
@@ -316,6 +316,13 @@ impl Connection {
     pub async fn set_acl(&self, path: &str, acl: &[Acl], version: Option<i32>) -> Result<Stat, Error> {
         let client = self.client("setAcl", path)?;
         self.confirmed("setAcl", path, client.set_acl(path, acl, version)).await
+    }
+
+    /// Returns the identities of this session as the servers see them: scheme and name. A name of scheme `digest` has
+    /// no hash. Servers before 3.7 do not have this request and return [`zookeeper_client::Error::Unimplemented`].
+    pub async fn identities(&self) -> Result<Vec<AuthUser>, Error> {
+        let client = self.client("whoAmI", "/")?;
+        self.bounded("whoAmI", "/", client.list_auth_users()).await
     }
 
     /// Waits until the znode at `path` does not exist. Cancel safe.

@@ -9,8 +9,8 @@ use atalaya_recipes::{ConnectError, ConnectString, Session};
 use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
 use crate::commands::{current_thread_runtime, load_settings};
-use crate::settings::SettingsError;
 use crate::settings::zookeeper_access::ZooKeeperAccess;
+use crate::settings::{Settings, SettingsError};
 
 /// Maximum time for closing the session.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -25,10 +25,20 @@ pub(in crate::commands) fn with_session<T>(
 ) -> Result<T, Failure> {
     let (_, settings) = load_settings(args.boards.as_ref(), &args.flags.0)?;
     let access = ZooKeeperAccess::read(&settings).map_err(SettingsError::from)?;
+    with_settings(&settings, &access, args.connect_timeout, work)
+}
+
+/// Like [`with_session`], with settings and identity that are known already.
+pub(in crate::commands) fn with_settings<T>(
+    settings: &Settings,
+    access: &ZooKeeperAccess,
+    connect_timeout: Duration,
+    work: impl AsyncFnOnce(Session) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     current_thread_runtime()?.block_on(async {
         let options = access.options(settings.zookeeper.clone(), settings.session_timeout);
         let session = Session::start(options);
-        connect(&session, &settings.zookeeper, args.connect_timeout).await?;
+        connect(&session, &settings.zookeeper, connect_timeout).await?;
         let outcome = work(session.clone()).await;
         session.close(CLOSE_TIMEOUT).await;
         outcome

@@ -68,11 +68,6 @@ impl Error {
             || self.answer().is_some_and(is_loss)
     }
 
-    /// Returns true if the ACL of the znode, or of its parent, does not permit the operation.
-    pub fn is_no_permission(&self) -> bool {
-        matches!(self.answer(), Some(zk::Error::NoAuth))
-    }
-
     /// Returns true if the znode was created, changed or deleted by another client that was faster.
     pub(crate) fn is_conflict(&self) -> bool {
         self.is_no_node() || self.is_node_exists() || self.is_bad_version()
@@ -109,7 +104,7 @@ impl Error {
         matches!(self.answer(), Some(zk::Error::NodeExists))
     }
 
-    /// Returns true if the ACL of a znode does not grant the permission for the request.
+    /// Returns true if the ACL of the znode, or of its parent, does not permit the operation.
     pub fn is_no_auth(&self) -> bool {
         matches!(self.answer(), Some(zk::Error::NoAuth))
     }

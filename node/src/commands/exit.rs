@@ -116,7 +116,7 @@ impl From<SettingsError> for Failure {
 
 impl From<atalaya_recipes::Error> for Failure {
     fn from(error: atalaya_recipes::Error) -> Failure {
-        if error.is_no_permission() { Failure::no_permission(error) } else { Failure::temp_fail(error) }
+        if error.is_no_auth() { Failure::no_permission(error) } else { Failure::temp_fail(error) }
     }
 }
 

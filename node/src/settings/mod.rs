@@ -9,7 +9,7 @@ mod fleet_args;
 pub mod listen_addr;
 pub(crate) mod table;
 mod values;
-pub(crate) mod zookeeper_access;
+pub mod zookeeper_access;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -60,7 +60,7 @@ pub enum AccessError {
 
 /// Certificates and identity of the ZooKeeper session. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ZooKeeperAccess(Arc<Inner>);
+pub struct ZooKeeperAccess(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -97,7 +97,7 @@ impl ZooKeeperAccess {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub(crate) fn read(settings: &Settings) -> Result<ZooKeeperAccess, AccessError> {
+    pub fn read(settings: &Settings) -> Result<ZooKeeperAccess, AccessError> {
         let files = files(settings)?;
         let contents = files.read()?;
         let tls = contents.pem.as_ref().map(Tls::new).transpose().map_err(AccessError::Certificates)?;
@@ -120,7 +120,7 @@ impl ZooKeeperAccess {
     }
 
     /// Returns the options of a session.
-    pub(crate) fn options(&self, servers: ConnectString, timeout: Duration) -> SessionOptions {
+    pub fn options(&self, servers: ConnectString, timeout: Duration) -> SessionOptions {
         let mut options = SessionOptions::new(servers, timeout);
         if !self.0.policy.is_open() {
             let policy = self.0.policy.clone();

@@ -170,6 +170,12 @@ async fn apply(
     let connection = session.connection().await;
     connection.sync().await?;
     check_own_permissions(&connection, access).await?;
+    if settings.zookeeper.chroot().is_none() && !policy.is_open() {
+        warn!(
+            "the connect string has no chroot, so the ACL of the root is set too: other programs can no longer create \
+             znodes there"
+        );
+    }
     let walk = AclWalk { connection: &connection, policy, apply: !dry_run };
     let paths = FleetPaths::new(&settings.measurements, &settings.election);
     let mut summary = Summary::default();

@@ -6,7 +6,9 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use atalaya_recipes::session::CreateMode;
-use atalaya_recipes::{Acl, AuthId, Connection, Credentials, Permission, Session, SessionOptions};
+use atalaya_recipes::{
+    Acl, AclProvider, AuthId, Connection, Credentials, Permission, Session, SessionOptions,
+};
 use atalaya_testbed::{Process, Proxy, Scratch, ZooKeeper, eventually, guarded};
 use tokio::runtime::Runtime;
 
@@ -52,7 +54,8 @@ impl Secured {
         let file = self.password_file(FLEET).display().to_string();
         let identity = ["--zookeeper-user", FLEET, "--zookeeper-password-file", &file, "--acl", policy];
         let node = env.node(id, &[&identity[..], &POLICY].concat());
-        let is_in_election = |text: &str| text.contains(" leading epoch=") || text.contains("following: waiting");
+        let is_in_election =
+            |text: &str| text.contains(" leading epoch=") || text.contains("following: waiting");
         eventually(&format!("node {id} in the election"), DEADLINE, || {
             node.log().iter().any(|line| is_in_election(&line.text)).then_some(())
         });
@@ -107,7 +110,6 @@ impl Secured {
     fn acl(&self, path: &str) -> Vec<Acl> {
         self.connected(Some(ADMIN), async |connection| connection.get_acl(path).await.unwrap().0)
     }
-
 }
 
 /// Waits for two more reports.
@@ -247,11 +249,19 @@ fn leader_warns_once_about_a_path_that_other_clients_can_write() {
     for path in ["/", "/mediciones", "/election"] {
         assert_eq!(warnings(path).len(), 1, "{path}");
     }
-    assert_eq!(warnings("/atalaya"), Vec::<String>::new(), "the node has created it with the ACL of the policy");
+    assert_eq!(
+        warnings("/atalaya"),
+        Vec::<String>::new(),
+        "the node has created it with the ACL of the policy"
+    );
 
     let checked = fleet.run(ADMIN, &["check", "--connect", "--acl", "read-world"]);
     assert_code(&checked, 1);
-    assert!(stdout(&checked).contains("different   /mediciones  world:anyone:cdrwa\n"), "{}", stdout(&checked));
+    assert!(
+        stdout(&checked).contains("different   /mediciones  world:anyone:cdrwa\n"),
+        "{}",
+        stdout(&checked)
+    );
     let checked = fleet.run(ADMIN, &["check", "--acl", "read-world"]);
     assert_code(&checked, 0);
     assert!(!stdout(&checked).contains("different"), "without --connect, it does not connect");
@@ -286,7 +296,10 @@ fn acl_apply_refuses_to_lock_out_its_own_client_and_names_znodes_of_others() {
         stdout(&shown).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[0]["path"], "/mediciones/1");
-    assert_eq!(lines[0]["acl"], "digest:mallory:x:cdrwa,world:anyone:r", "hashes are hidden from this client");
+    assert_eq!(
+        lines[0]["acl"], "digest:mallory:x:cdrwa,world:anyone:r",
+        "hashes are hidden from this client"
+    );
     assert_eq!((&lines[1]["class"], &lines[1]["correct"]), (&"state".into(), &2.into()));
     assert_eq!((&lines[2]["class"], &lines[2]["correct"]), (&"configuration".into(), &1.into()));
 
@@ -312,11 +325,45 @@ fn acl_apply_with_digest_identities_names_a_scheme_that_the_servers_do_not_know(
     let refused = run(&["apply", "--acl", "fleet", "--acl-fleet", "sasl:fleet", "--acl-admin", "sasl:fleet"]);
     assert_code(&refused, 77);
     assert!(stderr(&refused).contains("this client (digest:admin)"), "{}", stderr(&refused));
-    let own = "digest:admin:HASH";
+    let own = "digest:admin:a6v9bDs6OoZr04/JO8wCjCHWzMs=";
     let unknown = run(&["apply", "--acl", "fleet", "--acl-fleet", "sasl:fleet", "--acl-admin", own]);
     assert_code(&unknown, 78);
     assert!(stderr(&unknown).contains("authProvider"), "{}", stderr(&unknown));
     // Without other identities, the own one is that of the fleet, and has all permissions.
     assert_code(&run(&["apply", "--acl", "fleet"]), 0);
     assert_code(&run(&["show", "--acl", "fleet"]), 0);
+}
+
+#[test]
+fn acl_apply_succeeds_while_znodes_are_created_and_deleted() {
+    let fleet = Secured::start();
+    let paths: Vec<String> = (0..2_000).map(|number| format!("/mediciones/{number}")).collect();
+    fleet.create_open(&paths.iter().map(String::as_str).collect::<Vec<_>>());
+    let all = Acl::new(Permission::ALL, AuthId::new("sasl", ADMIN));
+    let rest = Permission::CREATE | Permission::DELETE | Permission::READ | Permission::WRITE;
+    let policy = [all, Acl::new(rest, AuthId::new("sasl", FLEET))];
+    let options = SessionOptions::new(fleet.env.hosts.parse().unwrap(), CALM.session)
+        .with_sasl(Credentials::new(FLEET, "fleet-secret"))
+        .with_acl(AclProvider::fixed(&policy));
+    // A node of the fleet that creates znodes with the new ACL, and deletes its own and old ones.
+    let churn = fleet.runtime.spawn(async move {
+        let session = Session::start(options);
+        let connection = session.connection().await;
+        for number in (0..2_000).rev() {
+            connection.create_ephemeral(&format!("/mediciones/new-{number}"), b"").await.unwrap();
+            connection.delete(&format!("/mediciones/{number}"), None).await.unwrap();
+        }
+        session
+    });
+    let first = fleet.run(ADMIN, &["acl", "apply", "--acl", "fleet"]);
+    assert_code(&first, 0);
+    let session = fleet.runtime.block_on(churn).unwrap();
+    let shown = fleet.run(ADMIN, &["acl", "show", "--acl", "fleet"]);
+    assert_code(&shown, 0);
+    assert!(
+        stdout(&shown).contains("state             2002          0           0  sasl:admin"),
+        "{}",
+        stdout(&shown)
+    );
+    fleet.runtime.block_on(session.close(DEADLINE));
 }

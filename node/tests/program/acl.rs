@@ -12,16 +12,26 @@ use atalaya_recipes::{
 use atalaya_testbed::{Process, Proxy, Scratch, ZooKeeper, eventually, guarded};
 use tokio::runtime::Runtime;
 
-use crate::common::{CALM, DEADLINE, TestEnv};
+use crate::common::{CALM, DEADLINE, TestEnv, bodies};
 
 /// Op codes of ZooKeeper's protocol.
 const SET_ACL: i32 = 7;
-/// Users of the servers. The passwords are the names with `-secret`.
+/// Users of the servers.
 const FLEET: &str = "fleet";
 const ADMIN: &str = "admin";
+/// User to which a fleet changes.
+const NEXT: &str = "next";
 const POLICY: [&str; 4] = ["--acl-fleet", "sasl:fleet", "--acl-admin", "sasl:admin"];
 
-/// A server with two users, and the environment of nodes.
+fn password(user: &str) -> &'static str {
+    match user {
+        FLEET => "fleet-secret",
+        NEXT => "next-secret",
+        _ => "admin-secret",
+    }
+}
+
+/// A server with three users, and the environment of nodes.
 struct Secured {
     server: ZooKeeper,
     env: TestEnv,
@@ -31,10 +41,10 @@ struct Secured {
 
 impl Secured {
     fn start() -> Secured {
-        let server = ZooKeeper::with_sasl(&[(FLEET, "fleet-secret"), (ADMIN, "admin-secret")]);
+        let server = ZooKeeper::with_sasl(&[FLEET, NEXT, ADMIN].map(|user| (user, password(user))));
         let scratch = Scratch::new("acl");
-        for user in [FLEET, ADMIN] {
-            std::fs::write(scratch.path().join(user), format!("{user}-secret\n")).unwrap();
+        for user in [FLEET, NEXT, ADMIN] {
+            std::fs::write(scratch.path().join(user), password(user)).unwrap();
         }
         let env = TestEnv::of(server.connect_string(), CALM);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -47,13 +57,14 @@ impl Secured {
 
     /// Starts a node of the fleet with this policy, and waits until it takes part in the election.
     fn node(&self, id: &str, policy: &str) -> Process {
-        self.node_in(&self.env, id, policy)
+        self.node_in(&self.env, id, FLEET, &[&["--acl", policy], &POLICY[..]].concat())
     }
 
-    fn node_in(&self, env: &TestEnv, id: &str, policy: &str) -> Process {
-        let file = self.password_file(FLEET).display().to_string();
-        let identity = ["--zookeeper-user", FLEET, "--zookeeper-password-file", &file, "--acl", policy];
-        let node = env.node(id, &[&identity[..], &POLICY].concat());
+    /// Starts a node as `user` with `flags`, and waits until it takes part in the election.
+    fn node_in(&self, env: &TestEnv, id: &str, user: &str, flags: &[&str]) -> Process {
+        let file = self.password_file(user).display().to_string();
+        let identity = ["--zookeeper-user", user, "--zookeeper-password-file", &file];
+        let node = env.node(id, &[&identity, flags].concat());
         let is_in_election =
             |text: &str| text.contains(" leading epoch=") || text.contains("following: waiting");
         eventually(&format!("node {id} in the election"), DEADLINE, || {
@@ -62,19 +73,19 @@ impl Secured {
         node
     }
 
-    /// Replaces a running node by one with this policy.
-    fn restart(&self, node: &mut Process, id: &str, policy: &str) {
-        node.term();
-        assert!(node.wait_exit(DEADLINE).success());
-        *node = self.node(id, policy);
-    }
-
     /// Returns `atalaya WORDS…` as this user, on `hosts`.
-    fn command_on(&self, hosts: &str, user: &str, words: &[&str]) -> Command {
+    fn tool(&self, hosts: &str, user: &str, words: &[&str]) -> Command {
         let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
         command.args(words).args(["--zookeeper", hosts, "--zookeeper-user", user]);
-        command.arg("--zookeeper-password-file").arg(self.password_file(user)).args(POLICY);
+        command.arg("--zookeeper-password-file").arg(self.password_file(user));
         command.current_dir(self.scratch.path());
+        command
+    }
+
+    /// Like [`Secured::tool`], with the identities of the policy.
+    fn command_on(&self, hosts: &str, user: &str, words: &[&str]) -> Command {
+        let mut command = self.tool(hosts, user, words);
+        command.args(POLICY);
         command
     }
 
@@ -86,7 +97,7 @@ impl Secured {
     fn connected<T>(&self, user: Option<&str>, work: impl AsyncFnOnce(Connection) -> T) -> T {
         let mut options = SessionOptions::new(self.env.hosts.parse().unwrap(), CALM.session);
         if let Some(user) = user {
-            options = options.with_sasl(Credentials::new(user, format!("{user}-secret")));
+            options = options.with_sasl(Credentials::new(user, password(user)));
         }
         self.runtime.block_on(async {
             let session = Session::start(options);
@@ -110,6 +121,11 @@ impl Secured {
     fn acl(&self, path: &str) -> Vec<Acl> {
         self.connected(Some(ADMIN), async |connection| connection.get_acl(path).await.unwrap().0)
     }
+}
+
+fn stop(node: &mut Process) {
+    node.term();
+    assert!(node.wait_exit(DEADLINE).success());
 }
 
 /// Waits for two more reports.
@@ -149,7 +165,8 @@ fn acl_apply_migrates_the_tree_of_a_running_fleet_and_back() {
     assert_reports_continue(&fleet.env, "of the open fleet");
     let restart = |nodes: &mut [Process; 2], policy: &str| {
         for (node, id) in nodes.iter_mut().zip(["1", "2"]) {
-            fleet.restart(node, id, policy);
+            stop(node);
+            *node = fleet.node(id, policy);
         }
         assert_reports_continue(&fleet.env, "after the restart of the nodes");
     };
@@ -231,7 +248,7 @@ fn leader_warns_once_about_a_path_that_other_clients_can_write() {
     fleet.create_open(&["/mediciones", "/election"]);
     let proxy = Proxy::to(fleet.server.port());
     let env = TestEnv::of(proxy.connect_string(), CALM);
-    let node = fleet.node_in(&env, "1", "read-world");
+    let node = fleet.node_in(&env, "1", FLEET, &[&["--acl", "read-world"], &POLICY[..]].concat());
     node.wait_for_line(" leading epoch=", DEADLINE);
     let warnings = |path: &str| {
         let field = format!("path=\"{path}\" ");
@@ -343,7 +360,7 @@ fn acl_apply_succeeds_while_znodes_are_created_and_deleted() {
     let rest = Permission::CREATE | Permission::DELETE | Permission::READ | Permission::WRITE;
     let policy = [all, Acl::new(rest, AuthId::new("sasl", FLEET))];
     let options = SessionOptions::new(fleet.env.hosts.parse().unwrap(), CALM.session)
-        .with_sasl(Credentials::new(FLEET, "fleet-secret"))
+        .with_sasl(Credentials::new(FLEET, password(FLEET)))
         .with_acl(AclProvider::fixed(&policy));
     // A node of the fleet that creates znodes with the new ACL, and deletes its own and old ones.
     let churn = fleet.runtime.spawn(async move {
@@ -366,4 +383,39 @@ fn acl_apply_succeeds_while_znodes_are_created_and_deleted() {
         stdout(&shown)
     );
     fleet.runtime.block_on(session.close(DEADLINE));
+}
+
+#[test]
+fn fleet_changes_its_user_without_losing_a_report() {
+    let fleet = Secured::start();
+    let flags = |acl_fleet| {
+        ["--acl", "fleet", "--acl-fleet", acl_fleet, "--acl-admin", "sasl:admin", "--api-method", "post"]
+    };
+    let node = |id, user, acl_fleet| fleet.node_in(&fleet.env, id, user, &flags(acl_fleet));
+    let apply = |acl_fleet| {
+        let words = ["acl", "apply", "--acl", "fleet", "--acl-fleet", acl_fleet, "--acl-admin", "sasl:admin"];
+        assert_code(&fleet.tool(&fleet.env.hosts, ADMIN, &words).output().unwrap(), 0);
+    };
+    let mut nodes = [node("1", FLEET, "sasl:fleet"), node("2", FLEET, "sasl:fleet")];
+    apply("sasl:fleet");
+    for (user, acl_fleet) in
+        [(FLEET, "sasl:fleet,sasl:next"), (NEXT, "sasl:fleet,sasl:next"), (NEXT, "sasl:next")]
+    {
+        for (running, id) in nodes.iter_mut().zip(["1", "2"]) {
+            stop(running);
+            *running = node(id, user, acl_fleet);
+        }
+        assert_reports_continue(&fleet.env, &format!("of user {user} with the identities {acl_fleet}"));
+        apply(acl_fleet);
+    }
+    assert_reports_continue(&fleet.env, "at the end");
+    fleet.connected(Some(FLEET), async |old| {
+        assert!(old.get("/mediciones/1").await.unwrap_err().is_no_auth())
+    });
+    let mut cycles: Vec<u64> =
+        bodies(&fleet.env.api.requests()).iter().filter_map(|body| body["cycle"].as_u64()).collect();
+    cycles.sort_unstable();
+    cycles.dedup();
+    let expected: Vec<u64> = (cycles[0]..).take(cycles.len()).collect();
+    assert_eq!(cycles, expected, "every cycle is reported");
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use atalaya_hal::Boards;
 use atalaya_recipes::persistent_node::Conflict;
+use atalaya_recipes::{ConnectError, ConnectString};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
@@ -25,6 +26,7 @@ use crate::process::systemd::Notifier;
 use crate::reload::{OpenBoardError, OpenedBoard, Reload};
 use crate::sampling::Sensors;
 use crate::settings::Settings;
+use crate::settings::zookeeper_access::ZooKeeperAccess;
 
 /// Error that ends a node.
 #[derive(Debug, thiserror::Error)]
@@ -37,11 +39,13 @@ pub enum NodeError {
         /// Owner of the znode, and the remedy.
         cause: String,
     },
-    /// ZooKeeper was not reached in time after the start.
+    /// No session with ZooKeeper in time after the start.
     #[error("ZooKeeper at {servers} was not reached within {timeout:?}")]
     Unavailable {
         /// Addresses of the servers.
-        servers: String,
+        servers: ConnectString,
+        /// Reason of the last attempt.
+        reason: Option<ConnectError>,
         /// Time that was allowed.
         timeout: Duration,
     },
@@ -54,6 +58,8 @@ pub struct Node {
     settings: Settings,
     sensors: Sensors,
     node_status: watch::Sender<NodeStatus>,
+    /// Certificates and identity for ZooKeeper; by default there are none.
+    pub(crate) access: ZooKeeperAccess,
     /// Receives each average of this leader as soon as it is committed, delivered or not.
     pub averages: Option<mpsc::UnboundedSender<Report>>,
     /// Runtime for HTTP requests. The runtime of the node then needs only timers: with thousands of nodes in one
@@ -88,6 +94,7 @@ impl Node {
             board: name,
             settings,
             sensors,
+            access: ZooKeeperAccess::default(),
             node_status: watch::Sender::default(),
             averages: None,
             network: None,
@@ -140,6 +147,7 @@ impl Node {
                 () = tasks.follow_barrier => Ok(()),
                 () = tasks.notify_systemd => Ok(()),
                 () = tasks.observe => Ok(()),
+                () = tasks.keep_access_current => Ok(()),
             }
         };
         // All tasks are dropped by now, so that none of them writes while the session closes.
@@ -167,4 +175,5 @@ struct Tasks<'a> {
     follow_barrier: Task<'a>,
     notify_systemd: Task<'a>,
     observe: Task<'a>,
+    keep_access_current: Task<'a>,
 }

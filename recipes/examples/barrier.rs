@@ -16,7 +16,7 @@ async fn main() -> anyhow::Result<()> {
         arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let command = arguments.next();
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     let barrier = Barrier::new(session.clone(), "/barrier");
     match command.as_deref() {
         Some("close") => println!("closed, generation {}", barrier.close().await?),

@@ -16,7 +16,7 @@ async fn main() -> anyhow::Result<()> {
         arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let path = arguments.next().unwrap_or_else(|| "/mediciones".to_owned());
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     let watch = ChildrenWatch::new(session.clone(), path);
     let mut newest = watch.subscribe();
     let show = async {

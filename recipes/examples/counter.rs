@@ -15,7 +15,7 @@ async fn main() -> anyhow::Result<()> {
     let servers =
         arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     let counter = Counter::exact(session.clone(), "/counter");
     println!("value: {}", counter.get().await?);
     for _ in 0..10 {

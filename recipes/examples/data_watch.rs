@@ -16,7 +16,7 @@ async fn main() -> anyhow::Result<()> {
         arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let path = arguments.next().unwrap_or_else(|| "/config/sampling_period".to_owned());
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     let watch = DataWatch::new(session.clone(), path.as_str());
     let mut newest = watch.subscribe();
     let show = async {

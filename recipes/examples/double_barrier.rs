@@ -18,7 +18,7 @@ async fn main() -> anyhow::Result<()> {
     let count = arguments.next().map_or(Ok(2), |count| count.parse()).context("COUNT must be a number")?;
     let name = format!("process {}", std::process::id());
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     let barrier = DoubleBarrier::new(session.clone(), "/calibration", count, name);
     println!("waiting for {count} processes");
     let inside = barrier.enter(Duration::from_secs(60)).await?;

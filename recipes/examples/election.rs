@@ -18,7 +18,7 @@ async fn main() -> anyhow::Result<()> {
         arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let name = arguments.next().unwrap_or_else(|| format!("process {}", std::process::id()));
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     let election = Election::new(session.clone(), "/election", name.as_str(), Naming::Kazoo);
     let mut standing = election.standing();
     let mut states = session.watch();

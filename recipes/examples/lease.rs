@@ -17,7 +17,7 @@ async fn main() -> anyhow::Result<()> {
         arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let name = arguments.next().unwrap_or_else(|| format!("process {}", std::process::id()));
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     let lease = Lease::new(session.clone(), "/leases/cleanup", name, Duration::from_secs(20));
     match lease.acquire().await? {
         Acquire::HeldByOther(other) => {

@@ -20,7 +20,7 @@ async fn main() -> anyhow::Result<()> {
     let kind = arguments.next();
     let name = format!("process {}", std::process::id());
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     loop {
         println!("waiting");
         let acquiring = async {

@@ -18,7 +18,7 @@ async fn main() -> anyhow::Result<()> {
         arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let jobs: Vec<String> = arguments.collect();
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     let queue = LockingQueue::new(session.clone(), "/jobs");
     let all: Vec<&[u8]> = jobs.iter().map(|job| job.as_bytes()).collect();
     if !all.is_empty() {

@@ -16,7 +16,7 @@ async fn main() -> anyhow::Result<()> {
         arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let name = arguments.next().unwrap_or_else(|| format!("process {}", std::process::id()));
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     let party = Party::new(session.clone(), "/workers", name);
     let membership = party.join().await?;
     tokio::select! {

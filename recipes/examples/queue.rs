@@ -18,7 +18,7 @@ async fn main() -> anyhow::Result<()> {
         arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let texts: Vec<String> = arguments.collect();
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     let queue = Queue::new(session.clone(), "/queue");
     for text in &texts {
         queue.put(text.as_bytes(), DEFAULT_PRIORITY).await?;

@@ -19,7 +19,7 @@ async fn main() -> anyhow::Result<()> {
     let writes = arguments.next().as_deref() == Some("write");
     let name = format!("process {}", std::process::id());
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     let guard = if writes {
         println!("waiting to write");
         ReadWriteLock::new(session.clone(), PATH, name).write_lock().acquire().await?

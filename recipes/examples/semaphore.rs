@@ -16,7 +16,7 @@ async fn main() -> anyhow::Result<()> {
         arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let name = format!("process {}", std::process::id());
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     println!("waiting for one of two permits");
     let guard = Semaphore::new(session.clone(), "/semaphores/downloads", name, 2).acquire().await?;
     println!("downloading, at {}", guard.znode());

@@ -16,7 +16,7 @@ async fn main() -> anyhow::Result<()> {
         arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let name = arguments.next().unwrap_or_else(|| format!("process {}", std::process::id()));
 
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(10)));
     let items = ["bus 1", "bus 2", "bus 3", "bus 4"].map(String::from);
     let partitioner = SetPartitioner::new(session.clone(), "/polling", items, name)
         // Use a longer time for members that start one after the other, so that fewer items are moved twice.

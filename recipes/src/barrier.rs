@@ -114,20 +114,17 @@ impl Barrier {
         let mut may_have_opened = false;
         loop {
             let connection = attempts.connection().await?;
-            let opened = async {
-                // ZooKeeper deletes by version, not by generation, so the generation is read directly before the
-                // delete.
-                if self.generation_over(&connection).await? != Some(generation) {
-                    return Ok(false);
-                }
-                connection.delete_if_exists(&self.path, None).await
-            };
-            match opened.await {
-                Ok(opened) => return Ok(opened || may_have_opened),
-                Err(error) => {
-                    may_have_opened |= error.outcome_unknown();
-                    attempts.failed(error).await?;
-                }
+            // ZooKeeper deletes by version, not by generation, so the generation is read directly before the delete.
+            match self.generation_over(&connection).await {
+                Ok(closed) if closed != Some(generation) => return Ok(may_have_opened),
+                Ok(_) => match connection.delete_if_exists(&self.path, None).await {
+                    Ok(opened) => return Ok(opened || may_have_opened),
+                    Err(error) => {
+                        may_have_opened |= error.outcome_unknown();
+                        attempts.failed(error).await?;
+                    }
+                },
+                Err(error) => attempts.failed(error).await?,
             }
         }
     }

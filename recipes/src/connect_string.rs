@@ -6,6 +6,7 @@
 //! the resolver of the system supports.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::text;
@@ -41,6 +42,15 @@ impl ConnectString {
     /// Returns `host:port` of each server, separated by commas, without the chroot.
     pub fn servers(&self) -> String {
         self.servers.join(",")
+    }
+
+    /// Returns true if all servers are on this machine, by a loopback address or `localhost`.
+    pub fn is_loopback(&self) -> bool {
+        self.servers.iter().all(|server| {
+            let host = server.rsplit_once(':').map_or(server.as_str(), |(host, _)| host);
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+        })
     }
 
     /// Returns the chroot, if there is one.

@@ -58,9 +58,10 @@ impl Error {
     /// Returns true if the connection or the session failed, not the request. Wait for the next connection and try
     /// again.
     pub fn is_connection_loss(&self) -> bool {
-        use zk::Error::{ClientClosed, NoHosts, SessionExpired, SessionMoved, Throttled};
+        use zk::Error::{AuthFailed, ClientClosed, NoHosts, SessionExpired, SessionMoved, Throttled};
+        // After AuthFailed, a new session is started, with the credentials that are configured then.
         let is_loss = |answer: &zk::Error| {
-            matches!(answer, SessionExpired | SessionMoved | ClientClosed | NoHosts | Throttled)
+            matches!(answer, AuthFailed | SessionExpired | SessionMoved | ClientClosed | NoHosts | Throttled)
         };
         matches!(self, Error::NotConnected { .. })
             || self.outcome_unknown()
@@ -103,6 +104,16 @@ impl Error {
         matches!(self.answer(), Some(zk::Error::NodeExists))
     }
 
+    /// Returns true if the ACL of the znode, or of its parent, does not permit the operation.
+    pub fn is_no_auth(&self) -> bool {
+        matches!(self.answer(), Some(zk::Error::NoAuth))
+    }
+
+    /// Returns true if ZooKeeper does not accept an ACL, for example because no server knows its scheme.
+    pub fn is_invalid_acl(&self) -> bool {
+        matches!(self.answer(), Some(zk::Error::InvalidAcl))
+    }
+
     /// Returns true if the znode is not at the expected version.
     pub fn is_bad_version(&self) -> bool {
         matches!(self.answer(), Some(zk::Error::BadVersion))
@@ -113,6 +124,10 @@ impl Error {
 fn remedy(operation: &str, path: &str, source: &zk::Error) -> String {
     match source {
         zk::Error::NoAuth => missing_permission(operation, path),
+        zk::Error::InvalidAcl => {
+            ": the ACL is empty or has an unknown scheme, or it has scheme auth and this client has no identity"
+                .to_owned()
+        }
         _ => wrong_znode(path, source)
             .map_or_else(String::new, |wrong| format!(": {wrong}; {}", wrong.remedy())),
     }
@@ -132,7 +147,8 @@ fn missing_permission(operation: &str, path: &str) -> String {
         "create" => ("CREATE", parent(path)),
         "delete" => ("DELETE", parent(path)),
         "set" => ("WRITE", path),
-        "get" | "ls" | "check" => ("READ", path),
+        "setAcl" => ("ADMIN", path),
+        "get" | "getAcl" | "ls" | "check" => ("READ", path),
         "mkdir" => {
             let path = shown(path);
             return format!(
@@ -177,11 +193,22 @@ mod tests {
             ("delete", "/election/a__lock__01", "the DELETE permission on /election; "),
             ("set", "/counter", "the WRITE permission on /counter; "),
             ("ls", "/mediciones", "the READ permission on /mediciones; "),
+            ("setAcl", "/mediciones", "the ADMIN permission on /mediciones; "),
             ("mkdir", "/a/b", "the CREATE permission on the nearest existing parent of /a/b"),
         ] {
             let error = Error::Refused { operation, path: path.into(), source: zk::Error::NoAuth };
             assert!(error.to_string().contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn error_of_a_session_that_ended_is_a_connection_loss() {
+        let refused = |source| Error::Refused { operation: "get", path: "/a".into(), source };
+        for ended in [zk::Error::AuthFailed, zk::Error::SessionExpired, zk::Error::ClientClosed] {
+            let error = refused(ended);
+            assert!(error.is_connection_loss() && !error.outcome_unknown(), "{error}");
+        }
+        assert!(!refused(zk::Error::NoAuth).is_connection_loss());
     }
 
     #[test]

@@ -56,7 +56,12 @@ pub use queue::{HeldEntry, LockingQueue, Queue, QueueError};
 pub use read_write_lock::ReadWriteLock;
 pub use retry::DEFAULT_TIMEOUT;
 pub use semaphore::Semaphore;
-pub use session::{Connection, Phase, Session, SessionOptions, SessionState, WrongZnodeReporter};
+pub use session::{
+    AclProvider, ConnectError, Connection, Credentials, Phase, Secret, Session, SessionOptions, SessionState,
+    WrongZnodeReporter,
+};
+#[cfg(feature = "tls")]
+pub use session::{Tls, TlsFailure, TlsPem};
 pub use set_partitioner::{PartitionError, SetPartitioner};
 pub use wrong_znode::{WrongZnode, ZnodeProblem};
-pub use zookeeper_client::{EventType, Stat};
+pub use zookeeper_client::{Acl, AuthId, AuthUser, EventType, Permission, Stat};

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-from kazoo.client import KazooClient
+import secured
 
 
 def main():
@@ -21,7 +21,7 @@ def main():
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
-    client = KazooClient(hosts=arguments.hosts)
+    client = secured.client(arguments.hosts)
     client.start(timeout=60)
 
     def lead():

@@ -23,7 +23,7 @@ import threading
 import time
 
 import requests
-from kazoo.client import KazooClient
+import secured
 from kazoo.exceptions import KazooException, NodeExistsError, NoNodeError
 from kazoo.handlers.threading import KazooTimeoutError
 
@@ -118,13 +118,13 @@ def lead(client, node, period, url, in_step):
 def main():
     node, hosts, chroot, session, period, url, sync = sys.argv[1:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    first = KazooClient(hosts=hosts)
+    first = secured.client(hosts)
     first.start(timeout=60)
     first.ensure_path(chroot)
     first.stop()
     first.close()
 
-    client = KazooClient(hosts=hosts + chroot, timeout=float(session))
+    client = secured.client(hosts + chroot, timeout=float(session))
     client.start(timeout=60)
     say("connected")
     period, in_step = float(period), sync != "free"

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from kazoo.client import KazooClient
+import secured
 from kazoo.exceptions import NoNodeError
 
 
@@ -22,7 +22,7 @@ def main():
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
-    client = KazooClient(hosts=arguments.hosts)
+    client = secured.client(arguments.hosts)
     client.start(timeout=60)
     print("connected", flush=True)
     znode = f"{arguments.path}/{arguments.id}"

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 
-from kazoo.client import KazooClient
+import secured
 from kazoo.exceptions import NoNodeError
 
 PATH = "/mediciones"
@@ -61,7 +61,7 @@ def lead(client, node, period):
 def main():
     role, node, hosts, *arguments = sys.argv[1:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    client = KazooClient(hosts=hosts)
+    client = secured.client(hosts)
     client.start(timeout=60)
     say("connected")
     client.ensure_path(PATH)

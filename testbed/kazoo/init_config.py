@@ -5,10 +5,10 @@
 
 import sys
 
-from kazoo.client import KazooClient
+import secured
 
 hosts, period, url = sys.argv[1:]
-client = KazooClient(hosts=hosts)
+client = secured.client(hosts)
 client.start()
 for path, value in [("/config/sampling_period", period), ("/config/api_url", url)]:
     client.ensure_path(path)

@@ -16,7 +16,7 @@ import threading
 import time
 
 import requests
-from kazoo.client import KazooClient
+import secured
 from kazoo.exceptions import NoNodeError
 
 PATH = "/mediciones"
@@ -71,7 +71,7 @@ def main():
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
-    client = KazooClient(hosts=arguments.hosts)
+    client = secured.client(arguments.hosts)
     client.start(timeout=60)
     say("connected")
     znode = f"{PATH}/{arguments.id}"

@@ -3,7 +3,8 @@
 {"command": "ls" | "get" | "exists" | "create" | "set" | "delete" | "contenders" | "session" | "auth" | "acl",
  "path": …, "data": base64, "ephemeral": bool, "parents": bool, "open": bool}
 
-"acl" makes a znode read-only for all but this client, which "auth" must have authenticated, or open to all again.
+"acl" makes a znode read-only for all but this client, which "auth" must have authenticated, or gives it the ACL again that
+this client's znodes have: open to all, unless the environment says otherwise (see secured.py).
 
 Prints "connected", then one line for each command: {"ok": …}, or {"error": the name of Kazoo's exception}. While no
 server answers a command is tried again, for up to 30 seconds.
@@ -14,7 +15,7 @@ import json
 import sys
 import time
 
-from kazoo.client import KazooClient
+import secured
 from kazoo.exceptions import ConnectionLoss, NoNodeError, OperationTimeoutError, SessionExpiredError
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.security import OPEN_ACL_UNSAFE, make_acl, make_digest_acl
@@ -64,13 +65,14 @@ def execute(client, request):
     if command == "acl":
         mine = make_digest_acl(*CREDENTIALS, all=True)
         read_only = [make_acl("world", "anyone", read=True), mine]
-        return stat(wait(client.set_acls_async(path, OPEN_ACL_UNSAFE if request["open"] else read_only)))
+        usual = client.default_acl or OPEN_ACL_UNSAFE
+        return stat(wait(client.set_acls_async(path, usual if request["open"] else read_only)))
     raise ValueError(command)
 
 
 def main():
     # Kazoo's own pauses between attempts to connect grow to a minute.
-    client = KazooClient(hosts=sys.argv[1], timeout=10, connection_retry={"max_tries": -1, "max_delay": 0.5})
+    client = secured.client(sys.argv[1], timeout=10, connection_retry={"max_tries": -1, "max_delay": 0.5})
     client.start(timeout=PATIENCE)
     print("connected", flush=True)
     for line in sys.stdin:

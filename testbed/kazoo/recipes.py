@@ -20,7 +20,7 @@ them, text as it is, lists with blanks between; "error NAME" for an exception.
 import sys
 from datetime import datetime, timedelta
 
-from kazoo.client import KazooClient
+import secured
 from kazoo.exceptions import KazooException
 
 
@@ -128,7 +128,7 @@ def said(answer):
 
 def main():
     hosts, recipe, path, *arguments = sys.argv[1:]
-    client = KazooClient(hosts=hosts, timeout=10)
+    client = secured.client(hosts, timeout=10)
     client.start(timeout=30)
     commands = globals()[recipe](client, path, *arguments)
     print("connected", flush=True)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::journal::Transaction;
 use crate::ports::Port;
+use crate::security::Security;
 use crate::wait::eventually;
 use crate::zookeeper::{self, ZooKeeper};
 
@@ -37,9 +38,21 @@ impl Ensemble {
         Self::with_tick(zookeeper::TICK)
     }
 
+    /// Like [`start`](Self::start), with servers that are secured as by [`ZooKeeper::secured`]. The connections between the
+    /// servers are not encrypted.
+    #[track_caller]
+    pub fn secured(security: &Security) -> Self {
+        Self::configured(zookeeper::TICK, Some(security))
+    }
+
     /// Like [`start`](Self::start) with another tick, in milliseconds: the shortest session timeout is twice that.
     #[track_caller]
     pub fn with_tick(ms: u32) -> Self {
+        Self::configured(ms, None)
+    }
+
+    #[track_caller]
+    fn configured(ms: u32, security: Option<&Security>) -> Self {
         zookeeper::require();
         let peers: Vec<_> =
             (0..SERVERS).map(|_| Peer { quorum: Port::reserve(), election: Port::reserve() }).collect();
@@ -53,7 +66,7 @@ impl Ensemble {
         }
         let mut servers = Vec::new();
         for i in 1..=SERVERS {
-            let mut server = ZooKeeper::configure(Port::reserve(), ms, &shared);
+            let mut server = ZooKeeper::configure(ms, &shared, security);
             fs::write(server.folder().join("data/myid"), i.to_string()).expect("write ZooKeeper's myid");
             server.spawn();
             servers.push(server);
@@ -105,7 +118,7 @@ impl Ensemble {
     /// The server that a session is connected to at this moment, as `cons` tells it.
     pub fn server_of_session(&self, session_id: i64) -> Option<usize> {
         let sid = format!("sid=0x{session_id:x},");
-        self.up().find(|&i| self.servers[i].try_four("cons").is_some_and(|clients| clients.contains(&sid)))
+        self.up().find(|&i| self.servers[i].connections().is_some_and(|clients| clients.contains(&sid)))
     }
 
     /// What the ensemble has committed from `zxid` on, for moments when all servers serve and nobody writes.

@@ -23,6 +23,8 @@ pub enum Part {
     Java,
     /// The jars of Apache ZooKeeper: Debian's package, or the Apache archive that `ZOOKEEPER_HOME` points to.
     ZooKeeper,
+    /// The jars of Netty, with which Apache ZooKeeper speaks TLS. Its archive contains them.
+    Netty,
     /// The jars of Apache Curator's recipes, and the Java compiler with which `java` runs a source file.
     Curator,
     /// `python3` with the modules venv and ensurepip.
@@ -54,9 +56,11 @@ const QEMU: u32 = 9;
 
 impl Part {
     /// All that the tests need.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Java,
         Self::ZooKeeper,
+        Self::Netty,
+        Self::OpenSsl,
         Self::Curator,
         Self::Python,
         Self::Redis,
@@ -69,6 +73,7 @@ impl Part {
         match self {
             Self::Java => runs(Command::new("java").arg("-version")),
             Self::ZooKeeper => java::classpath().is_some(),
+            Self::Netty => java::has_netty(),
             Self::Curator => {
                 java::curator_classpath().is_some() && runs(Command::new("javac").arg("-version"))
             }
@@ -104,6 +109,7 @@ impl Part {
         match self {
             Self::Java => &["default-jre-headless"],
             Self::ZooKeeper => &["zookeeper"],
+            Self::Netty => &["libnetty-java"],
             Self::Curator => &["libcurator-recipes-java", "default-jdk-headless"],
             Self::Python => &["python3", "python3-venv"],
             Self::Aarch64Gcc => &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
@@ -128,6 +134,7 @@ impl Part {
                  elsewhere the archive from zookeeper.apache.org), with ZOOKEEPER_HOME set to its folder unless it \
                  is the Debian package"
             }
+            Self::Netty => "Netty (Debian and Ubuntu: the package `libnetty-java`)",
             Self::Curator => {
                 "Apache Curator's recipes and a Java compiler (Debian and Ubuntu: the packages `libcurator-recipes-java` \
                  and `default-jdk-headless`; elsewhere a JDK, and CURATOR_HOME set to a folder with the jars)"
@@ -310,7 +317,7 @@ pub struct Environment {
 impl Environment {
     /// Kazoo, and what its programs use.
     pub const KAZOO: Self =
-        Self { name: "kazoo", requirements: REQUIREMENTS, imports: "kazoo.client, requests" };
+        Self { name: "kazoo", requirements: REQUIREMENTS, imports: "kazoo.client, puresasl, requests" };
     /// What looks at an API from outside: Schemathesis, and the validator of OpenAPI documents.
     pub const API: Self = Self {
         name: "api",

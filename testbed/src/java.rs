@@ -18,6 +18,23 @@ log4j.appender.CONSOLE.layout=org.apache.log4j.PatternLayout
 log4j.appender.CONSOLE.layout.ConversionPattern=%d{ABSOLUTE} %-5p %c{1} %m%n
 ";
 
+/// Jars of Netty, which ZooKeeper needs for TLS.
+const NETTY: [&str; 7] = [
+    "netty-buffer.jar",
+    "netty-codec.jar",
+    "netty-common.jar",
+    "netty-handler.jar",
+    "netty-resolver.jar",
+    "netty-transport.jar",
+    "netty-transport-native-unix-common.jar",
+];
+
+/// Returns true if ZooKeeper can use Netty. An Apache archive contains it.
+pub(crate) fn has_netty() -> bool {
+    std::env::var_os("ZOOKEEPER_HOME").is_some()
+        || NETTY.iter().all(|name| Path::new(DEBIAN).join(name).exists())
+}
+
 /// The class path of a ZooKeeper that logs, or `None` where there is no ZooKeeper.
 ///
 /// `ZOOKEEPER_HOME` is asked first: the folder of an Apache archive (`lib/`) or of Homebrew (`libexec/lib/`).
@@ -31,9 +48,9 @@ pub(crate) fn classpath() -> Option<String> {
     let debian = Path::new(DEBIAN);
     let jar = |name: &str| Some(debian.join(name)).filter(|jar| jar.exists());
     let zookeeper = jar("zookeeper.jar")?;
-    // The manifest of zookeeper.jar names what it needs, except anything that would write its log.
-    let logging = [jar("slf4j-log4j12.jar"), jar("log4j-1.2.jar")];
-    let jars = logging.into_iter().flatten().chain([zookeeper]);
+    // The manifest of zookeeper.jar names what it needs, except what writes its log, and half of Netty.
+    let logging = ["slf4j-log4j12.jar", "log4j-1.2.jar"];
+    let jars = logging.into_iter().chain(NETTY).filter_map(jar).chain([zookeeper]);
     Some(jars.map(|jar| jar.display().to_string()).collect::<Vec<_>>().join(":"))
 }
 
@@ -58,6 +75,9 @@ fn has_jar(lib: &Path) -> bool {
     fs::read_dir(lib).into_iter().flatten().flatten().any(named)
 }
 
+/// File with the names and passwords of the users that may authenticate by SASL, beside `zoo.cfg`.
+pub(crate) const SASL_USERS: &str = "jaas.conf";
+
 /// A server that reads `folder/zoo.cfg`. Killed when this process dies, where the system can do that.
 pub(crate) fn server(folder: &Path) -> Command {
     let logging = folder.join("log4j.properties");
@@ -69,7 +89,12 @@ pub(crate) fn server(folder: &Path) -> Command {
         .args(["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto"])
         .args(["-Djava.awt.headless=true", "-Djava.net.preferIPv4Stack=true"])
         .args(["-Dzookeeper.jmx.log4j.disable=true", "-Djava.security.egd=file:/dev/./urandom"])
-        .arg(format!("-Dlog4j.configuration=file:{}", logging.display()))
+        .arg(format!("-Dlog4j.configuration=file:{}", logging.display()));
+    let users = folder.join(SASL_USERS);
+    if users.exists() {
+        command.arg(format!("-Djava.security.auth.login.config={}", users.display()));
+    }
+    command
         .args(["-cp", &classpath().expect("ZooKeeper was looked for before")])
         .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
         .arg(folder.join("zoo.cfg"));

@@ -6,12 +6,15 @@ use std::sync::OnceLock;
 
 use crate::install::{self, Part};
 use crate::process::Process;
+use crate::security::Security;
 use crate::spawn::guarded;
 
 /// A Python with Kazoo, in a virtual environment below the target folder that is made on first use.
 #[derive(Clone, Debug)]
 pub struct Kazoo {
     python: PathBuf,
+    /// How its programs connect; see `kazoo/secured.py`.
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Kazoo {
@@ -30,7 +33,28 @@ impl Kazoo {
                 Err(error) => panic!("cannot use Kazoo: {error}"),
             }
         });
-        Self { python: python.clone() }
+        Self { python: python.clone(), environment: Vec::new() }
+    }
+
+    /// Like [`ready`](Self::ready); its programs connect with TLS, authenticate as `user`, and create znodes with `acl`.
+    ///
+    /// Entries of an ACL are separated by spaces, such as `sasl:fleet:cdrw sasl:admin:cdrwa`.
+    ///
+    /// # Panics
+    ///
+    /// When it is missing and cannot be installed.
+    #[track_caller]
+    pub fn secured(security: &Security, user: &str, acl: &str) -> Self {
+        let path = |path: PathBuf| path.display().to_string();
+        let environment = vec![
+            ("KAZOO_CA", path(security.ca())),
+            ("KAZOO_CERTIFICATE", path(security.certificate())),
+            ("KAZOO_KEY", path(security.key())),
+            ("KAZOO_USER", user.to_owned()),
+            ("KAZOO_PASSWORD_FILE", path(security.password_file(user))),
+            ("KAZOO_ACL", acl.to_owned()),
+        ];
+        Self { environment, ..Self::ready() }
     }
 
     /// Runs one of the scripts in `testbed/kazoo/`: `follower.py`, `leader.py`, `contend.py`, `hold.py`, `init_config.py`; each says at its top
@@ -55,6 +79,7 @@ impl Kazoo {
         for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(proxy);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("PYTHONDONTWRITEBYTECODE", "1").arg("-u").arg(script).args(args);
         command
     }

@@ -58,7 +58,17 @@ impl Probe {
     /// When Kazoo is missing and cannot be installed, or no server answers.
     #[track_caller]
     pub fn connect(hosts: &str) -> Self {
-        let process = Kazoo::ready().piped("probe.py", &[hosts]);
+        Self::connect_by(&Kazoo::ready(), hosts)
+    }
+
+    /// Like [`connect`](Self::connect), with the identity of `kazoo`.
+    ///
+    /// # Panics
+    ///
+    /// When no server answers, or none accepts the identity.
+    #[track_caller]
+    pub fn connect_by(kazoo: &Kazoo, hosts: &str) -> Self {
+        let process = kazoo.piped("probe.py", &[hosts]);
         // Kazoo may have complained on stderr before that: the answers begin after this line, wherever it stands.
         let is_greeting = |line: &Line| line.stream == Stream::Stdout && line.text == "connected";
         match process.find_from(0, ANSWER, is_greeting) {
@@ -152,7 +162,7 @@ impl Probe {
         self.call("acl", &json!({"path": path, "open": false})).map(drop)
     }
 
-    /// Gives all clients all permissions again.
+    /// Gives a znode the ACL again that znodes of this client have: by default, all clients have all permissions.
     ///
     /// # Errors
     ///

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::ExitStatus;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ use crate::journal::{self, Transaction};
 use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::Scratch;
+use crate::security::Security;
+use crate::spawn::guarded;
 use crate::wait::eventually;
 
 /// How long a JVM may take to serve on a machine that is busy with other tests.
@@ -27,6 +30,9 @@ const SHOWN: usize = 40;
 /// A tick of 500 ms allows session timeouts from 1 s, so tests that wait for one are quick.
 pub(crate) const TICK: u32 = 500;
 
+/// Configuration that lets the server accept identities of scheme `sasl`.
+const SASL: &str = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
+
 /// One Apache ZooKeeper server, on loopback, its data in a folder that goes when this is dropped.
 ///
 /// Sessions may last from 2 ticks to 40 s. A member of an [`Ensemble`](crate::Ensemble) is one of these as well.
@@ -36,6 +42,9 @@ pub struct ZooKeeper {
     /// Frozen by [`stop_process`](Self::stop_process).
     frozen: AtomicBool,
     client: Port,
+    /// Port for TLS of a secured server, and a certificate of a client with its key. The `client` port of such a server is
+    /// for the four-letter words of this type only.
+    secure: Option<(Port, PathBuf)>,
     scratch: Scratch,
 }
 
@@ -53,9 +62,42 @@ impl ZooKeeper {
     /// Like [`start`](Self::start) with another tick, in milliseconds: the shortest session timeout is twice that.
     #[track_caller]
     pub fn with_tick(ms: u32) -> Self {
+        Self::start_configured(ms, "", None, |_| {})
+    }
+
+    /// Like [`start`](Self::start), but `users`, each a name and a password, can authenticate by SASL DIGEST-MD5.
+    #[track_caller]
+    pub fn with_sasl(users: &[(&str, &str)]) -> Self {
+        Self::start_configured(TICK, SASL, None, |server| server.set_sasl_users(users))
+    }
+
+    /// Like [`start`](Self::start), but clients need TLS and a certificate, and can authenticate by SASL DIGEST-MD5.
+    ///
+    /// [`connect_string`](Self::connect_string) has the port for TLS. An unencrypted port remains on loopback, because the
+    /// functions of this type find out with four-letter words whether the server is ready.
+    #[track_caller]
+    pub fn secured(security: &Security) -> Self {
+        Self::start_configured(TICK, "", Some(security), |_| {})
+    }
+
+    /// Replaces the users of [`with_sasl`](Self::with_sasl) or [`secured`](Self::secured). The server reads them when it is
+    /// started.
+    pub fn set_sasl_users(&self, users: &[(&str, &str)]) {
+        let mut file =
+            String::from("Server {\n  org.apache.zookeeper.server.auth.DigestLoginModule required");
+        for (name, password) in users {
+            file.push_str(&format!("\n  user_{name}=\"{password}\""));
+        }
+        file.push_str(";\n};\n");
+        fs::write(self.folder().join(java::SASL_USERS), file).expect("write the users of ZooKeeper");
+    }
+
+    #[track_caller]
+    fn start_configured(tick: u32, more: &str, security: Option<&Security>, prepare: impl Fn(&Self)) -> Self {
         require();
         for _ in 0..ATTEMPTS {
-            let mut server = Self::configure(Port::reserve(), ms, "");
+            let mut server = Self::configure(tick, more, security);
+            prepare(&server);
             if server.launch(Self::serves).is_ok() {
                 return server;
             }
@@ -64,7 +106,10 @@ impl ZooKeeper {
     }
 
     /// Writes the configuration of a server that is not started yet.
-    pub(crate) fn configure(client: Port, tick: u32, more: &str) -> Self {
+    pub(crate) fn configure(tick: u32, more: &str, security: Option<&Security>) -> Self {
+        let client = Port::reserve();
+        let secure = security.map(|security| (Port::reserve(), security.testbed_certificate()));
+        let tls = security.zip(secure.as_ref()).map(|(security, (port, _))| security.zoo_cfg(port.number()));
         let scratch = Scratch::new("zookeeper");
         let data = scratch.path().join("data");
         fs::create_dir(&data).expect("make ZooKeeper's data folder");
@@ -85,12 +130,17 @@ impl ZooKeeper {
              snapCount=1000000\n\
              commitLogCount=20000\n\
              snapshotSizeFactor=1000000\n\
-             {more}",
+             {more}{tls}",
             data = data.display(),
             port = client.number(),
+            tls = tls.unwrap_or_default(),
         );
         fs::write(scratch.path().join("zoo.cfg"), configuration).expect("write ZooKeeper's configuration");
-        Self { process: None, frozen: AtomicBool::new(false), client, scratch }
+        let server = Self { process: None, frozen: AtomicBool::new(false), client, secure, scratch };
+        if let Some(security) = security {
+            server.set_sasl_users(security.users());
+        }
+        server
     }
 
     /// Starts the process, without waiting.
@@ -126,14 +176,14 @@ impl ZooKeeper {
         true
     }
 
-    /// `host:port`, as clients want it.
+    /// `host:port`, as clients want it; the port for TLS if the server is secured.
     pub fn connect_string(&self) -> String {
         format!("127.0.0.1:{}", self.port())
     }
 
     /// The port that clients connect to.
     pub fn port(&self) -> u16 {
-        self.client.number()
+        self.secure.as_ref().map_or(&self.client, |(port, _)| port).number()
     }
 
     /// The process id of the server.
@@ -267,8 +317,27 @@ impl ZooKeeper {
         self.ask(word).ok()
     }
 
+    /// Returns the answer to `cons`: the connections of the port that clients connect to.
+    ///
+    /// ZooKeeper only lists the connections of the port where it is asked.
+    pub(crate) fn connections(&self) -> Option<String> {
+        let Some((port, certificate)) = &self.secure else { return self.try_four("cons") };
+        let mut command = guarded("openssl");
+        command.args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{}", port.number())]);
+        command
+            .arg("-cert")
+            .arg(certificate)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut client = command.spawn().ok()?;
+        client.stdin.as_mut()?.write_all(b"cons").ok()?;
+        let output = client.wait_with_output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     fn ask(&self, word: &str) -> io::Result<String> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.client.number()));
         let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
         stream.set_read_timeout(Some(ANSWER))?;
         stream.write_all(word.as_bytes())?;
@@ -301,7 +370,8 @@ impl ZooKeeper {
 /// When that cannot be done.
 #[track_caller]
 pub(crate) fn require() {
-    if let Err(error) = install::ensure(&[Part::Java, Part::ZooKeeper], |line| eprintln!("{line}")) {
+    let parts = [Part::Java, Part::ZooKeeper, Part::Netty];
+    if let Err(error) = install::ensure(&parts, |line| eprintln!("{line}")) {
         panic!("cannot start ZooKeeper: {error}");
     }
 }

@@ -44,6 +44,15 @@ fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsError> {
     };
     Ok(Fleet {
         zookeeper: located(raw.zookeeper, check_hosts)?,
+        zookeeper_ca: located(raw.zookeeper_ca, check_file)?,
+        zookeeper_certificate: located(raw.zookeeper_certificate, check_file)?,
+        zookeeper_key: located(raw.zookeeper_key, check_file)?,
+        zookeeper_auth: located(raw.zookeeper_auth, check_text)?,
+        zookeeper_user: located(raw.zookeeper_user, check_text)?,
+        zookeeper_password_file: located(raw.zookeeper_password_file, check_file)?,
+        acl: located(raw.acl, check_text)?,
+        acl_fleet: located(raw.acl_fleet, check_text)?,
+        acl_admin: located(raw.acl_admin, check_text)?,
         session_timeout: duration(raw.session_timeout),
         sampling_period: duration(raw.sampling_period),
         sync: raw.sync.map(|sync| locate(sync, source)),
@@ -100,6 +109,13 @@ fn check_znode_name(text: &str) -> Checked {
         1 => Ok(()),
         _ => Err((format!("`{shown}` contains `{{id}}` more than once"), remedy)),
     }
+}
+
+fn check_text(text: &str) -> Checked {
+    if text.trim().is_empty() {
+        return Err(("the value is empty".to_owned(), "write a value, or remove the key"));
+    }
+    Ok(())
 }
 
 fn check_file(text: &str) -> Checked {

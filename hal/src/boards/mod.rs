@@ -59,6 +59,24 @@ pub struct Boards {
 pub struct Fleet {
     /// ZooKeeper's hosts and chroot: `zk1:2181,zk2:2181/fleet-a`. Not empty; its grammar is checked by who connects.
     pub zookeeper: Option<Located<String>>,
+    /// File with the certificates of the authorities (PEM) that sign the servers' certificates; switches TLS on.
+    pub zookeeper_ca: Option<Located<String>>,
+    /// File with the certificate chain (PEM) with which the node identifies itself to the servers.
+    pub zookeeper_certificate: Option<Located<String>>,
+    /// File with the key (PEM) of that certificate.
+    pub zookeeper_key: Option<Located<String>>,
+    /// How user and password are sent to ZooKeeper: `sasl` or `digest`. Checked by who connects.
+    pub zookeeper_auth: Option<Located<String>>,
+    /// User name for ZooKeeper.
+    pub zookeeper_user: Option<Located<String>>,
+    /// File with the password of that user.
+    pub zookeeper_password_file: Option<Located<String>>,
+    /// Who may use the znodes: `open`, `read-world` or `fleet`. Checked by who connects.
+    pub acl: Option<Located<String>>,
+    /// Identities of the fleet's nodes in ACLs. Checked by who connects.
+    pub acl_fleet: Option<Located<String>>,
+    /// Identities of the fleet's administrators in ACLs. Checked by who connects.
+    pub acl_admin: Option<Located<String>>,
     /// How long ZooKeeper waits for a silent node.
     pub session_timeout: Option<Located<Duration>>,
     /// How often a node measures; from 100 ms to 31 days.

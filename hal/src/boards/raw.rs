@@ -25,6 +25,15 @@ pub(super) struct RawFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawFleet {
     pub zookeeper: Option<Spanned<String>>,
+    pub zookeeper_ca: Option<Spanned<String>>,
+    pub zookeeper_certificate: Option<Spanned<String>>,
+    pub zookeeper_key: Option<Spanned<String>>,
+    pub zookeeper_auth: Option<Spanned<String>>,
+    pub zookeeper_user: Option<Spanned<String>>,
+    pub zookeeper_password_file: Option<Spanned<String>>,
+    pub acl: Option<Spanned<String>>,
+    pub acl_fleet: Option<Spanned<String>>,
+    pub acl_admin: Option<Spanned<String>>,
     pub session_timeout: Option<Spanned<Period>>,
     pub sampling_period: Option<Spanned<Period>>,
     pub sync: Option<Spanned<SyncMode>>,

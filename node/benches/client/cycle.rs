@@ -1,12 +1,16 @@
 //! One cycle of a leader: list the znodes, read all of them, average. Implemented with the node's own code, and with
 //! only the ZooKeeper client, which is the lower limit of the time.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use atalaya::leader::members::{MAX_BATCH, Members};
 use atalaya::leader::read_fleet::{Freshness, read_fleet};
-use atalaya_recipes::{Connection, Session, SessionOptions};
+use atalaya::settings::zookeeper_access::ZooKeeperAccess;
+use atalaya::settings::{Env, FleetArgs, Settings, environment};
+use atalaya_hal::Boards;
+use atalaya_recipes::{Connection, Session};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use zookeeper_client as zk;
@@ -30,10 +34,14 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
+    /// Connects with the certificates and the identity that the environment names, as a node does.
     pub(crate) async fn connect(hosts: &str) -> anyhow::Result<Fleet> {
-        let session = Session::start(SessionOptions { servers: hosts.parse()?, timeout: SESSION_TIMEOUT });
+        let env = Env { variable: &environment };
+        let settings = Settings::assemble(&FleetArgs::default(), &Boards::builtin(), env)?;
+        let options = ZooKeeperAccess::read(&settings)?.options(hosts.parse()?, SESSION_TIMEOUT);
+        let session = Session::start(options);
         let connection = session.connection().await;
-        let bare = zk::Client::connector().with_session_timeout(SESSION_TIMEOUT).connect(hosts).await?;
+        let bare = bare_client(&settings, hosts).await?;
         Ok(Fleet { connection, bare, created: 0, members: Members::default() })
     }
 
@@ -121,6 +129,30 @@ impl Fleet {
         ensure!(count == self.created, "{count} of {} znodes", self.created);
         Ok(())
     }
+}
+
+/// Connects with the client crate alone.
+async fn bare_client(settings: &Settings, hosts: &str) -> anyhow::Result<zk::Client> {
+    let mut connector = zk::Client::connector().with_session_timeout(SESSION_TIMEOUT);
+    if let Some((user, file)) =
+        settings.zookeeper_user.as_ref().zip(settings.zookeeper_password_file.as_ref())
+    {
+        let password = std::fs::read_to_string(file)?.trim_end().to_owned();
+        connector = connector.with_sasl(zk::SaslOptions::digest_md5(user.clone(), password));
+    }
+    let Some(ca) = &settings.zookeeper_ca else { return Ok(connector.connect(hosts).await?) };
+    let read = |file: &Option<PathBuf>| {
+        std::fs::read_to_string(file.as_ref().context("a file is not set")?).context("a file")
+    };
+    let certs = zk::TlsCerts::builder()
+        .with_ca(zk::TlsCa::from_pem(&std::fs::read_to_string(ca)?)?)
+        .with_identity(zk::TlsIdentity::from_pem(
+            &read(&settings.zookeeper_certificate)?,
+            &read(&settings.zookeeper_key)?,
+        )?)
+        .build()?;
+    let options = zk::TlsOptions::new().with_certs(certs);
+    Ok(connector.with_tls(options).secure_connect(hosts).await?)
 }
 
 /// Reads and averages all members.

@@ -1,5 +1,6 @@
 //! The Rust side of `cargo xtask bench`: a ZooKeeper client that executes commands, so that its rounds can alternate
-//! with those of other programs. Argument: HOSTS. Commands, one per line of standard input:
+//! with those of other programs. Argument: HOSTS. Certificates and user are those of
+//! the environment, as for a node (`ATALAYA_ZOOKEEPER_CA` and others). Commands, one per line of standard input:
 //!
 //! ```text
 //! fill N         creates znodes below /mediciones until there are N

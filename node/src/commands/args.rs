@@ -7,7 +7,7 @@ use atalaya_hal::duration;
 use atalaya_recipes::connect_string::check_path;
 use clap::{Args, ValueEnum};
 
-use crate::settings::environment;
+use crate::settings::{ConnectionFlags, environment};
 
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct BoardArgs {
@@ -43,15 +43,8 @@ pub(super) struct ConnectionArgs {
     #[arg(skip)]
     pub(super) boards: Option<PathBuf>,
 
-    /// ZooKeeper servers and chroot [default: boards.toml, or 127.0.0.1:2181] [env: ATALAYA_ZOOKEEPER,
-    /// ZOOKEEPER_HOSTS, ZOOKEEPER_HOST, ZK_HOST].
-    #[arg(long, value_name = "HOST:PORT,…/CHROOT", help_heading = "ZooKeeper")]
-    pub(super) zookeeper: Option<String>,
-
-    /// Session timeout: time without contact after which ZooKeeper expires the session and deletes its ephemeral znodes
-    /// [default: boards.toml, or 10s] [env: ATALAYA_SESSION_TIMEOUT].
-    #[arg(long, value_name = "DURATION", help_heading = "ZooKeeper")]
-    pub(super) session_timeout: Option<String>,
+    #[command(flatten)]
+    pub(super) flags: ConnectionFlags,
 
     /// Maximum time to connect to ZooKeeper; exits with 69 after it.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "10s")]

@@ -1,31 +1,46 @@
-//! `atalaya check`: checks the configuration. Opens no sensor and no connection.
+//! `atalaya check`: checks the configuration, without opening sensors. Connects to ZooKeeper only with `--connect`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use atalaya_hal::Boards;
 use clap::Args;
 
-use super::load_settings;
+use super::args::Output;
 use super::stdout::print;
+use super::tools::connection::with_settings;
+use super::{acl, load_settings};
 use crate::commands::exit::Failure;
 use crate::sampling;
-use crate::settings::{FleetArgs, Settings};
+use crate::settings::zookeeper_access::ZooKeeperAccess;
+use crate::settings::{FleetArgs, Settings, SettingsError};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   atalaya check                      check boards.toml in the current folder
   atalaya check /etc/atalaya/boards.toml
+  atalaya check --connect            also compare the ACLs in ZooKeeper with the setting acl
 
-Exit codes: 0 the configuration is correct; 64 wrong flag; 78 wrong file or environment.")]
+Exit codes: 0 the configuration is correct; 64 wrong flag; 78 wrong file or environment. With --connect also: \
+1 an ACL differs; 69 ZooKeeper not reached; 75 connection lost; 76 TLS handshake failed; 77 the identity or \
+a request was refused.")]
 pub(super) struct CheckArgs {
     /// Configuration file [default: boards.toml in the current folder] [env: ATALAYA_BOARDS].
     file: Option<PathBuf>,
 
+    /// Connect to ZooKeeper, and compare the ACLs of all znodes of the fleet with the setting acl, as atalaya acl show
+    /// does.
+    #[arg(long)]
+    connect: bool,
+
     #[command(flatten)]
     fleet: FleetArgs,
 }
+
+/// Maximum time to connect to ZooKeeper.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
     let (boards, settings) = load_settings(args.file.as_ref(), &args.fleet)?;
@@ -34,7 +49,14 @@ pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
         sampling::open(board, &boards.base_dir)
             .map_err(|error| Failure::config(anyhow!("{}: board {name}: {error}", boards.origin())))?;
     }
-    print(summary(&boards, &settings).as_bytes())
+    let access = ZooKeeperAccess::read(&settings).map_err(SettingsError::from)?;
+    print(summary(&boards, &settings).as_bytes())?;
+    if !args.connect {
+        return Ok(());
+    }
+    with_settings(&settings, &access, CONNECT_TIMEOUT, async |session| {
+        acl::show(&session, &settings, access.policy(), Output::Table).await
+    })
 }
 
 fn summary(boards: &Boards, settings: &Settings) -> String {
@@ -43,9 +65,9 @@ fn summary(boards: &Boards, settings: &Settings) -> String {
         count => format!("{name} ({count} sensors)"),
     });
     let names: Vec<String> = names.collect();
-    let mut text = format!("{}: valid\n{:<18}{}\n", boards.origin(), "boards", names.join(", "));
+    let mut text = format!("{}: valid\n{:<25}{}\n", boards.origin(), "boards", names.join(", "));
     for (name, value) in settings.describe() {
-        text.push_str(&format!("{name:<18}{value}\n"));
+        text.push_str(&format!("{name:<25}{value}\n"));
     }
     if let Some(warning) = settings.unsent_token() {
         text.push_str(&format!("warning: {warning}\n"));

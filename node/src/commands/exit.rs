@@ -1,6 +1,10 @@
 //! Exit codes, as in sysexits(3), and the error message of a command. Only `main` and the commands know them.
 
 use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use atalaya_recipes::{ConnectError, ConnectString};
 
 #[cfg(feature = "demo")]
 use crate::demo::DemoError;
@@ -31,6 +35,8 @@ macro_rules! failures {
 }
 
 failures! {
+    /// As in diff(1): there are differences.
+    different: 1,
     /// `EX_USAGE`: the command line is wrong.
     usage: 64,
     /// `EX_DATAERR`: data in ZooKeeper or in a file is malformed.
@@ -45,6 +51,10 @@ failures! {
     io: 74,
     /// `EX_TEMPFAIL`: a resource was not available in time or was lost; a retry may succeed.
     temp_fail: 75,
+    /// `EX_PROTOCOL`: no agreement with ZooKeeper's servers, such as a failed TLS handshake.
+    protocol: 76,
+    /// `EX_NOPERM`: ZooKeeper refuses the identity or an operation.
+    no_permission: 77,
     /// `EX_CONFIG`: boards.toml or the environment is wrong.
     config: 78,
 }
@@ -54,6 +64,26 @@ impl Failure {
     pub(crate) fn not_run(cause: &std::io::Error, error: impl Into<anyhow::Error>) -> Failure {
         let is_missing = cause.kind() == std::io::ErrorKind::NotFound;
         Failure { code: if is_missing { 127 } else { 126 }, error: error.into() }
+    }
+
+    /// No session with ZooKeeper within `timeout`, for the reason of the last attempt.
+    pub(crate) fn not_connected(
+        servers: &ConnectString,
+        reason: Option<&ConnectError>,
+        timeout: Duration,
+    ) -> Failure {
+        let text = |reason: &ConnectError| anyhow!("no session with ZooKeeper at {servers}: {reason}");
+        match reason {
+            Some(reason) if reason.is_identity_refused() => Failure::no_permission(text(reason)),
+            Some(reason @ ConnectError::TlsOptions(_)) => Failure::config(text(reason)),
+            Some(reason @ (ConnectError::Tls { .. } | ConnectError::SaslIgnored)) => {
+                Failure::protocol(text(reason))
+            }
+            _ => Failure::unavailable(anyhow!(
+                "ZooKeeper at {servers} was not reached within {timeout:?}; check --zookeeper and that the servers \
+                 are running"
+            )),
+        }
     }
 
     pub(crate) fn code(&self) -> ExitCode {
@@ -86,7 +116,7 @@ impl From<SettingsError> for Failure {
 
 impl From<atalaya_recipes::Error> for Failure {
     fn from(error: atalaya_recipes::Error) -> Failure {
-        Failure::temp_fail(error)
+        if error.is_no_auth() { Failure::no_permission(error) } else { Failure::temp_fail(error) }
     }
 }
 
@@ -114,7 +144,9 @@ impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Failure {
         match error {
             NodeError::IdInUse { .. } => Failure::id_in_use(error),
-            NodeError::Unavailable { .. } => Failure::unavailable(error),
+            NodeError::Unavailable { servers, reason, timeout } => {
+                Failure::not_connected(&servers, reason.as_ref(), timeout)
+            }
         }
     }
 }

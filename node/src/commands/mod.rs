@@ -1,6 +1,7 @@
 //! The command line: one file per command, with its arguments and its execution. Exit codes are used only here and in
 //! `main`.
 
+mod acl;
 mod args;
 mod check;
 #[cfg(feature = "collector")]
@@ -112,7 +113,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Show the state of a fleet: leader, undelivered reports, nodes, their measurements and health.
     Status(status::StatusArgs),
-    /// Check a boards.toml and the settings, without opening sensors or connections.
+    /// Check a boards.toml and the settings, without opening sensors; with --connect, also the ACLs in ZooKeeper.
     Check(check::CheckArgs),
     /// List, read or scan for sensors.
     #[command(subcommand)]
@@ -128,6 +129,9 @@ enum Command {
     #[cfg(feature = "collector")]
     #[command(subcommand)]
     Epochs(epochs::EpochsCommand),
+    /// Show or set the ACLs of the fleet's znodes, which decide about the clients that can read and write them.
+    #[command(subcommand)]
+    Acl(acl::AclCommand),
     /// List undelivered reports; retry or delete those that the API rejected.
     #[command(subcommand)]
     Reports(reports::ReportsCommand),
@@ -237,7 +241,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         #[cfg(feature = "sim")]
         Command::ZooKeeper(args) => zookeeper::main(&args),
         Command::Run(args) if args.supervised => {
-            return respawn::main(&args.id, args.state.state_dir.as_ref());
+            return respawn::main(&args);
         }
         Command::Run(args) => run::main(args, logs),
         #[cfg(feature = "collector")]
@@ -246,6 +250,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Epochs(command) => epochs::main(&command),
         Command::Reap(args) => reap::main(&args),
         Command::Check(args) => check::main(&args),
+        Command::Acl(command) => acl::main(&command),
         Command::Health(args) => health::main(&args),
         Command::Sensors(command) => sensors::main(command),
         Command::Status(args) => status::main(&args),
@@ -275,7 +280,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
 fn default_filter(command: &Command) -> Option<&'static str> {
     match command {
         Command::Run(args) if !args.supervised => None,
-        Command::Lock(_) | Command::Elect(_) | Command::Run(_) => {
+        Command::Lock(_) | Command::Elect(_) | Command::Run(_) | Command::Acl(_) | Command::Check(_) => {
             Some("info,atalaya_recipes=warn,zookeeper_client=error")
         }
         Command::Counter(_)

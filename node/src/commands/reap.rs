@@ -11,12 +11,14 @@ use tracing::warn;
 
 use super::args::StateArgs;
 use super::stdout::print;
-use super::{current_thread_runtime, process_environment};
+use super::{current_thread_runtime, load_settings, process_environment};
 use crate::commands::exit::Failure;
 use crate::model::node_id::NodeId;
 use crate::model::text;
 use crate::process::stale_sessions::{CleanupError, clean_up_node, find_records};
 use crate::process::state_dir::{Holder, Purpose, StateDir};
+use crate::settings::zookeeper_access::ZooKeeperAccess;
+use crate::settings::{ConnectionFlags, SettingsError};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -28,7 +30,8 @@ Examples:
 The znodes of a killed node remain until its session times out; if it was the leader, the fleet has no \
 leader until then. This command deletes the znodes that still belong to a session in the state file of \
 the dead process, so that the next contender leads at once. A lock that the operating system releases \
-with the process proves that it is dead: a node that runs, or only hangs, is not touched.
+with the process proves that it is dead: a node that runs, or only hangs, is not touched. The servers are \
+those in the state file; certificates and identity are from boards.toml, the environment or flags.
 
 Exit codes: 0 done, or nothing to do; 65 malformed state file; 69 ZooKeeper unreachable; 74 state file \
 not readable; 75 the node is running (with --all it is skipped).")]
@@ -43,6 +46,9 @@ pub(super) struct ReapArgs {
 
     #[command(flatten)]
     state: StateArgs,
+
+    #[command(flatten)]
+    flags: ConnectionFlags<false>,
 
     /// Maximum time per node; exits with 69 after it.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "5s")]
@@ -59,13 +65,15 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
         }
     };
     let unreadable_folder = |error| Failure::io(anyhow!("cannot read {}: {error}", folder.display()));
+    let (_, settings) = load_settings(None, &args.flags.0)?;
+    let access = ZooKeeperAccess::read(&settings).map_err(SettingsError::from)?;
     let records = find_records(&folder, args.id.as_ref()).map_err(unreadable_folder)?;
     let runtime = current_thread_runtime()?;
     let mut output = String::new();
     let mut failures = Vec::new();
     for (file, record) in records {
         let reaped = match record {
-            Ok(record) => runtime.block_on(reap_node(&file, &record.node, args.all, args.timeout)),
+            Ok(record) => runtime.block_on(reap_node(&file, &record.node, &access, args)),
             Err(source) => Err(state_file_failure(CleanupError::File { file, source })),
         };
         match reaped {
@@ -84,13 +92,19 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
 }
 
 /// Cleans up after one node. Returns the result as a line.
-async fn reap_node(file: &Path, node: &str, all: bool, timeout: Duration) -> Result<String, Failure> {
+async fn reap_node(
+    file: &Path,
+    node: &str,
+    access: &ZooKeeperAccess,
+    args: &ReapArgs,
+) -> Result<String, Failure> {
+    let timeout = args.timeout;
     let problem = "ZooKeeper is not reachable or does not respond";
     let late = |_| Failure::unavailable(anyhow!("node {node}: not done within {timeout:?}: {problem}"));
-    match tokio::time::timeout(timeout, clean_up_node(file)).await.map_err(late)? {
+    match tokio::time::timeout(timeout, clean_up_node(file, access)).await.map_err(late)? {
         Ok(znodes) if znodes.is_empty() => Ok(format!("node {node}: no znodes left\n")),
         Ok(znodes) => Ok(format!("node {node}: removed {}\n", znodes.join(", "))),
-        Err(CleanupError::Running(holder)) if all => {
+        Err(CleanupError::Running(holder)) if args.all => {
             Ok(format!("node {node}: {}: skipped\n", state_of(holder)))
         }
         Err(CleanupError::Running(holder)) => {
@@ -127,10 +141,14 @@ fn state_of(Holder { process, purpose }: Holder) -> String {
 }
 
 /// Deletes the znodes of node `id`, whose process has ended. Returns the deleted znodes, or the reason in one line.
-pub(super) async fn clean_up_after(id: &NodeId, folder: &Path) -> Result<Vec<String>, String> {
+pub(super) async fn clean_up_after(
+    id: &NodeId,
+    folder: &Path,
+    access: &ZooKeeperAccess,
+) -> Result<Vec<String>, String> {
     let (mut removed, mut problem) = (Vec::new(), None);
     for (file, _) in find_records(folder, Some(id)).map_err(|error| error.to_string())? {
-        match clean_up_node(&file).await {
+        match clean_up_node(&file, access).await {
             Ok(znodes) => removed.extend(znodes),
             // A node with this id in another fleet runs, or another process already cleans up.
             Err(CleanupError::Running(_)) => {}

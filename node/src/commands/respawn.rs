@@ -5,7 +5,7 @@
 //! shuts down as at SIGTERM, so that no node continues without its parent, on any operating system.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,11 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
+use super::run::RunArgs;
 use super::signals::stop_signal;
 use super::tools::guarded_command::end_remaining_processes;
 use super::{current_thread_runtime, process_environment, reap};
 use crate::commands::exit::{Failure, INTERNAL, code_of};
-use crate::model::node_id::NodeId;
 use crate::process::restart_policy::{RestartBackoff, should_restart};
 use crate::process::state_dir::StateDir;
 
@@ -31,11 +31,11 @@ const FLAG: &str = "--supervised";
 /// Flag that replaces [`FLAG`] in the arguments of the child.
 const CHILD_FLAG: &str = "--supervised-by";
 
-pub(super) fn main(id: &NodeId, state_dir: Option<&PathBuf>) -> Result<ExitCode, Failure> {
+pub(super) fn main(args: &RunArgs) -> Result<ExitCode, Failure> {
     // Resolved before the first start: an upgrade may replace the file while this process runs.
     let program = std::env::current_exe().map_err(Failure::internal)?;
     let arguments = child_arguments(std::env::args_os().skip(1), std::process::id());
-    let state_dir = match StateDir::find(state_dir, process_environment()) {
+    let state_dir = match StateDir::find(args.state.state_dir.as_ref(), process_environment()) {
         StateDir::At(folder) => Some(folder),
         StateDir::Off | StateDir::Unknown => {
             warn!(
@@ -44,7 +44,7 @@ pub(super) fn main(id: &NodeId, state_dir: Option<&PathBuf>) -> Result<ExitCode,
             None
         }
     };
-    let parent = Parent { id, state_dir: state_dir.as_deref(), program: &program, arguments: &arguments };
+    let parent = Parent { args, state_dir: state_dir.as_deref(), program: &program, arguments: &arguments };
     current_thread_runtime()?.block_on(parent.run())
 }
 
@@ -59,7 +59,7 @@ fn child_arguments(own: impl Iterator<Item = OsString>, parent: u32) -> Vec<OsSt
 }
 
 struct Parent<'a> {
-    id: &'a NodeId,
+    args: &'a RunArgs,
     state_dir: Option<&'a Path>,
     program: &'a Path,
     arguments: &'a [OsString],
@@ -131,7 +131,12 @@ impl Parent<'_> {
     /// Deletes the znodes of the dead node, if it has a state file.
     async fn clean_up(&self) {
         let Some(folder) = self.state_dir else { return };
-        match tokio::time::timeout(CLEANUP_TIMEOUT, reap::clean_up_after(self.id, folder)).await {
+        let access = match self.args.access() {
+            Ok(access) => access,
+            Err(error) => return warn!("cannot delete the znodes of the dead node yet: {error}"),
+        };
+        let cleaned_up = reap::clean_up_after(&self.args.id, folder, &access);
+        match tokio::time::timeout(CLEANUP_TIMEOUT, cleaned_up).await {
             Ok(Ok(removed)) if removed.is_empty() => {}
             Ok(Ok(removed)) => info!(znodes = removed.join(", "), "deleted the znodes of the dead node"),
             Ok(Err(problem)) => warn!("cannot delete the znodes of the dead node yet: {problem}"),

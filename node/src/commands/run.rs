@@ -22,6 +22,7 @@ use crate::process::systemd::Notifier;
 use crate::reload::{LoadError, OpenedBoard, Reload};
 use crate::settings::api_token::ApiToken;
 use crate::settings::listen_addr::ListenAddr;
+use crate::settings::zookeeper_access::ZooKeeperAccess;
 use crate::settings::{FleetArgs, Settings, SettingsError, environment};
 
 #[derive(Debug, Args)]
@@ -43,7 +44,8 @@ stops when its parent ends. The parent forwards signals and restarts the node un
 
 Exit codes: 0 stopped by a signal; 64 wrong usage; 69 ZooKeeper not reached within --connect-timeout, or \
 the address of --metrics-listen not available; 70 internal error; 73 node id in use; 75 a cleanup of \
-this node is still running; 78 wrong configuration.")]
+this node is still running; 76 TLS handshake with ZooKeeper failed, and 77 ZooKeeper refused the identity, \
+within --connect-timeout; 78 wrong configuration.")]
 pub(super) struct RunArgs {
     /// Node id, unique in the fleet: at most 128 bytes, without slashes or white space.
     pub(super) id: NodeId,
@@ -70,9 +72,18 @@ pub(super) struct RunArgs {
     supervised_by: Option<u32>,
 }
 
+impl RunArgs {
+    /// Reads the certificates and the identity for ZooKeeper.
+    pub(super) fn access(&self) -> Result<ZooKeeperAccess, SettingsError> {
+        let (_, settings) = load_settings(self.board.boards.as_ref(), &self.fleet)?;
+        Ok(ZooKeeperAccess::read(&settings)?)
+    }
+}
+
 pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let (boards, settings) = load_settings(args.board.boards.as_ref(), &args.fleet)?;
     read_token(&settings)?;
+    let access = read_access(&settings)?;
     // First, because a failure here needs no cleanup.
     let listener = settings.metrics_listen.as_ref().map(listen_for_metrics).transpose()?;
     // Before the sensors are opened: another process with this id may be using them.
@@ -83,6 +94,7 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         listener.zip(observer.clone()).map(|(listener, observer)| HttpServer::start(listener, observer));
     let _server = server.transpose().map_err(Failure::internal)?;
     let mut node = Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?;
+    node.access = access.clone();
     node.observer = observer;
     node.state_file = state_file;
     node.notifier = Notifier::from_env(&environment);
@@ -101,7 +113,7 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         let requests = reload_signals()?;
         let has_file = !is_builtin(&boards);
         let connect_timeout = args.connect_timeout;
-        node.reload = Some(Reload { requests, load: Arc::new(move || load(&args, has_file)) });
+        node.reload = Some(Reload { requests, load: Arc::new(move || load(&args, has_file, &access)) });
         node.run(connect_timeout, stop).await.map_err(Failure::from)
     })
 }
@@ -163,8 +175,30 @@ fn read_token(settings: &Settings) -> Result<(), SettingsError> {
     Ok(())
 }
 
+/// Reads the certificates and the identity for ZooKeeper, and warns about missing protection.
+fn read_access(settings: &Settings) -> Result<ZooKeeperAccess, SettingsError> {
+    let access = ZooKeeperAccess::read(settings)?;
+    for exposure in access.exposures() {
+        warn!("a file with a secret for ZooKeeper is not private: {exposure}");
+    }
+    if !access.has_identity() && !settings.zookeeper.is_loopback() {
+        let servers = &settings.zookeeper;
+        warn!(
+            "ZooKeeper at {servers} is not on this machine, and the connection has no identity: whoever reaches it can \
+             change the znodes of the fleet (zookeeper_user, zookeeper_ca and acl protect them)"
+        );
+    }
+    Ok(access)
+}
+
 /// Reloads the configuration with the same flags. `has_file`: at the start, a file described the boards.
-fn load(args: &RunArgs, has_file: bool) -> Result<(OpenedBoard, Settings), LoadError> {
+fn load(
+    args: &RunArgs,
+    has_file: bool,
+    access: &ZooKeeperAccess,
+) -> Result<(OpenedBoard, Settings), LoadError> {
+    // Also if boards.toml is wrong.
+    access.read_again();
     let (boards, settings) = load_settings(args.board.boards.as_ref(), &args.fleet)?;
     if has_file && is_builtin(&boards) {
         // The built-in board measures random numbers, which must not replace real sensors. A file that is being

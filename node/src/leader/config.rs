@@ -5,6 +5,7 @@ use std::time::Duration;
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use tokio::sync::{mpsc, watch};
 
+use crate::leader::acl_check::AclCheck;
 use crate::leader::delivery::api_client::Api;
 use crate::metrics::LeaderMetrics;
 use crate::model::leader_state::LeaderState;
@@ -39,6 +40,7 @@ pub(crate) struct LeaderHandles {
     /// State of this leader; `None` while this node is not the leader.
     pub(crate) state: watch::Sender<Option<LeaderState>>,
     pub(crate) metrics: LeaderMetrics,
+    pub(crate) acl_check: AclCheck,
 }
 
 impl LeaderHandles {

@@ -1,5 +1,6 @@
 //! The cycles of an epoch: waits until a cycle is due, reads the fleet, and commits the average.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
@@ -163,7 +164,7 @@ impl CycleRunner<'_> {
         let reading = match self.read_fleet(now).await {
             Ok(reading) => reading,
             Err(error) => {
-                warn!("no average in this cycle: {error}");
+                self.log_average(Some(&error));
                 // In lock-step mode all nodes wait for this cycle, so it must not be skipped.
                 return match self.barrier {
                     Some(_) => CycleOutcome::Retry,
@@ -173,7 +174,8 @@ impl CycleRunner<'_> {
         };
         fail_points::point("gathered");
         let report = self.report(&reading, now);
-        self.log_average(report.is_some(), reading.excluded);
+        let problem = format!("no node has a usable measurement; {} excluded", reading.excluded);
+        self.log_average(report.is_none().then_some(&problem));
         if report.is_none() && self.barrier.is_none() {
             return CycleOutcome::Done(CycleResult::Empty);
         }
@@ -203,13 +205,12 @@ impl CycleRunner<'_> {
     }
 
     /// Logs once that cycles have no average, and once that they have one again.
-    fn log_average(&mut self, has_average: bool, excluded: usize) {
-        const PROBLEM: &str = "no average in this cycle: no node has a usable measurement";
-        match (has_average, std::mem::replace(self.without_average, !has_average)) {
-            (false, false) => warn!(excluded, "{PROBLEM}"),
-            (false, true) => debug!(excluded, "{PROBLEM}"),
-            (true, true) => info!(excluded, "cycles have an average again"),
-            (true, false) => {}
+    fn log_average(&mut self, problem: Option<&dyn Display>) {
+        match (problem, std::mem::replace(self.without_average, problem.is_some())) {
+            (Some(problem), false) => warn!("no average in this cycle: {problem}"),
+            (Some(problem), true) => debug!("no average in this cycle: {problem}"),
+            (None, true) => info!("cycles have an average again"),
+            (None, false) => {}
         }
     }
 

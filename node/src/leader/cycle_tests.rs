@@ -5,8 +5,10 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::*;
+use crate::leader::AclCheck;
 use crate::leader::test_support::as_leader;
 use crate::metrics::LeaderMetrics;
+use crate::model::acl_policy::AclPolicy;
 use crate::model::fence;
 use crate::model::fence::Fence;
 
@@ -50,6 +52,7 @@ impl Parts {
             averages: None,
             state: watch::channel(None).0,
             metrics: LeaderMetrics::default(),
+            acl_check: AclCheck::new(AclPolicy::open(), PARENT, "/election"),
         };
         let mut members = Members::default();
         members.update(PARENT, vec!["1".into()]);

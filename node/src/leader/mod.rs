@@ -27,6 +27,7 @@
 //! The election may drop the future at any await. State that must survive this, for example a lost connection, is in
 //! `State`; state that must survive the process is in ZooKeeper, see `fenced_store`.
 
+mod acl_check;
 pub mod aggregate;
 mod barrier;
 pub(crate) mod config;
@@ -56,6 +57,7 @@ use crate::model::fence::Fence;
 use crate::model::leader_state::LeaderState;
 use crate::zk::bulk_read::SizeCache;
 use crate::zk::server_clock::{Millis, ServerClock};
+pub(crate) use acl_check::AclCheck;
 pub(crate) use config::{LeaderConfig, LeaderHandles};
 #[cfg(feature = "demo")]
 pub(crate) use cycle::AVERAGES_TARGET;
@@ -131,8 +133,9 @@ impl Leader {
                 self.run_epoch(&leadership, &mut state, last_cycle, &mut member_names).await;
             }
         });
+        let acl_check = self.handles.acl_check.run(leadership.connection(), self.handles.state.subscribe());
         tokio::select! {
-            () = listing => {}
+            ((), ()) = futures_util::future::join(listing, acl_check) => {}
             never = leading => never,
         }
         std::future::pending().await

@@ -12,7 +12,7 @@ pub(crate) async fn server() -> Server {
 
 pub(crate) fn connect(server: &Server) -> Session {
     let servers = server.connect_string().parse().unwrap();
-    Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) })
+    Session::start(SessionOptions::new(servers, Duration::from_secs(10)))
 }
 
 /// Runs `test` as the leader of a fleet.

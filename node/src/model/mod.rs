@@ -1,9 +1,11 @@
 //! Types and formats that the other layers share: node ids, measurements, reports, the fence, node information.
 //! Imports nothing from the other layers.
 
+pub mod acl_policy;
 pub mod barrier;
 pub mod counter;
 pub mod fence;
+pub mod fleet_paths;
 #[cfg(test)]
 pub mod foreign_input;
 pub mod health_status;

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use atalaya_hal::boards::Counting;
 use atalaya_recipes::node_names::{ContenderId, Naming, Role};
 use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
-use atalaya_recipes::{
-    Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, ZnodeProblem, election,
-};
+use atalaya_recipes::{Election, Session, Standing, WriteCounter, WrongZnode, ZnodeProblem, election};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -15,7 +13,7 @@ use tracing::{info, warn};
 use super::{Node, NodeError, Task, Tasks};
 use crate::dynamic_config::{self, DynamicConfig};
 use crate::leader::delivery::api_client::Api;
-use crate::leader::{Leader, LeaderConfig, LeaderHandles};
+use crate::leader::{AclCheck, Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
 use crate::metrics::Metrics;
 use crate::model::barrier::SamplingMode;
@@ -32,6 +30,7 @@ use crate::process::systemd::Notifier;
 use crate::reload::{self, Reload};
 use crate::sampling::{Sampler, Sensors};
 use crate::settings::Settings;
+use crate::settings::zookeeper_access::{self, ZooKeeperAccess};
 use crate::zk::barrier_watch::follow_barrier;
 use crate::zk::id_owner;
 use crate::zk::node_info_publisher::publish_node_info;
@@ -55,6 +54,7 @@ pub(super) struct Shared {
     id: NodeId,
     /// Settings at the start; for later ones, see `config`.
     settings: Settings,
+    access: ZooKeeperAccess,
     measurement_path: String,
     session: Session,
     /// With the name of this process in it.
@@ -79,7 +79,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Starts the session. Splits `node` into what tasks share and what single tasks take over.
     pub(super) async fn start(node: Node) -> (Shared, Inputs) {
-        let Node { id, board, settings, state_file, observer, .. } = node;
+        let Node { id, board, settings, access, state_file, observer, .. } = node;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let contender_id = ContenderId::random();
         let measurement_path = settings.measurement_path(id.as_str());
@@ -95,8 +95,7 @@ impl Shared {
             file.update(|known| known.add_process(record));
             (file, own)
         });
-        let options =
-            SessionOptions { servers: settings.zookeeper.clone(), timeout: settings.session_timeout };
+        let options = access.options(settings.zookeeper.clone(), settings.session_timeout);
         // Each session is recorded before a znode is created in it.
         let record = state_file.clone();
         let session = Session::start_with_callback(options, move |session| {
@@ -117,6 +116,7 @@ impl Shared {
             leader_state: watch::Sender::default(),
             id,
             settings,
+            access,
             measurement_path,
             session,
             state_file,
@@ -162,6 +162,11 @@ impl Shared {
             averages,
             state: self.leader_state.clone(),
             metrics: self.metrics.leader.clone(),
+            acl_check: AclCheck::new(
+                self.access.policy().clone(),
+                &self.settings.measurements,
+                &self.settings.election,
+            ),
         });
         let status = node_status::follow(
             &self.node_status,
@@ -187,6 +192,7 @@ impl Shared {
             )),
             notify_systemd: self.notify_systemd(connect_timeout.is_some()),
             observe: self.observe(),
+            keep_access_current: Box::pin(zookeeper_access::keep_current(&self.access)),
             update_status: Box::pin(status),
         }
     }
@@ -246,7 +252,8 @@ impl Shared {
         if tokio::time::timeout(timeout, self.session.connection()).await.is_ok() {
             return std::future::pending().await;
         }
-        NodeError::Unavailable { servers: self.settings.zookeeper.to_string(), timeout }
+        let reason = self.session.connect_error().borrow().clone();
+        NodeError::Unavailable { servers: self.settings.zookeeper.clone(), reason, timeout }
     }
 
     /// Contends for leadership once the node has published, and leads when it is elected.

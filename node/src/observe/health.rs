@@ -17,6 +17,8 @@ pub(crate) struct HealthSnapshot {
     pub(crate) publication_age: Option<Duration>,
     /// True if ZooKeeper is connected and the node's lease has not expired. The lease is half the session timeout.
     pub(crate) is_connected: bool,
+    /// Reason why there is no session with ZooKeeper, if it is known.
+    pub(crate) connect_error: Option<String>,
     /// True if the measurement's znode is known to belong to this node's session.
     pub(crate) owns_measurement: bool,
 }
@@ -59,7 +61,7 @@ impl HealthSnapshot {
             Stage::Stopping => return HealthReport::new(true, ["stopping".into()]),
             Stage::Running => {}
         }
-        let disconnected = (!self.is_connected).then(|| "ZooKeeper is not connected".to_owned());
+        let disconnected = (!self.is_connected).then(|| self.disconnected());
         let notes = self.sensor_notes().into_iter().chain(disconnected);
         let is_healthy = self.problems.is_empty();
         let first = if is_healthy { &["ok"][..] } else { &self.problems };
@@ -82,7 +84,7 @@ impl HealthSnapshot {
         };
         reasons.extend(missing("measurement", self.measurement_age));
         if !self.is_connected {
-            reasons.push("ZooKeeper is not connected".to_owned());
+            reasons.push(self.disconnected());
         }
         match missing("measurement published", self.publication_age) {
             None if self.is_connected && !self.owns_measurement => {
@@ -93,6 +95,13 @@ impl HealthSnapshot {
         let is_ready = reasons.is_empty();
         reasons.extend(is_ready.then(|| "ready".to_owned()));
         HealthReport::new(is_ready, reasons.into_iter().chain(self.sensor_notes()))
+    }
+
+    fn disconnected(&self) -> String {
+        match &self.connect_error {
+            Some(error) => format!("ZooKeeper is not connected: {error}"),
+            None => "ZooKeeper is not connected".to_owned(),
+        }
     }
 
     fn sensor_notes(&self) -> Vec<String> {
@@ -124,6 +133,7 @@ mod tests {
             measurement_age: Some(SECOND),
             publication_age: Some(SECOND),
             is_connected: true,
+            connect_error: None,
             owns_measurement: true,
         }
     }

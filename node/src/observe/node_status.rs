@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use atalaya_recipes::persistent_node::NodeState;
-use atalaya_recipes::{Session, SessionState, Standing, WrongZnode};
+use atalaya_recipes::{ConnectError, Session, SessionState, Standing, WrongZnode};
 use tokio::sync::watch;
 
 use crate::model::node_info::SensorStatus;
@@ -27,6 +27,8 @@ pub type SensorErrors = BTreeMap<String, String>;
 pub struct NodeStatus {
     /// ZooKeeper session; `None` before the node starts to connect.
     pub session: Option<SessionState>,
+    /// Reason why the last attempt to start a session failed. `None` while there is a session.
+    pub connect_error: Option<ConnectError>,
     /// Position in the election.
     pub standing: Standing,
     /// Newest measurement, published or not.
@@ -52,10 +54,12 @@ pub(crate) async fn follow(
         return std::future::pending().await;
     }
     let (mut session_state, mut wrong_znodes) = (session.watch(), session.wrong_znodes());
+    let mut connect_error = session.connect_error();
     let mut newest = None;
     loop {
         status.send_replace(NodeStatus {
             session: Some(*session_state.borrow_and_update()),
+            connect_error: connect_error.borrow_and_update().clone(),
             standing: *standing.borrow_and_update(),
             measured: newest.clone(),
             published: *published.borrow_and_update(),
@@ -69,6 +73,7 @@ pub(crate) async fn follow(
                 newest = data.map(|data| Measured { data, at: Instant::now() });
             }
             Ok(()) = session_state.changed() => {}
+            Ok(()) = connect_error.changed() => {}
             Ok(()) = standing.changed() => {}
             Ok(()) = published.changed() => {}
             Ok(()) = sensors.changed() => {}

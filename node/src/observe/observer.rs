@@ -11,6 +11,7 @@ use crate::metrics::{Metrics, lock};
 use crate::model::barrier::SamplingMode;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
+use crate::model::text;
 use crate::observe::health::{HealthReport, HealthSnapshot, Stage};
 use crate::observe::node_status::NodeStatus;
 use crate::observe::watchdog::{Watchdog, leader_problem};
@@ -138,6 +139,9 @@ impl Observer {
         snapshot.sampling_period = node.settings.borrow().sampling_period;
         snapshot.is_connected =
             node.session.state().phase == Phase::Connected && !node.session.lease_remaining(now).is_zero();
+        // One line, whatever a server's certificate contains.
+        let connect_error = node.session.connect_error().borrow().as_ref().map(ToString::to_string);
+        snapshot.connect_error = connect_error.map(|error| text::sanitize_for_log(&error));
         if node.status.borrow().standing == Standing::Leading {
             let has_api = node.settings.borrow().api_url.is_some();
             let stats = self.0.metrics.leader.stats();

@@ -48,7 +48,10 @@ impl StatusLine {
 fn describe(status: &NodeStatus, servers: &str, contends: bool) -> String {
     let is_connected = status.session.is_some_and(|session| session.phase == Phase::Connected);
     let activity = match status.standing {
-        _ if !is_connected => format!("waiting for ZooKeeper at {servers}"),
+        _ if !is_connected => match &status.connect_error {
+            Some(error) => format!("waiting for ZooKeeper at {servers}: {error}"),
+            None => format!("waiting for ZooKeeper at {servers}"),
+        },
         Standing::Leading => "leading".to_owned(),
         Standing::Waiting { ahead: 0 } => "next in line to lead".to_owned(),
         Standing::Waiting { ahead } => format!("following, {ahead} ahead"),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use atalaya_recipes::connect_string::ConnectStringError;
 use atalaya_recipes::session::{BulkRead, Write};
-use atalaya_recipes::{Connection, Error, Session, SessionOptions};
+use atalaya_recipes::{Connection, Error, Session};
 use tracing::debug;
 
 use crate::model::node_id::NodeId;
@@ -22,6 +22,7 @@ use crate::process::state_dir::location::is_file_stem_of;
 use crate::process::state_dir::{
     Found, Holder, Lock, NodeRecord, ProcessRecord, Purpose, lock_file, read, write,
 };
+use crate::settings::zookeeper_access::ZooKeeperAccess;
 
 /// Maximum number of tries if znodes change before they are deleted, by the last requests of the dead process.
 const MAX_TRIES: usize = 5;
@@ -153,7 +154,10 @@ pub(crate) fn find_records(
 
 /// Cleans up after the node with this state file, if its process is dead. Returns the paths of the deleted znodes.
 /// Waits for ZooKeeper without a limit; drop the future to give up.
-pub(crate) async fn clean_up_node(file: &Path) -> Result<Vec<String>, CleanupError> {
+pub(crate) async fn clean_up_node(
+    file: &Path,
+    access: &ZooKeeperAccess,
+) -> Result<Vec<String>, CleanupError> {
     let (lock, record) = check_process(file)?;
     // Connecting may take long, and a new process of this node must not wait for it.
     drop(lock);
@@ -161,7 +165,7 @@ pub(crate) async fn clean_up_node(file: &Path) -> Result<Vec<String>, CleanupErr
         return Ok(Vec::new());
     }
     let servers = record.zookeeper.parse()?;
-    let session = Session::start(SessionOptions { servers, timeout: SESSION_TIMEOUT });
+    let session = Session::start(access.options(servers, SESSION_TIMEOUT));
     session.connection().await;
     let outcome = clean_up_over(&session, file).await;
     session.close(CLOSE_TIMEOUT).await;

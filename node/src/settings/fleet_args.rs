@@ -49,6 +49,55 @@ fn arg(setting: &'static Setting) -> Arg {
     }
 }
 
+/// Reads the flags of `settings`.
+fn read(args: &mut FleetArgs, settings: impl Iterator<Item = &'static Setting>, matches: &ArgMatches) {
+    for setting in settings {
+        let value = match setting.value_name {
+            Some(_) => matches.get_one::<String>(setting.name).cloned(),
+            None => matches.get_flag(setting.name).then(|| false.to_string()),
+        };
+        if let Some(value) = value {
+            args.values.insert(setting.name, value);
+        }
+    }
+}
+
+/// Values of the flags for the connection to ZooKeeper, for commands that need no other setting. `SERVERS` is false for
+/// a command that knows the servers and only needs certificates and identity.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConnectionFlags<const SERVERS: bool = true>(pub(crate) FleetArgs);
+
+fn connection_settings(servers: bool) -> impl Iterator<Item = &'static Setting> {
+    let is_wanted = move |name: &str| {
+        name.starts_with("zookeeper_")
+            || servers && (name == "zookeeper" || name == "session_timeout" || name.starts_with("acl"))
+    };
+    fleet_settings().filter(move |setting| is_wanted(setting.name))
+}
+
+impl<const SERVERS: bool> Args for ConnectionFlags<SERVERS> {
+    fn augment_args(command: Command) -> Command {
+        command.args(connection_settings(SERVERS).map(|setting| arg(setting).help_heading("ZooKeeper")))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        ConnectionFlags::<SERVERS>::augment_args(command)
+    }
+}
+
+impl<const SERVERS: bool> FromArgMatches for ConnectionFlags<SERVERS> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<ConnectionFlags<SERVERS>, clap::Error> {
+        let mut flags = ConnectionFlags::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        read(&mut self.0, connection_settings(SERVERS), matches);
+        Ok(())
+    }
+}
+
 impl Args for FleetArgs {
     fn augment_args(command: Command) -> Command {
         command.args(fleet_settings().map(arg))
@@ -67,15 +116,7 @@ impl FromArgMatches for FleetArgs {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for setting in fleet_settings() {
-            let value = match setting.value_name {
-                Some(_) => matches.get_one::<String>(setting.name).cloned(),
-                None => matches.get_flag(setting.name).then(|| false.to_string()),
-            };
-            if let Some(value) = value {
-                self.values.insert(setting.name, value);
-            }
-        }
+        read(self, fleet_settings(), matches);
         Ok(())
     }
 }

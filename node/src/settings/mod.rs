@@ -3,11 +3,13 @@
 //!
 //! `table` has one row per setting.
 
+mod acl;
 pub mod api_token;
 mod fleet_args;
 pub mod listen_addr;
 pub(crate) mod table;
 mod values;
+pub mod zookeeper_access;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,16 +17,18 @@ use std::time::Duration;
 use atalaya_hal::boards::Location;
 use atalaya_hal::boards::{ApiMethod, Counting, Release, SyncMode};
 use atalaya_hal::{Boards, BoardsError};
-use atalaya_recipes::ConnectString;
+use atalaya_recipes::{AuthId, ConnectString};
 use reqwest::Url;
 
+pub(crate) use self::fleet_args::ConnectionFlags;
 pub use self::fleet_args::FleetArgs;
-pub use self::values::InvalidValue;
 pub(crate) use self::values::sampling_period;
+pub use self::values::{AclMode, AuthScheme, InvalidValue};
 
 use self::api_token::{ApiToken, TokenError};
 use self::listen_addr::ListenAddr;
 use self::table::{ChangeMode, DefaultValue, SETTINGS, fleet_settings};
+use self::zookeeper_access::AccessError;
 use crate::model::text::sanitize_for_log;
 
 /// Complete and valid settings of a node.
@@ -32,6 +36,24 @@ use crate::model::text::sanitize_for_log;
 pub struct Settings {
     /// Servers and chroot of ZooKeeper.
     pub zookeeper: ConnectString,
+    /// Certificates of the authorities that sign those of the servers. `None`: no TLS.
+    pub zookeeper_ca: Option<PathBuf>,
+    /// Client certificate chain.
+    pub zookeeper_certificate: Option<PathBuf>,
+    /// Key of the client certificate.
+    pub zookeeper_key: Option<PathBuf>,
+    /// How to authenticate.
+    pub zookeeper_auth: AuthScheme,
+    /// User name.
+    pub zookeeper_user: Option<String>,
+    /// File with the password.
+    pub zookeeper_password_file: Option<PathBuf>,
+    /// Policy for the ACLs of the fleet's znodes.
+    pub acl: AclMode,
+    /// Identities of the nodes. Empty: this node's own.
+    pub acl_fleet: Vec<AuthId>,
+    /// Identities of the administrators.
+    pub acl_admin: Vec<AuthId>,
     /// Requested session timeout.
     pub session_timeout: Duration,
     /// Time between two samples, and between two averages of the leader.
@@ -68,6 +90,23 @@ pub struct Settings {
 
 /// Path of boards.toml if no flag or variable names one.
 const BOARDS_FILE: &str = "boards.toml";
+
+/// Environment variable with the folder of the credentials that systemd passes to a service (`LoadCredential=`).
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// Returns the path of the systemd credential for a setting, if the service has one.
+fn credential(setting: &str, env: Env<'_>) -> Option<String> {
+    let name = match setting {
+        "zookeeper_ca" => "zookeeper-ca",
+        "zookeeper_certificate" => "zookeeper-certificate",
+        "zookeeper_key" => "zookeeper-key",
+        "zookeeper_password_file" => "zookeeper-password",
+        _ => return None,
+    };
+    let (_, folder) = env.first(&[CREDENTIALS_DIRECTORY])?;
+    let path = PathBuf::from(folder).join(name);
+    path.is_file().then(|| path.to_str().map(str::to_owned)).flatten()
+}
 
 /// The environment variables, or those of a test.
 #[derive(Clone, Copy)]
@@ -110,6 +149,9 @@ pub enum SettingsError {
     /// File of the API token that cannot be read.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// Files or settings of the identity for ZooKeeper that cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
 }
 
 /// Reads the boards.toml that the flag or `ATALAYA_BOARDS` names, or the one in the current folder. Without any,
@@ -156,6 +198,15 @@ impl Default for Settings {
     fn default() -> Settings {
         let mut settings = Settings {
             zookeeper: "localhost:2181".parse().expect("a valid address"),
+            zookeeper_ca: None,
+            zookeeper_certificate: None,
+            zookeeper_key: None,
+            zookeeper_auth: AuthScheme::default(),
+            zookeeper_user: None,
+            zookeeper_password_file: None,
+            acl: AclMode::default(),
+            acl_fleet: Vec::new(),
+            acl_admin: Vec::new(),
             session_timeout: Duration::ZERO,
             sampling_period: Duration::ZERO,
             measurements: String::new(),
@@ -197,6 +248,8 @@ impl Settings {
                 (text, Source::Variable(name))
             } else if let Some(located) = in_file(boards) {
                 (located.value, Source::File(located.at))
+            } else if let Some(path) = credential(setting.name, env) {
+                (path, Source::Variable(CREDENTIALS_DIRECTORY))
             } else {
                 continue;
             };

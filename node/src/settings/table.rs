@@ -8,11 +8,12 @@ use std::fmt::Debug;
 
 use atalaya_hal::{Boards, Located};
 
+use super::acl;
 use super::api_token::{self, ApiToken};
 use super::values::{
-    API_METHODS, BOOLS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url, connect_string, listen_addr,
-    log_filter, name_of, name_template, one_of, origin, origin_text, origins, parent_path, sampling_period,
-    session_timeout, url_text,
+    ACL_MODES, API_METHODS, AUTH_SCHEMES, BOOLS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url,
+    connect_string, listen_addr, log_filter, name_of, name_template, one_of, origin, origin_text, origins,
+    parent_path, sampling_period, session_timeout, url_text,
 };
 use super::{Settings, Source};
 use crate::model::text;
@@ -105,7 +106,7 @@ macro_rules! field {
 }
 
 /// All settings, in the order of the help and of the documentation.
-pub(crate) static SETTINGS: [Setting; 17] = [
+pub(crate) static SETTINGS: [Setting; 26] = [
     Setting {
         name: "zookeeper",
         value_name: Some("HOST:PORT,…/CHROOT"),
@@ -116,6 +117,105 @@ pub(crate) static SETTINGS: [Setting; 17] = [
         in_file: Some(|boards| boards.fleet.zookeeper.clone()),
         show: |settings| Some(settings.zookeeper.to_string()),
         field: field!(zookeeper, |text, _| connect_string(text)),
+    },
+    Setting {
+        name: "zookeeper_ca",
+        value_name: Some("FILE"),
+        variables: &["ATALAYA_ZOOKEEPER_CA"],
+        help: "File with the CA certificates (PEM) of the ZooKeeper servers; connects to all servers with TLS",
+        default: DefaultValue::Unset("none: no TLS"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| file_path(boards, &boards.fleet.zookeeper_ca)),
+        show: |settings| settings.zookeeper_ca.as_ref().map(|file| file.display().to_string()),
+        field: field!(zookeeper_ca, |text, _| Ok(Some(text.into()))),
+    },
+    Setting {
+        name: "zookeeper_certificate",
+        value_name: Some("FILE"),
+        variables: &["ATALAYA_ZOOKEEPER_CERTIFICATE"],
+        help: "File with the client certificate chain (PEM) for ZooKeeper",
+        default: DefaultValue::Unset("none"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| file_path(boards, &boards.fleet.zookeeper_certificate)),
+        show: |settings| settings.zookeeper_certificate.as_ref().map(|file| file.display().to_string()),
+        field: field!(zookeeper_certificate, |text, _| Ok(Some(text.into()))),
+    },
+    Setting {
+        name: "zookeeper_key",
+        value_name: Some("FILE"),
+        variables: &["ATALAYA_ZOOKEEPER_KEY"],
+        help: "File with the private key (PEM) of the client certificate",
+        default: DefaultValue::Unset("none"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| file_path(boards, &boards.fleet.zookeeper_key)),
+        show: |settings| settings.zookeeper_key.as_ref().map(|file| file.display().to_string()),
+        field: field!(zookeeper_key, |text, _| Ok(Some(text.into()))),
+    },
+    Setting {
+        name: "zookeeper_auth",
+        value_name: Some("SCHEME"),
+        variables: &["ATALAYA_ZOOKEEPER_AUTH"],
+        help: "How to authenticate with ZooKeeper: sasl (DIGEST-MD5, the servers check the password) or digest (they do not)",
+        default: DefaultValue::Value("sasl"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| boards.fleet.zookeeper_auth.clone()),
+        show: |settings| Some(name_of(AUTH_SCHEMES, &settings.zookeeper_auth)),
+        field: field!(zookeeper_auth, |text, _| one_of("scheme", AUTH_SCHEMES, text)),
+    },
+    Setting {
+        name: "zookeeper_user",
+        value_name: Some("NAME"),
+        variables: &["ATALAYA_ZOOKEEPER_USER"],
+        help: "User name for ZooKeeper",
+        default: DefaultValue::Unset("none: no identity"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| boards.fleet.zookeeper_user.clone()),
+        show: |settings| settings.zookeeper_user.as_deref().map(text::sanitize_for_log),
+        field: field!(zookeeper_user, |text, _| Ok(Some(text.to_owned()))),
+    },
+    Setting {
+        name: "zookeeper_password_file",
+        value_name: Some("FILE"),
+        variables: &["ATALAYA_ZOOKEEPER_PASSWORD_FILE"],
+        help: "File with the password for ZooKeeper",
+        default: DefaultValue::Unset("none"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| file_path(boards, &boards.fleet.zookeeper_password_file)),
+        show: |settings| settings.zookeeper_password_file.as_ref().map(|file| file.display().to_string()),
+        field: field!(zookeeper_password_file, |text, _| Ok(Some(text.into()))),
+    },
+    Setting {
+        name: "acl",
+        value_name: Some("POLICY"),
+        variables: &["ATALAYA_ACL"],
+        help: "Who may use the fleet's znodes: open (everyone), read-world (the fleet writes, everyone reads) or fleet (the fleet only)",
+        default: DefaultValue::Value("open"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| boards.fleet.acl.clone()),
+        show: |settings| Some(name_of(ACL_MODES, &settings.acl)),
+        field: field!(acl, |text, _| one_of("policy", ACL_MODES, text)),
+    },
+    Setting {
+        name: "acl_fleet",
+        value_name: Some("IDENTITIES"),
+        variables: &["ATALAYA_ACL_FLEET"],
+        help: "ZooKeeper identities of the fleet's nodes for ACLs, such as sasl:fleet",
+        default: DefaultValue::Unset("the node's own identity"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| boards.fleet.acl_fleet.clone()),
+        show: |settings| acl::identities_text(&settings.acl_fleet),
+        field: field!(acl_fleet, |text, _| acl::identities(text)),
+    },
+    Setting {
+        name: "acl_admin",
+        value_name: Some("IDENTITIES"),
+        variables: &["ATALAYA_ACL_ADMIN"],
+        help: "ZooKeeper identities of the administrators for ACLs, such as sasl:admin",
+        default: DefaultValue::Unset("none: the fleet's nodes administrate"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| boards.fleet.acl_admin.clone()),
+        show: |settings| acl::identities_text(&settings.acl_admin),
+        field: field!(acl_admin, |text, _| acl::identities(text)),
     },
     Setting {
         name: "session_timeout",
@@ -169,10 +269,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
                ATALAYA_API_TOKEN is the token itself",
         default: DefaultValue::Unset("no token"),
         change: ChangeMode::Reloadable,
-        in_file: Some(|boards| {
-            // A relative path in boards.toml starts at the folder of that file.
-            as_text(&boards.fleet.api_token_file, |file| boards.base_dir.join(file).display().to_string())
-        }),
+        in_file: Some(|boards| file_path(boards, &boards.fleet.api_token_file)),
         show: |settings| settings.api_token.as_ref().map(ApiToken::to_string),
         field: field!(api_token, |text, source| {
             match source {
@@ -325,6 +422,11 @@ pub(super) const METRICS_LISTEN: &str = "metrics_listen";
 
 fn debug(value: &impl Debug) -> String {
     format!("{value:?}")
+}
+
+/// Returns the path of a file. A relative path in boards.toml starts at the folder of that file.
+fn file_path(boards: &Boards, file: &Option<Located<String>>) -> Option<Located<String>> {
+    as_text(file, |file| boards.base_dir.join(file).display().to_string())
 }
 
 /// Renders a value that boards.toml has parsed already as the text of a flag, so that all sources share one parser.

@@ -2,8 +2,17 @@ use super::*;
 use crate::settings::{FleetArgs, tests};
 
 /// Valid value of each setting that is not the default, as a flag has it and as boards.toml has it.
-const SAMPLES: [(&str, &str, &str); 16] = [
+const SAMPLES: [(&str, &str, &str); 25] = [
     ("zookeeper", "zk1:2181/fleet", "'zk1:2181/fleet'"),
+    ("zookeeper_ca", "ca.pem", "'ca.pem'"),
+    ("zookeeper_certificate", "node.pem", "'node.pem'"),
+    ("zookeeper_key", "node.key", "'node.key'"),
+    ("zookeeper_auth", "digest", "'digest'"),
+    ("zookeeper_user", "fleet", "'fleet'"),
+    ("zookeeper_password_file", "password", "'password'"),
+    ("acl", "read-world", "'read-world'"),
+    ("acl_fleet", "sasl:fleet", "'sasl:fleet'"),
+    ("acl_admin", "sasl:admin", "'sasl:admin'"),
     ("session_timeout", "7.5s", "'7.5s'"),
     ("sampling_period", "500ms", "0.5"),
     ("api_url", "http://h/nuevo", "'http://h/nuevo'"),

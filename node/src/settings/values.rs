@@ -77,6 +77,33 @@ pub(super) fn name_of<T: PartialEq>(names: Names<T>, value: &T) -> String {
     names.iter().find(|(_, named)| named == value).map_or_else(String::new, |(name, _)| (*name).to_owned())
 }
 
+pub(super) const AUTH_SCHEMES: Names<AuthScheme> =
+    &[("sasl", AuthScheme::Sasl), ("digest", AuthScheme::Digest)];
+pub(super) const ACL_MODES: Names<AclMode> =
+    &[("open", AclMode::Open), ("read-world", AclMode::ReadWorld), ("fleet", AclMode::Fleet)];
+
+/// How user and password are sent to ZooKeeper.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuthScheme {
+    /// SASL DIGEST-MD5: the servers check the password, which is not sent.
+    #[default]
+    Sasl,
+    /// `addauth`: the password is sent, and the servers derive the identity from it without checking it.
+    Digest,
+}
+
+/// Who may use the fleet's znodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AclMode {
+    /// Every client may read and write.
+    #[default]
+    Open,
+    /// The fleet and administrators write; every client may read.
+    ReadWorld,
+    /// Only the fleet and administrators.
+    Fleet,
+}
+
 pub(super) fn connect_string(text: &str) -> Result<ConnectString, InvalidValue> {
     ConnectString::from_str(text).map_err(|error| {
         InvalidValue::new(

@@ -29,6 +29,12 @@ on_both!(
     a_supervisor_ends_with_what_another_try_would_not_mend,
 );
 
+on_secured!(
+    killed_supervised_leader_is_succeeded_at_once_and_restarts,
+    killed_leader_is_succeeded_at_once_after_reap,
+    restarted_node_publishes_at_once_after_a_kill,
+);
+
 /// Longer than any test here, so that no session expires.
 const SLOW: [&str; 4] = ["--session-timeout", "30s", "--sampling-period", "200ms"];
 /// Deadline for immediate reactions on a busy machine, far shorter than such a session.
@@ -37,11 +43,13 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 /// A state directory that nodes and `atalaya reap` share.
 struct Machine {
     scratch: Scratch,
+    /// Environment with which `atalaya reap` authenticates as a node.
+    identity: Vec<(String, String)>,
 }
 
 impl Machine {
-    fn new() -> Machine {
-        Machine { scratch: Scratch::new("state") }
+    fn of(fleet: &Fleet) -> Machine {
+        Machine { scratch: Scratch::new("state"), identity: fleet.identity("fleet") }
     }
 
     fn folder(&self) -> PathBuf {
@@ -70,6 +78,7 @@ impl Machine {
             .arg("reap")
             .args(args)
             .env_clear()
+            .envs(self.identity.iter().map(|(name, value)| (name, value)))
             .env("ATALAYA_STATE_DIR", self.folder())
             .current_dir(self.scratch.path())
             .output()
@@ -95,7 +104,7 @@ fn child_of(supervisor: &Process, since: Instant) -> Pid {
 }
 
 fn killed_supervised_leader_is_succeeded_at_once_and_restarts(fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let begin = Instant::now();
     let one = machine.leader(&fleet, "1", &[&SLOW[..], &["--supervised"]].concat());
     let _two = fleet.follower("2", &SLOW);
@@ -135,7 +144,7 @@ fn killed_unsupervised_leader_is_succeeded_when_its_session_expires(fleet: Fleet
 }
 
 fn running_or_frozen_node_is_not_cleaned_up(fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let mut one = machine.leader(&fleet, "1", &SLOW);
     let probe = fleet.probe();
     eventually("its presence", DEADLINE, || probe.exists("/atalaya/nodes/1"));
@@ -167,7 +176,7 @@ fn running_or_frozen_node_is_not_cleaned_up(fleet: Fleet) {
 }
 
 fn killed_leader_is_succeeded_at_once_after_reap(fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let mut one = machine.leader(&fleet, "1", &SLOW);
     let _two = fleet.follower("2", &SLOW);
     report_from(&fleet.api, "1", Instant::now(), DEADLINE);
@@ -192,7 +201,7 @@ fn killed_leader_is_succeeded_at_once_after_reap(fleet: Fleet) {
 }
 
 fn node_killed_at_any_moment_leaves_no_znodes_after_cleanup(fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let probe = fleet.probe();
     for round in 0..5 {
         // Between these log lines it creates one znode after the other.
@@ -212,7 +221,7 @@ fn node_killed_at_any_moment_leaves_no_znodes_after_cleanup(fleet: Fleet) {
 }
 
 fn restarted_node_publishes_at_once_after_a_kill(fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let mut one = machine.leader(&fleet, "1", &SLOW);
     let probe = fleet.probe();
     // A process that was killed before it could clean up after its predecessor leaves nothing either.
@@ -231,7 +240,7 @@ fn restarted_node_publishes_at_once_after_a_kill(fleet: Fleet) {
 }
 
 fn second_process_with_the_same_id_on_one_machine_exits_at_once(fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let mut first = machine.leader(&fleet, "1", &SLOW);
     let probe = fleet.probe();
     let before = probe.exists("/mediciones/1").unwrap();
@@ -253,7 +262,7 @@ fn second_process_with_the_same_id_on_one_machine_exits_at_once(fleet: Fleet) {
 }
 
 fn cleanup_keeps_znodes_of_other_sessions(fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let mut one = machine.leader(&fleet, "1", &SLOW);
     let probe = fleet.probe();
     eventually("its presence", DEADLINE, || probe.exists("/atalaya/nodes/1"));
@@ -299,7 +308,7 @@ fn node_works_without_a_state_directory(fleet: Fleet) {
 }
 
 fn garbage_in_the_state_file_costs_one_session_timeout(fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let mut one = machine.leader(&fleet, "1", &[]);
     one.kill9();
     std::fs::write(machine.file("json"), b"\0\0\0\0").unwrap();
@@ -314,7 +323,7 @@ fn garbage_in_the_state_file_costs_one_session_timeout(fleet: Fleet) {
 }
 
 fn node_that_shut_down_leaves_nothing_to_clean_up(mut fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let mut one = machine.leader(&fleet, "1", &[]);
     one.term();
     assert!(one.wait_exit(DEADLINE).success());
@@ -324,7 +333,7 @@ fn node_that_shut_down_leaves_nothing_to_clean_up(mut fleet: Fleet) {
 }
 
 fn reap_times_out_without_zookeeper(mut fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let mut one = machine.leader(&fleet, "1", &SLOW);
     one.kill9();
     fleet.server.vanish();
@@ -339,7 +348,7 @@ fn reap_times_out_without_zookeeper(mut fleet: Fleet) {
 }
 
 fn supervising_parent_forwards_signals(fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     for end in [Process::term, Process::int] {
         let mut one = machine.leader(&fleet, "1", &[&SLOW[..], &["--supervised"]].concat());
         let probe = fleet.probe();
@@ -353,7 +362,7 @@ fn supervising_parent_forwards_signals(fleet: Fleet) {
 }
 
 fn node_shuts_down_when_its_supervising_parent_is_killed(fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let mut one = machine.leader(&fleet, "1", &[&SLOW[..], &["--supervised"]].concat());
     let _two = fleet.follower("2", &SLOW);
     let probe = fleet.probe();
@@ -367,7 +376,7 @@ fn node_shuts_down_when_its_supervising_parent_is_killed(fleet: Fleet) {
 }
 
 fn a_supervisor_ends_with_what_another_try_would_not_mend(mut fleet: Fleet) {
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let mut wrong = machine.node(&fleet, "1", &["--supervised", "--board", "no-such"]);
     assert_eq!(wrong.wait_exit(DEADLINE).code(), Some(78));
     let _first = machine.leader(&fleet, "1", &[]);
@@ -388,7 +397,7 @@ fn state_files_are_not_readable_by_others() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let fleet = Fleet::memory();
-    let machine = Machine::new();
+    let machine = Machine::of(&fleet);
     let _one = machine.leader(&fleet, "1", &[]);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode(&machine.file("json")), mode(&machine.file("lock"))), (0o600, 0o600));

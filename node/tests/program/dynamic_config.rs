@@ -5,7 +5,7 @@
 use std::process::Output;
 use std::time::Instant;
 
-use atalaya_testbed::{Api, Kazoo, Probe, Process, Scratch, eventually, guarded};
+use atalaya_testbed::{Api, Kazoo, Probe, Process, Scratch, eventually};
 
 use crate::common::{DEADLINE, Fleet, from, goes_on_publishing};
 
@@ -24,12 +24,19 @@ on_both!(
     config_init_writes_both_keys_and_refuses_invalid_values,
 );
 
+on_secured!(
+    new_period_is_applied_by_all_nodes_and_by_the_leader,
+    keys_of_one_node_override_keys_of_the_fleet,
+    configuration_is_applied_after_a_lost_connection,
+    config_init_writes_both_keys_and_refuses_invalid_values,
+);
+
 /// Longer than any test, so a node that measures twice follows another period.
 const NEVER: &[&str] = &["--sampling-period", "1d"];
 
 fn config(fleet: &Fleet, words: &[&str]) -> Output {
-    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
-    command.arg("config").args(words).args(["--zookeeper", &fleet.hosts]).current_dir(std::env::temp_dir());
+    let mut command = fleet.tool();
+    command.arg("config").args(words).args(["--zookeeper", &fleet.hosts]);
     command.output().unwrap()
 }
 

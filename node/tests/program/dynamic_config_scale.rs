@@ -39,7 +39,7 @@ fn settings(server: &Server) -> Settings {
 }
 
 fn session(server: &Server) -> Session {
-    Session::start(SessionOptions { servers: server.connect_string().parse().unwrap(), timeout: SESSION })
+    Session::start(SessionOptions::new(server.connect_string().parse().unwrap(), SESSION))
 }
 
 /// Starts a node that runs until this process ends.

@@ -11,6 +11,8 @@ on_both!(
     frozen_follower_publishes_again_and_can_lead
 );
 
+on_secured!(frozen_leader_sends_nothing_after_its_successor_and_contends_again);
+
 fn frozen_leader_sends_nothing_after_its_successor_and_contends_again(fleet: Fleet) {
     let mut nodes = [("1", fleet.leader("1", &[])), ("2", fleet.follower("2", &[]))];
     let probe = fleet.probe();

@@ -14,6 +14,8 @@ on_both!(
     node_without_zookeeper_stops_within_two_seconds
 );
 
+on_secured!(leader_killed_by_sigkill_is_succeeded_within_a_session_timeout_and_a_period);
+
 fn leader_killed_by_sigkill_is_succeeded_within_a_session_timeout_and_a_period(fleet: Fleet) {
     let mut one = fleet.leader("1", &[]);
     let _two = fleet.follower("2", &[]);

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Api, Process, Recorded, eventually, guarded};
+use atalaya_testbed::{Api, Process, Recorded, eventually};
 
 use crate::common::history::History;
 use crate::common::server::Server;
@@ -22,6 +22,13 @@ on_both!(
     old_measurement_counts_only_after_its_next_write,
     cycles_are_aligned_with_the_clock_of_zookeeper,
     sessions_survive_periods_of_three_session_timeouts,
+);
+
+on_secured!(
+    lock_step_nodes_wait_after_a_leader_died_and_its_successor_finishes_the_cycle,
+    barrier_opened_by_hand_is_closed_with_the_next_cycle,
+    lock_step_can_be_switched_on_and_off,
+    leader_with_a_counter_counts_the_averaged_measurements,
 );
 
 const IDS: [&str; 3] = ["1", "2", "3"];
@@ -175,9 +182,9 @@ fn barrier_opened_by_hand_is_closed_with_the_next_cycle(fleet: Fleet) {
     let [mut one, _two, _three] = three(&fleet, IN_STEP);
     reports(&fleet.api, 2, Instant::now());
     let open = || {
-        let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+        let mut command = fleet.tool();
         command.args(["barrier", "open", "/barrier", "--zookeeper", &fleet.hosts]);
-        let output = command.current_dir(std::env::temp_dir()).output().unwrap();
+        let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
     };
     open();

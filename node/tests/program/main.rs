@@ -5,6 +5,7 @@
 #[macro_use]
 mod common;
 
+mod acl;
 mod api_outages;
 mod collect;
 mod collector;
@@ -33,6 +34,7 @@ mod poisoned_outbox;
 mod process_trees;
 mod prometheus;
 mod reload;
+mod renewed_credentials;
 mod sensor_health;
 mod sensors_read;
 mod several_quantities;
@@ -43,6 +45,7 @@ mod status_push;
 mod systemd;
 mod terminal_text;
 mod tools;
+mod unauthenticated_clients;
 mod with_kazoo;
 mod wrong_znodes;
 mod zookeeper_command;

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use atalaya_testbed::{ApiMode, Process, Recorded, eventually, guarded};
+use atalaya_testbed::{ApiMode, Process, Recorded, eventually};
 
 use crate::common::{DEADLINE, Fleet};
 
@@ -12,6 +12,11 @@ on_both!(
     rejected_reports_are_listed_retried_and_dropped,
     waiting_reports_can_be_dropped,
     fence_that_was_deleted_or_overwritten_is_written_again,
+);
+
+on_secured!(
+    reports_of_a_dead_leader_are_delivered_by_its_successor,
+    rejected_reports_are_listed_retried_and_dropped,
 );
 
 /// Returns the averages that a node has committed, from its log.
@@ -39,9 +44,9 @@ fn each_once_and_in_order(fleet: &Fleet) {
 }
 
 fn reports(fleet: &Fleet, words: &[&str]) -> Output {
-    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut command = fleet.tool();
     command.arg("reports").args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", "2s"]);
-    command.current_dir(std::env::temp_dir()).output().unwrap()
+    command.output().unwrap()
 }
 
 fn said(output: &Output) -> String {

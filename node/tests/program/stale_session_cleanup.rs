@@ -13,7 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 async fn session(server: &Server) -> (Session, Connection) {
     let servers = server.connect_string().parse().unwrap();
-    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(20) });
+    let session = Session::start(SessionOptions::new(servers, Duration::from_secs(20)));
     let connection = tokio::time::timeout(DEADLINE, session.connection()).await.unwrap();
     (session, connection)
 }

@@ -144,7 +144,7 @@ fn status_shows_thousands_of_nodes() {
     const NODES: usize = 10_000;
     let fleet = Fleet::memory();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let options = SessionOptions { servers: fleet.hosts.parse().unwrap(), timeout: Duration::from_secs(40) };
+    let options = SessionOptions::new(fleet.hosts.parse().unwrap(), Duration::from_secs(40));
     let session = runtime.block_on(async {
         let session = Session::start(options);
         let connection = session.connection().await;

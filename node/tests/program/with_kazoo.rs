@@ -13,6 +13,12 @@ on_both!(
     leadership_passes_between_kazoo_and_atalaya_in_queue_order
 );
 
+on_secured!(
+    kazoo_follower_is_averaged,
+    kazoo_leader_reads_our_measurements_as_float,
+    leadership_passes_between_kazoo_and_atalaya_in_queue_order,
+);
+
 /// In seconds, the unit of those programs.
 fn period(fleet: &Fleet) -> String {
     fleet.pace.period.as_secs_f64().to_string()
@@ -27,7 +33,7 @@ fn is_kazoos(request: &Recorded) -> bool {
 }
 
 fn kazoo_follower_is_averaged(fleet: Fleet) {
-    let kazoo = Kazoo::ready();
+    let kazoo = fleet.kazoo();
     let _one = fleet.leader("1", &["--board", "v80"]);
     let _two = kazoo.script("follower.py", &["2", &fleet.hosts, &period(&fleet), "60"]);
     mean_reported(&fleet.api, 70.0, Instant::now());
@@ -42,7 +48,7 @@ fn kazoo_leader_reads_our_measurements_as_float(fleet: Fleet) {
 }
 
 fn a_kazoo_leader_reads_ours(fleet: &Fleet, cast: &str) {
-    let kazoo = Kazoo::ready();
+    let kazoo = fleet.kazoo();
     let mut leader = kazoo_node(fleet, &kazoo, "1", cast);
     leader.wait_for_line("elected", DEADLINE);
     let _two = fleet.follower("2", &[]);
@@ -54,7 +60,7 @@ fn a_kazoo_leader_reads_ours(fleet: &Fleet, cast: &str) {
 }
 
 fn leadership_passes_between_kazoo_and_atalaya_in_queue_order(fleet: Fleet) {
-    let kazoo = Kazoo::ready();
+    let kazoo = fleet.kazoo();
     let probe = fleet.probe();
     let mut one = kazoo_node(&fleet, &kazoo, "1", "float");
     one.wait_for_line("elected", DEADLINE);

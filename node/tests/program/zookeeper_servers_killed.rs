@@ -2,9 +2,10 @@
 //!
 //! Only on Apache ZooKeeper: the in-memory server is always a single one.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Ensemble, Probe, Process, eventually};
+use atalaya_testbed::{Ensemble, Process, Security, eventually};
 
 use crate::common::{CALM, DEADLINE, TestEnv, exactly_one_leads, goes_on_publishing};
 
@@ -18,8 +19,11 @@ const IDS: [&str; 3] = ["1", "2", "3"];
 
 impl Trial {
     fn start() -> Trial {
-        let ensemble = Ensemble::start();
-        let around = TestEnv::of(ensemble.connect_string(), CALM);
+        Trial::on(Ensemble::start(), None)
+    }
+
+    fn on(ensemble: Ensemble, security: Option<Arc<Security>>) -> Trial {
+        let around = TestEnv::secured(ensemble.connect_string(), CALM, security);
         let nodes = IDS.map(|id| around.node(id, &[]));
         let trial = Trial { ensemble, around, nodes: nodes.into() };
         trial.assert_whole("at the start");
@@ -28,7 +32,7 @@ impl Trial {
 
     /// Every node publishes, exactly one leads, and the averages contain all three.
     fn assert_whole(&self, when: &str) {
-        let probe = Probe::connect(&self.ensemble.connect_string());
+        let probe = self.around.probe();
         for id in IDS {
             goes_on_publishing(&probe, id, 2);
         }
@@ -42,7 +46,7 @@ impl Trial {
     }
 
     fn server_of_the_leading_node(&self) -> usize {
-        let probe = Probe::connect(&self.ensemble.connect_string());
+        let probe = self.around.probe();
         let leader = probe.contenders("/election").remove(0);
         let session = probe.exists(&format!("/mediciones/{leader}")).unwrap().ephemeral_owner;
         self.ensemble.server_of_session(session).expect("a session is on a server")
@@ -84,6 +88,18 @@ fn fleet_survives_the_kill_of_each_server() {
     trial.ensemble.wait_for_quorum(DEADLINE);
     trial.assert_whole("without ZooKeeper's own leader");
     trial.bring_back(&[server]);
+    trial.assert_alive("when one server was killed");
+}
+
+#[test]
+fn secured_fleet_survives_the_kill_of_a_server() {
+    let security = Arc::new(Security::new());
+    let mut trial = Trial::on(Ensemble::secured(&security), Some(security));
+    let server = trial.server_of_the_leading_node();
+    trial.ensemble.kill(server);
+    trial.assert_whole("without the leading node's server");
+    trial.bring_back(&[server]);
+    trial.assert_whole("after the server is back");
     trial.assert_alive("when one server was killed");
 }
 

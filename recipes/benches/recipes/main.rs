@@ -133,7 +133,7 @@ impl Told {
     /// Returns `count` connected sessions.
     async fn sessions(&mut self, count: usize) -> &[Session] {
         while self.sessions.len() < count {
-            let options = SessionOptions { servers: self.hosts.clone(), timeout: SESSION_TIMEOUT };
+            let options = SessionOptions::new(self.hosts.clone(), SESSION_TIMEOUT);
             let session = Session::start(options);
             session.connection().await;
             self.sessions.push(session);

@@ -4,8 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use zookeeper_client as zk;
-use zookeeper_client::{OneshotWatcher, Stat};
+use zookeeper_client::{Acl, AuthUser, OneshotWatcher, Stat};
 
+use super::acl::{AclProvider, make_directories};
 use super::{CreateMode, Phase, Session, SessionState, lock};
 use crate::Error;
 use crate::clock::BootInstant;
@@ -213,8 +214,7 @@ impl Connection {
 
     /// Creates a znode. Its parent must exist.
     pub async fn create(&self, path: &str, data: &[u8], mode: CreateMode) -> Result<Stat, Error> {
-        let client = self.client("create", path)?;
-        let (stat, _) = self.confirmed("create", path, client.create(path, data, &mode.options())).await?;
+        let (stat, _) = self.create_with_acl(path, data, mode.client_mode()).await?;
         Ok(stat)
     }
 
@@ -234,17 +234,29 @@ impl Connection {
         }
     }
 
-    /// Creates an ephemeral znode that all clients may read and write, as Kazoo does.
+    /// Creates an ephemeral znode. Its parent must exist.
     pub async fn create_ephemeral(&self, path: &str, data: &[u8]) -> Result<Stat, Error> {
         self.create(path, data, CreateMode::Ephemeral).await
     }
 
     /// Creates an ephemeral znode whose name is `prefix` followed by a sequence number, and returns its path.
     pub async fn create_sequential(&self, prefix: &str, data: &[u8]) -> Result<String, Error> {
-        let options = zk::CreateMode::EphemeralSequential.with_acls(zk::Acls::anyone_all());
-        let client = self.client("create", prefix)?;
-        let (_, sequence) = self.confirmed("create", prefix, client.create(prefix, data, &options)).await?;
+        let mode = zk::CreateMode::EphemeralSequential;
+        let (_, sequence) = self.create_with_acl(prefix, data, mode).await?;
         Ok(format!("{prefix}{sequence}"))
+    }
+
+    /// Creates a znode with the ACL that the session's provider returns for its path.
+    async fn create_with_acl(
+        &self,
+        path: &str,
+        data: &[u8],
+        mode: zk::CreateMode,
+    ) -> Result<(Stat, zk::CreateSequence), Error> {
+        let client = self.client("create", path)?;
+        let acl = self.acl_provider().acl(path);
+        let options = mode.with_acls(zk::Acls::new(&acl));
+        self.confirmed("create", path, client.create(path, data, &options)).await
     }
 
     /// Creates `path` and its missing parents as persistent, empty znodes.
@@ -268,7 +280,9 @@ impl Connection {
 
     async fn mkdir(&self, path: &str, mode: CreateMode) -> Result<(), Error> {
         let client = self.client("mkdir", path)?;
-        self.confirmed("mkdir", path, client.mkdir(path, &mode.options())).await
+        let created =
+            make_directories(&client, path, mode.client_mode(), |path| self.acl_provider().acl(path));
+        self.confirmed("mkdir", path, created).await
     }
 
     /// Replaces the data of a znode that is at `version`, or at any version if `None`.
@@ -286,6 +300,29 @@ impl Connection {
     /// Like [`Connection::delete`], but returns false if the znode does not exist.
     pub async fn delete_if_exists(&self, path: &str, version: Option<i32>) -> Result<bool, Error> {
         Ok(optional(self.delete(path, version).await)?.is_some())
+    }
+
+    /// Returns the ACL of a znode, and its stat, whose `aversion` is the version of the ACL.
+    ///
+    /// To a client without the permission ADMIN, the servers return the hash in an entry of scheme `digest` as `x`.
+    pub async fn get_acl(&self, path: &str) -> Result<(Vec<Acl>, Stat), Error> {
+        let client = self.client("getAcl", path)?;
+        self.bounded("getAcl", path, client.get_acl(path)).await
+    }
+
+    /// Replaces the ACL of a znode whose ACL is at `version`, or at any version if `None`. Returns the new stat.
+    ///
+    /// ZooKeeper replaces an entry of scheme `auth` by the identities of this session.
+    pub async fn set_acl(&self, path: &str, acl: &[Acl], version: Option<i32>) -> Result<Stat, Error> {
+        let client = self.client("setAcl", path)?;
+        self.confirmed("setAcl", path, client.set_acl(path, acl, version)).await
+    }
+
+    /// Returns the identities of this session as the servers see them: scheme and name. A name of scheme `digest` has
+    /// no hash. Servers before 3.7 do not have this request and return [`zookeeper_client::Error::Unimplemented`].
+    pub async fn identities(&self) -> Result<Vec<AuthUser>, Error> {
+        let client = self.client("whoAmI", "/")?;
+        self.bounded("whoAmI", "/", client.list_auth_users()).await
     }
 
     /// Waits until the znode at `path` does not exist. Cancel safe.
@@ -310,6 +347,10 @@ impl Connection {
     pub(crate) async fn synced(&self) -> Result<&Connection, Error> {
         self.sync().await?;
         Ok(self)
+    }
+
+    pub(super) fn acl_provider(&self) -> &AclProvider {
+        &self.session.shared.acl
     }
 
     /// Returns a clone of the client for one request.

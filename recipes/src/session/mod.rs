@@ -11,7 +11,22 @@
 //! After a disconnect, the phase is [`Phase::Suspended`] until the client has reconnected in the same session, which is
 //! a new connection, or the session has ended. The servers end a session after its timeout without contact, and the
 //! client gives it up after 7/5 of the timeout. Then a new session is started, and the state contains its id.
-//! Connecting is retried indefinitely, with pauses from 100 ms to 2 s. Each reason of failure is logged once.
+//! Connecting is retried indefinitely, with pauses from 100 ms to 2 s. Each reason of failure is logged once, and the
+//! newest one is available from [`Session::connect_error`].
+//!
+//! # Authentication and TLS
+//! The identities in [`SessionOptions`] are sent on each connection before any other request. What a session creates
+//! gets its ACL from the [`AclProvider`].
+//!
+//! * SASL (feature `sasl-digest-md5`): the servers check the password. If they refuse it at the start of a session, the
+//!   reason is [`ConnectError::AuthFailed`], and connecting is retried. If they refuse it at a reconnect, the session
+//!   ends, its ephemeral znodes are deleted after its timeout, and a new session is started, with the password that
+//!   [`Credentials::set_password`] has set since. Servers without a configuration for SASL ignore it; at the start of a
+//!   session, this is an error (on servers from 3.7 on).
+//! * Scheme `digest` ([`SessionOptions::auth`]): the servers do not check the password. With a wrong one, the session
+//!   has another identity, and requests fail with [`zookeeper_client::Error::NoAuth`].
+//! * TLS (feature `tls`): replaced certificates are used by the next connection, also in the same session. While a
+//!   session is suspended, the reason of failed handshakes is not known; it is after the session has ended.
 //!
 //! # Cancel safety
 //! Dropping the future of a request does not undo it, because it may have been sent. Dropping all handles of a
@@ -20,9 +35,14 @@
 //!
 //! [closed]: Session::close
 
+mod acl;
+mod connect_error;
 mod connection;
+mod credentials;
 mod multi;
 mod session_task;
+#[cfg(feature = "tls")]
+mod tls;
 mod wrong_znodes;
 
 use std::collections::BTreeSet;
@@ -40,8 +60,13 @@ use crate::clock::BootInstant;
 use crate::session_validity::SessionValidity;
 use crate::wrong_znode::WrongZnode;
 
+pub use acl::AclProvider;
+pub use connect_error::ConnectError;
 pub use connection::{BulkRead, Connection};
+pub use credentials::{Credentials, Secret};
 pub use multi::{CreateMode, MultiError, Write, Written};
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsFailure, TlsPem};
 pub use wrong_znodes::WrongZnodeReporter;
 pub(crate) use wrong_znodes::not_ephemeral;
 
@@ -51,11 +76,64 @@ const REMEMBERED_SESSIONS: usize = 16;
 
 /// Options of a [`Session`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SessionOptions {
     /// Addresses of the servers, and an optional chroot.
     pub servers: ConnectString,
     /// Requested session timeout. The servers grant it within their own limits (2 to 20 ticks).
     pub timeout: Duration,
+    /// ACLs of the znodes that the session creates.
+    pub acl: AclProvider,
+    /// Identities of scheme `digest` (`addauth`).
+    pub auth: Vec<Credentials>,
+    /// Identity of SASL DIGEST-MD5.
+    #[cfg(feature = "sasl-digest-md5")]
+    pub sasl: Option<Credentials>,
+    /// Certificates for TLS. If set, all servers must use TLS.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Tls>,
+}
+
+impl SessionOptions {
+    /// Returns options for a session without an identity, whose znodes are open to all clients.
+    pub fn new(servers: ConnectString, timeout: Duration) -> SessionOptions {
+        SessionOptions {
+            servers,
+            timeout,
+            acl: AclProvider::open(),
+            auth: Vec::new(),
+            #[cfg(feature = "sasl-digest-md5")]
+            sasl: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// Encrypts the connections to all servers.
+    #[cfg(feature = "tls")]
+    pub fn with_tls(mut self, tls: Tls) -> SessionOptions {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Adds an identity of scheme `digest`. A session may have several.
+    pub fn with_auth(mut self, credentials: Credentials) -> SessionOptions {
+        self.auth.push(credentials);
+        self
+    }
+
+    /// Sets the identity of SASL DIGEST-MD5.
+    #[cfg(feature = "sasl-digest-md5")]
+    pub fn with_sasl(mut self, credentials: Credentials) -> SessionOptions {
+        self.sasl = Some(credentials);
+        self
+    }
+
+    /// Sets the ACLs of the znodes that the session creates.
+    pub fn with_acl(mut self, acl: AclProvider) -> SessionOptions {
+        self.acl = acl;
+        self
+    }
 }
 
 /// Phase of a session.
@@ -115,6 +193,8 @@ struct Shared {
     /// Called with the id of each new session.
     on_new_session: Box<dyn Fn(i64) + Send + Sync>,
     wrong_znodes: Arc<wrong_znodes::Registry>,
+    acl: AclProvider,
+    connect_error: watch::Sender<Option<ConnectError>>,
 }
 
 /// Locks a mutex, also if it is poisoned: no code panics while it holds one of these locks, and the values would still
@@ -153,6 +233,8 @@ impl Session {
             runtime: Handle::current(),
             on_new_session: Box::new(on_new_session),
             wrong_znodes: Arc::default(),
+            acl: options.acl.clone(),
+            connect_error: watch::Sender::new(None),
         });
         let task = tokio::spawn(session_task::run(Arc::downgrade(&shared), options, closing));
         *lock(&shared.task) = Some((open, task));
@@ -173,6 +255,12 @@ impl Session {
     /// shows that the session was disconnected in between.
     pub fn watch(&self) -> watch::Receiver<SessionState> {
         self.shared.state.subscribe()
+    }
+
+    /// Returns the reason why the last attempt to start a session failed, and its changes. `None` before the first
+    /// failure, and after a session was started.
+    pub fn connect_error(&self) -> watch::Receiver<Option<ConnectError>> {
+        self.shared.connect_error.subscribe()
     }
 
     /// Waits until the session is connected, and returns the connection.

@@ -3,10 +3,11 @@
 use zookeeper_client as zk;
 use zookeeper_client::Stat;
 
+use super::AclProvider;
 use super::connection::{Connection, refused};
 use crate::Error;
 
-/// Type of a znode to create. All clients may read and write it, as with Kazoo.
+/// Type of a znode to create. Its ACL is decided by the [`AclProvider`](super::AclProvider) of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateMode {
     /// Remains until it is deleted.
@@ -18,13 +19,12 @@ pub enum CreateMode {
 }
 
 impl CreateMode {
-    pub(super) fn options(self) -> zk::CreateOptions<'static> {
-        let mode = match self {
+    pub(super) fn client_mode(self) -> zk::CreateMode {
+        match self {
             CreateMode::Persistent => zk::CreateMode::Persistent,
             CreateMode::Container => zk::CreateMode::Container,
             CreateMode::Ephemeral => zk::CreateMode::Ephemeral,
-        };
-        mode.with_acls(zk::Acls::anyone_all())
+        }
     }
 }
 
@@ -83,14 +83,16 @@ impl Write<'_> {
         }
     }
 
-    fn add_to(&self, writer: &mut zk::MultiWriter<'_>) -> Result<(), zk::Error> {
+    fn add_to(&self, writer: &mut zk::MultiWriter<'_>, acl: &AclProvider) -> Result<(), zk::Error> {
+        let mut create = |path: &str, data: &[u8], mode: zk::CreateMode| {
+            writer.add_create(path, data, &mode.with_acls(zk::Acls::new(&acl.acl(path))))
+        };
         match *self {
-            Write::Check { path, version } => writer.add_check_version(path, version),
-            Write::Create { path, data, mode } => writer.add_create(path, data, &mode.options()),
+            Write::Create { path, data, mode } => create(path, data, mode.client_mode()),
             Write::CreateSequential { prefix, data } => {
-                let options = zk::CreateMode::PersistentSequential.with_acls(zk::Acls::anyone_all());
-                writer.add_create(prefix, data, &options)
+                create(prefix, data, zk::CreateMode::PersistentSequential)
             }
+            Write::Check { path, version } => writer.add_check_version(path, version),
             Write::Set { path, data, version } => writer.add_set_data(path, data, version),
             Write::Delete { path, version } => writer.add_delete(path, version),
         }
@@ -139,7 +141,7 @@ impl Connection {
         let client = self.client("multi", path).map_err(whole)?;
         let mut writer = client.new_multi_writer();
         for (at, write) in writes.iter().enumerate() {
-            write.add_to(&mut writer).map_err(|source| single(at, source))?;
+            write.add_to(&mut writer, self.acl_provider()).map_err(|source| single(at, source))?;
         }
         // A refused operation is a response of ZooKeeper's leader too, and renews the local lease.
         let request = async {

@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use zookeeper_client as zk;
 
-use super::{Phase, REMEMBERED_SESSIONS, SessionOptions, SessionState, Shared, lock};
+use super::acl::make_directories;
+use super::{ConnectError, Phase, REMEMBERED_SESSIONS, SessionOptions, SessionState, Shared, lock};
 use crate::delay::{Delays, ReasonLog};
 use crate::session_validity::SessionValidity;
 
@@ -19,7 +20,7 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 pub(super) async fn run(shared: Weak<Shared>, options: SessionOptions, mut closing: mpsc::Receiver<()>) {
     loop {
         let client = tokio::select! {
-            client = connect(&options) => client,
+            client = connect(&shared, &options) => client,
             _ = closing.recv() => break,
         };
         let Some(strong) = shared.upgrade() else { break };
@@ -50,6 +51,7 @@ fn begin(shared: &Shared, client: zk::Client) {
     }
     (shared.on_new_session)(session.0);
     *lock(&shared.client) = Some(client);
+    shared.connect_error.send_replace(None);
     shared.state.send_modify(|state| {
         let connection = state.connection + 1;
         *state = SessionState { phase: Phase::Connected, connection, session: session.0, timeout };
@@ -89,6 +91,9 @@ async fn follow(
                 shared.state.send_modify(|state| state.phase = Phase::Suspended);
             }
             ended => {
+                if ended == zk::SessionState::AuthFailed {
+                    shared.connect_error.send_replace(Some(ConnectError::AuthFailed));
+                }
                 warn!(state = %ended, "ZooKeeper session ended; starting a new one");
                 end(&shared, Phase::Connecting);
                 return true;
@@ -118,35 +123,87 @@ fn end(shared: &Shared, phase: Phase) {
     shared.state.send_modify(|state| state.phase = phase);
 }
 
-async fn connect(options: &SessionOptions) -> zk::Client {
+async fn connect(shared: &Weak<Shared>, options: &SessionOptions) -> zk::Client {
     let mut delays = Delays::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
     let mut logged = ReasonLog::default();
     loop {
-        match connect_once(options).await {
+        let error = match connect_once(options).await {
             Ok(client) => return client,
-            Err(error) if logged.accepts(error.to_string()) => {
-                warn!(servers = %options.servers, %error, "cannot reach ZooKeeper; retrying");
-            }
-            Err(error) => debug!(%error, "cannot reach ZooKeeper"),
+            Err(error) => error,
+        };
+        if logged.accepts(error.to_string()) {
+            warn!(servers = %options.servers, %error, "cannot reach ZooKeeper; retrying");
+        } else {
+            debug!(%error, "cannot reach ZooKeeper");
+        }
+        if let Some(shared) = shared.upgrade() {
+            shared.connect_error.send_replace(Some(error));
         }
         tokio::time::sleep(delays.next_delay()).await;
     }
 }
 
 /// Tries each server once. Creates the chroot, if one is configured and missing.
-async fn connect_once(options: &SessionOptions) -> Result<zk::Client, zk::Error> {
-    let client = zk::Client::connector()
-        .with_session_timeout(options.timeout)
-        .with_fail_eagerly()
-        .connect(&options.servers.servers())
-        .await?;
+async fn connect_once(options: &SessionOptions) -> Result<zk::Client, ConnectError> {
+    let client = establish(options).await?;
+    #[cfg(feature = "sasl-digest-md5")]
+    if options.sasl.is_some() {
+        check_sasl(&client, options.timeout).await?;
+    }
     let Some(chroot) = options.servers.chroot() else { return Ok(client) };
-    let directory = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
-    match tokio::time::timeout(options.timeout, client.mkdir(chroot, &directory)).await {
+    let created = make_directories(&client, chroot, zk::CreateMode::Persistent, |_| options.acl.acl("/"));
+    match tokio::time::timeout(options.timeout, created).await {
         // A client that may not create the chroot may still be allowed to use it.
         Ok(Ok(()) | Err(zk::Error::NoAuth)) => {}
-        Ok(Err(error)) => return Err(error),
-        Err(_) => return Err(zk::Error::Timeout),
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => return Err(ConnectError::Timeout),
     }
-    client.chroot(chroot.to_owned()).map_err(|_| zk::Error::BadArguments(&"bad chroot"))
+    client.chroot(chroot.to_owned()).map_err(|_| zk::Error::BadArguments(&"bad chroot").into())
+}
+
+/// Returns an error if the servers have not authenticated the session by SASL. Servers that are not configured for SASL
+/// ignore it, and the client library does not report that.
+#[cfg(feature = "sasl-digest-md5")]
+async fn check_sasl(client: &zk::Client, timeout: Duration) -> Result<(), ConnectError> {
+    match tokio::time::timeout(timeout, client.list_auth_users()).await {
+        Ok(Ok(users)) if users.iter().any(|user| user.scheme() == "sasl") => Ok(()),
+        Ok(Ok(_)) => Err(ConnectError::SaslIgnored),
+        // Servers before 3.7 do not have this request.
+        Ok(Err(zk::Error::Unimplemented)) => Ok(()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(ConnectError::Timeout),
+    }
+}
+
+/// Tries each server once, over TLS if the session uses it.
+async fn establish(options: &SessionOptions) -> Result<zk::Client, ConnectError> {
+    let servers = options.servers.servers();
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &options.tls {
+        super::tls::check_names(&servers)?;
+        let connector = connector(options).with_tls(tls.client_options());
+        return match connector.secure_connect(&servers).await {
+            Ok(client) => Ok(client),
+            // The client library reports a failed handshake as an unreachable server.
+            Err(error @ (zk::Error::NoHosts | zk::Error::Timeout)) => {
+                Err(tls.diagnose(&servers, options.timeout).await.unwrap_or_else(|| error.into()))
+            }
+            Err(error) => Err(error.into()),
+        };
+    }
+    Ok(connector(options).connect(&servers).await?)
+}
+
+/// Returns a connector that tries each server once, with the identities of the session.
+fn connector(options: &SessionOptions) -> zk::Connector {
+    let mut connector = zk::Client::connector().with_session_timeout(options.timeout).with_fail_eagerly();
+    for credentials in &options.auth {
+        connector = connector.with_auth("digest", credentials.digest().as_bytes());
+    }
+    #[cfg(feature = "sasl-digest-md5")]
+    if let Some(credentials) = &options.sasl {
+        let password = credentials.password().expose().to_owned();
+        connector = connector.with_sasl(zk::SaslOptions::digest_md5(credentials.user().to_owned(), password));
+    }
+    connector
 }

@@ -319,5 +319,5 @@ impl<P: Scenario> Runner<P> {
 
 fn session_to(server: &Server, timeout: Duration) -> Session {
     let servers = server.connect_string().parse().unwrap();
-    Session::start(SessionOptions { servers, timeout })
+    Session::start(SessionOptions::new(servers, timeout))
 }

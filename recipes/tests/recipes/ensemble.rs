@@ -27,8 +27,7 @@ impl TestBed {
 
     fn session(&self, servers: &str) -> Session {
         let _inside = self.runtime.enter();
-        let session =
-            Session::start(SessionOptions { servers: servers.parse().unwrap(), timeout: TIMEOUT * 5 });
+        let session = Session::start(SessionOptions::new(servers.parse().unwrap(), TIMEOUT * 5));
         self.runtime.block_on(soon(session.connection()));
         session
     }

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod acl;
 mod apache;
 mod barrier;
 mod children_watch;
@@ -22,7 +23,11 @@ mod party;
 mod persistent_node;
 mod queue;
 mod refusals;
+#[cfg(feature = "sasl-digest-md5")]
+mod sasl;
 mod semaphore;
 mod session;
 mod set_partitioner;
+#[cfg(feature = "tls")]
+mod tls;
 mod wrong_znodes;

@@ -19,8 +19,13 @@ pub(crate) struct Coprocess {
 impl Coprocess {
     /// Starts a benchmark program that takes the address of a server.
     pub(crate) fn client(program: &Path, hosts: &str) -> Coprocess {
+        Coprocess::client_with(program, hosts, Vec::new())
+    }
+
+    /// Like [`Coprocess::client`], with variables in its environment.
+    pub(crate) fn client_with(program: &Path, hosts: &str, variables: Vec<(String, String)>) -> Coprocess {
         let mut command = guarded(program);
-        command.arg(hosts);
+        command.arg(hosts).envs(variables);
         Coprocess::new(Process::spawn_piped(command))
     }
 

@@ -15,6 +15,7 @@ mod pi;
 mod proc;
 mod recipes;
 mod report;
+mod security;
 mod server;
 mod start;
 mod stats;
@@ -68,6 +69,8 @@ enum Subject {
     Footprint,
     /// Time from the start of a node to its first measurement.
     Start,
+    /// TLS, SASL and ACLs: start, cycle and memory beside a plain connection.
+    Security,
     /// In-memory server and Apache ZooKeeper: requests and notifications per second, start, memory.
     Server,
     /// Locks, counters, queues, barriers and watches of Atalaya and Kazoo: operations per second, latency, requests.
@@ -111,6 +114,7 @@ impl Bench {
                 &[
                     Subject::Footprint,
                     Subject::Start,
+                    Subject::Security,
                     Subject::Server,
                     Subject::Demo,
                     Subject::LockStep,
@@ -118,7 +122,9 @@ impl Bench {
                 ],
                 build_node,
             )?,
-            client: if_used(&[Subject::Cycle, Subject::Start], || build_bench("atalaya", "client"))?,
+            client: if_used(&[Subject::Cycle, Subject::Start, Subject::Security], || {
+                build_bench("atalaya", "client")
+            })?,
             fleet: if_used(&[Subject::LockStep], || build_bench("atalaya", "fleet"))?,
             load: if_used(&[Subject::Server], || build_bench("atalaya-sim", "load"))?,
             recipes: if_used(&[Subject::Recipes], || build_bench("atalaya-recipes", "recipes"))?,
@@ -134,6 +140,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Subject::Cycle,
         Subject::Footprint,
         Subject::Start,
+        Subject::Security,
         Subject::Server,
         Subject::Recipes,
         Subject::Demo,
@@ -158,6 +165,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Subject::Cycle => cycle::measure(&bench, &mut machine),
             Subject::Footprint => footprint::measure(&bench),
             Subject::Start => start::measure(&bench),
+            Subject::Security => security::measure(&bench),
             Subject::Server => server::measure(&bench, &mut machine),
             Subject::Recipes => recipes::measure(&bench, &mut machine),
             Subject::Demo => demo::measure(&bench),

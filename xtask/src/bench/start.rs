@@ -76,7 +76,7 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
 }
 
 /// Starts a node and returns the milliseconds until its measurement exists; then stops the node.
-fn first_measurement(
+pub(super) fn first_measurement(
     client: &mut Coprocess,
     id: &str,
     start: &dyn Fn(&str) -> Process,

@@ -14,7 +14,6 @@ use super::load_settings;
 use super::signals::stop_signal;
 use super::tools::connection::with_session;
 use crate::commands::exit::Failure;
-use crate::settings::FleetArgs;
 use read::FleetReader;
 use show::StatusOutput;
 
@@ -61,8 +60,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 3;
 
 pub(super) fn main(args: &StatusArgs) -> Result<(), Failure> {
-    let fleet = FleetArgs::default()
-        .with_optional("zookeeper", args.connection.zookeeper.as_ref())
+    let fleet = (args.connection.flags.0.clone())
         .with_optional("measurements", args.measurements.as_ref())
         .with_optional("name", args.name.as_ref())
         .with_optional("election", args.election.as_ref());

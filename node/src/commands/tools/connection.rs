@@ -4,12 +4,13 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_recipes::{Session, SessionOptions};
+use atalaya_recipes::{ConnectError, ConnectString, Session};
 
 use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
 use crate::commands::{current_thread_runtime, load_settings};
-use crate::settings::FleetArgs;
+use crate::settings::zookeeper_access::ZooKeeperAccess;
+use crate::settings::{Settings, SettingsError};
 
 /// Maximum time for closing the session.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -22,27 +23,43 @@ pub(in crate::commands) fn with_session<T>(
     args: &ConnectionArgs,
     work: impl AsyncFnOnce(Session) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let connect_timeout = args.connect_timeout;
-    let fleet = FleetArgs::default()
-        .with_optional("zookeeper", args.zookeeper.as_ref())
-        .with_optional("session_timeout", args.session_timeout.as_ref());
-    let (_, settings) = load_settings(args.boards.as_ref(), &fleet)?;
+    let (_, settings) = load_settings(args.boards.as_ref(), &args.flags.0)?;
+    let access = ZooKeeperAccess::read(&settings).map_err(SettingsError::from)?;
+    with_settings(&settings, &access, args.connect_timeout, work)
+}
+
+/// Like [`with_session`], with settings and identity that are known already.
+pub(in crate::commands) fn with_settings<T>(
+    settings: &Settings,
+    access: &ZooKeeperAccess,
+    connect_timeout: Duration,
+    work: impl AsyncFnOnce(Session) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     current_thread_runtime()?.block_on(async {
-        let session = Session::start(SessionOptions {
-            servers: settings.zookeeper.clone(),
-            timeout: settings.session_timeout,
-        });
-        if tokio::time::timeout(connect_timeout, session.connection()).await.is_err() {
-            let servers = &settings.zookeeper;
-            return Err(Failure::unavailable(anyhow!(
-                "ZooKeeper at {servers} was not reached within {connect_timeout:?}; check --zookeeper and that the \
-                 servers are running"
-            )));
-        }
+        let options = access.options(settings.zookeeper.clone(), settings.session_timeout);
+        let session = Session::start(options);
+        connect(&session, &settings.zookeeper, connect_timeout).await?;
         let outcome = work(session.clone()).await;
         session.close(CLOSE_TIMEOUT).await;
         outcome
     })
+}
+
+/// Waits until the session is connected. Fails after `timeout`, or at once if another attempt cannot succeed.
+async fn connect(session: &Session, servers: &ConnectString, timeout: Duration) -> Result<(), Failure> {
+    let mut connect_error = session.connect_error();
+    let is_final = |error: &Option<ConnectError>| error.as_ref().is_some_and(ConnectError::is_final);
+    let connected = async {
+        tokio::select! {
+            _ = session.connection() => true,
+            _ = connect_error.wait_for(is_final) => false,
+        }
+    };
+    if tokio::time::timeout(timeout, connected).await == Ok(true) {
+        return Ok(());
+    }
+    let error = session.connect_error().borrow().clone();
+    Err(Failure::not_connected(servers, error.as_ref(), timeout))
 }
 
 /// Returns the bytes of `value`, or for `-` those of standard input, without the newline at the end.

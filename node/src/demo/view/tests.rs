@@ -27,6 +27,7 @@ fn state(nodes: u32) -> (State, Instant) {
     for (ahead, row) in state.rows.iter_mut().enumerate() {
         row.status = NodeStatus {
             session: Some(SessionState { phase: Phase::Connected, connection: 1, session: 0x1234, timeout }),
+            connect_error: None,
             standing: if ahead == 0 { Standing::Leading } else { Standing::Waiting { ahead } },
             measured: Some(Measured { data: b"78.40"[..].into(), at: now - Duration::from_millis(300) }),
             published: NodeState { held: true, stored: 9, zxid: 9 },

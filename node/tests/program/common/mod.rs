@@ -20,15 +20,28 @@ macro_rules! on_both {
     };
 }
 
+/// Makes each named scenario a test on Apache ZooKeeper with TLS and SASL, `secured::…`, whose nodes use `acl = "fleet"`.
+macro_rules! on_secured {
+    ($($scenario:ident),+ $(,)?) => {
+        mod secured {
+            $(#[test] fn $scenario() { super::$scenario(crate::common::Fleet::secured()); })+
+        }
+    };
+}
+
 pub mod history;
 pub mod metrics_client;
 pub mod server;
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Api, Probe, Process, Recorded, Scratch, eventually, node_command};
+use atalaya_testbed::{
+    Api, FLEET_ACL, Kazoo, Probe, Process, Recorded, Scratch, Security, ZooKeeper, eventually, guarded,
+    node_command,
+};
 
 use self::server::Server;
 
@@ -70,16 +83,22 @@ pub struct TestEnv {
     pub hosts: String,
     pub pace: Timing,
     pub api: Api,
+    /// Certificates and passwords, if the servers are secured.
+    pub security: Option<Arc<Security>>,
     boards: PathBuf,
     _scratch: Scratch,
 }
 
 impl TestEnv {
     pub fn of(hosts: String, pace: Timing) -> TestEnv {
+        TestEnv::secured(hosts, pace, None)
+    }
+
+    pub fn secured(hosts: String, pace: Timing, security: Option<Arc<Security>>) -> TestEnv {
         let scratch = Scratch::new("fleet");
         let boards = scratch.path().join("boards.toml");
         std::fs::write(&boards, BOARDS).unwrap();
-        TestEnv { hosts, pace, api: Api::start(), boards, _scratch: scratch }
+        TestEnv { hosts, pace, api: Api::start(), security, boards, _scratch: scratch }
     }
 
     /// Returns the command `atalaya run ID` with the settings of these tests and `args`.
@@ -98,8 +117,36 @@ impl TestEnv {
                 command.args([flag, value]);
             }
         }
-        command.args(args);
+        command.args(args).envs(self.identity("fleet"));
         command
+    }
+
+    /// Returns the environment with which a command authenticates as `user`; empty if the servers are not secured.
+    pub fn identity(&self, user: &str) -> Vec<(String, String)> {
+        self.security.as_ref().map(|security| security.environment(user)).unwrap_or_default()
+    }
+
+    /// Returns the command `atalaya`, with the identity of an administrator.
+    pub fn tool(&self) -> Command {
+        let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+        command.envs(self.identity("admin")).current_dir(std::env::temp_dir());
+        command
+    }
+
+    /// Returns Kazoo, whose programs have the identity of a node.
+    pub fn kazoo(&self) -> Kazoo {
+        match &self.security {
+            Some(security) => Kazoo::secured(security, "fleet", FLEET_ACL),
+            None => Kazoo::ready(),
+        }
+    }
+
+    /// Returns a client of the servers, with the identity of an administrator.
+    pub fn probe(&self) -> Probe {
+        match &self.security {
+            Some(security) => Probe::connect_by(&Kazoo::secured(security, "admin", FLEET_ACL), &self.hosts),
+            None => Probe::connect(&self.hosts),
+        }
     }
 
     pub fn node(&self, id: &str, args: &[&str]) -> Process {
@@ -136,6 +183,14 @@ impl Fleet {
         Fleet::on(Server::memory(), QUICK)
     }
 
+    /// Returns a fleet on Apache ZooKeeper with TLS and SASL.
+    pub fn secured() -> Fleet {
+        let security = Arc::new(Security::new());
+        let server = Server::Apache(ZooKeeper::secured(&security));
+        let around = TestEnv::secured(server.connect_string(), CALM, Some(security));
+        Fleet { server, around }
+    }
+
     fn on(server: Server, pace: Timing) -> Fleet {
         let around = TestEnv::of(server.connect_string(), pace);
         Fleet { server, around }
@@ -143,11 +198,7 @@ impl Fleet {
 
     /// Returns the environment of a fleet below `chroot`.
     pub fn below(&self, chroot: &str) -> TestEnv {
-        TestEnv::of(format!("{}{chroot}", self.hosts), self.pace)
-    }
-
-    pub fn probe(&self) -> Probe {
-        Probe::connect(&self.hosts)
+        TestEnv::secured(format!("{}{chroot}", self.hosts), self.pace, self.security.clone())
     }
 }
 

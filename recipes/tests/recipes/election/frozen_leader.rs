@@ -92,7 +92,7 @@ fn leads_at(servers: &str) {
     let servers = servers.parse().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let session = Session::start(SessionOptions { servers, timeout: TIMEOUT });
+        let session = Session::start(SessionOptions::new(servers, TIMEOUT));
         let election = Election::new(session, ELECTION, "leader", Naming::Kazoo);
         let mut standing = election.standing();
         let waiting = async {

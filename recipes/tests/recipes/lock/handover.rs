@@ -86,7 +86,7 @@ fn holds_at(servers: &str) {
     let servers = servers.parse().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let session = Session::start(SessionOptions { servers, timeout: TIMEOUT });
+        let session = Session::start(SessionOptions::new(servers, TIMEOUT));
         let guard = Lock::new(session, LOCK, "holder").acquire().await.unwrap();
         let mut tick = tokio::time::interval(Duration::from_millis(5));
         // Ends when the reader of the pipe is gone.
@@ -121,9 +121,7 @@ fn holder_loses_its_guard_when_its_server_of_three_is_killed() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let _inside = runtime.enter();
     let mut ensemble = Ensemble::start();
-    let start = |servers: String| {
-        Session::start(SessionOptions { servers: servers.parse().unwrap(), timeout: TIMEOUT })
-    };
+    let start = |servers: String| Session::start(SessionOptions::new(servers.parse().unwrap(), TIMEOUT));
     for of_the_leader in [true, false] {
         let leader = ensemble.leader().unwrap();
         let killed = if of_the_leader { leader } else { (leader + 1) % 3 };

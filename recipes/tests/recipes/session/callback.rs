@@ -12,7 +12,7 @@ fn callback_gets_each_session_before_its_first_request_and_the_contender_prefix_
     let proxy = bed.proxy();
     let reported = Arc::new(Mutex::new(Vec::new()));
     let (recorded, servers) = (reported.clone(), proxy.connect_string().parse().unwrap());
-    let options = SessionOptions { servers, timeout: TIMEOUT };
+    let options = SessionOptions::new(servers, TIMEOUT);
     let session = bed.wait(async {
         Session::start_with_callback(options, move |session| recorded.lock().unwrap().push(session))
     });

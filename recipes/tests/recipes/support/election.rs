@@ -108,7 +108,7 @@ impl TestBed {
 /// Starts a session on a runtime of the caller.
 fn session_on(runtime: &Handle, servers: &str) -> Session {
     let _inside = runtime.enter();
-    Session::start(SessionOptions { servers: servers.parse().unwrap(), timeout: TIMEOUT })
+    Session::start(SessionOptions::new(servers.parse().unwrap(), TIMEOUT))
 }
 
 /// Waits until the session is in `phase`.

@@ -29,6 +29,10 @@ impl TestBed {
         TestBed { server, faults, observer }
     }
 
+    pub(crate) fn connect_string(&self) -> String {
+        self.server.connect_string()
+    }
+
     /// Starts a session and waits until it is connected.
     pub(crate) async fn session(&self) -> Session {
         let session = session_to(&self.server);
@@ -95,7 +99,7 @@ impl TestBed {
 
 fn session_to(server: &Server) -> Session {
     let servers = server.connect_string().parse().unwrap();
-    Session::start(SessionOptions { servers, timeout: TIMEOUT })
+    Session::start(SessionOptions::new(servers, TIMEOUT))
 }
 
 /// Waits for a future, up to [`DEADLINE`].

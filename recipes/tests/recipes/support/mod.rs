@@ -76,7 +76,7 @@ impl TestBed {
     /// Starts a session to other servers, such as a proxy.
     pub(crate) fn session_to(&self, servers: &str) -> Session {
         let _inside = self.runtime.enter();
-        Session::start(SessionOptions { servers: servers.parse().unwrap(), timeout: TIMEOUT })
+        Session::start(SessionOptions::new(servers.parse().unwrap(), TIMEOUT))
     }
 
     /// Starts a proxy in front of the server.

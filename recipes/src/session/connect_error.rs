@@ -1,0 +1,79 @@
+//! Reasons why a session cannot be started.
+
+use zookeeper_client as zk;
+
+/// Reason why the last attempt to start a session failed. See
+/// [`Session::connect_error`](super::Session::connect_error).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No server accepted a connection and answered on it.
+    #[error("no server is reachable")]
+    Unreachable,
+    /// The servers refused the SASL or `addauth` credentials.
+    #[error("ZooKeeper refused the user name or the password")]
+    AuthFailed,
+    /// The servers ignored SASL because they are not configured for it. The session would have no SASL identity.
+    #[cfg(feature = "sasl-digest-md5")]
+    #[error("ZooKeeper ignored SASL; configure authProvider and a JAAS file on the servers")]
+    SaslIgnored,
+    /// No answer came within the session timeout.
+    #[error("no answer within the session timeout")]
+    Timeout,
+    /// The TLS options are not usable, such as a key that does not belong to the certificate.
+    #[cfg(feature = "tls")]
+    #[error("TLS options: {0}")]
+    TlsOptions(String),
+    /// A server is reachable, but the TLS handshake with it fails.
+    #[cfg(feature = "tls")]
+    #[error("TLS handshake with {server}: {failure}")]
+    Tls {
+        /// Address of the server.
+        server: String,
+        /// Cause.
+        failure: super::TlsFailure,
+    },
+    /// Another error of ZooKeeper or its client library.
+    #[error(transparent)]
+    Client(zk::Error),
+}
+
+impl ConnectError {
+    /// Returns true if another attempt with the same certificates and credentials cannot succeed. A server that is
+    /// just starting may cause the others.
+    pub fn is_final(&self) -> bool {
+        match self {
+            ConnectError::AuthFailed => true,
+            #[cfg(feature = "sasl-digest-md5")]
+            ConnectError::SaslIgnored => true,
+            #[cfg(feature = "tls")]
+            ConnectError::TlsOptions(_) => true,
+            #[cfg(feature = "tls")]
+            ConnectError::Tls { failure, .. } => {
+                !matches!(failure, super::TlsFailure::NotTls | super::TlsFailure::Other(_))
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns true if the servers refused the user, the password or the client certificate.
+    pub fn is_identity_refused(&self) -> bool {
+        match self {
+            ConnectError::AuthFailed => true,
+            #[cfg(feature = "tls")]
+            ConnectError::Tls { failure: super::TlsFailure::ClientCertificate(_), .. } => true,
+            _ => false,
+        }
+    }
+}
+
+impl From<zk::Error> for ConnectError {
+    fn from(error: zk::Error) -> ConnectError {
+        match error {
+            zk::Error::NoHosts => ConnectError::Unreachable,
+            zk::Error::AuthFailed => ConnectError::AuthFailed,
+            zk::Error::Timeout => ConnectError::Timeout,
+            error => ConnectError::Client(error),
+        }
+    }
+}

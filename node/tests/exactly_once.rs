@@ -10,11 +10,12 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use atalaya_testbed::chaos::{
     Cast, FaultKind, FaultKinds, Outcome, POINTS, Receiver, Schedule, Theatre, seed_of,
 };
-use atalaya_testbed::target_dir;
+use atalaya_testbed::{Security, target_dir};
 
 #[track_caller]
 fn play(theatre: &mut Theatre, schedule: &Schedule) -> Outcome {
@@ -27,8 +28,12 @@ fn play(theatre: &mut Theatre, schedule: &Schedule) -> Outcome {
     outcome
 }
 
+fn cast() -> Cast {
+    Cast::Atalaya(Path::new(env!("CARGO_BIN_EXE_atalaya")).into())
+}
+
 fn theatre() -> Theatre {
-    Theatre::open(Cast::Atalaya(Path::new(env!("CARGO_BIN_EXE_atalaya")).into()))
+    Theatre::open(cast())
 }
 
 /// Leaders are killed, or frozen for two session timeouts, at each step; every other fleet is in lock-step mode.
@@ -75,6 +80,18 @@ fn fleet_recovers_from_lost_stderr_squatters_refusals_and_poisoned_data() {
     let kinds = HOSTILE.into_iter().collect();
     for seed in [752_331_569_010, 940_778_137_641] {
         let schedule = Schedule::of(seed, None).with(&kinds);
+        println!("{schedule}");
+        play(&mut theatre, &schedule);
+    }
+}
+
+/// Encrypted connections, identities and ACLs weaken none of the promises.
+#[test]
+fn secured_fleet_delivers_each_report_once_under_random_faults() {
+    let mut theatre = Theatre::open_secured(cast(), Arc::new(Security::new()));
+    let random = RandomState::new().build_hasher().finish() >> 32;
+    for seed in [940_778_137_641, seed_of(random, 0)] {
+        let schedule = Schedule::of(seed, None).with(&FaultKinds::default());
         println!("{schedule}");
         play(&mut theatre, &schedule);
     }

@@ -57,6 +57,22 @@ impl Kazoo {
         Self { environment, ..Self::ready() }
     }
 
+    /// Like [`secured`](Self::secured) without TLS, with the scheme `digest` instead of SASL.
+    ///
+    /// # Panics
+    ///
+    /// When it is missing and cannot be installed.
+    #[track_caller]
+    pub fn with_digest(security: &Security, user: &str, acl: &str) -> Self {
+        let environment = vec![
+            ("KAZOO_AUTH", "digest".to_owned()),
+            ("KAZOO_USER", user.to_owned()),
+            ("KAZOO_PASSWORD_FILE", security.password_file(user).display().to_string()),
+            ("KAZOO_ACL", acl.to_owned()),
+        ];
+        Self { environment, ..Self::ready() }
+    }
+
     /// Runs one of the scripts in `testbed/kazoo/`: `follower.py`, `leader.py`, `contend.py`, `hold.py`, `init_config.py`; each says at its top
     /// which arguments it takes and which lines it prints.
     #[track_caller]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use atalaya_testbed::{Kazoo, Process, Recorded};
+use atalaya_testbed::{Kazoo, Process, Recorded, Security};
 
 use crate::common::{DEADLINE, Fleet, mean_reported, report_from};
 
@@ -37,6 +37,33 @@ fn kazoo_follower_is_averaged(fleet: Fleet) {
     let _one = fleet.leader("1", &["--board", "v80"]);
     let _two = kazoo.script("follower.py", &["2", &fleet.hosts, &period(&fleet), "60"]);
     mean_reported(&fleet.api, 70.0, Instant::now());
+}
+
+/// Digest credentials need no configuration of the servers.
+#[test]
+fn nodes_and_kazoo_programs_with_the_same_digest_credentials_are_one_fleet() {
+    let (fleet, security) = (Fleet::apache(), Security::new());
+    let kazoo = Kazoo::with_digest(&security, "fleet", "auth::cdrwa");
+    let node = |id, board| {
+        let mut command = fleet.command(id, &["--board", board]);
+        command.env("ATALAYA_ZOOKEEPER_AUTH", "digest").env("ATALAYA_ZOOKEEPER_USER", "fleet");
+        command.env("ATALAYA_ZOOKEEPER_PASSWORD_FILE", security.password_file("fleet"));
+        command.env("ATALAYA_ACL", "fleet");
+        Process::spawn(command)
+    };
+    let mut one = node("1", "v80");
+    one.wait_for_line(" leading epoch=", DEADLINE);
+    let _two = kazoo.script("follower.py", &["2", &fleet.hosts, &period(&fleet), "60"]);
+    mean_reported(&fleet.api, 70.0, Instant::now());
+    let three = kazoo_node(&fleet, &kazoo, "3", "float");
+    three.wait_for_line("published", DEADLINE);
+    one.term();
+    assert!(one.wait_exit(DEADLINE).success());
+    three.wait_for_line("elected", DEADLINE);
+    let _four = node("4", "v90");
+    three.wait_for_line("of 3", DEADLINE);
+    let refused = fleet.probe().set("/mediciones/4", b"1");
+    assert_eq!(refused, Err("NoAuthError".to_owned()), "a client without the credentials");
 }
 
 fn kazoo_leader_reads_our_measurements_as_int(fleet: Fleet) {

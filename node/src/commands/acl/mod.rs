@@ -311,14 +311,20 @@ impl Summary {
             AclState::NotChangeable(acl) => {
                 format!("{path}: this client lacks the ADMIN permission, which {} has", admins(acl))
             }
-            AclState::Unreadable => format!("{path}: this client lacks the READ and the ADMIN permission"),
+            AclState::Unreadable => format!(
+                "{path}: this client may not read the ACL, which needs the READ or the ADMIN permission; use the \
+                 identity that created the znode, or a superuser"
+            ),
             AclState::NotListable => format!("{path}: this client may not list the children"),
             AclState::Correct | AclState::Changed | AclState::Different(_) => return,
         };
         self.refused_count += 1;
         if self.refused.len() < MAX_LOGGED {
             let problem = text::sanitize_line(&problem).into_owned();
-            warn!("cannot set the ACL of {problem}");
+            // The first one is part of the error message.
+            if !self.refused.is_empty() {
+                warn!("cannot set the ACL of {problem}");
+            }
             self.refused.push(problem);
         }
     }

@@ -45,6 +45,7 @@ mod connect_error;
 mod connection;
 mod credentials;
 mod multi;
+mod own_socket;
 mod relay;
 mod response_check;
 mod session_task;

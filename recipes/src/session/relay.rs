@@ -7,16 +7,15 @@
 //! [`ResponseCheck`]). To the client library, that and every other failure is a lost connection.
 //!
 //! # Other users of this host
-//! The relay serves only connections of its own process: it looks up the other end of each connection in
-//! `/proc/self/net/tcp`, and the socket in `/proc/self/fd`. Other users can thus not use the identity of this process,
-//! such as its client certificate. On systems other than Linux, which are for development only, any local user can.
+//! The relay serves only connections of its own process (see [`is_own_connection`]). Other users can thus not use the
+//! identity of this process, such as its client certificate.
 //!
 //! # Cancel safety
 //! Dropping a relay closes its ports and connections. It must not be dropped before the client has ended: another process
 //! might get the port, and the client library would connect to that process.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,6 +28,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use zookeeper_client as zk;
 
+use super::own_socket::is_own_connection;
 use super::response_check::{BadResponse, ResponseCheck};
 use super::{ConnectError, SessionOptions, lock};
 
@@ -56,7 +56,9 @@ impl Relay {
         for server in options.servers.servers().split(',') {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
             let listener = listener.map_err(|error| ConnectError::Relay(error.to_string()))?;
-            ports.push(listener.local_addr().map_err(|error| ConnectError::Relay(error.to_string()))?.to_string());
+            ports.push(
+                listener.local_addr().map_err(|error| ConnectError::Relay(error.to_string()))?.to_string(),
+            );
             let route = Route {
                 server: server.to_owned(),
                 max_response: options.max_response,
@@ -120,15 +122,17 @@ async fn accept(listener: TcpListener, route: Arc<Route>) {
             },
             Some(_) = connections.join_next() => continue,
         };
-        match stream.local_addr().and_then(|local| is_own_socket(peer, local)) {
+        match is_own_connection(&stream) {
             Ok(true) => {
                 let route = Arc::clone(&route);
                 connections.spawn(async move { route.serve(stream).await });
             }
             Ok(false) if std::mem::replace(&mut logged, true) => {}
-            Ok(false) => warn!(%peer, "refused a connection of another process to the port of the ZooKeeper client"),
+            Ok(false) => {
+                warn!(%peer, "refused a connection of another process to the port of the ZooKeeper client")
+            }
             Err(error) => {
-                route.failed.send_replace(Some(ConnectError::Relay(format!("{PROC_TCP}: {error}"))));
+                route.failed.send_replace(Some(ConnectError::Relay(error.to_string())));
             }
         }
     }
@@ -179,7 +183,9 @@ impl Route {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             let stream = tls.connect(host, stream).await;
-            return stream.map(|stream| Some(Stream::Tls(Box::new(stream)))).map_err(|failure| self.tls_error(failure));
+            return stream
+                .map(|stream| Some(Stream::Tls(Box::new(stream))))
+                .map_err(|failure| self.tls_error(failure));
         }
         Ok(Some(Stream::Tcp(stream)))
     }
@@ -229,7 +235,8 @@ impl Route {
             let read = match begun {
                 None => from_server.read(&mut buffer).await,
                 Some(begun) => {
-                    let read = tokio::time::timeout_at(begun + max_duration, from_server.read(&mut buffer)).await;
+                    let read =
+                        tokio::time::timeout_at(begun + max_duration, from_server.read(&mut buffer)).await;
                     read.map_err(|_| self.bad_response(BadResponse::Incomplete(max_duration)))?
                 }
             };
@@ -237,7 +244,10 @@ impl Route {
                 Ok(0) => return Ok(()),
                 Ok(length) => &buffer[..length],
                 #[cfg(feature = "tls")]
-                Err(error) => return super::tls::classify(&error).map_or(Ok(()), |failure| Err(self.tls_error(failure))),
+                Err(error) => {
+                    return super::tls::classify(&error)
+                        .map_or(Ok(()), |failure| Err(self.tls_error(failure)));
+                }
                 #[cfg(not(feature = "tls"))]
                 Err(_) => return Ok(()),
             };
@@ -283,38 +293,4 @@ async fn send_requests(
             Ok(length) => &buffer[..length],
         };
     }
-}
-
-const PROC_TCP: &str = "/proc/self/net/tcp";
-
-/// Returns true if the socket at `peer` that is connected to `local` belongs to this process.
-#[cfg(target_os = "linux")]
-fn is_own_socket(peer: SocketAddr, local: SocketAddr) -> io::Result<bool> {
-    let (SocketAddr::V4(peer), SocketAddr::V4(local)) = (peer, local) else { return Ok(false) };
-    // The kernel can skip an entry if others change meanwhile.
-    for _ in 0..3 {
-        if let Some(inode) = inode(&std::fs::read_to_string(PROC_TCP)?, peer, local) {
-            let target = format!("socket:[{inode}]");
-            let mut files = std::fs::read_dir("/proc/self/fd")?.flatten();
-            return Ok(files.any(|file| std::fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == target.as_str())));
-        }
-    }
-    Ok(false)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_own_socket(_: SocketAddr, _: SocketAddr) -> io::Result<bool> {
-    Ok(true)
-}
-
-/// Returns the inode of the established socket from `peer` to `local`, from the text of `/proc/self/net/tcp`.
-#[cfg(any(target_os = "linux", test))]
-fn inode(text: &str, peer: SocketAddrV4, local: SocketAddrV4) -> Option<&str> {
-    const ESTABLISHED: &str = "01";
-    let address = |of: SocketAddrV4| format!("{:08X}:{:04X}", u32::from_ne_bytes(of.ip().octets()), of.port());
-    let start = [address(peer), address(local), ESTABLISHED.to_owned()];
-    text.lines().find_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        start.iter().all(|expected| fields.next() == Some(expected)).then(|| fields.nth(5)).flatten()
-    })
 }

@@ -28,7 +28,9 @@ const LISTS: [i32; 5] = [6, 8, 12, 103, 107];
 #[non_exhaustive]
 pub enum BadResponse {
     /// A response is longer than [`SessionOptions::max_response`](super::SessionOptions::max_response), or too short.
-    #[error("announced a response of {length} bytes; the limit is {max} bytes (as jute.maxbuffer), the minimum 16")]
+    #[error(
+        "announced a response of {length} bytes; the limit is {max} bytes (as jute.maxbuffer), the minimum 16"
+    )]
     Length {
         /// Announced length.
         length: i32,
@@ -36,7 +38,9 @@ pub enum BadResponse {
         max: usize,
     },
     /// A list, such as the children of a znode, has more than [`MAX_NAMES`] entries, or more than fit the response.
-    #[error("announced a list of {count} entries in a response of {length} bytes; the limit is {MAX_NAMES} entries")]
+    #[error(
+        "announced a list of {count} entries in a response of {length} bytes; the limit is {MAX_NAMES} entries"
+    )]
     Count {
         /// Announced number of entries.
         count: i32,

@@ -1,8 +1,8 @@
-//! Reasons why a session cannot be started.
+//! Reasons why a session cannot be started, or cannot reconnect.
 
 use zookeeper_client as zk;
 
-/// Reason why the last attempt to start a session failed. See
+/// Reason why the last attempt to connect failed. See
 /// [`Session::connect_error`](super::Session::connect_error).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +33,17 @@ pub enum ConnectError {
         /// Cause.
         failure: super::TlsFailure,
     },
+    /// A server sent what ZooKeeper does not send, or a response above the limit.
+    #[error("{server} {problem}")]
+    BadResponse {
+        /// Address of the server.
+        server: String,
+        /// Cause.
+        problem: super::BadResponse,
+    },
+    /// The local port of the session cannot be opened, or its connections cannot be checked.
+    #[error("local port of the ZooKeeper client: {0}")]
+    Relay(String),
     /// Another error of ZooKeeper or its client library.
     #[error(transparent)]
     Client(zk::Error),

@@ -25,8 +25,13 @@
 //!   session, this is an error (on servers from 3.7 on).
 //! * Scheme `digest` ([`SessionOptions::auth`]): the servers do not check the password. With a wrong one, the session
 //!   has another identity, and requests fail with [`zookeeper_client::Error::NoAuth`].
-//! * TLS (feature `tls`): replaced certificates are used by the next connection, also in the same session. While a
-//!   session is suspended, the reason of failed handshakes is not known; it is after the session has ended.
+//! * TLS (feature `tls`): replaced certificates are used by the next connection, also in the same session.
+//!
+//! # Limits
+//! A server that sends a response above [`SessionOptions::max_response`], a list with more than [`MAX_NAMES`] entries, or
+//! a response that is not valid is disconnected, and the client tries the next server. The reason is logged once and
+//! available from [`Session::connect_error`]. For that, each session has a local port for each server, which serves
+//! connections of this process only.
 //!
 //! # Cancel safety
 //! Dropping the future of a request does not undo it, because it may have been sent. Dropping all handles of a
@@ -40,6 +45,9 @@ mod connect_error;
 mod connection;
 mod credentials;
 mod multi;
+mod own_socket;
+mod relay;
+mod response_check;
 mod session_task;
 #[cfg(feature = "tls")]
 mod tls;
@@ -65,6 +73,7 @@ pub use connect_error::ConnectError;
 pub use connection::{BulkRead, Connection};
 pub use credentials::{Credentials, Secret};
 pub use multi::{CreateMode, MultiError, Write, Written};
+pub use response_check::{BadResponse, MAX_NAMES};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsFailure, TlsPem};
 pub use wrong_znodes::WrongZnodeReporter;
@@ -74,6 +83,9 @@ pub(crate) use wrong_znodes::not_ephemeral;
 /// newest few can still own any.
 const REMEMBERED_SESSIONS: usize = 16;
 
+/// Default of [`SessionOptions::max_response`]: enough for the names of 200,000 children of 80 characters.
+pub const DEFAULT_MAX_RESPONSE: usize = 16 * 1024 * 1024;
+
 /// Options of a [`Session`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -82,6 +94,9 @@ pub struct SessionOptions {
     pub servers: ConnectString,
     /// Requested session timeout. The servers grant it within their own limits (2 to 20 ticks).
     pub timeout: Duration,
+    /// Maximum length of a response in bytes, as `jute.maxbuffer` of a Java client. A server that sends a longer one is
+    /// disconnected.
+    pub max_response: usize,
     /// ACLs of the znodes that the session creates.
     pub acl: AclProvider,
     /// Identities of scheme `digest` (`addauth`).
@@ -100,6 +115,7 @@ impl SessionOptions {
         SessionOptions {
             servers,
             timeout,
+            max_response: DEFAULT_MAX_RESPONSE,
             acl: AclProvider::open(),
             auth: Vec::new(),
             #[cfg(feature = "sasl-digest-md5")]
@@ -126,6 +142,12 @@ impl SessionOptions {
     #[cfg(feature = "sasl-digest-md5")]
     pub fn with_sasl(mut self, credentials: Credentials) -> SessionOptions {
         self.sasl = Some(credentials);
+        self
+    }
+
+    /// Sets the maximum length of a response.
+    pub fn with_max_response(mut self, max_response: usize) -> SessionOptions {
+        self.max_response = max_response;
         self
     }
 
@@ -257,8 +279,8 @@ impl Session {
         self.shared.state.subscribe()
     }
 
-    /// Returns the reason why the last attempt to start a session failed, and its changes. `None` before the first
-    /// failure, and after a session was started.
+    /// Returns the reason why the last attempt to start a session failed, or why a connection of the session was closed,
+    /// and its changes. `None` before the first failure, and while connected.
     pub fn connect_error(&self) -> watch::Receiver<Option<ConnectError>> {
         self.shared.connect_error.subscribe()
     }

@@ -4,11 +4,12 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 use zookeeper_client as zk;
 
 use super::acl::make_directories;
+use super::relay::Relay;
 use super::{ConnectError, Phase, REMEMBERED_SESSIONS, SessionOptions, SessionState, Shared, lock};
 use crate::delay::{Delays, ReasonLog};
 use crate::session_validity::SessionValidity;
@@ -19,7 +20,7 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Runs until all handles of the session are dropped, or the sender of `closing` is.
 pub(super) async fn run(shared: Weak<Shared>, options: SessionOptions, mut closing: mpsc::Receiver<()>) {
     loop {
-        let client = tokio::select! {
+        let (client, mut failures) = tokio::select! {
             client = connect(&shared, &options) => client,
             _ = closing.recv() => break,
         };
@@ -28,7 +29,7 @@ pub(super) async fn run(shared: Weak<Shared>, options: SessionOptions, mut closi
         let first_state = client.state();
         begin(&strong, client);
         drop(strong);
-        if !follow(&shared, first_state, &mut states, &mut closing).await {
+        if !follow(&shared, first_state, &mut states, &mut failures, &mut closing).await {
             break;
         }
     }
@@ -63,16 +64,27 @@ async fn follow(
     shared: &Weak<Shared>,
     first_state: zk::SessionState,
     states: &mut zk::StateWatcher,
+    failures: &mut Failures,
     closing: &mut mpsc::Receiver<()>,
 ) -> bool {
     // Usually connected, which `begin` has published. But the client may have lost its connection before its state was
     // watched.
     let mut unseen = Some(first_state).filter(|state| *state != zk::SessionState::SyncConnected);
+    let mut logged = ReasonLog::default();
     loop {
         let state = match unseen.take() {
             Some(state) => state,
             None => tokio::select! {
                 state = states.changed() => state,
+                Ok(()) = failures.changed() => {
+                    let Some(error) = failures.borrow_and_update().clone() else { continue };
+                    if logged.accepts(error.to_string()) {
+                        warn!(%error, "connection to ZooKeeper closed");
+                    }
+                    let Some(shared) = shared.upgrade() else { return false };
+                    shared.connect_error.send_replace(Some(error));
+                    continue;
+                }
                 _ = closing.recv() => return close(shared, states).await,
             },
         };
@@ -81,6 +93,7 @@ async fn follow(
             // The states in between may have been missed, so this is a new connection in any case.
             zk::SessionState::SyncConnected => {
                 info!("reconnected to ZooKeeper in the same session");
+                shared.connect_error.send_replace(None);
                 shared.state.send_modify(|state| {
                     state.phase = Phase::Connected;
                     state.connection += 1;
@@ -123,7 +136,10 @@ fn end(shared: &Shared, phase: Phase) {
     shared.state.send_modify(|state| state.phase = phase);
 }
 
-async fn connect(shared: &Weak<Shared>, options: &SessionOptions) -> zk::Client {
+/// Reasons why the relay of a client closed connections.
+type Failures = watch::Receiver<Option<ConnectError>>;
+
+async fn connect(shared: &Weak<Shared>, options: &SessionOptions) -> (zk::Client, Failures) {
     let mut delays = Delays::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
     let mut logged = ReasonLog::default();
     loop {
@@ -144,8 +160,25 @@ async fn connect(shared: &Weak<Shared>, options: &SessionOptions) -> zk::Client 
 }
 
 /// Tries each server once. Creates the chroot, if one is configured and missing.
-async fn connect_once(options: &SessionOptions) -> Result<zk::Client, ConnectError> {
-    let client = establish(options).await?;
+async fn connect_once(options: &SessionOptions) -> Result<(zk::Client, Failures), ConnectError> {
+    let relay = Relay::start(options).await?;
+    let mut failures = relay.failure();
+    let client = establish(options, relay).await.map_err(|error| match error {
+        // The client library reports whatever the relay closes as an unreachable server or a lost connection.
+        ConnectError::Unreachable | ConnectError::Timeout | ConnectError::Client(_) => {
+            failures.borrow_and_update().clone().unwrap_or(error)
+        }
+        error => error,
+    })?;
+    // Other servers may have failed before.
+    failures.mark_unchanged();
+    Ok((client, failures))
+}
+
+/// Starts a session through `relay`, which is kept while the client exists.
+async fn establish(options: &SessionOptions, relay: Relay) -> Result<zk::Client, ConnectError> {
+    let client = connector(options).connect(relay.servers()).await?;
+    relay.serve_until_end_of(&client);
     #[cfg(feature = "sasl-digest-md5")]
     if options.sasl.is_some() {
         check_sasl(&client, options.timeout).await?;
@@ -173,25 +206,6 @@ async fn check_sasl(client: &zk::Client, timeout: Duration) -> Result<(), Connec
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(ConnectError::Timeout),
     }
-}
-
-/// Tries each server once, over TLS if the session uses it.
-async fn establish(options: &SessionOptions) -> Result<zk::Client, ConnectError> {
-    let servers = options.servers.servers();
-    #[cfg(feature = "tls")]
-    if let Some(tls) = &options.tls {
-        super::tls::check_names(&servers)?;
-        let connector = connector(options).with_tls(tls.client_options());
-        return match connector.secure_connect(&servers).await {
-            Ok(client) => Ok(client),
-            // The client library reports a failed handshake as an unreachable server.
-            Err(error @ (zk::Error::NoHosts | zk::Error::Timeout)) => {
-                Err(tls.diagnose(&servers, options.timeout).await.unwrap_or_else(|| error.into()))
-            }
-            Err(error) => Err(error.into()),
-        };
-    }
-    Ok(connector(options).connect(&servers).await?)
 }
 
 /// Returns a connector that tries each server once, with the identities of the session.

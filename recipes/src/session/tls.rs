@@ -3,35 +3,24 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, pem,
 };
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError, ClientConfig, RootCertStore};
-use zookeeper_client as zk;
 
 use super::{ConnectError, Secret, lock};
-
-/// Wait for an alert after the handshake. With TLS 1.3, a server checks the client's certificate after the client has
-/// completed the handshake.
-const ALERT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Certificates for TLS. Clones share them, so that they can be replaced while a session uses them.
 ///
 /// Host names of the servers are verified. All servers of the session use TLS.
 #[derive(Clone)]
-pub struct Tls {
-    /// Certificates of the connections that the client library makes.
-    certs: zk::TlsDynamicCerts,
-    /// The same certificates, for the diagnosis of a failed handshake.
-    config: Arc<Mutex<Arc<ClientConfig>>>,
-}
+pub struct Tls(Arc<Mutex<Arc<ClientConfig>>>);
 
 /// PEM texts of the certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +47,7 @@ impl Tls {
     /// Returns [`ConnectError::TlsOptions`] if a text is not valid, has no certificate or no key, or if the key does
     /// not belong to the certificate.
     pub fn new(pem: &TlsPem) -> Result<Tls, ConnectError> {
-        let (certs, config) = parse(pem)?;
-        Ok(Tls { certs: zk::TlsDynamicCerts::new(certs), config: Arc::new(Mutex::new(config)) })
+        Ok(Tls(Arc::new(Mutex::new(parse(pem)?))))
     }
 
     /// Replaces the certificates. The next connection uses them, also a reconnect of the current session; the current
@@ -68,45 +56,25 @@ impl Tls {
     /// # Errors
     /// As [`Tls::new`]. The old certificates remain in use.
     pub fn reload(&self, pem: &TlsPem) -> Result<(), ConnectError> {
-        let (certs, config) = parse(pem)?;
-        self.certs.update(certs);
-        *lock(&self.config) = config;
+        *lock(&self.0) = parse(pem)?;
         Ok(())
     }
 
-    pub(super) fn client_options(&self) -> zk::TlsOptions {
-        zk::TlsOptions::new().with_certs(self.certs.clone())
-    }
-
-    /// Connects to each of `servers` in turn until a handshake fails, and returns the cause. Returns `None` if none
-    /// fails.
-    pub(super) async fn diagnose(&self, servers: &str, timeout: Duration) -> Option<ConnectError> {
-        for server in servers.split(',') {
-            let config = Arc::clone(&lock(&self.config));
-            if let Ok(Err(failure)) = tokio::time::timeout(timeout, handshake(config, server)).await {
-                return Some(ConnectError::Tls { server: server.to_owned(), failure });
-            }
-        }
-        None
+    /// Makes a TLS handshake with the server at `host`. A connection that the server closes during the handshake is a
+    /// failure too.
+    pub(super) async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, TlsFailure> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsFailure::ServerName)?;
+        let config = Arc::clone(&lock(&self.0));
+        let connected = TlsConnector::from(config).connect(name, stream).await;
+        connected.map_err(|error| classify(&error).unwrap_or(TlsFailure::NotTls))
     }
 }
 
-/// Checks that each of `servers` has a name that a certificate can contain. The client library panics otherwise.
-pub(super) fn check_names(servers: &str) -> Result<(), ConnectError> {
-    for server in servers.split(',') {
-        server_name(server).map_err(|failure| ConnectError::Tls { server: server.to_owned(), failure })?;
-    }
-    Ok(())
-}
-
-/// Returns the name that the certificate of `server`, a `host:port`, has to contain.
-fn server_name(server: &str) -> Result<ServerName<'static>, TlsFailure> {
-    let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    ServerName::try_from(host.to_owned()).map_err(|_| TlsFailure::ServerName)
-}
-
-fn parse(pem: &TlsPem) -> Result<(zk::TlsCerts, Arc<ClientConfig>), ConnectError> {
+fn parse(pem: &TlsPem) -> Result<Arc<ClientConfig>, ConnectError> {
     let invalid = |what: &str, error: &dyn fmt::Display| ConnectError::TlsOptions(format!("{what}: {error}"));
     let bad_ca = |error: pem::Error| invalid("CA", &error);
     let mut roots = RootCertStore::empty();
@@ -119,29 +87,16 @@ fn parse(pem: &TlsPem) -> Result<(zk::TlsCerts, Arc<ClientConfig>), ConnectError
         .build()
         .map_err(|error| invalid("CA", &error))?;
     let builder = ClientConfig::builder().with_webpki_verifier(verifier);
-    let ca = zk::TlsCa::from_pem(&pem.ca).map_err(|error| invalid("CA", &error))?;
-    let certs = zk::TlsCerts::builder().with_ca(ca);
-    let (certs, config) = match &pem.identity {
-        None => (certs, builder.with_no_client_auth()),
-        Some((chain, key)) => {
-            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
-            let certificates = certificates.map_err(|error| invalid("client certificate", &error))?;
-            if certificates.is_empty() {
-                let missing = pem::Error::NoItemsFound;
-                return Err(invalid("client certificate", &missing));
-            }
-            let private = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
-                .map_err(|error| invalid("client key", &error))?;
-            let config = builder
-                .with_client_auth_cert(certificates, private)
-                .map_err(|error| invalid("client key", &error))?;
-            let identity = zk::TlsIdentity::from_pem(chain, key.expose())
-                .map_err(|error| invalid("client certificate", &error))?;
-            (certs.with_identity(identity), config)
-        }
-    };
-    let certs = certs.build().map_err(|error| invalid("CA", &error))?;
-    Ok((certs, Arc::new(config)))
+    let Some((chain, key)) = &pem.identity else { return Ok(Arc::new(builder.with_no_client_auth())) };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
+    let certificates = certificates.map_err(|error| invalid("client certificate", &error))?;
+    if certificates.is_empty() {
+        return Err(invalid("client certificate", &pem::Error::NoItemsFound));
+    }
+    let private = PrivateKeyDer::from_pem_slice(key.expose().as_bytes());
+    let private = private.map_err(|error| invalid("client key", &error))?;
+    let config = builder.with_client_auth_cert(certificates, private);
+    config.map(Arc::new).map_err(|error| invalid("client key", &error))
 }
 
 /// Cause of a failed TLS handshake.
@@ -174,20 +129,8 @@ pub enum TlsFailure {
     Other(String),
 }
 
-/// Makes a TLS handshake and ends the connection. An error of the TCP connection is not a failure of TLS.
-async fn handshake(config: Arc<ClientConfig>, server: &str) -> Result<(), TlsFailure> {
-    let name = server_name(server)?;
-    let Ok(stream) = TcpStream::connect(server).await else { return Ok(()) };
-    let connected = TlsConnector::from(config).connect(name, stream).await;
-    let mut stream = connected.map_err(|error| classify(&error).unwrap_or(TlsFailure::NotTls))?;
-    match tokio::time::timeout(ALERT_TIMEOUT, stream.read_u8()).await {
-        Ok(Err(error)) => classify(&error).map_or(Ok(()), Err),
-        _ => Ok(()),
-    }
-}
-
 /// Returns the cause of a failure, or `None` if the connection failed below TLS.
-fn classify(error: &io::Error) -> Option<TlsFailure> {
+pub(super) fn classify(error: &io::Error) -> Option<TlsFailure> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     let failure = match error {
         rustls::Error::InvalidCertificate(error) => match error {
@@ -245,17 +188,5 @@ mod tests {
         assert_eq!(required, Some(TlsFailure::ClientCertificate("CertificateRequired".into())));
         assert!(matches!(alert(AlertDescription::ProtocolVersion), Some(TlsFailure::Other(_))));
         assert_eq!(classify(&io::Error::from(io::ErrorKind::UnexpectedEof)), None);
-    }
-
-    #[test]
-    fn server_name_is_the_host_without_port_and_brackets() {
-        for (server, expected) in
-            [("zk1:2181", "zk1"), ("192.168.1.10:2281", "192.168.1.10"), ("[::1]:2181", "::1")]
-        {
-            assert_eq!(server_name(server).unwrap().to_str(), expected);
-        }
-        // The client library panics on this name.
-        assert_eq!(server_name("[fe80::1%eth0]:2181"), Err(TlsFailure::ServerName));
-        assert!(check_names("zk1:2181,[fe80::1%eth0]:2181").is_err());
     }
 }

@@ -17,6 +17,7 @@ mod double_barrier;
 mod election;
 mod ensemble;
 mod lease;
+mod limits;
 mod lock;
 mod locking_queue;
 mod party;

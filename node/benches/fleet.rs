@@ -117,6 +117,7 @@ fn start_node(
     let id = NodeId::from_str(&number.to_string()).map_err(|error| anyhow!("{error}"))?;
     let mut node = Node::build(id, Some("bench".to_owned()), boards, settings)?;
     node.averages = Some(averages);
+    node.limits_responses = false;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let body = move || {
         let node = Box::pin(node.run(None, std::future::pending()));

@@ -62,6 +62,9 @@ pub struct Node {
     pub(crate) access: ZooKeeperAccess,
     /// Receives each average of this leader as soon as it is committed, delivered or not.
     pub averages: Option<mpsc::UnboundedSender<Report>>,
+    /// False: connects to ZooKeeper directly and accepts responses of any size. The runtime of the node then needs only
+    /// timers, see `network`.
+    pub limits_responses: bool,
     /// Runtime for HTTP requests. The runtime of the node then needs only timers: with thousands of nodes in one
     /// process, an I/O driver for each would exceed the limit on open files. (The ZooKeeper client has its own I/O.)
     pub(crate) network: Option<Handle>,
@@ -97,6 +100,7 @@ impl Node {
             access: ZooKeeperAccess::default(),
             node_status: watch::Sender::default(),
             averages: None,
+            limits_responses: true,
             network: None,
             reload: None,
             logs: None,

@@ -60,6 +60,7 @@ impl Member {
         let mut node = Node::build(id, config.board.clone(), &config.boards, config.settings.clone())?;
         node.averages = Some(config.averages.clone());
         node.network = Some(config.network.clone());
+        node.limits_responses = false;
         let status = node.node_status();
         let control = Arc::new(ThreadControl::default());
         let (thread_control, events) = (control.clone(), config.events.clone());

@@ -79,7 +79,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Starts the session. Splits `node` into what tasks share and what single tasks take over.
     pub(super) async fn start(node: Node) -> (Shared, Inputs) {
-        let Node { id, board, settings, access, state_file, observer, .. } = node;
+        let Node { id, board, settings, access, limits_responses, state_file, observer, .. } = node;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let contender_id = ContenderId::random();
         let measurement_path = settings.measurement_path(id.as_str());
@@ -95,7 +95,10 @@ impl Shared {
             file.update(|known| known.add_process(record));
             (file, own)
         });
-        let options = access.options(settings.zookeeper.clone(), settings.session_timeout);
+        let mut options = access.options(settings.zookeeper.clone(), settings.session_timeout);
+        if !limits_responses {
+            options = options.with_max_response(None);
+        }
         // Each session is recorded before a znode is created in it.
         let record = state_file.clone();
         let session = Session::start_with_callback(options, move |session| {

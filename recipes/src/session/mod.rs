@@ -95,8 +95,9 @@ pub struct SessionOptions {
     /// Requested session timeout. The servers grant it within their own limits (2 to 20 ticks).
     pub timeout: Duration,
     /// Maximum length of a response in bytes, as `jute.maxbuffer` of a Java client. A server that sends a longer one is
-    /// disconnected.
-    pub max_response: usize,
+    /// disconnected. `None`: responses are not checked, and without TLS the client library connects to the servers
+    /// directly, so that the session needs no I/O driver of its runtime.
+    pub max_response: Option<usize>,
     /// ACLs of the znodes that the session creates.
     pub acl: AclProvider,
     /// Identities of scheme `digest` (`addauth`).
@@ -115,7 +116,7 @@ impl SessionOptions {
         SessionOptions {
             servers,
             timeout,
-            max_response: DEFAULT_MAX_RESPONSE,
+            max_response: Some(DEFAULT_MAX_RESPONSE),
             acl: AclProvider::open(),
             auth: Vec::new(),
             #[cfg(feature = "sasl-digest-md5")]
@@ -145,10 +146,19 @@ impl SessionOptions {
         self
     }
 
-    /// Sets the maximum length of a response.
-    pub fn with_max_response(mut self, max_response: usize) -> SessionOptions {
+    /// Sets the maximum length of a response, see [`SessionOptions::max_response`].
+    pub fn with_max_response(mut self, max_response: Option<usize>) -> SessionOptions {
         self.max_response = max_response;
         self
+    }
+
+    /// Returns true if the client library connects through a relay.
+    fn needs_relay(&self) -> bool {
+        #[cfg(feature = "tls")]
+        let has_tls = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let has_tls = false;
+        has_tls || self.max_response.is_some()
     }
 
     /// Sets the ACLs of the znodes that the session creates.

@@ -61,7 +61,7 @@ impl Relay {
             );
             let route = Route {
                 server: server.to_owned(),
-                max_response: options.max_response,
+                max_response: options.max_response.unwrap_or(usize::MAX),
                 timeout: options.timeout,
                 #[cfg(feature = "tls")]
                 tls: options.tls.clone(),

@@ -161,8 +161,8 @@ async fn connect(shared: &Weak<Shared>, options: &SessionOptions) -> (zk::Client
 
 /// Tries each server once. Creates the chroot, if one is configured and missing.
 async fn connect_once(options: &SessionOptions) -> Result<(zk::Client, Failures), ConnectError> {
-    let relay = Relay::start(options).await?;
-    let mut failures = relay.failure();
+    let relay = if options.needs_relay() { Some(Relay::start(options).await?) } else { None };
+    let mut failures = relay.as_ref().map_or_else(|| watch::channel(None).1, Relay::failure);
     let client = establish(options, relay).await.map_err(|error| match error {
         // The client library reports whatever the relay closes as an unreachable server or a lost connection.
         ConnectError::Unreachable | ConnectError::Timeout | ConnectError::Client(_) => {
@@ -175,10 +175,14 @@ async fn connect_once(options: &SessionOptions) -> Result<(zk::Client, Failures)
     Ok((client, failures))
 }
 
-/// Starts a session through `relay`, which is kept while the client exists.
-async fn establish(options: &SessionOptions, relay: Relay) -> Result<zk::Client, ConnectError> {
-    let client = connector(options).connect(relay.servers()).await?;
-    relay.serve_until_end_of(&client);
+/// Starts a session, through `relay` if there is one, which is kept while the client exists.
+async fn establish(options: &SessionOptions, relay: Option<Relay>) -> Result<zk::Client, ConnectError> {
+    let direct = options.servers.servers();
+    let servers = relay.as_ref().map_or(&*direct, Relay::servers);
+    let client = connector(options).connect(servers).await?;
+    if let Some(relay) = relay {
+        relay.serve_until_end_of(&client);
+    }
     #[cfg(feature = "sasl-digest-md5")]
     if options.sasl.is_some() {
         check_sasl(&client, options.timeout).await?;

@@ -71,8 +71,8 @@ impl Security {
         security.make_authority("ca");
         security.make_authority("other-ca");
         security.issue_server_certificate(Issue::Valid);
-        security.issue_client_certificate(Issue::Valid);
-        security.issue("testbed", Issue::Valid);
+        security.issue_client_certificate(Issue::Valid, "client");
+        security.issue("testbed", Issue::Valid, "testbed");
         security.join("testbed", &security.testbed_certificate());
         for (user, password) in USERS {
             let file = security.password_file(user);
@@ -111,14 +111,14 @@ impl Security {
     /// Replaces the certificate of the servers and its key. They use it after their next start.
     #[track_caller]
     pub fn issue_server_certificate(&self, issue: Issue) {
-        self.issue("server", issue);
+        self.issue("server", issue, "server");
         self.join("server", &self.key_store());
     }
 
-    /// Replaces the certificate of the clients and its key.
+    /// Replaces the certificate of the clients and its key. With it, a client has the identity `x509:CN=` and this name.
     #[track_caller]
-    pub fn issue_client_certificate(&self, issue: Issue) {
-        self.issue("client", issue);
+    pub fn issue_client_certificate(&self, issue: Issue, common_name: &str) {
+        self.issue("client", issue, common_name);
     }
 
     /// Returns the environment of a node, or of a command, that authenticates as `user`, in a fleet whose nodes are the user
@@ -187,10 +187,10 @@ impl Security {
 
     /// Writes `name.pem` and `name.key`. Each file is replaced at once: a node never reads half of it.
     #[track_caller]
-    fn issue(&self, name: &str, issue: Issue) {
+    fn issue(&self, name: &str, issue: Issue, common_name: &str) {
         let mut request = self.openssl();
         request.args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
-        request.args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=IP:127.0.0.1"]);
+        request.args(["-subj", &format!("/CN={common_name}"), "-addext", "subjectAltName=IP:127.0.0.1"]);
         request.args(["-keyout", "new.key", "-out", "new.csr"]);
         run(request);
         let authority = if issue == Issue::OtherAuthority { "other-ca" } else { "ca" };

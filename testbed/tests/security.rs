@@ -57,10 +57,10 @@ fn clients_with_another_certificate_or_password_are_refused() {
     let server = ZooKeeper::secured(&security);
     let hosts = server.connect_string();
     for issue in [Issue::Expired, Issue::OtherAuthority] {
-        security.issue_client_certificate(issue);
+        security.issue_client_certificate(issue, "client");
         assert_refused(&security, "fleet", &hosts, "Connection dropped");
     }
-    security.issue_client_certificate(Issue::Valid);
+    security.issue_client_certificate(Issue::Valid, "client");
     std::fs::write(security.password_file("fleet"), "wrong").unwrap();
     assert_refused(&security, "fleet", &hosts, "AuthFailedError");
 }

@@ -30,6 +30,7 @@ use crate::cargo::cargo;
   cargo xtask chaos fleet --replay 7261554      one of them again
   cargo xtask chaos fleet --receiver collector:sqlite
   cargo xtask chaos fleet --faults acl,outbox   only these kinds of faults
+  cargo xtask chaos fleet --secure              on servers with TLS, SASL and ACLs
   cargo xtask chaos fleet --kazoo --staged      what becomes of a Kazoo fleet")]
 pub(crate) struct Arguments {
     /// Of what.
@@ -65,6 +66,9 @@ pub(crate) struct Arguments {
     /// ZooKeeper's leader is killed in every cycle for two minutes.
     #[arg(long, conflicts_with_all = ["schedules", "seed", "replay", "receiver"])]
     staged: bool,
+    /// Fleets: on servers with TLS and SASL, with nodes that use `acl = "fleet"`.
+    #[arg(long, conflicts_with = "kazoo")]
+    secure: bool,
     /// Fleets: keep what every schedule has left, in the target folder below `chaos`; else only of those that fail.
     #[arg(long)]
     keep: bool,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::kazoo::Kazoo;
 use crate::probe::Probe;
 
 /// Pause between attempts to create a znode that is still there.
@@ -22,7 +23,7 @@ pub(super) enum Request {
     Remove { path: String },
     /// Makes a znode read-only for all others.
     Restrict { path: String },
-    /// Gives all clients all permissions again.
+    /// Gives a znode the ACL of the fleet again; by default, all clients have all permissions.
     Unrestrict { path: String },
     /// Sets a znode to no data, which notifies the leader that the outbox has changed.
     Touch { path: String },
@@ -56,15 +57,15 @@ pub(super) struct ForeignResults {
 }
 
 impl ForeignClient {
-    /// Connects in the background.
-    pub(super) fn start(hosts: String) -> Self {
+    /// Connects in the background, with the identity of `kazoo`.
+    pub(super) fn start(kazoo: Kazoo, hosts: String) -> Self {
         let (requests, inbox) = channel();
         let shared = Arc::new(Mutex::new(Shared::default()));
         let thread = {
             let shared = Arc::clone(&shared);
             thread::Builder::new()
                 .name("foreign-client".into())
-                .spawn(move || serve(&hosts, &inbox, &shared))
+                .spawn(move || serve(&kazoo, &hosts, &inbox, &shared))
                 .expect("start the thread of another client")
         };
         Self { requests: Some(requests), shared, thread: Some(thread) }
@@ -106,9 +107,9 @@ impl ForeignClient {
     }
 }
 
-fn serve(hosts: &str, inbox: &Receiver<(Option<usize>, Request)>, shared: &Mutex<Shared>) {
+fn serve(kazoo: &Kazoo, hosts: &str, inbox: &Receiver<(Option<usize>, Request)>, shared: &Mutex<Shared>) {
     let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
-    let probe = Probe::connect(hosts);
+    let probe = Probe::connect_by(kazoo, hosts);
     if let Err(error) = probe.authenticate() {
         lock().failures.push(format!("cannot authenticate: {error}"));
     }

@@ -78,6 +78,7 @@ impl Play<'_> {
         command.args(["--sync", if self.schedule.lock_step { "barrier" } else { "free" }]);
         command.args(["--release", if self.schedule.complete { "complete" } else { "period" }]);
         command.arg("--boards").arg(self.scratch.path().join("boards.toml")).args(["--board", "chaos"]);
+        command.envs(self.security.map(|security| security.environment("fleet")).unwrap_or_default());
         command
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,6 +24,7 @@ use crate::ensemble::Ensemble;
 use crate::kazoo::Kazoo;
 use crate::process::Line;
 use crate::scratch::Scratch;
+use crate::security::{FLEET_ACL, Security};
 
 /// How often it is looked whether something is due, or somebody died.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
@@ -68,6 +70,8 @@ impl Cast {
 pub struct Theatre {
     ensemble: Ensemble,
     cast: Cast,
+    /// Certificates and passwords, if the servers are secured.
+    security: Option<Arc<Security>>,
     played: u64,
     /// What stands before this in ZooKeeper's log is of fleets before.
     next: i64,
@@ -82,6 +86,7 @@ enum Due {
 pub(super) struct Play<'a> {
     pub(super) ensemble: &'a mut Ensemble,
     pub(super) cast: &'a Cast,
+    pub(super) security: Option<&'a Security>,
     pub(super) schedule: &'a Schedule,
     pub(super) chroot: String,
     pub(super) first: i64,
@@ -125,7 +130,19 @@ impl Theatre {
     /// When they do not start.
     #[track_caller]
     pub fn open(cast: Cast) -> Theatre {
-        Theatre { ensemble: Ensemble::start(), cast, played: 0, next: 0 }
+        Theatre { ensemble: Ensemble::start(), cast, security: None, played: 0, next: 0 }
+    }
+
+    /// Like [`open`](Self::open), with servers that need TLS and SASL. The nodes use `acl = "fleet"`; the other client of
+    /// ZooKeeper is the administrator.
+    ///
+    /// # Panics
+    ///
+    /// When they do not start.
+    #[track_caller]
+    pub fn open_secured(cast: Cast, security: Arc<Security>) -> Theatre {
+        let ensemble = Ensemble::secured(&security);
+        Theatre { ensemble, cast, security: Some(security), played: 0, next: 0 }
     }
 
     /// Plays a schedule, and has it judged.
@@ -152,6 +169,7 @@ impl Theatre {
         let play = Play {
             ensemble: &mut self.ensemble,
             cast: &self.cast,
+            security: self.security.as_deref(),
             schedule,
             chroot: format!("/chaos-{}-{}", self.played, schedule.seed),
             first: self.next,
@@ -188,7 +206,10 @@ impl Play<'_> {
         }
         if self.needs_client() {
             let hosts = format!("{}{}", self.ensemble.connect_string(), self.chroot);
-            self.client = Some(ForeignClient::start(hosts));
+            let kazoo = self
+                .security
+                .map_or_else(Kazoo::ready, |security| Kazoo::secured(security, "admin", FLEET_ACL));
+            self.client = Some(ForeignClient::start(kazoo, hosts));
         }
         let started = Instant::now();
         while !self.schedule.cold && !self.desk.has_some() && started.elapsed() < COMES_TOGETHER {

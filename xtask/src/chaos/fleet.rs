@@ -5,8 +5,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use atalaya_testbed::chaos::{
     Theatre, What, seed_of,
 };
 use atalaya_testbed::install::Part;
-use atalaya_testbed::{Kazoo, target_dir};
+use atalaya_testbed::{Kazoo, Security, target_dir};
 
 use super::{Arguments, Sync};
 use crate::cargo::{cargo, require};
@@ -46,6 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         "fleets are stopped and killed by signals, and end with us: this needs Linux"
     );
     require(&[Part::Java, Part::ZooKeeper]).context("a fleet needs more than Rust")?;
+    let security = arguments.secure.then(|| Arc::new(Security::new()));
     let cast = match &arguments.binary {
         _ if arguments.kazoo => Cast::Kazoo(Kazoo::ready()),
         Some(binary) => {
@@ -71,9 +72,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     thread::scope(|scope| -> anyhow::Result<()> {
         let jobs = usize::from(arguments.jobs).min(schedules.len());
         let work = || {
-            let mut theatre = Theatre::open(cast.clone());
+            let mut theatre = match &security {
+                Some(security) => Theatre::open_secured(cast.clone(), Arc::clone(security)),
+                None => Theatre::open(cast.clone()),
+            };
             while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
-                play(&mut theatre, schedule, &total, (&folder, schedules.len(), arguments.keep));
+                play(&mut theatre, schedule, &total, (&folder, schedules.len(), arguments));
             }
         };
         let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
@@ -132,7 +136,7 @@ fn play(
     theatre: &mut Theatre,
     schedule: &Schedule,
     total: &Mutex<Total>,
-    (folder, of, keep): (&Path, usize, bool),
+    (folder, of, arguments): (&Path, usize, &Arguments),
 ) {
     let begin = Instant::now();
     let outcome = theatre.play(schedule);
@@ -187,9 +191,10 @@ fn play(
         };
         let faults =
             if schedule.kinds.is_all() { String::new() } else { format!(" --faults {}", schedule.kinds) };
-        eprintln!("  again: cargo xtask chaos fleet --sync {sync}{receiver}{faults} --replay {seed}");
+        let secure = if arguments.secure { " --secure" } else { "" };
+        eprintln!("  again: cargo xtask chaos fleet --sync {sync}{receiver}{faults}{secure} --replay {seed}");
     }
-    if is_good && !keep {
+    if is_good && !arguments.keep {
         return;
     }
     let folder = folder.join(seed.to_string());

@@ -1,0 +1,129 @@
+//! Certificates and accounts of a secured ZooKeeper that are replaced, or expire, while a fleet runs.
+#![cfg(unix)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use atalaya_testbed::{Issue, Process, Security, ZooKeeper, eventually};
+
+use crate::common::metrics_client::MetricsClient;
+use crate::common::server::Server;
+use crate::common::{DEADLINE, Fleet, report_from};
+
+const EXPIRED: &str = "the server's certificate has expired";
+
+fn security(fleet: &Fleet) -> Arc<Security> {
+    fleet.security.clone().expect("the fleet is secured")
+}
+
+fn server(fleet: &Fleet) -> &ZooKeeper {
+    match &fleet.server {
+        Server::Apache(server) => server,
+        Server::Memory(_) => panic!("only Apache ZooKeeper is secured"),
+    }
+}
+
+fn restart_server(fleet: &mut Fleet) {
+    fleet.server.vanish();
+    fleet.server.come_back();
+}
+
+#[test]
+fn replaced_certificates_are_used_by_the_next_connection_of_the_same_session() {
+    let mut fleet = Fleet::secured();
+    // Longer than a restart of the server on a busy machine.
+    fleet.around.pace.session = Duration::from_secs(30);
+    let one = fleet.leader("1", &[]);
+    server(&fleet).process().wait_for_line("Authenticated Id 'CN=client'", DEADLINE);
+    let probe = fleet.probe();
+    let measurement = eventually("a measurement", DEADLINE, || probe.exists("/mediciones/1"));
+    security(&fleet).issue_client_certificate(Issue::Valid, "renewed");
+    security(&fleet).issue_server_certificate(Issue::Valid);
+    one.hup();
+    one.wait_for_line("the certificates for ZooKeeper have changed", DEADLINE);
+    restart_server(&mut fleet);
+    one.wait_for_line("reconnected to ZooKeeper in the same session", DEADLINE);
+    server(&fleet).process().wait_for_line("Authenticated Id 'CN=renewed'", DEADLINE);
+    report_from(&fleet.api, "1", Instant::now(), DEADLINE);
+    let renewed = probe.exists("/mediciones/1").unwrap();
+    assert_eq!(renewed.ephemeral_owner, measurement.ephemeral_owner, "the same session");
+    assert_eq!(renewed.czxid, measurement.czxid);
+    let epochs = one.log().iter().filter(|line| line.text.contains(" leading epoch=")).count();
+    assert_eq!(epochs, 1, "it has led all the time");
+}
+
+#[test]
+fn expired_server_certificate_is_named_and_the_node_recovers_once_it_is_replaced() {
+    let mut fleet = Fleet::secured();
+    let mut one = fleet.leader("1", &["--metrics-listen", "127.0.0.1:0"]);
+    let metrics = MetricsClient::of(&one);
+    report_from(&fleet.api, "1", Instant::now(), DEADLINE);
+    security(&fleet).issue_server_certificate(Issue::Expired);
+    restart_server(&mut fleet);
+    one.wait_for_line(EXPIRED, DEADLINE);
+    eventually("the reason in /readyz", DEADLINE, || {
+        let answer = metrics.ask("/readyz");
+        (answer.status == 503 && answer.body.contains(EXPIRED)).then_some(())
+    });
+    security(&fleet).issue_server_certificate(Issue::Valid);
+    let replaced = Instant::now();
+    restart_server(&mut fleet);
+    report_from(&fleet.api, "1", replaced, DEADLINE);
+    metrics.wait_for_status("/readyz", 200);
+    assert!(one.is_running(), "it was not restarted");
+    let named = one.log().iter().filter(|line| line.text.contains(EXPIRED)).count();
+    assert_eq!(named, 1, "one line for one cause");
+}
+
+/// A node of a fleet that has the accounts `fleet-a` and `fleet-b`, and uses this one of them.
+fn node_with_account(fleet: &Fleet, id: &str, account: &str) -> Process {
+    let mut command = fleet.command(id, &[]);
+    command.envs(fleet.identity(account)).env("ATALAYA_ACL_FLEET", "sasl:fleet-a,sasl:fleet-b");
+    let node = Process::spawn(command);
+    node.wait_for_line("connected to ZooKeeper", DEADLINE);
+    node
+}
+
+/// Returns the cycles of the accepted reports, in order of arrival.
+fn accepted_cycles(fleet: &Fleet) -> Vec<u64> {
+    let requests = fleet.api.requests();
+    let accepted = requests.iter().filter(|request| request.answered == Some(200));
+    let key = accepted.filter_map(|request| request.header("Idempotency-Key"));
+    key.map(|key| key.split_once('-').unwrap().1.parse().unwrap()).collect()
+}
+
+#[test]
+fn account_is_rotated_node_by_node_and_no_cycle_is_missing_or_twice() {
+    const IDS: [&str; 3] = ["1", "2", "3"];
+    let mut fleet = Fleet::secured();
+    let mut nodes = IDS.map(|id| node_with_account(&fleet, id, "fleet-a"));
+    let probe = fleet.probe();
+    let all_contend = |contenders: &[&str]| {
+        eventually("all nodes in line", DEADLINE, || {
+            let mut found = probe.contenders("/election");
+            found.sort();
+            (found == contenders).then_some(())
+        });
+    };
+    all_contend(&IDS);
+    for (node, id) in nodes.iter_mut().zip(IDS) {
+        let cycles = accepted_cycles(&fleet).len();
+        eventually("two more reports", DEADLINE, || {
+            (accepted_cycles(&fleet).len() >= cycles + 2).then_some(())
+        });
+        node.term();
+        assert!(node.wait_exit(DEADLINE).success());
+        *node = node_with_account(&fleet, id, "fleet-b");
+        all_contend(&IDS);
+    }
+    // No node uses the first account any more.
+    server(&fleet).set_sasl_users(&[("fleet-b", "password-b"), ("admin", "admin-password")]);
+    restart_server(&mut fleet);
+    let cycles = accepted_cycles(&fleet).len();
+    eventually("three reports without the first account", DEADLINE, || {
+        (accepted_cycles(&fleet).len() >= cycles + 3).then_some(())
+    });
+    all_contend(&IDS);
+    let cycles = accepted_cycles(&fleet);
+    assert_eq!(cycles, (1..=cycles.len() as u64).collect::<Vec<_>>());
+}

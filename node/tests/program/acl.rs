@@ -1,141 +1,17 @@
 //! ACLs on Apache ZooKeeper: the policy of a fleet, its migration while the fleet runs, and the checks of an open tree.
 #![cfg(unix)]
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
-use std::time::Instant;
+use std::process::Output;
 
 use atalaya_recipes::session::CreateMode;
-use atalaya_recipes::{
-    Acl, AclProvider, AuthId, Connection, Credentials, Permission, Session, SessionOptions,
-};
+use atalaya_recipes::{Acl, AclProvider, AuthId, Credentials, Permission, Session, SessionOptions};
 use atalaya_testbed::{Process, Proxy, Scratch, ZooKeeper, eventually, guarded};
-use tokio::runtime::Runtime;
 
+use crate::common::secured::{ADMIN, FLEET, NEXT, POLICY, Secured, assert_reports_continue, password, stop};
 use crate::common::{CALM, DEADLINE, TestEnv, bodies};
 
 /// Op codes of ZooKeeper's protocol.
 const SET_ACL: i32 = 7;
-/// Users of the servers.
-const FLEET: &str = "fleet";
-const ADMIN: &str = "admin";
-/// User to which a fleet changes.
-const NEXT: &str = "next";
-const POLICY: [&str; 4] = ["--acl-fleet", "sasl:fleet", "--acl-admin", "sasl:admin"];
-
-fn password(user: &str) -> &'static str {
-    match user {
-        FLEET => "fleet-secret",
-        NEXT => "next-secret",
-        _ => "admin-secret",
-    }
-}
-
-/// A server with three users, and the environment of nodes.
-struct Secured {
-    server: ZooKeeper,
-    env: TestEnv,
-    scratch: Scratch,
-    runtime: Runtime,
-}
-
-impl Secured {
-    fn start() -> Secured {
-        let server = ZooKeeper::with_sasl(&[FLEET, NEXT, ADMIN].map(|user| (user, password(user))));
-        let scratch = Scratch::new("acl");
-        for user in [FLEET, NEXT, ADMIN] {
-            std::fs::write(scratch.path().join(user), password(user)).unwrap();
-        }
-        let env = TestEnv::of(server.connect_string(), CALM);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        Secured { server, env, scratch, runtime: runtime.unwrap() }
-    }
-
-    fn password_file(&self, user: &str) -> PathBuf {
-        self.scratch.path().join(user)
-    }
-
-    /// Starts a node of the fleet with this policy, and waits until it takes part in the election.
-    fn node(&self, id: &str, policy: &str) -> Process {
-        self.node_in(&self.env, id, FLEET, &[&["--acl", policy], &POLICY[..]].concat())
-    }
-
-    /// Starts a node as `user` with `flags`, and waits until it takes part in the election.
-    fn node_in(&self, env: &TestEnv, id: &str, user: &str, flags: &[&str]) -> Process {
-        let file = self.password_file(user).display().to_string();
-        let identity = ["--zookeeper-user", user, "--zookeeper-password-file", &file];
-        let node = env.node(id, &[&identity, flags].concat());
-        let is_in_election =
-            |text: &str| text.contains(" leading epoch=") || text.contains("following: waiting");
-        eventually(&format!("node {id} in the election"), DEADLINE, || {
-            node.log().iter().any(|line| is_in_election(&line.text)).then_some(())
-        });
-        node
-    }
-
-    /// Returns `atalaya WORDS…` as this user, on `hosts`.
-    fn tool(&self, hosts: &str, user: &str, words: &[&str]) -> Command {
-        let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
-        command.args(words).args(["--zookeeper", hosts, "--zookeeper-user", user]);
-        command.arg("--zookeeper-password-file").arg(self.password_file(user));
-        command.current_dir(self.scratch.path());
-        command
-    }
-
-    /// Like [`Secured::tool`], with the identities of the policy.
-    fn command_on(&self, hosts: &str, user: &str, words: &[&str]) -> Command {
-        let mut command = self.tool(hosts, user, words);
-        command.args(POLICY);
-        command
-    }
-
-    fn run(&self, user: &str, words: &[&str]) -> Output {
-        self.command_on(&self.env.hosts, user, words).output().unwrap()
-    }
-
-    /// Connects as a user, or without an identity, and returns the result of `work`.
-    fn connected<T>(&self, user: Option<&str>, work: impl AsyncFnOnce(Connection) -> T) -> T {
-        let mut options = SessionOptions::new(self.env.hosts.parse().unwrap(), CALM.session);
-        if let Some(user) = user {
-            options = options.with_sasl(Credentials::new(user, password(user)));
-        }
-        self.runtime.block_on(async {
-            let session = Session::start(options);
-            let connection = tokio::time::timeout(DEADLINE, session.connection()).await.unwrap();
-            let result = work(connection).await;
-            session.close(DEADLINE).await;
-            result
-        })
-    }
-
-    /// Creates znodes that any client can write.
-    fn create_open(&self, paths: &[&str]) {
-        self.connected(None, async |connection| {
-            for path in paths {
-                connection.ensure(path).await.unwrap();
-            }
-        });
-    }
-
-    /// Returns the ACL of a znode as the administrator sees it.
-    fn acl(&self, path: &str) -> Vec<Acl> {
-        self.connected(Some(ADMIN), async |connection| connection.get_acl(path).await.unwrap().0)
-    }
-}
-
-fn stop(node: &mut Process) {
-    node.term();
-    assert!(node.wait_exit(DEADLINE).success());
-}
-
-/// Waits for two more reports.
-fn assert_reports_continue(env: &TestEnv, when: &str) {
-    let since = Instant::now();
-    env.api.wait_for(&format!("reports {when}"), DEADLINE, |all| {
-        all.iter().filter(|request| request.at > since).count() >= 2
-    });
-}
-
 fn code(output: &Output) -> Option<i32> {
     output.status.code()
 }

@@ -31,6 +31,8 @@ macro_rules! on_secured {
 
 pub mod history;
 pub mod metrics_client;
+#[cfg(unix)]
+pub mod secured;
 pub mod server;
 
 use std::path::PathBuf;

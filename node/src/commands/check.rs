@@ -65,9 +65,9 @@ fn summary(boards: &Boards, settings: &Settings) -> String {
         count => format!("{name} ({count} sensors)"),
     });
     let names: Vec<String> = names.collect();
-    let mut text = format!("{}: valid\n{:<18}{}\n", boards.origin(), "boards", names.join(", "));
+    let mut text = format!("{}: valid\n{:<25}{}\n", boards.origin(), "boards", names.join(", "));
     for (name, value) in settings.describe() {
-        text.push_str(&format!("{name:<18}{value}\n"));
+        text.push_str(&format!("{name:<25}{value}\n"));
     }
     if let Some(warning) = settings.unsent_token() {
         text.push_str(&format!("warning: {warning}\n"));

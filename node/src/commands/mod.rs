@@ -280,7 +280,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
 fn default_filter(command: &Command) -> Option<&'static str> {
     match command {
         Command::Run(args) if !args.supervised => None,
-        Command::Lock(_) | Command::Elect(_) | Command::Run(_) | Command::Acl(_) => {
+        Command::Lock(_) | Command::Elect(_) | Command::Run(_) | Command::Acl(_) | Command::Check(_) => {
             Some("info,atalaya_recipes=warn,zookeeper_client=error")
         }
         Command::Counter(_)

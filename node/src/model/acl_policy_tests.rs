@@ -82,7 +82,7 @@ fn foreign_writer_is_an_entry_that_lets_other_clients_write() {
             let acl = [entry(Permission::ALL, &sasl("admin")), entry(permission, &id)];
             assert_eq!(policy.foreign_writer(&acl), Some(&acl[1]));
         }
-        assert_eq!(policy.foreign_writer(&[entry(Permission::READ, &id)]), None, "reading is no danger");
+        assert_eq!(policy.foreign_writer(&[entry(Permission::READ, &id)]), None, "reading is allowed");
     }
     for id in [sasl("fleet"), sasl("admin"), digest("fleet", "x"), AuthId::new("super", "")] {
         assert_eq!(policy.foreign_writer(&[entry(Permission::ALL, &id)]), None, "{id:?}");

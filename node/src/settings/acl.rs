@@ -36,7 +36,7 @@ pub(super) fn own_identity(scheme: AuthScheme, user: &str, password: &Secret) ->
 /// Returns the policy of the settings. `own` is the identity of this client by user and password, if it has one.
 ///
 /// # Errors
-/// The policy is not `open`, and there is no identity of the nodes.
+/// The policy is not `open`, and the nodes have no identity.
 pub(super) fn policy(settings: &Settings, own: Option<&AuthId>) -> Result<AclPolicy, AccessError> {
     let own: Vec<AuthId> = own.cloned().into_iter().collect();
     let fleet = if settings.acl_fleet.is_empty() { &own } else { &settings.acl_fleet };

@@ -5,6 +5,7 @@
 #[macro_use]
 mod common;
 
+mod acl;
 mod api_outages;
 mod collect;
 mod collector;

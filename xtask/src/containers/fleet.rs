@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -27,11 +28,14 @@ fn file(name: &str) -> PathBuf {
 }
 
 /// deploy/compose.yml.
-pub(super) fn ensemble(docker: &Docker, _: &Path) -> anyhow::Result<()> {
+pub(super) fn ensemble(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
     const SERVERS: [&str; 3] = ["zoo1", "zoo2", "zoo3"];
     const WATCHERS: [&str; 3] = ["redis", "collector", "prometheus"];
     let everything: Vec<&str> = [SERVERS, WATCHERS, NODES].concat();
+    let secrets = folder.join("secrets");
+    make_certificates(&secrets)?;
     let fleet = Project::new(docker, "ensemble", &[file("compose.yml")]);
+    let fleet = fleet.with("SECRETS", secrets.display().to_string());
     fleet.with("SAMPLING_PERIOD", PERIOD).run(|fleet| {
         // All but Grafana; the others follow from these.
         fleet.said(&["up", "--detach", "--no-build", "prometheus", "node1", "node2", "node3"])?;
@@ -43,6 +47,7 @@ pub(super) fn ensemble(docker: &Docker, _: &Path) -> anyhow::Result<()> {
         careful(fleet, &everything, &["collector", "prometheus"])?;
         let reports = Reports::new()?;
         all_count(&reports)?;
+        administrator_configures(fleet)?;
         watched(&reports)?;
         asked_for(&reports)?;
 
@@ -67,7 +72,7 @@ pub(super) fn ensemble(docker: &Docker, _: &Path) -> anyhow::Result<()> {
         fleet.healthy(&everything)?;
         all_count(&reports)?;
         complete(&reports)?;
-        end(fleet, "zoo1:2181,zoo2:2181,zoo3:2181")?;
+        end(fleet)?;
         fleet.stop(&WATCHERS, 0)?;
         fleet.stop(&SERVERS, SIGTERM)?;
         holds("Redis, collector and Prometheus ended with 0, ZooKeeper by SIGTERM");
@@ -77,11 +82,13 @@ pub(super) fn ensemble(docker: &Docker, _: &Path) -> anyhow::Result<()> {
 
 /// deploy/compose.single.yml, with tokens.
 pub(super) fn single(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
-    let tokens = folder.join("tokens");
+    let (tokens, token) = (folder.join("tokens"), folder.join("api-token"));
     fs::write(&tokens, format!("write {TOKEN}\nread *\n"))?;
+    fs::write(&token, TOKEN)?;
     let everything: Vec<&str> = [&["zoo1", "collector"][..], &NODES].concat();
     let fleet = Project::new(docker, "single", &[file("compose.single.yml"), file("compose.tokens.yml")]);
-    let fleet = fleet.with("TOKENS", tokens.display().to_string()).with("API_TOKEN", TOKEN);
+    let fleet = fleet.with("TOKENS", tokens.display().to_string());
+    let fleet = fleet.with("API_TOKEN_FILE", token.display().to_string());
     fleet.with("SAMPLING_PERIOD", PERIOD).run(|fleet| {
         fleet.said(&["up", "--detach", "--no-build"])?;
         fleet.healthy(&everything)?;
@@ -104,7 +111,7 @@ pub(super) fn single(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
 
         // With other containers, and the same volumes, as after an upgrade.
         let before = complete(&reports)?;
-        end(fleet, "zoo1:2181")?;
+        end(fleet)?;
         fleet.said(&["down"])?;
         fleet.said(&["up", "--detach", "--no-build"])?;
         fleet.healthy(&everything)?;
@@ -112,12 +119,34 @@ pub(super) fn single(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
         complete(&reports)?;
         holds("after `down` and `up` all is as before: volumes keep what must last");
 
-        end(fleet, "zoo1:2181")?;
+        end(fleet)?;
         fleet.stop(&["collector"], 0)?;
         fleet.stop(&["zoo1"], SIGTERM)?;
         holds("the collector ended with 0, ZooKeeper by SIGTERM");
         Ok(())
     })
+}
+
+/// Runs deploy/make-certificates.sh twice: the second run must not change anything.
+fn make_certificates(folder: &Path) -> anyhow::Result<()> {
+    let run = || -> anyhow::Result<Vec<u8>> {
+        let output = Command::new("sh").arg(file("make-certificates.sh")).arg(folder).output()?;
+        ensure!(output.status.success(), "no certificates: {}", String::from_utf8_lossy(&output.stderr));
+        let keystore = folder.join("zoo1-keystore.pem");
+        fs::read(&keystore).with_context(|| format!("cannot read {}", keystore.display()))
+    };
+    ensure!(run()? == run()?, "make-certificates.sh has replaced a certificate");
+    Ok(())
+}
+
+/// The service `admin` changes the configuration; a node must not.
+fn administrator_configures(fleet: &Project) -> anyhow::Result<()> {
+    let set = ["config", "set", "/config/sampling_period", PERIOD];
+    fleet.said(&[&["run", "--rm", "-T", "admin"][..], &set].concat())?;
+    let refused = fleet.exec("node1", &[&["atalaya"][..], &set].concat());
+    ensure!(refused.is_err(), "a node has changed the configuration");
+    holds("the administrator can change the configuration, a node cannot");
+    Ok(())
 }
 
 /// Each of `first` was started before any of `then`.
@@ -266,25 +295,12 @@ fn complete(reports: &Reports) -> anyhow::Result<u64> {
     Ok(newest)
 }
 
-/// The nodes are told to stop: they say good-bye, and nothing is left of them.
-fn end(fleet: &Project, zookeeper: &str) -> anyhow::Result<()> {
+/// Stops the nodes and checks that none of their znodes is left.
+fn end(fleet: &Project) -> anyhow::Result<()> {
     fleet.stop(&NODES, 0)?;
-    let container = fleet.container("zoo1")?;
-    let network = format!("container:{container}");
-    let zookeeper = zookeeper.replace("zoo1:", "127.0.0.1:");
-    let asked = [
-        "run",
-        "--rm",
-        "--network",
-        &network,
-        "atalaya",
-        "status",
-        "--zookeeper",
-        &zookeeper,
-        "--output",
-        "json",
-    ];
-    let status: Value = serde_json::from_str(&fleet.docker.said(&asked)?)?;
+    // A container of its own, with the access of a node.
+    let status = ["run", "--rm", "--no-deps", "-T", "node1", "status", "--output", "json"];
+    let status: Value = serde_json::from_str(&fleet.said(&status)?)?;
     if status["in_line"] != 0 || status["nodes"].as_array().is_some_and(|nodes| !nodes.is_empty()) {
         bail!("nodes that have stopped left something behind: {status}");
     }

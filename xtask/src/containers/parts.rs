@@ -22,7 +22,7 @@ chmod 755 "$1/usr/sbin/policy-rc.d"
 mount -t proc proc "$1/proc"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 chroot "$1" apt-get -q -o Acquire::Retries=3 install --yes --no-install-recommends \
-    default-jre-headless zookeeper redis-server redis-tools prometheus wget
+    default-jre-headless zookeeper libnetty-java redis-server redis-tools prometheus wget
 chroot "$1" dpkg-query --show --showformat '${Package} ${Version}\n' zookeeper redis-server prometheus > "$1/versions"
 umount "$1/proc"
 rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/usr/share/doc "$1"/usr/share/locale

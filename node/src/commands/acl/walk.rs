@@ -53,7 +53,7 @@ pub(in crate::commands) struct AclWalk<'a> {
 }
 
 impl AclWalk<'_> {
-    /// Visits the znodes and calls `visited` for each. Znodes that do not exist, or are deleted meanwhile, are left out.
+    /// Visits the znodes and calls `visited` for each. Znodes that do not exist, or are deleted during the walk, are left out.
     ///
     /// The children of a znode are listed after its ACL was set: a child that is created later is created by a client
     /// that the new ACL allows to do so. Keeps the names of the children of one znode in memory, and the paths of those

@@ -20,6 +20,12 @@ if [ ! -f /conf/zoo.cfg ]; then
 fi
 [ -f /data/myid ] || echo "${ZOO_MY_ID:-1}" > /data/myid
 jars=/usr/share/java
-exec java -Xmx"${ZK_SERVER_HEAP:-1000}"m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC \
-    -cp "/conf:$jars/slf4j-log4j12.jar:$jars/log4j-1.2.jar:$jars/zookeeper.jar" \
+path=/conf:$jars/slf4j-log4j12.jar:$jars/log4j-1.2.jar
+# The parts of Netty that TLS needs.
+for part in buffer codec common handler resolver transport transport-native-unix-common; do
+    path=$path:$jars/netty-$part.jar
+done
+# Unquoted: several options.
+exec java -Xmx"${ZK_SERVER_HEAP:-1000}"m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC $SERVER_JVMFLAGS \
+    -cp "$path:$jars/zookeeper.jar" \
     org.apache.zookeeper.server.quorum.QuorumPeerMain /conf/zoo.cfg

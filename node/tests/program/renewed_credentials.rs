@@ -119,11 +119,40 @@ fn account_is_rotated_node_by_node_and_no_cycle_is_missing_or_twice() {
     // No node uses the first account any more.
     server(&fleet).set_sasl_users(&[("fleet-b", "password-b"), ("admin", "admin-password")]);
     restart_server(&mut fleet);
-    let cycles = accepted_cycles(&fleet).len();
-    eventually("three reports without the first account", DEADLINE, || {
-        (accepted_cycles(&fleet).len() >= cycles + 3).then_some(())
-    });
+    three_more_reports(&fleet);
     all_contend(&IDS);
-    let cycles = accepted_cycles(&fleet);
+    assert_each_cycle_once(&fleet);
+}
+
+fn three_more_reports(fleet: &Fleet) {
+    let cycles = accepted_cycles(fleet).len();
+    eventually("three more reports", DEADLINE, || (accepted_cycles(fleet).len() >= cycles + 3).then_some(()));
+}
+
+#[track_caller]
+fn assert_each_cycle_once(fleet: &Fleet) {
+    let cycles = accepted_cycles(fleet);
     assert_eq!(cycles, (1..=cycles.len() as u64).collect::<Vec<_>>());
+}
+
+/// The servers know one password of an account at a time, so the session ends at the reconnect.
+#[test]
+fn replaced_password_of_an_account_costs_one_session_and_no_cycle() {
+    let mut fleet = Fleet::secured();
+    let mut nodes = [fleet.leader("1", &[]), fleet.follower("2", &[])];
+    three_more_reports(&fleet);
+    std::fs::write(security(&fleet).password_file("fleet"), "new-password").unwrap();
+    for node in &nodes {
+        node.hup();
+        node.wait_for_line("the password for ZooKeeper has changed", DEADLINE);
+    }
+    server(&fleet).set_sasl_users(&[("fleet", "new-password"), ("admin", "admin-password")]);
+    let since = Instant::now();
+    restart_server(&mut fleet);
+    for node in &nodes {
+        node.wait_for_line_since(since, "connected to ZooKeeper session=", DEADLINE);
+    }
+    three_more_reports(&fleet);
+    assert_each_cycle_once(&fleet);
+    assert!(nodes.iter_mut().all(Process::is_running));
 }

@@ -75,13 +75,20 @@ fn expired_server_certificate_is_named_and_the_node_recovers_once_it_is_replaced
     assert_eq!(named, 1, "one line for one cause");
 }
 
-/// A node of a fleet that has the accounts `fleet-a` and `fleet-b`, and uses this one of them.
-fn node_with_account(fleet: &Fleet, id: &str, account: &str) -> Process {
+/// Starts a node that uses `account`, in a fleet whose ACLs contain `acl_fleet`.
+fn node_with_account(fleet: &Fleet, id: &str, account: &str, acl_fleet: &str) -> Process {
     let mut command = fleet.command(id, &[]);
-    command.envs(fleet.identity(account)).env("ATALAYA_ACL_FLEET", "sasl:fleet-a,sasl:fleet-b");
+    command.envs(fleet.identity(account)).env("ATALAYA_ACL_FLEET", acl_fleet);
     let node = Process::spawn(command);
     node.wait_for_line("connected to ZooKeeper", DEADLINE);
     node
+}
+
+fn apply_acl(fleet: &Fleet, acl_fleet: &str) {
+    let mut command = fleet.tool();
+    command.args(["acl", "apply", "--zookeeper", &fleet.hosts]).env("ATALAYA_ACL_FLEET", acl_fleet);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 /// Returns the cycles of the accepted reports, in order of arrival.
@@ -92,35 +99,41 @@ fn accepted_cycles(fleet: &Fleet) -> Vec<u64> {
     key.map(|key| key.split_once('-').unwrap().1.parse().unwrap()).collect()
 }
 
+/// The steps of the documentation, see "Changing an identity".
 #[test]
 fn account_is_rotated_node_by_node_and_no_cycle_is_missing_or_twice() {
     const IDS: [&str; 3] = ["1", "2", "3"];
     let mut fleet = Fleet::secured();
-    let mut nodes = IDS.map(|id| node_with_account(&fleet, id, "fleet-a"));
+    let mut nodes = IDS.map(|id| node_with_account(&fleet, id, "fleet-a", "sasl:fleet-a"));
     let probe = fleet.probe();
-    let all_contend = |contenders: &[&str]| {
+    let all_contend = || {
         eventually("all nodes in line", DEADLINE, || {
             let mut found = probe.contenders("/election");
             found.sort();
-            (found == contenders).then_some(())
+            (found == IDS).then_some(())
         });
     };
-    all_contend(&IDS);
-    for (node, id) in nodes.iter_mut().zip(IDS) {
-        let cycles = accepted_cycles(&fleet).len();
-        eventually("two more reports", DEADLINE, || {
-            (accepted_cycles(&fleet).len() >= cycles + 2).then_some(())
-        });
-        node.term();
-        assert!(node.wait_exit(DEADLINE).success());
-        *node = node_with_account(&fleet, id, "fleet-b");
-        all_contend(&IDS);
+    all_contend();
+    for (account, acl_fleet) in [
+        ("fleet-a", "sasl:fleet-a,sasl:fleet-b"),
+        ("fleet-b", "sasl:fleet-a,sasl:fleet-b"),
+        ("fleet-b", "sasl:fleet-b"),
+    ] {
+        for (node, id) in nodes.iter_mut().zip(IDS) {
+            let cycles = accepted_cycles(&fleet).len();
+            eventually("a report", DEADLINE, || (accepted_cycles(&fleet).len() > cycles).then_some(()));
+            node.term();
+            assert!(node.wait_exit(DEADLINE).success());
+            *node = node_with_account(&fleet, id, account, acl_fleet);
+            all_contend();
+        }
+        apply_acl(&fleet, acl_fleet);
     }
     // No node uses the first account any more.
     server(&fleet).set_sasl_users(&[("fleet-b", "password-b"), ("admin", "admin-password")]);
     restart_server(&mut fleet);
     three_more_reports(&fleet);
-    all_contend(&IDS);
+    all_contend();
     assert_each_cycle_once(&fleet);
 }
 

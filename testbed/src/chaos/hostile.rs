@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::deeds::COUNTER;
 use super::fault_kinds::{FaultKind, FaultKinds};
 use super::poison::{PoisonedMeasurement, PoisonedReport};
 use super::schedule::{Act, Dice, Schedule, What, Whom};
@@ -28,7 +29,9 @@ const CHANCE: u64 = 70;
 /// last for long enough to be reported.
 const LONG: Duration = Duration::from_secs(9);
 
-/// Znodes that become read-only; `/` is the root of the fleet.
+/// Root of the fleet.
+const ROOT: &str = "/";
+/// Znodes that become read-only.
 pub(super) const READ_ONLY: [&str; 9] = [
     "/mediciones",
     "/election",
@@ -37,8 +40,8 @@ pub(super) const READ_ONLY: [&str; 9] = [
     "/atalaya/nodes",
     "/atalaya/term",
     "/atalaya",
-    "/counter",
-    "/",
+    COUNTER,
+    ROOT,
 ];
 
 impl Schedule {
@@ -68,6 +71,17 @@ impl Schedule {
 }
 
 impl Schedule {
+    /// Returns true if the counter can be written all the time. What is published while it cannot is not counted; the
+    /// node logs that.
+    pub(super) fn can_count(&self) -> bool {
+        !self.acts.iter().any(|act| match act.what {
+            What::ReadOnly(COUNTER) => true,
+            // The counter may not exist yet when the fleet is disturbed from the start.
+            What::ReadOnly(ROOT) => self.cold,
+            _ => false,
+        })
+    }
+
     /// Returns true if no act of another kind keeps nodes from publishing while this one, of standard error, lasts.
     pub(super) fn is_calm_but_for(&self, number: usize) -> bool {
         /// Time in which a fleet recovers from a node that was killed.
@@ -198,6 +212,19 @@ mod tests {
             let (before, kinds) = (Schedule::of(seed, None), FaultKind::BASIC.into_iter().collect());
             let after = before.clone().with(&kinds);
             assert_eq!((after.acts, after.faults, after.length), (before.acts, before.faults, before.length));
+        }
+    }
+
+    #[test]
+    fn counter_cannot_be_created_below_a_root_that_is_read_only_from_the_start() {
+        let mut schedule = Schedule::of(1, None);
+        let lasts = Duration::from_secs(4);
+        for (path, cold, can_count) in
+            [("/mediciones", true, true), ("/counter", false, false), ("/", false, true), ("/", true, false)]
+        {
+            schedule.cold = cold;
+            schedule.acts = vec![Act { at: Duration::ZERO, lasts, what: What::ReadOnly(path) }];
+            assert_eq!(schedule.can_count(), can_count, "{path}, {cold}");
         }
     }
 

@@ -77,8 +77,10 @@ impl PoisonedReport {
         }
     }
 
-    /// Returns the data. `now` is in seconds since 1970, `epoch` is the current one.
+    /// Returns the data. `now` is in seconds since 1970, `epoch` is the current one, or 0 before the first leader.
     pub(super) fn data(self, name: &str, now: i64, epoch: i64) -> Vec<u8> {
+        // Epochs begin with the time. Before the first leader, a lower one looks like that of a fence that was deleted.
+        let epoch = if epoch == 0 { now } else { epoch };
         const DAYS_300: i64 = 300 * 24 * 60 * 60;
         let cycle = name.parse::<u64>().unwrap_or(1);
         let report = |epoch: i64, cycle: u64, unit: &str| {

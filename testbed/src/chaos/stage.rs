@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::deeds::COUNTER;
 use super::desk::{Desk, Taken};
 use super::evidence::{Evidence, LogLine, Stall, below, millis};
 use super::fault_kinds::FaultKind;
@@ -251,8 +250,7 @@ impl Play<'_> {
             held,
             posted: self.schedule.post,
             lock_step: self.schedule.lock_step,
-            // What is published while the counter cannot be written is not counted; the node logs that.
-            counted: !self.schedule.acts.iter().any(|act| act.what == What::ReadOnly(COUNTER)),
+            counted: self.schedule.can_count(),
             life: i64::try_from((self.schedule.period * STALE_PERIODS).max(SHORTEST_LIFE).as_millis())
                 .unwrap_or(i64::MAX),
             settled,

@@ -4,7 +4,7 @@
 #   sh deploy/make-certificates.sh                            for compose.yml, in deploy/secrets
 #   sh deploy/make-certificates.sh FOLDER zk1.example.org …   for the servers of these names
 #
-# Files that exist are never overwritten: a second run adds only what is missing. To renew a certificate or a password,
+# Files that exist are never overwritten: a second run adds only missing files. To renew a certificate or a password,
 # delete its file, and the keystore or jaas.conf that contains it, and run the script again. See docs/security.md.
 #
 # As root, the script gives the files to the users of the containers: 1000 (ZooKeeper) and 65532 (Atalaya). Otherwise the

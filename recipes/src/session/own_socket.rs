@@ -1,6 +1,6 @@
 //! Checks whether the other end of a local TCP connection belongs to this process.
 //!
-//! The kernel is asked for the inode of that end, by netlink (sock_diag(7)) or, where netlink is not available, in
+//! The kernel returns the inode of that end, by netlink (sock_diag(7)) or, where netlink is not available, in
 //! `/proc/self/net/tcp`, which takes 2 µs for each socket of the host. The process has the socket if a link in
 //! `/proc/self/fd` names the inode. On systems other than Linux, which are for development only, nothing is checked.
 
@@ -117,7 +117,8 @@ fn inode_by_proc(peer: SocketAddrV4, local: SocketAddrV4) -> io::Result<Option<u
     }))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::net::Ipv4Addr;
     use std::process::Stdio;

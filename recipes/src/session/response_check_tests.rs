@@ -40,7 +40,7 @@ fn length_of_a_response_is_refused_outside_the_limits_once_announced() {
         let found = check.on_responses(&i32::to_be_bytes(length));
         let expected = if refused { Err(BadResponse::Length { length, max: MAX }) } else { Ok(()) };
         assert_eq!(found, expected, "{length}");
-        assert_eq!(check.is_inside_response(), true);
+        assert!(check.is_inside_response());
     }
 }
 

@@ -174,7 +174,8 @@ pub(crate) fn resolve(wanted: &[RequestedAcl], caller: &[Id], allow_sasl: bool) 
             (None, _) | (_, None) => return Err(Code::InvalidAcl),
             (Some(scheme), Some(id)) => Id::new(scheme, id),
         };
-        if !id.is_anyone() && !id.is_valid() && !(allow_sasl && &*id.scheme == "sasl") {
+        let is_sasl = allow_sasl && &*id.scheme == "sasl";
+        if !id.is_anyone() && !id.is_valid() && !is_sasl {
             return Err(Code::InvalidAcl);
         }
         resolved.push(Acl { perms: *perms, id });

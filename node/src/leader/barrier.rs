@@ -33,7 +33,7 @@ impl Barrier {
             Some(missing) => missing.into_iter().filter(|path| members.contains_path(path)).collect(),
             None => members.paths(),
         };
-        let late = not_written_since(connection, &paths, generation).await.unwrap_or(paths);
+        let late = not_written_since(connection, members, &paths, generation).await.unwrap_or(paths);
         // If the cycle fails, all members are checked again: one may have joined in between.
         self.missing = Some(late).filter(|late| !late.is_empty());
         self.missing.is_none()

@@ -73,13 +73,20 @@ impl Members {
         self.0.values().map(|member| member.path.clone()).collect()
     }
 
-    /// Returns the paths of all members, ordered by name, as one batch per request.
-    pub(super) fn batches(&self) -> Vec<Vec<String>> {
-        let paths = self.paths();
-        let sizes = self.0.values().map(|member| member.size);
-        let batches = bulk_read::plan(paths.iter().map(String::len).zip(sizes));
+    /// Returns `paths` of measurement znodes as one batch per request.
+    pub(super) fn batches(&self, paths: Vec<String>) -> Vec<Vec<String>> {
+        let size = |path: &String| {
+            let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);
+            (path.len(), self.0.get(name).map_or(bulk_read::UNKNOWN_SIZE, |member| member.size))
+        };
+        let batches = bulk_read::plan(paths.iter().map(size));
         let mut paths = paths.into_iter();
         batches.into_iter().map(|range| paths.by_ref().take(range.len()).collect()).collect()
+    }
+
+    /// Forgets the sizes, after a reading that failed: if the data has grown, the response may have been too long.
+    pub(super) fn forget_sizes(&mut self) {
+        self.0.values_mut().for_each(|member| member.size = bulk_read::UNKNOWN_SIZE);
     }
 }
 
@@ -120,7 +127,7 @@ mod tests {
         assert_eq!(members.update("/m", names(&["1", "2"])).joined, ["1", "2"]);
         let changes = members.update("/m", names(&["2", "3"]));
         assert_eq!(changes, Changes { joined: names(&["3"]), left: names(&["1"]) });
-        assert_eq!(members.batches(), [names(&["/m/2", "/m/3"])]);
+        assert_eq!(members.batches(members.paths()), [names(&["/m/2", "/m/3"])]);
         assert!(members.contains_path("/m/3") && !members.contains_path("/m/1"));
     }
 
@@ -145,11 +152,11 @@ mod tests {
     fn members_of_known_size_are_read_in_full_batches() {
         let mut members = Members::default();
         members.update("/mediciones", (0..10_000).map(|n| n.to_string()).collect());
-        assert!(members.batches().len() > 100, "unknown sizes: small batches");
+        assert!(members.batches(members.paths()).len() > 100, "unknown sizes: small batches");
         for member in members.0.values_mut() {
             member.record(4, None);
         }
-        assert_eq!(members.batches().len(), 10);
+        assert_eq!(members.batches(members.paths()).len(), 10);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::fleet_status::RawMeasurement;
 use crate::leader::aggregate::Aggregate;
 use crate::leader::members::Members;
 use crate::model::measurement::{self, Exclusion};
-use crate::zk::bulk_read::{MAX_BATCH, read_batches};
+use crate::zk::bulk_read::read_batches;
 use crate::zk::server_clock::Millis;
 
 /// Result of one reading of the fleet.
@@ -40,10 +40,11 @@ pub struct Freshness {
 /// is included again, is logged once. The result contains the measurements of the first `keep` znodes besides.
 ///
 /// # Errors
-/// The connection is lost, or a response did not arrive in time. Then `members` is unchanged.
+/// The connection is lost, or a response did not arrive in time. Then `members` is unchanged, except that the next reading
+/// makes smaller requests.
 ///
 /// # Cancellation safety
-/// Reads only. `members` changes only after the whole fleet has been read.
+/// Reads only. `members` changes only after the whole fleet has been read, or the reading has failed.
 pub async fn read_fleet(
     connection: &Connection,
     members: &mut Members,
@@ -58,9 +59,9 @@ pub async fn read_fleet(
         // The znode does not exist, or must not be read.
         BulkRead::Missing(_) => (0, None, Err(Exclusion::Gone)),
     };
-    let mut batches = std::pin::pin!(read_batches(connection, members.batches(), &parse));
+    let mut batches = std::pin::pin!(read_batches(connection, members.batches(members.paths()), &parse));
     // Aggregated batch by batch, so that values with their units do not accumulate.
-    while let Some(batch) = batches.try_next().await? {
+    while let Some(batch) = batches.try_next().await.inspect_err(|_| members.forget_sizes())? {
         for (size, stat, values) in batch {
             if kept.len() < keep {
                 kept.push(stat.map(|stat| RawMeasurement::from_parsed(&values, &stat)));
@@ -110,11 +111,12 @@ fn log_change(name: &str, excluded: Option<Exclusion>) {
 /// Returns those of the measurement znodes at `paths` that exist and were not written since the transaction `zxid`.
 pub(super) async fn not_written_since(
     connection: &Connection,
+    members: &Members,
     paths: &[String],
     zxid: i64,
 ) -> Result<Vec<String>, Error> {
     let is_old = |answer| matches!(answer, BulkRead::Data(_, stat) if stat.mzxid <= zxid);
-    let batches = paths.chunks(MAX_BATCH).map(<[String]>::to_vec).collect();
+    let batches = members.batches(paths.to_vec());
     let old: Vec<Vec<bool>> = read_batches(connection, batches, &is_old).try_collect().await?;
     let old = paths.iter().zip(old.into_iter().flatten());
     Ok(old.filter(|(_, is_old)| *is_old).map(|(path, _)| path.clone()).collect())
@@ -188,7 +190,7 @@ mod tests {
         let old = write(&connection, "1", "75").await;
         write(&connection, "2", "80").await;
         let paths = ["1", "2", "missing"].map(|name| format!("{PARENT}/{name}"));
-        let left = not_written_since(&connection, &paths, old.mzxid).await.unwrap();
+        let left = not_written_since(&connection, &Members::default(), &paths, old.mzxid).await.unwrap();
         assert_eq!(left, [format!("{PARENT}/1")]);
     }
 }

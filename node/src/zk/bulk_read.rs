@@ -18,8 +18,10 @@ const MAX_REQUEST: usize = 512 * 1024;
 const OPERATION_SIZE: usize = 16;
 /// Size of a result of a `MultiRead` without its data, in bytes.
 const RESULT_SIZE: usize = 80;
-/// Expected size of the data of a znode before the first read, in bytes.
-pub(crate) const UNKNOWN_SIZE: usize = 16 * 1024;
+/// Expected size of the data of a znode before the first read, and after a failed read, in bytes. At most 14 such znodes
+/// are in a request. Their data, at most 1 MiB each, fits the maximum length of a response (`DEFAULT_MAX_RESPONSE` of the
+/// session), so that no data that others store prevents a read.
+pub(crate) const UNKNOWN_SIZE: usize = 72 * 1024;
 /// Maximum number of requests at the same time: enough to keep the connection busy, few enough to bound the memory.
 const CONCURRENT_REQUESTS: usize = 4;
 
@@ -95,7 +97,9 @@ pub(crate) async fn read_named_children<T>(
         BulkRead::Data(data, stat) => Some((data.len(), stat, parse(&data, &stat))),
         BulkRead::Missing(_) => None,
     };
-    let found: Vec<Vec<_>> = read_batches(connection, batches, &parse).try_collect().await?;
+    let found = read_batches(connection, batches, &parse).try_collect::<Vec<Vec<_>>>().await;
+    // If the data has grown, the response may have been too long.
+    let found = found.inspect_err(|_| sizes.0.clear())?;
     sizes.0 = expected;
     let known = sizes.0.iter_mut().zip(found.into_iter().flatten());
     let children = known.filter_map(|((name, size), found)| {
@@ -117,6 +121,14 @@ mod tests {
         assert_eq!(plan((0..10_000).map(|_| (16, 4))).len(), 10);
         assert!(plan((0..10_000).map(|_| (16, UNKNOWN_SIZE))).len() > 100, "unknown sizes: small batches");
         assert_eq!(plan([]), []);
+    }
+
+    #[test]
+    fn znodes_of_unknown_size_fit_a_response_even_if_each_has_the_maximum_size() {
+        const MAX_ZNODE: usize = 1024 * 1024;
+        for range in plan((0..1_000).map(|_| (16, UNKNOWN_SIZE))) {
+            assert!(range.len() * (MAX_ZNODE + RESULT_SIZE) < atalaya_recipes::session::DEFAULT_MAX_RESPONSE);
+        }
     }
 
     proptest! {

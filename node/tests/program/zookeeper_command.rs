@@ -1,8 +1,10 @@
 //! `atalaya zookeeper`: the in-memory server as a program.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
-use atalaya_testbed::{Probe, Process, guarded};
+use atalaya_testbed::{Kazoo, Probe, Process, Scratch, guarded};
 
 use crate::common::{DEADLINE, QUICK, TestEnv, mean_reported};
 
@@ -42,6 +44,51 @@ fn zookeeper_command_names_an_address_in_use_with_the_remedy() {
     assert_eq!(second.wait_exit(DEADLINE).code(), Some(69));
     let line = second.wait_for_line("cannot listen", Duration::ZERO).text;
     assert!(line.contains(&address) && line.contains("--listen"), "{line}");
+}
+
+#[test]
+fn zookeeper_command_authenticates_the_users_in_a_file() {
+    let folder = Scratch::new("zookeeper-users");
+    let file = folder.path().join("users.txt");
+    std::fs::write(&file, "# fleet\nfleet:ri:ght\n\n").unwrap();
+    let file = file.to_str().unwrap();
+    let server = server(&["--listen", "127.0.0.1:0", "--users", file]);
+    let address = address(&server);
+    for (password, expected) in [("ri:ght", "created /a"), ("wrong", "refused")] {
+        Kazoo::ready()
+            .script("sasl.py", &[&address, "fleet", password, "/a"])
+            .wait_for_line(expected, DEADLINE);
+    }
+    let line = server.wait_for_line("SASL authentication refused", DEADLINE).text;
+    assert!(
+        line.contains("wrong password") && line.contains("127.0.0.1") && !line.contains("ri:ght"),
+        "{line}"
+    );
+}
+
+#[test]
+fn zookeeper_command_names_the_line_of_a_users_file_that_is_invalid() {
+    let folder = Scratch::new("zookeeper-users-invalid");
+    let file = folder.path().join("users.txt");
+    std::fs::write(&file, "fleet:right\ns3cret\n").unwrap();
+    let mut server = server(&["--listen", "127.0.0.1:0", "--users", file.to_str().unwrap()]);
+    assert_eq!(server.wait_exit(DEADLINE).code(), Some(78));
+    let line = server.wait_for_line("line 2", Duration::ZERO).text;
+    assert!(line.contains("users.txt") && !line.contains("s3cret"), "{line}");
+}
+
+#[test]
+fn zookeeper_command_logs_a_tls_connection_once() {
+    let server = server(&["--listen", "127.0.0.1:0"]);
+    let address = address(&server);
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00]).unwrap();
+        // The server closes or resets the connection.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    server.wait_for_line("TLS connection: this server has no TLS", DEADLINE);
+    assert_eq!(server.log().iter().filter(|line| line.text.contains("no TLS")).count(), 1);
 }
 
 #[test]

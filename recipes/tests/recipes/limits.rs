@@ -218,3 +218,26 @@ fn hostile_server_is_refused_within_64_mib_and_the_next_server_is_used() {
         print!("{text}");
     }
 }
+
+#[tokio::test]
+async fn session_leaves_no_task_when_it_is_closed_or_dropped() {
+    let server = Server::builder().tick(TIMEOUT / 4).start_thread().unwrap();
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let start = |servers: String| Session::start(SessionOptions::new(servers.parse().unwrap(), TIMEOUT));
+    let closed = start(server.connect_string());
+    let dropped = start(server.connect_string());
+    let connecting = start(silent);
+    for session in [&closed, &dropped] {
+        soon("a connection", session.connection()).await;
+    }
+    assert!(tasks() > before);
+    assert!(closed.close(TIMEOUT).await);
+    drop((dropped, connecting, closed));
+    // A task of the relay owns its port and its connections.
+    until("the end of all tasks", async || (tasks() == before).then_some(())).await;
+    until("the end of all sessions", async || server.faults().sessions().await.is_empty().then_some(()))
+        .await;
+}

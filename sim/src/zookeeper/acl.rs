@@ -1,7 +1,7 @@
 //! Who may do what: access control lists, and the identities that a connection has shown. Used by
 //! [`tree`](super::tree) for every check, and by [`core`](super::core) for `auth`.
 //!
-//! Schemes are `world`, `digest`, `ip` and `auth`, as in a server without further plug-ins.
+//! Schemes are `world`, `digest`, `ip` and `auth`, as in a server without further plug-ins, and `sasl` if it is allowed.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -157,7 +157,7 @@ pub(crate) fn open() -> Arc<[Acl]> {
 
 /// Checks the ACL of a request, drops repeated entries, and replaces the scheme `auth` by the caller's own
 /// identities. A null scheme is an unknown one; a null id is a marshalling error where its scheme needs one.
-pub(crate) fn resolve(wanted: &[RequestedAcl], caller: &[Id]) -> Result<Vec<Acl>, Code> {
+pub(crate) fn resolve(wanted: &[RequestedAcl], caller: &[Id], allow_sasl: bool) -> Result<Vec<Acl>, Code> {
     let mut resolved: Vec<Acl> = Vec::with_capacity(wanted.len());
     for RequestedAcl { perms, scheme, id } in unique(wanted)? {
         let id = match (scheme.as_deref(), id) {
@@ -174,7 +174,8 @@ pub(crate) fn resolve(wanted: &[RequestedAcl], caller: &[Id]) -> Result<Vec<Acl>
             (None, _) | (_, None) => return Err(Code::InvalidAcl),
             (Some(scheme), Some(id)) => Id::new(scheme, id),
         };
-        if !id.is_anyone() && !id.is_valid() {
+        let is_sasl = allow_sasl && &*id.scheme == "sasl";
+        if !id.is_anyone() && !id.is_valid() && !is_sasl {
             return Err(Code::InvalidAcl);
         }
         resolved.push(Acl { perms: *perms, id });
@@ -244,18 +245,22 @@ mod tests {
         for bad in
             [acl(31, "sasl", "bob"), acl(31, "world", "bob"), acl(31, "digest", "bob"), acl(31, "ip", "x")]
         {
-            assert_eq!(resolve(&[bad.clone().into()], &[]), Err(Code::InvalidAcl), "{bad:?}");
+            assert_eq!(resolve(&[bad.clone().into()], &[], false), Err(Code::InvalidAcl), "{bad:?}");
         }
-        assert_eq!(resolve(&[], &[]), Err(Code::InvalidAcl));
+        assert_eq!(resolve(&[], &[], false), Err(Code::InvalidAcl));
+        assert_eq!(resolve(&[acl(31, "sasl", "bob").into()], &[], true), Ok(vec![acl(31, "sasl", "bob")]));
     }
 
     #[test]
     fn auth_stands_for_what_the_caller_showed() {
         let ip = Id::address(HERE);
         let auth = RequestedAcl::from(acl(3, "auth", ""));
-        assert_eq!(resolve(std::slice::from_ref(&auth), std::slice::from_ref(&ip)), Err(Code::InvalidAcl));
+        assert_eq!(
+            resolve(std::slice::from_ref(&auth), std::slice::from_ref(&ip), false),
+            Err(Code::InvalidAcl)
+        );
         let bob = Id::new("digest", "bob:hash");
-        let resolved = resolve(&[auth.clone(), auth], &[ip, bob.clone()]).unwrap();
+        let resolved = resolve(&[auth.clone(), auth], &[ip, bob.clone()], false).unwrap();
         assert_eq!(resolved, [Acl { perms: 3, id: bob }]);
     }
 
@@ -267,7 +272,8 @@ mod tests {
             id: id.map(Into::into),
         };
         let bob = Id::new("digest", "bob:hash");
-        let resolved = |acl: &[RequestedAcl]| resolve(acl, std::slice::from_ref(&bob)).map(|acl| acl.len());
+        let resolved =
+            |acl: &[RequestedAcl]| resolve(acl, std::slice::from_ref(&bob), false).map(|acl| acl.len());
         assert_eq!(resolved(&[entry(Some("auth"), None)]), Ok(1));
         for scheme in ["world", "digest", "ip"] {
             assert_eq!(resolved(&[entry(Some(scheme), None)]), Err(Code::Marshalling), "{scheme}");

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::sasl::Users;
 use super::server::Server;
 
 /// A server that is yet to be started.
@@ -14,6 +15,7 @@ pub struct Builder {
     sweep: Duration,
     listen: String,
     enforce_quota: bool,
+    sasl_users: Users,
 }
 
 /// What the settings come to, in milliseconds.
@@ -36,6 +38,7 @@ impl Default for Builder {
             sweep: Duration::from_secs(60),
             listen: "127.0.0.1:0".to_owned(),
             enforce_quota: false,
+            sasl_users: Users::default(),
         }
     }
 }
@@ -64,6 +67,12 @@ impl Builder {
     /// unless set.
     pub fn enforce_quota(mut self, enforce: bool) -> Self {
         self.enforce_quota = enforce;
+        self
+    }
+
+    /// Names and passwords, in ASCII, of the users that SASL DIGEST-MD5 authenticates. Without users, SASL is refused.
+    pub fn sasl_users(mut self, users: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.sasl_users = users.into_iter().collect();
         self
     }
 
@@ -111,6 +120,10 @@ impl Builder {
 
     pub(super) fn address(&self) -> &str {
         &self.listen
+    }
+
+    pub(super) fn users(&self) -> &Users {
+        &self.sasl_users
     }
 
     pub(super) fn limits(&self) -> Limits {

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::LoggedOnce;
 use super::core::{End, Incoming};
 use super::frames::{Broken, RequestReader};
 use super::sessions::ConnectionId;
@@ -76,11 +77,18 @@ pub(crate) async fn serve(
     connection: ConnectionId,
     life: u64,
     server: mpsc::Sender<Message>,
+    logged: Arc<Mutex<LoggedOnce>>,
 ) {
     let mut reader = RequestReader::default();
     // An error here is a client that went, and nobody else's concern.
     match begin(&mut stream, &mut reader).await {
-        Ok(Some(word)) => {
+        Ok(Start::Tls) => {
+            const CAUSE: &str = "TLS connection: this server has no TLS";
+            if logged.lock().unwrap_or_else(PoisonError::into_inner).is_first(address.ip(), CAUSE) {
+                tracing::warn!(address = %address.ip(), "{CAUSE}");
+            }
+        }
+        Ok(Start::Word(word)) => {
             let (answer, answered) = oneshot::channel();
             if server.send(Message::Asked { word, answer }).await.is_ok()
                 && let Ok(text) = answered.await
@@ -89,7 +97,7 @@ pub(crate) async fn serve(
                 let _ = stream.shutdown().await;
             }
         }
-        Ok(None) => {
+        Ok(Start::Frame) => {
             let outbox = Arc::new(Outbox::default());
             let opened = Message::Opened { connection, life, address, outbox: outbox.clone() };
             if server.send(opened).await.is_ok() {
@@ -102,11 +110,24 @@ pub(crate) async fn serve(
     }
 }
 
-/// Reads the first four bytes, which may be a word.
-async fn begin(stream: &mut TcpStream, reader: &mut RequestReader) -> io::Result<Option<&'static str>> {
+/// First bytes of a connection.
+enum Start {
+    /// A four-letter word.
+    Word(&'static str),
+    /// A TLS handshake: a record of type 22 and version 3.
+    Tls,
+    /// A frame of ZooKeeper's protocol.
+    Frame,
+}
+
+/// Reads the first four bytes.
+async fn begin(stream: &mut TcpStream, reader: &mut RequestReader) -> io::Result<Start> {
     loop {
         if let Some(start) = reader.start() {
-            return Ok(words::recognise(start));
+            return Ok(match start {
+                [0x16, 0x03, ..] => Start::Tls,
+                _ => words::recognise(start).map_or(Start::Frame, Start::Word),
+            });
         }
         if stream.read_buf(reader.room()).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

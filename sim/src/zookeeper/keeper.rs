@@ -80,7 +80,7 @@ impl Keeper {
         let clock = Clock { start: Instant::now(), ahead: Duration::ZERO };
         let (life, lives) = watch::channel(Life::default());
         let keeper = Self {
-            core: Core::new(builder.limits(), clock.now()),
+            core: Core::new(builder.limits(), builder.users().clone(), clock.now()),
             port,
             clock,
             outboxes: HashMap::new(),

@@ -22,7 +22,7 @@
 //! # What it does
 //!
 //! All operations on znodes of Apache ZooKeeper 3.8: every create mode, `multi` and `MultiRead`, watches of every kind,
-//! ACLs (`world`, `digest`, `ip`, `auth`), sessions that are negotiated, attached to again and expire, quotas (hard limits
+//! ACLs (`world`, `digest`, `ip`, `auth`, and `sasl` with DIGEST-MD5), sessions that are negotiated, attached to again and expire, quotas (hard limits
 //! are enforced if [asked for](Builder::enforce_quota)), and the four-letter words `ruok`, `srvr`, `stat`, `mntr`,
 //! `isro`, `cons`, `envi`, `conf`, `dump`, `wchs`, `wchc`, `wchp`, `srst`, `crst`. What a client sees is what it would
 //! see of Apache ZooKeeper; `tests/conformance` holds both against each other.
@@ -37,7 +37,8 @@
 //! * Limits on the root (`/zookeeper/quota/zookeeper_limits`) mean nothing, and what is no figure in limits or stats is
 //!   passed over; there, the server ends.
 //! * Passing a soft limit of a quota is logged once; there, at each request, and only where quotas are enforced.
-//! * SASL is refused; there, without a configuration for it, it is answered with nothing.
+//! * SASL without [users](Builder::sasl_users) is refused; there, without a configuration for it, it is answered with
+//!   nothing. Names and passwords of users are ASCII.
 //! * A version never becomes -1, which stands for any (ZOOKEEPER-4743); there it does, after -2.
 //! * A `check` outside a `multi` is answered; there it never is.
 //! * A watch on a null path (`AddWatch`, or a persistent one in `SetWatches2`) is a marshalling error; there it is
@@ -48,8 +49,8 @@
 //!
 //! # What it does not
 //!
-//! Nothing is written to disk. A client that asks for SASL is told that this is not implemented, one that asks for a
-//! reconfiguration that this is switched off.
+//! Nothing is written to disk. There is no TLS: a connection that begins with a TLS handshake is closed, and logged once
+//! per address. A client that asks for a reconfiguration is told that this is switched off.
 //!
 //! # Layers
 //!
@@ -68,8 +69,10 @@ mod frames;
 pub mod fuzz;
 mod jute;
 mod keeper;
+mod logged_once;
 mod path;
 mod protocol;
+mod sasl;
 mod server;
 mod sessions;
 mod tree;
@@ -83,3 +86,4 @@ pub use protocol::Operation;
 pub use server::Server;
 
 use builder::Limits;
+use logged_once::LoggedOnce;

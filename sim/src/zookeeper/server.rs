@@ -2,19 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::Builder;
 use super::connection::{Message, serve};
 use super::faults::Faults;
 use super::keeper::{Keeper, Life};
-use super::sessions::ConnectionId;
+use super::{Builder, LoggedOnce};
 
 /// How many messages wait for the server's task before connections do.
 const QUEUE: usize = 1024;
@@ -91,6 +90,7 @@ async fn accept(
     life: watch::Receiver<Life>,
     tasks: &mut JoinSet<()>,
 ) {
+    let logged = Arc::new(Mutex::new(LoggedOnce::default()));
     for connection in 1.. {
         let (stream, address, life) = loop {
             tokio::select! {
@@ -113,22 +113,17 @@ async fn accept(
         };
         // It is an optimisation only.
         let _ = stream.set_nodelay(true);
-        tasks.spawn(until_stopped(stream, address, connection, life, messages.clone()));
+        let number = life.borrow().number;
+        let client = serve(stream, address, connection, number, messages.clone(), logged.clone());
+        tasks.spawn(until_stopped(client, life));
     }
 }
 
 /// Serves one client, unless the server is stopped: then its connection is closed in whatever it is doing.
-async fn until_stopped(
-    stream: TcpStream,
-    address: SocketAddr,
-    connection: ConnectionId,
-    mut life: watch::Receiver<Life>,
-    messages: mpsc::Sender<Message>,
-) {
-    let number = life.borrow().number;
+async fn until_stopped(client: impl Future<Output = ()>, mut life: watch::Receiver<Life>) {
     tokio::select! {
         biased;
         _ = life.changed() => {}
-        () = serve(stream, address, connection, number, messages) => {}
+        () = client => {}
     }
 }

@@ -317,11 +317,24 @@ fn a_port_that_is_taken_is_an_error() {
 }
 
 #[test]
-fn sasl_is_told_that_it_is_not_implemented() {
+fn sasl_without_users_is_refused_and_ends_the_connection() {
     let bench = bench();
     let mut raw = Raw::connect(&bench.hosts);
-    assert_eq!(raw.call(102, &Body::new().bytes(b"token")), Err(-6));
-    raw.create("/a", b"", 0).unwrap();
+    assert_eq!(raw.call(102, &Body::new().bytes(b"")), Err(-115));
+    assert_eq!(raw.next(), Packet::Closed);
+}
+
+#[test]
+fn tls_handshake_is_refused_at_once() {
+    let bench = bench();
+    let mut stream = TcpStream::connect(&bench.hosts).unwrap();
+    // The header of a record with a ClientHello, whose rest does not follow.
+    stream.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00]).unwrap();
+    let mut answer = Vec::new();
+    // The server may reset the connection, because of the byte that it has not read.
+    let ended = stream.read_to_end(&mut answer);
+    assert!(ended.is_ok() || ended.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset));
+    assert_eq!(answer, b"");
 }
 
 #[test]

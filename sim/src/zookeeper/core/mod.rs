@@ -17,10 +17,11 @@ use bytes::BytesMut;
 use super::acl::{self, Acl, Id, perms};
 use super::error::Code;
 use super::protocol::{ConnectRequest, EventKind, Operation, Request, event};
+use super::sasl::Users;
 use super::sessions::{ConnectionId, Sessions};
 use super::tree::{Caller, Change, Effect, Tree, When};
 use super::watches::Watches;
-use super::{Limits, path};
+use super::{Limits, LoggedOnce, path};
 
 pub use cuts::Cut;
 pub(crate) use cuts::{Cuts, Which};
@@ -68,6 +69,8 @@ pub(crate) struct Peer {
     pub(crate) session: i64,
     /// Who its client has shown to be.
     ids: Vec<Id>,
+    /// Nonce of the SASL challenge that its client has to answer.
+    nonce: Option<String>,
     out: BytesMut,
     /// Whether it is in the list of those that are to be told something.
     listed: bool,
@@ -99,14 +102,18 @@ pub(crate) struct Core {
     pub(crate) cuts: Cuts,
     /// When containers and TTLs are looked at next, on the steady clock.
     sweep_at: i64,
+    users: Users,
+    /// Addresses whose failed authentication was logged.
+    logged: LoggedOnce,
     listed: Vec<ConnectionId>,
     ended: Vec<Output>,
 }
 
 impl Core {
-    pub(crate) fn new(limits: Limits, now: Now) -> Self {
+    pub(crate) fn new(limits: Limits, users: Users, now: Now) -> Self {
         let mut tree = Tree::new();
         tree.enforce_quotas(limits.enforce_quota);
+        tree.allow_sasl(!users.is_empty());
         Self {
             tree,
             sessions: Sessions::new(limits.tick, limits.shortest, limits.longest, now.wall),
@@ -118,6 +125,8 @@ impl Core {
             limits,
             cuts: Cuts::default(),
             sweep_at: now.steady + limits.sweep,
+            users,
+            logged: LoggedOnce::default(),
             listed: Vec::new(),
             ended: Vec::new(),
         }
@@ -129,6 +138,7 @@ impl Core {
             address,
             session: 0,
             ids: vec![Id::address(address.ip())],
+            nonce: None,
             out: BytesMut::new(),
             listed: false,
             counters: Counters::default(),

@@ -8,6 +8,7 @@ use super::super::jute::Write as _;
 use super::super::protocol::{
     Create, CreateKind, Item, Operation, Request, SetWatches, WatchMode, Write, event, multi, reply,
 };
+use super::super::sasl;
 use super::super::tree::Outcome;
 use super::super::watches::Ways;
 use super::{Core, End, Now};
@@ -47,6 +48,7 @@ impl Core {
             Request::Write(write) => self.write(connection, xid, &write, now),
             Request::Multi(writes) => self.multi(connection, xid, &writes, now),
             Request::Auth { scheme, data } => self.auth(connection, xid, &scheme, data.as_deref()),
+            Request::Sasl { token } => self.sasl(connection, xid, token.as_deref().unwrap_or_default()),
             Request::CloseSession => {
                 let Some(session) = self.peers.get(&connection).map(|peer| peer.session) else { return };
                 self.close_session(session, now);
@@ -170,6 +172,41 @@ impl Core {
         self.tell(connection, |out| reply(out, xid, 0, outcome, |_| {}));
         if outcome.is_err() {
             self.end(connection, End::Flushed);
+        }
+    }
+
+    /// A step of SASL DIGEST-MD5: the first request gets a challenge, the second one is its response. A refusal ends the
+    /// connection, as with Apache ZooKeeper.
+    fn sasl(&mut self, connection: ConnectionId, xid: i32, token: &[u8]) {
+        let Some(peer) = self.peers.get_mut(&connection) else { return };
+        let step = match peer.nonce.take() {
+            _ if self.users.is_empty() => Err("this server has no users for SASL"),
+            None => {
+                let nonce = format!("{:032x}", rand::random::<u128>());
+                let challenge = sasl::challenge(&nonce);
+                peer.nonce = Some(nonce);
+                Ok(challenge)
+            }
+            Some(nonce) => self.users.verify(&nonce, token).map(|(user, confirmation)| {
+                let id = Id::new("sasl", user);
+                if !peer.ids.contains(&id) {
+                    peer.ids.push(id);
+                }
+                confirmation
+            }),
+        };
+        match step {
+            Ok(answer) => {
+                self.answer(connection, xid, Ok(()), |out| Item::Data(Some(answer.as_bytes())).encode(out));
+            }
+            Err(reason) => {
+                let address = peer.address.ip();
+                if self.logged.is_first(address, reason) {
+                    tracing::warn!(%address, "SASL authentication refused: {reason}");
+                }
+                self.answer(connection, xid, Err(Code::AuthFailed), |_| {});
+                self.end(connection, End::Flushed);
+            }
         }
     }
 

@@ -48,7 +48,11 @@ fn weight(request: &Request) -> usize {
         | Request::GetAllChildrenNumber { path }
         | Request::AddWatch { path, .. } => path.capacity(),
         Request::Sync { path } => path.as_ref().map_or(0, String::capacity),
-        Request::Ping | Request::Reconfig | Request::WhoAmI | Request::CloseSession => 0,
+        Request::Ping
+        | Request::Sasl { .. }
+        | Request::Reconfig
+        | Request::WhoAmI
+        | Request::CloseSession => 0,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::zookeeper::core::{Core, Cut, Incoming, Now, Which};
 use crate::zookeeper::frames::RequestReader;
 use crate::zookeeper::jute;
 use crate::zookeeper::protocol::{ConnectRequest, Operation};
+use crate::zookeeper::sasl::Users;
 use crate::zookeeper::sessions::ConnectionId;
 use crate::zookeeper::words;
 
@@ -80,7 +81,7 @@ impl Stage {
         let now = Now { steady: 0, wall: 1_790_000_000_000 };
         let limits = Builder::default().enforce_quota(settings & 1 == 1).limits();
         let clients = [const { None }; CLIENTS];
-        let mut core = Core::new(limits, now);
+        let mut core = Core::new(limits, Users::default(), now);
         if settings & 2 == 2 {
             core.zxid = i64::from(u32::MAX) - 8;
             core.tree.near_limits();

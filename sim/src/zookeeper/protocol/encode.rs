@@ -67,6 +67,7 @@ impl Request {
                 out.string(scheme);
                 out.buffer(data.as_deref());
             }
+            Self::Sasl { token } => out.buffer(token.as_deref()),
             Self::SetWatches(SetWatches { relative_zxid, data, exist, child, persistent, recursive }) => {
                 out.long(*relative_zxid);
                 for paths in [data, exist, child, persistent, recursive] {
@@ -105,6 +106,7 @@ impl Request {
             Self::CheckWatches { .. } => Operation::CheckWatches,
             Self::RemoveWatches { .. } => Operation::RemoveWatches,
             Self::Auth { .. } => Operation::Auth,
+            Self::Sasl { .. } => Operation::Sasl,
             Self::SetWatches(_) => Operation::SetWatches2,
             Self::GetEphemerals { .. } => Operation::GetEphemerals,
             Self::GetAllChildrenNumber { .. } => Operation::GetAllChildrenNumber,

@@ -103,6 +103,7 @@ pub(crate) enum Request {
     CheckWatches { path: String, kind: WatcherKind },
     RemoveWatches { path: String, kind: WatcherKind },
     Auth { scheme: String, data: Option<Bytes> },
+    Sasl { token: Option<Bytes> },
     SetWatches(SetWatches),
     GetEphemerals { prefix: String },
     GetAllChildrenNumber { path: String },
@@ -165,9 +166,6 @@ pub(crate) fn decode(frame: Bytes) -> Result<(i32, Result<Request, Code>), Malfo
 impl Request {
     /// What follows the header.
     pub(crate) fn decode(operation: Operation, mut reader: Reader) -> Result<Self, Code> {
-        if operation == Operation::Sasl {
-            return Err(Code::Unimplemented);
-        }
         Self::body(operation, &mut reader)
     }
 
@@ -201,7 +199,8 @@ impl Request {
             Operation::GetAcl => Self::GetAcl { path: reader.required_string()? },
             Operation::Sync => Self::Sync { path: reader.string()? },
             Operation::Ping => Self::Ping,
-            Operation::Reconfig | Operation::Sasl => {
+            Operation::Sasl => Self::Sasl { token: reader.buffer()? },
+            Operation::Reconfig => {
                 // Members that join, that leave, all members, version: read for their form only.
                 let _members = (reader.string()?, reader.string()?, reader.string()?);
                 let _version = reader.long()?;

@@ -49,6 +49,8 @@ pub(crate) struct Tree {
     /// The list that nearly every znode has, once.
     open: Arc<[Acl]>,
     quotas: quota::Quotas,
+    /// Whether an ACL may name identities of the scheme `sasl`.
+    allow_sasl: bool,
     /// Znodes whose count of children went beyond its limit in the present transaction.
     overflowed: Vec<Arc<str>>,
 }
@@ -57,6 +59,11 @@ pub(crate) struct Tree {
 const SPECIAL: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
 
 impl Tree {
+    /// Sets whether an ACL may name identities of the scheme `sasl`.
+    pub(crate) fn allow_sasl(&mut self, allow: bool) {
+        self.allow_sasl = allow;
+    }
+
     /// The root, and below it what every ZooKeeper has.
     pub(crate) fn new() -> Self {
         let open = acl::open();
@@ -66,6 +73,7 @@ impl Tree {
             swept: BTreeSet::new(),
             open: open.clone(),
             quotas: quota::Quotas::default(),
+            allow_sasl: false,
             overflowed: Vec::new(),
         };
         let mut add = |path: &str, children: &[&str]| {

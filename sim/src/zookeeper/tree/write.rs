@@ -159,7 +159,7 @@ impl Tree {
             }
             Write::SetAcl { path, acl, version } => {
                 valid(path)?;
-                let acl = self.shared(acl::resolve(acl, caller.ids)?);
+                let acl = self.shared(acl::resolve(acl, caller.ids, self.allow_sasl)?);
                 let node = self.checked(path, perms::ADMIN, caller)?;
                 node.aversion = next(node.aversion, *version)?;
                 node.acl = acl;
@@ -232,7 +232,7 @@ impl Tree {
         let mode = Mode::of(create, caller.session)?;
         let asked = create.path.as_deref().ok_or(Code::Marshalling)?;
         let parent_path = path::parent(asked).filter(|_| !asked.contains('\0')).ok_or(Code::BadArguments)?;
-        let acl = self.shared(acl::resolve(&create.acl, caller.ids)?);
+        let acl = self.shared(acl::resolve(&create.acl, caller.ids, self.allow_sasl)?);
         let parent = self.nodes.get_mut(parent_path).ok_or(Code::NoNode)?;
         acl::check(&parent.acl, perms::CREATE, caller.ids)?;
         let path: Arc<str> = match mode.sequential {

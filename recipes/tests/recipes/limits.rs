@@ -26,9 +26,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 const PING: i32 = 11;
 const CLOSE: i32 = -11;
 
+/// Name of the attack with a response of 2 GiB.
+pub(crate) const TOO_LONG: &str = "2-gib";
 /// Attacks instead of the first response: announced length, and the bytes that follow without end.
 const BEFORE_SESSION: [(&str, [u8; 4], &[u8]); 6] = [
-    ("2-gib", i32::MAX.to_be_bytes(), &[0; 65_536]),
+    (TOO_LONG, i32::MAX.to_be_bytes(), &[0; 65_536]),
     ("16-mib-and-1", (MAX_RESPONSE as i32 + 1).to_be_bytes(), &[0; 65_536]),
     ("negative", (-1i32).to_be_bytes(), &[0; 65_536]),
     ("zero", [0; 4], &[0; 65_536]),
@@ -99,7 +101,7 @@ fn trickle(stream: &mut TcpStream) -> std::io::Result<()> {
 }
 
 /// Starts a hostile server. Returns its address and the number of its connections.
-fn start_hostile(name: String) -> (String, Arc<AtomicUsize>) {
+pub(crate) fn start_hostile(name: String) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let connections = Arc::new(AtomicUsize::new(0));

@@ -1,10 +1,11 @@
 //! TLS: a session over it, and the reasons of failed handshakes, which the client library does not report.
 
 use atalaya_recipes::session::{Tls, TlsFailure, TlsPem};
-use atalaya_recipes::{ConnectError, Session, SessionOptions};
+use atalaya_recipes::{ConnectError, Phase, Session, SessionOptions};
 use atalaya_testbed as testbed;
 use atalaya_testbed::{Scratch, make_certificate};
 
+use crate::limits::{TOO_LONG, start_hostile};
 use crate::support::memory::{TIMEOUT, TestBed, soon};
 
 /// Returns options that trust only the certificate of `proxy`.
@@ -50,7 +51,44 @@ async fn session_connects_over_tls_after_its_ca_was_corrected() {
     tls.reload(&TlsPem { ca, identity: None }).unwrap();
     soon("a connection", session.connection()).await.ensure("/a").await.unwrap();
     assert_eq!(*errors.borrow_and_update(), None);
-    assert!(bed.observer.stat("/a").await.unwrap().is_some());
+    // The observer may have lost its connection while openssl blocked the runtime.
+    let observer = bed.session().await.connection().await;
+    assert!(observer.stat("/a").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn failed_handshake_of_a_reconnect_is_reported_and_the_session_continues_after_its_correction() {
+    let bed = TestBed::start().await;
+    let proxy = proxy_of(&bed);
+    let servers = format!("127.0.0.1:{}", proxy.port());
+    let tls = trusting(&proxy);
+    let other_ca = other_certificate();
+    let options = SessionOptions::new(servers.parse().unwrap(), TIMEOUT * 2).with_tls(tls.clone());
+    let session = Session::start(options);
+    let connection = soon("a connection", session.connection()).await;
+    tls.reload(&TlsPem { ca: other_ca, identity: None }).unwrap();
+    bed.faults.disconnect(connection.session_id()).await;
+    let mut errors = session.connect_error();
+    let error = Some(ConnectError::Tls { server: servers, failure: TlsFailure::UnknownIssuer });
+    soon("an unknown issuer", errors.wait_for(|found| *found == error)).await.unwrap();
+    assert_eq!(session.state().phase, Phase::Suspended);
+    let ca = String::from_utf8(proxy.certificate().to_vec()).unwrap();
+    tls.reload(&TlsPem { ca, identity: None }).unwrap();
+    let again = soon("a connection", session.connection_after(connection.number())).await;
+    assert_eq!(again.session_id(), connection.session_id());
+    soon("no error", errors.wait_for(Option::is_none)).await.unwrap();
+}
+
+#[tokio::test]
+async fn responses_over_tls_are_limited() {
+    let (hostile, _) = start_hostile(TOO_LONG.to_owned());
+    let proxy = testbed::Tls::before(hostile.rsplit_once(':').unwrap().1.parse().unwrap(), "127.0.0.1");
+    let servers = format!("127.0.0.1:{}", proxy.port());
+    let options = SessionOptions::new(servers.parse().unwrap(), TIMEOUT).with_tls(trusting(&proxy));
+    let session = Session::start(options);
+    let mut errors = session.connect_error();
+    let error = soon("an error", errors.wait_for(Option::is_some)).await.unwrap().clone();
+    assert!(matches!(error, Some(ConnectError::BadResponse { server, .. }) if server == servers));
 }
 
 #[tokio::test]

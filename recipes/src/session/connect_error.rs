@@ -17,6 +17,9 @@ pub enum ConnectError {
     #[cfg(feature = "sasl-digest-md5")]
     #[error("ZooKeeper ignored SASL; configure authProvider and a JAAS file on the servers")]
     SaslIgnored,
+    /// The chroot does not exist, and the ACL of its parent does not permit this client to create it.
+    #[error("the chroot {0} does not exist, and this client may not create it")]
+    NoChroot(String),
     /// No answer came within the session timeout.
     #[error("no answer within the session timeout")]
     Timeout,
@@ -54,7 +57,7 @@ impl ConnectError {
     /// just starting may cause the others.
     pub fn is_final(&self) -> bool {
         match self {
-            ConnectError::AuthFailed => true,
+            ConnectError::AuthFailed | ConnectError::NoChroot(_) => true,
             #[cfg(feature = "sasl-digest-md5")]
             ConnectError::SaslIgnored => true,
             #[cfg(feature = "tls")]
@@ -70,7 +73,7 @@ impl ConnectError {
     /// Returns true if the servers refused the user, the password or the client certificate.
     pub fn is_identity_refused(&self) -> bool {
         match self {
-            ConnectError::AuthFailed => true,
+            ConnectError::AuthFailed | ConnectError::NoChroot(_) => true,
             #[cfg(feature = "tls")]
             ConnectError::Tls { failure: super::TlsFailure::ClientCertificate(_), .. } => true,
             _ => false,

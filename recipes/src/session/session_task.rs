@@ -189,9 +189,16 @@ async fn establish(options: &SessionOptions, relay: Option<Relay>) -> Result<zk:
     }
     let Some(chroot) = options.servers.chroot() else { return Ok(client) };
     let created = make_directories(&client, chroot, zk::CreateMode::Persistent, |_| options.acl.acl("/"));
-    match tokio::time::timeout(options.timeout, created).await {
-        // A client that may not create the chroot may still be allowed to use it.
-        Ok(Ok(()) | Err(zk::Error::NoAuth)) => {}
+    let exists = async {
+        match created.await {
+            // A client that may not create the chroot may still be allowed to use it.
+            Err(zk::Error::NoAuth) => Ok(client.check_stat(chroot).await?.is_some()),
+            result => result.map(|()| true),
+        }
+    };
+    match tokio::time::timeout(options.timeout, exists).await {
+        Ok(Ok(true)) => {}
+        Ok(Ok(false)) => return Err(ConnectError::NoChroot(chroot.to_owned())),
         Ok(Err(error)) => return Err(error.into()),
         Err(_) => return Err(ConnectError::Timeout),
     }

@@ -81,6 +81,25 @@ async fn provider_decides_the_acl_of_znodes_created_in_a_multi() {
 }
 
 #[tokio::test]
+async fn missing_chroot_that_the_client_may_not_create_is_reported_until_it_exists() {
+    let bed = TestBed::start().await;
+    let options = SessionOptions::new(bed.connect_string().parse().unwrap(), TIMEOUT);
+    let admin = connect(options.with_auth(Credentials::new("admin", "secret"))).await;
+    let read_only = Acl::new(Permission::READ, AuthId::anyone());
+    let administrator = Acls::creator_all()[0].clone();
+    admin.set_acl("/", &[administrator, read_only], None).await.unwrap();
+    let servers = format!("{}/fleet", bed.connect_string()).parse().unwrap();
+    let session = Session::start(SessionOptions::new(servers, TIMEOUT));
+    let mut errors = session.connect_error();
+    let reported = errors.wait_for(|error| *error == Some(ConnectError::NoChroot("/fleet".into())));
+    soon("the error", reported).await.unwrap();
+    let all = Acl::new(Permission::ALL, AuthId::anyone());
+    admin.set_acl("/", &[all], None).await.unwrap();
+    soon("a connection", session.connection()).await;
+    assert_eq!(*session.connect_error().borrow(), None);
+}
+
+#[tokio::test]
 async fn provider_decides_the_acl_of_the_chroot_as_that_of_the_root() {
     let bed = TestBed::start().await;
     let connection = connect(marked_options(&bed, "/fleets/north")).await;

@@ -5,10 +5,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::*;
-use crate::leader::AclCheck;
-use crate::leader::test_support::as_leader;
-use crate::metrics::LeaderMetrics;
-use crate::model::acl_policy::AclPolicy;
+use crate::leader::test_support::{as_leader, handles};
 use crate::model::fence;
 use crate::model::fence::Fence;
 
@@ -44,16 +41,7 @@ impl Parts {
         connection.set(&format!("{PARENT}/1"), b"80", None).await.unwrap();
         let mut clock = ServerClock::default();
         let store = FencedStore::acquire(leadership, &mut clock, None, None).await.unwrap().store;
-        let handles = LeaderHandles {
-            id: "1".into(),
-            measurements: PARENT.into(),
-            name_template: "{id}".into(),
-            config: watch::channel(config).1,
-            averages: None,
-            state: watch::channel(None).0,
-            metrics: LeaderMetrics::default(),
-            acl_check: AclCheck::new(AclPolicy::open(), PARENT, "/election"),
-        };
+        let handles = handles(watch::channel(config).1);
         let mut members = Members::default();
         members.update(PARENT, vec!["1".into()]);
         let outbox = SharedOutbox::new(&handles);

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::fail_points;
 use crate::leader::fenced_multi::{CommitError, WriteOp, fenced_multi};
-use crate::leader::outbox_store::{self, cycles, list, report_path, warn_about_foreign_children};
+use crate::leader::outbox_store::{self, cycles, report_path};
 use crate::model::fence::{self, Fence};
 use crate::model::report::CycleReport;
 use crate::model::{barrier, counter};
@@ -85,11 +85,8 @@ impl FencedStore {
         let connection = leadership.connection();
         // The server may be behind the one that answered the previous leader.
         connection.sync().await?;
-        let outbox = match list(connection, outbox_store::PATH).await? {
-            Some(outbox) => {
-                warn_about_foreign_children(&outbox.others);
-                outbox.cycles
-            }
+        let outbox = match cycles(connection, outbox_store::PATH).await? {
+            Some(outbox) => outbox,
             None => {
                 connection.ensure(outbox_store::PATH).await?;
                 BTreeSet::new()

@@ -5,6 +5,11 @@ use std::time::Duration;
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Election, Leadership, Session, SessionOptions};
 use atalaya_sim::zookeeper::Server;
+use tokio::sync::watch;
+
+use crate::leader::{AclCheck, LeaderConfig, LeaderHandles};
+use crate::metrics::LeaderMetrics;
+use crate::model::acl_policy::AclPolicy;
 
 pub(crate) async fn server() -> Server {
     Server::builder().listen("127.0.0.1:0").start().await.unwrap()
@@ -24,4 +29,18 @@ pub(crate) async fn lead<T>(server: &Server, test: impl AsyncFn(Leadership) -> T
 /// Runs `test` as the leader of a fleet on a server of its own.
 pub(crate) async fn as_leader(test: impl AsyncFn(Leadership)) {
     lead(&server().await, test).await;
+}
+
+/// Returns the handles of a leader of the default fleet.
+pub(crate) fn handles(config: watch::Receiver<LeaderConfig>) -> LeaderHandles {
+    LeaderHandles {
+        id: "1".into(),
+        measurements: "/mediciones".into(),
+        name_template: "{id}".into(),
+        config,
+        averages: None,
+        state: watch::channel(None).0,
+        metrics: LeaderMetrics::default(),
+        acl_check: AclCheck::new(AclPolicy::open(), "/mediciones", "/election"),
+    }
 }

@@ -96,11 +96,12 @@ impl OutboxReader<'_> {
         let data_watch = DataWatch::new(session, outbox_store::PATH);
         let mut changes = data_watch.subscribe();
         let syncing = async {
-            // The first notification is the state at the start, which is known.
-            let _ = changes.changed().await;
+            // Also at the first notification, which is the state at the start: the parent may have been written since the
+            // takeover has listed the reports.
             while changes.changed().await.is_ok() {
-                if let Err(error) = self.list_and_sync().await {
-                    debug!(%error, "cannot list the outbox");
+                while let Err(error) = self.list_and_sync().await {
+                    debug!(%error, "cannot list the outbox; trying again");
+                    tokio::time::sleep(READ_RETRY_INTERVAL).await;
                 }
             }
         };

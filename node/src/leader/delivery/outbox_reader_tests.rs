@@ -1,12 +1,55 @@
+use atalaya_hal::boards::{Counting, Release, SyncMode};
 use proptest::prelude::*;
+use tokio::sync::watch;
 
 use super::*;
+use crate::leader::LeaderConfig;
+use crate::leader::test_support::{as_leader, handles};
 use crate::model::report::tests::cycle_report;
 
 const NEWEST: Fence = Fence { epoch: 9, cycle: 20, skipped: None };
 
 fn undeliverable(data: Vec<u8>, cycle: u64) -> (String, Vec<u8>) {
     check(data, cycle, NEWEST).expect_err("it is accepted")
+}
+
+#[tokio::test]
+async fn report_that_was_put_back_before_the_outbox_is_watched_is_read() {
+    as_leader(async |leadership| {
+        let report = cycle_report(NEWEST.epoch, 7, None);
+        let path = format!("{}/7", outbox_store::PATH);
+        leadership.connection().ensure(&path).await.unwrap();
+        leadership.connection().set(&path, &report.data(), None).await.unwrap();
+        let config = LeaderConfig {
+            period: Duration::from_secs(1),
+            api: None,
+            sync: SyncMode::Free,
+            release: Release::Period,
+            counting: Counting::Off,
+        };
+        let handles = handles(watch::channel(config).1);
+        let leading = LeaderState {
+            epoch: NEWEST.epoch,
+            cycle: NEWEST.cycle,
+            since: jiff::Timestamp::UNIX_EPOCH,
+            waiting: 0,
+            delivered: None,
+            outranked: None,
+        };
+        handles.state.send_replace(Some(leading));
+        let outbox = SharedOutbox::new(&handles);
+        let reader = OutboxReader { outbox: &outbox, leadership: &leadership, handles: &handles };
+        let read = async {
+            while outbox.lock().await.waiting() == 0 {
+                outbox.changed.notified().await;
+            }
+        };
+        tokio::select! {
+            () = reader.follow_changes() => panic!("the reader ended"),
+            read = tokio::time::timeout(Duration::from_secs(30), read) => read.expect("the report is read"),
+        }
+    })
+    .await;
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use tracing::field::Field;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
@@ -99,12 +100,19 @@ async fn cycle_without_a_usable_measurement_is_empty_and_keeps_its_number() {
     .await;
 }
 
-/// Records the levels of the cycles' own log lines.
+/// Records the levels of the log lines about missing averages. A slow machine causes others.
 struct LogLevels(Arc<Mutex<Vec<Level>>>);
 
 impl<S: Subscriber> Layer<S> for LogLevels {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "atalaya::leader::cycle" {
+        let mut is_about_averages = false;
+        event.record(&mut |field: &Field, value: &dyn std::fmt::Debug| {
+            let text = format!("{value:?}");
+            is_about_averages |= field.name() == "message"
+                && (text.starts_with("no average in this cycle")
+                    || text.starts_with("cycles have an average"));
+        });
+        if is_about_averages {
             self.0.lock().unwrap().push(*event.metadata().level());
         }
     }

@@ -99,7 +99,7 @@ fn in_the_fleet() {
             1,
             "xyzzy",
             "unknown key `xyzzy`",
-            "The keys here are `zookeeper`, `session_timeout`",
+            "The keys here are `zookeeper`, `zookeeper_ca`",
         ),
         fleet("zookeeper = 5", 13, "5", "invalid type: integer", "expected a string"),
         fleet("zookeeper = \"\"", 13, "\"\"", "no hosts", "127.0.0.1:2181"),

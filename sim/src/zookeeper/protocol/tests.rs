@@ -61,7 +61,7 @@ proptest! {
 
 #[test]
 fn unknown_operations_are_unimplemented() {
-    for number in [0, 10, 20, 23, 102, 108, -1, -10, i32::MAX] {
+    for number in [0, 10, 20, 23, 108, -1, -10, i32::MAX] {
         let mut frame = BytesMut::new();
         frame.int(1);
         frame.int(number);

@@ -174,8 +174,12 @@ impl CycleRunner<'_> {
         };
         fail_points::point("gathered");
         let report = self.report(&reading, now);
-        let problem = format!("no node has a usable measurement; {} excluded", reading.excluded);
-        self.log_average(report.is_none().then_some(&problem));
+        if report.is_none() {
+            self.log_average(Some(&format!(
+                "no node has a usable measurement; {} excluded",
+                reading.excluded
+            )));
+        }
         if report.is_none() && self.barrier.is_none() {
             return CycleOutcome::Done(CycleResult::Empty);
         }
@@ -285,6 +289,7 @@ impl CycleRunner<'_> {
         self.handles.metrics.update(|stats| stats.counter = counter.map(|counter| counter.value));
         let Some(report) = report else { return CycleOutcome::Done(CycleResult::Empty) };
         self.handles.state.send_modify(|state| state.iter_mut().for_each(|state| state.cycle = report.cycle));
+        self.log_average(None);
         log_averages(&report);
         self.handles.metrics.set_averages(&report);
         if dropped.is_some() {

@@ -218,7 +218,10 @@ impl ForeignChecks {
             _ if path.starts_with(BARRIER) => self.leader.filter(|(_, at)| is_settled(at)).map(|_| *since),
             _ => Some(*since),
         };
-        let may_be_reported = is_calm && evidence.complete_log;
+        // Each contender watches the one just before it, and reports only that one.
+        let is_hidden = is_contender
+            && self.squatters.iter().any(|other| other.path.starts_with(ELECTION) && other.path > *path);
+        let may_be_reported = is_calm && evidence.complete_log && !is_hidden;
         if may_be_reported && stands.is_some_and(|since| now - since >= REPORTED_WITHIN) {
             let name = path.rsplit('/').next().unwrap_or(path);
             // The id alone is in every line of that node.

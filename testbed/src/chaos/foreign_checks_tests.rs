@@ -219,6 +219,19 @@ fn persistent_contender_must_be_reported() {
 }
 
 #[test]
+fn persistent_contender_behind_another_one_need_not_be_reported() {
+    const NEXT: &str = "/election/000000000000000000000000c4a00009__lock__0000000000";
+    let mut story = without_leader();
+    story.commit(OTHER, vec![create(NEXT, "squatter")]);
+    story.now += 6_000;
+    logs(&mut story, &format!("{NEXT} is persistent: delete it"));
+    story.commit(OTHER, vec![delete(CONTENDER)]);
+    story.commit(OTHER, vec![delete(NEXT)]);
+    story.leads(2);
+    story.is_good();
+}
+
+#[test]
 fn leader_must_appear_after_a_persistent_contender_is_removed() {
     let mut story = without_leader();
     logs(&mut story, CONTENDER);

@@ -72,17 +72,24 @@ impl Failure {
         reason: Option<&ConnectError>,
         timeout: Duration,
     ) -> Failure {
-        let text = |reason: &ConnectError| anyhow!("no session with ZooKeeper at {servers}: {reason}");
+        let late = format!("ZooKeeper at {servers} was not reached within {timeout:?}");
+        let remedy = "check --zookeeper and that the servers are running";
         match reason {
-            Some(reason) if reason.is_identity_refused() => Failure::no_permission(text(reason)),
-            Some(reason @ ConnectError::TlsOptions(_)) => Failure::config(text(reason)),
-            Some(reason @ (ConnectError::Tls { .. } | ConnectError::SaslIgnored)) => {
-                Failure::protocol(text(reason))
+            Some(reason) if reason.is_final() || matches!(reason, ConnectError::Tls { .. }) => {
+                Failure::refused(reason, format!("no session with ZooKeeper at {servers}: {reason}"))
             }
-            _ => Failure::unavailable(anyhow!(
-                "ZooKeeper at {servers} was not reached within {timeout:?}; check --zookeeper and that the servers \
-                 are running"
-            )),
+            Some(reason) => Failure::unavailable(anyhow!("{late}: {reason}; {remedy}")),
+            None => Failure::unavailable(anyhow!("{late}; {remedy}")),
+        }
+    }
+
+    /// ZooKeeper or this client refuses a session for `reason`, which `text` describes.
+    pub(crate) fn refused(reason: &ConnectError, text: String) -> Failure {
+        let error = anyhow!(text);
+        match reason {
+            reason if reason.is_identity_refused() => Failure::no_permission(error),
+            ConnectError::TlsOptions(_) => Failure::config(error),
+            _ => Failure::protocol(error),
         }
     }
 

@@ -241,7 +241,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         #[cfg(feature = "sim")]
         Command::ZooKeeper(args) => zookeeper::main(&args),
         Command::Run(args) if args.supervised => {
-            return respawn::main(&args);
+            return respawn::main(&args.id, args.state.state_dir.as_ref(), &|| args.access());
         }
         Command::Run(args) => run::main(args, logs),
         #[cfg(feature = "collector")]

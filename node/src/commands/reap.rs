@@ -34,7 +34,8 @@ with the process proves that it is dead: a node that runs, or only hangs, is not
 those in the state file; certificates and identity are from boards.toml, the environment or flags.
 
 Exit codes: 0 done, or nothing to do; 65 malformed state file; 69 ZooKeeper unreachable; 74 state file \
-not readable; 75 the node is running (with --all it is skipped).")]
+not readable; 75 the node is running (with --all it is skipped); 76 TLS handshake failed; 77 the identity or \
+a request was refused; 78 wrong configuration.")]
 pub(super) struct ReapArgs {
     /// Id of the node, in every fleet that it was in.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -111,6 +112,10 @@ async fn reap_node(
             Err(Failure::temp_fail(anyhow!("node {node} {}: nothing was deleted", state_of(holder))))
         }
         Err(error @ (CleanupError::File { .. } | CleanupError::Address(_))) => Err(state_file_failure(error)),
+        Err(CleanupError::Connect(error)) => Err(Failure::refused(&error, format!("node {node}: {error}"))),
+        Err(CleanupError::ZooKeeper(error)) if error.is_no_auth() => {
+            Err(Failure::no_permission(anyhow!("node {node}: {error}")))
+        }
         Err(error @ CleanupError::ZooKeeper(_)) => Err(Failure::temp_fail(anyhow!("node {node}: {error}"))),
     }
 }

@@ -5,7 +5,7 @@
 //! shuts down as at SIGTERM, so that no node continues without its parent, on any operating system.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,15 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-use super::run::RunArgs;
 use super::signals::stop_signal;
 use super::tools::guarded_command::end_remaining_processes;
 use super::{current_thread_runtime, process_environment, reap};
 use crate::commands::exit::{Failure, INTERNAL, code_of};
+use crate::model::node_id::NodeId;
 use crate::process::restart_policy::{RestartBackoff, should_restart};
 use crate::process::state_dir::StateDir;
+use crate::settings::SettingsError;
+use crate::settings::zookeeper_access::ZooKeeperAccess;
 
 /// Maximum time for the shutdown of a node, which takes at most 2 s, before it is killed.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,11 +33,18 @@ const FLAG: &str = "--supervised";
 /// Flag that replaces [`FLAG`] in the arguments of the child.
 const CHILD_FLAG: &str = "--supervised-by";
 
-pub(super) fn main(args: &RunArgs) -> Result<ExitCode, Failure> {
+/// Reads the certificates and the identity for ZooKeeper.
+type ReadAccess<'a> = dyn Fn() -> Result<ZooKeeperAccess, SettingsError> + 'a;
+
+pub(super) fn main(
+    id: &NodeId,
+    state_dir: Option<&PathBuf>,
+    read_access: &ReadAccess<'_>,
+) -> Result<ExitCode, Failure> {
     // Resolved before the first start: an upgrade may replace the file while this process runs.
     let program = std::env::current_exe().map_err(Failure::internal)?;
     let arguments = child_arguments(std::env::args_os().skip(1), std::process::id());
-    let state_dir = match StateDir::find(args.state.state_dir.as_ref(), process_environment()) {
+    let state_dir = match StateDir::find(state_dir, process_environment()) {
         StateDir::At(folder) => Some(folder),
         StateDir::Off | StateDir::Unknown => {
             warn!(
@@ -44,7 +53,8 @@ pub(super) fn main(args: &RunArgs) -> Result<ExitCode, Failure> {
             None
         }
     };
-    let parent = Parent { args, state_dir: state_dir.as_deref(), program: &program, arguments: &arguments };
+    let state_dir = state_dir.as_deref();
+    let parent = Parent { id, state_dir, read_access, program: &program, arguments: &arguments };
     current_thread_runtime()?.block_on(parent.run())
 }
 
@@ -59,8 +69,9 @@ fn child_arguments(own: impl Iterator<Item = OsString>, parent: u32) -> Vec<OsSt
 }
 
 struct Parent<'a> {
-    args: &'a RunArgs,
+    id: &'a NodeId,
     state_dir: Option<&'a Path>,
+    read_access: &'a ReadAccess<'a>,
     program: &'a Path,
     arguments: &'a [OsString],
 }
@@ -131,11 +142,11 @@ impl Parent<'_> {
     /// Deletes the znodes of the dead node, if it has a state file.
     async fn clean_up(&self) {
         let Some(folder) = self.state_dir else { return };
-        let access = match self.args.access() {
+        let access = match (self.read_access)() {
             Ok(access) => access,
             Err(error) => return warn!("cannot delete the znodes of the dead node yet: {error}"),
         };
-        let cleaned_up = reap::clean_up_after(&self.args.id, folder, &access);
+        let cleaned_up = reap::clean_up_after(self.id, folder, &access);
         match tokio::time::timeout(CLEANUP_TIMEOUT, cleaned_up).await {
             Ok(Ok(removed)) if removed.is_empty() => {}
             Ok(Ok(removed)) => info!(znodes = removed.join(", "), "deleted the znodes of the dead node"),

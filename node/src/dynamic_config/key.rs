@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::model::node_id::NodeId;
 use crate::model::text::sanitize_for_log;
 use crate::settings::Settings;
-use crate::settings::table::{ChangeMode, SAMPLING_PERIOD, SETTINGS, Setting};
+use crate::settings::setting::{ChangeMode, Setting};
+use crate::settings::table::{SAMPLING_PERIOD, SETTINGS};
 
 /// Parent of the keys for the whole fleet.
 pub(crate) const FLEET_FOLDER: &str = "/config";

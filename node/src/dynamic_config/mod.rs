@@ -24,7 +24,7 @@ use self::key::dynamic_settings;
 use self::overrides::{Overrides, Scope};
 use crate::model::node_id::NodeId;
 use crate::settings::Settings;
-use crate::settings::table::Setting;
+use crate::settings::setting::Setting;
 
 /// Time before a key that could not be read is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);

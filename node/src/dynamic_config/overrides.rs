@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::key::{FLEET_FOLDER, NODES_FOLDER, dynamic_settings, parse};
 use crate::model::node_id::NodeId;
 use crate::settings::Settings;
-use crate::settings::table::Setting;
+use crate::settings::setting::Setting;
 
 /// Nodes that a key is for. A key for one node takes precedence over the same key for the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use atalaya_recipes::connect_string::ConnectStringError;
 use atalaya_recipes::session::{BulkRead, Write};
-use atalaya_recipes::{Connection, Error, Session};
+use atalaya_recipes::{ConnectError, Connection, Error, Session};
 use tracing::debug;
 
 use crate::model::node_id::NodeId;
@@ -43,6 +43,9 @@ pub(crate) enum CleanupError {
     /// The connect string in the state file is invalid.
     #[error(transparent)]
     Address(#[from] ConnectStringError),
+    /// There is no session, and another attempt cannot succeed.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error(transparent)]
     ZooKeeper(#[from] Error),
 }
@@ -153,7 +156,7 @@ pub(crate) fn find_records(
 }
 
 /// Cleans up after the node with this state file, if its process is dead. Returns the paths of the deleted znodes.
-/// Waits for ZooKeeper without a limit; drop the future to give up.
+/// Waits for ZooKeeper without a limit, unless another attempt cannot succeed; drop the future to give up.
 pub(crate) async fn clean_up_node(
     file: &Path,
     access: &ZooKeeperAccess,
@@ -166,7 +169,7 @@ pub(crate) async fn clean_up_node(
     }
     let servers = record.zookeeper.parse()?;
     let session = Session::start(access.options(servers, SESSION_TIMEOUT));
-    session.connection().await;
+    session.try_connection().await?;
     let outcome = clean_up_over(&session, file).await;
     session.close(CLOSE_TIMEOUT).await;
     outcome

@@ -6,7 +6,6 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest as _, Sha1};
 
 use super::values::InvalidValue;
-use super::zookeeper_access::AccessError;
 use super::{AclMode, AuthScheme, Settings};
 use crate::model::acl_policy::{self, AclPolicy, IDENTITIES_HINT};
 
@@ -33,19 +32,16 @@ pub(super) fn own_identity(scheme: AuthScheme, user: &str, password: &Secret) ->
     }
 }
 
-/// Returns the policy of the settings. `own` is the identity of this client by user and password, if it has one.
-///
-/// # Errors
-/// The policy is not `open`, and the nodes have no identity.
-pub(super) fn policy(settings: &Settings, own: Option<&AuthId>) -> Result<AclPolicy, AccessError> {
+/// Returns the policy of the settings. `own` is the identity of this client by user and password, if it has one. Returns
+/// `None` if the policy is not `open`, and the nodes have no identity.
+pub(super) fn policy(settings: &Settings, own: Option<&AuthId>) -> Option<AclPolicy> {
     let own: Vec<AuthId> = own.cloned().into_iter().collect();
     let fleet = if settings.acl_fleet.is_empty() { &own } else { &settings.acl_fleet };
-    let policy = match settings.acl {
+    match settings.acl {
         AclMode::Open => Some(AclPolicy::open()),
         AclMode::ReadWorld => AclPolicy::read_world(fleet, &settings.acl_admin),
         AclMode::Fleet => AclPolicy::fleet(fleet, &settings.acl_admin),
-    };
-    policy.ok_or(AccessError::NoFleetIdentity)
+    }
 }
 
 #[cfg(test)]
@@ -70,8 +66,7 @@ mod tests {
         assert_eq!(state(&settings, None).unwrap(), "world:anyone:cdrwa", "the default is open");
         settings.acl = AclMode::Fleet;
         assert_eq!(state(&settings, Some(&own)).unwrap(), "sasl:admin:cdrwa,sasl:me:cdrw");
-        let error = state(&settings, None).unwrap_err().to_string();
-        assert!(error.contains("acl_fleet"), "{error}");
+        assert_eq!(state(&settings, None), None);
         settings.acl = AclMode::ReadWorld;
         settings.acl_fleet = identities("x509:CN=node,O=Farm").unwrap();
         let acl = state(&settings, Some(&own)).unwrap();

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use super::table::{METRICS_LISTEN, Setting, fleet_settings};
+use super::setting::Setting;
+use super::table::{METRICS_LISTEN, fleet_settings};
 
 /// Values of the flags that set settings of the fleet.
 #[derive(Clone, Debug, Default)]

@@ -7,6 +7,7 @@ mod acl;
 pub mod api_token;
 mod fleet_args;
 pub mod listen_addr;
+pub(crate) mod setting;
 pub(crate) mod table;
 mod values;
 pub mod zookeeper_access;
@@ -27,7 +28,8 @@ pub use self::values::{AclMode, AuthScheme, InvalidValue};
 
 use self::api_token::{ApiToken, TokenError};
 use self::listen_addr::ListenAddr;
-use self::table::{ChangeMode, DefaultValue, SETTINGS, fleet_settings};
+use self::setting::{ChangeMode, DefaultValue};
+use self::table::{SETTINGS, fleet_settings};
 use self::zookeeper_access::AccessError;
 use crate::model::text::sanitize_for_log;
 

@@ -8,87 +8,16 @@ use std::fmt::Debug;
 
 use atalaya_hal::{Boards, Located};
 
+use super::Source;
 use super::acl;
 use super::api_token::{self, ApiToken};
+use super::setting::{ChangeMode, DefaultValue, Field, Setting};
 use super::values::{
     ACL_MODES, API_METHODS, AUTH_SCHEMES, BOOLS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url,
     connect_string, listen_addr, log_filter, name_of, name_template, one_of, origin, origin_text, origins,
     parent_path, sampling_period, session_timeout, url_text,
 };
-use super::{Settings, Source};
 use crate::model::text;
-
-pub(crate) struct Setting {
-    /// Key in `[fleet]` of boards.toml and, for dynamic settings, below `/config` in ZooKeeper.
-    pub(crate) name: &'static str,
-    /// Placeholder of the value in the help. `None`: the flag is a switch and means `false`.
-    pub(crate) value_name: Option<&'static str>,
-    /// Environment variables, in order of precedence.
-    pub(crate) variables: &'static [&'static str],
-    /// Help, also for the documentation.
-    pub(crate) help: &'static str,
-    /// Value if no source has one.
-    pub(crate) default: DefaultValue,
-    /// When a change takes effect.
-    pub(crate) change: ChangeMode,
-    /// Reads the value from boards.toml. `None`: the setting does not belong to the fleet; its flag is defined
-    /// elsewhere and read before the settings are.
-    pub(crate) in_file: Option<ReadFile>,
-    /// Returns the value as text, without secrets. `None`: not set.
-    pub(crate) show: fn(&Settings) -> Option<String>,
-    /// Access to the field of [`Settings`].
-    pub(crate) field: Field,
-}
-
-impl Setting {
-    /// Returns the flag without its first dashes.
-    pub(crate) fn flag(&self) -> String {
-        let prefix = if self.value_name.is_some() { "" } else { "no-" };
-        format!("{prefix}{}", self.name.replace('_', "-"))
-    }
-}
-
-/// Reads the text of a value from boards.toml.
-type ReadFile = fn(&Boards) -> Option<Located<String>>;
-
-/// Value of a setting that no source sets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum DefaultValue {
-    /// Parsed as any other value.
-    Value(&'static str),
-    /// No value. The text describes what a node does without one.
-    Unset(&'static str),
-}
-
-impl DefaultValue {
-    /// Returns the text for the help and the documentation.
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            DefaultValue::Value(text) | DefaultValue::Unset(text) => text,
-        }
-    }
-}
-
-/// When a changed setting takes effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ChangeMode {
-    /// When the node starts.
-    Fixed,
-    /// Also at SIGHUP.
-    Reloadable,
-    /// Also at SIGHUP, and when ZooKeeper has the key below `/config`.
-    Dynamic,
-}
-
-/// Access to one field of [`Settings`].
-pub(crate) struct Field {
-    /// Parses a value and stores it. Values of defaults and of ZooKeeper have no source.
-    pub(crate) parse: fn(&mut Settings, &str, Option<&Source>) -> Result<(), InvalidValue>,
-    /// Copies the value from the first to the second.
-    pub(crate) copy: fn(&Settings, &mut Settings),
-    /// Returns true if both have the same value.
-    pub(crate) is_same: fn(&Settings, &Settings) -> bool,
-}
 
 /// Access to the field of this name, whose values the function parses.
 macro_rules! field {

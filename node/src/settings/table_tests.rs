@@ -1,5 +1,5 @@
 use super::*;
-use crate::settings::{FleetArgs, tests};
+use crate::settings::{FleetArgs, Settings, tests};
 
 /// Valid value of each setting that is not the default, as a flag has it and as boards.toml has it.
 const SAMPLES: [(&str, &str, &str); 25] = [

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atalaya_hal::bounded;
@@ -71,8 +71,9 @@ struct Inner {
     /// Identity by user and password, at the start.
     own_identity: Option<AuthId>,
     policy: AclPolicy,
-    /// What the files contained when they were read last.
-    contents: Mutex<Contents>,
+    /// What is used, from the files when they were read last.
+    pem: Mutex<Option<TlsPem>>,
+    password: Mutex<Option<Secret>>,
     is_reading: AtomicBool,
     /// Error of the last attempt to read the files again.
     problem: Mutex<Option<String>>,
@@ -86,12 +87,6 @@ struct Files {
     password: Option<PathBuf>,
 }
 
-#[derive(Debug, Default, PartialEq)]
-struct Contents {
-    pem: Option<TlsPem>,
-    password: Option<Secret>,
-}
-
 impl ZooKeeperAccess {
     /// Reads the files that the settings name; may block.
     ///
@@ -99,12 +94,12 @@ impl ZooKeeperAccess {
     /// See [`AccessError`].
     pub fn read(settings: &Settings) -> Result<ZooKeeperAccess, AccessError> {
         let files = files(settings)?;
-        let contents = files.read()?;
-        let tls = contents.pem.as_ref().map(Tls::new).transpose().map_err(AccessError::Certificates)?;
-        let user = settings.zookeeper_user.as_ref().zip(contents.password.clone());
+        let (pem, password) = (files.read_pem()?, files.read_password()?);
+        let tls = pem.as_ref().map(Tls::new).transpose().map_err(AccessError::Certificates)?;
+        let user = settings.zookeeper_user.as_ref().zip(password.clone());
         let own_identity =
             user.as_ref().map(|(user, password)| acl::own_identity(settings.zookeeper_auth, user, password));
-        let policy = acl::policy(settings, own_identity.as_ref())?;
+        let policy = acl::policy(settings, own_identity.as_ref()).ok_or(AccessError::NoFleetIdentity)?;
         let credentials = user.map(|(user, password)| Credentials::new(user, password));
         Ok(ZooKeeperAccess(Arc::new(Inner {
             files,
@@ -113,7 +108,8 @@ impl ZooKeeperAccess {
             credentials,
             own_identity,
             policy,
-            contents: Mutex::new(contents),
+            pem: Mutex::new(pem),
+            password: Mutex::new(password),
             is_reading: AtomicBool::new(false),
             problem: Mutex::new(None),
         })))
@@ -177,33 +173,46 @@ impl ZooKeeperAccess {
     }
 
     fn reload(&self) {
-        let problem = self.replace().err().map(|error| error.to_string());
-        let mut last = self.0.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        // One unusable file must not keep the other secrets outdated.
+        let replaced = [self.replace_certificates(), self.replace_password()];
+        let problems = replaced.into_iter().filter_map(Result::err).map(|error| error.to_string());
+        let problem = problems.reduce(|one, other| format!("{one}; {other}"));
+        let mut last = lock(&self.0.problem);
         if let Some(problem) = problem.as_ref().filter(|problem| last.as_ref() != Some(problem)) {
-            warn!("{problem}; keeping the previous certificates and password");
+            warn!("{problem}; keeping the previous one");
         }
         *last = problem;
     }
 
-    /// Replaces certificates and password if their files have changed.
-    fn replace(&self) -> Result<(), AccessError> {
-        let new = self.0.files.read()?;
-        let mut contents = self.0.contents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(tls), Some(pem)) = (&self.0.tls, &new.pem)
-            && new.pem != contents.pem
-        {
-            tls.reload(pem).map_err(AccessError::Certificates)?;
+    /// Replaces the certificates if their files have changed.
+    fn replace_certificates(&self) -> Result<(), AccessError> {
+        let (Some(tls), Some(new)) = (&self.0.tls, self.0.files.read_pem()?) else { return Ok(()) };
+        let mut pem = lock(&self.0.pem);
+        if pem.as_ref() != Some(&new) {
+            tls.reload(&new).map_err(AccessError::Certificates)?;
             info!("the certificates for ZooKeeper have changed; the next connection uses them");
+            *pem = Some(new);
         }
-        if let (Some(credentials), Some(password)) = (&self.0.credentials, &new.password)
-            && new.password != contents.password
-        {
-            credentials.set_password(password.expose());
-            info!("the password for ZooKeeper has changed; the next session uses it");
-        }
-        *contents = new;
         Ok(())
     }
+
+    /// Replaces the password if its file has changed.
+    fn replace_password(&self) -> Result<(), AccessError> {
+        let (Some(credentials), Some(new)) = (&self.0.credentials, self.0.files.read_password()?) else {
+            return Ok(());
+        };
+        let mut password = lock(&self.0.password);
+        if password.as_ref() != Some(&new) {
+            credentials.set_password(new.expose());
+            info!("the password for ZooKeeper has changed; the next session uses it");
+            *password = Some(new);
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads the files again and again, until dropped.
@@ -238,22 +247,26 @@ fn files(settings: &Settings) -> Result<Files, AccessError> {
 }
 
 impl Files {
-    fn read(&self) -> Result<Contents, AccessError> {
-        let read_pem = |setting, file: &Path| read_text(setting, file, MAX_PEM_SIZE);
-        let ca = self.ca.as_ref().map(|file| read_pem("zookeeper_ca", file)).transpose()?;
+    fn read_pem(&self) -> Result<Option<TlsPem>, AccessError> {
+        let read = |setting, file: &Path| read_text(setting, file, MAX_PEM_SIZE);
+        let Some(ca) = &self.ca else { return Ok(None) };
+        let ca = read("zookeeper_ca", ca)?;
         let identity = match &self.identity {
-            Some((certificate, key)) => Some((
-                read_pem("zookeeper_certificate", certificate)?,
-                Secret::from(read_pem("zookeeper_key", key)?),
-            )),
+            Some((certificate, key)) => {
+                let key = Secret::from(read("zookeeper_key", key)?);
+                Some((read("zookeeper_certificate", certificate)?, key))
+            }
             None => None,
         };
-        let password = self.password.as_ref().map(|file| read_password(file)).transpose()?;
-        Ok(Contents { pem: ca.map(|ca| TlsPem { ca, identity }), password })
+        Ok(Some(TlsPem { ca, identity }))
+    }
+
+    fn read_password(&self) -> Result<Option<Secret>, AccessError> {
+        self.password.as_ref().map(|file| read_password(file)).transpose()
     }
 }
 
-/// Reads a password: the first line of the file.
+/// Reads a password, which is the whole file but for the newline at its end.
 fn read_password(file: &Path) -> Result<Secret, AccessError> {
     let setting = "zookeeper_password_file";
     let error =
@@ -289,8 +302,7 @@ mod tests {
     }
 
     fn password_of(access: &ZooKeeperAccess) -> Option<String> {
-        let contents = access.0.contents.lock().unwrap();
-        contents.password.as_ref().map(|password| password.expose().to_owned())
+        lock(&access.0.password).as_ref().map(|password| password.expose().to_owned())
     }
 
     #[test]
@@ -339,6 +351,20 @@ mod tests {
         std::fs::write(&file, "new").unwrap();
         access.reload();
         assert_eq!(password_of(&access).as_deref(), Some("new"));
+    }
+
+    #[test]
+    fn password_is_replaced_although_the_certificates_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("password"), "old").unwrap();
+        let mut access = ZooKeeperAccess::read(&settings(folder.path())).unwrap();
+        let inner = Arc::get_mut(&mut access.0).unwrap();
+        inner.files.ca = Some(folder.path().join("missing.pem"));
+        std::fs::write(folder.path().join("password"), "new").unwrap();
+        access.reload();
+        assert_eq!(password_of(&access).as_deref(), Some("new"));
+        let problem = lock(&access.0.problem).clone().unwrap();
+        assert!(problem.contains("missing.pem"), "{problem}");
     }
 
     #[test]

@@ -2,13 +2,13 @@
 //! the znodes of its dead session, and no others.
 #![cfg(unix)]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Process, Scratch, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::common::machine::Machine;
 use crate::common::{DEADLINE, Fleet, from, goes_on_publishing, report_from};
 
 on_both!(
@@ -40,67 +40,31 @@ const SLOW: [&str; 4] = ["--session-timeout", "30s", "--sampling-period", "200ms
 /// Deadline for immediate reactions on a busy machine, far shorter than such a session.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
-/// A state directory that nodes and `atalaya reap` share.
-struct Machine {
-    scratch: Scratch,
-    /// Environment with which `atalaya reap` authenticates as a node.
-    identity: Vec<(String, String)>,
-}
-
-impl Machine {
-    fn of(fleet: &Fleet) -> Machine {
-        Machine { scratch: Scratch::new("state"), identity: fleet.identity("fleet") }
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.scratch.path().join("atalaya")
-    }
-
-    fn command(&self, fleet: &Fleet, id: &str, args: &[&str]) -> Command {
-        let folder = self.folder();
-        let mut all = vec!["--state-dir", folder.to_str().unwrap()];
-        all.extend(args);
-        fleet.command(id, &all)
-    }
-
-    fn node(&self, fleet: &Fleet, id: &str, args: &[&str]) -> Process {
-        Process::spawn(self.command(fleet, id, args))
-    }
-
-    fn leader(&self, fleet: &Fleet, id: &str, args: &[&str]) -> Process {
-        let node = self.node(fleet, id, args);
-        node.wait_for_line(" leading epoch=", DEADLINE);
-        node
-    }
-
-    fn reap(&self, args: &[&str]) -> (Option<i32>, String) {
-        let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_atalaya"))
-            .arg("reap")
-            .args(args)
-            .env_clear()
-            .envs(self.identity.iter().map(|(name, value)| (name, value)))
-            .env("ATALAYA_STATE_DIR", self.folder())
-            .current_dir(self.scratch.path())
-            .output()
-            .unwrap();
-        (status.code(), String::from_utf8([stdout, stderr].concat()).unwrap())
-    }
-
-    /// Returns the only file with this suffix.
-    fn file(&self, end: &str) -> PathBuf {
-        let entries = std::fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap().path());
-        let mut files: Vec<PathBuf> =
-            entries.filter(|path| path.extension().is_some_and(|found| found == end)).collect();
-        assert_eq!(files.len(), 1, "{files:?}");
-        files.remove(0)
-    }
-}
-
 /// Returns the process id of the node that a supervising parent started last, after `since`.
 fn child_of(supervisor: &Process, since: Instant) -> Pid {
     let line = supervisor.wait_for_line_since(since, "started the node process=", DEADLINE);
     let (_, number) = line.text.split_once("process=").unwrap();
     Pid::from_raw(number.trim().parse().unwrap()).unwrap()
+}
+
+#[test]
+fn reap_names_a_refused_password() {
+    let fleet = Fleet::secured();
+    let mut machine = Machine::of(&fleet);
+    let mut one = machine.leader(&fleet, "1", &SLOW);
+    one.kill9();
+    let password = Scratch::new("password");
+    let file = password.path().join("wrong");
+    std::fs::write(&file, "wrong").unwrap();
+    let variable = "ATALAYA_ZOOKEEPER_PASSWORD_FILE".to_owned();
+    machine.identity.push((variable, file.to_str().unwrap().to_owned()));
+    let (code, said) = machine.reap(&["1"]);
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("ZooKeeper refused the user name or the password"), "{said}");
+    machine.identity.pop();
+    let (code, said) = machine.reap(&["1"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("removed"), "{said}");
 }
 
 fn killed_supervised_leader_is_succeeded_at_once_and_restarts(fleet: Fleet) {

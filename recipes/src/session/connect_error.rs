@@ -70,7 +70,8 @@ impl ConnectError {
         }
     }
 
-    /// Returns true if the servers refused the user, the password or the client certificate.
+    /// Returns true if the servers refused the user, the password or the client certificate, or the permission to create
+    /// the chroot.
     pub fn is_identity_refused(&self) -> bool {
         match self {
             ConnectError::AuthFailed | ConnectError::NoChroot(_) => true,

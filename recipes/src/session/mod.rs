@@ -41,6 +41,7 @@
 //! [closed]: Session::close
 
 mod acl;
+mod acl_requests;
 mod connect_error;
 mod connection;
 mod credentials;
@@ -300,6 +301,25 @@ impl Session {
     /// Never returns if the session is closed. Cancel safe.
     pub async fn connection(&self) -> Connection {
         self.connection_after(0).await
+    }
+
+    /// Like [`Session::connection`], but returns an error as soon as connecting has failed for a reason that another
+    /// attempt cannot remedy, see [`ConnectError::is_final`]. Cancel safe.
+    pub async fn try_connection(&self) -> Result<Connection, ConnectError> {
+        let mut errors = self.connect_error();
+        let failed = async {
+            let error = errors.wait_for(|error| error.as_ref().is_some_and(ConnectError::is_final)).await;
+            let error = error.ok().and_then(|error| error.clone());
+            match error {
+                Some(error) => error,
+                // The session is closed.
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            connection = self.connection() => Ok(connection),
+            error = failed => Err(error),
+        }
     }
 
     /// Like [`Session::connection`], but waits for a connection with a number greater than `after`.

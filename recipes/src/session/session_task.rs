@@ -75,7 +75,8 @@ async fn follow(
         let state = match unseen.take() {
             Some(state) => state,
             None => tokio::select! {
-                state = states.changed() => state,
+                // A failure comes before the state that follows from it, so that a new connection ends it.
+                biased;
                 Ok(()) = failures.changed() => {
                     let Some(error) = failures.borrow_and_update().clone() else { continue };
                     if logged.accepts(error.to_string()) {
@@ -85,6 +86,7 @@ async fn follow(
                     shared.connect_error.send_replace(Some(error));
                     continue;
                 }
+                state = states.changed() => state,
                 _ = closing.recv() => return close(shared, states).await,
             },
         };

@@ -90,9 +90,8 @@ async fn missing_chroot_that_the_client_may_not_create_is_reported_until_it_exis
     admin.set_acl("/", &[administrator, read_only], None).await.unwrap();
     let servers = format!("{}/fleet", bed.connect_string()).parse().unwrap();
     let session = Session::start(SessionOptions::new(servers, TIMEOUT));
-    let mut errors = session.connect_error();
-    let reported = errors.wait_for(|error| *error == Some(ConnectError::NoChroot("/fleet".into())));
-    soon("the error", reported).await.unwrap();
+    let error = soon("the error", session.try_connection()).await.unwrap_err();
+    assert_eq!(error, ConnectError::NoChroot("/fleet".into()));
     let all = Acl::new(Permission::ALL, AuthId::anyone());
     admin.set_acl("/", &[all], None).await.unwrap();
     soon("a connection", session.connection()).await;

@@ -23,6 +23,7 @@ const PERIOD: &str = "100ms";
 /// Time in which such a node makes first allocations.
 const WARM_UP: Duration = Duration::from_secs(5);
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A server, the environment of its clients, and a client.
 struct Side {
@@ -90,7 +91,11 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
             side.memory.push(proc::memory(node.pid())?.resident);
         }
     }
-    drop(nodes);
+    // Killed nodes would leave their measurements until their sessions time out.
+    for mut node in nodes {
+        node.term();
+        node.wait_exit(EXIT_TIMEOUT);
+    }
     eprintln!("cycles at {NODES} nodes");
     for side in &mut sides {
         side.client.ask(&format!("fill {NODES}"))?;

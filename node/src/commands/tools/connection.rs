@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_recipes::{ConnectError, ConnectString, Session};
+use atalaya_recipes::Session;
 
 use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
@@ -38,28 +38,18 @@ pub(in crate::commands) fn with_settings<T>(
     current_thread_runtime()?.block_on(async {
         let options = access.options(settings.zookeeper.clone(), settings.session_timeout);
         let session = Session::start(options);
-        connect(&session, &settings.zookeeper, connect_timeout).await?;
+        let error = match tokio::time::timeout(connect_timeout, session.try_connection()).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(Some(error)),
+            Err(_) => Some(session.connect_error().borrow().clone()),
+        };
+        if let Some(error) = error {
+            return Err(Failure::not_connected(&settings.zookeeper, error.as_ref(), connect_timeout));
+        }
         let outcome = work(session.clone()).await;
         session.close(CLOSE_TIMEOUT).await;
         outcome
     })
-}
-
-/// Waits until the session is connected. Fails after `timeout`, or at once if another attempt cannot succeed.
-async fn connect(session: &Session, servers: &ConnectString, timeout: Duration) -> Result<(), Failure> {
-    let mut connect_error = session.connect_error();
-    let is_final = |error: &Option<ConnectError>| error.as_ref().is_some_and(ConnectError::is_final);
-    let connected = async {
-        tokio::select! {
-            _ = session.connection() => true,
-            _ = connect_error.wait_for(is_final) => false,
-        }
-    };
-    if tokio::time::timeout(timeout, connected).await == Ok(true) {
-        return Ok(());
-    }
-    let error = session.connect_error().borrow().clone();
-    Err(Failure::not_connected(servers, error.as_ref(), timeout))
 }
 
 /// Returns the bytes of `value`, or for `-` those of standard input, without the newline at the end.

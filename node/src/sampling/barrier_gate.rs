@@ -25,12 +25,15 @@ impl BarrierGate {
         }
     }
 
-    /// Records that a sample was taken for the state `barrier`, even if it has no reading to publish.
-    pub(crate) fn on_sampled(&mut self, barrier: Barrier) {
+    /// Records that a sample was taken for the state `barrier`, even if it has no reading to publish. Returns false if
+    /// it must not be published: a sample that was started by the release of the barrier can turn out to be the second
+    /// one of its generation, because the sample before it was published late.
+    #[must_use]
+    pub(crate) fn on_sampled(&mut self, barrier: Barrier) -> bool {
         self.has_sampled = true;
-        if let Barrier::Closed(generation) = barrier {
-            self.sampled_generation = Some(generation);
-        }
+        let Barrier::Closed(generation) = barrier else { return true };
+        self.sampled_generation = Some(generation);
+        self.published_zxid < generation
     }
 }
 
@@ -43,10 +46,7 @@ mod tests {
         let mut gate = BarrierGate::default();
         let mut samples = |barrier| {
             let due = gate.should_sample(barrier);
-            if due {
-                gate.on_sampled(barrier);
-            }
-            due
+            due && gate.on_sampled(barrier)
         };
         let states = [
             (Barrier::Unknown, true),
@@ -67,9 +67,9 @@ mod tests {
     #[test]
     fn sample_taken_at_a_release_counts_for_the_next_generation() {
         let mut gate = BarrierGate::default();
-        gate.on_sampled(Barrier::Closed(5));
+        assert!(gate.on_sampled(Barrier::Closed(5)));
         assert!(gate.should_sample(Barrier::Released));
-        gate.on_sampled(Barrier::Closed(10));
+        assert!(gate.on_sampled(Barrier::Closed(10)));
         assert!(!gate.should_sample(Barrier::Closed(10)));
         assert!(gate.should_sample(Barrier::Closed(20)));
     }
@@ -77,9 +77,22 @@ mod tests {
     #[test]
     fn late_sample_counts_for_the_generation_in_which_it_is_published() {
         let mut gate = BarrierGate::default();
-        gate.on_sampled(Barrier::Closed(5));
+        assert!(gate.on_sampled(Barrier::Closed(5)));
         gate.published_zxid = 12;
         assert!(!gate.should_sample(Barrier::Closed(9)));
         assert!(gate.should_sample(Barrier::Closed(15)));
+    }
+
+    #[test]
+    fn sample_taken_at_a_release_is_not_published_in_the_generation_of_a_late_one() {
+        let mut gate = BarrierGate::default();
+        assert!(gate.on_sampled(Barrier::Closed(5)));
+        // The barrier was closed again at 10, which this node does not know yet.
+        gate.published_zxid = 12;
+        assert!(gate.should_sample(Barrier::Released));
+        assert!(!gate.on_sampled(Barrier::Closed(10)));
+        assert!(!gate.should_sample(Barrier::Closed(10)));
+        assert!(gate.should_sample(Barrier::Closed(20)));
+        assert!(gate.on_sampled(Barrier::Closed(20)));
     }
 }

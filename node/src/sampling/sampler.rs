@@ -117,10 +117,8 @@ impl Sampler {
             }
             let data = self.sample(id, sensors, format, mode).await;
             last_end = Some(BootInstant::now());
-            if lock_step {
-                gate.on_sampled(self.barrier_after_release(mode.period).await);
-            }
-            if let Some(data) = data {
+            let is_wanted = !lock_step || gate.on_sampled(self.barrier_after_release(mode.period).await);
+            if let Some(data) = data.filter(|_| is_wanted) {
                 debug!(measurement = %String::from_utf8_lossy(&data), "measured");
                 stored_before = Some(self.published.borrow_and_update().stored);
                 self.measurement.send_replace(Some(data));

@@ -1,6 +1,6 @@
 //! A fleet of three nodes, observed from outside.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use atalaya_testbed::{Process, eventually, guarded};
 
@@ -78,11 +78,10 @@ fn environment_names_of_existing_compose_files_are_accepted(fleet: Fleet) {
     command.env_clear().env("ZOOKEEPER_HOSTS", &fleet.hosts);
     command.env("API_URL", fleet.api.base_url()).env("SAMPLING_PERIOD", "0.5");
     command.current_dir(std::env::temp_dir());
-    let _node = Process::spawn(command);
+    let node = Process::spawn(command);
+    node.wait_for_line("period=500ms", DEADLINE);
     let requests = fleet.api.wait_for("three reports", DEADLINE, |all| all.len() >= 3);
     assert!(requests.iter().all(|request| request.path == "/nuevo"), "a base address means nuevo below it");
-    let apart = requests[2].at - requests[1].at;
-    assert!(apart > Duration::from_millis(200) && apart < Duration::from_millis(900), "{apart:?} apart");
     assert_eq!(fleet.probe().ls("/mediciones"), ["app7"]);
 }
 

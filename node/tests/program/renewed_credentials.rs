@@ -1,6 +1,7 @@
 //! Certificates and accounts of a secured ZooKeeper that are replaced, or expire, while a fleet runs.
 #![cfg(unix)]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -91,12 +92,16 @@ fn apply_acl(fleet: &Fleet, acl_fleet: &str) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// Returns the cycles of the accepted reports, in order of arrival.
+/// Returns the cycles of the accepted reports. As in the API, a report counts once per idempotency key: a leader that
+/// stops between the answer and the removal of a report leaves it to its successor, which sends it again.
 fn accepted_cycles(fleet: &Fleet) -> Vec<u64> {
     let requests = fleet.api.requests();
     let accepted = requests.iter().filter(|request| request.answered == Some(200));
-    let key = accepted.filter_map(|request| request.header("Idempotency-Key"));
-    key.map(|key| key.split_once('-').unwrap().1.parse().unwrap()).collect()
+    let keys: BTreeSet<&str> = accepted.filter_map(|request| request.header("Idempotency-Key")).collect();
+    let mut cycles: Vec<u64> =
+        keys.into_iter().map(|key| key.split_once('-').unwrap().1.parse().unwrap()).collect();
+    cycles.sort_unstable();
+    cycles
 }
 
 /// The steps of the documentation, see "Changing an identity".

@@ -74,15 +74,19 @@ pub(super) fn main(args: &StatusArgs) -> Result<(), Failure> {
 async fn show_once(mut reader: FleetReader, args: &StatusArgs) -> Result<(), Failure> {
     let mut output = StatusOutput::new(args.output, false)?;
     let session_timeout = reader.settings.session_timeout;
+    let servers = reader.settings.zookeeper.clone();
     for _ in 0..ATTEMPTS {
         match timeout(session_timeout, reader.read()).await {
             Ok(Ok(status)) => return output.show(&status).await.map(|_| ()),
             Ok(Err(error)) if error.is_connection_loss() => {}
             Ok(Err(error)) => return Err(error.into()),
-            Err(_) => break,
+            Err(_) => {
+                let late =
+                    anyhow!("ZooKeeper at {servers} did not answer all requests within {session_timeout:?}");
+                return Err(Failure::unavailable(late));
+            }
         }
     }
-    let servers = &reader.settings.zookeeper;
     Err(Failure::unavailable(anyhow!("the connection to ZooKeeper at {servers} was lost")))
 }
 

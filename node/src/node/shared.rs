@@ -35,9 +35,10 @@ use crate::zk::barrier_watch::follow_barrier;
 use crate::zk::id_owner;
 use crate::zk::node_info_publisher::publish_node_info;
 
-/// Maximum time for closing the session at shutdown. ZooKeeper confirms it within milliseconds if it can be reached.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Maximum time for sending counted measurements at shutdown.
+/// Maximum time for a shutdown, so that a node stops within two seconds. ZooKeeper confirms the end of a session within
+/// milliseconds if it can be reached.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Maximum part of it for deleting the counter's dedup record.
 const COUNTER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Parts of the configuration that one task takes over.
@@ -343,9 +344,10 @@ impl Shared {
 
     /// Closes the session, after all tasks are dropped.
     pub(super) async fn shutdown(self) {
-        // Before the session is closed: counted measurements are sent over it.
+        let begin = Instant::now();
+        // Before the session is closed: the dedup record is deleted over it.
         let _ = tokio::time::timeout(COUNTER_TIMEOUT, self.counter.close()).await;
-        if self.session.close(CLOSE_TIMEOUT).await {
+        if self.session.close(SHUTDOWN_TIMEOUT.saturating_sub(begin.elapsed())).await {
             // Only now: if the session was not closed, the next process of this node must delete the znodes.
             if let Some((file, own)) = &self.state_file {
                 file.update(|record| record.remove_process(own));

@@ -1,18 +1,26 @@
 //! Lock-step sampling: a node takes one sample per generation of the [barrier](Barrier). No I/O.
 
-use crate::model::barrier::Barrier;
+use atalaya_recipes::persistent_node::NodeState;
+use tracing::debug;
+
+use crate::model::barrier::{Barrier, LOG_TARGET};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BarrierGate {
     has_sampled: bool,
     sampled_generation: Option<i64>,
+    /// While a measurement is being published: the number of measurements that were stored before it.
+    pub(crate) stored_before: Option<u64>,
     /// Transaction that published the newest sample.
-    pub(crate) published_zxid: i64,
+    published_zxid: i64,
 }
 
 impl BarrierGate {
-    /// Returns true if a sample is due: at start, and once per generation.
+    /// Returns true if a sample is due: at start, and once per generation, after the last one has been published.
     pub(crate) fn should_sample(&self, barrier: Barrier) -> bool {
+        if self.stored_before.is_some() {
+            return false;
+        }
         match barrier {
             // A sample that was published too late, inside a later generation, counts for that generation.
             Barrier::Closed(generation) => {
@@ -22,6 +30,15 @@ impl BarrierGate {
             Barrier::Released => true,
             // The leader waits only for nodes that have published, so every node publishes one sample at start.
             Barrier::Unknown | Barrier::Open => !self.has_sampled,
+        }
+    }
+
+    /// Records that a measurement was published, if it is the one that is being published.
+    pub(crate) fn on_stored(&mut self, state: NodeState) {
+        if self.stored_before.is_some_and(|before| state.stored > before) {
+            debug!(target: LOG_TARGET, zxid = state.zxid, "published");
+            self.published_zxid = state.zxid;
+            self.stored_before = None;
         }
     }
 
@@ -74,11 +91,32 @@ mod tests {
         assert!(gate.should_sample(Barrier::Closed(20)));
     }
 
+    /// Publishes a measurement in this transaction.
+    fn publish(gate: &mut BarrierGate, zxid: i64) {
+        gate.stored_before = Some(0);
+        gate.on_stored(NodeState { stored: 1, zxid, ..NodeState::default() });
+    }
+
+    #[test]
+    fn no_sample_is_due_while_the_last_one_is_being_published() {
+        let mut gate = BarrierGate::default();
+        assert!(gate.on_sampled(Barrier::Closed(5)));
+        gate.stored_before = Some(3);
+        for barrier in [Barrier::Closed(9), Barrier::Released, Barrier::Open] {
+            assert!(!gate.should_sample(barrier));
+        }
+        // An earlier measurement.
+        gate.on_stored(NodeState { stored: 3, zxid: 4, ..NodeState::default() });
+        assert!(!gate.should_sample(Barrier::Closed(9)));
+        gate.on_stored(NodeState { stored: 4, zxid: 7, ..NodeState::default() });
+        assert!(gate.should_sample(Barrier::Closed(9)));
+    }
+
     #[test]
     fn late_sample_counts_for_the_generation_in_which_it_is_published() {
         let mut gate = BarrierGate::default();
         assert!(gate.on_sampled(Barrier::Closed(5)));
-        gate.published_zxid = 12;
+        publish(&mut gate, 12);
         assert!(!gate.should_sample(Barrier::Closed(9)));
         assert!(gate.should_sample(Barrier::Closed(15)));
     }
@@ -88,7 +126,7 @@ mod tests {
         let mut gate = BarrierGate::default();
         assert!(gate.on_sampled(Barrier::Closed(5)));
         // The barrier was closed again at 10, which this node does not know yet.
-        gate.published_zxid = 12;
+        publish(&mut gate, 12);
         assert!(gate.should_sample(Barrier::Released));
         assert!(!gate.on_sampled(Barrier::Closed(10)));
         assert!(!gate.should_sample(Barrier::Closed(10)));

@@ -51,7 +51,8 @@ impl Sampler {
         mut sensors: Sensors,
         mut replacements: mpsc::Receiver<Sensors>,
     ) {
-        // Kept across replacements: new sensors do not take another sample for the same generation of the barrier.
+        // Kept across replacements: new sensors do not take another sample for the same generation of the barrier, or
+        // before the last one is published.
         let mut gate = BarrierGate::default();
         loop {
             // The old sensors are dropped here. Their threads end when their last reads have returned.
@@ -70,14 +71,11 @@ impl Sampler {
         let mut last_start: Option<TokioInstant> = None;
         let mut last_end: Option<BootInstant> = None;
         let mut warned = false;
-        // While a measurement is being published: the number of measurements that were stored before it.
-        let mut stored_before: Option<u64> = None;
         self.publish_sensor_info(sensors);
         self.metrics.update(|stats| stats.set_sensors(sensors.infos()));
         loop {
             let lock_step = mode.barrier.is_some();
-            let gate_open =
-                stored_before.is_none() && mode.barrier.is_some_and(|barrier| gate.should_sample(barrier));
+            let gate_open = mode.barrier.is_some_and(|barrier| gate.should_sample(barrier));
             let warn_at = last_start.unwrap_or_else(TokioInstant::now) + mode.period * PERIODS_BEFORE_WARNING;
             tokio::select! {
                 biased;
@@ -89,13 +87,8 @@ impl Sampler {
                     continue;
                 }
                 _ = ticks.tick(), if !lock_step => {}
-                Ok(()) = self.published.changed(), if lock_step && stored_before.is_some() => {
-                    let state = *self.published.borrow_and_update();
-                    if stored_before.is_some_and(|before| state.stored > before) {
-                        debug!(target: LOG_TARGET, zxid = state.zxid, "published");
-                        gate.published_zxid = state.zxid;
-                        stored_before = None;
-                    }
+                Ok(()) = self.published.changed(), if lock_step && gate.stored_before.is_some() => {
+                    gate.on_stored(*self.published.borrow_and_update());
                     continue;
                 }
                 () = std::future::ready(()), if gate_open => {}
@@ -117,10 +110,13 @@ impl Sampler {
             }
             let data = self.sample(id, sensors, format, mode).await;
             last_end = Some(BootInstant::now());
-            let is_wanted = !lock_step || gate.on_sampled(self.barrier_after_release(mode.period).await);
-            if let Some(data) = data.filter(|_| is_wanted) {
+            if lock_step && !gate.on_sampled(self.barrier_after_release(mode.period).await) {
+                debug!(target: LOG_TARGET, "sample not published: the last one was published in this generation");
+                continue;
+            }
+            if let Some(data) = data {
                 debug!(measurement = %String::from_utf8_lossy(&data), "measured");
-                stored_before = Some(self.published.borrow_and_update().stored);
+                gate.stored_before = Some(self.published.borrow_and_update().stored);
                 self.measurement.send_replace(Some(data));
             }
         }

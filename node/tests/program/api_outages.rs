@@ -1,10 +1,10 @@
 //! API outages: cycles continue at their period, and reports resume within a period.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atalaya_testbed::{ApiMode, Process};
 
-use crate::common::{DEADLINE, Fleet, SLACK, report_from};
+use crate::common::{DEADLINE, Fleet, report_from};
 
 on_both!(
     cycles_continue_while_the_api_refuses_connections,
@@ -14,6 +14,9 @@ on_both!(
     api_that_answers_404_sees_each_report
 );
 
+/// Maximum delay of an average on a busy machine. A leader that waited for the API would be later.
+const LATE: Duration = Duration::from_millis(500);
+
 /// Returns the number of averages that a leader has computed, from its log.
 fn averages(node: &Process) -> Vec<Instant> {
     node.log().iter().filter(|line| line.text.contains(" average cycle=")).map(|line| line.at).collect()
@@ -21,14 +24,6 @@ fn averages(node: &Process) -> Vec<Instant> {
 
 fn lines(node: &Process, words: &str) -> usize {
     node.log().iter().filter(|line| line.text.contains(words)).count()
-}
-
-/// Asserts that these averages took one period each.
-#[track_caller]
-fn assert_not_held_up(fleet: &Fleet, averages: &[Instant]) {
-    let took = averages[averages.len() - 1] - averages[0];
-    let periods = fleet.pace.period * u32::try_from(averages.len() - 1).unwrap();
-    assert!(took < periods + SLACK, "the cycles were held up: {took:?} in place of {periods:?}");
 }
 
 /// Lets the API fail for eight cycles and recover.
@@ -42,11 +37,14 @@ fn survives(fleet: &Fleet, mode: ApiMode, complaint: &str) {
         (averages(&one).len() >= begin + 8).then_some(())
     });
     let during = &averages(&one)[begin..begin + 8];
-    assert_not_held_up(fleet, during);
+    for pair in during.windows(2) {
+        let apart = pair[1] - pair[0];
+        assert!(apart < fleet.pace.period + LATE, "the cycle was held up: {apart:?}");
+    }
     assert_eq!(lines(&one, complaint), 1, "said once");
     let back = Instant::now();
     fleet.api.set(ApiMode::Accept);
-    report_from(&fleet.api, "1", back, fleet.pace.period + SLACK);
+    report_from(&fleet.api, "1", back, fleet.pace.period + Duration::from_millis(300));
     one.wait_for_line("accepts reports again", DEADLINE);
     // Each average arrives in the end.
     let total = averages(&one).len();
@@ -73,7 +71,9 @@ fn api_that_is_slow_by_three_periods_gets_every_report_once(fleet: Fleet) {
     let answered = |request: &&atalaya_testbed::Recorded| request.answered == Some(200);
     let requests =
         fleet.api.wait_for("six slow answers", DEADLINE, |all| all.iter().filter(answered).count() >= 6);
-    assert_not_held_up(&fleet, &averages(&one));
+    for pair in averages(&one).windows(2) {
+        assert!(pair[1] - pair[0] < fleet.pace.period + LATE, "the cycle was held up");
+    }
     let mut keys: Vec<_> =
         requests.iter().map(|request| request.header("Idempotency-Key").unwrap()).collect();
     let sent = keys.len();

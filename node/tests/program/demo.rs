@@ -7,7 +7,7 @@ use atalaya_testbed::{Process, Scratch, Terminal, eventually, guarded};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Deadline for immediate reactions, on a machine that is busy with other tests.
-const AT_ONCE: Duration = Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(2);
 const CTRL_C: &str = "\x03";
 const DOWN: &str = "\x1b[B";
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::eventually;
 
-use crate::common::{DEADLINE, Fleet, SLACK, goes_on_publishing, report_from};
+use crate::common::{DEADLINE, Fleet, goes_on_publishing, report_from};
 
 on_both!(
     second_process_with_an_id_exits_73_and_the_first_continues,
@@ -21,7 +21,7 @@ fn second_process_with_an_id_exits_73_and_the_first_continues(fleet: Fleet) {
     let begin = Instant::now();
     // Without a shared state directory, as on another machine: on the same one it would exit at once.
     let mut second = fleet.node("1", &["--board", "v90", "--state-dir", "elsewhere"]);
-    let status = second.wait_exit(fleet.pace.session * 2 + SLACK);
+    let status = second.wait_exit(fleet.pace.session * 2 + Duration::from_secs(2));
     assert_eq!(status.code(), Some(73));
     assert!(begin.elapsed() >= fleet.pace.session, "it waits one session timeout first");
     let said = second.wait_for_line("the node id 1 is in use", Duration::ZERO).text;
@@ -48,7 +48,7 @@ fn node_restarted_after_a_kill_publishes_once_its_old_session_is_gone(fleet: Fle
     first.kill9();
     eventually("half a second", DEADLINE, || (killed.elapsed() >= Duration::from_millis(500)).then_some(()));
     let mut second = fleet.node("1", &[]);
-    let new = eventually("the new session's znode", fleet.pace.session + SLACK, || {
+    let new = eventually("the new session's znode", fleet.pace.session + Duration::from_secs(2), || {
         probe.exists("/mediciones/1").filter(|stat| stat.ephemeral_owner != old)
     });
     // The same znode exists after the time at which the old session could have removed it.

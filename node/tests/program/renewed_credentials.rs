@@ -1,7 +1,6 @@
 //! Certificates and accounts of a secured ZooKeeper that are replaced, or expire, while a fleet runs.
 #![cfg(unix)]
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -92,15 +91,21 @@ fn apply_acl(fleet: &Fleet, acl_fleet: &str) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// Returns the cycles of the accepted reports. As in the API, a report counts once per idempotency key: a leader that
-/// stops between the answer and the removal of a report leaves it to its successor, which sends it again.
+/// Returns the cycles of the accepted reports, in order of arrival. A leader that stops between the API's answer and the
+/// removal of a report leaves it to its successor, which sends it again first of all: then it has the same key as the
+/// report before it, comes from another process, and counts once, as in the API.
 fn accepted_cycles(fleet: &Fleet) -> Vec<u64> {
     let requests = fleet.api.requests();
     let accepted = requests.iter().filter(|request| request.answered == Some(200));
-    let keys: BTreeSet<&str> = accepted.filter_map(|request| request.header("Idempotency-Key")).collect();
-    let mut cycles: Vec<u64> =
-        keys.into_iter().map(|key| key.split_once('-').unwrap().1.parse().unwrap()).collect();
-    cycles.sort_unstable();
+    let keyed = accepted.filter_map(|request| Some((request.header("Idempotency-Key")?, request.agent()?)));
+    let mut cycles = Vec::new();
+    let mut last: Option<(&str, &str)> = None;
+    for (key, agent) in keyed {
+        if !last.is_some_and(|(last_key, last_agent)| last_key == key && last_agent != agent) {
+            cycles.push(key.split_once('-').unwrap().1.parse().unwrap());
+        }
+        last = Some((key, agent));
+    }
     cycles
 }
 

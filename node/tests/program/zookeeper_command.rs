@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use atalaya_testbed::{Kazoo, Probe, Process, Scratch, guarded};
 
-use crate::common::{DEADLINE, QUICK, SLACK, TestEnv, mean_reported};
+use crate::common::{DEADLINE, QUICK, TestEnv, mean_reported};
 
 fn server(args: &[&str]) -> Process {
     let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
@@ -32,7 +32,7 @@ fn zookeeper_command_serves_a_fleet_until_it_is_stopped() {
     mean_reported(&around.api, 80.0, std::time::Instant::now());
     assert_eq!(Probe::connect(&around.hosts).ls("/mediciones"), ["1", "2"]);
     server.term();
-    assert!(server.wait_exit(Duration::from_secs(2) + SLACK).success());
+    assert!(server.wait_exit(Duration::from_secs(2)).success());
     server.wait_for_line("all data is lost", Duration::ZERO);
 }
 

@@ -51,9 +51,6 @@ use self::server::Server;
 /// Deadline of conditions without a promised time, long enough for a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Added to promised times: a machine that is busy with other tests may run a process that much later.
-pub const SLACK: Duration = Duration::from_secs(3);
-
 /// Timing of a fleet. The servers' tick is 0.5 s.
 #[derive(Clone, Copy)]
 pub struct Timing {

@@ -124,6 +124,9 @@ async fn cycles_without_an_average_warn_once_and_the_next_average_is_logged() {
         let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
         let (path, levels) = (format!("{PARENT}/1"), Arc::<Mutex<Vec<Level>>>::default());
         let layer = LogLevels(levels.clone());
+        // While there is only one subscriber, tracing asks the one of the thread that logs a line first whether the line
+        // is of interest. That may be the thread of another test, which has none. With a second one, it asks all.
+        let _second = tracing::Dispatch::new(tracing_subscriber::registry());
         let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
         for (data, expected) in [
             ("80", &[][..]),

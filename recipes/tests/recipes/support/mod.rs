@@ -4,7 +4,7 @@ pub(crate) mod election;
 pub(crate) mod memory;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use atalaya_recipes::{Connection, Session, SessionOptions};
@@ -137,6 +137,11 @@ pub(crate) struct Logs(Arc<Mutex<Vec<u8>>>);
 impl Logs {
     /// Captures the log lines of `future` while it is polled.
     pub(crate) fn of<F: Future>(&self, future: F) -> WithDispatch<F> {
+        // While there is only one subscriber, tracing asks the one of the thread that logs a line first whether the line
+        // is of interest. That may be the thread of another test, which has none. With a second one, it asks all.
+        static SECOND: LazyLock<tracing::Dispatch> =
+            LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
+        LazyLock::force(&SECOND);
         let logs = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::WARN)

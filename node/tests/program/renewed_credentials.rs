@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Issue, Process, Security, ZooKeeper, eventually};
+use atalaya_testbed::{Issue, Line, Process, Security, ZooKeeper, eventually};
 
 use crate::common::metrics_client::MetricsClient;
 use crate::common::server::Server;
@@ -55,7 +55,8 @@ fn replaced_certificates_are_used_by_the_next_connection_of_the_same_session() {
 #[test]
 fn expired_server_certificate_is_named_and_the_node_recovers_once_it_is_replaced() {
     let mut fleet = Fleet::secured();
-    let mut one = fleet.leader("1", &["--metrics-listen", "127.0.0.1:0"]);
+    let mut one =
+        fleet.leader("1", &["--metrics-listen", "127.0.0.1:0", "--log", "info,atalaya_recipes=debug"]);
     let metrics = MetricsClient::of(&one);
     report_from(&fleet.api, "1", Instant::now(), DEADLINE);
     security(&fleet).issue_server_certificate(Issue::Expired);
@@ -65,13 +66,23 @@ fn expired_server_certificate_is_named_and_the_node_recovers_once_it_is_replaced
         let answer = metrics.ask("/readyz");
         (answer.status == 503 && answer.body.contains(EXPIRED)).then_some(())
     });
+    // The outage outlasts the session, and one attempt at least to start another.
+    one.wait_for_line("ZooKeeper session ended", DEADLINE);
+    let attempts = |log: &[Line]| {
+        let after = log.iter().skip_while(|line| !line.text.contains("ZooKeeper session ended"));
+        after
+            .filter(|line| line.text.contains("cannot reach ZooKeeper") && line.text.contains(EXPIRED))
+            .count()
+    };
+    eventually("attempts to start a session", DEADLINE, || (attempts(&one.log()) >= 2).then_some(()));
     security(&fleet).issue_server_certificate(Issue::Valid);
     let replaced = Instant::now();
     restart_server(&mut fleet);
     report_from(&fleet.api, "1", replaced, DEADLINE);
     metrics.wait_for_status("/readyz", 200);
     assert!(one.is_running(), "it was not restarted");
-    let named = one.log().iter().filter(|line| line.text.contains(EXPIRED)).count();
+    let named =
+        one.log().iter().filter(|line| line.text.contains(" WARN ") && line.text.contains(EXPIRED)).count();
     assert_eq!(named, 1, "one line for one cause");
 }
 

@@ -19,17 +19,20 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Runs until all handles of the session are dropped, or the sender of `closing` is.
 pub(super) async fn run(shared: Weak<Shared>, options: SessionOptions, mut closing: mpsc::Receiver<()>) {
+    // Reasons logged since the last connection. An outage may outlast the session that it interrupted.
+    let mut outage = ReasonLog::default();
     loop {
         let (client, mut failures) = tokio::select! {
-            client = connect(&shared, &options) => client,
+            client = connect(&shared, &options, &mut outage) => client,
             _ = closing.recv() => break,
         };
+        outage = ReasonLog::default();
         let Some(strong) = shared.upgrade() else { break };
         let mut states = client.state_watcher();
         let first_state = client.state();
         begin(&strong, client);
         drop(strong);
-        if !follow(&shared, first_state, &mut states, &mut failures, &mut closing).await {
+        if !follow(&shared, first_state, &mut states, &mut failures, &mut outage, &mut closing).await {
             break;
         }
     }
@@ -65,6 +68,7 @@ async fn follow(
     first_state: zk::SessionState,
     states: &mut zk::StateWatcher,
     failures: &mut Failures,
+    outage: &mut ReasonLog,
     closing: &mut mpsc::Receiver<()>,
 ) -> bool {
     // Usually connected, which `begin` has published. But the client may have lost its connection before its state was
@@ -79,6 +83,7 @@ async fn follow(
                 biased;
                 Ok(()) = failures.changed() => {
                     let Some(error) = failures.borrow_and_update().clone() else { continue };
+                    outage.accepts(error.to_string());
                     if logged.accepts(error.to_string()) {
                         warn!(%error, "connection to ZooKeeper closed");
                     }
@@ -95,6 +100,7 @@ async fn follow(
             // The states in between may have been missed, so this is a new connection in any case.
             zk::SessionState::SyncConnected => {
                 info!("reconnected to ZooKeeper in the same session");
+                *outage = ReasonLog::default();
                 shared.connect_error.send_replace(None);
                 shared.state.send_modify(|state| {
                     state.phase = Phase::Connected;
@@ -141,15 +147,18 @@ fn end(shared: &Shared, phase: Phase) {
 /// Reasons why the relay of a client closed connections.
 type Failures = watch::Receiver<Option<ConnectError>>;
 
-async fn connect(shared: &Weak<Shared>, options: &SessionOptions) -> (zk::Client, Failures) {
+async fn connect(
+    shared: &Weak<Shared>,
+    options: &SessionOptions,
+    outage: &mut ReasonLog,
+) -> (zk::Client, Failures) {
     let mut delays = Delays::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
-    let mut logged = ReasonLog::default();
     loop {
         let error = match connect_once(options).await {
             Ok(client) => return client,
             Err(error) => error,
         };
-        if logged.accepts(error.to_string()) {
+        if outage.accepts(error.to_string()) {
             warn!(servers = %options.servers, %error, "cannot reach ZooKeeper; retrying");
         } else {
             debug!(%error, "cannot reach ZooKeeper");

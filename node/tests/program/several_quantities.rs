@@ -2,7 +2,7 @@
 //! other programs beside them.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Process, Recorded, Scratch};
 
@@ -26,6 +26,10 @@ sensors = [
 ]
 "#;
 
+/// Sampling period with which a measurement that a test writes once is not outdated before the leader has read it, also
+/// on a busy machine.
+const LONG_PERIOD: Duration = Duration::from_secs(5);
+
 fn node(fleet: &Fleet, desk: &Scratch, id: &str, args: &[&str]) -> Process {
     let file = desk.path().join("boards.toml");
     std::fs::write(&file, BOARDS).unwrap();
@@ -33,7 +37,8 @@ fn node(fleet: &Fleet, desk: &Scratch, id: &str, args: &[&str]) -> Process {
     fleet.node(id, &[&["--boards", &file], args].concat())
 }
 
-fn each_unit_has_its_own_average_beside_bare_numbers(fleet: Fleet) {
+fn each_unit_has_its_own_average_beside_bare_numbers(mut fleet: Fleet) {
+    fleet.around.pace.period = LONG_PERIOD;
     let desk = Scratch::new("quantities");
     let probe = fleet.probe();
     probe.create("/mediciones", b"", false).unwrap();
@@ -92,7 +97,8 @@ fn get_report_names_quantity_and_unit_and_has_its_own_key(fleet: Fleet) {
     assert_eq!(keys.len(), requests.len(), "{keys:?}");
 }
 
-fn flood_of_units_does_not_block_other_averages(fleet: Fleet) {
+fn flood_of_units_does_not_block_other_averages(mut fleet: Fleet) {
+    fleet.around.pace.period = LONG_PERIOD;
     let desk = Scratch::new("quantities");
     let probe = fleet.probe();
     probe.create("/mediciones", b"", false).unwrap();

@@ -46,25 +46,27 @@ fn lines(node: &Process, text: &str) -> Vec<String> {
 /// Minimum time of eight pauses that double from 50 ms. At a constant rate of 13 a second, eight took 0.6 s.
 const EIGHT_PAUSES: Duration = Duration::from_secs(6);
 
-fn node_without_permission_on_mediciones_logs_it_once_and_retries_ever_more_seldom(fleet: Fleet) {
-    let node = refused_at(&fleet, "/mediciones", EIGHT_PAUSES);
+fn node_without_permission_on_mediciones_logs_it_once_and_retries_ever_more_seldom(mut fleet: Fleet) {
+    let node = refused_at(&mut fleet, "/mediciones", EIGHT_PAUSES);
     node.wait_for_line("published the first measurement", DEADLINE);
 }
 
-fn node_without_permission_on_election_logs_it_once_and_retries_ever_more_seldom(fleet: Fleet) {
-    let node = refused_at(&fleet, "/election", EIGHT_PAUSES);
+fn node_without_permission_on_election_logs_it_once_and_retries_ever_more_seldom(mut fleet: Fleet) {
+    let node = refused_at(&mut fleet, "/election", EIGHT_PAUSES);
     node.wait_for_line("leading epoch=", DEADLINE);
 }
 
-fn node_without_permission_on_atalaya_logs_it_once_and_retries_ever_more_seldom(fleet: Fleet) {
+fn node_without_permission_on_atalaya_logs_it_once_and_retries_ever_more_seldom(mut fleet: Fleet) {
     // Two tasks are refused: the publisher of the node info and the leader. Each has four pauses.
-    let node = refused_at(&fleet, "/atalaya", EIGHT_PAUSES / 16);
+    let node = refused_at(&mut fleet, "/atalaya", EIGHT_PAUSES / 16);
     node.wait_for_line("leading epoch=", DEADLINE);
 }
 
 /// Runs a node that may not create znodes below `path` until it has been refused eight times, which takes at least
 /// `time`. Then repairs the ACL.
-fn refused_at(fleet: &Fleet, path: &str, time: Duration) -> Process {
+fn refused_at(fleet: &mut Fleet, path: &str, time: Duration) -> Process {
+    // A lost connection, which a busy machine may cause, starts the pauses from 50 ms again.
+    fleet.around.pace.session = Duration::from_secs(30);
     set_acl(fleet, path, readable());
     let node = fleet.node("1", &DEBUG);
     let begun = std::time::Instant::now();

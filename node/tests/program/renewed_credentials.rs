@@ -66,7 +66,7 @@ fn expired_server_certificate_is_named_and_the_node_recovers_once_it_is_replaced
         let answer = metrics.ask("/readyz");
         (answer.status == 503 && answer.body.contains(EXPIRED)).then_some(())
     });
-    // The outage outlasts the session, and one attempt at least to start another.
+    // The outage outlasts the session and two attempts to start another.
     one.wait_for_line("ZooKeeper session ended", DEADLINE);
     let attempts = |log: &[Line]| {
         let after = log.iter().skip_while(|line| !line.text.contains("ZooKeeper session ended"));

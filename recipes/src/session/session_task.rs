@@ -19,20 +19,19 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Runs until all handles of the session are dropped, or the sender of `closing` is.
 pub(super) async fn run(shared: Weak<Shared>, options: SessionOptions, mut closing: mpsc::Receiver<()>) {
-    // Reasons logged since the last connection. An outage may outlast the session that it interrupted.
-    let mut outage = ReasonLog::default();
+    let mut logged = LoggedReasons::default();
     loop {
         let (client, mut failures) = tokio::select! {
-            client = connect(&shared, &options, &mut outage) => client,
+            client = connect(&shared, &options, &mut logged) => client,
             _ = closing.recv() => break,
         };
-        outage = ReasonLog::default();
+        logged.on_new_session();
         let Some(strong) = shared.upgrade() else { break };
         let mut states = client.state_watcher();
         let first_state = client.state();
         begin(&strong, client);
         drop(strong);
-        if !follow(&shared, first_state, &mut states, &mut failures, &mut outage, &mut closing).await {
+        if !follow(&shared, first_state, &mut states, &mut failures, &mut logged, &mut closing).await {
             break;
         }
     }
@@ -68,13 +67,12 @@ async fn follow(
     first_state: zk::SessionState,
     states: &mut zk::StateWatcher,
     failures: &mut Failures,
-    outage: &mut ReasonLog,
+    logged: &mut LoggedReasons,
     closing: &mut mpsc::Receiver<()>,
 ) -> bool {
     // Usually connected, which `begin` has published. But the client may have lost its connection before its state was
     // watched.
     let mut unseen = Some(first_state).filter(|state| *state != zk::SessionState::SyncConnected);
-    let mut logged = ReasonLog::default();
     loop {
         let state = match unseen.take() {
             Some(state) => state,
@@ -83,8 +81,7 @@ async fn follow(
                 biased;
                 Ok(()) = failures.changed() => {
                     let Some(error) = failures.borrow_and_update().clone() else { continue };
-                    outage.accepts(error.to_string());
-                    if logged.accepts(error.to_string()) {
+                    if logged.accepts_closed(error.to_string()) {
                         warn!(%error, "connection to ZooKeeper closed");
                     }
                     let Some(shared) = shared.upgrade() else { return false };
@@ -100,7 +97,7 @@ async fn follow(
             // The states in between may have been missed, so this is a new connection in any case.
             zk::SessionState::SyncConnected => {
                 info!("reconnected to ZooKeeper in the same session");
-                *outage = ReasonLog::default();
+                logged.on_reconnect();
                 shared.connect_error.send_replace(None);
                 shared.state.send_modify(|state| {
                     state.phase = Phase::Connected;
@@ -144,13 +141,42 @@ fn end(shared: &Shared, phase: Phase) {
     shared.state.send_modify(|state| state.phase = phase);
 }
 
+/// Reasons of failed connections that were logged.
+#[derive(Default)]
+struct LoggedReasons {
+    /// Of closed connections in this session. A server whose responses are too long would add one at each reconnect.
+    session: ReasonLog,
+    /// Since the last connection: an outage may outlast the session that it interrupted.
+    outage: ReasonLog,
+}
+
+impl LoggedReasons {
+    /// Returns true if the reason why a connection of the session was closed should be logged.
+    fn accepts_closed(&mut self, reason: String) -> bool {
+        self.session.accepts(reason.clone()) && self.outage.accepts(reason)
+    }
+
+    /// Returns true if the reason why no session can be started should be logged.
+    fn accepts_unreachable(&mut self, reason: String) -> bool {
+        self.outage.accepts(reason)
+    }
+
+    fn on_reconnect(&mut self) {
+        self.outage = ReasonLog::default();
+    }
+
+    fn on_new_session(&mut self) {
+        *self = LoggedReasons::default();
+    }
+}
+
 /// Reasons why the relay of a client closed connections.
 type Failures = watch::Receiver<Option<ConnectError>>;
 
 async fn connect(
     shared: &Weak<Shared>,
     options: &SessionOptions,
-    outage: &mut ReasonLog,
+    logged: &mut LoggedReasons,
 ) -> (zk::Client, Failures) {
     let mut delays = Delays::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
     loop {
@@ -158,7 +184,7 @@ async fn connect(
             Ok(client) => return client,
             Err(error) => error,
         };
-        if outage.accepts(error.to_string()) {
+        if logged.accepts_unreachable(error.to_string()) {
             warn!(servers = %options.servers, %error, "cannot reach ZooKeeper; retrying");
         } else {
             debug!(%error, "cannot reach ZooKeeper");
@@ -242,4 +268,28 @@ fn connector(options: &SessionOptions) -> zk::Connector {
         connector = connector.with_sasl(zk::SaslOptions::digest_md5(credentials.user().to_owned(), password));
     }
     connector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_is_logged_once_per_session_and_outage() {
+        let mut logged = LoggedReasons::default();
+        let expired = || "the certificate has expired".to_owned();
+        assert!(logged.accepts_closed(expired()));
+        assert!(!logged.accepts_closed(expired()), "the same outage");
+        assert!(!logged.accepts_unreachable(expired()), "the outage outlasts the session");
+        assert!(logged.accepts_unreachable("no server is reachable".to_owned()));
+        logged.on_new_session();
+        assert!(logged.accepts_closed(expired()), "another session");
+        logged.on_reconnect();
+        assert!(!logged.accepts_closed(expired()), "once per session");
+        assert!(
+            logged.accepts_unreachable(expired()),
+            "this outage has ended the session: its reason was not logged"
+        );
+        assert!(!logged.accepts_unreachable(expired()));
+    }
 }

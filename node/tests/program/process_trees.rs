@@ -39,15 +39,15 @@ impl Tree {
     }
 
     /// `atalaya WORDS… --zookeeper … -- sh -c SCRIPT`.
-    fn tool(&self, fleet: &Fleet, words: &[&str], script: &str) -> Command {
+    fn tool(&self, fleet: &Fleet, words: &[&str], session: &str, script: &str) -> Command {
         let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
-        command.args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", "2s"]);
+        command.args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", session]);
         command.args(["--", "sh", "-c", script]).current_dir(self.scratch.path());
         command
     }
 
     fn hold(&self, fleet: &Fleet, words: &[&str], end: &str) -> Process {
-        let holder = Process::spawn(self.tool(fleet, words, &(script(self.scratch.path()) + end)));
+        let holder = Process::spawn(self.tool(fleet, words, "2s", &(script(self.scratch.path()) + end)));
         eventually("all processes of the tree", DEADLINE, || self.file("ready").exists().then_some(()));
         holder
     }
@@ -63,7 +63,7 @@ impl Tree {
         let script = "for pid in $(cat pids); do
                           case $(cut -d' ' -f3 /proc/$pid/stat 2>/dev/null) in ''|Z) ;; *) echo $pid >> met;; esac
                       done; touch met";
-        let next = Process::spawn(self.tool(fleet, words, script));
+        let next = Process::spawn(self.tool(fleet, words, "2s", script));
         let path = words[1];
         eventually("two in line", DEADLINE, || (fleet.probe().contenders(path).len() == 2).then_some(()));
         next
@@ -153,15 +153,30 @@ fn lock_ends_what_its_command_has_left_in_the_background() {
 fn command_of_lock_reads_the_terminal_and_gets_its_interrupt() {
     let fleet = Fleet::memory();
     let tree = Tree::new();
-    let script = "read word; echo got $word; trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 0.1; done";
-    let mut terminal = Terminal::spawn(tree.tool(&fleet, &["lock", "/locks/tty"], script), (100, 24));
+    // It starts no processes: `dash` loses a signal that arrives while it forks.
+    let script =
+        "read word; echo got $word; trap 'echo interrupted; exit 3' INT; echo ready; while :; do :; done";
+    let command = tree.tool(&fleet, &["lock", "/locks/tty"], "60s", script);
+    let mut terminal = Terminal::spawn(command, (100, 24));
     eventually("a holder", DEADLINE, || (fleet.probe().contenders("/locks/tty").len() == 1).then_some(()));
     terminal.press("hello\r");
     terminal.wait_for("got hello", DEADLINE);
     terminal.wait_for("ready", DEADLINE);
     terminal.press("\x03");
     terminal.wait_for("interrupted", DEADLINE);
-    terminal.wait_exit(DEADLINE);
+    assert_eq!(terminal.wait_exit(DEADLINE), 3);
+}
+
+#[test]
+fn lock_ends_a_command_that_ignores_the_interrupt_of_the_terminal() {
+    let fleet = Fleet::memory();
+    let tree = Tree::new();
+    let script = script(tree.scratch.path()) + "trap '' INT; echo deaf; sleep 300";
+    let mut terminal = Terminal::spawn(tree.tool(&fleet, &["lock", "/locks/tty"], "2s", &script), (100, 24));
+    terminal.wait_for("deaf", DEADLINE);
+    terminal.press("\x03");
+    assert_eq!(terminal.wait_exit(DEADLINE), 128 + 15);
+    assert_eq!(tree.alive(), [""; 0]);
 }
 
 /// A board with one `command` sensor.
@@ -261,7 +276,7 @@ fn process_one_reaps_orphans_and_passes_signals_on() {
     let fleet = Fleet::memory();
     let tree = Tree::new();
     let folder = tree.scratch.path();
-    let lock = tree.tool(&fleet, &["lock", "/locks/one"], "sleep 300");
+    let lock = tree.tool(&fleet, &["lock", "/locks/one"], "2s", "sleep 300");
     let node = fleet.command("1", &[]);
     let listen = ["collect", "--listen", "127.0.0.1:0", "--store", "memory"];
     let mut collect = clean_command(folder, env!("CARGO_BIN_EXE_atalaya"));

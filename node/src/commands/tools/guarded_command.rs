@@ -21,8 +21,10 @@ use crate::commands::own_program::own_program;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Runs `command` with `variable` added to its environment. When `lost` or `stop` completes before the command ends,
-/// all its processes get SIGTERM and, `grace` later, SIGKILL. When all of them have ended, returns the exit code of the
-/// command, or 128 plus the number of the signal that killed it; `None` if `lost` completed while it ran.
+/// all its processes get SIGTERM and, `grace` later, SIGKILL. A terminal sends SIGINT to the command as well: if `stop`
+/// completes with "SIGINT", the command has `grace` to end by itself first. When all processes have ended, returns the
+/// exit code of the command, or 128 plus the number of the signal that killed it; `None` if `lost` completed while it
+/// ran.
 ///
 /// # Cancellation safety
 /// Not cancellation safe: the command would continue until this process ends.
@@ -34,16 +36,24 @@ pub(super) async fn run(
     stop: impl Future<Output = &'static str>,
 ) -> Result<Option<u8>, Failure> {
     let mut child = start(command, variable, grace)?;
-    let (status, lost) = tokio::select! {
-        status = child.wait() => (status.map_err(Failure::internal)?, false),
+    let stopped = async {
+        let signal = stop.await;
+        info!(signal, "stopping the command");
+        if signal == "SIGINT" {
+            tokio::time::sleep(grace).await;
+        }
+    };
+    let (ended, lost) = tokio::select! {
+        status = child.wait() => (Some(status.map_err(Failure::internal)?), false),
         () = lost => {
             warn!("the lock was lost; stopping the command");
-            (stop_command(&mut child, grace).await?, true)
+            (None, true)
         }
-        signal = stop => {
-            info!(signal, "stopping the command");
-            (stop_command(&mut child, grace).await?, false)
-        }
+        () = stopped => (None, false),
+    };
+    let status = match ended {
+        Some(status) => status,
+        None => stop_command(&mut child, grace).await?,
     };
     // There are none unless `keep` was killed.
     end_remaining_processes().await;

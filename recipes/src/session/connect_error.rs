@@ -10,7 +10,7 @@ pub enum ConnectError {
     /// No server accepted a connection and answered on it.
     #[error("no server is reachable")]
     Unreachable,
-    /// The servers refused the SASL or `addauth` credentials.
+    /// The servers refused the SASL or `addauth` credentials, three times in a row.
     #[error("ZooKeeper refused the user name or the password")]
     AuthFailed,
     /// The servers ignored SASL because they are not configured for it. The session would have no SASL identity.

@@ -18,10 +18,11 @@
 //! The identities in [`SessionOptions`] are sent on each connection before any other request. What a session creates
 //! gets its ACL from the [`AclProvider`].
 //!
-//! * SASL (feature `sasl-digest-md5`): the servers check the password. If they refuse it at the start of a session, the
-//!   reason is [`ConnectError::AuthFailed`], and connecting is retried. If they refuse it at a reconnect, the session
-//!   ends, its ephemeral znodes are deleted after its timeout, and a new session is started, with the password that
-//!   [`Credentials::set_password`] has set since. Servers without a configuration for SASL ignore it; at the start of a
+//! * SASL (feature `sasl-digest-md5`): the servers check the password. If they refuse it three times in a row at the start
+//!   of a session, the reason is [`ConnectError::AuthFailed`], and connecting is retried. Once is not enough: Apache
+//!   ZooKeeper can refuse the right password while another user authenticates. If they refuse it at a reconnect, the
+//!   session ends, its ephemeral znodes are deleted after its timeout, and a new session is started, with the password
+//!   that [`Credentials::set_password`] has set since. Servers without a configuration for SASL ignore it; at the start of a
 //!   session, this is an error (on servers from 3.7 on).
 //! * Scheme `digest` ([`SessionOptions::auth`]): the servers do not check the password. With a wrong one, the session
 //!   has another identity, and requests fail with [`zookeeper_client::Error::NoAuth`].

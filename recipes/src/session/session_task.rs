@@ -16,6 +16,10 @@ use crate::session_validity::SessionValidity;
 
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Number of refusals in a row that are reported as [`ConnectError::AuthFailed`]. Apache ZooKeeper shares the name of the
+/// user between connections (ZOOKEEPER-4839), so it can refuse the right password of a user while another one
+/// authenticates.
+const MIN_REFUSALS: u32 = 3;
 
 /// Runs until all handles of the session are dropped, or the sender of `closing` is.
 pub(super) async fn run(shared: Weak<Shared>, options: SessionOptions, mut closing: mpsc::Receiver<()>) {
@@ -109,9 +113,6 @@ async fn follow(
                 shared.state.send_modify(|state| state.phase = Phase::Suspended);
             }
             ended => {
-                if ended == zk::SessionState::AuthFailed {
-                    shared.connect_error.send_replace(Some(ConnectError::AuthFailed));
-                }
                 warn!(state = %ended, "ZooKeeper session ended; starting a new one");
                 end(&shared, Phase::Connecting);
                 return true;
@@ -170,6 +171,18 @@ impl LoggedReasons {
     }
 }
 
+/// Counts the refusals of credentials in a row.
+#[derive(Default)]
+struct Refusals(u32);
+
+impl Refusals {
+    /// Returns true if the credentials were refused too rarely in a row to be wrong.
+    fn is_doubtful(&mut self, error: &ConnectError) -> bool {
+        self.0 = if *error == ConnectError::AuthFailed { self.0.saturating_add(1) } else { 0 };
+        (1..MIN_REFUSALS).contains(&self.0)
+    }
+}
+
 /// Reasons why the relay of a client closed connections.
 type Failures = watch::Receiver<Option<ConnectError>>;
 
@@ -179,11 +192,17 @@ async fn connect(
     logged: &mut LoggedReasons,
 ) -> (zk::Client, Failures) {
     let mut delays = Delays::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
+    let mut refusals = Refusals::default();
     loop {
         let error = match connect_once(options).await {
             Ok(client) => return client,
             Err(error) => error,
         };
+        if refusals.is_doubtful(&error) {
+            debug!(%error, "authenticating again");
+            tokio::time::sleep(MIN_RETRY_DELAY).await;
+            continue;
+        }
         if logged.accepts_unreachable(error.to_string()) {
             warn!(servers = %options.servers, %error, "cannot reach ZooKeeper; retrying");
         } else {
@@ -273,6 +292,16 @@ fn connector(options: &SessionOptions) -> zk::Connector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_are_wrong_after_three_refusals_in_a_row() {
+        let mut refusals = Refusals::default();
+        let refused = ConnectError::AuthFailed;
+        assert!(refusals.is_doubtful(&refused) && refusals.is_doubtful(&refused));
+        assert!(!refusals.is_doubtful(&ConnectError::Unreachable));
+        assert!(refusals.is_doubtful(&refused) && refusals.is_doubtful(&refused));
+        assert!(!refusals.is_doubtful(&refused) && !refusals.is_doubtful(&refused));
+    }
 
     #[test]
     fn reason_is_logged_once_per_session_and_outage() {

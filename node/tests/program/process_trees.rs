@@ -153,7 +153,7 @@ fn lock_ends_what_its_command_has_left_in_the_background() {
 fn command_of_lock_reads_the_terminal_and_gets_its_interrupt() {
     let fleet = Fleet::memory();
     let tree = Tree::new();
-    // It starts no processes: `dash` loses a signal that arrives while it forks.
+    // It starts no processes, so that the shell itself gets the interrupt, and not while it forks.
     let script =
         "read word; echo got $word; trap 'echo interrupted; exit 3' INT; echo ready; while :; do :; done";
     let command = tree.tool(&fleet, &["lock", "/locks/tty"], "60s", script);

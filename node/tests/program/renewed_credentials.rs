@@ -8,7 +8,7 @@ use atalaya_testbed::{Issue, Line, Process, Recorded, Security, ZooKeeper, event
 
 use crate::common::metrics_client::MetricsClient;
 use crate::common::server::Server;
-use crate::common::{DEADLINE, Fleet, report_from};
+use crate::common::{DEADLINE, Fleet, from, report_from};
 
 const EXPIRED: &str = "the server's certificate has expired";
 
@@ -102,21 +102,25 @@ fn apply_acl(fleet: &Fleet, acl_fleet: &str) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// Returns the cycles of the accepted reports, in order of arrival. A leader that stops between the API's answer and the
-/// removal of a report leaves it to its successor, which sends it again first of all: then it has the same key as the
-/// report before it, comes from another process or from the same one that leads again, and counts once, as in the API.
+/// Returns the cycles of the accepted reports, in order of arrival; `nodes` have the ids 1, 2, 3 in this order. A leader
+/// that stops between the API's answer and the removal of a report leaves it to its successor, which sends it again first
+/// of all: then it has the same key as the report before it, comes from another process or from one that leads again, and
+/// counts once, as in the API.
 fn accepted_cycles(fleet: &Fleet, nodes: &[Process]) -> Vec<u64> {
     let requests = fleet.api.requests();
-    let logs: Vec<_> = nodes.iter().map(Process::log).collect();
-    let leads_again = |since: Instant| {
-        logs.iter().flatten().any(|line| line.at > since && line.text.contains(" leading epoch="))
+    let leads_again = |reporter: &Recorded| {
+        let is_reporter = |(_, id): &(&Process, &str)| from(reporter, id);
+        let node = nodes.iter().zip(["1", "2", "3"]).find(is_reporter);
+        node.is_some_and(|(node, _)| {
+            node.log().iter().any(|line| line.at > reporter.at && line.text.contains(" leading epoch="))
+        })
     };
     let mut cycles = Vec::new();
     let mut last: Option<(&str, &Recorded)> = None;
     for request in requests.iter().filter(|request| request.answered == Some(200)) {
         let Some(key) = request.header("Idempotency-Key") else { continue };
         let is_sent_again = last.is_some_and(|(last_key, last)| {
-            last_key == key && (last.agent() != request.agent() || leads_again(last.at))
+            last_key == key && (last.agent() != request.agent() || leads_again(last))
         });
         if !is_sent_again {
             cycles.push(key.split_once('-').unwrap().1.parse().unwrap());

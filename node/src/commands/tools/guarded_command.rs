@@ -21,10 +21,10 @@ use crate::commands::own_program::own_program;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Runs `command` with `variable` added to its environment. When `lost` or `stop` completes before the command ends,
-/// all its processes get SIGTERM and, `grace` later, SIGKILL. A terminal sends SIGINT to the command as well: if `stop`
-/// completes with "SIGINT", the command has `grace` to end by itself first. When all processes have ended, returns the
-/// exit code of the command, or 128 plus the number of the signal that killed it; `None` if `lost` completed while it
-/// ran.
+/// all its processes get SIGTERM and, `grace` later, SIGKILL. A terminal sends its interrupt to the command as well: if
+/// `stop` completes with another name than "SIGTERM", the command has `grace` to end by itself first. When all processes
+/// have ended, returns the exit code of the command, or 128 plus the number of the signal that killed it; `None` if
+/// `lost` completed while it ran.
 ///
 /// # Cancellation safety
 /// Not cancellation safe: the command would continue until this process ends.
@@ -39,7 +39,7 @@ pub(super) async fn run(
     let stopped = async {
         let signal = stop.await;
         info!(signal, "stopping the command");
-        if signal == "SIGINT" {
+        if signal != "SIGTERM" {
             tokio::time::sleep(grace).await;
         }
     };

@@ -42,11 +42,11 @@ impl Machine {
 
     /// Runs `atalaya reap`, by default with a time limit that a busy machine does not reach.
     pub fn reap(&self, args: &[&str]) -> (Option<i32>, String) {
-        let patient: &[&str] = if args.contains(&"--timeout") { &[] } else { &["--timeout", "60s"] };
+        let time_limit: &[&str] = if args.contains(&"--timeout") { &[] } else { &["--timeout", "60s"] };
         let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_atalaya"))
             .arg("reap")
             .args(args)
-            .args(patient)
+            .args(time_limit)
             .env_clear()
             .envs(self.identity.iter().map(|(name, value)| (name, value)))
             .env("ATALAYA_STATE_DIR", self.folder())

@@ -15,4 +15,5 @@ pub mod node_id;
 pub mod node_info;
 pub mod report;
 pub mod senml;
+pub mod task;
 pub(crate) mod text;

@@ -1,0 +1,162 @@
+//! Description that a worker publishes: its actions, and the properties that selectors use.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::spec::Promise;
+use crate::model::text::{sanitize_for_log, truncate};
+
+/// Maximum size of a description that is read, in bytes.
+const MAX_SIZE: usize = 256 * 1024;
+/// Maximum number of actions, chips and labels that are read.
+const MAX_ENTRIES: usize = 256;
+/// Maximum number of tasks that a worker executes at the same time.
+pub const MAX_SLOTS: u32 = 64;
+
+/// Health of a worker's sensors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkerHealth {
+    /// All sensors can be read.
+    Ok,
+    /// At least one sensor cannot be read.
+    Failing,
+    /// It has no sensors, or none was read yet.
+    #[default]
+    Unknown,
+}
+
+impl WorkerHealth {
+    /// Returns the name in selectors and output.
+    pub fn name(self) -> &'static str {
+        match self {
+            WorkerHealth::Ok => "ok",
+            WorkerHealth::Failing => "failing",
+            WorkerHealth::Unknown => "unknown",
+        }
+    }
+}
+
+/// Action that a worker executes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ActionInfo {
+    /// Arguments and their types, in the JSON form of `atalaya_hal::boards::ArgType`.
+    #[serde(default)]
+    pub args: BTreeMap<String, serde_json::Value>,
+    /// Time limit, in milliseconds.
+    #[serde(default)]
+    pub run_for_ms: u64,
+    /// Promise of tasks that do not ask for one.
+    #[serde(default)]
+    pub promise: Promise,
+    /// True if the action changes nothing on the node.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// Description of a worker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Version of Atalaya.
+    #[serde(default)]
+    pub version: String,
+    /// Host name of its machine.
+    #[serde(default)]
+    pub host: String,
+    /// Name of its board.
+    #[serde(default)]
+    pub board: String,
+    /// Chips of its sensors.
+    #[serde(default)]
+    pub chips: Vec<String>,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Health of its sensors.
+    #[serde(default)]
+    pub health: WorkerHealth,
+    /// True if it is a node that publishes measurements.
+    #[serde(default)]
+    pub measures: bool,
+    /// Number of tasks that it executes at the same time.
+    #[serde(default = "one")]
+    pub slots: u32,
+    /// Actions by name.
+    #[serde(default)]
+    pub actions: BTreeMap<String, ActionInfo>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl WorkerInfo {
+    /// Parses the data of a worker's znode, and limits it. Returns `None` if it is not a description.
+    pub fn parse(data: &[u8]) -> Option<WorkerInfo> {
+        let data = if data.len() > MAX_SIZE { &[] } else { data };
+        let mut info: WorkerInfo = serde_json::from_slice(data).ok()?;
+        for text in [&mut info.version, &mut info.host, &mut info.board] {
+            *text = sanitize_for_log(text);
+        }
+        info.slots = info.slots.clamp(1, MAX_SLOTS);
+        info.chips.truncate(MAX_ENTRIES);
+        let chips = std::mem::take(&mut info.chips);
+        info.chips = chips.iter().map(|chip| truncate(chip, 64)).collect();
+        let labels = std::mem::take(&mut info.labels).into_iter().take(MAX_ENTRIES);
+        info.labels = labels.map(|(name, value)| (truncate(&name, 64), truncate(&value, 64))).collect();
+        let actions = std::mem::take(&mut info.actions).into_iter().take(MAX_ENTRIES);
+        info.actions = actions.map(|(name, action)| (truncate(&name, 64), action)).collect();
+        Some(info)
+    }
+
+    /// Returns the data of the znode.
+    #[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a worker's description can be serialised")
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Returns a worker with a BME280 on board `pi`, in the lab, which executes `status` and `calibrate`.
+    pub(crate) fn worker() -> WorkerInfo {
+        let actions = ["status", "calibrate"].map(|name| (name.to_owned(), ActionInfo::default()));
+        WorkerInfo {
+            version: "0.1.0".into(),
+            host: "h".into(),
+            board: "pi".into(),
+            chips: vec!["bme280".into()],
+            labels: BTreeMap::from([("room".into(), "lab".into())]),
+            health: WorkerHealth::Ok,
+            measures: true,
+            slots: 1,
+            actions: actions.into(),
+        }
+    }
+
+    #[test]
+    fn description_round_trips_and_tolerates_other_versions() {
+        assert_eq!(WorkerInfo::parse(&worker().to_json()), Some(worker()));
+        let later = WorkerInfo::parse(br#"{"board":"b","slots":9999,"later":[1]}"#).unwrap();
+        assert_eq!((later.board.as_str(), later.slots), ("b", MAX_SLOTS));
+        assert_eq!(WorkerInfo::parse(b""), None);
+        assert_eq!(WorkerInfo::parse(&vec![b' '; MAX_SIZE + 1]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn description_parses_any_bytes_in_linear_time(data in crate::model::foreign_input::bytes()) {
+            let began = std::time::Instant::now();
+            let parsed = WorkerInfo::parse(&data);
+            prop_assert!(crate::model::foreign_input::in_time(began, data.len()));
+            if let Some(info) = parsed {
+                prop_assert!(info.slots >= 1 && info.actions.len() <= MAX_ENTRIES && info.chips.len() <= MAX_ENTRIES);
+            }
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The parts of a running node that several tasks use, the channels between tasks, and the tasks themselves.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_hal::boards::Counting;
@@ -28,7 +29,7 @@ use crate::process::stale_sessions;
 use crate::process::state_dir::{ProcessRecord, StateFile};
 use crate::process::systemd::Notifier;
 use crate::reload::{self, Reload};
-use crate::sampling::{Sampler, Sensors};
+use crate::sampling::{BusReservations, LatestSample, Sampler, Sensors};
 use crate::settings::Settings;
 use crate::settings::zookeeper_access::{self, ZooKeeperAccess};
 use crate::zk::barrier_watch::follow_barrier;
@@ -70,6 +71,9 @@ pub(super) struct Shared {
     /// Newest measurement, encoded for its znode.
     measurement: watch::Sender<Option<Vec<u8>>>,
     sensor_info: watch::Sender<Vec<SensorStatus>>,
+    latest_sample: watch::Sender<Option<Arc<LatestSample>>>,
+    /// Buses that tasks use.
+    reservations: BusReservations,
     sample_progress: watch::Sender<Option<Instant>>,
     sampling_mode: watch::Sender<SamplingMode>,
     board: watch::Sender<String>,
@@ -115,6 +119,8 @@ impl Shared {
             sampling_mode: watch::Sender::new(sampling_mode),
             measurement: watch::Sender::default(),
             sensor_info: watch::Sender::default(),
+            latest_sample: watch::Sender::default(),
+            reservations: BusReservations::default(),
             sample_progress: watch::Sender::default(),
             board: watch::Sender::new(board),
             leader_state: watch::Sender::default(),
@@ -144,6 +150,8 @@ impl Shared {
         let sampler = Sampler {
             measurement: self.measurement.clone(),
             sensor_info: self.sensor_info.clone(),
+            latest: self.latest_sample.clone(),
+            reservations: self.reservations.clone(),
             progress: self.sample_progress.clone(),
             mode: self.sampling_mode.subscribe(),
             published: published.clone(),

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use atalaya_hal::Backend;
 use atalaya_hal::boards::Promise;
 
 use super::{
-    ActionHandles, ActionInfo, Execution, ExecutionOutcome, ExecutionRequest, SensorHandles, StopReason,
+    ActionHandles, ActionInfo, BoardActions, Execution, ExecutionOutcome, ExecutionRequest, SensorHandles,
+    StopReason,
 };
 use crate::model::health_status::SensorState;
 use crate::model::node_info::SensorStatus;
@@ -65,7 +67,7 @@ impl BuiltIn {
 pub(super) async fn run(
     action: BuiltIn,
     handles: &ActionHandles,
-    board: &str,
+    board: &BoardActions,
     started: Instant,
     request: &ExecutionRequest,
     stop: impl Future<Output = StopReason>,
@@ -106,7 +108,7 @@ fn first_lines(text: &str) -> (String, u64) {
 async fn execute(
     action: BuiltIn,
     handles: &ActionHandles,
-    board: &str,
+    board: &BoardActions,
     started: Instant,
     task: &str,
 ) -> Outcome {
@@ -124,7 +126,7 @@ async fn execute(
             let infos = sensors.info.borrow().clone();
             self_test(&infos)
         }
-        (BuiltIn::Scan, Some(sensors)) => scan(sensors, task).await,
+        (BuiltIn::Scan, Some(sensors)) => scan(sensors, board.backend, task).await,
     }
 }
 
@@ -178,7 +180,7 @@ fn self_test(sensors: &[SensorStatus]) -> Outcome {
 }
 
 /// Lists the chips on the buses of the board. The buses of simulated sensors have the configured ones.
-async fn scan(sensors: &SensorHandles, task: &str) -> Outcome {
+async fn scan(sensors: &SensorHandles, backend: Backend, task: &str) -> Outcome {
     let infos = sensors.info.borrow().clone();
     let mut buses: Vec<String> = infos.iter().filter_map(|info| info.bus.clone()).collect();
     buses.sort_unstable();
@@ -187,7 +189,7 @@ async fn scan(sensors: &SensorHandles, task: &str) -> Outcome {
     if buses.is_empty() {
         return ("no sensor of this board is on an I²C bus\n".to_owned(), None);
     }
-    if sensors.backend == atalaya_hal::Backend::Sim {
+    if backend == Backend::Sim {
         return (simulated(&infos, &buses), None);
     }
     scan_machine(sensors, buses, task).await
@@ -247,10 +249,11 @@ async fn scan_machine(_: &SensorHandles, _: Vec<String>, _: &str) -> Outcome {
 }
 
 /// Formats the state of the process, one `KEY VALUE` per line.
-fn status(handles: &ActionHandles, board: &str, started: Instant) -> String {
+fn status(handles: &ActionHandles, board: &BoardActions, started: Instant) -> String {
     let mut text = format!(
-        "version {}\nboard {board}\nhost {}\npid {}\nuptime_seconds {}\n",
+        "version {}\nboard {}\nhost {}\npid {}\nuptime_seconds {}\n",
         env!("CARGO_PKG_VERSION"),
+        board.board,
         crate::model::node_info::host_name(),
         std::process::id(),
         started.elapsed().as_secs(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_hal::boards::{TaskAction, Tasks, check_args};
+use atalaya_hal::{Backend, Board};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -34,12 +35,28 @@ struct Inner {
     program: Option<PathBuf>,
 }
 
-/// Actions of a board.
-#[derive(Debug, Default)]
+/// What an executor uses of a board.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BoardActions {
+    /// Name of the board.
+    pub board: String,
+    /// Where its sensors are.
+    pub backend: Backend,
+    /// Its actions; `None`: it executes nothing.
+    pub tasks: Option<Tasks>,
+}
+
+impl BoardActions {
+    /// Returns the actions of a board of boards.toml.
+    pub fn of(name: &str, board: &Board) -> BoardActions {
+        BoardActions { board: name.to_owned(), backend: board.backend, tasks: board.tasks.clone() }
+    }
+}
+
+/// Actions that are offered.
+#[derive(Clone, Debug)]
 pub struct ActionConfig {
-    board: String,
-    /// `None`: the board executes nothing.
-    tasks: Option<Tasks>,
+    actions: BoardActions,
     /// Reason why only the read-only actions are offered.
     refusal: Option<String>,
 }
@@ -51,27 +68,20 @@ impl fmt::Debug for Executor {
 }
 
 impl Executor {
-    /// Creates the executor of a node. `tasks` is that of the board; `None` offers no action.
+    /// Creates the executor of a node.
     ///
     /// Logs a warning if the settings do not protect ZooKeeper, see [`refusal`]. Then only the read-only actions are
     /// offered.
-    pub fn new(
-        node: &str,
-        board: &str,
-        tasks: Option<Tasks>,
-        settings: &Settings,
-        handles: ActionHandles,
-    ) -> Executor {
-        let executor = Executor(Arc::new(Inner {
+    pub fn new(node: &str, actions: BoardActions, settings: &Settings, handles: ActionHandles) -> Executor {
+        let config = ActionConfig::new(actions, settings);
+        Executor(Arc::new(Inner {
             node: node.to_owned(),
             settings: settings.clone(),
-            config: watch::Sender::default(),
+            config: watch::Sender::new(Arc::new(config)),
             handles,
             started: Instant::now(),
             program: None,
-        }));
-        executor.replace(board, tasks);
-        executor
+        }))
     }
 
     /// Uses another binary of Atalaya for the guardian process. For tests, which are a different program.
@@ -89,12 +99,14 @@ impl Executor {
     }
 
     /// Replaces the actions after a reload of boards.toml. Executions in progress continue.
-    pub fn replace(&self, board: &str, tasks: Option<Tasks>) {
-        let refusal = tasks.as_ref().and_then(|tasks| refusal(tasks, &self.0.settings));
-        if let Some(reason) = &refusal {
-            warn!(board, "only the read-only actions are executed: {reason}");
-        }
-        self.0.config.send_replace(Arc::new(ActionConfig { board: board.to_owned(), tasks, refusal }));
+    pub fn replace(&self, actions: BoardActions) {
+        self.0.config.send_if_modified(|config| {
+            let is_changed = config.actions != actions;
+            if is_changed {
+                *config = Arc::new(ActionConfig::new(actions, &self.0.settings));
+            }
+            is_changed
+        });
     }
 
     /// Returns a receiver that is notified when the actions change.
@@ -104,13 +116,13 @@ impl Executor {
 
     /// Returns the maximum number of tasks at a time; zero if the board executes nothing.
     pub fn slots(&self) -> usize {
-        self.config().tasks.as_ref().map_or(0, |tasks| usize::from(tasks.slots))
+        self.config().actions.tasks.as_ref().map_or(0, |tasks| usize::from(tasks.slots))
     }
 
     /// Returns the actions that this node offers, with their arguments.
     pub fn catalogue(&self) -> BTreeMap<String, ActionInfo> {
         let config = self.config();
-        let Some(tasks) = &config.tasks else { return BTreeMap::new() };
+        let Some(tasks) = &config.actions.tasks else { return BTreeMap::new() };
         let built_in = BuiltIn::ALL.into_iter().filter(|action| action.is_offered(&self.0.handles));
         let mut catalogue: BTreeMap<String, ActionInfo> =
             built_in.map(|action| (action.name().to_owned(), action.info())).collect();
@@ -145,8 +157,9 @@ impl Executor {
     fn unknown(&self, action: &str, catalogue: &BTreeMap<String, ActionInfo>) -> String {
         let config = self.config();
         let shown = crate::model::text::sanitize_for_log(action);
-        if config.tasks.is_none() {
-            return format!("this node executes no actions: its board {} has no table `tasks`", config.board);
+        let BoardActions { board, tasks, .. } = &config.actions;
+        if tasks.is_none() {
+            return format!("this node executes no actions: its board {board} has no table `tasks`");
         }
         if let (Some(reason), Some(_)) = (&config.refusal, config.action(action)) {
             return format!("the action `{shown}` is not executed: {reason}");
@@ -189,7 +202,7 @@ impl Executor {
         }
         let config = self.config();
         let Some(action) = config.action(&request.action) else {
-            let board = &config.board;
+            let board = &config.actions;
             return match BuiltIn::parse(&request.action) {
                 Some(action) => {
                     built_in::run(action, &self.0.handles, board, self.0.started, request, stop).await
@@ -269,9 +282,17 @@ impl Executor {
 }
 
 impl ActionConfig {
+    fn new(actions: BoardActions, settings: &Settings) -> ActionConfig {
+        let refusal = actions.tasks.as_ref().and_then(|tasks| refusal(tasks, settings));
+        if let Some(reason) = &refusal {
+            warn!(board = actions.board, "only the read-only actions are executed: {reason}");
+        }
+        ActionConfig { actions, refusal }
+    }
+
     /// Returns the action of boards.toml with this name.
     fn action(&self, name: &str) -> Option<&TaskAction> {
-        self.tasks.as_ref()?.actions.get(name)
+        self.actions.tasks.as_ref()?.actions.get(name)
     }
 }
 

@@ -23,13 +23,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atalaya_hal::Backend;
 use atalaya_hal::boards::{ArgType, Promise};
 use atalaya_recipes::Session;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub use executor::Executor;
+pub use executor::{ActionConfig, BoardActions, Executor};
 pub use refusal::refusal;
 
 use crate::model::leader_state::LeaderState;
@@ -142,8 +141,6 @@ pub struct ActionHandles {
 /// The sensors of a running node.
 #[derive(Clone, Debug)]
 pub struct SensorHandles {
-    /// Where the sensors of the board are.
-    pub backend: Backend,
     /// Description and health.
     pub info: watch::Receiver<Vec<SensorStatus>>,
     /// Newest sample; `None` before the first one.

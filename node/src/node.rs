@@ -27,6 +27,7 @@ use crate::reload::{OpenBoardError, OpenedBoard, Reload};
 use crate::sampling::Sensors;
 use crate::settings::Settings;
 use crate::settings::zookeeper_access::ZooKeeperAccess;
+use crate::tasks::actions::BoardActions;
 
 /// Error that ends a node.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,8 @@ pub struct Node {
     board: String,
     settings: Settings,
     sensors: Sensors,
+    /// Actions that the node may execute.
+    actions: BoardActions,
     node_status: watch::Sender<NodeStatus>,
     /// Certificates and identity for ZooKeeper; by default there are none.
     pub(crate) access: ZooKeeperAccess,
@@ -91,12 +94,13 @@ impl Node {
         boards: &Boards,
         settings: Settings,
     ) -> Result<Node, OpenBoardError> {
-        let OpenedBoard { name, sensors } = OpenedBoard::open(board.as_deref(), boards)?;
+        let OpenedBoard { name, sensors, actions } = OpenedBoard::open(board.as_deref(), boards)?;
         Ok(Node {
             id,
             board: name,
             settings,
             sensors,
+            actions,
             access: ZooKeeperAccess::default(),
             node_status: watch::Sender::default(),
             averages: None,

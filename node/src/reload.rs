@@ -12,6 +12,7 @@ use crate::dynamic_config::DynamicConfig;
 use crate::process::systemd::Notifier;
 use crate::sampling::{self, Sensors};
 use crate::settings::{Settings, SettingsError};
+use crate::tasks::actions::{BoardActions, Executor};
 
 /// A board whose sensors are open.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct OpenedBoard {
     pub(crate) name: String,
     /// Its sensors, with one thread per bus.
     pub(crate) sensors: Sensors,
+    /// The actions that it allows.
+    pub(crate) actions: BoardActions,
 }
 
 /// Error of `OpenedBoard::open`.
@@ -45,7 +48,7 @@ impl OpenedBoard {
         let (name, board) = boards.board(name)?;
         let buses = sampling::open(board, &boards.base_dir)?;
         let sensors = Sensors::start(buses).map_err(OpenBoardError::Thread)?;
-        Ok(OpenedBoard { name: name.to_owned(), sensors })
+        Ok(OpenedBoard { name: name.to_owned(), sensors, actions: BoardActions::of(name, board) })
     }
 }
 
@@ -76,7 +79,7 @@ pub(crate) struct Reload {
     pub(crate) load: Arc<Load>,
 }
 
-/// Serves requests until dropped. `board` and `sensors` receive the new board; `config` the new settings.
+/// Serves requests until dropped. `board`, `executor` and `sensors` receive the new board; `config` the new settings.
 ///
 /// # Cancellation safety
 /// The result of a reload in progress is discarded.
@@ -85,6 +88,7 @@ pub(crate) async fn serve(
     notifier: &Notifier,
     config: &DynamicConfig,
     board: &watch::Sender<String>,
+    executor: &Executor,
     sensors: mpsc::Sender<Sensors>,
 ) {
     let Some(Reload { mut requests, load }) = reload else { return std::future::pending().await };
@@ -96,6 +100,7 @@ pub(crate) async fn serve(
                 let names: Vec<&str> = opened.sensors.infos().map(|info| info.name.as_str()).collect();
                 info!(board = opened.name, sensors = names.join(", "), "configuration reloaded");
                 board.send_if_modified(|name| std::mem::replace(name, opened.name.clone()) != opened.name);
+                executor.replace(opened.actions);
                 // The receiver lives as long as the node.
                 let _ = sensors.send(opened.sensors).await;
             }

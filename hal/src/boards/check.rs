@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use super::error::{BoardsError, Located, Source, printable};
 use super::raw::{RawBoard, RawFile, RawFleet};
+use super::raw_tasks::tasks;
 use super::sensor::{Seen, sensor};
 use super::value::{Period, Table};
 use super::{Board, Boards, Fleet, builtin_boards};
@@ -165,5 +166,6 @@ fn board(raw: RawBoard, name: &Spanned<String>, source: &Source<'_>) -> Result<B
     for Table(raw) in sensors.into_inner() {
         checked.push(sensor(raw, backend, &mut seen, source)?);
     }
-    Ok(Board { backend, sensors: checked })
+    let tasks = raw.tasks.map(|raw| tasks(raw, &checked, source)).transpose()?;
+    Ok(Board { backend, sensors: checked, tasks })
 }

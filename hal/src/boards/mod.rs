@@ -3,22 +3,31 @@
 //!
 //! The comments of these structs and of the example `boards.toml` are its documentation.
 
+mod arg_type;
 mod attached;
 mod check;
 mod error;
 mod faults;
 mod keys;
 mod raw;
+mod raw_tasks;
 mod sensor;
 mod settings;
+mod tasks;
+mod template;
 mod value;
 mod waveform;
 
+pub use arg_type::ArgType;
 pub use attached::{
     Analogue, Attached, DEFAULT_TIMEOUT, Input, MAX_TIMEOUT, NoInput, Rtd, Settings, Shunt, channel_quantity,
 };
 pub use error::{BoardsError, Located, Location};
 pub use faults::{FaultKind, ScriptedFault};
+pub use tasks::{
+    BUILT_IN_ACTIONS, DEFAULT_RUN_FOR, INSTALL_BOARDS, MAX_RUN_FOR, MAX_SLOTS, MIN_RUN_FOR, Promise,
+    TaskAction, Tasks, check_args,
+};
 pub use waveform::{Column, Shape, Waveform};
 
 use std::collections::BTreeMap;
@@ -164,6 +173,8 @@ pub struct Board {
     pub backend: Backend,
     /// What it carries; never empty.
     pub sensors: Vec<SensorConfig>,
+    /// Actions that the node executes for clients. `None`: it executes nothing.
+    pub tasks: Option<Tasks>,
 }
 
 /// Where the sensors of a board are.
@@ -305,5 +316,8 @@ fn builtin_boards() -> BTreeMap<String, Board> {
         faults: Vec::new(),
         at: Location::default(),
     };
-    BTreeMap::from([(DEFAULT.to_owned(), Board { backend: Backend::Sim, sensors: vec![sensor] })])
+    BTreeMap::from([(
+        DEFAULT.to_owned(),
+        Board { backend: Backend::Sim, sensors: vec![sensor], tasks: None },
+    )])
 }

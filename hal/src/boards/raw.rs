@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::faults::RawSim;
+use super::raw_tasks::RawTasks;
 use super::value::{Address, Finite, Interval, NonNegative, Pair, Period, Positive, Quantities, Table};
 use super::{ApiMethod, Backend, Counting, Release, SyncMode};
 use crate::chip::Chip;
@@ -56,6 +57,7 @@ pub(super) struct RawFleet {
 pub(super) struct RawBoard {
     pub backend: Spanned<Backend>,
     pub sensors: Option<Spanned<Vec<Table<RawSensor>>>>,
+    pub tasks: Option<RawTasks>,
 }
 
 #[derive(Deserialize)]

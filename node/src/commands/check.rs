@@ -15,6 +15,7 @@ use crate::commands::exit::Failure;
 use crate::sampling;
 use crate::settings::zookeeper_access::ZooKeeperAccess;
 use crate::settings::{FleetArgs, Settings, SettingsError};
+use crate::tasks::actions;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -49,6 +50,7 @@ pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
         sampling::open(board, &boards.base_dir)
             .map_err(|error| Failure::config(anyhow!("{}: board {name}: {error}", boards.origin())))?;
     }
+    check_tasks(&boards, &settings)?;
     let access = ZooKeeperAccess::read(&settings).map_err(SettingsError::from)?;
     print(summary(&boards, &settings).as_bytes())?;
     if !args.connect {
@@ -57,6 +59,16 @@ pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
     with_settings(&settings, &access, CONNECT_TIMEOUT, async |session| {
         acl::show(&session, &settings, access.policy(), Output::Table).await
     })
+}
+
+/// Returns an error if a board has actions that its nodes would not execute.
+fn check_tasks(boards: &Boards, settings: &Settings) -> Result<(), Failure> {
+    for (name, board) in &boards.boards {
+        if let Some(reason) = board.tasks.as_ref().and_then(|tasks| actions::refusal(tasks, settings)) {
+            return Err(Failure::config(anyhow!("{}: board {name}: {reason}", boards.origin())));
+        }
+    }
+    Ok(())
 }
 
 fn summary(boards: &Boards, settings: &Settings) -> String {

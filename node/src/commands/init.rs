@@ -9,10 +9,9 @@ use futures_util::future::select_all;
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::own_program::own_program;
-use super::tools::keep::reap;
 use super::{Command, current_thread_runtime};
 use crate::commands::exit::{Failure, shell_code};
+use crate::process::child_processes::{own_program, reap};
 
 /// Maximum time until an orphan is reaped whose SIGCHLD was lost.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);

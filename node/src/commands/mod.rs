@@ -15,7 +15,6 @@ mod health;
 #[cfg(target_os = "linux")]
 mod init;
 mod man;
-mod own_program;
 mod reap;
 mod reports;
 mod respawn;
@@ -41,6 +40,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::logging::{self, LogFormat};
 use crate::model::text;
+#[cfg(target_os = "linux")]
+use crate::process::child_processes;
 use crate::process::panics;
 use crate::settings::{Env, FleetArgs, Settings, SettingsError, environment, load_boards};
 use exit::Failure;
@@ -164,6 +165,10 @@ enum Command {
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     Keep(tools::keep::KeepArgs),
+    /// Run the command of a task, and end all its processes before the lease ends.
+    #[cfg(unix)]
+    #[command(hide = true)]
+    Guard(tools::guard::GuardArgs),
     /// Print a completion script for a shell.
     ///
     /// For bash: atalaya completions bash > /etc/bash_completion.d/atalaya
@@ -217,12 +222,14 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Exec(args) => return tools::exec::main(args),
         #[cfg(target_os = "linux")]
         Command::Keep(args) => return tools::keep::main(args),
+        #[cfg(unix)]
+        Command::Guard(args) => return tools::guard::main(args),
         #[cfg(target_os = "linux")]
         command if init::is_needed(command) => return init::main(),
         _ => {}
     }
     #[cfg(target_os = "linux")]
-    own_program::run_sensor_commands_below_keep();
+    child_processes::run_sensor_commands_below_keep();
     let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
     let logs = match &cli.command {
         // The demo shows log lines among its events.
@@ -266,6 +273,8 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Exec(_) => Ok(()),
         #[cfg(target_os = "linux")]
         Command::Keep(_) => Ok(()),
+        #[cfg(unix)]
+        Command::Guard(_) => Ok(()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "atalaya", &mut script);

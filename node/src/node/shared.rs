@@ -1,5 +1,6 @@
 //! The parts of a running node that several tasks use, the channels between tasks, and the tasks themselves.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_hal::boards::Counting;
@@ -28,9 +29,10 @@ use crate::process::stale_sessions;
 use crate::process::state_dir::{ProcessRecord, StateFile};
 use crate::process::systemd::Notifier;
 use crate::reload::{self, Reload};
-use crate::sampling::{Sampler, Sensors};
+use crate::sampling::{BusReservations, LatestSample, Sampler, Sensors};
 use crate::settings::Settings;
 use crate::settings::zookeeper_access::{self, ZooKeeperAccess};
+use crate::tasks::actions::{ActionHandles, Executor, SensorHandles};
 use crate::zk::barrier_watch::follow_barrier;
 use crate::zk::id_owner;
 use crate::zk::node_info_publisher::publish_node_info;
@@ -70,17 +72,22 @@ pub(super) struct Shared {
     /// Newest measurement, encoded for its znode.
     measurement: watch::Sender<Option<Vec<u8>>>,
     sensor_info: watch::Sender<Vec<SensorStatus>>,
+    latest_sample: watch::Sender<Option<Arc<LatestSample>>>,
+    /// Buses that tasks use.
+    reservations: BusReservations,
     sample_progress: watch::Sender<Option<Instant>>,
     sampling_mode: watch::Sender<SamplingMode>,
     board: watch::Sender<String>,
     /// `None` while the node does not lead.
     leader_state: watch::Sender<Option<LeaderState>>,
+    /// Executes the actions of the board.
+    executor: Executor,
 }
 
 impl Shared {
     /// Starts the session. Splits `node` into what tasks share and what single tasks take over.
     pub(super) async fn start(node: Node) -> (Shared, Inputs) {
-        let Node { id, board, settings, access, limits_responses, state_file, observer, .. } = node;
+        let Node { id, board, actions, settings, access, limits_responses, state_file, observer, .. } = node;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let contender_id = ContenderId::random();
         let measurement_path = settings.measurement_path(id.as_str());
@@ -110,14 +117,28 @@ impl Shared {
         let counter = WriteCounter::new(session.clone(), counter::PATH);
         counter.set_enabled(settings.counting() == Counting::PerNode).await;
         let sampling_mode = SamplingMode { period: settings.sampling_period, barrier: None };
+        let (sensor_info, latest_sample) = (watch::Sender::default(), watch::Sender::default());
+        let (reservations, leader_state) = (BusReservations::default(), watch::Sender::default());
+        let handles = ActionHandles {
+            sensors: Some(SensorHandles {
+                info: sensor_info.subscribe(),
+                latest: latest_sample.subscribe(),
+                reservations: reservations.clone(),
+            }),
+            leader: Some(leader_state.subscribe()),
+            session: Some(session.clone()),
+        };
         let shared = Shared {
+            executor: Executor::new(id.as_str(), actions, &settings, handles),
             config: DynamicConfig::new(id.clone(), settings.clone()),
             sampling_mode: watch::Sender::new(sampling_mode),
             measurement: watch::Sender::default(),
-            sensor_info: watch::Sender::default(),
+            sensor_info,
+            latest_sample,
+            reservations,
             sample_progress: watch::Sender::default(),
             board: watch::Sender::new(board),
-            leader_state: watch::Sender::default(),
+            leader_state,
             id,
             settings,
             access,
@@ -144,6 +165,8 @@ impl Shared {
         let sampler = Sampler {
             measurement: self.measurement.clone(),
             sensor_info: self.sensor_info.clone(),
+            latest: self.latest_sample.clone(),
+            reservations: self.reservations.clone(),
             progress: self.sample_progress.clone(),
             mode: self.sampling_mode.subscribe(),
             published: published.clone(),
@@ -186,7 +209,14 @@ impl Shared {
             sample: Box::pin(sampler.run(&self.id, sensors, replacements)),
             contend: Box::pin(self.contend(election, leader, published.clone())),
             publish_node_info: Box::pin(self.publish_node_info(published)),
-            reload: Box::pin(reload::serve(reload, &self.notifier, &self.config, &self.board, new_sensors)),
+            reload: Box::pin(reload::serve(
+                reload,
+                &self.notifier,
+                &self.config,
+                &self.board,
+                &self.executor,
+                new_sensors,
+            )),
             follow_config: Box::pin(self.config.follow(&self.session)),
             apply_settings: Box::pin(self.apply_settings(leader_config, logs)),
             follow_barrier: Box::pin(follow_barrier(

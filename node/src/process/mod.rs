@@ -1,5 +1,6 @@
 //! Interface to the operating system: state directory, cleanup of stale sessions, panics, restarts and systemd.
 
+pub(crate) mod child_processes;
 pub(crate) mod panics;
 pub(crate) mod restart_policy;
 pub mod stale_sessions;

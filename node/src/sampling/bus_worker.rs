@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::process::panics;
+use crate::sampling::bus_reservations::{BusReservations, ReadPermit};
 use crate::sampling::sensor_health::{Fault, FaultKind, Health, retry_delay};
 
 /// Result of one sensor in one sample.
@@ -24,7 +25,7 @@ pub struct Sample {
     pub result: Result<Readings, String>,
     /// True if the sensor recovered, started to fail, or fails with another error.
     pub health_changed: bool,
-    /// True if the sensor was not read, because it is in backoff.
+    /// True if the sensor was not read, because it is in backoff or a task uses its bus.
     pub skipped: bool,
 }
 
@@ -48,6 +49,8 @@ struct ReadRequest {
     replies: mpsc::UnboundedSender<Reply>,
     /// End of the sample. No retry may finish later.
     deadline: Instant,
+    /// Dropped when all sensors have been read.
+    _permit: ReadPermit,
 }
 
 /// Replies that the thread has not sent yet.
@@ -97,6 +100,8 @@ pub(super) struct Pending {
     results: Vec<Option<Result<Readings, Fault>>>,
     /// True if an earlier read has not returned. Then no sensor was requested.
     stuck: bool,
+    /// Task that uses the bus, and the sensors that would have been read. Then no sensor was requested.
+    reserved: Option<(String, Vec<usize>)>,
 }
 
 impl BusWorker {
@@ -119,9 +124,11 @@ impl BusWorker {
         Ok(BusWorker { name, infos, health, reader: Reader::Thread(requests), outstanding: None })
     }
 
-    /// Starts a sample: requests a read of each sensor that is due, unless an earlier read has not returned yet.
-    pub(super) fn request(&mut self, request: &SampleRequest) -> Pending {
-        let mut pending = Pending { results: self.infos.iter().map(|_| None).collect(), stuck: false };
+    /// Starts a sample: requests a read of each sensor that is due, unless an earlier read has not returned yet or a task
+    /// uses the bus.
+    pub(super) fn request(&mut self, request: &SampleRequest, reservations: &BusReservations) -> Pending {
+        let results = self.infos.iter().map(|_| None).collect();
+        let mut pending = Pending { results, stuck: false, reserved: None };
         if let Some(outstanding) = &mut self.outstanding {
             // A reply that came after the end of its sample counts in this one, unless it is older than a period.
             while let Ok(reply) = outstanding.replies.try_recv() {
@@ -145,6 +152,13 @@ impl BusWorker {
         if reads.is_empty() {
             return pending;
         }
+        let permit = match reservations.start_read(&self.name) {
+            Ok(permit) => permit,
+            Err(task) => {
+                pending.reserved = Some((task, reads.into_iter().map(|(sensor, _)| sensor).collect()));
+                return pending;
+            }
+        };
         match &mut self.reader {
             Reader::Inline(sensors) => {
                 for (sensor, _) in reads {
@@ -155,7 +169,8 @@ impl BusWorker {
                 let (sender, replies) = mpsc::unbounded_channel();
                 let sensors = reads.iter().map(|(sensor, _)| *sensor).collect();
                 // If the thread has ended, this drops `sender`, and `collect` sees the closed channel.
-                let _ = requests.send(ReadRequest { reads, replies: sender, deadline: request.deadline });
+                let deadline = request.deadline;
+                let _ = requests.send(ReadRequest { reads, replies: sender, deadline, _permit: permit });
                 self.outstanding = Some(Outstanding { replies, sensors });
             }
         }
@@ -188,6 +203,10 @@ impl BusWorker {
             self.outstanding.as_ref().map(|outstanding| outstanding.sensors.clone()).unwrap_or_default();
         if waiting.is_empty() || thread_ended {
             self.outstanding = None;
+        }
+        if let Some((task, sensors)) = &pending.reserved {
+            let error = format!("its bus is in use by task {task}");
+            sensors.iter().for_each(|sensor| self.health[*sensor].on_bus_in_use(&error));
         }
         let results = pending.results.into_iter().enumerate();
         results

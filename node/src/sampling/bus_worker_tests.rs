@@ -61,7 +61,7 @@ fn request(start: Instant, number: u32, timeout: Duration) -> SampleRequest {
 }
 
 async fn sample(worker: &mut BusWorker, request: SampleRequest) -> Vec<Sample> {
-    let pending = worker.request(&request);
+    let pending = worker.request(&request, &BusReservations::default());
     worker.collect(pending, &request).await
 }
 
@@ -90,7 +90,7 @@ fn bus_of_sensors_that_never_block_has_no_thread() {
     let info = sensor("s", || warm(0.0)).info().clone();
     let mut worker = worker("s", vec![Box::new(Number(info))]);
     assert!(matches!(worker.reader, Reader::Inline(_)));
-    let pending = worker.request(&request(Instant::now(), 0, PERIOD));
+    let pending = worker.request(&request(Instant::now(), 0, PERIOD), &BusReservations::default());
     assert!(matches!(pending.results[..], [Some(Ok(_))]), "the result is known immediately");
 }
 
@@ -116,7 +116,8 @@ async fn panic_and_hanging_read_affect_only_their_own_sensor_and_bus() {
         let soon = request(start, number, Duration::ZERO);
         let late = request(start, number, PERIOD);
         // Both are requested before the first is collected, as `Sensors::sample` does.
-        let pending = (bad.request(&soon), good.request(&late));
+        let reservations = BusReservations::default();
+        let pending = (bad.request(&soon, &reservations), good.request(&late, &reservations));
         if number == 0 {
             // The first sensor answers; the read of the second hangs.
             let outstanding = bad.outstanding.as_mut().unwrap();

@@ -1,6 +1,9 @@
 //! From sensors to measurements: one thread per bus, and a sampler that reads all sensors once per period.
 
 pub(crate) mod barrier_gate;
+mod bus_reservations;
+#[cfg(target_os = "linux")]
+pub(crate) mod bus_scan;
 mod bus_worker;
 mod sampler;
 pub(crate) mod sensor_health;
@@ -10,6 +13,7 @@ use std::time::{Duration, Instant};
 use atalaya_hal::{Backend, Board, Bus, OpenError, SensorInfo};
 use jiff::Timestamp;
 
+pub use bus_reservations::{BusReservations, Reservation};
 pub use bus_worker::Sample;
 use bus_worker::{BusWorker, SampleRequest};
 pub(crate) use sampler::Sampler;
@@ -49,6 +53,17 @@ pub struct Sensors {
     workers: Vec<BusWorker>,
     /// False if failing sensors are read in each sample, so that one that is plugged in is found immediately.
     pub(crate) backoff: bool,
+    /// Buses that tasks use, whose sensors are not read.
+    pub(crate) reservations: BusReservations,
+}
+
+/// Newest sample of all sensors.
+#[derive(Clone, Debug)]
+pub struct LatestSample {
+    /// End of the sample.
+    pub time: Timestamp,
+    /// Result of each sensor.
+    pub samples: Vec<Sample>,
 }
 
 /// Maximum time to wait for a reading, for any period.
@@ -66,7 +81,7 @@ impl Sensors {
     /// The system cannot start more threads.
     pub fn start(buses: Vec<Bus>) -> std::io::Result<Sensors> {
         let workers = buses.into_iter().map(BusWorker::start).collect::<Result<_, _>>()?;
-        Ok(Sensors { workers, backoff: true })
+        Ok(Sensors { workers, backoff: true, reservations: BusReservations::default() })
     }
 
     /// Returns the descriptions of all sensors.
@@ -88,7 +103,10 @@ impl Sensors {
         let deadline = start + read_timeout(period);
         let request = SampleRequest { start, time, period, deadline, backoff };
         // All buses start reading before the first is waited for.
-        let pending: Vec<_> = self.workers.iter_mut().map(|worker| worker.request(&request)).collect();
+        let pending: Vec<_> = {
+            let reservations = &self.reservations;
+            self.workers.iter_mut().map(|worker| worker.request(&request, reservations)).collect()
+        };
         let mut samples = Vec::new();
         for (worker, pending) in self.workers.iter_mut().zip(pending) {
             samples.extend(worker.collect(pending, &request).await);

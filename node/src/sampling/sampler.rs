@@ -1,16 +1,18 @@
 //! Takes samples of all sensors, triggered by a timer or by the barrier, and passes on measurements and sensor health.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_hal::Reading;
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::persistent_node::NodeState;
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant as TokioInstant, Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
 use super::barrier_gate::BarrierGate;
-use super::{Sample, Sensors, read_timeout};
+use super::{BusReservations, LatestSample, Sample, Sensors, read_timeout};
 use crate::metrics::SamplingMetrics;
 use crate::model::barrier::{self, Barrier, LOG_TARGET, SamplingMode};
 use crate::model::measurement::Format;
@@ -29,6 +31,10 @@ pub(crate) struct Sampler {
     pub(crate) measurement: watch::Sender<Option<Vec<u8>>>,
     /// Description and health of the sensors. Notified only of changes.
     pub(crate) sensor_info: watch::Sender<Vec<SensorStatus>>,
+    /// Newest sample, for the actions of tasks.
+    pub(crate) latest: watch::Sender<Option<Arc<LatestSample>>>,
+    /// Buses that tasks use. All sensors share them, also those that replace others.
+    pub(crate) reservations: BusReservations,
     /// Latest time at which the next sample must be complete, for the watchdog; `None` before the first sample.
     pub(crate) progress: watch::Sender<Option<Instant>>,
     /// Timer or barrier. A changed period counts from the last sample.
@@ -65,6 +71,7 @@ impl Sampler {
     }
 
     async fn sample_repeatedly(&mut self, id: &NodeId, sensors: &mut Sensors, gate: &mut BarrierGate) {
+        sensors.reservations = self.reservations.clone();
         let format = Format::for_sensors(sensors.infos());
         let mut mode = *self.mode.borrow_and_update();
         let mut ticks = interval_from(TokioInstant::now(), mode.period);
@@ -145,7 +152,10 @@ impl Sampler {
         let wait = if mode.barrier.is_some() { MAX_BARRIER_WAIT } else { mode.period };
         let next_by = Instant::now() + wait + read_timeout(mode.period);
         self.progress.send_replace(Some(next_by));
-        format.encode(id.as_str(), &readings)
+        let data = format.encode(id.as_str(), &readings);
+        drop(readings);
+        self.latest.send_replace(Some(Arc::new(LatestSample { time: Timestamp::now(), samples })));
+        data
     }
 
     /// Returns the state of the barrier. After a release, waits until the next generation is known: the sample was
@@ -274,7 +284,16 @@ mod tests {
         let published = watch::channel(NodeState::default()).1;
         let metrics = SamplingMetrics::default();
         Harness {
-            sampler: Sampler { measurement, sensor_info, progress, mode: modes, published, metrics },
+            sampler: Sampler {
+                measurement,
+                sensor_info,
+                latest: watch::Sender::default(),
+                reservations: BusReservations::default(),
+                progress,
+                mode: modes,
+                published,
+                metrics,
+            },
             measurement: measurements,
             sensor_info: sensor_infos,
             progress: progress_updates,

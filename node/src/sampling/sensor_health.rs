@@ -102,6 +102,12 @@ impl Health {
         matches!(old.state, SensorState::Failing | SensorState::Absent)
     }
 
+    /// Records that a task uses the bus, so that the sensor was not read. The state and the backoff stay; the error shows
+    /// the reason until the next read.
+    pub(crate) fn on_bus_in_use(&mut self, error: &str) {
+        self.status.error = Some(error.to_owned());
+    }
+
     /// Records a failed read in a sample that started at `start`, and at `time` by the wall clock. Samples are taken
     /// every `period`. Returns true if the sensor could be read before, or failed with another error.
     pub(crate) fn on_failed(

@@ -39,6 +39,7 @@ mod linux {
     use crate::commands::args::Output;
     use crate::commands::exit::Failure;
     use crate::commands::stdout::print;
+    use crate::sampling::bus_scan::format_bus as format_table;
 
     const NO_BUS: &str = "this machine has no I²C bus that a program can use; to enable it on a Raspberry Pi: \
                           sudo raspi-config nonint do_i2c 0";
@@ -84,26 +85,7 @@ mod linux {
             };
             return found.iter().map(line).collect();
         }
-        let about = bus.about.as_deref().map(|about| format!(", {about}")).unwrap_or_default();
-        let mut text = format!("{}{about}\n", bus.name);
-        if found.is_empty() {
-            text.push_str("  no chip responds: check wiring and power\n");
-        }
-        for chip in found {
-            let names: Vec<&str> = chip.candidates.iter().map(|kind| kind.name()).collect();
-            let description = match &chip.owner {
-                Owner::Free if names.is_empty() => "no supported chip".to_owned(),
-                Owner::Free => names.join(", "),
-                Owner::Kernel { driver } => format!(
-                    "used by the kernel{}: chip = \"hwmon\" or \"iio\", device = \"{}-{:04x}\"",
-                    driver.as_deref().map(|driver| format!(" driver {driver}")).unwrap_or_default(),
-                    bus.name.trim_start_matches("i2c-"),
-                    chip.address,
-                ),
-            };
-            text += &format!("  {:#04x}  {description}\n", chip.address);
-        }
-        text
+        format_table(bus, found)
     }
 
     #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tracing::{info, warn};
 
 use crate::commands::exit::{Failure, code_of};
-use crate::commands::own_program::own_program;
+use crate::process::child_processes::own_program;
 
 /// Interval between attempts to kill the processes.
 #[cfg(target_os = "linux")]

@@ -20,13 +20,13 @@ use atalaya_hal::tree;
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open,
-    set_child_subreaper, setpgid, setrlimit, wait,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitStatus, getpid, kill_process, pidfd_open,
+    set_child_subreaper, setpgid, setrlimit,
 };
 
 use super::exec::{check_parent, is_child_of};
 use crate::commands::exit::{Failure, shell_code};
-use crate::commands::own_program::own_program;
+use crate::process::child_processes::{own_program, reap};
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct KeepArgs {
@@ -140,19 +140,6 @@ impl ProcessTree {
         match poll(&mut watched, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(Failure::internal(error)),
-        }
-    }
-}
-
-/// Reaps all processes that have ended, and stores the status of `child` if it is among them. Returns true if no child
-/// is left.
-pub(in crate::commands) fn reap(child: Pid, status: &mut Option<WaitStatus>) -> bool {
-    loop {
-        match wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, ended))) if pid == child => *status = Some(ended),
-            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
-            Ok(None) => return false,
-            Err(_) => return true,
         }
     }
 }

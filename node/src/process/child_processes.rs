@@ -1,15 +1,18 @@
-//! Starting this program again in a child process.
+//! Child processes: starting this program again, and reaping.
 
 #[cfg(target_os = "linux")]
 use std::ffi::OsString;
 use std::process::Command;
+
+#[cfg(unix)]
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 
 /// Path of the running program on Linux. It still works after an upgrade has replaced the file.
 #[cfg(target_os = "linux")]
 const OWN: &str = "/proc/self/exe";
 
 /// Returns a command that runs the program of this process.
-pub(super) fn own_program() -> Command {
+pub(crate) fn own_program() -> Command {
     #[cfg(target_os = "linux")]
     {
         use std::os::unix::process::CommandExt as _;
@@ -23,8 +26,22 @@ pub(super) fn own_program() -> Command {
 
 /// Makes the programs of `command` sensors run below `atalaya keep`, which ends all their processes.
 #[cfg(target_os = "linux")]
-pub(super) fn run_sensor_commands_below_keep() {
+pub(crate) fn run_sensor_commands_below_keep() {
     let parent = std::process::id().to_string();
     let words = [OWN, "keep", "--sensor", "--parent", &parent, "--"];
     atalaya_hal::command::run_below(words.map(OsString::from).to_vec());
+}
+
+/// Reaps all processes that have ended, and stores the status of `child` if it is among them. Returns true if no child
+/// is left.
+#[cfg(unix)]
+pub(crate) fn reap(child: Pid, status: &mut Option<WaitStatus>) -> bool {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, ended))) if pid == child => *status = Some(ended),
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => return false,
+            Err(_) => return true,
+        }
+    }
 }

@@ -1,0 +1,165 @@
+//! Actions: what a node may execute for clients, and how it executes it.
+//!
+//! The built-in actions only read. Every other action is a command of the allow-list in boards.toml. A client chooses
+//! the action and the values of its typed arguments, nothing else: no shell, no other program, no environment.
+//!
+//! A command runs below a guardian process, which ends all processes of the command
+//! - before the local lease of the worker's session ends, also while the worker is stopped (SIGSTOP);
+//! - at once when the worker ends or is killed;
+//! - at the time limit, and when the worker orders it.
+//!
+//! When [`Executor::execute`] returns, no process of the command is left. If its future is dropped, the guardian kills
+//! them shortly afterwards.
+
+mod built_in;
+#[cfg(unix)]
+mod command;
+mod executor;
+pub(crate) mod guardian;
+mod output;
+mod refusal;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atalaya_hal::boards::{ArgType, Promise};
+use atalaya_recipes::Session;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+pub use executor::{ActionConfig, BoardActions, Executor};
+pub use refusal::refusal;
+
+use crate::model::leader_state::LeaderState;
+use crate::model::node_info::SensorStatus;
+use crate::sampling::{BusReservations, LatestSample};
+
+/// Maximum length of the output in an [`Execution`], in bytes.
+pub const MAX_OUTPUT: usize = 8 * 1024;
+/// Maximum length of a progress text, in characters.
+pub const MAX_PROGRESS: usize = 200;
+
+/// Description of an action, for clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActionInfo {
+    /// Arguments by name; all are required.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub args: BTreeMap<String, ArgType>,
+    /// Time limit in milliseconds.
+    pub run_for_ms: u64,
+    /// Promise of a task whose submission names none.
+    #[serde(default)]
+    pub promise: Promise,
+    /// True for an action that changes nothing.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// Execution of an assigned task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutionRequest {
+    /// Name of the task, `ATALAYA_TASK` of the command.
+    pub task: String,
+    /// Name of the action.
+    pub action: String,
+    /// Arguments by name.
+    pub args: BTreeMap<String, String>,
+    /// Number of the attempt, from 1: `ATALAYA_ATTEMPT` of the command.
+    pub attempt: u32,
+    /// Fencing token: `ATALAYA_FENCE` of the command.
+    pub fence: i64,
+    /// Time limit, if it is shorter than that of the action.
+    pub run_for: Option<Duration>,
+}
+
+/// Local lease of the session in which the task is claimed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocalLease {
+    /// Time until the lease ends; zero if the session of the claim is not connected, or has been replaced.
+    pub remaining: Duration,
+    /// Timeout of the session.
+    pub session_timeout: Duration,
+}
+
+/// Reason to stop an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// A client has cancelled the task.
+    Cancelled,
+    /// The node shuts down.
+    Shutdown,
+    /// The session of the claim is lost, or its local lease ends.
+    LeaseEnding,
+}
+
+/// Result of an [`ExecutionRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// How it ended.
+    pub outcome: ExecutionOutcome,
+    /// Exit code of the command, if it has exited.
+    pub exit_code: Option<i32>,
+    /// Number of the signal that ended the command.
+    pub signal: Option<i32>,
+    /// Time from the request to the end of the last process.
+    pub duration: Duration,
+    /// The last [`MAX_OUTPUT`] bytes of stdout and stderr. Control characters other than line breaks and tabs are
+    /// replaced.
+    pub output: String,
+    /// Number of bytes before `output` that were discarded.
+    pub output_cut: u64,
+    /// Reason why the outcome is not [`ExecutionOutcome::Done`].
+    pub reason: Option<String>,
+}
+
+/// How an execution ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecutionOutcome {
+    /// The action succeeded.
+    Done,
+    /// The action failed, or could not be started.
+    Failed,
+    /// The time limit was reached.
+    TimedOut,
+    /// The execution was stopped.
+    Stopped(StopReason),
+}
+
+/// Parts of a running node that the built-in actions use. A worker without sensors has none of them, and offers only
+/// the action `status`.
+#[derive(Clone, Debug, Default)]
+pub struct ActionHandles {
+    /// Sensors and buses.
+    pub sensors: Option<SensorHandles>,
+    /// State of the leader; `None` in it while the node does not lead.
+    pub leader: Option<watch::Receiver<Option<LeaderState>>>,
+    /// Session with ZooKeeper.
+    pub session: Option<Session>,
+}
+
+/// The sensors of a running node.
+#[derive(Clone, Debug)]
+pub struct SensorHandles {
+    /// Description and health.
+    pub info: watch::Receiver<Vec<SensorStatus>>,
+    /// Newest sample; `None` before the first one.
+    pub latest: watch::Receiver<Option<Arc<LatestSample>>>,
+    /// Buses that are in use by tasks.
+    pub reservations: BusReservations,
+}
+
+impl Execution {
+    /// Returns an execution that failed before anything was started.
+    pub(crate) fn not_started(outcome: ExecutionOutcome, reason: impl Into<String>) -> Execution {
+        Execution {
+            outcome,
+            exit_code: None,
+            signal: None,
+            duration: Duration::ZERO,
+            output: String::new(),
+            output_cut: 0,
+            reason: Some(reason.into()),
+        }
+    }
+}

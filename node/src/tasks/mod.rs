@@ -1,0 +1,3 @@
+//! Tasks: clients submit them, the leader assigns them, nodes execute them.
+
+pub mod actions;

@@ -187,9 +187,6 @@ pub struct Record {
     /// the parts and of the assignments are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roster: Option<BTreeMap<String, State>>,
-    /// Order of the nodes of a roll-out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub order: Vec<String>,
     /// Request to cancel it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub use atalaya_hal::boards::Promise;
 use serde::{Deserialize, Serialize};
 
 use super::TaskId;
@@ -98,17 +99,6 @@ pub enum Target {
     All,
     /// The nodes with these ids.
     Nodes(Vec<String>),
-}
-
-/// Promise about the number of executions of a task on a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Promise {
-    /// Executed again if its worker ended without a result.
-    #[default]
-    AtLeastOnce,
-    /// Never started twice. If its worker ends without a result, it is lost.
-    AtMostOnce,
 }
 
 /// Batches of a roll-out.

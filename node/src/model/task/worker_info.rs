@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use atalaya_hal::boards::{ArgType, Promise};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::spec::Promise;
 use crate::model::text::{sanitize_for_log, truncate};
 
 /// Maximum size of a description that is read, in bytes.
@@ -38,21 +38,28 @@ impl WorkerHealth {
     }
 }
 
-/// Action that a worker executes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Description of an action, for clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActionInfo {
-    /// Arguments and their types, in the JSON form of `atalaya_hal::boards::ArgType`.
-    #[serde(default)]
-    pub args: BTreeMap<String, serde_json::Value>,
-    /// Time limit, in milliseconds.
+    /// Arguments by name; all are required.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "arg_types")]
+    pub args: BTreeMap<String, ArgType>,
+    /// Time limit in milliseconds.
     #[serde(default)]
     pub run_for_ms: u64,
-    /// Promise of tasks that do not ask for one.
+    /// Promise of a task whose submission names none.
     #[serde(default)]
     pub promise: Promise,
-    /// True if the action changes nothing on the node.
+    /// True for an action that changes nothing.
     #[serde(default)]
     pub read_only: bool,
+}
+
+/// Reads the types of arguments. A type that only a later version knows accepts any text here: the worker checks it.
+fn arg_types<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, ArgType>, D::Error> {
+    let types = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
+    let known = |value| serde_json::from_value(value).unwrap_or(ArgType::Text);
+    Ok(types.into_iter().take(MAX_ENTRIES).map(|(name, value)| (name, known(value))).collect())
 }
 
 /// Description of a worker.
@@ -125,7 +132,13 @@ pub(crate) mod tests {
 
     /// Returns a worker with a BME280 on board `pi`, in the lab, which executes `status` and `calibrate`.
     pub(crate) fn worker() -> WorkerInfo {
-        let actions = ["status", "calibrate"].map(|name| (name.to_owned(), ActionInfo::default()));
+        let action = ActionInfo {
+            args: BTreeMap::new(),
+            run_for_ms: 60_000,
+            promise: Promise::AtLeastOnce,
+            read_only: true,
+        };
+        let actions = ["status", "calibrate"].map(|name| (name.to_owned(), action.clone()));
         WorkerInfo {
             version: "0.1.0".into(),
             host: "h".into(),
@@ -142,8 +155,14 @@ pub(crate) mod tests {
     #[test]
     fn description_round_trips_and_tolerates_other_versions() {
         assert_eq!(WorkerInfo::parse(&worker().to_json()), Some(worker()));
-        let later = WorkerInfo::parse(br#"{"board":"b","slots":9999,"later":[1]}"#).unwrap();
+        let later =
+            r#"{"board":"b","slots":9999,"later":[1],"actions":{"a":{"args":{"x":"name","y":{"color":1}}}}}"#;
+        let later = WorkerInfo::parse(later.as_bytes()).unwrap();
         assert_eq!((later.board.as_str(), later.slots), ("b", MAX_SLOTS));
+        assert_eq!(
+            (&later.actions["a"].args["x"], &later.actions["a"].args["y"]),
+            (&ArgType::Name, &ArgType::Text)
+        );
         assert_eq!(WorkerInfo::parse(b""), None);
         assert_eq!(WorkerInfo::parse(&vec![b' '; MAX_SIZE + 1]), None);
     }

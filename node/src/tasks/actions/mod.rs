@@ -23,9 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atalaya_hal::boards::{ArgType, Promise};
 use atalaya_recipes::Session;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use executor::{ActionConfig, BoardActions, Executor};
@@ -33,28 +31,13 @@ pub use refusal::refusal;
 
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info::SensorStatus;
+pub use crate::model::task::worker_info::ActionInfo;
 use crate::sampling::{BusReservations, LatestSample};
 
 /// Maximum length of the output in an [`Execution`], in bytes.
 pub const MAX_OUTPUT: usize = 8 * 1024;
 /// Maximum length of a progress text, in characters.
 pub const MAX_PROGRESS: usize = 200;
-
-/// Description of an action, for clients.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ActionInfo {
-    /// Arguments by name; all are required.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub args: BTreeMap<String, ArgType>,
-    /// Time limit in milliseconds.
-    pub run_for_ms: u64,
-    /// Promise of a task whose submission names none.
-    #[serde(default)]
-    pub promise: Promise,
-    /// True for an action that changes nothing.
-    #[serde(default)]
-    pub read_only: bool,
-}
 
 /// Execution of an assigned task.
 #[derive(Clone, Debug, PartialEq, Eq)]

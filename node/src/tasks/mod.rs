@@ -1,3 +1,5 @@
-//! Tasks: clients submit them, the leader assigns them, nodes execute them.
+//! Tasks: clients submit them, the leader assigns them, and workers execute them.
 
-pub mod actions;
+pub(crate) mod actions;
+pub(crate) mod master;
+pub(crate) mod worker;

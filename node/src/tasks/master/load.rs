@@ -1,0 +1,124 @@
+//! Reads all tasks when a leader begins.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use atalaya_recipes::{Connection, Error};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use tracing::warn;
+
+use super::Assignments;
+use super::core::{Core, is_unusable};
+use super::task::Task;
+use crate::model::task::record::{Assignment, Part, Record};
+use crate::model::task::{TaskId, paths};
+
+/// Number of reads at the same time. A record has at most 1 MiB.
+const CONCURRENT_READS: usize = 32;
+
+/// Reads the records, parts and assignments. Also returns the assignments that belong to no live task.
+pub(super) async fn load(connection: &Connection) -> Result<(Core, Assignments), Error> {
+    let mut runs = read_runs(connection).await?;
+    let names = connection.children_or_empty(paths::STATE).await?;
+    let ids: Vec<TaskId> = names.iter().filter_map(|name| TaskId::of_znode(name)).collect();
+    let mut core = Core::default();
+    let mut reads = stream::iter(ids)
+        .map(|id| async move {
+            let path = paths::state(&id);
+            let data = connection.get_opt(&path).await?;
+            Ok::<_, Error>((id, data.map(|(data, stat)| (Record::parse(&data), stat.num_children))))
+        })
+        .buffer_unordered(CONCURRENT_READS);
+    while let Some((id, found)) = reads.try_next().await? {
+        let Some((record, children)) = found else { continue };
+        let stored = if children == 0 { Vec::new() } else { connection.children_or_empty(&paths::state(&id)).await? };
+        let Some(record) = record.filter(|record| !is_unusable(record)) else {
+            warn!(task = %id, "the record of this task cannot be read; it is deleted with the history");
+            core.restore_unreadable(id, stored.into_iter().collect());
+            continue;
+        };
+        if record.state.is_final() {
+            core.restore_ended(id, &record, stored.into_iter().collect());
+            continue;
+        }
+        let parts = read_parts(connection, &id, &stored).await?;
+        let own = runs.remove(&id).unwrap_or_default();
+        let Some(task) = Task::restore(record, parts, &own) else { continue };
+        let orphans: BTreeMap<String, Assignment> =
+            own.into_iter().filter(|(node, _)| task.assigned_to(node).is_none()).collect();
+        if !orphans.is_empty() {
+            runs.insert(id.clone(), orphans);
+        }
+        core.restore(id, task);
+    }
+    let orphans = runs.into_iter().flat_map(|(id, nodes)| {
+        nodes.into_keys().map(move |node| (id.clone(), node)).collect::<Vec<_>>()
+    });
+    Ok((core, orphans.collect()))
+}
+
+/// Returns the assignments by task and node.
+async fn read_runs(connection: &Connection) -> Result<BTreeMap<TaskId, BTreeMap<String, Assignment>>, Error> {
+    let nodes = connection.children_or_empty(paths::RUN).await?;
+    let lists: Vec<Vec<(TaskId, String)>> = stream::iter(nodes)
+        .map(|node| async move {
+            let names = connection.children_or_empty(&paths::runs(&node)).await?;
+            let ids = names.iter().filter_map(|name| TaskId::of_znode(name));
+            Ok::<_, Error>(ids.map(|id| (id, node.clone())).collect())
+        })
+        .buffer_unordered(CONCURRENT_READS)
+        .try_collect()
+        .await?;
+    let runs: Vec<Option<(TaskId, String, Assignment)>> = stream::iter(lists.into_iter().flatten())
+        .map(|(id, node)| async move {
+            let found = connection.get_opt(&paths::run(&node, &id)).await?;
+            let run = found.map(|(data, _)| Assignment::parse(&data).unwrap_or_else(unreadable));
+            Ok::<_, Error>(run.map(|run| (id, node, run)))
+        })
+        .buffer_unordered(CONCURRENT_READS)
+        .try_collect()
+        .await?;
+    let mut by_task: BTreeMap<TaskId, BTreeMap<String, Assignment>> = BTreeMap::new();
+    for (id, node, run) in runs.into_iter().flatten() {
+        by_task.entry(id).or_default().insert(node, run);
+    }
+    Ok(by_task)
+}
+
+/// Returns the assignment in place of one that cannot be read.
+fn unreadable() -> Assignment {
+    Assignment {
+        attempt: 1,
+        action: String::new(),
+        args: BTreeMap::new(),
+        run_for_ms: None,
+        promise: Default::default(),
+        file: None,
+    }
+}
+
+async fn read_parts(
+    connection: &Connection,
+    id: &TaskId,
+    nodes: &[String],
+) -> Result<BTreeMap<String, Part>, Error> {
+    let parts: Vec<Option<(String, Part)>> = stream::iter(nodes)
+        .map(|node| async move {
+            let found = connection.get_opt(&paths::part(id, node)).await?;
+            Ok::<_, Error>(found.map(|(data, _)| {
+                let part = Part::parse(&data).unwrap_or_default();
+                // Only its state is needed.
+                (node.clone(), Part { outcome: None, ..part })
+            }))
+        })
+        .buffer_unordered(CONCURRENT_READS)
+        .try_collect()
+        .await?;
+    Ok(parts.into_iter().flatten().collect())
+}
+
+impl Core {
+    fn restore_ended(&mut self, id: TaskId, record: &Record, stored: BTreeSet<String>) {
+        let at = record.ended_at.unwrap_or_default();
+        self.history.insert(id, super::task::Ended { at, stored, state: record.state });
+    }
+}

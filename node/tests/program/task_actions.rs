@@ -1,0 +1,381 @@
+//! The executor of actions and its guardian process: arguments, output, limits, and no process that outlives the
+//! lease of the worker, whatever ends the command or the worker.
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use atalaya::settings::{Env, FleetArgs, Settings};
+use atalaya::tasks::actions::{
+    ActionHandles, BoardActions, Execution, ExecutionOutcome, ExecutionRequest, Executor, LocalLease,
+    MAX_OUTPUT, StopReason,
+};
+use atalaya_hal::Boards;
+use atalaya_testbed::{Process, Scratch, eventually, guarded};
+use tokio::sync::watch;
+
+use crate::common::DEADLINE;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
+/// Timeout of the simulated session.
+const SESSION: Duration = Duration::from_secs(4);
+const STOPPED: ExecutionOutcome = ExecutionOutcome::Stopped(StopReason::LeaseEnding);
+
+/// Returns an executor whose action `run` runs `script`, with the text argument `x` as its only argument.
+fn executor(folder: &Path, script: &str, keys: &str) -> Executor {
+    let file = folder.join("script");
+    std::fs::write(&file, script).unwrap();
+    let text = format!(
+        "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"random\"\n\
+         [boards.b.tasks]\nallow_unauthenticated = true\n\
+         [boards.b.tasks.run]\nrun = [\"/bin/sh\", \"{}\", \"--x={{x}}\"]\nargs = {{ x = \"text\" }}\n{keys}\n\
+         [boards.b.tasks.missing]\nrun = [\"/nonexistent/program\"]\n",
+        file.display()
+    );
+    let boards = Boards::parse(&text, "boards.toml").unwrap();
+    let actions = BoardActions::of("b", &boards.boards["b"]);
+    let settings = Settings::assemble(&FleetArgs::default(), &boards, Env { variable: &|_| None }).unwrap();
+    Executor::new("7", actions, &settings, ActionHandles::default()).with_program(PathBuf::from(BINARY))
+}
+
+fn request(action: &str, x: Option<&str>) -> ExecutionRequest {
+    let args: BTreeMap<String, String> = x.map(|x| ("x".to_owned(), x.to_owned())).into_iter().collect();
+    ExecutionRequest {
+        task: "t-0000000001".to_owned(),
+        action: action.to_owned(),
+        args,
+        attempt: 2,
+        fence: 99,
+        run_for: None,
+    }
+}
+
+/// Returns a lease that is always renewed.
+fn renewed() -> LocalLease {
+    LocalLease { remaining: SESSION / 2, session_timeout: SESSION }
+}
+
+/// Returns a lease that is never renewed.
+fn expiring(session_timeout: Duration) -> impl Fn() -> LocalLease {
+    let end = Instant::now() + session_timeout / 2;
+    move || LocalLease { remaining: end.saturating_duration_since(Instant::now()), session_timeout }
+}
+
+async fn execute(executor: &Executor, x: &str) -> Execution {
+    executor.execute(request("run", Some(x)), renewed, watch::Sender::default(), pending()).await
+}
+
+/// Writes the ids of all its processes, in sessions of their own and as daemons, into `pids`; some ignore SIGTERM.
+fn tree(folder: &Path, end: &str) -> String {
+    let folder = folder.display();
+    format!(
+        "cd {folder}; echo $$ >> pids
+         sleep 300 & echo $! >> pids
+         setsid sh -c 'echo $$ >> pids; trap \"\" TERM HUP; while :; do sleep 1; done' &
+         setsid -f sh -c 'echo $$ >> pids; exec sleep 300'
+         while [ $(wc -l < pids) -lt 4 ]; do sleep 0.02; done; echo ready > ready
+         {end}\n"
+    )
+}
+
+/// Returns the processes of the tree that have not ended.
+fn alive(folder: &Path) -> Vec<String> {
+    let pids = std::fs::read_to_string(folder.join("pids")).unwrap_or_default();
+    let is_alive = |pid: &&str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
+    };
+    pids.lines().filter(is_alive).map(str::to_owned).collect()
+}
+
+fn wait_for_tree(folder: &Path) {
+    eventually("all processes of the tree", DEADLINE, || folder.join("ready").exists().then_some(()));
+}
+
+/// Waits until the tree is complete.
+async fn tree_is_ready(folder: &Path) {
+    let deadline = Instant::now() + DEADLINE;
+    while !folder.join("ready").exists() {
+        assert!(Instant::now() < deadline, "the tree is not complete");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn command_gets_its_arguments_and_only_its_own_environment() {
+    let scratch = Scratch::new("actions");
+    let script = "echo $#; printf '%s\\n' \"$1\"; env | cut -d= -f1 | grep -vE '^(PWD|SHLVL|_|OLDPWD)$' | sort; \
+                  echo $ATALAYA_TASK $ATALAYA_ATTEMPT $ATALAYA_FENCE $ATALAYA_NODE $COLOUR\n";
+    let executor = executor(scratch.path(), script, "env = { COLOUR = \"red\" }");
+    for x in
+        ["", "a b", "; touch owned", "$(touch owned)`touch owned`", "'\"", "{x}", "*", "../../etc/passwd"]
+    {
+        let execution = execute(&executor, x).await;
+        assert_eq!(execution.outcome, ExecutionOutcome::Done, "{execution:?}");
+        let lines: Vec<&str> = execution.output.lines().collect();
+        assert_eq!(&lines[..2], ["1", &format!("--x={x}")], "{execution:?}");
+        assert_eq!(lines.last(), Some(&"t-0000000001 2 99 7 red"), "{execution:?}");
+        let allowed = [
+            "ATALAYA_ATTEMPT",
+            "ATALAYA_FENCE",
+            "ATALAYA_NODE",
+            "ATALAYA_TASK",
+            "COLOUR",
+            "HOME",
+            "LANG",
+            "PATH",
+        ];
+        for name in &lines[2..lines.len() - 1] {
+            assert!(allowed.contains(name), "{name} in the environment: {execution:?}");
+        }
+    }
+    assert!(!Path::new("owned").exists() && !scratch.path().join("owned").exists());
+}
+
+#[tokio::test]
+async fn wrong_requests_start_no_process() {
+    let scratch = Scratch::new("actions");
+    let executor = executor(scratch.path(), &format!("echo > {}/ran\n", scratch.path().display()), "");
+    let long = "x".repeat(2_000);
+    for (action, x, reason) in [
+        ("rm", None, "unknown action `rm`: this node executes missing, run, status"),
+        ("run", None, "argument `x` is missing"),
+        ("run", Some("a\nb"), "is not a text without control characters"),
+        ("run", Some(long.as_str()), "is not a text"),
+        ("missing", Some("1"), "unknown argument `x`: the action has no arguments"),
+    ] {
+        let request = request(action, x);
+        assert!(executor.check(&request.action, &request.args).unwrap_err().contains(reason));
+        let execution = executor.execute(request, renewed, watch::Sender::default(), pending()).await;
+        assert_eq!(execution.outcome, ExecutionOutcome::Failed);
+        assert!(execution.reason.unwrap().contains(reason));
+    }
+    assert!(!scratch.path().join("ran").exists());
+}
+
+#[tokio::test]
+async fn exit_codes_signals_and_missing_programs_are_reported() {
+    let scratch = Scratch::new("actions");
+    let executor =
+        executor(scratch.path(), "case $1 in --x=kill) kill -9 $$;; *) exit ${1#--x=};; esac\n", "");
+    let failed = execute(&executor, "3").await;
+    assert_eq!((failed.outcome, failed.exit_code), (ExecutionOutcome::Failed, Some(3)), "{failed:?}");
+    assert_eq!(failed.reason.as_deref(), Some("exit code 3"));
+    let killed = execute(&executor, "kill").await;
+    assert_eq!((killed.outcome, killed.signal), (ExecutionOutcome::Failed, Some(9)), "{killed:?}");
+    let missing =
+        executor.execute(request("missing", None), renewed, watch::Sender::default(), pending()).await;
+    assert_eq!((missing.outcome, missing.exit_code), (ExecutionOutcome::Failed, Some(127)), "{missing:?}");
+    assert!(missing.output.contains("cannot run /nonexistent/program"), "{missing:?}");
+}
+
+/// Returns the maximum resident size of this process so far, in KiB.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn output_of_one_gibibyte_is_bounded_and_its_end_is_kept() {
+    const SIZE: u64 = 1 << 30;
+    let scratch = Scratch::new("actions");
+    let script = format!("head -c {SIZE} /dev/zero | tr '\\0' x\necho; echo the end >&2\n");
+    let executor = executor(scratch.path(), &script, "");
+    let before = peak_memory();
+    let execution = execute(&executor, "1").await;
+    assert_eq!(execution.outcome, ExecutionOutcome::Done, "{:?}", execution.reason);
+    assert!(execution.output.ends_with("xxx\nthe end\n"));
+    assert_eq!(execution.output.len(), MAX_OUTPUT);
+    assert_eq!(execution.output_cut, SIZE + 9 - MAX_OUTPUT as u64);
+    // Other tests run in this process, too.
+    assert!(peak_memory() - before < 200 * 1024, "memory grows with the output");
+}
+
+#[tokio::test]
+async fn progress_lines_are_passed_on() {
+    let scratch = Scratch::new("actions");
+    let script = "echo atalaya: progress half; while ! [ -e \"${1#--x=}\" ]; do sleep 0.02; done\n";
+    let executor = executor(scratch.path(), script, "");
+    let go = scratch.path().join("go");
+    let progress = watch::Sender::default();
+    let mut texts = progress.subscribe();
+    let seen = async {
+        texts.wait_for(|text: &String| text == "half").await.unwrap();
+        std::fs::write(&go, "").unwrap();
+    };
+    let request = request("run", Some(go.to_str().unwrap()));
+    let (execution, ()) = tokio::join!(executor.execute(request, renewed, progress, pending()), seen);
+    assert_eq!(execution.outcome, ExecutionOutcome::Done, "{execution:?}");
+}
+
+#[tokio::test]
+async fn processes_that_a_command_leaves_are_ended() {
+    let scratch = Scratch::new("actions");
+    let executor = executor(scratch.path(), &tree(scratch.path(), "exit 0"), "");
+    let execution = execute(&executor, "1").await;
+    assert_eq!(execution.outcome, ExecutionOutcome::Done, "{execution:?}");
+    assert_eq!(alive(scratch.path()), [""; 0]);
+}
+
+#[tokio::test]
+async fn time_limit_ends_a_command_that_ignores_sigterm() {
+    let scratch = Scratch::new("actions");
+    let executor =
+        executor(scratch.path(), &tree(scratch.path(), "trap '' TERM; wait; sleep 300"), "run_for = \"1s\"");
+    let execution = execute(&executor, "1").await;
+    assert_eq!(execution.outcome, ExecutionOutcome::TimedOut, "{execution:?}");
+    assert_eq!(execution.reason.as_deref(), Some("the time limit of 1s was reached"));
+    assert_eq!(alive(scratch.path()), [""; 0]);
+}
+
+#[tokio::test]
+async fn time_limit_of_the_task_is_used_if_it_is_shorter() {
+    let scratch = Scratch::new("actions");
+    let executor = executor(scratch.path(), "exec sleep 300\n", "");
+    let request = ExecutionRequest { run_for: Some(Duration::from_millis(100)), ..request("run", Some("1")) };
+    let execution = executor.execute(request, renewed, watch::Sender::default(), pending()).await;
+    assert_eq!(
+        (execution.outcome, execution.signal),
+        (ExecutionOutcome::TimedOut, Some(15)),
+        "{execution:?}"
+    );
+    assert!(execution.duration < DEADLINE);
+}
+
+#[tokio::test]
+async fn stop_sends_sigterm_and_waits_for_all_processes() {
+    for reason in [StopReason::Cancelled, StopReason::Shutdown, StopReason::LeaseEnding] {
+        let scratch = Scratch::new("actions");
+        let script =
+            tree(scratch.path(), "trap 'echo cleaning up; exit 0' TERM; while :; do sleep 0.05; done");
+        let executor = executor(scratch.path(), &script, "");
+        let stop = async {
+            tree_is_ready(scratch.path()).await;
+            reason
+        };
+        let execution =
+            executor.execute(request("run", Some("1")), renewed, watch::Sender::default(), stop).await;
+        assert_eq!(execution.outcome, ExecutionOutcome::Stopped(reason), "{execution:?}");
+        assert!(execution.output.contains("cleaning up"), "{execution:?}");
+        assert_eq!(alive(scratch.path()), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn command_ends_before_a_lease_that_is_not_renewed() {
+    for session in [Duration::from_secs(2), SESSION] {
+        let scratch = Scratch::new("actions");
+        let executor = executor(scratch.path(), &tree(scratch.path(), "trap '' TERM; wait; sleep 300"), "");
+        let request = request("run", Some("1"));
+        let begin = Instant::now();
+        let execution =
+            executor.execute(request, expiring(session), watch::Sender::default(), pending()).await;
+        assert!(begin.elapsed() < session / 2, "after the end of the lease: {execution:?}");
+        assert_eq!(execution.outcome, STOPPED, "{execution:?}");
+        assert_eq!(alive(scratch.path()), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn command_does_not_start_if_the_lease_is_about_to_end() {
+    let scratch = Scratch::new("actions");
+    let executor = executor(scratch.path(), &format!("echo > {}/ran\n", scratch.path().display()), "");
+    let ending = || LocalLease { remaining: SESSION / 5, session_timeout: SESSION };
+    let execution =
+        executor.execute(request("run", Some("1")), ending, watch::Sender::default(), pending()).await;
+    assert_eq!(execution.outcome, STOPPED);
+    assert!(!scratch.path().join("ran").exists());
+}
+
+#[tokio::test]
+async fn dropped_execution_kills_all_processes() {
+    let scratch = Scratch::new("actions");
+    let executor = executor(scratch.path(), &tree(scratch.path(), "wait; sleep 300"), "");
+    tokio::select! {
+        execution = execute(&executor, "1") => panic!("ended: {execution:?}"),
+        () = tree_is_ready(scratch.path()) => {}
+    }
+    eventually("the end of the tree", DEADLINE, || alive(scratch.path()).is_empty().then_some(()));
+}
+
+/// Folder of the process in `worker_process`.
+const WORKER_FOLDER: &str = "ATALAYA_TEST_WORKER";
+
+/// A worker process of the tests below: its lease is renewed for as long as it runs.
+#[tokio::test]
+#[ignore = "a process of other tests"]
+async fn worker_process() {
+    let Ok(folder) = std::env::var(WORKER_FOLDER) else { return };
+    let folder = Path::new(&folder);
+    let executor = executor(folder, &tree(folder, "trap '' TERM; wait; sleep 300"), "");
+    let execution = execute(&executor, "1").await;
+    std::fs::write(folder.join("execution"), format!("{execution:?}")).unwrap();
+}
+
+fn worker(folder: &Path) -> Process {
+    let mut command = guarded(std::env::current_exe().unwrap());
+    command.args(["--exact", "task_actions::worker_process", "--ignored", "--nocapture"]);
+    command.env(WORKER_FOLDER, folder);
+    let worker = Process::spawn(command);
+    wait_for_tree(folder);
+    worker
+}
+
+#[test]
+fn guardian_ends_all_processes_of_a_stopped_worker_before_the_lease_ends() {
+    let scratch = Scratch::new("actions");
+    let mut worker = worker(scratch.path());
+    // The lease was renewed at most now.
+    let lease_end = Instant::now() + SESSION / 2;
+    worker.stop();
+    eventually("the end of the tree", DEADLINE, || alive(scratch.path()).is_empty().then_some(()));
+    assert!(Instant::now() < lease_end, "processes after the end of the lease");
+    assert!(!scratch.path().join("execution").exists(), "the worker is still stopped");
+    worker.cont();
+    worker.wait_exit(DEADLINE);
+    let execution = std::fs::read_to_string(scratch.path().join("execution")).unwrap();
+    assert!(execution.contains("Stopped(LeaseEnding)"), "{execution}");
+}
+
+#[test]
+fn guardian_kills_all_processes_of_a_killed_worker_at_once() {
+    let scratch = Scratch::new("actions");
+    let mut worker = worker(scratch.path());
+    worker.kill9();
+    let killed = Instant::now();
+    eventually("the end of the tree", DEADLINE, || alive(scratch.path()).is_empty().then_some(()));
+    assert!(killed.elapsed() < SESSION / 4, "{:?}", killed.elapsed());
+}
+
+/// Returns the time by the clock of the guardian, in milliseconds.
+fn boot_millis() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap() * 1_000 + u64::try_from(now.tv_nsec).unwrap() / 1_000_000
+}
+
+#[test]
+fn guardian_follows_its_worker_and_ignores_signals_of_the_service_manager() {
+    let scratch = Scratch::new("actions");
+    let script = scratch.path().join("script");
+    std::fs::write(&script, tree(scratch.path(), "wait; sleep 300")).unwrap();
+    let mut command = std::process::Command::new(BINARY);
+    let end = boot_millis() + 60_000;
+    command.args(["guard", "--parent", &std::process::id().to_string()]);
+    command.args(["--term-at", &end.to_string(), "--kill-at", &(end + 1_000).to_string()]);
+    command.args(["--run-for-ms", "60000", "--grace-ms", "100", "--", "/bin/sh"]).arg(&script);
+    let mut guardian = Process::spawn_piped(command);
+    wait_for_tree(scratch.path());
+    guardian.term();
+    guardian.hup();
+    guardian.write_line("no order");
+    guardian.write_line("lease 1 1");
+    assert_eq!(alive(scratch.path()).len(), 4, "neither a signal nor a shorter lease ends the command");
+    assert!(guardian.is_running());
+    guardian.write_line("stop 100");
+    assert!(guardian.wait_exit(DEADLINE).success());
+    guardian.wait_for_line("\"cause\":\"stopped\"", DEADLINE);
+    assert_eq!(alive(scratch.path()), [""; 0]);
+}

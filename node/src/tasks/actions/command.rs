@@ -20,6 +20,8 @@ use crate::process::child_processes::own_program;
 const GRACE: Duration = Duration::from_secs(5);
 /// The same at the shutdown of the node, which must end within two seconds.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(800);
+/// The same if the claim is lost: another worker may start the task soon.
+const LOST_GRACE: Duration = Duration::from_millis(200);
 /// Number of checks for a renewed lease per session timeout.
 const LEASE_CHECKS: u32 = 40;
 /// Size of the buffer for the output, in bytes.
@@ -140,7 +142,11 @@ async fn control(
             biased;
             reason = &mut stop, if stopped.is_none() => {
                 *stopped = Some(reason);
-                stop_line(if reason == StopReason::Shutdown { SHUTDOWN_GRACE } else { GRACE })
+                stop_line(match reason {
+                    StopReason::Cancelled => GRACE,
+                    StopReason::Shutdown => SHUTDOWN_GRACE,
+                    StopReason::LeaseEnding => LOST_GRACE,
+                })
             }
             _ = checks.tick() => {
                 let read_at = now();

@@ -7,13 +7,15 @@ use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use atalaya::sampling::BusReservations;
 use atalaya::settings::{Env, FleetArgs, Settings};
 use atalaya::tasks::actions::{
     ActionHandles, BoardActions, Execution, ExecutionOutcome, ExecutionRequest, Executor, LocalLease,
-    MAX_OUTPUT, StopReason,
+    MAX_OUTPUT, SensorHandles, StopReason,
 };
 use atalaya_hal::Boards;
-use atalaya_testbed::{Process, Scratch, eventually, guarded};
+use atalaya_testbed::{Process, Scratch, clean_command, eventually, guarded};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
 use crate::common::DEADLINE;
@@ -25,11 +27,15 @@ const STOPPED: ExecutionOutcome = ExecutionOutcome::Stopped(StopReason::LeaseEnd
 
 /// Returns an executor whose action `run` runs `script`, with the text argument `x` as its only argument.
 fn executor(folder: &Path, script: &str, keys: &str) -> Executor {
+    executor_with(folder, script, keys, ActionHandles::default())
+}
+
+fn executor_with(folder: &Path, script: &str, keys: &str, handles: ActionHandles) -> Executor {
     let file = folder.join("script");
     std::fs::write(&file, script).unwrap();
     let text = format!(
-        "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"random\"\n\
-         [boards.b.tasks]\nallow_unauthenticated = true\n\
+        "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"lm75\"\nbus = \"i2c-1\"\n\
+         address = 0x48\n[boards.b.tasks]\nallow_unauthenticated = true\n\
          [boards.b.tasks.run]\nrun = [\"/bin/sh\", \"{}\", \"--x={{x}}\"]\nargs = {{ x = \"text\" }}\n{keys}\n\
          [boards.b.tasks.missing]\nrun = [\"/nonexistent/program\"]\n",
         file.display()
@@ -37,7 +43,7 @@ fn executor(folder: &Path, script: &str, keys: &str) -> Executor {
     let boards = Boards::parse(&text, "boards.toml").unwrap();
     let actions = BoardActions::of("b", &boards.boards["b"]);
     let settings = Settings::assemble(&FleetArgs::default(), &boards, Env { variable: &|_| None }).unwrap();
-    Executor::new("7", actions, &settings, ActionHandles::default()).with_program(PathBuf::from(BINARY))
+    Executor::new("7", actions, &settings, handles).with_program(PathBuf::from(BINARY))
 }
 
 fn request(action: &str, x: Option<&str>) -> ExecutionRequest {
@@ -119,6 +125,7 @@ async fn command_gets_its_arguments_and_only_its_own_environment() {
         assert_eq!(lines.last(), Some(&"t-0000000001 2 99 7 red"), "{execution:?}");
         let allowed = [
             "ATALAYA_ATTEMPT",
+            "ATALAYA_EXECUTION",
             "ATALAYA_FENCE",
             "ATALAYA_NODE",
             "ATALAYA_TASK",
@@ -299,6 +306,67 @@ async fn dropped_execution_kills_all_processes() {
         () = tree_is_ready(scratch.path()) => {}
     }
     eventually("the end of the tree", DEADLINE, || alive(scratch.path()).is_empty().then_some(()));
+}
+
+#[tokio::test]
+async fn buses_that_a_command_needs_are_reserved_while_it_runs() {
+    let scratch = Scratch::new("actions");
+    let (reservations, latest) = (BusReservations::default(), watch::Sender::default());
+    let sensors = SensorHandles {
+        info: watch::Sender::default().subscribe(),
+        latest: latest.subscribe(),
+        reservations: reservations.clone(),
+    };
+    let handles = ActionHandles { sensors: Some(sensors), ..ActionHandles::default() };
+    let script = tree(scratch.path(), "while ! [ -e go ]; do sleep 0.02; done");
+    let executor = executor_with(scratch.path(), &script, "needs = [\"i2c-1\"]", handles);
+    let watch = async {
+        tree_is_ready(scratch.path()).await;
+        assert_eq!(reservations.holder("i2c-1").as_deref(), Some("t-0000000001"));
+        std::fs::write(scratch.path().join("go"), "").unwrap();
+    };
+    let (execution, ()) = tokio::join!(execute(&executor, "1"), watch);
+    assert_eq!(execution.outcome, ExecutionOutcome::Done, "{execution:?}");
+    assert_eq!(reservations.holder("i2c-1"), None);
+}
+
+#[tokio::test]
+async fn processes_of_a_killed_guardian_are_killed() {
+    let scratch = Scratch::new("actions");
+    let script = format!("echo $PPID > {}/guardian\n", scratch.path().display());
+    let executor = executor(scratch.path(), &(script + &tree(scratch.path(), "wait; sleep 300")), "");
+    let kill = async {
+        tree_is_ready(scratch.path()).await;
+        let guardian = std::fs::read_to_string(scratch.path().join("guardian")).unwrap();
+        let guardian = Pid::from_raw(guardian.trim().parse().unwrap()).unwrap();
+        kill_process(guardian, Signal::KILL).unwrap();
+    };
+    let (execution, ()) = tokio::join!(execute(&executor, "1"), kill);
+    assert_eq!(execution.outcome, ExecutionOutcome::Failed, "{execution:?}");
+    assert!(execution.reason.as_ref().unwrap().contains("the guardian process has ended"), "{execution:?}");
+    assert_eq!(alive(scratch.path()), [""; 0]);
+}
+
+#[test]
+fn check_refuses_actions_of_a_fleet_without_authentication() {
+    let scratch = Scratch::new("actions");
+    let file = scratch.path().join("boards.toml");
+    let check = |line: &str| {
+        let text = format!(
+            "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"random\"\n\
+             [boards.b.tasks]\n{line}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let mut command = clean_command(scratch.path(), BINARY);
+        let output = command.arg("check").arg(&file).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, message) = check("a = { run = [\"/bin/true\"] }");
+    assert_eq!(code, Some(78), "{message}");
+    assert!(message.contains("board b: any client that reaches ZooKeeper could submit tasks"), "{message}");
+    assert_eq!(check("install_boards = true").0, Some(78));
+    assert_eq!(check("").0, Some(0), "the built-in actions only read");
+    assert_eq!(check("allow_unauthenticated = true\na = { run = [\"/bin/true\"] }").0, Some(0));
 }
 
 /// Folder of the process in `worker_process`.

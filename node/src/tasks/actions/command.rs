@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, Command};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::guardian::{Cause, LeaseDeadlines, Report, millis, now, stop_line};
@@ -22,8 +23,16 @@ const GRACE: Duration = Duration::from_secs(5);
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(800);
 /// The same if the claim is lost: another worker may start the task soon.
 const LOST_GRACE: Duration = Duration::from_millis(200);
+/// Interval between attempts to kill the processes that a killed guardian has left.
+#[cfg(target_os = "linux")]
+const KILL_INTERVAL: Duration = Duration::from_millis(10);
+/// Maximum time for these attempts.
+#[cfg(target_os = "linux")]
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of checks for a renewed lease per session timeout.
 const LEASE_CHECKS: u32 = 40;
+/// Maximum time to read the output after the last process has ended.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Size of the buffer for the output, in bytes.
 const BUFFER: usize = 64 * 1024;
 /// Maximum size of the stdout of a guardian, in bytes.
@@ -41,6 +50,17 @@ pub(super) struct GuardedCommand {
     pub(super) env: BTreeMap<String, String>,
     /// Time limit.
     pub(super) run_for: Duration,
+    /// Unique text for this execution, see [`MARK`].
+    pub(super) mark: String,
+}
+
+/// Variable of the processes of an execution, by which they are found if their guardian was killed.
+const MARK: &str = "ATALAYA_EXECUTION";
+
+/// Returns a text that no other execution on this machine has.
+pub(super) fn unique_mark() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}-{}", std::process::id(), now(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 impl GuardedCommand {
@@ -73,11 +93,22 @@ impl GuardedCommand {
         let mut output = OutputTail::default();
         let report = {
             let control = control(stdin, deadlines, lease, stop, &mut stopped);
-            let read = async {
-                let (report, ()) =
-                    tokio::join!(read_report(stdout), read_output(stderr, &mut output, &progress));
+            let ended = Notify::new();
+            let report = async {
+                let report = read_report(stdout).await;
+                if report.is_none() {
+                    self.kill_orphans().await;
+                }
+                ended.notify_one();
                 report
             };
+            let output = async {
+                tokio::select! {
+                    () = read_output(stderr, &mut output, &progress) => {}
+                    () = async { ended.notified().await; tokio::time::sleep(DRAIN_TIMEOUT).await } => {}
+                }
+            };
+            let read = async { tokio::join!(report, output).0 };
             tokio::select! {
                 report = read => report,
                 () = control => None,
@@ -103,6 +134,23 @@ impl GuardedCommand {
         }
     }
 
+    /// Kills the processes that a guardian has left which was itself killed. They are found by a variable in
+    /// their environments.
+    async fn kill_orphans(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            let own = [format!("{MARK}={}", self.mark)];
+            let kill = async {
+                // Without /proc none is found.
+                while atalaya_hal::tree::kill_with_environment(&own).is_ok_and(|count| count > 0) {
+                    tokio::time::sleep(KILL_INTERVAL).await;
+                }
+            };
+            // A process in an uninterruptible system call ends later.
+            let _ = tokio::time::timeout(KILL_TIMEOUT, kill).await;
+        }
+    }
+
     fn command(&self, deadlines: LeaseDeadlines) -> Command {
         let mut command = match &self.program {
             Some(program) => std::process::Command::new(program),
@@ -116,7 +164,7 @@ impl GuardedCommand {
         command.arg("--").args(&self.argv);
         command.env_clear();
         command.envs(INHERITED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
-        command.envs(&self.env);
+        command.envs(&self.env).env(MARK, &self.mark);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The signals of a terminal must not end the guardian.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);

@@ -132,6 +132,13 @@ impl Executor {
         catalogue
     }
 
+    /// Returns true if the board allows the action `boards.install`, and ZooKeeper is protected. The executor does not
+    /// execute it.
+    pub fn allows_install(&self) -> bool {
+        let config = self.config();
+        config.refusal.is_none() && config.actions.tasks.as_ref().is_some_and(|tasks| tasks.install_boards)
+    }
+
     /// Returns the names of the sensors, which arguments of the type `sensor` accept.
     pub fn sensor_names(&self) -> Vec<String> {
         let Some(sensors) = &self.0.handles.sensors else { return Vec::new() };
@@ -259,7 +266,8 @@ impl Executor {
             ("ATALAYA_FENCE".to_owned(), request.fence.to_string()),
             ("ATALAYA_NODE".to_owned(), self.0.node.clone()),
         ]);
-        let command = super::command::GuardedCommand { program: self.0.program.clone(), argv, env, run_for };
+        let (program, mark) = (self.0.program.clone(), super::command::unique_mark());
+        let command = super::command::GuardedCommand { program, argv, env, run_for, mark };
         command.run(lease, progress, stop).await
     }
 

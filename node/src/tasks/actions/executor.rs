@@ -35,12 +35,12 @@ struct Inner {
     program: Option<PathBuf>,
 }
 
-/// What an executor uses of a board.
+/// Part of a board that an executor uses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BoardActions {
     /// Name of the board.
     pub board: String,
-    /// Where its sensors are.
+    /// Backend of its sensors.
     pub backend: Backend,
     /// Its actions; `None`: it executes nothing.
     pub tasks: Option<Tasks>,
@@ -148,7 +148,7 @@ impl Executor {
     /// Checks an action and its arguments.
     ///
     /// # Errors
-    /// The reason why they cannot be executed, with what is accepted.
+    /// Reason why they cannot be executed, with the accepted names and values.
     pub fn check(&self, action: &str, args: &BTreeMap<String, String>) -> Result<(), String> {
         let catalogue = self.catalogue();
         let Some(info) = catalogue.get(action) else { return Err(self.unknown(action, &catalogue)) };

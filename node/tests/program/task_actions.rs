@@ -13,11 +13,11 @@ use atalaya::tasks::actions::{
     MAX_OUTPUT, SensorHandles, StopReason,
 };
 use atalaya_hal::Boards;
-use atalaya_testbed::{Scratch, clean_command, eventually};
+use atalaya_testbed::{Scratch, clean_command};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
-use crate::common::DEADLINE;
+use crate::common::{DEADLINE, Fleet};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 /// Timeout of the simulated session.
@@ -300,7 +300,8 @@ async fn dropped_execution_kills_all_processes() {
         execution = execute(&executor, "1") => panic!("ended: {execution:?}"),
         () = tree_is_ready(scratch.path()) => {}
     }
-    eventually("the end of the tree", DEADLINE, || alive(scratch.path()).is_empty().then_some(()));
+    tokio::time::timeout(DEADLINE, executor.wait_until_idle()).await.unwrap();
+    assert_eq!(alive(scratch.path()), [""; 0]);
 }
 
 #[tokio::test]
@@ -362,4 +363,21 @@ fn check_refuses_actions_of_a_fleet_without_authentication() {
     assert_eq!(check("install_boards = true").0, Some(78));
     assert_eq!(check("").0, Some(0), "the built-in actions only read");
     assert_eq!(check("allow_unauthenticated = true\na = { run = [\"/bin/true\"] }").0, Some(0));
+}
+
+#[test]
+fn node_without_authentication_warns_that_its_actions_are_not_executed() {
+    let scratch = Scratch::new("actions");
+    let file = scratch.path().join("boards.toml");
+    let text = "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"random\"\n\
+                [boards.b.tasks.a]\nrun = [\"/bin/true\"]\n";
+    std::fs::write(&file, text).unwrap();
+    let fleet = Fleet::memory();
+    let node = fleet.leader("1", &["--boards", file.to_str().unwrap(), "--board", "b"]);
+    const WARNING: &str = "only the read-only actions are executed: any client that reaches ZooKeeper";
+    node.wait_for_line(WARNING, DEADLINE);
+    // A reload without changed actions does not warn again.
+    node.hup();
+    node.wait_for_line("configuration reloaded", DEADLINE);
+    assert_eq!(node.log().iter().filter(|line| line.text.contains(WARNING)).count(), 1);
 }

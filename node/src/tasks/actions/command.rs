@@ -2,19 +2,20 @@
 //! stop, and collects the output and the report.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{ChildStdin, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::guardian::{Cause, LeaseDeadlines, Report, millis, now, stop_line};
+use super::guardian::{Cause, LeaseDeadlines, Report, now, stop_line};
 use super::output::OutputTail;
-use super::{Execution, ExecutionOutcome, LocalLease, StopReason};
+use super::{Execution, ExecutionOutcome, LocalLease, StopReason, millis};
 use crate::process::child_processes::own_program;
 
 /// Maximum time from SIGTERM to SIGKILL.
@@ -70,6 +71,7 @@ impl GuardedCommand {
     /// If the future is dropped, the guardian's stdin is closed, and it kills the processes.
     pub(super) async fn run(
         self,
+        running: &watch::Sender<usize>,
         lease: impl Fn() -> LocalLease,
         progress: watch::Sender<String>,
         stop: impl Future<Output = StopReason>,
@@ -82,13 +84,13 @@ impl GuardedCommand {
             return Execution::not_started(outcome, "the local lease of the session was about to end");
         };
         let mut guardian = match self.command(deadlines).spawn() {
-            Ok(guardian) => guardian,
+            Ok(guardian) => RunningGuardian::new(guardian, running),
             Err(error) => {
                 let reason = format!("the guardian process cannot be started: {error}");
                 return Execution::not_started(ExecutionOutcome::Failed, reason);
             }
         };
-        let (stdin, stdout, stderr) = (guardian.stdin.take(), guardian.stdout.take(), guardian.stderr.take());
+        let (stdin, stdout, stderr) = guardian.take_pipes();
         let mut stopped = None;
         let mut output = OutputTail::default();
         let report = {
@@ -169,6 +171,49 @@ impl GuardedCommand {
         // The signals of a terminal must not end the guardian.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         Command::from(command)
+    }
+}
+
+/// A guardian process that has not ended. It is counted, also after this is dropped.
+struct RunningGuardian {
+    /// `None` after its end.
+    child: Option<Child>,
+    running: watch::Sender<usize>,
+}
+
+impl RunningGuardian {
+    fn new(child: Child, running: &watch::Sender<usize>) -> RunningGuardian {
+        running.send_modify(|count| *count += 1);
+        RunningGuardian { child: Some(child), running: running.clone() }
+    }
+
+    fn take_pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
+        let Some(child) = &mut self.child else { return (None, None, None) };
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    }
+
+    async fn wait(mut self) -> io::Result<ExitStatus> {
+        let Some(child) = &mut self.child else { return Err(io::ErrorKind::NotFound.into()) };
+        let status = child.wait().await?;
+        self.child = None;
+        self.running.send_modify(|count| *count -= 1);
+        Ok(status)
+    }
+}
+
+impl Drop for RunningGuardian {
+    fn drop(&mut self) {
+        // The pipe to its stdin is closed, so it kills the processes and ends.
+        let Some(mut child) = self.child.take() else { return };
+        let running = self.running.clone();
+        let wait = async move {
+            let _ = child.wait().await;
+            running.send_modify(|count| *count -= 1);
+        };
+        // Without a runtime, the process ends and nothing waits.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(wait);
+        }
     }
 }
 

@@ -32,7 +32,10 @@ struct Inner {
     handles: ActionHandles,
     started: Instant,
     /// Program of the guardian; by default that of this process.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "commands are executed only on Unix systems"))]
     program: Option<PathBuf>,
+    /// Number of guardian processes that have not ended.
+    running: watch::Sender<usize>,
 }
 
 /// Part of a board that an executor uses.
@@ -81,6 +84,7 @@ impl Executor {
             handles,
             started: Instant::now(),
             program: None,
+            running: watch::Sender::default(),
         }))
     }
 
@@ -95,6 +99,7 @@ impl Executor {
             handles: handles.clone(),
             started: *started,
             program: Some(program),
+            running: watch::Sender::default(),
         }))
     }
 
@@ -183,7 +188,8 @@ impl Executor {
     /// [`Executor::check`] refuses fails.
     ///
     /// # Cancellation safety
-    /// If the future is dropped, all processes of the command are killed shortly afterwards.
+    /// If the future is dropped, all processes of the command are killed shortly afterwards; see
+    /// [`Executor::wait_until_idle`].
     pub async fn execute(
         &self,
         request: ExecutionRequest,
@@ -239,6 +245,13 @@ impl Executor {
         self.run_command(action, argv, request, lease, progress, stop).await
     }
 
+    /// Waits until no process of a command is left, also of executions whose futures were dropped. A worker must do so
+    /// before it closes its session: another worker can start its tasks as soon as the claims are gone.
+    pub async fn wait_until_idle(&self) {
+        // The sender is in `self`, so this is not an error.
+        let _ = self.0.running.subscribe().wait_for(|count| *count == 0).await;
+    }
+
     async fn reserve(&self, buses: &[String], task: &str) -> Result<Option<Reservation>, String> {
         match &self.0.handles.sensors {
             Some(sensors) if !buses.is_empty() => {
@@ -268,7 +281,7 @@ impl Executor {
         ]);
         let (program, mark) = (self.0.program.clone(), super::command::unique_mark());
         let command = super::command::GuardedCommand { program, argv, env, run_for, mark };
-        command.run(lease, progress, stop).await
+        command.run(&self.0.running, lease, progress, stop).await
     }
 
     #[cfg(not(unix))]
@@ -307,7 +320,7 @@ impl ActionConfig {
 fn info(action: &TaskAction) -> ActionInfo {
     ActionInfo {
         args: action.args.clone(),
-        run_for_ms: u64::try_from(action.run_for.as_millis()).unwrap_or(u64::MAX),
+        run_for_ms: super::millis(action.run_for),
         promise: action.promise,
         read_only: false,
     }

@@ -15,7 +15,9 @@ mod built_in;
 #[cfg(unix)]
 mod command;
 mod executor;
+#[cfg(unix)]
 pub(crate) mod guardian;
+#[cfg(unix)]
 mod output;
 mod refusal;
 
@@ -147,6 +149,10 @@ pub struct SensorHandles {
     pub latest: watch::Receiver<Option<Arc<LatestSample>>>,
     /// Buses that are in use by tasks.
     pub reservations: BusReservations,
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Execution {

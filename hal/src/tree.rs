@@ -103,6 +103,26 @@ pub fn kill(root: Pid) -> io::Result<usize> {
     signal(root, &[Signal::KILL])
 }
 
+/// Kills every process, of any parent, whose environment contains all of `variables`, each as `NAME=value`. Returns how
+/// many there were that had not ended. Repeat it until none is left, as [`signal()`].
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn kill_with_environment(variables: &[String]) -> io::Result<usize> {
+    let has_all = |process: &Process| {
+        // It cannot be read for processes of other users. The environment of a process that ends is empty.
+        let environment = std::fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
+        let has = |variable: &String| {
+            environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
+        };
+        !variables.is_empty() && variables.iter().all(has)
+    };
+    let mut found = processes()?;
+    found.retain(|process| !process.zombie && has_all(process));
+    found.iter().for_each(|process| process.signal(Signal::KILL));
+    Ok(found.len())
+}
+
 /// Kills every descendant of this process, and waits for those that have ended. Returns true if none is left. It
 /// takes the exit status of every child: do not call it while the status of one is still needed.
 pub fn sweep() -> bool {

@@ -80,6 +80,19 @@ fn action_with_only_a_command_has_the_defaults() {
     assert!(action.args.is_empty() && action.needs.is_empty() && action.env.is_empty());
 }
 
+#[test]
+fn example_in_the_shipped_file_is_valid() {
+    let example = include_str!("../../boards.toml");
+    let (start, _) = example.split_once("# [boards.laptop.tasks]").unwrap();
+    let commented = example[start.len()..].split("\n\n").next().unwrap();
+    let lines = commented.lines().map(|line| line.strip_prefix('#').unwrap().trim_start());
+    let text = format!("{start}{}\n", lines.collect::<Vec<_>>().join("\n"));
+    let boards = Boards::parse(&text.replace("{ one_of", "# { one_of"), "boards.toml").unwrap();
+    let tasks = boards.boards["laptop"].tasks.clone().unwrap();
+    assert!(tasks.install_boards && tasks.allow_unauthenticated);
+    assert_eq!(tasks.actions["calibrate"].needs, ["i2c-1"]);
+}
+
 /// Mistake in the lines after [`BOARD`]: line and column, the text at that place, the problem and the remedy.
 struct Bad<'a>(String, usize, usize, &'a str, &'a str, &'a str);
 

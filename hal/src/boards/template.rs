@@ -14,7 +14,7 @@ pub(super) enum Part<'a> {
 /// Splits an element into its parts.
 ///
 /// # Errors
-/// A brace that neither belongs to a placeholder nor is doubled.
+/// A single brace that does not belong to a placeholder.
 pub(super) fn parts(element: &str) -> Result<Vec<Part<'_>>, &'static str> {
     let mut parts = Vec::new();
     let mut rest = element;

@@ -72,9 +72,20 @@ fn check_tasks(boards: &Boards, settings: &Settings) -> Result<(), Failure> {
 }
 
 fn summary(boards: &Boards, settings: &Settings) -> String {
-    let names = boards.boards.iter().map(|(name, board)| match board.sensors.len() {
-        1 => format!("{name} (1 sensor)"),
-        count => format!("{name} ({count} sensors)"),
+    let names = boards.boards.iter().map(|(name, board)| {
+        let sensors = match board.sensors.len() {
+            1 => "1 sensor".to_owned(),
+            count => format!("{count} sensors"),
+        };
+        let actions = match &board.tasks {
+            None => String::new(),
+            Some(tasks) if tasks.actions.is_empty() => ", built-in actions".to_owned(),
+            Some(tasks) => {
+                let names: Vec<&str> = tasks.actions.keys().map(String::as_str).collect();
+                format!(", actions {}", names.join(" "))
+            }
+        };
+        format!("{name} ({sensors}{actions})")
     });
     let names: Vec<String> = names.collect();
     let mut text = format!("{}: valid\n{:<25}{}\n", boards.origin(), "boards", names.join(", "));

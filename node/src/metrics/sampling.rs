@@ -114,7 +114,7 @@ impl SamplingStats {
     }
 
     /// Records a sample: for each sensor its name, its readings or the text of the error, and whether it was not read
-    /// because of its backoff. Then the error is the last one.
+    /// because of its backoff or a task that uses its bus. Then a sensor that did not fail before does not fail now.
     pub(crate) fn record_sample<'a>(
         &mut self,
         results: impl IntoIterator<Item = (&'a str, Result<&'a Readings, &'a str>, bool)>,
@@ -139,6 +139,8 @@ impl SamplingStats {
                     stats.read_at = Some(now);
                     stats.error = None;
                 }
+                // A task uses the bus of a working sensor.
+                Err(_) if is_skipped && stats.error.is_none() => {}
                 Err(error) => {
                     stats.failures += u64::from(!is_skipped);
                     stats.error = Some(error.to_owned());

@@ -8,6 +8,7 @@ use atalaya_recipes::persistent_node::NodeState;
 use atalaya_recipes::{ConnectError, Session, SessionState, Standing, WrongZnode};
 use tokio::sync::watch;
 
+use crate::model::health_status::SensorState;
 use crate::model::node_info::SensorStatus;
 
 /// A measurement.
@@ -85,5 +86,7 @@ pub(crate) async fn follow(
 
 fn sensor_errors(sensors: &[SensorStatus]) -> SensorErrors {
     let error = |sensor: &SensorStatus| Some((sensor.name.clone(), sensor.health.error.clone()?));
-    sensors.iter().filter_map(error).collect()
+    // A working sensor has one while a task uses its bus.
+    let failing = sensors.iter().filter(|sensor| sensor.health.state != SensorState::Ok);
+    failing.filter_map(error).collect()
 }

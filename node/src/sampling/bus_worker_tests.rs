@@ -267,3 +267,69 @@ async fn readings_dropped_by_a_filter_are_not_a_fault() {
     assert!(samples[0].result.as_ref().unwrap().is_empty());
     assert!(error(&samples[1]).contains("gave no reading"), "{}", error(&samples[1]));
 }
+
+#[tokio::test]
+async fn bus_that_a_task_uses_is_not_read_and_no_failure_is_counted() {
+    let reads = Arc::new(Mutex::new(0));
+    let counted = reads.clone();
+    let mut worker = worker(
+        "i2c-1",
+        vec![sensor("s", move || {
+            *counted.lock().unwrap() += 1;
+            warm(7.0)
+        })],
+    );
+    let reservations = BusReservations::default();
+    let start = Instant::now();
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        request(start, number, PERIOD)
+    };
+    let first = next();
+    let pending = worker.request(&first, &reservations);
+    assert_eq!(value(&worker.collect(pending, &first).await[0]), 7.0);
+
+    let held = reservations.reserve(&["i2c-1".to_owned()], "t-1", PERIOD).await.unwrap();
+    for _ in 0..10 {
+        let now = next();
+        let pending = worker.request(&now, &reservations);
+        let samples = worker.collect(pending, &now).await;
+        assert_eq!(error(&samples[0]), "its bus is in use by task t-1");
+        assert!(samples[0].skipped && !samples[0].health_changed);
+    }
+    let status = &worker.health[0].status;
+    assert_eq!((status.state, status.count), (crate::model::health_status::SensorState::Ok, 0));
+    assert_eq!(*reads.lock().unwrap(), 1);
+
+    drop(held);
+    let last = next();
+    let pending = worker.request(&last, &reservations);
+    let samples = worker.collect(pending, &last).await;
+    assert_eq!(value(&samples[0]), 7.0);
+    assert!(!samples[0].health_changed && worker.health[0].status.error.is_none());
+}
+
+#[tokio::test]
+async fn task_waits_until_a_read_in_progress_has_returned() {
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let (started, reading) = std::sync::mpsc::channel();
+    let mut worker = worker(
+        "i2c-1",
+        vec![sensor("s", move || {
+            let _ = started.send(());
+            let _ = gate.recv();
+            warm(7.0)
+        })],
+    );
+    let reservations = BusReservations::default();
+    let now = request(Instant::now(), 0, PERIOD);
+    let pending = worker.request(&now, &reservations);
+    reading.recv().unwrap();
+    let bus = ["i2c-1".to_owned()];
+    let refused = reservations.reserve(&bus, "t-1", Duration::from_millis(20)).await.unwrap_err();
+    assert_eq!(refused, "a read on i2c-1 has not returned within 20ms");
+    open.send(()).unwrap();
+    assert_eq!(value(&worker.collect(pending, &now).await[0]), 7.0);
+    reservations.reserve(&bus, "t-1", PERIOD).await.unwrap();
+}

@@ -43,6 +43,8 @@ mod stale_session_cleanup;
 mod status;
 mod status_push;
 mod systemd;
+mod task_actions;
+mod task_guardian;
 mod terminal_text;
 mod tools;
 mod unauthenticated_clients;

@@ -56,7 +56,7 @@ impl BuiltIn {
     pub(super) fn info(self) -> ActionInfo {
         ActionInfo {
             args: Default::default(),
-            run_for_ms: super::guardian::millis(RUN_FOR),
+            run_for_ms: super::millis(RUN_FOR),
             promise: Promise::AtLeastOnce,
             read_only: true,
         }

@@ -2,26 +2,38 @@
 //! stop, and collects the output and the report.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{ChildStdin, Command};
-use tokio::sync::watch;
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::guardian::{Cause, LeaseDeadlines, Report, millis, now, stop_line};
+use super::guardian::{Cause, LeaseDeadlines, Report, now, stop_line};
 use super::output::OutputTail;
-use super::{Execution, ExecutionOutcome, LocalLease, StopReason};
+use super::{Execution, ExecutionOutcome, LocalLease, StopReason, millis};
 use crate::process::child_processes::own_program;
 
 /// Maximum time from SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 /// The same at the shutdown of the node, which must end within two seconds.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(800);
+/// The same if the claim is lost: another worker may start the task soon.
+const LOST_GRACE: Duration = Duration::from_millis(200);
+/// Interval between attempts to kill the processes that a killed guardian has left.
+#[cfg(target_os = "linux")]
+const KILL_INTERVAL: Duration = Duration::from_millis(10);
+/// Maximum time for these attempts.
+#[cfg(target_os = "linux")]
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of checks for a renewed lease per session timeout.
 const LEASE_CHECKS: u32 = 40;
+/// Maximum time to read the output after the last process has ended.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Size of the buffer for the output, in bytes.
 const BUFFER: usize = 64 * 1024;
 /// Maximum size of the stdout of a guardian, in bytes.
@@ -39,6 +51,17 @@ pub(super) struct GuardedCommand {
     pub(super) env: BTreeMap<String, String>,
     /// Time limit.
     pub(super) run_for: Duration,
+    /// Unique text for this execution, see [`MARK`].
+    pub(super) mark: String,
+}
+
+/// Variable of the processes of an execution, by which they are found if their guardian was killed.
+const MARK: &str = "ATALAYA_EXECUTION";
+
+/// Returns a text that no other execution on this machine has.
+pub(super) fn unique_mark() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}-{}", std::process::id(), now(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 impl GuardedCommand {
@@ -48,6 +71,7 @@ impl GuardedCommand {
     /// If the future is dropped, the guardian's stdin is closed, and it kills the processes.
     pub(super) async fn run(
         self,
+        running: &watch::Sender<usize>,
         lease: impl Fn() -> LocalLease,
         progress: watch::Sender<String>,
         stop: impl Future<Output = StopReason>,
@@ -60,22 +84,33 @@ impl GuardedCommand {
             return Execution::not_started(outcome, "the local lease of the session was about to end");
         };
         let mut guardian = match self.command(deadlines).spawn() {
-            Ok(guardian) => guardian,
+            Ok(guardian) => RunningGuardian::new(guardian, running),
             Err(error) => {
                 let reason = format!("the guardian process cannot be started: {error}");
                 return Execution::not_started(ExecutionOutcome::Failed, reason);
             }
         };
-        let (stdin, stdout, stderr) = (guardian.stdin.take(), guardian.stdout.take(), guardian.stderr.take());
+        let (stdin, stdout, stderr) = guardian.take_pipes();
         let mut stopped = None;
         let mut output = OutputTail::default();
         let report = {
             let control = control(stdin, deadlines, lease, stop, &mut stopped);
-            let read = async {
-                let (report, ()) =
-                    tokio::join!(read_report(stdout), read_output(stderr, &mut output, &progress));
+            let ended = Notify::new();
+            let report = async {
+                let report = read_report(stdout).await;
+                if report.is_none() {
+                    self.kill_orphans().await;
+                }
+                ended.notify_one();
                 report
             };
+            let output = async {
+                tokio::select! {
+                    () = read_output(stderr, &mut output, &progress) => {}
+                    () = async { ended.notified().await; tokio::time::sleep(DRAIN_TIMEOUT).await } => {}
+                }
+            };
+            let read = async { tokio::join!(report, output).0 };
             tokio::select! {
                 report = read => report,
                 () = control => None,
@@ -101,6 +136,23 @@ impl GuardedCommand {
         }
     }
 
+    /// Kills the processes that a guardian has left which was itself killed. They are found by a variable in
+    /// their environments.
+    async fn kill_orphans(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            let own = [format!("{MARK}={}", self.mark)];
+            let kill = async {
+                // Without /proc none is found.
+                while atalaya_hal::tree::kill_with_environment(&own).is_ok_and(|count| count > 0) {
+                    tokio::time::sleep(KILL_INTERVAL).await;
+                }
+            };
+            // A process in an uninterruptible system call ends later.
+            let _ = tokio::time::timeout(KILL_TIMEOUT, kill).await;
+        }
+    }
+
     fn command(&self, deadlines: LeaseDeadlines) -> Command {
         let mut command = match &self.program {
             Some(program) => std::process::Command::new(program),
@@ -114,11 +166,54 @@ impl GuardedCommand {
         command.arg("--").args(&self.argv);
         command.env_clear();
         command.envs(INHERITED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
-        command.envs(&self.env);
+        command.envs(&self.env).env(MARK, &self.mark);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The signals of a terminal must not end the guardian.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         Command::from(command)
+    }
+}
+
+/// A guardian process that has not ended. It is counted, also after this is dropped.
+struct RunningGuardian {
+    /// `None` after its end.
+    child: Option<Child>,
+    running: watch::Sender<usize>,
+}
+
+impl RunningGuardian {
+    fn new(child: Child, running: &watch::Sender<usize>) -> RunningGuardian {
+        running.send_modify(|count| *count += 1);
+        RunningGuardian { child: Some(child), running: running.clone() }
+    }
+
+    fn take_pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
+        let Some(child) = &mut self.child else { return (None, None, None) };
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    }
+
+    async fn wait(mut self) -> io::Result<ExitStatus> {
+        let Some(child) = &mut self.child else { return Err(io::ErrorKind::NotFound.into()) };
+        let status = child.wait().await?;
+        self.child = None;
+        self.running.send_modify(|count| *count -= 1);
+        Ok(status)
+    }
+}
+
+impl Drop for RunningGuardian {
+    fn drop(&mut self) {
+        // The pipe to its stdin is closed, so it kills the processes and ends.
+        let Some(mut child) = self.child.take() else { return };
+        let running = self.running.clone();
+        let wait = async move {
+            let _ = child.wait().await;
+            running.send_modify(|count| *count -= 1);
+        };
+        // Without a runtime, the process ends and nothing waits.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(wait);
+        }
     }
 }
 
@@ -140,7 +235,11 @@ async fn control(
             biased;
             reason = &mut stop, if stopped.is_none() => {
                 *stopped = Some(reason);
-                stop_line(if reason == StopReason::Shutdown { SHUTDOWN_GRACE } else { GRACE })
+                stop_line(match reason {
+                    StopReason::Cancelled => GRACE,
+                    StopReason::Shutdown => SHUTDOWN_GRACE,
+                    StopReason::LeaseEnding => LOST_GRACE,
+                })
             }
             _ = checks.tick() => {
                 let read_at = now();

@@ -32,15 +32,18 @@ struct Inner {
     handles: ActionHandles,
     started: Instant,
     /// Program of the guardian; by default that of this process.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "commands are executed only on Unix systems"))]
     program: Option<PathBuf>,
+    /// Number of guardian processes that have not ended.
+    running: watch::Sender<usize>,
 }
 
-/// What an executor uses of a board.
+/// Part of a board that an executor uses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BoardActions {
     /// Name of the board.
     pub board: String,
-    /// Where its sensors are.
+    /// Backend of its sensors.
     pub backend: Backend,
     /// Its actions; `None`: it executes nothing.
     pub tasks: Option<Tasks>,
@@ -81,6 +84,7 @@ impl Executor {
             handles,
             started: Instant::now(),
             program: None,
+            running: watch::Sender::default(),
         }))
     }
 
@@ -95,6 +99,7 @@ impl Executor {
             handles: handles.clone(),
             started: *started,
             program: Some(program),
+            running: watch::Sender::default(),
         }))
     }
 
@@ -132,6 +137,13 @@ impl Executor {
         catalogue
     }
 
+    /// Returns true if the board allows the action `boards.install`, and ZooKeeper is protected. The executor does not
+    /// execute it.
+    pub fn allows_install(&self) -> bool {
+        let config = self.config();
+        config.refusal.is_none() && config.actions.tasks.as_ref().is_some_and(|tasks| tasks.install_boards)
+    }
+
     /// Returns the names of the sensors, which arguments of the type `sensor` accept.
     pub fn sensor_names(&self) -> Vec<String> {
         let Some(sensors) = &self.0.handles.sensors else { return Vec::new() };
@@ -141,7 +153,7 @@ impl Executor {
     /// Checks an action and its arguments.
     ///
     /// # Errors
-    /// The reason why they cannot be executed, with what is accepted.
+    /// Reason why they cannot be executed, with the accepted names and values.
     pub fn check(&self, action: &str, args: &BTreeMap<String, String>) -> Result<(), String> {
         let catalogue = self.catalogue();
         let Some(info) = catalogue.get(action) else { return Err(self.unknown(action, &catalogue)) };
@@ -176,7 +188,8 @@ impl Executor {
     /// [`Executor::check`] refuses fails.
     ///
     /// # Cancellation safety
-    /// If the future is dropped, all processes of the command are killed shortly afterwards.
+    /// If the future is dropped, all processes of the command are killed shortly afterwards; see
+    /// [`Executor::wait_until_idle`].
     pub async fn execute(
         &self,
         request: ExecutionRequest,
@@ -232,6 +245,13 @@ impl Executor {
         self.run_command(action, argv, request, lease, progress, stop).await
     }
 
+    /// Waits until no process of a command is left, also of executions whose futures were dropped. A worker must do so
+    /// before it closes its session: another worker can start its tasks as soon as the claims are gone.
+    pub async fn wait_until_idle(&self) {
+        // The sender is in `self`, so this is not an error.
+        let _ = self.0.running.subscribe().wait_for(|count| *count == 0).await;
+    }
+
     async fn reserve(&self, buses: &[String], task: &str) -> Result<Option<Reservation>, String> {
         match &self.0.handles.sensors {
             Some(sensors) if !buses.is_empty() => {
@@ -259,8 +279,9 @@ impl Executor {
             ("ATALAYA_FENCE".to_owned(), request.fence.to_string()),
             ("ATALAYA_NODE".to_owned(), self.0.node.clone()),
         ]);
-        let command = super::command::GuardedCommand { program: self.0.program.clone(), argv, env, run_for };
-        command.run(lease, progress, stop).await
+        let (program, mark) = (self.0.program.clone(), super::command::unique_mark());
+        let command = super::command::GuardedCommand { program, argv, env, run_for, mark };
+        command.run(&self.0.running, lease, progress, stop).await
     }
 
     #[cfg(not(unix))]
@@ -299,7 +320,7 @@ impl ActionConfig {
 fn info(action: &TaskAction) -> ActionInfo {
     ActionInfo {
         args: action.args.clone(),
-        run_for_ms: u64::try_from(action.run_for.as_millis()).unwrap_or(u64::MAX),
+        run_for_ms: super::millis(action.run_for),
         promise: action.promise,
         read_only: false,
     }

@@ -17,13 +17,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::LocalLease;
+use super::{LocalLease, millis};
 
 /// Milliseconds since the start of the machine.
 pub(crate) type BootMillis = u64;
 
 /// Returns the current time by the clock that worker and guardian share.
-#[cfg(unix)]
 pub(crate) fn now() -> BootMillis {
     use rustix::time::{ClockId, clock_gettime};
     // On macOS, CLOCK_MONOTONIC includes suspended time.
@@ -67,10 +66,6 @@ impl fmt::Display for LeaseDeadlines {
 /// Returns the line that stops the command.
 pub(crate) fn stop_line(grace: Duration) -> String {
     format!("stop {}\n", millis(grace))
-}
-
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Result of a command, as the guardian reports it.

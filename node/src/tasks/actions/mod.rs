@@ -1,7 +1,7 @@
 //! Actions: what a node may execute for clients, and how it executes it.
 //!
 //! The built-in actions only read. Every other action is a command of the allow-list in boards.toml. A client chooses
-//! the action and the values of its typed arguments, nothing else: no shell, no other program, no environment.
+//! only the action and the values of its typed arguments: no shell, no other program, no environment.
 //!
 //! A command runs below a guardian process, which ends all processes of the command
 //! - before the local lease of the worker's session ends, also while the worker is stopped (SIGSTOP);
@@ -15,7 +15,9 @@ mod built_in;
 #[cfg(unix)]
 mod command;
 mod executor;
+#[cfg(unix)]
 pub(crate) mod guardian;
+#[cfg(unix)]
 mod output;
 mod refusal;
 
@@ -130,6 +132,10 @@ pub struct SensorHandles {
     pub latest: watch::Receiver<Option<Arc<LatestSample>>>,
     /// Buses that are in use by tasks.
     pub reservations: BusReservations,
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Execution {

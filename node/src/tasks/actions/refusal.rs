@@ -31,3 +31,43 @@ pub fn refusal(tasks: &Tasks, settings: &Settings) -> Option<String> {
          table `tasks`"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tasks() -> Tasks {
+        let text = "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"random\"\n\
+                    [boards.b.tasks.a]\nrun = [\"/bin/true\"]\n";
+        let boards = atalaya_hal::Boards::parse(text, "boards.toml").unwrap();
+        boards.boards["b"].tasks.clone().unwrap()
+    }
+
+    #[test]
+    fn actions_need_an_identity_and_acls_unless_the_board_says_otherwise() {
+        let open = Settings::default();
+        let user = Settings { zookeeper_user: Some("fleet".into()), ..Settings::default() };
+        let acl = Settings { acl: AclMode::Fleet, ..Settings::default() };
+        let both = Settings { acl: AclMode::ReadWorld, ..user.clone() };
+        let certificate = Settings { zookeeper_certificate: Some("node.pem".into()), ..acl.clone() };
+        for (settings, missing) in [
+            (&open, Some("no identity in ZooKeeper, and the znodes are open")),
+            (&user, Some("the znodes are open to all clients")),
+            (&acl, Some("the node has no identity")),
+            (&both, None),
+            (&certificate, None),
+        ] {
+            let reason = refusal(&tasks(), settings);
+            match missing {
+                None => assert_eq!(reason, None),
+                Some(words) => {
+                    let reason = reason.unwrap();
+                    assert!(reason.contains(words) && reason.contains("allow_unauthenticated"), "{reason}");
+                }
+            }
+        }
+        assert_eq!(refusal(&Tasks { allow_unauthenticated: true, ..tasks() }, &open), None);
+        assert!(refusal(&Tasks { install_boards: true, ..Tasks::default() }, &open).is_some());
+        assert_eq!(refusal(&Tasks::default(), &open), None, "the built-in actions only read");
+    }
+}

@@ -136,12 +136,7 @@ impl Node {
             tokio::select! {
                 // The signal is checked first, so that a busy node stops as well.
                 biased;
-                signal = stop => {
-                    info!(signal, "stopping");
-                    // First, so that systemd shows the node as stopping while the session closes.
-                    shared.notifier.stopping().await;
-                    Ok(())
-                }
+                () = stopped(stop, &shared) => Ok(()),
                 conflict = tasks.publish_measurement => Err(shared.id_in_use(conflict).await),
                 error = tasks.check_connect_timeout => Err(error),
                 // The remaining tasks do not end.
@@ -156,6 +151,7 @@ impl Node {
                 () = tasks.notify_systemd => Ok(()),
                 () = tasks.observe => Ok(()),
                 () = tasks.keep_access_current => Ok(()),
+                () = tasks.work => Ok(()),
             }
         };
         // All tasks are dropped by now, so that none of them writes while the session closes.
@@ -184,4 +180,15 @@ struct Tasks<'a> {
     notify_systemd: Task<'a>,
     observe: Task<'a>,
     keep_access_current: Task<'a>,
+    work: Task<'a>,
+}
+
+/// Waits until `stop` completes and the tasks that the node executes have ended. The other parts of the node continue
+/// meanwhile.
+async fn stopped(stop: impl Future<Output = &'static str>, shared: &Shared) {
+    let signal = stop.await;
+    info!(signal, "stopping");
+    // First, so that systemd shows the node as stopping while the session closes.
+    shared.notifier.stopping().await;
+    shared.stop_work().await;
 }

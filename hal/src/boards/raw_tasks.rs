@@ -20,13 +20,16 @@ use super::value::{Period, Table};
 const MAX_ELEMENTS: usize = 100;
 
 /// Keys of the table that are not actions.
-const KEYS: [&str; 3] = ["allow_unauthenticated", "slots", "install_boards"];
+const KEYS: [&str; 4] = ["allow_unauthenticated", "slots", "install_boards", "labels"];
+/// Maximum number of labels.
+const MAX_LABELS: usize = 32;
 
 #[derive(Default)]
 pub(super) struct RawTasks {
     allow_unauthenticated: bool,
     slots: Option<Spanned<i64>>,
     install_boards: bool,
+    labels: BTreeMap<Spanned<String>, Spanned<String>>,
     actions: Vec<(Spanned<String>, RawAction)>,
 }
 
@@ -48,6 +51,7 @@ impl<'de> Deserialize<'de> for RawTasks {
                         "allow_unauthenticated" => tasks.allow_unauthenticated = map.next_value()?,
                         "slots" => tasks.slots = Some(map.next_value()?),
                         "install_boards" => tasks.install_boards = map.next_value()?,
+                        "labels" => tasks.labels = map.next_value()?,
                         _ => {
                             let Table(action) = map.next_value()?;
                             tasks.actions.push((key, action));
@@ -102,8 +106,31 @@ pub(super) fn tasks(
         allow_unauthenticated: raw.allow_unauthenticated,
         slots,
         install_boards: raw.install_boards,
+        labels: labels(raw.labels, source)?,
         actions,
     })
+}
+
+fn labels(
+    raw: BTreeMap<Spanned<String>, Spanned<String>>,
+    source: &Source<'_>,
+) -> Result<BTreeMap<String, String>, BoardsError> {
+    let remedy = "labels are short names: letters, digits, `.`, `_` and `-`, a letter or digit first";
+    let mut labels = BTreeMap::new();
+    for (name, value) in raw {
+        for text in [&name, &value] {
+            if !is_name(text.get_ref()) {
+                let problem = format!("`{}` is not a label or its value", printable(text.get_ref()));
+                return Err(source.error(text.span(), problem, remedy));
+            }
+        }
+        if labels.len() == MAX_LABELS {
+            let problem = format!("more than {MAX_LABELS} labels");
+            return Err(source.error(name.span(), problem, "remove some of them"));
+        }
+        labels.insert(name.into_inner(), value.into_inner());
+    }
+    Ok(labels)
 }
 
 fn check_action_name(name: &Spanned<String>, source: &Source<'_>) -> Result<(), BoardsError> {

@@ -35,13 +35,21 @@ pub struct Tasks {
     pub slots: u8,
     /// True if the action `boards.install` is allowed.
     pub install_boards: bool,
+    /// Labels that clients can select nodes by.
+    pub labels: BTreeMap<String, String>,
     /// Actions by name, without the built-in ones.
     pub actions: BTreeMap<String, TaskAction>,
 }
 
 impl Default for Tasks {
     fn default() -> Tasks {
-        Tasks { allow_unauthenticated: false, slots: 1, install_boards: false, actions: BTreeMap::new() }
+        Tasks {
+            allow_unauthenticated: false,
+            slots: 1,
+            install_boards: false,
+            labels: BTreeMap::new(),
+            actions: BTreeMap::new(),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod signals;
 mod status;
 mod stdout;
 mod tools;
+mod work;
 #[cfg(feature = "sim")]
 mod zookeeper;
 
@@ -109,6 +110,8 @@ const EXAMPLES: &str = examples!("");
 enum Command {
     /// Run a node: measure, publish, and take part in the leader election, until SIGINT or SIGTERM.
     Run(run::RunArgs),
+    /// Run a worker without sensors: execute the tasks that the leader of the fleet assigns to it.
+    Work(work::WorkArgs),
     /// Run a fleet on this machine, with ZooKeeper and API in the same process, and keys that inject faults.
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
@@ -251,6 +254,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             return respawn::main(&args.id, args.state.state_dir.as_ref(), &|| args.access());
         }
         Command::Run(args) => run::main(args, logs),
+        Command::Work(args) => work::main(&args),
         #[cfg(feature = "collector")]
         Command::Collect(args) => collect::main(&args),
         #[cfg(feature = "collector")]

@@ -1,12 +1,13 @@
 //! The parts of a running node that several tasks use, the channels between tasks, and the tasks themselves.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_hal::boards::Counting;
 use atalaya_recipes::node_names::{ContenderId, Naming, Role};
 use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
-use atalaya_recipes::{Election, Session, Standing, WriteCounter, WrongZnode, ZnodeProblem, election};
+use atalaya_recipes::{Election, Leadership, Session, Standing, WriteCounter, WrongZnode, ZnodeProblem, election};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -32,7 +33,10 @@ use crate::reload::{self, Reload};
 use crate::sampling::{BusReservations, LatestSample, Sampler, Sensors};
 use crate::settings::Settings;
 use crate::settings::zookeeper_access::{self, ZooKeeperAccess};
+use crate::model::task::worker_info::WorkerInfo;
 use crate::tasks::actions::{ActionHandles, Executor, SensorHandles};
+use crate::tasks::master::Master;
+use crate::tasks::worker::{self, Worker};
 use crate::zk::barrier_watch::follow_barrier;
 use crate::zk::id_owner;
 use crate::zk::node_info_publisher::publish_node_info;
@@ -40,6 +44,8 @@ use crate::zk::node_info_publisher::publish_node_info;
 /// Maximum time for a shutdown. A slow or busy machine has the rest of two seconds for everything else. ZooKeeper confirms
 /// the end of a session within milliseconds if it can be reached.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1_200);
+/// Maximum time for stopping the tasks that the node executes, before the shutdown. Without tasks it takes no time.
+const STOP_WORK_TIMEOUT: Duration = Duration::from_secs(6);
 /// Maximum part of it for deleting the counter's dedup record.
 const COUNTER_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -82,6 +88,11 @@ pub(super) struct Shared {
     leader_state: watch::Sender<Option<LeaderState>>,
     /// Executes the actions of the board.
     executor: Executor,
+    /// Description of this node for clients and for the leader.
+    worker_info: watch::Sender<Option<WorkerInfo>>,
+    worker: Worker,
+    /// Assigns tasks while this node leads.
+    master: Master,
 }
 
 impl Shared {
@@ -128,8 +139,13 @@ impl Shared {
             leader: Some(leader_state.subscribe()),
             session: Some(session.clone()),
         };
+        let executor = Executor::new(id.as_str(), actions, &settings, handles);
+        let worker_info = watch::Sender::default();
         let shared = Shared {
-            executor: Executor::new(id.as_str(), actions, &settings, handles),
+            worker: Worker::new(session.clone(), id.as_str(), executor.clone(), worker_info.subscribe()),
+            master: Master::new(&settings.measurements, &settings.name),
+            worker_info,
+            executor,
             config: DynamicConfig::new(id.clone(), settings.clone()),
             sampling_mode: watch::Sender::new(sampling_mode),
             measurement: watch::Sender::default(),
@@ -226,6 +242,7 @@ impl Shared {
             )),
             notify_systemd: self.notify_systemd(connect_timeout.is_some()),
             observe: self.observe(),
+            work: Box::pin(self.work()),
             keep_access_current: Box::pin(zookeeper_access::keep_current(&self.access)),
             update_status: Box::pin(status),
         }
@@ -308,8 +325,32 @@ impl Shared {
         let standing = election.standing();
         tokio::select! {
             () = log_standing(&self.session, &self.settings.election, standing) => {}
-            never = election.run(|leadership| Box::pin(leader.lead(leadership))) => match never {},
+            never = election.run(|leadership| Box::pin(self.lead(&leader, leadership))) => match never {},
         }
+    }
+
+    /// Leads the fleet: averages and tasks.
+    async fn lead(&self, leader: &Leader, leadership: Leadership) -> Infallible {
+        tokio::select! {
+            never = leader.lead(leadership.clone()) => never,
+            never = self.master.run(&leadership) => never,
+        }
+    }
+
+    /// Executes the tasks that are assigned to this node, if its board allows that.
+    async fn work(&self) {
+        tokio::select! {
+            () = worker::info::follow(&self.executor, Some(self.sensor_info.subscribe()), &self.worker_info) => {}
+            conflict = self.worker.run() => {
+                warn!("no tasks are executed: another process is a worker with the id {}: {conflict}", self.id);
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Stops the tasks that this node executes.
+    pub(super) async fn stop_work(&self) {
+        self.worker.stop(STOP_WORK_TIMEOUT).await;
     }
 
     /// Publishes the node info once the node has published a measurement, or has none to publish.

@@ -1,5 +1,5 @@
 //! Tasks: clients submit them, the leader assigns them, and workers execute them.
 
-pub(crate) mod actions;
+pub mod actions;
 pub(crate) mod master;
 pub(crate) mod worker;

@@ -311,6 +311,16 @@ impl ActionConfig {
         ActionConfig { actions, refusal }
     }
 
+    /// Returns the name of the board.
+    pub fn board(&self) -> &str {
+        &self.actions.board
+    }
+
+    /// Returns what the board allows; `None` if it executes nothing.
+    pub fn tasks(&self) -> Option<&Tasks> {
+        self.actions.tasks.as_ref()
+    }
+
     /// Returns the action of boards.toml with this name.
     fn action(&self, name: &str) -> Option<&TaskAction> {
         self.actions.tasks.as_ref()?.actions.get(name)

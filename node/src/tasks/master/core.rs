@@ -67,14 +67,15 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Adds a task that is read from ZooKeeper. `stored` are the names of the parts of a task that has ended.
-    pub(super) fn restore(&mut self, id: TaskId, task: Task, stored: BTreeSet<String>) {
-        if task.record.state.is_final() {
-            let at = task.record.ended_at.unwrap_or_default();
-            self.history.insert(id, Ended { at, stored, state: task.record.state });
-        } else {
-            self.tasks.insert(id, task);
-        }
+    /// Adds a live task that is read from ZooKeeper.
+    pub(super) fn restore(&mut self, id: TaskId, task: Task) {
+        self.tasks.insert(id, task);
+    }
+
+    /// Adds an ended task that is read from ZooKeeper. `stored` are the nodes whose parts have znodes.
+    pub(super) fn restore_ended(&mut self, id: TaskId, record: &Record, stored: BTreeSet<String>) {
+        let at = record.ended_at.unwrap_or_default();
+        self.history.insert(id, Ended { at, stored, state: record.state });
     }
 
     /// Adds a record that cannot be read: it only counts in the history.

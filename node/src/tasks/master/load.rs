@@ -1,6 +1,6 @@
 //! Reads all tasks when a leader begins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use atalaya_recipes::{Connection, Error};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -114,11 +114,4 @@ async fn read_parts(
         .try_collect()
         .await?;
     Ok(parts.into_iter().flatten().collect())
-}
-
-impl Core {
-    fn restore_ended(&mut self, id: TaskId, record: &Record, stored: BTreeSet<String>) {
-        let at = record.ended_at.unwrap_or_default();
-        self.history.insert(id, super::task::Ended { at, stored, state: record.state });
-    }
 }

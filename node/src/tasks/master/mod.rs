@@ -34,7 +34,6 @@ use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Backoff, Connection, Error, Leadership};
 use tracing::info;
 
-pub use self::core::MAX_LIVE;
 use self::commit::Committer;
 use self::core::Core;
 use self::observe::Observer;

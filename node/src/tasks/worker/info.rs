@@ -30,7 +30,7 @@ fn describe(executor: &Executor, config: &ActionConfig, sensors: Option<&[Sensor
 
 fn health(sensors: &[SensorStatus]) -> WorkerHealth {
     let any = |state: SensorState| sensors.iter().any(|sensor| sensor.health.state == state);
-    if any(SensorState::Failing) {
+    if any(SensorState::Failing) || any(SensorState::Absent) {
         WorkerHealth::Failing
     } else if sensors.is_empty() || any(SensorState::Unread) {
         WorkerHealth::Unknown
@@ -59,10 +59,13 @@ pub(crate) async fn follow(
             is_changed
         });
         let sensors_changed = async {
-            match &mut sensors {
-                Some(sensors) if sensors.changed().await.is_ok() => {}
-                _ => std::future::pending().await,
+            if let Some(sensors) = &mut sensors
+                && sensors.changed().await.is_ok()
+            {
+                return;
             }
+            std::future::pending().await
+
         };
         tokio::select! {
             Ok(()) = actions.changed() => {}

@@ -204,6 +204,8 @@ impl Guardian {
         }
         let kill_at = self.kill_at.unwrap_or(u64::MAX).min(self.lease.kill_at);
         if now >= kill_at {
+            // Permanently: a late renewal does not save processes of which some have been killed.
+            self.end(Cause::LeaseEnding, 0);
             self.must_terminate = false;
             return Step::Kill;
         }

@@ -57,6 +57,18 @@ fn machine_that_was_suspended_past_the_lease_kills_at_once() {
 }
 
 #[test]
+fn late_renewal_does_not_cancel_the_end() {
+    let mut guardian = guardian(60_000);
+    let renewed = LeaseDeadlines { term_at: START + 60_000, kill_at: START + 61_000 }.to_string();
+    assert_eq!(guardian.step(START + 2_500), Step::Terminate);
+    guardian.on_line(&renewed, START + 2_600);
+    assert_eq!(guardian.step(START + 2_600), Step::WaitUntil(START + 4_000));
+    assert_eq!(guardian.step(START + 4_000), Step::Kill);
+    guardian.on_line(&renewed, START + 4_000);
+    assert_eq!(guardian.step(START + 4_001), Step::Kill);
+}
+
+#[test]
 fn time_limit_ends_with_sigterm_and_sigkill_after_the_grace_period() {
     let mut guardian = guardian(1_000);
     let renewed = LeaseDeadlines { term_at: START + 60_000, kill_at: START + 61_000 };

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Layers, from top to bottom; imports point downwards: `commands`, `node`, `demo` and `observe`, `reload`, `leader`,
-//! `sampling` and `zk`, `dynamic_config`, `process`, `settings`, `metrics`, `model`.
+//! `tasks`, `sampling` and `zk`, `dynamic_config`, `process`, `settings`, `metrics`, `model`.
 //!
 //! This library exists for the binary `atalaya` and for its tests and benchmarks. Its interface may change with every
 //! version.
@@ -32,4 +32,5 @@ pub mod process;
 pub mod reload;
 pub mod sampling;
 pub mod settings;
+pub(crate) mod tasks;
 mod zk;

@@ -92,8 +92,7 @@ fn lossy(data: &[u8]) -> String {
 /// Returns a table for each kind of znode.
 fn table(status: &Status) -> String {
     let mut output = String::new();
-    let kinds =
-        [("master", &status.masters), ("worker", &status.workers), ("task", &status.tasks)];
+    let kinds = [("master", &status.masters), ("worker", &status.workers), ("task", &status.tasks)];
     for (kind, entries) in kinds {
         let cell = |text: &str| text::truncate(text, MAX_CELL);
         let width = entries.iter().map(|entry| cell(&entry.id).chars().count()).max().unwrap_or(0).max(10);
@@ -130,7 +129,7 @@ master      state
 
 worker      state
 w1          busy      t1
-w2\u{fffd}[2J     free
+w2\u{fffd}[2J      free
 
 task        state
 none

@@ -39,7 +39,12 @@ impl Client {
 
     /// Submits the task `id`, whose data are `unassigned` until a master assigns it. Waits for the result, and deletes the
     /// task.
-    pub(crate) async fn submit(&self, id: &str, input: &[u8], unassigned: &str) -> Result<String, SubmitError> {
+    pub(crate) async fn submit(
+        &self,
+        id: &str,
+        input: &[u8],
+        unassigned: &str,
+    ) -> Result<String, SubmitError> {
         let own = self.session.connection().await.session_id();
         let ended = async {
             let is_over = |state: &atalaya_recipes::SessionState| {

@@ -15,7 +15,10 @@ pub(crate) enum Place {
     Absent,
     First,
     /// Not first. The contender directly ahead is the one to watch.
-    Behind { predecessor: String, ahead: usize },
+    Behind {
+        predecessor: String,
+        ahead: usize,
+    },
 }
 
 /// Returns the number of a contender, or `None` if `name` is not that of a contender.

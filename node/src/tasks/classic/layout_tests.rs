@@ -14,7 +14,8 @@ fn data_of_a_task_in_all_known_variants() {
     for data in ["t1,w1", "w1,t1", "assigned,w1", "('t1', 'w1')", "w1"] {
         assert_eq!(task(data), TaskState::Assigned(data.to_owned()), "{data:?}");
     }
-    for (data, result) in [("t1=5", "5"), ("t1=", ""), ("t1=a=b, c", "a=b, c"), ("other=5", "5"), ("=5", "5")] {
+    for (data, result) in [("t1=5", "5"), ("t1=", ""), ("t1=a=b, c", "a=b, c"), ("other=5", "5"), ("=5", "5")]
+    {
         assert_eq!(task(data), TaskState::Finished(result.to_owned()), "{data:?}");
     }
 }

@@ -172,7 +172,8 @@ impl Master {
         let mut backoff = Backoff::default();
         loop {
             let has_work = {
-                let (tasks, workers) = (watched.tasks.borrow_and_update(), watched.workers.borrow_and_update());
+                let (tasks, workers) =
+                    (watched.tasks.borrow_and_update(), watched.workers.borrow_and_update());
                 !plan(&znodes(&tasks), &znodes(&workers)).is_empty()
             };
             if has_work {
@@ -217,7 +218,11 @@ impl Master {
                 data: assignment.task_data.as_bytes(),
                 version: Some(assignment.task_version),
             },
-            Write::Set { path: &worker_path, data: task.as_bytes(), version: Some(assignment.worker_version) },
+            Write::Set {
+                path: &worker_path,
+                data: task.as_bytes(),
+                version: Some(assignment.worker_version),
+            },
         ];
         match connection.multi(&writes).await {
             Ok(_) => match previous {

@@ -44,10 +44,10 @@ pub(crate) fn plan(tasks: &[Znode<'_>], workers: &[Znode<'_>]) -> Vec<Assignment
         .filter(|worker| worker.is_ephemeral)
         .map(|worker| (worker, WorkerState::parse(worker.data)))
         .collect();
-    let is_assignable =
-        |(worker, state): &&(&Znode<'_>, WorkerState)| *state == WorkerState::Free && !worker.id.contains('=');
-    let mut free: Vec<&Znode<'_>> =
-        workers.iter().filter(is_assignable).map(|(worker, _)| *worker).collect();
+    let is_assignable = |(worker, state): &&(&Znode<'_>, WorkerState)| {
+        *state == WorkerState::Free && !worker.id.contains('=')
+    };
+    let mut free: Vec<&Znode<'_>> = workers.iter().filter(is_assignable).map(|(worker, _)| *worker).collect();
     if free.is_empty() {
         return Vec::new();
     }

@@ -50,7 +50,10 @@ fn task_that_a_python_leader_gave_only_to_the_worker_is_held() {
 
 #[test]
 fn worker_that_marks_itself_as_busy_with_another_text_holds_the_tasks_that_name_it() {
-    assert_eq!(pairs(&[("t1", "t1,w1"), ("t2", "t2,w11")], &[("w1", "busy"), ("w2", "non")]), [pair("t2", "w2")]);
+    assert_eq!(
+        pairs(&[("t1", "t1,w1"), ("t2", "t2,w11")], &[("w1", "busy"), ("w2", "non")]),
+        [pair("t2", "w2")]
+    );
 }
 
 #[test]

@@ -47,9 +47,15 @@ enum End {
 
 /// Result of the preparation of a task.
 enum Start {
-    Ready { created: i64, input: Vec<u8> },
+    Ready {
+        created: i64,
+        input: Vec<u8>,
+    },
     /// The execution is not possible; the text is the result.
-    Impossible { created: i64, result: &'static str },
+    Impossible {
+        created: i64,
+        result: &'static str,
+    },
     End(End),
 }
 
@@ -254,9 +260,8 @@ where
         connection.sync().await?;
         let busy = WorkerState::Busy(task.to_owned());
         let own = connection.get_opt(&own_path).await?;
-        let holds = own.filter(|(data, stat)| {
-            stat.czxid == assigned.created && WorkerState::parse(data) == busy
-        });
+        let holds =
+            own.filter(|(data, stat)| stat.czxid == assigned.created && WorkerState::parse(data) == busy);
         let found = connection.get_opt(&task_path).await?.filter(|(_, stat)| stat.czxid == created);
         let state = found.as_ref().map(|(data, _)| TaskState::parse(task, data));
         let free = |version| Write::Set { path: &own_path, data: FREE.as_bytes(), version: Some(version) };

@@ -22,7 +22,7 @@ use super::tools::connection::with_session;
 use super::tools::guarded_command;
 use crate::model::{node_info, text};
 use crate::tasks::classic::client::{Client, SubmitError};
-use crate::tasks::classic::layout::{Layout, MAX_RESULT, check_id, input_text, sleep_duration};
+use crate::tasks::classic::layout::{FREE, Layout, MAX_RESULT, check_id, input_text, sleep_duration};
 use crate::tasks::classic::master::Master;
 use crate::tasks::classic::worker::Worker;
 
@@ -104,6 +104,10 @@ pub(super) struct WorkerArgs {
     #[arg(value_parser = check_id)]
     id: String,
 
+    /// Data of the worker's znode while it is free. Python masters expect different data.
+    #[arg(long, value_enum, default_value_t)]
+    free: FreeData,
+
     #[command(flatten)]
     place: PlaceArgs,
 
@@ -133,6 +137,18 @@ pub(super) struct SubmitArgs {
     place: PlaceArgs,
 }
 
+/// Data of a free worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum FreeData {
+    /// The word non.
+    #[default]
+    Non,
+    /// The word idle.
+    Idle,
+    /// No data.
+    Empty,
+}
+
 /// Data of a task that is not assigned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Unassigned {
@@ -141,7 +157,7 @@ enum Unassigned {
     Id,
     /// No data.
     Empty,
-    /// 0.
+    /// The digit 0.
     Zero,
 }
 
@@ -181,14 +197,19 @@ fn master(id: Option<&str>, place: &PlaceArgs) -> Result<ExitCode, Failure> {
 }
 
 fn worker(args: &WorkerArgs) -> Result<ExitCode, Failure> {
-    let WorkerArgs { id, place, command } = args;
+    let WorkerArgs { id, free, place, command } = args;
+    let free = match free {
+        FreeData::Non => FREE,
+        FreeData::Idle => "idle",
+        FreeData::Empty => "",
+    };
     with_session(&place.connection, async |session| {
         let signal = stop_signal()?;
         let stop = CancellationToken::new();
         let execute = async |task: &str, input: Vec<u8>, stop: CancellationToken| {
             execute(&session, command, task, &input, stop).await
         };
-        let worker = Worker::new(session.clone(), place.layout(), id.clone(), execute);
+        let worker = Worker::new(session.clone(), place.layout(), id.clone(), free, execute);
         let mut run = std::pin::pin!(worker.run(&stop));
         let ended = tokio::select! {
             biased;

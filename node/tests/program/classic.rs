@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Change, Probe, Process, Scratch, Stream, Transaction, eventually, guarded};
+use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
+use atalaya_testbed::{Change, Ensemble, Probe, Process, Scratch, Stream, Transaction, eventually, guarded};
 
 use crate::common::server::Server;
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{CALM, DEADLINE, Fleet, TestEnv};
 
 on_both!(
     one_master_one_worker_one_client,
@@ -30,7 +31,7 @@ on_both!(
 const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Returns `atalaya classic WORDS…`, and after the settings `-- COMMAND…`.
-fn classic(fleet: &Fleet, words: &[&str], command: &[&str]) -> Command {
+fn classic(fleet: &TestEnv, words: &[&str], command: &[&str]) -> Command {
     let mut atalaya = guarded(env!("CARGO_BIN_EXE_atalaya"));
     let timeout = format!("{}s", SESSION_TIMEOUT.as_secs());
     atalaya.arg("classic").args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", &timeout]);
@@ -41,32 +42,32 @@ fn classic(fleet: &Fleet, words: &[&str], command: &[&str]) -> Command {
     atalaya
 }
 
-fn start(fleet: &Fleet, words: &[&str]) -> Process {
+fn start(fleet: &TestEnv, words: &[&str]) -> Process {
     Process::spawn(classic(fleet, words, &[]))
 }
 
 /// Starts a master and waits until it leads.
-fn leader(fleet: &Fleet, id: &str) -> Process {
+fn leader(fleet: &TestEnv, id: &str) -> Process {
     let master = start(fleet, &["master", id]);
     master.wait_for_line("leading", DEADLINE);
     master
 }
 
 /// Starts a master and waits until it is in the election behind another one.
-fn backup(fleet: &Fleet, id: &str) -> Process {
+fn backup(fleet: &TestEnv, id: &str) -> Process {
     let master = start(fleet, &["master", id]);
     master.wait_for_line("waiting to lead", DEADLINE);
     master
 }
 
-fn worker(fleet: &Fleet, id: &str) -> Process {
+fn worker(fleet: &TestEnv, id: &str) -> Process {
     let worker = start(fleet, &["worker", id]);
     worker.wait_for_line("registered", DEADLINE);
     worker
 }
 
 /// Starts a worker whose tasks append their input to `file`, twice: at their start and at their end.
-fn recording_worker(fleet: &Fleet, id: &str, file: &Path, work: &str) -> Process {
+fn recording_worker(fleet: &TestEnv, id: &str, file: &Path, work: &str) -> Process {
     let script =
         format!("echo begin $1 >> {0}; {work}; echo end $1 >> {0}; echo $1,$ATALAYA_TASK", file.display());
     let worker = Process::spawn(classic(fleet, &["worker", id], &["sh", "-c", &script, "sh"]));
@@ -74,7 +75,7 @@ fn recording_worker(fleet: &Fleet, id: &str, file: &Path, work: &str) -> Process
     worker
 }
 
-fn client(fleet: &Fleet, id: &str, input: &str) -> Process {
+fn client(fleet: &TestEnv, id: &str, input: &str) -> Process {
     start(fleet, &["submit", input, "--id", id])
 }
 
@@ -409,7 +410,7 @@ fn mixes_of_atalaya_and_python_programs(fleet: Fleet) {
                 &["worker", hosts, "w1", "--root", &root, "--free", ["non", "idle"][mix / 4]],
             )
         } else {
-            start(&fleet, &["worker", "w1", "--root", &root])
+            start(&fleet, &["worker", "w1", "--root", &root, "--free", ["non", "idle"][mix / 4]])
         };
         worker.wait_for_line("registered", DEADLINE);
         for task in ["t1", "t2"] {
@@ -422,6 +423,11 @@ fn mixes_of_atalaya_and_python_programs(fleet: Fleet) {
                 let zero = ["submit", "0.25", "--id", task, "--root", &root, "--unassigned", "zero"];
                 assert_eq!(output(&mut start(&fleet, &zero)), ["0.25"], "mix {mix}");
             }
+        }
+        if !python_worker {
+            // The worker is faster than the second write of a Python master.
+            let fast = ["submit", "0", "--id", "fast", "--root", &root, "--unassigned", "zero"];
+            assert_eq!(output(&mut start(&fleet, &fast)), ["0"], "mix {mix}");
         }
         stop([worker, master]);
         nothing_is_left(&probe, &root);
@@ -461,4 +467,64 @@ fn leadership_passes_between_python_and_atalaya_masters(fleet: Fleet) {
     assert_eq!(output(&mut last), ["0.1"]);
     stop([worker, third]);
     nothing_is_left(&probe, "");
+}
+
+/// Each write of each role is lost once, before it took effect and after.
+#[test]
+fn lost_requests_and_replies_change_nothing() {
+    for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
+        let fleet = Fleet::memory();
+        let (hand, probe) = (fleet.server.hand(), fleet.probe());
+        for parent in ["/tasks", "/workers", "/data", "/master/master_current"] {
+            probe.create(parent, b"", false).unwrap();
+        }
+        let losses = ["/workers/w1", "/master/"]
+            .map(|path| hand.cut(cut, AtRequest::next().of_kind(Operation::Create2).about(path)));
+        let master = leader(&fleet, "m1");
+        let worker = worker(&fleet, "w1");
+        losses.into_iter().for_each(|loss| loss.has_happened());
+        let multi = |path: &str| AtRequest::next().of_kind(Operation::Multi).about(path);
+        // The client creates /data/t1, the master assigns, and the worker finishes the task.
+        let loss = hand.cut(cut, multi("/data/t1"));
+        let mut client = client(&fleet, "t1", "1");
+        loss.has_happened();
+        worker.wait_for_line("executing", DEADLINE);
+        let loss = hand.cut(cut, multi("/tasks/t1"));
+        assert_eq!(output(&mut client), ["1"], "{cut:?}");
+        loss.has_happened();
+        worker.wait_for_line("finished", DEADLINE);
+        let loss = hand.cut(cut, multi("/tasks/t2"));
+        let mut second = start(&fleet, &["submit", "0.1", "--id", "t2"]);
+        loss.has_happened();
+        assert_eq!(output(&mut second), ["0.1"], "{cut:?}");
+        let executed = worker.log().iter().filter(|line| line.text.contains("executing")).count();
+        assert_eq!(executed, 2, "{:?}", worker.log());
+        stop([worker, master]);
+        nothing_is_left(&probe, "");
+    }
+}
+
+/// Two workers, two clients, two masters on three servers, of which each is killed once.
+#[test]
+fn tasks_continue_while_one_of_three_servers_is_killed() {
+    let mut ensemble = Ensemble::start();
+    let around = TestEnv::of(ensemble.connect_string(), CALM);
+    let scratch = Scratch::new("classic");
+    let file = scratch.path().join("log");
+    let masters = [leader(&around, "m1"), backup(&around, "m2")];
+    let workers = ["w1", "w2"].map(|id| recording_worker(&around, id, &file, "sleep 1"));
+    for server in 0..3 {
+        let ids = [0, 1, 2, 3].map(|number| format!("s{server}t{number}"));
+        let mut clients = ids.each_ref().map(|id| client(&around, id, id));
+        eventually("two executions", DEADLINE, || (lines(&file).len() >= 2).then_some(()));
+        ensemble.kill(server);
+        for (client, id) in clients.iter_mut().zip(&ids) {
+            assert_eq!(output(client), [format!("{id},{id}")]);
+        }
+        ensemble.restart(server);
+        ensemble.wait_for_quorum(DEADLINE);
+        std::fs::remove_file(&file).unwrap();
+    }
+    stop(workers.into_iter().chain(masters));
+    nothing_is_left(&around.probe(), "");
 }

@@ -45,9 +45,9 @@ pub(crate) fn place(children: &[String], own: &str) -> Place {
     }
 }
 
-/// Returns the name of a contender for a message.
+/// Returns the name or the path of a contender for a message.
 pub(crate) fn shown(name: &str) -> String {
-    truncate(name, 40)
+    truncate(name, 80)
 }
 
 #[cfg(test)]

@@ -80,11 +80,15 @@ impl Master {
 
     /// Joins the election and leads when this contender is first. Returns when the own znode does not exist any more.
     async fn contend_over(&self, connection: &Connection, watched: &mut Watched) -> Result<(), Error> {
-        for path in [self.layout.tasks(), self.layout.workers(), self.layout.inputs()] {
-            connection.ensure(&path).await?;
+        let parents =
+            [self.layout.tasks(), self.layout.workers(), self.layout.inputs(), self.layout.master_current()];
+        for path in parents {
+            if connection.stat(&path).await?.is_none() {
+                connection.ensure(&path).await?;
+            }
         }
-        connection.ensure(&self.layout.master_current()).await?;
         let own = self.join(connection).await?;
+        let mut awaited = String::new();
         loop {
             connection.sync().await?;
             let children = connection.children(&self.layout.masters()).await?;
@@ -98,10 +102,15 @@ impl Master {
                     let path = self.layout.master(&predecessor);
                     let (stat, watcher) = connection.stat_and_watch(&path).await?;
                     let Some(stat) = stat else { continue };
-                    let predecessor = shown(&predecessor);
-                    info!(znode = own, ahead, predecessor, "waiting to lead");
-                    if stat.ephemeral_owner == 0 {
-                        warn!("{path} is persistent: it does not end with its creator; delete it");
+                    if awaited != predecessor {
+                        info!(znode = own, ahead, predecessor = shown(&predecessor), "waiting to lead");
+                        if stat.ephemeral_owner == 0 {
+                            warn!(
+                                "{} is persistent: it does not end with its creator; delete it",
+                                shown(&path)
+                            );
+                        }
+                        awaited = predecessor;
                     }
                     // The data of the predecessor may change. Only its end matters.
                     connection.watch_event(watcher).await;

@@ -9,7 +9,7 @@ use atalaya_recipes::{Connection, Error, Session};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::layout::{FREE, Layout, WorkerState};
+use super::layout::{Layout, WorkerState};
 
 /// The own znode as it was last read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,14 +34,16 @@ pub(super) struct Registration {
     session: Session,
     layout: Layout,
     id: String,
+    /// Data of the znode when it is created.
+    free: &'static str,
     own: watch::Sender<Option<Own>>,
     /// Another session that owns the znode, and the time at which it was first seen.
     other: Option<(i64, BootInstant)>,
 }
 
 impl Registration {
-    pub(super) fn new(session: Session, layout: Layout, id: String) -> Registration {
-        Registration { session, layout, id, own: watch::Sender::new(None), other: None }
+    pub(super) fn new(session: Session, layout: Layout, id: String, free: &'static str) -> Registration {
+        Registration { session, layout, id, free, own: watch::Sender::new(None), other: None }
     }
 
     /// Returns a receiver of the own znode; `None` while it does not exist.
@@ -119,7 +121,7 @@ impl Registration {
     }
 
     async fn create(&self, connection: &Connection, path: &str, backoff: &mut Backoff) -> Result<(), Error> {
-        match connection.create_ephemeral(path, FREE.as_bytes()).await {
+        match connection.create_ephemeral(path, self.free.as_bytes()).await {
             Ok(_) => {
                 info!(id = self.id, "registered as a free worker");
                 Ok(())

@@ -15,12 +15,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::layout::{FREE, Layout, TaskState, WorkerState, clean_result, finished_data};
+use super::layout::{Layout, TaskState, WorkerState, clean_result, finished_data};
 use super::lease;
 use super::registration::{Own, Registration};
 
 /// Maximum time for which the input of a task may be missing.
 const INPUT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time between the two writes of a Python master: first the worker, then the task. A result between them would be
+/// overwritten by the second one.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A worker whose tasks are executed by `E`: an async function of the task's id, its input, and a token that is cancelled
 /// to stop it. It returns the result, or `None` if it was stopped.
@@ -28,6 +31,8 @@ pub(crate) struct Worker<E> {
     session: Session,
     layout: Layout,
     id: String,
+    /// Data of the own znode while this worker is free.
+    free: &'static str,
     execute: E,
 }
 
@@ -66,8 +71,14 @@ impl<E> Worker<E>
 where
     E: AsyncFn(&str, Vec<u8>, CancellationToken) -> Option<String>,
 {
-    pub(crate) fn new(session: Session, layout: Layout, id: String, execute: E) -> Worker<E> {
-        Worker { session, layout, id, execute }
+    pub(crate) fn new(
+        session: Session,
+        layout: Layout,
+        id: String,
+        free: &'static str,
+        execute: E,
+    ) -> Worker<E> {
+        Worker { session, layout, id, free, execute }
     }
 
     /// Executes tasks until `stop` is cancelled.
@@ -75,7 +86,8 @@ where
     /// # Errors
     /// Another live session owns the znode of this worker.
     pub(crate) async fn run(&self, stop: &CancellationToken) -> Result<(), Conflict> {
-        let registration = Registration::new(self.session.clone(), self.layout.clone(), self.id.clone());
+        let registration =
+            Registration::new(self.session.clone(), self.layout.clone(), self.id.clone(), self.free);
         let own = registration.subscribe();
         let stop = stop.child_token();
         let mut work = pin!(self.work(own, &stop));
@@ -132,6 +144,7 @@ where
         stop: &CancellationToken,
     ) -> End {
         let token = stop.child_token();
+        let settled = tokio::time::Instant::now() + SETTLE_TIMEOUT;
         let mut revoked = pin!(revoked(&mut own, assigned));
         let start = tokio::select! {
             biased;
@@ -169,7 +182,29 @@ where
         tokio::select! {
             biased;
             () = stop.cancelled() => End::Stopped,
-            end = self.record(assigned, task, created, result.as_deref()) => end,
+            end = async {
+                // Without an assignment in the task until then, there will be none.
+                let _ = tokio::time::timeout_at(settled, self.settled(task, created)).await;
+                self.record(assigned, task, created, result.as_deref()).await
+            } => end,
+        }
+    }
+
+    /// Waits until the task names its worker, is finished, or is deleted.
+    async fn settled(&self, task: &str, created: i64) {
+        let path = self.layout.task(task);
+        let mut backoff = Backoff::default();
+        loop {
+            let connection = self.session.connection().await;
+            match connection.get_opt_and_watch(&path).await {
+                Ok((Some((data, stat)), watcher))
+                    if stat.czxid == created && TaskState::parse(task, &data) == TaskState::Unassigned =>
+                {
+                    connection.watch_event(watcher).await;
+                }
+                Ok(_) => return,
+                Err(error) => backoff.pause(&self.session, &error).await,
+            }
         }
     }
 
@@ -264,7 +299,8 @@ where
             own.filter(|(data, stat)| stat.czxid == assigned.created && WorkerState::parse(data) == busy);
         let found = connection.get_opt(&task_path).await?.filter(|(_, stat)| stat.czxid == created);
         let state = found.as_ref().map(|(data, _)| TaskState::parse(task, data));
-        let free = |version| Write::Set { path: &own_path, data: FREE.as_bytes(), version: Some(version) };
+        let free =
+            |version| Write::Set { path: &own_path, data: self.free.as_bytes(), version: Some(version) };
         match (holds, state, result) {
             (None, Some(TaskState::Finished(recorded)), Some(result)) if recorded == clean_result(result) => {
                 Ok(End::Recorded(recorded))

@@ -21,6 +21,7 @@ on_both!(
     two_of_each_with_one_of_each_killed,
     paused_master_changes_nothing_after_it_returns,
     paused_worker_cannot_record_a_result,
+    execution_stops_before_the_session_can_expire,
     worker_id_in_use_is_refused,
     znodes_are_gone_at_once_after_sigterm,
     task_assigned_by_a_dead_master_in_any_form_is_recovered,
@@ -332,6 +333,30 @@ fn paused_worker_cannot_record_a_result(fleet: Fleet) {
     stop([first, second, master]);
     nothing_is_left(&probe, "");
     one_result(&fleet, "t1");
+}
+
+fn execution_stops_before_the_session_can_expire(mut fleet: Fleet) {
+    let scratch = Scratch::new("classic");
+    let file = scratch.path().join("log");
+    let master = leader(&fleet, "m1");
+    let worker = recording_worker(&fleet, "w1", &file, "trap '' TERM; sleep 1000");
+    let mut client = client(&fleet, "t1", "x");
+    eventually("the execution", DEADLINE, || (lines(&file) == ["begin x"]).then_some(()));
+    let lost = Instant::now();
+    fleet.server.vanish();
+    let stopped = worker.wait_for_line("the session may have ended; stopped the execution", DEADLINE).at;
+    assert!(stopped - lost < SESSION_TIMEOUT, "stopped after {:?}", stopped - lost);
+    fleet.server.come_back();
+    // If the sessions have survived, the task is executed again; if not, it is gone with its client.
+    let survived = eventually("the end of the outage", DEADLINE, || {
+        (lines(&file).len() == 2).then_some(true).or_else(|| client.try_exit().map(|_| false))
+    });
+    if survived {
+        client.int();
+    }
+    assert_eq!(client.wait_exit(DEADLINE).code(), Some(if survived { 130 } else { 75 }), "{:?}", client.log());
+    stop([worker, master]);
+    nothing_is_left(&fleet.probe(), "");
 }
 
 /// Asserts that the result of a task was written once. Only Apache ZooKeeper keeps a log.

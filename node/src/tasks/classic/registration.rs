@@ -96,6 +96,10 @@ impl Registration {
                 WorkerState::Busy(task) => Some(task),
             };
             let own = Own { session: owner, created: stat.czxid, version: stat.version, task };
+            let is_known = self.own.borrow().as_ref().is_some_and(|known| known.created == own.created);
+            if !is_known {
+                info!(id = self.id, "registered");
+            }
             self.own.send_replace(Some(own));
             watcher.changed().await;
             return Ok(None);
@@ -122,10 +126,7 @@ impl Registration {
 
     async fn create(&self, connection: &Connection, path: &str, backoff: &mut Backoff) -> Result<(), Error> {
         match connection.create_ephemeral(path, self.free.as_bytes()).await {
-            Ok(_) => {
-                info!(id = self.id, "registered as a free worker");
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(error) if error.is_no_node() => connection.ensure(&self.layout.workers()).await,
             Err(error) if error.is_node_exists() => {
                 backoff.conflict().await;

@@ -9,7 +9,7 @@ use tracing::{debug, info};
 
 use super::layout::{Layout, TaskState};
 
-/// Reason why there is no result.
+/// Failure to get a result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SubmitError {
     /// Another client uses the id.

@@ -108,9 +108,11 @@ pub(crate) enum WorkerState {
 }
 
 impl WorkerState {
+    /// Returns the state of a worker with these data. A path counts as its last name: no id contains `/`.
     pub(crate) fn parse(data: &[u8]) -> WorkerState {
         let text = String::from_utf8_lossy(data);
         let text = plain(&text);
+        let text = text.rsplit('/').next().unwrap_or(text);
         if text.is_empty() || FREE_WORDS.contains(&&*text.to_lowercase()) {
             WorkerState::Free
         } else {

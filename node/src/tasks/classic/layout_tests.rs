@@ -26,6 +26,7 @@ fn data_of_a_worker_in_all_known_variants() {
         assert_eq!(WorkerState::parse(data.as_bytes()), WorkerState::Free, "{data:?}");
     }
     assert_eq!(WorkerState::parse(b"t1\n"), WorkerState::Busy("t1".to_owned()));
+    assert_eq!(WorkerState::parse(b"/tasks/t1"), WorkerState::Busy("t1".to_owned()));
     assert_eq!(WorkerState::parse(b"0"), WorkerState::Busy("0".to_owned()), "a task may have this id");
 }
 

@@ -1,4 +1,4 @@
-//! How long a session certainly exists, renewed by requests.
+//! The local lease: the time for which a session certainly exists. Requests renew it.
 
 use std::time::Duration;
 

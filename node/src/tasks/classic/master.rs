@@ -1,8 +1,8 @@
 //! A master: takes part in the election and, while it leads, assigns tasks to free workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atalaya_recipes::backoff::Backoff;
 use atalaya_recipes::children_cache::{Child, Children};
@@ -22,6 +22,9 @@ use super::master_state::{Assignment, Znode, plan};
 const MAX_CHILDREN: usize = 100_000;
 /// Maximum time between attempts to assign a task if none of the watched znodes changes.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// Minimum time between two assignments of a task, so that a worker that always reports itself free without a result does not
+/// cause an endless sequence of writes.
+const REASSIGN_INTERVAL: Duration = Duration::from_secs(1);
 /// Number of znodes in one read. Each may have 1 MiB, and a response is limited to 16 MiB.
 const READ_BATCH: usize = 12;
 
@@ -37,6 +40,18 @@ pub(crate) struct Master {
 struct Watched {
     tasks: watch::Receiver<Children>,
     workers: watch::Receiver<Children>,
+}
+
+/// Tasks that this leader has assigned, with the time of the assignment. Kept for [`REASSIGN_INTERVAL`].
+#[derive(Default)]
+struct Recent(BTreeMap<String, Instant>);
+
+impl Recent {
+    /// Forgets old assignments, and returns the other tasks.
+    fn deferred(&mut self) -> BTreeSet<String> {
+        self.0.retain(|_, assigned| assigned.elapsed() < REASSIGN_INTERVAL);
+        self.0.keys().cloned().collect()
+    }
 }
 
 impl Master {
@@ -179,14 +194,15 @@ impl Master {
     /// Assigns tasks whenever there are tasks and free workers. Returns only errors.
     async fn assign_tasks(&self, connection: &Connection, own: &str, watched: &mut Watched) -> Error {
         let mut backoff = Backoff::default();
+        let mut recent = Recent::default();
         loop {
             let has_work = {
                 let (tasks, workers) =
                     (watched.tasks.borrow_and_update(), watched.workers.borrow_and_update());
-                !plan(&znodes(&tasks), &znodes(&workers)).is_empty()
+                !plan(&znodes(&tasks), &znodes(&workers), &BTreeSet::new()).is_empty()
             };
             if has_work {
-                match self.assign(connection, own).await {
+                match self.assign(connection, own, &mut recent).await {
                     Ok(()) => backoff.reset(),
                     // This contender does not lead any more.
                     Err(error) if error.is_no_node() => return error,
@@ -201,17 +217,18 @@ impl Master {
         }
     }
 
-    /// Reads tasks and workers again, because what the watches have shown may be older than the last change of leader, and
-    /// writes the assignments.
-    async fn assign(&self, connection: &Connection, own: &str) -> Result<(), Error> {
+    /// Reads tasks and workers again, because those of the watches may be older than the last change of leader, and writes the
+    /// assignments.
+    async fn assign(&self, connection: &Connection, own: &str, recent: &mut Recent) -> Result<(), Error> {
         connection.sync().await?;
         let workers = read_children(connection, &self.layout.workers()).await?;
         let tasks = read_children(connection, &self.layout.tasks()).await?;
-        for assignment in plan(&znodes(&tasks), &znodes(&workers)) {
+        for assignment in plan(&znodes(&tasks), &znodes(&workers), &recent.deferred()) {
             if !lease::holds(connection) {
                 return Ok(());
             }
             self.write(connection, own, &assignment).await?;
+            recent.0.insert(assignment.task, Instant::now());
         }
         Ok(())
     }

@@ -37,8 +37,14 @@ pub(crate) struct Assignment {
 /// Returns the assignments for all tasks that no worker holds, oldest first, and for all free workers, the one that has been
 /// free for the longest time first.
 ///
-/// Workers that are not ephemeral are ignored: their end is never noticed, so a task could wait for them indefinitely.
-pub(crate) fn plan(tasks: &[Znode<'_>], workers: &[Znode<'_>]) -> Vec<Assignment> {
+/// Workers that are not ephemeral are ignored: their end is never noticed, so a task could wait for them indefinitely. Tasks
+/// whose id would mean something else in the znode of a worker, such as `idle`, are ignored too. Tasks in `deferred` are not
+/// assigned again.
+pub(crate) fn plan(
+    tasks: &[Znode<'_>],
+    workers: &[Znode<'_>],
+    deferred: &BTreeSet<String>,
+) -> Vec<Assignment> {
     let workers: Vec<(&Znode<'_>, WorkerState)> = workers
         .iter()
         .filter(|worker| worker.is_ephemeral)
@@ -62,12 +68,13 @@ pub(crate) fn plan(tasks: &[Znode<'_>], workers: &[Znode<'_>]) -> Vec<Assignment
     let mut waiting: Vec<(&Znode<'_>, Option<String>)> = tasks
         .iter()
         .filter(|task| !held.contains(task.id))
+        .filter(|task| WorkerState::parse(task.id.as_bytes()) == WorkerState::Busy(task.id.to_owned()))
         .filter_map(|task| match TaskState::parse(task.id, task.data) {
             TaskState::Unassigned => Some((task, None)),
             TaskState::Finished(_) => None,
             TaskState::Assigned(text) => {
                 let is_held = unclear.iter().any(|(worker, _)| mentions(&text, worker));
-                (!is_held).then_some((task, Some(text)))
+                (!is_held && !deferred.contains(task.id)).then_some((task, Some(text)))
             }
         })
         .collect();

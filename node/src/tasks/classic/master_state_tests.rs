@@ -13,7 +13,7 @@ fn znode<'a>(id: &'a str, data: &'a str) -> Znode<'a> {
 fn pairs(tasks: &[(&str, &str)], workers: &[(&str, &str)]) -> Vec<(String, String)> {
     let tasks: Vec<_> = tasks.iter().map(|(id, data)| znode(id, data)).collect();
     let workers: Vec<_> = workers.iter().map(|(id, data)| znode(id, data)).collect();
-    plan(&tasks, &workers).into_iter().map(|found| (found.task, found.worker)).collect()
+    plan(&tasks, &workers, &BTreeSet::new()).into_iter().map(|found| (found.task, found.worker)).collect()
 }
 
 fn pair(task: &str, worker: &str) -> (String, String) {
@@ -59,19 +59,32 @@ fn worker_that_marks_itself_as_busy_with_another_text_holds_the_tasks_that_name_
 #[test]
 fn persistent_worker_gets_no_task() {
     let stale = Znode { is_ephemeral: false, ..znode("w1", "non") };
-    assert_eq!(plan(&[znode("t1", "")], &[stale]), []);
+    assert_eq!(plan(&[znode("t1", "")], &[stale], &BTreeSet::new()), []);
+}
+
+#[test]
+fn task_whose_id_means_a_free_worker_is_not_assigned() {
+    assert_eq!(pairs(&[("idle", ""), ("non", ""), (" t", "")], &[("w1", "non")]), []);
+}
+
+#[test]
+fn deferred_task_is_not_assigned_again_but_may_be_assigned_first() {
+    let deferred = BTreeSet::from(["t1".to_owned(), "t2".to_owned()]);
+    let tasks = [znode("t1", "t1,w1"), znode("t2", "")];
+    let plan = plan(&tasks, &[znode("w1", "non"), znode("w2", "non")], &deferred);
+    assert_eq!(plan.iter().map(|step| &*step.task).collect::<Vec<_>>(), ["t2"]);
 }
 
 #[test]
 fn oldest_task_and_longest_free_worker_come_first() {
     let tasks = [Znode { created: 9, ..znode("a", "") }, Znode { created: 3, ..znode("b", "") }];
     let workers = [Znode { modified: 8, ..znode("x", "non") }, Znode { modified: 2, ..znode("y", "non") }];
-    let plan = plan(&tasks, &workers);
+    let plan = plan(&tasks, &workers, &BTreeSet::new());
     assert_eq!((&*plan[0].task, &*plan[0].worker), ("b", "y"));
     assert_eq!((&*plan[1].task, &*plan[1].worker), ("a", "x"));
 }
 
-/// A znode of the model: data and version.
+/// Znode of the model.
 #[derive(Clone, Debug, PartialEq)]
 struct Stored {
     data: String,
@@ -84,7 +97,7 @@ struct Stored {
 struct Model {
     tasks: BTreeMap<String, Stored>,
     workers: BTreeMap<String, Stored>,
-    /// What the leader has read last; it may be old.
+    /// Tasks and workers as the leader has read them last.
     seen: (BTreeMap<String, Stored>, BTreeMap<String, Stored>),
     zxid: i64,
     results: BTreeMap<(String, i64), usize>,
@@ -144,7 +157,7 @@ impl Model {
 
     /// Writes what the leader plans, as transactions that check the versions. Returns the number that succeeded.
     fn assign(&mut self) -> usize {
-        let plan = plan(&znodes(&self.seen.0), &znodes(&self.seen.1));
+        let plan = plan(&znodes(&self.seen.0), &znodes(&self.seen.1), &BTreeSet::new());
         let mut done = 0;
         for step in plan {
             let at = |list: &BTreeMap<String, Stored>, id: &str| list.get(id).map(|stored| stored.version);
@@ -198,7 +211,7 @@ proptest! {
         let (task_list, worker_list) = (of(&tasks), of(&workers));
         let task_znodes: Vec<_> = task_list.iter().map(|(id, data)| znode(id, data)).collect();
         let worker_znodes: Vec<_> = worker_list.iter().map(|(id, data)| znode(id, data)).collect();
-        let plan = plan(&task_znodes, &worker_znodes);
+        let plan = plan(&task_znodes, &worker_znodes, &BTreeSet::new());
         let distinct = |of: fn(&Assignment) -> &str| plan.iter().map(of).collect::<BTreeSet<_>>().len();
         prop_assert_eq!(distinct(|step| &step.task), plan.len());
         prop_assert_eq!(distinct(|step| &step.worker), plan.len());

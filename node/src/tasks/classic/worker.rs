@@ -110,7 +110,6 @@ where
                 assigned = next_assignment(&mut own) => assigned,
             };
             let Some(task) = assigned.task.clone() else { continue };
-            info!(task, "executing");
             let end = self.perform(&assigned, &task, own.clone(), stop).await;
             match &end {
                 End::Recorded(result) => info!(task, result, "finished"),
@@ -156,6 +155,7 @@ where
             Start::End(end) => return end,
             Start::Impossible { created, result } => (created, Some(result.to_owned())),
             Start::Ready { created, input } => {
+                info!(task, "executing");
                 let mut execution = pin!((self.execute)(task, input, token.clone()));
                 let interrupted = tokio::select! {
                     biased;

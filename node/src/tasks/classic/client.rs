@@ -4,6 +4,7 @@
 
 use atalaya_recipes::backoff::Backoff;
 use atalaya_recipes::session::{CreateMode, Write};
+use atalaya_recipes::text::truncate;
 use atalaya_recipes::{Connection, Error, Phase, Session};
 use tracing::{debug, info};
 
@@ -141,7 +142,7 @@ impl Client {
         };
         match TaskState::parse(id, &data) {
             TaskState::Finished(result) => return Ok(Some(result)),
-            TaskState::Assigned(text) => debug!(task = id, text, "assigned"),
+            TaskState::Assigned(text) => debug!(task = id, text = truncate(&text, 80), "assigned"),
             TaskState::Unassigned => {}
         }
         connection.watch_event(watcher).await;

@@ -45,7 +45,7 @@ pub(crate) fn place(children: &[String], own: &str) -> Place {
     }
 }
 
-/// Returns the name or the path of a contender for a message.
+/// Returns the beginning of text of other programs, for a message.
 pub(crate) fn shown(name: &str) -> String {
     truncate(name, 80)
 }

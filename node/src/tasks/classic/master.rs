@@ -253,7 +253,7 @@ impl Master {
         match connection.multi(&writes).await {
             Ok(_) => match previous {
                 None => info!(task, worker, "assigned"),
-                Some(previous) => info!(task, worker, previous, "assigned again"),
+                Some(previous) => info!(task, worker, previous = shown(previous), "assigned again"),
             },
             Err(failure)
                 if failure.at.is_some_and(|at| at > 0)

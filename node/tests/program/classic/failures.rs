@@ -1,9 +1,10 @@
 //! Each role is killed or paused, requests are lost, and servers are killed.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
-use atalaya_testbed::{Change, Ensemble, Scratch, Transaction, eventually};
+use atalaya_testbed::{Change, Ensemble, Process, Scratch, Transaction, eventually};
 
 use super::support::*;
 use crate::common::server::Server;
@@ -14,6 +15,8 @@ on_both!(
     task_of_a_killed_client_is_stopped_and_its_worker_becomes_free,
     backup_master_takes_over_after_sigkill,
     two_of_each_with_one_of_each_killed,
+    each_task_has_one_result_while_masters_and_workers_are_killed,
+    paused_client_reports_its_lost_session,
     paused_master_changes_nothing_after_it_returns,
     paused_worker_cannot_record_a_result,
     execution_stops_before_the_session_can_expire,
@@ -89,6 +92,49 @@ fn two_of_each_with_one_of_each_killed(fleet: Fleet) {
     stop([w2, second]);
     nothing_is_left(&probe, "");
     one_result(&fleet, "t2");
+}
+
+fn each_task_has_one_result_while_masters_and_workers_are_killed(fleet: Fleet) {
+    let (scratch, probe) = (Scratch::new("classic"), fleet.probe());
+    let file = scratch.path().join("log");
+    let worker = |id: usize| recording_worker(&fleet, &format!("w{id}"), &file, "sleep 0.5");
+    let mut masters = VecDeque::from([leader(&fleet, "m0"), backup(&fleet, "m1")]);
+    let mut workers: VecDeque<Process> = (0..3).map(worker).collect();
+    let ids: Vec<String> = (0..12).map(|id| format!("t{id}")).collect();
+    let mut clients: Vec<Process> = ids.iter().map(|id| client(&fleet, id, id)).collect();
+    for round in 0..4 {
+        let begun = || lines(&file).iter().filter(|line| line.starts_with("begin")).count();
+        let before = begun();
+        eventually("more executions", DEADLINE, || (begun() > before || round == 0).then_some(()));
+        workers.pop_front().unwrap().kill9();
+        if round % 2 == 1 {
+            masters.pop_front().unwrap().kill9();
+            masters.push_back(backup(&fleet, &format!("m{}", round + 1)));
+        }
+        workers.push_back(worker(round + 3));
+    }
+    for (client, id) in clients.iter_mut().zip(&ids) {
+        assert_eq!(output(client), [format!("{id},{id}")]);
+    }
+    assert!(!lines(&file).contains(&"overlap".to_owned()), "{:?}", lines(&file));
+    stop(workers.into_iter().chain(masters));
+    nothing_is_left(&probe, "");
+    ids.iter().for_each(|id| one_result(&fleet, id));
+}
+
+fn paused_client_reports_its_lost_session(fleet: Fleet) {
+    let probe = fleet.probe();
+    let master = leader(&fleet, "m1");
+    let worker = worker(&fleet, "w1");
+    let mut client = client(&fleet, "t1", "1000");
+    worker.wait_for_line("executing", DEADLINE);
+    client.stop();
+    worker.wait_for_line("result dropped", DEADLINE);
+    client.cont();
+    assert_eq!(client.wait_exit(DEADLINE).code(), Some(75), "{:?}", client.log());
+    client.wait_for_line("the session with ZooKeeper was lost", DEADLINE);
+    stop([worker, master]);
+    nothing_is_left(&probe, "");
 }
 
 fn paused_master_changes_nothing_after_it_returns(fleet: Fleet) {

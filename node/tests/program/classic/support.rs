@@ -47,10 +47,14 @@ pub(super) fn worker(fleet: &TestEnv, id: &str) -> Process {
     worker
 }
 
-/// Starts a worker whose tasks append their input to `file`, twice: at their start and at their end.
+/// Starts a worker whose tasks append their input to `file`, at their start and at their end, and `overlap` if another
+/// execution of the same task still runs.
 pub(super) fn recording_worker(fleet: &TestEnv, id: &str, file: &Path, work: &str) -> Process {
+    let file = file.display();
+    // All processes of an execution hold the lock.
+    let lock = format!("exec 9>{file}.$ATALAYA_TASK; flock --nonblock 9 || echo overlap >> {file}");
     let script =
-        format!("echo begin $1 >> {0}; {work}; echo end $1 >> {0}; echo $1,$ATALAYA_TASK", file.display());
+        format!("{lock}; echo begin $1 >> {file}; {work}; echo end $1 >> {file}; echo $1,$ATALAYA_TASK");
     let worker = Process::spawn(classic(fleet, &["worker", id], &["sh", "-c", &script, "sh"]));
     worker.wait_for_line("registered", DEADLINE);
     worker

@@ -20,15 +20,20 @@ fn task_assigned_by_a_dead_master_in_any_form_is_recovered(fleet: Fleet) {
     }
     probe.create("/tasks/done", b"done=1", true).unwrap();
     probe.create("/workers/persistent", b"non", false).unwrap();
+    let junk = vec![0xff; 900_000];
+    for path in ["/workers/junk", "/data/junk", "/tasks/junk"] {
+        probe.create(path, &junk, true).unwrap();
+    }
     let worker = worker(&fleet, "w1");
     let master = leader(&fleet, "m1");
     for task in ["a", "b", "c", "d", "e"] {
         wait_for_text(&probe, &format!("/tasks/{task}"), &format!("{task}=0.05"));
     }
+    wait_for_text(&probe, "/tasks/junk", "junk=error: the input is not a number of seconds");
     assert_eq!(probe.text("/tasks/done").as_deref(), Some("done=1"));
     assert_eq!(probe.text("/workers/persistent").as_deref(), Some("non"), "its end would not be noticed");
     let executed = worker.log().iter().filter(|line| line.text.contains("executing")).count();
-    assert_eq!(executed, 5, "{:?}", worker.log());
+    assert_eq!(executed, 6, "{:?}", worker.log());
     stop([worker, master]);
 }
 

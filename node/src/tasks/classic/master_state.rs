@@ -1,7 +1,7 @@
 //! The leader's decision: which task to assign to which worker. No I/O.
 //!
 //! A task is held while a worker's znode contains its id. The text in the task does not decide: a worker that has died, or
-//! that was started again, does not hold anything, whatever the text says. Workers of other programs may mark themselves as
+//! that was started again, does not hold anything, even if the text of a task names it. Workers of other programs may mark themselves as
 //! busy with another text; such a worker holds the tasks whose text names it.
 
 use std::collections::BTreeSet;

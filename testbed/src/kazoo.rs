@@ -73,7 +73,7 @@ impl Kazoo {
         Self { environment, ..Self::ready() }
     }
 
-    /// Runs one of the scripts in `testbed/kazoo/`: `follower.py`, `leader.py`, `contend.py`, `hold.py`, `init_config.py`; each says at its top
+    /// Runs one of the scripts in `testbed/kazoo/`: `follower.py`, `leader.py`, `contend.py`, `hold.py`, `classic.py`, `init_config.py`; each says at its top
     /// which arguments it takes and which lines it prints.
     #[track_caller]
     pub fn script(&self, name: &str, args: &[&str]) -> Process {

@@ -20,6 +20,7 @@ const REAP_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) fn is_needed(command: &Command) -> bool {
     let is_long_running = match command {
         Command::Run(_) | Command::Lock(_) | Command::Elect(_) => true,
+        Command::Classic(command) => command.is_long_running(),
         #[cfg(feature = "collector")]
         Command::Collect(_) => true,
         #[cfg(feature = "sim")]

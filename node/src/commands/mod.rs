@@ -4,6 +4,7 @@
 mod acl;
 mod args;
 mod check;
+mod classic;
 #[cfg(feature = "collector")]
 mod collect;
 #[cfg(feature = "demo")]
@@ -152,6 +153,9 @@ enum Command {
     /// Put a value into a queue, or take one out.
     #[command(subcommand)]
     Queue(tools::queue::QueueCommand),
+    /// Take part in the master/worker exercise of /master, /workers, /tasks and /data, together with Python programs.
+    #[command(subcommand)]
+    Classic(classic::ClassicCommand),
     /// Read, write or watch a shared value; set the sampling period and the API of a fleet.
     #[command(subcommand)]
     Config(tools::config::ConfigCommand),
@@ -272,6 +276,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Barrier(command) => tools::barrier::main(&command),
         Command::Queue(command) => tools::queue::main(&command),
         Command::Config(command) => tools::config::main(&command),
+        Command::Classic(command) => return classic::main(&command),
         Command::Inspect(args) => tools::inspect::main(&args),
         // Returned above.
         Command::Exec(_) => Ok(()),
@@ -296,7 +301,11 @@ fn default_filter(command: &Command) -> Option<&'static str> {
         Command::Lock(_) | Command::Elect(_) | Command::Run(_) | Command::Acl(_) | Command::Check(_) => {
             Some("info,atalaya_recipes=warn,zookeeper_client=error")
         }
+        Command::Classic(command) if command.is_long_running() => {
+            Some("info,atalaya_recipes=warn,zookeeper_client=error")
+        }
         Command::Counter(_)
+        | Command::Classic(_)
         | Command::Barrier(_)
         | Command::Queue(_)
         | Command::Config(_)

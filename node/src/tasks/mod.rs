@@ -1,5 +1,6 @@
 //! Tasks: clients submit them, the leader assigns them, and workers execute them.
 
 pub mod actions;
+pub(crate) mod classic;
 pub(crate) mod master;
 pub(crate) mod worker;

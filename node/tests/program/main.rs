@@ -7,6 +7,7 @@ mod common;
 
 mod acl;
 mod api_outages;
+mod classic;
 mod collect;
 mod collector;
 mod configuration_errors;

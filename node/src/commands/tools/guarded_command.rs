@@ -6,11 +6,12 @@
 //! the command itself is ended.
 
 use std::ffi::OsString;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use tokio::process::{Child, Command};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, ChildStdout, Command};
 use tracing::{info, warn};
 
 use crate::commands::exit::{Failure, code_of};
@@ -35,7 +36,45 @@ pub(super) async fn run(
     lost: impl Future<Output = ()>,
     stop: impl Future<Output = &'static str>,
 ) -> Result<Option<u8>, Failure> {
-    let mut child = start(command, variable, grace)?;
+    let mut child = start(command, variable, grace, Stdio::inherit())?;
+    supervise(&mut child, grace, lost, stop).await
+}
+
+/// Like [`run`] without `lost`, and returns in addition the first `limit` bytes of the command's output.
+///
+/// # Cancellation safety
+/// Not cancellation safe: the command would continue until this process ends.
+pub(in crate::commands) async fn run_captured(
+    command: &[OsString],
+    variable: (&str, String),
+    grace: Duration,
+    limit: u64,
+    stop: impl Future<Output = &'static str>,
+) -> Result<(u8, Vec<u8>), Failure> {
+    let mut child = start(command, variable, grace, Stdio::piped())?;
+    let stdout = child.stdout.take();
+    let supervise = supervise(&mut child, grace, std::future::pending(), stop);
+    let (code, output) = tokio::join!(supervise, read_output(stdout, limit));
+    Ok((code?.unwrap_or_default(), output))
+}
+
+/// Reads the first `limit` bytes, and discards the rest, so that the command never waits for a reader.
+async fn read_output(stdout: Option<ChildStdout>, limit: u64) -> Vec<u8> {
+    let mut output = Vec::new();
+    if let Some(mut stdout) = stdout {
+        // An incomplete output is better than none.
+        let _ = (&mut stdout).take(limit).read_to_end(&mut output).await;
+        let _ = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await;
+    }
+    output
+}
+
+async fn supervise(
+    child: &mut Child,
+    grace: Duration,
+    lost: impl Future<Output = ()>,
+    stop: impl Future<Output = &'static str>,
+) -> Result<Option<u8>, Failure> {
     let stopped = async {
         let signal = stop.await;
         info!(signal, "stopping the command");
@@ -53,14 +92,19 @@ pub(super) async fn run(
     };
     let status = match ended {
         Some(status) => status,
-        None => stop_command(&mut child, grace).await?,
+        None => stop_command(child, grace).await?,
     };
     // There are none unless `keep` was killed.
     end_remaining_processes().await;
     Ok((!lost).then(|| code_of(status)))
 }
 
-fn start(command: &[OsString], variable: (&str, String), grace: Duration) -> Result<Child, Failure> {
+fn start(
+    command: &[OsString],
+    variable: (&str, String),
+    grace: Duration,
+    stdout: Stdio,
+) -> Result<Child, Failure> {
     let mut parent = own_program();
     if cfg!(target_os = "linux") {
         parent.args(["keep", "--grace-ms", &grace.as_millis().to_string()]);
@@ -71,7 +115,7 @@ fn start(command: &[OsString], variable: (&str, String), grace: Duration) -> Res
     // If `keep` is killed, its descendants become children of this process.
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Failure::internal)?;
-    let child = Command::from(parent).spawn();
+    let child = Command::from(parent).stdout(stdout).spawn();
     child.map_err(|error| Failure::internal(anyhow!("cannot start the command: {error}")))
 }
 

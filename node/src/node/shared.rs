@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use atalaya_hal::boards::Counting;
 use atalaya_recipes::node_names::{ContenderId, Naming, Role};
 use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
-use atalaya_recipes::{Election, Leadership, Session, Standing, WriteCounter, WrongZnode, ZnodeProblem, election};
+use atalaya_recipes::{
+    Election, Leadership, Session, Standing, WriteCounter, WrongZnode, ZnodeProblem, election,
+};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -24,6 +26,7 @@ use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, SensorStatus};
 use crate::model::report::Report;
+use crate::model::task::worker_info::WorkerInfo;
 use crate::observe::node_status::{self, NodeStatus};
 use crate::observe::{NodeHandles, Observer, systemd_notifications};
 use crate::process::stale_sessions;
@@ -33,7 +36,6 @@ use crate::reload::{self, Reload};
 use crate::sampling::{BusReservations, LatestSample, Sampler, Sensors};
 use crate::settings::Settings;
 use crate::settings::zookeeper_access::{self, ZooKeeperAccess};
-use crate::model::task::worker_info::WorkerInfo;
 use crate::tasks::actions::{ActionHandles, Executor, SensorHandles};
 use crate::tasks::master::Master;
 use crate::tasks::worker::{self, Worker};

@@ -115,9 +115,12 @@ impl Committer<'_> {
                 Ok(())
             }
             // Another node leads: the election drops this future.
-            Err(refusal) if refusal.at == Some(0) && refusal.error.is_no_node() => std::future::pending().await,
+            Err(refusal) if refusal.at == Some(0) && refusal.error.is_no_node() => {
+                std::future::pending().await
+            }
             Err(refusal) => {
-                let is_refused = refusal.at.is_some_and(|at| at >= HEAD) && !refusal.error.is_connection_loss();
+                let is_refused =
+                    refusal.at.is_some_and(|at| at >= HEAD) && !refusal.error.is_connection_loss();
                 Err((is_refused, refusal.error))
             }
         }

@@ -14,7 +14,7 @@ use crate::model::task::spec::{DEFAULT_START_BY_ALL, Spec, Target};
 use crate::model::task::worker_info::WorkerInfo;
 
 /// Maximum number of live tasks.
-pub const MAX_LIVE: usize = 1_000;
+pub(super) const MAX_LIVE: usize = 1_000;
 /// Maximum number of ended tasks that are kept.
 pub(super) const MAX_HISTORY: usize = 500;
 /// Maximum number of stored parts of ended tasks.
@@ -61,7 +61,7 @@ pub(crate) struct Core {
     /// Claims that exist.
     pub(crate) claims: BTreeSet<(TaskId, String)>,
     /// Assignments whose claim was seen.
-    claimed: BTreeSet<(TaskId, String)>,
+    pub(super) claimed: BTreeSet<(TaskId, String)>,
     /// Tasks whose last change was refused, and the time at which it is tried again.
     pub(super) blocked: BTreeMap<TaskId, i64>,
 }
@@ -346,9 +346,9 @@ impl Drafts<'_> {
                 let limit = task.spec.run_for_ms.or_else(|| of_action.map(|action| action.run_for_ms));
                 let limit = limit.and_then(|limit| i64::try_from(limit).ok());
                 part.state == State::Assigned
-                    && limit.zip(part.assigned_at).is_some_and(|(limit, at)| {
-                        now.saturating_sub(at) > limit.saturating_add(OVERDUE)
-                    })
+                    && limit
+                        .zip(part.assigned_at)
+                        .is_some_and(|(limit, at)| now.saturating_sub(at) > limit.saturating_add(OVERDUE))
             };
             let Some(task) = self.current(&id) else { continue };
             let overdue: Vec<(String, String)> = task

@@ -46,7 +46,9 @@ fn step(core: &mut Core, now: i64, inputs: &Inputs) -> Vec<Change> {
 fn runs(changes: &[Change]) -> Vec<(String, String)> {
     let ops = changes.iter().flat_map(|change| change.ops.iter().map(|op| (change.task.to_string(), op)));
     ops.filter_map(|(task, op)| match op {
-        Op::CreateRun(node, _) => Some((task.trim_start_matches("t-").trim_start_matches('0').to_owned(), node.clone())),
+        Op::CreateRun(node, _) => {
+            Some((task.trim_start_matches("t-").trim_start_matches('0').to_owned(), node.clone()))
+        }
         _ => None,
     })
     .collect()
@@ -66,7 +68,11 @@ fn task_is_assigned_and_ends_with_the_outcome_of_its_worker() {
     let mut core = core(&["1"]);
     let changes = step(&mut core, 10, &submit([(7, spec("status"))]));
     assert_eq!(runs(&changes), [("7".to_owned(), "1".to_owned())]);
-    assert_eq!(step(&mut core, 20, &submit([(7, spec("status"))])), [], "an accepted task is not accepted twice");
+    assert_eq!(
+        step(&mut core, 20, &submit([(7, spec("status"))])),
+        [],
+        "an accepted task is not accepted twice"
+    );
     let changes = step(&mut core, 30, &done(7, "1", TaskResult::Done));
     let record = record(&changes, 7);
     assert_eq!((record.state, record.ended_at), (State::Done, Some(30)));
@@ -80,13 +86,18 @@ fn tasks_are_assigned_by_priority_then_age_to_free_workers_with_the_action() {
     let mut core = core(&["1", "2"]);
     let urgent = Spec { priority: 9, ..spec("status") };
     let absent = Spec { selector: "board=laptop".parse().unwrap(), ..spec("status") };
-    let inputs = submit([(1, absent), (2, spec("unknown")), (3, spec("status")), (4, spec("status")), (5, urgent)]);
+    let inputs =
+        submit([(1, absent), (2, spec("unknown")), (3, spec("status")), (4, spec("status")), (5, urgent)]);
     let changes = step(&mut core, 10, &inputs);
     let assigned: BTreeSet<String> = runs(&changes).into_iter().map(|(task, _)| task).collect();
     assert_eq!(assigned, BTreeSet::from(["3".into(), "5".into()]));
     let (_, node) = runs(&changes).into_iter().find(|(task, _)| task == "5").unwrap();
     let changes = step(&mut core, 20, &done(5, &node, TaskResult::Done));
-    assert_eq!(runs(&changes), [("4".to_owned(), node)], "the free worker gets the next task in the same step");
+    assert_eq!(
+        runs(&changes),
+        [("4".to_owned(), node)],
+        "the free worker gets the next task in the same step"
+    );
 }
 
 #[test]
@@ -159,7 +170,8 @@ fn broadcast_names_each_node_with_its_outcome() {
     step(&mut core, 40, &done(1, "3", TaskResult::Done));
     let changes = step(&mut core, 60_001, &Inputs::default());
     let record = record(&changes, 1);
-    let roster: Vec<(&str, State)> = record.roster.as_ref().unwrap().iter().map(|(n, s)| (n.as_str(), *s)).collect();
+    let roster: Vec<(&str, State)> =
+        record.roster.as_ref().unwrap().iter().map(|(n, s)| (n.as_str(), *s)).collect();
     let wanted = [("1", State::Done), ("2", State::Failed), ("3", State::Done), ("absent", State::Expired)];
     assert_eq!((record.state, roster), (State::Failed, wanted.to_vec()));
     assert_eq!(record.reason.as_deref(), Some("of 4 nodes: 2 done, 1 failed, 1 expired"));
@@ -204,7 +216,13 @@ fn rollout_starts_the_next_batch_only_after_healthy_nodes_and_the_pause() {
     let record = record(&changes, 1);
     assert_eq!(record.state, State::Failed);
     assert_eq!(record.reason.as_deref(), Some("roll-out stopped: 2 failed: 11, 12"));
-    assert!(record.roster.unwrap().iter().all(|(node, state)| (*state == State::Skipped) == (node.as_str() > "13")));
+    assert!(
+        record
+            .roster
+            .unwrap()
+            .iter()
+            .all(|(node, state)| (*state == State::Skipped) == (node.as_str() > "13"))
+    );
 }
 
 #[test]
@@ -213,7 +231,10 @@ fn live_tasks_and_history_are_bounded() {
     let many = (1..=MAX_LIVE as u32 + 1).map(|number| (number, spec("unknown")));
     let changes = step(&mut core, 10, &submit(many));
     let refused = record(&changes, MAX_LIVE as u32 + 1);
-    assert_eq!((refused.state, refused.reason.as_deref()), (State::Failed, Some("there are 1000 live tasks already")));
+    assert_eq!(
+        (refused.state, refused.reason.as_deref()),
+        (State::Failed, Some("there are 1000 live tasks already"))
+    );
     let cancels = core.tasks.keys().map(|id| (id.clone(), Cancel::default())).collect();
     step(&mut core, 20, &Inputs { cancels, ..Inputs::default() });
     while !step(&mut core, 30, &Inputs::default()).is_empty() {}
@@ -244,7 +265,7 @@ fn refused_change_does_not_block_other_tasks() {
 }
 
 /// A model of ZooKeeper's znodes of tasks, which the changes of leaders and the transactions of workers modify.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct World {
     records: BTreeMap<TaskId, Record>,
     parts: BTreeMap<(TaskId, String), Part>,
@@ -258,46 +279,43 @@ struct World {
 }
 
 impl World {
-    /// Applies a change, or refuses it as ZooKeeper would.
+    /// Applies a change, or refuses it as ZooKeeper would: then nothing of it takes effect.
     fn commit(&mut self, change: &Change) -> bool {
-        let task = &change.task;
+        let mut after = self.clone();
+        let is_applied = change.ops.iter().all(|op| after.apply(&change.task, op));
+        if is_applied {
+            *self = after;
+        }
+        is_applied
+    }
+
+    fn apply(&mut self, task: &TaskId, op: &Op) -> bool {
         let key = |node: &String| (task.clone(), node.clone());
-        let is_refused = change.ops.iter().any(|op| match op {
-            Op::CreateState(_) => self.records.contains_key(task),
-            Op::CreateRun(node, _) => self.runs.contains_key(&key(node)),
+        match op {
+            Op::CreateState(record) | Op::SetState(record) => {
+                if record.state.is_final() {
+                    let before = self.final_states.insert(task.clone(), record.state);
+                    assert!(before.is_none(), "{task} ended twice");
+                }
+                let before = self.records.insert(task.clone(), record.clone());
+                before.is_some() == matches!(op, Op::SetState(_))
+            }
+            Op::CreatePart(node, part) | Op::SetPart(node, part) => {
+                let before = self.parts.insert(key(node), part.clone());
+                assert!(
+                    before.as_ref().is_none_or(|before| !before.state.is_final()),
+                    "{task} on {node} ended twice"
+                );
+                before.is_some() == matches!(op, Op::SetPart(..))
+            }
+            Op::CreateRun(node, run) => self.runs.insert(key(node), (run.clone(), 0)).is_none(),
             Op::DeleteRun(node, version) => {
-                self.runs.get(&key(node)).is_none_or(|(_, found)| version.is_some_and(|version| version != *found))
+                let found = self.runs.remove(&key(node));
+                found.is_some_and(|(_, found)| version.is_none_or(|version| version == found))
             }
-            Op::DeleteDone(node) => !self.done.contains_key(&key(node)),
-            Op::CreatePart(node, _) => self.parts.contains_key(&key(node)),
-            Op::SetPart(node, _) => !self.parts.contains_key(&key(node)),
-            _ => false,
-        });
-        if is_refused {
-            return false;
+            Op::DeleteDone(node) => self.done.remove(&key(node)).is_some(),
+            _ => true,
         }
-        for op in &change.ops {
-            match op {
-                Op::CreateState(record) | Op::SetState(record) => {
-                    if record.state.is_final() {
-                        let before = self.final_states.insert(task.clone(), record.state);
-                        assert!(before.is_none(), "{task} ended twice");
-                    }
-                    self.records.insert(task.clone(), record.clone());
-                }
-                Op::CreatePart(node, part) | Op::SetPart(node, part) => {
-                    let before = self.parts.insert(key(node), part.clone());
-                    assert!(before.is_none_or(|before| !before.state.is_final()), "{task} on {node} ended twice");
-                }
-                Op::CreateRun(node, run) => {
-                    self.runs.insert(key(node), (run.clone(), 0));
-                }
-                Op::DeleteRun(node, _) => drop(self.runs.remove(&key(node))),
-                Op::DeleteDone(node) => drop(self.done.remove(&key(node))),
-                _ => {}
-            }
-        }
-        true
     }
 
     /// Lets a worker claim and start an assignment.
@@ -325,14 +343,16 @@ impl World {
         let mut core = Core { workers: workers.clone(), ..Core::default() };
         for (task, record) in &self.records {
             let parts = self.parts.iter().filter(|((id, _), _)| id == task);
-            let parts: BTreeMap<String, Part> = parts.map(|((_, node), part)| (node.clone(), part.clone())).collect();
+            let parts: BTreeMap<String, Part> =
+                parts.map(|((_, node), part)| (node.clone(), part.clone())).collect();
             if record.state.is_final() {
                 core.restore_ended(task.clone(), record, parts.into_keys().collect());
                 continue;
             }
             let runs = self.runs.iter().filter(|((id, _), _)| id == task);
             let runs = runs.map(|((_, node), (run, _))| (node.clone(), run.clone())).collect();
-            core.restore(task.clone(), Task::restore(record.clone(), parts, &runs).unwrap());
+            let done = self.done.keys().filter(|(id, _)| id == task).map(|(_, node)| node.clone()).collect();
+            core.restore(task.clone(), Task::restore(record.clone(), parts, &runs, &done).unwrap());
         }
         core
     }

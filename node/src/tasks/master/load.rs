@@ -1,6 +1,6 @@
 //! Reads all tasks when a leader begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use atalaya_recipes::{Connection, Error};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -18,6 +18,13 @@ const CONCURRENT_READS: usize = 32;
 /// Reads the records, parts and assignments. Also returns the assignments that belong to no live task.
 pub(super) async fn load(connection: &Connection) -> Result<(Core, Assignments), Error> {
     let mut runs = read_runs(connection).await?;
+    // After the assignments: a worker deletes its assignment in the transaction that creates the outcome.
+    let mut done: BTreeMap<TaskId, BTreeSet<String>> = BTreeMap::new();
+    for name in connection.children_or_empty(paths::DONE).await? {
+        if let Some((id, node)) = paths::parse_task_and_node(&name) {
+            done.entry(id).or_default().insert(node.to_owned());
+        }
+    }
     let names = connection.children_or_empty(paths::STATE).await?;
     let ids: Vec<TaskId> = names.iter().filter_map(|name| TaskId::of_znode(name)).collect();
     let mut core = Core::default();
@@ -30,7 +37,8 @@ pub(super) async fn load(connection: &Connection) -> Result<(Core, Assignments),
         .buffer_unordered(CONCURRENT_READS);
     while let Some((id, found)) = reads.try_next().await? {
         let Some((record, children)) = found else { continue };
-        let stored = if children == 0 { Vec::new() } else { connection.children_or_empty(&paths::state(&id)).await? };
+        let stored =
+            if children == 0 { Vec::new() } else { connection.children_or_empty(&paths::state(&id)).await? };
         let Some(record) = record.filter(|record| !is_unusable(record)) else {
             warn!(task = %id, "the record of this task cannot be read; it is deleted with the history");
             core.restore_unreadable(id, stored.into_iter().collect());
@@ -42,7 +50,9 @@ pub(super) async fn load(connection: &Connection) -> Result<(Core, Assignments),
         }
         let parts = read_parts(connection, &id, &stored).await?;
         let own = runs.remove(&id).unwrap_or_default();
-        let Some(task) = Task::restore(record, parts, &own) else { continue };
+        let Some(task) = Task::restore(record, parts, &own, &done.remove(&id).unwrap_or_default()) else {
+            continue;
+        };
         let orphans: BTreeMap<String, Assignment> =
             own.into_iter().filter(|(node, _)| task.assigned_to(node).is_none()).collect();
         if !orphans.is_empty() {
@@ -50,9 +60,9 @@ pub(super) async fn load(connection: &Connection) -> Result<(Core, Assignments),
         }
         core.restore(id, task);
     }
-    let orphans = runs.into_iter().flat_map(|(id, nodes)| {
-        nodes.into_keys().map(move |node| (id.clone(), node)).collect::<Vec<_>>()
-    });
+    let orphans = runs
+        .into_iter()
+        .flat_map(|(id, nodes)| nodes.into_keys().map(move |node| (id.clone(), node)).collect::<Vec<_>>());
     Ok((core, orphans.collect()))
 }
 

@@ -55,7 +55,11 @@ pub(super) struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
-    pub(super) fn new(connection: &'a Connection, measurements: &'a str, name_template: &'a str) -> Observer<'a> {
+    pub(super) fn new(
+        connection: &'a Connection,
+        measurements: &'a str,
+        name_template: &'a str,
+    ) -> Observer<'a> {
         let list = watch::Sender::<Arc<BTreeSet<String>>>::default;
         let lists = Lists { specs: list(), cancels: list(), done: list(), claims: list(), alive: list() };
         let cache = ChildrenCache::new(connection.session().clone(), paths::WORKER).with_limit(MAX_WORKERS);
@@ -121,7 +125,8 @@ impl<'a> Observer<'a> {
     /// Returns true if a list or a worker has changed.
     pub(super) fn has_changed(&self) -> bool {
         let lists = [&self.specs, &self.cancels, &self.done, &self.claims, &self.alive];
-        lists.iter().any(|list| list.has_changed().unwrap_or(false)) || self.workers.has_changed().unwrap_or(false)
+        lists.iter().any(|list| list.has_changed().unwrap_or(false))
+            || self.workers.has_changed().unwrap_or(false)
     }
 
     /// Applies changed lists of workers and claims.

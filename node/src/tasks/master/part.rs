@@ -75,7 +75,8 @@ pub(super) fn on_loss(part: &mut Part, spec: &Spec, loss: Loss, now: i64) {
             queue(part, &format!("worker {node} was gone before it started"));
         }
         (Loss::Claimed, Promise::AtMostOnce) => {
-            let reason = format!("worker {node} was lost while it executed it, and it must not be started twice");
+            let reason =
+                format!("worker {node} was lost while it executed it, and it must not be started twice");
             finish(part, State::Lost, Some(reason), now);
         }
         (Loss::Claimed, Promise::AtLeastOnce) => {
@@ -83,7 +84,8 @@ pub(super) fn on_loss(part: &mut Part, spec: &Spec, loss: Loss, now: i64) {
             if part.losses < MAX_LOSSES {
                 queue(part, &format!("worker {node} was lost while it executed it"));
             } else {
-                let reason = format!("{MAX_LOSSES} workers were lost while they executed it, the last one was {node}");
+                let reason =
+                    format!("{MAX_LOSSES} workers were lost while they executed it, the last one was {node}");
                 finish(part, State::Failed, Some(reason), now);
             }
         }

@@ -42,7 +42,13 @@ pub(super) fn gate(
         if !batch.iter().all(|(_, part)| part.state.is_final()) {
             return Gate::Open(open, since);
         }
+        // The next batch has begun, so this one was healthy.
+        let has_begun = |(_, part): &(&String, &Part)| part.attempt > 0 || part.state.is_final();
         let ended = batch.iter().filter_map(|(_, part)| part.ended_at).max().unwrap_or(now);
+        since = ended.saturating_add(pause);
+        if parts.get(open).is_some_and(has_begun) {
+            continue;
+        }
         let age = now.saturating_sub(ended);
         let healthy = |node: &str, part: &Part| is_healthy(node, part, workers, measured);
         let unhealthy = batch.iter().filter(|(node, part)| part.state == State::Done && !healthy(node, part));
@@ -59,7 +65,6 @@ pub(super) fn gate(
         if age < pause {
             return Gate::Open(open, since);
         }
-        since = ended.saturating_add(pause);
     }
     Gate::Open(open, since)
 }
@@ -82,7 +87,8 @@ fn is_healthy(
     measured: &BTreeMap<String, i64>,
 ) -> bool {
     let Some(worker) = workers.get(node).filter(|worker| worker.is_alive) else { return false };
-    let is_fresh = || measured.get(node).zip(part.ended_at).is_some_and(|(measured, ended)| *measured > ended);
+    let is_fresh =
+        || measured.get(node).zip(part.ended_at).is_some_and(|(measured, ended)| *measured > ended);
     worker.info.health != WorkerHealth::Failing && (!worker.info.measures || is_fresh())
 }
 

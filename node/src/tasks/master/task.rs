@@ -95,11 +95,13 @@ impl Task {
         record
     }
 
-    /// Restores a task from its record, the stored parts and the assignments, which are newer than the parts.
-    pub(crate) fn restore(
+    /// Restores a task from its record, the stored parts, and the nodes with an assignment or an outcome, which are newer
+    /// than the parts.
+    pub(super) fn restore(
         record: Record,
         stored: BTreeMap<String, Part>,
         runs: &BTreeMap<String, Assignment>,
+        done: &BTreeSet<String>,
     ) -> Option<Task> {
         let spec = record.spec.clone()?;
         let mut task = Task::new(spec, record.submitted_at, []);
@@ -110,10 +112,10 @@ impl Task {
         }
         for node in record.roster.unwrap_or_default().into_keys() {
             let mut part = stored.get(&node).cloned().unwrap_or_default();
-            if let Some(run) = runs.get(&node).filter(|_| !part.state.is_final()) {
+            if !part.state.is_final() && (runs.contains_key(&node) || done.contains(&node)) {
                 part.state = State::Assigned;
                 part.node = Some(node.clone());
-                part.attempt = run.attempt;
+                part.attempt = runs.get(&node).map_or(part.attempt + 1, |run| run.attempt);
             }
             task.parts.insert(node, part);
         }
@@ -128,8 +130,9 @@ impl Task {
 
     /// Returns the key of the part that is assigned to `node`.
     pub(super) fn assigned_to(&self, node: &str) -> Option<String> {
-        let is_assigned =
-            |(key, part): &(&String, &Part)| part.state == State::Assigned && Task::node_of(key, part) == Some(node);
+        let is_assigned = |(key, part): &(&String, &Part)| {
+            part.state == State::Assigned && Task::node_of(key, part) == Some(node)
+        };
         if self.spec.is_broadcast() {
             let part = self.parts.get_key_value(node);
             return part.filter(is_assigned).map(|(key, _)| key.clone());
@@ -174,7 +177,13 @@ impl Draft {
     }
 
     /// Ends all parts that `select` chooses and that are not final.
-    pub(super) fn finish_all(&mut self, state: State, reason: &str, now: i64, select: impl Fn(&Part) -> bool) {
+    pub(super) fn finish_all(
+        &mut self,
+        state: State,
+        reason: &str,
+        now: i64,
+        select: impl Fn(&Part) -> bool,
+    ) {
         let keys: Vec<String> = self
             .task
             .parts
@@ -210,7 +219,13 @@ impl Draft {
                 part.map_or(State::Failed, |part| part.state)
             }
         } else {
-            self.task.parts.values().map(|part| part.state).filter(|state| !state.is_final()).max().unwrap_or_default()
+            self.task
+                .parts
+                .values()
+                .map(|part| part.state)
+                .filter(|state| !state.is_final())
+                .max()
+                .unwrap_or_default()
         };
         if is_final {
             self.task.record.ended_at = Some(now);
@@ -242,8 +257,7 @@ impl Draft {
         if is_final {
             ops.push(Op::DeleteSpec);
             ops.extend(self.task.spec.file.clone().map(Op::DeleteFile));
-            let ended =
-                Ended { at: now, stored: self.task.stored.clone(), state: self.task.record.state };
+            let ended = Ended { at: now, stored: self.task.stored.clone(), state: self.task.record.state };
             return Change { task: id, ops, after: None, ended: Some(ended), forgotten: false };
         }
         Change { task: id, ops, after: Some(self.task), ended: None, forgotten: false }

@@ -128,7 +128,9 @@ impl Execution<'_> {
             ExecutionOutcome::Failed => TaskResult::Failed,
             ExecutionOutcome::TimedOut => TaskResult::TimedOut,
             ExecutionOutcome::Stopped(StopReason::Cancelled) => return None,
-            ExecutionOutcome::Stopped(StopReason::Shutdown | StopReason::LeaseEnding) => TaskResult::Interrupted,
+            ExecutionOutcome::Stopped(StopReason::Shutdown | StopReason::LeaseEnding) => {
+                TaskResult::Interrupted
+            }
         };
         let mut outcome = Outcome {
             result,
@@ -149,7 +151,10 @@ impl Execution<'_> {
         if state.session != self.session_id {
             return LocalLease::default();
         }
-        LocalLease { remaining: self.session.lease_remaining(BootInstant::now()), session_timeout: state.timeout }
+        LocalLease {
+            remaining: self.session.lease_remaining(BootInstant::now()),
+            session_timeout: state.timeout,
+        }
     }
 
     /// Renews the local lease, which only writes and `sync` do.

@@ -11,7 +11,11 @@ use crate::model::task::worker_info::{WorkerHealth, WorkerInfo};
 use crate::tasks::actions::{ActionConfig, Executor};
 
 /// Returns the description of a worker; `None` if its board executes nothing.
-fn describe(executor: &Executor, config: &ActionConfig, sensors: Option<&[SensorStatus]>) -> Option<WorkerInfo> {
+fn describe(
+    executor: &Executor,
+    config: &ActionConfig,
+    sensors: Option<&[SensorStatus]>,
+) -> Option<WorkerInfo> {
     let tasks = config.tasks()?;
     let known = sensors.unwrap_or_default();
     let chips: BTreeSet<&String> = known.iter().map(|sensor| &sensor.chip).collect();
@@ -65,7 +69,6 @@ pub(crate) async fn follow(
                 return;
             }
             std::future::pending().await
-
         };
         tokio::select! {
             Ok(()) = actions.changed() => {}

@@ -91,7 +91,11 @@ impl Worker {
     }
 
     /// Publishes the description, and `alive` after the first publication.
-    async fn publish(&self, mut info: watch::Receiver<Option<WorkerInfo>>, alive: &watch::Sender<Option<Vec<u8>>>) {
+    async fn publish(
+        &self,
+        mut info: watch::Receiver<Option<WorkerInfo>>,
+        alive: &watch::Sender<Option<Vec<u8>>>,
+    ) {
         let mut backoff = Backoff::default();
         loop {
             let connection = self.session.connection().await;
@@ -210,7 +214,9 @@ impl Worker {
         tasks.sort_unstable();
         let mut found = Vec::new();
         for task in tasks.into_iter().take(MAX_ASSIGNMENTS) {
-            let Some((data, stat)) = connection.get_opt(&paths::run(&self.id, &task)).await? else { continue };
+            let Some((data, stat)) = connection.get_opt(&paths::run(&self.id, &task)).await? else {
+                continue;
+            };
             // Version 0: not claimed. Data that is not an assignment is executed as an unknown action, and refused.
             if stat.version == 0 {
                 let assignment = Assignment::parse(&data).unwrap_or_else(|| Assignment {

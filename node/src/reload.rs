@@ -2,6 +2,7 @@
 //! leadership stay.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use atalaya_hal::{Boards, BoardsError, OpenError};
@@ -72,10 +73,15 @@ pub(crate) enum LoadError {
 /// Reads the current configuration; may block.
 pub(crate) type Load = dyn Fn() -> Result<(OpenedBoard, Settings), LoadError> + Send + Sync;
 
+/// Request to reload, with the receiver of the result if there is one.
+pub(crate) type ReloadRequest = Option<oneshot::Sender<Result<(), String>>>;
+
 /// Requests to reload, and the function that reads the configuration.
 pub(crate) struct Reload {
-    /// One message per request. Requests that arrive while one is served count as one.
-    pub(crate) requests: mpsc::Receiver<()>,
+    /// One message per request. Signals that arrive while one is served count as one.
+    pub(crate) requests: mpsc::Receiver<ReloadRequest>,
+    /// Sender of requests, and the file that is read; `None` without a file.
+    pub(crate) file: Option<(mpsc::Sender<ReloadRequest>, PathBuf)>,
     pub(crate) load: Arc<Load>,
 }
 
@@ -91,10 +97,12 @@ pub(crate) async fn serve(
     executor: &Executor,
     sensors: mpsc::Sender<Sensors>,
 ) {
-    let Some(Reload { mut requests, load }) = reload else { return std::future::pending().await };
-    while requests.recv().await.is_some() {
+    let Some(Reload { mut requests, load, file: _requests }) = reload else {
+        return std::future::pending().await;
+    };
+    while let Some(reply) = requests.recv().await {
         notifier.reloading().await;
-        match load_in_thread(&load).await {
+        let result = match load_in_thread(&load).await {
             Ok((opened, new)) => {
                 apply_settings(config, &new);
                 let names: Vec<&str> = opened.sensors.infos().map(|info| info.name.as_str()).collect();
@@ -103,8 +111,15 @@ pub(crate) async fn serve(
                 executor.replace(opened.actions);
                 // The receiver lives as long as the node.
                 let _ = sensors.send(opened.sensors).await;
+                Ok(())
             }
-            Err(error) => warn!("the new configuration is rejected, keeping the current one: {error}"),
+            Err(error) => {
+                warn!("the new configuration is rejected, keeping the current one: {error}");
+                Err(error.to_string())
+            }
+        };
+        if let Some(reply) = reply {
+            let _ = reply.send(result);
         }
         // systemd waits for this after an error as well.
         notifier.notify("READY=1").await;

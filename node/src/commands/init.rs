@@ -19,7 +19,7 @@ const REAP_INTERVAL: Duration = Duration::from_secs(1);
 /// Returns true if this is process 1 and the command is a long-running one.
 pub(super) fn is_needed(command: &Command) -> bool {
     let is_long_running = match command {
-        Command::Run(_) | Command::Lock(_) | Command::Elect(_) => true,
+        Command::Run(_) | Command::Work(_) | Command::Lock(_) | Command::Elect(_) => true,
         Command::Classic(command) => command.is_long_running(),
         #[cfg(feature = "collector")]
         Command::Collect(_) => true,

@@ -23,7 +23,7 @@ use crate::reload::{LoadError, OpenedBoard, Reload};
 use crate::settings::api_token::ApiToken;
 use crate::settings::listen_addr::ListenAddr;
 use crate::settings::zookeeper_access::ZooKeeperAccess;
-use crate::settings::{FleetArgs, Settings, SettingsError, environment};
+use crate::settings::{FleetArgs, Settings, SettingsError, boards_path, environment};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -110,10 +110,12 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
                 () = respawn::parent_ended(), if is_supervised => "the exit of its parent process",
             }
         };
-        let requests = reload_signals()?;
+        let (sender, requests) = reload_signals()?;
         let has_file = !is_builtin(&boards);
+        let file = boards_path(args.board.boards.as_ref(), process_environment());
+        let file = file.map(|file| (sender, file));
         let connect_timeout = args.connect_timeout;
-        node.reload = Some(Reload { requests, load: Arc::new(move || load(&args, has_file, &access)) });
+        node.reload = Some(Reload { requests, file, load: Arc::new(move || load(&args, has_file, &access)) });
         node.run(connect_timeout, stop).await.map_err(Failure::from)
     })
 }

@@ -3,6 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::exit::Failure;
+use crate::reload::ReloadRequest;
 
 /// Installs handlers for SIGINT and SIGTERM. The future completes at the first of them, with its name.
 #[cfg(unix)]
@@ -30,26 +31,30 @@ pub(super) fn stop_signal() -> Result<impl Future<Output = &'static str>, Failur
     })
 }
 
+/// Channel of requests to reload.
+pub(super) type ReloadChannel = (mpsc::Sender<ReloadRequest>, mpsc::Receiver<ReloadRequest>);
+
 /// Installs a handler for SIGHUP. The channel receives one message per signal; signals in quick succession are merged
 /// into one.
 #[cfg(unix)]
-pub(super) fn reload_signals() -> Result<mpsc::Receiver<()>, Failure> {
+pub(super) fn reload_signals() -> Result<ReloadChannel, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::internal)?;
-    let (sender, requests) = mpsc::channel(1);
+    let (requests, receiver) = mpsc::channel(1);
+    let sender = requests.clone();
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             tracing::info!(signal = "SIGHUP", "reloading the configuration");
             crate::fail_points::point("reload-task");
             // A full channel holds a request that has not been started, which will read the newest files.
-            let _ = sender.try_send(());
+            let _ = sender.try_send(None);
         }
     });
-    Ok(requests)
+    Ok((requests, receiver))
 }
 
-/// Returns a closed channel: only Unix has SIGHUP.
+/// Returns a channel without signals: only Unix has SIGHUP.
 #[cfg(not(unix))]
-pub(super) fn reload_signals() -> Result<mpsc::Receiver<()>, Failure> {
-    Ok(mpsc::channel(1).1)
+pub(super) fn reload_signals() -> Result<ReloadChannel, Failure> {
+    Ok(mpsc::channel(1))
 }

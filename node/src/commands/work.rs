@@ -69,7 +69,8 @@ async fn work(
 ) -> Result<(), Failure> {
     let stop = stop_signal().map_err(Failure::internal)?;
     let session = Session::start(access.options(settings.zookeeper.clone(), settings.session_timeout));
-    let handles = ActionHandles { sensors: None, leader: None, session: Some(session.clone()) };
+    let handles =
+        ActionHandles { sensors: None, leader: None, session: Some(session.clone()), install: None };
     let executor = Executor::new(args.id.as_str(), actions, settings, handles);
     let info = watch::Sender::default();
     let worker = Worker::new(session.clone(), args.id.as_str(), executor.clone(), info.subscribe());

@@ -36,7 +36,7 @@ use crate::reload::{self, Reload};
 use crate::sampling::{BusReservations, LatestSample, Sampler, Sensors};
 use crate::settings::Settings;
 use crate::settings::zookeeper_access::{self, ZooKeeperAccess};
-use crate::tasks::actions::{ActionHandles, Executor, SensorHandles};
+use crate::tasks::actions::{ActionHandles, BoardsInstaller, Executor, SensorHandles};
 use crate::tasks::master::Master;
 use crate::tasks::worker::{self, Worker};
 use crate::zk::barrier_watch::follow_barrier;
@@ -132,6 +132,9 @@ impl Shared {
         let sampling_mode = SamplingMode { period: settings.sampling_period, barrier: None };
         let (sensor_info, latest_sample) = (watch::Sender::default(), watch::Sender::default());
         let (reservations, leader_state) = (BusReservations::default(), watch::Sender::default());
+        let install = node.reload.as_ref().and_then(|reload| reload.file.clone());
+        let install =
+            install.map(|(reload, file)| BoardsInstaller { file, board: Some(board.clone()), reload });
         let handles = ActionHandles {
             sensors: Some(SensorHandles {
                 info: sensor_info.subscribe(),
@@ -140,6 +143,7 @@ impl Shared {
             }),
             leader: Some(leader_state.subscribe()),
             session: Some(session.clone()),
+            install,
         };
         let executor = Executor::new(id.as_str(), actions, &settings, handles);
         let worker_info = watch::Sender::default();

@@ -162,12 +162,17 @@ pub enum SettingsError {
 /// # Errors
 /// A named file does not exist, or the file is wrong.
 pub fn load_boards(flag: Option<&PathBuf>, env: Env<'_>) -> Result<Boards, SettingsError> {
-    let named = flag.cloned().or_else(|| env.first(&["ATALAYA_BOARDS"]).map(|(_, path)| path.into()));
-    if let Some(path) = named.as_ref().and_then(|path| path.to_str()) {
+    let path = boards_path(flag, env);
+    if let Some(path) = path.as_ref().and_then(|path| path.to_str()) {
         values::check_unquoted(path).map_err(SettingsError::BoardsPath)?;
     }
-    let path = named.or_else(|| Some(PathBuf::from(BOARDS_FILE)).filter(|path| path.is_file()));
     Ok(path.map_or_else(|| Ok(Boards::builtin()), Boards::load)?)
+}
+
+/// Returns the path of the boards.toml that [`load_boards`] reads; `None` for the built-in board.
+pub(crate) fn boards_path(flag: Option<&PathBuf>, env: Env<'_>) -> Option<PathBuf> {
+    let named = flag.cloned().or_else(|| env.first(&["ATALAYA_BOARDS"]).map(|(_, path)| path.into()));
+    named.or_else(|| Some(PathBuf::from(BOARDS_FILE)).filter(|path| path.is_file()))
 }
 
 /// Layer from which a value is.

@@ -48,6 +48,7 @@ fn executor_with(folder: &Path, script: &str, keys: &str, handles: ActionHandles
 fn request(action: &str, x: Option<&str>) -> ExecutionRequest {
     let args: BTreeMap<String, String> = x.map(|x| ("x".to_owned(), x.to_owned())).into_iter().collect();
     ExecutionRequest {
+        file: None,
         task: "t-0000000001".to_owned(),
         action: action.to_owned(),
         args,

@@ -21,6 +21,7 @@ pub(super) use self::store::{default_store, redact_password};
 use super::process_environment;
 use super::signals::{reload_signals, stop_signal};
 use crate::commands::exit::Failure;
+use crate::reload::ReloadRequest;
 
 pub(super) fn main(args: &CollectArgs) -> Result<(), Failure> {
     let settings = CollectorSettings::assemble(args, process_environment())?;
@@ -32,7 +33,7 @@ pub(super) fn main(args: &CollectArgs) -> Result<(), Failure> {
 async fn run(settings: CollectorSettings) -> Result<(), Failure> {
     let CollectorSettings { listen, store, has_visible_password, redis, token_file, options } = settings;
     let stop_signal = stop_signal()?;
-    let reload_requests = reload_signals()?;
+    let (_, reload_requests) = reload_signals()?;
     if has_visible_password {
         warn!("every user of this machine can see the password in --store; use --redis-password-file");
     }
@@ -68,7 +69,7 @@ async fn run(settings: CollectorSettings) -> Result<(), Failure> {
 }
 
 /// Reloads token file and certificate at each request. If one of them is wrong, the previous one remains in use.
-async fn reload(mut requests: mpsc::Receiver<()>, token_file: Option<PathBuf>, options: Options) {
+async fn reload(mut requests: mpsc::Receiver<ReloadRequest>, token_file: Option<PathBuf>, options: Options) {
     while requests.recv().await.is_some() {
         if let Some(path) = &token_file {
             match read_tokens(path) {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use atalaya_hal::Backend;
-use atalaya_hal::boards::Promise;
+use atalaya_hal::boards::{INSTALL_BOARDS, MAX_SIZE, Promise};
 
 use super::{
     ActionHandles, ActionInfo, BoardActions, Execution, ExecutionOutcome, ExecutionRequest, SensorHandles,
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::model::health_status::SensorState;
 use crate::model::node_info::SensorStatus;
+use crate::model::task::paths;
 use crate::model::text::sanitize_lines;
 use crate::sampling::LatestSample;
 
@@ -27,13 +28,15 @@ pub(super) enum BuiltIn {
     SelfTest,
     Scan,
     Status,
+    Install,
 }
 
 /// Output and, if the action failed, the reason.
 type Outcome = (String, Option<String>);
 
 impl BuiltIn {
-    pub(super) const ALL: [BuiltIn; 4] = [BuiltIn::Read, BuiltIn::SelfTest, BuiltIn::Scan, BuiltIn::Status];
+    pub(super) const ALL: [BuiltIn; 5] =
+        [BuiltIn::Read, BuiltIn::SelfTest, BuiltIn::Scan, BuiltIn::Status, BuiltIn::Install];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -41,6 +44,7 @@ impl BuiltIn {
             BuiltIn::SelfTest => "sensors.selftest",
             BuiltIn::Scan => "sensors.scan",
             BuiltIn::Status => "status",
+            BuiltIn::Install => INSTALL_BOARDS,
         }
     }
 
@@ -48,9 +52,14 @@ impl BuiltIn {
         BuiltIn::ALL.into_iter().find(|action| action.name() == name)
     }
 
-    /// Returns true if a node with these handles can execute the action.
-    pub(super) fn is_offered(self, handles: &ActionHandles) -> bool {
-        self == BuiltIn::Status || handles.sensors.is_some()
+    /// Returns true if a node with these handles can execute the action. `allows_install`: its board allows
+    /// `boards.install`.
+    pub(super) fn is_offered(self, handles: &ActionHandles, allows_install: bool) -> bool {
+        match self {
+            BuiltIn::Status => true,
+            BuiltIn::Install => handles.install.is_some() && allows_install,
+            BuiltIn::Read | BuiltIn::SelfTest | BuiltIn::Scan => handles.sensors.is_some(),
+        }
     }
 
     pub(super) fn info(self) -> ActionInfo {
@@ -58,7 +67,7 @@ impl BuiltIn {
             args: Default::default(),
             run_for_ms: super::millis(RUN_FOR),
             promise: Promise::AtLeastOnce,
-            read_only: true,
+            read_only: self != BuiltIn::Install,
         }
     }
 }
@@ -76,7 +85,7 @@ pub(super) async fn run(
     let outcome = tokio::select! {
         biased;
         reason = stop => return Execution::not_started(ExecutionOutcome::Stopped(reason), "stopped"),
-        outcome = tokio::time::timeout(run_for, execute(action, handles, board, started, &request.task)) => outcome,
+        outcome = tokio::time::timeout(run_for, execute(action, handles, board, started, request)) => outcome,
     };
     let Ok((text, reason)) = outcome else {
         let reason = format!("the time limit of {run_for:?} was reached");
@@ -110,11 +119,15 @@ async fn execute(
     handles: &ActionHandles,
     board: &BoardActions,
     started: Instant,
-    task: &str,
+    request: &ExecutionRequest,
 ) -> Outcome {
     let none = || (String::new(), Some("this node has no sensors".to_owned()));
     match (action, &handles.sensors) {
         (BuiltIn::Status, _) => (status(handles, board, started), None),
+        (BuiltIn::Install, _) => match install(handles, request).await {
+            Ok(text) => (text, None),
+            Err(reason) => (String::new(), Some(reason)),
+        },
         (_, None) => none(),
         (BuiltIn::Read, Some(sensors)) => {
             wait_for_sample(sensors).await;
@@ -126,8 +139,23 @@ async fn execute(
             let infos = sensors.info.borrow().clone();
             self_test(&infos)
         }
-        (BuiltIn::Scan, Some(sensors)) => scan(sensors, board.backend, task).await,
+        (BuiltIn::Scan, Some(sensors)) => scan(sensors, board.backend, &request.task).await,
     }
+}
+
+/// Installs the file of the request as boards.toml.
+async fn install(handles: &ActionHandles, request: &ExecutionRequest) -> Result<String, String> {
+    let (Some(installer), Some(session)) = (&handles.install, &handles.session) else {
+        return Err("this node has no boards.toml".to_owned());
+    };
+    let file = request.file.as_deref().ok_or("the task has no file; submit it with --file")?;
+    let read = session.connection().await.get_opt(&paths::file(file)).await;
+    let (data, _) =
+        read.map_err(|error| error.to_string())?.ok_or("the file of the task does not exist any more")?;
+    if data.len() > MAX_SIZE {
+        return Err(format!("the file has {} bytes, and {MAX_SIZE} are the maximum", data.len()));
+    }
+    installer.install(data).await
 }
 
 /// Waits for the first sample of a node that has just started.

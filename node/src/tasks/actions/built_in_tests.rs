@@ -37,6 +37,7 @@ struct Node {
 fn node(sensors: Vec<SensorStatus>) -> Node {
     let (info, latest) = (watch::Sender::new(sensors), watch::Sender::default());
     let handles = ActionHandles {
+        install: None,
         sensors: Some(SensorHandles {
             info: info.subscribe(),
             latest: latest.subscribe(),
@@ -50,6 +51,7 @@ fn node(sensors: Vec<SensorStatus>) -> Node {
 
 fn request(run_for: Duration) -> ExecutionRequest {
     ExecutionRequest {
+        file: None,
         task: "t-1".into(),
         action: String::new(),
         args: BTreeMap::new(),

@@ -128,7 +128,9 @@ impl Executor {
     pub fn catalogue(&self) -> BTreeMap<String, ActionInfo> {
         let config = self.config();
         let Some(tasks) = &config.actions.tasks else { return BTreeMap::new() };
-        let built_in = BuiltIn::ALL.into_iter().filter(|action| action.is_offered(&self.0.handles));
+        let built_in = BuiltIn::ALL
+            .into_iter()
+            .filter(|action| action.is_offered(&self.0.handles, self.allows_install()));
         let mut catalogue: BTreeMap<String, ActionInfo> =
             built_in.map(|action| (action.name().to_owned(), action.info())).collect();
         if config.refusal.is_none() && cfg!(unix) {
@@ -139,7 +141,7 @@ impl Executor {
 
     /// Returns true if the board allows the action `boards.install`, and ZooKeeper is protected. The executor does not
     /// execute it.
-    pub fn allows_install(&self) -> bool {
+    fn allows_install(&self) -> bool {
         let config = self.config();
         config.refusal.is_none() && config.actions.tasks.as_ref().is_some_and(|tasks| tasks.install_boards)
     }

@@ -17,6 +17,7 @@ mod command;
 mod executor;
 #[cfg(unix)]
 pub(crate) mod guardian;
+mod install;
 #[cfg(unix)]
 mod output;
 mod refusal;
@@ -29,6 +30,7 @@ use atalaya_recipes::Session;
 use tokio::sync::watch;
 
 pub use executor::{ActionConfig, BoardActions, Executor};
+pub use install::BoardsInstaller;
 pub use refusal::refusal;
 
 use crate::model::leader_state::LeaderState;
@@ -56,6 +58,8 @@ pub struct ExecutionRequest {
     pub fence: i64,
     /// Time limit, if it is shorter than that of the action.
     pub run_for: Option<Duration>,
+    /// Id of the file that the action installs.
+    pub file: Option<String>,
 }
 
 /// Local lease of the session in which the task is claimed.
@@ -121,6 +125,8 @@ pub struct ActionHandles {
     pub leader: Option<watch::Receiver<Option<LeaderState>>>,
     /// Session with ZooKeeper.
     pub session: Option<Session>,
+    /// Replaces boards.toml; `None` if the node has none.
+    pub install: Option<BoardsInstaller>,
 }
 
 /// The sensors of a running node.

@@ -99,6 +99,7 @@ impl Execution<'_> {
             attempt: self.assignment.attempt,
             fence,
             run_for: self.assignment.run_for_ms.map(Duration::from_millis),
+            file: self.assignment.file.clone(),
         };
         if let Err(reason) = self.executor.check(&request.action, &request.args) {
             let reason = Some(reason);

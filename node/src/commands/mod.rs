@@ -23,6 +23,7 @@ mod sensors;
 mod signals;
 mod status;
 mod stdout;
+mod task;
 mod tools;
 #[cfg(feature = "sim")]
 mod zookeeper;
@@ -90,9 +91,10 @@ macro_rules! examples {
   atalaya sensors read --board laptop              read the sensors of a board once
   atalaya lock /locks/backup -- ./backup.sh        run a command on one machine at a time
   atalaya inspect /election                        show the leader and the contenders
+  atalaya task submit sensors.selftest --to all    run an action on all nodes
   atalaya reap 1                                   delete the znodes of node 1 after it was killed
 
-Exit codes: 0 success, 64 wrong usage, 65 invalid data in ZooKeeper, 69 ZooKeeper unreachable,
+Exit codes: 0 success, 1 a task failed, 64 wrong usage, 65 invalid data in ZooKeeper, 69 ZooKeeper unreachable,
 70 internal error, 73 node id in use, 74 sensor or file not readable, 75 timeout or other temporary
 failure, 78 wrong configuration."
         )
@@ -136,6 +138,9 @@ enum Command {
     /// List undelivered reports; retry or delete those that the API rejected.
     #[command(subcommand)]
     Reports(reports::ReportsCommand),
+    /// Submit tasks to the nodes of a fleet, and show, watch, cancel and repeat them.
+    #[command(subcommand)]
+    Task(task::TaskCommand),
     /// Hold a lock while a command runs, or until Ctrl-C.
     Lock(tools::lock_elect::LockArgs),
     /// Run a command while this process is the leader, so that it runs on one machine at a time.
@@ -262,6 +267,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Sensors(command) => sensors::main(command),
         Command::Status(args) => status::main(&args),
         Command::Reports(command) => reports::main(&command),
+        Command::Task(command) => task::main(&command),
         Command::Lock(args) => return tools::lock_elect::lock(&args),
         Command::Elect(args) => return tools::lock_elect::elect(&args),
         Command::Counter(command) => tools::counter::main(&command),
@@ -278,6 +284,9 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "atalaya", &mut script);
+            if shell == Shell::Bash {
+                script.extend_from_slice(task::BASH_COMPLETION.as_bytes());
+            }
             print(&script)
         }
         Command::Man(args) => man::main(&args),
@@ -299,6 +308,7 @@ fn default_filter(command: &Command) -> Option<&'static str> {
         | Command::Reap(_)
         | Command::Health(_)
         | Command::Reports(_)
+        | Command::Task(_)
         | Command::Inspect(_) => Some("warn"),
         #[cfg(feature = "collector")]
         Command::Epochs(_) => Some("warn"),

@@ -43,6 +43,7 @@ mod stale_session_cleanup;
 mod status;
 mod status_push;
 mod systemd;
+mod task_client;
 mod terminal_text;
 mod tools;
 mod unauthenticated_clients;

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use atalaya_testbed::{Process, guarded};
+use atalaya_testbed::{Process, Scratch, eventually, guarded};
 use serde_json::{Value, json};
 
 use crate::common::{DEADLINE, Fleet};
@@ -13,6 +13,7 @@ on_both!(
     task_submit_is_exact_near_the_limit_with_concurrent_clients,
     task_submit_after_a_lost_reply_creates_one_task,
     task_submit_after_a_lost_request_creates_one_task,
+    task_submit_after_a_lost_reply_finds_its_task_in_the_records,
     task_submit_refuses_wrong_usage_and_wrong_specifications,
     task_submit_explains_without_creating_anything,
     task_submit_checks_action_and_arguments_with_the_published_ones,
@@ -31,11 +32,16 @@ on_both!(
 
 const SPEC: &str = "/atalaya/tasks/spec";
 const STATE: &str = "/atalaya/tasks/state";
+const SYNC: i32 = 9;
 const MULTI: i32 = 14;
 
 fn tool_on(hosts: &str, words: &[&str]) -> Command {
+    tool_with_timeout(hosts, words, "6s")
+}
+
+fn tool_with_timeout(hosts: &str, words: &[&str], timeout: &str) -> Command {
     let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
-    command.arg("task").args(words).args(["--zookeeper", hosts, "--session-timeout", "6s"]);
+    command.arg("task").args(words).args(["--zookeeper", hosts, "--session-timeout", timeout]);
     command.current_dir(std::env::temp_dir()).env("USER", "ana");
     command
 }
@@ -164,6 +170,29 @@ fn task_submit_after_a_lost_request_creates_one_task(fleet: Fleet) {
     assert!(!proxy.is_armed());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(fleet.probe().ls(SPEC), [stdout(&output).trim()]);
+}
+
+fn task_submit_after_a_lost_reply_finds_its_task_in_the_records(fleet: Fleet) {
+    publish_worker(&fleet, "1", true);
+    let proxy = fleet.server.proxy();
+    // Holds the command until the faults are set.
+    proxy.mute(Some(SYNC));
+    let hosts = proxy.connect_string();
+    let mut submitting = Process::spawn(tool_with_timeout(&hosts, &["submit", "status"], "2s"));
+    eventually("the connection", DEADLINE, || (proxy.connections() > 0).then_some(()));
+    proxy.cut_after_request(MULTI);
+    proxy.refuse(true);
+    proxy.mute(None);
+    let probe = fleet.probe();
+    let id = eventually("the task", DEADLINE, || probe.ls(SPEC).pop());
+    let spec = probe.text(&format!("{SPEC}/{id}")).unwrap();
+    let done = record("done", &json!({"spec": serde_json::from_str::<Value>(&spec).unwrap()}));
+    probe.create(&format!("{STATE}/{id}"), done.to_string().as_bytes(), false).unwrap();
+    probe.delete(&format!("{SPEC}/{id}")).unwrap();
+    proxy.refuse(false);
+    submitting.wait_for_line(&id, DEADLINE);
+    assert_eq!(submitting.wait_exit(DEADLINE).code(), Some(0), "{:?}", submitting.log());
+    assert!(probe.ls(SPEC).is_empty());
 }
 
 fn task_submit_refuses_wrong_usage_and_wrong_specifications(fleet: Fleet) {
@@ -415,7 +444,7 @@ fn task_actions_lists_present_and_absent_nodes(fleet: Fleet) {
         "{text}"
     );
     assert!(
-        text.contains("calibrate  all    1.0s    at-most-once  at: a number from 0 to 10; sensor: "),
+        text.contains("calibrate  all    1.0s   at-most-once  at: a number from 0 to 10; sensor: "),
         "{text}"
     );
     let lines = json_lines(&done(&fleet, &["actions", "--node", "2", "--output", "json"]));
@@ -428,13 +457,17 @@ fn task_completion_prints_actions_and_never_an_error(mut fleet: Fleet) {
     let mut script = guarded(env!("CARGO_BIN_EXE_atalaya"));
     let script = stdout(&script.args(["completions", "bash"]).output().unwrap());
     let program = env!("CARGO_BIN_EXE_atalaya");
+    let scratch = Scratch::new("completion");
+    let file = scratch.path().join("ask.sh");
     let ask = format!(
-        "{script}\nCOMP_WORDS=({program} task submit st) COMP_CWORD=3; _atalaya_with_actions\necho \"${{COMPREPLY[@]}}\""
+        "{script}\nCOMP_WORDS=({program} task submit st) COMP_CWORD=3\n_atalaya_with_actions\necho \"${{COMPREPLY[@]}}\"\n\
+         COMP_WORDS=({program} task ca) COMP_CWORD=2\n_atalaya_with_actions {program} ca task\necho \"${{COMPREPLY[@]}}\"\n"
     );
+    std::fs::write(&file, ask).unwrap();
     let mut bash = guarded("bash");
-    bash.args(["--norc", "-c", &ask]).env("ATALAYA_ZOOKEEPER", &fleet.hosts);
+    bash.arg("--norc").arg(&file).env("ATALAYA_ZOOKEEPER", &fleet.hosts);
     let output = bash.output().unwrap();
-    assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("status\n", ""));
+    assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("status\ncancel\n", ""));
     fleet.server.vanish();
     let output = task(&fleet, &["complete"]);
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), ""));

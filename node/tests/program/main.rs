@@ -44,6 +44,7 @@ mod status;
 mod status_push;
 mod systemd;
 mod task_client;
+mod task_submit;
 mod terminal_text;
 mod tools;
 mod unauthenticated_clients;

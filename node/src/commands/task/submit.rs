@@ -296,7 +296,8 @@ fn show_explanation(
     output: Output,
 ) -> Result<(), Failure> {
     let fits = explain::fits(spec, workers);
-    let reasons = if spec.only_node().is_some() { Vec::new() } else { explain::no_worker(spec, workers) };
+    let is_for_any = spec.to == Target::Any;
+    let reasons = if is_for_any { explain::no_worker(spec, workers) } else { Vec::new() };
     if output == Output::Json {
         let nodes: BTreeMap<&String, _> = fits
             .iter()
@@ -318,10 +319,8 @@ fn show_explanation(
                 text += &table::line("unknown", &format!("node {node} has never been a worker"));
             }
         }
-        if !spec.is_broadcast() {
-            for (index, reason) in reasons.iter().enumerate() {
-                text += &table::line(if index == 0 { "expected" } else { "" }, reason);
-            }
+        for (index, reason) in reasons.iter().enumerate() {
+            text += &table::line(if index == 0 { "expected" } else { "" }, reason);
         }
         if !fits.is_empty() {
             let rows: Vec<_> = fits.iter().map(|(node, fit)| [node.clone(), fit.describe()]).collect();

@@ -61,7 +61,7 @@ pub(super) async fn follow(
     let stop = stop_signal()?;
     let stdout = StdoutThread::start()?;
     let mut reader = Reader::default();
-    let mut last = String::new();
+    let (mut last, mut printed) = (String::new(), Ok(true));
     let wait = reader.wait(session, task, async |view: &TaskView| {
         let text = match output {
             Output::Json if view.state().is_final() => json::task(view, &[]).to_string(),
@@ -71,9 +71,9 @@ pub(super) async fn follow(
         if text == last {
             return true;
         }
-        let is_open = stdout.print(format!("{text}\n")).await.unwrap_or(false);
+        printed = stdout.print(format!("{text}\n")).await;
         last = text;
-        is_open
+        matches!(printed, Ok(true))
     });
     let limit = async {
         match timeout {
@@ -90,5 +90,9 @@ pub(super) async fn follow(
             return Err(Failure::temp_fail(anyhow!("{task} has not ended within {timeout:?}; it continues")));
         }
     };
+    // A closed pipe (`| head -1`) is not an error.
+    if !printed? {
+        return Ok(());
+    }
     end_of(&view.ok_or_else(|| ClientError::Unknown(task.clone()))?)
 }

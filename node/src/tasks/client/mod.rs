@@ -15,12 +15,12 @@ pub(crate) mod view;
 
 use std::time::Duration;
 
+use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Connection, Error, Session};
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::task::record::{Cancel, State, to_json};
 use crate::model::task::{TaskId, paths};
-use atalaya_recipes::session::{CreateMode, Write};
 
 /// Time for which requests are repeated after a lost connection.
 pub(crate) const RETRY_FOR: Duration = Duration::from_secs(30);
@@ -41,8 +41,8 @@ pub(crate) enum ClientError {
         /// Number of live tasks.
         live: usize,
     },
-    /// There is no such task.
-    #[error("there is no task {0}; see atalaya task list")]
+    /// The task does not exist.
+    #[error("task {0} does not exist; see atalaya task list")]
     Unknown(TaskId),
     /// The task has ended.
     #[error("{task} has ended already: {}", state.name())]

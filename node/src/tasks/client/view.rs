@@ -1,4 +1,4 @@
-//! What a client knows about tasks and workers. No I/O.
+//! Tasks and workers as a client sees them. No I/O.
 
 use std::collections::BTreeMap;
 

@@ -37,6 +37,8 @@ macro_rules! failures {
 failures! {
     /// As in diff(1): there are differences.
     different: 1,
+    /// A task has failed.
+    task_failed: 1,
     /// `EX_USAGE`: the command line is wrong.
     usage: 64,
     /// `EX_DATAERR`: data in ZooKeeper or in a file is malformed.

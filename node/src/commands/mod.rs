@@ -24,6 +24,7 @@ mod sensors;
 mod signals;
 mod status;
 mod stdout;
+mod task;
 mod tools;
 mod work;
 #[cfg(feature = "sim")]
@@ -92,9 +93,10 @@ macro_rules! examples {
   atalaya sensors read --board laptop              read the sensors of a board once
   atalaya lock /locks/backup -- ./backup.sh        run a command on one machine at a time
   atalaya inspect /election                        show the leader and the contenders
+  atalaya task submit sensors.selftest --to all    run an action on all nodes
   atalaya reap 1                                   delete the znodes of node 1 after it was killed
 
-Exit codes: 0 success, 64 wrong usage, 65 invalid data in ZooKeeper, 69 ZooKeeper unreachable,
+Exit codes: 0 success, 1 a task failed, 64 wrong usage, 65 invalid data in ZooKeeper, 69 ZooKeeper unreachable,
 70 internal error, 73 node id in use, 74 sensor or file not readable, 75 timeout or other temporary
 failure, 78 wrong configuration."
         )
@@ -140,6 +142,9 @@ enum Command {
     /// List undelivered reports; retry or delete those that the API rejected.
     #[command(subcommand)]
     Reports(reports::ReportsCommand),
+    /// Submit tasks to the nodes of a fleet, and show, watch, cancel and repeat them.
+    #[command(subcommand)]
+    Task(task::TaskCommand),
     /// Hold a lock while a command runs, or until Ctrl-C.
     Lock(tools::lock_elect::LockArgs),
     /// Run a command while this process is the leader, so that it runs on one machine at a time.
@@ -270,6 +275,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Sensors(command) => sensors::main(command),
         Command::Status(args) => status::main(&args),
         Command::Reports(command) => reports::main(&command),
+        Command::Task(command) => task::main(&command),
         Command::Lock(args) => return tools::lock_elect::lock(&args),
         Command::Elect(args) => return tools::lock_elect::elect(&args),
         Command::Counter(command) => tools::counter::main(&command),
@@ -287,6 +293,9 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "atalaya", &mut script);
+            if shell == Shell::Bash {
+                script.extend_from_slice(task::BASH_COMPLETION.as_bytes());
+            }
             print(&script)
         }
         Command::Man(args) => man::main(&args),
@@ -312,6 +321,7 @@ fn default_filter(command: &Command) -> Option<&'static str> {
         | Command::Reap(_)
         | Command::Health(_)
         | Command::Reports(_)
+        | Command::Task(_)
         | Command::Inspect(_) => Some("warn"),
         #[cfg(feature = "collector")]
         Command::Epochs(_) => Some("warn"),

@@ -2,5 +2,7 @@
 
 pub mod actions;
 pub(crate) mod classic;
+pub(crate) mod client;
+pub(crate) mod explain;
 pub(crate) mod master;
 pub(crate) mod worker;

@@ -220,6 +220,8 @@ fn commands_end_when_the_reader_of_stdout_has_gone() {
     let fleet = Fleet::memory();
     let scratch = Scratch::new("lost-output");
     let _node = fleet.leader("1", &[]);
+    let record = br#"{"state":"done","submitted_at":1,"spec":{"id":"s","action":"status"}}"#;
+    fleet.probe().create("/atalaya/tasks/state/t-0000000001", record, false).unwrap();
     for words in [
         &["status"][..],
         &["status", "--watch"],
@@ -227,6 +229,10 @@ fn commands_end_when_the_reader_of_stdout_has_gone() {
         &["config", "watch", "/election"],
         &["inspect", "--recursive"],
         &["reports", "list"],
+        &["task", "list"],
+        &["task", "actions"],
+        &["task", "show", "1"],
+        &["task", "watch", "1"],
         &["counter", "get", "/nothing"],
         &["sensors", "list", "--node", "1"],
     ] {

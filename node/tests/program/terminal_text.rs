@@ -57,8 +57,22 @@ fn tables_are_safe_on_a_terminal_whatever_znodes_contain() {
         "sensors": [{"name": HOSTILE, "chip": HOSTILE, "quantities": ["x\u{1b}"], "health": {"state": "failing", "error": HOSTILE}}]});
     probe.create("/atalaya/nodes/1", said.to_string().as_bytes(), false).unwrap();
     probe.create("/atalaya/reports/7", HOSTILE.as_bytes(), false).unwrap();
+    let outcome = serde_json::json!({"result": "failed", "output": HOSTILE, "reason": HOSTILE});
+    let record = serde_json::json!({"state": "failed", "submitted_at": 1, "reason": HOSTILE,
+        "spec": {"id": "s", "action": "a", "args": {"x": HOSTILE}, "by": HOSTILE},
+        "part": {"state": "failed", "node": HOSTILE, "reason": HOSTILE, "outcome": outcome}});
+    let worker = serde_json::json!({"board": HOSTILE, "actions": {HOSTILE: {"args": {HOSTILE: "name"}}}});
+    probe.create("/atalaya/tasks/state/t-0000000001", record.to_string().as_bytes(), false).unwrap();
+    probe.create("/atalaya/tasks/spec/t-0000000002", HOSTILE.as_bytes(), false).unwrap();
+    probe.create("/atalaya/tasks/worker/a\u{202e}b", worker.to_string().as_bytes(), false).unwrap();
     for words in [
         &["status"][..],
+        &["task", "list"],
+        &["task", "show", "1"],
+        &["task", "show", "2"],
+        &["task", "watch", "1"],
+        &["task", "actions"],
+        &["task", "submit", "x"],
         &["inspect", "--recursive"],
         &["inspect", "/mediciones"],
         &["reports", "list"],

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use atalaya_sim::zookeeper::{Armed, AtRequest, Cut, Faults, Server as MemoryServer};
-use atalaya_testbed::ZooKeeper;
+use atalaya_testbed::{Proxy, ZooKeeper};
 
 use super::DEADLINE;
 
@@ -31,6 +31,12 @@ impl Server {
             Server::Memory(server) => server.connect_string(),
             Server::Apache(server) => server.connect_string(),
         }
+    }
+
+    /// Returns a proxy before the server.
+    pub fn proxy(&self) -> Proxy {
+        let port = self.connect_string().rsplit(':').next().and_then(|port| port.parse().ok());
+        Proxy::to(port.expect("an address has a port"))
     }
 
     /// Makes the server unreachable without notice. Apache's process is killed. The in-memory server, which would lose

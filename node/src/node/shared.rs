@@ -26,6 +26,7 @@ use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, SensorStatus};
 use crate::model::report::Report;
+use crate::model::task::paths;
 use crate::model::task::worker_info::WorkerInfo;
 use crate::observe::node_status::{self, NodeStatus};
 use crate::observe::{NodeHandles, Observer, systemd_notifications};
@@ -108,7 +109,11 @@ impl Shared {
             let record = ProcessRecord {
                 process: std::process::id(),
                 sessions: Vec::new(),
-                znodes: vec![measurement_path.clone(), format!("{}/{id}", node_info::PARENT_PATH)],
+                znodes: vec![
+                    measurement_path.clone(),
+                    format!("{}/{id}", node_info::PARENT_PATH),
+                    paths::alive(id.as_str()),
+                ],
                 election: settings.election.clone(),
                 contender: Role::from(Naming::Kazoo).prefix(&contender_id),
             };

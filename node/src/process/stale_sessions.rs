@@ -18,6 +18,7 @@ use atalaya_recipes::{ConnectError, Connection, Error, Session};
 use tracing::debug;
 
 use crate::model::node_id::NodeId;
+use crate::model::task::paths;
 use crate::process::state_dir::location::is_file_stem_of;
 use crate::process::state_dir::{
     Found, Holder, Lock, NodeRecord, ProcessRecord, Purpose, lock_file, read, write,
@@ -86,13 +87,23 @@ async fn find_znodes(connection: &Connection, process: &ProcessRecord) -> Result
     let children = connection.children_or_empty(&process.election).await?;
     let contenders =
         process.contenders(&children).into_iter().map(|name| format!("{}/{name}", process.election));
-    let paths: Vec<String> = process.znodes.iter().cloned().chain(contenders).collect();
+    let claims = find_claims(connection, process).await?;
+    let paths: Vec<String> = process.znodes.iter().cloned().chain(contenders).chain(claims).collect();
     let answers = connection.get_many(&paths).await?;
     let found = paths.into_iter().zip(answers).filter_map(|(path, answer)| match answer {
         BulkRead::Data(_, stat) => Some(Found { path, owner: stat.ephemeral_owner, version: stat.version }),
         BulkRead::Missing(_) => None,
     });
     Ok(found.collect())
+}
+
+/// Returns the paths of the claims of tasks that the process may have created. Its guardian has ended the commands.
+async fn find_claims(connection: &Connection, process: &ProcessRecord) -> Result<Vec<String>, Error> {
+    let alive = process.znodes.iter().find_map(|path| path.strip_prefix(paths::ALIVE)?.strip_prefix('/'));
+    let Some(node) = alive else { return Ok(Vec::new()) };
+    let names = connection.children_or_empty(paths::CLAIM).await?;
+    let is_own = |name: &&String| paths::parse_task_and_node(name).is_some_and(|(_, found)| found == node);
+    Ok(names.iter().filter(is_own).map(|name| format!("{}/{name}", paths::CLAIM)).collect())
 }
 
 /// Cleans up after each of `processes` and calls `on_removed` with the paths of the deleted znodes. Retries over new

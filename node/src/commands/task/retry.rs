@@ -36,7 +36,7 @@ pub(in crate::commands) struct RetryArgs {
 pub(super) fn main(args: &RetryArgs) -> Result<(), Failure> {
     with_task(&args.connection, &args.task, async |session, view| {
         let spec = repeated(&view).map_err(|reason| Failure::data(anyhow!("{}: {reason}", view.task)))?;
-        submit_and_wait(&session, &spec, &args.wait).await
+        submit_and_wait(&session, &spec, None, &args.wait).await
     })
 }
 

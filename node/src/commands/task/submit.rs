@@ -1,10 +1,12 @@
 //! `atalaya task submit`.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::duration;
+use atalaya_hal::boards::INSTALL_BOARDS;
+use atalaya_hal::{Boards, duration};
 use atalaya_recipes::Session;
 use atalaya_recipes::node_names::ContenderId;
 use clap::{Args, ValueEnum};
@@ -35,6 +37,7 @@ Examples:
   atalaya task submit calibrate sensor=air reference=21.5 --to greenhouse-2 --promise at-most-once
   atalaya task submit sensors.read --where 'chip=bme280 & board=pi' --explain
   atalaya task submit tune --to all --batches 1,10%,100% --pause 5m --stop-after 2
+  atalaya task submit boards.install --file boards.toml --to all --batches 1,10%,100% --wait
   task=$(atalaya task submit status --to 1) && atalaya task watch \"$task\"
 
 The command prints the id of the task. It never submits a task twice, also if the connection is lost.
@@ -80,6 +83,10 @@ pub(in crate::commands) struct SubmitArgs {
     /// Promise about the number of executions [default: that of the action].
     #[arg(long, value_enum)]
     promise: Option<PromiseArg>,
+
+    /// File to distribute, at most 1 MiB: the new boards.toml, for the action boards.install. It is checked first.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
 
     /// Execute it in batches of these sizes, as a number of nodes or a percentage of all. The next batch starts when the
     /// nodes of the last one are healthy.
@@ -167,6 +174,13 @@ fn millis(duration: Duration) -> u64 {
 
 pub(super) fn main(args: &SubmitArgs) -> Result<(), Failure> {
     let mut spec = specification(args)?;
+    let file = args.file.as_deref().map(read_boards).transpose()?;
+    if file.is_some() != (spec.action == INSTALL_BOARDS) {
+        return Err(Failure::usage(anyhow!(
+            "the action {INSTALL_BOARDS} needs --file FILE, and no other action has one"
+        )));
+    }
+    spec.file = file.is_some().then(|| spec.id.clone());
     with_session(&args.connection, async |session| {
         let workers = read::workers(&session).await?;
         if args.promise.is_none() {
@@ -183,13 +197,18 @@ pub(super) fn main(args: &SubmitArgs) -> Result<(), Failure> {
             return Err(ClientError::Spec(reason).into());
         }
         warn_of_wrong_args(&spec, &workers);
-        submit_and_wait(&session, &spec, &args.wait).await
+        submit_and_wait(&session, &spec, file.as_deref(), &args.wait).await
     })
 }
 
 /// Submits a task, prints its id, and waits for its end if `args` say so.
-pub(super) async fn submit_and_wait(session: &Session, spec: &Spec, args: &WaitArgs) -> Result<(), Failure> {
-    let task: TaskId = submit(session, spec).await?;
+pub(super) async fn submit_and_wait(
+    session: &Session,
+    spec: &Spec,
+    file: Option<&[u8]>,
+    args: &WaitArgs,
+) -> Result<(), Failure> {
+    let task: TaskId = submit(session, spec, file).await?;
     match args.output {
         Output::Json => json::print_line(&json!({"task": task, "state": "queued"}))?,
         Output::Table => print(format!("{task}\n").as_bytes())?,
@@ -198,6 +217,12 @@ pub(super) async fn submit_and_wait(session: &Session, spec: &Spec, args: &WaitA
         return Ok(());
     }
     follow(session, &task, args.timeout, args.output).await
+}
+
+/// Reads a boards.toml, and checks it.
+fn read_boards(path: &Path) -> Result<Vec<u8>, Failure> {
+    Boards::load(path).map_err(Failure::config)?;
+    std::fs::read(path).map_err(|error| Failure::io(anyhow!("{}: {error}", path.display())))
 }
 
 fn specification(args: &SubmitArgs) -> Result<Spec, Failure> {

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 /// Prefix of the names of tasks.
 pub const PREFIX: &str = "t-";
+/// Maximum number of live tasks.
+pub const MAX_LIVE: usize = 1_000;
 /// Number of digits of a sequence number of ZooKeeper.
 const DIGITS: usize = 10;
 

@@ -20,7 +20,7 @@ use atalaya_recipes::{Connection, Error, Session};
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::task::record::{Cancel, State, to_json};
-use crate::model::task::{TaskId, paths};
+use crate::model::task::{MAX_LIVE, TaskId, paths};
 
 /// Time for which requests are repeated after a lost connection.
 pub(crate) const RETRY_FOR: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ pub(crate) enum ClientError {
     #[error(
         "the task was not submitted: there are {live} live tasks, and {max} are the maximum; wait until some have \
          ended, or cancel some (atalaya task list)",
-        max = submit::MAX_LIVE
+        max = MAX_LIVE
     )]
     TooMany {
         /// Number of live tasks.

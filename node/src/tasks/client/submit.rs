@@ -7,18 +7,16 @@
 //! Above [`SERIALISE_FROM`] live tasks the transaction increments the version itself: of two clients that read the same
 //! number of tasks, only one succeeds, and the other reads again. So the maximum is exact.
 
-use atalaya_recipes::session::{Write, Written};
+use atalaya_recipes::session::{CreateMode, Write, Written};
 use atalaya_recipes::{Connection, Error, Session};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::{ClientError, RETRY_FOR, next_connection};
 use crate::model::task::spec::{MAX_SIZE, Spec};
-use crate::model::task::{PREFIX, TaskId, paths};
+use crate::model::task::{MAX_LIVE, PREFIX, TaskId, paths};
 use crate::zk::bulk_read::{SizeCache, read_named_children};
 
-/// Maximum number of live tasks.
-pub(crate) const MAX_LIVE: usize = 1_000;
 /// Number of live tasks above which submissions are serialised.
 const SERIALISE_FROM: usize = 900;
 
@@ -30,21 +28,26 @@ enum Attempt {
     Conflict,
 }
 
-/// Submits a task and returns its id.
+/// Submits a task and returns its id. `file` is the content of the file that the task distributes.
 ///
 /// # Errors
 /// No znode of the task was created, except after [`ClientError::Unreachable`]: then the task may exist.
 ///
 /// # Cancel safety
 /// The task may exist if the future is dropped.
-pub(crate) async fn submit(session: &Session, spec: &Spec) -> Result<TaskId, ClientError> {
+pub(crate) async fn submit(
+    session: &Session,
+    spec: &Spec,
+    file: Option<&[u8]>,
+) -> Result<TaskId, ClientError> {
     let data = check(spec).map_err(ClientError::Spec)?;
+    let file = spec.file.as_deref().map(paths::file).zip(file);
     let deadline = Instant::now() + RETRY_FOR;
     let (mut after, mut may_exist) = (0, false);
     loop {
         let work = async {
             let connection = session.connection_after(after).await;
-            let result = attempt(&connection, &data, &spec.id, &mut may_exist).await;
+            let result = attempt(&connection, &data, &spec.id, file.as_ref(), &mut may_exist).await;
             (connection, result)
         };
         let Ok((connection, result)) = timeout_at(deadline, work).await else {
@@ -79,6 +82,7 @@ async fn attempt(
     connection: &Connection,
     data: &[u8],
     id: &str,
+    file: Option<&(String, &[u8])>,
     may_exist: &mut bool,
 ) -> Result<Attempt, Error> {
     for parent in paths::PARENTS {
@@ -105,7 +109,10 @@ async fn attempt(
     };
     let prefix = format!("{}/{PREFIX}", paths::SPEC);
     *may_exist = true;
-    let result = connection.multi(&[guard, Write::CreateSequential { prefix: &prefix, data }]).await;
+    let mut writes = vec![guard, Write::CreateSequential { prefix: &prefix, data }];
+    let mode = CreateMode::Persistent;
+    writes.extend(file.map(|(path, data)| Write::Create { path, data, mode }));
+    let result = connection.multi(&writes).await;
     let error = match result {
         Ok(written) => {
             let name = written.iter().find_map(|written| match written {

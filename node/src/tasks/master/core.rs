@@ -8,13 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::part::{self, Loss};
 use super::rollout;
 use super::task::{Change, Draft, Ended, Op, SINGLE, Task};
-use crate::model::task::TaskId;
 use crate::model::task::record::{Cancel, Outcome, Part, Record, Result as TaskResult, State};
 use crate::model::task::spec::{DEFAULT_START_BY_ALL, Spec, Target};
 use crate::model::task::worker_info::WorkerInfo;
+use crate::model::task::{MAX_LIVE, TaskId};
 
-/// Maximum number of live tasks.
-pub(super) const MAX_LIVE: usize = 1_000;
 /// Maximum number of ended tasks that are kept.
 pub(super) const MAX_HISTORY: usize = 500;
 /// Maximum number of stored parts of ended tasks.
@@ -268,14 +266,18 @@ impl Drafts<'_> {
             Target::Nodes(nodes) => nodes.clone(),
             Target::All => {
                 let known = self.core.workers.iter();
-                let matching = known.filter(|(node, worker)| spec.selector.matches(node, &worker.info));
+                let matching = known.filter(|(node, worker)| {
+                    worker.info.actions.contains_key(&spec.action)
+                        && spec.selector.matches(node, &worker.info)
+                });
                 matching.map(|(node, _)| node.clone()).take(MAX_ROSTER).collect()
             }
         };
         let is_empty = spec.is_broadcast() && roster.is_empty();
         let mut draft = Draft::of(Task::new(spec.clone(), submitted_at, roster));
         if is_empty {
-            draft.task.record.reason = Some("no known node meets the condition".to_owned());
+            draft.task.record.reason =
+                Some(format!("no known node offers the action {} and meets the condition", spec.action));
         }
         draft
     }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::core::{Core, Inputs, MAX_HISTORY, MAX_LIVE, Worker};
+use super::core::{Core, Inputs, MAX_HISTORY, Worker};
 use super::part::Loss;
 use super::task::{Change, Op, Task};
-use crate::model::task::TaskId;
 use crate::model::task::record::{Assignment, Cancel, Outcome, Part, Record, Result as TaskResult, State};
 use crate::model::task::spec::tests::spec;
 use crate::model::task::spec::{Promise, Rollout, Spec, Target};
 use crate::model::task::worker_info::tests::worker;
+use crate::model::task::{MAX_LIVE, TaskId};
 
 fn id(number: u32) -> TaskId {
     number.to_string().parse().unwrap()

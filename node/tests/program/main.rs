@@ -46,6 +46,7 @@ mod status_push;
 mod systemd;
 mod task_actions;
 mod task_client;
+mod task_fleet;
 mod task_guardian;
 mod task_submit;
 mod terminal_text;

@@ -468,8 +468,9 @@ impl Drafts<'_> {
                 && worker.info.actions.contains_key(&task.spec.action)
                 && task.spec.selector.matches(node, &worker.info)
         };
-        let last = part.node.as_deref().filter(|_| part.failures + part.losses > 0);
-        // Another node than that of the last failure, if there is one; the one with the most free slots.
+        // Another node than the last one, which may be failing or stopping, if there is one; the one with the most free
+        // slots.
+        let last = part.node.as_deref();
         let chosen = free.iter().filter(|(node, _)| is_suitable(node));
         let chosen = chosen.max_by_key(|(node, slots)| (last != Some(node.as_str()), **slots));
         let Some(node) = chosen.map(|(node, _)| node.clone()) else {

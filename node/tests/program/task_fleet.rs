@@ -1,0 +1,419 @@
+//! Tasks in a running fleet: the leader assigns them, nodes and workers execute them.
+#![cfg(unix)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use atalaya_testbed::{Process, Scratch, eventually, guarded};
+use serde_json::{Value, json};
+
+use crate::common::machine::Machine;
+use crate::common::task_tool::{SPEC, STATE, done, json_lines, refused, stdout, task, tool_on};
+use crate::common::{DEADLINE, Fleet, goes_on_publishing};
+
+on_both!(
+    tasks_are_executed_by_nodes_and_workers_and_leave_one_znode,
+    broadcast_names_absent_nodes_and_a_node_that_appears_late,
+    cancelled_task_ends_all_processes_of_its_command,
+    stopped_worker_hands_its_task_over_at_once,
+    reaped_node_hands_its_task_over_at_once,
+    hostile_znodes_disturb_neither_other_tasks_nor_sampling,
+    new_leader_continues_with_all_tasks,
+    tasks_in_sequence_leave_a_bounded_history,
+    boards_install_replaces_the_file_or_keeps_the_last_good_one,
+);
+on_secured!(actions_are_offered_with_authentication_and_acls);
+
+/// Actions of these tests. They write lines into files of the test.
+struct Actions {
+    scratch: Scratch,
+}
+
+impl Actions {
+    fn new() -> Actions {
+        let actions = Actions { scratch: Scratch::new("tasks") };
+        std::fs::write(actions.file(), actions.boards("")).unwrap();
+        actions
+    }
+
+    fn file(&self) -> PathBuf {
+        self.scratch.path().join("boards.toml")
+    }
+
+    /// Returns a boards.toml with the boards `tasks`, with actions, and `none`.
+    fn boards(&self, extra: &str) -> String {
+        let log = self.scratch.path().join("log");
+        let log = log.display();
+        format!(
+            r#"
+[boards.tasks]
+backend = "sim"
+sensors = [{{ name = "s", chip = "random" }}]
+{extra}
+[boards.tasks.tasks]
+allow_unauthenticated = true
+install_boards = true
+slots = 2
+labels = {{ room = "lab" }}
+[boards.tasks.tasks.echo]
+run = ["/bin/sh", "-c", "echo \"$0\" on $ATALAYA_NODE, attempt $ATALAYA_ATTEMPT; echo $ATALAYA_FENCE >> {log}", "{{x}}"]
+args = {{ x = "text" }}
+[boards.tasks.tasks.hold]
+run = ["/bin/sh", "-c", "echo start $ATALAYA_NODE $$ >> {log}; echo atalaya: progress holding; sleep 1000 & wait"]
+[boards.tasks.tasks.fail]
+run = ["/bin/false"]
+[boards.none]
+backend = "sim"
+sensors = [{{ name = "s", chip = "random" }}]
+"#
+        )
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn node(&self, fleet: &Fleet, id: &str, board: &str) -> Process {
+        let file = self.file();
+        fleet.node(id, &["--boards", file.to_str().unwrap(), "--board", board])
+    }
+
+    /// Starts the leader, which executes no tasks.
+    fn leader(&self, fleet: &Fleet) -> Process {
+        let file = self.file();
+        fleet.leader("leader", &["--boards", file.to_str().unwrap(), "--board", "none"])
+    }
+
+    /// Starts a worker, and waits until it is present.
+    fn worker(&self, fleet: &Fleet, id: &str) -> Process {
+        let worker = Process::spawn(work(fleet, id, &self.file()));
+        worker.wait_for_line("ready for tasks", DEADLINE);
+        let probe = fleet.probe();
+        eventually("a present worker", DEADLINE, || probe.exists(&format!("/atalaya/tasks/alive/{id}")));
+        worker
+    }
+}
+
+fn work(fleet: &Fleet, id: &str, boards: &Path) -> Command {
+    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let timeout = format!("{}ms", fleet.pace.session.as_millis());
+    command.args([
+        "work",
+        id,
+        "--zookeeper",
+        &fleet.hosts,
+        "--session-timeout",
+        &timeout,
+        "--board",
+        "tasks",
+    ]);
+    command.arg("--boards").arg(boards).current_dir(std::env::temp_dir()).envs(fleet.identity("fleet"));
+    command
+}
+
+/// Returns what `atalaya task show` says about a task.
+fn show(fleet: &Fleet, id: &str) -> Value {
+    json_lines(&done(fleet, &["show", id.trim(), "--output", "json"])).remove(0)
+}
+
+fn submit(fleet: &Fleet, words: &[&str]) -> String {
+    done(fleet, &[&["submit"], words].concat()).trim().to_owned()
+}
+
+/// Waits until a task has this state.
+fn wait_for_state(fleet: &Fleet, id: &str, state: &str) -> Value {
+    eventually(&format!("{id} is {state}"), DEADLINE, || {
+        Some(show(fleet, id)).filter(|task| task["state"] == state)
+    })
+}
+
+/// Waits until no znode of a live task is left.
+fn wait_until_clean(fleet: &Fleet) {
+    let probe = fleet.probe();
+    eventually("no znodes of live tasks", DEADLINE, || {
+        let runs = probe.ls("/atalaya/tasks/run").into_iter();
+        let mut left: Vec<String> = runs.map(|node| format!("run/{node}")).collect();
+        left.extend(["spec", "claim", "done", "cancel", "file"].map(str::to_owned));
+        left.iter().all(|folder| probe.ls(&format!("/atalaya/tasks/{folder}")).is_empty()).then_some(())
+    });
+}
+
+fn tasks_are_executed_by_nodes_and_workers_and_leave_one_znode(fleet: Fleet) {
+    let actions = Actions::new();
+    let _leader = actions.leader(&fleet);
+    let node = actions.node(&fleet, "1", "tasks");
+    node.wait_for_line("ready for tasks", DEADLINE);
+    let _worker = actions.worker(&fleet, "w1");
+    let text = "x=a b; $(id) \"q\" 'r'";
+    for node in ["1", "w1"] {
+        let output = task(&fleet, &["submit", "echo", text, "--to", node, "--wait"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let id = stdout(&output).lines().next().unwrap().to_owned();
+        let result = done(&fleet, &["result", &id]);
+        assert_eq!(result, format!("{} on {node}, attempt 1\n", &text[2..]));
+    }
+    let fences: Vec<i64> = actions.lines().iter().map(|line| line.parse().unwrap()).collect();
+    assert!(fences.len() == 2 && fences[0] < fences[1], "{fences:?}");
+    let output = task(&fleet, &["submit", "fail", "--to", "1", "--attempts", "2", "--wait"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let id = stdout(&output).lines().next().unwrap().to_owned();
+    let failed = show(&fleet, &id);
+    assert_eq!(
+        (&failed["reason"], &failed["nodes"]["1"]["attempt"]),
+        (&json!("exit code 1"), &json!(2)),
+        "{failed}"
+    );
+    let where_lab = ["status", "--where", "label.room=lab & node=w*", "--wait"];
+    let id = done(&fleet, &[&["submit"], &where_lab[..]].concat()).lines().next().unwrap().to_owned();
+    assert_eq!(show(&fleet, &id)["nodes"]["w1"]["state"], "done");
+    wait_until_clean(&fleet);
+    assert_eq!(fleet.probe().ls(STATE).len(), 4);
+}
+
+fn broadcast_names_absent_nodes_and_a_node_that_appears_late(fleet: Fleet) {
+    let actions = Actions::new();
+    let _leader = actions.leader(&fleet);
+    let mut workers: BTreeMap<&str, Process> =
+        ["a", "absent", "b", "late"].into_iter().map(|id| (id, actions.worker(&fleet, id))).collect();
+    let probe = fleet.probe();
+    for id in ["absent", "late"] {
+        let mut worker = workers.remove(id).unwrap();
+        worker.term();
+        worker.wait_exit(DEADLINE);
+        eventually("the worker has left", DEADLINE, || {
+            probe.exists(&format!("/atalaya/tasks/alive/{id}")).is_none().then_some(())
+        });
+    }
+    let nodes = "a,absent,b,late,unknown";
+    let id = submit(&fleet, &["echo", "x=1", "--to", nodes, "--start-by", "20s"]);
+    eventually("two nodes are done", DEADLINE, || (actions.lines().len() == 2).then_some(()));
+    let _late = actions.worker(&fleet, "late");
+    eventually("the late node is done", DEADLINE, || (actions.lines().len() == 3).then_some(()));
+    let ended = wait_for_state(&fleet, &id, "expired");
+    let nodes = ended["nodes"].as_object().unwrap().iter();
+    let nodes: BTreeMap<&str, &str> =
+        nodes.map(|(node, part)| (node.as_str(), part["state"].as_str().unwrap())).collect();
+    let wanted =
+        [("a", "done"), ("absent", "expired"), ("b", "done"), ("late", "done"), ("unknown", "expired")];
+    assert_eq!(nodes, wanted.into());
+    assert_eq!(actions.lines().len(), 3, "each node executed it once");
+    wait_until_clean(&fleet);
+}
+
+/// Waits until `hold` has started. Returns its node and process id.
+fn wait_for_hold(actions: &Actions, count: usize) -> (String, u32) {
+    let line = eventually("the command has started", DEADLINE, || actions.lines().get(count).cloned());
+    let mut words = line.split(' ').skip(1);
+    (words.next().unwrap().to_owned(), words.next().unwrap().parse().unwrap())
+}
+
+fn wait_until_gone(process: u32) {
+    eventually("the command has ended", DEADLINE, || {
+        (!Path::new(&format!("/proc/{process}")).exists()).then_some(())
+    });
+}
+
+fn cancelled_task_ends_all_processes_of_its_command(fleet: Fleet) {
+    let actions = Actions::new();
+    let _leader = actions.leader(&fleet);
+    let _worker = actions.worker(&fleet, "w1");
+    let id = submit(&fleet, &["hold"]);
+    let (_, process) = wait_for_hold(&actions, 0);
+    eventually("its progress", DEADLINE, || done(&fleet, &["show", &id]).contains("holding").then_some(()));
+    done(&fleet, &["cancel", &id, "--reason", "enough"]);
+    let ended = wait_for_state(&fleet, &id, "cancelled");
+    assert!(ended["reason"].as_str().unwrap().contains("enough"), "{ended}");
+    wait_until_gone(process);
+    wait_until_clean(&fleet);
+    // The worker is free again.
+    done(&fleet, &["submit", "echo", "x=1", "--wait"]);
+    refused(&fleet, &["cancel", &id], 65, "has ended already");
+}
+
+fn stopped_worker_hands_its_task_over_at_once(fleet: Fleet) {
+    let actions = Actions::new();
+    let _leader = actions.leader(&fleet);
+    let mut workers: BTreeMap<&str, Process> =
+        ["a", "b"].into_iter().map(|id| (id, actions.worker(&fleet, id))).collect();
+    let id = submit(&fleet, &["hold"]);
+    let (node, process) = wait_for_hold(&actions, 0);
+    let mut stopped = workers.remove(node.as_str()).unwrap();
+    stopped.term();
+    assert!(stopped.wait_exit(DEADLINE).success());
+    wait_until_gone(process);
+    let (next, _) = wait_for_hold(&actions, 1);
+    assert_ne!(next, node);
+    let running = show(&fleet, &id);
+    assert_eq!(running["nodes"][&next]["state"], "running", "{running}");
+}
+
+fn reaped_node_hands_its_task_over_at_once(fleet: Fleet) {
+    let actions = Actions::new();
+    // Nothing but the cleanup ends the session in time.
+    let file = actions.file();
+    let long = ["--boards", file.to_str().unwrap(), "--board", "tasks", "--session-timeout", "40s"];
+    let _leader = actions.leader(&fleet);
+    let machine = Machine::of(&fleet);
+    let mut node = machine.node(&fleet, "1", &long);
+    node.wait_for_line("ready for tasks", DEADLINE);
+    let id = submit(&fleet, &["hold"]);
+    let (_, process) = wait_for_hold(&actions, 0);
+    let _worker = actions.worker(&fleet, "w1");
+    node.kill9();
+    wait_until_gone(process);
+    let since = Instant::now();
+    let (code, text) = machine.reap(&["1"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains(&format!("/atalaya/tasks/claim/{id}.1")), "{text}");
+    let (next, _) = wait_for_hold(&actions, 1);
+    assert_eq!(next, "w1");
+    assert!(since.elapsed() < DEADLINE, "before the session has expired");
+}
+
+fn hostile_znodes_disturb_neither_other_tasks_nor_sampling(fleet: Fleet) {
+    let actions = Actions::new();
+    let _leader = actions.leader(&fleet);
+    let node = actions.node(&fleet, "1", "tasks");
+    node.wait_for_line("ready for tasks", DEADLINE);
+    let probe = fleet.probe();
+    let large = vec![b'x'; 1_000_000];
+    let unknown = json!({"id": "a", "action": "no.such", "to": {"nodes": ["1"]}}).to_string();
+    let climbing = json!({"id": "b", "action": "../../etc/passwd"}).to_string();
+    let field = json!({"id": "c", "action": "status", "color": 1}).to_string();
+    let wrong_args = json!({"id": "d", "action": "echo", "args": {"y": "1"}}).to_string();
+    let specs: [&[u8]; 7] =
+        [&large, b"", b"{", unknown.as_bytes(), climbing.as_bytes(), field.as_bytes(), wrong_args.as_bytes()];
+    for (number, data) in specs.iter().enumerate() {
+        probe.create(&format!("{SPEC}/t-00000010{number:02}"), data, false).unwrap();
+    }
+    for folder in ["spec", "cancel", "done", "claim", "state", "alive", "run/1", "worker"] {
+        for name in ["x", "t-1", "t-0000000001.", "t-9999999999.1"] {
+            let _ = probe.create(&format!("/atalaya/tasks/{folder}/{name}"), &large, false);
+        }
+    }
+    // Assignments that no leader has made: refused by the node, and deleted by the next leader at the latest.
+    probe.create("/atalaya/tasks/run/1/t-0000000555", b"junk", false).unwrap();
+    probe.create("/atalaya/tasks/done/t-0000000777.1", b"junk", false).unwrap();
+    probe.create("/atalaya/tasks/cancel/t-0000000888", b"junk", false).unwrap();
+    let output = task(&fleet, &["submit", "echo", "x=1", "--to", "1", "--wait"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for number in 0..specs.len() {
+        let ended = wait_for_state(&fleet, &format!("t-00000010{number:02}"), "failed");
+        assert!(!ended["reason"].as_str().unwrap_or_default().is_empty(), "{ended}");
+    }
+    let reason = |number: usize| show(&fleet, &format!("t-00000010{number:02}"))["reason"].to_string();
+    assert!(reason(0).contains("1000000 bytes"), "{}", reason(0));
+    assert!(reason(3).contains("does not offer the action no.such"), "{}", reason(3));
+    assert!(reason(4).contains("not the name of an action"), "{}", reason(4));
+    assert!(reason(5).contains("unknown field"), "{}", reason(5));
+    assert!(reason(6).contains("unknown argument"), "{}", reason(6));
+    eventually("the foreign requests are gone", DEADLINE, || {
+        let left = ["done/t-0000000777.1", "cancel/t-0000000888"];
+        left.iter().all(|path| probe.exists(&format!("/atalaya/tasks/{path}")).is_none()).then_some(())
+    });
+    goes_on_publishing(&probe, "1", 3);
+}
+
+fn new_leader_continues_with_all_tasks(fleet: Fleet) {
+    let actions = Actions::new();
+    let mut leader = actions.leader(&fleet);
+    let _worker = actions.worker(&fleet, "w1");
+    let file = actions.file();
+    let second = fleet.follower("second", &["--boards", file.to_str().unwrap(), "--board", "none"]);
+    let holding = submit(&fleet, &["hold"]);
+    wait_for_hold(&actions, 0);
+    let absent = submit(&fleet, &["echo", "x=1", "--to", "w2", "--force"]);
+    leader.kill9();
+    let later = submit(&fleet, &["echo", "x=2"]);
+    second.wait_for_line(" leading epoch=", DEADLINE);
+    wait_for_state(&fleet, &later, "done");
+    let _other = actions.worker(&fleet, "w2");
+    wait_for_state(&fleet, &absent, "done");
+    assert_eq!(show(&fleet, &holding)["state"], "running", "it was not interrupted");
+    assert_eq!(actions.lines().len(), 3, "{:?}", actions.lines());
+    done(&fleet, &["cancel", &holding]);
+    wait_for_state(&fleet, &holding, "cancelled");
+    wait_until_clean(&fleet);
+}
+
+fn tasks_in_sequence_leave_a_bounded_history(fleet: Fleet) {
+    let actions = Actions::new();
+    let _leader = actions.leader(&fleet);
+    let _worker = actions.worker(&fleet, "w1");
+    let probe = fleet.probe();
+    for batch in 0..4 {
+        for number in 0..250 {
+            let spec = json!({"id": format!("s{batch}-{number}"), "action": "status"}).to_string();
+            probe.create(&format!("{SPEC}/t-{:010}", batch * 250 + number), spec.as_bytes(), false).unwrap();
+        }
+        eventually("all tasks have ended", DEADLINE * 2, || probe.ls(SPEC).is_empty().then_some(()));
+    }
+    wait_until_clean(&fleet);
+    eventually("500 records", DEADLINE, || (probe.ls(STATE).len() == 500).then_some(()));
+    let states = json_lines(&done(&fleet, &["list", "--output", "json", "--limit", "500"]));
+    assert!(states.iter().all(|task| task["state"] == "done"), "all were executed");
+}
+
+fn boards_install_replaces_the_file_or_keeps_the_last_good_one(fleet: Fleet) {
+    let actions = Actions::new();
+    let _leader = actions.leader(&fleet);
+    // Its own file, which the task replaces.
+    let own = Actions::new();
+    let node = own.node(&fleet, "1", "tasks");
+    node.wait_for_line("ready for tasks", DEADLINE);
+    let before = std::fs::read_to_string(own.file()).unwrap();
+    let new = own.scratch.path().join("new.toml");
+    std::fs::write(&new, before.replace("name = \"s\"", "name = \"renamed\"")).unwrap();
+    let install = |file: &Path| {
+        task(
+            &fleet,
+            &[
+                "submit",
+                "boards.install",
+                "--file",
+                file.to_str().unwrap(),
+                "--to",
+                "1",
+                "--attempts",
+                "1",
+                "--wait",
+            ],
+        )
+    };
+    let output = install(&new);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    node.wait_for_line("sensors=\"renamed\"", DEADLINE);
+    let last_good = own.scratch.path().join("boards.toml.last-good");
+    assert_eq!(std::fs::read_to_string(&last_good).unwrap(), before);
+    // A file that only the node can judge.
+    let current = std::fs::read_to_string(own.file()).unwrap();
+    std::fs::write(&new, format!("[fleet]\nacl_fleet = \"nonsense\"\n{current}")).unwrap();
+    let output = install(&new);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("keeps its current one"), "{text}");
+    assert_eq!(std::fs::read_to_string(own.file()).unwrap(), current);
+    goes_on_publishing(&fleet.probe(), "1", 2);
+    // The client refuses a file that is wrong for every node.
+    std::fs::write(&new, "[boards.tasks]\nbackend = 7\n").unwrap();
+    assert_eq!(install(&new).status.code(), Some(78));
+    wait_until_clean(&fleet);
+}
+
+fn actions_are_offered_with_authentication_and_acls(fleet: Fleet) {
+    let actions = Actions::new();
+    let text = actions.boards("").replace("allow_unauthenticated = true\n", "");
+    std::fs::write(actions.file(), text).unwrap();
+    let _leader = actions.leader(&fleet);
+    let worker = actions.worker(&fleet, "w1");
+    let run = |user: &str, words: &[&str]| {
+        let mut command = tool_on(&fleet.hosts, words);
+        command.envs(fleet.identity(user)).output().unwrap()
+    };
+    let output = run("fleet", &["submit", "echo", "x=1", "--wait"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}\n{:?}", worker.log());
+    assert_eq!(actions.lines().len(), 1);
+}

@@ -216,24 +216,34 @@ fn task_actions_lists_present_and_absent_nodes(fleet: Fleet) {
 
 fn task_completion_prints_actions_and_never_an_error(mut fleet: Fleet) {
     publish_worker(&fleet, "1", true);
-    assert_eq!(done(&fleet, &["complete"]), "calibrate\nstatus\n");
-    let mut script = guarded(env!("CARGO_BIN_EXE_atalaya"));
-    let script = stdout(&script.args(["completions", "bash"]).output().unwrap());
-    let program = env!("CARGO_BIN_EXE_atalaya");
     let scratch = Scratch::new("completion");
+    let complete = |fleet: &Fleet, cache: &str| {
+        let mut command = tool_on(&fleet.hosts, &["complete"]);
+        let output = command.env("XDG_CACHE_HOME", scratch.path().join(cache)).output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+        stdout(&output)
+    };
+    assert_eq!(complete(&fleet, "first"), "calibrate\nstatus\n");
+    let program = env!("CARGO_BIN_EXE_atalaya");
+    let script = stdout(&guarded(program).args(["completions", "bash"]).output().unwrap());
     let file = scratch.path().join("ask.sh");
     let ask = format!(
-        "{script}\nCOMP_WORDS=({program} task submit st) COMP_CWORD=3\n_atalaya_with_actions\necho \"${{COMPREPLY[@]}}\"\n\
-         COMP_WORDS=({program} task ca) COMP_CWORD=2\n_atalaya_with_actions {program} ca task\necho \"${{COMPREPLY[@]}}\"\n"
+        "{script}\n\
+         COMP_WORDS=({program} task submit st) COMP_CWORD=3\n\
+         _atalaya_with_actions\n\
+         echo \"${{COMPREPLY[@]}}\"\n\
+         COMP_WORDS=({program} task ca) COMP_CWORD=2\n\
+         _atalaya_with_actions {program} ca task\n\
+         echo \"${{COMPREPLY[@]}}\"\n"
     );
     std::fs::write(&file, ask).unwrap();
     let mut bash = guarded("bash");
     bash.arg("--norc").arg(&file).env("ATALAYA_ZOOKEEPER", &fleet.hosts);
-    let output = bash.output().unwrap();
+    let output = bash.env("XDG_CACHE_HOME", scratch.path().join("second")).output().unwrap();
     assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("status\ncancel\n", ""));
     fleet.server.vanish();
-    let output = task(&fleet, &["complete"]);
-    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), ""));
+    assert_eq!(complete(&fleet, "third"), "", "no names are known");
+    assert_eq!(complete(&fleet, "first"), "calibrate\nstatus\n", "the names of the file");
 }
 
 fn task_commands_exit_with_69_if_zookeeper_is_unreachable(mut fleet: Fleet) {

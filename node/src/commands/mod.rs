@@ -301,6 +301,8 @@ fn default_filter(command: &Command) -> Option<&'static str> {
         Command::Lock(_) | Command::Elect(_) | Command::Run(_) | Command::Acl(_) | Command::Check(_) => {
             Some("info,atalaya_recipes=warn,zookeeper_client=error")
         }
+        // A completion must not disturb the terminal.
+        Command::Task(task::TaskCommand::Complete(_)) => Some("off"),
         Command::Counter(_)
         | Command::Barrier(_)
         | Command::Queue(_)

@@ -96,8 +96,8 @@ macro_rules! examples {
   atalaya task submit sensors.selftest --to all    run an action on all nodes
   atalaya reap 1                                   delete the znodes of node 1 after it was killed
 
-Exit codes: 0 success, 1 a task failed, 64 wrong usage, 65 invalid data in ZooKeeper, 69 ZooKeeper unreachable,
-70 internal error, 73 node id in use, 74 sensor or file not readable, 75 timeout or other temporary
+Exit codes: 0 success, 1 a task failed, 64 wrong usage, 65 invalid data in ZooKeeper or refused task,
+69 ZooKeeper unreachable, 70 internal error, 73 node id in use, 74 sensor or file not readable, 75 timeout or other temporary
 failure, 78 wrong configuration."
         )
     };
@@ -313,6 +313,8 @@ fn default_filter(command: &Command) -> Option<&'static str> {
         Command::Classic(command) if command.is_long_running() => {
             Some("info,atalaya_recipes=warn,zookeeper_client=error")
         }
+        // A completion must not disturb the terminal.
+        Command::Task(task::TaskCommand::Complete(_)) => Some("off"),
         Command::Counter(_)
         | Command::Classic(_)
         | Command::Barrier(_)

@@ -1,6 +1,6 @@
 //! `atalaya task list|show|watch|result|cancel|retry|actions` without a leader: hostile data, exit codes and output.
 
-use atalaya_testbed::{Process, Scratch, guarded};
+use atalaya_testbed::{Process, Scratch, eventually, guarded};
 use serde_json::{Value, json};
 
 use crate::common::task_tool::{
@@ -14,6 +14,7 @@ on_both!(
     task_cancel_before_acceptance_is_requested_once,
     task_watch_ends_with_the_exit_code_of_the_state,
     task_watch_continues_after_a_lost_server,
+    task_watch_counts_the_nodes_of_a_broadcast,
     task_wait_times_out_and_the_task_continues,
     task_result_prints_the_output_and_the_exit_code,
     task_retry_repeats_the_nodes_that_are_not_done,
@@ -142,6 +143,59 @@ fn task_watch_continues_after_a_lost_server(mut fleet: Fleet) {
     assert_eq!(watching.wait_exit(DEADLINE).code(), Some(0), "{:?}", watching.log());
 }
 
+fn task_watch_counts_the_nodes_of_a_broadcast(fleet: Fleet) {
+    publish_worker(&fleet, "1", true);
+    publish_worker(&fleet, "3", false);
+    let id = done(&fleet, &["submit", "status", "--to", "1,2,3"]);
+    let id = id.trim();
+    let probe = fleet.probe();
+    let state = format!("{STATE}/{id}");
+    let spec: Value = serde_json::from_str(&probe.text(&format!("{SPEC}/{id}")).unwrap()).unwrap();
+    let roster =
+        json!({"roster": {"1": "queued", "2": "queued", "3": "queued"}, "spec": spec, "ended_at": null});
+    probe.create(&state, record("assigned", &roster).to_string().as_bytes(), false).unwrap();
+    let mut watching = Process::spawn(tool_on(&fleet.hosts, &["watch", id]));
+    watching.wait_for_line("assigned: of 3 nodes: 3 queued", DEADLINE);
+    let run = json!({"attempt": 1, "action": "status"}).to_string();
+    probe.create(&format!("/atalaya/tasks/run/1/{id}"), run.as_bytes(), false).unwrap();
+    watching.wait_for_line("assigned: of 3 nodes: 1 assigned, 2 queued", DEADLINE);
+    probe.create(&format!("/atalaya/tasks/claim/{id}.1"), br#"{"text":"half done"}"#, false).unwrap();
+    probe.create(&format!("{state}/2"), br#"{"state":"done","node":"2","attempt":1}"#, false).unwrap();
+    watching.wait_for_line("running: of 3 nodes: 1 done, 1 queued, 1 running", DEADLINE);
+    let text = done(&fleet, &["show", id]);
+    for wanted in [
+        "waits     no node leads the fleet\n          node 3 is absent\n",
+        "half done",
+        "nodes     3: 1 done",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    let ended = json!({"roster": {"1": "done", "2": "done", "3": "expired"}, "spec": spec,
+        "reason": "of 3 nodes: 2 done, 1 expired"});
+    probe.set(&state, record("expired", &ended).to_string().as_bytes()).unwrap();
+    assert_eq!(watching.wait_exit(DEADLINE).code(), Some(1), "a node is not done: {:?}", watching.log());
+}
+
+#[test]
+fn task_watch_continues_in_a_new_session() {
+    let fleet = Fleet::memory();
+    publish_worker(&fleet, "1", true);
+    let id = done(&fleet, &["submit", "status"]);
+    let id = id.trim();
+    let hand = fleet.server.hand();
+    // Sessions of other clients may not have ended yet.
+    let others = hand.sessions();
+    let own = || hand.sessions().into_iter().find(|session| !others.contains(session));
+    let mut watching = Process::spawn(tool_on(&fleet.hosts, &["watch", id]));
+    watching.wait_for_line("queued", DEADLINE);
+    let session = own().expect("the session of the command");
+    hand.expire(session);
+    eventually("a new session", DEADLINE, || own().filter(|new| *new != session));
+    let data = record("done", &json!({})).to_string();
+    fleet.probe().create(&format!("{STATE}/{id}"), data.as_bytes(), false).unwrap();
+    assert_eq!(watching.wait_exit(DEADLINE).code(), Some(0), "{:?}", watching.log());
+}
+
 fn task_wait_times_out_and_the_task_continues(fleet: Fleet) {
     publish_worker(&fleet, "1", true);
     let output = task(&fleet, &["submit", "status", "--wait", "--timeout", "300ms"]);
@@ -216,24 +270,34 @@ fn task_actions_lists_present_and_absent_nodes(fleet: Fleet) {
 
 fn task_completion_prints_actions_and_never_an_error(mut fleet: Fleet) {
     publish_worker(&fleet, "1", true);
-    assert_eq!(done(&fleet, &["complete"]), "calibrate\nstatus\n");
-    let mut script = guarded(env!("CARGO_BIN_EXE_atalaya"));
-    let script = stdout(&script.args(["completions", "bash"]).output().unwrap());
-    let program = env!("CARGO_BIN_EXE_atalaya");
     let scratch = Scratch::new("completion");
+    let complete = |fleet: &Fleet, cache: &str| {
+        let mut command = tool_on(&fleet.hosts, &["complete"]);
+        let output = command.env("XDG_CACHE_HOME", scratch.path().join(cache)).output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+        stdout(&output)
+    };
+    assert_eq!(complete(&fleet, "first"), "calibrate\nstatus\n");
+    let program = env!("CARGO_BIN_EXE_atalaya");
+    let script = stdout(&guarded(program).args(["completions", "bash"]).output().unwrap());
     let file = scratch.path().join("ask.sh");
     let ask = format!(
-        "{script}\nCOMP_WORDS=({program} task submit st) COMP_CWORD=3\n_atalaya_with_actions\necho \"${{COMPREPLY[@]}}\"\n\
-         COMP_WORDS=({program} task ca) COMP_CWORD=2\n_atalaya_with_actions {program} ca task\necho \"${{COMPREPLY[@]}}\"\n"
+        "{script}\n\
+         COMP_WORDS=({program} task submit st) COMP_CWORD=3\n\
+         _atalaya_with_actions\n\
+         echo \"${{COMPREPLY[@]}}\"\n\
+         COMP_WORDS=({program} task ca) COMP_CWORD=2\n\
+         _atalaya_with_actions {program} ca task\n\
+         echo \"${{COMPREPLY[@]}}\"\n"
     );
     std::fs::write(&file, ask).unwrap();
     let mut bash = guarded("bash");
     bash.arg("--norc").arg(&file).env("ATALAYA_ZOOKEEPER", &fleet.hosts);
-    let output = bash.output().unwrap();
+    let output = bash.env("XDG_CACHE_HOME", scratch.path().join("second")).output().unwrap();
     assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("status\ncancel\n", ""));
     fleet.server.vanish();
-    let output = task(&fleet, &["complete"]);
-    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), ""));
+    assert_eq!(complete(&fleet, "third"), "", "no names are known");
+    assert_eq!(complete(&fleet, "first"), "calibrate\nstatus\n", "the names of the file");
 }
 
 fn task_commands_exit_with_69_if_zookeeper_is_unreachable(mut fleet: Fleet) {

@@ -1,7 +1,6 @@
-//! `atalaya task actions`, and the completion of the names of actions.
+//! `atalaya task actions`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use anyhow::anyhow;
 use atalaya_hal::boards::Promise;
@@ -17,7 +16,7 @@ use crate::model::task::worker_info::ActionInfo;
 use crate::model::text::{format_age, sanitize_for_log};
 use crate::tasks::client::read;
 use crate::tasks::client::view::Workers;
-use crate::tasks::explain::{describe_type, known_actions};
+use crate::tasks::explain::describe_type;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -38,12 +37,6 @@ pub(in crate::commands) struct ActionsArgs {
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::commands) struct CompleteArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -129,39 +122,6 @@ fn render(workers: &Workers) -> String {
     text += &table::render(["action", "nodes", "limit", "promise", "arguments"], &rows);
     text
 }
-
-/// Time limit of a completion.
-const COMPLETION_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Prints the names of the known actions, one per line. Prints nothing if they are not known within a second: a
-/// completion must not disturb the terminal.
-pub(super) fn complete(args: &CompleteArgs) {
-    let mut connection = args.connection.clone();
-    connection.connect_timeout = COMPLETION_TIMEOUT;
-    let _ = with_session(&connection, async |session| {
-        let read = tokio::time::timeout(COMPLETION_TIMEOUT, read::workers(&session)).await;
-        let Ok(workers) = read.map_err(Failure::temp_fail)? else { return Ok(()) };
-        // The shell splits the names, and would expand other characters.
-        let is_plain = |name: &String| {
-            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-        };
-        let names = known_actions(&workers).into_iter().filter(is_plain);
-        print(names.map(|name| name + "\n").collect::<String>().as_bytes())
-    });
-}
-
-/// Continuation of the completion script for bash: the first word after `task submit` is an action.
-pub(in crate::commands) const BASH_COMPLETION: &str = r#"
-_atalaya_with_actions() {
-    local word="${COMP_WORDS[COMP_CWORD]}"
-    if [[ ${COMP_CWORD} -eq 3 && ${COMP_WORDS[1]} == task && ${COMP_WORDS[2]} == submit && ${word} != -* ]]; then
-        COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" task complete 2>/dev/null </dev/null)" -- "${word}"))
-        return 0
-    fi
-    _atalaya "$@"
-}
-complete -F _atalaya_with_actions -o bashdefault -o default atalaya
-"#;
 
 #[cfg(test)]
 mod tests {

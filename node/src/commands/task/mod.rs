@@ -2,6 +2,7 @@
 
 mod actions;
 mod cancel;
+mod complete;
 mod json;
 mod list;
 mod result;
@@ -26,7 +27,7 @@ use crate::settings::environment;
 use crate::tasks::client::view::TaskView;
 use crate::tasks::client::{ClientError, read::Reader};
 
-pub(super) use actions::BASH_COMPLETION;
+pub(super) use complete::BASH_COMPLETION;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TaskCommand {
@@ -48,7 +49,7 @@ pub(super) enum TaskCommand {
     Actions(actions::ActionsArgs),
     /// Print the names of the known actions, for completion.
     #[command(hide = true)]
-    Complete(actions::CompleteArgs),
+    Complete(complete::CompleteArgs),
 }
 
 pub(super) fn main(command: &TaskCommand) -> Result<(), Failure> {
@@ -62,7 +63,7 @@ pub(super) fn main(command: &TaskCommand) -> Result<(), Failure> {
         TaskCommand::Retry(args) => retry::main(args),
         TaskCommand::Actions(args) => actions::main(args),
         TaskCommand::Complete(args) => {
-            actions::complete(args);
+            complete::main(args);
             Ok(())
         }
     }

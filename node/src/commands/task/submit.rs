@@ -196,7 +196,7 @@ pub(super) fn main(args: &SubmitArgs) -> Result<(), Failure> {
         if let Some(reason) = refusal {
             return Err(ClientError::Spec(reason).into());
         }
-        warn_of_wrong_args(&spec, &workers);
+        warn_of_nodes(&spec, &workers);
         submit_and_wait(&session, &spec, file.as_deref(), &args.wait).await
     })
 }
@@ -302,8 +302,13 @@ pub(super) fn refusal_of_workers(spec: &Spec, workers: &Workers) -> Option<Strin
     }
 }
 
-/// Logs the nodes of a task for several nodes that will refuse its arguments.
-fn warn_of_wrong_args(spec: &Spec, workers: &Workers) {
+/// Logs the nodes that are unknown, and those of a task for several nodes that will refuse its arguments.
+fn warn_of_nodes(spec: &Spec, workers: &Workers) {
+    if let Target::Nodes(nodes) = &spec.to {
+        for node in nodes.iter().filter(|node| !workers.contains_key(*node)).take(5) {
+            warn!("node {} is unknown: it has never been a worker", sanitize_for_log(node));
+        }
+    }
     if !spec.is_broadcast() {
         return;
     }

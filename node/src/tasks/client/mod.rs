@@ -93,7 +93,7 @@ fn next_connection(connection: &Connection, after: u64) -> u64 {
     if connection.is_current() { after } else { connection.number() }
 }
 
-/// Requests to cancel a task. Returns false if that was requested before.
+/// Requests to cancel a task. Returns false if that was requested before, or the task is cancelled.
 pub(crate) async fn cancel(session: &Session, task: &TaskId, request: &Cancel) -> Result<bool, ClientError> {
     let (spec, cancel, data) = (paths::spec(task), paths::cancel(task), to_json(request));
     let created = retry(session, async |connection| {
@@ -113,6 +113,8 @@ pub(crate) async fn cancel(session: &Session, task: &TaskId, request: &Cancel) -
         return Ok(is_new);
     }
     match read::Reader::default().task(session, task).await?.map(|view| view.state()) {
+        // A lost reply may have been that of an earlier attempt of this request.
+        Some(State::Cancelled) => Ok(false),
         Some(state) if state.is_final() => Err(ClientError::Ended { task: task.clone(), state }),
         _ => Err(ClientError::Unknown(task.clone())),
     }

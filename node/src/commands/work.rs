@@ -73,7 +73,13 @@ async fn work(
         ActionHandles { sensors: None, leader: None, session: Some(session.clone()), install: None };
     let executor = Executor::new(args.id.as_str(), actions, settings, handles);
     let info = watch::Sender::default();
-    let worker = Worker::new(session.clone(), args.id.as_str(), executor.clone(), info.subscribe());
+    let worker = Worker::new(
+        session.clone(),
+        args.id.as_str(),
+        executor.clone(),
+        info.subscribe(),
+        access.policy().clone(),
+    );
     let connected = tokio::time::timeout(args.connection.connect_timeout, session.try_connection());
     let failure = match connected.await {
         Ok(Ok(_)) => None,

@@ -13,6 +13,7 @@ use crate::model::acl_policy::{AclPolicy, format_id};
 use crate::model::fence;
 use crate::model::fleet_paths::FleetPaths;
 use crate::model::leader_state::LeaderState;
+use crate::model::task::paths;
 use crate::model::text::sanitize_line;
 
 /// Maximum time for reading the ACLs.
@@ -29,7 +30,15 @@ pub(crate) struct AclCheck {
 impl AclCheck {
     pub(crate) fn new(policy: AclPolicy, measurements: &str, election: &str) -> AclCheck {
         let FleetPaths { parents, trees } = FleetPaths::new(measurements, election);
-        let own = [fence::PATH, outbox_store::PATH, outbox_store::REJECTED_PATH].map(str::to_owned);
+        let own = [
+            fence::PATH,
+            outbox_store::PATH,
+            outbox_store::REJECTED_PATH,
+            paths::SPEC,
+            paths::STATE,
+            paths::RUN,
+        ];
+        let own = own.map(str::to_owned);
         AclCheck {
             policy,
             paths: parents.into_iter().chain(trees).chain(own).collect(),

@@ -153,7 +153,13 @@ impl Shared {
         let executor = Executor::new(id.as_str(), actions, &settings, handles);
         let worker_info = watch::Sender::default();
         let shared = Shared {
-            worker: Worker::new(session.clone(), id.as_str(), executor.clone(), worker_info.subscribe()),
+            worker: Worker::new(
+                session.clone(),
+                id.as_str(),
+                executor.clone(),
+                worker_info.subscribe(),
+                access.policy().clone(),
+            ),
             master: Master::new(&settings.measurements, &settings.name),
             worker_info,
             executor,

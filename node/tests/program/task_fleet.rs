@@ -10,7 +10,7 @@ use atalaya_testbed::{Process, Scratch, eventually, guarded};
 use serde_json::{Value, json};
 
 use crate::common::machine::Machine;
-use crate::common::task_tool::{SPEC, STATE, done, json_lines, refused, stdout, task, tool_on};
+use crate::common::task_tool::{SPEC, STATE, done, json_lines, stdout, task, tool_on};
 use crate::common::{DEADLINE, Fleet, goes_on_publishing};
 
 on_both!(
@@ -24,7 +24,10 @@ on_both!(
     tasks_in_sequence_leave_a_bounded_history,
     boards_install_replaces_the_file_or_keeps_the_last_good_one,
 );
-on_secured!(actions_are_offered_with_authentication_and_acls);
+on_secured!(
+    actions_are_offered_with_authentication_and_acls,
+    worker_does_not_trust_znodes_that_others_can_write
+);
 
 /// Actions of these tests. They write lines into files of the test.
 struct Actions {
@@ -230,7 +233,7 @@ fn cancelled_task_ends_all_processes_of_its_command(fleet: Fleet) {
     wait_until_clean(&fleet);
     // The worker is free again.
     done(&fleet, &["submit", "echo", "x=1", "--wait"]);
-    refused(&fleet, &["cancel", &id], 65, "has ended already");
+    assert!(done(&fleet, &["cancel", &id]).contains("requested before"));
 }
 
 fn stopped_worker_hands_its_task_over_at_once(fleet: Fleet) {
@@ -416,4 +419,31 @@ fn actions_are_offered_with_authentication_and_acls(fleet: Fleet) {
     let output = run("fleet", &["submit", "echo", "x=1", "--wait"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}\n{:?}", worker.log());
     assert_eq!(actions.lines().len(), 1);
+}
+
+fn worker_does_not_trust_znodes_that_others_can_write(fleet: Fleet) {
+    let actions = Actions::new();
+    // The znodes of tasks exist since a time without ACLs.
+    let mut command = work(&fleet, "w0", &actions.file());
+    let mut before = Process::spawn({
+        command.env("ATALAYA_ACL", "open");
+        command
+    });
+    before.wait_for_line("ready for tasks", DEADLINE);
+    before.term();
+    before.wait_exit(DEADLINE);
+    let text = actions.boards("").replace("allow_unauthenticated = true\n", "");
+    std::fs::write(actions.file(), text).unwrap();
+    let _leader = actions.leader(&fleet);
+    let worker = actions.worker(&fleet, "w1");
+    worker.wait_for_line("clients outside the fleet can write this znode", DEADLINE);
+    let run = |words: &[&str]| {
+        let mut command = tool_on(&fleet.hosts, words);
+        command.envs(fleet.identity("fleet")).output().unwrap()
+    };
+    let output = run(&["submit", "echo", "x=2", "--to", "w1", "--wait"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let output = run(&["submit", "status", "--to", "w1", "--wait"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(actions.lines().is_empty(), "{:?}", actions.lines());
 }

@@ -26,6 +26,8 @@ pub(super) struct Execution<'a> {
     pub(super) session_id: i64,
     pub(super) node: &'a str,
     pub(super) executor: &'a Executor,
+    /// Reason why the action must not be executed.
+    pub(super) refusal: Option<String>,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) task: TaskId,
     pub(super) assignment: Assignment,
@@ -101,7 +103,8 @@ impl Execution<'_> {
             run_for: self.assignment.run_for_ms.map(Duration::from_millis),
             file: self.assignment.file.clone(),
         };
-        if let Err(reason) = self.executor.check(&request.action, &request.args) {
+        let checked = self.executor.check(&request.action, &request.args);
+        if let Some(reason) = self.refusal.clone().or(checked.err()) {
             let reason = Some(reason);
             return Some(Outcome { result: TaskResult::Refused, reason, ..Outcome::default() });
         }

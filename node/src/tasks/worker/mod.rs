@@ -19,6 +19,7 @@ mod execution;
 pub(crate) mod info;
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
@@ -28,10 +29,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use self::execution::Execution;
 use super::actions::Executor;
+use crate::model::acl_policy::AclPolicy;
 use crate::model::task::record::Assignment;
 use crate::model::task::worker_info::WorkerInfo;
 use crate::model::task::{TaskId, paths};
@@ -49,6 +51,10 @@ pub(crate) struct Worker {
     executor: Executor,
     /// Description; `None` while the board executes nothing.
     info: watch::Receiver<Option<WorkerInfo>>,
+    /// Policy for the ACLs of the fleet's znodes.
+    policy: AclPolicy,
+    /// Znode through which clients outside the fleet could assign tasks to this worker.
+    exposed: Mutex<Option<String>>,
     stopping: watch::Sender<bool>,
     /// Number of executions in progress.
     busy: watch::Sender<usize>,
@@ -60,9 +66,11 @@ impl Worker {
         id: &str,
         executor: Executor,
         info: watch::Receiver<Option<WorkerInfo>>,
+        policy: AclPolicy,
     ) -> Worker {
         let (stopping, busy) = (watch::Sender::new(false), watch::Sender::new(0));
-        Worker { session, id: id.to_owned(), executor, info, stopping, busy }
+        let (id, exposed) = (id.to_owned(), Mutex::default());
+        Worker { session, id, executor, info, policy, exposed, stopping, busy }
     }
 
     /// Stops all executions, and waits until their outcomes are written, at most for `timeout`. The worker accepts no
@@ -124,7 +132,9 @@ impl Worker {
         for parent in paths::PARENTS {
             connection.ensure(parent).await?;
         }
-        connection.ensure(&paths::runs(&self.id)).await?;
+        let runs = paths::runs(&self.id);
+        connection.ensure(&runs).await?;
+        self.check_acls(connection, &[paths::ROOT, paths::SPEC, paths::STATE, paths::RUN, &runs]).await?;
         let path = paths::worker(&self.id);
         match connection.set(&path, data, None).await {
             Err(error) if error.is_no_node() => {
@@ -132,6 +142,39 @@ impl Worker {
             }
             result => result.map(drop),
         }
+    }
+
+    /// Finds the first of `paths` that clients outside the fleet can write: then only actions that change nothing are
+    /// executed.
+    async fn check_acls(&self, connection: &Connection, paths: &[&str]) -> Result<(), Error> {
+        let mut found = None;
+        for path in paths.iter().take_while(|_| !self.policy.is_open()) {
+            let (acl, _) = connection.get_acl(path).await?;
+            if self.policy.foreign_writer(&acl).is_some() {
+                found = Some((*path).to_owned());
+                break;
+            }
+        }
+        let mut exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = found.as_ref().filter(|path| exposed.as_ref() != Some(path)) {
+            warn!(
+                path,
+                "clients outside the fleet can write this znode, so only read-only actions are executed; restrict it with: atalaya acl apply"
+            );
+        }
+        *exposed = found;
+        Ok(())
+    }
+
+    /// Returns the reason why an action must not be executed, if clients outside the fleet could have assigned it.
+    fn refusal(&self, action: &str) -> Option<String> {
+        let exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let config = self.executor.changes().borrow().clone();
+        let is_allowed = config.tasks().is_some_and(|tasks| tasks.allow_unauthenticated)
+            || self.executor.catalogue().get(action).is_some_and(|action| action.read_only);
+        (!is_allowed).then(|| {
+            format!("clients outside the fleet can write {exposed}; restrict it with atalaya acl apply, and restart the node")
+        })
     }
 
     /// Executes the tasks that are assigned, until dropped.
@@ -168,6 +211,7 @@ impl Worker {
                     session_id: assigned.session,
                     node: &self.id,
                     executor: &self.executor,
+                    refusal: self.refusal(&assigned.assignment.action),
                     stopping: self.stopping.subscribe(),
                     task: assigned.task,
                     assignment: assigned.assignment,

@@ -16,6 +16,7 @@ use tracing::debug;
 use crate::fleet_status::{FleetStatus, NodeSummary, RawFleet, RawMeasurement, parse_node_info};
 use crate::leader::config::{LeaderConfig, LeaderHandles};
 use crate::leader::delivery::api_client::Api;
+use crate::leader::task_status::{TasksStatus, read_progress};
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info;
 use crate::model::text;
@@ -54,6 +55,8 @@ struct Status {
     delivered: Option<u64>,
     nodes: Vec<NodeStatus>,
     more: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tasks: Option<TasksStatus>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -73,7 +76,7 @@ struct Reading {
 }
 
 /// Returns a text as one line of limited length.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     text::truncate(text, MAX_TEXT)
 }
 
@@ -119,6 +122,7 @@ impl Status {
             delivered: leader.delivered.map(|delivered| delivered.cycle),
             nodes: nodes.into_iter().map(NodeStatus::from).collect(),
             more,
+            tasks: None,
         }
     }
 }
@@ -162,15 +166,20 @@ impl StatusPusher<'_> {
         let Some((url, token)) = api.collector_url().and_then(status_endpoint) else { return };
         let Ok(request) = api.request(Method::POST, url) else { return };
         let Some(snapshot) = self.snapshots.borrow_and_update().clone() else { return };
-        let (nodes, more) = match timeout(TIMEOUT, self.read_nodes(snapshot)).await {
-            Ok(Ok(nodes)) => nodes,
+        let clock = snapshot.clock;
+        let read = async {
+            let nodes = self.read_nodes(snapshot).await?;
+            Ok::<_, Error>((nodes, self.read_tasks(clock).await?))
+        };
+        let ((nodes, more), tasks) = match timeout(TIMEOUT, read).await {
+            Ok(Ok(read)) => read,
             Ok(Err(error)) => return debug!(%error, "cannot read the node infos"),
             Err(_) => return,
         };
         if !self.leadership.holds() {
             return;
         }
-        let status = Status::new(&self.handles.id, state, period, nodes, more);
+        let status = Status { tasks, ..Status::new(&self.handles.id, state, period, nodes, more) };
         let mut request = request.json(&status).timeout(TIMEOUT);
         if let Some(token) = token.filter(|_| !api.has_token()) {
             request = request.bearer_auth(token);
@@ -180,6 +189,13 @@ impl StatusPusher<'_> {
             Ok(status) => debug!(%status, "the collector rejected the fleet status"),
             Err(error) => debug!(%error, "cannot send the fleet status to the collector"),
         }
+    }
+
+    /// Returns the newest tasks with their progress; `None` if there are none.
+    async fn read_tasks(&self, clock: ServerClock) -> Result<Option<TasksStatus>, Error> {
+        let Some(overview) = self.handles.tasks.borrow().clone() else { return Ok(None) };
+        let progress = read_progress(self.leadership.connection(), &overview).await?;
+        Ok(TasksStatus::new(&overview, &progress, clock.now(BootInstant::now()).unwrap_or_default()))
     }
 
     /// Returns the nodes of the fleet, [`MAX_NODES`] at most, and the number of the others. Measurements are from

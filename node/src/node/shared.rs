@@ -37,7 +37,7 @@ use crate::sampling::{BusReservations, LatestSample, Sampler, Sensors};
 use crate::settings::Settings;
 use crate::settings::zookeeper_access::{self, ZooKeeperAccess};
 use crate::tasks::actions::{ActionHandles, Executor, SensorHandles};
-use crate::tasks::master::Master;
+use crate::tasks::master::{Master, OverviewSender};
 use crate::tasks::worker::{self, Worker};
 use crate::zk::barrier_watch::follow_barrier;
 use crate::zk::id_owner;
@@ -95,6 +95,8 @@ pub(super) struct Shared {
     worker: Worker,
     /// Assigns tasks while this node leads.
     master: Master,
+    /// The newest tasks, while this node leads.
+    tasks_overview: OverviewSender,
 }
 
 impl Shared {
@@ -142,10 +144,18 @@ impl Shared {
             session: Some(session.clone()),
         };
         let executor = Executor::new(id.as_str(), actions, &settings, handles);
-        let worker_info = watch::Sender::default();
+        let (worker_info, tasks_overview) = (watch::Sender::default(), OverviewSender::default());
+        let metrics = observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default();
         let shared = Shared {
-            worker: Worker::new(session.clone(), id.as_str(), executor.clone(), worker_info.subscribe()),
-            master: Master::new(&settings.measurements, &settings.name),
+            worker: Worker::new(session.clone(), id.as_str(), executor.clone(), worker_info.subscribe())
+                .with_metrics(metrics.tasks.clone()),
+            master: Master::new(
+                &settings.measurements,
+                &settings.name,
+                metrics.tasks.clone(),
+                tasks_overview.clone(),
+            ),
+            tasks_overview,
             worker_info,
             executor,
             config: DynamicConfig::new(id.clone(), settings.clone()),
@@ -166,7 +176,7 @@ impl Shared {
             counter,
             network: node.network,
             notifier: node.notifier,
-            metrics: observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default(),
+            metrics,
             observer,
             node_status: node.node_status,
         };
@@ -206,6 +216,7 @@ impl Shared {
             config: current_config,
             averages,
             state: self.leader_state.clone(),
+            tasks: self.tasks_overview.subscribe(),
             metrics: self.metrics.leader.clone(),
             acl_check: AclCheck::new(
                 self.access.policy().clone(),

@@ -49,7 +49,7 @@ pub(super) fn draw_header(frame: &mut Frame<'_>, area: Rect, state: &State, now:
     frame.render_widget(Paragraph::new(clock).alignment(Alignment::Right), area);
 }
 
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 10] = [
     ("k", "kill"),
     ("h", "hang"),
     ("r", "revive"),
@@ -57,6 +57,7 @@ const KEYS: [(&str, &str); 9] = [
     ("l", "leader"),
     ("a", "API"),
     ("z", "ZooKeeper"),
+    ("t", "task"),
     ("?", "help"),
     ("q", "quit"),
 ];

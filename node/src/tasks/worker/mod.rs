@@ -32,6 +32,7 @@ use tracing::info;
 
 use self::execution::Execution;
 use super::actions::Executor;
+use crate::metrics::TaskMetrics;
 use crate::model::task::record::Assignment;
 use crate::model::task::worker_info::WorkerInfo;
 use crate::model::task::{TaskId, paths};
@@ -52,6 +53,7 @@ pub(crate) struct Worker {
     stopping: watch::Sender<bool>,
     /// Number of executions in progress.
     busy: watch::Sender<usize>,
+    metrics: TaskMetrics,
 }
 
 impl Worker {
@@ -62,7 +64,14 @@ impl Worker {
         info: watch::Receiver<Option<WorkerInfo>>,
     ) -> Worker {
         let (stopping, busy) = (watch::Sender::new(false), watch::Sender::new(0));
-        Worker { session, id: id.to_owned(), executor, info, stopping, busy }
+        let metrics = TaskMetrics::default();
+        Worker { session, id: id.to_owned(), executor, info, stopping, busy, metrics }
+    }
+
+    /// Counts executions with this recorder.
+    #[must_use]
+    pub(crate) fn with_metrics(self, metrics: TaskMetrics) -> Worker {
+        Worker { metrics, ..self }
     }
 
     /// Stops all executions, and waits until their outcomes are written, at most for `timeout`. The worker accepts no
@@ -168,6 +177,7 @@ impl Worker {
                     session_id: assigned.session,
                     node: &self.id,
                     executor: &self.executor,
+                    metrics: &self.metrics,
                     stopping: self.stopping.subscribe(),
                     task: assigned.task,
                     assignment: assigned.assignment,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::future::{check_cycle_range, check_epoch_range};
-use crate::tasks::{MAX_TASKS, Tasks};
 use crate::report::{Invalid, cut, integer, needed_integer, shortened, without_negative_zero};
+use crate::tasks::{MAX_TASKS, Tasks};
 
 /// Most nodes of a status; what is beyond is told as `more`.
 pub const MAX_NODES: usize = 1_000;

@@ -2,6 +2,7 @@
 //! its own, which ends with the task.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use atalaya_hal::Boards;
@@ -9,7 +10,7 @@ use atalaya_hal::boards::Tasks;
 use atalaya_recipes::session::SessionOptions;
 use atalaya_recipes::{ConnectString, Connection, Error, Session};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::Event;
 use crate::model::task::record::{Record, State};
@@ -71,9 +72,10 @@ async fn follow(session: &Session, send: &impl Fn(String, bool)) {
     }
 }
 
-/// Returns a random id: with it a client finds its task after a lost reply.
+/// Returns an id that no other submission to this server has: with it a client finds its task after a lost reply.
 fn submission_id() -> String {
-    format!("demo-{}", atalaya_recipes::node_names::ContenderId::random())
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("demo-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 struct Progress {

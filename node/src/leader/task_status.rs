@@ -127,7 +127,11 @@ mod tests {
                  "done": 7, "failed": 2, "all": 10, "age": 6.0, "ended": 1.0,
                  "reason": "of 10 nodes: 7 done\u{fffd}and\u{fffd}[2J more"}]})
         );
-        assert_eq!(TasksStatus::new(&Overview::default(), &[], 0), None, "a fleet without tasks has no field");
+        assert_eq!(
+            TasksStatus::new(&Overview::default(), &[], 0),
+            None,
+            "a fleet without tasks has no field"
+        );
     }
 
     #[test]

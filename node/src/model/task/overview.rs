@@ -127,7 +127,10 @@ mod tests {
         assert_eq!((summary.done, summary.failed, summary.all, summary.node), (1, 2, 5, None));
         let part = Part { state: State::Done, node: Some("7".into()), ..Part::default() };
         let summary = TaskSummary::of_record(&id, &record(Some(part), &[]));
-        assert_eq!((summary.done, summary.failed, summary.all, summary.node.as_deref()), (1, 0, 1, Some("7")));
+        assert_eq!(
+            (summary.done, summary.failed, summary.all, summary.node.as_deref()),
+            (1, 0, 1, Some("7"))
+        );
         assert_eq!((&*summary.action, summary.reason.as_deref()), ("calibrate", Some("why")));
     }
 }

@@ -151,7 +151,8 @@ impl Core {
                     State::Waiting => part.not_before.is_none_or(|time| time <= now),
                     _ => false,
                 };
-                let is_present = key.is_empty() || self.workers.get(key).is_some_and(|worker| worker.is_alive);
+                let is_present =
+                    key.is_empty() || self.workers.get(key).is_some_and(|worker| worker.is_alive);
                 if may_start && is_present && task.spec.rollout.is_none() {
                     let since = part.not_before.or(part.assigned_at).unwrap_or(task.record.submitted_at);
                     oldest = Some(oldest.map_or(since, |oldest| oldest.min(since)));

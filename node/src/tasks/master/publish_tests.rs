@@ -74,7 +74,11 @@ async fn metrics_count_waits_runs_and_ends_once() {
     );
     let stats = core.stats(7_000, BootInstant::now());
     assert_eq!((stats.live, stats.free_slots), ([1, 0, 1], 0));
-    assert_eq!(stats.waiting.unwrap().0, Duration::from_secs(7), "the second task waits since its submission");
+    assert_eq!(
+        stats.waiting.unwrap().0,
+        Duration::from_secs(7),
+        "the second task waits since its submission"
+    );
     step(&mut core, &mut publisher, 8_000, &done(1, &["1"], TaskResult::Done));
     step(&mut core, &mut publisher, 9_000, &done(2, &["1"], TaskResult::Failed));
     contains(
@@ -87,7 +91,11 @@ async fn metrics_count_waits_runs_and_ends_once() {
         ],
     );
     let stats = core.stats(9_000, BootInstant::now());
-    assert_eq!((stats.live, stats.waiting, stats.free_slots), ([0, 1, 0], None, 1), "a backoff is not a wait");
+    assert_eq!(
+        (stats.live, stats.waiting, stats.free_slots),
+        ([0, 1, 0], None, 1),
+        "a backoff is not a wait"
+    );
     assert!(core.stats(900_000, BootInstant::now()).waiting.is_some(), "its next attempt is due");
 }
 
@@ -115,7 +123,7 @@ async fn metrics_count_lost_executions_and_stopped_rollouts() {
     assert_eq!((shown.live, counts), (0, vec![(0, 1, 3), (1, 2, 3)]), "the newest first");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn overview_has_at_most_twenty_tasks_and_is_withdrawn_with_the_leadership() {
     let (metrics, overview) = (TaskMetrics::enabled(), OverviewSender::default());
     let mut publisher = Publisher::new(&metrics, &overview);

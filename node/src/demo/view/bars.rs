@@ -49,11 +49,10 @@ pub(super) fn draw_header(frame: &mut Frame<'_>, area: Rect, state: &State, now:
     frame.render_widget(Paragraph::new(clock).alignment(Alignment::Right), area);
 }
 
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 9] = [
     ("k", "kill"),
     ("h", "hang"),
     ("r", "revive"),
-    ("x", "expire"),
     ("l", "leader"),
     ("a", "API"),
     ("z", "ZooKeeper"),

@@ -40,11 +40,10 @@ fn row(task: &Task, age: f64, lang: Lang) -> Markup {
             p.name {
                 span.light aria-hidden="true" {}
                 strong { (task.action) }
-                span.faint { (task.id) }
                 span.state { (words(task.state, lang)) }
             }
             p.faint {
-                (nodes(task, lang))
+                (task.id) " · " (nodes(task, lang))
                 @if let Some(at) = at { " · " (since) " " (ago(lang, at + age)) }
             }
             @if task.all > 1 {

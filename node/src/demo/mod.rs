@@ -146,7 +146,7 @@ pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static st
     let addresses = (server.connect_string(), api.page_url());
     let state = State::new(options.nodes, options.sampling_period, addresses, Instant::now());
     let config = NodeConfig {
-        boards: tasks::read_only(options.boards),
+        boards: tasks::read_only(options.boards, options.nodes),
         board: options.board,
         settings,
         events,
@@ -306,6 +306,10 @@ impl Demo {
         let Some(screen) = &mut self.screen else { return Ok(ControlFlow::Break(())) };
         match action {
             Action::Inject(fault) => return self.inject(fault).await,
+            Action::SubmitTask if all > tasks::MAX_NODES as usize => {
+                let text = format!("tasks are for demos of at most {} nodes", tasks::MAX_NODES);
+                self.state.log("task", LineKind::Warning, text, Instant::now());
+            }
             Action::SubmitTask => {
                 let servers = self.config.settings.zookeeper.clone();
                 tasks::submit(servers, self.config.events.clone());

@@ -27,11 +27,14 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns the boards with the built-in read-only actions. The ZooKeeper server of the demo authenticates nobody, so no
-/// commands of boards.toml are executed.
-pub(super) fn read_only(mut boards: Boards) -> Boards {
+/// Maximum number of nodes that offer actions: more nodes need the machine for their sessions.
+pub(super) const MAX_NODES: u32 = 1_000;
+
+/// Returns the boards with the built-in read-only actions. The ZooKeeper server of the demo has no authentication, so
+/// no commands of boards.toml are executed.
+pub(super) fn read_only(mut boards: Boards, nodes: u32) -> Boards {
     for board in boards.boards.values_mut() {
-        board.tasks = Some(Tasks::default());
+        board.tasks = (nodes <= MAX_NODES).then(Tasks::default);
     }
     boards
 }
@@ -195,7 +198,8 @@ mod tests {
         spec(&submission_id()).check().unwrap();
         let text = "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"random\"\n\
                     [boards.b.tasks]\nallow_unauthenticated = true\n[boards.b.tasks.a]\nrun = [\"/bin/true\"]\n";
-        let boards = read_only(Boards::parse(text, "boards.toml").unwrap());
-        assert_eq!(boards.boards["b"].tasks, Some(Tasks::default()));
+        let boards = Boards::parse(text, "boards.toml").unwrap();
+        assert_eq!(read_only(boards.clone(), MAX_NODES).boards["b"].tasks, Some(Tasks::default()));
+        assert_eq!(read_only(boards, MAX_NODES + 1).boards["b"].tasks, None);
     }
 }

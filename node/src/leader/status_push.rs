@@ -16,10 +16,10 @@ use tracing::debug;
 use crate::fleet_status::{FleetStatus, NodeSummary, RawFleet, RawMeasurement, parse_node_info};
 use crate::leader::config::{LeaderConfig, LeaderHandles};
 use crate::leader::delivery::api_client::Api;
+use crate::leader::status_text::line;
 use crate::leader::task_status::{TasksStatus, read_progress};
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info;
-use crate::model::text;
 use crate::settings::parse_name;
 use crate::zk::bulk_read::{SizeCache, read_named_children};
 use crate::zk::server_clock::ServerClock;
@@ -33,7 +33,6 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of nodes in a status. Of the others it has only the number.
 pub(super) const MAX_NODES: usize = 500;
 const MAX_READINGS: usize = 4;
-const MAX_TEXT: usize = 120;
 
 /// Measurements of the fleet, as the last cycle has read them.
 #[derive(Clone, Debug)]
@@ -73,11 +72,6 @@ struct NodeStatus {
 struct Reading {
     value: f64,
     unit: Option<String>,
-}
-
-/// Returns a text as one line of limited length.
-pub(super) fn line(text: &str) -> String {
-    text::truncate(text, MAX_TEXT)
 }
 
 impl From<NodeSummary> for NodeStatus {

@@ -6,7 +6,7 @@ use atalaya_recipes::{Connection, Error};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
-use crate::leader::status_push::line;
+use crate::leader::status_text::line;
 use crate::model::task::overview::{Overview, TaskSummary};
 use crate::model::task::paths;
 use crate::model::task::record::{Progress, State};

@@ -100,19 +100,6 @@ pub enum Result {
     Refused,
 }
 
-impl Result {
-    /// Returns the name in metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Result::Done => "done",
-            Result::Failed => "failed",
-            Result::TimedOut => "timed-out",
-            Result::Interrupted => "interrupted",
-            Result::Refused => "refused",
-        }
-    }
-}
-
 /// Outcome of one execution, which the worker writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {

@@ -1,4 +1,4 @@
-//! Publishes what the leader knows about tasks: metrics, and the overview for the fleet status. At most once a second.
+//! Publishes the tasks as the leader records them: metrics, and the overview for the fleet status, at most once a second.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -33,6 +33,17 @@ pub(super) struct Execution<'a> {
     pub(super) assignment: Assignment,
 }
 
+/// Returns the name of a result in metrics.
+fn name(result: TaskResult) -> &'static str {
+    match result {
+        TaskResult::Done => "done",
+        TaskResult::Failed => "failed",
+        TaskResult::TimedOut => "timed-out",
+        TaskResult::Interrupted => "interrupted",
+        TaskResult::Refused => "refused",
+    }
+}
+
 impl Execution<'_> {
     /// Runs until the outcome is written or dropped.
     pub(super) async fn run(&self) {
@@ -48,7 +59,7 @@ impl Execution<'_> {
             return self.withdraw_claim().await;
         };
         drop(executing);
-        self.metrics.executed(action, outcome.result.name());
+        self.metrics.executed(action, name(outcome.result));
         info!(task = %self.task, action, result = ?outcome.result, "executed");
         fail_points::point("tasks-executed");
         self.report(&outcome).await;

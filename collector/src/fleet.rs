@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::future::{check_cycle_range, check_epoch_range};
 use crate::report::{Invalid, cut, integer, needed_integer, shortened, without_negative_zero};
+use crate::tasks::{MAX_TASKS, Tasks};
 
 /// Most nodes of a status; what is beyond is told as `more`.
 pub const MAX_NODES: usize = 1_000;
@@ -58,6 +59,9 @@ pub struct Status {
     #[serde(default, deserialize_with = "needed_integer")]
     #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     pub more: u64,
+    /// The newest tasks; null: the fleet has none, or the leader does not tell.
+    #[serde(default)]
+    pub tasks: Option<Tasks>,
 }
 
 /// A node, as the leader sees it.
@@ -123,19 +127,24 @@ impl Status {
                 self.nodes.len()
             ));
         }
+        let of_tasks = self.tasks.iter().flat_map(Tasks::seconds);
         let seconds = [self.period].into_iter().chain(self.nodes.iter().map(|node| node.age)).flatten();
-        if let Some(seconds) = seconds.into_iter().find(|seconds| !(0.0..=1e12).contains(seconds)) {
+        if let Some(seconds) = seconds.chain(of_tasks).find(|seconds| !(0.0..=1e12).contains(seconds)) {
             return wrong(format!("{seconds} is no number of seconds"));
         }
         let texts = self.nodes.iter().flat_map(|node| {
             let units = node.readings.iter().filter_map(|reading| reading.unit.as_ref());
             [Some(&node.id), node.problem.as_ref(), node.host.as_ref()].into_iter().flatten().chain(units)
         });
-        let mut texts = texts.chain([&self.leader]);
+        let of_tasks = self.tasks.iter().flat_map(Tasks::texts);
+        let mut texts = texts.chain([&self.leader]).chain(of_tasks);
         if let Some(text) =
             texts.find(|text| text.chars().nth(MAX_TEXT).is_some() || text.chars().any(char::is_control))
         {
             return wrong(format!("{:?} is not {MAX_TEXT} characters that print, at most", shortened(text)));
+        }
+        if let Some(tasks) = self.tasks.as_ref().filter(|tasks| tasks.list.len() > MAX_TASKS) {
+            return wrong(format!("{} tasks: {MAX_TASKS} at most", tasks.list.len()));
         }
         if let Some(node) = self.nodes.iter().find(|node| node.readings.len() > MAX_READINGS) {
             return wrong(format!("node {:?} has more than {MAX_READINGS} readings", shortened(&node.id)));
@@ -147,6 +156,7 @@ impl Status {
     fn normalize(&mut self) {
         let normalize = |number: &mut f64| *number = without_negative_zero(*number);
         self.period.iter_mut().for_each(normalize);
+        self.tasks.iter_mut().for_each(Tasks::normalize);
         for node in &mut self.nodes {
             node.age.iter_mut().for_each(normalize);
             node.readings.iter_mut().for_each(|reading| normalize(&mut reading.value));
@@ -285,6 +295,18 @@ mod tests {
         assert!(with(&|status| status.nodes[0].host = Some("a\nb".to_owned())).is_err());
         let reading = Reading { value: 1.0, unit: None };
         assert!(with(&|status| status.nodes[0].readings = vec![reading.clone(); MAX_READINGS + 1]).is_err());
+        let task = r#"{"id": "t-0000000003", "state": "resting", "mood": 3}"#;
+        let task: crate::tasks::Task = serde_json::from_str(task).unwrap();
+        assert_eq!(task.state, crate::tasks::TaskState::Unknown, "newer leaders may say more");
+        let tasks = |change: &dyn Fn(&mut crate::tasks::Task), count| {
+            let mut task = task.clone();
+            change(&mut task);
+            with(&|status| status.tasks = Some(Tasks { live: 1, list: vec![task.clone(); count] }))
+        };
+        assert!(tasks(&|_| {}, MAX_TASKS).is_ok() && tasks(&|_| {}, MAX_TASKS + 1).is_err());
+        assert!(tasks(&|task| task.reason = Some("a\u{1b}[2J".to_owned()), 1).is_err());
+        assert!(tasks(&|task| task.progress = Some("x".repeat(MAX_TEXT + 1)), 1).is_err());
+        assert!(tasks(&|task| task.ended = Some(-1.0), 1).is_err());
         let later: Node = serde_json::from_str(r#"{"id": "1", "health": "sleepy", "mood": 3}"#).unwrap();
         assert_eq!(later.health, Health::Unknown, "newer leaders may say more");
     }
@@ -303,7 +325,9 @@ mod tests {
             let told = format!(
                 r#"{{"epoch": {epoch}, "cycle": {cycle}, "leader": {text}, "period": {period:e}, "waiting": {waiting},
                 "delivered": {delivered}, "more": {more}, "nodes": [{{"id": {text}, "age": {age:e}, "problem": {text},
-                "health": {text}, "readings": [{{"value": {value:e}, "unit": {text}}}]}}]}}"#
+                "health": {text}, "readings": [{{"value": {value:e}, "unit": {text}}}]}}], "tasks": {{"live": {more}, "list": [
+                {{"id": {text}, "action": {text}, "state": {text}, "done": {waiting}, "age": {age:e}, "ended": {value:e},
+                "reason": {text}}}]}}}}"#
             );
             for body in [&bytes[..], told.as_bytes()] {
                 let Ok(status) = serde_json::from_slice::<Status>(body) else { continue };

@@ -16,6 +16,7 @@ pub mod report;
 mod server;
 pub mod spans;
 pub mod store;
+pub mod tasks;
 mod tls;
 mod tokens;
 mod transport;

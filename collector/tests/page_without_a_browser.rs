@@ -180,6 +180,53 @@ async fn the_leader_tells_of_its_fleet() {
 }
 
 #[tokio::test]
+async fn the_page_shows_tasks_in_both_languages_and_escapes_their_texts() {
+    let collector = started().await;
+    let status = |cycle: i64, tasks: Value| {
+        let mut status = json!({"epoch": 7, "cycle": cycle, "leader": "1", "nodes": [{"id": "1"}]});
+        if tasks != Value::Null {
+            status["tasks"] = tasks;
+        }
+        status
+    };
+    let tell = |status: &Value| collector.post("/api/v1/fleet").json(status);
+    let page = async |lang: &str| {
+        let answer = collector.get(&format!("/?lang={lang}")).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    // An older leader, or a fleet without tasks.
+    assert_eq!(tell(&status(1, Value::Null)).send().await.unwrap().status(), 204);
+    assert!(page("en").await.contains("<section id=\"tasks\" hidden"));
+    let tasks = json!({"live": 1, "list": [
+        {"id": "t-0000000004", "action": "<i>", "state": "assigned", "node": "pi3", "progress": "step 2 of 5", "all": 1,
+         "age": 4.0},
+        {"id": "t-0000000003", "action": "sensors.selftest", "state": "failed", "done": 7, "failed": 1, "all": 10,
+         "age": 60.0, "ended": 50.0, "reason": "<script>alert(1)</script>"},
+        {"id": "t-0000000002", "action": "status", "state": "resting", "mood": 3}]});
+    assert_eq!(tell(&status(2, tasks.clone())).send().await.unwrap().status(), 204);
+    let told = collector.json("/api/v1/fleet").await["status"]["tasks"].clone();
+    assert_eq!((&told["live"], &told["list"][1]["done"]), (&json!(1), &json!(7)));
+    assert_eq!((&told["list"][0]["ended"], &told["list"][2]["state"]), (&Value::Null, &json!("unknown")));
+    for (lang, words) in [
+        ("en", ["Tasks", "in progress", "7 of 10 nodes done, 1 failed", "node pi3", "step 2 of 5"]),
+        ("es", ["Tareas", "en curso", "7 de 10 nodos listos, 1 con fallo", "nodo pi3", "step 2 of 5"]),
+    ] {
+        let page = page(lang).await;
+        for word in words {
+            assert!(page.contains(word), "no {word} in {page}");
+        }
+        assert!(page.contains("&lt;i&gt;") && page.contains("&lt;script&gt;"), "{page}");
+        assert!(!page.contains("<script>alert"), "{page}");
+    }
+    // Too many, and texts that do not print.
+    refused(tell(&status(3, json!({"list": vec![json!({"id": "t"}); 101]}))), 400).await;
+    refused(tell(&status(3, json!({"list": [{"id": "t", "reason": "\u{1b}[2J"}]}))), 400).await;
+    refused(tell(&status(3, json!({"list": [{"id": "t", "age": -1}]}))), 400).await;
+    refused(tell(&status(3, json!({"list": 7}))), 400).await;
+    assert_eq!(collector.json("/api/v1/fleet").await["status"]["cycle"], 2);
+}
+
+#[tokio::test]
 async fn only_writers_tell_of_the_fleet() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
     let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;

@@ -35,12 +35,13 @@ impl Modify for Bearer {
 
 /// Says of each operation what its code does not: which values its parameters take, who may, and how it is refused.
 pub(super) fn complete(document: &mut utoipa::openapi::OpenApi, tokens: &Tokens) {
-    let texts: [(&str, &[&str], usize, &str); 5] = [
+    let texts: [(&str, &[&str], usize, &str); 6] = [
         ("Incoming", &["quantity", "unit"], MAX_NAME, NAME),
         ("Form", &["quantity", "unit"], MAX_NAME, NAME),
         ("Status", &["leader"], MAX_TEXT, TEXT),
         ("Node", &["id", "problem", "host"], MAX_TEXT, TEXT),
         ("Reading", &["unit"], MAX_TEXT, TEXT),
+        ("Task", &["id", "action", "node", "progress", "reason"], MAX_TEXT, TEXT),
     ];
     let schemas = document.components.iter_mut().flat_map(|components| &mut components.schemas);
     for (schema, described) in schemas {

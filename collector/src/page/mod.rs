@@ -11,6 +11,7 @@ mod gather;
 mod range;
 mod sign_in;
 mod state;
+mod tasks;
 mod view;
 mod words;
 

@@ -8,6 +8,7 @@ use super::fleet::fleet;
 use super::gather::View;
 use super::range::RANGES;
 use super::state::State;
+use super::tasks::tasks;
 use super::words::{Lang, span, unit};
 use crate::report::{Record, Report};
 
@@ -86,6 +87,7 @@ pub(super) fn live(view: &View) -> Markup {
         (now(view))
         (history(view))
         (fleet(view))
+        (tasks(view))
     }
 }
 

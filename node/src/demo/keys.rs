@@ -9,6 +9,8 @@ use super::state::State;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Inject(Fault),
+    /// Submit a self-test of all sensors of all nodes.
+    SubmitTask,
     /// Select the node this many rows further down, limited to the first and the last node.
     Move(isize),
     ToggleHelp,
@@ -18,7 +20,7 @@ pub(crate) enum Action {
 }
 
 /// Keys with their descriptions, for the help.
-pub(crate) const KEYS: [(&str, &str); 12] = [
+pub(crate) const KEYS: [(&str, &str); 13] = [
     ("↑ ↓", "select a node (also PgUp, PgDn, Home, End)"),
     ("k", "kill the selected node like kill -9: its session must time out"),
     ("h", "stop it like SIGSTOP: when it resumes, it can do no harm"),
@@ -29,6 +31,7 @@ pub(crate) const KEYS: [(&str, &str); 12] = [
     ("a", "stop the API: averages wait; again: start it, and it receives them all"),
     ("A", "let the API hang: it never answers; again: it answers"),
     ("z", "stop ZooKeeper: nodes wait without a leader; again: start it"),
+    ("t", "submit a task: a self-test of the sensors of all nodes"),
     ("?", "this help"),
     ("q", "end the demo (also Esc, Ctrl-C)"),
 ];
@@ -70,6 +73,7 @@ pub(crate) fn action_for(event: &Event, state: &State, selected: u32) -> Option<
         KeyCode::Char('A') => Action::Inject(api(ApiMode::Hanging)),
         KeyCode::Char('z') if state.server.stopped => Action::Inject(Fault::StartZooKeeper),
         KeyCode::Char('z') => Action::Inject(Fault::StopZooKeeper),
+        KeyCode::Char('t') => Action::SubmitTask,
         KeyCode::Char('?') | KeyCode::F(1) => Action::ToggleHelp,
         KeyCode::Char('q') | KeyCode::Esc => Action::Quit,
         _ => return None,

@@ -4,7 +4,7 @@
 //! their own and communicate over TCP, as if each had its own machine. No part of a node knows that it runs in a
 //! demo.
 //!
-//! `state`, `delivery_audit`, `script`, `keys`, `throttle` and `view` do no I/O. `fleet`, `api_server` and `screen`
+//! `state`, `delivery_audit`, `script`, `keys`, `throttle` and `view` do no I/O. `fleet`, `api_server`, `tasks` and `screen`
 //! are the parts that do, `faults` injects faults into them, and this file has the main loop.
 
 mod api_server;
@@ -18,6 +18,7 @@ mod rlimit;
 mod screen;
 mod script;
 mod state;
+mod tasks;
 mod thread_control;
 mod throttle;
 mod view;
@@ -84,6 +85,11 @@ pub(crate) enum Event {
     Logged(LogLine),
     Averaged(Report),
     Received(Key, Outcome),
+    /// A submitted task has made progress.
+    Task {
+        text: String,
+        is_problem: bool,
+    },
     /// The thread of a node has ended, for this reason unless it was killed.
     NodeEnded {
         node: u32,
@@ -140,7 +146,7 @@ pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static st
     let addresses = (server.connect_string(), api.page_url());
     let state = State::new(options.nodes, options.sampling_period, addresses, Instant::now());
     let config = NodeConfig {
-        boards: options.boards,
+        boards: tasks::read_only(options.boards, options.nodes),
         board: options.board,
         settings,
         events,
@@ -300,6 +306,14 @@ impl Demo {
         let Some(screen) = &mut self.screen else { return Ok(ControlFlow::Break(())) };
         match action {
             Action::Inject(fault) => return self.inject(fault).await,
+            Action::SubmitTask if all > tasks::MAX_NODES as usize => {
+                let text = format!("tasks are for demos of at most {} nodes", tasks::MAX_NODES);
+                self.state.log("task", LineKind::Warning, text, Instant::now());
+            }
+            Action::SubmitTask => {
+                let servers = self.config.settings.zookeeper.clone();
+                tasks::submit(servers, self.config.events.clone());
+            }
             Action::Quit if screen.view.help => screen.view.help = false,
             Action::Quit => return Ok(ControlFlow::Break(())),
             Action::Move(by) => screen.view.move_by(by, all),

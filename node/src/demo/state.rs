@@ -157,6 +157,10 @@ impl State {
                 self.log(&format!("node {node}"), LineKind::Warning, format!("ended: {reason}"), now);
             }
             Event::NodeEnded { .. } => {}
+            Event::Task { text, is_problem } => {
+                let kind = if is_problem { LineKind::Warning } else { LineKind::Info };
+                self.log("task", kind, text, now);
+            }
         }
     }
 

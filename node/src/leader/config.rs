@@ -1,5 +1,6 @@
 //! Configuration of a leader, and its connections to the other parts of the node.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
@@ -10,6 +11,7 @@ use crate::leader::delivery::api_client::Api;
 use crate::metrics::LeaderMetrics;
 use crate::model::leader_state::LeaderState;
 use crate::model::report::{CycleReport, Report};
+use crate::model::task::overview::Overview;
 
 /// Settings of a leader that may change while it runs.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub(crate) struct LeaderHandles {
     pub(crate) averages: Option<mpsc::UnboundedSender<Report>>,
     /// State of this leader; `None` while this node is not the leader.
     pub(crate) state: watch::Sender<Option<LeaderState>>,
+    /// The newest tasks, for the fleet status.
+    pub(crate) tasks: watch::Receiver<Option<Arc<Overview>>>,
     pub(crate) metrics: LeaderMetrics,
     pub(crate) acl_check: AclCheck,
 }

@@ -40,6 +40,8 @@ pub(crate) mod outbox_store;
 pub mod read_fleet;
 mod schedule;
 mod status_push;
+mod status_text;
+mod task_status;
 #[cfg(test)]
 pub(crate) mod test_support;
 mod write_counter;

@@ -16,9 +16,10 @@ use tracing::debug;
 use crate::fleet_status::{FleetStatus, NodeSummary, RawFleet, RawMeasurement, parse_node_info};
 use crate::leader::config::{LeaderConfig, LeaderHandles};
 use crate::leader::delivery::api_client::Api;
+use crate::leader::status_text::line;
+use crate::leader::task_status::{TasksStatus, read_progress};
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info;
-use crate::model::text;
 use crate::settings::parse_name;
 use crate::zk::bulk_read::{SizeCache, read_named_children};
 use crate::zk::server_clock::ServerClock;
@@ -32,7 +33,6 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of nodes in a status. Of the others it has only the number.
 pub(super) const MAX_NODES: usize = 500;
 const MAX_READINGS: usize = 4;
-const MAX_TEXT: usize = 120;
 
 /// Measurements of the fleet, as the last cycle has read them.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ struct Status {
     delivered: Option<u64>,
     nodes: Vec<NodeStatus>,
     more: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tasks: Option<TasksStatus>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -70,11 +72,6 @@ struct NodeStatus {
 struct Reading {
     value: f64,
     unit: Option<String>,
-}
-
-/// Returns a text as one line of limited length.
-fn line(text: &str) -> String {
-    text::truncate(text, MAX_TEXT)
 }
 
 impl From<NodeSummary> for NodeStatus {
@@ -119,6 +116,7 @@ impl Status {
             delivered: leader.delivered.map(|delivered| delivered.cycle),
             nodes: nodes.into_iter().map(NodeStatus::from).collect(),
             more,
+            tasks: None,
         }
     }
 }
@@ -162,15 +160,20 @@ impl StatusPusher<'_> {
         let Some((url, token)) = api.collector_url().and_then(status_endpoint) else { return };
         let Ok(request) = api.request(Method::POST, url) else { return };
         let Some(snapshot) = self.snapshots.borrow_and_update().clone() else { return };
-        let (nodes, more) = match timeout(TIMEOUT, self.read_nodes(snapshot)).await {
-            Ok(Ok(nodes)) => nodes,
+        let clock = snapshot.clock;
+        let read = async {
+            let nodes = self.read_nodes(snapshot).await?;
+            Ok::<_, Error>((nodes, self.read_tasks(clock).await?))
+        };
+        let ((nodes, more), tasks) = match timeout(TIMEOUT, read).await {
+            Ok(Ok(read)) => read,
             Ok(Err(error)) => return debug!(%error, "cannot read the node infos"),
             Err(_) => return,
         };
         if !self.leadership.holds() {
             return;
         }
-        let status = Status::new(&self.handles.id, state, period, nodes, more);
+        let status = Status { tasks, ..Status::new(&self.handles.id, state, period, nodes, more) };
         let mut request = request.json(&status).timeout(TIMEOUT);
         if let Some(token) = token.filter(|_| !api.has_token()) {
             request = request.bearer_auth(token);
@@ -180,6 +183,13 @@ impl StatusPusher<'_> {
             Ok(status) => debug!(%status, "the collector rejected the fleet status"),
             Err(error) => debug!(%error, "cannot send the fleet status to the collector"),
         }
+    }
+
+    /// Returns the newest tasks with their progress; `None` if there are none.
+    async fn read_tasks(&self, clock: ServerClock) -> Result<Option<TasksStatus>, Error> {
+        let Some(overview) = self.handles.tasks.borrow().clone() else { return Ok(None) };
+        let progress = read_progress(self.leadership.connection(), &overview).await?;
+        Ok(TasksStatus::new(&overview, &progress, clock.now(BootInstant::now()).unwrap_or_default()))
     }
 
     /// Returns the nodes of the fleet, [`MAX_NODES`] at most, and the number of the others. Measurements are from

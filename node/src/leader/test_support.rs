@@ -40,6 +40,7 @@ pub(crate) fn handles(config: watch::Receiver<LeaderConfig>) -> LeaderHandles {
         config,
         averages: None,
         state: watch::channel(None).0,
+        tasks: watch::channel(None).1,
         metrics: LeaderMetrics::default(),
         acl_check: AclCheck::new(AclPolicy::open(), "/mediciones", "/election"),
     }

@@ -5,25 +5,33 @@
 
 mod leader;
 mod sampling;
+mod tasks;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use leader::{CycleResult, FleetCounts, LeaderStats};
 pub(crate) use sampling::SamplingStats;
+pub(crate) use tasks::TaskStats;
 
 pub use leader::LeaderMetrics;
 pub use sampling::SamplingMetrics;
+pub use tasks::TaskMetrics;
 
 /// Recorders of one node. Clones share their values.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     pub(crate) sampling: SamplingMetrics,
     pub(crate) leader: LeaderMetrics,
+    pub(crate) tasks: TaskMetrics,
 }
 
 impl Metrics {
     pub(crate) fn enabled() -> Metrics {
-        Metrics { sampling: SamplingMetrics::enabled(), leader: LeaderMetrics::enabled() }
+        Metrics {
+            sampling: SamplingMetrics::enabled(),
+            leader: LeaderMetrics::enabled(),
+            tasks: TaskMetrics::enabled(),
+        }
     }
 }
 

@@ -38,7 +38,7 @@ use crate::sampling::{BusReservations, LatestSample, Sampler, Sensors};
 use crate::settings::Settings;
 use crate::settings::zookeeper_access::{self, ZooKeeperAccess};
 use crate::tasks::actions::{ActionHandles, BoardsInstaller, Executor, SensorHandles};
-use crate::tasks::master::Master;
+use crate::tasks::master::{Master, OverviewSender};
 use crate::tasks::worker::{self, Worker};
 use crate::zk::barrier_watch::follow_barrier;
 use crate::zk::id_owner;
@@ -96,6 +96,8 @@ pub(super) struct Shared {
     worker: Worker,
     /// Assigns tasks while this node leads.
     master: Master,
+    /// The newest tasks, while this node leads.
+    tasks_overview: OverviewSender,
 }
 
 impl Shared {
@@ -151,7 +153,8 @@ impl Shared {
             install,
         };
         let executor = Executor::new(id.as_str(), actions, &settings, handles);
-        let worker_info = watch::Sender::default();
+        let (worker_info, tasks_overview) = (watch::Sender::default(), OverviewSender::default());
+        let metrics = observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default();
         let shared = Shared {
             worker: Worker::new(
                 session.clone(),
@@ -159,8 +162,15 @@ impl Shared {
                 executor.clone(),
                 worker_info.subscribe(),
                 access.policy().clone(),
+            )
+            .with_metrics(metrics.tasks.clone()),
+            master: Master::new(
+                &settings.measurements,
+                &settings.name,
+                metrics.tasks.clone(),
+                tasks_overview.clone(),
             ),
-            master: Master::new(&settings.measurements, &settings.name),
+            tasks_overview,
             worker_info,
             executor,
             config: DynamicConfig::new(id.clone(), settings.clone()),
@@ -181,7 +191,7 @@ impl Shared {
             counter,
             network: node.network,
             notifier: node.notifier,
-            metrics: observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default(),
+            metrics,
             observer,
             node_status: node.node_status,
         };
@@ -221,6 +231,7 @@ impl Shared {
             config: current_config,
             averages,
             state: self.leader_state.clone(),
+            tasks: self.tasks_overview.subscribe(),
             metrics: self.metrics.leader.clone(),
             acl_check: AclCheck::new(
                 self.access.policy().clone(),

@@ -12,7 +12,7 @@ use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::{LeaderStats, Metrics, SamplingStats};
+use crate::metrics::{LeaderStats, Metrics, SamplingStats, TaskStats};
 use crate::model::barrier::{Barrier, SamplingMode};
 use crate::model::measurement::Exclusion;
 use crate::model::text::sanitize_for_log;
@@ -24,9 +24,10 @@ use crate::observe::process_stats::ProcessStats;
 pub(super) fn page(observer: &Observer) -> String {
     let mut read_now = Registry::default();
     read_now.register_collector(Box::new(NodeCollector(observer.clone())));
-    let Metrics { leader, sampling } = observer.metrics();
+    let Metrics { leader, sampling, tasks } = observer.metrics();
     let mut page = String::new();
-    for registry in [Some(&read_now), leader.registry(), sampling.registry()].into_iter().flatten() {
+    let registries = [Some(&read_now), leader.registry(), sampling.registry(), tasks.registry()];
+    for registry in registries.into_iter().flatten() {
         // Writing to a string cannot fail.
         let _ = encode_registry(&mut page, registry);
     }
@@ -52,6 +53,9 @@ impl Collector for NodeCollector {
         }
         if let Some(leader) = &leader {
             encode_leader(&mut encoder, leader, now)?;
+        }
+        if let Some(tasks) = &observer.metrics().tasks.stats() {
+            encode_tasks(&mut encoder, tasks, now)?;
         }
         let help = "Log lines that could not be written to stderr";
         encoder.counter(("atalaya_log_lines_lost", None, help), count(crate::logging::lines_lost()))?;
@@ -238,6 +242,17 @@ fn encode_leader(encoder: &mut Encoder<'_>, stats: &LeaderStats, now: BootInstan
     encoder.gauge(("atalaya_outbox_oldest_age", SECONDS, help), Some(age))?;
     let help = "Rejected reports that are kept in ZooKeeper";
     encoder.gauge(("atalaya_aside_reports", None, help), stats.rejected_reports.map(f64::from))
+}
+
+fn encode_tasks(encoder: &mut Encoder<'_>, stats: &TaskStats, now: BootInstant) -> Result<(), Error> {
+    let live = ["queued", "waiting", "assigned"].into_iter().zip(stats.live);
+    let live = live.map(|(state, tasks)| ([("state", state)], count(tasks)));
+    encoder.gauges(("atalaya_tasks", None, "Live tasks of the fleet, by state"), live)?;
+    let wait = stats.longest_wait(now).as_secs_f64();
+    let help = "Time for which the oldest task has been waiting for a node, or 0";
+    encoder.gauge(("atalaya_tasks_oldest_wait", SECONDS, help), Some(wait))?;
+    let help = "Tasks that the present workers could execute in addition";
+    encoder.gauge(("atalaya_task_slots_free", None, help), Some(count(stats.free_slots)))
 }
 
 fn encode_process(encoder: &mut Encoder<'_>, stats: ProcessStats) -> Result<(), Error> {

@@ -115,6 +115,21 @@ fn demo_keys_stop_and_restore_the_api_and_zookeeper() {
 }
 
 #[test]
+fn demo_key_submits_a_self_test_to_all_nodes_and_shows_its_progress() {
+    let mut terminal = screen(&["--sampling-period", "500ms"]);
+    terminal.wait_for("averages 2", DEADLINE);
+    terminal.press("t");
+    terminal.wait_for("sensors.selftest: 3 of 3 done", DEADLINE);
+    // The session of the client ends with the task.
+    terminal.wait_for("sessions 3", DEADLINE);
+    terminal.press("t");
+    terminal.wait_for("t-0000000001 sensors.selftest: 3 of 3 done", DEADLINE);
+    terminal.press("q");
+    assert_eq!(terminal.wait_exit(AT_ONCE), 0);
+    is_restored(&terminal);
+}
+
+#[test]
 fn demo_redraws_when_the_window_is_resized() {
     let mut terminal = screen(&["--nodes", "30"]);
     terminal.wait_for("averages 1", DEADLINE);

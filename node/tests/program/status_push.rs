@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use atalaya_testbed::{ApiMode, eventually};
-use serde_json::Value;
+use atalaya_testbed::{ApiMode, Scratch, eventually};
+use serde_json::{Value, json};
 
+use crate::common::metrics_client::MetricsClient;
 use crate::common::{DEADLINE, Fleet};
 
 on_both!(
     leader_pushes_nodes_and_leader_to_a_collector,
     leader_pushes_no_status_to_other_apis,
     status_push_that_hangs_delays_no_report,
+    leader_pushes_the_newest_tasks_to_a_collector,
 );
 
 /// The received fleet statuses, newest last.
@@ -72,4 +74,62 @@ fn status_push_that_hangs_delays_no_report(fleet: Fleet) {
     let periods = Duration::from_secs(4).div_duration_f64(fleet.pace.period);
     let came = (reports(&fleet) - before) as f64;
     assert!(came >= periods / 2.0, "{came} reports in {periods} periods");
+}
+
+fn leader_pushes_the_newest_tasks_to_a_collector(fleet: Fleet) {
+    fleet.api.set(ApiMode::Collector(Duration::ZERO));
+    let scratch = Scratch::new("tasks");
+    let boards = scratch.path().join("boards.toml");
+    let text =
+        "[boards.b]\nbackend = \"sim\"\nsensors = [{ name = \"s\", chip = \"random\" }]\n[boards.b.tasks]\n";
+    std::fs::write(&boards, text).unwrap();
+    let arguments = ["--boards", boards.to_str().unwrap(), "--board", "b", "--metrics-listen", "127.0.0.1:0"];
+    let one = fleet.leader("1", &arguments);
+    let _two = fleet.follower("2", &arguments);
+    let first = eventually("a status", DEADLINE, || told(&fleet).pop());
+    assert_eq!(first.get("tasks"), None, "a fleet without tasks: {first}");
+    let metrics = MetricsClient::of(&one);
+    let without = metrics.text();
+    for line in ["atalaya_tasks{state=\"queued\"} 0", "atalaya_tasks_lost_total 0"] {
+        assert!(without.contains(line), "no {line} in {without}");
+    }
+
+    let probe = fleet.probe();
+    eventually("two workers", DEADLINE, || (probe.ls("/atalaya/tasks/alive").len() == 2).then_some(()));
+    let submit = |number: u32, spec: &Value| {
+        let path = format!("/atalaya/tasks/spec/t-{number:010}");
+        probe.create(&path, spec.to_string().as_bytes(), false).unwrap();
+    };
+    submit(3, &json!({"id": "a", "action": "sensors.selftest", "to": "all"}));
+    submit(4, &json!({"id": "b", "action": "no-such-action", "start_by_ms": 60_000}));
+    submit(5, &json!({"id": "<script>", "action": "status"}));
+    let tasks = eventually("all tasks in a status", DEADLINE, || {
+        let tasks = told(&fleet).pop()?.get("tasks")?.clone();
+        let ended = |index: usize| tasks["list"][index]["ended"].is_number();
+        (tasks["live"] == 1 && ended(1) && ended(2)).then_some(tasks)
+    });
+    let list = tasks["list"].as_array().unwrap();
+    let of = |id: &str| list.iter().find(|task| task["id"] == id).unwrap();
+    assert_eq!((list.len(), &list[0]), (3, of("t-0000000004")), "live tasks first: {tasks}");
+    assert_eq!((&list[0]["state"], &list[0]["all"]), (&json!("queued"), &json!(1)), "{tasks}");
+    let done = of("t-0000000003");
+    let counts = [&done["state"], &done["done"], &done["failed"], &done["all"]];
+    assert_eq!(counts, [&json!("done"), &json!(2), &json!(0), &json!(2)], "{tasks}");
+    let refused = of("t-0000000005");
+    assert_eq!(refused["state"], "failed");
+    assert!(refused["reason"].as_str().unwrap().contains("is not the name of a submission"), "{tasks}");
+
+    let ended = eventually("metrics of the tasks", DEADLINE, || {
+        let text = metrics.text();
+        text.contains("atalaya_tasks{state=\"queued\"} 1").then_some(text)
+    });
+    for line in [
+        "atalaya_tasks_ended_total{action=\"sensors.selftest\",state=\"done\"} 1",
+        "atalaya_task_executions_total{action=\"sensors.selftest\",result=\"done\"} 1",
+        "atalaya_task_executions_running 0",
+        "atalaya_task_slots_free 2",
+        "atalaya_task_run_seconds_count 2",
+    ] {
+        assert!(ended.contains(line), "no {line} in {ended}");
+    }
 }

@@ -53,10 +53,10 @@ const KEYS: [(&str, &str); 9] = [
     ("k", "kill"),
     ("h", "hang"),
     ("r", "revive"),
-    ("x", "expire"),
     ("l", "leader"),
     ("a", "API"),
     ("z", "ZooKeeper"),
+    ("t", "task"),
     ("?", "help"),
     ("q", "quit"),
 ];

@@ -80,12 +80,15 @@ fn screen_and_help_of_80_by_24_have_all_essential_values() {
         "lost 0",
         "sessions 0",
         "? help",
+        "t task",
         "q quit",
     ] {
         assert!(text.contains(words), "no \"{words}\" in\n{text}");
     }
     let help = drawn(&state, &mut ViewState { help: true, ..ViewState::default() }, now, (80, 24));
-    for words in ["select a node", "must time out", "receives them all", "Ctrl-C", "deposed leader"] {
+    for words in
+        ["select a node", "submit a task", "must time out", "receives them all", "Ctrl-C", "deposed leader"]
+    {
         assert!(help.contains(words), "no \"{words}\" in\n{help}");
     }
     // Two points and two entries in the legend.

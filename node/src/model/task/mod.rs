@@ -2,6 +2,7 @@
 //!
 //! `docs/tasks.md` describes the znodes and the states.
 
+pub mod overview;
 pub mod paths;
 pub mod record;
 pub mod selector;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::part::{self, Loss};
 use super::rollout;
 use super::task::{Change, Draft, Ended, Op, SINGLE, Task};
+use crate::model::task::overview::TaskSummary;
 use crate::model::task::record::{Cancel, Outcome, Part, Record, Result as TaskResult, State};
 use crate::model::task::spec::{DEFAULT_START_BY_ALL, Spec, Target};
 use crate::model::task::worker_info::WorkerInfo;
@@ -73,12 +74,14 @@ impl Core {
     /// Adds an ended task that is read from ZooKeeper. `stored` are the nodes whose parts have znodes.
     pub(super) fn restore_ended(&mut self, id: TaskId, record: &Record, stored: BTreeSet<String>) {
         let at = record.ended_at.unwrap_or_default();
-        self.history.insert(id, Ended { at, stored, state: record.state });
+        let summary = TaskSummary::of_record(&id, record);
+        self.history.insert(id, Ended { at, stored, state: record.state, summary });
     }
 
     /// Adds a record that cannot be read: it only counts in the history.
     pub(super) fn restore_unreadable(&mut self, id: TaskId, stored: BTreeSet<String>) {
-        self.history.insert(id, Ended { at: 0, stored, state: State::Failed });
+        let summary = TaskSummary::default();
+        self.history.insert(id, Ended { at: 0, stored, state: State::Failed, summary });
     }
 
     /// Returns true if the task is live.

@@ -23,6 +23,7 @@ mod core_tests;
 mod load;
 mod observe;
 mod part;
+mod publish;
 mod rollout;
 mod task;
 
@@ -37,6 +38,9 @@ use tracing::info;
 use self::commit::Committer;
 use self::core::Core;
 use self::observe::Observer;
+pub(crate) use self::publish::OverviewSender;
+use self::publish::Publisher;
+use crate::metrics::TaskMetrics;
 use crate::model::task::paths;
 use crate::zk::server_clock::{Millis, ServerClock, local_time};
 
@@ -50,11 +54,19 @@ pub(crate) struct Master {
     measurements: String,
     /// Name of a node's measurement znode, with `{id}` in it.
     name_template: String,
+    metrics: TaskMetrics,
+    overview: OverviewSender,
 }
 
 impl Master {
-    pub(crate) fn new(measurements: &str, name_template: &str) -> Master {
-        Master { measurements: measurements.to_owned(), name_template: name_template.to_owned() }
+    pub(crate) fn new(
+        measurements: &str,
+        name_template: &str,
+        metrics: TaskMetrics,
+        overview: OverviewSender,
+    ) -> Master {
+        let (measurements, name_template) = (measurements.to_owned(), name_template.to_owned());
+        Master { measurements, name_template, metrics, overview }
     }
 
     /// Serves tasks until the future is dropped.
@@ -71,6 +83,7 @@ impl Master {
 
     async fn serve(&self, leadership: &Leadership, backoff: &mut Backoff) -> Result<Infallible, Error> {
         let connection = leadership.connection();
+        let mut publisher = Publisher::new(&self.metrics, &self.overview);
         wait_for_root(connection).await?;
         for parent in paths::PARENTS {
             connection.ensure(parent).await?;
@@ -92,7 +105,9 @@ impl Master {
                 let now = self.now(&clock);
                 if changed {
                     observer.update_lists(&mut core);
+                    publisher.outdated();
                 }
+                publisher.publish(&core, now);
                 observer.read_new(&core).await?;
                 observer.verify(&core, now).await?;
                 observer.read_measurements(&core.nodes_to_check()).await?;
@@ -103,10 +118,12 @@ impl Master {
                     changed = tokio::select! {
                         () = observer.changed() => true,
                         () = tokio::time::sleep(TICK), if has_live => false,
+                        () = publisher.due() => false,
                     };
                     continue;
                 }
                 let committed = committer.commit(&mut core, changes, &mut clock, now).await?;
+                publisher.committed(&committed, now);
                 observer.handled(&committed, &core);
                 backoff.reset();
                 changed = observer.has_changed();

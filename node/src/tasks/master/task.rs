@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::task::TaskId;
+use crate::model::task::overview::TaskSummary;
 use crate::model::task::record::{Assignment, Cancel, Part, Record, State, combined};
 use crate::model::task::spec::Spec;
 
@@ -60,6 +61,7 @@ pub(crate) struct Ended {
     /// Nodes whose parts have znodes.
     pub(super) stored: BTreeSet<String>,
     pub(super) state: State,
+    pub(super) summary: TaskSummary,
 }
 
 impl Task {
@@ -257,7 +259,9 @@ impl Draft {
         if is_final {
             ops.push(Op::DeleteSpec);
             ops.extend(self.task.spec.file.clone().map(Op::DeleteFile));
-            let ended = Ended { at: now, stored: self.task.stored.clone(), state: self.task.record.state };
+            let summary = TaskSummary::of_record(&id, &self.task.to_record());
+            let (stored, state) = (self.task.stored.clone(), self.task.record.state);
+            let ended = Ended { at: now, stored, state, summary };
             return Change { task: id, ops, after: None, ended: Some(ended), forgotten: false };
         }
         Change { task: id, ops, after: Some(self.task), ended: None, forgotten: false }

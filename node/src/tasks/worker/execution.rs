@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::fail_points;
+use crate::metrics::TaskMetrics;
 use crate::model::task::record::{Assignment, Outcome, Progress, Result as TaskResult, to_json};
 use crate::model::task::{TaskId, paths};
 use crate::tasks::actions::{self, ExecutionOutcome, ExecutionRequest, Executor, LocalLease, StopReason};
@@ -28,9 +29,21 @@ pub(super) struct Execution<'a> {
     pub(super) executor: &'a Executor,
     /// Reason why the action must not be executed.
     pub(super) refusal: Option<String>,
+    pub(super) metrics: &'a TaskMetrics,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) task: TaskId,
     pub(super) assignment: Assignment,
+}
+
+/// Returns the name of a result in metrics.
+fn name(result: TaskResult) -> &'static str {
+    match result {
+        TaskResult::Done => "done",
+        TaskResult::Failed => "failed",
+        TaskResult::TimedOut => "timed-out",
+        TaskResult::Interrupted => "interrupted",
+        TaskResult::Refused => "refused",
+    }
 }
 
 impl Execution<'_> {
@@ -41,10 +54,14 @@ impl Execution<'_> {
         fail_points::point("tasks-claimed");
         let Assignment { action, attempt, .. } = &self.assignment;
         info!(task = %self.task, action, attempt, "executing");
+        let executing = self.metrics.execution_started();
         let Some(outcome) = self.execute(fence).await else {
+            self.metrics.executed(action, "cancelled");
             info!(task = %self.task, "stopped: the task was cancelled");
             return self.withdraw_claim().await;
         };
+        drop(executing);
+        self.metrics.executed(action, name(outcome.result));
         info!(task = %self.task, action, result = ?outcome.result, "executed");
         fail_points::point("tasks-executed");
         self.report(&outcome).await;

@@ -33,6 +33,7 @@ use tracing::{info, warn};
 
 use self::execution::Execution;
 use super::actions::Executor;
+use crate::metrics::TaskMetrics;
 use crate::model::acl_policy::AclPolicy;
 use crate::model::task::record::Assignment;
 use crate::model::task::worker_info::WorkerInfo;
@@ -58,6 +59,7 @@ pub(crate) struct Worker {
     stopping: watch::Sender<bool>,
     /// Number of executions in progress.
     busy: watch::Sender<usize>,
+    metrics: TaskMetrics,
 }
 
 impl Worker {
@@ -69,8 +71,14 @@ impl Worker {
         policy: AclPolicy,
     ) -> Worker {
         let (stopping, busy) = (watch::Sender::new(false), watch::Sender::new(0));
-        let (id, exposed) = (id.to_owned(), Mutex::default());
-        Worker { session, id, executor, info, policy, exposed, stopping, busy }
+        let (id, exposed, metrics) = (id.to_owned(), Mutex::default(), TaskMetrics::default());
+        Worker { session, id, executor, info, policy, exposed, stopping, busy, metrics }
+    }
+
+    /// Counts executions with this recorder.
+    #[must_use]
+    pub(crate) fn with_metrics(self, metrics: TaskMetrics) -> Worker {
+        Worker { metrics, ..self }
     }
 
     /// Stops all executions, and waits until their outcomes are written, at most for `timeout`. The worker accepts no
@@ -212,6 +220,7 @@ impl Worker {
                     node: &self.id,
                     executor: &self.executor,
                     refusal: self.refusal(&assigned.assignment.action),
+                    metrics: &self.metrics,
                     stopping: self.stopping.subscribe(),
                     task: assigned.task,
                     assignment: assigned.assignment,

@@ -3,4 +3,4 @@
 pub mod actions;
 pub(crate) mod classic;
 pub(crate) mod master;
-pub(crate) mod worker;
+pub mod worker;

@@ -3,7 +3,9 @@
 //!
 //! A collector holds each committed report once, and no other, whatever is killed.
 //!
-//! A sample; `cargo xtask chaos fleet` runs hundreds of schedules.
+//! Tasks under faults: each has one result, and is never executed twice at a time.
+//!
+//! Samples; `cargo xtask chaos fleet` and `cargo xtask chaos tasks` run hundreds of schedules.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
@@ -11,7 +13,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
+use atalaya_testbed::chaos::tasks::{self, Programs, Stage};
 use atalaya_testbed::chaos::{
     Cast, FaultKind, FaultKinds, Outcome, POINTS, Receiver, Schedule, Theatre, seed_of,
 };
@@ -118,4 +122,31 @@ fn collector_with_sqlite_holds_each_report_once() {
 #[test]
 fn collector_with_redis_holds_each_report_once() {
     a_collector_holds_each_report_once(Receiver::Redis, [281_320_166_145, 223_852_446_536]);
+}
+
+/// Schedules in which leaders, workers and clients are killed and stopped, and connections and replies are lost.
+#[test]
+fn task_has_one_result_and_is_not_executed_twice_at_a_time_under_faults() {
+    let play = |programs: Programs, numbers: &[u64]| {
+        let mut stage = Stage::open(programs, Path::new(env!("CARGO_BIN_EXE_atalaya")));
+        for number in numbers {
+            let schedule = tasks::Schedule::of(seed_of(17, *number));
+            let outcome = stage.play(&schedule);
+            let judgement = &outcome.judgement;
+            if !judgement.violations.is_empty() {
+                let folder = target_dir().join("chaos").join(format!("test-tasks-{}", schedule.seed));
+                let kept = outcome.keep(&folder);
+                panic!("{schedule}{judgement:#?}\nall of it: {} {kept:?}", folder.display());
+            }
+            if !judgement.undecided.is_empty() {
+                println!("undecided, the machine was too slow: {schedule}{judgement:#?}");
+            }
+            assert!(judgement.figures.starts >= 3, "{judgement:?}");
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| play(Programs::Native, &[0, 1]));
+        scope.spawn(|| play(Programs::Native, &[2, 3]));
+        scope.spawn(|| play(Programs::Classic, &[0, 1]));
+    });
 }

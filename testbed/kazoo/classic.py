@@ -1,10 +1,11 @@
 """A master, a worker or a client of the classic task layout, as programs of a course are written.
 
   classic.py master HOSTS [--root PATH]
-  classic.py worker HOSTS ID [--root PATH] [--free TEXT]
+  classic.py worker HOSTS ID [--root PATH] [--free TEXT] [--witness FOLDER]
   classic.py client HOSTS ID SECONDS [--root PATH] [--unassigned TEXT]
 
-TEXT is the data of a free worker (by default non) or of a task that is not assigned (by default 0).
+TEXT is the data of a free worker (by default non) or of a task that is not assigned (by default 0). In FOLDER a worker
+writes "start TASK" and "end TASK" into the file witness, and "overlap TASK" if another process holds the file lock.TASK.
 
 Prints: "contending NUMBER", "leading NUMBER", "assigned TASK to WORKER"; "registered ID", "executing TASK", "finished TASK",
 "dropped TASK"; "submitted TASK", "result DATA". Kazoo is used as it comes, with the weaknesses of such programs: watches call
@@ -12,6 +13,8 @@ the assignment and the execution directly, assignments are two writes without ve
 """
 
 import argparse
+import fcntl
+import os
 import signal
 import sys
 import threading
@@ -100,7 +103,26 @@ class Master:
             return None
 
 
-def work(client, root, worker, free):
+def execute(seconds, task, folder):
+    if folder is None:
+        time.sleep(seconds)
+        return
+
+    def write(what):
+        with open(os.path.join(folder, "witness"), "a", encoding="utf-8") as file:
+            file.write(f"{what} {task}\n")
+
+    with open(os.path.join(folder, f"lock.{task}"), "a", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            write("overlap")
+        write("start")
+        time.sleep(seconds)
+        write("end")
+
+
+def work(client, root, worker, free, witness):
     client.ensure_path(f"{root}/workers")
     own = f"{root}/workers/{worker}"
     client.create(own, free.encode(), ephemeral=True)
@@ -113,7 +135,7 @@ def work(client, root, worker, free):
         say("executing", task)
         try:
             seconds = float(text(client.get(f"{root}/data/{task}")[0]))
-            time.sleep(seconds)
+            execute(seconds, task, witness)
             client.set(f"{root}/tasks/{task}", f"{task}={seconds}".encode())
             say("finished", task)
         except NoNodeError:
@@ -151,6 +173,7 @@ def main():
     parser.add_argument("--root", default="")
     parser.add_argument("--free", default="non")
     parser.add_argument("--unassigned", default="0")
+    parser.add_argument("--witness")
     parser.add_argument("--timeout", type=float, default=5)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
@@ -161,7 +184,7 @@ def main():
         if arguments.role == "master":
             Master(client, arguments.root)
         elif arguments.role == "worker":
-            work(client, arguments.root, arguments.id, arguments.free)
+            work(client, arguments.root, arguments.id, arguments.free, arguments.witness)
         else:
             submit(client, arguments.root, arguments.id, arguments.seconds, arguments.unassigned)
         stopped.wait()

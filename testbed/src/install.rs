@@ -324,11 +324,11 @@ impl Environment {
         requirements: include_str!("../api/requirements.txt"),
         imports: "schemathesis, openapi_spec_validator",
     };
-    /// What people write an API like the collector's with.
+    /// What people write an API like the collector's with, and what they have tasks executed with.
     pub const PEER: Self = Self {
         name: "peer",
         requirements: include_str!("../peer/requirements.txt"),
-        imports: "flask, gunicorn, redis",
+        imports: "celery, flask, gunicorn, redis",
     };
 }
 

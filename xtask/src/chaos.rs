@@ -1,6 +1,7 @@
-//! `cargo xtask chaos`: the recipes, and whole fleets, under many random schedules of what can go wrong.
+//! `cargo xtask chaos`: the recipes, whole fleets, and tasks, under many random schedules of what can go wrong.
 
 mod fleet;
+mod tasks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,6 +21,10 @@ use crate::cargo::cargo;
 /// that it was accepted, nodes are stopped and killed, so are servers, and the API refuses, hangs, is late, or keeps a report
 /// and answers 500. What the API was sent and what ZooKeeper committed is judged: nothing lost, nothing twice. 200 schedules
 /// take about an hour.
+///
+/// Of tasks: leaders, workers and clients are killed and stopped, ZooKeeper is killed, and connections, requests and replies
+/// are lost. What ZooKeeper committed and what the executions wrote is judged: each task has one result, and is never
+/// executed twice at a time.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask chaos recipes                     10 000 schedules of each recipe
@@ -31,18 +36,20 @@ use crate::cargo::cargo;
   cargo xtask chaos fleet --receiver collector:sqlite
   cargo xtask chaos fleet --faults acl,outbox   only these kinds of faults
   cargo xtask chaos fleet --secure              on servers with TLS, SASL and ACLs
-  cargo xtask chaos fleet --kazoo --staged      what becomes of a Kazoo fleet")]
+  cargo xtask chaos fleet --kazoo --staged      what becomes of a Kazoo fleet
+  cargo xtask chaos tasks --schedules 40 --jobs 3
+  cargo xtask chaos tasks --programs python     what becomes of tasks of Python programs")]
 pub(crate) struct Arguments {
     /// Of what.
     #[arg(value_enum)]
     subject: Subject,
-    /// How many schedules (of each recipe) [default: 10 000, and 200 of fleets].
+    /// How many schedules (of each recipe) [default: 10 000, 200 of fleets, and 1 000 of tasks].
     #[arg(long, value_name = "COUNT")]
     schedules: Option<u64>,
     /// What decides the schedules [default: another one each time].
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
-    /// Fleets: play the one schedule that was shown with this seed.
+    /// Fleets and tasks: play the one schedule that was shown with this seed.
     #[arg(long, value_name = "SEED", conflicts_with_all = ["schedules", "seed"])]
     replay: Option<u64>,
     /// Fleets: how the nodes keep time.
@@ -56,7 +63,7 @@ pub(crate) struct Arguments {
     /// [default: all].
     #[arg(long, value_name = "KINDS", value_delimiter = ',', conflicts_with_all = ["kazoo", "staged"])]
     faults: Vec<FaultKind>,
-    /// Fleets: how many play side by side, each on three servers of its own.
+    /// Fleets and tasks: how many play side by side, each on servers of its own.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
     /// Fleets: the same to nodes of Kazoo's, which are not judged: it is counted what they lose.
@@ -69,12 +76,27 @@ pub(crate) struct Arguments {
     /// Fleets: on servers with TLS and SASL, with nodes that use `acl = "fleet"`.
     #[arg(long, conflicts_with = "kazoo")]
     secure: bool,
-    /// Fleets: keep what every schedule has left, in the target folder below `chaos`; else only of those that fail.
+    /// Fleets and tasks: keep what every schedule has left, in the target folder below `chaos`; else only of those that fail.
     #[arg(long)]
     keep: bool,
-    /// Fleets: play with this program, built with the feature `fault-points`, instead of building one.
+    /// Fleets and tasks: play with this program, instead of building one. Fleets need one that was built with the feature
+    /// `fault-points`.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Tasks: whose.
+    #[arg(long, value_enum, default_value = "native")]
+    programs: Programs,
+}
+
+/// Whose tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Programs {
+    /// Those of the fleet.
+    Native,
+    /// `atalaya classic`.
+    Classic,
+    /// Python programs of the classic layout, which promise less.
+    Python,
 }
 
 /// What can be played.
@@ -84,6 +106,8 @@ enum Subject {
     Recipes,
     /// `atalaya_testbed::chaos`.
     Fleet,
+    /// `atalaya_testbed::chaos::tasks`.
+    Tasks,
 }
 
 /// Where the reports of a fleet go.
@@ -114,6 +138,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match arguments.subject {
         Subject::Recipes => recipes(arguments),
         Subject::Fleet => fleet::run(arguments),
+        Subject::Tasks => tasks::run(arguments),
     }
 }
 

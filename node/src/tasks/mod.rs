@@ -5,4 +5,4 @@ pub(crate) mod classic;
 pub(crate) mod client;
 pub(crate) mod explain;
 pub(crate) mod master;
-pub(crate) mod worker;
+pub mod worker;

@@ -37,6 +37,7 @@ mod schedule;
 mod schedule_text;
 mod squatter;
 mod stage;
+pub mod tasks;
 mod tree;
 mod vault;
 mod verdict;

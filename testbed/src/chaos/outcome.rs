@@ -75,7 +75,7 @@ impl Outcome {
     }
 }
 
-fn words(change: &crate::Change) -> String {
+pub(super) fn words(change: &crate::Change) -> String {
     use crate::Change;
     let data = |data: &[u8]| String::from_utf8_lossy(data).chars().take(300).collect::<String>();
     match change {
@@ -89,7 +89,7 @@ fn words(change: &crate::Change) -> String {
 }
 
 /// The time of day of milliseconds since 1970, as the nodes log it.
-fn clock(millis: i64) -> String {
+pub(super) fn clock(millis: i64) -> String {
     let (seconds, millis) = (millis / 1_000, millis % 1_000);
     let (hours, minutes) = (seconds / 3_600 % 24, seconds / 60 % 60);
     format!("{hours:02}:{minutes:02}:{:02}.{millis:03}", seconds % 60)

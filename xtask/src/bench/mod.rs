@@ -20,6 +20,7 @@ mod server;
 mod start;
 mod stats;
 mod targets;
+mod tasks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -79,6 +80,8 @@ enum Subject {
     Demo,
     /// A thousand nodes in lock-step: time from the first to the last node that is notified, duration of a cycle.
     LockStep,
+    /// Tasks, and Celery with Redis: tasks per second, a broadcast, time to assign again.
+    Tasks,
     /// Collector, and Flask with Redis: durable reports per second, latency, memory.
     Collector,
     /// A node on an emulated Raspberry Pi: size, memory, time to the first measurement, cost of a sample.
@@ -95,6 +98,8 @@ struct Bench {
     client: PathBuf,
     /// Fleet of `node/benches/fleet.rs`.
     fleet: PathBuf,
+    /// Workers of `node/benches/tasks.rs`.
+    workers: PathBuf,
     /// Load program of `sim/benches/load`.
     load: PathBuf,
     /// Atalaya's recipes on command, of `recipes/benches/recipes`.
@@ -118,6 +123,7 @@ impl Bench {
                     Subject::Server,
                     Subject::Demo,
                     Subject::LockStep,
+                    Subject::Tasks,
                     Subject::Collector,
                 ],
                 build_node,
@@ -125,6 +131,7 @@ impl Bench {
             client: if_used(&[Subject::Cycle, Subject::Start, Subject::Security], || {
                 build_bench("atalaya", "client")
             })?,
+            workers: if_used(&[Subject::Tasks], || build_bench("atalaya", "tasks"))?,
             fleet: if_used(&[Subject::LockStep], || build_bench("atalaya", "fleet"))?,
             load: if_used(&[Subject::Server], || build_bench("atalaya-sim", "load"))?,
             recipes: if_used(&[Subject::Recipes], || build_bench("atalaya-recipes", "recipes"))?,
@@ -145,6 +152,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Subject::Recipes,
         Subject::Demo,
         Subject::LockStep,
+        Subject::Tasks,
         Subject::Collector,
         #[cfg(unix)]
         Subject::Pi,
@@ -170,6 +178,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Subject::Recipes => recipes::measure(&bench, &mut machine),
             Subject::Demo => demo::measure(&bench),
             Subject::LockStep => lockstep::measure(&bench, &mut machine),
+            Subject::Tasks => tasks::measure(&bench, &mut machine),
             Subject::Collector => collector::measure(&bench),
             #[cfg(unix)]
             Subject::Pi => pi::measure(&bench),

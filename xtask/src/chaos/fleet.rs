@@ -118,7 +118,7 @@ fn schedules(arguments: &Arguments, lock_step: Option<bool>, receiver: Receiver)
     (0..count).map(|number| schedule(seed_of(seed, number))).collect()
 }
 
-fn build() -> anyhow::Result<PathBuf> {
+pub(super) fn build() -> anyhow::Result<PathBuf> {
     let words = ["build", "--package", "atalaya", "--bin", "atalaya", "--features", "fault-points"];
     let status = cargo().args(words).status().context("cannot run cargo")?;
     ensure!(status.success(), "the node does not build, see above");

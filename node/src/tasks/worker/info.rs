@@ -44,7 +44,7 @@ fn health(sensors: &[SensorStatus]) -> WorkerHealth {
 }
 
 /// Keeps the description current until dropped. `sensors` is `None` for a worker without sensors.
-pub(crate) async fn follow(
+pub async fn follow(
     executor: &Executor,
     sensors: Option<watch::Receiver<Vec<SensorStatus>>>,
     info: &watch::Sender<Option<WorkerInfo>>,

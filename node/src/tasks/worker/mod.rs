@@ -16,7 +16,7 @@
 //! an outcome first.
 
 mod execution;
-pub(crate) mod info;
+pub mod info;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -46,7 +46,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// A worker.
 #[derive(Debug)]
-pub(crate) struct Worker {
+pub struct Worker {
     session: Session,
     id: String,
     executor: Executor,
@@ -63,7 +63,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(
+    /// Returns a worker that does nothing until [`run`](Self::run). `info` is its description.
+    pub fn new(
         session: Session,
         id: &str,
         executor: Executor,
@@ -83,7 +84,7 @@ impl Worker {
 
     /// Stops all executions, and waits until their outcomes are written, at most for `timeout`. The worker accepts no
     /// further assignments.
-    pub(crate) async fn stop(&self, timeout: Duration) {
+    pub async fn stop(&self, timeout: Duration) {
         self.stopping.send_replace(true);
         let mut busy = self.busy.subscribe();
         let _ = tokio::time::timeout(timeout, busy.wait_for(|busy| *busy == 0)).await;
@@ -91,7 +92,7 @@ impl Worker {
 
     /// Serves until dropped. Returns if another process with this id is a worker, or if the znode of the worker is
     /// persistent.
-    pub(crate) async fn run(&self) -> Conflict {
+    pub async fn run(&self) -> Conflict {
         let mut info = self.info.clone();
         // The receiver lives as long as the node.
         if info.wait_for(Option::is_some).await.is_err() {

@@ -1,0 +1,292 @@
+//! Decides whether a schedule went well, by evidence that no program gives about itself. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde_json::Value;
+
+use super::replay::Replay;
+use super::stage::Programs;
+use crate::journal::{Change, Transaction};
+
+const SPEC: &str = "/atalaya/tasks/spec";
+const RUN: &str = "/atalaya/tasks/run";
+/// Parents of znodes that must be gone at the end, with the depth of those znodes.
+const NATIVE_REST: [(&str, usize); 6] = [
+    (SPEC, 1),
+    ("/atalaya/tasks/cancel", 1),
+    (RUN, 2),
+    ("/atalaya/tasks/claim", 1),
+    ("/atalaya/tasks/done", 1),
+    ("/atalaya/tasks/alive", 1),
+];
+const CLASSIC_REST: [(&str, usize); 4] = [("/tasks", 1), ("/data", 1), ("/workers", 1), ("/master", 2)];
+/// States of a native task that are not final.
+const LIVE: [&str; 3] = ["queued", "waiting", "assigned"];
+
+/// Longest delay of the machine with which lateness and overlaps are judged, in milliseconds: a quarter of a session.
+const SLOW: u64 = 500;
+
+/// A line that an execution wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// `start`, `end`, or `overlap` if another execution of the task held its lock.
+    pub what: String,
+    /// Id of the task.
+    pub task: String,
+}
+
+/// How a client ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Id of the task, if the client got to know it.
+    pub task: Option<String>,
+    /// Killed by the schedule.
+    pub killed: bool,
+    /// Exit code; `None` if it still waited at the end.
+    pub exit: Option<i32>,
+}
+
+/// What is judged.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Which programs played.
+    pub programs: Programs,
+    /// What ZooKeeper committed, with paths below the chroot.
+    pub transactions: Vec<Transaction>,
+    /// What the executions wrote, in this order.
+    pub witness: Vec<Witness>,
+    /// The clients.
+    pub clients: Vec<Client>,
+    /// Leaders and workers of Atalaya that ended by themselves, with their last words.
+    pub ended: Vec<String>,
+    /// Longest time by which a thread that sleeps woke up late, in milliseconds.
+    pub stall: u64,
+}
+
+/// A kind of violation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Problem {
+    /// A task has no result, or a client waits for ever.
+    NoResult,
+    /// A task has more than one result.
+    TwoResults,
+    /// Two executions of a task at the same time.
+    Overlap,
+    /// A task that must not be started twice was.
+    StartedTwice,
+    /// A process that does not lead wrote as a leader.
+    Deposed,
+    /// A znode is left.
+    Left,
+    /// A process ended by itself.
+    Ended,
+}
+
+impl Problem {
+    /// Returns true if a slow machine can be the cause: time limits, and guards that a machine does not run in time.
+    fn can_be_slowness(self) -> bool {
+        matches!(self, Problem::NoResult | Problem::Overlap | Problem::Left)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Problem::NoResult => "no result",
+            Problem::TwoResults => "two results",
+            Problem::Overlap => "two executions at once",
+            Problem::StartedTwice => "started twice",
+            Problem::Deposed => "a write of a deposed leader",
+            Problem::Left => "znodes left",
+            Problem::Ended => "a process ended by itself",
+        })
+    }
+}
+
+/// Numbers, for the summary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Tasks that were committed.
+    pub tasks: u64,
+    /// Tasks with a result.
+    pub results: u64,
+    /// Executions that began.
+    pub starts: u64,
+    /// Tasks that ended with their client.
+    pub abandoned: u64,
+    /// Sessions that wrote as leaders.
+    pub leaders: u64,
+}
+
+impl Figures {
+    /// Adds those of another schedule.
+    pub fn add(&mut self, other: Figures) {
+        self.tasks += other.tasks;
+        self.results += other.results;
+        self.starts += other.starts;
+        self.abandoned += other.abandoned;
+        self.leaders += other.leaders;
+    }
+}
+
+/// What the judge found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Violations, with the task or the znode.
+    pub violations: Vec<(Problem, String)>,
+    /// The same with a machine that was too slow to decide them.
+    pub undecided: Vec<(Problem, String)>,
+    /// Numbers.
+    pub figures: Figures,
+}
+
+/// A task, by the log.
+#[derive(Debug, Default)]
+struct Task {
+    results: Vec<String>,
+    once: bool,
+    /// The client's session ended while the task stood. Classic tasks only.
+    lost: bool,
+}
+
+/// Judges a schedule.
+pub fn judge(evidence: &Evidence) -> Judgement {
+    let mut found = Vec::new();
+    let native = evidence.programs == Programs::Native;
+    let (mut tree, mut tasks) = (Replay::default(), BTreeMap::<String, Task>::new());
+    let mut leaders = BTreeSet::new();
+    for transaction in &evidence.transactions {
+        let session = transaction.session;
+        let leader = tree.leader(if native { "/election" } else { "/master" });
+        let is_leading =
+            |change: &Change| if native { leads(change) } else { classic_leads(change, &tree, session) };
+        if let Some(change) = transaction.changes.iter().find(|change| is_leading(change)) {
+            leaders.insert(session);
+            if leader != Some(session) {
+                found.push((
+                    Problem::Deposed,
+                    format!("session {session:#x} wrote {}", path(change).unwrap_or("")),
+                ));
+            }
+        }
+        for change in &transaction.changes {
+            if native {
+                read_native(change, &mut tasks);
+            } else {
+                read_classic(change, &mut tasks);
+            }
+        }
+        if !native && transaction.changes.contains(&Change::Closed) {
+            for path in tree.below("/tasks", 1).filter(|path| tree.owner(path) == Some(session)) {
+                tasks.entry(path["/tasks/".len()..].to_owned()).or_default().lost = true;
+            }
+        }
+        tree.apply(transaction);
+    }
+    let mut figures = Figures {
+        tasks: tasks.len() as u64,
+        starts: evidence.witness.iter().filter(|line| line.what == "start").count() as u64,
+        leaders: leaders.len() as u64,
+        ..Figures::default()
+    };
+    for (name, task) in &tasks {
+        // Clients delete finished classic tasks themselves; those that they abandoned have no result.
+        match task.results.len() {
+            0 if task.lost => figures.abandoned += 1,
+            0 => found.push((Problem::NoResult, name.clone())),
+            1 => figures.results += 1,
+            _ => found.push((Problem::TwoResults, format!("{name}: {:?}", task.results))),
+        }
+        let starts =
+            evidence.witness.iter().filter(|line| line.what == "start" && line.task == *name).count();
+        if task.once && starts > 1 {
+            found.push((Problem::StartedTwice, format!("{name}: {starts} starts")));
+        }
+    }
+    let overlaps = evidence.witness.iter().filter(|line| line.what == "overlap");
+    found.extend(overlaps.map(|line| (Problem::Overlap, line.task.clone())));
+    for (number, client) in evidence.clients.iter().enumerate() {
+        let gave_up = client.task.as_ref().and_then(|task| tasks.get(task)).is_none_or(|task| task.lost);
+        let wrong = match client.exit {
+            _ if client.killed => None,
+            None => Some("waits for ever".to_owned()),
+            Some(0) => None,
+            // It said so, and nothing of it is left.
+            Some(_) if !native && gave_up => None,
+            Some(code) => Some(format!("ended with exit code {code}")),
+        };
+        found.extend(wrong.map(|wrong| (Problem::NoResult, format!("client {number} {wrong}"))));
+    }
+    found.extend(rest(&tree, native).into_iter().map(|path| (Problem::Left, path)));
+    found.extend(evidence.ended.iter().map(|text| (Problem::Ended, text.clone())));
+    let is_slow = evidence.stall > SLOW;
+    let (undecided, violations) =
+        found.into_iter().partition(|(problem, _)| is_slow && problem.can_be_slowness());
+    Judgement { violations, undecided, figures }
+}
+
+/// Returns the znodes that must be gone when nothing runs any more.
+pub(super) fn rest(tree: &Replay, native: bool) -> Vec<String> {
+    let parents = if native { &NATIVE_REST[..] } else { &CLASSIC_REST[..] };
+    let below = |(parent, depth): &(&'static str, usize)| tree.below(parent, *depth).map(str::to_owned);
+    parents.iter().flat_map(below).collect()
+}
+
+fn path(change: &Change) -> Option<&str> {
+    match change {
+        Change::Create { path, .. } | Change::Set { path, .. } | Change::Delete { path } => Some(path),
+        _ => None,
+    }
+}
+
+/// Returns true for writes that only the leader makes: records, and new assignments.
+fn leads(change: &Change) -> bool {
+    match change {
+        Change::Create { path, .. } => {
+            path.starts_with("/atalaya/tasks/state/")
+                || path.strip_prefix("/atalaya/tasks/run/").is_some_and(|rest| rest.contains('/'))
+        }
+        Change::Set { path, .. } => path.starts_with("/atalaya/tasks/state/"),
+        _ => false,
+    }
+}
+
+/// Returns true for writes of a master: assignments of tasks, and of workers of other sessions.
+fn classic_leads(change: &Change, tree: &Replay, session: i64) -> bool {
+    let Change::Set { path, data } = change else { return false };
+    let is_assignment = path.starts_with("/tasks/") && !data.contains(&b'=');
+    is_assignment || (path.starts_with("/workers/") && tree.owner(path).is_some_and(|owner| owner != session))
+}
+
+fn read_native(change: &Change, tasks: &mut BTreeMap<String, Task>) {
+    let (Change::Create { path, data, .. } | Change::Set { path, data }) = change else { return };
+    let json: Value = serde_json::from_slice(data).unwrap_or_default();
+    if let (Some(task), Change::Create { .. }) = (path.strip_prefix("/atalaya/tasks/spec/"), change) {
+        tasks.entry(task.to_owned()).or_default().once = json["promise"] == "at-most-once";
+    }
+    let state = json["state"].as_str();
+    if let Some(task) = path.strip_prefix("/atalaya/tasks/state/").filter(|rest| !rest.contains('/'))
+        && state.is_some_and(|state| !LIVE.contains(&state))
+    {
+        let text = format!("{} {}", json["state"], json["part"]["outcome"]);
+        tasks.entry(task.to_owned()).or_default().results.push(text);
+    }
+}
+
+fn read_classic(change: &Change, tasks: &mut BTreeMap<String, Task>) {
+    match change {
+        Change::Create { path, .. } => {
+            if let Some(task) = path.strip_prefix("/tasks/") {
+                tasks.entry(task.to_owned()).or_default();
+            }
+        }
+        Change::Set { path, data } if data.contains(&b'=') => {
+            if let Some(task) = path.strip_prefix("/tasks/") {
+                let text = String::from_utf8_lossy(data).into_owned();
+                tasks.entry(task.to_owned()).or_default().results.push(text);
+            }
+        }
+        _ => {}
+    }
+}

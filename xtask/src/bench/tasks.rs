@@ -1,0 +1,379 @@
+//! Tasks compared with Python programs of the classic layout and with Celery on Redis: tasks per second, a broadcast, and the
+//! time until a task is assigned again.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::install::{self, Environment, Part};
+use atalaya_testbed::{
+    Api, Change, Probe, Process, Redis, Scratch, ZooKeeper, clean_command, eventually, guarded,
+    node_command_in,
+};
+use serde_json::Value;
+
+use super::Bench;
+use super::cycle::TICK;
+use super::machine::Machine;
+use super::report::Section;
+use super::stats::{Sample, ThreeDigits};
+use super::targets::Target;
+use crate::cargo::{require, workspace};
+
+const READY: Duration = Duration::from_secs(90);
+const WORKERS: [usize; 3] = [1, 8, 50];
+/// Timeout of sessions for the times until a task is assigned again.
+const SESSION: Duration = Duration::from_secs(4);
+const ALIVE: &str = "/atalaya/tasks/alive/";
+const CLAIM: &str = "/atalaya/tasks/claim/";
+const BOARDS: &str = r#"
+[boards.leader]
+backend = "sim"
+sensors = [{ name = "s", chip = "random" }]
+[boards.worker]
+backend = "sim"
+sensors = [{ name = "s", chip = "random" }]
+[boards.worker.tasks]
+allow_unauthenticated = true
+[boards.worker.tasks.hold]
+run = ["/bin/sleep", "{seconds}"]
+args = { seconds = { number = [0, 60] } }
+"#;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum System {
+    Native,
+    Classic,
+    Python,
+    Celery,
+}
+
+const SYSTEMS: [(System, &str); 4] = [
+    (System::Native, "Atalaya: `run`, `work`, action `status`"),
+    (System::Classic, "Atalaya: `classic master`, `classic worker`"),
+    (System::Python, "Python, classic layout (Kazoo)"),
+    (System::Celery, "Celery, Redis"),
+];
+
+/// Results of a system with a number of workers.
+#[derive(Clone, Default)]
+struct Results {
+    per_second: Sample,
+    median: Sample,
+}
+
+/// Programs and servers of all measurements.
+struct Setup<'a> {
+    bench: &'a Bench,
+    /// Python with Celery.
+    celery: PathBuf,
+    server: ZooKeeper,
+    probe: Probe,
+    api: Api,
+    scratch: Scratch,
+    chroots: usize,
+}
+
+impl Setup<'_> {
+    /// Returns a new chroot.
+    fn chroot(&mut self) -> anyhow::Result<String> {
+        self.chroots += 1;
+        let chroot = format!("/bench{}", self.chroots);
+        self.probe.create(&chroot, b"", false).map_err(anyhow::Error::msg)?;
+        Ok(chroot)
+    }
+
+    fn hosts(&self, chroot: &str) -> String {
+        format!("{}{chroot}", self.server.connect_string())
+    }
+
+    fn atalaya(&self, words: &[&str], hosts: &str, session: Duration) -> Command {
+        let mut command = clean_command(self.scratch.path(), &self.bench.node.display().to_string());
+        command.args(words).args(["--zookeeper", hosts]);
+        command.args(["--session-timeout", &format!("{}s", session.as_secs())]);
+        command
+    }
+
+    fn worker(&self, id: &str, hosts: &str, session: Duration) -> Process {
+        let mut command = self.atalaya(&["work", id], hosts, session);
+        command.arg("--boards").arg(self.scratch.path().join("boards.toml")).args(["--board", "worker"]);
+        Process::spawn(command)
+    }
+
+    fn leader(&self, id: &str, hosts: &str, session: Duration) -> Process {
+        let binary = self.bench.node.display().to_string();
+        let mut command = node_command_in(self.scratch.path(), &binary, id, hosts);
+        command.args(["--session-timeout", &format!("{}s", session.as_secs()), "--api-url", &self.api.url()]);
+        command.arg("--boards").arg(self.scratch.path().join("boards.toml")).args(["--board", "leader"]);
+        Process::spawn(command)
+    }
+
+    /// Returns the znodes that were created below `parent` after a time in milliseconds since 1970, with their times.
+    fn created(&self, chroot: &str, parent: &str, after: i64) -> Vec<(i64, String)> {
+        let (journal, parent) = (self.server.journal(0), format!("{chroot}{parent}"));
+        let transactions = journal.iter().filter(|transaction| transaction.time >= after);
+        let changes = transactions.flat_map(|it| it.changes.iter().map(|change| (it.time, change)));
+        let created = changes.filter_map(|(time, change)| match change {
+            Change::Create { path, .. } => Some((time, path.strip_prefix(&parent)?.to_owned())),
+            _ => None,
+        });
+        created.filter(|(_, name)| !name.contains('/')).collect()
+    }
+
+    fn wait_for_created(&self, chroot: &str, parent: &str, count: usize) {
+        eventually(&format!("{count} znodes below {parent}"), READY, || {
+            (self.created(chroot, parent, 0).len() >= count).then_some(())
+        });
+    }
+
+    /// Starts a system, has it execute tasks for this time, and ends it.
+    fn load(
+        &mut self,
+        system: System,
+        workers: usize,
+        seconds: u32,
+        results: &mut Results,
+    ) -> anyhow::Result<()> {
+        let ids = (0..workers).map(|number| format!("w{number}"));
+        let mut processes = Vec::new();
+        let session = Duration::from_secs(10);
+        let mut python = None;
+        let (name, hosts, _redis) = if system == System::Celery {
+            let redis = Redis::with("appendonly yes\nappendfsync everysec");
+            let mut command = guarded(&self.celery);
+            command.current_dir(peer()).env("REDIS_URL", redis.url()).env("PYTHONDONTWRITEBYTECODE", "1");
+            command.args(["-m", "celery", "--app", "celery_status", "worker", "--concurrency"]);
+            command.args([&workers.to_string(), "--loglevel", "info"]);
+            let worker = Process::spawn(command);
+            worker.wait_for_line(" ready.", READY);
+            processes.push(worker);
+            python = Some(&self.celery);
+            ("celery", redis.url(), Some(redis))
+        } else {
+            let chroot = self.chroot()?;
+            let hosts = self.hosts(&chroot);
+            let kazoo = &self.bench.kazoo;
+            let (name, parent) = match system {
+                System::Native => {
+                    processes.push(self.leader("leader", &hosts, session));
+                    processes.extend(ids.map(|id| self.worker(&id, &hosts, session)));
+                    ("native", ALIVE)
+                }
+                System::Classic => {
+                    let start = |words: &[&str]| Process::spawn(self.atalaya(words, &hosts, session));
+                    processes.push(start(&["classic", "master"]));
+                    processes.extend(ids.map(|id| start(&["classic", "worker", &id])));
+                    ("classic", "/workers/")
+                }
+                System::Python | System::Celery => {
+                    processes.push(kazoo.script("classic.py", &["master", &hosts]));
+                    processes.extend(ids.map(|id| kazoo.script("classic.py", &["worker", &hosts, &id])));
+                    ("classic", "/workers/")
+                }
+            };
+            self.wait_for_created(&chroot, parent, workers);
+            (name, hosts, None)
+        };
+        let window = (2 * workers).max(4).to_string();
+        let words = [name, &hosts, &seconds.to_string(), &window];
+        let mut client = match python {
+            None => self.bench.kazoo.script("bench_tasks.py", &words),
+            Some(python) => {
+                let mut command = guarded(python);
+                command.env("REDIS_URL", &hosts).env("PYTHONPATH", peer());
+                command.arg(workspace().join("testbed/kazoo/bench_tasks.py")).args(words);
+                Process::spawn(command)
+            }
+        };
+        let answer = answer(&mut client).with_context(|| format!("{system:?}, {workers} workers"))?;
+        let count = answer["results"].as_f64().context("no number of results")?;
+        eprintln!("{system:?}, {workers} workers: {:.0} per second", count / f64::from(seconds));
+        results.per_second.push(count / f64::from(seconds));
+        results.median.push(answer["median"].as_f64().unwrap_or(f64::NAN));
+        processes.iter().for_each(Process::term);
+        Ok(())
+    }
+
+    /// Returns the times of broadcasts to so many workers, in seconds.
+    fn broadcast(&mut self, workers: usize, rounds: u32) -> anyhow::Result<Sample> {
+        let chroot = self.chroot()?;
+        let hosts = self.hosts(&chroot);
+        let _leader = self.leader("leader", &hosts, Duration::from_secs(10));
+        let mut command = guarded(&self.bench.workers);
+        command.args([&hosts, &workers.to_string()]);
+        let simulated = Process::spawn_piped(command);
+        simulated.wait_for_line("ready", READY);
+        let mut times = Sample::default();
+        for _ in 0..rounds {
+            let answer = answer(&mut self.bench.kazoo.script("bench_tasks.py", &["broadcast", &hosts]))?;
+            times.push(answer["seconds"].as_f64().context("no time")?);
+        }
+        Ok(times)
+    }
+
+    /// Returns the time from the SIGKILL of a worker or of the leader until another worker claims the task, in seconds.
+    fn failover(&mut self, leader_dies: bool) -> anyhow::Result<f64> {
+        let chroot = self.chroot()?;
+        let hosts = self.hosts(&chroot);
+        let mut leader = self.leader("leader0", &hosts, SESSION);
+        self.wait_for_created(&chroot, "/election/", 1);
+        let _second = self.leader("leader1", &hosts, SESSION);
+        self.wait_for_created(&chroot, "/election/", 2);
+        let ids = ["w0", "w1"];
+        let mut workers = ids.map(|id| self.worker(id, &hosts, SESSION));
+        self.wait_for_created(&chroot, ALIVE, ids.len());
+        let submit = |seconds: &str| {
+            self.bench.kazoo.script("task_client.py", &[&hosts, "hold", seconds, "at-least-once"])
+        };
+        let killed;
+        let mut client;
+        if leader_dies {
+            // A first task shows that the leader serves.
+            submit("0").wait_exit(READY);
+            killed = milliseconds();
+            leader.kill9();
+            client = submit("0");
+        } else {
+            client = submit("1");
+            let claims = || self.created(&chroot, CLAIM, 0).into_iter().next();
+            let (_, claim) = eventually("a claim", READY, claims);
+            let at = ids.iter().position(|id| claim.ends_with(&format!(".{id}"))).context("whose claim?")?;
+            killed = milliseconds();
+            workers[at].kill9();
+        }
+        let claims = || self.created(&chroot, CLAIM, killed).into_iter().next();
+        let (time, _) = eventually("a claim after the kill", READY, claims);
+        ensure!(client.wait_exit(READY).success(), "the task has no result");
+        #[expect(clippy::cast_precision_loss, reason = "some seconds")]
+        Ok((time - killed) as f64 / 1_000.0)
+    }
+}
+
+fn peer() -> PathBuf {
+    workspace().join("testbed/peer")
+}
+
+fn milliseconds() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Waits for the end of a program, and returns its last line of JSON.
+fn answer(process: &mut Process) -> anyhow::Result<Value> {
+    let exit = process.wait_exit(READY);
+    let line = process.log().into_iter().map(|line| line.text).rfind(|text| text.starts_with('{'));
+    ensure!(exit.success(), "the client ended with {exit}: {:?}", process.log().last());
+    Ok(serde_json::from_str(&line.context("the client printed no result")?)?)
+}
+
+pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Vec<Section>> {
+    require(&[Part::Redis, Part::Python])?;
+    let print_line = |line: &str| eprintln!("{line}");
+    let celery =
+        install::ensure_environment(Environment::PEER, print_line).context("cannot install Celery")?;
+    let server = ZooKeeper::with_tick(TICK);
+    machine.zookeeper(&server);
+    let scratch = Scratch::new("bench-tasks");
+    std::fs::write(scratch.path().join("boards.toml"), BOARDS).context("cannot write boards.toml")?;
+    let probe = Probe::connect(&server.connect_string());
+    let mut setup = Setup { bench, celery, server, probe, api: Api::start(), scratch, chroots: 0 };
+    let (rounds, seconds, simulated) = if bench.quick { (1, 2, 100) } else { (3, 5, 1_000) };
+
+    let mut results = vec![vec![Results::default(); WORKERS.len()]; SYSTEMS.len()];
+    for round in 1..=rounds {
+        eprintln!("round {round} of {rounds}");
+        for (at, workers) in WORKERS.into_iter().enumerate() {
+            for ((system, _), results) in SYSTEMS.into_iter().zip(&mut results) {
+                setup.load(system, workers, seconds, &mut results[at])?;
+            }
+        }
+    }
+    let broadcast = setup.broadcast(simulated, rounds)?;
+    let (mut worker, mut leader) = (Sample::default(), Sample::default());
+    for _ in 0..rounds {
+        worker.push(setup.failover(false)?);
+        leader.push(setup.failover(true)?);
+    }
+    let version = package_version(&setup.celery, "celery")?;
+    Ok(vec![
+        throughput(&results, rounds, seconds, &version),
+        times(&broadcast, simulated, &worker, &leader, rounds),
+    ])
+}
+
+/// Returns the version of a Python package.
+fn package_version(python: &Path, package: &str) -> anyhow::Result<String> {
+    let script = format!("import importlib.metadata as it; print(it.version('{package}'))");
+    let output = Command::new(python).args(["-c", &script]).output().context("cannot run Python")?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn throughput(results: &[Vec<Results>], rounds: u32, seconds: u32, celery: &str) -> Section {
+    let show = |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.range());
+    let mut rows = Vec::new();
+    for (what, sample) in [
+        ("tasks per second", (|results| &results.per_second) as fn(&Results) -> &Sample),
+        ("submission to result, median, ms", |results| &results.median),
+    ] {
+        for ((_, name), results) in SYSTEMS.into_iter().zip(results) {
+            let cells = results.iter().map(|results| show(sample(results)));
+            rows.push([format!("{name}: {what}")].into_iter().chain(cells).collect());
+        }
+    }
+    let of = |system: usize, workers: usize| results[system][workers].per_second.median();
+    let targets = WORKERS.into_iter().enumerate().map(|(at, workers)| {
+        let name = format!("tasks per second relative to Python programs, {workers} workers");
+        Target::at_least(&name, 1.0, " times", of(0, at) / of(2, at))
+    });
+    let head = WORKERS.map(|workers| format!("{workers} workers").replace("1 workers", "1 worker"));
+    Section {
+        title: "Tasks per second".into(),
+        method: format!(
+            "From the submission to the recorded result, of tasks that do nothing: the action `status` of `atalaya work`, sleeps of \
+             0 s in the classic layout, and a Celery task that returns a small object. A client in Python \
+             (`testbed/kazoo/bench_tasks.py`) keeps twice as many tasks waiting as there are workers, at least 4, and submits \
+             another one for each result. Each worker is a process; those of Celery {celery} are one worker's pool (prefork, \
+             `worker_prefetch_multiplier` 1), with Redis (`appendonly yes`, `appendfsync everysec`) as the broker and for the \
+             results. ZooKeeper writes its log, and does not wait for the disk. **Median** (smallest – largest) of {rounds} turns \
+             of {seconds} s after one second of the same load; all have their turn in each round."
+        ),
+        head: [String::new()].into_iter().chain(head).collect(),
+        rows,
+        notes: vec![
+            "A native task is a record that the leader keeps, written in transactions that check its election: it survives the \
+             client, the leader and the worker. A classic task ends with its client, and Celery's is lost with its worker \
+             unless `acks_late` is set."
+                .into(),
+        ],
+        targets: targets.collect(),
+    }
+}
+
+fn times(broadcast: &Sample, workers: usize, worker: &Sample, leader: &Sample, rounds: u32) -> Section {
+    let show = |sample: &Sample| vec![ThreeDigits(sample.median()).to_string(), sample.range()];
+    let row = |name: String, sample: &Sample| [vec![name], show(sample)].concat();
+    let session = SESSION.as_secs();
+    Section {
+        title: "Tasks: a broadcast, and the death of a worker and of a leader".into(),
+        method: format!(
+            "`node/benches/tasks.rs`: the workers of `atalaya work`, {workers} of them in one process, each with a session of its \
+             own. A broadcast lasts from its submission until the leader has recorded the results of all. After a SIGKILL the \
+             time is that of ZooKeeper's log, from the signal until another worker claims the task, with sessions of {session} \
+             s; the task of the leader's death is submitted right after the signal. {rounds} of each."
+        ),
+        head: ["s", "median", "smallest – largest"].map(str::to_owned).to_vec(),
+        rows: vec![
+            row(format!("broadcast of `status` to {workers} workers"), broadcast),
+            row("SIGKILL of a worker until the next one claims its task".into(), worker),
+            row("SIGKILL of the leader until a worker claims a new task".into(), leader),
+        ],
+        notes: Vec::new(),
+        targets: vec![Target::at_most(
+            &format!("broadcast to {workers} workers, median"),
+            2.0,
+            " s",
+            broadcast.median(),
+        )],
+    }
+}

@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use atalaya::model::acl_policy::AclPolicy;
 use atalaya::model::task::paths;
 use atalaya::settings::{Env, FleetArgs, Settings};
 use atalaya::tasks::actions::{ActionHandles, BoardActions, Executor};
@@ -37,11 +38,12 @@ async fn main() -> anyhow::Result<()> {
     for number in 0..count {
         let session = Session::start(options.clone());
         let actions = BoardActions::of("bench", boards.boards.get("bench").context("no board")?);
-        let handles = ActionHandles { sensors: None, leader: None, session: Some(session.clone()) };
+        let handles =
+            ActionHandles { sensors: None, leader: None, session: Some(session.clone()), install: None };
         let id = format!("sim{number}");
         let executor = Executor::new(&id, actions, &settings, handles);
         let description = watch::Sender::default();
-        let worker = Worker::new(session, &id, executor.clone(), description.subscribe());
+        let worker = Worker::new(session, &id, executor.clone(), description.subscribe(), AclPolicy::open());
         tokio::spawn(async move {
             tokio::select! {
                 conflict = worker.run() => eprintln!("{id}: {conflict}"),

@@ -55,8 +55,14 @@ fn empty_table_has_the_defaults() {
     let all = tasks("[boards.pi.tasks]\nallow_unauthenticated = true\nslots = 16\ninstall_boards = true\n");
     assert_eq!(
         all,
-        Tasks { allow_unauthenticated: true, slots: 16, install_boards: true, actions: BTreeMap::new() }
+        Tasks { allow_unauthenticated: true, slots: 16, install_boards: true, ..Tasks::default() }
     );
+}
+
+#[test]
+fn labels_are_short_names() {
+    let labels = tasks("[boards.pi.tasks]\nlabels = { room = \"lab-2\", floor = \"1\" }\n").labels;
+    assert_eq!(labels, [("floor", "1"), ("room", "lab-2")].map(|(n, v)| (n.to_owned(), v.to_owned())).into());
 }
 
 #[test]

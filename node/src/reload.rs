@@ -13,7 +13,7 @@ use crate::dynamic_config::DynamicConfig;
 use crate::process::systemd::Notifier;
 use crate::sampling::{self, Sensors};
 use crate::settings::{Settings, SettingsError};
-use crate::tasks::actions::{BoardActions, Executor};
+use crate::tasks::actions::{BoardActions, Executor, ReloadRequest};
 
 /// A board whose sensors are open.
 #[derive(Debug)]
@@ -72,9 +72,6 @@ pub(crate) enum LoadError {
 
 /// Reads the current configuration; may block.
 pub(crate) type Load = dyn Fn() -> Result<(OpenedBoard, Settings), LoadError> + Send + Sync;
-
-/// Request to reload, with the receiver of the result if there is one.
-pub(crate) type ReloadRequest = Option<oneshot::Sender<Result<(), String>>>;
 
 /// Requests to reload, and the function that reads the configuration.
 pub(crate) struct Reload {

@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::exit::Failure;
-use crate::reload::ReloadRequest;
+use crate::tasks::actions::ReloadRequest;
 
 /// Installs handlers for SIGINT and SIGTERM. The future completes at the first of them, with its name.
 #[cfg(unix)]

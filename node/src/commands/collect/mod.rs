@@ -21,7 +21,7 @@ pub(super) use self::store::{default_store, redact_password};
 use super::process_environment;
 use super::signals::{reload_signals, stop_signal};
 use crate::commands::exit::Failure;
-use crate::reload::ReloadRequest;
+use crate::tasks::actions::ReloadRequest;
 
 pub(super) fn main(args: &CollectArgs) -> Result<(), Failure> {
     let settings = CollectorSettings::assemble(args, process_environment())?;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use atalaya_hal::Boards;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::reload::ReloadRequest;
+/// Request to the node to reload its configuration, with the receiver of the result if there is one.
+pub type ReloadRequest = Option<oneshot::Sender<Result<(), String>>>;
 
 /// Replaces the boards.toml of this node.
 #[derive(Clone, Debug)]

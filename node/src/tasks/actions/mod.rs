@@ -30,7 +30,7 @@ use atalaya_recipes::Session;
 use tokio::sync::watch;
 
 pub use executor::{ActionConfig, BoardActions, Executor};
-pub use install::BoardsInstaller;
+pub use install::{BoardsInstaller, ReloadRequest};
 pub use refusal::refusal;
 
 use crate::model::leader_state::LeaderState;

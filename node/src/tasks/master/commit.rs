@@ -7,9 +7,8 @@ use atalaya_recipes::session::{CreateMode, Write, Written};
 use atalaya_recipes::{Error, Leadership};
 use tracing::{debug, info, warn};
 
-use super::Assignments;
 use super::core::Core;
-use super::task::{Change, Op};
+use super::task::{Assignments, Change, Op};
 use crate::fail_points;
 use crate::model::task::record::to_json;
 use crate::model::task::{TaskId, paths};

@@ -7,11 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::part::{self, Loss};
 use super::rollout;
-use super::task::{Change, Draft, Ended, Op, SINGLE, Task};
+use super::task::{Change, Draft, Ended, Op, SINGLE, Task, Worker};
 use crate::model::task::overview::TaskSummary;
 use crate::model::task::record::{Cancel, Outcome, Part, Record, Result as TaskResult, State};
 use crate::model::task::spec::{DEFAULT_START_BY_ALL, Spec, Target};
-use crate::model::task::worker_info::WorkerInfo;
 use crate::model::task::{MAX_LIVE, TaskId};
 
 /// Maximum number of ended tasks that are kept.
@@ -29,13 +28,6 @@ const MAX_PER_STEP: usize = 200;
 const OVERDUE: i64 = 60_000;
 /// Time after which an assignment without a claim is verified, in milliseconds.
 const VERIFY_AFTER: i64 = 5_000;
-
-/// A known worker.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Worker {
-    pub(crate) info: WorkerInfo,
-    pub(crate) is_alive: bool,
-}
 
 /// Observations since the last step. Each is passed again until its change is committed.
 #[derive(Clone, Debug, Default)]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::core::{Core, Inputs, MAX_HISTORY, Worker};
+use super::core::{Core, Inputs, MAX_HISTORY};
 use super::part::Loss;
-use super::task::{Change, Op, Task};
+use super::task::{Change, Op, Task, Worker};
 use crate::model::task::record::{Assignment, Cancel, Outcome, Part, Record, Result as TaskResult, State};
 use crate::model::task::spec::tests::spec;
 use crate::model::task::spec::{Promise, Rollout, Spec, Target};

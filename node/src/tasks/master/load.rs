@@ -6,9 +6,8 @@ use atalaya_recipes::{Connection, Error};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tracing::warn;
 
-use super::Assignments;
 use super::core::{Core, is_unusable};
-use super::task::Task;
+use super::task::{Assignments, Task};
 use crate::model::task::record::{Assignment, Part, Record};
 use crate::model::task::{TaskId, paths};
 

@@ -27,7 +27,6 @@ mod publish;
 mod rollout;
 mod task;
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -163,6 +162,3 @@ impl Core {
         Summary { live: self.tasks.len() }
     }
 }
-
-/// A set of assignments: task and node.
-type Assignments = BTreeSet<(crate::model::task::TaskId, String)>;

@@ -8,9 +8,9 @@ use atalaya_recipes::{CacheError, ChildrenCache, Connection, Error};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::watch;
 
-use super::core::{Core, Inputs, Worker};
+use super::core::{Core, Inputs};
 use super::part::Loss;
-use super::task::{Change, Op};
+use super::task::{Change, Op, Worker};
 use crate::model::task::paths::parse_task_and_node;
 use crate::model::task::record::{Cancel, Outcome};
 use crate::model::task::spec::Spec;

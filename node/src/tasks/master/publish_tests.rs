@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use prometheus_client::encoding::text::encode_registry;
 
-use super::super::core::{Inputs, Worker};
+use super::super::core::Inputs;
+use super::super::task::Worker;
 use super::*;
 use crate::model::task::TaskId;
 use crate::model::task::record::Result as TaskResult;

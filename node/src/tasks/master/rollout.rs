@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::core::Worker;
-use super::task::Task;
+use super::task::{Task, Worker};
 use crate::model::task::record::{Part, State};
 use crate::model::task::spec::Rollout;
 use crate::model::task::worker_info::WorkerHealth;

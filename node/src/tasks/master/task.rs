@@ -6,9 +6,20 @@ use crate::model::task::TaskId;
 use crate::model::task::overview::TaskSummary;
 use crate::model::task::record::{Assignment, Cancel, Part, Record, State, combined};
 use crate::model::task::spec::Spec;
+use crate::model::task::worker_info::WorkerInfo;
 
 /// Key of the part of a task for one node.
 pub(super) const SINGLE: &str = "";
+
+/// A known worker.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Worker {
+    pub(crate) info: WorkerInfo,
+    pub(crate) is_alive: bool,
+}
+
+/// A set of assignments: task and node.
+pub(super) type Assignments = BTreeSet<(TaskId, String)>;
 
 /// A live task.
 #[derive(Clone, Debug, PartialEq)]

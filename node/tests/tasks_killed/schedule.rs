@@ -167,4 +167,4 @@ impl Schedule {
 }
 
 /// Longest time from the end of a pause, or from a death, to the end of all tasks.
-pub(crate) const ALL_END: Duration = Duration::from_secs(60);
+pub(crate) const ALL_END: Duration = Duration::from_secs(30);

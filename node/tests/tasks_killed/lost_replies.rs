@@ -27,7 +27,7 @@ fn lost_transactions_and_lost_replies_leave_one_result_in_memory() {
             let task = stage.submit_spec(&spec(&format!("s{}", tasks.len()), "short", Target::Any));
             loss.has_happened();
             tasks.push((task, false));
-            stage.all_end(&tasks);
+            stage.all_end(&tasks, || ());
             stage.check(&tasks);
             let begun = stage.witness().iter().filter(|line| line.starts_with("begin")).count();
             assert_eq!(begun, tasks.len(), "executed once each: {path}");
@@ -67,7 +67,7 @@ fn lost_transactions_and_lost_replies_leave_one_result_on_apache() {
                 arm(proxy);
             }
             std::fs::write(&go, "").unwrap();
-            stage.all_end(&tasks);
+            stage.all_end(&tasks, || ());
             assert!(!proxy.is_armed(), "no transaction was lost");
             stage.check(&tasks);
             assert_eq!(begun(), tasks.len(), "executed once each");

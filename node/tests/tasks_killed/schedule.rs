@@ -129,7 +129,14 @@ impl Schedule {
                 victim.cont();
             }
         }
-        stage.all_end(&submitted);
+        let is_restarted = self.is_worker && workers == 1 && matches!(self.fault, Fault::Kill);
+        stage.all_end(&submitted, || {
+            // A supervisor starts it again: after servers were killed, the session of its predecessor may live for longer
+            // than the session timeout, and then the id counts as in use.
+            if is_restarted && !worker.is_running() {
+                worker = stage.worker("w1", None);
+            }
+        });
         self.check_paused_worker(stage, &worker);
         stage.check(&submitted);
         drop(others);

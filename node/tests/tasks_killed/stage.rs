@@ -73,6 +73,8 @@ pub(crate) struct Submission {
 pub(crate) struct Stage<'a> {
     servers: &'a Servers<'a>,
     around: TestEnv,
+    /// Environments of nodes behind a proxy.
+    others: Mutex<Vec<TestEnv>>,
     chroot: String,
     session: Session,
     scratch: Scratch,
@@ -120,7 +122,14 @@ impl<'a> Stage<'a> {
             session.connection().await.ensure(&chroot).await.unwrap();
             session
         });
-        Stage { servers, around: TestEnv::of(hosts, pace), chroot, session, scratch }
+        Stage {
+            servers,
+            around: TestEnv::of(hosts, pace),
+            others: Mutex::default(),
+            chroot,
+            session,
+            scratch,
+        }
     }
 
     pub(crate) fn chroot(&self) -> &str {
@@ -138,12 +147,17 @@ impl<'a> Stage<'a> {
 
     /// Starts a node whose servers are at `hosts`, and waits until it leads.
     pub(crate) fn leader_at(&self, id: &str, hosts: Option<&str>, fault: Option<&str>) -> Process {
-        let mut command = self.around.command(id, &[]);
+        let mut command = match hosts {
+            None => self.around.command(id, &[]),
+            Some(hosts) => {
+                let around = TestEnv::of(format!("{hosts}{}", self.chroot), self.around.pace);
+                let command = around.command(id, &[]);
+                self.others.lock().unwrap().push(around);
+                command
+            }
+        };
         if let Some(fault) = fault {
             command.env("ATALAYA_FAULT", fault);
-        }
-        if let Some(hosts) = hosts {
-            command.args(["--zookeeper", &format!("{hosts}{}", self.chroot)]);
         }
         let node = Process::spawn(command);
         node.wait_for_line(" leading epoch=", ALL_END);
@@ -266,10 +280,11 @@ impl<'a> Stage<'a> {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Waits until all tasks are final.
-    pub(crate) fn all_end(&self, tasks: &[(TaskId, bool)]) {
+    /// Waits until all tasks are final, and calls `supervise` meanwhile.
+    pub(crate) fn all_end(&self, tasks: &[(TaskId, bool)], mut supervise: impl FnMut()) {
         for (task, _) in tasks {
             eventually(&format!("{}: {task} is final", self.chroot), ALL_END, || {
+                supervise();
                 self.find_record(task).filter(|record| record.state.is_final())
             });
         }

@@ -42,14 +42,15 @@ fn servers(fleet: &Fleet) -> Servers<'_> {
     Servers { hosts: fleet.hosts.clone(), journal }
 }
 
-/// Returns the schedules of one fault at each step, with the scenarios in turn. Apache ZooKeeper runs each step in two.
+/// Returns the schedules of one fault at each step, with the scenarios in turn: two for each step in memory, all four
+/// on Apache ZooKeeper.
 fn at_each_step(fault: &[Fault], is_apache: bool) -> Vec<Schedule> {
     let worker = WORKER_POINTS.iter().map(|point| (true, *point));
     let leader = LEADER_POINTS.iter().map(|point| (false, *point));
     let mut schedules = Vec::new();
     for (number, (is_worker, point)) in worker.chain(leader).enumerate() {
-        for turn in 0..=usize::from(is_apache) {
-            let parties = SCENARIOS[(number + 2 * turn + usize::from(is_apache)) % SCENARIOS.len()];
+        for turn in 0..if is_apache { 4 } else { 2 } {
+            let parties = SCENARIOS[(number + turn) % SCENARIOS.len()];
             let fault = fault[(number + turn) % fault.len()];
             // Both promises at each step, over the two servers.
             let at_most_once_first = (number / 2 + turn + usize::from(is_apache)).is_multiple_of(2);

@@ -57,10 +57,10 @@ impl World {
             }
             (["alive", node], Some(_)) => drop(self.alive.insert((*node).to_owned(), session)),
             (["alive", node], None) => drop(self.alive.remove(*node)),
-            (["state", task], Some(data)) => {
-                if Record::parse(data).is_some_and(|record| record.state.is_final()) {
-                    self.ended.insert((*task).to_owned());
-                }
+            (["state", task], Some(data))
+                if Record::parse(data).is_some_and(|record| record.state.is_final()) =>
+            {
+                self.ended.insert((*task).to_owned());
             }
             _ => {}
         }

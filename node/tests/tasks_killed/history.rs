@@ -18,10 +18,12 @@ struct World {
     done: BTreeSet<(String, String)>,
     claims: BTreeMap<(String, String), i64>,
     alive: BTreeMap<String, i64>,
+    /// Znodes of the election.
+    contenders: BTreeMap<String, i64>,
 }
 
 impl World {
-    /// Returns true if a task waits for a worker and a worker is free.
+    /// Returns true if a task waits for a worker, a worker is free, and there is a leader.
     fn is_idle(&self) -> bool {
         let is_waiting = |task: &&String| {
             let of_task = |entry: &&(String, String)| entry.0 == **task;
@@ -32,10 +34,18 @@ impl World {
             !self.ended.contains(*task) && !is_with_worker && !has_result && !is_claimed
         };
         let is_free = |node: &String| !self.runs.iter().chain(&self.done).any(|(_, other)| other == node);
-        self.specs.iter().any(|task| is_waiting(&task)) && self.alive.keys().any(is_free)
+        !self.contenders.is_empty()
+            && self.specs.iter().any(|task| is_waiting(&task))
+            && self.alive.keys().any(is_free)
     }
 
     fn apply(&mut self, session: i64, path: &str, data: Option<&[u8]>) {
+        if path.starts_with("/election/") {
+            match data {
+                Some(_) => self.contenders.insert(path.to_owned(), session),
+                None => self.contenders.remove(path),
+            };
+        }
         let Some(rest) = path.strip_prefix("/atalaya/tasks/") else { return };
         let words: Vec<&str> = rest.split('/').collect();
         let entry = |name: &str| name.split_once('.').map(|(task, node)| (task.to_owned(), node.to_owned()));
@@ -69,6 +79,7 @@ impl World {
     fn close(&mut self, session: i64) {
         self.claims.retain(|_, owner| *owner != session);
         self.alive.retain(|_, owner| *owner != session);
+        self.contenders.retain(|_, owner| *owner != session);
     }
 }
 
@@ -79,7 +90,7 @@ pub(crate) fn check(journal: &[Transaction], chroot: &str, tasks: &[String], ses
     let mut finals: BTreeMap<String, usize> = BTreeMap::new();
     let (mut leaders, mut deposed_writes): (Vec<i64>, Vec<String>) = (Vec::new(), Vec::new());
     let mut unfenced: Vec<String> = Vec::new();
-    let mut longest_wait = 0;
+    let (mut longest_wait, mut parties) = (0, BTreeSet::new());
     let (mut world, mut idle_since) = (World::default(), None);
     let longest = i64::try_from((session_timeout + Duration::from_secs(1)).as_millis()).unwrap();
     for Transaction { zxid, session, time, changes } in journal {
@@ -100,7 +111,8 @@ pub(crate) fn check(journal: &[Transaction], chroot: &str, tasks: &[String], ses
             let check = format!("{chroot}/election/");
             matches!(change, Change::Check { path } if path.starts_with(&check))
         });
-        let mut starts_again = changes.contains(&Change::Closed);
+        // The end of a leader or worker of this fleet.
+        let mut starts_again = changes.contains(&Change::Closed) && parties.contains(session);
         for change in changes.iter().filter(own) {
             let (path, data) = match change {
                 Change::Create { path, data, .. } | Change::Set { path, data } => (path, Some(&data[..])),
@@ -121,6 +133,9 @@ pub(crate) fn check(journal: &[Transaction], chroot: &str, tasks: &[String], ses
                 }
             }
             starts_again |= path.starts_with("/election/") || path == "/atalaya/term";
+            if !path.starts_with(paths::SPEC) {
+                parties.insert(*session);
+            }
             world.apply(*session, path, data);
         }
         if changes.contains(&Change::Closed) {

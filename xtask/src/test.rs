@@ -33,7 +33,7 @@ const SLIM: [&str; 8] =
     ["test", "--package", "atalaya", "--no-default-features", "--lib", "--bins", "--test", "slim"];
 
 /// Nodes that die where they are told to.
-const DYING: [&str; 9] = [
+const DYING: [&str; 11] = [
     "test",
     "--package",
     "atalaya",
@@ -43,6 +43,8 @@ const DYING: [&str; 9] = [
     "exactly_once",
     "--test",
     "panics",
+    "--test",
+    "tasks_killed",
 ];
 
 impl Arguments {

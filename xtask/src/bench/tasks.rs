@@ -278,7 +278,7 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
     std::fs::write(scratch.path().join("boards.toml"), BOARDS).context("cannot write boards.toml")?;
     let probe = Probe::connect(&server.connect_string());
     let mut setup = Setup { bench, celery, server, probe, api: Api::start(), scratch, chroots: 0 };
-    let (rounds, seconds, simulated) = if bench.quick { (1, 2, 100) } else { (3, 5, 1_000) };
+    let (rounds, seconds, simulated) = if bench.quick { (1, 3, 1_000) } else { (3, 5, 1_000) };
 
     let mut results = vec![vec![Results::default(); WORKERS.len()]; SYSTEMS.len()];
     for round in 1..=rounds {

@@ -158,7 +158,6 @@ impl Bench {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ensure!(cfg!(target_os = "linux"), "the benchmarks need Linux: they read /proc");
-    require(&Part::ALL).context("cannot install the programs that the benchmarks need")?;
     let all = [
         Subject::Cycle,
         Subject::Footprint,
@@ -174,6 +173,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Subject::Pi,
     ];
     let subjects = if arguments.subjects.is_empty() { &all[..] } else { &arguments.subjects };
+    let parts = if subjects == [Subject::Tasks] { &tasks::PARTS[..] } else { &Part::ALL[..] };
+    require(parts).context("cannot install the programs that the benchmarks need")?;
     let complete = all.iter().all(|subject| subjects.contains(subject)) && !arguments.quick;
     let page = || workspace().join(PAGE);
     let output = match &arguments.output {

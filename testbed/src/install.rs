@@ -328,7 +328,7 @@ impl Environment {
     pub const PEER: Self = Self {
         name: "peer",
         requirements: include_str!("../peer/requirements.txt"),
-        imports: "celery, flask, gunicorn, redis",
+        imports: "celery.bin.celery, flask, gunicorn, redis",
     };
 }
 

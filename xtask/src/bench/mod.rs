@@ -59,6 +59,12 @@ pub(crate) struct Arguments {
     /// they are.
     #[arg(long, value_name = "FILE")]
     output: Option<Option<PathBuf>>,
+    /// Measure this node instead of building one.
+    #[arg(long, value_name = "FILE", hide = true)]
+    node: Option<PathBuf>,
+    /// Use these workers of `node/benches/tasks.rs` instead of building them.
+    #[arg(long, value_name = "FILE", hide = true)]
+    workers: Option<PathBuf>,
 }
 
 /// Subject of a benchmark.
@@ -109,29 +115,39 @@ struct Bench {
 
 impl Bench {
     /// Builds the programs that these subjects use. Others are skipped, because the node takes long to build.
-    fn build(subjects: &[Subject], quick: bool) -> anyhow::Result<Bench> {
+    fn build(subjects: &[Subject], arguments: &Arguments) -> anyhow::Result<Bench> {
+        let given = |program: &Option<PathBuf>, build: &dyn Fn() -> anyhow::Result<PathBuf>| match program {
+            Some(program) => {
+                program.canonicalize().with_context(|| format!("there is no {}", program.display()))
+            }
+            None => build(),
+        };
         let if_used = |users: &[Subject], build: fn() -> anyhow::Result<PathBuf>| {
             if subjects.iter().any(|subject| users.contains(subject)) { build() } else { Ok(PathBuf::new()) }
         };
         Ok(Bench {
-            quick,
-            node: if_used(
-                &[
-                    Subject::Footprint,
-                    Subject::Start,
-                    Subject::Security,
-                    Subject::Server,
-                    Subject::Demo,
-                    Subject::LockStep,
-                    Subject::Tasks,
-                    Subject::Collector,
-                ],
-                build_node,
-            )?,
+            quick: arguments.quick,
+            node: given(&arguments.node, &|| {
+                if_used(
+                    &[
+                        Subject::Footprint,
+                        Subject::Start,
+                        Subject::Security,
+                        Subject::Server,
+                        Subject::Demo,
+                        Subject::LockStep,
+                        Subject::Tasks,
+                        Subject::Collector,
+                    ],
+                    build_node,
+                )
+            })?,
             client: if_used(&[Subject::Cycle, Subject::Start, Subject::Security], || {
                 build_bench("atalaya", "client")
             })?,
-            workers: if_used(&[Subject::Tasks], || build_bench("atalaya", "tasks"))?,
+            workers: given(&arguments.workers, &|| {
+                if_used(&[Subject::Tasks], || build_bench("atalaya", "tasks"))
+            })?,
             fleet: if_used(&[Subject::LockStep], || build_bench("atalaya", "fleet"))?,
             load: if_used(&[Subject::Server], || build_bench("atalaya-sim", "load"))?,
             recipes: if_used(&[Subject::Recipes], || build_bench("atalaya-recipes", "recipes"))?,
@@ -142,7 +158,6 @@ impl Bench {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ensure!(cfg!(target_os = "linux"), "the benchmarks need Linux: they read /proc");
-    require(&Part::ALL).context("cannot install the programs that the benchmarks need")?;
     let all = [
         Subject::Cycle,
         Subject::Footprint,
@@ -158,6 +173,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Subject::Pi,
     ];
     let subjects = if arguments.subjects.is_empty() { &all[..] } else { &arguments.subjects };
+    let parts = if subjects == [Subject::Tasks] { &tasks::PARTS[..] } else { &Part::ALL[..] };
+    require(parts).context("cannot install the programs that the benchmarks need")?;
     let complete = all.iter().all(|subject| subjects.contains(subject)) && !arguments.quick;
     let page = || workspace().join(PAGE);
     let output = match &arguments.output {
@@ -165,7 +182,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => complete.then(page),
     };
 
-    let bench = Bench::build(subjects, arguments.quick)?;
+    let bench = Bench::build(subjects, arguments)?;
     let mut machine = Machine::inspect()?;
     let mut sections = Vec::new();
     for subject in subjects {

@@ -21,6 +21,9 @@ use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 use crate::cargo::{require, workspace};
 
+/// Programs that the measurement needs.
+pub(super) const PARTS: [Part; 4] = [Part::Java, Part::ZooKeeper, Part::Redis, Part::Python];
+/// Timeout until processes are ready.
 const READY: Duration = Duration::from_secs(90);
 const WORKERS: [usize; 3] = [1, 8, 50];
 /// Timeout of sessions for the times until a task is assigned again.
@@ -268,7 +271,7 @@ fn answer(process: &mut Process) -> anyhow::Result<Value> {
 }
 
 pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Vec<Section>> {
-    require(&[Part::Redis, Part::Python])?;
+    require(&PARTS)?;
     let print_line = |line: &str| eprintln!("{line}");
     let celery =
         install::ensure_environment(Environment::PEER, print_line).context("cannot install Celery")?;
@@ -278,7 +281,7 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
     std::fs::write(scratch.path().join("boards.toml"), BOARDS).context("cannot write boards.toml")?;
     let probe = Probe::connect(&server.connect_string());
     let mut setup = Setup { bench, celery, server, probe, api: Api::start(), scratch, chroots: 0 };
-    let (rounds, seconds, simulated) = if bench.quick { (1, 2, 100) } else { (3, 5, 1_000) };
+    let (rounds, seconds, simulated) = if bench.quick { (1, 3, 1_000) } else { (3, 5, 1_000) };
 
     let mut results = vec![vec![Results::default(); WORKERS.len()]; SYSTEMS.len()];
     for round in 1..=rounds {

@@ -1,4 +1,4 @@
-//! `cargo xtask chaos tasks`: plays the schedules of tasks, and tells what came of them.
+//! `cargo xtask chaos tasks`: plays the schedules of tasks, and prints the results.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -19,13 +19,13 @@ use atalaya_testbed::target_dir;
 use super::{Arguments, Programs, fleet};
 use crate::cargo::require;
 
-/// How many schedules, if nobody says.
+/// Default number of schedules.
 const SCHEDULES: u64 = 1_000;
 
-/// Violations of a schedule that are shown.
+/// Maximum number of violations of a schedule that are printed.
 const SHOWN: usize = 6;
 
-/// What came of all of them.
+/// Results of all schedules.
 #[derive(Default)]
 struct Total {
     done: usize,

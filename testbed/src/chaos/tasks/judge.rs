@@ -47,14 +47,14 @@ pub struct Client {
     pub exit: Option<i32>,
 }
 
-/// What is judged.
+/// Evidence of one schedule.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     /// Which programs played.
     pub programs: Programs,
-    /// What ZooKeeper committed, with paths below the chroot.
+    /// Committed transactions, with paths below the chroot.
     pub transactions: Vec<Transaction>,
-    /// What the executions wrote, in this order.
+    /// Lines of the executions, in this order.
     pub witness: Vec<Witness>,
     /// The clients.
     pub clients: Vec<Client>,
@@ -67,7 +67,7 @@ pub struct Evidence {
 /// A kind of violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Problem {
-    /// A task has no result, or a client waits for ever.
+    /// A task has no result, or a client does not end.
     NoResult,
     /// A task has more than one result.
     TwoResults,
@@ -130,7 +130,7 @@ impl Figures {
     }
 }
 
-/// What the judge found.
+/// Verdict on one schedule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Judgement {
     /// Violations, with the task or the znode.

@@ -1,4 +1,4 @@
-//! Tasks under random schedules of faults, and the judge of what came of it: one result each, no two executions at once.
+//! Tasks under random schedules of faults, and their judge: one result each, no two executions at once.
 //!
 //! [`Schedule`] says what happens, decided by a seed. A [`Stage`] has a server and plays it with real processes: Atalaya's
 //! native tasks, its classic mode, or Python programs of the classic layout. [`judge`] takes what ZooKeeper committed, what

@@ -43,7 +43,7 @@ pub(super) fn boards(action: &Path) -> String {
     )
 }
 
-/// What all processes of a schedule are started with.
+/// Settings of all processes of a schedule.
 pub(super) struct Cast<'a> {
     pub(super) programs: Programs,
     pub(super) binary: &'a Path,

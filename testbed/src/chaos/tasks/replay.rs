@@ -1,4 +1,4 @@
-//! What stands in ZooKeeper after some transactions, and who may write what. Pure.
+//! Znodes and leader after some transactions. Pure.
 
 use std::collections::BTreeMap;
 

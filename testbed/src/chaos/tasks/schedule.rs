@@ -21,7 +21,7 @@ pub enum Party {
     Client(usize),
 }
 
-/// What happens.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// SIGKILL, and another process in its place after the time; clients are not replaced.
@@ -38,14 +38,14 @@ pub enum What {
     LoseRequest(Party, i32),
 }
 
-/// What happens when, and for how long.
+/// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Time after the start.
     pub at: Duration,
     /// Duration.
     pub lasts: Duration,
-    /// What happens.
+    /// Kind.
     pub what: What,
 }
 
@@ -63,7 +63,7 @@ pub struct Submission {
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// What decided it.
+    /// Seed.
     pub seed: u64,
     /// Number of leaders or masters.
     pub leaders: usize,

@@ -53,15 +53,15 @@ pub struct Stage {
     played: u64,
 }
 
-/// What came of a schedule.
+/// Result of a schedule.
 pub struct Outcome {
-    /// What the judge found.
+    /// Verdict.
     pub judgement: Judgement,
     /// How often each fault happened to a process that ran.
     pub played: BTreeMap<&'static str, u64>,
     /// Number of Python's processes that ended by themselves.
     pub ended: u64,
-    /// What was judged.
+    /// Evidence.
     pub evidence: Evidence,
     schedule: Schedule,
     logs: Vec<(String, Vec<Line>)>,
@@ -287,7 +287,7 @@ impl Play<'_> {
     fn finish(&mut self) -> bool {
         for member in &mut self.members {
             if matches!(member.party, Party::Client(_)) && member.is_running() {
-                // It waits for ever; not a fault of the schedule.
+                // Not a fault of the schedule.
                 let killed = member.killed;
                 member.kill(Duration::ZERO);
                 member.killed = killed;
@@ -335,8 +335,8 @@ impl Play<'_> {
 }
 
 impl Outcome {
-    /// Writes everything into a folder: the schedule, what is wrong, what ZooKeeper committed, what the executions wrote and
-    /// what each process said.
+    /// Writes everything into a folder: the schedule, the verdict, ZooKeeper's transactions, and the lines of executions and
+    /// processes.
     ///
     /// # Errors
     ///

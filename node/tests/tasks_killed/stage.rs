@@ -1,4 +1,4 @@
-//! A fleet below a chroot of its own, its processes, and what must hold at the end.
+//! A fleet with its own chroot, its processes, and the checks at the end.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -333,7 +333,7 @@ impl<'a> Stage<'a> {
         assert!(clean.is_ok(), "{}: {left:?}", self.chroot);
     }
 
-    /// Checks what the server has committed, if it keeps a log.
+    /// Checks the committed transactions, if the server keeps a log.
     pub(crate) fn check_history(&self, tasks: &[(TaskId, bool)]) {
         if let Some(server) = self.servers.journal {
             let tasks: Vec<String> = tasks.iter().map(|(task, _)| task.to_string()).collect();

@@ -3,7 +3,7 @@
 //! # Znodes
 //!
 //! `worker/{node}` describes the worker and stays when it ends. `alive/{node}` is ephemeral. Assignments appear below
-//! `run/{node}`; the worker claims one before it executes it, see [`execution`].
+//! `run/{node}`; the worker claims one before it executes it.
 //!
 //! # Disconnect and session expiry
 //!

@@ -1,4 +1,4 @@
-//! Types of the arguments of an action: which texts they accept, and the text that the command gets.
+//! Types of the arguments of an action: the texts that they accept, and the text that the command receives.
 //!
 //! An argument comes from a client and is not trusted. [`ArgType::check`] returns the text that becomes one element of
 //! the command's argument vector, or part of one; no shell reads it.
@@ -45,7 +45,8 @@ pub enum ArgType {
 const NAMES: &[&str] = &["sensor", "name", "text"];
 
 impl ArgType {
-    /// Checks an argument, and returns the text that the command gets. `sensors` are the names of the board's sensors.
+    /// Checks an argument and returns the text that the command receives. `sensors` are the names of the board's
+    /// sensors.
     ///
     /// # Errors
     /// The problem, with the accepted texts.

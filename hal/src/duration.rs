@@ -32,7 +32,7 @@ impl NotADuration {
     }
 }
 
-/// Parses a positive duration: a bare number is seconds (`5`, `2.5`), anything else is jiff's friendly format (`5s`,
+/// Parses a positive duration: a bare number is seconds (`5`, `2.5`), any other text is jiff's friendly format (`5s`,
 /// `500ms`, `1h 30m`, `2 days`; a day has 24 hours). Surrounding whitespace is ignored.
 ///
 /// # Errors

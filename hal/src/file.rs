@@ -1,4 +1,4 @@
-//! `chip = "file"`: a number in a file that something else keeps up to date.
+//! `chip = "file"`: a number in a file that another program updates.
 //!
 //! ```toml
 //! [[boards.pi.sensors]]

@@ -37,7 +37,8 @@ pub enum ArgType {
     Integer([i64; 2]),
     /// One of these texts.
     OneOf(Vec<String>),
-    /// Relative path without `..`; the command gets it below this folder. Symbolic links in the folder are not resolved.
+    /// Relative path without `..`; the command receives it below this folder. Symbolic links in the folder are not
+    /// resolved.
     Path(String),
 }
 
@@ -118,7 +119,7 @@ fn is_relative_path(text: &str) -> bool {
     text.len() <= MAX_TEXT && !text.contains(char::is_control) && text.split('/').all(is_plain)
 }
 
-/// Absolute path of a folder without `..`.
+/// Checks the absolute path of a folder without `..`.
 fn check_base(text: String) -> Result<String, String> {
     let trimmed = text.trim_end_matches('/');
     if trimmed.strip_prefix('/').is_some_and(is_relative_path) {

@@ -134,7 +134,7 @@ impl fmt::Display for BoardsError {
     }
 }
 
-/// Maximum number of characters of a line that are shown before the value, and in total.
+/// Maximum number of characters of a line in a message: before the value, and in total.
 const BEFORE: usize = 50;
 const LENGTH: usize = 100;
 

@@ -264,7 +264,7 @@ fn quantities(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<Vec<Qu
     };
     let Some(quantity) = &raw.quantity else {
         return match chip {
-            // Most of them measure temperature.
+            // Most sensors of these kinds measure temperature.
             Chip::Hwmon | Chip::Iio => Ok(vec![told.unwrap_or(Quantity::Temperature)]),
             _ => {
                 let problem = format!("the key `quantity` is missing: what does this {chip} measure?");

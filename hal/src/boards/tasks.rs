@@ -1,4 +1,4 @@
-//! `[boards.NAME.tasks]`: the actions that a node executes for clients, and how their commands are run.
+//! `[boards.NAME.tasks]`: the actions that a node executes for clients, and the way it runs their commands.
 //!
 //! Without the table a node executes nothing. A client passes only the values of declared arguments; each becomes part
 //! of exactly one element of the argument vector, and no shell reads it.

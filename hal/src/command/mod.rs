@@ -58,7 +58,7 @@ static KEEPER: OnceLock<Vec<OsString>> = OnceLock::new();
 
 /// Runs every program of this process below a keeper from now on: a program that receives these words, followed by
 /// those of the command. It must run the command in a process group of its own, end the processes that the command
-/// leaves behind, kill all of them if this process ends, and return the exit status of the command. Only the first call
+/// leaves behind, kill all of them if this process ends, and end with the status of the command. Only the first call
 /// has an effect.
 pub fn run_below(keeper: Vec<OsString>) {
     let _ = KEEPER.set(keeper);

@@ -163,7 +163,7 @@ proptest! {
         }
     }
 
-    /// Also tests filters that boards.toml would refuse.
+    /// Includes filters that boards.toml would refuse.
     #[test]
     fn what_comes_out_is_finite_and_nothing_panics(
         filters in proptest::collection::vec(any_filter(), 0..6),

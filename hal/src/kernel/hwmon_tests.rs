@@ -4,7 +4,7 @@ use crate::Cause;
 use crate::boards::channel_quantity;
 use crate::file::tests::info;
 
-/// A Raspberry Pi with a thermometer and a weather chip that kernel drivers own.
+/// Creates a Raspberry Pi with a thermometer and a weather chip that kernel drivers own.
 fn pi() -> Tree {
     let tree = Tree::new();
     tree.write("class/hwmon/hwmon0/name", "cpu_thermal\n").write("class/hwmon/hwmon0/temp1_input", "48312\n");

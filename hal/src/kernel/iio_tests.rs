@@ -8,7 +8,7 @@ const ADC: &str = "bus/iio/devices/iio:device1";
 
 const AIR: [Quantity; 3] = [Quantity::Temperature, Quantity::Humidity, Quantity::Pressure];
 
-/// A BME280 as exposed by bmp280_i2c, and an MCP3004 as exposed by mcp320x.
+/// Creates a BME280 as exposed by bmp280_i2c, and an MCP3004 as exposed by mcp320x.
 fn pi() -> Tree {
     let tree = Tree::new();
     tree.link(BME, "devices/i2c-1/1-0076/iio:device0");

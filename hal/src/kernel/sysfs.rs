@@ -146,7 +146,8 @@ pub(super) fn check_register_end(celsius: f64, path: &Path) -> Result<(), ReadEr
 
 /// Checks that no heater of the chip with attributes in `folder` is on: a heater warms and dries the measured air.
 ///
-/// Names: `heater_enable` (hwmon sht3x and sht4x; iio htu21, hts221), `out_current_heater_raw` (iio si7020, hdc100x, hdc3020).
+/// Names: `heater_enable` (hwmon sht3x and sht4x; iio htu21, hts221), `out_current_heater_raw` (iio si7020, hdc100x,
+/// hdc3020).
 pub(super) fn check_heater(folder: &Path) -> Result<(), ReadError> {
     for name in ["heater_enable", "out_current_heater_raw"] {
         let file = folder.join(name);

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Attributes: Linux, Documentation/driver-api/thermal/sysfs-api.rst; m°C. The zone of the processor is determined by
-//! its name, see [`PREFERRED`]. A machine without zones (a desktop with an AMD processor) may show it in hwmon: `chip =
-//! "hwmon"`, `device = "k10temp"`.
+//! its name, see [`PREFERRED`]. A machine without zones (a desktop with an AMD processor) may show it in hwmon:
+//! `chip = "hwmon"`, `device = "k10temp"`.
 
 use smallvec::smallvec;
 

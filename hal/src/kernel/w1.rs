@@ -148,12 +148,14 @@ struct Reply {
 
 type Told = Result<Reply, (Cause, String)>;
 
-/// `23125`
+/// Parses the content of `temperature`, such as `23125`.
 fn plain(bytes: &[u8]) -> Told {
     let millis = number::number(bytes).map_err(|why| (Cause::Other, why))?;
     Ok(Reply { celsius: millis / 1e3, reserved: None, clone: false })
 }
 
+/// Parses the content of `w1_slave`:
+///
 /// ```text
 /// 72 01 4b 46 7f ff 0e 10 57 : crc=57 YES
 /// 72 01 4b 46 7f ff 0e 10 57 t=23125

@@ -1,4 +1,4 @@
-//! Reads a boards.toml and says what its boards carry, or what is wrong with it:
+//! Reads a boards.toml and prints the sensors of its boards, or its first mistake:
 //! `cargo run -p atalaya-hal --example check_boards -- boards.toml`
 
 use std::process::ExitCode;

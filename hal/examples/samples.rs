@@ -1,7 +1,7 @@
-//! How many samples a second a bus gives, to a bare loop over a published driver and to a [`Sensor`](atalaya_hal::Sensor)
-//! with a filter: `cargo run --release -p atalaya-hal --example samples -- i2c-1 0x48`, for an LM75 at that address. They
-//! take turns of a few samples, so that whatever else the machine does hits both; each line has samples a second of both.
-//! `cargo xtask bench pi` runs it on an emulated Raspberry Pi.
+//! Measures the number of samples a second of a bus, with a bare loop over a published driver and with a
+//! [`Sensor`](atalaya_hal::Sensor) with a filter: `cargo run --release -p atalaya-hal --example samples -- i2c-1 0x48`,
+//! for an LM75 at that address. The two alternate in turns of a few samples, so that other load on the machine affects
+//! both; each line contains the samples a second of both. `cargo xtask bench pi` runs it on an emulated Raspberry Pi.
 
 #[cfg(all(target_os = "linux", feature = "linux"))]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Err(error) => Err(error.to_string()),
     };
 
-    // How long one turn takes.
+    // Returns the duration of one turn.
     let turn = |read: &mut dyn FnMut() -> Result<f64, String>| -> Result<Duration, String> {
         let start = Instant::now();
         for _ in 0..TURN {

@@ -1,21 +1,21 @@
-//! Reads a small file whole, without waiting for a pipe's other end and without taking in more than was asked for. For
-//! sysfs, for `chip = "file"`, and for whatever else a user names.
+//! Reads a small regular file with a maximum size, without blocking on a pipe. Used for sysfs, for `chip = "file"` and
+//! for other files that a user names.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The bytes of the regular file at `path`, if they are `most` at most.
+/// Returns the bytes of the regular file at `path`, if there are at most `most`.
 ///
 /// # Errors
-/// What the system answers; `InvalidInput` for what is no regular file; `FileTooLarge` for a larger one.
+/// The error of the system; `InvalidInput` if `path` is not a regular file; `FileTooLarge` if the file is larger.
 pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
-    // Before it is opened, because opening a device can already do something (rewind a tape, reset a board), and after,
-    // because it may be another file by then.
+    // Checked before opening, because opening a device can have side effects (rewind a tape, reset a board), and again
+    // after opening, because the path may refer to another file by then.
     regular(&std::fs::metadata(path)?)?;
     let file = open(path)?;
     regular(&file.metadata()?)?;
-    // With room from the start sysfs is asked once: by default std asks for 32 bytes first.
+    // With enough capacity, sysfs is read with one call: by default std reads 32 bytes first.
     let mut bytes = Vec::with_capacity(most.min(4096) + 1);
     file.take(most as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > most {
@@ -30,7 +30,7 @@ fn open(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        // A pipe that took the file's place would otherwise hold the thread until somebody writes into it.
+        // Without NONBLOCK, a pipe that replaced the file would block the thread until a process writes into it.
         let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
         if let Ok(flags) = i32::try_from(flags.bits()) {
             options.custom_flags(flags);
@@ -84,7 +84,7 @@ mod tests {
                 let error = read(path, 100).unwrap_err();
                 assert!(error.to_string().starts_with("a device, a pipe"), "{error}");
             }
-            // Even if the pipe took the file's place between the look and the opening.
+            // Opening does not block even if the pipe replaced the file between the check and the open.
             assert!(open(&pipe).is_ok());
         }
     }

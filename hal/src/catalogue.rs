@@ -1,72 +1,72 @@
-//! What is known of each chip without asking it: one line each. Used to read and check boards.toml, to guess what may
-//! answer on a bus, and for the table in the README, which a test keeps equal to this one.
+//! Catalogue of the chips: their static properties, one line each. Used to read and check boards.toml, to list the
+//! chips that may answer at an address, and for the table in the README, which a test keeps equal to this one.
 
 use std::time::Duration;
 
 use crate::chip::Chip;
 use crate::reading::Quantity;
 
-/// What is known of a chip.
+/// Static properties of a chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// The name as boards.toml writes it.
+    /// Name in boards.toml.
     pub name: &'static str,
-    /// Other names that boards.toml may write.
+    /// Other names that boards.toml accepts.
     pub aliases: &'static [&'static str],
-    /// What it is, in a few words.
+    /// Short description.
     pub about: &'static str,
-    /// Where it sits.
+    /// Kind of connection.
     pub attachment: Attachment,
-    /// What it measures.
+    /// Measured quantities.
     pub measures: Measures,
-    /// What reads it: the published crate, or this one.
+    /// Driver: the name of the published crate, or of this one.
     pub driver: &'static str,
-    /// The keys of `settings` that mean something to it.
+    /// Keys of `settings` that the chip has.
     pub settings: &'static [&'static str],
-    /// What `backend = "sim"` pretends.
+    /// Level of the simulation with `backend = "sim"`.
     pub pretence: Pretence,
-    /// Time from the first read, which starts the chip, to its first measurement; reads before that fail. Zero for chips
-    /// that the first read measures with.
+    /// Time from the first read, which starts the chip, to its first measurement; reads before that fail. Zero for
+    /// chips whose first read measures.
     pub first_reading: Duration,
 }
 
-/// Where a chip sits, and so which keys boards.toml needs.
+/// Kind of connection of a chip. It decides which keys boards.toml requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Attachment {
     /// On an I²C bus: `bus = "i2c-1"`, `address = 0x48`.
     I2c {
-        /// The seven-bit addresses its pins can select; never empty.
+        /// Seven-bit addresses that the pins of the chip can select; never empty.
         addresses: &'static [u8],
     },
     /// On an SPI bus: `bus = "spi-0.0"`.
     Spi,
-    /// In the kernel, which shows it in sysfs: `device` and `channel`.
+    /// Read by the kernel, through sysfs: `device` and `channel`.
     Kernel,
-    /// In another program: `command`.
+    /// Output of a program: `command`.
     Command,
-    /// In a file: `path`.
+    /// Content of a file: `path`.
     File,
-    /// Nowhere.
+    /// No connection.
     Nothing,
 }
 
-/// What a chip measures.
+/// Quantities that a chip measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measures {
-    /// These, in this order.
+    /// Fixed quantities, in this order.
     Always(&'static [Quantity]),
-    /// What boards.toml says, by `channel`, `quantity` or `sim`.
+    /// Quantities that boards.toml selects with `channel`, `quantity` or `sim`.
     Configured,
 }
 
-/// How faithfully `backend = "sim"` pretends a chip.
+/// Level at which `backend = "sim"` simulates a chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pretence {
-    /// As a model of its registers on a pretend bus, read by the driver that reads the real one.
+    /// Model of the chip's registers on a simulated bus, read by the same driver as the real chip.
     Registers,
-    /// As numbers; the driver is not involved.
+    /// Generated readings, without the driver.
     Readings,
 }
 
@@ -138,7 +138,7 @@ impl Entry {
         Entry { first_reading, ..self }
     }
 
-    /// What is known of `chip`.
+    /// Returns the catalogue entry of `chip`.
     pub const fn of(chip: Chip) -> Entry {
         use Attachment::{Command, File, Kernel, Nothing, Spi};
         use Measures::{Always, Configured};

@@ -1,4 +1,4 @@
-//! The chips that boards.toml may name. What is known of each stands in [`crate::catalogue`].
+//! Chips that boards.toml may name. Their properties are in [`crate::catalogue`].
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::catalogue::{Attachment, Entry, Measures};
 use crate::reading::Quantity;
 
-/// A chip, or another source of readings, that boards.toml may name.
+/// Chip, or another source of readings, that boards.toml may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Chip {
@@ -52,24 +52,24 @@ pub enum Chip {
     Ads1115,
     /// Analog Devices MAX31865, on SPI.
     Max31865,
-    /// A sensor that the kernel shows below `/sys/class/hwmon`.
+    /// Sensor that a kernel driver exposes below `/sys/class/hwmon`.
     Hwmon,
-    /// A sensor that the kernel shows below `/sys/bus/iio`.
+    /// Sensor that a kernel driver exposes below `/sys/bus/iio`.
     Iio,
-    /// A thermometer on the 1-Wire bus, read by the kernel.
+    /// Thermometer on the 1-Wire bus, read by the kernel.
     W1,
-    /// The temperature of this machine's processor.
+    /// Processor temperature of this machine.
     Cpu,
-    /// A program that prints a number.
+    /// Program that prints a number.
     Command,
-    /// A file with a number in it.
+    /// File that contains a number.
     File,
-    /// No chip at all: a generator of numbers, in the simulator only.
+    /// Number generator without a chip, in the simulator only.
     Random,
 }
 
 impl Chip {
-    /// All of them, in the order of the declaration.
+    /// All chips, in the order of their declaration.
     pub const ALL: [Chip; 27] = [
         Chip::Lm75,
         Chip::Lm75a,
@@ -100,7 +100,7 @@ impl Chip {
         Chip::Random,
     ];
 
-    /// Their names, in the same order.
+    /// Names of the chips, in the same order.
     const NAMES: [&'static str; Chip::ALL.len()] = {
         let mut names = [""; Chip::ALL.len()];
         let mut index = 0;
@@ -111,22 +111,22 @@ impl Chip {
         names
     };
 
-    /// What is known of it.
+    /// Returns the chip's entry in the catalogue.
     pub const fn entry(self) -> Entry {
         Entry::of(self)
     }
 
-    /// The name as boards.toml writes it: `lm75`.
+    /// Returns the name in boards.toml: `lm75`.
     pub const fn name(self) -> &'static str {
         self.entry().name
     }
 
-    /// The chip that boards.toml means by `name`: its own name, or an alias such as `sht31`.
+    /// Returns the chip with this `name` in boards.toml: its own name, or an alias such as `sht31`.
     pub fn from_name(name: &str) -> Option<Chip> {
         Chip::ALL.into_iter().find(|chip| chip.name() == name || chip.entry().aliases.contains(&name))
     }
 
-    /// The seven-bit addresses its pins can select; empty for what sits on no I²C bus.
+    /// Returns the seven-bit addresses that the pins of the chip can select; empty if the chip is not an I²C chip.
     pub const fn addresses(self) -> &'static [u8] {
         match self.entry().attachment {
             Attachment::I2c { addresses } => addresses,
@@ -134,12 +134,12 @@ impl Chip {
         }
     }
 
-    /// Whether it sits on an I²C or SPI bus, so that boards.toml must say which.
+    /// Returns true for a chip on an I²C or SPI bus, for which boards.toml must name the bus.
     pub const fn needs_bus(self) -> bool {
         matches!(self.entry().attachment, Attachment::I2c { .. } | Attachment::Spi)
     }
 
-    /// What it measures, in the order of its readings; None if boards.toml decides that.
+    /// Returns the quantities in the order of the readings; None if boards.toml decides them.
     pub const fn quantities(self) -> Option<&'static [Quantity]> {
         match self.entry().measures {
             Measures::Always(quantities) => Some(quantities),

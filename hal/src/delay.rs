@@ -1,10 +1,10 @@
-//! How a driver waits for a chip. Used by the backends; tests pass a delay that does not wait.
+//! Delay with which a driver waits for a chip. Used by the backends; tests pass a delay that does not wait.
 
 use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
 
-/// Waits by putting the thread to sleep.
+/// Delay that puts the thread to sleep.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sleep;
 
@@ -13,7 +13,7 @@ impl DelayNs for Sleep {
         std::thread::sleep(Duration::from_nanos(ns.into()));
     }
 
-    // The default ones sleep in many short pieces.
+    // The default implementations sleep in many short pieces.
     fn delay_us(&mut self, us: u32) {
         std::thread::sleep(Duration::from_micros(us.into()));
     }

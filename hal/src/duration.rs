@@ -1,5 +1,5 @@
-//! Durations as people write them: `5s`, `500ms`, `1h 30m`, or a bare number of seconds. Used by boards.toml, the
-//! command line, the environment and `/config/sampling_period`, so that all of them mean the same.
+//! Durations in human-readable form: `5s`, `500ms`, `1h 30m`, or a bare number of seconds. Used by boards.toml, the
+//! command line, the environment and `/config/sampling_period`, so that the syntax is the same in all of them.
 
 use std::time::Duration;
 
@@ -8,13 +8,14 @@ use jiff::{SignedDuration, SpanRelativeTo};
 
 use crate::number;
 
-/// The shortest period a fleet may have.
+/// Minimum sampling period of a fleet.
 pub const MIN_PERIOD: Duration = Duration::from_millis(100);
 
-/// The longest period a fleet may have: 31 days.
+/// Maximum sampling period of a fleet: 31 days.
 pub const MAX_PERIOD: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
-/// A text or number that is no duration, or not one that is allowed here. The message says which and what would be.
+/// Error for a text or number that is not a duration, or not an allowed one. The message names the value and the
+/// accepted ones.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}, expected {expected}")]
 pub struct NotADuration {
@@ -31,16 +32,17 @@ impl NotADuration {
     }
 }
 
-/// Reads a positive duration: a bare number is seconds (`5`, `2.5`), anything else is jiff's friendly format (`5s`,
-/// `500ms`, `1h 30m`, `2 days`; a day has 24 hours). Surrounding blanks do not matter.
+/// Parses a positive duration: a bare number is seconds (`5`, `2.5`), any other text is jiff's friendly format (`5s`,
+/// `500ms`, `1h 30m`, `2 days`; a day has 24 hours). Surrounding whitespace is ignored.
 ///
 /// # Errors
-/// Not a duration, zero, negative, or too large to count.
+/// The text is not a duration, or the duration is zero, negative or too large to represent.
 pub fn parse(text: &str) -> Result<Duration, NotADuration> {
     let text = text.trim();
-    // Short and without control characters: the text may come from a znode, and the message goes to logs and terminals.
+    // Short and without control characters: the text may come from a znode, and the message is written to logs and
+    // terminals.
     let shown: String = text.chars().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    // Only digits and a point: f64 would also read "inf", "1e9" and "infinity".
+    // Accepts only digits and a point here: f64 would also parse "inf", "1e9" and "infinity".
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'-' || b == b'+') {
         let seconds = text.parse().map_err(|_| NotADuration::new(format!("`{shown}` is not a number")))?;
         return from_seconds(seconds);
@@ -53,10 +55,10 @@ pub fn parse(text: &str) -> Result<Duration, NotADuration> {
     positive(duration, &shown)
 }
 
-/// Reads a positive number of seconds.
+/// Converts a positive number of seconds.
 ///
 /// # Errors
-/// NaN, infinite, zero, negative, or too large to count.
+/// The number is NaN, infinite, zero, negative or too large to represent.
 pub fn from_seconds(seconds: f64) -> Result<Duration, NotADuration> {
     // A large f64 has up to 309 digits.
     let shown = number::short(seconds);
@@ -65,10 +67,10 @@ pub fn from_seconds(seconds: f64) -> Result<Duration, NotADuration> {
     positive(duration, &shown)
 }
 
-/// Accepts a duration that may be a period: from [`MIN_PERIOD`] to [`MAX_PERIOD`].
+/// Checks that a duration is valid as a sampling period: from [`MIN_PERIOD`] to [`MAX_PERIOD`].
 ///
 /// # Errors
-/// Shorter or longer than that.
+/// The duration is shorter or longer.
 pub fn period(duration: Duration) -> Result<Duration, NotADuration> {
     if (MIN_PERIOD..=MAX_PERIOD).contains(&duration) {
         return Ok(duration);

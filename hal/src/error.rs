@@ -1,4 +1,4 @@
-//! Why there is no reading. Drivers make [`ReadError`]s out of a backend's [`BusError`]; the node counts and logs them.
+//! Errors of reads. Drivers convert a backend's [`BusError`] into a [`ReadError`]; the node counts and logs them.
 
 use std::error::Error;
 use std::fmt;
@@ -7,48 +7,48 @@ use embedded_hal::i2c::{self, ErrorKind};
 use embedded_hal::spi;
 use serde::Serialize;
 
-/// What kept a sensor from measuring, as far as the caller's next step depends on it.
+/// Cause of a failed read, as far as the caller's next step depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Cause {
-    /// Nobody acknowledged the address: no chip, no power, or another address.
+    /// No chip acknowledged the address: no chip, no power, or another address.
     NotPresent,
-    /// The wire failed: arbitration lost, stuck line, noise. Worth another try.
+    /// The transfer failed: arbitration lost, stuck line, noise. A retry may succeed.
     Bus,
-    /// The bus or the chip did not answer in time. Worth another try.
+    /// The bus or the chip did not answer in time. A retry may succeed.
     Timeout,
-    /// A kernel driver owns the address; its reading is in hwmon or IIO.
+    /// A kernel driver owns the address; the reading is available in hwmon or IIO.
     Busy,
     /// The chip answered with a value it cannot measure.
     OutOfRange,
-    /// The chip answered, and the checksum was wrong.
+    /// The chip answered with a wrong checksum.
     Checksum,
-    /// None of these; the message says what.
+    /// Any other cause; the message names it.
     Other,
 }
 
-/// Where a sensor sits, for messages.
+/// Place of a sensor, for messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// The bus as its backend calls it: `/dev/i2c-1`. For a sensor without one, what is read: a file or a program.
+    /// Bus as its backend names it: `/dev/i2c-1`. For a sensor without a bus, the file or program that is read.
     pub bus: Option<String>,
-    /// The seven-bit address.
+    /// Seven-bit address.
     pub address: Option<u8>,
 }
 
 impl Place {
-    /// What has no address: a file, a program.
+    /// Creates a place without an address: a file or a program.
     pub fn at(what: impl Into<String>) -> Place {
         Place { bus: Some(what.into()), address: None }
     }
 
-    /// An address on a bus.
+    /// Creates a place for an address on a bus.
     pub fn new(bus: impl Into<String>, address: u8) -> Place {
         Place { bus: Some(bus.into()), address: Some(address) }
     }
 
-    /// What the kernel calls a chip at this address: `1-0048`, in /sys/bus/i2c/devices.
+    /// Returns the kernel's name of a chip at this address: `1-0048`, in /sys/bus/i2c/devices.
     fn device(&self) -> Option<String> {
         let number = self.bus.as_deref()?.rsplit_once("i2c-")?.1;
         number.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
@@ -67,12 +67,12 @@ impl fmt::Display for Place {
     }
 }
 
-/// The error of an I²C bus that still knows its cause.
+/// Error of an I²C bus that keeps its cause.
 ///
-/// For backend authors: embedded-hal's [`ErrorKind`] has no timeout and no "busy", so a backend that can tell them
-/// apart overrides [`cause`](BusError::cause). The `Display` of the error becomes part of the message people read.
+/// For backend authors: embedded-hal's [`ErrorKind`] has no timeout and no "busy", so a backend that can distinguish
+/// them overrides [`cause`](BusError::cause). The `Display` of the error becomes part of the error message of the read.
 pub trait BusError: i2c::Error + fmt::Display + Send + Sync + 'static {
-    /// The cause, by default what [`kind`](i2c::Error::kind) tells.
+    /// Returns the cause, by default derived from [`kind`](i2c::Error::kind).
     fn cause(&self) -> Cause {
         match self.kind() {
             ErrorKind::NoAcknowledge(_) => Cause::NotPresent,
@@ -81,7 +81,7 @@ pub trait BusError: i2c::Error + fmt::Display + Send + Sync + 'static {
         }
     }
 
-    /// The error as the source of a [`ReadError`], by default only its text. An error that is also a
+    /// Converts the error to the source of a [`ReadError`], by default only its text. An error that is also a
     /// [`std::error::Error`] returns itself.
     fn into_source(self) -> Box<dyn Error + Send + Sync>
     where
@@ -91,12 +91,12 @@ pub trait BusError: i2c::Error + fmt::Display + Send + Sync + 'static {
     }
 }
 
-/// The error of `embedded-hal-mock`, among others.
+/// Error of `embedded-hal-mock`, among others.
 impl BusError for ErrorKind {}
 
-/// The error of an SPI bus. SPI has no acknowledge and no address, so there is less to tell apart than on I²C.
+/// Error of an SPI bus. SPI has no acknowledge and no address, so it has fewer causes than I²C.
 pub trait SpiError: spi::Error + fmt::Display + Send + Sync + 'static {
-    /// The cause, by default what [`kind`](spi::Error::kind) tells.
+    /// Returns the cause, by default derived from [`kind`](spi::Error::kind).
     fn cause(&self) -> Cause {
         match self.kind() {
             spi::ErrorKind::Overrun | spi::ErrorKind::ModeFault | spi::ErrorKind::FrameFormat => Cause::Bus,
@@ -104,7 +104,7 @@ pub trait SpiError: spi::Error + fmt::Display + Send + Sync + 'static {
         }
     }
 
-    /// As [`BusError::into_source`].
+    /// Converts the error to the source of a [`ReadError`], as [`BusError::into_source`] does.
     fn into_source(self) -> Box<dyn Error + Send + Sync>
     where
         Self: Sized,
@@ -113,11 +113,11 @@ pub trait SpiError: spi::Error + fmt::Display + Send + Sync + 'static {
     }
 }
 
-/// The error of `embedded-hal-mock`, among others.
+/// Error of `embedded-hal-mock`, among others.
 impl SpiError for spi::ErrorKind {}
 
-/// A read that gave no reading. One line of text says everything: what happened, where, and for a busy address where the
-/// reading is instead. So print this error alone, not its chain of sources.
+/// Error of a read that returned no reading. One line of text contains everything: the cause, the place, and for a busy
+/// address where the reading is available instead. Print this error alone, not its chain of sources.
 #[derive(Debug, thiserror::Error)]
 pub struct ReadError {
     cause: Cause,
@@ -126,12 +126,12 @@ pub struct ReadError {
 }
 
 impl ReadError {
-    /// `cause` at `place`, with nothing more to say.
+    /// Creates an error with this `cause` at `place`, without further details.
     pub fn new(cause: Cause, place: Place) -> ReadError {
         ReadError { cause, place, source: None }
     }
 
-    /// `cause` at `place`, explained by `source` (an error, or a text).
+    /// Creates an error with this `cause` at `place`, explained by `source` (an error, or a text).
     pub fn with_source(
         cause: Cause,
         place: Place,
@@ -140,22 +140,22 @@ impl ReadError {
         ReadError { cause, place, source: Some(source.into()) }
     }
 
-    /// What the bus answered.
+    /// Converts an error of an I²C bus.
     pub fn from_bus(error: impl BusError, place: &Place) -> ReadError {
         ReadError { cause: error.cause(), place: place.clone(), source: Some(error.into_source()) }
     }
 
-    /// What an SPI bus answered.
+    /// Converts an error of an SPI bus.
     pub fn from_spi(error: impl SpiError, place: &Place) -> ReadError {
         ReadError { cause: error.cause(), place: place.clone(), source: Some(error.into_source()) }
     }
 
-    /// Why, for the caller's next step.
+    /// Returns the cause, for the caller's next step.
     pub fn cause(&self) -> Cause {
         self.cause
     }
 
-    /// Bus and address.
+    /// Returns the bus and the address.
     pub fn place(&self) -> &Place {
         &self.place
     }
@@ -165,10 +165,10 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = &self.place;
         match self.cause {
-            // Not a chip on a bus: what came back is all there is to say.
+            // Not a chip on a bus: the source alone explains the error.
             Cause::NotPresent if place.address.is_none() => write!(f, "nothing to read at {place}")?,
             Cause::Busy if place.address.is_none() => write!(f, "{place} is busy")?,
-            // What the bus said adds nothing to these two.
+            // The error of the bus adds no information to these two.
             Cause::NotPresent => return write!(f, "no acknowledge at {place}"),
             Cause::Busy => {
                 write!(f, "a kernel driver owns {place}")?;
@@ -194,8 +194,8 @@ impl fmt::Display for ReadError {
     }
 }
 
-/// A sensor of boards.toml that its backend cannot provide. Chips that do not answer are not among them: those are
-/// [`ReadError`]s, at every read until they do.
+/// Error for a sensor of boards.toml that its backend cannot provide. A chip that does not answer is a [`ReadError`]
+/// instead, at every read until it answers.
 #[derive(Debug, thiserror::Error)]
 #[error("sensor `{sensor}`: {problem}")]
 pub struct OpenError {
@@ -204,17 +204,17 @@ pub struct OpenError {
 }
 
 impl OpenError {
-    /// `problem` says what is wrong and what to do.
+    /// Creates an error; `problem` contains the problem and the remedy.
     pub fn new(sensor: impl Into<String>, problem: impl Into<String>) -> OpenError {
         OpenError { sensor: sensor.into(), problem: problem.into() }
     }
 
-    /// The name of the sensor in boards.toml.
+    /// Returns the name of the sensor in boards.toml.
     pub fn sensor(&self) -> &str {
         &self.sensor
     }
 
-    /// What is wrong and what to do, without the sensor's name.
+    /// Returns the problem and the remedy, without the name of the sensor.
     pub fn problem(&self) -> &str {
         &self.problem
     }

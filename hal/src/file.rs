@@ -1,4 +1,4 @@
-//! `chip = "file"`: a number in a file that something else keeps up to date.
+//! `chip = "file"`: a number in a file that another program updates.
 //!
 //! ```toml
 //! [[boards.pi.sensors]]
@@ -9,9 +9,10 @@
 //! filters = [{ scale = 0.01 }]
 //! ```
 //!
-//! The file is opened, read and closed at each read, so it may be replaced (`mv new old` is the way to do that: who
-//! writes into it in place can be caught half way). It holds one number, blanks around it, and at most [`MAX_SIZE`]
-//! bytes. Regular files only, those of /proc and /sys included: a read of a pipe or a device could wait for ever.
+//! The file is opened, read and closed at each read, so it may be replaced (use `mv new old`: a file that is written in
+//! place can be read while it is incomplete). It contains one number, surrounded by optional whitespace, and at most
+//! [`MAX_SIZE`] bytes. Only regular files are read, including those of /proc and /sys: a read of a pipe or a device
+//! could block indefinitely.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -24,10 +25,10 @@ use crate::number::number;
 use crate::reading::{Quantity, Reading, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
-/// The largest file that is read, in bytes.
+/// Maximum size of a file, in bytes.
 pub const MAX_SIZE: usize = 64 * 1024;
 
-/// A file with a number in it.
+/// File that contains a number.
 pub struct NumberFile {
     path: PathBuf,
     quantity: Quantity,
@@ -35,7 +36,7 @@ pub struct NumberFile {
 }
 
 impl NumberFile {
-    /// The file at `path`, whose number is in the unit of `quantity`. Nothing is opened yet.
+    /// Creates a sensor for the file at `path`, whose number is in the unit of `quantity`. Opens nothing.
     pub fn new(path: impl AsRef<Path>, quantity: Quantity, info: SensorInfo) -> NumberFile {
         NumberFile { path: path.as_ref().to_path_buf(), quantity, info }
     }
@@ -69,7 +70,7 @@ pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What is known of a sensor without a bus.
+    /// Returns the info of a sensor without a bus.
     pub(crate) fn info(chip: &str, quantities: &[Quantity]) -> SensorInfo {
         let quantities = quantities.to_vec();
         SensorInfo { name: "s".into(), chip: chip.into(), bus: None, address: None, quantities }
@@ -121,7 +122,7 @@ pub(crate) mod tests {
         assert!(error.contains("a folder, and only a regular file"), "{error}");
     }
 
-    /// Reads in a thread of its own, because a read that blocks would never end.
+    /// Reads in a separate thread, because a read that blocks would never return.
     #[cfg(unix)]
     fn read_in_time(path: &Path) -> Result<f64, String> {
         let (sender, receiver) = std::sync::mpsc::channel();

@@ -1,13 +1,14 @@
-//! The one number in what a file or a program says. Used by everything that reads text: sysfs, `file` and `command`.
+//! Parser for the one number in a file or in the output of a program. Used by all sources of text: sysfs, `file` and
+//! `command`.
 
-/// How much of a text that is no number is shown.
+/// Maximum length of the excerpt of an invalid text in a message.
 const EXCERPT: usize = 60;
 
-/// The finite number that `text` is, but for blanks around it. Nothing else may stand there: the 404 of "error 404" is no
-/// measurement.
+/// Parses `text` as a finite number, with optional whitespace around it. Any other text is refused: the 404 of "error
+/// 404" is not a measurement.
 ///
 /// # Errors
-/// What the text is instead, for a message.
+/// A description of the text, for a message.
 pub(crate) fn number(text: &[u8]) -> Result<f64, String> {
     let trimmed = text.trim_ascii();
     if trimmed.is_empty() {
@@ -21,9 +22,9 @@ pub(crate) fn number(text: &[u8]) -> Result<f64, String> {
     }
 }
 
-/// The beginning of a text of unknown origin, safe for a terminal.
+/// Returns the beginning of a text of unknown origin, safe for a terminal.
 pub(crate) fn excerpt(text: &[u8]) -> String {
-    // More bytes than characters are wanted, so that a cut in the middle of one is behind those shown.
+    // Takes more bytes than the excerpt has characters, so that a character cut in the middle is beyond the excerpt.
     let text = String::from_utf8_lossy(&text[..text.len().min(4 * EXCERPT + 4)]).into_owned();
     let shown = |c: char| if c.is_control() { ' ' } else { c };
     let mut short: String = text.trim().chars().take(EXCERPT).map(shown).collect();
@@ -33,7 +34,7 @@ pub(crate) fn excerpt(text: &[u8]) -> String {
     short
 }
 
-/// Formats a number for an error message. The decimal digits of an f64 alone may be more than 300.
+/// Formats a number for an error message. An f64 can have more than 300 decimal digits.
 pub(crate) fn short(number: f64) -> String {
     excerpt(number.to_string().as_bytes())
 }

@@ -1,11 +1,11 @@
-//! What was measured: a quantity in its one canonical unit, and a finite value. Used by every driver and by the node.
+//! Readings: a quantity in its one canonical unit, and a finite value. Used by every driver and by the node.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A kind of thing a sensor measures. Each has one canonical unit, so numbers of one quantity can always be averaged.
+/// Kind of measured quantity. Each has one canonical unit, so numbers of one quantity can always be averaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -26,14 +26,14 @@ pub enum Quantity {
     Illuminance,
     /// Parts per million, `ppm`.
     Concentration,
-    /// A number of events or things, `count`.
+    /// Number of events or objects, `count`.
     Count,
-    /// A ratio without a unit, `/`.
+    /// Ratio without a unit, `/`.
     Dimensionless,
 }
 
 impl Quantity {
-    /// All of them, in the order of the declaration.
+    /// All quantities, in the order of their declaration.
     pub const ALL: [Quantity; 10] = [
         Quantity::Temperature,
         Quantity::Humidity,
@@ -47,7 +47,7 @@ impl Quantity {
         Quantity::Dimensionless,
     ];
 
-    /// The name as boards.toml and JSON write it: `temperature`.
+    /// Returns the name in boards.toml and JSON: `temperature`.
     pub const fn name(self) -> &'static str {
         match self {
             Quantity::Temperature => "temperature",
@@ -63,7 +63,7 @@ impl Quantity {
         }
     }
 
-    /// The unit as SenML registers it (RFC 8428, section 12.1; `ppm` from the secondary units of RFC 8798).
+    /// Returns the unit as registered for SenML (RFC 8428, section 12.1; `ppm` from the secondary units of RFC 8798).
     pub const fn unit(self) -> &'static str {
         match self {
             Quantity::Temperature => "Cel",
@@ -86,7 +86,7 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// A text that names no quantity.
+/// Error for a text that is not the name of a quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a quantity; one of temperature, humidity, pressure, voltage, current, power, illuminance, concentration, count, dimensionless"
@@ -101,11 +101,11 @@ impl FromStr for Quantity {
     }
 }
 
-/// A value that is NaN or infinite, and therefore no reading.
+/// Error for a value that is NaN or infinite and therefore not a reading.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("{quantity} of {value} is not a finite number")]
 pub struct NotFinite {
-    /// What was measured.
+    /// Quantity of the value.
     pub quantity: Quantity,
     /// NaN or an infinity.
     pub value: f64,
@@ -118,14 +118,14 @@ pub struct Reading {
     value: f64,
 }
 
-/// Returns `value`, but 0 for -0: the sign would show as `-0` in JSON and text, and means nothing.
+/// Returns `value`, but 0 for -0: the sign would appear as `-0` in JSON and text, and has no meaning.
 pub const fn without_negative_zero(value: f64) -> f64 {
     // IEEE 754, section 6.3: -0 + 0 is +0; every other sum with 0 is the other summand.
     value + 0.0
 }
 
 impl Reading {
-    /// A reading of `value` in the unit of `quantity`. Negative zero becomes zero.
+    /// Creates a reading of `value` in the unit of `quantity`. Negative zero becomes zero.
     ///
     /// # Errors
     /// `value` is NaN or infinite.
@@ -134,12 +134,12 @@ impl Reading {
         if value.is_finite() { Ok(Reading { quantity, value }) } else { Err(NotFinite { quantity, value }) }
     }
 
-    /// What was measured.
+    /// Returns the measured quantity.
     pub const fn quantity(&self) -> Quantity {
         self.quantity
     }
 
-    /// The value in [`Quantity::unit`]; always finite, never negative zero.
+    /// Returns the value in [`Quantity::unit`]; always finite, never negative zero.
     pub const fn value(&self) -> f64 {
         self.value
     }
@@ -151,8 +151,8 @@ impl fmt::Display for Reading {
     }
 }
 
-/// What one read of a sensor gives: at most one reading per quantity. Empty when filters dropped everything. Four of
-/// them, which is as many as any chip here has, need no memory of their own.
+/// Result of one read of a sensor: at most one reading per quantity. Empty if filters dropped all of them. Up to four
+/// readings, the maximum of the chips here, need no allocation.
 pub type Readings = smallvec::SmallVec<[Reading; 4]>;
 
 #[cfg(test)]

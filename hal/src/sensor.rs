@@ -1,4 +1,4 @@
-//! What a sensor is. Drivers and backends implement [`Sensor`]; the node owns [`Bus`]es, one worker thread each.
+//! Trait of all sensors. Drivers and backends implement [`Sensor`]; the node owns [`Bus`]es, one worker thread each.
 
 use std::fmt;
 
@@ -7,57 +7,58 @@ use serde::Serialize;
 use crate::error::ReadError;
 use crate::reading::{Quantity, Readings};
 
-/// What is known of a sensor without asking it.
+/// Static information about a sensor, available without reading it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SensorInfo {
-    /// The name boards.toml gives it, unique on its board.
+    /// Name in boards.toml, unique on its board.
     pub name: String,
-    /// The chip, as boards.toml writes it: `lm75`.
+    /// Name of the chip in boards.toml: `lm75`.
     pub chip: String,
-    /// The bus it sits on, as boards.toml writes it: `i2c-1`. None for a sensor that needs no bus.
+    /// Name of the bus in boards.toml: `i2c-1`. None for a sensor that needs no bus.
     pub bus: Option<String>,
-    /// Its seven-bit address on that bus.
+    /// Seven-bit address on that bus.
     pub address: Option<u8>,
-    /// What it measures, in the order of its readings.
+    /// Measured quantities, in the order of the readings.
     pub quantities: Vec<Quantity>,
 }
 
-/// Something that measures. Blocking, because I²C on Linux is.
+/// Source of measurements. Blocking, because I²C on Linux is.
 ///
-/// For callers: call from a thread that may block, never from an async task. A driver neither retries nor loops, so
-/// what to do after an error is the caller's decision; an instance stays usable after any error, and a later read
-/// finds the chip again if it came back.
+/// For callers: call from a thread that may block, never from an async task. A driver neither retries nor loops, so the
+/// reaction to an error is the caller's decision; an instance stays usable after any error, and a later read finds the
+/// chip again if it came back.
 ///
-/// For driver authors: a read sleeps at most for the chip's own conversion time, never panics, and returns at most one
+/// For driver authors: a read sleeps at most for the conversion time of the chip, never panics, and returns at most one
 /// reading per quantity.
 pub trait Sensor: Send {
-    /// Name, chip and place of this sensor.
+    /// Returns name, chip and place of this sensor.
     fn info(&self) -> &SensorInfo;
 
     /// Measures once.
     ///
     /// # Errors
-    /// Why there is no reading, with bus and address; see [`crate::Cause`].
+    /// The cause of the failure, with bus and address; see [`crate::Cause`].
     fn read(&mut self) -> Result<Readings, ReadError>;
 
-    /// Whether a read may wait for anything at all: a bus, a file, another program. Sensors that only compute say no,
-    /// and are then read without a thread of their own.
+    /// Returns true if a read may block: on a bus, a file or another program. A sensor that only computes returns
+    /// false, and is then read without a thread of its own.
     fn blocks(&self) -> bool {
         true
     }
 
-    /// Whether a read without readings is as it should be: a filter may have dropped them. From all others it is a fault.
+    /// Returns true if a read may return no readings because a filter dropped them. For all other sensors, a read
+    /// without readings is a fault.
     fn may_drop(&self) -> bool {
         false
     }
 }
 
-/// The sensors that share a wire, and therefore a worker thread. A sensor without a bus has a `Bus` to itself, called
-/// after the sensor.
+/// Sensors that share a wire, and therefore a worker thread. A sensor without a bus has its own `Bus`, named after the
+/// sensor.
 pub struct Bus {
     /// `i2c-1`, or the name of the only sensor.
     pub name: String,
-    /// In the order of boards.toml.
+    /// Sensors in the order of boards.toml.
     pub sensors: Vec<Box<dyn Sensor>>,
 }
 
@@ -68,17 +69,17 @@ impl fmt::Debug for Bus {
     }
 }
 
-/// Sorts sensors into buses; the two backends use it. Buses come in the order in which boards.toml first names them.
+/// Groups sensors by bus; used by the two backends. The buses keep the order in which boards.toml first names them.
 #[derive(Debug, Default)]
 pub struct Buses(Vec<Bus>);
 
 impl Buses {
-    /// No bus yet.
+    /// Creates an empty list of buses.
     pub fn new() -> Self {
         Buses::default()
     }
 
-    /// Puts `sensor` with the others of its bus, or alone if it has none.
+    /// Adds `sensor` to the others of its bus, or alone if it has no bus.
     pub fn add(&mut self, sensor: Box<dyn Sensor>) {
         let info = sensor.info();
         let (bus, alone) = match &info.bus {
@@ -93,7 +94,7 @@ impl Buses {
         }
     }
 
-    /// The buses with their sensors.
+    /// Returns the buses with their sensors.
     pub fn into_vec(self) -> Vec<Bus> {
         self.0
     }

@@ -1,8 +1,8 @@
-//! Process trees on Linux: every process that descends from another, in whatever group or session it is.
+//! Process trees on Linux: every process that descends from another, in any process group or session.
 //!
-//! A process whose parent ends becomes a child of the nearest ancestor that is a *subreaper*, or of process 1. So a
-//! subreaper keeps everything that it has started, daemons included, among its descendants, and its tree is empty
-//! when it has no child left to wait for.
+//! A process whose parent ends becomes a child of the nearest ancestor that is a *subreaper*, or of process 1. A
+//! subreaper therefore keeps everything that it has started, including daemons, among its descendants, and its tree is
+//! empty when it has no child left to wait for.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,7 +11,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, pidfd_send_signal, wait,
 };
 
-/// A process, identified by its id and the time of its start: ids are reused.
+/// Process, identified by its id and its start time: ids are reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     pid: i32,
@@ -25,7 +25,7 @@ impl Process {
         Process::parse(pid, &std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// Parses `/proc/PID/stat`: see proc_pid_stat(5). The name in it may contain blanks and parentheses.
+    /// Parses `/proc/PID/stat`: see proc_pid_stat(5). The process name may contain spaces and parentheses.
     fn parse(pid: i32, stat: &str) -> Option<Process> {
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_ascii_whitespace();
@@ -39,10 +39,10 @@ impl Process {
     fn signal(&self, signal: Signal) {
         let Some(pid) = Pid::from_raw(self.pid) else { return };
         let same = || Process::read(self.pid).is_some_and(|now| now.start == self.start);
-        // A process that has just ended, or belongs to another user, is not an error here.
+        // An error is ignored if the process has just ended or belongs to another user.
         let _ = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(process) if same() => pidfd_send_signal(process, signal),
-            // Kernels before 5.3, and some sandboxes.
+            // Fallback for kernels before 5.3 and for some sandboxes.
             Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) if same() => kill_process(pid, signal),
             _ => Ok(()),
         };
@@ -66,15 +66,15 @@ fn below(root: i32, all: &[Process]) -> Vec<Process> {
     let mut found = children.remove(&root).unwrap_or_default();
     let mut next = 0;
     while let Some(process) = found.get(next) {
-        // Removed, so that no process is met twice, whatever /proc says.
+        // Removed, so that no process is visited twice, regardless of the content of /proc.
         found.extend(children.remove(&process.pid).unwrap_or_default());
         next += 1;
     }
     found
 }
 
-/// Sends `signals`, one after the other, to every descendant of `root`, but not to `root`. Returns how many processes
-/// there are that have not ended. Processes that start during the scan are missed: repeat it until none is left.
+/// Sends `signals`, in order, to every descendant of `root`, but not to `root`. Returns the number of processes that
+/// have not ended. Processes that start during the scan are missed: repeat the call until none is left.
 ///
 /// # Errors
 /// /proc cannot be read.
@@ -87,10 +87,10 @@ pub fn signal(root: Pid, signals: &[Signal]) -> io::Result<usize> {
     Ok(found.len())
 }
 
-/// Tells every descendant of `root` to end: SIGTERM, and SIGCONT for those that are stopped.
+/// Requests termination of every descendant of `root`: sends SIGTERM, and SIGCONT for those that are stopped.
 ///
 /// # Errors
-/// As [`signal()`].
+/// Those of [`signal()`].
 pub fn terminate(root: Pid) -> io::Result<usize> {
     signal(root, &[Signal::TERM, Signal::CONT])
 }
@@ -98,19 +98,19 @@ pub fn terminate(root: Pid) -> io::Result<usize> {
 /// Kills every descendant of `root`.
 ///
 /// # Errors
-/// As [`signal()`].
+/// Those of [`signal()`].
 pub fn kill(root: Pid) -> io::Result<usize> {
     signal(root, &[Signal::KILL])
 }
 
-/// Kills every process, of any parent, whose environment contains all of `variables`, each as `NAME=value`. Returns how
-/// many there were that had not ended. Repeat it until none is left, as [`signal()`].
+/// Kills every process, of any parent, whose environment contains all of `variables`, each as `NAME=value`. Returns the
+/// number of processes that had not ended. Repeat the call until none is left, as with [`signal()`].
 ///
 /// # Errors
 /// /proc cannot be read.
 pub fn kill_with_environment(variables: &[String]) -> io::Result<usize> {
     let has_all = |process: &Process| {
-        // It cannot be read for processes of other users. The environment of a process that ends is empty.
+        // The environment of another user's process cannot be read. That of a process that is ending is empty.
         let environment = std::fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
         let has = |variable: &String| {
             environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
@@ -123,10 +123,10 @@ pub fn kill_with_environment(variables: &[String]) -> io::Result<usize> {
     Ok(found.len())
 }
 
-/// Kills every descendant of this process, and waits for those that have ended. Returns true if none is left. It
-/// takes the exit status of every child: do not call it while the status of one is still needed.
+/// Kills every descendant of this process and reaps those that have ended. Returns true if none is left. It reaps every
+/// child: do not call it while the exit status of a child is still needed.
 pub fn sweep() -> bool {
-    // Without /proc, ended processes are reaped and none is killed.
+    // Without /proc, ended processes are reaped but none is killed.
     let _ = kill(getpid());
     loop {
         match wait(WaitOptions::NOHANG) {

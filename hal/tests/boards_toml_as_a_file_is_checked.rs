@@ -1,4 +1,4 @@
-//! What can be wrong with boards.toml before its first key: missing, huge, not UTF-8, line ends and control characters.
+//! Errors in boards.toml as a file: missing, too large, not UTF-8, line ends and control characters.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 

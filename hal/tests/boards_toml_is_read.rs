@@ -1,4 +1,4 @@
-//! What a correct boards.toml means, the example of this repository first.
+//! Values parsed from correct boards.toml files, beginning with the example of this repository.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 

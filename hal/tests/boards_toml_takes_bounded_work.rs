@@ -1,4 +1,4 @@
-//! No boards.toml within the size limit takes the reader long or much memory, whatever is in it.
+//! Checks that reading a boards.toml within the size limit takes bounded time and memory, for any content.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
@@ -8,13 +8,14 @@ use atalaya_hal::Boards;
 use atalaya_hal::boards::MAX_SIZE;
 use proptest::prelude::*;
 
-/// Longest time for one file, in a debug build. Most take some milliseconds.
+/// Time limit for one file, in a debug build. Most take some milliseconds.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Most memory that the largest file may take, in KiB.
+/// Maximum memory for the largest file, in KiB.
 #[cfg(target_os = "linux")]
 const MEMORY: u64 = 400 * 1024;
 
-/// Time of the processor that this thread has taken, where the system tells it; a busy machine does not change it.
+/// Returns the processor time of this thread, on systems that provide it; it does not depend on the load of the
+/// machine.
 fn processor_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     match stat.split_ascii_whitespace().next().and_then(|nanoseconds| nanoseconds.parse().ok()) {
@@ -23,7 +24,7 @@ fn processor_time() -> Duration {
     }
 }
 
-/// `head`, then as many pieces as fit into the size limit, then `tail`.
+/// Returns `head`, as many pieces as fit into the size limit, and `tail`.
 fn fill(head: &str, piece: impl Fn(usize) -> String, tail: &str) -> String {
     let mut text = head.to_owned();
     for number in 0.. {
@@ -43,7 +44,7 @@ fn repeat(head: &str, piece: &str, tail: &str) -> String {
 const BOARD: &str = "[boards.b]\nbackend = \"sim\"\n";
 const SENSOR: &str = "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"random\"\n";
 
-/// Files at the size limit, each with something in plenty.
+/// Returns files at the size limit, each with a large number of some element.
 fn large() -> Vec<(&'static str, String)> {
     let sensor = |number: usize| format!("{{name=\"s{number}\",chip=\"random\"}},");
     let headed = |number: usize| {
@@ -157,7 +158,7 @@ fn ten_thousand_sensors_are_read_with_their_places() {
     assert_eq!((sensors[9_999].at.line, sensors[9_999].at.column), (3 + 3 * 9_999 + 1, 8));
 }
 
-/// One change of the example that keeps most of its structure.
+/// Change of the example that keeps most of its structure.
 #[derive(Clone, Debug)]
 enum Mutation {
     Repeat(prop::sample::Index, usize),

@@ -1,5 +1,5 @@
-//! Whatever a bus delivers, no driver panics, none asks or waits without end, and every reading is finite, in its chip's
-//! order and possible.
+//! Checks for any data from the bus that no driver panics or polls or waits without limit, and that every reading is
+//! finite, possible and in the order of its chip.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests too")]
 
@@ -14,12 +14,12 @@ use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operatio
 use embedded_hal::spi::{self, SpiDevice};
 use proptest::prelude::*;
 
-/// The longest a read may wait, altogether: the SCD4x needs half a second to stop, and the others a fifth.
+/// Maximum total wait of a read: the SCD4x needs half a second to stop, and the others a fifth.
 const PATIENCE_MS: u64 = 600;
-/// The most transactions of a read: the AHT20 is asked whether it is ready.
+/// Maximum number of transactions of a read: the AHT20 is polled until it is ready.
 const TRANSACTIONS: u64 = 30;
 
-/// What happened in the transactions of one read.
+/// Events in the transactions of one read.
 #[derive(Clone, Default)]
 struct Meter {
     transactions: Arc<AtomicU64>,
@@ -27,14 +27,14 @@ struct Meter {
 }
 
 impl Meter {
-    /// What happened since the last call.
+    /// Returns the events since the last call.
     fn take(&self) -> (u64, u64) {
         let nanoseconds = self.nanoseconds.swap(0, Ordering::Relaxed);
         (self.transactions.swap(0, Ordering::Relaxed), nanoseconds / 1_000_000)
     }
 }
 
-/// A delay that counts and does not wait.
+/// Delay that counts and does not wait.
 struct Counted(Meter);
 
 impl DelayNs for Counted {
@@ -43,16 +43,16 @@ impl DelayNs for Counted {
     }
 }
 
-/// A bus that answers what it was given, over and over, and fails where it was told.
+/// Bus that returns the given bytes repeatedly, and fails at regular intervals.
 struct Noise {
     bytes: Vec<u8>,
     next: usize,
-    /// One in so many transactions fails; 0 for none.
+    /// Interval of failing transactions: one in this many fails; 0 for none.
     failing: u64,
-    /// Whether it passes for the chip: checksums are right, registers keep what they were told, and the chip says who it
-    /// is. Otherwise little of what is behind those checks would be seen.
+    /// True if the bus imitates the chip: checksums are right, registers keep written values, and the id registers
+    /// contain the chip's id. Otherwise the code after those checks would hardly be reached.
     plausible: bool,
-    /// What the chip says who it is, by register.
+    /// Id of the chip, by register.
     identity: &'static [(u8, u8)],
     registers: BTreeMap<u8, Vec<u8>>,
     meter: Meter,
@@ -69,13 +69,13 @@ impl Noise {
                 word[2] = crc(&word[..2]);
             }
         }
-        // The AHT20's only answer of this length.
+        // Only answer of the AHT20 with this length.
         if self.plausible && buffer.len() == 7 {
             buffer[6] = crc(&buffer[..6]);
         }
     }
 
-    /// The content of a register, if it is known.
+    /// Returns the content of a register, if it is known.
     fn recall(&mut self, register: u8, buffer: &mut [u8]) -> bool {
         if !self.plausible {
             return false;
@@ -96,7 +96,7 @@ impl Noise {
     }
 }
 
-/// CRC-8 with the polynomial 0x31, as Sensirion's and Aosong's datasheets have it.
+/// Computes the CRC-8 with the polynomial 0x31, as specified in Sensirion's and Aosong's datasheets.
 fn crc(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0xff, |crc, byte| {
         (0..8).fold(crc ^ byte, |crc: u8, _| if crc & 0x80 != 0 { crc << 1 ^ 0x31 } else { crc << 1 })
@@ -153,7 +153,7 @@ impl SpiDevice for Noise {
                     }
                 }
                 spi::Operation::Write([register, rest @ ..]) => {
-                    // The MAX31865's registers are written 0x80 above where they are read.
+                    // The write address of a MAX31865 register is 0x80 above its read address.
                     self.registers.insert(register & 0x7f, rest.to_vec());
                 }
                 spi::Operation::Read(buffer) | spi::Operation::Transfer(buffer, _) => self.fill(buffer),
@@ -164,7 +164,7 @@ impl SpiDevice for Noise {
     }
 }
 
-/// The sensor that boards.toml describes with the least.
+/// Returns the minimal sensor in boards.toml for this chip.
 fn config(chip: Chip) -> SensorConfig {
     let place = match chip.entry().attachment {
         Attachment::I2c { addresses } => format!("bus = \"i2c-1\"\naddress = {}\n", addresses[0]),
@@ -180,7 +180,7 @@ fn config(chip: Chip) -> SensorConfig {
     board.sensors[0].clone()
 }
 
-/// The register with the chip's id, where a driver looks for it.
+/// Returns the register with the chip's id, as the driver reads it.
 fn identity(chip: Chip) -> &'static [(u8, u8)] {
     match chip {
         Chip::Bme280 => &[(0xd0, 0x60)],
@@ -204,14 +204,15 @@ fn check(chip: Chip, readings: &Readings) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Otherwise the property below could pass because no driver ever gets as far as a reading.
+/// Checks that plausible answers give readings. Otherwise the property below could pass because no driver reaches a
+/// reading.
 #[test]
 fn a_plausible_bus_makes_every_driver_read_something() {
     for chip in chips_on_a_bus() {
         let read = |value: u8| {
             let (bytes, identity) = (vec![value, 0x66], identity(chip));
             let meter = Meter::default();
-            // Noise for a calibration leads nowhere near the earth: this one is a real BMP390's.
+            // Noise as calibration never gives possible values: this one is of a real BMP390.
             let calibration =
                 b"\x98\x6c\xa9\x4a\xf9\xe3\x1c\x61\x16\x06\x01\x51\x4a\xde\x5d\x03\xfa\xf9\x0e\x06\xf5";
             let registers = BTreeMap::from([(0x31, calibration.to_vec())]);

@@ -1,11 +1,12 @@
-//! Every combination of backend and chip either runs or is refused where boards.toml is read, with the reason.
+//! Checks that every combination of backend and chip either works or is refused when boards.toml is read, with the
+//! reason.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use atalaya_hal::catalogue::{Attachment, Measures};
 use atalaya_hal::{Boards, Chip};
 
-/// A board with nothing but this chip, with the keys it needs.
+/// Returns a board with only this chip, with the keys that it needs.
 fn board(backend: &str, chip: Chip) -> String {
     let mut text = format!(
         "[boards.b]\nbackend = \"{backend}\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"{chip}\"\n"
@@ -46,7 +47,7 @@ fn a_linux_board_takes_every_chip_but_random_which_is_refused_with_the_reason() 
     }
 }
 
-/// What opens on a machine without any of it: the start must not fail, and the first read must say what is missing.
+/// Opens chips that this machine lacks: the start must not fail, and the first read must name the missing device.
 #[cfg(target_os = "linux")]
 #[test]
 fn on_linux_every_chip_opens_and_an_absent_one_is_an_error_of_its_read() {
@@ -56,7 +57,7 @@ fn on_linux_every_chip_opens_and_an_absent_one_is_an_error_of_its_read() {
         let sensor = &mut buses[0].sensors[0];
         assert_eq!(sensor.info().chip, chip.name());
         assert_eq!(sensor.info().quantities, boards.boards["b"].sensors[0].quantities);
-        // This machine may have a processor, and even more of what the kernel shows.
+        // This machine may have a processor sensor and other sensors of the kernel.
         if chip.entry().attachment == Attachment::Kernel {
             continue;
         }

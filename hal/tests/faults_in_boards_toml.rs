@@ -1,4 +1,5 @@
-//! `faults` of a pretended sensor in boards.toml: what is read, and what is refused, where and with which remedy.
+//! Tests of `faults` of a simulated sensor in boards.toml: accepted values, and mistakes with their location and
+//! remedy.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 

@@ -1,12 +1,12 @@
-//! Every key of a sensor is refused where it means nothing to the chip, or is not what the chip needs: at its place, with
-//! the reason and what would be right.
+//! Checks that every key of a sensor that its chip does not have, or with an invalid value, is refused at its location,
+//! with the reason and the remedy.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use atalaya_hal::boards::{Analogue, Attached, Input, Rtd, Settings, Shunt};
 use atalaya_hal::{Boards, Chip, Quantity, SensorConfig};
 
-/// A board with one sensor called `s` of this chip, and these lines from line 6 on.
+/// Returns a board with one sensor called `s` of this chip, and these lines from line 6 on.
 fn board(chip: &str, lines: &str) -> String {
     format!("[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"{chip}\"\n{lines}\n")
 }
@@ -16,7 +16,7 @@ fn accepted(chip: &str, lines: &str) -> SensorConfig {
     boards.boards["b"].sensors[0].clone()
 }
 
-/// The file is refused in `line`, at `offending`.
+/// Asserts that the file is refused in `line`, at `offending`.
 #[track_caller]
 fn refused(chip: &str, lines: &str, line: usize, offending: &str, problem: &str, remedy: &str) {
     let text = board(chip, lines);

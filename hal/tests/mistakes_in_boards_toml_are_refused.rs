@@ -1,4 +1,4 @@
-//! Every mistake in boards.toml is refused at its place, with the offending text and what would be right.
+//! Checks that every mistake in boards.toml is refused at its location, with the offending text and the remedy.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
@@ -23,7 +23,7 @@ bus = \"i2c-1\"
 address = 0x48
 ";
 
-/// A bad file, where it is bad, the text there, the problem and the remedy.
+/// Invalid file: text, line, column, offending text, problem and remedy.
 struct Bad(String, usize, usize, &'static str, &'static str, &'static str);
 
 fn check(Bad(text, line, column, offending, problem, remedy): Bad) {
@@ -39,7 +39,7 @@ fn check(Bad(text, line, column, offending, problem, remedy): Bad) {
         format!("{line} | {}", text.lines().nth(line - 1).unwrap().trim_end()),
         "text of {context}"
     );
-    // The carets stand below the offending text.
+    // The carets are below the offending text.
     let carets: String = lines[2]
         .chars()
         .zip(lines[3].chars())
@@ -63,7 +63,7 @@ fn fleet(
     Bad(format!("[fleet]\n{line}\n"), 2, column, offending, problem, remedy)
 }
 
-/// One more line in the sensor `random`.
+/// Returns a file with one more line in the sensor `random`.
 fn random(
     line: &str,
     column: usize,
@@ -358,7 +358,7 @@ proptest! {
         let _ = Boards::parse(&text, "b").map_err(|error| error.to_string());
     }
 
-    /// The example with one piece replaced: close enough to right to reach every check.
+    /// Replaces one piece of the example: the result is valid enough to reach every check.
     #[test]
     fn no_edit_of_the_example_makes_the_reader_panic(
         at in any::<prop::sample::Index>(), length in 0_usize..20, with in "[ -~á\n]{0,12}",

@@ -1,4 +1,5 @@
-//! From boards.toml to readings, without a bus: programs, files and the kernel, on the machine that runs this test.
+//! Tests from boards.toml to readings, without a bus: programs, files and the kernel, on the machine that runs this
+//! test.
 #![cfg(all(target_os = "linux", feature = "linux"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "serves tests only")]
 
@@ -77,7 +78,7 @@ fn paths_start_in_the_folder_of_boards_toml_and_every_sensor_has_a_worker_of_its
     assert!(read(3).unwrap()[0].value() > 300.0);
     assert_eq!(read(4).unwrap_err().cause(), Cause::Timeout);
     assert_eq!(read(5).unwrap_err().cause(), Cause::NotPresent);
-    // Not every machine that builds has a thermal zone.
+    // A build machine may have no thermal zone.
     match read(6) {
         Ok(readings) => assert!((-40.0..150.0).contains(&readings[0].value())),
         Err(error) => assert_eq!(error.cause(), Cause::NotPresent, "{error}"),

@@ -37,7 +37,7 @@ fn tasks(text: &str) -> Tasks {
     boards.boards["pi"].tasks.clone().unwrap()
 }
 
-/// Returns the action of this table.
+/// Returns the action defined by these lines.
 fn action(lines: &str) -> TaskAction {
     tasks(&format!("[boards.pi.tasks.a]\n{lines}\n")).actions["a"].clone()
 }

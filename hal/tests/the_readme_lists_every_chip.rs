@@ -1,4 +1,4 @@
-//! The table of chips in the README is the catalogue.
+//! Checks that the table of chips in the README is equal to the catalogue.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
@@ -9,10 +9,10 @@ const README: &str = include_str!("../README.md");
 
 const HEAD: &str = "| chip | description | on | measures | driver | simulated as | tested on |\n|---|---|---|---|---|---|---|\n";
 
-/// Where the driver was seen to work. Nobody has put all of these chips on a real board.
+/// Returns the environments in which the driver was tested. Not all of these chips have been tested on a real board.
 fn tried(chip: Chip) -> &'static str {
     match (chip, chip.entry().attachment, chip.entry().pretence) {
-        // What QEMU has; hwmon reads the same thermometer through the kernel.
+        // Chips emulated by QEMU; hwmon reads the same thermometer through the kernel.
         (Chip::Lm75 | Chip::Tmp105, ..) => "emulated Pi, simulated registers, mock transactions",
         (Chip::Hwmon, ..) => "emulated Pi, sysfs made by tests",
         (_, Attachment::I2c { .. } | Attachment::Spi, Pretence::Registers) => {
@@ -24,7 +24,7 @@ fn tried(chip: Chip) -> &'static str {
     }
 }
 
-/// The table as it has to be.
+/// Returns the expected table.
 fn table() -> String {
     let mut table = HEAD.to_owned();
     for chip in Chip::ALL {

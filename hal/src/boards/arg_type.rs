@@ -1,4 +1,4 @@
-//! Types of the arguments of an action: which texts they accept, and the text that the command gets.
+//! Types of the arguments of an action: the texts that they accept, and the text that the command receives.
 //!
 //! An argument comes from a client and is not trusted. [`ArgType::check`] returns the text that becomes one element of
 //! the command's argument vector, or part of one; no shell reads it.
@@ -37,7 +37,8 @@ pub enum ArgType {
     Integer([i64; 2]),
     /// One of these texts.
     OneOf(Vec<String>),
-    /// Relative path without `..`; the command gets it below this folder. Symbolic links in the folder are not resolved.
+    /// Relative path without `..`; the command receives it below this folder. Symbolic links in the folder are not
+    /// resolved.
     Path(String),
 }
 
@@ -45,7 +46,8 @@ pub enum ArgType {
 const NAMES: &[&str] = &["sensor", "name", "text"];
 
 impl ArgType {
-    /// Checks an argument, and returns the text that the command gets. `sensors` are the names of the board's sensors.
+    /// Checks an argument and returns the text that the command receives. `sensors` are the names of the board's
+    /// sensors.
     ///
     /// # Errors
     /// The problem, with the accepted texts.
@@ -117,7 +119,7 @@ fn is_relative_path(text: &str) -> bool {
     text.len() <= MAX_TEXT && !text.contains(char::is_control) && text.split('/').all(is_plain)
 }
 
-/// Absolute path of a folder without `..`.
+/// Checks the absolute path of a folder without `..`.
 fn check_base(text: String) -> Result<String, String> {
     let trimmed = text.trim_end_matches('/');
     if trimmed.strip_prefix('/').is_some_and(is_relative_path) {

@@ -1,4 +1,4 @@
-//! Where a sensor of boards.toml is and how it is set up: plain data, checked while the file is read.
+//! Connection and settings of a sensor of boards.toml: plain data, checked while the file is read.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,86 +7,88 @@ use std::time::Duration;
 
 use crate::reading::Quantity;
 
-/// Where a sensor is: one variant for each [`crate::catalogue::Attachment`].
+/// Connection of a sensor: one variant for each [`crate::catalogue::Attachment`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Attached {
-    /// On an I²C bus.
+    /// I²C bus.
     I2c {
         /// `i2c-1`.
         bus: String,
-        /// Seven bits; one of [`crate::Chip::addresses`].
+        /// Seven-bit address; one of [`crate::Chip::addresses`].
         address: u8,
     },
-    /// On an SPI bus, at a chip select.
+    /// Chip select of an SPI bus.
     Spi {
         /// `spi-0.0`.
         bus: String,
     },
-    /// In the kernel.
+    /// Device of the kernel.
     Kernel {
-        /// Which device, as the chip's module explains; None for the only one that fits.
+        /// Name of the device, in the form that the module of the chip documents; None for the only device that
+        /// matches.
         device: Option<String>,
-        /// Which of its channels, `temp1` or `in_temp`; None for those that measure the sensor's quantities.
+        /// Name of its channel, `temp1` or `in_temp`; None for the channels that measure the sensor's quantities.
         channel: Option<String>,
     },
-    /// In the output of a program.
+    /// Output of a program.
     Command {
-        /// The program and its arguments; never empty.
+        /// Program and arguments; never empty.
         command: Vec<String>,
-        /// How long it may take, at most [`MAX_TIMEOUT`].
+        /// Time limit of the program, at most [`MAX_TIMEOUT`].
         timeout: Duration,
     },
-    /// In a file.
+    /// Content of a file.
     File {
-        /// As boards.toml writes it: relative to its folder.
+        /// Path in boards.toml, relative to the folder of that file.
         path: PathBuf,
     },
-    /// Nowhere: `random`.
+    /// No connection: `random`.
     Nothing,
 }
 
-/// How long a program may take if boards.toml does not say.
+/// Time limit of a program without a `timeout` in boards.toml.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The longest a program may take: a node waits no longer for a reading.
+/// Maximum time limit of a program: a node waits no longer for a reading.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a chip is set up; what boards.toml leaves out has its default here already.
+/// Settings of a chip; the defaults are already filled in for the keys that boards.toml omits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Settings {
-    /// Nothing to set up.
+    /// No settings.
     None,
-    /// The INA219 and the INA226.
+    /// Settings of the INA219 and the INA226.
     Shunt(Shunt),
-    /// The ADS1115.
+    /// Settings of the ADS1115.
     Analogue(Analogue),
-    /// The MAX31865.
+    /// Settings of the MAX31865.
     Rtd(Rtd),
-    /// The SCD4x: metres above the sea, for its air pressure; None for what is stored in the chip.
+    /// Setting of the SCD4x: altitude in metres above sea level, for its air pressure; None for the value stored in the
+    /// chip.
     Altitude(Option<u16>),
 }
 
-/// The resistor that a power monitor measures across.
+/// Shunt resistor of a power monitor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shunt {
-    /// Its resistance in ohm.
+    /// Resistance in ohm.
     pub ohms: f64,
-    /// The largest current that is expected, in ampere.
+    /// Maximum expected current, in ampere.
     pub max_amperes: f64,
 }
 
-/// Which voltage an ADS1115 measures.
+/// Voltage that an ADS1115 measures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Analogue {
-    /// Its pins.
+    /// Input pins.
     pub input: Input,
-    /// The full scale in volt: 6.144, 4.096, 2.048, 1.024, 0.512 or 0.256.
+    /// Full scale in volt: 6.144, 4.096, 2.048, 1.024, 0.512 or 0.256.
     pub full_scale: f64,
 }
 
-/// The pins between which an ADS1115 measures.
+/// Pins between which an ADS1115 measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Input {
     /// `a0`: against ground.
@@ -108,11 +110,11 @@ pub enum Input {
 }
 
 impl Input {
-    /// All of them.
+    /// All inputs.
     pub const ALL: [Input; 8] =
         [Input::A0, Input::A1, Input::A2, Input::A3, Input::A0A1, Input::A0A3, Input::A1A3, Input::A2A3];
 
-    /// As boards.toml writes it: `a0-a1`.
+    /// Returns the name in boards.toml: `a0-a1`.
     pub const fn name(self) -> &'static str {
         match self {
             Input::A0 => "a0",
@@ -133,7 +135,7 @@ impl fmt::Display for Input {
     }
 }
 
-/// A text that names no [`Input`].
+/// Error for a text that is not the name of an [`Input`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no input of an ADS1115")]
 pub struct NoInput;
@@ -146,24 +148,24 @@ impl FromStr for Input {
     }
 }
 
-/// What a MAX31865 is wired to.
+/// Wiring of a MAX31865.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rtd {
-    /// 2, 3 or 4.
+    /// Number of wires: 2, 3 or 4.
     pub wires: u8,
-    /// The reference resistor in ohm: 430 beside a PT100, 4300 beside a PT1000.
+    /// Reference resistor in ohm: 430 with a PT100, 4300 with a PT1000.
     pub reference: f64,
-    /// The resistance at 0 °C in ohm: 100 for a PT100.
+    /// Resistance at 0 °C in ohm: 100 for a PT100.
     pub nominal: f64,
-    /// The frequency of the mains to filter out, in hertz: 50 or 60.
+    /// Mains frequency to filter out, in hertz: 50 or 60.
     pub mains: u8,
 }
 
-/// What a channel of the kernel measures, by its name: `temp1` of hwmon, `in_humidityrelative` of IIO. None if the name
-/// does not tell.
+/// Returns the quantity of a kernel channel with this name: `temp1` of hwmon, `in_humidityrelative` of IIO. None if the
+/// name does not determine the quantity.
 pub fn channel_quantity(channel: &str) -> Option<Quantity> {
     let kinds: &[(&str, Quantity)] = match channel.strip_prefix("in_") {
-        // IIO names a device's inputs in_KIND, in_KIND0, in_KIND_PLACE.
+        // IIO names the inputs of a device in_KIND, in_KIND0, in_KIND_PLACE.
         Some(_) => &[
             ("in_temp", Quantity::Temperature),
             ("in_humidityrelative", Quantity::Humidity),

@@ -1,4 +1,5 @@
-//! The checks that need more than one value of boards.toml, and the way from what serde read to the public structs.
+//! Checks that need more than one value of boards.toml, and the conversion from the serde structs to the public
+//! structs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use super::sensor::{Seen, sensor};
 use super::value::{Period, Table};
 use super::{Board, Boards, Fleet, builtin_boards};
 
-/// The longest name of a sensor or board.
+/// Maximum length of the name of a sensor or board.
 const MAX_NAME: usize = 64;
 
 pub(super) fn boards(raw: RawFile, source: &Source<'_>) -> Result<Boards, BoardsError> {
@@ -86,7 +87,7 @@ fn check_hosts(text: &str) -> Checked {
     Ok(())
 }
 
-/// ZooKeeper's own rules for an absolute path that is not the root.
+/// Checks an absolute path that is not the root, by ZooKeeper's rules.
 fn check_path(text: &str) -> Checked {
     let bad = |part: &str| matches!(part, "" | "." | "..") || part.contains(char::is_control);
     match text.strip_prefix('/') {
@@ -138,7 +139,7 @@ fn check_url(text: &str) -> Checked {
     ))
 }
 
-/// Names end up in logs, JSON and SenML (RFC 8428, section 4.5.1, allows these characters).
+/// Checks a name. Names appear in logs, JSON and SenML (RFC 8428, section 4.5.1, allows these characters).
 pub(super) fn check_name(what: &str, name: &Spanned<String>, source: &Source<'_>) -> Result<(), BoardsError> {
     let text = name.get_ref();
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');

@@ -1,28 +1,28 @@
-//! Mistakes in boards.toml, shown where they are: file, line, column, the text with a caret, and what would be right.
-//! Used by this module, and by the node for what only it can judge (a connect string, a URL).
+//! Mistakes in boards.toml, shown with their location: file, line, column, the text with a caret, and the remedy. Used
+//! by this module, and by the node for values that only the node can check (a connect string, a URL).
 
 use std::fmt::{self, Write as _};
 use std::io;
 use std::ops::Range;
 use std::string::FromUtf8Error;
 
-/// A value of boards.toml, and where it stands.
+/// Value of boards.toml with its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located<T> {
-    /// The value.
+    /// Value.
     pub value: T,
-    /// Where it stands.
+    /// Location of the value.
     pub at: Location,
 }
 
-/// A place in boards.toml.
+/// Location in boards.toml.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Location {
-    /// The file as it was named.
+    /// Name of the file, as it was passed.
     pub file: String,
-    /// Counted from 1.
+    /// Line, counted from 1.
     pub line: usize,
-    /// Counted from 1, in characters.
+    /// Column, counted from 1, in characters.
     pub column: usize,
     /// Part of the line around the value, so that a message can show it long after the file was read.
     text: String,
@@ -40,7 +40,8 @@ impl fmt::Display for Location {
     }
 }
 
-/// Why a boards.toml is refused. Displays as several lines, with the offending line of the file where there is one:
+/// Error for a boards.toml that is refused. Displays as several lines, with the offending line of the file if there is
+/// one:
 ///
 /// ```text
 /// boards.toml:12:1: unknown key `adress`
@@ -61,7 +62,7 @@ struct Inner {
 }
 
 impl BoardsError {
-    /// A mistake in the value at `location`: `problem` says what is wrong with it, `remedy` what would be right.
+    /// Creates an error for the value at `location`: `problem` describes the mistake, `remedy` the accepted values.
     pub fn at(location: &Location, problem: impl Into<String>, remedy: impl Into<String>) -> BoardsError {
         let file = location.file.clone();
         BoardsError(Box::new(Inner {
@@ -72,7 +73,7 @@ impl BoardsError {
         }))
     }
 
-    /// A mistake that is in no one place of the file.
+    /// Creates an error that has no single location in the file.
     pub(super) fn of_file(file: &str, problem: impl Into<String>, remedy: impl Into<String>) -> BoardsError {
         let (file, problem, remedy) = (file.to_owned(), problem.into(), remedy.into());
         BoardsError(Box::new(Inner { file, location: None, problem, remedy }))
@@ -94,24 +95,24 @@ impl BoardsError {
 
     pub(super) fn not_utf8(file: &str, error: &FromUtf8Error) -> BoardsError {
         let start = error.utf8_error().valid_up_to();
-        // What is valid is unchanged by this, so the place of the first mistake is too.
+        // The conversion does not change valid text, so the location of the first mistake stays the same.
         let text = String::from_utf8_lossy(error.as_bytes());
         let at = Source::new(file, &text).location(start..start + char::REPLACEMENT_CHARACTER.len_utf8());
         let byte = error.as_bytes().get(start).copied().unwrap_or_default();
         BoardsError::at(&at, format!("the byte {byte:#04x} is not UTF-8"), "save the file as UTF-8")
     }
 
-    /// What is wrong, without its place.
+    /// Returns the problem, without its location.
     pub fn problem(&self) -> &str {
         &self.0.problem
     }
 
-    /// What would be right.
+    /// Returns the remedy.
     pub fn remedy(&self) -> &str {
         &self.0.remedy
     }
 
-    /// Where, unless it is the file as a whole.
+    /// Returns the location, unless the error is about the whole file.
     pub fn location(&self) -> Option<&Location> {
         self.0.location.as_ref()
     }
@@ -133,11 +134,11 @@ impl fmt::Display for BoardsError {
     }
 }
 
-/// Characters of a line that are shown before the value, and altogether.
+/// Maximum number of characters of a line in a message: before the value, and in total.
 const BEFORE: usize = 50;
 const LENGTH: usize = 100;
 
-/// The offending line, at most about 100 characters of it, and the line of carets below.
+/// Returns the offending line, shortened to about 100 characters, and the line of carets below.
 fn excerpt(at: &Location) -> (String, String) {
     let mut text = String::new();
     let mut caret = String::new();
@@ -146,7 +147,7 @@ fn excerpt(at: &Location) -> (String, String) {
         caret.push_str("   ");
     }
     for (column, shown) in (at.skipped + 1..).zip(at.text.chars()) {
-        // A tab stays one in both lines, so that they keep in step; nothing else may move the cursor.
+        // A tab is kept in both lines, so that they stay aligned; any other control character is replaced.
         let shown = if shown.is_control() && shown != '\t' { char::REPLACEMENT_CHARACTER } else { shown };
         text.push(shown);
         if column < at.column {
@@ -161,11 +162,11 @@ fn excerpt(at: &Location) -> (String, String) {
     (text.trim_end().to_owned(), caret)
 }
 
-/// Bytes of the text for each of which the number of characters before it is remembered.
+/// Distance in bytes between the entries of the index of characters.
 const CHUNK: usize = 1024;
 
-/// The text while it is being checked, with an index of its lines and characters: every sensor remembers its place, and
-/// counting from the beginning for each would take a time that grows with the square of the file's size.
+/// Text that is being checked, with an index of its lines and characters. Every sensor records its location; counting
+/// from the beginning for each would take time quadratic in the size of the file.
 pub(super) struct Source<'a> {
     origin: &'a str,
     text: &'a str,
@@ -190,7 +191,7 @@ impl<'a> Source<'a> {
         self.origin
     }
 
-    /// Where the bytes of `span` stand; of several lines, the first.
+    /// Returns the location of the bytes of `span`; for several lines, that of the first.
     pub(super) fn location(&self, span: Range<usize>) -> Location {
         let start = boundary(self.text, span.start);
         let line = self.lines.partition_point(|first| *first <= start);
@@ -219,7 +220,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Number of characters that begin before the byte at `index`.
+    /// Returns the number of characters that begin before the byte at `index`.
     fn characters_before(&self, index: usize) -> usize {
         let chunk = index / CHUNK;
         let known = self.characters.get(chunk).copied().unwrap_or_default();
@@ -235,7 +236,7 @@ impl<'a> Source<'a> {
         BoardsError::at(&self.location(span), problem, remedy)
     }
 
-    /// What the TOML parser or serde refused. Their messages are "problem, expected remedy".
+    /// Converts an error of the TOML parser or serde. Their messages have the form "problem, expected remedy".
     pub(super) fn toml_error(&self, error: &toml::de::Error) -> BoardsError {
         let (problem, remedy) = reword(error.message());
         let Some(span) = error.span() else {
@@ -245,17 +246,17 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Number of characters that begin in `bytes`.
+/// Returns the number of characters that begin in `bytes`.
 fn characters(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| (**byte).cast_signed() >= -0x40).count()
 }
 
-/// The last start of a character that is not behind `index`.
+/// Returns the last start of a character that is not after `index`.
 fn boundary(text: &str, index: usize) -> usize {
     (0..=index.min(text.len())).rev().find(|&index| text.is_char_boundary(index)).unwrap_or_default()
 }
 
-/// Splits a message of toml or serde into a problem and a remedy, in the words of this file's users.
+/// Splits a message of toml or serde into a problem and a remedy, in terms that users of boards.toml know.
 fn reword(message: &str) -> (String, String) {
     const FILTER: &str = "expected tables with one key each, such as [{ offset = -0.5 }, { median = 5 }]";
     let message = message.trim().replace('\n', ", ");
@@ -278,7 +279,7 @@ fn reword(message: &str) -> (String, String) {
     }
     let problem = printable(problem);
     let remedy = match expected {
-        // What serde says of the enum of filters, which is the only one with values.
+        // Message of serde for the enum of filters, which is the only one with values.
         _ if problem.starts_with("wanted exactly 1 element") => {
             return ("a filter has exactly one key".to_owned(), FILTER.to_owned());
         }
@@ -300,20 +301,20 @@ fn reword(message: &str) -> (String, String) {
     (problem, remedy)
 }
 
-/// The words in `backquotes`.
+/// Returns the words in `backquotes`.
 fn backquoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// "did you mean `x`? " if one of `known` is close to `word`.
+/// Returns "did you mean `x`? " if one of `known` is similar to `word`.
 pub(super) fn did_you_mean(word: &str, known: &[&str]) -> String {
-    // One mistake in three letters.
+    // Accepts one mistake in three letters.
     let close = |name: &&&str| strsim::damerau_levenshtein(word, name) <= name.len().div_ceil(3);
     let nearest = known.iter().filter(close).min_by_key(|name| strsim::damerau_levenshtein(word, name));
     nearest.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default()
 }
 
-/// "`a`, `b` and `c`".
+/// Formats words as "`a`, `b` and `c`".
 pub(super) fn list(words: &[&str]) -> String {
     let mut text = String::new();
     for (index, word) in words.iter().enumerate() {
@@ -328,7 +329,7 @@ pub(super) fn list(words: &[&str]) -> String {
     text
 }
 
-/// A text of unknown origin, safe for a terminal and short.
+/// Makes a text of unknown origin short and safe for a terminal.
 pub(super) fn printable(text: &str) -> String {
     const LENGTH: usize = 300;
     let mut short: String = text

@@ -1,4 +1,4 @@
-//! Faults by script: what shall go wrong with a pretended sensor, and when. Ignored on Linux, as all of `sim` is.
+//! Scripted faults of simulated sensors, with their times. Ignored on Linux, as all of `sim` is.
 //!
 //! ```toml
 //! sim = { temperature = { constant = 20 }, faults = [
@@ -22,48 +22,48 @@ use super::waveform::Waveform;
 use crate::chip::Chip;
 use crate::reading::Quantity;
 
-/// A fault and its times, counted from the start of the node.
+/// Fault with its schedule, counted from the start of the node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScriptedFault {
-    /// What goes wrong.
+    /// Kind of the fault.
     pub fault: FaultKind,
-    /// When it begins for the first time. Without the key `after`: at once, or with `every` after the first period.
+    /// Time of the first occurrence. Without the key `after`: at once, or with `every` after the first period.
     pub after: Duration,
-    /// How long it lasts; None for ever.
+    /// Duration; None for an unlimited one.
     pub lasts: Option<Duration>,
-    /// How often it begins again, longer than it lasts; None for once.
+    /// Interval between two starts, longer than the duration; None for a fault that occurs once.
     pub every: Option<Duration>,
 }
 
-/// What goes wrong.
+/// Kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// `no-acknowledge`: the chip is unplugged. It comes back with its power-up values.
+    /// `no-acknowledge`: the chip is unplugged. It returns with its power-up values.
     NoAcknowledge,
-    /// `bus`: the wire is disturbed, and the controller notices.
+    /// `bus`: transfers are disturbed, and the controller detects it.
     Bus,
-    /// `crc`: the wire is disturbed, and only the checksum tells.
+    /// `crc`: transfers are disturbed, and only the checksum detects it.
     Checksum,
     /// `stuck`: a line is held low; every transfer ends in a timeout.
     Stuck,
-    /// `busy`: a driver of the kernel has taken the address.
+    /// `busy`: a kernel driver owns the address.
     Busy,
-    /// `out-of-range`: the chip's converter sits at its end.
+    /// `out-of-range`: the converter of the chip is at the end of its range.
     OutOfRange,
-    /// `nan`: what comes out is not a number.
+    /// `nan`: the value is not a number.
     NotANumber,
     /// `panic`: the driver panics.
     Panic,
-    /// `hang`: a read does not return before the fault is over.
+    /// `hang`: a read does not return before the end of the fault.
     Hang,
-    /// `slow`: every read takes so much longer.
+    /// `slow`: every read takes this much longer.
     Slow(Duration),
-    /// `drift`: a value moves away from what it should be, from where the fault begins.
+    /// `drift`: a value drifts away from the correct one, from the start of the fault.
     Drift {
-        /// Which value.
+        /// Affected quantity.
         quantity: Quantity,
-        /// How fast, in the unit of the quantity per minute.
+        /// Rate, in the unit of the quantity per minute.
         rate: f64,
     },
 }
@@ -145,7 +145,7 @@ const KEYS: [&str; Quantity::ALL.len() + 1] = {
     keys
 };
 
-/// A key of `sim`.
+/// Key of `sim`.
 enum Key {
     Quantity(Quantity),
     Faults,
@@ -177,7 +177,7 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// Refuses a waveform for what the chip does not measure but compute.
+/// Refuses a waveform for a quantity that the chip computes and does not measure.
 pub(super) fn refuse_computed(sim: &RawSim, chip: Chip, source: &Source<'_>) -> Result<(), BoardsError> {
     let power = sim.waveforms.keys().find(|key| *key.get_ref() == Quantity::Power);
     let Some(key) = power.filter(|_| computes_power(chip)) else { return Ok(()) };
@@ -185,7 +185,7 @@ pub(super) fn refuse_computed(sim: &RawSim, chip: Chip, source: &Source<'_>) -> 
     Err(source.error(key.span(), problem, "write waveforms for `voltage` and `current`"))
 }
 
-/// Whether power is no measurement of its own.
+/// Returns true if the chip computes its power from other quantities.
 const fn computes_power(chip: Chip) -> bool {
     matches!(chip, Chip::Ina219 | Chip::Ina226)
 }
@@ -317,9 +317,9 @@ fn drift(
     Ok(FaultKind::Drift { quantity, rate: rate.get_ref().0 })
 }
 
-/// Whether a checksum comes with the readings, so that a driver can notice a wrong bit.
+/// Returns true if the readings have a checksum, so that a driver can detect a wrong bit.
 const fn has_checksum(chip: Chip) -> bool {
-    // The kernel checks what a DS18B20 sends. A random sensor fails in any way it is told to.
+    // The kernel checks the checksum of a DS18B20. A random sensor can simulate any fault.
     matches!(
         chip,
         Chip::Sht3x | Chip::Sht4x | Chip::Shtc3 | Chip::Aht20 | Chip::Scd4x | Chip::W1 | Chip::Random

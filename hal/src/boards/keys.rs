@@ -1,4 +1,4 @@
-//! Which keys of a sensor mean something to its chip. The others are refused, with the reason.
+//! Check of the keys of a sensor against its chip. Keys that the chip does not have are refused, with the reason.
 
 use std::ops::Range;
 
@@ -10,10 +10,11 @@ use super::sensor::chips_on_a_bus;
 use crate::catalogue::{Attachment, Measures};
 use crate::chip::Chip;
 
-/// A key, where it stands if it does, whether it means something to the chip, and else why not and what to do.
+/// Key of a sensor: its name, its place in the file if present, true if the chip has it, and otherwise the problem and
+/// the remedy.
 type Key = (&'static str, Option<Range<usize>>, bool, (String, String));
 
-/// Refuses every key that means nothing to the chip.
+/// Refuses every key that the chip does not have.
 pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<(), BoardsError> {
     let entry = chip.entry();
     let attachment = entry.attachment;

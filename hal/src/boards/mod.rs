@@ -1,5 +1,5 @@
-//! boards.toml: which board a node is, its sensors, its backend, and the settings of the fleet. Read once at start by the
-//! node; whatever is wrong in it is refused there, with file, line, column, the text and what would be right.
+//! boards.toml: the boards, their sensors and backends, and the settings of the fleet. Read once at start by the node;
+//! any mistake is refused there, with file, line, column, the text and the remedy.
 //!
 //! The comments of these structs and of the example `boards.toml` are its documentation.
 
@@ -43,30 +43,30 @@ use crate::filter::Filter;
 use crate::reading::Quantity;
 use error::Source;
 
-/// The largest boards.toml that is read, in bytes.
+/// Maximum size of boards.toml, in bytes.
 pub const MAX_SIZE: usize = 1 << 20;
 
-/// The board a node is when nobody says which.
+/// Name of the board that is used if none is selected.
 const DEFAULT: &str = "default";
 
-/// A whole boards.toml.
+/// Content of boards.toml.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Boards {
-    /// What all nodes share.
+    /// Settings that all nodes share.
     pub fleet: Fleet,
-    /// The boards by name; never empty.
+    /// Boards by name; never empty.
     pub boards: BTreeMap<String, Board>,
-    /// The folder that relative paths in the file start from; empty for the current one.
+    /// Folder from which relative paths in the file start; empty for the current one.
     pub base_dir: PathBuf,
-    /// The file in messages.
+    /// Name of the file in messages.
     origin: String,
 }
 
-/// `[fleet]`: every key is optional, and None if it is not there. Where to find it in the file comes with each value, so
-/// that who uses it can refuse it there ([`BoardsError::at`]).
+/// `[fleet]`: every key is optional, and None if absent. Each value has its location in the file, so that the component
+/// that uses it can refuse it there ([`BoardsError::at`]).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fleet {
-    /// ZooKeeper's hosts and chroot: `zk1:2181,zk2:2181/fleet-a`. Not empty; its grammar is checked by who connects.
+    /// ZooKeeper's hosts and chroot: `zk1:2181,zk2:2181/fleet-a`. Not empty; its grammar is checked when connecting.
     pub zookeeper: Option<Located<String>>,
     /// File with the certificates of the authorities (PEM) that sign the servers' certificates; switches TLS on.
     pub zookeeper_ca: Option<Located<String>>,
@@ -74,86 +74,85 @@ pub struct Fleet {
     pub zookeeper_certificate: Option<Located<String>>,
     /// File with the key (PEM) of that certificate.
     pub zookeeper_key: Option<Located<String>>,
-    /// How user and password are sent to ZooKeeper: `sasl` or `digest`. Checked by who connects.
+    /// Authentication method for user and password: `sasl` or `digest`. Checked when connecting.
     pub zookeeper_auth: Option<Located<String>>,
     /// User name for ZooKeeper.
     pub zookeeper_user: Option<Located<String>>,
     /// File with the password of that user.
     pub zookeeper_password_file: Option<Located<String>>,
-    /// Who may use the znodes: `open`, `read-world` or `fleet`. Checked by who connects.
+    /// Access to the znodes: `open`, `read-world` or `fleet`. Checked when connecting.
     pub acl: Option<Located<String>>,
-    /// Identities of the fleet's nodes in ACLs. Checked by who connects.
+    /// Identities of the fleet's nodes in ACLs. Checked when connecting.
     pub acl_fleet: Option<Located<String>>,
-    /// Identities of the fleet's administrators in ACLs. Checked by who connects.
+    /// Identities of the fleet's administrators in ACLs. Checked when connecting.
     pub acl_admin: Option<Located<String>>,
-    /// How long ZooKeeper waits for a silent node.
+    /// Session timeout: the time after which ZooKeeper considers a silent node dead.
     pub session_timeout: Option<Located<Duration>>,
-    /// How often a node measures; from 100 ms to 31 days.
+    /// Interval between measurements; from 100 ms to 31 days.
     pub sampling_period: Option<Located<Duration>>,
-    /// Who sets the pace.
+    /// Sampling mode.
     pub sync: Option<Located<SyncMode>>,
-    /// When a leader that sets the pace lets the others go on.
+    /// Time at which the leader opens the barrier.
     pub release: Option<Located<Release>>,
-    /// Who counts the measurements.
+    /// Counter mode of the measurements.
     pub counter: Option<Located<Counting>>,
-    /// The parent of the measurements: an absolute path, `/mediciones`.
+    /// Parent of the measurements: an absolute path, `/mediciones`.
     pub measurements: Option<Located<String>>,
-    /// What a node calls its measurement: `{id}` or `app{id}`; has `{id}` exactly once and no `/`.
+    /// Name of a node's measurement: `{id}` or `app{id}`; contains `{id}` exactly once and no `/`.
     pub name: Option<Located<String>>,
-    /// The parent of the contenders: an absolute path, `/election`.
+    /// Parent of the contenders: an absolute path, `/election`.
     pub election: Option<Located<String>>,
     /// False: the node never contends for leadership.
     pub lead: Option<Located<bool>>,
-    /// Where the leader reports: `http://host:port/nuevo`.
+    /// URL to which the leader reports: `http://host:port/nuevo`.
     pub api_url: Option<Located<String>>,
-    /// How the leader reports.
+    /// HTTP method of the reports.
     pub api_method: Option<Located<ApiMethod>>,
-    /// The file with the token that the API wants to see; a relative path starts from the folder of boards.toml.
+    /// File with the token for the API; a relative path starts from the folder of boards.toml.
     pub api_token_file: Option<Located<String>>,
-    /// The only origin to which that token is sent: `https://api.example:8443`. Its grammar is checked by the sender.
+    /// Only origin to which that token is sent: `https://api.example:8443`. Its grammar is checked by the sender.
     pub api_token_origin: Option<Located<String>>,
-    /// The origins that ZooKeeper may name as the API's. Their grammar is checked by the sender.
+    /// Origins that ZooKeeper may configure for the API. Their grammar is checked by the sender.
     pub api_origins: Option<Located<Vec<String>>>,
-    /// Where a node tells its figures: `0.0.0.0:9100`. Its grammar is checked by who listens.
+    /// Address on which a node serves its metrics: `0.0.0.0:9100`. Its grammar is checked by the listener.
     pub metrics_listen: Option<Located<String>>,
 }
 
-/// Who sets the pace of the measurements.
+/// Sampling mode: the timing of the measurements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SyncMode {
-    /// Every node by its own clock.
+    /// Every node samples by its own clock.
     #[default]
     Free,
-    /// The leader: all measure once, publish, and wait at the barrier until it lets them go on.
+    /// Lock-step mode: all nodes measure once, publish, and wait at the barrier until the leader opens it.
     Barrier,
 }
 
-/// When a leader opens the barrier.
+/// Condition for the leader to open the barrier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Release {
-    /// When the sampling period is over: everyone measures once a period.
+    /// End of the sampling period: every node measures once a period.
     #[default]
     Period,
-    /// As soon as every live node has published, and when the sampling period is over at the latest: as fast as the
-    /// slowest node.
+    /// Publication by every live node, at the latest the end of the sampling period: as fast as the slowest node.
     Complete,
 }
 
-/// Who counts the measurements in ZooKeeper.
+/// Counter mode of the measurements in ZooKeeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Counting {
-    /// Nobody.
+    /// No counter.
     Off,
-    /// Every node its own, one write each.
+    /// Every node counts its own measurements, with one write each.
     PerNode,
-    /// The leader those of a cycle, in one write.
+    /// The leader counts the measurements of a cycle, in one write.
     PerCycle,
 }
 
-/// How a report travels.
+/// HTTP request of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ApiMethod {
@@ -166,57 +165,57 @@ pub enum ApiMethod {
     Post,
 }
 
-/// `[boards.NAME]`: one kind of node.
+/// `[boards.NAME]`: one type of node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Board {
-    /// Where its sensors are: the one line to change between a laptop and a Raspberry Pi.
+    /// Backend of its sensors: the one line that differs between a laptop and a Raspberry Pi.
     pub backend: Backend,
-    /// What it carries; never empty.
+    /// Sensors of the board; never empty.
     pub sensors: Vec<SensorConfig>,
-    /// Actions that the node executes for clients. `None`: it executes nothing.
+    /// Actions that the node executes for clients. `None`: no actions.
     pub tasks: Option<Tasks>,
 }
 
-/// Where the sensors of a board are.
+/// Backend of the sensors of a board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
-    /// Pretended, by atalaya-sim.
+    /// Simulated sensors, from atalaya-sim.
     Sim,
-    /// On the buses of this Linux machine.
+    /// Buses of this Linux machine.
     Linux,
 }
 
 /// `[[boards.NAME.sensors]]`: one sensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SensorConfig {
-    /// Its name, unique on its board.
+    /// Name, unique on the board.
     pub name: String,
-    /// The chip.
+    /// Chip.
     pub chip: Chip,
-    /// Where it is. Fits the chip.
+    /// Connection. Matches the chip.
     pub attached: Attached,
-    /// How it is set up. Fits the chip.
+    /// Settings. Match the chip.
     pub settings: Settings,
-    /// What it measures, in the order of its readings; never empty, nothing twice.
+    /// Measured quantities, in the order of the readings; never empty, without duplicates.
     pub quantities: Vec<Quantity>,
-    /// What happens to its values, in order.
+    /// Filters of its values, in order.
     pub filters: Vec<Filter>,
-    /// What the pretend chip measures; ignored on Linux. A quantity that is not here gets a default.
+    /// Values of the simulated chip; ignored on Linux. A quantity that is absent here gets a default.
     pub sim: BTreeMap<Quantity, Waveform>,
-    /// What goes wrong with the pretended sensor, and when; ignored on Linux.
+    /// Scripted faults of the simulated sensor; ignored on Linux.
     pub faults: Vec<ScriptedFault>,
-    /// Where it stands in the file.
+    /// Location in the file.
     pub at: Location,
 }
 
 impl SensorConfig {
-    /// What it measures, in the order of its readings.
+    /// Returns the measured quantities, in the order of the readings.
     pub fn quantities(&self) -> Vec<Quantity> {
         self.quantities.clone()
     }
 
-    /// The bus it sits on: `i2c-1`, `spi-0.0`.
+    /// Returns the bus: `i2c-1`, `spi-0.0`.
     pub fn bus(&self) -> Option<&str> {
         match &self.attached {
             Attached::I2c { bus, .. } | Attached::Spi { bus } => Some(bus),
@@ -224,7 +223,7 @@ impl SensorConfig {
         }
     }
 
-    /// Its seven-bit address on an I²C bus.
+    /// Returns the seven-bit address on an I²C bus.
     pub fn address(&self) -> Option<u8> {
         match self.attached {
             Attached::I2c { address, .. } => Some(address),
@@ -237,7 +236,7 @@ impl Boards {
     /// Reads a file.
     ///
     /// # Errors
-    /// It cannot be read, is larger than [`MAX_SIZE`], is not UTF-8, or [`Boards::parse`] refuses it.
+    /// The file cannot be read, is larger than [`MAX_SIZE`] or is not UTF-8, or [`Boards::parse`] refuses it.
     pub fn load(path: impl AsRef<Path>) -> Result<Boards, BoardsError> {
         let path = path.as_ref();
         let origin = path.display().to_string();
@@ -254,10 +253,11 @@ impl Boards {
         Ok(boards)
     }
 
-    /// Reads a text; `origin` is the file in messages. A text without boards has the one of [`Boards::builtin`].
+    /// Parses a text; `origin` is the name of the file in messages. A text without boards gets the board of
+    /// [`Boards::builtin`].
     ///
     /// # Errors
-    /// The first mistake, whatever it is: unknown keys, wrong types, bad values, impossible combinations.
+    /// The first mistake of any kind: unknown keys, wrong types, bad values, impossible combinations.
     pub fn parse(text: &str, origin: &str) -> Result<Boards, BoardsError> {
         if text.len() > MAX_SIZE {
             return Err(BoardsError::too_large(origin));
@@ -267,8 +267,8 @@ impl Boards {
         check::boards(raw, &source)
     }
 
-    /// What a node without a boards.toml is: the board `default` with one `random` sensor, which gives whole numbers from
-    /// 75 to 85, all equally likely.
+    /// Returns the configuration of a node without a boards.toml: the board `default` with one `random` sensor, which
+    /// generates whole numbers from 75 to 85, all equally likely.
     pub fn builtin() -> Boards {
         Boards {
             fleet: Fleet::default(),
@@ -278,10 +278,10 @@ impl Boards {
         }
     }
 
-    /// The board called `name`; without a name the only board there is, or the one called `default`.
+    /// Returns the board called `name`; without a name the only board, or the one called `default`.
     ///
     /// # Errors
-    /// There is none of that name, or none was named and there are several; the message lists the names.
+    /// No board has that name, or no name was passed and there are several boards; the message lists the names.
     pub fn board(&self, name: Option<&str>) -> Result<(&str, &Board), BoardsError> {
         let wanted = name.unwrap_or(DEFAULT);
         let found = match (name, self.boards.len()) {
@@ -298,7 +298,7 @@ impl Boards {
         })
     }
 
-    /// The file in messages.
+    /// Returns the name of the file in messages.
     pub fn origin(&self) -> &str {
         &self.origin
     }

@@ -1,5 +1,5 @@
-//! boards.toml as serde reads it, with the place of every value that a later check may refuse. Becomes the public
-//! structs in `check`.
+//! Serde structs of boards.toml, with the location of every value that a later check may refuse. Converted to the
+//! public structs in `check`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -80,7 +80,7 @@ pub(super) struct RawSensor {
     pub sim: RawSim,
 }
 
-/// The settings of all chips; `settings` refuses those of another.
+/// Settings of all chips; `settings` refuses those of other chips.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSettings {
@@ -127,7 +127,7 @@ impl From<RawFilter> for Filter {
     }
 }
 
-/// A factor; zero would make all values equal.
+/// Factor; zero would make all values equal.
 #[derive(Deserialize)]
 #[serde(try_from = "Finite")]
 pub(super) struct NonZero(f64);
@@ -165,7 +165,7 @@ impl TryFrom<Vec<Pair>> for Points {
     }
 }
 
-/// A number of values.
+/// Number of values.
 #[derive(Deserialize)]
 #[serde(try_from = "i64")]
 pub(super) struct Window(usize);
@@ -181,7 +181,7 @@ impl TryFrom<i64> for Window {
     }
 }
 
-/// The weight of the newest value.
+/// Weight of the newest value.
 #[derive(Deserialize)]
 #[serde(try_from = "Finite")]
 pub(super) struct Weight(f64);
@@ -197,7 +197,7 @@ impl TryFrom<Finite> for Weight {
     }
 }
 
-/// A number of decimals.
+/// Number of decimals.
 #[derive(Deserialize)]
 #[serde(try_from = "i64")]
 pub(super) struct Decimals(u8);

@@ -1,4 +1,4 @@
-//! `[boards.NAME.tasks]` as serde reads it, and its checks.
+//! Serde structs of `[boards.NAME.tasks]`, and their checks.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! The checks of one sensor of boards.toml: which keys its chip needs, which mean nothing to it, and whether their values
-//! fit each other.
+//! Checks of one sensor of boards.toml: the keys that its chip requires, the keys that it does not have, and
+//! combinations of their values.
 
 use std::collections::BTreeMap;
 
@@ -18,15 +18,15 @@ use crate::chip::Chip;
 use crate::filter::Filter;
 use crate::reading::Quantity;
 
-/// What may not occur twice on a board, with the line where it did first.
+/// Names and places that must be unique on a board, with the line of their first use.
 #[derive(Default)]
 pub(super) struct Seen {
     names: BTreeMap<String, usize>,
-    /// By bus and address; the chip and its channel may share the place with another channel of the same chip.
+    /// Sensors by bus and address; a chip and channel may share the place with another channel of the same chip.
     places: BTreeMap<(String, Option<u8>), Vec<Tenant>>,
 }
 
-/// Who has a place.
+/// Sensor at a place.
 struct Tenant {
     chip: Chip,
     channel: Option<String>,
@@ -75,7 +75,7 @@ pub(super) fn sensor(
 }
 
 impl Seen {
-    /// Refuses a place on a bus that is taken.
+    /// Refuses a place on a bus that is already in use.
     fn place(
         &mut self,
         raw: &RawSensor,
@@ -209,12 +209,12 @@ fn i2c(raw: &RawSensor, chip: Chip, addresses: &[u8], source: &Source<'_>) -> Re
     Ok(Attached::I2c { bus: bus.get_ref().clone(), address: number })
 }
 
-/// Whether this is a number as Linux writes it in the name of a device.
+/// Returns true for a number in the form that Linux uses in device names.
 fn is_number(text: &str) -> bool {
     text.parse::<u16>().is_ok_and(|number| number.to_string() == text)
 }
 
-/// A name that will be part of a path in sysfs.
+/// Checks a name that becomes part of a path in sysfs.
 fn file_name(value: &Spanned<String>, key: &str, source: &Source<'_>) -> Result<String, BoardsError> {
     let text = value.get_ref();
     let allowed = |c: char| !c.is_control() && c != '/';
@@ -229,7 +229,7 @@ fn file_name(value: &Spanned<String>, key: &str, source: &Source<'_>) -> Result<
     Err(source.error(value.span(), problem, remedy))
 }
 
-/// What the sensor measures.
+/// Returns the quantities that the sensor measures.
 fn quantities(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<Vec<Quantity>, BoardsError> {
     const REMEDY: &str = "add the quantity, such as `quantity = \"temperature\"`";
     if let Some(always) = chip.quantities() {
@@ -264,7 +264,7 @@ fn quantities(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<Vec<Qu
     };
     let Some(quantity) = &raw.quantity else {
         return match chip {
-            // What most of them measure.
+            // Most sensors of these kinds measure temperature.
             Chip::Hwmon | Chip::Iio => Ok(vec![told.unwrap_or(Quantity::Temperature)]),
             _ => {
                 let problem = format!("the key `quantity` is missing: what does this {chip} measure?");
@@ -292,7 +292,7 @@ fn quantities(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<Vec<Qu
     Ok(wanted.clone())
 }
 
-/// The chips that a board can really carry.
+/// Returns the chips that a real board can have.
 pub(super) fn chips_on_a_bus() -> String {
     let chips: Vec<&str> = Chip::ALL.iter().filter(|chip| chip.needs_bus()).map(|chip| chip.name()).collect();
     list(&chips)

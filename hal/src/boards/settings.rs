@@ -1,4 +1,4 @@
-//! The checks of `settings = { ... }`: which of them a chip has, what it can be set to, and what it is set to otherwise.
+//! Checks of `settings = { ... }`: the settings of each chip, their valid values and their defaults.
 
 use std::ops::Range;
 
@@ -10,11 +10,11 @@ use super::raw::{RawSensor, RawSettings};
 use super::value::{Finite, Positive, Table};
 use crate::chip::Chip;
 
-/// What the shunt of an INA219 may carry, in volt: the chip's widest range.
+/// Full scale of the shunt voltage of an INA219, in volt: the widest range of the chip.
 const INA219_FULL_SCALE: f64 = 0.32;
-/// What the shunt of an INA226 may carry, in volt.
+/// Full scale of the shunt voltage of an INA226, in volt.
 const INA226_FULL_SCALE: f64 = 0.08192;
-/// The full scales of an ADS1115, in volt.
+/// Full scales of an ADS1115, in volt.
 const GAINS: [f64; 6] = [6.144, 4.096, 2.048, 1.024, 0.512, 0.256];
 
 pub(super) fn settings(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<Settings, BoardsError> {
@@ -79,13 +79,13 @@ fn shunt(keys: &RawSettings, chip: Chip, full_scale: f64, source: &Source<'_>) -
     let most = full_scale / ohms;
     let Some(max) = &keys.max_current else { return Ok(Shunt { ohms, max_amperes: most }) };
     let max_amperes = max.get_ref().0;
-    // A little more than it can measure is a rounded number, not a mistake.
+    // A value slightly above the measurable maximum is a rounded number, not a mistake.
     if max_amperes > most * 1.01 {
         let problem = format!("a `{chip}` with a shunt of {ohms} ohm measures {} A at most", rounded(most));
         let remedy = "write less, or the right `shunt`: its label R100 means 0.1 ohm, R010 means 0.01";
         return Err(source.error(max.span(), problem, remedy));
     }
-    // The current's step is a 32768th of this, and the chip's calibration must fit into 16 bits.
+    // The step of the current is this value divided by 32768, and the calibration of the chip must fit into 16 bits.
     if max_amperes < most / 1_000.0 {
         let problem = format!("{max_amperes} A are too few steps of the chip with a shunt of {ohms} ohm");
         return Err(source.error(max.span(), problem, format!("write {} or more", rounded(most / 1_000.0))));
@@ -144,7 +144,7 @@ fn altitude(keys: &RawSettings, source: &Source<'_>) -> Result<Option<u16>, Boar
     let Some(altitude) = &keys.altitude else { return Ok(None) };
     let Finite(metres) = *altitude.get_ref();
     if (0.0..=3_000.0).contains(&metres) {
-        // In range, so the cast only drops decimals.
+        // The value is in range, so the cast only drops decimals.
         return Ok(Some(metres.round() as u16));
     }
     let problem = format!("an altitude of {metres} m is beyond the chip's");

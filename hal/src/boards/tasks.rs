@@ -1,4 +1,4 @@
-//! `[boards.NAME.tasks]`: the actions that a node executes for clients, and how their commands are run.
+//! `[boards.NAME.tasks]`: the actions that a node executes for clients, and the way it runs their commands.
 //!
 //! Without the table a node executes nothing. A client passes only the values of declared arguments; each becomes part
 //! of exactly one element of the argument vector, and no shell reads it.
@@ -60,13 +60,13 @@ pub struct TaskAction {
     pub run: Vec<String>,
     /// Arguments by name. Each occurs in `run`.
     pub args: BTreeMap<String, ArgType>,
-    /// Buses that sampling leaves alone while the command runs. Buses of the board, each once.
+    /// Buses on which sampling pauses while the command runs. Buses of the board, each once.
     pub needs: Vec<String>,
     /// Time limit.
     pub run_for: Duration,
     /// Additional environment of the command.
     pub env: BTreeMap<String, String>,
-    /// Promise of a task whose submission names none.
+    /// Promise of a task whose submission contains none.
     pub promise: Promise,
 }
 
@@ -94,7 +94,7 @@ impl TaskAction {
     }
 }
 
-/// Checks the arguments of an action. Returns the texts that the command gets.
+/// Checks the arguments of an action. Returns the texts that the command receives.
 ///
 /// # Errors
 /// An argument is missing, unknown or wrong. The reason names the accepted ones.

@@ -1,4 +1,4 @@
-//! Elements of a command line with placeholders: `--out={x}`. `{{` and `}}` stand for braces.
+//! Elements of a command line with placeholders: `--out={x}`. `{{` and `}}` represent braces.
 
 use std::collections::BTreeMap;
 

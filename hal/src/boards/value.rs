@@ -1,5 +1,5 @@
-//! The values of boards.toml that serde alone would read too generously. Each refuses what it cannot be while it is read,
-//! so the refusal has the place of the value. A message is "problem, expected what would be right".
+//! Values of boards.toml for which serde alone would accept too much. Each type refuses invalid values while the file
+//! is read, so the error has the location of the value. A message has the form "problem, expected remedy".
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,10 +12,10 @@ use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Une
 use crate::duration;
 use crate::reading::Quantity;
 
-/// Numbers beyond this are typing errors, and sums of them would lose what they add.
+/// Maximum absolute value of a number. Larger numbers are typing errors, and sums of them would lose precision.
 const LARGEST: f64 = 1e15;
 
-/// A table. serde by itself would also read a struct from a list of its values, and ignore what the list has too many.
+/// Table. Serde alone would also read a struct from a list of its values, and ignore surplus values in the list.
 pub(super) struct Table<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
@@ -38,7 +38,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
     }
 }
 
-/// A number that is neither NaN nor infinite nor absurd. `75` is one too.
+/// Finite number of at most [`LARGEST`]. Integers such as `75` are accepted too.
 #[derive(Clone, Copy)]
 pub(super) struct Finite(pub f64);
 
@@ -73,7 +73,7 @@ impl<'de> Deserialize<'de> for Finite {
     }
 }
 
-/// A number above zero.
+/// Number greater than zero.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "Finite")]
 pub(super) struct Positive(pub f64);
@@ -90,7 +90,7 @@ impl TryFrom<Finite> for Positive {
     }
 }
 
-/// A number from zero on.
+/// Number greater than or equal to zero.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "Finite")]
 pub(super) struct NonNegative(pub f64);
@@ -107,7 +107,7 @@ impl TryFrom<Finite> for NonNegative {
     }
 }
 
-/// Two numbers. A list, because serde takes the first two of three for an array of two.
+/// Two numbers. Read as a list, because serde reads the first two of three numbers into an array of two.
 #[derive(Deserialize)]
 #[serde(try_from = "Vec<Finite>")]
 pub(super) struct Pair(pub f64, pub f64);
@@ -169,7 +169,7 @@ impl<'de> Deserialize<'de> for Quantities {
     }
 }
 
-/// The seed of a generator. TOML's integers end at 2^63.
+/// Seed of a generator. TOML's integers end at 2^63.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "i64")]
 pub(super) struct Seed(pub u64);
@@ -184,7 +184,7 @@ impl TryFrom<i64> for Seed {
     }
 }
 
-/// A seven-bit I²C address that the specification does not reserve.
+/// Seven-bit I²C address that the specification does not reserve.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "i64")]
 pub(super) struct Address(pub u8);
@@ -203,7 +203,7 @@ impl TryFrom<i64> for Address {
     }
 }
 
-/// A duration from 100 ms to 31 days: a text as [`duration::parse`] reads it, or a number of seconds.
+/// Duration from 100 ms to 31 days: a text that [`duration::parse`] accepts, or a number of seconds.
 #[derive(Clone, Copy)]
 pub(super) struct Period(pub Duration);
 

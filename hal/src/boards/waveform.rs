@@ -1,4 +1,4 @@
-//! What a pretend chip measures: plain data, as boards.toml writes it. atalaya-sim turns it into numbers.
+//! Waveforms of simulated chips: plain data, as in boards.toml. atalaya-sim generates the numbers.
 //!
 //! ```toml
 //! sim = { temperature = { uniform = [75, 85], step = 1, seed = 7 } }
@@ -11,87 +11,87 @@ use serde::Deserialize;
 
 use super::value::{Finite, Interval, NonNegative, Period, Positive, Seed, Table};
 
-/// A series of numbers to be generated.
+/// Series of generated numbers.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Table<Raw>")]
 pub struct Waveform {
-    /// How the numbers come about.
+    /// Shape of the series.
     pub shape: Shape,
-    /// Numbers are multiples of this: 1 for whole numbers, 0.5 for what an LM75 can tell apart.
+    /// Step of the numbers: 1 for whole numbers, 0.5 for the resolution of an LM75.
     pub step: Option<f64>,
-    /// The same seed gives the same series; without one every start gives another.
+    /// Seed; the same seed gives the same series. Without one, every start gives a different series.
     pub seed: Option<u64>,
 }
 
-/// How the numbers of a [`Waveform`] come about.
+/// Shape of a [`Waveform`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Shape {
-    /// Anything from low to high, all equally likely. With a step, both ends are as likely as the rest.
+    /// Uniform distribution from low to high. With a step, both ends are as likely as the other values.
     Uniform {
-        /// The smallest value.
+        /// Minimum.
         low: f64,
-        /// The largest value.
+        /// Maximum.
         high: f64,
     },
-    /// Normally distributed.
+    /// Normal distribution.
     Normal {
-        /// The mean.
+        /// Mean.
         mean: f64,
-        /// The standard deviation.
+        /// Standard deviation.
         stddev: f64,
     },
-    /// A random walk that stays within its limits.
+    /// Random walk within its limits.
     Walk {
-        /// The first value.
+        /// First value.
         start: f64,
-        /// The most it moves from one value to the next.
+        /// Maximum change from one value to the next.
         step: f64,
-        /// The lower limit.
+        /// Lower limit.
         min: f64,
-        /// The upper limit.
+        /// Upper limit.
         max: f64,
     },
-    /// A sine of the time since the start, with normal noise.
+    /// Sine of the time since the start, with normal noise.
     Sine {
-        /// The mean.
+        /// Mean.
         mean: f64,
-        /// The largest distance from the mean, without the noise.
+        /// Amplitude: the maximum distance from the mean, without the noise.
         amplitude: f64,
-        /// The time of one wave.
+        /// Period of the sine.
         period: Duration,
-        /// The standard deviation of the noise; 0 for none.
+        /// Standard deviation of the noise; 0 for none.
         noise: f64,
     },
-    /// Always the same.
+    /// Constant value.
     Constant(f64),
-    /// The numbers of a CSV file, one per read, from the start again after the last.
+    /// Numbers of a CSV file, one per read; continues from the start after the last.
     Replay {
-        /// The file; relative to the folder of boards.toml.
+        /// Path of the file, relative to the folder of boards.toml.
         file: PathBuf,
-        /// The column with the numbers; None for the first.
+        /// Column with the numbers; None for the first.
         column: Option<Column>,
     },
 }
 
-/// A column of a CSV file.
+/// Column of a CSV file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "invalid column, expected a header's name, or a number that counts from 1")]
 pub enum Column {
-    /// By its position, counted from 1.
+    /// Position, counted from 1.
     Number(std::num::NonZeroU16),
-    /// By its header.
+    /// Header.
     Name(String),
 }
 
 impl Default for Waveform {
-    /// Whole numbers from 75 to 85, as the fleets that Atalaya replaces measured them.
+    /// Returns whole numbers from 75 to 85, as the fleets that Atalaya replaces measured them.
     fn default() -> Self {
         Waveform { shape: Shape::Uniform { low: 75.0, high: 85.0 }, step: Some(1.0), seed: None }
     }
 }
 
-/// The keys of the table; exactly one of the first six.
+/// Keys of the table; exactly one of the first six must be present.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -101,7 +101,7 @@ struct Raw {
     sine: Option<Table<Sine>>,
     constant: Option<Finite>,
     replay: Option<PathBuf>,
-    /// With `replay` only.
+    /// Only with `replay`.
     column: Option<Column>,
     step: Option<Positive>,
     seed: Option<Seed>,

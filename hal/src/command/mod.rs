@@ -1,4 +1,4 @@
-//! `chip = "command"`: a program that prints a number, for whatever has no driver here.
+//! `chip = "command"`: a program that prints a number, for any source without a driver.
 //!
 //! ```toml
 //! [[boards.pi.sensors]]
@@ -11,19 +11,21 @@
 //!
 //! The program runs once for each read.
 //!
-//! * **Output**: one number on stdout, blanks around it, at most [`MAX_OUTPUT`] bytes (then it is killed). stderr may be
-//!   any length; the first line of it is in the error if the exit status is not 0.
-//! * **Time**: `timeout`, 3 s if not set. Then the program is killed, with everything that it started. What it leaves
-//!   behind when it ends in time is killed, too. On Linux that includes daemons ([`run_below`]), elsewhere only the
-//!   process group.
-//! * **Place**: it starts in the folder of boards.toml. A program with a `/` in its name that is relative starts there, too;
-//!   without a `/` it is looked for in `PATH`.
-//! * **Environment**: that of the node, without what is for the node alone (`ATALAYA_*`, which may hold secrets, and
-//!   systemd's `NOTIFY_SOCKET`, `WATCHDOG_*` and `LISTEN_*`), and with `LC_ALL=C`, so that numbers have a point. stdin is
-//!   empty; no other file of the node is open in it. Its rights are the node's.
+//! * **Output**: one number on stdout, surrounded by optional whitespace, at most [`MAX_OUTPUT`] bytes (a program that
+//!   prints more is killed). stderr may have any length; its first line is part of the error if the exit status is not
+//!   0.
+//! * **Timeout**: `timeout`, 3 s by default. After it the program is killed, with all processes that it started.
+//!   Processes that it leaves behind when it ends in time are killed, too. On Linux that includes daemons
+//!   ([`run_below`]), elsewhere only the process group.
+//! * **Working directory**: the folder of boards.toml. A relative program path with a `/` is resolved from there, too;
+//!   a name without a `/` is searched in `PATH`.
+//! * **Environment**: that of the node, without the variables that are for the node alone (`ATALAYA_*`, which may hold
+//!   secrets, and systemd's `NOTIFY_SOCKET`, `WATCHDOG_*` and `LISTEN_*`), and with `LC_ALL=C`, so that numbers have a
+//!   decimal point. stdin is empty; no other file descriptor of the node is open in it. The program has the permissions
+//!   of the node.
 //!
-//! A node that is killed while the program runs takes it along on Linux; elsewhere the program runs on, unless a
-//! service manager ends both. Unix only.
+//! If the node is killed while the program runs, the program is killed too on Linux; elsewhere the program continues to
+//! run, unless a service manager ends both. Unix only.
 
 #[cfg(unix)]
 mod run;
@@ -42,52 +44,53 @@ use crate::number::{excerpt, number};
 use crate::reading::{Quantity, Reading, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
-/// The most that a program may print, in bytes.
+/// Maximum output of a program, in bytes.
 pub const MAX_OUTPUT: usize = 64 * 1024;
 
-/// What a keeper ([`run_below`]) writes to stderr when it cannot run the program, followed by the number of the
-/// error. Its exit code is then [`CANNOT_RUN_CODES`].
+/// Text that a keeper ([`run_below`]) writes to stderr when it cannot run the program, followed by the error number.
+/// Its exit code is then one of [`CANNOT_RUN_CODES`].
 pub const CANNOT_RUN: &str = "atalaya: cannot run the program of a sensor: os error ";
-/// Exit codes of a keeper that cannot run the program, as shells have them.
+/// Exit codes of a keeper that cannot run the program, as in shells.
 pub const CANNOT_RUN_CODES: [i32; 2] = [126, 127];
 
 /// Words in front of each command.
 static KEEPER: OnceLock<Vec<OsString>> = OnceLock::new();
 
-/// Runs every program of this process below a keeper from now on: a program that gets these words, then those of the
-/// command. It must run the command in a process group of its own, end what the command leaves behind, kill
-/// everything if this process ends, and end as the command ends. The first call counts.
+/// Runs every program of this process below a keeper from now on: a program that receives these words, followed by
+/// those of the command. It must run the command in a process group of its own, end the processes that the command
+/// leaves behind, kill all of them if this process ends, and end with the status of the command. Only the first call
+/// has an effect.
 pub fn run_below(keeper: Vec<OsString>) {
     let _ = KEEPER.set(keeper);
 }
 
-/// What systemd tells the node and nobody else.
+/// Environment variables of systemd that are for the node alone.
 const PRIVATE: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
-/// A program that prints a number.
+/// Program that prints a number.
 pub struct Program {
     command: Vec<String>,
     timeout: Duration,
-    /// Where it starts; empty for where the node is.
+    /// Working directory; empty for that of the node.
     folder: PathBuf,
     quantity: Quantity,
-    /// One that did not die of being killed: it waits in the kernel, perhaps for a disk.
+    /// Program that did not die when it was killed: it is blocked in the kernel, for example on a disk.
     undead: Option<Child>,
     info: SensorInfo,
 }
 
-/// A program that ended by itself.
+/// Program that ended by itself.
 #[derive(Debug)]
 struct Ended {
     status: ExitStatus,
     stdout: Vec<u8>,
-    /// The beginning.
+    /// Beginning of stderr.
     stderr: Vec<u8>,
 }
 
 impl Ended {
-    /// Returns why the keeper could not run the program, if that is what happened.
+    /// Returns the error of the keeper if it could not run the program.
     fn not_run(&self) -> Option<io::Error> {
         KEEPER.get()?;
         let code = self.status.code().filter(|code| CANNOT_RUN_CODES.contains(code));
@@ -96,21 +99,21 @@ impl Ended {
     }
 }
 
-/// Why a program gave nothing.
+/// Reason why a program returned no number.
 #[cfg_attr(not(unix), allow(dead_code, reason = "there, none is started"))]
 #[derive(Debug)]
 enum Failed {
     Start(io::Error),
-    /// It was killed, and if it does not die of that, here it is.
+    /// Killed after the timeout; contains the process if it did not die.
     Late(Option<Child>),
-    /// It was killed because it did not stop to print.
+    /// Killed because it printed too much; contains the process if it did not die.
     Endless(Option<Child>),
     System(io::Error),
 }
 
 impl Program {
-    /// The program `command[0]` with its arguments, which may run for `timeout`; its number is in the unit of `quantity`.
-    /// `folder` is that of boards.toml. Nothing is started yet.
+    /// Creates a sensor for the program `command[0]` with its arguments, with this `timeout`; the number is in the unit
+    /// of `quantity`. `folder` is the folder of boards.toml. Starts nothing.
     pub fn new(
         command: Vec<String>,
         timeout: Duration,
@@ -123,7 +126,7 @@ impl Program {
     }
 
     fn place(&self) -> Place {
-        // Without the arguments: there may be a password among them.
+        // The arguments are left out: they may contain a password.
         let program = self.command.first().map_or("", String::as_str);
         Place::at(format!("the command `{}`", excerpt(program.as_bytes())))
     }
@@ -142,7 +145,7 @@ impl Program {
         };
         let folder = folder.map_err(|error| self.fault(Cause::Other, error.to_string()))?;
         let program = match program.contains('/') {
-            // An absolute program stays as it is.
+            // An absolute path stays as it is.
             true => folder.join(program),
             false => PathBuf::from(program),
         };
@@ -200,7 +203,7 @@ use run::run;
 
 #[cfg(not(unix))]
 fn run(_: &mut Command, _: Duration) -> Result<Ended, Failed> {
-    // Nothing there ends what a program has started.
+    // Processes that a program has started cannot be ended there.
     Err(Failed::Start(io::Error::new(ErrorKind::Unsupported, "programs can be sensors on Unix only")))
 }
 
@@ -228,7 +231,7 @@ impl Sensor for Program {
     }
 }
 
-// They look into /proc.
+// These tests read /proc.
 #[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
-//! Runs a program with an end in sight: whatever it does, its run is over when its time is, nothing of its process group is
-//! left, and it is reaped.
+//! Runs a program with a timeout. In every case the run ends after the timeout, its process group is killed, and the
+//! program is reaped.
 
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,13 +12,13 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use super::{Ended, Failed, MAX_OUTPUT};
 
-/// How much of stderr is kept for the message, in bytes.
+/// Maximum length of stderr kept for the message, in bytes.
 const MAX_COMPLAINT: usize = 1024;
 
-/// How long a killed program has to die. It does at once, unless it waits in the kernel for something that does not come.
+/// Timeout for a killed program to die. It dies at once, unless it is blocked in the kernel.
 const DYING: Duration = Duration::from_millis(500);
 
-/// How often an end is looked for where nothing announces it.
+/// Interval of checks for the end of the program on systems without a notification.
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// Runs `command`, whose stdout and stderr are pipes.
@@ -31,8 +31,8 @@ pub(super) fn run(command: &mut Command, timeout: Duration) -> Result<Ended, Fai
         stderr: child.stderr.take().map(|pipe| Pipe::new(pipe.into(), MAX_COMPLAINT)),
     };
     let result = run.follow(&child, deadline);
-    // In any case: what it started in the background holds its pipes, and has no business after it. The child is not
-    // reaped before, so that its number cannot be another process' by now.
+    // Kill in every case: processes started in the background hold the pipes and must not outlive the program. The
+    // child is not reaped before, so that its process id cannot be reused yet.
     kill(&mut child);
     match result {
         Ok(End::Exit) => {}
@@ -55,19 +55,19 @@ enum End {
 }
 
 struct Run {
-    /// Readable when the program has ended; None where the system has no such thing.
+    /// Becomes readable when the program has ended; None if the system does not support it.
     exit: Option<OwnedFd>,
     stdout: Option<Pipe>,
     stderr: Option<Pipe>,
 }
 
 impl Run {
-    /// Takes what it says until it is over, one way or another.
+    /// Reads the output until the program ends, the deadline passes or the output is too long.
     fn follow(&mut self, child: &Child, deadline: Instant) -> io::Result<End> {
         self.pipes().try_for_each(Pipe::open)?;
         loop {
-            // First whether it is over and only then what it said: so nothing is missed. And only after both the time: if
-            // this process was asleep for a minute, a program that ended meanwhile is not late.
+            // Check for the end first and read the output afterwards, so that no output is missed. Check the time last:
+            // if this process was suspended for a minute, a program that ended during that time is not late.
             let over = has_ended(child)?;
             self.pipes().try_for_each(|pipe| pipe.drain(over))?;
             if self.stdout.as_ref().is_some_and(|pipe| pipe.overflows) {
@@ -89,7 +89,7 @@ impl Run {
     }
 }
 
-/// Until one of the pipes has something, or the program's end, or `left` is over.
+/// Waits until one of the pipes has data, the program has ended, or `left` has passed.
 fn wait<'a>(
     pipes: impl Iterator<Item = &'a Pipe>,
     exit: Option<&'a OwnedFd>,
@@ -107,11 +107,11 @@ fn wait<'a>(
     }
 }
 
-/// Our end of a pipe.
+/// The read end of a pipe.
 struct Pipe {
     file: std::fs::File,
     bytes: Vec<u8>,
-    /// How many bytes are kept.
+    /// Maximum number of bytes kept.
     most: usize,
     overflows: bool,
     closed: bool,
@@ -123,12 +123,12 @@ impl Pipe {
     }
 
     fn open(&mut self) -> io::Result<()> {
-        // Of our end only: the program's keeps waiting as programs expect.
+        // Applies to the read end only: writes of the program still block, as programs expect.
         Ok(rustix::io::ioctl_fionbio(&self.file, true)?)
     }
 
-    /// Takes what is there, and if the program has ended, all of it; else a piece at a time, so that one that never stops to
-    /// print does not keep the caller from looking at the clock.
+    /// Reads the available data: all of it if the program has ended; otherwise one chunk at a time, so that a program
+    /// that prints without end does not keep the caller from checking the time.
     fn drain(&mut self, all: bool) -> io::Result<()> {
         let mut buffer = [0; 4096];
         let mut pieces = 0;
@@ -145,7 +145,7 @@ impl Pipe {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            // What it left behind may print for ever.
+            // Processes that the program left behind may print without end.
             if all && self.overflows {
                 break;
             }
@@ -154,7 +154,7 @@ impl Pipe {
     }
 }
 
-/// Whether it has ended; it is not reaped by this.
+/// Returns true if the program has ended. Does not reap it.
 fn has_ended(child: &Child) -> io::Result<bool> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     loop {
@@ -168,7 +168,7 @@ fn has_ended(child: &Child) -> io::Result<bool> {
 
 #[cfg(target_os = "linux")]
 fn exit_of(child: &Child) -> Option<OwnedFd> {
-    // Kernels before 5.3 and some sandboxes have none.
+    // Kernels before 5.3 and some sandboxes have no pidfd.
     rustix::process::pidfd_open(Pid::from_child(child), rustix::process::PidfdFlags::empty()).ok()
 }
 
@@ -177,9 +177,9 @@ fn exit_of(_: &Child) -> Option<OwnedFd> {
     None
 }
 
-/// Ends its process group, and all that it has started, as far as they are still there.
+/// Kills the process group of the program, and all processes that it has started, as far as they still exist.
 fn kill(child: &mut Child) {
-    // A keeper ends when the others have ended: it is killed only if it does not.
+    // A keeper ends after all other processes have ended: it is killed only if it does not end.
     #[cfg(target_os = "linux")]
     if super::KEEPER.get().is_some() {
         let end = Instant::now() + DYING;
@@ -193,12 +193,12 @@ fn kill(child: &mut Child) {
     }
     #[cfg(target_os = "linux")]
     let _ = crate::tree::kill(Pid::from_child(child));
-    // Nobody left in the group, or nothing left to kill: as it should be.
+    // An error is expected here: no process is left in the group, or none to kill.
     let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
     let _ = child.kill();
 }
 
-/// Reaps a killed program, or gives it back if it does not die.
+/// Reaps a killed program, or returns it if it does not die.
 fn bury(mut child: Child, exit: Option<&OwnedFd>) -> Option<Child> {
     let deadline = Instant::now() + DYING;
     while matches!(has_ended(&child), Ok(false)) {

@@ -20,13 +20,13 @@ fn text(script: &str) -> String {
     shell(script).read().unwrap_err().to_string()
 }
 
-/// Whether a process is there and no zombie.
+/// Returns true if a process exists and is not a zombie.
 fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
 }
 
-/// Waits until `done`, for a while.
+/// Waits until `done` returns true, with a deadline.
 fn soon(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + LONG;
     while !done() {
@@ -35,7 +35,7 @@ fn soon(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// The children of this process that nobody has reaped.
+/// Returns the children of this process that are not reaped.
 fn zombies() -> Vec<String> {
     let me = std::process::id().to_string();
     let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
@@ -55,7 +55,7 @@ fn the_number_that_a_program_prints_is_the_reading() {
         let readings = shell(script).read().unwrap();
         assert_eq!(readings[..], [Reading::new(Quantity::Voltage, value).unwrap()], "{script}");
     }
-    // A file as the kernel has it, and the same sensor again and again.
+    // A file of the kernel, read several times by the same sensor.
     let mut sensor = program(&["cat", "/proc/sys/kernel/pid_max"], LONG, Path::new("/"));
     for _ in 0..3 {
         assert!(sensor.read().unwrap()[0].value() > 300.0);
@@ -92,7 +92,8 @@ fn a_program_that_is_not_there_is_absent_and_its_arguments_stay_out_of_the_messa
         error.to_string().starts_with("nothing to read at the command `./measure`: cannot start it: No such")
     );
     assert!(!error.to_string().contains("secret"));
-    // It may be installed later; and it is looked for in the folder of boards.toml, where it also starts.
+    // The program may be installed later. It is searched in the folder of boards.toml, which is also its working
+    // directory.
     let path = folder.path().join("measure");
     std::fs::write(&path, "#!/bin/sh\ncat value\n").unwrap();
     std::fs::write(folder.path().join("value"), "7").unwrap();
@@ -101,7 +102,7 @@ fn a_program_that_is_not_there_is_absent_and_its_arguments_stay_out_of_the_messa
     assert!(error.to_string().contains("Permission denied"), "{error}");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&path, mode).unwrap();
-    // Another test's fork may still hold the script open for writing.
+    // The fork of another test may still hold the script open for writing.
     soon("the script runs", || sensor.read().is_ok_and(|readings| readings[0].value() == 7.0));
 }
 
@@ -134,7 +135,7 @@ fn a_stopped_program_and_one_that_ignores_signals_are_killed_too() {
 #[test]
 fn what_a_program_leaves_in_the_background_neither_holds_the_read_nor_stays() {
     let folder = tempfile::tempdir().unwrap();
-    // The helper holds stdout and stderr open.
+    // The helper process holds stdout and stderr open.
     let script = "sleep 1000 & echo $! > helper; echo 5";
     let begun = Instant::now();
     assert_eq!(program(&["sh", "-c", script], LONG, folder.path()).read().unwrap()[0].value(), 5.0);
@@ -151,7 +152,7 @@ fn a_program_that_never_stops_to_print_is_killed_at_once() {
         assert!(error.ends_with("it printed more than 65536 bytes, so it was killed"), "{error}");
     }
     assert!(begun.elapsed() < LONG);
-    // What is not a number's business may be long: all of it is taken, so the program is not held up, and dropped.
+    // Long output on stderr is read completely, so that the program does not block, and discarded.
     assert_eq!(shell("head -c 1000000 /dev/zero >&2; echo 5").read().unwrap()[0].value(), 5.0);
     let mut sensor = program(&["sh", "-c", "yes >&2"], Duration::from_millis(300), Path::new(""));
     assert_eq!(sensor.read().unwrap_err().cause(), Cause::Timeout);
@@ -197,7 +198,7 @@ fn no_zombie_stays_whatever_happened() {
         let _ = shell(script).read();
     }
     let _ = program(&["sleep", "1000"], Duration::from_millis(100), Path::new("")).read();
-    // Children of other tests that run at the same time are zombies only for a moment.
+    // Children of concurrent tests are zombies only for a moment.
     soon("all are reaped", || zombies().is_empty());
 }
 

@@ -1,8 +1,8 @@
 //! ADS1115, on the published `ads1x1x` crate. Built by [`super::build`].
 //!
-//! A read starts one conversion with the settings of its own input, and waits for it. So several sensors, one for each
-//! input, may share a chip, and a chip that lost its power loses nothing by it.
-//! Datasheet: Texas Instruments SBAS444, "ADS111x", sections 7.3 and 8.1.
+//! A read starts one conversion with the settings of its own input, and waits for it. Several sensors, one for each
+//! input, can therefore share a chip, and a chip that lost its power needs no special handling. Datasheet: Texas
+//! Instruments SBAS444, "ADS111x", sections 7.3 and 8.1.
 
 use ads1x1x::{Ads1x1x, Error, FullScaleRange, TargetAddr, channel, ic, mode};
 use embedded_hal::delay::DelayNs;
@@ -15,18 +15,18 @@ use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
-/// A conversion at 128 a second by a chip whose clock is a tenth too slow, after it woke up.
+/// Duration of a conversion at 128 a second by a chip with a clock that is 10 % too slow, after wake-up.
 const DURATION_US: u32 = 8_700;
 
 type Chip<I> = Ads1x1x<I, ic::Ads1115, ic::Resolution16Bit, mode::OneShot>;
 
 pub(super) struct Ads1115<I, D> {
-    /// None only while it is being made anew.
+    /// None only while the driver is being recreated.
     chip: Option<Chip<I>>,
     delay: D,
     mount: Mount,
     analogue: Analogue,
-    /// Whether the driver has been told the full scale.
+    /// True if the full scale is set in the driver.
     ready: bool,
 }
 
@@ -45,11 +45,13 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Ads1115<I, D> {
             Error::InvalidInputData => self.mount.error(Cause::Other, "the driver refused its input"),
         };
         if !self.ready {
-            // The crate starts a conversion with this, of other pins: it has to end before ours can begin.
+            // With this call the crate starts a conversion of other pins, which must end before the driver's own
+            // conversion can begin.
             chip.set_full_scale_range(full_scale(self.analogue.full_scale)).map_err(fault)?;
             self.delay.delay_us(DURATION_US);
         }
-        // The first call starts the conversion, the second fetches it; a third for a chip that is slower than it may be.
+        // The first call starts the conversion, the second fetches it, and a third is for a chip that is slower than
+        // specified.
         for _ in 0..3 {
             match poll(chip, self.analogue.input) {
                 Ok(counts) => return Ok(counts),
@@ -70,7 +72,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ads1115<I, D>
         let counts = self.convert();
         self.ready = counts.is_ok();
         if !self.ready {
-            // The crate would take a conversion that it started before the error for the next one.
+            // Otherwise the crate would return a conversion started before the error as the result of the next one.
             let i2c = self.chip.take().map(Chip::destroy_ads1115);
             self.chip = i2c.map(|i2c| Ads1x1x::new_ads1115(i2c, pins(self.mount.address())));
         }
@@ -126,7 +128,8 @@ mod tests {
     const IDLE: [u8; 2] = [0x85, 0x83];
     const BUSY: [u8; 2] = [0x05, 0x83];
 
-    /// What a first read sends: the full scale, then the conversion with `config`, each asked whether it has ended.
+    /// Returns the transactions of a first read: the full scale, then the conversion with `config`, each followed by a
+    /// check for its end.
     fn first(scale: [u8; 2], config: [u8; 2], counts: i16) -> [Transaction; 5] {
         let [a, b] = config;
         [

@@ -1,7 +1,7 @@
 //! AHT20, on the published `embedded-aht20` crate. Built by [`super::build`].
 //!
-//! A read asks whether the chip is calibrated (and has it calibrate itself if not), measures once and waits for it.
-//! The crate would ask a chip that says "busy" for ever, so it gets a bus that gives up.
+//! A read checks that the chip is calibrated (and calibrates it if not), measures once and waits for the result. The
+//! crate would poll a chip that reports "busy" indefinitely, so the driver limits the transactions on the bus.
 //! Datasheet: Aosong, "AHT20", section 5.4.
 
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
-/// More than a healthy chip needs: it is asked three or four times, and is ready by then.
+/// Maximum number of transactions of a read. A healthy chip needs fewer: it is ready after three or four polls.
 const TRANSACTIONS: u8 = 20;
 
 pub(super) struct Aht20<I, D> {
@@ -57,18 +57,18 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Aht20<I, D> {
     }
 }
 
-/// A bus that is good for so many transactions.
+/// Bus with a limited number of transactions.
 struct Limited<'a, I> {
     i2c: &'a mut I,
     left: u8,
 }
 
-/// Why a [`Limited`] bus failed.
+/// Error of a [`Limited`] bus.
 #[derive(Debug)]
 enum Halt<E> {
-    /// The bus itself did.
+    /// Error of the bus itself.
     Bus(E),
-    /// Enough is enough.
+    /// Transaction limit reached.
     Limit,
 }
 

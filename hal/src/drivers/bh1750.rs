@@ -1,6 +1,6 @@
 //! BH1750, on the published `bh1750` crate. Built by [`super::build`].
 //!
-//! A read starts one measurement in steps of 1 lx and waits for it; the chip sleeps by itself afterwards.
+//! A read starts one measurement in steps of 1 lx and waits for it; afterwards the chip goes to sleep automatically.
 //! Datasheet: Rohm, "BH1750FVI", "Instruction Set Architecture" and "Measurement Procedure".
 
 use bh1750::{BH1750, BH1750Error, Resolution};
@@ -14,9 +14,9 @@ use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
-/// Largest illuminance, in lx: 65534 counts. One more is a full register, and may be any amount of light.
+/// Maximum illuminance, in lx: 65534 counts. The next code is a full register, and may be any amount of light.
 const BRIGHTEST: f64 = 54_611.7;
-/// Illuminance between the last two codes, in lx.
+/// Threshold between the last two codes, in lx.
 const FULL: f32 = 65_534.5 / 1.2;
 
 pub(super) struct Bh1750<I, D> {
@@ -37,7 +37,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bh1750<I, D> 
     }
 
     fn read(&mut self) -> Result<Readings, ReadError> {
-        // The crate waits 144 ms, and the slowest chip takes 180.
+        // The crate waits 144 ms, and the slowest chip takes 180 ms.
         let delay = Patient(&mut self.delay);
         let mut chip = BH1750::new_custom_address(&mut self.i2c, delay, self.mount.address());
         let lux = chip.get_one_time_measurement(Resolution::High).map_err(|error| match error {
@@ -48,7 +48,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bh1750<I, D> 
             let remedy = "it is brighter than the chip can measure: shade it";
             return Err(self.mount.saturated(Quantity::Illuminance, "0xffff", remedy));
         }
-        // Its true steps are 1/1.2 lx.
+        // The true step is 1/1.2 lx.
         let lux = (decimal(lux) * 10.0).round() / 10.0;
         Ok(smallvec![self.mount.reading(Quantity::Illuminance, lux, 0.0..=BRIGHTEST)?])
     }
@@ -59,7 +59,7 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    /// Remembers how long it was asked to wait.
+    /// Delay that records the requested time.
     struct Counts<'a>(&'a std::sync::atomic::AtomicU32);
 
     impl DelayNs for Counts<'_> {
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn measures_once_in_the_high_resolution() {
-        // The datasheet's example: 0x8390 are 28 067 lx.
+        // Example in the datasheet: 0x8390 is 28 067 lx.
         let table = [
             ([0x83, 0x90], 28_066.7),
             ([0x00, 0x00], 0.0),

@@ -1,11 +1,11 @@
 //! BME280 and BMP280, on `embedded-devices`. Built by [`super::build`].
 //!
-//! The first read identifies and resets the chip, reads its calibration and gives it its settings; later ones look
-//! whether it still has them. Each read measures once, unfiltered, as the datasheet advises for weather stations, and
-//! the chip sleeps in between. The results are read once more as they stand in the chip, because the crate gives only what it
-//! computed of them: 0x80000 and 0x8000 stand for what was not measured (sections 5.4.7 to 5.4.9; Linux' driver refuses
-//! them, too), and would be 26 °C or 72 %RH.
-//! Datasheets: Bosch BST-BME280-DS002 and BST-BMP280-DS001, sections 3 to 5.
+//! The first read identifies and resets the chip, reads its calibration and writes its settings; later reads check that
+//! the settings are still present. Each read measures once, unfiltered, as the datasheet advises for weather stations,
+//! and the chip sleeps between reads. The raw results are read a second time from the chip, because the crate returns
+//! only the values computed from them: 0x80000 and 0x8000 mean that nothing was measured (sections 5.4.7 to 5.4.9;
+//! Linux' driver refuses them, too), and would give 26 °C or 72 %RH. Datasheets: Bosch BST-BME280-DS002 and
+//! BST-BMP280-DS001, sections 3 to 5.
 
 use embedded_devices::devices::bosch::bme280::registers::{
     BurstMeasurementsPT, BurstMeasurementsPTH, Chip, ControlMeasurement, Id, Oversampling,
@@ -32,14 +32,14 @@ use crate::sensor::{Sensor, SensorInfo};
 
 type Wire<I> = I2cDeviceSync<I, u8>;
 
-/// Step of the 20-bit results: without oversampling they have sixteen bits (section 3.4 of both datasheets).
+/// Step of the 20-bit results: without oversampling they have 16 bits (section 3.4 of both datasheets).
 const STEP: u32 = 1 << 4;
 
-/// A BME280.
+/// Driver of the BME280.
 pub(super) struct Bme280<I: I2c, D: DelayNs> {
     chip: BME280Sync<D, Wire<I>>,
     mount: Mount,
-    /// Whether the driver knows the calibration, and the chip has its settings.
+    /// True if the driver has the calibration, and the chip its settings.
     ready: bool,
 }
 
@@ -76,7 +76,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bme280<I, D> 
     }
 }
 
-/// A BMP280: a BME280 that cannot measure humidity.
+/// Driver of the BMP280, a BME280 without humidity.
 pub(super) struct Bmp280<I: I2c, D: DelayNs> {
     chip: BMP280Sync<D, Wire<I>>,
     mount: Mount,
@@ -110,7 +110,8 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bmp280<I, D> 
     }
 }
 
-/// Whether the chip forgot what to measure: after a loss of power it would answer with numbers that look well.
+/// Returns true if the chip lost its measurement settings: after a loss of power it would return plausible but wrong
+/// values.
 fn lost_its_settings<I: I2c<Error: BusError>, D: DelayNs, const HUMID: bool>(
     chip: &mut BME280CommonSync<D, Wire<I>, HUMID>,
     mount: &Mount,
@@ -120,14 +121,14 @@ fn lost_its_settings<I: I2c<Error: BusError>, D: DelayNs, const HUMID: bool>(
         || control.read_pressure_oversampling() == Oversampling::Disabled)
 }
 
-/// Makes sure that it is the chip that boards.toml says, resets it and reads its calibration.
+/// Checks that the chip is the one in boards.toml, resets it and reads its calibration.
 fn prepare<I: I2c<Error: BusError>, D: DelayNs, const HUMID: bool>(
     chip: &mut BME280CommonSync<D, Wire<I>, HUMID>,
     mount: &Mount,
     wanted: Chip,
 ) -> Result<(), ReadError> {
     let found = chip.read_register::<Id>().map_err(|error| mount.transport(error))?.read_chip();
-    // The samples of the BMP280 differ in nothing but this.
+    // The samples of the BMP280 differ only in their id.
     let sample = matches!(found, Chip::BMP280Sample1 | Chip::BMP280Sample2) && wanted == Chip::BMP280;
     if found != wanted && !sample {
         let text = match found {
@@ -152,7 +153,8 @@ fn measurement<E: BusError>(error: MeasurementError<E>, mount: &Mount) -> ReadEr
 }
 
 fn temperature(mount: &Mount, value: ThermodynamicTemperature) -> Result<Reading, ReadError> {
-    // The crate adds the half step that an integer division would round with, and divides in floating point: 0.005 °C.
+    // The crate adds the half step with which an integer division would round, but divides in floating point: an error
+    // of 0.005 °C.
     let celsius = ((value.get::<degree_celsius>() - 0.005) * 1e4).round() / 1e4;
     mount.reading(Quantity::Temperature, celsius, -40.0..=85.0)
 }
@@ -177,15 +179,15 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    /// The example of the BMP280's datasheet (section 3.12): its calibration, and 25.08 °C and 100 653.27 Pa of it.
+    /// Example in the BMP280's datasheet (section 3.12): its calibration, which gives 25.08 °C and 100 653.27 Pa.
     const CALIBRATION: [u8; 24] = [
         0x70, 0x6b, 0x43, 0x67, 0x18, 0xfc, 0x7d, 0x8e, 0x43, 0xd6, 0xd0, 0x0b, 0x27, 0x0b, 0x8c, 0x00, 0xf9,
         0xff, 0x8c, 0x3c, 0xf8, 0xc6, 0x70, 0x17,
     ];
-    /// A BME280's for humidity: H1 75, H2 370, H3 0, H4 313, H5 50, H6 30. The datasheet has no example.
+    /// Calibration of a BME280 for humidity: H1 75, H2 370, H3 0, H4 313, H5 50, H6 30. The datasheet has no example.
     const HUMIDITY_CALIBRATION: [u8; 7] = [0x72, 0x01, 0x00, 0x13, 0x29, 0x03, 0x1e];
     const H1: u8 = 75;
-    /// 415 148 and 519 888, and 28 000 for humidity.
+    /// Raw values 415 148 and 519 888, and 28 000 for humidity.
     const MEASURED: [u8; 8] = [0x65, 0x5a, 0xc0, 0x7e, 0xed, 0x00, 0x6d, 0x60];
 
     fn control(byte: u8) -> Transaction {
@@ -236,7 +238,8 @@ mod tests {
         values(driver(humid)(bus(all)).read())
     }
 
-    /// The formula of the BME280's datasheet in floating point (its section 8.1), as a second opinion on humidity.
+    /// Computes humidity by the formula in the BME280's datasheet in floating point (section 8.1), as an independent
+    /// check.
     fn humidity(raw: f64, t_fine: f64) -> f64 {
         let h = t_fine - 76_800.0;
         let h = (raw - (313.0 * 64.0 + 50.0 / 16_384.0 * h))
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn refuses_what_the_chip_cannot_measure() {
-        // The register's value without a measurement, hot and cold, no pressure and too much.
+        // The value of the register without a measurement, hot and cold, no pressure and too much.
         for answer in [
             [0x65, 0x5a, 0xc0, 0xff, 0xff, 0xf0, 0x6d, 0x60],
             [0x65, 0x5a, 0xc0, 0x00, 0x00, 0x00, 0x6d, 0x60],

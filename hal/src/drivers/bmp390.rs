@@ -1,11 +1,11 @@
 //! BMP390 and BMP388, on the registers of `embedded-devices`. Built by [`super::build`].
 //!
-//! The compensation is here: that of embedded-devices 0.10 has a shift too many and is wrong by tens of kPa, and the crate
-//! `bmp390` is before its first release without `defmt`.
+//! This module implements the compensation itself: that of embedded-devices 0.10 has a superfluous shift and is wrong
+//! by tens of kPa, and the crate `bmp390` has not yet released a version without `defmt`.
 //!
-//! The first read identifies and resets the chip and reads its calibration; later ones look whether it still has its
-//! settings. Each read measures once, and the chip sleeps in between.
-//! Datasheet: Bosch BST-BMP390-DS002, sections 3 to 5 and 8.4 to 8.6.
+//! The first read identifies and resets the chip and reads its calibration; later reads check that its settings are
+//! still present. Each read measures once, and the chip sleeps between reads. Datasheet: Bosch BST-BMP390-DS002,
+//! sections 3 to 5 and 8.4 to 8.6.
 
 use embedded_devices::device::ResettableDeviceSync;
 use embedded_devices::devices::bosch::bmp390::registers::{
@@ -22,19 +22,19 @@ use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
-/// What a BMP388 says it is; a BMP390 is the only chip that embedded-devices knows.
+/// Id of a BMP388; embedded-devices knows only that of the BMP390.
 const BMP388: u8 = 0x50;
-/// One measurement of each, without oversampling (section 3.9.2), and a tenth more.
+/// Duration of one measurement of both quantities, without oversampling (section 3.9.2), plus 10 %.
 const DURATION_US: u32 = 5_400;
 
-/// Step of the 24-bit results: without oversampling they have sixteen bits (section 3.4.1 and 3.4.2).
+/// Step of the 24-bit results: without oversampling they have 16 bits (section 3.4.1 and 3.4.2).
 const STEP: u32 = 1 << 8;
 
 pub(super) struct Bmp390<I, D> {
     i2c: I,
     delay: D,
     mount: Mount,
-    /// The chip's own; None until it was read, and after an error.
+    /// Calibration of the chip; None until it was read, and after an error.
     calibration: Option<Calibration>,
 }
 
@@ -55,7 +55,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bmp390<I, D> 
         let address = Address::Custom(mount.address());
         let mut chip = BMP390Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
         let mut control = chip.read_register::<PowerControl>().map_err(fault)?;
-        // Both are off at power-up: a chip that lost its power would answer with numbers that look well.
+        // Both are off at power-up: a chip that lost its power would return plausible but wrong values.
         let has_settings = control.read_temperature_enable() && control.read_pressure_enable();
         let calibration = match self.calibration.take().filter(|_| has_settings) {
             Some(calibration) => calibration,
@@ -91,11 +91,11 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bmp390<I, D> 
     }
 }
 
-/// The coefficients as they stand in the chip; each counts in a power of two of its own (section 8.4).
+/// Raw coefficients of the chip; each is scaled by its own power of two (section 8.4).
 struct Calibration(TrimmingCoefficientsUnpacked);
 
 impl Calibration {
-    /// In °C (section 8.5).
+    /// Computes the temperature in °C (section 8.5).
     fn temperature(&self, raw: u32) -> f64 {
         let c = &self.0;
         let t1 = f64::from(c.par_t1) * 2_f64.powi(8);
@@ -105,7 +105,8 @@ impl Calibration {
         x * t2 + x * x * t3
     }
 
-    /// In Pa (section 8.6): three polynomials in the temperature `t`, weighing the powers of the raw value.
+    /// Computes the pressure in Pa (section 8.6): three polynomials in the temperature `t` are the weights of the
+    /// powers of the raw value.
     fn pressure(&self, raw: u32, t: f64) -> f64 {
         let c = &self.0;
         let x = f64::from(raw);
@@ -127,7 +128,8 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    /// A real BMP390's, and what it read: from the tests of the crate `bmp390`, whose authors took them from their chip.
+    /// Coefficients and readings of a real BMP390: from the tests of the crate `bmp390`, whose authors read them from
+    /// their chip.
     const COEFFICIENTS: [u8; 21] = [
         0x98, 0x6c, 0xa9, 0x4a, 0xf9, 0xe3, 0x1c, 0x61, 0x16, 0x06, 0x01, 0x51, 0x4a, 0xde, 0x5d, 0x03, 0xfa,
         0xf9, 0x0e, 0x06, 0xf5,
@@ -192,7 +194,8 @@ mod tests {
     #[test]
     fn errors_keep_their_cause() {
         let driver = |i2c| Box::new(Bmp390::new(i2c, Now, mount("bmp390", 0x77))) as _;
-        // Whatever the power control says, the driver that had an error begins anew; a healthy chip keeps its own.
+        // After an error, the driver restarts regardless of the power control register; a healthy chip keeps its
+        // settings.
         let all: Vec<_> = [control(3)].into_iter().chain(setup(0x60)).chain(measure(MEASURED)).collect();
         check_errors_with(
             driver,

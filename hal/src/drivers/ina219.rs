@@ -1,8 +1,8 @@
 //! INA219, on the published `ina219` crate. Built by [`super::build`].
 //!
-//! The current is the shunt's voltage by its resistance, computed here: the chip's own current register is the same
-//! number rounded, and silently 0 after a loss of power. A read is two transactions; the settings are those of power-up.
-//! Datasheet: Texas Instruments SBOS448, "INA219", sections 8.5 and 8.6.
+//! The current is the voltage across the shunt divided by its resistance, computed here: the chip's own current
+//! register contains the same number rounded, and 0 without an error after a loss of power. A read is two transactions;
+//! the settings are the power-up settings. Datasheet: Texas Instruments SBOS448, "INA219", sections 8.5 and 8.6.
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
@@ -19,10 +19,11 @@ use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
-/// Both conversions, of 12 bits, at their longest.
+/// Maximum duration of both conversions, of 12 bits.
 const DURATION_US: u32 = 1_200;
 
-/// Codes at which the converters end (8.6.3.1 and 8.6.3.2): ±320 mV across the shunt, 32 V on the bus. More reads the same.
+/// Last codes of the converters (8.6.3.1 and 8.6.3.2): ±320 mV across the shunt, 32 V on the bus. Larger values read
+/// the same.
 const FULL_SHUNT: u16 = 32_000;
 const FULL_BUS: u16 = 8_000;
 
@@ -31,7 +32,7 @@ pub(super) struct Ina219<I, D> {
     delay: D,
     mount: Mount,
     shunt: Shunt,
-    /// Whether the chip has its settings. Somebody else may have left others; power-up gives it these.
+    /// True if the chip has its settings. These are the power-up values, but another program may have changed them.
     ready: bool,
 }
 
@@ -58,7 +59,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina219<I, D> 
         }
         let too_high = || mount.saturated(Quantity::Voltage, "32 V", "the chip is made for 26 V");
         let volts = match chip.bus_voltage() {
-            // OVF. The setup cleared the calibration, and without one the chip computes nothing that could overflow.
+            // OVF. The setup cleared the calibration, and without one the chip computes no value that could overflow.
             Ok(voltage) if voltage.has_math_overflowed() => {
                 let text = "current and power: the chip reports an overflow of its arithmetic; is another program using it?";
                 return Err(mount.error(Cause::OutOfRange, text));
@@ -83,13 +84,13 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina219<I, D> 
     }
 }
 
-/// Refuses a current at the end of the shunt converter's range.
+/// Creates the error for a current at the end of the shunt converter's range.
 pub(super) fn shunt_saturated(mount: &Mount, full_scale: &str, shunt: Shunt) -> ReadError {
     let value = format_args!("{full_scale} across {} ohm", shunt.ohms);
     mount.saturated(Quantity::Current, value, "choose a shunt with less resistance")
 }
 
-/// The three readings of a power monitor: of the voltage behind the shunt and of the voltage across it.
+/// Returns the three readings of a power monitor, from the voltage after the shunt and the voltage across it.
 pub(super) fn power(
     mount: &Mount,
     volts: f64,
@@ -98,7 +99,7 @@ pub(super) fn power(
     range: std::ops::RangeInclusive<f64>,
 ) -> Result<Readings, ReadError> {
     let amperes = across / shunt.ohms;
-    // A step more, because the largest current is a rounded number.
+    // The limit is slightly higher, because the maximum current is a rounded number.
     let most = shunt.max_amperes * 1.001;
     Ok(smallvec![
         mount.reading(Quantity::Voltage, volts, range)?,
@@ -114,7 +115,7 @@ mod tests {
 
     const SHUNT: Shunt = Shunt { ohms: 0.1, max_amperes: 3.2 };
 
-    /// Power-up settings: 32 V, 320 mV, 12 bits, both continuously; no calibration.
+    /// Returns the transactions of the power-up settings: 32 V, 320 mV, 12 bits, both continuously; no calibration.
     fn setup() -> [Transaction; 2] {
         [writes(0x40, [0, 0x39, 0x9f]), writes(0x40, [5, 0, 0])]
     }
@@ -131,7 +132,7 @@ mod tests {
     #[test]
     fn voltage_and_current_and_their_product() {
         // Table 7 of the datasheet (12 V, 20 mV across 2 mΩ are 10 A: registers 0x5d98 and 0x07d0), its table of shunt
-        // voltages (-319.99 mV is 0x8301), and no current at all.
+        // voltages (-319.99 mV is 0x8301), and a current of zero.
         let ten = Shunt { ohms: 0.002, max_amperes: 15.0 };
         assert_eq!(read([0x5d, 0x9a], [0x07, 0xd0], ten).unwrap(), [11.98, 10.0, 119.8]);
         assert_eq!(read([0x1f, 0x42], [0x83, 0x01], SHUNT).unwrap(), [4.0, -3.1999, -12.7996]);
@@ -150,7 +151,7 @@ mod tests {
             ([0x1f, 0x42], [0x82, 0xff], SHUNT),
             ([0x1f, 0x42], [0x7c, 0xff], Shunt { ohms: 0.1, max_amperes: 2.0 }),
         ] {
-            // An impossible voltage ends the read before the second register is asked.
+            // An impossible voltage ends the read before the second register is read.
             let all = setup().into_iter().chain(registers(voltage, across));
             let i2c = bus(all.take(if voltage[0] == 0xff { 3 } else { 4 }));
             let error = Ina219::new(i2c, Now, mount("ina219", 0x40), shunt).read().unwrap_err();

@@ -1,8 +1,7 @@
 //! INA226, on `embedded-devices`. Built by [`super::build`].
 //!
-//! As the [INA219](super::ina219): the current is computed here, from the shunt's voltage, and the settings are those of
-//! power-up.
-//! Datasheet: Texas Instruments SBOS547, "INA226", section 7.6.
+//! As in the [INA219](super::ina219) driver, the current is computed here, from the voltage across the shunt, and the
+//! settings are the power-up settings. Datasheet: Texas Instruments SBOS547, "INA226", section 7.6.
 
 use embedded_devices::devices::texas_instruments::ina226::{
     INA226Sync,
@@ -20,7 +19,7 @@ use crate::error::{BusError, ReadError};
 use crate::reading::Readings;
 use crate::sensor::{Sensor, SensorInfo};
 
-/// Both conversions of 1.1 ms, at their longest.
+/// Maximum duration of both conversions of 1.1 ms.
 const DURATION_US: u32 = 2_500;
 
 /// Step of the shunt voltage, in V.
@@ -31,7 +30,7 @@ pub(super) struct Ina226<I, D> {
     delay: D,
     mount: Mount,
     shunt: Shunt,
-    /// Whether the chip has its settings. Somebody else may have left others; power-up gives it these.
+    /// True if the chip has its settings. These are the power-up values, but another program may have changed them.
     ready: bool,
 }
 
@@ -51,7 +50,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina226<I, D> 
         let address = Address::Custom(self.mount.address());
         if !std::mem::take(&mut self.ready) {
             let mut chip = INA226Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
-            // Read first, because reserved bits are to be left as they are.
+            // Read first, because reserved bits must be left unchanged.
             let settings = chip
                 .read_register::<Configuration>()
                 .map_err(fault)?
@@ -66,8 +65,8 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina226<I, D> 
         let volts = chip.read_register::<BusVoltage>().map_err(fault)?.read_value().get::<volt>();
         let across = chip.read_register::<ShuntVoltage>().map_err(fault)?.read_value().get::<volt>();
         self.ready = true;
-        // Section 7.6.2: more than ±81.92 mV reads as the last code. The math overflow flag (7.6.7) is not read: it is about
-        // the chip's own current and power registers, which this driver does not use.
+        // Section 7.6.2: more than ±81.92 mV reads as the last code. The math overflow flag (7.6.7) is not read: it
+        // concerns the chip's own current and power registers, which this driver does not use.
         let code = (across / STEP).round();
         if code <= f64::from(i16::MIN) || code >= f64::from(i16::MAX) {
             return Err(shunt_saturated(&self.mount, "81.92 mV", self.shunt));
@@ -84,7 +83,8 @@ mod tests {
 
     const SHUNT: Shunt = Shunt { ohms: 0.1, max_amperes: 0.8192 };
 
-    /// Power-up settings: no averaging, 1.1 ms each, both continuously; before that, powered down and averaging 16.
+    /// Returns the transactions of the power-up settings: no averaging, 1.1 ms each, both continuously; before that,
+    /// powered down and averaging 16.
     fn setup() -> [Transaction; 2] {
         [reads(0x4f, [0], [0x44, 0x20]), writes(0x4f, [0, 0x41, 0x27])]
     }
@@ -100,8 +100,8 @@ mod tests {
 
     #[test]
     fn voltage_and_current_and_their_product() {
-        // Table 8 of the datasheet: 12 V less the shunt's 20 mV, 20 mV across 2 mΩ, 10 A: 0x2570 and 0x1f40; -80 mV is
-        // 0x8300 (7.6.2).
+        // Table 8 of the datasheet: 12 V less the 20 mV of the shunt, 20 mV across 2 mΩ, 10 A: 0x2570 and 0x1f40; -80
+        // mV is 0x8300 (7.6.2).
         let ten = Shunt { ohms: 0.002, max_amperes: 15.0 };
         assert_eq!(read([0x25, 0x70], [0x1f, 0x40], ten).unwrap(), [11.98, 10.0, 119.8]);
         assert_eq!(read([0x0c, 0x80], [0x83, 0x00], SHUNT).unwrap(), [4.0, -0.8, -3.2]);
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_saturated_shunt_converter_is_no_reading() {
-        // 100 A through 2 mΩ are 200 mV, and read as 81.92.
+        // A current of 100 A through 2 mΩ gives 200 mV, and reads as 81.92 mV.
         let shunt = Shunt { ohms: 0.002, max_amperes: 40.96 };
         for across in [[0x7f, 0xff], [0x80, 0x00]] {
             let error = read([0x25, 0x70], across, shunt).unwrap_err();

@@ -1,7 +1,7 @@
-//! LM75 and what reads like it (LM75A, TMP105), on the published `lm75` crate. Built by [`super::build`].
+//! LM75 and compatible chips (LM75A, TMP105), on the published `lm75` crate. Built by [`super::build`].
 //!
-//! The chip converts continuously, so a read is one bus transaction and takes no time of its own.
-//! Datasheet: Texas Instruments SNIS153, "LM75B, LM75C Digital Temperature Sensor".
+//! The chip converts continuously, so a read is one bus transaction and does not wait. Datasheet: Texas Instruments
+//! SNIS153, "LM75B, LM75C Digital Temperature Sensor".
 
 use embedded_hal::i2c::I2c;
 use smallvec::smallvec;
@@ -11,7 +11,7 @@ use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
-/// An LM75 on any embedded-hal I²C bus.
+/// Driver of an LM75 on any embedded-hal I²C bus.
 pub struct Lm75<I> {
     chip: lm75::Lm75<I, lm75::ic::Lm75>,
     mount: Mount,
@@ -21,7 +21,7 @@ impl<I> Lm75<I>
 where
     I: I2c<Error: BusError> + Send,
 {
-    /// The chip at `mount`. Nothing is sent yet.
+    /// Creates a driver for the chip at `mount`. Sends nothing yet.
     pub fn new(i2c: I, mount: Mount) -> Self {
         Lm75 { chip: lm75::Lm75::new(i2c, mount.address()), mount }
     }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn reads_the_temperature_register_in_one_transaction() {
-        // Table 1 of the datasheet, and bits below the ninth, which other chips of the family fill.
+        // Table 1 of the datasheet, and bits below the ninth, which other chips of the family use.
         let table = [
             ([0x7d, 0x00], 125.0),
             ([0x19, 0x00], 25.0),

@@ -1,8 +1,8 @@
 //! MAX31865 with a PT100 or PT1000, on `embedded-devices`. Built by [`super::build_spi`].
 //!
-//! A read looks whether the chip has its settings and gives them to it if not, measures once with the bias on, and waits
-//! for it. SPI has no acknowledge: a chip that does not keep what it was told is taken for absent.
-//! Datasheet: Analog Devices 19-6478, "MAX31865 RTD-to-Digital Converter".
+//! A read checks that the chip has its settings and writes them if not, measures once with the bias on, and waits for
+//! the result. SPI has no acknowledge: a chip that does not keep the written settings is reported as absent. Datasheet:
+//! Analog Devices 19-6478, "MAX31865 RTD-to-Digital Converter".
 
 use embedded_devices::devices::analog_devices::max31865::registers::{
     Configuration, FaultStatus, FaultThresholdHigh, FaultThresholdLow, FilterMode, WiringMode,
@@ -22,7 +22,7 @@ use crate::error::{Cause, ReadError, SpiError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
-/// A threshold that no wire reaches, and one that tells a chip from a line that is stuck high or low.
+/// Thresholds: one that no resistance reaches, and one that distinguishes a chip from a line that is stuck high or low.
 const HIGHEST: u16 = 0x7ffe;
 const LOWEST: u16 = 0x0001;
 
@@ -31,7 +31,7 @@ pub(super) struct Max31865<S, D> {
     delay: D,
     mount: Mount,
     rtd: Rtd,
-    /// Whether the chip has its thresholds.
+    /// True if the chip has its thresholds.
     ready: bool,
 }
 
@@ -51,7 +51,7 @@ impl<S: SpiDevice<Error: SpiError> + Send, D: DelayNs + Send> Sensor for Max3186
         let fault = |error| transport(mount, error);
         let wires = if rtd.wires == 3 { WiringMode::ThreeWire } else { WiringMode::TwoOrFourWire };
         let filter = if rtd.mains == 60 { FilterMode::F_60Hz } else { FilterMode::F_50Hz };
-        // The crate waits for the typical conversion, which may take a twentieth longer.
+        // The crate waits for the typical duration of a conversion, and the maximum is 5 % longer.
         let delay = Patient(&mut self.delay);
         let mut chip = MAX31865Sync::new_spi(delay, &mut self.spi, rtd.reference / rtd.nominal);
 
@@ -78,15 +78,15 @@ impl<S: SpiDevice<Error: SpiError> + Send, D: DelayNs + Send> Sensor for Max3186
             }
         };
         self.ready = true;
-        // The thresholds reported these codes as faults, unless the chip lost its power since: with two wires and 60 Hz its
-        // settings do not show that.
+        // The thresholds reported these codes as faults, unless the chip has lost its power since: with two wires and
+        // 60 Hz its settings do not show that.
         for code in [0, LOWEST, HIGHEST, HIGHEST + 1] {
             if chip.raw_resistance_ratio_to_temperature(code) == measured.temperature {
                 let remedy = "check the wires, and whether `reference` and `nominal` fit the board";
                 return Err(mount.saturated(Quantity::Temperature, format_args!("{code:#06x}"), remedy));
             }
         }
-        // Of a PT100 one step is 0.03 °C; the crate's polynomials are good to 0.0001 °C.
+        // One step of a PT100 is 0.03 °C; the error of the crate's polynomials is at most 0.0001 °C.
         let celsius = (measured.temperature.get::<degree_celsius>() * 1e3).round() / 1e3;
         Ok(smallvec![mount.reading(Quantity::Temperature, celsius, -200.0..=850.0)?])
     }
@@ -100,7 +100,7 @@ fn transport<E: SpiError>(mount: &Mount, error: TransportError<(), E>) -> ReadEr
     }
 }
 
-/// Table 7 of the datasheet, in short.
+/// Explains a fault: a summary of table 7 of the datasheet.
 fn explain(status: FaultStatus) -> &'static str {
     if status.read_over_or_undervoltage() {
         "a voltage beyond the chip's supply at its inputs"
@@ -121,7 +121,7 @@ mod tests {
     use embedded_hal_mock::eh1::spi::{Mock, Transaction};
 
     const PT100: Rtd = Rtd { wires: 3, reference: 400.0, nominal: 100.0, mains: 50 };
-    /// Three wires, 50 Hz.
+    /// Settings for three wires and 50 Hz.
     const SETTINGS: u8 = 0x11;
 
     fn message(sent: Vec<u8>, got: Vec<u8>) -> [Transaction<u8>; 3] {
@@ -176,7 +176,7 @@ mod tests {
         result
     }
 
-    /// IEC 60751, as the datasheet has it ("Linearizing Temperature Data").
+    /// Computes the resistance by IEC 60751, as in the datasheet ("Linearizing Temperature Data").
     fn ohms(t: f64) -> f64 {
         let below = if t < 0.0 { -4.183e-12 * (t - 100.0) * t.powi(3) } else { 0.0 };
         100.0 * (1.0 + 3.9083e-3 * t - 5.775e-7 * t * t + below)
@@ -188,7 +188,7 @@ mod tests {
         {
             let code = (ohms(celsius) / 400.0 * 32_768.0).round() as u16;
             let got = read([setup(KEPT), measure(code << 1)].concat()).unwrap();
-            // Half a step of the chip, and the crate's polynomials.
+            // Tolerance: half a step of the chip, and the error of the crate's polynomials.
             assert!((got - celsius).abs() < 0.025, "{got} for {celsius}");
         }
         // Figure 1 of the datasheet: a quarter of the reference is 0 °C.
@@ -241,7 +241,7 @@ mod tests {
         mock.done();
     }
 
-    /// A bus whose every message fails.
+    /// Bus on which every transfer fails.
     struct Broken;
 
     impl embedded_hal::spi::ErrorType for Broken {

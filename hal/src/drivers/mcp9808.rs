@@ -1,7 +1,7 @@
 //! MCP9808, on `embedded-devices`. Built by [`super::build`].
 //!
-//! The chip converts continuously, so a read is one bus transaction and takes no time of its own.
-//! Datasheet: Microchip DS25095, "MCP9808 ±0.5 °C Maximum Accuracy Digital Temperature Sensor".
+//! The chip converts continuously, so a read is one bus transaction and does not wait. Datasheet: Microchip DS25095,
+//! "MCP9808 ±0.5 °C Maximum Accuracy Digital Temperature Sensor".
 
 use embedded_devices::devices::microchip::mcp9808::{
     MCP9808Sync, address::Address, registers::AmbientTemperature,

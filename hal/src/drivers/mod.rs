@@ -1,7 +1,8 @@
-//! The chips: one line each in this table, one small file each beside it. How to add one: `hal/DRIVERS.md`.
+//! Drivers of the chips: one line each in this table, one small file each in this folder. To add one, see
+//! `hal/DRIVERS.md`.
 //!
-//! Both backends build their sensors with [`build`], so the code that reads a chip on a Raspberry Pi is the code that
-//! reads the simulated one.
+//! Both backends build their sensors with [`build`], so the same code reads the chip on a Raspberry Pi and the
+//! simulated chip.
 
 mod ads1115;
 mod aht20;
@@ -37,12 +38,13 @@ use crate::error::{BusError, OpenError, SpiError};
 use crate::filter::Filtered;
 use crate::sensor::{Sensor, SensorInfo};
 
-/// The driver for `config` on `i2c`, with the configured filters. Asks the chip nothing: a chip that is absent now may be
-/// there at a later read. `bus` is the bus in messages, such as `/dev/i2c-1`; `delay` waits for conversions.
+/// Builds the driver for `config` on `i2c`, with the configured filters. Does not access the chip: a chip that is
+/// absent now may be present at a later read. `bus` is the name of the bus in messages, such as `/dev/i2c-1`; `delay`
+/// waits for conversions.
 ///
 /// # Errors
-/// The chip sits on no I²C bus, so no driver is generic over one; or `config` was made by hand, with the settings of
-/// another chip.
+/// The chip is not on an I²C bus, so no driver is generic over one; or `config` was created by hand, with the settings
+/// of another chip.
 pub fn build<I, D>(config: &SensorConfig, i2c: I, delay: D, bus: &str) -> Result<Box<dyn Sensor>, OpenError>
 where
     I: I2c<Error: BusError> + Send + 'static,
@@ -77,10 +79,11 @@ where
     Ok(Filtered::wrap(sensor, &config.filters))
 }
 
-/// As [`build`], for a chip on SPI. `bus` is the bus in messages, such as `/dev/spidev0.0`.
+/// Builds the driver for a chip on SPI, as [`build`] does for I²C. `bus` is the name of the bus in messages, such as
+/// `/dev/spidev0.0`.
 ///
 /// # Errors
-/// As [`build`].
+/// Those of [`build`].
 pub fn build_spi<S, D>(
     config: &SensorConfig,
     spi: S,
@@ -103,7 +106,7 @@ fn mismatch(config: &SensorConfig, chip: Chip, bus: &str) -> OpenError {
     OpenError::new(&config.name, format!("`{chip}` with these settings is no chip on {bus}"))
 }
 
-/// What is known of the sensor that `config` describes.
+/// Returns the info of the sensor that `config` describes.
 pub fn info(config: &SensorConfig) -> SensorInfo {
     SensorInfo {
         name: config.name.clone(),

@@ -1,5 +1,5 @@
-//! What every driver has: where its chip sits, what is known of it, and the way from a crate's answers to readings and
-//! errors.
+//! Context shared by all drivers: the place of the chip, its info, and the conversion of a crate's results to readings
+//! and errors.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -10,10 +10,10 @@ use crate::error::{BusError, Cause, Place, ReadError};
 use crate::reading::{Quantity, Reading};
 use crate::sensor::SensorInfo;
 
-/// What the air can hold, in %RH.
+/// Physically possible relative humidity, in %RH.
 pub(super) const HUMIDITY: RangeInclusive<f64> = 0.0..=100.0;
 
-/// Where a driver's chip sits.
+/// Place and info of a driver's chip.
 pub struct Mount {
     place: Place,
     address: u8,
@@ -21,12 +21,12 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// The chip at `address`; `bus` is the bus in messages.
+    /// Creates the context of a chip at `address`; `bus` is the name of the bus in messages.
     pub fn new(bus: &str, address: u8, info: SensorInfo) -> Mount {
         Mount { place: Place::new(bus, address), address, info }
     }
 
-    /// A chip on `bus` that has no address.
+    /// Creates the context of a chip on `bus` that has no address.
     pub(super) fn unaddressed(bus: &str, info: SensorInfo) -> Mount {
         Mount { place: Place::at(bus), address: 0, info }
     }
@@ -43,17 +43,17 @@ impl Mount {
         &self.place
     }
 
-    /// `cause` here, explained by `text`.
+    /// Creates an error with this `cause` at this place, explained by `text`.
     pub(super) fn error(&self, cause: Cause, text: impl Into<String>) -> ReadError {
         ReadError::with_source(cause, self.place.clone(), text.into())
     }
 
-    /// What the bus answered here.
+    /// Converts an error of the bus.
     pub(super) fn bus(&self, error: impl BusError) -> ReadError {
         ReadError::from_bus(error, &self.place)
     }
 
-    /// What embedded-devices answered here.
+    /// Converts an error of embedded-devices.
     pub(super) fn transport<E: BusError>(&self, error: TransportError<(), E>) -> ReadError {
         match error {
             TransportError::Bus(error) => self.bus(error),
@@ -62,23 +62,25 @@ impl Mount {
         }
     }
 
-    /// A checksum that is wrong.
+    /// Creates the error for a wrong checksum.
     pub(super) fn checksum(&self) -> ReadError {
         ReadError::new(Cause::Checksum, self.place.clone())
     }
 
-    /// A reading, if the chip can measure such a value at all: anything else is noise on the wire, or another chip.
+    /// Creates a reading if the value is in the range of the chip; other values come from noise on the wire or another
+    /// chip.
     pub(super) fn reading(
         &self,
         quantity: Quantity,
         value: f64,
         range: RangeInclusive<f64>,
     ) -> Result<Reading, ReadError> {
-        // Drivers that count in kelvin or in f32 leave dust far behind the last digit that a chip can tell apart.
+        // Drivers that compute in kelvin or f32 have rounding errors far below the resolution of the chip.
         self.exact(quantity, (value * 1e9).round_ties_even() / 1e9, range)
     }
 
-    /// As [`reading`](Mount::reading), of a value without dust: the chip's steps are powers of two.
+    /// Creates a reading as [`reading`](Mount::reading) does, of a value without rounding errors: the chip's steps are
+    /// powers of two.
     #[inline(always)]
     pub(super) fn exact(
         &self,
@@ -99,8 +101,8 @@ impl Mount {
         self.error(Cause::OutOfRange, text)
     }
 
-    /// Refuses a value at an end of the converter's range: the true value may lie anywhere beyond it. `value` is the raw
-    /// value or what it stands for, `remedy` what the user can do.
+    /// Creates the error for a value at an end of the converter's range: the true value may be beyond it. `value` is
+    /// the raw value or its meaning, `remedy` the user's next step.
     #[cold]
     pub(super) fn saturated(&self, quantity: Quantity, value: impl fmt::Display, remedy: &str) -> ReadError {
         let text = format!(
@@ -109,14 +111,15 @@ impl Mount {
         self.error(Cause::OutOfRange, text)
     }
 
-    /// Refuses the content of a result register that no conversion has written.
+    /// Creates the error for a result register that no conversion has written.
     #[cold]
     pub(super) fn not_measured(&self, quantity: Quantity, raw: u32) -> ReadError {
         let text = format!("{quantity} was not measured: its register holds {raw:#x}, as after a reset");
         self.error(Cause::OutOfRange, text)
     }
 
-    /// Checks the raw value of a converter of `bits` bits that holds half of its range while nothing was measured.
+    /// Checks the raw value of a converter of `bits` bits. Its register contains half of the range if nothing was
+    /// measured.
     pub(super) fn check_raw(
         &self,
         quantity: Quantity,
@@ -136,12 +139,13 @@ impl Mount {
     }
 }
 
-/// The decimal number that an f32 stands for, to four decimals: finer than any chip that is read through an f32.
+/// Converts an f32 to the decimal number that it represents, to four decimals: finer than any chip that is read through
+/// an f32.
 pub(super) fn decimal(value: f32) -> f64 {
     (f64::from(value) * 1e4).round() / 1e4
 }
 
-/// A delay that waits a quarter longer, for crates that wait for the typical conversion and not for the longest.
+/// Delay that waits 25 % longer, for crates that wait for the typical duration of a conversion and not for the maximum.
 pub(super) struct Patient<'a, D>(pub &'a mut D);
 
 impl<D: embedded_hal::delay::DelayNs> embedded_hal::delay::DelayNs for Patient<'_, D> {

@@ -1,7 +1,7 @@
 //! SCD40 and SCD41, on the published `scd4x` crate. Built by [`super::build`].
 //!
-//! The chip measures every five seconds by itself once it has been started, which the first read does: that one and those
-//! of the next five seconds have nothing to read yet. A read between two measurements gives the last one again.
+//! The chip measures automatically every five seconds after it was started. The first read starts it; that read and the
+//! reads of the next five seconds have no measurement yet. A read between two measurements returns the last one again.
 //! Datasheet: Sensirion, "SCD4x", section 3.
 
 use std::time::{Duration, Instant};
@@ -17,16 +17,16 @@ use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
-/// Without a new measurement for so long the chip is taken for stopped: it lost its power.
+/// Time without a new measurement after which the chip is considered stopped, by a loss of power.
 const STALE: Duration = Duration::from_secs(12);
 
 pub(super) struct Scd4x<I, D> {
     i2c: I,
     delay: D,
     mount: Mount,
-    /// Metres above the sea; None for what is stored in the chip.
+    /// Altitude in metres above sea level; None for the value stored in the chip.
     altitude: Option<u16>,
-    /// When the chip was started or last had something new; None if it has to be started.
+    /// Time of the start or of the last new measurement; None if the chip must be started.
     heard: Option<Instant>,
     last: Option<Readings>,
 }
@@ -47,7 +47,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Scd4x<I, D> {
         let heard = self.heard.take().filter(|heard| now.duration_since(*heard) < STALE);
         let Some(heard) = heard else {
             self.last = None;
-            // It may be running already: then it takes no settings, nor the command to start.
+            // The chip may already be running; it then accepts neither settings nor the start command.
             chip.stop_periodic_measurement().map_err(fault)?;
             if let Some(altitude) = self.altitude {
                 chip.set_altitude(altitude).map_err(fault)?;
@@ -62,10 +62,10 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Scd4x<I, D> {
             return self.last.clone().ok_or_else(early);
         }
         let measured = chip.measurement().map_err(fault)?;
-        // From here on the chip works, whatever it measures.
+        // From here on the chip works, regardless of the measured values.
         self.heard = Some(now);
         self.last = None;
-        // Section 1.1: the output goes to 40 000 ppm; 0 is what a measurement without CO₂ gives (3.10).
+        // Section 1.1: the output range ends at 40 000 ppm; 0 is the result of a measurement without CO₂ (3.10).
         match measured.co2 {
             0 => return Err(mount.not_measured(Quantity::Concentration, 0)),
             40_000.. => {
@@ -84,7 +84,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Scd4x<I, D> {
     }
 }
 
-/// The crate's other errors, of which none can come from what is asked here.
+/// Other errors of the crate, which the commands used here cannot return.
 struct Name<'a, E>(&'a Error<E>);
 
 impl<E> std::fmt::Display for Name<'_, E> {
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn is_started_by_the_first_read_and_has_measured_five_seconds_later() {
-        // The datasheet's example of read_measurement: 500 ppm, 25 °C, 37 %RH are 0x01f4, 0x6667, 0x5eb9.
+        // Example of read_measurement in the datasheet: 500 ppm, 25 °C, 37 %RH are 0x01f4, 0x6667, 0x5eb9.
         let all = start().into_iter().chain(ready(false)).chain(ready(true));
         let all = all.chain(measurement(0x01f4, 0x6667, 0x5eb9)).chain(ready(false));
         let mut sensor = sensor(all);
@@ -154,7 +154,7 @@ mod tests {
         for (got, want) in got.iter().zip([500.0, 25.0, 37.0]) {
             assert!((got - want).abs() < 0.003, "{got}");
         }
-        // Between two measurements the last one stands.
+        // Between two measurements the last one is returned.
         assert_eq!(values(sensor.ask(now + Duration::from_secs(1))).unwrap(), got);
     }
 

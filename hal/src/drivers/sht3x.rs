@@ -1,14 +1,13 @@
 //! SHT30, SHT31 and SHT35, on Sensirion's own `sensirion-i2c`. Built by [`super::build`].
 //!
-//! A command and two formulas, because no published driver is right: `sht31` reads temperatures above 42.5 °C as
-//! negative and loses the cause of errors, `embedded-sht3x` has the chip stretch the clock, which the Raspberry Pi's
-//! controller cannot stand, and `sht3x` is for an embedded-hal of 2018.
+//! The driver consists of a command and two formulas, because each published driver has a defect: `sht31` reads
+//! temperatures above 42.5 °C as negative and loses the cause of errors, `embedded-sht3x` uses clock stretching, which
+//! the Raspberry Pi's controller does not support, and `sht3x` requires an embedded-hal of 2018.
 //!
-//! A read starts one measurement of high repeatability and waits for it. The chip keeps no settings, but a heater that
-//! another program switched on stays on, warms the air by some degrees and dries it. So the first read, and the first one
-//! after an error, also reads the status: two transactions more, and none later, because only another program can switch
-//! the heater on.
-//! Datasheet: Sensirion, "SHT3x-DIS", sections 4.3, 4.10, 4.11 and 4.13.
+//! A read starts one measurement of high repeatability and waits for it. The chip has no persistent settings, but a
+//! heater that another program switched on stays on, warms the air by some degrees and dries it. The first read, and
+//! the first one after an error, therefore also read the status: two more transactions. Later reads do not, because
+//! only another program can switch the heater on. Datasheet: Sensirion, "SHT3x-DIS", sections 4.3, 4.10, 4.11 and 4.13.
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
@@ -27,7 +26,7 @@ const READ_STATUS: u16 = 0xf32d;
 const HEATER_OFF: u16 = 0x3066;
 /// Status bit of a heater that is on (table 18).
 const HEATER: u16 = 1 << 13;
-/// The longest such a measurement takes (table 4; 15.5 ms below 2.4 V).
+/// Maximum duration of such a measurement (table 4; 15.5 ms below 2.4 V).
 const DURATION_US: u32 = 15_500;
 
 pub(super) struct Sht3x<I, D> {
@@ -45,7 +44,7 @@ impl<I, D> Sht3x<I, D> {
 }
 
 impl<I: I2c<Error: BusError>, D> Sht3x<I, D> {
-    /// Reads `N` bytes, which are words with checksums.
+    /// Reads `N` bytes, consisting of words with checksums.
     fn words<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
         let mut words = [0; N];
         read_words_with_crc(&mut self.i2c, self.mount.address(), &mut words).map_err(
@@ -62,7 +61,7 @@ impl<I: I2c<Error: BusError>, D> Sht3x<I, D> {
         sent.map_err(|error| self.mount.bus(error))
     }
 
-    /// Switches off a heater that is on, and fails then: the chip is still warm.
+    /// Switches off a heater that is on, and then returns an error: the chip is still warm.
     fn check_heater(&mut self) -> Result<(), ReadError> {
         self.send(READ_STATUS)?;
         let [high, low, _] = self.words::<3>()?;
@@ -104,7 +103,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Sht3x<I, D> {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    /// The six bytes with their checksums.
+    /// Returns the six bytes with their checksums.
     fn answer(temperature: u16, humidity: u16) -> [u8; 6] {
         let ([a, b], [c, d]) = (temperature.to_be_bytes(), humidity.to_be_bytes());
         let crc = sensirion_i2c::crc8::calculate;
@@ -173,7 +172,7 @@ mod tests {
     fn a_heater_that_is_on_is_switched_off_and_there_is_no_reading() {
         let calm = || answer(0x6666, 0x8000);
         let all = status(0xa010).into_iter().chain([writes(0x44, [0x30, 0x66])]);
-        // Later reads do not ask again.
+        // Later reads do not read the status again.
         let all = all.chain(status(0x8010)).chain(measure(calm())).chain(measure(calm()));
         let mut sensor = Sht3x::new(bus(all), Now, mount("sht3x", 0x44));
         let error = sensor.read().unwrap_err();

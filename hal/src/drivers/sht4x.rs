@@ -1,8 +1,8 @@
 //! SHT40, SHT41, SHT43 and SHT45, on the published `sht4x` crate. Built by [`super::build`].
 //!
-//! A read starts one measurement of high precision and waits for it; the chip keeps no settings. Its heater switches itself
-//! off after a second at most, and the chip answers nothing while it is on, so there is no heater bit to read.
-//! Datasheet: Sensirion, "SHT4x", sections 4.4 to 4.6.
+//! A read starts one measurement of high precision and waits for it; the chip has no persistent settings. Its heater
+//! switches off automatically after at most one second, and the chip does not answer while it is on, so there is no
+//! heater bit to read. Datasheet: Sensirion, "SHT4x", sections 4.4 to 4.6.
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
@@ -44,8 +44,8 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Sht4x<I, D> {
             Error::Crc => self.mount.checksum(),
             _ => self.mount.error(Cause::Other, "the driver gave up"),
         })?;
-        // The formula goes from -6 to 119 %RH. The datasheet (4.6) clips that to 0 to 100, as accuracy around dry and
-        // saturated air; the ends of the converter are no air at all.
+        // The range of the formula is -6 to 119 %RH. The datasheet (4.6) clips that to 0 to 100, as the accuracy around
+        // dry and saturated air; the ends of the converter's range are not possible in air.
         if matches!(raw.humidity, 0 | u16::MAX) {
             let value = format_args!("{:#06x}", raw.humidity);
             return Err(self.mount.saturated(Quantity::Humidity, value, "is the sensor damaged?"));
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn measures_once_and_reads_two_words() {
-        // Section 4.6: T = -45 + 175 S / (2^16 - 1), RH = -6 + 125 S / (2^16 - 1), cut to 0..100.
+        // Section 4.6: T = -45 + 175 S / (2^16 - 1), RH = -6 + 125 S / (2^16 - 1), clipped to 0..100.
         let table = [
             ((0xbeef, 0xbeef), [85.523, 87.2307]),
             ((0x0751, 0x0001), [-39.9966, 0.0]),

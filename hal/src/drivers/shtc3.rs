@@ -1,7 +1,7 @@
 //! SHTC3, on the published `shtcx` crate. Built by [`super::build`].
 //!
-//! A read wakes the chip, measures once, and sends it to sleep again: awake it would warm itself.
-//! Datasheet: Sensirion, "SHTC3", section 5.
+//! A read wakes the chip, measures once, and puts it to sleep again: an awake chip would warm itself. Datasheet:
+//! Sensirion, "SHTC3", section 5.
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn wakes_measures_and_sleeps() {
-        // Section 5.11: T = -45 + 175 S / 2^16, RH = 100 S / 2^16. Its example: 0x648b, 0xa1a0... 0.002 is a step.
+        // Section 5.11: T = -45 + 175 S / 2^16, RH = 100 S / 2^16. Its example: 0x648b, 0xa1a0... The tolerance 0.002
+        // is one step.
         let table = [
             ((0x0751, 0x0000), [-39.998, 0.0]),
             ((0x4000, 0x8000), [-1.25, 50.0]),
@@ -97,7 +98,7 @@ mod tests {
         for wrong in [2, 5] {
             let mut answer = answer(0x6666, 0x8000);
             answer[wrong] ^= 1;
-            // The chip stays awake: the next read begins by waking it, which does no harm.
+            // The chip stays awake: the next read begins with the wake-up command, which is harmless.
             let i2c = bus(transactions(answer).into_iter().take(3));
             let error = Shtc3::new(i2c, Now, mount("shtc3", 0x70)).read().unwrap_err();
             assert_eq!(error.cause(), Cause::Checksum);

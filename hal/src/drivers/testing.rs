@@ -1,4 +1,4 @@
-//! What the tests of the drivers share.
+//! Helpers for the tests of the drivers.
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
@@ -10,7 +10,7 @@ use crate::error::{Cause, ReadError};
 use crate::reading::Readings;
 use crate::sensor::{Sensor, SensorInfo};
 
-/// A delay that does not wait.
+/// Delay that does not wait.
 pub(super) struct Now;
 
 impl DelayNs for Now {
@@ -26,12 +26,13 @@ pub(super) fn info(chip: &str) -> SensorInfo {
     SensorInfo { name: "s".into(), chip: chip.into(), bus: None, address: None, quantities }
 }
 
-/// A bus that expects these transactions. Dropping it with some left, or any other transaction, fails the test.
+/// Creates a bus that expects these transactions. Any other transaction, or dropping the bus with transactions left,
+/// fails the test.
 pub(super) fn bus(transactions: impl IntoIterator<Item = Transaction>) -> Strict {
     Strict(Mock::new(transactions.into_iter().collect::<Vec<_>>().iter()))
 }
 
-/// A mock that checks itself.
+/// Mock that checks at drop that all transactions were used.
 pub(super) struct Strict(Mock);
 
 impl Drop for Strict {
@@ -52,7 +53,7 @@ impl embedded_hal::i2c::I2c for Strict {
         address: u8,
         operations: &mut [embedded_hal::i2c::Operation<'_>],
     ) -> Result<(), ErrorKind> {
-        // The mock tells `write_read` from a general transaction; a driver may use either.
+        // The mock distinguishes `write_read` from a general transaction; a driver may use either.
         use embedded_hal::i2c::Operation::{Read, Write};
         match operations {
             [Write(bytes), Read(buffer)] => self.0.write_read(address, bytes, buffer),
@@ -75,12 +76,12 @@ pub(super) fn gets<const N: usize>(address: u8, got: [u8; N]) -> Transaction {
     Transaction::read(address, got.to_vec())
 }
 
-/// The values alone; their quantities are checked by `tests/drivers_survive_any_bus.rs`.
+/// Returns the values alone; their quantities are checked by `tests/drivers_survive_any_bus.rs`.
 pub(super) fn values(result: Result<Readings, ReadError>) -> Result<Vec<f64>, ReadError> {
     result.map(|readings| readings.iter().map(|reading| reading.value()).collect())
 }
 
-/// As [`check_errors_with`], where the last `steady` transactions of a first read make a later one.
+/// Runs [`check_errors_with`] for a driver whose later reads consist of the last `steady` transactions of a first read.
 pub(super) fn check_errors(
     driver: impl Fn(Strict) -> Box<dyn Sensor>,
     steady: usize,
@@ -89,9 +90,9 @@ pub(super) fn check_errors(
     check_errors_with(driver, &transactions[transactions.len() - steady..], transactions);
 }
 
-/// Reads a chip whose first read is `first` and whose others are `later`, with each transaction of the first failing once
-/// in each way: the cause must come through with the place, nothing may be sent after the failure, and the next read
-/// must work from its beginning, as with a chip in its power-up state.
+/// Reads a chip with `first` as its first read and `later` as the others. Each transaction of the first read fails once
+/// in each way: the error must have the cause and the place, no transaction may follow the failure, and the next read
+/// must succeed from its beginning, as with a chip in its power-up state.
 pub(super) fn check_errors_with(
     driver: impl Fn(Strict) -> Box<dyn Sensor>,
     later: &[Transaction],

@@ -1,7 +1,7 @@
 //! TMP102, on the published `tmp1x2` crate. Built by [`super::build`].
 //!
-//! The chip converts four times a second by itself, so a read is one bus transaction and takes no time of its own.
-//! Datasheet: Texas Instruments SBOS397, "TMP102 Low-Power Digital Temperature Sensor".
+//! The chip converts automatically four times a second, so a read is one bus transaction and does not wait. Datasheet:
+//! Texas Instruments SBOS397, "TMP102 Low-Power Digital Temperature Sensor".
 
 use embedded_hal::i2c::I2c;
 use smallvec::smallvec;
@@ -36,8 +36,8 @@ impl<I: I2c<Error: BusError> + Send> Sensor for Tmp102<I> {
         let address = self.mount.address();
         let address = SlaveAddr::Alternative(address & 2 != 0, address & 1 != 0);
         let tmp1x2::Error::I2C(error) = match Tmp1x2::new(&mut self.i2c, address).read_temperature() {
-            // 128 °C and more read as 127.9375 °C, except in the extended mode, which this driver does not choose but
-            // understands (table 8-2).
+            // A temperature of 128 °C and more reads as 127.9375 °C, except in the extended mode, which this driver
+            // does not select but supports (table 8-2).
             Ok(celsius) if decimal(celsius) == HOTTEST => {
                 let value = format_args!("{HOTTEST} Cel");
                 return Err(self.mount.saturated(Quantity::Temperature, value, "let it cool down"));
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn reads_the_temperature_register_in_one_transaction() {
-        // Tables 2 and 3 of the datasheet: 12 bits, and 13 bits in the extended mode (the last bit says which).
+        // Tables 2 and 3 of the datasheet: 12 bits, and 13 bits in the extended mode (the last bit indicates the mode).
         let table = [
             ([0x7f, 0xe0], 127.875),
             ([0x50, 0x00], 80.0),

@@ -1,8 +1,8 @@
 //! TMP117, on `embedded-devices`. Built by [`super::build`].
 //!
-//! The chip converts once a second by itself, averaging eight conversions, so a read is one bus transaction and takes no
-//! time of its own. Before its first conversion the register holds -256 °C, which is refused.
-//! Datasheet: Texas Instruments SNOSD82, "TMP117 High-Accuracy, Low-Power, Digital Temperature Sensor".
+//! The chip converts automatically once a second, averaging eight conversions, so a read is one bus transaction and
+//! does not wait. Before its first conversion the register contains -256 °C, which is refused. Datasheet: Texas
+//! Instruments SNOSD82, "TMP117 High-Accuracy, Low-Power, Digital Temperature Sensor".
 
 use embedded_devices::devices::texas_instruments::tmp117::{
     TMP117Sync, address::Address, registers::Temperature,

@@ -1,10 +1,10 @@
 //! VEML7700, on the published `veml7700` crate. Built by [`super::build`].
 //!
-//! A read wakes the chip, gives it its settings, waits for one integration, reads it and sends it to sleep: a chip that
-//! lost its power would otherwise be dark for ever. At the lowest gain and 100 ms it reads from 0.5 lx to full sunlight,
-//! which is where the correction that Vishay gives for bright light ends.
-//! Datasheet: Vishay 84286, "VEML7700", and its application note 84323 (with the resolution of 2022: 0.0042 lx; the crate
-//! `veml6030` has the older one).
+//! A read wakes the chip, writes its settings, waits for one integration, reads the result and puts the chip to sleep:
+//! a chip that lost its power would otherwise report darkness indefinitely. At the lowest gain and 100 ms it measures
+//! from 0.5 lx to full sunlight, the limit of the correction that Vishay specifies for bright light. Datasheet: Vishay
+//! 84286, "VEML7700", and its application note 84323 (with the resolution of 2022: 0.0042 lx; the crate `veml6030` has
+//! the older one).
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
@@ -19,7 +19,7 @@ use crate::sensor::{Sensor, SensorInfo};
 
 const GAIN: Gain = Gain::OneEighth;
 const TIME: IntegrationTime = IntegrationTime::_100ms;
-/// Full sunlight, in lx.
+/// Illuminance of full sunlight, in lx.
 const BRIGHTEST: f64 = 120_000.0;
 
 pub(super) struct Veml7700<I, D> {
@@ -45,7 +45,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Veml7700<I, D
             chip.set_gain(GAIN)?;
             chip.set_integration_time(TIME)?;
             chip.enable()?;
-            // The integration may take a tenth longer, after 2.5 ms of waking up.
+            // The integration may take 10 % longer, after 2.5 ms of wake-up time.
             self.delay.delay_us(TIME.as_us() + TIME.as_us() / 10 + 4_000);
             let raw = chip.read_raw()?;
             chip.disable()?;
@@ -67,7 +67,8 @@ mod tests {
     use super::*;
     use crate::Cause;
 
-    /// Configuration register: gain 1/8 is 10 in bits 12 and 11, 100 ms 0000 in bits 9 to 6, asleep 1 in bit 0.
+    /// Returns the transactions. Configuration register: gain 1/8 is 10 in bits 12 and 11, 100 ms 0000 in bits 9 to 6,
+    /// asleep 1 in bit 0.
     fn transactions(raw: u16) -> [Transaction; 5] {
         let [low, high] = raw.to_le_bytes();
         let asleep = || writes(0x10, [0, 0x01, 0x10]);
@@ -81,8 +82,8 @@ mod tests {
 
     #[test]
     fn counts_are_lux_and_bright_light_is_corrected() {
-        // Application note: 0.5376 lx a count at gain 1/8 and 100 ms; from 1000 lx on
-        // lux = 6.0135e-13 x^4 - 9.3924e-9 x^3 + 8.1488e-5 x^2 + 1.0023 x. The crate approximates powers, to a thousandth.
+        // Application note: 0.5376 lx a count at gain 1/8 and 100 ms; from 1000 lx on lux = 6.0135e-13 x^4 - 9.3924e-9
+        // x^3 + 8.1488e-5 x^2 + 1.0023 x. The crate approximates powers, to a thousandth.
         let corrected =
             |x: f64| 6.0135e-13 * x.powi(4) - 9.3924e-9 * x.powi(3) + 8.1488e-5 * x.powi(2) + 1.0023 * x;
         let table = [

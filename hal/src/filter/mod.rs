@@ -1,5 +1,5 @@
-//! The filter chain of a sensor: what happens to a value between the chip and the node. [`Filter`] is what boards.toml
-//! says, [`Chain`] applies it to one series of values, [`Filtered`] to everything a sensor measures.
+//! Filter chain of a sensor: the steps between the chip and the node. [`Filter`] is the configuration in boards.toml,
+//! [`Chain`] applies it to one series of values, [`Filtered`] to all quantities of a sensor.
 
 use std::collections::VecDeque;
 
@@ -7,10 +7,10 @@ use crate::error::{Cause, Place, ReadError};
 use crate::reading::{Quantity, Reading, Readings, without_negative_zero};
 use crate::sensor::{Sensor, SensorInfo};
 
-/// The longest window a filter may have.
+/// Maximum window of a filter.
 pub const MAX_WINDOW: usize = 1000;
 
-/// The most decimals a value may be rounded to.
+/// Maximum number of decimals of a rounded value.
 pub const MAX_DECIMALS: u8 = 12;
 
 /// One step between the chip and the node. Filters apply in the order in which boards.toml lists them.
@@ -21,16 +21,16 @@ pub enum Filter {
     Offset(f64),
     /// Multiplies by a number.
     Scale(f64),
-    /// Calibrates with two points: what was measured, and what it should have been.
+    /// Calibrates with two points: measured and actual values.
     Linear {
-        /// The two measured values; they differ.
+        /// Two measured values; they differ.
         measured: [f64; 2],
-        /// What they should have been.
+        /// Actual values at these points.
         actual: [f64; 2],
     },
-    /// The median of the last N values, or of as many as there are since the last fault.
+    /// Median of the last N values, or of all values since the last fault if there are fewer.
     Median(usize),
-    /// The mean of the last N values, or of as many as there are since the last fault.
+    /// Mean of the last N values, or of all values since the last fault if there are fewer.
     Mean(usize),
     /// Exponential smoothing: `alpha` (0 to 1) is the weight of the new value.
     Exponential(f64),
@@ -38,38 +38,38 @@ pub enum Filter {
     Clamp(f64, f64),
     /// Drops a value outside low..=high.
     Range(f64, f64),
-    /// Drops a value that differs from the last one let through by less than this.
+    /// Drops a value that differs by less than this from the last value that passed.
     Delta(f64),
-    /// Rounds to so many decimals.
+    /// Rounds to this number of decimals.
     Round(u8),
 }
 
-/// A filter with the past values it needs.
+/// Filter with the past values that it needs.
 #[derive(Clone, Debug)]
 struct Step {
     filter: Filter,
-    /// The window of `median` and `mean`; the last value of `exponential` and `delta`.
+    /// Window of `median` and `mean`; last value of `exponential` and `delta`.
     past: VecDeque<f64>,
 }
 
-/// A filter chain for one series of values. Pure: no clock, no I/O.
+/// Filter chain for one series of values. Pure: no clock, no I/O.
 #[derive(Clone, Debug)]
 pub struct Chain(Vec<Step>);
 
 impl Chain {
-    /// The filters in order, with an empty past.
+    /// Creates a chain of these filters, in order, without past values.
     pub fn new(filters: &[Filter]) -> Chain {
         Chain(filters.iter().map(|filter| Step { filter: filter.clone(), past: VecDeque::new() }).collect())
     }
 
-    /// The next value of the series. None if a filter dropped it, or if the result is not finite; the filters behind
-    /// the one that dropped it do not see it. Never negative zero.
+    /// Filters the next value of the series. Returns None if a filter dropped it, or if the result is not finite; the
+    /// filters after the one that dropped it do not see it. Never returns negative zero.
     pub fn apply(&mut self, value: f64) -> Option<f64> {
         let finite = |value: f64| value.is_finite().then_some(without_negative_zero(value));
         self.0.iter_mut().try_fold(finite(value)?, |value, step| step.apply(value).and_then(finite))
     }
 
-    /// Forgets the past: after a fault nothing from before it may colour what comes.
+    /// Discards the past values, so that values from before a fault do not influence later results.
     pub fn reset(&mut self) {
         self.0.iter_mut().for_each(|step| step.past.clear());
     }
@@ -89,7 +89,7 @@ impl Step {
             }
             Filter::Mean(window) => {
                 self.remember(value, window);
-                // Each divided first: the sum of finite values may not be finite.
+                // Each value is divided before the sum: the sum of finite values may not be finite.
                 let count = self.past.len() as f64;
                 self.past.iter().map(|past| past / count).sum()
             }
@@ -100,7 +100,7 @@ impl Step {
                 }
                 smooth
             }
-            // Not f64::clamp, which panics when low > high.
+            // Not f64::clamp, which panics if low > high.
             Filter::Clamp(low, high) => value.max(low).min(high),
             Filter::Range(low, high) => return (low <= value && value <= high).then_some(value),
             Filter::Delta(least) => {
@@ -113,7 +113,7 @@ impl Step {
             Filter::Round(decimals) => {
                 let factor = 10_f64.powi(i32::from(decimals.min(MAX_DECIMALS)));
                 let scaled = value * factor;
-                // So large a value has no decimals left to round.
+                // Such a large value has no decimals to round.
                 if scaled.is_finite() { scaled.round() / factor } else { value }
             }
         })
@@ -127,7 +127,7 @@ impl Step {
     }
 }
 
-/// The middle value; the mean of the middle two if their number is even.
+/// Returns the middle value, or the mean of the middle two of an even number of values.
 fn median(values: &VecDeque<f64>) -> f64 {
     let mut sorted: Vec<f64> = values.iter().copied().collect();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -135,15 +135,15 @@ fn median(values: &VecDeque<f64>) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { sorted[middle - 1] / 2.0 + sorted[middle] / 2.0 }
 }
 
-/// A sensor behind its filters. Each quantity has a chain of its own; a fault passes through and resets them all.
+/// Sensor with filters. Each quantity has its own chain; a fault passes through and resets all chains.
 pub struct Filtered {
     sensor: Box<dyn Sensor>,
-    /// One for each quantity: few enough to look through.
+    /// One chain per quantity: few enough for a linear search.
     chains: Vec<(Quantity, Chain)>,
 }
 
 impl Filtered {
-    /// `sensor` behind `filters`; the sensor itself if there are none.
+    /// Wraps `sensor` in `filters`; returns the sensor itself if there are none.
     pub fn wrap(sensor: Box<dyn Sensor>, filters: &[Filter]) -> Box<dyn Sensor> {
         if filters.is_empty() {
             return sensor;
@@ -168,10 +168,10 @@ impl Sensor for Filtered {
     }
 
     fn read(&mut self) -> Result<Readings, ReadError> {
-        // Filtered where it stands: moving it costs as much as reading a simulated chip.
+        // Filtered in place: moving the result costs as much as reading a simulated chip.
         let mut result = self.sensor.read();
         match &mut result {
-            // What the filters drop is their affair; a sensor that gives them nothing is broken.
+            // Filters may drop all readings, but a sensor that returns none is faulty.
             Ok(readings) if readings.is_empty() && !self.sensor.may_drop() => {
                 let SensorInfo { bus, address, .. } = self.info();
                 let place = Place { bus: bus.clone(), address: *address };

@@ -1,11 +1,11 @@
-//! Each filter by a table of what goes in and what comes out, and what holds for all of them by property.
+//! Tests of each filter by a table of inputs and outputs, and property tests of all filters.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::error::{Cause, Place};
 
-/// What comes out for each value that goes in; None where it was dropped.
+/// Returns the result for each value; None if it was dropped.
 fn run(filters: &[Filter], values: &[f64]) -> Vec<Option<f64>> {
     let mut chain = Chain::new(filters);
     values.iter().map(|&value| chain.apply(value)).collect()
@@ -63,7 +63,7 @@ fn results_that_are_not_finite_are_dropped_and_leave_no_trace() {
     assert_eq!(run(&[Filter::Median(2)], &[f64::MAX, f64::MAX]), [Some(f64::MAX), Some(f64::MAX)]);
 }
 
-/// Gives what it is told, one after the other: temperature and humidity, or a fault.
+/// Sensor that returns these results in order: temperature and humidity, or a fault.
 struct Script(SensorInfo, std::vec::IntoIter<Option<(f64, f64)>>);
 
 impl Sensor for Script {
@@ -130,7 +130,7 @@ fn any_filter() -> impl Strategy<Value = Filter> {
     ]
 }
 
-/// Values around zero, where signs get lost and found.
+/// Generates values around zero, where sign errors are likely.
 fn around_zero() -> impl Strategy<Value = f64> {
     prop_oneof![Just(-0.0), Just(0.0), -1.0..1.0_f64, -1e-300..1e-300_f64, Just(-f64::MIN_POSITIVE / 2.0)]
 }
@@ -163,7 +163,7 @@ proptest! {
         }
     }
 
-    /// Even filters that boards.toml would refuse.
+    /// Includes filters that boards.toml would refuse.
     #[test]
     fn what_comes_out_is_finite_and_nothing_panics(
         filters in proptest::collection::vec(any_filter(), 0..6),

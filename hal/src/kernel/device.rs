@@ -1,5 +1,5 @@
-//! Devices with channels, as hwmon and IIO both have them, and the choice of those that a board means: a pure decision
-//! over what was found.
+//! Devices with channels, as in hwmon and IIO, and the selection of those that a board uses: a pure function of the
+//! devices found.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,41 +8,42 @@ use super::sysfs;
 use crate::error::ReadError;
 use crate::reading::Quantity;
 
-/// A device as the kernel shows it.
+/// Device of the kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Device {
-    /// The kernel's count, which changes: `hwmon3`, `iio:device0`.
+    /// Number assigned by the kernel, which can change: `hwmon3`, `iio:device0`.
     pub(super) number: String,
-    /// What else it is called: the chip (`lm75`), its device on a bus (`1-0048`).
+    /// Other names: the chip (`lm75`), its device on a bus (`1-0048`).
     pub(super) names: Vec<String>,
     pub(super) channels: Vec<Channel>,
 }
 
-/// What gives one value.
+/// Source of one value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Channel {
     /// `temp1`, `in_temp`
     pub(super) name: String,
-    /// The attribute.
+    /// Path of the attribute.
     pub(super) file: PathBuf,
-    /// None for a kind that has no quantity of ours: then boards.toml says what it is, and its number is taken as it is.
+    /// None for a kind without a quantity in this crate: boards.toml then names the quantity, and the number is used
+    /// unchanged.
     pub(super) kind: Option<Kind>,
 }
 
-/// What a kind of channel measures, and in what.
+/// Quantity and unit of a kind of channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Kind {
     pub(super) quantity: Quantity,
     pub(super) unit: Unit,
 }
 
-/// How a number of the kernel's becomes one of ours. Milli is divided by 1000 and not multiplied with 0.001, which no
-/// float is.
+/// Conversion from a unit of the kernel to that of the quantity. Milli is divided by 1000 and not multiplied by 0.001,
+/// which a float cannot represent exactly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Unit {
-    /// So many of the kernel's are one of ours.
+    /// Divides: this many units of the kernel are one unit of the quantity.
     Per(f64),
-    /// One of the kernel's is so many of ours.
+    /// Multiplies: one unit of the kernel is this many units of the quantity.
     Times(f64),
 }
 
@@ -55,20 +56,21 @@ impl Unit {
     }
 }
 
-/// What a board says of a sensor.
+/// Configuration of a sensor in boards.toml.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'a> {
     pub(super) device: Option<&'a str>,
     pub(super) channel: Option<&'a str>,
-    /// One if there is a channel; else each is measured by a channel of its own.
+    /// One quantity if `channel` is set; otherwise each is measured by a channel of its own.
     pub(super) quantities: &'a [Quantity],
 }
 
 impl Wanted<'_> {
-    /// The channels of the one device that fits, in the order of the quantities, each with its quantity.
+    /// Returns the channels of the one matching device, in the order of the quantities, each with its quantity.
     ///
     /// # Errors
-    /// None fits, or more than one; the message lists what there is. `folder` is where all that was found.
+    /// No device matches, or more than one; the message lists the devices. `folder` is the folder in which they were
+    /// found.
     pub(super) fn choose(
         &self,
         mut devices: Vec<Device>,
@@ -155,7 +157,8 @@ impl Device {
         self.number == name || self.names.iter().any(|known| known == name)
     }
 
-    /// Its channels for `quantity`; their extremes and averages, which IIO shows as channels too, must be named.
+    /// Returns the channels for `quantity`; extremes and averages, which IIO also exposes as channels, must be named
+    /// explicitly.
     fn measuring(&self, quantity: Quantity) -> Vec<&Channel> {
         let derived = ["_peak", "_trough", "_mean"];
         let plain = |channel: &&Channel| !derived.iter().any(|suffix| channel.name.ends_with(suffix));

@@ -1,5 +1,5 @@
-//! `chip = "hwmon"`: what a driver of the kernel shows in `/sys/class/hwmon`. That is where the reading of an I²C chip is
-//! whose address answers EBUSY, and where the fans, voltages and temperatures of a mainboard are.
+//! `chip = "hwmon"`: sensors that a kernel driver exposes in `/sys/class/hwmon`. They include I²C chips whose address
+//! answers EBUSY, and the fans, voltages and temperatures of a mainboard.
 //!
 //! ```toml
 //! chip = "hwmon"
@@ -7,8 +7,8 @@
 //! channel = "temp1"       # may be left out when the chip has only one for the quantity
 //! ```
 //!
-//! Attributes and units: Linux, Documentation/hwmon/sysfs-interface.rst. `hwmonN` counts in the order in which drivers
-//! came up, so the chip is looked for by name at every read: no number is remembered, and none can go stale.
+//! Attributes and units: Linux, Documentation/hwmon/sysfs-interface.rst. `hwmonN` is numbered in the order in which
+//! drivers were loaded, so the chip is searched by name at every read: no number is cached, so none can become stale.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use crate::sensor::{Sensor, SensorInfo};
 
 const FOLDER: &str = "class/hwmon";
 
-/// Each kind of channel.
+/// Kinds of channels.
 const KINDS: [(&str, Quantity, Unit); 6] = [
     ("temp", Quantity::Temperature, Unit::Per(1e3)),
     ("in", Quantity::Voltage, Unit::Per(1e3)),
@@ -41,11 +41,11 @@ pub struct Hwmon {
 }
 
 impl Hwmon {
-    /// `device` is the chip's name (`lm75`), its device on a bus (`1-0048`) or its number (`hwmon3`, which another boot
-    /// may change). Without a channel, every quantity in `info`, each from the only channel that measures it. Nothing is
-    /// read yet.
+    /// Creates a sensor. `device` is the chip's name (`lm75`), its device on a bus (`1-0048`) or its number (`hwmon3`,
+    /// which can differ after a reboot). Without a channel, each quantity in `info` is read from the only channel that
+    /// measures it. Reads nothing yet.
     pub fn new(sysfs: Sysfs, device: Option<String>, channel: Option<String>, info: SensorInfo) -> Hwmon {
-        // People copy the name of the file.
+        // Users copy the name of the file.
         let channel = channel.map(|name| name.strip_suffix("_input").unwrap_or(&name).to_owned());
         Hwmon { sysfs, device, channel, info }
     }
@@ -53,14 +53,14 @@ impl Hwmon {
     fn look(&self, entry: Entry) -> Option<Device> {
         let bound = std::fs::canonicalize(entry.path.join("device")).ok();
         let bound = bound.and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
-        // Old drivers keep name and values one step further down.
+        // Old drivers keep name and values in this subfolder.
         let folders = [entry.path.clone(), entry.path.join("device")];
         let named = |folder: PathBuf| Some((sysfs::word(&folder.join("name"))?, folder));
         let (name, folder) = folders.into_iter().find_map(named)?;
-        // A chip that went away since has no channels.
+        // A chip that was removed in the meantime has no channels.
         let files = sysfs::entries(&folder, "").unwrap_or_default();
         let mut channels: Vec<Channel> = Vec::new();
-        // Some power meters have an average only; and what is no measurement for hwmon (pwm1) has no ending at all.
+        // Some power meters have only an average; attributes that are not measurements for hwmon (pwm1) have no suffix.
         for ending in ["_input", "_average", ""] {
             for Entry { name, path } in &files {
                 let Some(channel) = name.strip_suffix(ending) else { continue };
@@ -79,7 +79,7 @@ impl Hwmon {
     }
 }
 
-/// What `temp1` is: one of the kinds, and a number.
+/// Returns the kind of a channel such as `temp1`, which is the prefix of the kind and a number.
 fn kind(channel: &str) -> Option<Kind> {
     let letters = channel.trim_end_matches(|c: char| c.is_ascii_digit());
     let known = KINDS.into_iter().find(|(name, ..)| *name == letters && letters.len() < channel.len());
@@ -88,7 +88,7 @@ fn kind(channel: &str) -> Option<Kind> {
 
 fn read(channel: &Channel, quantity: Quantity) -> Result<Reading, ReadError> {
     let value = sysfs::number(&channel.file)?;
-    // An open diode, a missing probe: the number beside it means nothing.
+    // An open diode or a missing probe: the value is then meaningless.
     let fault = sysfs::word(&channel.file.with_file_name(format!("{}_fault", channel.name)));
     if fault.is_some_and(|fault| fault != "0") {
         return Err(sysfs::unclear(&channel.file, "the kernel says that its probe is broken or missing"));
@@ -97,7 +97,8 @@ fn read(channel: &Channel, quantity: Quantity) -> Result<Reading, ReadError> {
     let folder = channel.file.parent().unwrap_or(Path::new(""));
     if quantity == Quantity::Temperature {
         sysfs::check_register_end(value, &channel.file)?;
-        // w1_therm shows its thermometers here, too, but not the bytes that tell this value from the one of power-up.
+        // The w1_therm driver exposes its thermometers here, too, but not the bytes that distinguish this value from
+        // the power-up value.
         if value == POWER_UP && sysfs::word(&folder.join("name")).as_deref() == Some("w1_slave_temp") {
             let why = "temperature of 85 °C, which may be what a DS18B20 has before it measured; read it with \
                        chip = \"w1\"";

@@ -4,7 +4,7 @@ use crate::Cause;
 use crate::boards::channel_quantity;
 use crate::file::tests::info;
 
-/// A Raspberry Pi with a thermometer and a weather chip that drivers of the kernel own.
+/// Creates a Raspberry Pi with a thermometer and a weather chip that kernel drivers own.
 fn pi() -> Tree {
     let tree = Tree::new();
     tree.write("class/hwmon/hwmon0/name", "cpu_thermal\n").write("class/hwmon/hwmon0/temp1_input", "48312\n");
@@ -133,7 +133,7 @@ fn a_chip_that_vanishes_and_comes_back_under_another_number_is_found_again() {
     assert_eq!(value(sensor.read()), 21.5);
     tree.rename("class/hwmon/hwmon2", "gone");
     assert_eq!(sensor.read().unwrap_err().cause(), Cause::NotPresent);
-    // Another chip has its number by now.
+    // Another chip has that number now.
     tree.write("class/hwmon/hwmon2/name", "lm75\n").write("class/hwmon/hwmon2/temp1_input", "99000\n");
     assert_eq!(sensor.read().unwrap_err().cause(), Cause::NotPresent);
     tree.rename("gone", "class/hwmon/hwmon7");
@@ -160,7 +160,7 @@ fn averages_old_drivers_and_foreign_attributes_are_read_too() {
     tree.link("class/hwmon/hwmon1/device", "devices/old");
     tree.write("devices/old/name", "old").write("devices/old/temp1_input", "1000");
     assert_eq!(value(sensor(&tree, Some("old"), Some("temp1")).read()), 1.0);
-    // What hwmon has no unit for is what boards.toml says it is.
+    // If hwmon has no unit for a channel, boards.toml names the quantity.
     tree.write("class/hwmon/hwmon0/pwm1", "128\n");
     let mut pwm = several(&tree, Some("meter"), Some("pwm1"), &[Quantity::Dimensionless]);
     assert_eq!(pwm.read().unwrap()[..], [Reading::new(Quantity::Dimensionless, 128.0).unwrap()]);

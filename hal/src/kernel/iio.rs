@@ -1,5 +1,5 @@
-//! `chip = "iio"`: what a driver of the kernel's industrial I/O shows in `/sys/bus/iio/devices`: weather chips, light
-//! sensors, analogue inputs.
+//! `chip = "iio"`: sensors that an industrial I/O driver of the kernel exposes in `/sys/bus/iio/devices`: weather
+//! chips, light sensors, analogue inputs.
 //!
 //! ```toml
 //! chip = "iio"
@@ -8,10 +8,10 @@
 //! # or one of its channels, which tells the quantity: channel = "in_temp"
 //! ```
 //!
-//! Names and units: Linux, Documentation/ABI/testing/sysfs-bus-iio. A channel has either `CHANNEL_input` in that unit, or
-//! `CHANNEL_raw`, to which `CHANNEL_offset` is added and which is then multiplied with `CHANNEL_scale`; offset and scale
-//! may be shared by all channels of the type (`in_voltage_scale`) or of the device (`scale`). Devices are looked for at
-//! every read, because their numbers change.
+//! Names and units: Linux, Documentation/ABI/testing/sysfs-bus-iio. A channel has either `CHANNEL_input` in that unit,
+//! or `CHANNEL_raw`, to which `CHANNEL_offset` is added and which is then multiplied by `CHANNEL_scale`; offset and
+//! scale may be shared by all channels of the type (`in_voltage_scale`) or of the device (`scale`). Devices are
+//! searched at every read, because their numbers can change.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ use crate::sensor::{Sensor, SensorInfo};
 
 const FOLDER: &str = "bus/iio/devices";
 
-/// Each type of channel.
+/// Types of channels.
 const TYPES: [(&str, Quantity, Unit); 8] = [
     ("in_temp", Quantity::Temperature, Unit::Per(1e3)),
     ("in_humidityrelative", Quantity::Humidity, Unit::Per(1e3)),
@@ -46,11 +46,11 @@ pub struct Iio {
 }
 
 impl Iio {
-    /// `device` is its name (`bme280`), its label, its device on a bus (`1-0076`) or its number (`iio:device0`, which
-    /// another boot may change). Without a channel, every quantity in `info`, each from the only channel that measures it.
-    /// Nothing is read yet.
+    /// Creates a sensor. `device` is its name (`bme280`), its label, its device on a bus (`1-0076`) or its number
+    /// (`iio:device0`, which can differ after a reboot). Without a channel, each quantity in `info` is read from the
+    /// only channel that measures it. Reads nothing yet.
     pub fn new(sysfs: Sysfs, device: Option<String>, channel: Option<String>, info: SensorInfo) -> Iio {
-        // People copy the name of the file.
+        // Users copy the name of the file.
         let plain = |name: String| match name.strip_suffix("_input").or(name.strip_suffix("_raw")) {
             Some(plain) => plain.to_owned(),
             None => name,
@@ -64,7 +64,7 @@ impl Iio {
         let bound = real.and_then(|path| Some(path.parent()?.file_name()?.to_str()?.to_owned()));
         let attribute = |name: &str| sysfs::word(&entry.path.join(name));
         let names = [attribute("name"), attribute("label"), bound].into_iter().flatten().collect();
-        // A device that went away since has no channels.
+        // A device that was removed in the meantime has no channels.
         let files = sysfs::entries(&entry.path, "in_").unwrap_or_default();
         let mut channels: Vec<Channel> = Vec::new();
         for ending in ["_input", "_raw"] {
@@ -81,8 +81,8 @@ impl Iio {
     }
 }
 
-/// What `in_voltage0` is, with the name of its type. Behind that may follow a number, another input to subtract, or a
-/// modifier such as `_co2`; `in_powerfactor` is another type.
+/// Returns the kind of a channel such as `in_voltage0`, with the name of its type. The type may be followed by a
+/// number, another input to subtract, or a modifier such as `_co2`; `in_powerfactor` is another type.
 fn kind(channel: &str) -> Option<(&'static str, Kind)> {
     let fits = |name: &str| {
         let rest = channel.strip_prefix(name);
@@ -101,7 +101,7 @@ fn read(channel: &Channel, quantity: Quantity) -> Result<Reading, ReadError> {
     if raw {
         check_raw(channel, quantity, value)?;
         let scale = shared(channel, "scale")?;
-        // An absent offset is zero. An absent scale says that the unit is not known, unless boards.toml does.
+        // An absent offset is zero. An absent scale means that the unit is not known, unless boards.toml names it.
         value += shared(channel, "offset")?.unwrap_or(0.0);
         value *= match (scale, channel.kind) {
             (Some(scale), _) => scale,
@@ -117,11 +117,11 @@ fn read(channel: &Channel, quantity: Quantity) -> Result<Reading, ReadError> {
     sysfs::reading(quantity, value, &channel.file)
 }
 
-/// Refuses a raw value at an end of its converter: the true value may lie anywhere beyond it. An unsigned 0 is no end: it is
-/// a voltage that is off, or the dark.
+/// Refuses a raw value at an end of the converter's range: the true value may be beyond it. An unsigned 0 is valid: a
+/// voltage that is off, or darkness.
 ///
-/// How many bits the converter has stands in `scan_elements/CHANNEL_type` (`be:s12/16>>4`), if the driver has buffers. If
-/// not, only the ends of the common whole widths are known; those of an MCP3008 (1023) are not.
+/// The number of bits of the converter is in `scan_elements/CHANNEL_type` (`be:s12/16>>4`), if the driver has buffers.
+/// If not, only the ends of the common whole widths are known; those of an MCP3008 (1023) are not.
 fn check_raw(channel: &Channel, quantity: Quantity, value: f64) -> Result<(), ReadError> {
     let folder = channel.file.parent().unwrap_or(Path::new(""));
     let shown = sysfs::word(&folder.join("scan_elements").join(format!("{}_type", channel.name)));
@@ -141,7 +141,7 @@ fn check_raw(channel: &Channel, quantity: Quantity, value: f64) -> Result<(), Re
     Err(ReadError::with_source(Cause::OutOfRange, sysfs::place(&channel.file), why))
 }
 
-/// Ends of the converter that a type in `scan_elements` describes: `le:u12/16>>0` has 12 bits without a sign.
+/// Returns the ends of the converter's range for a type in `scan_elements`: `le:u12/16>>0` has 12 bits without a sign.
 fn converter(text: &str) -> Option<[f64; 2]> {
     let (_, layout) = text.split_once(':')?;
     let (bits, _) = layout.split_once('/')?;
@@ -159,7 +159,7 @@ fn ends((signed, bits): (bool, i32)) -> [f64; 2] {
     if signed { [-full / 2.0, full / 2.0 - 1.0] } else { [0.0, full - 1.0] }
 }
 
-/// What the driver tells (`scale`, `offset`) of this channel, of its type, or of all channels.
+/// Returns the value of an attribute (`scale`, `offset`) of this channel, of its type, or of all channels.
 fn shared(channel: &Channel, what: &str) -> Result<Option<f64>, ReadError> {
     let folder = channel.file.parent().unwrap_or(Path::new(""));
     let mut files = vec![format!("{}_{what}", channel.name)];

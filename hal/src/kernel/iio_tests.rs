@@ -8,7 +8,7 @@ const ADC: &str = "bus/iio/devices/iio:device1";
 
 const AIR: [Quantity; 3] = [Quantity::Temperature, Quantity::Humidity, Quantity::Pressure];
 
-/// A BME280 as bmp280_i2c shows it, and an MCP3004 as mcp320x does.
+/// Creates a BME280 as exposed by bmp280_i2c, and an MCP3004 as exposed by mcp320x.
 fn pi() -> Tree {
     let tree = Tree::new();
     tree.link(BME, "devices/i2c-1/1-0076/iio:device0");
@@ -77,7 +77,7 @@ fn raw_values_get_the_offset_and_then_the_scale_of_the_channel_or_of_what_it_sha
     assert_eq!(value(channel(&tree, "mcp3004", "in_voltage0")), 0.5);
     tree.write(&format!("{ADC}/in_voltage_offset"), "-23\n");
     assert_eq!(value(channel(&tree, "mcp3004", "in_voltage1")), 1000.0 * 3.222_656_25 / 1e3);
-    // A sht31's driver for IIO would say: raw temperature, offset and scale of its own.
+    // Values of an IIO driver for a sht31: raw temperature with its own offset and scale.
     tree.write(&format!("{BME}/in_temp_raw"), "26000\n").write(&format!("{BME}/in_temp_scale"), "10");
     assert_eq!(value(channel(&tree, "bme280", "in_temp")), 24.56, "what the driver computed is preferred");
     // Shared by all channels.
@@ -94,11 +94,11 @@ fn without_a_scale_the_unit_is_unknown_and_so_there_is_no_reading() {
     let error = channel(&tree, "mcp3004", "in_voltage0").unwrap_err();
     assert_eq!(error.cause(), Cause::Other);
     assert!(tree.text(&error).contains("in_voltage0_raw: the driver tells no scale"), "{error}");
-    // A type that has no unit here is what boards.toml says it is.
+    // If a type has no unit here, boards.toml names the quantity.
     tree.write(&format!("{ADC}/in_proximity_raw"), "77\n");
     let mut proximity = sensor(&tree, Some("mcp3004"), Some("in_proximity"), &[Quantity::Count]);
     assert_eq!(proximity.read().unwrap()[..], [Reading::new(Quantity::Count, 77.0).unwrap()]);
-    // And a scale that is there but broken is not one that is absent.
+    // A scale that is present but invalid is an error, unlike an absent one.
     tree.write(&format!("{ADC}/in_voltage_scale"), "dB\n");
     let error = channel(&tree, "mcp3004", "in_voltage0").unwrap_err();
     assert!(tree.text(&error).ends_with("in_voltage_scale: `dB` is not one number"), "{error}");

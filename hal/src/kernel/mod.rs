@@ -1,9 +1,10 @@
-//! Sensors that the kernel reads: they sit on no bus of ours, and their values are files below `/sys`. Used by
-//! [`crate::linux`]; plain file reading, so it compiles everywhere, but only Linux has such files.
+//! Sensors that the kernel reads: they are not on a bus that this crate accesses, and their values are files below
+//! `/sys`. Used by [`crate::linux`]; plain file reading, so it compiles everywhere, but only Linux has such files.
 //!
-//! For all of them: nothing is opened before the first read; what boards.toml names is looked for at every read, so a
-//! device that vanished and came back under another number is found; every file is read once, with a bound; the errno of
-//! a driver becomes a [`crate::Cause`]. A read blocks for as long as the driver measures (750 ms for a DS18B20).
+//! For all of them: nothing is opened before the first read; the names in boards.toml are resolved at every read, so a
+//! device that was removed and returned with another number is found; every file is read once, with a maximum size; the
+//! errno of a driver is mapped to a [`crate::Cause`]. A read blocks for as long as the driver measures (750 ms for a
+//! DS18B20).
 
 mod device;
 mod hwmon;
@@ -23,10 +24,10 @@ use crate::chip::Chip;
 use crate::error::OpenError;
 use crate::sensor::{Sensor, SensorInfo};
 
-/// The sensor of the kernel that `config` describes, without its filters.
+/// Builds the kernel sensor that `config` describes, without its filters.
 ///
 /// # Errors
-/// `config` was made by hand and is no sensor of the kernel.
+/// `config` was created by hand and does not describe a sensor of the kernel.
 pub fn build(config: &SensorConfig, sysfs: Sysfs, info: SensorInfo) -> Result<Box<dyn Sensor>, OpenError> {
     let refused = || OpenError::new(&config.name, format!("`{}` is no sensor of the kernel", config.chip));
     let Attached::Kernel { device, channel } = &config.attached else { return Err(refused()) };

@@ -1,7 +1,8 @@
-//! Reading sysfs: folders of devices, attributes of one value, and what the errors of the kernel mean. Used by the sensors
-//! beside this file.
+//! Access to sysfs: folders of devices, attributes with one value, and the meaning of the kernel's errors. Used by the
+//! sensors in this folder.
 //!
-//! An attribute is opened, read once and closed at each read, as the kernel wants it: every read asks the chip anew.
+//! An attribute is opened, read once and closed at each read, as the kernel requires: every read accesses the chip
+//! again.
 
 use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
@@ -12,16 +13,16 @@ use crate::error::{Cause, Place, ReadError};
 use crate::number::{self, excerpt};
 use crate::reading::{Quantity, Reading};
 
-/// Most bytes of an attribute that are read: a page of the smallest kind, and sysfs has values much shorter.
+/// Maximum size of an attribute, in bytes: one page of the smallest size; values in sysfs are much shorter.
 const MAX_SIZE: usize = 4096;
 
-/// Most entries of a folder that are looked at.
+/// Maximum number of entries of a folder that are examined.
 const MAX_ENTRIES: usize = 4096;
 
-/// Most names that a message lists.
+/// Maximum number of names in a message.
 const MAX_LISTED: usize = 12;
 
-/// Numbers from Linux' `errno.h`, with what drivers mean by them where that is not what std's text says.
+/// Numbers from Linux' `errno.h`, with their meaning for drivers where it differs from std's text.
 mod errno {
     pub(super) const EIO: i32 = 5;
     pub(super) const ENXIO: i32 = 6;
@@ -36,7 +37,7 @@ mod errno {
     pub(super) const EREMOTEIO: i32 = 121;
 }
 
-/// Where sysfs is mounted: `/sys`, but for tests.
+/// Mount point of sysfs: `/sys`, except in tests.
 #[derive(Clone, Debug)]
 pub struct Sysfs {
     root: PathBuf,
@@ -49,12 +50,12 @@ impl Default for Sysfs {
 }
 
 impl Sysfs {
-    /// A sysfs at `root`.
+    /// Creates a sysfs at `root`.
     pub fn new(root: impl Into<PathBuf>) -> Sysfs {
         Sysfs { root: root.into() }
     }
 
-    /// A folder below the root.
+    /// Returns the path of a folder below the root.
     pub(super) fn folder(&self, relative: &str) -> PathBuf {
         self.root.join(relative)
     }
@@ -67,8 +68,8 @@ pub(super) struct Entry {
     pub(super) path: PathBuf,
 }
 
-/// The entries of `folder` whose names begin with `prefix`, in their natural order (`hwmon2` before `hwmon10`). Names that
-/// are not UTF-8 are none of the kernel's.
+/// Returns the entries of `folder` whose names begin with `prefix`, in natural order (`hwmon2` before `hwmon10`). Names
+/// that are not UTF-8 are skipped: the kernel has none.
 pub(super) fn entries(folder: &Path, prefix: &str) -> Result<Vec<Entry>, ReadError> {
     let list = std::fs::read_dir(folder).map_err(|failed| match failed.kind() {
         ErrorKind::NotFound => absent(folder, "this kernel has none (is the driver's module loaded?)"),
@@ -84,24 +85,24 @@ pub(super) fn entries(folder: &Path, prefix: &str) -> Result<Vec<Entry>, ReadErr
     Ok(entries)
 }
 
-/// A short text of the kernel's, such as `name`, safe to show; None if it is not there or empty.
+/// Returns a short text of the kernel, such as `name`, made safe to display; None if the file is missing or empty.
 pub(super) fn word(path: &Path) -> Option<String> {
     let text = excerpt(&bounded::read(path, MAX_SIZE).ok()?);
     (!text.is_empty()).then_some(text)
 }
 
-/// The bytes of an attribute.
+/// Reads the bytes of an attribute.
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
     bounded::read(path, MAX_SIZE).map_err(|failed| error(&failed, path))
 }
 
-/// The number that an attribute holds.
+/// Reads the number in an attribute.
 pub(super) fn number(path: &Path) -> Result<f64, ReadError> {
     number::number(&bytes(path)?)
         .map_err(|problem| ReadError::with_source(Cause::Other, place(path), problem))
 }
 
-/// `value` as a reading; `path` is where it comes from.
+/// Creates a reading of `value`; `path` is its source.
 pub(super) fn reading(quantity: Quantity, value: f64, path: &Path) -> Result<Reading, ReadError> {
     let possible = possible(quantity);
     if value.is_finite() && !possible.contains(&value) {
@@ -114,8 +115,9 @@ pub(super) fn reading(quantity: Quantity, value: f64, path: &Path) -> Result<Rea
         .map_err(|error| ReadError::with_source(Cause::OutOfRange, place(path), error))
 }
 
-/// Values that any sensor may measure. Nothing is colder than -273.15 °C, and no thermocouple survives 3000. A humidity sensor
-/// is off by a few percent in dry and in saturated air; an SHT4x goes from -6 to 119 where its driver does not clip.
+/// Returns the values that any sensor may measure. The minimum temperature is -273.15 °C, and no thermocouple survives
+/// 3000 °C. The error of a humidity sensor is a few percent in dry and in saturated air; the range of an SHT4x is -6 to
+/// 119 where its driver does not clip.
 fn possible(quantity: Quantity) -> RangeInclusive<f64> {
     match quantity {
         Quantity::Temperature => -273.15..=3_000.0,
@@ -124,11 +126,11 @@ fn possible(quantity: Quantity) -> RangeInclusive<f64> {
     }
 }
 
-/// Checks a temperature of a chip without a thermocouple: at the ends of the usual registers it is what drivers show while
-/// a probe is missing, or a value that went beyond the register.
+/// Checks a temperature of a chip without a thermocouple: the ends of the usual registers are the values that drivers
+/// show for a missing probe, or values beyond the range of the register.
 ///
 /// Registers of 8 to 16 bits in two's complement end at -128 °C and at 128 °C less one step of 1 to 1/256 °C, unsigned
-/// ones that much below 256; some drivers keep clear of -128 and show -127 (Linux, drivers/hwmon: it87, lm90, ds1621).
+/// ones at one step below 256; some drivers avoid -128 and show -127 (Linux, drivers/hwmon: it87, lm90, ds1621).
 /// Firmware and the thermal core have their own values below absolute zero (THERMAL_TEMP_INVALID is -274 °C).
 pub(super) fn check_register_end(celsius: f64, path: &Path) -> Result<(), ReadError> {
     let last_code = |end: f64| (0..=8).any(|bits| (celsius - (end - 0.5_f64.powi(bits))).abs() < 0.001);
@@ -142,9 +144,10 @@ pub(super) fn check_register_end(celsius: f64, path: &Path) -> Result<(), ReadEr
     Err(ReadError::with_source(Cause::OutOfRange, place(path), why))
 }
 
-/// Checks that no heater of the chip whose attributes are in `folder` is on: it warms and dries what is measured.
+/// Checks that no heater of the chip with attributes in `folder` is on: a heater warms and dries the measured air.
 ///
-/// Names: `heater_enable` (hwmon sht3x and sht4x; iio htu21, hts221), `out_current_heater_raw` (iio si7020, hdc100x, hdc3020).
+/// Names: `heater_enable` (hwmon sht3x and sht4x; iio htu21, hts221), `out_current_heater_raw` (iio si7020, hdc100x,
+/// hdc3020).
 pub(super) fn check_heater(folder: &Path) -> Result<(), ReadError> {
     for name in ["heater_enable", "out_current_heater_raw"] {
         let file = folder.join(name);
@@ -157,7 +160,7 @@ pub(super) fn check_heater(folder: &Path) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// What Linux answered at `path`, with what to do about it.
+/// Converts an error of Linux at `path`, with a remedy.
 pub(super) fn error(error: &io::Error, path: &Path) -> ReadError {
     let (cause, remedy) = meaning(error);
     ReadError::with_source(cause, place(path), format!("{error}{remedy}"))
@@ -182,12 +185,12 @@ fn meaning(error: &io::Error) -> (Cause, &'static str) {
     }
 }
 
-/// Nothing is at `path`, for this reason.
+/// Creates the error for a missing `path`, with this reason.
 pub(super) fn absent(path: &Path, why: impl Into<String>) -> ReadError {
     ReadError::with_source(Cause::NotPresent, place(path), why.into())
 }
 
-/// Nothing can be read at `path`, for this reason.
+/// Creates the error for a `path` that cannot be read, with this reason.
 pub(super) fn unclear(path: &Path, why: impl Into<String>) -> ReadError {
     ReadError::with_source(Cause::Other, place(path), why.into())
 }
@@ -196,7 +199,7 @@ pub(super) fn place(path: &Path) -> Place {
     Place::at(path.display().to_string())
 }
 
-/// Names as a message lists them: `a`, `b` and `c`.
+/// Formats names for a message: `a`, `b` and `c`.
 pub(super) fn list<T: AsRef<str>>(names: &[T]) -> String {
     let shown: Vec<String> = names
         .iter()

@@ -1,4 +1,4 @@
-//! A sysfs in a temporary folder, and what must hold for every sensor of the kernel: whatever stands in its files.
+//! A sysfs in a temporary folder, and properties of every kernel sensor for any content of its files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::file::tests::info;
 use crate::reading::{Quantity, Readings};
 use crate::{Cause, ReadError};
 
-/// A pretended `/sys`.
+/// A fake `/sys`.
 pub(super) struct Tree(tempfile::TempDir);
 
 impl Tree {
@@ -49,13 +49,13 @@ impl Tree {
         Sysfs::new(self.0.path())
     }
 
-    /// The message without the temporary folder's name.
+    /// Returns the message without the name of the temporary folder.
     pub(super) fn text(&self, error: &ReadError) -> String {
         error.to_string().replace(&*self.0.path().to_string_lossy(), "/sys")
     }
 }
 
-/// The only value.
+/// Returns the only value.
 pub(super) fn value(result: Result<Readings, ReadError>) -> f64 {
     let readings = result.unwrap();
     assert_eq!(readings.len(), 1);
@@ -81,7 +81,7 @@ fn a_kernel_without_such_sensors_is_an_error_of_the_read() {
     }
 }
 
-/// Bytes as a broken, foreign or hostile file has them, and the numbers at the edges.
+/// Generates the content of broken, unknown or hostile files, and the numbers at the limits.
 fn content() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..40),
@@ -99,7 +99,7 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The files of one device each, which get the contents in turn.
+/// Files of one device each, which get the contents in turn.
 const FILES: [(&str, &[&str]); 6] = [
     ("class/hwmon/hwmon0", &["name", "temp1_input", "temp1_fault"]),
     ("bus/iio/devices/iio:device0", &["name", "in_temp_raw", "in_temp_scale", "in_temp_offset"]),

@@ -1,14 +1,14 @@
-//! `chip = "cpu"`: the temperature of this machine's processor, from the kernel's thermal zones. Laptops and Raspberry Pis
-//! have one, so it is the sensor that needs no soldering.
+//! `chip = "cpu"`: the temperature of this machine's processor, from the kernel's thermal zones. Laptops and Raspberry
+//! Pis have one, so this sensor needs no soldering.
 //!
 //! ```toml
 //! chip = "cpu"
 //! device = "x86_pkg_temp"     # another zone, by type or as "thermal_zone2"; may be left out
 //! ```
 //!
-//! Attributes: Linux, Documentation/driver-api/thermal/sysfs-api.rst; m°C. Which zone is the processor's is a matter of
-//! names, see [`PREFERRED`]. A machine without zones (a desktop with an AMD processor) may show it in hwmon: `chip =
-//! "hwmon"`, `device = "k10temp"`.
+//! Attributes: Linux, Documentation/driver-api/thermal/sysfs-api.rst; m°C. The zone of the processor is determined by
+//! its name, see [`PREFERRED`]. A machine without zones (a desktop with an AMD processor) may show it in hwmon:
+//! `chip = "hwmon"`, `device = "k10temp"`.
 
 use smallvec::smallvec;
 
@@ -19,8 +19,8 @@ use crate::sensor::{Sensor, SensorInfo};
 
 const FOLDER: &str = "class/thermal";
 
-/// The types of zone that are a processor's, the best first: a Raspberry Pi's and most boards' with a device tree, Intel's
-/// package, and the one that a laptop's firmware tells. A board that has none of these is asked for its first zone.
+/// Types of processor zones, in order of preference: that of a Raspberry Pi and of most boards with a device tree,
+/// Intel's package, and the zone of a laptop's firmware. On a board that has none of these, the first zone is used.
 pub const PREFERRED: [&str; 9] = [
     "cpu-thermal",
     "cpu_thermal",
@@ -41,8 +41,8 @@ pub struct Thermal {
 }
 
 impl Thermal {
-    /// `device` is a zone's type (`cpu-thermal`) or number (`thermal_zone0`); without one, the processor's. Nothing is
-    /// read yet.
+    /// Creates a sensor. `device` is the type (`cpu-thermal`) or number (`thermal_zone0`) of a zone; without one, the
+    /// zone of the processor is used. Reads nothing yet.
     pub fn new(sysfs: Sysfs, device: Option<String>, info: SensorInfo) -> Thermal {
         Thermal { sysfs, device, info }
     }
@@ -62,7 +62,7 @@ impl Thermal {
             })?;
             return Ok(zone.clone());
         };
-        // Zones of one type are numbered; the first is the one that other programs show, too.
+        // Zones of the same type are numbered; the first is the one that other programs also show.
         let named = zones.iter().find(|(kind, zone)| kind == device || zone.name == *device);
         named.map(|(_, zone)| zone.clone()).ok_or_else(|| {
             let kinds: Vec<&String> = zones.iter().map(|(kind, _)| kind).collect();

@@ -8,18 +8,19 @@
 //! On a Raspberry Pi: `dtoverlay=w1-gpio` in config.txt, data on GPIO 4, a resistor of 4.7 kΩ from it to 3.3 V. A read
 //! makes the chip measure, which takes it 750 ms at twelve bits.
 //!
-//! Two files tell the temperature (Linux, Documentation/w1/slaves/w1_therm.rst). `temperature` has only the number.
-//! `w1_slave`, which every kernel has, has the nine bytes that the chip sent, too, so it is asked first: these lies pass
-//! as numbers and can be told by the bytes.
+//! Two files contain the temperature (Linux, Documentation/w1/slaves/w1_therm.rst). `temperature` contains only the
+//! number. `w1_slave`, which every kernel has, also contains the nine bytes that the chip sent, so it is read first.
+//! These invalid results look like numbers and can be detected by the bytes:
 //!
-//! * A wrong checksum (`NO`): the number beside it is of the bytes that arrived wrong.
+//! * A wrong checksum (`NO`): the number was computed from bytes that were received incorrectly.
 //! * Nine zeros, whose checksum is right: the data line is shorted. It would read as 0 °C.
-//! * 85 °C, and 127.9375 °C: what the chip has from power-up until it has measured, so it lost its power while it did. The
-//!   reserved byte 6 of a genuine chip is then still 0x0c; after a measurement that gave 85 °C it is 0x10. Clones have other
-//!   bytes there, such as a constant 0xff. Where byte 6 cannot be seen, or means something else (all but the families 28
-//!   and 22; clones, which also show themselves by a byte 6 that does not fit another temperature), 85 °C exactly is
-//!   believed only from a chip that measured something within [`NEAR`] of it just before.
-//! * An empty file: the chip did not answer, or three times in a row with a wrong checksum.
+//! * The values 85 °C and 127.9375 °C: the content of the register from power-up until the first measurement, so the
+//!   chip lost its power while measuring. The reserved byte 6 of a genuine chip is then still 0x0c; after a measurement
+//!   that gave 85 °C it is 0x10. Clones have other bytes there, such as a constant 0xff. If byte 6 is not available, or
+//!   has another meaning (all families except 28 and 22; clones, which are also detected by a byte 6 that does not
+//!   match another temperature), exactly 85 °C is accepted only from a chip whose previous measurement was within
+//!   [`NEAR`] of it.
+//! * An empty file: the chip did not answer, or answered three times in a row with a wrong checksum.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -34,28 +35,28 @@ use crate::sensor::{Sensor, SensorInfo};
 
 const FOLDER: &str = "bus/w1/devices";
 
-/// How far from 85 °C the reading before may be, in °C, for 85 °C to be believed without seeing the chip's bytes.
+/// Maximum distance of the previous reading from 85 °C, in °C, for 85 °C to be accepted without the bytes of the chip.
 pub const NEAR: f64 = 5.0;
 
-/// What a chip has in its register from power-up on, in °C.
+/// Content of the chip's register after power-up, in °C.
 pub(super) const POWER_UP: f64 = 85.0;
 
-/// The families of thermometers: DS18S20, DS1822, DS18B20, DS1825 or MAX31850, DS28EA00.
+/// Families of thermometers: DS18S20, DS1822, DS18B20, DS1825 or MAX31850, DS28EA00.
 const FAMILIES: [&str; 5] = ["10-", "22-", "28-", "3b-", "42-"];
 
-/// A thermometer on the 1-Wire bus.
+/// Thermometer on the 1-Wire bus.
 pub struct W1 {
     sysfs: Sysfs,
     device: Option<String>,
-    /// The last temperature, while there was no error since.
+    /// Last temperature, if no error occurred since.
     last: Option<f64>,
-    /// True if byte 6 of the chip was seen not to follow its temperature: it is a clone.
+    /// True if byte 6 did not follow the temperature of the chip, so the chip is a clone.
     clone: bool,
     info: SensorInfo,
 }
 
 impl W1 {
-    /// `device` is the chip's number as the kernel writes it, `28-0316a2795fff`. Nothing is read yet.
+    /// Creates a sensor. `device` is the id of the chip in the kernel's form, `28-0316a2795fff`. Reads nothing yet.
     pub fn new(sysfs: Sysfs, device: Option<String>, info: SensorInfo) -> W1 {
         W1 { sysfs, device, last: None, clone: false, info }
     }
@@ -125,34 +126,36 @@ impl W1 {
     }
 }
 
-/// Whether byte 6 of a genuine chip of this family follows its temperature.
+/// Returns true if byte 6 of a genuine chip of this family follows its temperature.
 fn counts_in_byte_6(chip: &str) -> bool {
     chip.starts_with("28-") || chip.starts_with("22-")
 }
 
-/// What the chip can measure, in °C. Family 3b is a thermocouple, too.
+/// Returns the measuring range of the chip, in °C. Family 3b includes a thermocouple converter.
 fn range(chip: &str) -> RangeInclusive<f64> {
     if chip.starts_with("3b-") { -270.0..=1800.0 } else { -55.0..=125.0 }
 }
 
-/// What a file told.
+/// Content of one of the files.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Reply {
     celsius: f64,
-    /// Byte 6 of the chip's memory, if it is in the file.
+    /// Byte 6 of the chip's memory, if the file contains it.
     reserved: Option<u8>,
-    /// True if byte 6 does not fit the temperature.
+    /// True if byte 6 does not match the temperature.
     clone: bool,
 }
 
 type Told = Result<Reply, (Cause, String)>;
 
-/// `23125`
+/// Parses the content of `temperature`, such as `23125`.
 fn plain(bytes: &[u8]) -> Told {
     let millis = number::number(bytes).map_err(|why| (Cause::Other, why))?;
     Ok(Reply { celsius: millis / 1e3, reserved: None, clone: false })
 }
 
+/// Parses the content of `w1_slave`:
+///
 /// ```text
 /// 72 01 4b 46 7f ff 0e 10 57 : crc=57 YES
 /// 72 01 4b 46 7f ff 0e 10 57 t=23125
@@ -177,7 +180,7 @@ fn slave_says(bytes: &[u8]) -> Told {
         return Err((Cause::OutOfRange, "the chip lost its power while it measured".to_owned()));
     }
     let (_, millis) = second.rsplit_once("t=").ok_or_else(strange)?;
-    // At twelve bits (byte 4) byte 6 is 16 less the sixteenths of a degree, or what it was at power-up.
+    // At twelve bits (byte 4), byte 6 is 16 less the sixteenths of a degree, or has its power-up value.
     let genuine = [0x10 - (memory[0] & 0x0f), 0x0c].contains(&memory[6]);
     let clone = memory[4] == 0x7f && !genuine;
     Ok(Reply { reserved: Some(memory[6]), clone, ..plain(millis.as_bytes())? })

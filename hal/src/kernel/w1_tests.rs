@@ -8,7 +8,7 @@ fn sensor(tree: &Tree, device: Option<&str>) -> W1 {
     W1::new(tree.sysfs(), device.map(str::to_owned), info("w1", &[Quantity::Temperature]))
 }
 
-/// What `w1_slave` says: nine bytes, the kernel's verdict on them, the temperature in m°C.
+/// Writes `w1_slave`: nine bytes, the result of the kernel's checksum test, the temperature in m°C.
 fn slave(tree: &Tree, chip: &str, bytes: &str, verdict: &str, millis: i32) {
     let text = format!("{bytes} : crc=57 {verdict}\n{bytes} t={millis}\n");
     tree.write(&format!("bus/w1/devices/{chip}/w1_slave"), text);
@@ -31,7 +31,7 @@ fn the_temperature_is_read_from_either_file() {
         plain(&tree, CHIP, text);
         assert_eq!(value(sensor(&tree, None).read()), celsius);
     }
-    // Table 1 of the DS18B20's data sheet, but for 85 °C.
+    // Table 1 of the DS18B20's data sheet, except 85 °C.
     let table = [
         ("d0 07 4b 46 7f ff 0c 10 57", 125_000, 125.0),
         ("91 01 4b 46 7f ff 0f 10 57", 25_062, 25.062),
@@ -94,7 +94,7 @@ fn byte_6_of_a_clone_does_not_prove_85_degrees() {
     let tree = Tree::new();
     for reserved in ["ff", "00", "10"] {
         let mut sensor = sensor(&tree, None);
-        // 21.5 °C: a genuine chip would count 8 sixteenths in byte 6, and 84.9375 °C one.
+        // At 21.5 °C a genuine chip would count 8 sixteenths in byte 6, and at 84.9375 °C one.
         slave(&tree, CHIP, &format!("58 01 4b 46 7f ff {reserved} 10 57"), "YES", 21_500);
         assert_eq!(value(sensor.read()), 21.5);
         let hot = format!("50 05 4b 46 7f ff {reserved} 10 57");
@@ -165,7 +165,7 @@ fn a_thermometer_is_chosen_by_its_number_unless_it_is_the_only_one() {
     assert!(
         cause == Cause::NotPresent && text.ends_with("no thermometer answered the search of the bus yet")
     );
-    // Not a thermometer: a switch.
+    // A switch, not a thermometer.
     plain(&tree, "3a-000000123456", "1");
     plain(&tree, CHIP, "20000");
     assert_eq!(value(sensor(&tree, None).read()), 20.0);

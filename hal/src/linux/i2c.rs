@@ -1,6 +1,6 @@
-//! One chip's handle on a Linux I²C bus: opened late, reopened after an error, and with errors that keep the errno.
-//! linux-embedded-hal folds most of them into `Other` (a Raspberry Pi's missing chip among them), so they are told apart
-//! here. Used by [`super::open`].
+//! Handle of one chip on a Linux I²C bus: opened at the first read, reopened after an error, and with errors that keep
+//! the errno. linux-embedded-hal maps most errors to `Other` (including that of a missing chip on a Raspberry Pi), so
+//! they are distinguished here. Used by [`super::open`].
 
 use std::fmt;
 use std::io;
@@ -12,8 +12,8 @@ use linux_embedded_hal::i2cdev::linux::LinuxI2CError;
 
 use crate::error::{BusError, Cause};
 
-/// Numbers from Linux' `errno.h`; they are the same on every architecture that has I²C and runs Rust, but for MIPS.
-/// What the kernel means by each: <https://docs.kernel.org/i2c/fault-codes.html>.
+/// Numbers from Linux' `errno.h`; they are the same on every architecture that has I²C and runs Rust, except MIPS. For
+/// their meaning in the kernel, see <https://docs.kernel.org/i2c/fault-codes.html>.
 pub(super) mod errno {
     pub(in crate::linux) const ENOENT: i32 = 2;
     pub(in crate::linux) const EIO: i32 = 5;
@@ -26,11 +26,11 @@ pub(super) mod errno {
     pub(in crate::linux) const EREMOTEIO: i32 = 121;
 }
 
-/// What Linux answered instead of a byte.
+/// Error of a transfer on Linux.
 #[derive(Debug)]
 pub struct LinuxError {
     error: io::Error,
-    /// The device file, if it could not even be opened.
+    /// Device file, if it could not be opened.
     unopened: Option<PathBuf>,
 }
 
@@ -43,7 +43,7 @@ impl LinuxError {
         LinuxError { error, unopened: Some(path.to_path_buf()) }
     }
 
-    /// The number Linux answered, if it was Linux.
+    /// Returns the errno, if the error came from Linux.
     pub fn errno(&self) -> Option<i32> {
         self.error.raw_os_error()
     }
@@ -54,7 +54,7 @@ impl fmt::Display for LinuxError {
         let Some(path) = &self.unopened else {
             self.error.fmt(f)?;
             return match self.errno() {
-                // i2c-dev cannot clock a stuck bus free.
+                // The i2c-dev interface cannot release a stuck bus by clocking it.
                 Some(errno::ETIMEDOUT) => f.write_str(
                     "; is the bus stuck, or the chip stretching the clock? Switch the chip off and on; if that happens \
                      again, dtoverlay=i2c-gpio in config.txt makes a bus that copes with both",
@@ -91,7 +91,7 @@ impl i2c::Error for LinuxError {
 impl BusError for LinuxError {
     fn cause(&self) -> Cause {
         match self.errno() {
-            // The Pi's controller says EREMOTEIO, others ENXIO or ENODEV.
+            // The controller of the Raspberry Pi returns EREMOTEIO, others ENXIO or ENODEV.
             Some(errno::EREMOTEIO | errno::ENXIO | errno::ENODEV) => Cause::NotPresent,
             Some(errno::ETIMEDOUT) => Cause::Timeout,
             Some(errno::EBUSY) => Cause::Busy,
@@ -105,15 +105,15 @@ impl BusError for LinuxError {
     }
 }
 
-/// One chip's handle on a bus. `I2cdev` opens its file again at every change of address, so chips do not share one.
+/// Handle of one chip on a bus. `I2cdev` opens its file again at every change of address, so chips do not share one.
 pub struct LinuxI2c {
     path: PathBuf,
-    /// None until the first transaction, and after a failed one: a bus that was away comes back as a new file.
+    /// None until the first transaction and after a failed one: a bus that was removed comes back as a new file.
     device: Option<I2cdev>,
 }
 
 impl LinuxI2c {
-    /// A handle on the bus `path`, such as `/dev/i2c-1`. Does not open it.
+    /// Creates a handle on the bus `path`, such as `/dev/i2c-1`. Does not open it.
     pub fn new(path: impl Into<PathBuf>) -> LinuxI2c {
         LinuxI2c { path: path.into(), device: None }
     }
@@ -138,7 +138,7 @@ impl I2c for LinuxI2c {
     }
 }
 
-/// The same error as std has it. Some of `LinuxI2CError`'s cannot be cloned, but their errno can.
+/// Converts the error to one of std. Some variants of `LinuxI2CError` cannot be cloned, but their errno can.
 fn io_error(error: &LinuxI2CError) -> io::Error {
     match error {
         LinuxI2CError::Errno(errno) => io::Error::from_raw_os_error(*errno),
@@ -193,7 +193,7 @@ mod tests {
             assert_eq!((error.errno(), BusError::cause(&error)), (Some(2), Cause::Other));
             assert!(error.to_string().contains("is I2C enabled?"), "{error}");
         }
-        // Not a bus, but there: the next transaction gets further, to the first ioctl.
+        // Not a bus, but an existing file: the next transaction fails later, at the first ioctl.
         std::fs::write(&path, "").unwrap();
         assert_eq!(bus.write(0x48, &[0]).unwrap_err().errno(), Some(25));
     }

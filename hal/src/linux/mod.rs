@@ -1,4 +1,4 @@
-//! The I²C and SPI buses of a Linux machine, on linux-embedded-hal. Used by the node for boards with `backend = "linux"`.
+//! I²C and SPI buses of a Linux machine, on linux-embedded-hal. Used by the node for boards with `backend = "linux"`.
 
 mod i2c;
 pub mod scan;
@@ -19,12 +19,13 @@ use crate::filter::Filtered;
 use crate::kernel::{self, Sysfs};
 use crate::sensor::{Bus, Buses, Sensor};
 
-/// The sensors of `board`, by bus. Opens nothing yet: each sensor opens its bus at its first read, and again at the read
-/// after a failed one. So neither a missing `/dev/i2c-1` nor a missing chip keeps a node from starting; they are errors
-/// of the reads, until bus and chip are there. Relative paths of `file` and `command` start at `base_dir`.
+/// Creates the sensors of `board`, by bus. Opens nothing yet: each sensor opens its bus at its first read, and again at
+/// the read after a failed one. A missing `/dev/i2c-1` or a missing chip therefore does not keep a node from starting;
+/// they are errors of the reads until bus and chip are present. Relative paths of `file` and `command` start at
+/// `base_dir`.
 ///
 /// # Errors
-/// A sensor that no Linux machine can have, such as `random`. [`crate::Boards`] refuses those already.
+/// A sensor that no Linux machine can have, such as `random`. [`crate::Boards`] already refuses those.
 pub fn open(board: &Board, base_dir: impl AsRef<Path>) -> Result<Vec<Bus>, OpenError> {
     let mut buses = Buses::new();
     for config in &board.sensors {

@@ -1,7 +1,7 @@
-//! What is on the I²C buses of this machine, found without writing a byte: `atalaya sensors scan`.
+//! Scan of the I²C buses of this machine without writing a byte: `atalaya sensors scan`.
 //!
-//! Each address is read from, one byte, as `i2cdetect -r` does. That tells who is there, not what it is: the catalogue
-//! says which chips it may be.
+//! Reads one byte from each address, as `i2cdetect -r` does. This detects the presence of a chip but not its type: the
+//! catalogue lists the chips that may have the address.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,68 +14,68 @@ use crate::bounded;
 use crate::chip::Chip;
 use crate::error::{BusError, Cause, Place, ReadError};
 
-/// The addresses that a chip may have; the others mean something to the bus itself.
+/// Addresses that a chip may have; the others are reserved by the bus itself.
 const ADDRESSES: std::ops::RangeInclusive<u8> = 0x08..=0x77;
 
-/// Largest attribute of sysfs that is read, in bytes.
+/// Maximum size of a sysfs attribute, in bytes.
 const MAX_SIZE: usize = 4096;
 
-/// Longest text that is taken from sysfs.
+/// Maximum length of a text from sysfs.
 const LONGEST: usize = 100;
 
-/// Where the kernel shows its buses. A test can point it elsewhere.
+/// Folders in which the kernel exposes its buses. A test can pass other folders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scanner {
-    /// The folder of the device files.
+    /// Folder of the device files.
     pub dev: PathBuf,
-    /// Where sysfs is mounted.
+    /// Mount point of sysfs.
     pub sys: PathBuf,
 }
 
 impl Default for Scanner {
-    /// `/dev` and `/sys`.
+    /// Returns `/dev` and `/sys`.
     fn default() -> Scanner {
         Scanner { dev: PathBuf::from("/dev"), sys: PathBuf::from("/sys") }
     }
 }
 
-/// A bus that this machine has.
+/// I²C bus of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KnownBus {
-    /// As boards.toml writes it: `i2c-1`.
+    /// Name in boards.toml: `i2c-1`.
     pub name: String,
-    /// What the kernel says it is: `bcm2835 (i2c@7e804000)`.
+    /// Description by the kernel: `bcm2835 (i2c@7e804000)`.
     pub about: Option<String>,
 }
 
-/// Something that answers on a bus.
+/// Device that answers on a bus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
-    /// Its seven-bit address.
+    /// Seven-bit address.
     pub address: u8,
-    /// Who has it.
+    /// Owner of the address.
     #[serde(flatten)]
     pub owner: Owner,
-    /// The chips of the catalogue that may have this address, for boards.toml.
+    /// Chips of the catalogue that may have this address, for boards.toml.
     pub candidates: Vec<Chip>,
 }
 
-/// Who has an address.
+/// Owner of an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "owner")]
 pub enum Owner {
-    /// A chip that acknowledged, and that no kernel driver owns.
+    /// No kernel driver owns the address; a chip acknowledged it.
     Free,
-    /// A kernel driver, which does not let others ask: its reading is in hwmon or IIO.
+    /// A kernel driver owns the address and blocks other accesses: the reading is available in hwmon or IIO.
     Kernel {
-        /// The driver's name: `lm75`.
+        /// Name of the driver: `lm75`.
         driver: Option<String>,
     },
 }
 
 impl Scanner {
-    /// The I²C buses of this machine, by number. Empty if there are none, or none that a program may use: on a Raspberry
-    /// Pi I²C has to be enabled, and the module i2c-dev to be loaded.
+    /// Returns the I²C buses of this machine, by number. Empty if there are none, or none that a program may use: on a
+    /// Raspberry Pi, I²C must be enabled and the module i2c-dev loaded.
     pub fn buses(&self) -> Vec<KnownBus> {
         let classes = self.sys.join("class/i2c-dev");
         let mut numbers: Vec<u16> =
@@ -90,16 +90,17 @@ impl Scanner {
         numbers.into_iter().map(bus).collect()
     }
 
-    /// Who answers on `bus` (`i2c-1`), in the order of the addresses. Blocks for as long as 112 short reads take.
+    /// Returns the devices that answer on `bus` (`i2c-1`), in the order of their addresses. Blocks for the duration of
+    /// 112 short reads.
     ///
     /// # Errors
-    /// The bus cannot be opened, or is stuck: then it is not asked any further.
+    /// The bus cannot be opened, or is stuck: the scan then stops.
     pub fn scan(&self, bus: &str) -> Result<Vec<Found>, ReadError> {
         let device = self.dev.join(bus);
         self.scan_on(bus, &device.display().to_string(), &mut LinuxI2c::new(&device))
     }
 
-    /// As [`scan`](Scanner::scan), on any bus.
+    /// Scans any bus, as [`scan`](Scanner::scan) does.
     fn scan_on<I: I2c<Error: BusError>>(
         &self,
         bus: &str,
@@ -111,7 +112,7 @@ impl Scanner {
             let owner = match i2c.read(address, &mut [0]) {
                 Ok(()) => Owner::Free,
                 Err(error) => match error.cause() {
-                    // Some controllers call a missing acknowledge a bus error.
+                    // Some controllers report a missing acknowledge as a bus error.
                     Cause::NotPresent | Cause::Bus => continue,
                     Cause::Busy => Owner::Kernel { driver: self.driver(bus, address) },
                     _ => return Err(ReadError::from_bus(error, &Place::new(device, address))),
@@ -122,7 +123,7 @@ impl Scanner {
         Ok(found)
     }
 
-    /// The kernel driver that owns an address.
+    /// Returns the kernel driver that owns an address.
     fn driver(&self, bus: &str, address: u8) -> Option<String> {
         let device = format!("{}-{address:04x}", number(bus)?);
         let device = self.sys.join("bus/i2c/devices").join(device);
@@ -132,12 +133,12 @@ impl Scanner {
     }
 }
 
-/// The chips of the catalogue that can have this address.
+/// Returns the chips of the catalogue that can have this address.
 pub fn candidates(address: u8) -> Vec<Chip> {
     Chip::ALL.into_iter().filter(|chip| chip.addresses().contains(&address)).collect()
 }
 
-/// The 1 of `i2c-1`.
+/// Returns the 1 of `i2c-1`.
 fn number(name: &str) -> Option<u16> {
     let digits = name.strip_prefix("i2c-")?;
     digits.parse().ok().filter(|number: &u16| number.to_string() == digits)
@@ -148,7 +149,7 @@ fn names(folder: &Path) -> impl Iterator<Item = String> + use<> {
     entries.filter_map(|entry| entry.file_name().into_string().ok())
 }
 
-/// The first line of a small file of sysfs.
+/// Returns the first line of a small sysfs file.
 fn text(path: &Path) -> Option<String> {
     let text = String::from_utf8(bounded::read(path, MAX_SIZE).ok()?).ok()?;
     let line: String =
@@ -162,7 +163,7 @@ mod tests {
     use embedded_hal::i2c::{ErrorKind, ErrorType, NoAcknowledgeSource, Operation};
     use std::collections::BTreeMap;
 
-    /// A bus that counts what is done to it.
+    /// Bus that counts the operations on it.
     #[derive(Default)]
     struct Pretend {
         answers: BTreeMap<u8, Cause>,
@@ -194,7 +195,7 @@ mod tests {
         type Error = Refusal;
     }
 
-    /// In `answers`, `Other` stands for a chip that acknowledges.
+    /// In `answers`, `Other` represents a chip that acknowledges.
     impl I2c for Pretend {
         fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), Refusal> {
             let [Operation::Read(buffer)] = operations else {

@@ -1,5 +1,5 @@
-//! A handle on a Linux SPI device: opened late, reopened after an error, and with errors that keep the errno. Used by
-//! [`super::open`].
+//! Handle of a Linux SPI device: opened at the first read, reopened after an error, and with errors that keep the
+//! errno. Used by [`super::open`].
 
 use std::fmt;
 use std::io;
@@ -12,19 +12,19 @@ use linux_embedded_hal::spidev::{SpiModeFlags, SpidevOptions};
 use super::i2c::errno;
 use crate::error::{Cause, SpiError};
 
-/// What all chips here can do; the MAX31865 goes to 5 MHz.
+/// Clock speed that all chips here support; the maximum of the MAX31865 is 5 MHz.
 const SPEED_HZ: u32 = 1_000_000;
 
-/// What Linux answered instead of bytes.
+/// Error of a transfer on Linux.
 #[derive(Debug)]
 pub struct LinuxSpiError {
     error: io::Error,
-    /// The device file, if it could not even be opened.
+    /// Device file, if it could not be opened.
     unopened: Option<PathBuf>,
 }
 
 impl LinuxSpiError {
-    /// The number Linux answered, if it was Linux.
+    /// Returns the errno, if the error came from Linux.
     pub fn errno(&self) -> Option<i32> {
         self.error.raw_os_error()
     }
@@ -67,15 +67,15 @@ impl SpiError for LinuxSpiError {
     }
 }
 
-/// One chip on an SPI bus, in mode 1, in which the MAX31865 speaks.
+/// Handle of one chip on an SPI bus, in mode 1, which the MAX31865 uses.
 pub struct LinuxSpi {
     path: PathBuf,
-    /// None until the first transaction, and after a failed one: a bus that was away comes back as a new file.
+    /// None until the first transaction and after a failed one: a bus that was removed comes back as a new file.
     device: Option<SpidevDevice>,
 }
 
 impl LinuxSpi {
-    /// A handle on the device `path`, such as `/dev/spidev0.0`. Does not open it.
+    /// Creates a handle on the device `path`, such as `/dev/spidev0.0`. Does not open it.
     pub fn new(path: impl Into<PathBuf>) -> LinuxSpi {
         LinuxSpi { path: path.into(), device: None }
     }
@@ -130,7 +130,7 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains("is SPI enabled?") && text.contains("dtparam=spi=on"), "{text}");
         }
-        // No bus, but there: the next transaction gets further, to the first ioctl.
+        // Not a bus, but an existing file: the next transaction fails later, at the first ioctl.
         std::fs::write(&path, "").unwrap();
         assert_eq!(bus.write(&[0]).unwrap_err().errno(), Some(25));
     }

@@ -1,4 +1,4 @@
-//! A bus with one chip that answers each command or register with fixed bytes.
+//! Bus with one chip that answers each command or register with fixed bytes.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub(crate) struct Answer {
     pub(crate) bytes: &'static [u8],
 }
 
-/// The chip. Registers keep what is written to them, unless there is an answer for them.
+/// The chip on the bus. Registers keep the values written to them, unless they have a fixed answer.
 pub(crate) struct Fixed {
     answers: Vec<(Vec<u8>, Vec<u8>)>,
     registers: BTreeMap<u8, Vec<u8>>,
@@ -36,7 +36,7 @@ impl Fixed {
 
     fn fill(&self, buffer: &mut [u8]) {
         buffer.fill(0);
-        // The first answer of that length: the cases come before what the chip always answers.
+        // Uses the first answer of that length: the answers of the case precede the permanent answers of the chip.
         let known = self
             .answers
             .iter()
@@ -49,7 +49,7 @@ impl Fixed {
         }
     }
 
-    /// Words with their checksums, if the chip has them.
+    /// Returns the bytes, as words with checksums if the chip has them.
     fn sent(&self, bytes: &[u8]) -> Vec<u8> {
         if !self.checksums {
             return bytes.to_vec();
@@ -58,7 +58,7 @@ impl Fixed {
     }
 }
 
-/// CRC-8 with the polynomial 0x31 (SHT3x-DIS datasheet, section 4.12).
+/// Computes the CRC-8 with the polynomial 0x31 (SHT3x-DIS datasheet, section 4.12).
 pub(crate) fn crc8(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0xff, |crc, byte| {
         (0..8).fold(crc ^ byte, |crc: u8, _| if crc & 0x80 != 0 { crc << 1 ^ 0x31 } else { crc << 1 })
@@ -100,7 +100,7 @@ impl SpiDevice for Fixed {
                     self.last = vec![*register];
                     self.fill(rest);
                 }
-                // Registers are written 0x80 above where they are read.
+                // The write address of a register is 0x80 above its read address.
                 spi::Operation::Write([register, rest @ ..]) => {
                     self.registers.insert(register & 0x7f, rest.to_vec());
                 }
@@ -111,7 +111,7 @@ impl SpiDevice for Fixed {
     }
 }
 
-/// A delay that does not wait.
+/// Delay that does not wait.
 pub(crate) struct Now;
 
 impl DelayNs for Now {

@@ -1,4 +1,4 @@
-//! Rows for the chips on I²C and SPI, with the datasheet that each follows.
+//! Rows for the chips on I²C and SPI, with their datasheets.
 
 use atalaya_hal::{Chip, Quantity};
 
@@ -7,10 +7,10 @@ use Decision::{Believed, Refused};
 use End::{Max, Min, Other};
 use Quantity::{Concentration, Current, Humidity, Illuminance, Power, Pressure, Temperature, Voltage};
 
-/// One row: with these bytes in its registers the chip is read, and `quantity` is decided upon.
+/// One row: the bytes in the registers of the chip, and the decision about `quantity`.
 pub(crate) struct Case {
     pub(crate) chip: Chip,
-    /// More of boards.toml.
+    /// Additional lines of boards.toml.
     pub(crate) settings: &'static str,
     pub(crate) quantity: Quantity,
     pub(crate) end: End,
@@ -50,20 +50,21 @@ const SHTC3: &[u8] = &[0x78, 0x66];
 const SCD4X: &[u8] = &[0xec, 0x05];
 const AIR: &[u8] = &[0xf7];
 const BAR: &[u8] = &[4];
-/// A reference resistor hardly larger than the thermometer: the converter ends at 25.7 °C.
+/// Reference resistor hardly larger than the thermometer: the range of the converter ends at 25.7 °C.
 const SMALL_REFERENCE: &str = "settings = { reference = 110 }";
 const WIDE_SHUNT: &str = "settings = { shunt = 0.002 }";
 
 pub(crate) const CASES: &[Case] = &[
-    // TI SNIS153 (LM75B) table 1, NXP LM75A, TI SBOS304 (TMP105) table 4: 9 to 12 bits in two's complement reach from
-    // -128 to 127.9375 °C; the chips measure from -55 to 125.
+    // TI SNIS153 (LM75B) table 1, NXP LM75A, TI SBOS304 (TMP105) table 4: the range of 9 to 12 bits in two's complement
+    // is -128 to 127.9375 °C; the measuring range of the chips is -55 to 125 °C.
     case(Chip::Lm75, Temperature, Min, &[0], &[0x80, 0x00], RANGE),
     case(Chip::Lm75, Temperature, Max, &[0], &[0x7f, 0x80], RANGE),
     case(Chip::Lm75a, Temperature, Min, &[0], &[0x80, 0x00], RANGE),
     case(Chip::Lm75a, Temperature, Max, &[0], &[0x7f, 0xe0], RANGE),
     case(Chip::Tmp105, Temperature, Min, &[0], &[0x80, 0x00], RANGE),
     case(Chip::Tmp105, Temperature, Max, &[0], &[0x7f, 0xf0], RANGE),
-    // TI SBOS397, table 8-2: 128 °C and more give 0x7ff, as 127.9375 °C does. The extended mode reaches 256 °C.
+    // TI SBOS397, table 8-2: 128 °C and more give 0x7ff, as 127.9375 °C does. The range of the extended mode ends at
+    // 256 °C.
     case(Chip::Tmp102, Temperature, Min, &[0], &[0x80, 0x00], RANGE),
     case(Chip::Tmp102, Temperature, Max, &[0], &[0x7f, 0xf0], Refused("temperature at the end")),
     case(Chip::Tmp102, Temperature, Other, &[0], &[0x7f, 0xf9], RANGE),
@@ -74,7 +75,7 @@ pub(crate) const CASES: &[Case] = &[
     // Microchip DS25095, register 5-4: 13 bits, ±256 °C.
     case(Chip::Mcp9808, Temperature, Min, &[5], &[0x10, 0x00], RANGE),
     case(Chip::Mcp9808, Temperature, Max, &[5], &[0x0f, 0xff], RANGE),
-    // Bosch BST-BME280-DS002, 5.4.7 to 5.4.9: 0x80000 and 0x8000 for what was not measured.
+    // Bosch BST-BME280-DS002, 5.4.7 to 5.4.9: 0x80000 and 0x8000 if nothing was measured.
     case(
         Chip::Bme280,
         Temperature,
@@ -147,7 +148,7 @@ pub(crate) const CASES: &[Case] = &[
         &[0x65, 0x5a, 0xc0, 0x7e, 0xed, 0, 0x80, 0],
         Refused("humidity was not measured"),
     ),
-    // The compensation clips at 100 %RH (section 4.2.3), long before the converter ends.
+    // The compensation clips at 100 %RH (section 4.2.3), long before the end of the converter's range.
     case(
         Chip::Bme280,
         Humidity,
@@ -247,14 +248,14 @@ pub(crate) const CASES: &[Case] = &[
         &[0, 0, 0x80, 0xd1, 0xba, 0x82],
         Refused("pressure was not measured"),
     ),
-    // Sensirion SHT3x-DIS 4.13: -45 to 130 °C and 0 to 100 %RH; the chip measures from -40 to 125 °C.
+    // Sensirion SHT3x-DIS 4.13: -45 to 130 °C and 0 to 100 %RH; the measuring range of the chip is -40 to 125 °C.
     case(Chip::Sht3x, Temperature, Min, SHT3X, &[0, 0, 0x80, 0], RANGE),
     case(Chip::Sht3x, Temperature, Max, SHT3X, &[0xff, 0xff, 0x80, 0], RANGE),
     case(Chip::Sht3x, Humidity, Min, SHT3X, &[0x66, 0x66, 0, 0], believed(0.0, DRY_AIR)),
     case(Chip::Sht3x, Humidity, Max, SHT3X, &[0x66, 0x66, 0xff, 0xff], believed(100.0, SATURATED_AIR)),
     // Table 18: bit 13 of the status is the heater.
     case(Chip::Sht3x, Temperature, Other, &[0xf3, 0x2d], &[0xa0, 0x10], Refused("heater")),
-    // Sensirion SHT4x 4.6: -6 to 119 %RH, so that the ends of the converter are apart from dry and saturated air.
+    // Sensirion SHT4x 4.6: -6 to 119 %RH, so the ends of the range differ from dry and saturated air.
     case(Chip::Sht4x, Temperature, Min, SHT4X, &[0, 0, 0x80, 0], RANGE),
     case(Chip::Sht4x, Temperature, Max, SHT4X, &[0xff, 0xff, 0x80, 0], RANGE),
     case(Chip::Sht4x, Humidity, Min, SHT4X, &[0x66, 0x66, 0, 0], Refused("humidity at the end")),
@@ -265,7 +266,7 @@ pub(crate) const CASES: &[Case] = &[
     case(Chip::Shtc3, Temperature, Max, SHTC3, &[0xff, 0xff, 0x80, 0], RANGE),
     case(Chip::Shtc3, Humidity, Min, SHTC3, &[0x66, 0x66, 0, 0], believed(0.0, DRY_AIR)),
     case(Chip::Shtc3, Humidity, Max, SHTC3, &[0x66, 0x66, 0xff, 0xff], believed(100.0, SATURATED_AIR)),
-    // Aosong AHT20 6: 20 bits, -50 to 150 °C and 0 to 100 %RH; the chip measures from -40 to 85 °C.
+    // Aosong AHT20 6: 20 bits, -50 to 150 °C and 0 to 100 %RH; the measuring range of the chip is -40 to 85 °C.
     case(Chip::Aht20, Temperature, Min, &[0x71], &[0x1c, 0x80, 0, 0, 0, 0], RANGE),
     case(Chip::Aht20, Temperature, Max, &[0x71], &[0x1c, 0x80, 0, 0x0f, 0xff, 0xff], RANGE),
     case(Chip::Aht20, Humidity, Min, &[0x71], &[0x1c, 0, 0, 0x06, 0, 0], believed(0.0, DRY_AIR)),
@@ -278,7 +279,7 @@ pub(crate) const CASES: &[Case] = &[
         believed(100.0, SATURATED_AIR),
     ),
     case(Chip::Aht20, Temperature, Other, &[0x71], &[0x1c, 0xff, 0xff, 0xff, 0xff, 0xff], RANGE),
-    // Sensirion SCD4x 1.1 and 3.5.2: 0 to 40 000 ppm; 0 is no measurement of CO₂.
+    // Sensirion SCD4x 1.1 and 3.5.2: 0 to 40 000 ppm; 0 is not a measurement of CO₂.
     case(
         Chip::Scd4x,
         Concentration,
@@ -314,12 +315,12 @@ pub(crate) const CASES: &[Case] = &[
         &[1, 0xf4, 0x66, 0x67, 0xff, 0xff],
         believed(100.0, SATURATED_AIR),
     ),
-    // Vishay 84286 and Rohm BH1750FVI: 16 bits that stay full in more light.
+    // Vishay 84286 and Rohm BH1750FVI: 16 bits that stay full in brighter light.
     case(Chip::Veml7700, Illuminance, Min, &[4], &[0, 0], believed(0.0, DARK)),
     case(Chip::Veml7700, Illuminance, Max, &[4], &[0xff, 0xff], Refused("illuminance at the end")),
     case(Chip::Bh1750, Illuminance, Min, &[0x20], &[0, 0], believed(0.0, DARK)),
     case(Chip::Bh1750, Illuminance, Max, &[0x20], &[0xff, 0xff], Refused("illuminance at the end")),
-    // TI SBOS448, 8.6.3: ±320 mV are ±32000 steps, and more reads the same; 32 V are 8000 steps.
+    // TI SBOS448, 8.6.3: ±320 mV are ±32000 steps, and larger values read the same; 32 V are 8000 steps.
     case(
         Chip::Ina219,
         Voltage,
@@ -339,7 +340,7 @@ pub(crate) const CASES: &[Case] = &[
     case(Chip::Ina219, Power, Max, &[1], &[0x7d, 0x00], WRONG_SHUNT),
     // OVF, bit 0.
     case(Chip::Ina219, Power, Other, &[2], &[0x1f, 0x43], Refused("overflow")),
-    // TI SBOS547, 7.6.2: ±81.92 mV; 7.6.3: 0x7fff are 40.96 V, and the chip is made for 36.
+    // TI SBOS547, 7.6.2: ±81.92 mV; 7.6.3: 0x7fff is 40.96 V, and the maximum of the chip is 36 V.
     case(
         Chip::Ina226,
         Voltage,
@@ -354,7 +355,7 @@ pub(crate) const CASES: &[Case] = &[
     with(case(Chip::Ina226, Current, Max, &[1], &[0x7f, 0xff], WRONG_SHUNT), WIDE_SHUNT),
     case(Chip::Ina226, Power, Min, &[1], &[0x80, 0x00], WRONG_SHUNT),
     case(Chip::Ina226, Power, Max, &[1], &[0x7f, 0xff], WRONG_SHUNT),
-    // Bit 2 of register 6, the math overflow, is about the chip's own current and power, which the driver does not use.
+    // Bit 2 of register 6, the math overflow, concerns the chip's own current and power, which the driver does not use.
     case(Chip::Ina226, Power, Other, &[6], &[0, 0x04], believed(0.0, "computed by the driver")),
     // TI SBAS444, 7.3 and table 7-3.
     with(
@@ -365,7 +366,7 @@ pub(crate) const CASES: &[Case] = &[
         case(Chip::Ads1115, Voltage, Max, &[0], &[0x7f, 0xff], Refused("larger `gain`")),
         "channel = \"a0\"",
     ),
-    // Analog Devices 19-6478, RTD data registers: 15 bits of the reference, and a bit for a fault.
+    // Analog Devices 19-6478, RTD data registers: 15 bits of the reference, and a fault bit.
     case(Chip::Max31865, Temperature, Min, &[1], &[0, 0], Refused("temperature at the end")),
     case(Chip::Max31865, Temperature, Max, &[1], &[0xff, 0xfe], Refused("temperature at the end")),
     with(

@@ -1,4 +1,4 @@
-//! Chips on I²C and SPI: what the registers hold, and what the driver makes of it.
+//! Chips on I²C and SPI: the content of the registers, and the result of the driver.
 
 use atalaya_hal::catalogue::Attachment;
 use atalaya_hal::{Boards, Chip, Sensor, SensorConfig, drivers};
@@ -7,7 +7,7 @@ use super::bus::{Answer, Fixed, Now, crc8};
 use super::cases::{CASES, Case};
 use super::check;
 
-/// What chips answer whatever is measured: identity, calibration, "ready", and calm values of the other quantities.
+/// Permanent answers of the chips: identity, calibration, "ready", and ordinary values of the other quantities.
 const ALWAYS: [(Chip, &[Answer]); 8] = [
     (Chip::Bme280, BME280),
     (Chip::Bmp280, BMP280),
@@ -19,7 +19,7 @@ const ALWAYS: [(Chip, &[Answer]); 8] = [
     (Chip::Aht20, &[Answer { after: &[0x71], bytes: &[0x1c] }]),
 ];
 
-/// The worked example of BST-BMP280-DS001, section 3.12; for humidity coefficients of the usual size.
+/// Worked example of BST-BMP280-DS001, section 3.12; for humidity, coefficients of the usual size.
 const CALIBRATION: &[u8] = &[
     0x70, 0x6b, 0x43, 0x67, 0x18, 0xfc, 0x7d, 0x8e, 0x43, 0xd6, 0xd0, 0x0b, 0x27, 0x0b, 0x8c, 0x00, 0xf9,
     0xff, 0x8c, 0x3c, 0xf8, 0xc6, 0x70, 0x17, 0, 75,

@@ -1,4 +1,4 @@
-//! Sensors that the kernel reads: what stands in sysfs, and what becomes of it.
+//! Sensors that the kernel reads: the content of sysfs, and the result.
 
 use atalaya_hal::kernel::{Hwmon, Iio, Sysfs, Thermal, W1};
 use atalaya_hal::{Chip, Quantity, Sensor, SensorInfo};
@@ -8,7 +8,7 @@ use Decision::{Believed, Refused};
 use End::{Max, Min, Other};
 use Quantity::{Humidity, Illuminance, Temperature, Voltage};
 
-/// One row: with these files in sysfs the sensor is read.
+/// One row: the files in sysfs when the sensor is read.
 pub(crate) struct Case {
     pub(crate) chip: Chip,
     pub(crate) quantity: Quantity,
@@ -71,7 +71,8 @@ pub(crate) const CASES: &[Case] = &[
         &[("temp1_input", "25000"), ("heater_enable", "0")],
         believed(25.0, "off"),
     ),
-    // Linux, drivers/w1/slaves/w1_therm.c shows a DS18B20 here, too, without the bytes that tell 85 °C from power-up.
+    // The driver drivers/w1/slaves/w1_therm.c of Linux also shows a DS18B20 here, without the bytes that distinguish 85
+    // °C from power-up.
     case(
         Chip::Hwmon,
         Temperature,
@@ -80,7 +81,7 @@ pub(crate) const CASES: &[Case] = &[
         Refused("chip = \"w1\""),
     ),
     case(Chip::Hwmon, Temperature, Other, &[("temp1_input", "85000")], believed(85.0, "no DS18B20")),
-    // sht4x before Linux 5.13 does not clip what the formula gives.
+    // The sht4x driver before Linux 5.13 does not clip the result of the formula.
     case(Chip::Hwmon, Humidity, Min, &[("humidity1_input", "-6000")], Refused("humidity")),
     case(Chip::Hwmon, Humidity, Max, &[("humidity1_input", "119000")], Refused("humidity")),
     case(Chip::Hwmon, Humidity, Other, &[("humidity1_input", "100000")], believed(100.0, "saturated air")),
@@ -91,7 +92,7 @@ pub(crate) const CASES: &[Case] = &[
         &[("humidity1_input", "45000"), ("heater_enable", "1")],
         Refused("heater"),
     ),
-    // IIO: the ends of the converter's type, from scan_elements where the driver tells its bits.
+    // IIO: the ends of the converter's type, from scan_elements if the driver exposes the number of bits.
     case(Chip::Iio, Temperature, Min, &[("in_temp_input", "-273200")], SENTINEL),
     case(Chip::Iio, Temperature, Min, &[("in_temp_input", "-2147483648")], SENTINEL),
     case(Chip::Iio, Temperature, Max, &[("in_temp_input", "2147483647")], SENTINEL),
@@ -244,7 +245,7 @@ pub(crate) const CASES: &[Case] = &[
         &[(FAMILY_28, "50 05 4b 46 7f ff 10 10 57 : crc=57 YES\n50 05 4b 46 7f ff 10 10 57 t=85000\n")],
         believed(85.0, "byte 6 says that it was measured"),
     ),
-    // Linux include/linux/thermal.h: THERMAL_TEMP_INVALID; ACPI firmware says 0 K.
+    // Linux include/linux/thermal.h: THERMAL_TEMP_INVALID; ACPI firmware returns 0 K.
     case(Chip::Cpu, Temperature, Min, &[("class/thermal/thermal_zone0/temp", "-274000")], SENTINEL),
     case(Chip::Cpu, Temperature, Min, &[("class/thermal/thermal_zone0/temp", "-273200")], SENTINEL),
     case(Chip::Cpu, Temperature, Max, &[("class/thermal/thermal_zone0/temp", "127000")], SENTINEL),

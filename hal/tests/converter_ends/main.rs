@@ -1,5 +1,6 @@
-//! Checks both ends of the raw range of every quantity of every chip in the catalogue. Each row of the tables says
-//! whether the driver refuses the value (the converter is saturated, or nothing was measured) or believes it, and why.
+//! Checks both ends of the raw range of every quantity of every chip in the catalogue. Each row of the tables states
+//! whether the driver refuses the value (the converter is saturated, or nothing was measured) or accepts it, and the
+//! reason.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
@@ -14,7 +15,7 @@ use std::collections::BTreeSet;
 use atalaya_hal::catalogue::{Attachment, Measures};
 use atalaya_hal::{Cause, Chip, Quantity, ReadError, Readings};
 
-/// An end of the range of a register.
+/// End of the range of a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
     Min,
@@ -23,7 +24,7 @@ enum End {
     Other,
 }
 
-/// The documented decision.
+/// Documented decision.
 #[derive(Clone, Copy, Debug)]
 enum Decision {
     /// The read fails, and the message contains this text.
@@ -36,7 +37,7 @@ enum Decision {
     },
 }
 
-/// Fails unless `result` is what `decision` says of `quantity`.
+/// Fails unless `result` matches the `decision` about `quantity`.
 fn check(row: &str, quantity: Quantity, decision: Decision, result: Result<Readings, ReadError>) {
     match (decision, result) {
         (Decision::Refused(text), Err(error)) => {
@@ -52,7 +53,7 @@ fn check(row: &str, quantity: Quantity, decision: Decision, result: Result<Readi
     }
 }
 
-/// Rows of both tables: chip, quantity, end.
+/// Returns the rows of both tables: chip, quantity, end.
 fn rows() -> Vec<(Chip, Quantity, End)> {
     let mut rows: Vec<_> = cases::CASES.iter().map(|case| (case.chip, case.quantity, case.end)).collect();
     #[cfg(target_os = "linux")]
@@ -78,7 +79,8 @@ fn every_quantity_of_every_chip_on_a_bus_has_a_decision_for_both_ends() {
 
 #[test]
 fn every_other_source_of_readings_has_a_decision() {
-    // No converter: a number is what the program, the file or the generator says, and any finite one may be meant.
+    // These have no converter: the number comes from the program, the file or the generator, and any finite one may be
+    // valid.
     let without_converter = [Chip::Command, Chip::File, Chip::Random];
     let rows = rows();
     for chip in Chip::ALL.into_iter().filter(|chip| !chip.needs_bus()) {

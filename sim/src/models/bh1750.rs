@@ -59,7 +59,7 @@ impl Bh1750 {
         Duration::from_micros(longest) * self.mtreg() / u32::from(MEASURING_TIME)
     }
 
-    /// Advances the state to the present time.
+    /// Advances the state to `self.now`.
     fn advance(&mut self) {
         if self.due.is_none_or(|due| due > self.now) {
             return;

@@ -117,7 +117,7 @@ impl Bme280 {
         Duration::from_micros(micros[index & 0b111])
     }
 
-    /// Advances the state to the present time.
+    /// Advances the state to `self.now`.
     fn advance(&mut self) {
         if self.due.is_none_or(|due| due > self.now) {
             return;

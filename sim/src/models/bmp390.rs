@@ -149,7 +149,7 @@ impl Bmp390 {
         (Duration::from_millis(5) * (1 << halvings)).max(self.measuring_time())
     }
 
-    /// Advances the state to the present time.
+    /// Advances the state to `self.now`.
     fn advance(&mut self) {
         if self.due.is_none_or(|due| due > self.now) {
             return;

@@ -66,7 +66,7 @@ impl Max31865 {
         Duration::from_millis(if self.configuration & FIFTY_HERTZ == 0 { 55 } else { 66 })
     }
 
-    /// Advances the state to the present time.
+    /// Advances the state to `self.now`.
     fn advance(&mut self) {
         if self.due.is_none_or(|due| due > self.now) {
             return;

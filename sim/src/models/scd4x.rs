@@ -79,7 +79,7 @@ impl Scd4x {
         }
     }
 
-    /// Advances the state to the present time.
+    /// Advances the state to `self.now`.
     fn advance(&mut self) {
         let Some((_, gas)) = self.due.filter(|(due, _)| *due <= self.now) else { return };
         let mut at = |quantity| self.surroundings.at(quantity, self.now);

@@ -1,5 +1,5 @@
-//! Reads a simulated LM75 through the driver of the real chip, unplugs the chip, and plugs it in again: `cargo run -p
-//! atalaya-sim --example unplug`
+//! Reads a simulated LM75 through the driver of the real chip, unplugs the chip, and plugs it in again:
+//! `cargo run -p atalaya-sim --example unplug`
 
 use atalaya_hal::Boards;
 use atalaya_sim::{Fault, Simulator};

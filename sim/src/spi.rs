@@ -74,7 +74,7 @@ impl SimSpi {
         slot.fault = fault;
     }
 
-    /// Sets the scripted faults.
+    /// Replaces the scripted faults by those of `script`.
     pub fn set_script(&self, script: Script) {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner).script = script;
     }

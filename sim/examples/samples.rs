@@ -1,7 +1,7 @@
-//! How many samples a second a simulated bus gives, to a bare loop over a published driver, to a
-//! [`Sensor`](atalaya_hal::Sensor), and to one with a filter: `cargo run --release -p atalaya-sim --example samples`. They
-//! take turns of a few samples, so that whatever else the machine does hits all; each line has samples a second of each.
-//! `cargo xtask bench pi` runs it.
+//! Measures how many samples per second a simulated bus yields to a bare loop over a published driver, to a
+//! [`Sensor`](atalaya_hal::Sensor), and to one with a filter: `cargo run --release -p atalaya-sim --example samples`.
+//! They take turns of a few samples, so that other load on the machine affects all of them; each line shows the samples
+//! per second of each. `cargo xtask bench pi` runs it.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ fn read(sensor: &mut dyn Sensor) -> Result<f64, String> {
     }
 }
 
-/// How long one turn takes.
+/// Returns the duration of one turn.
 fn turn(read: &mut dyn FnMut() -> Result<f64, String>) -> Result<Duration, String> {
     let start = Instant::now();
     for _ in 0..TURN {

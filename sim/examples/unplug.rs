@@ -1,4 +1,4 @@
-//! Reads a simulated LM75 through the driver of the real one, pulls the chip out, and plugs it in again:
+//! Reads a simulated LM75 through the driver of the real chip, unplugs the chip, and plugs it in again:
 //! `cargo run -p atalaya-sim --example unplug`
 
 use atalaya_hal::Boards;

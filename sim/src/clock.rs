@@ -1,5 +1,5 @@
-//! The time of a pretend board. Real for the node; by hand for tests, which then wait for nothing: a driver's delay moves
-//! the clock on instead. Used by [`crate::SimBus`], by the models' conversion times and by faults.
+//! The clock of a simulated board. The node uses real time; tests use a manual clock and therefore never wait: a
+//! driver's delay advances the clock instead. Used by [`crate::SimBus`], by the models' conversion times and by faults.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use embedded_hal::delay::DelayNs;
 
-/// A clock; clones show the same time. As embedded-hal's [`DelayNs`] it is the delay that drivers get.
+/// A clock; clones show the same time. It implements embedded-hal's [`DelayNs`], and so is the delay that drivers get.
 #[derive(Clone, Debug)]
 pub struct Clock(Kind);
 
@@ -18,17 +18,17 @@ enum Kind {
 }
 
 impl Clock {
-    /// The time that passes by itself, from now on.
+    /// Creates a clock that follows real time and starts now.
     pub fn real() -> Clock {
         Clock(Kind::Real(Instant::now()))
     }
 
-    /// A time that only passes when somebody sleeps, transfers bytes on a bus, or calls [`Clock::advance`].
+    /// Creates a clock that advances only with a sleep, a transfer of bytes on a bus, or [`Clock::advance`].
     pub fn manual() -> Clock {
         Clock(Kind::Manual(Arc::default()))
     }
 
-    /// How long this clock has been running.
+    /// Returns the time since the start of this clock.
     pub fn now(&self) -> Duration {
         match &self.0 {
             Kind::Real(started) => started.elapsed(),
@@ -36,7 +36,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock on. The real one cannot be moved: nothing happens.
+    /// Advances a manual clock. Has no effect on a real one.
     pub fn advance(&self, by: Duration) {
         if let Kind::Manual(now) = &self.0 {
             let mut now = now.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,7 +44,7 @@ impl Clock {
         }
     }
 
-    /// Returns when `by` has passed: blocks the thread on the real clock, moves a manual one on.
+    /// Waits for `by`: blocks the thread on a real clock, advances a manual one.
     pub fn sleep(&self, by: Duration) {
         match &self.0 {
             Kind::Real(_) => thread::sleep(by),

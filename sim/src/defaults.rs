@@ -1,15 +1,15 @@
-//! What a pretended sensor measures when boards.toml does not say: ordinary values in the middle of what its chip can
-//! measure. The table is in this crate's README.
+//! Default waveforms of simulated sensors that boards.toml does not describe: ordinary values in the middle of the
+//! chip's measuring range. The table is in this crate's README.
 
 use atalaya_hal::boards::{Settings, Shape, Waveform};
 use atalaya_hal::{Chip, Quantity, SensorConfig};
 
-/// The waveform of a quantity that boards.toml does not describe.
+/// Returns the waveform of a quantity that boards.toml does not describe.
 pub(crate) fn waveform(config: &SensorConfig, quantity: Quantity) -> Waveform {
     let uniform =
         |low, high, step| Waveform { shape: Shape::Uniform { low, high }, step: Some(step), seed: None };
     match (quantity, config.settings) {
-        // An SCD4x ends at 60 °C.
+        // The range of an SCD4x ends at 60 °C.
         (Quantity::Temperature, _) if config.chip == Chip::Scd4x => uniform(20.0, 25.0, 0.1),
         (Quantity::Temperature, _) => Waveform::default(),
         (Quantity::Humidity, _) => uniform(40.0, 60.0, 1.0),
@@ -29,7 +29,7 @@ pub(crate) fn waveform(config: &SensorConfig, quantity: Quantity) -> Waveform {
         (Quantity::Illuminance, _) => uniform(0.0, 1_000.0, 1.0),
         (Quantity::Concentration, _) => uniform(400.0, 1_200.0, 1.0),
         (Quantity::Count, _) => uniform(0.0, 100.0, 1.0),
-        // A ratio, and quantities that are still to come.
+        // Ratios, and quantities added later.
         _ => uniform(0.0, 1.0, 0.01),
     }
 }

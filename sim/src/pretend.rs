@@ -1,5 +1,5 @@
-//! A sensor made of numbers: `chip = "random"`, and every chip and kernel sensor that has no model of its registers. No
-//! driver is involved. Built by [`crate::open`].
+//! A sensor that generates values without a driver: `chip = "random"`, and every chip and kernel sensor that has no
+//! register model. Created by [`crate::open`].
 
 use atalaya_hal::{Place, ReadError, Reading, Readings, Sensor, SensorInfo};
 
@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::models::Surroundings;
 use crate::script::Script;
 
-/// A sensor made of numbers.
+/// A sensor that generates values.
 pub struct Pretend {
     info: SensorInfo,
     place: Place,
@@ -17,7 +17,8 @@ pub struct Pretend {
 }
 
 impl Pretend {
-    /// Measures what `info` says in `surroundings`, and fails when `script` says so; `place` is what messages say.
+    /// Creates a sensor that measures the quantities of `info` in `surroundings`, and fails as scheduled by `script`;
+    /// `place` is used in messages.
     pub fn new(
         info: SensorInfo,
         place: Place,

@@ -1,4 +1,4 @@
-//! The numbers of a CSV file, for waveforms that replay what once was measured. Used by [`crate::waveform`].
+//! Reads the values of a CSV file, for waveforms that replay recorded measurements. Used by [`crate::waveform`].
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use atalaya_hal::boards::Column;
 use atalaya_hal::bounded;
 
-/// The largest file that is read, in bytes.
+/// Maximum size of a file, in bytes.
 const MAX_SIZE: usize = 16 << 20;
 
 /// A CSV file that cannot be replayed.
@@ -18,8 +18,8 @@ pub struct ReplayError {
     problem: String,
 }
 
-/// The numbers in one column of `file`, the first if none is named. The first line may be a header; lines in which the
-/// column is empty are skipped, and `#` starts a comment.
+/// Returns the numbers in one column of `file`, by default the first. The first line may be a header; lines in which
+/// the column is empty are skipped, and `#` starts a comment.
 pub(crate) fn load(file: &Path, column: Option<&Column>) -> Result<Vec<f64>, ReplayError> {
     let refuse = |line, problem: String| ReplayError { file: file.to_path_buf(), line, problem };
     let bytes = bounded::read(file, MAX_SIZE).map_err(|error| {
@@ -74,12 +74,12 @@ fn numbers(bytes: &[u8], column: Option<&Column>) -> Result<Vec<f64>, Refusal> {
     Ok(values)
 }
 
-/// The beginning of a text of unknown origin, safe for a terminal.
+/// Returns the beginning of an untrusted text, safe for a terminal.
 fn excerpt(text: &str) -> String {
     text.chars().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Where the column is that the header calls so.
+/// Returns the position of the column with this name in the header.
 fn header(record: &csv::StringRecord, column: Option<&Column>) -> Result<usize, String> {
     let Some(Column::Name(name)) = column else { return Ok(0) };
     record.iter().position(|cell| cell == name).ok_or_else(|| {
@@ -133,7 +133,7 @@ mod tests {
         }
     }
 
-    /// Runs `load` in a thread of its own, because one that blocks would never end.
+    /// Runs `load` in its own thread, because a read that blocks would never end.
     #[cfg(unix)]
     fn load_in_time(path: &Path) -> String {
         let (sender, receiver) = std::sync::mpsc::channel();

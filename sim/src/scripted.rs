@@ -1,12 +1,12 @@
-//! A sensor whose driver does what a script says: wait, hang, panic, or compute nonsense. Wrapped around every pretended
-//! sensor that has `faults`; what goes wrong on the bus and around the chip is elsewhere.
+//! A sensor whose driver has scripted faults: it waits, hangs, panics, or returns invalid values. Wrapped around every
+//! simulated sensor that has `faults`; faults on the bus and in the chip's environment are injected elsewhere.
 
 use atalaya_hal::{Cause, NotFinite, Place, Quantity, ReadError, Readings, Sensor, SensorInfo};
 
 use crate::clock::Clock;
 use crate::script::{InTheDriver, Script};
 
-/// A sensor and what its driver shall do wrong.
+/// A sensor with scripted driver faults.
 pub struct Scripted {
     inner: Box<dyn Sensor>,
     script: Script,
@@ -14,7 +14,7 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// `inner` with the faults of `script`; without any, `inner` itself.
+    /// Wraps `inner` with the faults of `script`; returns `inner` itself if there are none.
     pub fn wrap(inner: Box<dyn Sensor>, script: Script, clock: Clock) -> Box<dyn Sensor> {
         if script.is_empty() { inner } else { Box::new(Scripted { inner, script, clock }) }
     }

@@ -1,5 +1,5 @@
-//! A board without hardware: builds the pretend buses, chips and sensors that a [`Board`] describes. Used by the node for
-//! `backend = "sim"`, and by tests that need a hand on the pretend bus.
+//! A board without hardware: builds the simulated buses, chips and sensors that a [`Board`] describes. Used by the node
+//! for `backend = "sim"`, and by tests that access the simulated bus.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,16 +22,17 @@ use crate::scripted::Scripted;
 use crate::spi::SimSpi;
 use crate::waveform::Generator;
 
-/// The sensors of `board`, pretended, by bus. Chips with a model are read by the very drivers that read the real ones;
-/// `base_dir` is where relative paths of `replay` start.
+/// Creates the simulated sensors of `board`, by bus. Chips with a model are read by the same drivers as the real ones;
+/// relative paths of `replay` start at `base_dir`.
 ///
 /// # Errors
-/// A `replay` that cannot be read, or a sensor that cannot be simulated; the message names the sensor.
+///
+/// Returns an error if a `replay` file cannot be read or a sensor cannot be simulated; the message names the sensor.
 pub fn open(board: &Board, base_dir: impl AsRef<Path>) -> Result<Vec<Bus>, OpenError> {
     Simulator::new(board, base_dir).map(|(_, buses)| buses)
 }
 
-/// The pretend buses of a board, for a test that wants to break them.
+/// Simulated buses of a board, for tests that inject faults.
 #[derive(Debug)]
 pub struct Simulator {
     buses: BTreeMap<String, SimBus>,
@@ -40,18 +41,20 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// As [`open`], with the buses to go with the sensors.
+    /// Creates the sensors like [`open`], and returns their buses too.
     ///
     /// # Errors
-    /// As [`open`].
+    ///
+    /// Fails like [`open`].
     pub fn new(board: &Board, base_dir: impl AsRef<Path>) -> Result<(Simulator, Vec<Bus>), OpenError> {
         Simulator::with_clock(board, base_dir, Clock::real())
     }
 
-    /// As [`Simulator::new`], in the time of `clock`: waveforms, conversions and faults follow it.
+    /// Creates the sensors like [`Simulator::new`], with `clock` as the time of waveforms, conversions and faults.
     ///
     /// # Errors
-    /// As [`open`].
+    ///
+    /// Fails like [`open`].
     pub fn with_clock(
         board: &Board,
         base_dir: impl AsRef<Path>,
@@ -65,7 +68,7 @@ impl Simulator {
             let sensor = match &config.attached {
                 Attached::I2c { bus, address } if has_model(config.chip) => {
                     let bus = simulator.attach(bus, *address, config, board, base_dir)?;
-                    // The filters come last, so that a fault in the driver resets them.
+                    // The filters are applied last, so that a fault in the driver resets them.
                     let unfiltered = SensorConfig { filters: Vec::new(), ..config.clone() };
                     drivers::build(&unfiltered, bus.clone(), bus.clock().clone(), &bus.to_string())?
                 }
@@ -82,17 +85,18 @@ impl Simulator {
         Ok((simulator, sensors.into_vec()))
     }
 
-    /// The bus called `name` in boards.toml, if a chip with a model sits on it.
+    /// Returns the bus with this `name` in boards.toml, if a chip with a model is attached to it.
     pub fn bus(&self, name: &str) -> Option<&SimBus> {
         self.buses.get(name)
     }
 
-    /// The chip select called `name` in boards.toml, `spi-0.0`, if a chip with a model sits there.
+    /// Returns the chip select with this `name` in boards.toml, such as `spi-0.0`, if a chip with a model is attached
+    /// to it.
     pub fn spi(&self, name: &str) -> Option<&SimSpi> {
         self.selects.get(name)
     }
 
-    /// Puts the pretend chip of `config` behind its chip select.
+    /// Attaches the simulated chip of `config` to its chip select.
     fn select(&mut self, name: &str, config: &SensorConfig, base_dir: &Path) -> Result<&SimSpi, OpenError> {
         let Settings::Rtd(rtd) = config.settings else { return Err(no_model(config)) };
         let chip = Max31865::new(rtd, surroundings(config, base_dir)?);
@@ -101,7 +105,7 @@ impl Simulator {
         Ok(self.selects.entry(name.to_owned()).or_insert(spi))
     }
 
-    /// Puts the pretend chip of `config` on its bus.
+    /// Attaches the simulated chip of `config` to its bus.
     fn attach(
         &mut self,
         name: &str,
@@ -114,7 +118,7 @@ impl Simulator {
         let bus = self.buses.entry(name.to_owned()).or_insert_with(|| SimBus::with_clock(name, clock));
         bus.add_script(address, Script::new(&config.faults));
         if let Settings::Analogue(_) = config.settings {
-            // One chip for all the sensors that share it; the last of them attaches it for good.
+            // One chip for all sensors that share it; the last of them replaces it, with the same inputs.
             bus.attach(address, shared_inputs(config, board, base_dir)?);
             return Ok(bus);
         }
@@ -123,7 +127,7 @@ impl Simulator {
         Ok(bus)
     }
 
-    /// A sensor that is numbers only.
+    /// Creates a sensor that generates values without a driver.
     fn pretend(&self, config: &SensorConfig, base_dir: &Path) -> Result<Pretend, OpenError> {
         let info = drivers::info(config);
         let bus = info.bus.as_ref().map(|bus| format!("simulated {bus}"));
@@ -137,12 +141,12 @@ fn no_model(config: &SensorConfig) -> OpenError {
     OpenError::new(&config.name, format!("there is no model of `{}` to put on a pretend bus", config.chip))
 }
 
-/// Whether the chip is pretended by its registers; the others are by their readings.
+/// Returns true if the chip is simulated by its registers; the others are simulated by their readings.
 fn has_model(chip: Chip) -> bool {
     chip.entry().pretence == Pretence::Registers
 }
 
-/// The ADS1115 of `config`, with the inputs of all the sensors at its address.
+/// Creates the ADS1115 of `config`, with the inputs of all sensors at its address.
 fn shared_inputs(
     config: &SensorConfig,
     board: &Board,
@@ -157,7 +161,8 @@ fn shared_inputs(
     Ok(Ads1115::device(inputs))
 }
 
-/// What is around the sensor of `config`: its waveforms, and the faults of its script that are not the bus's or the driver's.
+/// Creates the surroundings of the sensor of `config`: its waveforms, and the faults of its script that belong neither
+/// to the bus nor to the driver.
 fn surroundings(config: &SensorConfig, base_dir: &Path) -> Result<Surroundings, OpenError> {
     let generator = |quantity| Ok((quantity, generator(config, quantity, base_dir)?));
     let mut generators: BTreeMap<Quantity, Generator> =

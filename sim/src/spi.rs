@@ -1,6 +1,6 @@
-//! A pretend chip select of an SPI bus, with a chip behind it. Used by [`crate::simulator`].
+//! A simulated chip select of an SPI bus, with its chip. Used by [`crate::simulator`].
 //!
-//! Nobody acknowledges anything on SPI: an unplugged chip reads as ones.
+//! SPI has no acknowledge: an unplugged chip reads as ones.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,22 +14,22 @@ use crate::bus::{Fault, SimError};
 use crate::clock::Clock;
 use crate::script::Script;
 
-/// A chip on SPI, as its registers look from outside; for authors of models.
+/// A chip on SPI, seen through its registers; for authors of models.
 pub trait SpiChip: Send {
-    /// The chip lost its power, and has it again since `now`.
+    /// Resets the chip after a power loss; it has had power again since `now`.
     fn power_up(&mut self, now: Duration);
 
-    /// The controller selects the chip.
+    /// Handles the selection of the chip by the controller.
     fn select(&mut self, now: Duration);
 
-    /// A byte goes each way.
+    /// Exchanges one byte in each direction.
     fn transfer(&mut self, byte: u8) -> u8;
 }
 
-/// How long a byte takes at 1 MHz; a manual clock moves on by it.
+/// Duration of a byte at 1 MHz; a manual clock advances by it.
 const BYTE: Duration = Duration::from_micros(8);
 
-/// A pretend chip select. Clones are handles on the same one.
+/// A simulated chip select. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct SimSpi {
     name: String,
@@ -41,14 +41,14 @@ struct Slot {
     chip: Box<dyn SpiChip>,
     fault: Option<Fault>,
     script: Script,
-    /// When [`SimSpi::set_fault`] last plugged it in again.
+    /// Time at which [`SimSpi::set_fault`] last plugged the chip in again.
     plugged_in: Option<Duration>,
-    /// Since when the model knows that it has power; None for long.
+    /// Time of the last power-up that the model knows of; None for a chip that was powered up long ago.
     powered: Option<Duration>,
 }
 
 impl SimSpi {
-    /// A chip select with `chip` behind it, which lives by `clock`.
+    /// Creates a chip select with `chip`, which takes its time from `clock`.
     pub fn new(name: impl Into<String>, clock: Clock, chip: impl SpiChip + 'static) -> SimSpi {
         let slot = Slot {
             chip: Box::new(chip),
@@ -60,12 +60,12 @@ impl SimSpi {
         SimSpi { name: name.into(), clock, slot: Arc::new(Mutex::new(slot)) }
     }
 
-    /// The time of the chip.
+    /// Returns the clock of the chip.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Lets `fault` happen from now on; None repairs it. Goes before what a script says.
+    /// Injects `fault` from now on; None clears it. Takes precedence over scripted faults.
     pub fn set_fault(&self, fault: Option<Fault>) {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.fault == Some(Fault::NoAcknowledge) {
@@ -74,14 +74,14 @@ impl SimSpi {
         slot.fault = fault;
     }
 
-    /// Lets the faults of `script` happen.
+    /// Replaces the scripted faults by those of `script`.
     pub fn set_script(&self, script: Script) {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner).script = script;
     }
 }
 
 impl Slot {
-    /// A chip that was away comes back with its power-up values.
+    /// Resets the model to its power-up values if the chip was unplugged and plugged in again.
     fn power(&mut self, now: Duration) {
         let since = self.script.plugged_in(now).max(self.plugged_in);
         if let Some(since) = since.filter(|_| since > self.powered) {

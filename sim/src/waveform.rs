@@ -1,6 +1,7 @@
-//! Turns a [`Waveform`] of boards.toml into numbers. Used by the pretend chips and by `random`.
+//! Generates the values of a [`Waveform`] of boards.toml. Used by the simulated chips and by `random`.
 //!
-//! Time is handed in, never asked for: who knows the seed and the times knows the numbers. They are always finite.
+//! The time is an argument, never read from a clock: the values depend only on the seed and the times. They are always
+//! finite.
 
 use std::f64::consts::TAU;
 use std::fmt;
@@ -19,24 +20,24 @@ use crate::replay::{self, ReplayError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaveformError {
-    /// The CSV file of a `replay`.
+    /// Error in the CSV file of a `replay`.
     #[error(transparent)]
     Replay(#[from] ReplayError),
-    /// A shape this version does not know.
+    /// A shape unknown to this version.
     #[error("this version cannot generate {0:?}")]
     Unknown(Shape),
 }
 
-/// The numbers of one waveform, one per call.
+/// Values of one waveform, one per call.
 pub struct Generator {
     shape: State,
     step: Option<f64>,
     rng: StdRng,
-    /// What was given last, in case arithmetic overflows.
+    /// Last value, returned again if arithmetic overflows.
     last: f64,
 }
 
-/// A shape with what it remembers.
+/// A shape with its state.
 enum State {
     Uniform { low: f64, high: f64 },
     Normal { mean: f64, stddev: f64 },
@@ -53,10 +54,11 @@ impl fmt::Debug for Generator {
 }
 
 impl Generator {
-    /// The generator of `waveform`. The file of a `replay` is read here, `base_dir` before a relative path.
+    /// Creates the generator of `waveform`. Reads the file of a `replay`; a relative path starts at `base_dir`.
     ///
     /// # Errors
-    /// That file is missing, too large, or not numbers.
+    ///
+    /// Returns an error if that file is missing, too large, or not numeric.
     pub fn new(waveform: &Waveform, base_dir: &Path) -> Result<Generator, WaveformError> {
         let shape = match waveform.shape {
             Shape::Uniform { low, high } => State::Uniform { low, high },
@@ -76,7 +78,7 @@ impl Generator {
         Ok(Generator { shape, step: waveform.step, rng, last: 0.0 })
     }
 
-    /// The next number, `elapsed` after the start, never negative zero. Only a sine looks at the time.
+    /// Returns the next value, `elapsed` after the start, never negative zero. Only a sine uses the time.
     pub fn next(&mut self, elapsed: Duration) -> f64 {
         let step = self.step;
         let value = self.shape.next(&mut self.rng, step, elapsed);
@@ -100,7 +102,7 @@ impl State {
                 value
             }
             State::Sine { mean, amplitude, period, noise } => {
-                // The remainder first: a sine of a large argument is coarse.
+                // The remainder is taken first, because a sine of a large argument is inaccurate.
                 let phase = match period.as_nanos() {
                     0 => 0.0,
                     period => (elapsed.as_nanos() % period) as f64 / period as f64,
@@ -119,8 +121,8 @@ impl State {
     }
 }
 
-/// Anything from low to high, or one of the multiples of `step` among them, all equally likely. Rounding instead would
-/// give the two ends half of their share.
+/// Returns a uniformly distributed value from low to high, or one of the multiples of `step` in this range, all equally
+/// likely. Rounding instead would halve the probability of the two ends.
 fn uniform(low: f64, high: f64, step: Option<f64>, rng: &mut StdRng) -> f64 {
     if let Some(step) = step {
         let (first, last) = ((low / step).ceil(), (high / step).floor());
@@ -133,7 +135,7 @@ fn uniform(low: f64, high: f64, step: Option<f64>, rng: &mut StdRng) -> f64 {
     low + (high - low) * rng.random::<f64>()
 }
 
-/// `index` times `step`; 3 × 0.1 is 0.3 here, and not 0.30000000000000004. None if it is not finite.
+/// Returns `index` times `step`; 3 × 0.1 is 0.3 here, not 0.30000000000000004. None if it is not finite.
 fn multiple(index: f64, step: f64) -> Option<f64> {
     let per_unit = (1.0 / step).round();
     let whole = per_unit >= 1.0 && (per_unit * step - 1.0).abs() < 1e-9;
@@ -147,7 +149,7 @@ mod tests {
     use atalaya_hal::Boards;
     use proptest::prelude::*;
 
-    /// The generator of a waveform as boards.toml writes it.
+    /// Returns the generator of a waveform written as in boards.toml.
     fn generator(table: &str) -> Generator {
         let text = format!(
             "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"random\"\n\
@@ -189,7 +191,7 @@ mod tests {
         let numbers = series("{ uniform = [75, 85], step = 1, seed = 5 }", 11_000);
         for whole in 75..=85 {
             let count = numbers.iter().filter(|&&number| number == f64::from(whole)).count();
-            // 1000 expected, standard deviation 30: five of them to either side.
+            // 1000 expected, standard deviation 30: five standard deviations to either side.
             assert!((850..=1150).contains(&count), "{whole} came {count} times");
         }
         assert!(numbers.iter().all(|number| number.fract() == 0.0 && (75.0..=85.0).contains(number)));

@@ -1,4 +1,4 @@
-//! A board of boards.toml on the simulator, read as the node reads it: through the drivers of the real chips.
+//! Tests of a simulated board from boards.toml, read like the node does: through the drivers of the real chips.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
@@ -22,7 +22,7 @@ fn simulate(text: &str) -> (Simulator, Vec<Bus>) {
     Simulator::new(boards.board(None).unwrap().1, "").unwrap()
 }
 
-/// A board with one sensor, whose lines are given.
+/// Returns a board with one sensor, described by the given lines.
 fn one(sensor: &str) -> String {
     format!("[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\n{sensor}\n")
 }
@@ -52,7 +52,7 @@ fn the_example_board_measures_behind_its_filters() {
         assert_eq!(sensor.info().chip, chip);
         for _ in 0..50 {
             let value = sensor.read().unwrap()[0].value();
-            // Half a degree less on the laptop, by its offset.
+            // Half a degree lower on the laptop, because of its offset.
             assert!((74.5..=85.0).contains(&value), "{value}");
         }
     }
@@ -134,7 +134,7 @@ fn a_recorded_day_is_replayed_over_and_over_from_beside_the_file() {
 }
 
 proptest! {
-    /// The driver of the real chip, on the model of the chip: what is around it is what is read, to half a step.
+    /// The driver of the real chip reads the model's surroundings with an error of at most half a step.
     #[test]
     fn the_driver_reads_what_the_model_measures(celsius in MIN..=MAX) {
         let bus = SimBus::new("i2c-1");
@@ -156,7 +156,7 @@ fn relative_to_nothing_means_the_current_folder() {
     assert!(error.problem().contains("no such file.csv"), "{error}");
 }
 
-/// The lines of boards.toml for a sensor of this chip, with what the chip needs and nothing else.
+/// Returns the minimal lines of boards.toml for a sensor of this chip.
 fn lines(chip: Chip) -> String {
     let place = match chip.entry().attachment {
         Attachment::I2c { addresses } => format!("bus = \"i2c-1\"\naddress = {}\n", addresses[0]),

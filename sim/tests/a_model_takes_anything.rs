@@ -1,5 +1,5 @@
-//! Whatever is sent to a model, it neither panics nor hangs, and a chip that was without power for a moment is as it
-//! was at power-up.
+//! Tests that no input makes a model panic or hang, and that a chip that lost its power for a moment is in its power-up
+//! state.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
@@ -29,7 +29,7 @@ fn config(chip: Chip) -> SensorConfig {
     Boards::parse(&text, "test").unwrap().board(None).unwrap().1.sensors[0].clone()
 }
 
-/// Surroundings that never are the same, and sometimes impossible.
+/// Returns surroundings with a new value each time, sometimes an impossible one.
 fn wild() -> Surroundings {
     let mut count = 0_u32;
     Surroundings::new(move |_, _| {
@@ -57,7 +57,7 @@ fn bus(chip: Chip, around: fn() -> Surroundings) -> SimBus {
     bus
 }
 
-/// Surroundings that never change.
+/// Returns surroundings that never change.
 fn still() -> Surroundings {
     Surroundings::new(|_, _| 1.5)
 }
@@ -77,7 +77,7 @@ fn the_catalogue_says_which_chips_have_models() {
     assert!(modelled().count() >= 17);
 }
 
-/// One thing that happens on a bus.
+/// One operation on a bus.
 #[derive(Clone, Debug)]
 enum Step {
     Write(Vec<u8>),
@@ -89,7 +89,7 @@ enum Step {
     PowerCut,
 }
 
-/// Bytes that mean something to one of the chips more often than chance would have it.
+/// Generates bytes that are meaningful to one of the chips more often than random ones.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     const WORDS: [[u8; 2]; 22] = [
         [0x24, 0x00],
@@ -133,7 +133,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn perform(bus: &mut SimBus, step: &Step) {
-    // A refusal is as good an answer as any.
+    // A refusal is a valid answer.
     let _ = match step {
         Step::Write(bytes) => bus.write(ADDRESS, bytes),
         Step::Read(length) => bus.read(ADDRESS, &mut vec![0; *length]),
@@ -162,7 +162,7 @@ fn perform(bus: &mut SimBus, step: &Step) {
     };
 }
 
-/// What all of a chip's registers, or its first commands, answer.
+/// Returns the answers of all of a chip's registers, or to its first commands.
 fn look(bus: &mut SimBus) -> Vec<Option<[u8; 3]>> {
     let mut answer = |command: &[u8]| {
         let mut bytes = [0; 3];
@@ -198,7 +198,7 @@ proptest! {
             fresh.clock().advance(clock);
             for bus in [&mut fresh, &mut used] {
                 perform(bus, &Step::PowerCut);
-                // The first answer begins the new life; a moment later the chip has started.
+                // The first access resets the chip; a moment later it has started up.
                 let _ = bus.write(ADDRESS, &[]);
                 bus.clock().advance(Duration::from_millis(50));
             }

@@ -1,5 +1,6 @@
-//! The drivers of the real chips on the models of the chips: what is around a chip is what is read, to half a step, over
-//! the chip's whole range. In a time by hand, so that conversions take their time and the tests do not.
+//! Tests of the drivers of the real chips on the models: a driver reads the chip's surroundings with an error of at
+//! most half a step, over the chip's whole range. With a manual clock, so that conversions take simulated time and the
+//! tests do not wait.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
@@ -18,7 +19,7 @@ use proptest::prelude::*;
 
 use Quantity::{Concentration, Current, Humidity, Illuminance, Power, Pressure, Temperature, Voltage};
 
-/// What drivers round away at most: they give four decimals.
+/// Maximum rounding error of drivers: they return four decimals.
 const DECIMALS: f64 = 0.000_051;
 
 fn config(chip: Chip, rest: &str) -> SensorConfig {
@@ -32,7 +33,7 @@ fn config(chip: Chip, rest: &str) -> SensorConfig {
     Boards::parse(&text, "test").unwrap().board(None).unwrap().1.sensors[0].clone()
 }
 
-/// A chip in surroundings that do not change, with its driver.
+/// Returns a chip in constant surroundings, with its driver.
 fn sensor(config: &SensorConfig, around: &[(Quantity, f64)]) -> (SimBus, Box<dyn Sensor>) {
     let bus = SimBus::with_clock("i2c-1", Clock::manual());
     let address = config.address().unwrap();
@@ -47,7 +48,7 @@ fn sensor(config: &SensorConfig, around: &[(Quantity, f64)]) -> (SimBus, Box<dyn
     (bus, sensor)
 }
 
-/// Reads until there is something to read: an SCD4x needs five seconds for its first.
+/// Reads until a value is available: an SCD4x needs five seconds for its first.
 fn read(bus: &SimBus, sensor: &mut dyn Sensor) -> BTreeMap<Quantity, f64> {
     for _ in 0..7 {
         match sensor.read() {
@@ -63,11 +64,11 @@ fn read(bus: &SimBus, sensor: &mut dyn Sensor) -> BTreeMap<Quantity, f64> {
     panic!("no reading");
 }
 
-/// Checks that each of `around` is read to within its tolerance; twice, since a second read takes another way.
+/// Checks that each of `around` is read to within its tolerance; twice, because a second read uses another code path.
 fn reads(config: &SensorConfig, around: &[(Quantity, f64, f64)]) -> Result<(), TestCaseError> {
     let values: Vec<_> = around.iter().map(|(quantity, value, _)| (*quantity, *value)).collect();
     let (bus, mut sensor) = sensor(config, &values);
-    // A value whose code is the one of a skipped measurement is refused, as by Linux' driver: one of 65 536.
+    // A value whose code equals that of a skipped measurement is refused, as by Linux' driver: one of 65 536.
     let skipped = sensor.read().is_err_and(|error| error.to_string().contains("was not measured"));
     prop_assume!(!skipped);
     for _ in 0..2 {
@@ -116,7 +117,7 @@ proptest! {
         reads(&config(Chip::Mcp9808, ""), &[(Temperature, celsius, mcp9808::LSB / 2.0 + DECIMALS)])?;
     }
 
-    /// Steps of 16 bits, and what Bosch's arithmetic in whole numbers leaves out.
+    /// The tolerance is a step of 16 bits, plus the error of Bosch's integer arithmetic.
     #[test]
     fn bme280_and_bmp280(
         celsius in within(bme280::TEMPERATURE), pascal in within(bme280::PRESSURE),
@@ -127,7 +128,7 @@ proptest! {
         reads(&config(Chip::Bmp280, ""), &air[..2])?;
     }
 
-    /// Steps of 16 bits.
+    /// The tolerance is a step of 16 bits.
     #[test]
     fn bmp390(celsius in within(bmp390::TEMPERATURE), pascal in within(bmp390::PRESSURE)) {
         reads(&config(Chip::Bmp390, ""), &[(Temperature, celsius, 0.01), (Pressure, pascal, 3.0)])?;
@@ -141,21 +142,21 @@ proptest! {
 
     #[test]
     fn sht4x(celsius in within(sht4x::TEMPERATURE), percent in within(sht4x::HUMIDITY)) {
-        // The published driver cuts the code's fraction off at 2^-16: up to a step too low.
+        // The published driver truncates the code's fraction at 2^-16: up to a step too low.
         let steps = [1.6 * sht4x::TEMPERATURE_LSB, 1.6 * sht4x::HUMIDITY_LSB];
         reads(&config(Chip::Sht4x, ""), &[(Temperature, celsius, steps[0]), (Humidity, percent, steps[1])])?;
     }
 
     #[test]
     fn shtc3(celsius in within(shtc3::TEMPERATURE), percent in within(shtc3::HUMIDITY)) {
-        // The published driver counts in thousandths; and 100 % is one step beyond the last code.
+        // The published driver computes in thousandths; 100 % is one step above the last code.
         let steps = [shtc3::TEMPERATURE_LSB / 2.0 + 0.001, shtc3::HUMIDITY_LSB + 0.001];
         reads(&config(Chip::Shtc3, ""), &[(Temperature, celsius, steps[0]), (Humidity, percent, steps[1])])?;
     }
 
     #[test]
     fn aht20(celsius in within(aht20::TEMPERATURE), percent in within(aht20::HUMIDITY)) {
-        // 100 % is one step beyond the last code.
+        // 100 % is one step above the last code.
         let steps = [aht20::TEMPERATURE_LSB / 2.0 + DECIMALS, aht20::HUMIDITY_LSB + DECIMALS];
         reads(&config(Chip::Aht20, ""), &[(Temperature, celsius, steps[0]), (Humidity, percent, steps[1])])?;
     }
@@ -175,12 +176,12 @@ proptest! {
 
     #[test]
     fn bh1750(lux in 0.0..=models::bh1750::MAX) {
-        // The driver gives one decimal.
+        // The driver returns one decimal.
         reads(&config(Chip::Bh1750, ""), &[(Illuminance, lux, models::bh1750::LSB / 2.0 + 0.051)])?;
     }
 
-    /// The driver reads at gain 1/8 and 100 ms, and its correction is good to a thousandth; from 1000 to 1075 lx the chip is
-    /// ambiguous.
+    /// The driver reads at gain 1/8 and 100 ms, and its correction is accurate to a thousandth; from 1000 to 1075 lx
+    /// the chip is ambiguous.
     #[test]
     fn veml7700(lux in prop_oneof![0.0..1_000.0_f64, 1_080.0..100_000.0_f64]) {
         reads(&config(Chip::Veml7700, ""), &[(Illuminance, lux, veml7700::FINEST * 128.0 / 2.0 + 0.002 * lux + DECIMALS)])?;
@@ -188,7 +189,7 @@ proptest! {
 
     #[test]
     fn ina219(volts in 0.0..=ina219::MAX_VOLTS, part in -0.999..=0.999_f64, index in 0..3_usize) {
-        // The full 3.2 A are the end of the converter, and refused.
+        // The full 3.2 A is the end of the converter's range, which is refused.
         let (ohms, most) = [(0.1, 3.2), (0.01, 20.0), (1.0, 0.1)][index];
         let amperes = part * most;
         let config = config(Chip::Ina219, &format!("settings = {{ shunt = {ohms}, max_current = {most} }}"));
@@ -232,7 +233,7 @@ proptest! {
     }
 }
 
-/// The power is the product, with its sign if the driver gives it one.
+/// The power is the product, with its sign if the driver returns one.
 fn reads_power(
     config: &SensorConfig,
     volts: f64,
@@ -255,7 +256,7 @@ fn reads_power(
     Ok(())
 }
 
-/// Every chip with a model, with what it needs in boards.toml.
+/// Returns every chip with a model, with its required settings in boards.toml.
 fn modelled() -> Vec<SensorConfig> {
     let known =
         |chip: &Chip| matches!(chip, Chip::Ads1115) || models::of(&config_of(*chip), calm()).is_some();
@@ -266,7 +267,7 @@ fn config_of(chip: Chip) -> SensorConfig {
     config(chip, if chip == Chip::Ads1115 { "channel = \"a0\"" } else { "" })
 }
 
-/// Values in the middle of what every chip can measure.
+/// Values within the measuring range of every chip.
 const CALM: [(Quantity, f64); 7] = [
     (Temperature, 21.5),
     (Humidity, 45.0),
@@ -292,7 +293,7 @@ fn a_chip_that_was_unplugged_is_read_again() {
         }
         bus.set_fault(config.address().unwrap(), None);
         bus.clock().advance(std::time::Duration::from_secs(1));
-        // It may have to be set up again first.
+        // The driver may have to initialise the chip again first.
         assert_eq!(read_after_trouble(&bus, sensor.as_mut()), before, "{}", config.chip);
     }
 }
@@ -344,7 +345,7 @@ fn a_broken_element_is_out_of_range_on_every_chip() {
     }
 }
 
-/// As [`read`], where the first reads may fail as the chip has to be set up again.
+/// Reads like [`read`], but ignores errors of the first reads, in which the chip is initialised again.
 fn read_after_trouble(bus: &SimBus, sensor: &mut dyn Sensor) -> BTreeMap<Quantity, f64> {
     for _ in 0..7 {
         if let Ok(readings) = sensor.read()

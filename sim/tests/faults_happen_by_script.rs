@@ -1,5 +1,5 @@
-//! Faults that boards.toml describes, on chips with a model and on sensors that are numbers only: they come when they
-//! should, look as they would on the real thing, and pass.
+//! Tests of the faults in boards.toml, on chips with a model and on sensors without: they start on time, look like
+//! faults of real hardware, and end.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
@@ -23,7 +23,7 @@ fn simulate(sensors: &str) -> (Clock, Vec<Bus>) {
     (clock, buses)
 }
 
-/// A sensor at 20 °C whose script is given.
+/// Returns a sensor at 20 °C with the given script.
 fn sensor(chip: &str, faults: &str) -> (Clock, Box<dyn Sensor>) {
     let sim = format!("sim = {{ temperature = {{ constant = 20 }}, faults = [{faults}] }}");
     let (clock, mut buses) = simulate(&format!("[[boards.b.sensors]]\nname = \"s\"\n{chip}\n{sim}\n"));
@@ -61,11 +61,12 @@ fn every_fault_has_its_cause_for_its_time_and_passes() {
             clock.advance(s(30));
             let got = cause(sensor.read()).unwrap();
             match (chip, fault) {
-                // Nothing acknowledges on SPI: an unplugged chip and a broken wire are faults of the thermometer.
+                // SPI has no acknowledge: an unplugged chip and a broken wire are reported as faults of the
+                // thermometer.
                 (MAX31865, "no-acknowledge" | "out-of-range") => {}
                 _ => assert_eq!(got, want, "{fault} of {chip}"),
             }
-            // A moment more: who was unplugged has to start up.
+            // A moment later, because a chip that was unplugged has to start up.
             clock.advance(s(11));
             let value = sensor.read().unwrap()[0].value();
             assert!((value - 20.0).abs() < 0.05, "{value} after {fault} of {chip}");
@@ -168,7 +169,7 @@ fn a_fault_resets_the_filters() {
         clock.advance(s(10));
         assert!(sensor.read().is_err());
         clock.advance(s(1));
-        // Without the reset, the mean of 20 and 1120.
+        // Without the reset, the value would be the mean of 20 and 1120.
         assert_eq!(sensor.read().unwrap()[0].value(), 1_120.0, "{fault}");
     }
 }

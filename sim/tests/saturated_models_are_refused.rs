@@ -1,4 +1,5 @@
-//! What is beyond a simulated chip's converter, or warmed by its own heater, is an error of the read.
+//! Tests that a value beyond a simulated chip's converter range, or affected by its own heater, is an error of the
+//! read.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
@@ -6,7 +7,7 @@ use atalaya_hal::{Boards, Bus, Cause, Quantity, ReadError, Readings};
 use atalaya_sim::{Clock, SimBus, Simulator};
 use embedded_hal::i2c::I2c;
 
-/// A board with one chip, in a time that stands still between transactions.
+/// Creates a board with one chip, with a clock that does not advance between transactions.
 fn board(chip: &str, rest: &str) -> (SimBus, Vec<Bus>) {
     let text = format!(
         "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"{chip}\"\nbus = \"i2c-1\"\n{rest}\n"
@@ -28,7 +29,7 @@ fn power_monitor(chip: &str, amperes: f64) -> Result<Readings, ReadError> {
 
 #[test]
 fn a_current_beyond_the_shunt_converter_is_no_reading() {
-    // 100 A through 2 mΩ are 200 mV: an INA226 reads that as 81.92 mV, an INA219 as it is.
+    // 100 A through 2 mΩ is 200 mV: an INA226 reads this as 81.92 mV, an INA219 reads the full value.
     for (chip, amperes) in [("ina226", 100.0), ("ina226", -100.0), ("ina219", 200.0), ("ina219", -200.0)] {
         let error = power_monitor(chip, amperes).unwrap_err();
         assert_eq!(error.cause(), Cause::OutOfRange);

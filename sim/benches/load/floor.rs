@@ -1,5 +1,5 @@
-//! A server that answers at once, without looking: replies have the right length and number, and say nothing. What a
-//! single-threaded server could do at most with this load on this machine.
+//! A server that answers immediately without processing: replies have the right length and number, but no content. It
+//! shows the maximum throughput of a single-threaded server with this load on this machine.
 
 use std::io::{self, Write as _};
 
@@ -9,9 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::wire::{CLOSE, GET_DATA, SET_DATA};
 
-/// How much is read at once; as the server in memory does it.
+/// Minimum space for one read; as in the in-memory server.
 const CHUNK: usize = 8 << 10;
-/// A znode's numbers.
+/// Length of a znode's `Stat`.
 const STAT: usize = 68;
 
 pub(crate) async fn serve() -> io::Result<()> {
@@ -25,7 +25,7 @@ pub(crate) async fn serve() -> io::Result<()> {
     }
 }
 
-/// Until either side ends it.
+/// Answers requests until either side closes the connection.
 async fn answer(mut stream: TcpStream) -> io::Result<()> {
     let (mut received, mut out) = (BytesMut::new(), BytesMut::new());
     let (mut connected, mut closed) = (false, false);
@@ -41,7 +41,7 @@ async fn answer(mut stream: TcpStream) -> io::Result<()> {
             let mut frame = received.split_to(4 + length);
             frame.advance(4);
             if !std::mem::replace(&mut connected, true) {
-                // Protocol, timeout, session, a password of 16, whether it is read-only.
+                // Protocol, timeout, session, a password of 16 bytes, read-only flag.
                 reply(&mut out, 37);
                 continue;
             }
@@ -55,7 +55,7 @@ async fn answer(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A frame of nothing; where it starts.
+/// Appends a frame of zeros; returns its start.
 fn reply(out: &mut BytesMut, length: usize) -> usize {
     out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     let start = out.len();
@@ -63,7 +63,7 @@ fn reply(out: &mut BytesMut, length: usize) -> usize {
     start
 }
 
-/// The length of what follows after number, transaction and error.
+/// Returns the length of the reply's body after number, transaction and error.
 fn body(operation: i32) -> usize {
     match operation {
         GET_DATA => 4 + 100 + STAT,

@@ -1,21 +1,24 @@
-//! The load of `cargo xtask bench server`: one program that asks any ZooKeeper for as much as it gives, so that several
-//! servers can take turns. Commands, one a line of standard input; SERVER is HOST:PORT:
+//! The load generator of `cargo xtask bench server`: one program that sends requests to any ZooKeeper server at the
+//! highest rate the server sustains, so that several servers can take turns. Commands, one per line of standard input;
+//! SERVER is HOST:PORT:
 //!
 //! ```text
-//! read SERVER CONNECTIONS DEPTH MS       getData of 100 bytes; so many requests of each connection are under way
+//! read SERVER CONNECTIONS DEPTH MS       getData of 100 bytes; each connection keeps DEPTH requests in flight
 //! write SERVER CONNECTIONS DEPTH MS      setData of 100 bytes, each connection on its own znode
 //! once SERVER WATCHERS MS                one-shot watches on one znode: it changes when all are set (again)
-//! stay SERVER WATCHERS CHANGES MS        persistent watches on one znode; so many changes are under way
-//! hold SERVER SESSIONS                   opens so many sessions and keeps them, instead of those held before
+//! stay SERVER WATCHERS CHANGES MS        persistent watches on one znode; CHANGES changes are in flight
+//! hold SERVER SESSIONS                   opens SESSIONS sessions and keeps them, instead of those held before
 //! ```
 //!
-//! Answers each with one line of JSON on standard output: `{"count":…,"ns":…}`, replies or notifications and the time
-//! that they took; `hold` with `{"held":…}`. Connections are made before that time and closed after it.
+//! Each command is answered with one line of JSON on standard output: `{"count":…,"ns":…}`, the replies or
+//! notifications and the time that they took; `hold` with `{"held":…}`. Connections are opened before that time and
+//! closed after it.
 //!
-//! It speaks the protocol by itself (`wire`), because a client library would be measured with the server. Run as
-//! `load floor`, it is a server that answers without looking (`floor`): what a server can be at most with this load.
+//! The program implements the protocol itself (`wire`), because otherwise a client library would be measured with the
+//! server. Run as `load floor`, it is a server that answers without processing (`floor`): the upper bound of any server
+//! with this load.
 //!
-//! By hand: `cargo bench -p atalaya-sim --bench load`, then type.
+//! To run it manually: `cargo bench -p atalaya-sim --bench load`, then type commands.
 
 mod floor;
 mod requests;
@@ -28,14 +31,14 @@ use std::time::{Duration, Instant};
 
 use wire::Connection;
 
-/// Replies or notifications, and how long they took.
+/// Number of replies or notifications, and the time that they took.
 struct Counted {
     count: u64,
     time: Duration,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // One thread, as the server in memory has it: the machine has few, and the other one is the server's.
+    // One thread, as in the in-memory server: the machine has few cores, and the other one is for the server.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if std::env::args().nth(1).is_some_and(|argument| argument == "floor") {
         return Ok(runtime.block_on(floor::serve())?);
@@ -73,7 +76,7 @@ async fn obey(words: &[&str], held: &mut Vec<Connection>) -> Result<String, Box<
     Ok(format!("{{\"count\":{},\"ns\":{}}}", counted.count, counted.time.as_nanos()))
 }
 
-/// Sleeps for the time of the measurement, and tells what `count` rose to by its end.
+/// Waits for the duration of the measurement, and returns the increase of `count` in it.
 async fn during(ms: u64, count: impl Fn() -> u64) -> Counted {
     let (start, before) = (Instant::now(), count());
     tokio::time::sleep(Duration::from_millis(ms)).await;

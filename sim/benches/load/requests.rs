@@ -1,4 +1,4 @@
-//! Reads and writes: every connection keeps so many requests under way. One is a closed loop.
+//! Reads and writes: every connection keeps a fixed number of requests in flight. With one it is a closed loop.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::{Counted, during};
 /// The parent of all znodes of the load.
 const PARENT: &str = "/load";
 
-/// What the connections of one measurement share.
+/// State shared by the connections of one measurement.
 #[derive(Default)]
 struct Shared {
     replies: AtomicU64,
@@ -55,7 +55,7 @@ async fn measure(
     Ok(counted)
 }
 
-/// Asks until it is over, and then waits for the replies that are still to come.
+/// Sends requests until the measurement is over, and then waits for the outstanding replies.
 async fn drive(
     mut connection: Connection,
     request: Template,

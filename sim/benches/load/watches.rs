@@ -1,4 +1,4 @@
-//! Watches: many connections watch one znode, another one changes it. Counted is what the watchers are told.
+//! Watches: many connections watch one znode, another one changes it. The result counts the notifications.
 
 use std::io;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use super::{Counted, during};
 
 const PATH: &str = "/watched";
 
-/// What the connections of one measurement share.
+/// State shared by the connections of one measurement.
 #[derive(Default)]
 struct Shared {
     told: AtomicU64,
-    /// Watches set again by those who were told.
+    /// Number of watches set again after a notification.
     set_again: AtomicU64,
-    /// Wakes the one who changes the znode.
+    /// Wakes the task that changes the znode.
     go_on: Notify,
     over: AtomicBool,
 }
@@ -33,7 +33,7 @@ impl Shared {
     }
 }
 
-/// One-shot watches: each watcher that is told reads the znode again with a new watch, as clients do.
+/// Measures one-shot watches: each notified watcher reads the znode again with a new watch, as clients do.
 pub(crate) async fn once(server: &str, watchers: u64, ms: u64) -> io::Result<Counted> {
     let get = Template::get(PATH, true);
     let shared = Arc::new(Shared::default());
@@ -62,7 +62,7 @@ pub(crate) async fn once(server: &str, watchers: u64, ms: u64) -> io::Result<Cou
     finish(ms, shared, tasks).await
 }
 
-/// Persistent watches: nothing is set again, and `changes` are under way at the same time.
+/// Measures persistent watches: no watch is set again, and `changes` are in flight at the same time.
 pub(crate) async fn stay(server: &str, watchers: u64, changes: u64, ms: u64) -> io::Result<Counted> {
     let shared = Arc::new(Shared::default());
     let mut writer = Connection::open(server).await?;
@@ -96,7 +96,7 @@ pub(crate) async fn stay(server: &str, watchers: u64, changes: u64, ms: u64) -> 
     finish(ms, shared, tasks).await
 }
 
-/// Connections that have asked for their watch.
+/// Returns connections that have set their watch.
 async fn watching(server: &str, count: u64, request: &Template) -> io::Result<Vec<Connection>> {
     let mut connections = Vec::new();
     for _ in 0..count {
@@ -107,7 +107,7 @@ async fn watching(server: &str, count: u64, request: &Template) -> io::Result<Ve
     Ok(connections)
 }
 
-/// Counts what one watcher is told, and does with each frame what is to be done.
+/// Counts the notifications of one watcher, and calls `then` with each frame.
 async fn hear(
     mut connection: Connection,
     shared: Arc<Shared>,
@@ -126,7 +126,7 @@ async fn hear(
     connection.close().await
 }
 
-/// Counts for a while; then everybody leaves, those who wait for something that no longer comes as well.
+/// Counts for the duration of the measurement; then stops all tasks, including those that still wait for a frame.
 async fn finish(ms: u64, shared: Arc<Shared>, mut tasks: JoinSet<io::Result<()>>) -> io::Result<Counted> {
     let counted = during(ms, || shared.told()).await;
     shared.over.store(true, Ordering::Relaxed);

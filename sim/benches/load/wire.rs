@@ -1,5 +1,5 @@
-//! The little of ZooKeeper's protocol that a load needs: frames made once and numbered anew, replies that are only
-//! looked at as far as their error.
+//! The minimal subset of ZooKeeper's protocol that the load needs: frames are encoded once and renumbered, replies are
+//! parsed only up to their error.
 
 use std::io;
 
@@ -13,18 +13,18 @@ pub(crate) const SET_DATA: i32 = 5;
 pub(crate) const ADD_WATCH: i32 = 106;
 pub(crate) const CLOSE: i32 = -11;
 
-/// The number of what a watch says.
+/// Number of a watch event.
 pub(crate) const EVENT: i32 = -1;
 const NODE_EXISTS: i32 = -110;
 
 /// Milliseconds. Longer than any measurement, which sends no pings.
 const SESSION_TIMEOUT: i32 = 40_000;
-/// How much is read at once.
+/// Minimum space for one read.
 const CHUNK: usize = 64 << 10;
-/// What all znodes hold.
+/// Data of all znodes.
 const DATA: [u8; 100] = [b'x'; 100];
 
-/// A request, to be sent many times.
+/// Encoded request, to be sent many times.
 #[derive(Clone)]
 pub(crate) struct Template(Vec<u8>);
 
@@ -43,7 +43,7 @@ impl Template {
         Self::new(SET_DATA, &[&buffer(path.as_bytes()), &buffer(&DATA), &(-1_i32).to_be_bytes()])
     }
 
-    /// A persistent watch.
+    /// Creates a request for a persistent watch.
     pub(crate) fn watch(path: &str) -> Self {
         Self::new(ADD_WATCH, &[&buffer(path.as_bytes()), &0_i32.to_be_bytes()])
     }
@@ -86,7 +86,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Makes it a znode, if there is none.
+    /// Creates a znode if it does not exist.
     pub(crate) async fn make(&mut self, path: &str) -> io::Result<()> {
         match self.call(&Template::create(path)).await? {
             0 | NODE_EXISTS => Ok(()),
@@ -94,7 +94,7 @@ impl Connection {
         }
     }
 
-    /// Adds a request to those that are sent next.
+    /// Adds a request to the send buffer.
     pub(crate) fn queue(&mut self, request: &Template) {
         self.latest = self.latest.wrapping_add(1) & i32::MAX;
         let at = self.unsent.len();
@@ -102,14 +102,14 @@ impl Connection {
         self.unsent[at + 4..at + 8].copy_from_slice(&self.latest.to_be_bytes());
     }
 
-    /// Sends what is queued.
+    /// Sends the buffered requests.
     pub(crate) async fn send(&mut self) -> io::Result<()> {
         self.stream.write_all(&self.unsent).await?;
         self.unsent.clear();
         Ok(())
     }
 
-    /// Waits for more from the server.
+    /// Waits for more data from the server.
     pub(crate) async fn receive(&mut self) -> io::Result<()> {
         self.received.reserve(CHUNK);
         match self.stream.read_buf(&mut self.received).await? {
@@ -118,7 +118,7 @@ impl Connection {
         }
     }
 
-    /// The number of the next reply, or [`EVENT`], if it is there already.
+    /// Returns the number of the next reply, or [`EVENT`], if it has already arrived.
     pub(crate) fn next(&mut self) -> io::Result<Option<i32>> {
         match take(&mut self.received)? {
             None => Ok(None),
@@ -128,7 +128,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for the error in its reply; what comes before that is lost.
+    /// Sends a request and returns the error in its reply; earlier frames are discarded.
     async fn call(&mut self, request: &Template) -> io::Result<i32> {
         self.queue(request);
         self.send().await?;
@@ -141,7 +141,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for its reply; what comes before that is lost.
+    /// Sends a request and waits for its reply; earlier frames are discarded.
     pub(crate) async fn ask(&mut self, request: &Template) -> io::Result<()> {
         match self.call(request).await? {
             0 => Ok(()),
@@ -155,7 +155,7 @@ impl Connection {
     }
 }
 
-/// Number and error of the next frame; of the first frame of a connection they mean something else.
+/// Returns number and error of the next frame; in the first frame of a connection these fields have another meaning.
 fn take(received: &mut BytesMut) -> io::Result<Option<(i32, i32)>> {
     let Some(length) = received.first_chunk().map(|length| u32::from_be_bytes(*length) as usize) else {
         return Ok(None);

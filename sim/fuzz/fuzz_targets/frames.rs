@@ -1,4 +1,4 @@
-//! What several clients send and suffer, as a script, on a server whose tables are looked at.
+//! Runs a script of several clients and faults on a server, and checks the server's tables.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| atalaya_sim::zookeeper::fuzz::frames(bytes));

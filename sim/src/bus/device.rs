@@ -1,23 +1,24 @@
-//! What a chip is to the pretend bus; for authors of models.
+//! Interface between a chip model and the simulated bus; for authors of models.
 
 use std::time::Duration;
 
-/// A chip on the pretend bus, as its registers look from outside.
+/// A chip on the simulated bus, seen through its registers.
 ///
-/// For authors of models: the bus calls `start` at each (repeated) start, then hands over bytes. The time is that of the
-/// last start, counted from the start of the bus's clock. Never panic; what the datasheet leaves undefined may be
-/// anything else.
+/// For authors of models: the bus calls `start` at each (repeated) start, then transfers bytes. `now` is the time of
+/// the last start, counted from the start of the bus's clock. Implementations must never panic; behaviour that the
+/// datasheet leaves undefined is free.
 pub trait Device: Send {
-    /// The chip lost its power, and has it again since `now`. A new model is a chip that has been powered for long.
+    /// Resets the chip after a power loss; it has had power again since `now`. A new model represents a chip that was
+    /// powered up long ago.
     fn power_up(&mut self, now: Duration);
 
-    /// A start or repeated start addressed to this chip.
+    /// Handles a start or repeated start addressed to this chip.
     fn start(&mut self, direction: Direction, now: Duration) -> Answer;
 
-    /// The controller writes one byte. False if the chip does not acknowledge it.
+    /// Handles a byte written by the controller. Returns false if the chip does not acknowledge it.
     fn write(&mut self, byte: u8) -> bool;
 
-    /// The controller reads one byte.
+    /// Returns the next byte that the controller reads.
     fn read(&mut self) -> u8;
 }
 
@@ -39,22 +40,22 @@ impl Device for Box<dyn Device> {
     }
 }
 
-/// What the controller is going to do after a start.
+/// Direction of the transfer after a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// It writes bytes.
+    /// The controller writes bytes.
     Write,
-    /// It reads bytes.
+    /// The controller reads bytes.
     Read,
 }
 
-/// What a chip does about its address.
+/// Response of a chip to its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It takes part.
+    /// The chip acknowledges.
     Acknowledge,
-    /// It does not answer now: it is busy or asleep.
+    /// The chip does not acknowledge: it is busy or asleep.
     Refuse,
-    /// It holds the clock for so long, and then takes part.
+    /// The chip stretches the clock for this time, and then acknowledges.
     Stretch(Duration),
 }

@@ -1,5 +1,5 @@
-//! A pretend I²C bus: chips are register-level models at addresses, and drivers cannot tell it from a real one. Used by
-//! [`crate::simulator`] for the node, and by tests, which can also break it.
+//! A simulated I²C bus: chips are register-level models at addresses, and drivers cannot distinguish it from a real
+//! bus. Used by [`crate::simulator`] for the node, and by tests, which can also inject faults.
 
 mod device;
 
@@ -16,31 +16,32 @@ use embedded_hal::i2c::{self, ErrorKind, I2c, NoAcknowledgeSource, Operation};
 use crate::clock::Clock;
 use crate::script::Script;
 
-/// What a test can make an address answer.
+/// A fault that a test can inject at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// As if the chip were unplugged. When it comes back, it has lost its power: its registers are as at power-up.
+    /// The chip behaves as if unplugged. When it returns, it has lost its power: its registers have their power-up
+    /// values.
     NoAcknowledge,
-    /// As if the wire were disturbed.
+    /// The transfer fails with a bus error, as from a disturbed line.
     Bus,
-    /// As if the chip held the clock for too long.
+    /// The transfer times out, as when the chip stretches the clock for too long.
     Timeout,
-    /// As if a kernel driver owned the address.
+    /// The address is busy, as when a kernel driver owns it.
     Busy,
-    /// As if one bit of every read were disturbed: the lowest of the last byte, which is a checksum in chips that have one.
+    /// One bit of every read is wrong: the lowest bit of the last byte, which is a checksum in chips that have one.
     Checksum,
 }
 
-/// What the pretend bus answered instead of bytes.
+/// Error of the simulated bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SimError {
-    /// Nobody at this address.
+    /// No chip at this address.
     #[error("no acknowledge of the address")]
     NoAcknowledge,
     /// The chip refused a byte.
     #[error("no acknowledge of a byte")]
     Refused,
-    /// A fault that was switched on.
+    /// An injected fault.
     #[error("the simulated fault {0:?}")]
     Fault(Fault),
 }
@@ -65,7 +66,7 @@ impl BusError for SimError {
             SimError::Refused | SimError::Fault(Fault::Bus) => Cause::Bus,
             SimError::Fault(Fault::Timeout) => Cause::Timeout,
             SimError::Fault(Fault::Busy) => Cause::Busy,
-            // The bus delivers such bytes; whoever checks them finds out.
+            // The bus delivers the wrong bytes; a driver that verifies the checksum detects them.
             SimError::Fault(Fault::Checksum) => Cause::Checksum,
         }
     }
@@ -75,10 +76,10 @@ impl BusError for SimError {
     }
 }
 
-/// How long a byte with its acknowledge takes at 100 kHz; a manual clock moves on by it.
+/// Duration of a byte with its acknowledge at 100 kHz; a manual clock advances by it.
 const BYTE: Duration = Duration::from_micros(90);
 
-/// A pretend I²C bus. Clones are handles on the same bus, one per driver.
+/// A simulated I²C bus. Clones are handles to the same bus, one per driver.
 #[derive(Clone)]
 pub struct SimBus {
     name: String,
@@ -86,15 +87,15 @@ pub struct SimBus {
     slots: Arc<Mutex<BTreeMap<u8, Slot>>>,
 }
 
-/// An address: the chip there, if any, and the faults that hide it, if any.
+/// An address: its chip, if any, and the active faults, if any.
 #[derive(Default)]
 struct Slot {
     device: Option<Box<dyn Device>>,
     fault: Option<Fault>,
     scripts: Vec<Script>,
-    /// When [`SimBus::set_fault`] last plugged it in again.
+    /// Time at which [`SimBus::set_fault`] last plugged the chip in again.
     plugged_in: Option<Duration>,
-    /// Since when the model knows that it has power; None for long.
+    /// Time of the last power-up that the model knows of; None for a chip that was powered up long ago.
     powered: Option<Duration>,
 }
 
@@ -103,7 +104,7 @@ impl Slot {
         self.fault.or_else(|| self.scripts.iter().find_map(|script| script.on_the_bus(now)))
     }
 
-    /// A chip that was away comes back with its power-up values.
+    /// Resets the model to its power-up values if the chip was unplugged and plugged in again.
     fn power(&mut self, now: Duration) {
         let by_script = self.scripts.iter().filter_map(|script| script.plugged_in(now)).max();
         let since = by_script.max(self.plugged_in);
@@ -115,27 +116,27 @@ impl Slot {
 }
 
 impl SimBus {
-    /// An empty bus, in real time.
+    /// Creates an empty bus, in real time.
     pub fn new(name: impl Into<String>) -> SimBus {
         SimBus::with_clock(name, Clock::real())
     }
 
-    /// An empty bus whose chips live by `clock`.
+    /// Creates an empty bus whose chips take their time from `clock`.
     pub fn with_clock(name: impl Into<String>, clock: Clock) -> SimBus {
         SimBus { name: name.into(), clock, slots: Arc::default() }
     }
 
-    /// The time of its chips.
+    /// Returns the clock of the chips.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Puts a chip at `address`, in the place of one that may be there.
+    /// Attaches a chip at `address`, and replaces any chip that is already there.
     pub fn attach(&self, address: u8, device: impl Device + 'static) {
         self.slot(address, |slot| slot.device = Some(Box::new(device)));
     }
 
-    /// Makes `address` answer with `fault` from now on; None repairs it. Goes before what a script says.
+    /// Injects `fault` at `address` from now on; None clears it. Takes precedence over scripted faults.
     pub fn set_fault(&self, address: u8, fault: Option<Fault>) {
         self.slot(address, |slot| {
             if slot.fault == Some(Fault::NoAcknowledge) {
@@ -145,13 +146,13 @@ impl SimBus {
         });
     }
 
-    /// Lets the faults of `script` happen at `address`, besides those of other scripts.
+    /// Adds the faults of `script` at `address`, in addition to those of other scripts.
     pub fn add_script(&self, address: u8, script: Script) {
         self.slot(address, |slot| slot.scripts.push(script));
     }
 
     fn slot<T>(&self, address: u8, change: impl FnOnce(&mut Slot) -> T) -> T {
-        // A model that panicked in another thread left registers, not an invariant.
+        // A model that panicked in another thread left registers, not a broken invariant.
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         change(slots.entry(address).or_default())
     }
@@ -193,7 +194,8 @@ impl I2c for SimBus {
     }
 }
 
-/// Operations of one direction in a row are one message, without a start in between.
+/// Runs the operations on `device`. Consecutive operations of one direction form one message, without a start in
+/// between.
 fn transfer(
     device: &mut dyn Device,
     operations: &mut [Operation<'_>],
@@ -233,7 +235,7 @@ fn transfer(
     Ok(())
 }
 
-/// One wrong bit in what was read.
+/// Inverts one bit of the data read.
 fn disturb(operations: &mut [Operation<'_>]) {
     for operation in operations {
         if let Operation::Read(buffer) = operation

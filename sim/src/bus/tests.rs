@@ -1,8 +1,8 @@
-//! The bus with chips that are easier to look into than the models.
+//! Tests of the bus with chips that are easier to inspect than the models.
 
 use super::*;
 
-/// Remembers what it saw: `S` for a start, `w` and `r` for bytes. Refuses 0xff.
+/// Logs its inputs: `S` for a start, `w` and `r` for bytes. Refuses 0xff.
 struct Log(Arc<Mutex<String>>);
 
 impl Device for Log {

@@ -1,11 +1,12 @@
 //! A register-level model of the ADS1115.
 //!
 //! Datasheet: Texas Instruments SBAS444, "ADS111x ultra-small, low-power 16-bit ADCs", sections 8.4 (single-shot and
-//! continuous mode) and 8.6 (pointer, conversion, configuration, thresholds with their reset values). A conversion takes the
-//! time of its data rate, ten percent longer as the oscillator may be slow, and 50 µs to wake up for a single one.
+//! continuous mode) and 8.6 (pointer, conversion, configuration, thresholds with their reset values). A conversion
+//! takes the time of its data rate, plus ten percent because the oscillator may be slow, plus 50 µs of wake-up for a
+//! single shot.
 //!
-//! Not modelled: the comparator and its pin (its bits and thresholds keep what is written), noise, and the limits of the
-//! pins (an input takes any voltage that its code can show).
+//! Not modelled: the comparator and its pin (its bits and thresholds keep the written values), noise, and the limits of
+//! the pins (an input accepts any voltage that its code can represent).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,19 +17,19 @@ use atalaya_hal::boards::Input;
 use super::surroundings::{Surroundings, steps};
 use super::words::{Registers, Words};
 
-/// Ready, AIN0 against AIN1, ±2.048 V, single-shot, 128 a second, comparator off.
+/// Ready, AIN0 against AIN1, ±2.048 V, single-shot, 128 per second, comparator off.
 const CONFIGURATION: u16 = 0x8583;
 const THRESHOLDS: [u16; 2] = [0x8000, 0x7fff];
 const READY: u16 = 1 << 15;
 const SINGLE_SHOT: u16 = 1 << 8;
 const WAKE_UP: Duration = Duration::from_micros(50);
 
-/// An ADS1115.
+/// Model of an ADS1115.
 #[derive(Debug)]
 pub struct Ads1115 {
-    /// The voltage between the pins of each setting; 0 where nothing is connected.
+    /// Voltage between the pins of each multiplexer setting; 0 where nothing is connected.
     inputs: BTreeMap<Input, Surroundings>,
-    /// Without the ready bit.
+    /// Configuration without the ready bit.
     configuration: u16,
     result: u16,
     due: Option<Duration>,
@@ -36,7 +37,7 @@ pub struct Ads1115 {
 }
 
 impl Ads1115 {
-    /// A chip that has been powered for long, ready for a bus.
+    /// Creates a chip that was powered up long ago, ready for a bus.
     pub fn device(inputs: BTreeMap<Input, Surroundings>) -> Registers<Ads1115> {
         Registers::of(Ads1115 {
             inputs,
@@ -47,7 +48,7 @@ impl Ads1115 {
         })
     }
 
-    /// The full scale of the configuration, in volt.
+    /// Returns the full scale of the configuration, in volts.
     fn full_scale(&self) -> f64 {
         [6.144, 4.096, 2.048, 1.024, 0.512, 0.256, 0.256, 0.256]
             [usize::from((self.configuration >> 9) & 0b111)]
@@ -67,7 +68,7 @@ impl Ads1115 {
         self.configuration & SINGLE_SHOT != 0
     }
 
-    /// Catches up with what has happened until `now`.
+    /// Advances the state to `now`.
     fn advance(&mut self, now: Duration) {
         if self.due.is_none_or(|due| due > now) {
             return;
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn codes_are_those_of_the_datasheet() {
-        // Table 8-3: full scale, one step, none, and what is beyond.
+        // Table 8-3: full scale, one step, zero, and values out of range.
         let table = [
             (2.048, 0x7fff),
             (2.048 / 32_768.0, 0x0001),

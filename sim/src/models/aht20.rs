@@ -1,10 +1,12 @@
 //! A register-level model of the AHT20.
 //!
-//! Datasheet: ASAIR "AHT20 product manuals", section 5.3 (status, initialisation 0xbe, trigger 0xac, soft reset 0xba, data
-//! of 20 bits each with a checksum) and 6 (conversion). A measurement takes 80 ms; meanwhile the status says busy.
+//! Datasheet: ASAIR "AHT20 product manuals", section 5.3 (status, initialisation 0xbe, trigger 0xac, soft reset 0xba,
+//! data of 20 bits each with a checksum) and 6 (conversion). A measurement takes 80 ms, during which the status is
+//! busy.
 //!
-//! Left open, and so here: what follows an unknown command is ignored; a measurement without the initialisation works;
-//! reads of more than seven bytes give ones. The calibrated bit is set after power-up, as chips have it in the shops.
+//! Choices that the datasheet leaves open: bytes after an unknown command are ignored; a measurement without the
+//! initialisation works; reads of more than seven bytes return ones. The calibrated bit is set after power-up, as in
+//! chips on the market.
 
 use std::time::Duration;
 
@@ -14,13 +16,13 @@ use super::sensirion::{Response, crc8};
 use super::surroundings::{Surroundings, steps};
 use crate::bus::{Answer, Device, Direction};
 
-/// What it can measure, in °C.
+/// Measuring range, in °C.
 pub const TEMPERATURE: [f64; 2] = [-40.0, 85.0];
-/// What it can measure, in %.
+/// Measuring range, in %.
 pub const HUMIDITY: [f64; 2] = [0.0, 100.0];
-/// One step, in °C.
+/// Resolution, in °C.
 pub const TEMPERATURE_LSB: f64 = 200.0 / 1_048_576.0;
-/// One step, in %.
+/// Resolution, in %.
 pub const HUMIDITY_LSB: f64 = 100.0 / 1_048_576.0;
 
 const BUSY: u8 = 1 << 7;
@@ -29,15 +31,15 @@ const FULL: i32 = (1 << 20) - 1;
 const MEASURING_TIME: Duration = Duration::from_millis(80);
 const RESET_TIME: Duration = Duration::from_millis(20);
 
-/// An AHT20.
+/// Model of an AHT20.
 #[derive(Debug)]
 pub struct Aht20 {
     surroundings: Surroundings,
-    /// Humidity and temperature, packed.
+    /// Packed humidity and temperature.
     data: [u8; 5],
-    /// When the measurement under way ends.
+    /// End of the measurement in progress.
     due: Option<Duration>,
-    /// No answer until then.
+    /// The chip does not acknowledge before this time.
     resetting: Duration,
     command: [u8; 3],
     position: usize,
@@ -46,7 +48,7 @@ pub struct Aht20 {
 }
 
 impl Aht20 {
-    /// A chip that has been powered for long.
+    /// Creates a chip that was powered up long ago.
     pub fn new(surroundings: Surroundings) -> Aht20 {
         Aht20 {
             surroundings,

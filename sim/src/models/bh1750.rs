@@ -1,11 +1,11 @@
 //! A register-level model of the BH1750FVI.
 //!
 //! Datasheet: ROHM "BH1750FVI", instruction set and measurement flow charts: commands of one byte, a result of 16 bits
-//! (lux = result / 1.2, times 69 / MTreg, halved in the modes called H-resolution 2), the longest measurement times (180 ms,
-//! in low resolution 24 ms), which follow MTreg.
+//! (lux = result / 1.2, times 69 / MTreg, halved in the modes called H-resolution 2), the longest measurement times
+//! (180 ms, in low resolution 24 ms), which are proportional to MTreg.
 //!
-//! Left open, and so here: unknown commands are ignored; an MTreg outside of 31 to 254 is taken as the nearest of these; a
-//! read beyond two bytes repeats them. Every result is one that the chip may give: it cannot be out of range.
+//! Choices that the datasheet leaves open: unknown commands are ignored; an MTreg outside 31 to 254 is clamped to this
+//! range; a read beyond two bytes repeats them. Every 16-bit result is valid: none is out of range.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use atalaya_hal::Quantity;
 use super::surroundings::{Surroundings, steps};
 use crate::bus::{Answer, Device, Direction};
 
-/// One step as it is used mostly, in lux.
+/// Resolution at the default settings, in lux.
 pub const LSB: f64 = 1.0 / 1.2;
-/// The most it can show as it is used mostly, in lux.
+/// Maximum at the default settings, in lux.
 pub const MAX: f64 = 65_535.0 / 1.2;
 
 const MEASURING_TIME: u8 = 69;
 
-/// A BH1750.
+/// Model of a BH1750.
 #[derive(Debug)]
 pub struct Bh1750 {
     surroundings: Surroundings,
     powered: bool,
-    /// The last measurement command.
+    /// Last measurement command.
     mode: u8,
     due: Option<Duration>,
     measuring_time: u8,
@@ -36,7 +36,7 @@ pub struct Bh1750 {
 }
 
 impl Bh1750 {
-    /// A chip that has been powered for long: power down, no result.
+    /// Creates a chip that was powered up long ago: powered down, without a result.
     pub fn new(surroundings: Surroundings) -> Bh1750 {
         Bh1750 {
             surroundings,
@@ -59,7 +59,7 @@ impl Bh1750 {
         Duration::from_micros(longest) * self.mtreg() / u32::from(MEASURING_TIME)
     }
 
-    /// Catches up with what has happened until now.
+    /// Advances the state to `self.now`.
     fn advance(&mut self) {
         if self.due.is_none_or(|due| due > self.now) {
             return;
@@ -71,10 +71,10 @@ impl Bh1750 {
         }
         let mut result = steps(lux, step, [0.0, f64::MAX], [0, u16::MAX.into()]);
         if self.mode & 0b11 == 0b11 {
-            // Steps of 4 lux.
+            // Low resolution: steps of 4 lux.
             result = result / 5 * 5;
         }
-        // Held within 16 bits above.
+        // Clamped to 16 bits above.
         self.result = result as u16;
         let continuous = self.mode & 0b0001_0000 != 0;
         self.powered = continuous;
@@ -152,7 +152,7 @@ mod tests {
         bus.write(0x23, &[0x6a]).unwrap();
         bus.write(0x23, &[0x10]).unwrap();
         bus.clock().advance(Duration::from_millis(300));
-        // MTreg of 74: a little more.
+        // MTreg of 74: slightly more sensitive.
         assert_eq!(read(&mut bus), 36_121);
         bus.write(0x23, &[0x07]).unwrap();
         assert_eq!(read(&mut bus), 0);

@@ -1,12 +1,13 @@
 //! A register-level model of the BME280 and the BMP280.
 //!
-//! Datasheets: Bosch BST-BME280-DS002 and BST-BMP280-DS001: sleep, forced and normal mode (section 3.3), measurement time
-//! (section 9.1: the longest that is allowed), memory map (sections 5.3 and 5.4), calibration (section 4.2.2). The raw values
-//! are found in `bosch.rs`. Temperature and pressure have 16 bits, one more with each doubling of the oversampling, and
+//! Datasheets: Bosch BST-BME280-DS002 and BST-BMP280-DS001: sleep, forced and normal mode (section 3.3), measurement
+//! time (section 9.1: the maximum), memory map (sections 5.3 and 5.4), calibration (section 4.2.2). The raw values are
+//! computed in `bosch.rs`. Temperature and pressure have 16 bits, one more with each doubling of the oversampling, and
 //! 20 with the filter on.
 //!
-//! Left open, and so here: an address without a register reads as 0; after 0xff comes 0x00. Not modelled: the filter's
-//! memory (every result is as if everything had been still for long), noise, 3-wire SPI.
+//! Choices that the datasheets leave open: an address without a register reads as 0; 0xff is followed by 0x00. Not
+//! modelled: the filter's memory (every result is as if all inputs had been constant for a long time), noise, 3-wire
+//! SPI.
 
 use std::time::Duration;
 
@@ -16,11 +17,11 @@ use super::bosch::{self, FULL};
 use super::surroundings::Surroundings;
 use crate::bus::{Answer, Device, Direction};
 
-/// What it can measure, in °C.
+/// Measuring range, in °C.
 pub const TEMPERATURE: [f64; 2] = [-40.0, 85.0];
-/// What it can measure, in %.
+/// Measuring range, in %.
 pub const HUMIDITY: [f64; 2] = [0.0, 100.0];
-/// What it can measure, in Pa.
+/// Measuring range, in Pa.
 pub const PRESSURE: [f64; 2] = [30_000.0, 110_000.0];
 
 const CALIBRATION_LOW: u8 = 0x88;
@@ -36,43 +37,43 @@ const RESULTS: u8 = 0xf7;
 const RESET_WORD: u8 = 0xb6;
 const MEASURING: u8 = 1 << 3;
 const COPYING: u8 = 1;
-/// Pressure, temperature and humidity that were not measured.
+/// Values of pressure, temperature and humidity that were not measured.
 const NOTHING: [u8; 8] = [0x80, 0, 0, 0x80, 0, 0, 0x80, 0];
 const START_UP: Duration = Duration::from_millis(2);
 
-/// Which of the two.
+/// Chip of the family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// With humidity.
+    /// BME280, with humidity.
     Bme280,
-    /// Without.
+    /// BMP280, without humidity.
     Bmp280,
 }
 
-/// A BME280 or BMP280.
+/// Model of a BME280 or BMP280.
 #[derive(Debug)]
 pub struct Bme280 {
     family: Family,
     surroundings: Surroundings,
-    /// Where the next byte is read; also the register that the next data byte written belongs to.
+    /// Address of the next byte read; also the register of the next data byte written.
     address: u8,
     /// Bytes written since the last start.
     written: usize,
     now: Duration,
-    /// As it was written; takes effect with the next write to `ctrl_meas`.
+    /// Value as written; takes effect with the next write to `ctrl_meas`.
     ctrl_hum_written: u8,
     ctrl_hum: u8,
     ctrl_meas: u8,
     config: u8,
     results: [u8; 8],
-    /// When the measurement under way, or the next one of normal mode, ends.
+    /// End of the measurement in progress, or of the next one in normal mode.
     due: Option<Duration>,
-    /// Until when the calibration is copied after power-up.
+    /// End of the time after power-up in which the calibration is copied.
     copying: Duration,
 }
 
 impl Bme280 {
-    /// A chip that has been powered for long.
+    /// Creates a chip that was powered up long ago.
     pub fn new(family: Family, surroundings: Surroundings) -> Bme280 {
         Bme280 {
             family,
@@ -95,14 +96,14 @@ impl Bme280 {
         (self.results, self.due, self.copying) = (NOTHING, None, now + START_UP);
     }
 
-    /// 0 for skipped, else 1, 2, 4, 8 or 16: of temperature, pressure, humidity.
+    /// Returns the oversampling of temperature, pressure and humidity: 0 if skipped, otherwise 1, 2, 4, 8 or 16.
     fn oversampling(&self) -> [u32; 3] {
         let times = |bits: u8| [0, 1, 2, 4, 8, 16, 16, 16][usize::from(bits & 0b111)];
         let humidity = if self.family == Family::Bme280 { times(self.ctrl_hum) } else { 0 };
         [times(self.ctrl_meas >> 5), times(self.ctrl_meas >> 2), humidity]
     }
 
-    /// Section 9.1, the longest.
+    /// Returns the maximum measurement time of section 9.1.
     fn measuring_time(&self) -> Duration {
         let [temperature, pressure, humidity] = self.oversampling().map(|times| 2_300 * u64::from(times));
         let also = |time: u64| if time > 0 { time + 575 } else { 0 };
@@ -116,7 +117,7 @@ impl Bme280 {
         Duration::from_micros(micros[index & 0b111])
     }
 
-    /// Catches up with what has happened until now.
+    /// Advances the state to `self.now`.
     fn advance(&mut self) {
         if self.due.is_none_or(|due| due > self.now) {
             return;
@@ -145,7 +146,7 @@ impl Bme280 {
             ((raw + step / 2) / step * step).min(FULL & !(step - 1))
         };
         self.results = NOTHING;
-        // Without a temperature there is nothing to compensate with: a driver then takes 0x80000 as well.
+        // Without a temperature the compensation has no input: drivers take 0x80000 as well.
         let mut fine = bosch::fine(0x80000);
         if temperature > 0 {
             let raw = coarse(bosch::raw_temperature(at(Quantity::Temperature, TEMPERATURE)), temperature);
@@ -158,7 +159,7 @@ impl Bme280 {
         }
         if humidity > 0 {
             let raw = bosch::raw_humidity(at(Quantity::Humidity, HUMIDITY), fine);
-            // Never more than 16 bits.
+            // At most 16 bits.
             self.results[6..].copy_from_slice(&(raw as u16).to_be_bytes());
         }
     }
@@ -211,7 +212,7 @@ impl Bme280 {
     }
 }
 
-/// Twenty bits as the result registers have them.
+/// Returns twenty bits in the layout of the result registers.
 fn left_aligned(raw: u32) -> [u8; 3] {
     let [_, high, middle, low] = (raw << 4).to_be_bytes();
     [high, middle, low]
@@ -232,7 +233,7 @@ impl Device for Bme280 {
     }
 
     fn write(&mut self, byte: u8) -> bool {
-        // Register and data in turn.
+        // Register and data alternate.
         if self.written.is_multiple_of(2) {
             self.address = byte;
         } else {

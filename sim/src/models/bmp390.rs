@@ -1,12 +1,13 @@
 //! A register-level model of the BMP390.
 //!
-//! Datasheet: Bosch BST-BMP390-DS002: modes (section 3.3), measurement time (section 3.9.2), memory map with reset values
-//! (section 4), trimming coefficients (section 3.11.1) and compensation in floating point (section 8.4 to 8.6), turned
-//! around here: from what is around the chip to its raw values. The coefficients are of the usual size. Temperature and
-//! pressure have 16 bits, one more with each doubling of the oversampling.
+//! Datasheet: Bosch BST-BMP390-DS002: modes (section 3.3), measurement time (section 3.9.2), memory map with reset
+//! values (section 4), trimming coefficients (section 3.11.1) and compensation in floating point (section 8.4 to 8.6),
+//! inverted here: from the physical values to the chip's raw values. The coefficients have typical magnitudes.
+//! Temperature and pressure have 16 bits, one more with each doubling of the oversampling.
 //!
-//! Left open, and so here: an address without a register reads as 0; after 0xff comes 0x00. Not modelled: FIFO, interrupts,
-//! sensor time, and the filter's memory (every result is as if everything had been still for long).
+//! Choices that the datasheet leaves open: an address without a register reads as 0; 0xff is followed by 0x00. Not
+//! modelled: FIFO, interrupts, sensor time, and the filter's memory (every result is as if all inputs had been constant
+//! for a long time).
 
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use super::bosch::nearest;
 use super::surroundings::Surroundings;
 use crate::bus::{Answer, Device, Direction};
 
-/// What it can measure, in °C.
+/// Measuring range, in °C.
 pub const TEMPERATURE: [f64; 2] = [-40.0, 85.0];
-/// What it can measure, in Pa.
+/// Measuring range, in Pa.
 pub const PRESSURE: [f64; 2] = [30_000.0, 125_000.0];
 
 const FULL: u32 = (1 << 24) - 1;
@@ -47,7 +48,7 @@ const SIGNED: [i16; 3] = [-300, -1_500, 14_000];
 /// T3, P3, P4, P7, P8, P10 and P11.
 const SMALL: [i8; 7] = [-7, 35, 1, 3, -6, 5, -60];
 
-/// The trimming coefficients at 0x31 to 0x45.
+/// Returns the trimming coefficients at 0x31 to 0x45.
 fn trimming() -> [u8; 21] {
     let [t1, t2, p5, p6] = UNSIGNED.map(u16::to_le_bytes);
     let [p1, p2, p9] = SIGNED.map(i16::to_le_bytes);
@@ -58,14 +59,14 @@ fn trimming() -> [u8; 21] {
     ]
 }
 
-/// The temperature in °C of a raw one.
+/// Returns the temperature in °C of a raw temperature.
 fn temperature(raw: u32) -> f64 {
     let [t1, t2, ..] = UNSIGNED.map(f64::from);
     let away = f64::from(raw) - t1 * 256.0;
     away * (t2 / 2_f64.powi(30)) + away * away * (f64::from(SMALL[0]) / 2_f64.powi(48))
 }
 
-/// The pressure in Pa of a raw one at a temperature in °C.
+/// Returns the pressure in Pa of a raw pressure at a temperature in °C.
 fn pressure(raw: u32, celsius: f64) -> f64 {
     let ([_, _, p5, p6], [p1, p2, p9]) = (UNSIGNED.map(f64::from), SIGNED.map(f64::from));
     let [_, p3, p4, p7, p8, p10, p11] = SMALL.map(f64::from);
@@ -82,11 +83,11 @@ fn pressure(raw: u32, celsius: f64) -> f64 {
     offset + raw * (slope + raw * (bend + raw * (p11 / 2_f64.powi(65))))
 }
 
-/// A BMP390.
+/// Model of a BMP390.
 #[derive(Debug)]
 pub struct Bmp390 {
     surroundings: Surroundings,
-    /// Where the next byte is read; also the register that the next data byte written belongs to.
+    /// Address of the next byte read; also the register of the next data byte written.
     address: u8,
     /// Bytes written since the last start.
     written: usize,
@@ -94,15 +95,15 @@ pub struct Bmp390 {
     settings: [u8; 7],
     results: [u8; 6],
     ready: u8,
-    /// The power-on flag, which reading clears.
+    /// Power-on flag, cleared by reading.
     event: u8,
     due: Option<Duration>,
-    /// No answer until then.
+    /// The chip does not acknowledge before this time.
     starting: Duration,
 }
 
 impl Bmp390 {
-    /// A chip that has been powered for long.
+    /// Creates a chip that was powered up long ago.
     pub fn new(surroundings: Surroundings) -> Bmp390 {
         Bmp390 {
             surroundings,
@@ -124,31 +125,31 @@ impl Bmp390 {
     }
 
     fn setting(&mut self, register: u8) -> &mut u8 {
-        // All callers name a register of the range.
+        // All callers pass a register of the range.
         &mut self.settings[usize::from(register - 0x19) % 7]
     }
 
-    /// How often pressure and temperature are measured for one result, as powers of two; None for never.
+    /// Returns the oversampling of pressure and temperature as powers of two; None if not measured.
     fn oversampling(&mut self) -> [Option<u32>; 2] {
         let (control, times) = (*self.setting(CONTROL), *self.setting(OVERSAMPLING));
         let power = |bits: u8| u32::from(bits & 0b111).min(5);
         [(control & 1 != 0).then(|| power(times)), (control & 2 != 0).then(|| power(times >> 3))]
     }
 
-    /// Section 3.9.2.
+    /// Returns the measurement time of section 3.9.2.
     fn measuring_time(&mut self) -> Duration {
         let [pressure, temperature] = self.oversampling();
         let part = |power: Option<u32>, also| power.map_or(0, |power| also + (2_020_u64 << power));
         Duration::from_micros(234 + part(pressure, 392) + part(temperature, 163))
     }
 
-    /// The time between two results of normal mode.
+    /// Returns the time between two results in normal mode.
     fn period(&mut self) -> Duration {
         let halvings = u32::from(*self.setting(0x1d) & 0x1f).min(17);
         (Duration::from_millis(5) * (1 << halvings)).max(self.measuring_time())
     }
 
-    /// Catches up with what has happened until now.
+    /// Advances the state to `self.now`.
     fn advance(&mut self) {
         if self.due.is_none_or(|due| due > self.now) {
             return;
@@ -239,7 +240,7 @@ impl Device for Bmp390 {
     }
 
     fn write(&mut self, byte: u8) -> bool {
-        // Register and data in turn.
+        // Register and data alternate.
         if self.written.is_multiple_of(2) {
             self.address = byte;
         } else {

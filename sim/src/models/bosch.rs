@@ -1,10 +1,10 @@
-//! The compensation of the BME280 and BMP280 backwards: from what is around the chip to the raw values that its converter
-//! would give, so that the arithmetic of a driver gives back what is around.
+//! Inverse of the compensation of the BME280 and BMP280: from the physical values to the raw values that the chip's
+//! converter would output, so that a driver's arithmetic returns the physical values.
 //!
-//! Datasheet: Bosch BST-BME280-DS002, section 8.1, compensation in floating point; the coefficients of the BMP280's worked
-//! example (BST-BMP280-DS001, section 3.12) and, for humidity, ones of the usual size.
+//! Datasheet: Bosch BST-BME280-DS002, section 8.1, compensation in floating point; the coefficients are those of the
+//! BMP280's worked example (BST-BMP280-DS001, section 3.12) and, for humidity, of typical magnitudes.
 
-/// The twenty-bit converters of temperature and pressure.
+/// Full scale of the twenty-bit converters of temperature and pressure.
 pub(super) const FULL: u32 = (1 << 20) - 1;
 
 /// dig_T1 to dig_T3.
@@ -22,7 +22,7 @@ const H_TWELVE: (u16, u16) = (305, 50);
 /// dig_H6.
 const H6: i8 = 30;
 
-/// The calibration at 0x88 to 0xa1.
+/// Returns the calibration at 0x88 to 0xa1.
 pub(super) fn calibration_low() -> [u8; 26] {
     let mut bytes = [0; 26];
     let words = [T.0, T.1.cast_unsigned(), T.2.cast_unsigned(), P1].into_iter();
@@ -34,7 +34,7 @@ pub(super) fn calibration_low() -> [u8; 26] {
     bytes
 }
 
-/// The calibration at 0xe1 to 0xe7, where two coefficients share a byte.
+/// Returns the calibration at 0xe1 to 0xe7, where two coefficients share a byte.
 pub(super) fn calibration_high() -> [u8; 7] {
     let [h2_low, h2_high] = H2.to_le_bytes();
     let (h4, h5) = H_TWELVE;
@@ -42,25 +42,25 @@ pub(super) fn calibration_high() -> [u8; 7] {
     [h2_low, h2_high, H_BYTES.1, (h4 >> 4) as u8, shared as u8, (h5 >> 4) as u8, H6.cast_unsigned()]
 }
 
-/// The fine temperature (5120 to the degree) of a raw temperature.
+/// Returns the fine temperature (5120 per degree) of a raw temperature.
 pub(super) fn fine(raw: u32) -> f64 {
     let (t1, t2, t3) = (f64::from(T.0), f64::from(T.1), f64::from(T.2));
     let away = f64::from(raw) / 16_384.0 - t1 / 1_024.0;
     away * t2 + (away / 8.0).powi(2) * t3
 }
 
-/// The raw temperature nearest to a temperature in °C.
+/// Returns the raw temperature nearest to a temperature in °C.
 pub(super) fn raw_temperature(celsius: f64) -> u32 {
     nearest(celsius, FULL, |raw| fine(raw) / 5_120.0)
 }
 
-/// The raw pressure nearest to a pressure in Pa at a fine temperature.
+/// Returns the raw pressure nearest to a pressure in Pa at a fine temperature.
 pub(super) fn raw_pressure(pascal: f64, fine: f64) -> u32 {
     // The converter counts down as the pressure rises.
     FULL - nearest(pascal, FULL, |down| pressure(FULL - down, fine))
 }
 
-/// The raw humidity nearest to a relative humidity in percent at a fine temperature.
+/// Returns the raw humidity nearest to a relative humidity in percent at a fine temperature.
 pub(super) fn raw_humidity(percent: f64, fine: f64) -> u32 {
     nearest(percent, u16::MAX.into(), |raw| humidity(raw, fine))
 }
@@ -75,7 +75,8 @@ fn pressure(raw: u32, fine: f64) -> f64 {
     linear + (p9 * linear * linear / 2_147_483_648.0 + linear * p8 / 32_768.0 + p7) / 16.0
 }
 
-/// Not held within 0 to 100 %, as drivers do: so it rises all the way.
+/// Returns the relative humidity of a raw humidity. It is not clamped to 0 to 100 %, as drivers do, so that it is
+/// monotonic.
 fn humidity(raw: u32, fine: f64) -> f64 {
     let (h1, h3) = (f64::from(H_BYTES.0), f64::from(H_BYTES.1));
     let (h4, h5) = (f64::from(H_TWELVE.0), f64::from(H_TWELVE.1));
@@ -86,7 +87,7 @@ fn humidity(raw: u32, fine: f64) -> f64 {
     linear * (1.0 - h1 * linear / 524_288.0)
 }
 
-/// The code from 0 to `last` whose value is nearest to `wanted`; `value` rises with the code.
+/// Returns the code from 0 to `last` whose value is nearest to `wanted`; `value` must increase with the code.
 pub(super) fn nearest(wanted: f64, last: u32, value: impl Fn(u32) -> f64) -> u32 {
     let (mut low, mut high) = (0, last);
     while low < high {

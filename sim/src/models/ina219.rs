@@ -1,11 +1,11 @@
 //! A register-level model of the INA219.
 //!
-//! Datasheet: Texas Instruments SBOS448, "INA219 zero-drift, bidirectional current/power monitor", sections 8.5 (programming:
-//! current = shunt × calibration / 4096, power = current × bus / 5000) and 8.6 (registers with their power-up values,
-//! converter times of table 5: the longest). The chip computes the power; there is no waveform for it.
+//! Datasheet: Texas Instruments SBOS448, "INA219 zero-drift, bidirectional current/power monitor", sections 8.5
+//! (programming: current = shunt × calibration / 4096, power = current × bus / 5000) and 8.6 (registers with their
+//! power-up values, converter times of table 5: the longest). The chip computes the power; it has no waveform.
 //!
-//! Left open, and so here: divisions drop what is behind the point; fewer than twelve bits clear the lowest ones; the power
-//! of a negative current is its magnitude. Beyond the range of the gain the shunt's register stays at its end.
+//! Choices that the datasheet leaves open: divisions truncate; a resolution below twelve bits clears the lowest bits;
+//! the power of a negative current is its magnitude. Beyond the range of the gain the shunt register saturates.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use atalaya_hal::Quantity;
 use super::surroundings::{Surroundings, steps};
 use super::words::{Registers, Words};
 
-/// One step of the bus voltage, in V.
+/// Resolution of the bus voltage, in V.
 pub const BUS_LSB: f64 = 0.004;
-/// One step of the shunt voltage, in V.
+/// Resolution of the shunt voltage, in V.
 pub const SHUNT_LSB: f64 = 0.000_01;
-/// The highest voltage it can be connected to.
+/// Maximum bus voltage, in V.
 pub const MAX_VOLTS: f64 = 26.0;
 
 /// 32 V, ±320 mV, twelve bits, both continuously.
@@ -28,23 +28,23 @@ const WIDE: u16 = 1 << 13;
 const CONVERTED: u16 = 1 << 1;
 const OVERFLOW: u16 = 1;
 
-/// An INA219 and the resistor that it measures across.
+/// Model of an INA219 with its shunt resistor.
 #[derive(Debug)]
 pub struct Ina219 {
     surroundings: Surroundings,
     ohms: f64,
     configuration: u16,
     calibration: u16,
-    /// In steps of 10 µV.
+    /// Shunt voltage in steps of 10 µV.
     shunt: i32,
-    /// In steps of 4 mV.
+    /// Bus voltage in steps of 4 mV.
     bus: u16,
     converted: bool,
     due: Option<Duration>,
 }
 
 impl Ina219 {
-    /// A chip that has been powered for long, beside a resistor of `ohms`, ready for a bus.
+    /// Creates a chip that was powered up long ago, with a shunt of `ohms`, ready for a bus.
     pub fn device(ohms: f64, surroundings: Surroundings) -> Registers<Ina219> {
         Registers::of(Ina219 {
             surroundings,
@@ -64,7 +64,7 @@ impl Ina219 {
         self.due = self.next(now);
     }
 
-    /// The converter's bits and time for one of its settings.
+    /// Returns the resolution in bits and the conversion time of a converter setting.
     fn converter(setting: u16) -> (u32, Duration) {
         let (bits, micros) = match setting & 0xf {
             0b0000 | 0b0100 => (9, 93),
@@ -76,7 +76,7 @@ impl Ina219 {
         (bits, Duration::from_micros(micros))
     }
 
-    /// Whether the mode measures the shunt, and the bus.
+    /// Returns whether the mode measures the shunt, and whether it measures the bus.
     fn measures(&self) -> (bool, bool) {
         // Mode 4 is "ADC off".
         let mode = self.configuration & 0b111;
@@ -87,7 +87,7 @@ impl Ina219 {
         self.configuration & 0b100 != 0
     }
 
-    /// When a conversion that begins at `now` ends; None if the mode measures nothing.
+    /// Returns the end of a conversion that begins at `now`; None if the mode measures nothing.
     fn next(&self, now: Duration) -> Option<Duration> {
         let (shunt, bus) = self.measures();
         let mut time = Duration::ZERO;
@@ -100,7 +100,7 @@ impl Ina219 {
         (shunt || bus).then_some(now + time)
     }
 
-    /// Catches up with what has happened until `now`.
+    /// Advances the state to `now`.
     fn advance(&mut self, now: Duration) {
         if self.due.is_none_or(|due| due > now) {
             return;
@@ -117,7 +117,7 @@ impl Ina219 {
             let volts = self.surroundings.at(Quantity::Voltage, now);
             let limit = if self.configuration & WIDE == 0 { 16.0 } else { MAX_VOLTS };
             let steps = steps(volts, BUS_LSB, [0.0, limit], [0, 0x1fff]);
-            // Thirteen bits.
+            // At most thirteen bits.
             self.bus = clear(steps, Ina219::converter(self.configuration >> 7).0) as u16;
         }
         self.converted = true;
@@ -137,7 +137,7 @@ impl Ina219 {
     }
 }
 
-/// `steps` as a converter of so many bits gives them.
+/// Truncates `steps` to the resolution of a converter with this number of bits.
 fn clear(steps: i32, bits: u32) -> i32 {
     let step = 1 << (12 - bits);
     steps / step * step

@@ -2,11 +2,11 @@
 //!
 //! Datasheet: Texas Instruments SBOS547, "INA226 36-V, 16-bit, ultra-precise I2C output current, voltage, and power
 //! monitor", sections 7.5 (current = shunt × calibration / 2048, power = current × bus / 20000) and 7.6 (registers with
-//! their power-up values; the longest conversion times of section 6.5). The chip computes the power; there is no waveform
-//! for it.
+//! their power-up values; the longest conversion times of section 6.5). The chip computes the power; it has no
+//! waveform.
 //!
-//! Left open, and so here: divisions drop what is behind the point; the power of a negative current is its magnitude. Not
-//! modelled: the alert pin and the limits (the registers keep what is written).
+//! Choices that the datasheet leaves open: divisions truncate; the power of a negative current is its magnitude. Not
+//! modelled: the alert pin and the limits (the registers keep the written values).
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use atalaya_hal::Quantity;
 use super::surroundings::{Surroundings, steps};
 use super::words::{Registers, Words};
 
-/// One step of the bus voltage, in V.
+/// Resolution of the bus voltage, in V.
 pub const BUS_LSB: f64 = 0.001_25;
-/// One step of the shunt voltage, in V.
+/// Resolution of the shunt voltage, in V.
 pub const SHUNT_LSB: f64 = 0.000_002_5;
-/// The highest voltage it can be connected to.
+/// Maximum bus voltage, in V.
 pub const MAX_VOLTS: f64 = 36.0;
 
 /// One sample of 1.1 ms each, both continuously.
@@ -30,7 +30,7 @@ const OVERFLOW: u16 = 1 << 2;
 const MANUFACTURER: u16 = 0x5449;
 const DIE: u16 = 0x2260;
 
-/// An INA226 and the resistor that it measures across.
+/// Model of an INA226 with its shunt resistor.
 #[derive(Debug)]
 pub struct Ina226 {
     surroundings: Surroundings,
@@ -46,7 +46,7 @@ pub struct Ina226 {
 }
 
 impl Ina226 {
-    /// A chip that has been powered for long, beside a resistor of `ohms`, ready for a bus.
+    /// Creates a chip that was powered up long ago, with a shunt of `ohms`, ready for a bus.
     pub fn device(ohms: f64, surroundings: Surroundings) -> Registers<Ina226> {
         Registers::of(Ina226 {
             surroundings,
@@ -68,12 +68,12 @@ impl Ina226 {
         self.due = self.next(now);
     }
 
-    /// Whether the mode measures the shunt, and the bus.
+    /// Returns whether the mode measures the shunt, and whether it measures the bus.
     fn measures(&self) -> (bool, bool) {
         (self.configuration & 1 != 0, self.configuration & 2 != 0)
     }
 
-    /// When a conversion that begins at `now` ends; None if the mode measures nothing.
+    /// Returns the end of a conversion that begins at `now`; None if the mode measures nothing.
     fn next(&self, now: Duration) -> Option<Duration> {
         let micros =
             |setting: u16| [154, 224, 365, 646, 1_210, 2_328, 4_572, 9_068][usize::from(setting & 0b111)];
@@ -89,7 +89,7 @@ impl Ina226 {
         (shunt || bus).then_some(now + Duration::from_micros(each * averages))
     }
 
-    /// Catches up with what has happened until `now`.
+    /// Advances the state to `now`.
     fn advance(&mut self, now: Duration) {
         if self.due.is_none_or(|due| due > now) {
             return;

@@ -1,13 +1,12 @@
-//! A register-level model of the LM75, and of the TMP105, driven by its surroundings. Put on a [`crate::SimBus`] by
-//! [`crate::simulator`].
+//! A register-level model of the LM75 and of the TMP105. Attached to a [`crate::SimBus`] by [`crate::simulator`].
 //!
 //! Datasheets: Texas Instruments SNIS153, "LM75B, LM75C Digital Temperature Sensor", sections on the internal register
 //! structure: pointer register (the low two bits of the first byte written), temperature (00, read only), configuration
-//! (01), T_HYST (10) and T_OS (11), with their power-up values; bytes are sent most significant first. SBOS648, "TMP105",
-//! section 7.5: the same registers, where bits 5 and 6 of the configuration choose 9 to 12 bits and bit 7 starts one
-//! conversion during shutdown.
+//! (01), T_HYST (10) and T_OS (11), with their power-up values; bytes are sent most significant first. SBOS648,
+//! "TMP105", section 7.5: the same registers, where bits 5 and 6 of the configuration select 9 to 12 bits and bit 7
+//! starts one conversion during shutdown.
 //!
-//! Both convert all the time; here a conversion happens when somebody could see it. Not modelled: the alert pin.
+//! Both chips convert continuously; the model converts only when the result is observable. Not modelled: the alert pin.
 
 use std::time::Duration;
 
@@ -16,27 +15,27 @@ use atalaya_hal::Quantity;
 use super::surroundings::{Surroundings, steps};
 use crate::bus::{Answer, Device, Direction};
 
-/// One step of the LM75, and of the TMP105 as it powers up, in °C.
+/// Resolution of the LM75, and of the TMP105 after power-up, in °C.
 pub const LSB: f64 = 0.5;
-/// The coldest an LM75 can measure, in °C.
+/// Minimum temperature of the LM75, in °C.
 pub const MIN: f64 = -55.0;
-/// The hottest it can measure, in °C.
+/// Maximum temperature, in °C.
 pub const MAX: f64 = 125.0;
-/// The coldest a TMP105 is made for, in °C.
+/// Minimum temperature of the TMP105, in °C.
 pub const TMP105_MIN: f64 = -40.0;
 
-/// 75 °C, as the chip powers up.
+/// 75 °C, the power-up value.
 const T_HYST: u16 = 0x4b00;
-/// 80 °C, as the chip powers up.
+/// 80 °C, the power-up value.
 const T_OS: u16 = 0x5000;
-/// The configuration's shutdown bit: the temperature register keeps its last value.
+/// Shutdown bit of the configuration: the temperature register keeps its last value.
 const SHUTDOWN: u8 = 0b0000_0001;
-/// The TMP105's bits for its resolution.
+/// Resolution bits of the TMP105.
 const RESOLUTION: u8 = 0b0110_0000;
-/// The TMP105's one-shot bit: reads as zero.
+/// One-shot bit of the TMP105; reads as zero.
 const ONE_SHOT: u8 = 0b1000_0000;
 
-/// Which chip of the family.
+/// Chip of the family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// LM75, LM75A, LM75B, LM75C.
@@ -45,27 +44,27 @@ pub enum Family {
     Tmp105,
 }
 
-/// An LM75 or TMP105.
+/// Model of an LM75 or TMP105.
 #[derive(Debug)]
 pub struct Lm75 {
     family: Family,
-    /// Asked once for each conversion.
+    /// Queried once per conversion.
     surroundings: Surroundings,
-    /// Which register the next byte read comes from, or written goes to.
+    /// Register of the next byte read or written.
     pointer: u8,
     temperature: u16,
     configuration: u8,
     limits: [u16; 2],
     /// Bytes since the last start.
     position: usize,
-    /// What a read in progress sends: a conversion that ends in its middle must not mix two values.
+    /// Data of the read in progress: a conversion that ends during a read must not mix two values.
     latched: u16,
-    /// When the last start was.
+    /// Time of the last start.
     now: Duration,
 }
 
 impl Lm75 {
-    /// A chip that has been powered for long.
+    /// Creates a chip that was powered up long ago.
     pub fn new(family: Family, surroundings: Surroundings) -> Lm75 {
         Lm75 {
             family,
@@ -80,7 +79,7 @@ impl Lm75 {
         }
     }
 
-    /// How many bits below the ninth the registers have.
+    /// Returns the number of bits below the ninth in the registers.
     fn extra_bits(&self) -> u8 {
         match self.family {
             Family::Lm75 => 0,
@@ -88,14 +87,14 @@ impl Lm75 {
         }
     }
 
-    /// What the real chip does all the time.
+    /// Converts the temperature, as the real chip does continuously.
     fn convert(&mut self) {
         let extra = self.extra_bits();
         let celsius = self.surroundings.at(Quantity::Temperature, self.now);
         let min = if self.family == Family::Lm75 { MIN } else { TMP105_MIN };
         let full = 256 << extra;
         let steps = steps(celsius, LSB / f64::from(1 << extra), [min, MAX], [-full, full - 1]);
-        // At most twelve bits, so the shift keeps them all.
+        // At most twelve bits, so the shift loses none.
         self.temperature = (steps << (7 - extra)) as u16;
     }
 
@@ -116,7 +115,7 @@ impl Lm75 {
         }
     }
 
-    /// The register that a read sends, as 16 bits.
+    /// Returns the register that a read sends, as 16 bits.
     fn register(&mut self) -> u16 {
         match self.pointer {
             0 => {
@@ -125,14 +124,14 @@ impl Lm75 {
                 }
                 self.temperature
             }
-            // One byte, and a second read repeats it.
+            // The register has one byte, and a second read repeats it.
             1 => u16::from_be_bytes([self.configuration; 2]),
             2 => self.limits[0],
             _ => self.limits[1],
         }
     }
 
-    /// Bits of the limits that exist; the others read as zero.
+    /// Returns the implemented bits of the limits; the others read as zero.
     fn limit_bits(&self) -> u16 {
         match self.family {
             Family::Lm75 => 0xff80,
@@ -155,7 +154,7 @@ impl Device for Lm75 {
 
     fn write(&mut self, byte: u8) -> bool {
         match (self.position, self.pointer) {
-            // Bits 2 to 7 of the pointer must be zero; the chip looks at the others only.
+            // Bits 2 to 7 of the pointer must be zero; the chip decodes the others only.
             (0, _) => self.pointer = byte & 0b11,
             (1, 1) => self.configure(byte),
             (position @ (1 | 2), pointer @ (2 | 3)) => {
@@ -165,7 +164,7 @@ impl Device for Lm75 {
                 let bytes = if position == 1 { [byte, low] } else { [high, byte] };
                 *limit = u16::from_be_bytes(bytes) & bits;
             }
-            // The temperature cannot be written, and there is nothing behind a register.
+            // The temperature is read-only, and bytes after a register are ignored.
             _ => {}
         }
         self.position = self.position.saturating_add(1);
@@ -231,7 +230,7 @@ mod tests {
             (0.2, [0x00, 0x00]),
             (1e9, [0x7d, 0x00]),
             (-1e9, [0xc9, 0x00]),
-            // The ends of what nine bits can hold.
+            // The ends of the nine-bit range.
             (f64::INFINITY, [0x7f, 0x80]),
             (f64::NEG_INFINITY, [0x80, 0x00]),
         ];

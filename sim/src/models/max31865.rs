@@ -1,12 +1,12 @@
 //! A register-level model of the MAX31865 with a platinum thermometer, on SPI.
 //!
-//! Datasheet: Maxim 19-6478, "MAX31865 RTD-to-digital converter": register map with power-up values (table 1), configuration
-//! (table 2), conversion times (the longest: 66 ms at 50 Hz, 55 ms at 60 Hz), ratio of 15 bits and the fault bit below them.
-//! The thermometer follows Callendar and Van Dusen with the coefficients of IEC 60751.
+//! Datasheet: Maxim 19-6478, "MAX31865 RTD-to-digital converter": register map with power-up values (table 1),
+//! configuration (table 2), conversion times (the longest: 66 ms at 50 Hz, 55 ms at 60 Hz), ratio of 15 bits and the
+//! fault bit below them. The thermometer follows Callendar and Van Dusen with the coefficients of IEC 60751.
 //!
-//! Left open, and so here: without the bias voltage a conversion gives 0; writes to read-only registers are ignored. Not
-//! modelled: the fault detection cycles (they find nothing, and are over at once); the thresholds are compared with every
-//! result.
+//! Choices that the datasheet leaves open: without the bias voltage a conversion results in 0; writes to read-only
+//! registers are ignored. Not modelled: the fault detection cycles (they find nothing, and end immediately); the
+//! thresholds are compared with every result.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use atalaya_hal::boards::Rtd;
 use super::surroundings::Surroundings;
 use crate::spi::SpiChip;
 
-/// What a platinum thermometer is made for, in °C.
+/// Range of a platinum thermometer, in °C.
 pub const TEMPERATURE: [f64; 2] = [-200.0, 850.0];
 
 const BIAS: u8 = 1 << 7;
@@ -30,24 +30,24 @@ const WRITE: u8 = 0x80;
 /// High threshold, low threshold.
 const THRESHOLDS: [u8; 4] = [0xff, 0xff, 0, 0];
 
-/// A MAX31865.
+/// Model of a MAX31865.
 #[derive(Debug)]
 pub struct Max31865 {
     surroundings: Surroundings,
     rtd: Rtd,
     configuration: u8,
-    /// The ratio, fifteen bits.
+    /// Ratio, fifteen bits.
     ratio: u16,
     thresholds: [u8; 4],
     faults: u8,
     due: Option<Duration>,
     now: Duration,
-    /// The address byte of the transfer, once it has come.
+    /// Address byte of the transfer, once received.
     address: Option<u8>,
 }
 
 impl Max31865 {
-    /// A chip that has been powered for long, wired as `rtd` says.
+    /// Creates a chip that was powered up long ago, wired as described by `rtd`.
     pub fn new(rtd: Rtd, surroundings: Surroundings) -> Max31865 {
         Max31865 {
             surroundings,
@@ -66,7 +66,7 @@ impl Max31865 {
         Duration::from_millis(if self.configuration & FIFTY_HERTZ == 0 { 55 } else { 66 })
     }
 
-    /// Catches up with what has happened until now.
+    /// Advances the state to `self.now`.
     fn advance(&mut self) {
         if self.due.is_none_or(|due| due > self.now) {
             return;
@@ -116,7 +116,7 @@ impl Max31865 {
                 if byte & CLEAR != 0 {
                     self.faults = 0;
                 }
-                // The bits that ask for something once read as zero.
+                // The bits that trigger an action read as zero.
                 self.configuration = byte & !(ONE_SHOT | CLEAR | 0b0000_1100);
                 self.due = match byte & (AUTO | ONE_SHOT) {
                     0 => None,
@@ -129,7 +129,7 @@ impl Max31865 {
     }
 }
 
-/// The resistance at a temperature in °C, as a multiple of the one at 0 °C: IEC 60751.
+/// Returns the resistance at a temperature in °C, as a multiple of the one at 0 °C: IEC 60751.
 fn resistance(celsius: f64) -> f64 {
     const A: f64 = 3.908_3e-3;
     const B: f64 = -5.775e-7;
@@ -155,7 +155,7 @@ impl SpiChip for Max31865 {
             return 0xff;
         };
         let register = address & !WRITE;
-        // After the last register the first follows.
+        // The last register is followed by the first.
         self.address = Some((address & WRITE) | (register.wrapping_add(1) & 0x7f));
         if address & WRITE == 0 {
             self.register(register)
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn ratios_are_those_of_the_resistances() {
-        // A PT100 beside 400 Ω; its resistances from the tables of IEC 60751.
+        // A PT100 with a reference of 400 Ω; its resistances are from the tables of IEC 60751.
         let table = [(-200.0, 18.52), (-100.0, 60.26), (0.0, 100.0), (100.0, 138.51), (850.0, 390.48)];
         for (celsius, ohms) in table {
             let want = (ohms / 400.0 * 32_768.0_f64).round() as u16;

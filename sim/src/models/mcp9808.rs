@@ -1,11 +1,11 @@
 //! A register-level model of the MCP9808.
 //!
-//! Datasheet: Microchip DS25095A, "MCP9808 ±0.5 °C maximum accuracy digital temperature sensor", section 5.1: pointer (four
-//! bits), configuration (0001), three limits (0010 to 0100), ambient temperature (0101: three flags, sign, and twelve bits
-//! in two's complement), manufacturer (0110), device (0111), resolution (1000, one byte).
+//! Datasheet: Microchip DS25095A, "MCP9808 ±0.5 °C maximum accuracy digital temperature sensor", section 5.1: pointer
+//! (four bits), configuration (0001), three limits (0010 to 0100), ambient temperature (0101: three flags, sign, and
+//! twelve bits in two's complement), manufacturer (0110), device (0111), resolution (1000, one byte).
 //!
-//! It converts over and over; here a conversion happens when somebody could see it. Not modelled: the alert pin, and its
-//! hysteresis (the flags compare without it); the lock bits lock nothing.
+//! The chip converts continuously; the model converts only when the result is observable. Not modelled: the alert pin,
+//! and its hysteresis (the flags compare without it); the lock bits have no effect.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use atalaya_hal::Quantity;
 use super::surroundings::{Surroundings, steps};
 use super::words::{Registers, Words};
 
-/// One step at the power-up resolution, in °C.
+/// Resolution after power-up, in °C.
 pub const LSB: f64 = 0.0625;
-/// The coldest it can measure, in °C.
+/// Minimum temperature, in °C.
 pub const MIN: f64 = -40.0;
-/// The hottest it can measure, in °C.
+/// Maximum temperature, in °C.
 pub const MAX: f64 = 125.0;
 
 const SHUTDOWN: u16 = 1 << 8;
@@ -26,20 +26,20 @@ const MANUFACTURER: u16 = 0x0054;
 const DEVICE: u16 = 0x0400;
 const FINEST: u8 = 0b11;
 
-/// An MCP9808.
+/// Model of an MCP9808.
 #[derive(Debug)]
 pub struct Mcp9808 {
     surroundings: Surroundings,
     configuration: u16,
     /// T_UPPER, T_LOWER and T_CRIT.
     limits: [u16; 3],
-    /// In sixteenths of a degree.
+    /// Temperature in sixteenths of a degree.
     steps: i32,
     resolution: u8,
 }
 
 impl Mcp9808 {
-    /// A chip that has been powered for long, ready for a bus.
+    /// Creates a chip that was powered up long ago, ready for a bus.
     pub fn device(surroundings: Surroundings) -> Registers<Mcp9808> {
         Registers::of(Mcp9808 {
             surroundings,
@@ -63,7 +63,7 @@ impl Mcp9808 {
 
     fn ambient(&self) -> u16 {
         let limit = |index: usize| {
-            // Thirteen bits in two's complement, moved up to bring the sign to the top.
+            // Thirteen bits in two's complement, shifted up so that the sign is the top bit.
             i32::from((self.limits[index] << 3).cast_signed()) >> 3
         };
         let flag = |set: bool, bit: u16| if set { 1 << bit } else { 0 };

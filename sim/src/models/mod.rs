@@ -1,8 +1,9 @@
-//! Models of chips as their registers look from the bus, one file each, with the datasheet that it follows. What is around
-//! a chip comes from its [`Surroundings`]; the time from the bus.
+//! Register-level models of chips, one file each, with the datasheet that it follows. The measured values come from the
+//! chip's [`Surroundings`], the time from the bus.
 //!
-//! A model says in its first lines what the datasheet leaves open and what is not modelled. It never panics, whatever is
-//! written to it. A new model is a chip that has been powered for long; `power_up` gives it its power-up values.
+//! Each model documents in its header what the datasheet leaves open and what is not modelled. A model never panics,
+//! whatever is written to it. A new model represents a chip that was powered up long ago; `power_up` sets its power-up
+//! values.
 
 pub mod ads1115;
 pub mod aht20;
@@ -33,8 +34,8 @@ use atalaya_hal::{Chip, SensorConfig};
 
 use crate::bus::Device;
 
-/// The model of the chip that `config` describes, in its surroundings; None if there is no model of it. An ADS1115 is made
-/// by [`ads1115::Ads1115::device`] instead: several sensors may share one.
+/// Creates the model of the chip that `config` describes, in its surroundings; returns None if the chip has no model.
+/// An ADS1115 is created by [`ads1115::Ads1115::device`] instead, because several sensors may share one.
 pub fn of(config: &SensorConfig, surroundings: Surroundings) -> Option<Box<dyn Device>> {
     let ohms = match config.settings {
         Settings::Shunt(shunt) => shunt.ohms,

@@ -1,13 +1,14 @@
 //! A register-level model of the SCD40 and SCD41.
 //!
-//! Datasheet: Sensirion "SCD4x", section 3: commands with their execution times, words with checksums, periodic measurement
-//! every 5 s (30 s in low power), data ready (the lower eleven bits), read measurement (once per result), offsets,
-//! altitude and pressure, single shots, power down. While it measures periodically it takes only the commands that the
-//! datasheet allows then.
+//! Datasheet: Sensirion "SCD4x", section 3: commands with their execution times, words with checksums, periodic
+//! measurement every 5 s (30 s in low power), data ready (the lower eleven bits), read measurement (once per result),
+//! offsets, altitude and pressure, single shots, power down. During periodic measurement the model accepts only the
+//! commands that the datasheet allows then.
 //!
-//! Left open, and so here: a command that is unknown or not allowed now is not acknowledged; an argument with a wrong
-//! checksum is not acknowledged. What surrounds the chip is what it gives: the temperature offset, altitude, pressure and
-//! calibration are kept, and change nothing. Not modelled: self-calibration; the forced one always answers "no correction".
+//! Choices that the datasheet leaves open: a command that is unknown or not allowed in the current state is not
+//! acknowledged; an argument with a wrong checksum is not acknowledged. The results are the values of the surroundings:
+//! the temperature offset, altitude, pressure and calibration are stored without effect. Not modelled:
+//! self-calibration; the forced one always answers "no correction".
 
 use std::time::Duration;
 
@@ -17,22 +18,22 @@ use super::sensirion::{Response, code, crc8};
 use super::surroundings::Surroundings;
 use crate::bus::{Answer, Device, Direction};
 
-/// What it can measure, in ppm.
+/// Measuring range, in ppm.
 pub const CONCENTRATION: [f64; 2] = [0.0, 40_000.0];
-/// What it is made for, in °C.
+/// Specified range, in °C.
 pub const TEMPERATURE: [f64; 2] = [-10.0, 60.0];
-/// What it can measure, in %.
+/// Measuring range, in %.
 pub const HUMIDITY: [f64; 2] = [0.0, 100.0];
-/// One step, in °C.
+/// Resolution, in °C.
 pub const TEMPERATURE_LSB: f64 = 175.0 / 65_535.0;
-/// One step, in %.
+/// Resolution, in %.
 pub const HUMIDITY_LSB: f64 = 100.0 / 65_535.0;
 
 const PERIOD: Duration = Duration::from_secs(5);
 const LOW_POWER_PERIOD: Duration = Duration::from_secs(30);
 const SERIAL: [u16; 3] = [0xf896, 0x9f07, 0x3bbe];
 
-/// What is kept, by the command that sets it: offset (4 °C), altitude, pressure, and the self-calibration's state.
+/// Stored settings, by the command that sets them: offset (4 °C), altitude, pressure, and the self-calibration's state.
 const SETTINGS: [(u16, u16); 5] = [(0x241d, 1_498), (0x2427, 0), (0xe000, 1_013), (0x2416, 1), (0x243a, 400)];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,19 +43,19 @@ enum State {
     Periodic { every: Duration },
 }
 
-/// An SCD40 or SCD41.
+/// Model of an SCD40 or SCD41.
 #[derive(Debug)]
 pub struct Scd4x {
     surroundings: Surroundings,
     state: State,
     settings: [(u16, u16); 5],
-    /// No answer until then.
+    /// The chip does not acknowledge before this time.
     busy: Duration,
-    /// When the result of a measurement under way is there; the flag says whether with a concentration.
+    /// End of the measurement in progress; the flag is true if it includes a concentration.
     due: Option<(Duration, bool)>,
-    /// A result that nobody has read.
+    /// A result that has not been read.
     result: Option<[u16; 3]>,
-    /// A command and its argument, as they come.
+    /// Bytes received of a command and its argument.
     received: [u8; 5],
     position: usize,
     now: Duration,
@@ -62,7 +63,7 @@ pub struct Scd4x {
 }
 
 impl Scd4x {
-    /// A chip that has been powered for long: idle.
+    /// Creates a chip that was powered up long ago, in idle state.
     pub fn new(surroundings: Surroundings) -> Scd4x {
         Scd4x {
             surroundings,
@@ -78,7 +79,7 @@ impl Scd4x {
         }
     }
 
-    /// Catches up with what has happened until now.
+    /// Advances the state to `self.now`.
     fn advance(&mut self) {
         let Some((_, gas)) = self.due.filter(|(due, _)| *due <= self.now) else { return };
         let mut at = |quantity| self.surroundings.at(quantity, self.now);
@@ -110,13 +111,13 @@ impl Scd4x {
         self.busy = self.now + takes;
     }
 
-    /// Does a command of two bytes; false if it is unknown, or not for now.
+    /// Executes a command of two bytes; returns false if it is unknown or not allowed in the current state.
     fn execute(&mut self, command: u16) -> bool {
         let measuring = matches!(self.state, State::Periodic { .. });
         self.response = Response::default();
         match command {
             0xec05 => {
-                // Without a result it is acknowledged, and there is nothing to read.
+                // Without a result the command is acknowledged, but the response is empty.
                 if let Some(words) = self.result.take() {
                     self.response = Response::words(&words);
                 }
@@ -153,7 +154,7 @@ impl Scd4x {
             }
             0x36e0 => self.state = State::Asleep,
             0x36f6 => self.occupy(30),
-            // Wait for their argument.
+            // These commands wait for their argument.
             0x241d | 0x2427 | 0x2416 | 0x243a | 0x362f => {}
             _ => return false,
         }
@@ -164,7 +165,7 @@ impl Scd4x {
         self.settings.iter().find(|(known, _)| *known == command).map_or(0, |(_, value)| *value)
     }
 
-    /// Takes the argument of a command.
+    /// Applies the argument of a command.
     fn set(&mut self, command: u16, value: u16) {
         if command == 0x362f {
             self.response = Response::words(&[0x8000]);
@@ -179,7 +180,7 @@ impl Scd4x {
 
 impl Device for Scd4x {
     fn power_up(&mut self, now: Duration) {
-        // Settings that were not stored are gone; storing is not modelled.
+        // Settings that were not stored are lost; storing is not modelled.
         (self.state, self.settings, self.due, self.result) = (State::Idle, SETTINGS, None, None);
         (self.busy, self.response) = (now + Duration::from_millis(30), Response::default());
     }
@@ -206,7 +207,7 @@ impl Device for Scd4x {
         let [command_high, command_low, high, low, crc] = self.received;
         let command = u16::from_be_bytes([command_high, command_low]);
         match (self.position, self.state) {
-            // Waking up is the one command that is heard, and not acknowledged.
+            // Wake-up is the only command that takes effect and is not acknowledged.
             (2, State::Asleep) => {
                 if command == 0x36f6 {
                     self.state = State::Idle;

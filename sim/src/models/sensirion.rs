@@ -1,14 +1,14 @@
-//! What Sensirion's chips have in common on the bus: words of 16 bits, each followed by a CRC-8 (SHT3x-DIS datasheet,
-//! section 4.12: polynomial 0x31, start 0xff, nothing reflected, no final xor; 0xbeef gives 0x92). The AHT20 takes the
-//! same CRC.
+//! Bus protocol common to Sensirion's chips: words of 16 bits, each followed by a CRC-8 (SHT3x-DIS datasheet, section
+//! 4.12: polynomial 0x31, start 0xff, no reflection, no final xor; the CRC of 0xbeef is 0x92). The AHT20 uses the same
+//! CRC.
 
-/// The checksum of `bytes`.
+/// Returns the checksum of `bytes`.
 pub(super) fn crc8(bytes: &[u8]) -> u8 {
     let one = |crc: u8| if crc & 0x80 == 0 { crc << 1 } else { (crc << 1) ^ 0x31 };
     bytes.iter().fold(0xff, |crc, byte| (0..8).fold(crc ^ byte, |crc, _| one(crc)))
 }
 
-/// What a read sends, byte by byte; after its end the line stays high.
+/// Response to a read, sent byte by byte; after its end the line stays high.
 #[derive(Debug, Default)]
 pub(super) struct Response {
     bytes: Vec<u8>,
@@ -16,7 +16,7 @@ pub(super) struct Response {
 }
 
 impl Response {
-    /// Words with their checksums.
+    /// Creates a response of words with their checksums.
     pub(super) fn words(words: &[u16]) -> Response {
         let with_crc = |word: &u16| {
             let [high, low] = word.to_be_bytes();
@@ -25,7 +25,7 @@ impl Response {
         Response::bytes(words.iter().flat_map(with_crc).collect())
     }
 
-    /// Bytes as they are.
+    /// Creates a response of unmodified bytes.
     pub(super) fn bytes(bytes: Vec<u8>) -> Response {
         Response { bytes, next: 0 }
     }
@@ -34,7 +34,7 @@ impl Response {
         self.bytes.is_empty()
     }
 
-    /// From the first byte again.
+    /// Restarts the response at its first byte.
     pub(super) fn rewind(&mut self) {
         self.next = 0;
     }
@@ -46,8 +46,8 @@ impl Response {
     }
 }
 
-/// The 16-bit code nearest to `value` on a scale from `low` (code 0) to `low + span` (code `full`); finite values are held
-/// within the datasheet's `range`, infinite ones take the first or last code.
+/// Returns the 16-bit code nearest to `value` on a scale from `low` (code 0) to `low + span` (code `full`); finite
+/// values are clamped to the datasheet's `range`, infinite ones map to the first or last code.
 pub(super) fn code(value: f64, low: f64, span: f64, full: f64, range: [f64; 2]) -> u16 {
     match value {
         f64::INFINITY => u16::MAX,

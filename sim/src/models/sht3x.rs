@@ -1,11 +1,12 @@
 //! A register-level model of the SHT30, SHT31 and SHT35.
 //!
-//! Datasheet: Sensirion "SHT3x-DIS", sections 4.3 (single shot, with and without clock stretching), 4.5 to 4.8 (periodic
-//! measurement, fetch, ART, break), 4.9 (resets), 4.10 (heater), 4.11 (status), 4.12 (checksum), 4.13 (conversion), and
-//! table 4 (the longest durations at 3.3 V).
+//! Datasheet: Sensirion "SHT3x-DIS", sections 4.3 (single shot, with and without clock stretching), 4.5 to 4.8
+//! (periodic measurement, fetch, ART, break), 4.9 (resets), 4.10 (heater), 4.11 (status), 4.12 (checksum), 4.13
+//! (conversion), and table 4 (the longest durations at 3.3 V).
 //!
-//! Left open, and so here: an unknown command is not acknowledged, and sets the command bit of the status; bytes behind a
-//! command are ignored. Not modelled: alert limits, the general call reset, self-heating, a checksum sent with a command.
+//! Choices that the datasheet leaves open: an unknown command is not acknowledged, and sets the command bit of the
+//! status; bytes after a command are ignored. Not modelled: alert limits, the general call reset, self-heating, a
+//! checksum sent with a command.
 
 use std::time::Duration;
 
@@ -15,20 +16,20 @@ use super::sensirion::{Response, code};
 use super::surroundings::Surroundings;
 use crate::bus::{Answer, Device, Direction};
 
-/// What it can measure, in °C.
+/// Measuring range, in °C.
 pub const TEMPERATURE: [f64; 2] = [-40.0, 125.0];
-/// What it can measure, in %.
+/// Measuring range, in %.
 pub const HUMIDITY: [f64; 2] = [0.0, 100.0];
-/// One step, in °C.
+/// Resolution, in °C.
 pub const TEMPERATURE_LSB: f64 = 175.0 / 65_535.0;
-/// One step, in %.
+/// Resolution, in %.
 pub const HUMIDITY_LSB: f64 = 100.0 / 65_535.0;
 
 /// The alert and reset bits.
 const STATUS_AT_POWER_UP: u16 = 0x8010;
 const HEATER: u16 = 1 << 13;
 const UNKNOWN_COMMAND: u16 = 1 << 1;
-/// What "clear status" clears.
+/// Bits that "clear status" clears.
 const CLEARED: u16 = 0x8c10;
 const RESET_TIME: Duration = Duration::from_micros(1_500);
 
@@ -44,7 +45,7 @@ enum State {
         ready: Duration,
         stretches: bool,
     },
-    /// Measures over and over; the next result is there at that time.
+    /// Periodic measurement; the next result is ready at that time.
     Periodic {
         next: Duration,
         every: Duration,
@@ -52,12 +53,12 @@ enum State {
     },
 }
 
-/// An SHT3x.
+/// Model of an SHT3x.
 #[derive(Debug)]
 pub struct Sht3x {
     surroundings: Surroundings,
     state: State,
-    /// No answer until then.
+    /// The chip does not acknowledge before this time.
     resetting: Duration,
     status: u16,
     command: u16,
@@ -68,7 +69,7 @@ pub struct Sht3x {
 }
 
 impl Sht3x {
-    /// A chip that has been powered for long.
+    /// Creates a chip that was powered up long ago.
     pub fn new(surroundings: Surroundings) -> Sht3x {
         Sht3x {
             surroundings,
@@ -109,7 +110,7 @@ impl Sht3x {
         self.state = State::Periodic { next: self.now + takes, every, takes };
     }
 
-    /// Does a whole command; false if there is none of that number.
+    /// Executes a complete command; returns false if it is unknown.
     fn execute(&mut self, command: u16) -> bool {
         let [high, low] = command.to_be_bytes();
         match (high, low) {
@@ -143,7 +144,7 @@ impl Sht3x {
         true
     }
 
-    /// Offers what the periodic measurement has, once.
+    /// Provides the result of the periodic measurement, once.
     fn fetch(&mut self) {
         self.response = Response::default();
         if let State::Periodic { next, every, takes } = self.state
@@ -281,7 +282,7 @@ mod tests {
         bus.write(ADDRESS, &[0x30, 0x6d]).unwrap();
         assert_eq!(status(&mut bus), 0x2000);
         assert_eq!(bus.write(ADDRESS, &[0x12, 0x34]), Err(SimError::Refused));
-        // Read as it was before the command that reads it.
+        // The status is read as it was before the command that reads it.
         assert_eq!(status(&mut bus), 0x2002);
         bus.write(ADDRESS, &[0x30, 0xa2]).unwrap();
         assert_eq!(bus.write(ADDRESS, &[0xf3, 0x2d]), Err(SimError::NoAcknowledge), "it resets");

@@ -1,11 +1,11 @@
 //! A register-level model of the SHT40, SHT41 and SHT45.
 //!
-//! Datasheet: Sensirion "SHT4x", sections 4.4 (checksum), 4.5 (commands of one byte), 4.6 (conversion), 4.7 (serial number),
-//! 4.8 (reset), 4.9 (heater), and table 5 (the longest durations). There is no clock stretching: who reads too early is not
-//! acknowledged.
+//! Datasheet: Sensirion "SHT4x", sections 4.4 (checksum), 4.5 (commands of one byte), 4.6 (conversion), 4.7 (serial
+//! number), 4.8 (reset), 4.9 (heater), and table 5 (the longest durations). There is no clock stretching: a read that
+//! comes too early is not acknowledged.
 //!
-//! Left open, and so here: an unknown command is not acknowledged. Not modelled: what the heater does to the readings; it
-//! only takes its time.
+//! Choices that the datasheet leaves open: an unknown command is not acknowledged. Not modelled: the heater's effect on
+//! the readings; it only takes its time.
 
 use std::time::Duration;
 
@@ -15,25 +15,25 @@ use super::sensirion::{Response, code};
 use super::surroundings::Surroundings;
 use crate::bus::{Answer, Device, Direction};
 
-/// What it can measure, in °C.
+/// Measuring range, in °C.
 pub const TEMPERATURE: [f64; 2] = [-40.0, 125.0];
-/// What it can measure, in %.
+/// Measuring range, in %.
 pub const HUMIDITY: [f64; 2] = [0.0, 100.0];
-/// One step, in °C.
+/// Resolution, in °C.
 pub const TEMPERATURE_LSB: f64 = 175.0 / 65_535.0;
-/// One step, in %.
+/// Resolution, in %.
 pub const HUMIDITY_LSB: f64 = 125.0 / 65_535.0;
 
 const SERIAL: [u16; 2] = [0x0a7a, 0x1a7a];
 const RESET_TIME: Duration = Duration::from_millis(1);
 
-/// An SHT4x.
+/// Model of an SHT4x.
 #[derive(Debug)]
 pub struct Sht4x {
     surroundings: Surroundings,
-    /// No answer until then.
+    /// The chip does not acknowledge before this time.
     busy: Duration,
-    /// Measures as soon as it is no longer busy.
+    /// True if the chip measures when `busy` ends.
     measuring: bool,
     position: usize,
     now: Duration,
@@ -41,7 +41,7 @@ pub struct Sht4x {
 }
 
 impl Sht4x {
-    /// A chip that has been powered for long.
+    /// Creates a chip that was powered up long ago.
     pub fn new(surroundings: Surroundings) -> Sht4x {
         Sht4x {
             surroundings,

@@ -2,9 +2,9 @@
 //!
 //! Datasheet: Sensirion "SHTC3", sections 5.1 to 5.11: sleep and wake-up, measurement commands (temperature or humidity
 //! first, normal or low power, with and without clock stretching), soft reset, identity, checksum, conversion (of 65536
-//! steps), and table 5 (the longest durations). Asleep it hears "wake up" only.
+//! steps), and table 5 (the longest durations). While asleep it accepts "wake up" only.
 //!
-//! Left open, and so here: an unknown command is not acknowledged.
+//! Choices that the datasheet leaves open: an unknown command is not acknowledged.
 
 use std::time::Duration;
 
@@ -14,34 +14,34 @@ use super::sensirion::{Response, code};
 use super::surroundings::Surroundings;
 use crate::bus::{Answer, Device, Direction};
 
-/// What it can measure, in °C.
+/// Measuring range, in °C.
 pub const TEMPERATURE: [f64; 2] = [-40.0, 125.0];
-/// What it can measure, in %.
+/// Measuring range, in %.
 pub const HUMIDITY: [f64; 2] = [0.0, 100.0];
-/// One step, in °C.
+/// Resolution, in °C.
 pub const TEMPERATURE_LSB: f64 = 175.0 / 65_536.0;
-/// One step, in %.
+/// Resolution, in %.
 pub const HUMIDITY_LSB: f64 = 100.0 / 65_536.0;
 
 const WAKE_UP: u16 = 0x3517;
-/// Bits 11 and 5 to 0 say that it is an SHTC3.
+/// Bits 11 and 5 to 0 identify an SHTC3.
 const ID: u16 = 0x0887;
-/// Of wake-up, reset and power-up.
+/// Duration of wake-up, reset and power-up.
 const START_UP: Duration = Duration::from_micros(240);
 
-/// A measurement under way.
+/// A measurement in progress.
 #[derive(Clone, Copy, Debug)]
 struct Measuring {
     humidity_first: bool,
     stretches: bool,
 }
 
-/// An SHTC3.
+/// Model of an SHTC3.
 #[derive(Debug)]
 pub struct Shtc3 {
     surroundings: Surroundings,
     asleep: bool,
-    /// No answer until then, or a stretched clock.
+    /// The chip does not acknowledge, or stretches the clock, before this time.
     busy: Duration,
     measuring: Option<Measuring>,
     command: u16,
@@ -51,7 +51,7 @@ pub struct Shtc3 {
 }
 
 impl Shtc3 {
-    /// A chip that has been powered for long: awake.
+    /// Creates a chip that was powered up long ago, awake.
     pub fn new(surroundings: Surroundings) -> Shtc3 {
         Shtc3 {
             surroundings,

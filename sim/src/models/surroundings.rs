@@ -1,26 +1,27 @@
-//! What is around a pretend chip: the temperature, the light, the voltage that it measures. Every model asks it once for
-//! each conversion.
+//! Physical environment of a simulated chip, such as the temperature, the light or the voltage that it measures. Every
+//! model queries it once per conversion.
 
 use std::fmt;
 use std::time::Duration;
 
 use atalaya_hal::Quantity;
 
-/// What a conversion at a moment finds, in the quantity's canonical unit.
+/// Source of the physical values at the time of a conversion, in the quantity's canonical unit.
 ///
-/// A finite value beyond the chip's range reads as the end of that range. An infinite one stands for a broken element:
-/// the converter sits at the end of what its register can hold. NaN is nowhere on the scale, and may read as anything.
+/// A finite value beyond the chip's range reads as the end of that range. An infinite one represents a broken element:
+/// the converter outputs the end of its register's range. NaN has no position on the scale, and may read as any value.
 pub struct Surroundings(Box<Source>);
 
 type Source = dyn FnMut(Quantity, Duration) -> f64 + Send;
 
 impl Surroundings {
-    /// Whatever `source` says at the moment of a conversion, counted from the start of the bus's clock.
+    /// Creates surroundings that call `source` at each conversion; the time is counted from the start of the bus's
+    /// clock.
     pub fn new(source: impl FnMut(Quantity, Duration) -> f64 + Send + 'static) -> Surroundings {
         Surroundings(Box::new(source))
     }
 
-    /// Surroundings that never change; a quantity that is not in the list is 0.
+    /// Creates surroundings that never change; a quantity that is not in the list is 0.
     pub fn constant(values: &[(Quantity, f64)]) -> Surroundings {
         let values = values.to_vec();
         Surroundings::new(move |quantity, _| {
@@ -28,7 +29,7 @@ impl Surroundings {
         })
     }
 
-    /// What a conversion at `now` finds.
+    /// Returns the value for a conversion at `now`.
     pub fn at(&mut self, quantity: Quantity, now: Duration) -> f64 {
         (self.0)(quantity, now)
     }
@@ -40,8 +41,8 @@ impl fmt::Debug for Surroundings {
     }
 }
 
-/// The nearest step to `value` of a signed register: `value / lsb`, finite values held within `[min, max]` (in the unit of
-/// `value`), infinite ones at the ends `[low, high]` (in steps).
+/// Returns the step of a signed register nearest to `value`: `value / lsb`, finite values clamped to `[min, max]` (in
+/// the unit of `value`), infinite ones to the ends `[low, high]` (in steps).
 pub(super) fn steps(value: f64, lsb: f64, range: [f64; 2], ends: [i32; 2]) -> i32 {
     let steps = match value {
         f64::INFINITY => ends[1],

@@ -1,11 +1,11 @@
 //! A register-level model of the TMP102.
 //!
-//! Datasheet: Texas Instruments SBOS397, "TMP102 low-power digital temperature sensor", section 7.5 (pointer, temperature,
-//! configuration of two bytes, T_LOW and T_HIGH with their power-up values): 12 bits, or 13 in extended mode, whose flag
-//! is the lowest bit of the temperature register.
+//! Datasheet: Texas Instruments SBOS397, "TMP102 low-power digital temperature sensor", section 7.5 (pointer,
+//! temperature, configuration of two bytes, T_LOW and T_HIGH with their power-up values): 12 bits, or 13 in extended
+//! mode, whose flag is the lowest bit of the temperature register.
 //!
-//! It converts over and over; here a conversion happens when somebody could see it. Not modelled: the alert pin; the alert
-//! bit reads as its inactive state, the inverse of POL.
+//! The chip converts continuously; the model converts only when the result is observable. Not modelled: the alert pin;
+//! the alert bit reads as its inactive state, the inverse of POL.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use atalaya_hal::Quantity;
 use super::surroundings::{Surroundings, steps};
 use super::words::{Registers, Words};
 
-/// One step, in °C.
+/// Resolution, in °C.
 pub const LSB: f64 = 0.0625;
-/// The coldest it is made for, in °C.
+/// Minimum specified temperature, in °C.
 pub const MIN: f64 = -40.0;
-/// The hottest it is made for, in °C.
+/// Maximum specified temperature, in °C.
 pub const MAX: f64 = 125.0;
 
-/// Four conversions a second, 12 bits; without the alert bit.
+/// Four conversions per second, 12 bits; without the alert bit.
 const CONFIGURATION: u16 = 0x6080;
 const LIMITS: [u16; 2] = [0x4b00, 0x5000];
 const ONE_SHOT: u16 = 1 << 15;
@@ -30,10 +30,10 @@ const POLARITY: u16 = 1 << 10;
 const SHUTDOWN: u16 = 1 << 8;
 const ALERT: u16 = 1 << 5;
 const EXTENDED: u16 = 1 << 4;
-/// What of the configuration can be written and stays.
+/// Bits of the configuration that can be written and keep their value.
 const WRITABLE: u16 = 0x1fd0;
 
-/// A TMP102.
+/// Model of a TMP102.
 #[derive(Debug)]
 pub struct Tmp102 {
     surroundings: Surroundings,
@@ -43,7 +43,7 @@ pub struct Tmp102 {
 }
 
 impl Tmp102 {
-    /// A chip that has been powered for long, ready for a bus.
+    /// Creates a chip that was powered up long ago, ready for a bus.
     pub fn device(surroundings: Surroundings) -> Registers<Tmp102> {
         Registers::of(Tmp102 { surroundings, configuration: CONFIGURATION, temperature: 0, limits: LIMITS })
     }
@@ -52,7 +52,7 @@ impl Tmp102 {
         let celsius = self.surroundings.at(Quantity::Temperature, now);
         let (bits, flag) = if self.configuration & EXTENDED == 0 { (12, 0) } else { (13, 1) };
         let full = 1 << (bits - 1);
-        // In twelve bits it ends at 127.9375 °C, beyond what it is made for.
+        // With twelve bits the range ends at 127.9375 °C, beyond the specified range.
         let steps = steps(celsius, LSB, [MIN, MAX], [-full, full - 1]);
         self.temperature = ((steps << (16 - bits)) as u16) | flag;
     }
@@ -79,7 +79,7 @@ impl Words for Tmp102 {
             }
             1 => {
                 let alert = if self.configuration & POLARITY == 0 { ALERT } else { 0 };
-                // In shutdown the one-shot bit says that a conversion has ended; here it has at once.
+                // In shutdown the one-shot bit means that a conversion has ended; here it ends immediately.
                 let done = if self.running() { 0 } else { ONE_SHOT };
                 self.configuration | RESOLUTION | alert | done
             }

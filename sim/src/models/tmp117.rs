@@ -1,12 +1,12 @@
 //! A register-level model of the TMP117.
 //!
 //! Datasheet: Texas Instruments SNOSD82, "TMP117 high-accuracy, low-power, digital temperature sensor", sections 7.4
-//! (continuous, one-shot and shutdown mode; conversion cycles by CONV and AVG) and 7.6 (register map with reset values).
-//! The result is -256 °C until the first conversion has ended.
+//! (continuous, one-shot and shutdown mode; conversion cycles by CONV and AVG) and 7.6 (register map with reset
+//! values). The result is -256 °C until the first conversion has ended.
 //!
-//! Not modelled: the alert pin and its two flags; programming of the EEPROM (its registers keep what is written while
-//! they have power, and the unlock register remembers its bit). Left open by the datasheet: a change of the cycle's length
-//! counts from the conversion that ended last.
+//! Not modelled: the alert pin and its two flags; programming of the EEPROM (its registers keep the written values
+//! while they have power, and the unlock register keeps its bit). Left open by the datasheet: a change of the cycle's
+//! length counts from the end of the last conversion.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use atalaya_hal::Quantity;
 use super::surroundings::{Surroundings, steps};
 use super::words::{Registers, Words};
 
-/// One step, in °C.
+/// Resolution, in °C.
 pub const LSB: f64 = 0.007_812_5;
-/// The coldest it can measure, in °C.
+/// Minimum temperature, in °C.
 pub const MIN: f64 = -55.0;
-/// The hottest it can measure, in °C.
+/// Maximum temperature, in °C.
 pub const MAX: f64 = 150.0;
 
-/// Continuous conversions once a second, of eight averages.
+/// Continuous conversions once per second, with eight averages.
 const CONFIGURATION: u16 = 0x0220;
 /// 192 °C, -256 °C.
 const LIMITS: [u16; 2] = [0x6000, 0x8000];
@@ -31,22 +31,23 @@ const NO_RESULT: u16 = 0x8000;
 
 const DATA_READY: u16 = 1 << 13;
 const SOFT_RESET: u16 = 1 << 1;
-/// What of the configuration can be written and stays: modes, cycle, averages, and the alert pin's function.
+/// Bits of the configuration that can be written and keep their value: modes, cycle, averages, and the alert pin's
+/// function.
 const WRITABLE: u16 = 0x0ffc;
 const SHUTDOWN: u16 = 0b01;
 const ONE_SHOT: u16 = 0b11;
 
-/// The time of a soft reset.
+/// Duration of a soft reset.
 const RESET: Duration = Duration::from_millis(2);
 
-/// A TMP117.
+/// Model of a TMP117.
 #[derive(Debug)]
 pub struct Tmp117 {
     surroundings: Surroundings,
     configuration: u16,
     result: u16,
     ready: bool,
-    /// When the conversion under way ends; None if there is none.
+    /// End of the conversion in progress, if any.
     due: Option<Duration>,
     limits: [u16; 2],
     unlock: u16,
@@ -55,7 +56,7 @@ pub struct Tmp117 {
 }
 
 impl Tmp117 {
-    /// A chip that has been powered for long, ready for a bus.
+    /// Creates a chip that was powered up long ago, ready for a bus.
     pub fn device(surroundings: Surroundings) -> Registers<Tmp117> {
         Registers::of(Tmp117 {
             surroundings,
@@ -79,20 +80,20 @@ impl Tmp117 {
         (self.configuration >> 10) & 0b11
     }
 
-    /// How long the averages of one result take: table 7-2 without standby.
+    /// Returns the time that the averages of one result take: table 7-2 without standby.
     fn active(&self) -> Duration {
         let averages = [1, 8, 32, 64][usize::from((self.configuration >> 5) & 0b11)];
         Duration::from_micros(15_500) * averages
     }
 
-    /// How long from one result to the next: table 7-2.
+    /// Returns the time from one result to the next: table 7-2.
     fn cycle(&self) -> Duration {
         let shortest = [15_500, 125_000, 250_000, 500_000, 1_000_000, 4_000_000, 8_000_000, 16_000_000]
             [usize::from((self.configuration >> 7) & 0b111)];
         Duration::from_micros(shortest).max(self.active())
     }
 
-    /// Catches up with what has happened until `now`.
+    /// Advances the state to `now`.
     fn advance(&mut self, now: Duration) {
         let Some(_) = self.due.filter(|due| *due <= now) else { return };
         let celsius = self.surroundings.at(Quantity::Temperature, now);

@@ -1,14 +1,14 @@
 //! A register-level model of the VEML7700.
 //!
-//! Datasheet: Vishay 84286, "VEML7700", command registers 0 to 7 (words, low byte first) with their power-up values, and the
-//! resolution of each gain and integration time (0.0042 lx at gain 2 and 800 ms). Application note 84323, "Designing the
-//! VEML7700 into an application": above 1000 lx the count falls behind the light; the note's polynomial, which drivers
-//! apply at the small gains, is turned around here. Where that leaves two answers (light from 1000 to 1075 lx) the count
-//! is that of 1000 lx.
+//! Datasheet: Vishay 84286, "VEML7700", command registers 0 to 7 (words, low byte first) with their power-up values,
+//! and the resolution of each gain and integration time (0.0042 lx at gain 2 and 800 ms). Application note 84323,
+//! "Designing the VEML7700 into an application": above 1000 lx the count is lower than proportional to the light; the
+//! note's polynomial, which drivers apply at the small gains, is inverted here. Where the inverse is ambiguous (light
+//! from 1000 to 1075 lx) the count is that of 1000 lx.
 //!
-//! Left open, and so here: a result is there one integration time after power-on or a change of the settings, and from then
-//! on after each. Not modelled: interrupts, power saving (its register keeps what is written), and the white channel's
-//! colours (it counts as the other).
+//! Choices that the datasheet leaves open: a result is ready one integration time after power-on or a change of the
+//! settings, and then after each integration time. Not modelled: interrupts, power saving (its register keeps the
+//! written value), and the white channel's spectrum (it counts as the other channel).
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use atalaya_hal::Quantity;
 use super::surroundings::{Surroundings, steps};
 use super::words::{Registers, Words};
 
-/// The finest step, at gain 2 and 800 ms, in lux.
+/// Finest resolution, at gain 2 and 800 ms, in lux.
 pub const FINEST: f64 = 0.004_2;
 
 const SHUTDOWN: u16 = 1;
 const ID: u16 = 0xc481;
 const LINEAR_TO: f64 = 1_000.0;
 
-/// A VEML7700.
+/// Model of a VEML7700.
 #[derive(Debug)]
 pub struct Veml7700 {
     surroundings: Surroundings,
@@ -34,16 +34,16 @@ pub struct Veml7700 {
     due: Option<Duration>,
 }
 
-/// As they are at power-up: shut down.
+/// Power-up values: shut down.
 const POWER_UP: [u16; 4] = [SHUTDOWN, 0, 0, 0];
 
 impl Veml7700 {
-    /// A chip that has been powered for long, ready for a bus.
+    /// Creates a chip that was powered up long ago, ready for a bus.
     pub fn device(surroundings: Surroundings) -> Registers<Veml7700> {
         Registers::of(Veml7700 { surroundings, registers: POWER_UP, result: 0, due: None })
     }
 
-    /// In units of 25 ms; the settings that do not exist are taken as the usual 100 ms.
+    /// Returns the integration time in units of 25 ms; undefined settings count as the usual 100 ms.
     fn integration(&self) -> u16 {
         match (self.registers[0] >> 6) & 0xf {
             0b1100 => 1,
@@ -55,7 +55,7 @@ impl Veml7700 {
         }
     }
 
-    /// One step of the count, in lux.
+    /// Returns the resolution of the count, in lux.
     fn step(&self) -> f64 {
         let less = [2.0, 1.0, 16.0, 8.0][usize::from((self.registers[0] >> 11) & 0b11)];
         FINEST * less * 32.0 / f64::from(self.integration())
@@ -65,25 +65,25 @@ impl Veml7700 {
         Duration::from_millis(25) * self.integration().into()
     }
 
-    /// Catches up with what has happened until `now`.
+    /// Advances the state to `now`.
     fn advance(&mut self, now: Duration) {
         if self.due.is_none_or(|due| due > now) {
             return;
         }
         let lux = uncorrected(self.surroundings.at(Quantity::Illuminance, now));
-        // Held within 16 bits.
+        // Clamped to 16 bits.
         self.result = steps(lux, self.step(), [0.0, f64::MAX], [0, u16::MAX.into()]) as u16;
         self.due = Some(now + self.takes());
     }
 }
 
-/// What the chip counts for so much light.
+/// Returns the illuminance that the chip counts at `lux`.
 fn uncorrected(lux: f64) -> f64 {
     if lux.is_nan() || lux <= LINEAR_TO || lux.is_infinite() {
         return lux;
     }
     let (mut low, mut high) = (0.0, lux);
-    // Halved often enough for any double.
+    // Enough halvings for any double.
     for _ in 0..100 {
         let middle = f64::midpoint(low, high);
         if corrected(middle) < lux { low = middle } else { high = middle }
@@ -91,7 +91,7 @@ fn uncorrected(lux: f64) -> f64 {
     high.max(LINEAR_TO)
 }
 
-/// The application note's polynomial.
+/// Returns the value of the application note's polynomial.
 fn corrected(lux: f64) -> f64 {
     (((6.013_5e-13 * lux - 9.392_4e-9) * lux + 8.148_8e-5) * lux + 1.002_3) * lux
 }

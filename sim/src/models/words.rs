@@ -1,5 +1,5 @@
-//! The bus side of chips with a pointer and 16-bit registers, most or least significant byte first: TMP102, TMP117,
-//! MCP9808, ADS1115, INA219, INA226, VEML7700. The models behind it see whole registers only.
+//! Bus protocol of chips with a pointer and 16-bit registers, most or least significant byte first: TMP102, TMP117,
+//! MCP9808, ADS1115, INA219, INA226, VEML7700. The models behind it handle whole registers only.
 
 use std::time::Duration;
 
@@ -7,41 +7,41 @@ use crate::bus::{Answer, Device, Direction};
 
 /// A chip as 16-bit registers.
 pub trait Words: Send {
-    /// Whether the low byte of a register comes first.
+    /// True if the low byte of a register comes first.
     const LOW_BYTE_FIRST: bool = false;
 
-    /// The bits of the first byte written that select a register; the chip ignores the others.
+    /// Bits of the first byte written that select a register; the chip ignores the others.
     const POINTER_BITS: u8;
 
-    /// Power was lost and came back at `now`.
+    /// Resets the chip after a power loss that ended at `now`.
     fn power_up(&mut self, now: Duration);
 
-    /// What the register holds for a read that starts at `now`.
+    /// Returns the value of the register for a read that starts at `now`.
     fn read(&mut self, register: u8, now: Duration) -> u16;
 
-    /// A whole register was written, at `now`.
+    /// Handles a write of a whole register at `now`.
     fn write(&mut self, register: u8, value: u16, now: Duration);
 
-    /// The first byte of a register was written; of interest to registers that have one byte only.
+    /// Handles the first byte of a register write; used by registers that have one byte only.
     fn write_byte(&mut self, _register: u8, _value: u8, _now: Duration) {}
 }
 
-/// Puts [`Words`] on a bus.
+/// Adapter from [`Words`] to a device on a bus.
 ///
-/// Left open by the datasheets, and so here: one byte of a register written alone changes nothing; bytes behind a
-/// register are ignored when written, and repeat it when read.
+/// Choices that the datasheets leave open: a single byte written to a two-byte register has no effect; bytes after a
+/// register are ignored in writes, and repeat the register in reads.
 #[derive(Debug)]
 pub struct Registers<C> {
     chip: C,
-    /// Which register the next byte read comes from, or written goes to.
+    /// Register of the next byte read or written.
     pointer: u8,
     /// Bytes since the last start.
     position: usize,
-    /// When the last start was.
+    /// Time of the last start.
     now: Duration,
-    /// The first byte of a register that is being written.
+    /// First byte of the register being written.
     first: u8,
-    /// What a read in progress sends: a conversion that ends in its middle must not mix two values.
+    /// Data of the read in progress: a conversion that ends during a read must not mix two values.
     latched: [u8; 2],
 }
 

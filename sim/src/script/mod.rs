@@ -1,7 +1,8 @@
-//! Faults by script: what boards.toml's `faults` say, at any moment. Pure: the time is an argument, counted from the start.
+//! Scripted faults: evaluates the `faults` of boards.toml at a given time. Pure: the time is an argument, counted from
+//! the start.
 //!
-//! Each fault happens where it would in the real thing: on the bus ([`crate::SimBus`]), around the chip
-//! ([`crate::models::Surroundings`]), or in the driver ([`crate::scripted::Scripted`]).
+//! Each fault is injected at the layer where it would occur in reality: on the bus ([`crate::SimBus`]), in the chip's
+//! environment ([`crate::models::Surroundings`]), or in the driver ([`crate::scripted::Scripted`]).
 
 mod window;
 
@@ -14,39 +15,39 @@ use atalaya_hal::{Cause, Quantity};
 
 use crate::bus::Fault;
 
-/// The faults of one sensor.
+/// Scripted faults of one sensor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Script(Vec<(FaultKind, Window)>);
 
-/// What a driver does instead of reading, or besides.
+/// A fault in a driver, instead of a read or in addition to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InTheDriver {
-    /// It takes so long before it does anything else.
+    /// The driver waits for this time before it does anything else.
     Waits(Duration),
-    /// It panics.
+    /// The driver panics.
     Panics,
-    /// It computes something that is not a number.
+    /// The driver returns a value that is not a number.
     NotANumber,
 }
 
 impl Script {
-    /// The faults as boards.toml describes them.
+    /// Creates a script from the faults in boards.toml.
     pub fn new(faults: &[ScriptedFault]) -> Script {
         let window = |fault: &ScriptedFault| Window::new(fault.after, fault.lasts, fault.every);
         Script(faults.iter().map(|fault| (fault.fault, window(fault))).collect())
     }
 
-    /// Whether there is nothing that could go wrong.
+    /// Returns true if the script has no faults.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The faults that are there at `now`, in the order of boards.toml.
+    /// Returns the faults that are active at `now`, in the order of boards.toml.
     fn active(&self, now: Duration) -> impl Iterator<Item = (FaultKind, Now)> {
         self.0.iter().filter_map(move |(fault, window)| window.at(now).map(|at| (*fault, at)))
     }
 
-    /// What is wrong on the wire at `now`: the first of several.
+    /// Returns the bus fault at `now`: the first if several are active.
     pub fn on_the_bus(&self, now: Duration) -> Option<Fault> {
         self.active(now).find_map(|(fault, _)| match fault {
             FaultKind::NoAcknowledge => Some(Fault::NoAcknowledge),
@@ -58,7 +59,7 @@ impl Script {
         })
     }
 
-    /// When the chip was last plugged in again, until `now`.
+    /// Returns the last time, up to `now`, at which the chip was plugged in again.
     pub fn plugged_in(&self, now: Duration) -> Option<Duration> {
         let ended = |(fault, window): &(FaultKind, Window)| match fault {
             FaultKind::NoAcknowledge => window.ended(now),
@@ -67,7 +68,7 @@ impl Script {
         self.0.iter().filter_map(ended).max()
     }
 
-    /// The cause that a driver would find at `now`, for sensors that are pretended without one.
+    /// Returns the cause that a driver would report at `now`, for simulated sensors without a driver.
     pub fn cause(&self, now: Duration) -> Option<Cause> {
         self.active(now).find_map(|(fault, _)| match fault {
             FaultKind::NoAcknowledge => Some(Cause::NotPresent),
@@ -80,7 +81,8 @@ impl Script {
         })
     }
 
-    /// What the chip finds where there is `value`: drifts added; infinite, for a broken element, when out of range.
+    /// Returns the value that the chip measures instead of `value`: with drifts added; infinite, as for a broken
+    /// element, when out of range.
     pub fn around(&self, quantity: Quantity, value: f64, now: Duration) -> f64 {
         self.active(now).fold(value, |value, (fault, at)| match fault {
             FaultKind::Drift { quantity: drifting, rate } if drifting == quantity => {
@@ -91,7 +93,7 @@ impl Script {
         })
     }
 
-    /// What the driver does to a read that begins at `now`, in this order.
+    /// Returns the driver faults of a read that begins at `now`, in this order.
     pub fn in_the_driver(&self, now: Duration) -> impl Iterator<Item = InTheDriver> {
         self.active(now).filter_map(|(fault, at)| match fault {
             FaultKind::Slow(delay) => Some(InTheDriver::Waits(delay)),
@@ -103,7 +105,7 @@ impl Script {
         })
     }
 
-    /// Whether a fault makes reads wait, so that they need a thread.
+    /// Returns true if a fault makes reads block, so that they need a thread.
     pub fn blocks(&self) -> bool {
         self.0.iter().any(|(fault, _)| matches!(fault, FaultKind::Slow(_) | FaultKind::Hang))
     }

@@ -1,8 +1,8 @@
-//! When a scripted fault is there: from a moment on, for a while, again and again. Time is an argument.
+//! Schedule of a scripted fault: start, duration and recurrence. The time is an argument.
 
 use std::time::Duration;
 
-/// The times of one fault, counted from the start.
+/// Schedule of one fault, counted from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     after: Duration,
@@ -10,22 +10,23 @@ pub struct Window {
     every: Option<Duration>,
 }
 
-/// A fault that is there now.
+/// An active fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// How long it has been there.
+    /// Time since the fault became active.
     pub since: Duration,
-    /// How long it will stay; None for ever.
+    /// Remaining duration; None for a permanent fault.
     pub left: Option<Duration>,
 }
 
 impl Window {
-    /// From `after` on, for `lasts` (None: for ever), and again each `every` after that (None: once).
+    /// Creates a schedule that starts at `after`, lasts for `lasts` (None: indefinitely), and recurs with the period
+    /// `every` (None: once).
     pub fn new(after: Duration, lasts: Option<Duration>, every: Option<Duration>) -> Window {
         Window { after, lasts, every: every.filter(|every| !every.is_zero()) }
     }
 
-    /// Whether it is there at `now`, and since when.
+    /// Returns the state of the fault if it is active at `now`.
     pub fn at(&self, now: Duration) -> Option<Now> {
         let since_first = now.checked_sub(self.after)?;
         let since = self.every.map_or(since_first, |every| remainder(since_first, every));
@@ -36,21 +37,21 @@ impl Window {
         }
     }
 
-    /// When it last went away, until `now`.
+    /// Returns the time at which the fault last ended, up to `now`.
     pub fn ended(&self, now: Duration) -> Option<Duration> {
         let lasts = self.lasts.filter(|lasts| self.every.is_none_or(|every| *lasts < every))?;
         let since_first = now.checked_sub(self.after)?;
         let began = now - self.every.map_or(since_first, |every| remainder(since_first, every));
         match (began.checked_add(lasts), self.every) {
             (Some(end), _) if end <= now => Some(end),
-            // It is there now; once before it may have been too.
+            // The fault is active at `now`; an earlier occurrence may have ended before.
             (_, Some(every)) if began > self.after => Some(began - (every - lasts)),
             _ => None,
         }
     }
 }
 
-/// `time` modulo `every`.
+/// Returns `time` modulo `every`.
 fn remainder(time: Duration, every: Duration) -> Duration {
     let nanos = time.as_nanos() % every.as_nanos().max(1);
     // Both parts are smaller than those of `every`, which is a Duration.
@@ -124,14 +125,14 @@ mod tests {
             let window = Window::new(after, lasts, every);
             if let Some(end) = window.ended(now) {
                 prop_assert!(end <= now && window.at(end).is_none());
-                // Since then it has not been away and there again.
+                // The fault has not ended and recurred since then.
                 prop_assert!(window.at(now).is_some() || window.ended(end) == Some(end));
             }
             if let Some(Now { since, left }) = window.at(now) {
                 prop_assert!(since <= now - after);
                 prop_assert_eq!(window.at(now - since), Some(Now { since: Duration::ZERO, left: lasts }));
                 prop_assert_eq!(left, lasts.map(|lasts| lasts - since));
-                // It closes then, unless the next one follows at once.
+                // The fault ends then, unless the next occurrence follows immediately.
                 if let (Some(left), None) = (left, every)
                     && let Some(end) = now.checked_add(left)
                 {

@@ -1,7 +1,7 @@
-//! Who may do what: access control lists, and the identities that a connection has shown. Used by
-//! [`tree`](super::tree) for every check, and by [`core`](super::core) for `auth`.
+//! Access control: access control lists, and the identities of a connection. Used by [`tree`](super::tree) for every
+//! check, and by [`core`](super::core) for `auth`.
 //!
-//! Schemes are `world`, `digest`, `ip` and `auth`, as in a server without further plug-ins, and `sasl` if it is allowed.
+//! Schemes are `world`, `digest`, `ip` and `auth`, as in a server without plug-ins, and `sasl` if it is allowed.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -14,10 +14,10 @@ use sha1::{Digest as _, Sha1};
 use super::error::Code;
 use super::protocol::MAX_FRAME;
 
-/// Maximum number of entries of an ACL after `auth` was replaced: as many as a frame can hold.
+/// Maximum number of entries of an ACL after `auth` was replaced: the number that fits in a frame.
 const MAX_ENTRIES: usize = MAX_FRAME / 12;
 
-/// The bits of a permission.
+/// Permission bits.
 pub(crate) mod perms {
     pub(crate) const READ: i32 = 1;
     pub(crate) const WRITE: i32 = 2;
@@ -27,30 +27,30 @@ pub(crate) mod perms {
     pub(crate) const ALL: i32 = 31;
 }
 
-/// Somebody: a scheme and what it calls them.
+/// An identity: a scheme and an id within that scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Id {
     /// `world`, `digest`, `ip` or `auth`.
     pub(crate) scheme: Box<str>,
-    /// `anyone`, `user:hash`, an address with or without a prefix length.
+    /// `anyone`, `user:hash`, or an address with or without a prefix length.
     pub(crate) id: Box<str>,
 }
 
-/// What somebody may do.
+/// An entry of an ACL: an identity with its permissions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Acl {
     /// Bits: read 1, write 2, create 4, delete 8, administer 16.
     pub(crate) perms: i32,
-    /// Who.
+    /// Identity that has these permissions.
     pub(crate) id: Id,
 }
 
-/// An entry of an ACL as a request has it.
+/// An entry of an ACL as sent in a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RequestedAcl {
     pub(crate) perms: i32,
     pub(crate) scheme: Option<Box<str>>,
-    /// Null is how Kazoo writes the empty id of the scheme `auth`.
+    /// Null is Kazoo's encoding of the empty id of the scheme `auth`.
     pub(crate) id: Option<Box<str>>,
 }
 
@@ -65,20 +65,20 @@ impl Id {
         Self { scheme: scheme.into(), id: id.into() }
     }
 
-    /// Who a connection is before it shows anything else: its address.
+    /// Returns the identity that every connection has: its address.
     pub(crate) fn address(address: IpAddr) -> Self {
         Self::new("ip", &address.to_canonical().to_string())
     }
 
-    /// Who `user:password` is.
+    /// Returns the identity of `user:password`.
     fn digest(secret: &[u8]) -> Self {
         let user = String::from_utf8_lossy(secret.split(|byte| *byte == b':').next().unwrap_or(secret));
         let hash = BASE64.encode(Sha1::digest(secret));
         Self::new("digest", &format!("{user}:{hash}"))
     }
 
-    /// The identity that `auth` with this scheme and data gives; the only one that anybody may claim is `digest`.
-    /// `None` is a refusal.
+    /// Returns the identity that `auth` with this scheme and data adds; `digest` is the only scheme that a client may
+    /// claim. `None` means that the request is refused.
     pub(crate) fn claimed(scheme: &str, data: Option<&[u8]>, address: IpAddr) -> Option<Self> {
         match scheme {
             "digest" => data.map(Self::digest),
@@ -87,7 +87,7 @@ impl Id {
         }
     }
 
-    /// The name without what is secret, for `whoami`.
+    /// Returns the name without secrets, for `whoami`.
     pub(crate) fn user(&self) -> &str {
         match &*self.scheme {
             "digest" => self.id.split(':').next().unwrap_or(&self.id),
@@ -99,7 +99,7 @@ impl Id {
         &*self.scheme == "world" && &*self.id == "anyone"
     }
 
-    /// Whether an ACL may name this identity.
+    /// Returns true if an ACL may contain this identity.
     fn is_valid(&self) -> bool {
         match &*self.scheme {
             "digest" => {
@@ -110,7 +110,7 @@ impl Id {
         }
     }
 
-    /// Whether somebody who is `self` is meant by `named`.
+    /// Returns true if `named`, an identity in an ACL, includes `self`.
     fn is(&self, named: &Id) -> bool {
         self.scheme == named.scheme
             && match (&*self.scheme, Network::parse(&named.id)) {
@@ -120,7 +120,7 @@ impl Id {
     }
 }
 
-/// An address and how many of its bits count.
+/// An address with a prefix length.
 struct Network {
     address: IpAddr,
     bits: u32,
@@ -150,13 +150,13 @@ impl Network {
     }
 }
 
-/// Everybody may do everything: what nearly every znode has.
+/// Returns the ACL that grants everything to everyone: the ACL of nearly every znode.
 pub(crate) fn open() -> Arc<[Acl]> {
     Arc::new([Acl { perms: perms::ALL, id: Id::new("world", "anyone") }])
 }
 
-/// Checks the ACL of a request, drops repeated entries, and replaces the scheme `auth` by the caller's own
-/// identities. A null scheme is an unknown one; a null id is a marshalling error where its scheme needs one.
+/// Checks the ACL of a request, drops repeated entries, and replaces the scheme `auth` by the caller's own identities.
+/// A null scheme is treated as unknown; a null id is a marshalling error if its scheme requires an id.
 pub(crate) fn resolve(wanted: &[RequestedAcl], caller: &[Id], allow_sasl: bool) -> Result<Vec<Acl>, Code> {
     let mut resolved: Vec<Acl> = Vec::with_capacity(wanted.len());
     for RequestedAcl { perms, scheme, id } in unique(wanted)? {
@@ -183,8 +183,8 @@ pub(crate) fn resolve(wanted: &[RequestedAcl], caller: &[Id], allow_sasl: bool) 
     if resolved.is_empty() { Err(Code::InvalidAcl) } else { Ok(resolved) }
 }
 
-/// Returns the entries without those that repeat an earlier one. Apache ZooKeeper compares an entry with the
-/// earlier ones field by field, and fails where that takes a comparison with a null of the later entry.
+/// Returns the entries without those that repeat an earlier one. Apache ZooKeeper compares an entry with the earlier
+/// ones field by field, and fails if this requires a comparison with a null of the later entry.
 fn unique(wanted: &[RequestedAcl]) -> Result<Vec<&RequestedAcl>, Code> {
     let mut unique: Vec<&RequestedAcl> = Vec::with_capacity(wanted.len());
     // Sets, because one request may have 87,000 entries.
@@ -204,14 +204,14 @@ fn unique(wanted: &[RequestedAcl]) -> Result<Vec<&RequestedAcl>, Code> {
     Ok(unique)
 }
 
-/// Whether the ACL lets the caller do at least one of `wanted`'s bits.
+/// Checks that the ACL grants the caller at least one of `wanted`'s bits.
 pub(crate) fn check(acl: &[Acl], wanted: i32, caller: &[Id]) -> Result<(), Code> {
     let allows =
         |acl: &Acl| acl.perms & wanted != 0 && (acl.id.is_anyone() || caller.iter().any(|id| id.is(&acl.id)));
     if acl.is_empty() || acl.iter().any(allows) { Ok(()) } else { Err(Code::NoAuth) }
 }
 
-/// The list as somebody without the right to administer may see it: without hashes.
+/// Returns the ACL without hashes, for callers without the permission to administer.
 pub(crate) fn masked(acl: &[Acl]) -> Vec<Acl> {
     let mask = |acl: &Acl| match &*acl.id.scheme {
         "digest" => Acl { perms: acl.perms, id: Id::new("digest", &format!("{}:x", acl.id.user())) },
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn digest_is_sha1_in_base64() {
-        // The example of ZooKeeper's documentation on ACLs.
+        // Example from ZooKeeper's documentation on ACLs.
         let id = Id::claimed("digest", Some(b"super:test"), HERE).unwrap();
         assert_eq!(&*id.id, "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
         assert_eq!(id.user(), "super");

@@ -1,4 +1,4 @@
-//! How a server is to be, before it is started.
+//! Configuration of a server, before its start.
 
 use std::io;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::sasl::Users;
 use super::server::Server;
 
-/// A server that is yet to be started.
+/// Builder of a server.
 #[derive(Clone, Debug)]
 #[must_use = "nothing runs until it is started"]
 pub struct Builder {
@@ -18,14 +18,14 @@ pub struct Builder {
     sasl_users: Users,
 }
 
-/// What the settings come to, in milliseconds.
+/// Effective settings, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) tick: i64,
     /// Session timeouts.
     pub(crate) shortest: i32,
     pub(crate) longest: i32,
-    /// How often containers and TTLs are looked at.
+    /// Interval between checks for expired containers and TTLs.
     pub(crate) sweep: i64,
     pub(crate) enforce_quota: bool,
 }
@@ -44,70 +44,72 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The unit of time, 2 s unless set, at least 1 ms: session timeouts last from 2 to 20 ticks, and sessions end on a
-    /// tick.
+    /// Sets the tick, the unit of time: 2 s by default, at least 1 ms. Session timeouts last from 2 to 20 ticks, and
+    /// sessions expire on a tick.
     pub fn tick(mut self, tick: Duration) -> Self {
         self.tick = tick;
         self
     }
 
-    /// The longest session timeout that a client gets, instead of 20 ticks.
+    /// Sets the maximum session timeout, instead of 20 ticks.
     pub fn longest_session_timeout(mut self, longest: Duration) -> Self {
         self.longest = Some(longest);
         self
     }
 
-    /// How often containers without children and znodes whose TTL is over are looked for: every 60 s unless set.
+    /// Sets the interval between checks for containers without children and znodes with an expired TTL: 60 s by
+    /// default.
     pub fn sweep_every(mut self, interval: Duration) -> Self {
         self.sweep = interval;
         self
     }
 
-    /// Whether what would go beyond a quota's hard limits is refused, as with `enforceQuota` of Apache ZooKeeper: no,
-    /// unless set.
+    /// Sets whether writes beyond a quota's hard limits are refused, as with `enforceQuota` of Apache ZooKeeper: false
+    /// by default.
     pub fn enforce_quota(mut self, enforce: bool) -> Self {
         self.enforce_quota = enforce;
         self
     }
 
-    /// Names and passwords, in ASCII, of the users that SASL DIGEST-MD5 authenticates. Without users, SASL is refused.
+    /// Sets names and passwords, in ASCII, of the users that SASL DIGEST-MD5 authenticates. Without users, SASL is
+    /// refused.
     pub fn sasl_users(mut self, users: impl IntoIterator<Item = (String, String)>) -> Self {
         self.sasl_users = users.into_iter().collect();
         self
     }
 
-    /// Where to listen: `127.0.0.1:0`, a port that is free, unless set.
+    /// Sets the address to listen on: by default `127.0.0.1:0`, a free port.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = address.into();
         self
     }
 
-    /// Starts it, in tasks of the current tokio runtime.
+    /// Starts the server, in tasks of the current tokio runtime.
     ///
     /// # Errors
     ///
-    /// When it cannot listen there.
+    /// Returns an error if it cannot listen on the address.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with I/O and time.
+    /// Panics outside a tokio runtime with I/O and time.
     pub async fn start(self) -> io::Result<Server> {
         Server::start(self).await.map(|(server, _)| server)
     }
 
-    /// Starts it in a thread of its own, for programs without a tokio runtime, and for tests that block theirs. Dropping
-    /// the server ends the thread.
+    /// Starts the server in its own thread, for programs without a tokio runtime, and for tests that block theirs.
+    /// Dropping the server ends the thread.
     ///
     /// # Errors
     ///
-    /// When it cannot listen there, or there can be no further thread.
+    /// Returns an error if it cannot listen on the address or cannot start a thread.
     pub fn start_thread(self) -> io::Result<Server> {
         let (tell, told) = std::sync::mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let serve = async move {
             match Server::start(self).await {
                 Ok((server, running)) => {
-                    // If nobody takes the server, it is dropped, and ends.
+                    // If the caller is gone, the server is dropped and stops.
                     let _ = tell.send(Ok(server));
                     let _ = running.await;
                 }

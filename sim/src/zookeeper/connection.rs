@@ -1,5 +1,5 @@
-//! One client's connection: hands what arrives to the server's task as [requests](super::frames), writes what that has to
-//! tell. Used by [`server`](super::server), as one task for each connection.
+//! Connection of one client: passes received [requests](super::frames) to the server's task and writes its output. Used
+//! by [`server`](super::server), as one task per connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,25 +16,25 @@ use super::frames::{Broken, RequestReader};
 use super::sessions::ConnectionId;
 use super::words;
 
-/// What a connection tells the server's task.
+/// Message from a connection to the server's task.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// A client is there, since this life of the server; the outbox is how it is told something.
+    /// A client connected during this incarnation of the server; its output goes to the outbox.
     Opened { connection: ConnectionId, life: u64, address: SocketAddr, outbox: Arc<Outbox> },
-    /// It brought requests.
+    /// The client sent requests.
     Brought { connection: ConnectionId, incoming: Vec<Incoming> },
-    /// It is gone.
+    /// The connection is closed.
     Closed { connection: ConnectionId },
-    /// Somebody asks a four-letter word.
+    /// A client sent a four-letter word.
     Asked { word: &'static str, answer: oneshot::Sender<String> },
 }
 
-/// A client that is told more than this and does not read it is not listened to.
+/// Number of unread output bytes above which nothing more is read from the client.
 const UNREAD: usize = 4 << 20;
-/// A client that is told more than this and does not read it is disconnected.
+/// Number of unread output bytes above which the client is disconnected.
 const UNREAD_LIMIT: usize = 512 << 20;
 
-/// What a connection is still to be told. The server's task fills it, the connection's task empties it.
+/// Pending output of a connection. The server's task fills it, the connection's task empties it.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: Mutex<Waiting>,
@@ -48,7 +48,7 @@ struct Waiting {
 }
 
 impl Outbox {
-    /// Appends, and wakes the connection.
+    /// Appends output, and wakes the connection's task.
     pub(crate) fn put(&self, bytes: BytesMut, end: Option<End>) {
         let mut waiting = self.lock();
         if waiting.bytes.is_empty() {
@@ -70,7 +70,7 @@ impl Outbox {
     }
 }
 
-/// Serves one client until either side ends it.
+/// Serves one client until either side closes the connection.
 pub(crate) async fn serve(
     mut stream: TcpStream,
     address: SocketAddr,
@@ -80,7 +80,7 @@ pub(crate) async fn serve(
     logged: Arc<Mutex<LoggedOnce>>,
 ) {
     let mut reader = RequestReader::default();
-    // An error here is a client that went, and nobody else's concern.
+    // An error here means that the client disconnected, which affects no other client.
     match begin(&mut stream, &mut reader).await {
         Ok(Start::Tls) => {
             const CAUSE: &str = "TLS connection: this server has no TLS";
@@ -110,7 +110,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// First bytes of a connection.
+/// Type of a connection by its first bytes.
 enum Start {
     /// A four-letter word.
     Word(&'static str),
@@ -135,7 +135,7 @@ async fn begin(stream: &mut TcpStream, reader: &mut RequestReader) -> io::Result
     }
 }
 
-/// A connection that speaks the protocol.
+/// A connection that uses ZooKeeper's protocol.
 struct Link {
     connection: ConnectionId,
     reader: RequestReader,
@@ -186,7 +186,7 @@ impl Link {
         }
     }
 
-    /// Writes as much as the kernel takes.
+    /// Writes as much as the kernel accepts.
     fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
         while !self.unsent.is_empty() {
             match stream.try_write(&self.unsent) {
@@ -199,7 +199,7 @@ impl Link {
         Ok(())
     }
 
-    /// Hands all whole frames to the server's task.
+    /// Passes all complete frames to the server's task.
     async fn hand_over(&mut self, server: &mpsc::Sender<Message>) -> io::Result<()> {
         let mut incoming = Vec::new();
         let broken = loop {

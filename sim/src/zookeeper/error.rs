@@ -1,42 +1,42 @@
-//! The error codes of the protocol. Used by everything that may refuse a request.
+//! Error codes of the protocol. Used by all modules that may refuse a request.
 
 use super::jute::Malformed;
 
-/// Why a request was refused, as the number that goes over the wire.
+/// Reason for the refusal of a request, as its number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum Code {
-    /// Another operation of the same `multi` failed, so this one was not tried.
+    /// Another operation of the same `multi` failed, so this one was not executed.
     RuntimeInconsistency = -2,
-    /// The request's bytes are no request of its kind.
+    /// The request is malformed.
     Marshalling = -5,
-    /// This server does not do that.
+    /// The server does not support the request.
     Unimplemented = -6,
     /// The path or a flag is not allowed.
     BadArguments = -8,
-    /// There is no such znode.
+    /// The znode does not exist.
     NoNode = -101,
-    /// The znode's ACL does not let this client do that.
+    /// The znode's ACL does not permit the operation.
     NoAuth = -102,
-    /// The znode's version is another one.
+    /// The znode has a different version.
     BadVersion = -103,
     /// An ephemeral znode cannot have children.
     NoChildrenForEphemerals = -108,
-    /// The znode exists already.
+    /// The znode already exists.
     NodeExists = -110,
     /// The znode has children.
     NotEmpty = -111,
-    /// The session is over.
+    /// The session has expired.
     SessionExpired = -112,
-    /// The ACL is empty, or names nobody that can exist.
+    /// The ACL is empty, or contains an invalid identity.
     InvalidAcl = -114,
     /// Authentication failed, or its scheme is unknown.
     AuthFailed = -115,
-    /// There is no such watch to remove.
+    /// The watch to remove does not exist.
     NoWatcher = -121,
-    /// Reconfiguration is switched off.
+    /// Reconfiguration is disabled.
     ReconfigDisabled = -123,
-    /// There would be more than a quota allows.
+    /// The write would exceed a quota.
     QuotaExceeded = -125,
 }
 
@@ -47,7 +47,7 @@ impl From<Malformed> for Code {
 }
 
 impl Code {
-    /// The number on the wire.
+    /// Returns the number on the wire.
     pub(crate) fn number(self) -> i32 {
         self as i32
     }

@@ -1,4 +1,4 @@
-//! What can be made to go wrong, by tests and by the demo.
+//! Fault injection, for tests and for the demo.
 
 use std::io;
 use std::sync::Arc;
@@ -10,16 +10,17 @@ use tokio::sync::{mpsc, oneshot};
 use super::core::{Cut, Which};
 use super::protocol::Operation;
 
-/// A hand on a running server. What a method promises holds once it returns; it waits for nothing but the server's task.
+/// Handle for injecting faults into a running server. The effect of a method is complete when it returns; it waits only
+/// for the server's task.
 ///
-/// When the server is gone, everything has no effect and returns at once.
+/// After the server has stopped, all methods have no effect and return immediately.
 #[derive(Clone, Debug)]
 pub struct Faults {
     commands: mpsc::UnboundedSender<Command>,
     refusing: Arc<AtomicBool>,
 }
 
-/// An order to the server's task, and whom to tell that it was obeyed.
+/// A command to the server's task, with the sender for its completion.
 #[derive(Debug)]
 pub(crate) enum Command {
     Expire { session: i64, done: oneshot::Sender<bool> },
@@ -37,33 +38,33 @@ pub(crate) enum Command {
     Clear(oneshot::Sender<()>),
 }
 
-/// Which request a connection is to be lost at: by default the next one of anybody, pings aside.
+/// Selection of the request at which a connection is closed: by default the next one of any client, except pings.
 #[derive(Clone, Debug, Default)]
 pub struct AtRequest {
     which: Which,
 }
 
 impl AtRequest {
-    /// The next one of anybody, pings aside.
+    /// Selects the next request of any client, except pings.
     pub fn next() -> Self {
         Self::default()
     }
 
-    /// Of this session.
+    /// Selects requests of this session.
     #[must_use]
     pub fn of_session(mut self, session: i64) -> Self {
         self.which.session = Some(session);
         self
     }
 
-    /// Of this kind.
+    /// Selects requests of this kind.
     #[must_use]
     pub fn of_kind(mut self, operation: Operation) -> Self {
         self.which.operation = Some(operation);
         self
     }
 
-    /// About a path that contains this; a `multi` is about all of its operations' paths.
+    /// Selects requests whose path contains this text; for a `multi`, the path of any of its operations.
     #[must_use]
     pub fn about(mut self, part_of_path: impl Into<String>) -> Self {
         self.which.path = Some(part_of_path.into());
@@ -71,40 +72,40 @@ impl AtRequest {
     }
 }
 
-/// A loss that is armed.
+/// A pending disconnect.
 #[derive(Debug)]
 pub struct Armed {
     happened: oneshot::Receiver<()>,
 }
 
 impl Armed {
-    /// Returns when the request came and its connection was lost.
+    /// Waits until the request has arrived and its connection was closed.
     ///
     /// # Errors
     ///
-    /// When it no longer can happen: the server stopped, or [`Faults::clear`] was called.
+    /// Returns an error if this can no longer happen: the server stopped, or [`Faults::clear`] was called.
     pub async fn happened(self) -> io::Result<()> {
         self.happened.await.map_err(|_| io::Error::other("the loss of a connection was called off"))
     }
 }
 
-/// What a server has at a moment.
+/// Snapshot of a server's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Figures {
-    /// Sessions that live, with or without a connection.
+    /// Live sessions, with or without a connection.
     pub sessions: usize,
-    /// Connections of clients, without those that ask a four-letter word.
+    /// Connections of clients, without those that send a four-letter word.
     pub connections: usize,
-    /// Znodes, with the root and those that ZooKeeper keeps for itself.
+    /// Znodes, including the root and ZooKeeper's own.
     pub znodes: usize,
-    /// Watches: each path counts once for each connection that watches it.
+    /// Watches: each path counts once per connection that watches it.
     pub watches: usize,
-    /// Requests received since the server was started first, pings and the beginnings of sessions among them.
+    /// Requests received since the server's first start, including pings and session requests.
     pub requests: u64,
-    /// The number of the latest transaction.
+    /// Number of the latest transaction.
     pub zxid: i64,
-    /// Between [`Faults::stop`] and [`Faults::start_again`].
+    /// True between [`Faults::stop`] and [`Faults::start_again`].
     pub stopped: bool,
 }
 
@@ -113,82 +114,88 @@ impl Faults {
         Self { commands, refusing }
     }
 
-    /// Ends a session as if it had timed out: its ephemerals go, its connection is closed. Whether there was one.
+    /// Ends a session as if it had timed out: its ephemerals are deleted, its connection is closed. Returns true if the
+    /// session existed.
     pub async fn expire(&self, session: i64) -> bool {
         self.order(|done| Command::Expire { session, done }).await.unwrap_or(false)
     }
 
-    /// Closes a session's connection, between two requests. Whether it had one.
+    /// Closes a session's connection, between two requests. Returns true if the session had a connection.
     pub async fn disconnect(&self, session: i64) -> bool {
         self.order(|done| Command::Disconnect { session, done }).await.unwrap_or(false)
     }
 
-    /// Closes a connection when a certain request comes, before or after that takes effect; once.
+    /// Closes a connection once, when a selected request arrives, before or after the request takes effect.
     pub async fn cut(&self, cut: Cut, at: AtRequest) -> Armed {
         let (happens, happened) = oneshot::channel();
         self.order(|done| Command::Cut { cut, which: at.which, happened: happens, done }).await;
         Armed { happened }
     }
 
-    /// From now on new connections are closed as soon as they are there, or no longer. Those that are open stay.
+    /// Starts or stops refusing connections: new connections are closed on arrival. Open connections stay open.
     pub fn refuse_connections(&self, refuse: bool) {
         self.refusing.store(refuse, Ordering::Relaxed);
     }
 
-    /// From now on everything that the server says comes this much later. Zero ends it; what is on its way stays so.
+    /// Delays all further output of the server by this time. Zero ends the delay; output that is already delayed stays
+    /// delayed.
     pub async fn delay_replies(&self, delay: Duration) {
         self.order(|done| Command::Delay { delay, done }).await;
     }
 
-    /// The server still hears and does everything, but says nothing; or it says all at once what it did not.
+    /// Freezes or releases the server's output: while frozen, the server processes all input but sends nothing. On
+    /// release, it sends the withheld output at once.
     pub async fn freeze_replies(&self, frozen: bool) {
         self.order(|done| Command::Freeze { frozen, done }).await;
     }
 
-    /// The server does nothing at all, as after SIGSTOP. Connections stay open, time goes by.
+    /// Suspends the server completely, as SIGSTOP does. Connections stay open, time continues.
     pub async fn pause(&self) {
         self.order(Command::Pause).await;
     }
 
-    /// It goes on. Sessions whose time went by in the meantime end first.
+    /// Resumes a paused server. Sessions that timed out during the pause are expired first.
     pub async fn resume(&self) {
         self.order(Command::Resume).await;
     }
 
-    /// The server is stopped in order, as by SIGTERM, and keeps its disk: every connection is closed and new ones are closed
-    /// as soon as they are there, until [`start_again`](Self::start_again). Znodes and sessions stay; what clients were
-    /// still to be told is lost. No session ends meanwhile, unless by [`expire`](Self::expire), and no container or TTL.
+    /// Stops the server in an orderly way, as SIGTERM does, and keeps its disk: every connection is closed and new ones
+    /// are closed on arrival, until [`start_again`](Self::start_again). Znodes and sessions stay; pending output to
+    /// clients is lost. While the server is stopped, no session expires, except by [`expire`](Self::expire), and
+    /// neither does a container or TTL.
     ///
-    /// It ends a pause; a server that is stopped cannot be paused. Other faults stay as they were set.
+    /// A stop ends a pause; a stopped server cannot be paused. Other faults stay as they were set.
     pub async fn stop(&self) {
         self.order(Command::Stop).await;
     }
 
-    /// It takes connections again, with every znode and session that it had. Each session has its whole timeout from now
-    /// on, as with Apache ZooKeeper when it loads its database; containers and TTLs are looked at one interval later.
+    /// Starts a stopped server again, with every znode and session that it had. The timeout of each session restarts,
+    /// as with Apache ZooKeeper when it loads its database; containers and TTLs are checked one interval later.
     pub async fn start_again(&self) {
         self.order(Command::StartAgain).await;
     }
 
-    /// Both of the server's clocks jump ahead. Sessions that are over by then have ended when this returns, and
-    /// containers and TTLs that are due are gone. While the server is stopped, the clocks only jump.
+    /// Advances both of the server's clocks. When this returns, timed-out sessions have expired, and containers and
+    /// znodes with an expired TTL that were due for deletion are deleted. While the server is stopped, only the clocks
+    /// advance.
     pub async fn advance_clock(&self, by: Duration) {
         self.order(|done| Command::Advance { by, done }).await;
     }
 
-    /// The ids of all sessions that live.
+    /// Returns the ids of all live sessions.
     pub async fn sessions(&self) -> Vec<i64> {
         self.order(Command::Sessions).await.unwrap_or_default()
     }
 
-    /// What there is at this moment. Cheap enough to be asked several times a second.
+    /// Returns a snapshot of the server's state. Cheap enough for several calls per second.
     ///
-    /// `None` when the server is gone.
+    /// Returns `None` after the server has stopped.
     pub async fn figures(&self) -> Option<Figures> {
         self.order(Command::Figures).await
     }
 
-    /// Ends refusing, delaying and freezing, and calls off losses that have not happened. A pause or a stop stays.
+    /// Ends the refusal of connections, the delay and the freeze, and cancels pending disconnects. A pause or a stop
+    /// remains.
     pub async fn clear(&self) {
         self.refuse_connections(false);
         self.order(Command::Clear).await;

@@ -1,4 +1,4 @@
-//! What arrives on a connection, cut into frames, and those read as requests. Pure. Used by
+//! Splits the input of a connection into frames, and parses them as requests. Pure. Used by
 //! [`connection`](super::connection).
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -8,21 +8,21 @@ use super::error::Code;
 use super::jute::Reader;
 use super::protocol::{ConnectRequest, MAX_FRAME, Operation, Request, header};
 
-/// How much is read at once.
+/// Minimum space for one read.
 const CHUNK: usize = 8 << 10;
 
-/// Cuts a stream into frames.
+/// Splits a stream into frames.
 #[derive(Debug, Default)]
 struct Frames {
     buffer: BytesMut,
 }
 
-/// A frame is longer than any may be, or its length is negative.
+/// Error: the length of a frame exceeds the maximum or is negative.
 #[derive(Debug, PartialEq, Eq)]
 struct BadLength;
 
 impl Frames {
-    /// The next whole frame, without its length.
+    /// Returns the next complete frame, without its length.
     fn next(&mut self) -> Result<Option<Bytes>, BadLength> {
         let Some(length) = self.buffer.first_chunk().copied().map(i32::from_be_bytes) else {
             return Ok(None);
@@ -35,7 +35,7 @@ impl Frames {
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
 
-    /// Where the next bytes go. An idle connection keeps no room.
+    /// Returns the buffer for the next bytes. An idle connection holds no buffer.
     fn room(&mut self) -> &mut BytesMut {
         self.buffer.reserve(CHUNK);
         &mut self.buffer
@@ -48,20 +48,20 @@ impl Frames {
     }
 }
 
-/// A stream that goes on with no request: whatever follows is not looked at.
+/// Error: the stream contains data that is not a request. The rest of the stream is ignored.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
-/// Reads a client's stream.
+/// Parser of a client's stream.
 #[derive(Debug, Default)]
 pub(crate) struct RequestReader {
     frames: Frames,
-    /// Whether the first frame was read, which is unlike the others.
+    /// True after the first frame, which has its own format.
     connected: bool,
 }
 
 impl RequestReader {
-    /// The next request, once all of it is there.
+    /// Returns the next request, once it is complete.
     pub(crate) fn next(&mut self) -> Result<Option<Incoming>, Broken> {
         match self.frames.next().map_err(|BadLength| Broken)? {
             Some(frame) => self.decode(frame).ok_or(Broken).map(Some),
@@ -72,17 +72,17 @@ impl RequestReader {
         }
     }
 
-    /// Where the next bytes go.
+    /// Returns the buffer for the next bytes.
     pub(crate) fn room(&mut self) -> &mut BytesMut {
         self.frames.room()
     }
 
-    /// The first four bytes, before anything is read of them.
+    /// Returns the first four bytes without consuming them.
     pub(crate) fn start(&self) -> Option<[u8; 4]> {
         self.frames.buffer.first_chunk().copied()
     }
 
-    /// `None` for a frame that is not even a request.
+    /// Parses a frame; returns `None` if it is not a request.
     fn decode(&mut self, frame: Bytes) -> Option<Incoming> {
         if !std::mem::replace(&mut self.connected, true) {
             return ConnectRequest::decode(frame).ok().map(Incoming::Connect);
@@ -92,7 +92,7 @@ impl RequestReader {
         let operation = Operation::from_number(number);
         let request = match operation {
             Some(operation) => match Request::decode(operation, reader) {
-                // The only request whose client is not told so, as in Apache ZooKeeper.
+                // The only malformed request without an error reply, as in Apache ZooKeeper.
                 Err(Code::Marshalling) if operation == Operation::Auth => return None,
                 request => request,
             },

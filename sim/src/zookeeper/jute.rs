@@ -1,56 +1,56 @@
-//! Jute, the encoding of ZooKeeper's wire: big-endian numbers, strings and buffers behind their length, vectors behind
-//! their count. Used by [`protocol`](super::protocol).
+//! Jute, the encoding of ZooKeeper's protocol: big-endian numbers, strings and buffers prefixed by their length,
+//! vectors prefixed by their count. Used by [`protocol`](super::protocol).
 //!
-//! Reading trusts nothing: every length is held against what is left of the frame before anything is allocated, and
-//! whatever the bytes are, the outcome is a value or [`Malformed`].
+//! The reader trusts no input: every length is compared with the rest of the frame before any allocation, and for any
+//! bytes the result is a value or [`Malformed`].
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// Bytes that are no record of the kind asked for.
+/// Error: the bytes are not a record of the expected type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed record")]
 pub(crate) struct Malformed;
 
-/// Reads one frame from its beginning to its end.
+/// Reader of one frame, from its beginning to its end.
 #[derive(Debug)]
 pub(crate) struct Reader {
     frame: Bytes,
 }
 
 impl Reader {
-    /// At the beginning of `frame`, which is without its length.
+    /// Creates a reader of `frame`, which excludes its length.
     pub(crate) fn new(frame: Bytes) -> Self {
         Self { frame }
     }
 
-    /// Bytes not read yet.
+    /// Returns the number of unread bytes.
     #[cfg(test)]
     pub(crate) fn remaining(&self) -> usize {
         self.frame.len()
     }
 
-    /// One byte; anything but 0 is true, as it is in Java.
+    /// Reads one byte; any value but 0 is true, as in Java.
     pub(crate) fn bool(&mut self) -> Result<bool, Malformed> {
         Ok(self.frame.try_get_u8().map_err(|_| Malformed)? != 0)
     }
 
-    /// An `int`.
+    /// Reads an `int`.
     pub(crate) fn int(&mut self) -> Result<i32, Malformed> {
         self.frame.try_get_i32().map_err(|_| Malformed)
     }
 
-    /// A `long`.
+    /// Reads a `long`.
     pub(crate) fn long(&mut self) -> Result<i64, Malformed> {
         self.frame.try_get_i64().map_err(|_| Malformed)
     }
 
-    /// A `buffer`, copied: a part of the frame would keep all that was read with it, for as long as a znode has it for its
-    /// data. A length of -1 stands for none at all.
+    /// Reads a `buffer` and copies it: a slice of the frame would keep all data that was read with it in memory as long
+    /// as a znode holds the slice. A length of -1 denotes null.
     pub(crate) fn buffer(&mut self) -> Result<Option<Bytes>, Malformed> {
         Ok(self.part()?.map(|part| Bytes::copy_from_slice(&part)))
     }
 
-    /// A length, and so much of the frame.
+    /// Reads a length, and that number of bytes of the frame.
     fn part(&mut self) -> Result<Option<Bytes>, Malformed> {
         let length = self.int()?;
         if length == -1 {
@@ -68,7 +68,7 @@ impl Reader {
         Ok(self.part()?.map(|part| String::from_utf8_lossy(&part).into_owned()))
     }
 
-    /// Returns whether null follows: the length -1.
+    /// Returns true if the next value is null: the length -1.
     pub(crate) fn next_is_null(&self) -> bool {
         self.frame.starts_with(&(-1_i32).to_be_bytes())
     }
@@ -102,29 +102,29 @@ impl Reader {
     }
 }
 
-/// Writes one record after another.
+/// Writer of consecutive records.
 pub(crate) trait Write: BufMut {
-    /// One byte, 0 or 1.
+    /// Writes one byte, 0 or 1.
     fn bool(&mut self, value: bool) {
         self.put_u8(u8::from(value));
     }
 
-    /// An `int`.
+    /// Writes an `int`.
     fn int(&mut self, value: i32) {
         self.put_i32(value);
     }
 
-    /// A `long`.
+    /// Writes a `long`.
     fn long(&mut self, value: i64) {
         self.put_i64(value);
     }
 
-    /// A length or a count. Nothing that fits in memory here is longer than an `int` can say.
+    /// Writes a length or a count. All lengths here fit in an `int`.
     fn count(&mut self, length: usize) {
         self.put_i32(i32::try_from(length).unwrap_or(i32::MAX));
     }
 
-    /// A `buffer`, or the -1 that stands for none.
+    /// Writes a `buffer`, or the -1 that denotes null.
     fn buffer(&mut self, value: Option<&[u8]>) {
         match value {
             Some(bytes) => {
@@ -135,7 +135,7 @@ pub(crate) trait Write: BufMut {
         }
     }
 
-    /// A `ustring`.
+    /// Writes a `ustring`.
     fn string(&mut self, value: &str) {
         self.buffer(Some(value.as_bytes()));
     }
@@ -145,7 +145,7 @@ pub(crate) trait Write: BufMut {
         self.buffer(value.map(str::as_bytes));
     }
 
-    /// A vector of strings.
+    /// Writes a vector of strings.
     fn strings<'a>(&mut self, values: impl ExactSizeIterator<Item = &'a str>) {
         self.count(values.len());
         for value in values {
@@ -156,7 +156,7 @@ pub(crate) trait Write: BufMut {
 
 impl<B: BufMut> Write for B {}
 
-/// Appends a frame: its length, then what `body` writes.
+/// Appends a frame: its length, then the output of `body`.
 pub(crate) fn frame(out: &mut BytesMut, body: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_i32(0);

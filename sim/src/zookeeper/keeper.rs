@@ -1,5 +1,5 @@
-//! The task that owns the server's state. Connections reach it by one channel, in the order in which they send; faults
-//! reach it by another, which comes first. Started by [`server`](super::server).
+//! The task that owns the server's state. Connections send to it through one channel, in order; faults use another
+//! channel, which has priority. Started by [`server`](super::server).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,38 +14,38 @@ use super::faults::{Command, Figures};
 use super::sessions::ConnectionId;
 use super::{Builder, words};
 
-/// How many messages take effect before what they have to tell is written.
+/// Maximum number of messages that are processed before their output is written.
 const BATCH: usize = 128;
 
-/// Maximum that faults can move the clocks: a thousand years, far from the ends of the types of times.
+/// Maximum by which faults can advance the clocks: a thousand years, far below the limits of the time types.
 const MAX_AHEAD: Duration = Duration::from_secs(1_000 * 366 * 86_400);
 
-/// From one start of the server to its stop. Connections do not outlive it.
+/// Incarnation of the server: from one start to the next stop. Connections do not outlive it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Life {
-    /// How many there were before.
+    /// Number of earlier incarnations.
     pub(crate) number: u64,
-    /// Whether it is over, and the next one has not begun.
+    /// True if the server was stopped and has not been started again.
     pub(crate) stopped: bool,
 }
 
 /// The task that owns the state.
 pub(crate) struct Keeper {
     core: Core,
-    /// Where the server listens, for those who ask.
+    /// Port that the server listens on, for four-letter words.
     port: u16,
     clock: Clock,
     outboxes: HashMap<ConnectionId, Arc<Outbox>>,
-    /// Told when a request happened that a connection was to be lost at.
+    /// Senders to notify when a connection was closed at its request.
     cuts: HashMap<u64, oneshot::Sender<()>>,
     frozen: bool,
     delay: Duration,
     delayed: VecDeque<(Instant, Vec<Output>)>,
-    /// Ends connections by changing.
+    /// Closes connections by changing.
     life: watch::Sender<Life>,
 }
 
-/// Real time, and how far faults have moved it.
+/// Real time, plus the time by which faults have advanced it.
 #[derive(Debug)]
 struct Clock {
     start: Instant,
@@ -58,12 +58,12 @@ impl Clock {
         Now { steady: milliseconds(self.start.elapsed() + self.ahead), wall: milliseconds(wall + self.ahead) }
     }
 
-    /// Moves both clocks forward, at most to [`MAX_AHEAD`].
+    /// Advances both clocks, at most to [`MAX_AHEAD`].
     fn advance(&mut self, by: Duration) {
         self.ahead = self.ahead.saturating_add(by).min(MAX_AHEAD);
     }
 
-    /// When the steady clock shows this.
+    /// Returns the instant at which the steady clock shows this time.
     fn at(&self, steady: i64) -> Instant {
         let since = Duration::from_millis(u64::try_from(steady).unwrap_or(0));
         self.start + since.saturating_sub(self.ahead)
@@ -75,7 +75,7 @@ fn milliseconds(duration: Duration) -> i64 {
 }
 
 impl Keeper {
-    /// It, and how it tells of being stopped.
+    /// Creates the task, and the channel by which it signals a stop.
     pub(crate) fn new(builder: &Builder, port: u16) -> (Self, watch::Receiver<Life>) {
         let clock = Clock { start: Instant::now(), ahead: Duration::ZERO };
         let (life, lives) = watch::channel(Life::default());
@@ -97,7 +97,7 @@ impl Keeper {
         self.life.borrow().stopped
     }
 
-    /// Until nobody can reach it any more.
+    /// Runs until all senders are gone.
     pub(crate) async fn run(
         mut self,
         mut inbox: mpsc::Receiver<Message>,
@@ -134,14 +134,14 @@ impl Keeper {
         }
     }
 
-    /// Nothing happens until it is told to go on, or is stopped. Whether there still is somebody to tell it.
+    /// Does nothing until resumed or stopped. Returns false if the channel of commands is closed.
     async fn paused(&mut self, orders: &mut mpsc::UnboundedReceiver<Command>) -> bool {
         loop {
             match orders.recv().await {
                 None => return false,
                 Some(Command::Pause(done)) => drop(done.send(())),
                 Some(Command::Resume(done)) => {
-                    // Time went by all the same: those that were silent too long are over.
+                    // Time continued during the pause, so sessions that timed out in it expire now.
                     self.core.tick(self.clock.now());
                     let _ = done.send(());
                     return true;
@@ -155,7 +155,7 @@ impl Keeper {
         }
     }
 
-    /// Every connection goes, and with it all that it has not been told. The rest stays.
+    /// Closes every connection, and discards its pending output. The other state stays.
     fn stop(&mut self) {
         if self.is_stopped() {
             return;
@@ -175,7 +175,7 @@ impl Keeper {
 
     fn receive(&mut self, message: Message, now: Now) {
         match message {
-            // Of a connection that a stop has closed since.
+            // From a connection that a stop has closed since.
             Message::Opened { life, .. } if life != self.life.borrow().number => {}
             Message::Opened { connection, address, outbox, .. } => {
                 self.core.connected(connection, address);
@@ -188,7 +188,7 @@ impl Keeper {
                 self.core.disconnected(connection);
                 self.outboxes.remove(&connection);
             }
-            // The asker may have gone.
+            // The receiver may be gone.
             Message::Asked { word, answer } => {
                 let _ = answer.send(words::answer(word, &mut self.core, self.port, now));
             }
@@ -197,7 +197,7 @@ impl Keeper {
 
     fn obey(&mut self, order: Command) {
         let now = self.clock.now();
-        // Who gave the order may have gone.
+        // The sender of the command may be gone.
         match order {
             Command::Expire { session, done } => drop(done.send(self.core.end_session(session, now))),
             Command::Disconnect { session, done } => {
@@ -259,7 +259,7 @@ impl Keeper {
         }
     }
 
-    /// Passes on what there is to tell, unless replies are frozen or not due yet.
+    /// Passes pending output to the connections, unless replies are frozen or not due yet.
     fn tell(&mut self) {
         for number in self.core.cuts.take_happened() {
             if let Some(happened) = self.cuts.remove(&number) {
@@ -287,7 +287,7 @@ impl Keeper {
         let mut told = Vec::new();
         self.core.drain(|output| told.push(output));
         if !told.is_empty() {
-            // What was told earlier goes out earlier, also when the delay became shorter.
+            // Earlier output is sent earlier, even if the delay has become shorter.
             let due = self.delayed.back().map_or(now + self.delay, |(due, _)| (now + self.delay).max(*due));
             self.delayed.push_back((due, told));
         }

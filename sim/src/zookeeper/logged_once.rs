@@ -1,4 +1,4 @@
-//! A bound on log lines that clients cause.
+//! Limit on the number of log lines that clients can cause.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,7 +11,8 @@ const MAX: usize = 64;
 pub(crate) struct LoggedOnce(BTreeSet<(IpAddr, &'static str)>);
 
 impl LoggedOnce {
-    /// Returns true if a cause should be logged: it is the first time for this address, and at most 64 were logged.
+    /// Returns true if a cause should be logged: if it is the first occurrence for this address, and fewer than 64
+    /// causes were logged.
     pub(crate) fn is_first(&mut self, address: IpAddr, cause: &'static str) -> bool {
         self.0.len() < MAX && self.0.insert((address.to_canonical(), cause))
     }

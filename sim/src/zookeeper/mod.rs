@@ -1,8 +1,8 @@
 //! A ZooKeeper server in memory, for development and tests.
 //!
-//! It speaks ZooKeeper's protocol, so that any client can use it: starting takes milliseconds and needs neither Java nor
-//! a folder. **It keeps nothing**: when it ends, all is gone. There is one server, no ensemble. Production runs Apache
-//! ZooKeeper.
+//! It implements ZooKeeper's protocol, so that any client can use it; it starts within milliseconds and needs neither
+//! Java nor a folder. **Nothing is persistent**: all data is lost when the server ends. It is a single server, not an
+//! ensemble. Production runs Apache ZooKeeper.
 //!
 //! ```
 //! use std::time::Duration;
@@ -19,43 +19,49 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! # What it does
+//! # Features
 //!
 //! All operations on znodes of Apache ZooKeeper 3.8: every create mode, `multi` and `MultiRead`, watches of every kind,
-//! ACLs (`world`, `digest`, `ip`, `auth`, and `sasl` with DIGEST-MD5), sessions that are negotiated, attached to again and expire, quotas (hard limits
-//! are enforced if [asked for](Builder::enforce_quota)), and the four-letter words `ruok`, `srvr`, `stat`, `mntr`,
-//! `isro`, `cons`, `envi`, `conf`, `dump`, `wchs`, `wchc`, `wchp`, `srst`, `crst`. What a client sees is what it would
-//! see of Apache ZooKeeper; `tests/conformance` holds both against each other.
+//! ACLs (`world`, `digest`, `ip`, `auth`, and `sasl` with DIGEST-MD5), sessions with negotiation, reattachment and
+//! expiry, quotas (hard limits are enforced if [configured](Builder::enforce_quota)), and the four-letter words `ruok`,
+//! `srvr`, `stat`, `mntr`, `isro`, `cons`, `envi`, `conf`, `dump`, `wchs`, `wchc`, `wchp`, `srst`, `crst`. Clients
+//! observe the same behaviour as with Apache ZooKeeper; `tests/conformance` compares both servers.
 //!
-//! # Where it is not like Apache ZooKeeper 3.8.0
+//! # Differences from Apache ZooKeeper 3.8.0
 //!
-//! * One connection may watch a path in several ways; there a later way replaces the one before (ZOOKEEPER-4466).
+//! * One connection may watch a path in several ways; in Apache ZooKeeper a later watch replaces the earlier one
+//!   (ZOOKEEPER-4466).
 //! * A create with `Stat` inside a `multi` is answered with its `Stat` (ZOOKEEPER-4026).
-//! * `CheckWatches` answers for the connection that asks; there, for anybody's watch on that path.
-//! * A wrong password leaves the session's connection alone; there it is closed before the password is looked at.
-//! * Paths beyond the basic plane come back in UTF-8; there, in surrogates.
-//! * Limits on the root (`/zookeeper/quota/zookeeper_limits`) mean nothing, and what is no figure in limits or stats is
-//!   passed over; there, the server ends.
-//! * Passing a soft limit of a quota is logged once; there, at each request, and only where quotas are enforced.
-//! * SASL without [users](Builder::sasl_users) is refused; there, without a configuration for it, it is answered with
-//!   nothing. Names and passwords of users are ASCII.
-//! * A version never becomes -1, which stands for any (ZOOKEEPER-4743); there it does, after -2.
-//! * A `check` outside a `multi` is answered; there it never is.
-//! * A watch on a null path (`AddWatch`, or a persistent one in `SetWatches2`) is a marshalling error; there it is
-//!   set, and the connection is never closed.
-//! * A connection may show 100 identities, its address included; one more ends it. There, any number.
-//! * An ACL that has more than 87,381 entries once `auth` stands for the caller's identities is refused; there it
-//!   is kept.
+//! * `CheckWatches` considers the watches of the connection that asks; in Apache ZooKeeper, those of any connection on
+//!   that path.
+//! * A wrong password has no effect on the session's connection; Apache ZooKeeper closes that connection before it
+//!   checks the password.
+//! * Paths beyond the basic plane are returned in UTF-8; by Apache ZooKeeper, in surrogates.
+//! * Limits on the root (`/zookeeper/quota/zookeeper_limits`) have no effect, and values in limits or stats that are
+//!   not numbers are ignored; in both cases Apache ZooKeeper terminates.
+//! * Exceeding a soft limit of a quota is logged once; by Apache ZooKeeper, at each request, and only if quotas are
+//!   enforced.
+//! * SASL without [users](Builder::sasl_users) is refused; Apache ZooKeeper without a SASL configuration sends an empty
+//!   answer. Names and passwords of users are ASCII.
+//! * A version never becomes -1, which means any version (ZOOKEEPER-4743); in Apache ZooKeeper it does, after -2.
+//! * A `check` outside a `multi` is answered; Apache ZooKeeper never answers it.
+//! * A watch on a null path (`AddWatch`, or a persistent one in `SetWatches2`) is a marshalling error; Apache ZooKeeper
+//!   sets it, and then never closes the connection.
+//! * A connection may have 100 identities, including its address; one more closes the connection. Apache ZooKeeper has
+//!   no limit.
+//! * An ACL that has more than 87,381 entries after `auth` was replaced by the caller's identities is refused; Apache
+//!   ZooKeeper stores it.
 //!
-//! # What it does not
+//! # Limitations
 //!
-//! Nothing is written to disk. There is no TLS: a connection that begins with a TLS handshake is closed, and logged once
-//! per address. A client that asks for a reconfiguration is told that this is switched off.
+//! Nothing is written to disk. TLS is not supported: a connection that begins with a TLS handshake is closed, which is
+//! logged once per address. A request for a reconfiguration is refused with the error that reconfiguration is disabled.
 //!
 //! # Layers
 //!
-//! `jute`, `protocol` and `frames` know the wire; `tree`, `sessions` and `watches` are the state, and `core` what requests do to
-//! it, without I/O or a clock; `server`, `keeper` and `connection` are the asynchronous shell; `faults` is a hand on it.
+//! `jute`, `protocol` and `frames` implement the wire format; `tree`, `sessions` and `watches` are the state, and
+//! `core` applies requests to it, without I/O or a clock; `server`, `keeper` and `connection` are the asynchronous
+//! shell; `faults` controls it.
 
 mod acl;
 mod builder;

@@ -1,6 +1,6 @@
-//! What a path may look like, by the rules of ZooKeeper's `PathUtils`. Used by [`tree`](super::tree).
+//! Validation of paths, by the rules of ZooKeeper's `PathUtils`. Used by [`tree`](super::tree).
 
-/// Whether a znode can have this path.
+/// Returns true if this is a valid path of a znode.
 pub(crate) fn is_valid(path: &str) -> bool {
     if path == "/" {
         return true;
@@ -9,7 +9,8 @@ pub(crate) fn is_valid(path: &str) -> bool {
     names.split('/').all(|name| !matches!(name, "" | "." | "..")) && names.chars().all(is_allowed)
 }
 
-/// Control characters, surrogates (so everything beyond the basic plane), private use and specials are not.
+/// Returns true if a path may contain the character. Control characters, surrogates (and therefore all characters
+/// beyond the basic plane), private use and specials are not allowed.
 fn is_allowed(c: char) -> bool {
     !matches!(
         c,
@@ -17,7 +18,7 @@ fn is_allowed(c: char) -> bool {
     )
 }
 
-/// Where the path's last name begins, so that `path[..at]` is its parent. The root's parent is itself.
+/// Returns the parent of a path. The root's parent is the root itself.
 pub(crate) fn parent(path: &str) -> Option<&str> {
     match path.rfind('/')? {
         0 => Some("/"),
@@ -25,12 +26,12 @@ pub(crate) fn parent(path: &str) -> Option<&str> {
     }
 }
 
-/// The last name of a path.
+/// Returns the last name of a path.
 pub(crate) fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Every ancestor of a path, from its parent up to the root.
+/// Returns every ancestor of a path, from its parent up to the root.
 pub(crate) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| (*path != "/").then(|| parent(path)).flatten()).skip(1)
 }

@@ -1,7 +1,7 @@
 //! Server side of SASL DIGEST-MD5 (RFC 2831) for authentication only, as in Apache ZooKeeper.
 //!
-//! The server sends a challenge with a nonce, the client responds with a digest of its password, and the server confirms
-//! with a digest of its own. User names and passwords are used as they are, so they should be ASCII.
+//! The server sends a challenge with a nonce, the client responds with a digest of its password, and the server
+//! confirms with a digest of its own. User names and passwords are used unmodified, so they should be ASCII.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -71,8 +71,8 @@ impl Users {
     }
 }
 
-/// Parses `name=value` pairs, separated by commas; a value may be in quotes, with backslashes. Returns `None` if the text
-/// is malformed or a name is repeated.
+/// Parses `name=value` pairs, separated by commas; a value may be in quotes, with backslashes. Returns `None` if the
+/// text is malformed or a name is repeated.
 fn parse(mut text: &[u8]) -> Option<BTreeMap<String, Vec<u8>>> {
     let mut fields = BTreeMap::new();
     loop {

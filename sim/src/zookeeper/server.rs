@@ -1,4 +1,4 @@
-//! The server as its users see it, and where it takes connections in. Its state is with the [`keeper`](super::keeper).
+//! Public API of the server, and its listener. The state is owned by the [`keeper`](super::keeper).
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,27 +15,28 @@ use super::faults::Faults;
 use super::keeper::{Keeper, Life};
 use super::{Builder, LoggedOnce};
 
-/// How many messages wait for the server's task before connections do.
+/// Capacity of the queue to the server's task; connections wait while it is full.
 const QUEUE: usize = 1024;
 
-/// A ZooKeeper server that runs. Dropping it stops it, though not at once; [`shutdown`](Self::shutdown) waits for that.
+/// A running ZooKeeper server. Dropping it starts the shutdown but does not wait; [`shutdown`](Self::shutdown) waits
+/// for the end.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     faults: Faults,
-    /// Ends the server by being dropped.
+    /// Stops the server when dropped.
     stop: oneshot::Sender<()>,
-    /// Told, or dropped, when it has ended.
+    /// Completes when the server has stopped.
     ended: oneshot::Receiver<()>,
 }
 
 impl Server {
-    /// A server that is yet to be started, with ticks of 2 s.
+    /// Creates the builder of a server, with ticks of 2 s.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The server, and the task that ends when it has.
+    /// Starts the server; returns it with the task that ends after its shutdown.
     pub(super) async fn start(builder: Builder) -> io::Result<(Self, JoinHandle<()>)> {
         let listener = TcpListener::bind(builder.address()).await?;
         let address = listener.local_addr()?;
@@ -54,35 +55,35 @@ impl Server {
                 _ = stopped => {}
             }
             tasks.shutdown().await;
-            // Nobody may be waiting.
+            // The receiver may be gone.
             let _ = ends.send(());
         });
         Ok((Self { address, faults, stop, ended }, running))
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// `host:port`, as clients want it.
+    /// Returns `host:port`, the connect string of clients.
     pub fn connect_string(&self) -> String {
         self.address.to_string()
     }
 
-    /// What can be made to go wrong.
+    /// Returns a handle for injecting faults.
     pub fn faults(&self) -> Faults {
         self.faults.clone()
     }
 
-    /// Stops, and returns once every connection and the port are closed.
+    /// Stops the server, and returns when every connection and the port are closed.
     pub async fn shutdown(self) {
         drop(self.stop);
         let _ = self.ended.await;
     }
 }
 
-/// Takes connections in, and gives each a task.
+/// Accepts connections, and starts a task for each.
 async fn accept(
     listener: TcpListener,
     messages: mpsc::Sender<Message>,
@@ -102,7 +103,7 @@ async fn accept(
                             break (stream, address, life);
                         }
                     }
-                    // Too many open files, most likely: others may go.
+                    // Most likely too many open files: other connections may close.
                     Err(error) => {
                         tracing::warn!("cannot accept a connection: {error}");
                         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -111,7 +112,7 @@ async fn accept(
                 Some(_) = tasks.join_next() => {}
             }
         };
-        // It is an optimisation only.
+        // An optimisation only, so errors are ignored.
         let _ = stream.set_nodelay(true);
         let number = life.borrow().number;
         let client = serve(stream, address, connection, number, messages.clone(), logged.clone());
@@ -119,7 +120,7 @@ async fn accept(
     }
 }
 
-/// Serves one client, unless the server is stopped: then its connection is closed in whatever it is doing.
+/// Serves one client, unless the server is stopped: then the connection is closed immediately.
 async fn until_stopped(client: impl Future<Output = ()>, mut life: watch::Receiver<Life>) {
     tokio::select! {
         biased;

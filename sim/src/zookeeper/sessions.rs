@@ -1,13 +1,13 @@
-//! Sessions: who is one, until when, and on which connection. Pure; the time is passed in, as milliseconds on a clock
-//! that never goes back. Used by [`core`](super::core).
+//! Sessions: their identity, expiry and connection. Pure; the time is an argument, in milliseconds on a monotonic
+//! clock. Used by [`core`](super::core).
 //!
-//! As in Apache ZooKeeper a session ends on a tick: when its timeout has gone by since it was last heard of, and then up
-//! to one tick later. Sessions are kept by the tick on which they may end, and hearing of one writes one number: it is
-//! moved on only when its tick comes.
+//! As in Apache ZooKeeper a session expires on a tick: after its timeout has passed since the last message, plus up to
+//! one tick. Sessions are grouped by the tick at which they may expire, and a message only updates one number: a
+//! session changes its group only when its tick comes.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// A connection of a client, by the order in which they came.
+/// Number of a client's connection, in order of arrival.
 pub(crate) type ConnectionId = u64;
 
 /// A session.
@@ -16,11 +16,11 @@ pub(crate) struct Session {
     pub(crate) password: [u8; 16],
     /// Milliseconds.
     pub(crate) timeout: i32,
-    /// On which connection it is; none while its client is away.
+    /// Connection of the session; `None` while its client is disconnected.
     pub(crate) connection: Option<ConnectionId>,
-    /// The tick that it ends on if it is not heard of.
+    /// Tick at which the session expires without a further message.
     expires: i64,
-    /// The tick that it is kept under.
+    /// Tick of the session's group.
     bucket: i64,
 }
 
@@ -36,25 +36,25 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// None yet. `tick`, `shortest` and `longest` timeout in milliseconds; ids begin with one made of `wall`,
-    /// milliseconds since 1970, so that a server that is started anew does not give an id again.
+    /// Creates an empty table. `tick`, `shortest` and `longest` timeout are in milliseconds; the first id is made from
+    /// `wall`, milliseconds since 1970, so that a restarted server does not reuse an id.
     pub(crate) fn new(tick: i64, shortest: i32, longest: i32, wall: i64) -> Self {
         // One byte of server, five of time, two for counting; the server is number 1.
         let next = (1 << 56) | ((wall << 24) as u64 >> 8) as i64;
         Self { tick, shortest, longest, next, by_id: HashMap::new(), buckets: BTreeMap::new() }
     }
 
-    /// The timeout that a client gets, in milliseconds.
+    /// Returns the granted timeout of a client, in milliseconds.
     pub(crate) fn negotiate(&self, wanted: i32) -> i32 {
         wanted.clamp(self.shortest, self.longest)
     }
 
-    /// The limits of timeouts in milliseconds.
+    /// Returns the limits of timeouts in milliseconds.
     pub(crate) fn limits(&self) -> (i32, i32) {
         (self.shortest, self.longest)
     }
 
-    /// Begins a session with a negotiated timeout.
+    /// Opens a session with a negotiated timeout.
     pub(crate) fn open(
         &mut self,
         timeout: i32,
@@ -71,8 +71,7 @@ impl Sessions {
         id
     }
 
-    /// Goes on with a session on another connection, with a timeout negotiated anew. Without the right password nothing
-    /// happens.
+    /// Moves a session to another connection, with a newly negotiated timeout. Has no effect if the password is wrong.
     pub(crate) fn attach(
         &mut self,
         id: i64,
@@ -93,7 +92,7 @@ impl Sessions {
         Some(session)
     }
 
-    /// A session was heard of.
+    /// Extends a session after a message.
     pub(crate) fn touch(&mut self, id: i64, now: i64) {
         let tick = self.tick;
         if let Some(session) = self.by_id.get_mut(&id) {
@@ -101,19 +100,19 @@ impl Sessions {
         }
     }
 
-    /// All sessions have their whole timeout again.
+    /// Restarts the timeout of all sessions.
     pub(crate) fn renew(&mut self, now: i64) {
         for session in self.by_id.values_mut() {
             session.expires = after(now + i64::from(session.timeout), self.tick);
         }
     }
 
-    /// A session by its id.
+    /// Returns a session by its id.
     pub(crate) fn get(&self, id: i64) -> Option<&Session> {
         self.by_id.get(&id)
     }
 
-    /// Its client is away.
+    /// Records that the client of a session is disconnected.
     pub(crate) fn detach(&mut self, id: i64) {
         if let Some(session) = self.by_id.get_mut(&id) {
             session.connection = None;
@@ -125,17 +124,17 @@ impl Sessions {
         self.by_id.remove(&id)
     }
 
-    /// Sessions that live.
+    /// Returns the number of live sessions.
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Their ids.
+    /// Returns the ids of live sessions.
     pub(crate) fn ids(&self) -> impl Iterator<Item = i64> {
         self.by_id.keys().copied()
     }
 
-    /// When each ends if it is not heard of, the earliest first.
+    /// Returns the ids of sessions by the time at which they expire without a further message, the earliest first.
     pub(crate) fn by_expiry(&self) -> BTreeMap<i64, Vec<i64>> {
         let mut by_expiry: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         for (id, session) in &self.by_id {
@@ -145,7 +144,7 @@ impl Sessions {
         by_expiry
     }
 
-    /// Those that have not been heard of for too long; they are still to be closed.
+    /// Returns the timed-out sessions; the caller must close them.
     pub(crate) fn overdue(&mut self, now: i64) -> Vec<i64> {
         let mut overdue = Vec::new();
         while let Some(bucket) = self.buckets.first_entry().filter(|bucket| *bucket.key() <= now) {
@@ -165,7 +164,7 @@ impl Sessions {
         overdue
     }
 
-    /// When [`overdue`](Self::overdue) wants to be asked next.
+    /// Returns the time at which to call [`overdue`](Self::overdue) next.
     pub(crate) fn next_check(&self) -> Option<i64> {
         self.buckets.keys().next().copied()
     }
@@ -177,11 +176,11 @@ impl Sessions {
 
 #[cfg(any(test, feature = "fuzz"))]
 impl Sessions {
-    /// Every session is kept under a tick that is not after its end.
+    /// Checks that the group of every session is not later than its expiry.
     ///
     /// # Panics
     ///
-    /// When one is not, so that it would not end in time.
+    /// Panics if one is later, so that the session would not expire in time.
     pub(crate) fn check(&self) {
         for (id, session) in &self.by_id {
             assert!(session.bucket <= session.expires, "{id:#x} is looked at in time");
@@ -190,7 +189,7 @@ impl Sessions {
     }
 }
 
-/// The first tick after a moment.
+/// Returns the first tick after a moment.
 fn after(moment: i64, tick: i64) -> i64 {
     (moment / tick + 1) * tick
 }
@@ -244,7 +243,7 @@ mod tests {
     }
 
     proptest! {
-        /// However it is heard of, a session ends after its timeout and at most a tick later, and once.
+        /// For any sequence of messages, a session expires after its timeout and at most a tick later, and once.
         #[test]
         fn a_session_ends_in_time(timeout in 1_000..10_000_i32, gaps in prop::collection::vec(0..12_000_i64, 0..20)) {
             let mut sessions = sessions();

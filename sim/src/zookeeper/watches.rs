@@ -1,8 +1,9 @@
-//! Who wants to hear of what: one-shot, persistent and recursive watches, each bound to the connection that set it. Pure.
-//! Used by [`core`](super::core).
+//! Watches: one-shot, persistent and recursive, each bound to the connection that set it. Pure. Used by
+//! [`core`](super::core).
 //!
-//! One connection may watch one path in several ways and hears of one change once. Where 3.8.0 lets a later watch of a
-//! connection replace an earlier one of another kind on the same path (ZOOKEEPER-4466), this keeps both, as 3.9 does.
+//! One connection may watch one path in several ways and receives one event per change. In 3.8.0 a later watch of a
+//! connection replaces an earlier one of another kind on the same path (ZOOKEEPER-4466); this implementation keeps
+//! both, as 3.9 does.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -11,18 +12,18 @@ use super::path;
 use super::protocol::{EventKind, WatcherKind};
 use super::sessions::ConnectionId;
 
-/// In which ways a connection watches a path.
+/// Set of ways in which a connection watches a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ways(u8);
 
 impl Ways {
-    /// Once, for the znode's data, its coming and its going.
+    /// One-shot watch of the znode's data, its creation and its deletion.
     pub(crate) const DATA: Self = Self(1);
-    /// Once, for the names of its children, and its going.
+    /// One-shot watch of the names of its children, and its deletion.
     pub(crate) const CHILD: Self = Self(2);
     /// Both of these, until removed.
     pub(crate) const PERSISTENT: Self = Self(4);
-    /// Coming, going and data of the znode and of all below it, until removed.
+    /// Creation, deletion and data of the znode and all its descendants, until removed.
     pub(crate) const RECURSIVE: Self = Self(8);
 
     const fn or(self, other: Self) -> Self {
@@ -37,7 +38,7 @@ impl Ways {
         self.0 & other.0 != 0
     }
 
-    /// Those that `RemoveWatches` means.
+    /// Returns the ways that `RemoveWatches` of this kind removes.
     const fn of_kind(kind: WatcherKind) -> Self {
         match kind {
             WatcherKind::Children => Self::CHILD,
@@ -54,12 +55,12 @@ impl Ways {
 pub(crate) struct Watches {
     by_path: HashMap<Arc<str>, BTreeMap<ConnectionId, Ways>>,
     by_connection: HashMap<ConnectionId, HashSet<Arc<str>>>,
-    /// How many recursive ones there are: without any, nobody needs to look at a path's ancestors.
+    /// Number of recursive watches: if it is 0, a path's ancestors need not be searched.
     recursive: usize,
 }
 
 impl Watches {
-    /// A connection watches a path, also in this way.
+    /// Adds a way in which a connection watches a path.
     pub(crate) fn add(&mut self, connection: ConnectionId, path: &str, way: Ways) {
         let path = match self.by_path.get_key_value(path) {
             Some((path, _)) => path.clone(),
@@ -73,13 +74,13 @@ impl Watches {
         self.by_connection.entry(connection).or_default().insert(path);
     }
 
-    /// Whether the connection watches the path in a way of this kind.
+    /// Returns true if the connection watches the path in a way of this kind.
     pub(crate) fn has(&self, connection: ConnectionId, path: &str, kind: WatcherKind) -> bool {
         let ways = self.by_path.get(path).and_then(|watchers| watchers.get(&connection));
         ways.is_some_and(|ways| ways.meets(Ways::of_kind(kind)))
     }
 
-    /// The connection no longer watches the path in ways of this kind; whether it did.
+    /// Removes the watches of this kind of a connection on a path. Returns true if there were any.
     pub(crate) fn remove(&mut self, connection: ConnectionId, path: &str, kind: WatcherKind) -> bool {
         let had = self.has(connection, path, kind);
         if had {
@@ -88,7 +89,7 @@ impl Watches {
         had
     }
 
-    /// A connection is gone, and its watches with it.
+    /// Removes the watches of a closed connection.
     pub(crate) fn disconnect(&mut self, connection: ConnectionId) {
         for path in self.by_connection.remove(&connection).unwrap_or_default() {
             if let Some(watchers) = self.by_path.get_mut(&path) {
@@ -102,7 +103,7 @@ impl Watches {
         }
     }
 
-    /// Something happened: the connections that are to hear of it, each once. One-shot watches are gone afterwards.
+    /// Returns the connections to notify of an event, each once. Removes the one-shot watches among them.
     pub(crate) fn fire(&mut self, kind: EventKind, path: &str) -> Vec<ConnectionId> {
         let (hears, spent) = match kind {
             EventKind::Created | EventKind::DataChanged => {
@@ -136,12 +137,13 @@ impl Watches {
         told
     }
 
-    /// Watches in all, and how many connections have some, and on how many paths.
+    /// Returns the number of watches, of connections that have some, and of watched paths.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         (self.by_path.values().map(BTreeMap::len).sum(), self.by_connection.len(), self.by_path.len())
     }
 
-    /// Who watches which path, children's one-shot watches aside, as `wchs` and its like count them.
+    /// Returns each watched path with its connection, without children's one-shot watches, as counted by `wchs` and
+    /// similar words.
     pub(crate) fn of_data(&self) -> impl Iterator<Item = (&str, ConnectionId)> {
         let is_of_data = |ways: Ways| ways.without(Ways::CHILD) != Ways(0);
         let watchers = self.by_path.iter().flat_map(|(path, watchers)| {
@@ -175,11 +177,11 @@ impl Watches {
 
 #[cfg(any(test, feature = "fuzz"))]
 impl Watches {
-    /// The tables say the same.
+    /// Checks that the tables agree.
     ///
     /// # Panics
     ///
-    /// When they do not, or a connection that is gone watches something.
+    /// Panics if they disagree, or if a closed connection watches a path.
     pub(crate) fn check(&self, lives: impl Fn(ConnectionId) -> bool) {
         let (mut watches, mut recursive) = (0, 0);
         for (path, watchers) in &self.by_path {
@@ -247,7 +249,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is added, fired and removed: a connection that goes leaves nothing, and neither do all of them.
+        /// For any sequence of operations, a closed connection leaves nothing, and after all are closed the tables are
+        /// empty.
         #[test]
         fn nothing_is_left_behind(steps in prop::collection::vec((0..5_u8, 0..4_u64, 0..4_usize, 0..4_u8), 0..60)) {
             let mut watches = Watches::default();

@@ -1,7 +1,7 @@
-//! The four-letter words, for people and for monitoring, Kazoo among them, which learns the version from `envi`. Used by
-//! connections whose first bytes are one of them. Those that list sessions and watches are in [`lists`].
+//! Four-letter words, for people and for monitoring, and for Kazoo, which reads the version from `envi`. Used by
+//! connections whose first bytes are one of them. The words that list sessions and watches are in [`lists`].
 //!
-//! Latencies are not measured; they are there because programs look for the line. So are folders.
+//! Latencies are not measured; the lines exist because programs look for them. The same holds for folders.
 
 mod lists;
 
@@ -9,22 +9,22 @@ use std::fmt::Write as _;
 
 use super::core::{Core, Counters, Now, Peer};
 
-/// What it says it is: the behaviour is that of Apache ZooKeeper 3.8.
+/// Reported version: the behaviour is that of Apache ZooKeeper 3.8.
 const VERSION: &str =
     concat!("3.8.0-atalaya-sim-", env!("CARGO_PKG_VERSION"), ", built on 01/01/1970 00:00 UTC");
 
-/// The words that are answered; others end the connection.
+/// Supported words; others close the connection.
 const WORDS: [&[u8; 4]; 14] = [
     b"ruok", b"srvr", b"stat", b"mntr", b"isro", b"cons", b"envi", b"conf", b"dump", b"wchs", b"wchc",
     b"wchp", b"srst", b"crst",
 ];
 
-/// The word that a connection begins with, if it is one.
+/// Returns the word that a connection begins with, if any.
 pub(crate) fn recognise(start: [u8; 4]) -> Option<&'static str> {
     WORDS.into_iter().find(|word| **word == start).and_then(|word| str::from_utf8(word).ok())
 }
 
-/// The answer to a word, of a server that listens on this port.
+/// Returns the answer to a word, of a server that listens on this port.
 pub(crate) fn answer(word: &str, core: &mut Core, port: u16, now: Now) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
@@ -70,7 +70,7 @@ fn server(text: &mut String, core: &Core) -> std::fmt::Result {
     writeln!(text, "Node count: {}", core.tree.len())
 }
 
-/// In the order in which they came.
+/// Returns the connections in order of arrival.
 fn sorted(core: &Core) -> Vec<&Peer> {
     let mut peers: Vec<_> = core.peers.iter().collect();
     peers.sort_unstable_by_key(|(connection, _)| **connection);

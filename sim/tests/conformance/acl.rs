@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Tests of permissions.
 
 use crate::raw::{Packet, Raw, op};
 use crate::target::Target;
@@ -13,7 +13,7 @@ on_both!(
     unknown_schemes_end_the_connection,
 );
 
-/// `bob:secret`, hashed.
+/// Hash of `bob:secret`.
 const BOB: &str = "bob:fyVmFCwVbTJYrznoSu1koqYEYF0=";
 
 fn auth(raw: &mut Raw, secret: &str) {
@@ -52,7 +52,7 @@ fn each_permission_guards_its_operations(target: &Target) {
         assert_eq!(raw.delete(&child), expect(8), "{perms}");
         assert_eq!(get(&mut raw, &path).map(drop), expect(1 | 16), "{perms}");
         assert_eq!(set(&mut raw, &path, &[acl(perms, "world", "anyone")]), expect(16), "{perms}");
-        // Whether a znode is there, anybody may know.
+        // The existence of a znode is visible to every client.
         assert!(raw.exists(&path, false).is_ok());
     }
 }
@@ -86,7 +86,7 @@ fn lists_that_make_no_sense_are_refused(target: &Target) {
     for list in lists {
         assert_eq!(create(&mut raw, &path, &list), Err(-114), "{list:?}");
     }
-    // What is said twice is kept once.
+    // Repeated entries are stored once.
     create(
         &mut raw,
         &path,

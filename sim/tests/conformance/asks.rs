@@ -1,11 +1,11 @@
-//! Random requests, for [`differential`](crate::differential): good ones, mostly.
+//! Random requests for [`differential`](crate::differential), most of them valid.
 
 use proptest::prelude::*;
 
 use crate::raw::op;
 use crate::wire::{self, Body, acl};
 
-/// A request, with paths that are below the case's own znode.
+/// A request, with paths below the case's own znode.
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
     Write(Write),
@@ -27,9 +27,9 @@ pub(crate) enum Ask {
     Count(String),
     Auth(&'static str),
     WhoAmI,
-    /// What a quota on `/a` has counted.
+    /// Stats of a quota on `/a`.
     Quota,
-    /// Ends the session and begins another one.
+    /// Ends the session and opens another one.
     Again,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum Write {
     Check(String, i32),
 }
 
-/// Lists of permissions to choose from; half of them are no good.
+/// Returns an ACL by number; half of them are invalid.
 fn acls(at: usize) -> Vec<wire::Acl> {
     match at {
         0 => vec![acl(1, "world", "anyone")],
@@ -162,7 +162,7 @@ fn write() -> impl Strategy<Value = Write> {
         prop_oneof![4 => Just(100_000_i64), 1 => Just(0), 1 => Just(1 << 40)],
     )
         .prop_map(|(operation, path, data, flags, acl, ttl)| {
-            // Flags and operation mostly fit together.
+            // Flags and operation are mostly consistent.
             let flags = match operation {
                 op::CREATE_CONTAINER if flags != 9 => 4,
                 op::CREATE_TTL if flags != 9 => 5 + flags % 2,
@@ -178,12 +178,12 @@ fn write() -> impl Strategy<Value = Write> {
     ]
 }
 
-/// Those that a `multi` may hold.
+/// Generates operations that a `multi` may contain.
 fn part() -> impl Strategy<Value = Write> {
     let check = (paths(), version()).prop_map(|(path, version)| Write::Check(path, version));
     let others = write().prop_filter("no setACL in a multi", |write| !matches!(write, Write::SetAcl(..)));
-    // 3.8.0 answers a create with `Stat` as one without (ZOOKEEPER-4026), and cannot cast what has the flags of a TTL and
-    // no TTL.
+    // 3.8.0 answers a create with `Stat` like one without (ZOOKEEPER-4026), and fails to cast a request with the flags
+    // of a TTL and no TTL.
     prop_oneof![5 => others, 1 => check].prop_map(|mut write| {
         if let Write::Create { operation, flags, .. } = &mut write
             && matches!(*operation, op::CREATE | op::CREATE2)
@@ -221,8 +221,8 @@ pub(crate) fn ask() -> impl Strategy<Value = Ask> {
     ]
 }
 
-/// 3.8.0 lets a connection watch a path in one way only (ZOOKEEPER-4466), so the first client leaves persistent watches,
-/// recursive ones at paths of their own, and the others leave one-shot watches.
+/// Adapts a request to 3.8.0, which lets a connection watch a path in one way only (ZOOKEEPER-4466): the first client
+/// sets persistent watches, recursive ones on separate paths, and the others set one-shot watches.
 pub(crate) fn fits(client: usize, ask: Ask) -> Ask {
     match ask {
         Ask::Watch(path, 1) if client == 0 && path != "/a" => Ask::Watch("/a".to_owned(), 1),

@@ -1,4 +1,4 @@
-//! zookeeper-client, the client that Atalaya uses.
+//! Tests of zookeeper-client, the client that Atalaya uses.
 
 use std::time::Duration;
 

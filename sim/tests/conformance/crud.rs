@@ -1,4 +1,4 @@
-//! Znodes are created, read, changed, listed and deleted; and what is refused.
+//! Tests of creating, reading, changing, listing and deleting znodes, and of refused requests.
 
 use crate::raw::{Raw, op};
 use crate::target::Target;
@@ -24,7 +24,7 @@ fn what_is_written_is_read(target: &Target) {
     assert_eq!((data, stat), (b"two".to_vec(), raw.exists(&path, false).unwrap()));
     raw.delete(&path).unwrap();
     assert_eq!(raw.get(&path, false), Err(-101));
-    // A create of the first protocol answers with the path alone.
+    // A create of the first protocol version is answered with the path alone.
     let body = raw.call(op::CREATE, &wire::create(&path, b"", &wire::open(), 0)).unwrap();
     assert_eq!(body, Body::new().string(&path).0);
     assert_eq!(raw.call(op::SYNC, &Body::new().string(&path)).unwrap(), body);

@@ -1,5 +1,5 @@
-//! Random requests of three clients to both servers: what the clients are told must be the same, field by field, but for
-//! session ids and times.
+//! Sends random requests of three clients to both servers: the output to the clients must be equal, field by field,
+//! except session ids and times.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::raw::{Packet, Raw, op};
 use crate::target::Target;
 use crate::wire::Fields;
 
-/// How long it may go on; it does as many cases as fit.
+/// Time limit; the test runs as many cases as fit.
 const LONG: Duration = Duration::from_secs(15);
 const CLIENTS: usize = 3;
 
@@ -31,7 +31,7 @@ impl Side {
         Self { target, clients: Vec::new(), sessions: Vec::new(), base: 0, root: String::new() }
     }
 
-    /// A new case: clients and a znode that no other case had.
+    /// Starts a new case: with clients and a znode that no other case had.
     fn case(&mut self, number: u32) {
         for client in self.clients.drain(..) {
             client.close();
@@ -42,10 +42,10 @@ impl Side {
         self.sessions = self.clients.iter().map(|client| client.session).collect();
         let root = self.root.clone();
         self.clients[0].create(&root, b"", 0).unwrap();
-        // What is below /a is counted.
+        // A quota counts the znodes below /a.
         let folder = format!("/zookeeper/quota{root}/a");
         for (end, _) in folder.match_indices('/').skip(3) {
-            // The first one is there since the first case.
+            // The first one exists since the first case.
             let _ = self.clients[0].create(&folder[..end], b"", 0);
         }
         for (name, data) in [("", ""), ("/zookeeper_limits", "count=2,bytes=9"), ("/zookeeper_stats", "")] {
@@ -54,7 +54,7 @@ impl Side {
         self.base = self.clients[0].exists(&root, false).unwrap().czxid;
     }
 
-    /// What everybody is told when one client asks.
+    /// Sends a request of one client; returns the output to all clients.
     fn ask(&mut self, client: usize, ask: &Ask) -> Vec<String> {
         let (operation, body) = ask.request(&self.root);
         let number = self.clients[client].send(operation, &body);
@@ -151,7 +151,8 @@ impl Side {
         }
     }
 
-    /// Times are left out, transactions are counted from the case's beginning, sessions are named by their number.
+    /// Formats a `Stat`: times are omitted, transactions are counted from the case's beginning, sessions are identified
+    /// by their number.
     fn stat(&self, fields: &mut Fields<'_>) -> String {
         let stat = fields.stat();
         let since = |zxid: i64| if zxid > 0 { zxid - self.base } else { zxid };

@@ -1,5 +1,5 @@
-//! Versions, sequence numbers and transaction ids at the ends of their types. Apache ZooKeeper is brought there by a
-//! transaction log that the test writes; the unit tests of the tree expect the same of the server in memory.
+//! Versions, sequence numbers and transaction ids at the limits of their types. Apache ZooKeeper starts with a
+//! transaction log that the test writes; the unit tests of the tree expect the same of the in-memory server.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::raw::{Hello, Packet, Raw, op};
 use crate::target::Target;
 use crate::wire::{self, Acl, Body, Fields, acl};
 
-/// The type of a transaction that sets data, as of one that creates.
+/// Types of the transactions that create a znode and that set its data.
 const CREATE: i32 = 1;
 const SET_DATA: i32 = 5;
 
@@ -165,7 +165,7 @@ fn set_watches_with_a_frame_full_of_paths(target: &Target) {
     let body = Body::new().long(i64::MAX).strings(&none).strings(&paths).strings(&paths);
     let (before, reply) = raw.ask(op::SET_WATCHES, &body);
     assert_eq!(reply, Ok(vec![]));
-    // Children of a znode that does not exist were deleted; its creation is still awaited.
+    // The child watches report a deletion, because the znodes do not exist; the watches for their creation remain.
     let deleted = |path: &String| Packet::Event { kind: 2, state: 3, path: path.clone() };
     assert!(before.iter().eq(&paths.iter().map(deleted).collect::<Vec<_>>()));
     for number in [0, 24_999] {
@@ -218,7 +218,7 @@ fn a_frame_full_of_operations_is_one_transaction(target: &Target) {
 fn an_acl_with_thousands_of_entries(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/acl");
-    // Permissions are any number.
+    // Permissions may be any number.
     let entries: Vec<Acl> = (0..2_000).map(|perms| acl(perms, "world", "anyone")).collect();
     let twice = [entries.clone(), entries.clone()].concat();
     raw.call(op::CREATE, &wire::create(&path, b"", &twice, 0)).unwrap();
@@ -267,16 +267,16 @@ fn server_in_memory_bounds_the_work_of_an_acl_and_of_identities() {
     let body = entries(60_000);
     assert!(raw.call(op::CREATE, &body).is_ok());
     assert_eq!(raw.get(&path, false).map(drop), Ok(()));
-    // Two identities for each entry are more than a frame can hold.
+    // Two identities for each entry exceed the size of a frame.
     show(&mut raw, 1).unwrap();
     assert_eq!(raw.call(op::CREATE, &entries(60_000)), Err(-114));
-    // A client may show so many identities and no more.
+    // A client may add identities up to the maximum.
     for user in 2..99 {
         show(&mut raw, user).unwrap();
     }
     show(&mut raw, 98).unwrap();
     assert_eq!(show(&mut raw, 99), Err(-115));
     assert_eq!(raw.next(), Packet::Closed);
-    // Comparing each entry with each other took minutes.
+    // Comparing each entry with every other took minutes.
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }

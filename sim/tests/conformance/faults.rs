@@ -1,4 +1,4 @@
-//! What can be made to go wrong with the server in memory, and what it tells those who ask for what it does not do.
+//! Tests of fault injection in the in-memory server, and of its answers to unsupported connections.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ struct Bench {
     hosts: String,
 }
 
-/// A server in its own thread.
+/// Starts a server in its own thread.
 fn bench() -> Bench {
     let server = Server::builder().tick(TICK).start_thread().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -80,7 +80,7 @@ fn a_connection_is_lost_before_or_after_a_request_takes_effect() {
         let mut raw = Raw::connect(&bench.hosts);
         let at = AtRequest::next().of_session(raw.session).of_kind(Operation::Create2).about(path);
         let armed = bench.run(bench.faults.cut(cut, at));
-        // Others go through, and are answered.
+        // Other requests take effect and are answered.
         assert_eq!(raw.told(), []);
         raw.create("/other", b"", 3).unwrap();
         let sync = raw.send(op::SYNC, &Body::new().string("/"));
@@ -183,7 +183,7 @@ fn a_stopped_server_closes_every_connection_and_takes_none() {
     let mut silent = Raw::open(&bench.hosts);
     let mut begun = Raw::open(&bench.hosts);
     begun.bytes(&[0, 0]);
-    // What it has not said yet it does not say any more, and frozen replies hold no connection.
+    // A stop discards withheld replies, and frozen replies do not keep a connection open.
     bench.run(bench.faults.freeze_replies(true));
     let before = bench.zxid();
     raw.send(op::CREATE2, &wire::create("/a", b"", &wire::open(), 0));
@@ -203,7 +203,7 @@ fn a_stopped_server_closes_every_connection_and_takes_none() {
     let mut again = Raw::hello(&bench.hosts, &raw.again()).unwrap();
     assert_eq!(again.session, raw.session);
     assert!(again.exists("/a", false).is_ok());
-    // Starting what runs disturbs nobody.
+    // Starting a running server has no effect.
     bench.run(bench.faults.start_again());
     assert_eq!(again.told(), []);
 }
@@ -223,7 +223,7 @@ fn a_session_has_its_whole_timeout_again_after_a_stop() {
     watcher = Raw::hello(&bench.hosts, &watcher.again()).unwrap();
     watcher.exists("/e", true).unwrap();
     assert!(bench.run(bench.faults.sessions()).contains(&raw.session));
-    // And no longer than that.
+    // The session expires after its full timeout, and not later.
     bench.run(bench.faults.advance_clock(Duration::from_millis(1_500)));
     assert_eq!(watcher.next(), Packet::Event { kind: 2, state: 3, path: "/e".to_owned() });
     assert_eq!(bench.run(bench.faults.sessions()), [watcher.session]);
@@ -237,7 +237,7 @@ fn a_stopped_server_still_obeys() {
     let mut other = Raw::connect(&bench.hosts);
     bench.run(bench.faults.pause());
     bench.run(bench.faults.stop());
-    // Neither holds for what is not running.
+    // Pause and resume have no effect on a stopped server.
     bench.run(bench.faults.pause());
     bench.run(bench.faults.resume());
     assert!(!bench.run(bench.faults.disconnect(raw.session)));
@@ -306,7 +306,7 @@ fn a_server_that_was_shut_down_leaves_port_and_connections_closed() {
     assert!(TcpStream::connect(&bench.hosts).is_err());
     let again = Server::builder().listen(&bench.hosts).start_thread().unwrap();
     Raw::connect(&again.connect_string()).close();
-    // Without a server nothing hangs.
+    // After the server has stopped, no call hangs.
     assert!(!bench.runtime.block_on(bench.faults.expire(1)));
 }
 
@@ -328,7 +328,7 @@ fn sasl_without_users_is_refused_and_ends_the_connection() {
 fn tls_handshake_is_refused_at_once() {
     let bench = bench();
     let mut stream = TcpStream::connect(&bench.hosts).unwrap();
-    // The header of a record with a ClientHello, whose rest does not follow.
+    // The header of a record with a ClientHello; the rest is never sent.
     stream.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00]).unwrap();
     let mut answer = Vec::new();
     // The server may reset the connection, because of the byte that it has not read.
@@ -355,7 +355,7 @@ fn clock_that_is_advanced_by_the_longest_duration_ends_sessions_and_nothing_else
     raw.create("/container", b"", 4).unwrap();
     bench.run(bench.faults.advance_clock(Duration::MAX));
     assert_eq!(raw.next(), Packet::Closed);
-    // The clock does not go further.
+    // The clock does not advance further.
     bench.run(bench.faults.advance_clock(Duration::MAX));
     raw = Raw::connect(&bench.hosts);
     assert_eq!(raw.create("/ephemeral", b"", 1), Ok("/ephemeral".to_owned()));

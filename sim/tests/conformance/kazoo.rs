@@ -1,4 +1,4 @@
-//! Kazoo as a client, unmodified.
+//! Tests with Kazoo as a client, unmodified.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn kazoo_contenders_take_turns(target: &Target) {
     first.term();
     assert!(first.wait_exit(SECONDS).success());
     second.wait_for_line("elected b", SECONDS);
-    // Killed, it loses its session, and that is over after Kazoo's 10 s.
+    // A killed client loses its session, which expires after Kazoo's 10 s.
     let third = kazoo.script("contend.py", &["c", &hosts, "--path", &path]);
     eventually("both contend", SECONDS, || (probe.contenders(&path) == ["b", "c"]).then_some(()));
     drop(second);
@@ -66,7 +66,7 @@ fn a_fleet_of_kazoo_averages_and_reports(target: &Target) {
     assert_eq!(probe.contenders("/election"), [""; 0]);
 }
 
-/// `recipes.py` says what they are.
+/// Runs the recipes listed in `recipes.py`.
 fn kazoos_recipes_work(target: &Target) {
     let hosts = format!("{}{}", target.hosts(), target.path(""));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/recipes.py");

@@ -1,4 +1,4 @@
-//! How large things may be, and what becomes of a client that speaks nonsense: it loses its connection, others do not.
+//! Tests of size limits and of malformed input: a client that sends it loses its connection, other clients do not.
 
 use crate::raw::{Packet, Raw, op};
 use crate::target::Target;
@@ -40,14 +40,14 @@ fn a_negative_length_ends_the_connection(target: &Target) {
 
 fn nonsense_costs_its_sender_the_connection_and_nobody_else(target: &Target) {
     let mut witness = Raw::connect(&target.hosts());
-    // No first frame, but something else.
+    // Not a valid first frame.
     let mut raw = Raw::open(&target.hosts());
     raw.frame(b"short");
     assert_eq!(raw.next(), Packet::Closed);
     let mut raw = Raw::open(&target.hosts());
     raw.bytes(b"GET / HTTP/1.1\r\n\r\n");
     assert_eq!(raw.next(), Packet::Closed);
-    // A request without even a header.
+    // A request without a complete header.
     let mut raw = Raw::connect(&target.hosts());
     raw.frame(b"\0");
     assert_eq!(raw.next(), Packet::Closed);
@@ -85,7 +85,7 @@ fn many_requests_in_one_go(target: &Target) {
         bytes.extend(u32::try_from(request.len()).unwrap().to_be_bytes());
         bytes.extend(&request);
     }
-    // In pieces that end in the middle of a frame.
+    // The pieces end in the middle of a frame.
     for piece in bytes.chunks(777) {
         raw.bytes(piece);
     }

@@ -1,14 +1,14 @@
-//! One suite of client behaviour, run against the server in memory and against Apache ZooKeeper: each test is there
-//! twice, as `…::memory::…` and as `…::apache::…`, and expects the same of both. Where they disagree Apache is right.
+//! One suite of client behaviour, run against the in-memory server and against Apache ZooKeeper: each test exists
+//! twice, as `…::memory::…` and as `…::apache::…`, and expects the same of both. Where they disagree, Apache is right.
 //!
-//! Orders of events and error codes are looked at with a raw client ([`raw`]) that shares no code with the server.
+//! The order of events and error codes are verified with a raw client ([`raw`]) that shares no code with the server.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
 
 mod raw;
 mod target;
 mod wire;
 
-/// Makes every scenario named a test on both servers.
+/// Generates a test on both servers for every named scenario.
 macro_rules! on_both {
     ($($scenario:ident),+ $(,)?) => {
         mod memory {

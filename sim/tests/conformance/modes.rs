@@ -1,4 +1,4 @@
-//! What a znode may be: with a number, ephemeral, a container, with a time to live.
+//! Tests of create modes: sequential, ephemeral, container, and with a TTL.
 
 use crate::raw::{Raw, op};
 use crate::target::Target;
@@ -29,7 +29,7 @@ fn a_number_counts_on_after_deletions(target: &Target) {
     raw.create(&parent, b"", 0).unwrap();
     for round in 0..5 {
         let path = raw.create(&format!("{parent}/n-"), b"", 2).unwrap();
-        // Not `cversion`, which the deletions below count as well.
+        // Not `cversion`, which also counts the deletions below.
         assert_eq!(path, format!("{parent}/n-{round:010}"));
         raw.delete(&path).unwrap();
         assert_eq!(raw.exists(&parent, false).unwrap().cversion, 2 * (round + 1));

@@ -1,4 +1,4 @@
-//! Several operations in one request: all take effect or none, and each has its result.
+//! Tests of several operations in one request: all or none take effect, and each has its result.
 
 use crate::raw::{Packet, Raw, op};
 use crate::target::Target;
@@ -38,7 +38,7 @@ fn header(fields: &mut Fields<'_>) -> (i32, bool, i32) {
     (fields.int(), fields.bool(), fields.int())
 }
 
-/// The errors of a multi that failed.
+/// Returns the errors of a failed multi.
 fn errors(body: &[u8]) -> Vec<i32> {
     let mut fields = Fields(body);
     let mut errors = Vec::new();
@@ -88,7 +88,7 @@ fn none_takes_effect_when_one_fails(target: &Target) {
         check(&b, 0),
         delete(&a),
     ];
-    // The reply itself is no error.
+    // The reply itself has no error.
     let body = raw.call(op::MULTI, &all(parts)).unwrap();
     assert_eq!(errors(&body), [0, 0, 0, 0, -101, -2]);
     assert_eq!(raw.exists(&a, false), Err(-101));
@@ -127,7 +127,7 @@ fn events_come_in_the_order_of_operations(target: &Target) {
     assert!(reply.is_ok());
     let event = |kind, path: &str| Packet::Event { kind, state: 3, path: path.to_owned() };
     assert_eq!(before, [event(1, &b), event(4, &root), event(3, &a)]);
-    // A multi that fails fires nothing.
+    // A multi that fails fires no watch.
     raw.get(&a, true).unwrap();
     let (before, _) = raw.ask(op::MULTI, &all([set(&a, b"", -1), delete(&b)]));
     assert_eq!(before, []);

@@ -1,4 +1,4 @@
-//! Quotas: what is counted, and what is refused where quotas are enforced.
+//! Tests of quotas: the stats, and the refusals if quotas are enforced.
 
 use crate::raw::{Raw, op};
 use crate::target::Target;
@@ -16,13 +16,13 @@ on_both!(
 
 const QUOTA_EXCEEDED: i32 = -125;
 
-/// The znodes of a quota.
+/// Znodes of a quota.
 struct Quota {
     folder: String,
 }
 
 impl Quota {
-    /// With its parents, which are no quotas.
+    /// Creates the folder of a quota with its parents, which are not quotas themselves.
     fn at(raw: &mut Raw, path: &str) -> Self {
         let folder = format!("/zookeeper/quota{path}");
         for (end, _) in folder.match_indices('/').skip(3) {
@@ -75,10 +75,10 @@ fn stats_follow_the_tree(target: &Target) {
     raw.delete(&format!("{path}/a/b")).unwrap();
     quota.counts(&mut raw, "count=4,bytes=6");
     assert_eq!(raw.set(&format!("{path}/none"), b"1"), Err(-101));
-    // A neighbour with a longer name is another znode.
+    // A neighbour with a longer name is not below the path.
     raw.create(&format!("{path}q"), b"123", 0).unwrap();
     quota.counts(&mut raw, "count=4,bytes=6");
-    // Ephemerals go with their session, the number in the stats is written without a transaction.
+    // Ephemerals are deleted with their session; the stats are updated without a transaction.
     let mut later = Raw::connect(&target.hosts());
     raw.close();
     quota.counts(&mut later, "count=3,bytes=3");
@@ -199,7 +199,7 @@ fn hard_limits_are_figures_only_unless_enforced(target: &Target) {
     quota.counts(&mut raw, "count=2,bytes=4");
 }
 
-/// Where quotas are enforced.
+/// Tests with enforced quotas.
 mod enforced {
     use super::*;
 
@@ -223,7 +223,7 @@ mod enforced {
     fn limits_refuse(raw: &mut Raw, path: &str) {
         raw.create(path, b"", 0).unwrap();
         let quota = Quota::set(raw, path, "count=1,bytes=1=;byteHardLimit=10;countHardLimit=4");
-        // A hard limit stands for the soft one.
+        // A hard limit takes precedence over the soft one.
         raw.create(&format!("{path}/a"), b"12345678", 0).unwrap();
         assert_eq!(raw.create(&format!("{path}/b"), b"123", 0), Err(QUOTA_EXCEEDED));
         raw.create(&format!("{path}/b"), b"12", 0).unwrap();
@@ -236,12 +236,12 @@ mod enforced {
         quota.counts(raw, "count=4,bytes=9");
         raw.delete(&format!("{path}/c")).unwrap();
         raw.create(&format!("{path}/d"), b"", 0).unwrap();
-        // Beyond a limit that came later, what does not grow may change.
+        // Changes that do not grow are allowed even above a limit that was set later.
         raw.set(&quota.limits(), b"byteHardLimit=1").unwrap();
         assert_eq!(raw.set(&format!("{path}/a"), b"1234567"), Err(QUOTA_EXCEEDED));
         raw.set(&format!("{path}/b"), b"2").unwrap();
         raw.create(&format!("{path}/e"), b"", 0).unwrap();
-        // Soft limits refuse nothing, and without stats nothing does.
+        // Soft limits refuse nothing, and neither does a quota without stats.
         raw.set(&quota.limits(), b"count=1,bytes=1").unwrap();
         raw.create(&format!("{path}/f"), b"123", 0).unwrap();
         quota.counts(raw, "count=6,bytes=12");
@@ -263,7 +263,7 @@ mod enforced {
         raw.delete(&format!("{path}/e")).unwrap();
     }
 
-    /// Each operation alone, so that together they may go beyond the limit.
+    /// Checks that each operation is compared with the quota alone, so that together they may exceed the limit.
     fn a_multi_is_held_against_what_was_before(raw: &mut Raw, path: &str) {
         raw.create(path, b"", 0).unwrap();
         let quota = Quota::set(raw, path, "countHardLimit=2");

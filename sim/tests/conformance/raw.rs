@@ -1,4 +1,5 @@
-//! A client that does nothing by itself: what it sends and what it receives, in which order, is for the test to see.
+//! A client without automatic behaviour: the test controls what it sends, and sees everything that it receives, in
+//! order.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use crate::wire::{self, Body, Fields, Stat};
 
-/// How long a server may take on a busy machine.
+/// Maximum time that a server may take on a busy machine.
 const ANSWER: Duration = Duration::from_secs(20);
 
 /// Numbers of the operations.
@@ -41,7 +42,7 @@ pub(crate) mod op {
     pub(crate) const CLOSE_SESSION: i32 = -11;
 }
 
-/// What the server said.
+/// Output of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Packet {
     Event { kind: i32, state: i32, path: String },
@@ -56,7 +57,7 @@ pub(crate) struct Hello {
     pub(crate) timeout: i32,
     pub(crate) session: i64,
     pub(crate) password: Vec<u8>,
-    /// Clients from before 3.4 say nothing.
+    /// Not sent by clients before 3.4.
     pub(crate) read_only: Option<bool>,
 }
 
@@ -73,17 +74,17 @@ pub(crate) struct Raw {
     pub(crate) timeout: i32,
     pub(crate) session: i64,
     pub(crate) password: Vec<u8>,
-    /// What followed in the answer to the first frame.
+    /// Data after the known fields in the answer to the first frame.
     pub(crate) rest: Vec<u8>,
 }
 
 impl Raw {
-    /// With a new session of 10 s.
+    /// Connects with a new session of 10 s.
     pub(crate) fn connect(hosts: &str) -> Self {
         Self::hello(hosts, &Hello::default()).expect("the server lets a new client in")
     }
 
-    /// `None` when the server closes the connection without an answer.
+    /// Connects with a given first frame; returns `None` if the server closes the connection without an answer.
     pub(crate) fn hello(hosts: &str, hello: &Hello) -> Option<Self> {
         let mut raw = Self::open(hosts);
         let mut body = Body::new().int(0).long(hello.last_zxid).int(hello.timeout).long(hello.session);
@@ -102,7 +103,7 @@ impl Raw {
         Some(raw)
     }
 
-    /// Without even a first frame.
+    /// Opens a connection without sending the first frame.
     pub(crate) fn open(hosts: &str) -> Self {
         let stream = TcpStream::connect(hosts).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -110,13 +111,13 @@ impl Raw {
         Self { stream, xid: 0, timeout: 0, session: 0, password: Vec::new(), rest: Vec::new() }
     }
 
-    /// To go on with this session.
+    /// Returns the first frame that reattaches to this session.
     pub(crate) fn again(&self) -> Hello {
         Hello { session: self.session, password: self.password.clone(), ..Hello::default() }
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        // The server may have closed the connection already; reading will tell.
+        // The server may have closed the connection already; a later read detects this.
         let _ = self.stream.write_all(bytes);
     }
 
@@ -126,7 +127,7 @@ impl Raw {
         self.bytes(&frame);
     }
 
-    /// Sends a request; its number.
+    /// Sends a request; returns its number.
     pub(crate) fn send(&mut self, operation: i32, body: &Body) -> i32 {
         self.xid += 1;
         let xid = match operation {
@@ -139,7 +140,7 @@ impl Raw {
         xid
     }
 
-    /// Reads the next frame, without its length; `None` when the connection is closed.
+    /// Reads the next frame, without its length; returns `None` if the connection is closed.
     pub(crate) fn receive(&mut self) -> Option<Vec<u8>> {
         let mut length = [0; 4];
         let mut read = |buffer: &mut [u8]| match self.stream.read_exact(buffer) {
@@ -156,7 +157,7 @@ impl Raw {
         read(&mut frame).then_some(frame)
     }
 
-    /// The next thing that the server says.
+    /// Returns the next output of the server.
     pub(crate) fn next(&mut self) -> Packet {
         let Some(frame) = self.receive() else { return Packet::Closed };
         let mut fields = Fields(&frame);
@@ -167,7 +168,7 @@ impl Raw {
         Packet::Reply { xid, zxid, error, body: fields.0.to_vec() }
     }
 
-    /// Whether something has arrived that was not looked at.
+    /// Returns true if unread data has arrived.
     pub(crate) fn has_mail(&mut self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let peeked = self.stream.peek(&mut [0]);
@@ -178,7 +179,7 @@ impl Raw {
         }
     }
 
-    /// Sends a request and waits for its reply: what came before that, and the reply or its error.
+    /// Sends a request and waits for its reply; returns the earlier packets, and the reply or its error.
     pub(crate) fn ask(&mut self, operation: i32, body: &Body) -> (Vec<Packet>, Result<Vec<u8>, i32>) {
         let sent = self.send(operation, body);
         let mut before = Vec::new();
@@ -194,7 +195,7 @@ impl Raw {
         }
     }
 
-    /// The reply alone; nothing may come before it.
+    /// Returns the reply alone; fails if another packet precedes it.
     #[track_caller]
     pub(crate) fn call(&mut self, operation: i32, body: &Body) -> Result<Vec<u8>, i32> {
         let (before, reply) = self.ask(operation, body);
@@ -202,12 +203,12 @@ impl Raw {
         reply
     }
 
-    /// Everything that arrived until now.
+    /// Returns all packets that have arrived.
     pub(crate) fn told(&mut self) -> Vec<Packet> {
         self.ask(op::PING, &Body::new()).0
     }
 
-    /// A create with `Stat`; its path.
+    /// Creates a znode with `Stat`; returns its path.
     #[track_caller]
     pub(crate) fn create(&mut self, path: &str, data: &[u8], flags: i32) -> Result<String, i32> {
         let body = self.call(op::CREATE2, &wire::create(path, data, &wire::open(), flags))?;

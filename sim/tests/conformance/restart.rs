@@ -1,4 +1,4 @@
-//! A server that is stopped and started again with its disk, which the one in memory pretends to have.
+//! Tests of a server that is stopped and started again with its disk, which the in-memory server simulates.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn apache() {
     });
 }
 
-/// Connections are lost, everything else is there again.
+/// Checks that connections are lost and the other state is kept.
 fn scenario(hosts: &str, restart: impl FnOnce()) {
     let mut raw = Raw::connect(hosts);
     raw.create("/q", b"12", 0).unwrap();
@@ -51,7 +51,7 @@ fn scenario(hosts: &str, restart: impl FnOnce()) {
     assert_eq!((again.session, &again.password), (raw.session, &raw.password));
     assert_eq!(again.exists("/q/e", false), Ok(before));
     assert_eq!(again.get(stats, false).unwrap().0, b"count=71,bytes=71");
-    // Watches were the connection's, transactions go on.
+    // Watches ended with the connection, transaction numbers continue.
     let mut other = Raw::connect(hosts);
     other.create("/q/later", b"", 0).unwrap();
     assert!(other.exists("/q/later", false).unwrap().czxid > before.czxid);

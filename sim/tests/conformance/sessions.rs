@@ -1,4 +1,4 @@
-//! Sessions: how they begin, go on with another connection, and end.
+//! Tests of sessions: opening, reattaching from another connection, and ending.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ on_both!(
 );
 
 fn timeouts_are_negotiated(target: &Target) {
-    // 2 ticks at least; at most what the test bed has for both.
+    // At least 2 ticks; at most the limit that the test bed configures for both.
     for (wanted, got) in
         [(0, 1_000), (-1, 1_000), (999, 1_000), (1_000, 1_000), (12_345, 12_345), (50_000, 40_000)]
     {
@@ -48,7 +48,7 @@ fn a_session_goes_on_with_id_and_password(target: &Target) {
     assert_eq!((second.session, &second.password), (first.session, &first.password));
     assert_eq!(second.timeout, 5_000);
     assert_eq!(second.exists(&path, false).unwrap().ephemeral_owner, first.session);
-    // It is on the new connection only.
+    // The session is on the new connection only.
     assert_eq!(first.next(), Packet::Closed);
     second.set(&path, b"").unwrap();
 }
@@ -85,7 +85,7 @@ fn a_closed_session_takes_its_ephemerals_along(target: &Target) {
     raw.create(&a, b"", 1).unwrap();
     raw.create(&b, b"", 0).unwrap();
     watcher.exists(&a, true).unwrap();
-    // Its own watch fires before it is told that it is closed.
+    // Its own watch fires before the reply to the close.
     raw.exists(&a, true).unwrap();
     let (before, reply) = raw.ask(op::CLOSE_SESSION, &Body::new());
     let deleted = Packet::Event { kind: 2, state: 3, path: a.clone() };
@@ -99,7 +99,7 @@ fn a_closed_session_takes_its_ephemerals_along(target: &Target) {
     assert_eq!(refused.next(), Packet::Closed);
 }
 
-/// Waits for the session to expire, or makes time go by where that can be done.
+/// Waits for the session to expire, or advances the clock if the server supports it.
 fn silence(target: &Target, ticks: u32) {
     if let Some(faults) = target.faults() {
         target.run(faults.advance_clock(TICK * ticks));
@@ -116,7 +116,7 @@ fn a_silent_session_expires(target: &Target) {
     silence(target, 3);
     assert_eq!(watcher.next(), Packet::Event { kind: 2, state: 3, path: path.clone() });
     if target.faults().is_none() {
-        // After its timeout and at most one tick; a busy machine is late.
+        // After its timeout and at most one tick; later on a busy machine.
         assert!((Duration::from_millis(900)..Duration::from_secs(10)).contains(&silent.elapsed()));
     }
     assert_eq!(raw.next(), Packet::Closed);
@@ -132,7 +132,7 @@ fn pings_keep_a_session(target: &Target) {
     let (kept, lost) = (target.path("/kept"), target.path("/lost"));
     raw.create(&kept, b"", 1).unwrap();
     other.create(&lost, b"", 1).unwrap();
-    // Until the other one, which is as old, is over and one more timeout has gone by.
+    // Until the other session, which is equally old, has expired and one more timeout has passed.
     let deadline = Instant::now() + Duration::from_secs(30);
     while raw.exists(&lost, false).is_ok() {
         silence(target, 1);

@@ -1,4 +1,4 @@
-//! A znode's `Stat`, field by field.
+//! Tests of a znode's `Stat`, field by field.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -59,7 +59,7 @@ fn children_come_and_go(target: &Target) {
     let child = raw.exists(&format!("{path}/c"), false).unwrap();
     let with = raw.exists(&path, false).unwrap();
     assert_eq!(with, Stat { pzxid: child.czxid, cversion: 1, num_children: 1, ..before });
-    // What happens inside a child is not the parent's concern.
+    // Changes inside a child do not affect its parent.
     raw.set(&format!("{path}/c"), b"x").unwrap();
     raw.create(&format!("{path}/c/d"), b"", 0).unwrap();
     assert_eq!(raw.exists(&path, false), Ok(with));

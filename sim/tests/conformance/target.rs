@@ -1,4 +1,4 @@
-//! What a scenario runs against.
+//! Server that a scenario runs against.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -14,14 +14,14 @@ use tokio::runtime::Runtime;
 
 use crate::raw::Raw;
 
-/// The tick of both servers.
+/// Tick of both servers.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
 
-/// A server, and a part of its tree that nobody else uses.
+/// A server, and a part of its tree that no other test uses.
 pub(crate) struct Target {
     kind: Kind,
     root: String,
-    // Last, so that the server ends before what it runs in.
+    // Last, so that the server is dropped before its runtime.
     runtime: Runtime,
 }
 
@@ -30,7 +30,7 @@ enum Kind {
     Apache(Arc<ZooKeeper>),
 }
 
-/// Starting Apache ZooKeeper takes a second, so tests that run at the same time share one.
+/// Apache ZooKeeper takes a second to start, so tests that run at the same time share one.
 static SHARED: Mutex<Weak<ZooKeeper>> = Mutex::new(Weak::new());
 static ROOTS: AtomicU32 = AtomicU32::new(0);
 
@@ -41,7 +41,7 @@ impl Target {
 
     pub(crate) fn memory_with(settings: impl FnOnce(Builder) -> Builder) -> Self {
         let runtime = runtime();
-        // The longest timeout is what the test bed's configuration of Apache ZooKeeper has.
+        // The maximum timeout equals the one in the test bed's configuration of Apache ZooKeeper.
         let builder = Server::builder().tick(TICK).longest_session_timeout(Duration::from_secs(40));
         let server = runtime.block_on(settings(builder).start()).unwrap();
         Self::new(Kind::Memory(Some(server)), runtime)
@@ -54,12 +54,12 @@ impl Target {
         Self::new(Kind::Apache(server), runtime())
     }
 
-    /// Shared with nobody, so that its transactions can be counted.
+    /// Starts a separate server, so that its transactions can be counted.
     pub(crate) fn apache_alone() -> Self {
         Self::new(Kind::Apache(Arc::new(ZooKeeper::start())), runtime())
     }
 
-    /// Shared with nobody, and with one more line in its configuration.
+    /// Starts a separate server with one more line in its configuration.
     pub(crate) fn apache_with(setting: &str) -> Self {
         let mut server = ZooKeeper::start();
         let configuration = configuration(server.pid());
@@ -70,7 +70,7 @@ impl Target {
         Self::new(Kind::Apache(Arc::new(server)), runtime())
     }
 
-    /// Shared with nobody, and with a further transaction log that begins at this transaction.
+    /// Starts a separate server with a further transaction log that begins at this transaction.
     pub(crate) fn apache_with_log(first_zxid: i64, log: &[u8]) -> Self {
         let mut server = ZooKeeper::start();
         let configuration = configuration(server.pid());
@@ -86,7 +86,7 @@ impl Target {
         let target = Self { kind, root, runtime };
         let mut raw = Raw::connect(&target.hosts());
         raw.create(&target.root, b"", 0).unwrap();
-        // Not to expire while somebody counts transactions.
+        // Closed, so that it does not expire while a test counts transactions.
         raw.close();
         target
     }
@@ -98,12 +98,12 @@ impl Target {
         }
     }
 
-    /// A path below this target's own znode.
+    /// Returns a path below this target's own znode.
     pub(crate) fn path(&self, below: &str) -> String {
         format!("{}{below}", self.root)
     }
 
-    /// For what time has to go by, which only one of the servers can be told.
+    /// Returns the fault injection of the in-memory server, to advance its clock; Apache ZooKeeper has none.
     pub(crate) fn faults(&self) -> Option<Faults> {
         match &self.kind {
             Kind::Memory(server) => server.as_ref().map(Server::faults),
@@ -111,7 +111,7 @@ impl Target {
         }
     }
 
-    /// Where clients that need tokio run.
+    /// Runs clients that need tokio.
     pub(crate) fn run<T>(&self, scenario: impl Future<Output = T>) -> T {
         self.runtime.block_on(scenario)
     }
@@ -127,7 +127,7 @@ impl Drop for Target {
     }
 }
 
-/// The file that a server reads: the last word of its command line.
+/// Returns the path of a server's configuration file: the last word of its command line.
 fn configuration(process: u32) -> String {
     let ps = Command::new("ps").args(["-ww", "-o", "args=", "-p", &process.to_string()]).output().unwrap();
     String::from_utf8(ps.stdout).unwrap().split_whitespace().next_back().unwrap().to_owned()

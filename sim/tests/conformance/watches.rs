@@ -1,4 +1,5 @@
-//! Watches of every kind: what fires them, once or for good, and that an event stands before the reply that shows it.
+//! Tests of watches of every kind: the changes that fire them, once or permanently, and the order of an event before
+//! the reply that shows its change.
 
 use crate::raw::{Packet, Raw, op};
 use crate::target::Target;
@@ -28,7 +29,7 @@ fn event(kind: i32, path: &str) -> Packet {
     Packet::Event { kind, state: 3, path: path.to_owned() }
 }
 
-/// Somebody who watches, and somebody who changes things.
+/// Connects a client that watches and a client that makes changes.
 fn two(target: &Target) -> (Raw, Raw) {
     (Raw::connect(&target.hosts()), Raw::connect(&target.hosts()))
 }
@@ -47,7 +48,7 @@ fn data_watches_fire_once(target: &Target) {
     raw.delete(&format!("{path}/child")).unwrap();
     raw.delete(&path).unwrap();
     assert_eq!(watcher.told(), [event(DELETED, &path)]);
-    // A read that failed leaves no watch.
+    // A failed read sets no watch.
     assert_eq!(watcher.get(&path, true), Err(-101));
     raw.create(&path, b"", 0).unwrap();
     assert_eq!(watcher.told(), []);
@@ -107,7 +108,7 @@ fn an_event_stands_before_the_reply_that_shows_it(target: &Target) {
     raw.create(&path, b"0", 0).unwrap();
     for round in 1..=50_u8 {
         watcher.get(&path, true).unwrap();
-        // Both at once: whichever comes first, a reply with the new data comes after the event.
+        // Both requests are sent at once: in either order, a reply with the new data comes after the event.
         raw.send(op::SET_DATA, &Body::new().string(&path).bytes(&[round]).int(-1));
         let (before, reply) = watcher.ask(op::GET_DATA, &Body::new().string(&path).bool(false));
         let shows = reply.unwrap()[4] == round;
@@ -115,7 +116,7 @@ fn an_event_stands_before_the_reply_that_shows_it(target: &Target) {
         raw.next();
         assert_eq!(watcher.told(), if shows { vec![] } else { vec![event(CHANGED, &path)] });
     }
-    // One's own changes, too.
+    // A client's own changes fire its watches too.
     watcher.children(&path, true).unwrap();
     let child = format!("{path}/child");
     assert_eq!(watcher.exists(&child, true), Err(-101));
@@ -221,7 +222,7 @@ fn watches_set_again_tell_what_was_missed(target: &Target) {
         event(DELETED, &at("deleted")),
     ];
     assert_eq!(before, missed);
-    // Those that missed nothing watch on.
+    // Watches that missed no event remain set.
     raw.set(&at("same"), b"").unwrap();
     raw.create(&at("missing"), b"", 0).unwrap();
     raw.create(&at("still/child"), b"", 0).unwrap();

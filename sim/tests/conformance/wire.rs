@@ -1,4 +1,4 @@
-//! Records of the protocol for the raw client: written and read here independently of the server's own code.
+//! Records of the protocol for the raw client, encoded and decoded independently of the server's own code.
 
 /// Bytes of a request.
 #[derive(Clone, Debug, Default)]
@@ -65,17 +65,17 @@ pub(crate) fn open() -> Vec<Acl> {
     vec![acl(31, "world", "anyone")]
 }
 
-/// What a `create` says.
+/// Encodes a `create`.
 pub(crate) fn create(path: &str, data: &[u8], acl: &[Acl], flags: i32) -> Body {
     Body::new().string(path).bytes(data).acl(acl).int(flags)
 }
 
-/// What stands before each operation in a `multi`.
+/// Encodes the header of an operation in a `multi`.
 pub(crate) fn multi_header(operation: i32) -> Body {
     Body::new().int(operation).bool(false).int(-1)
 }
 
-/// The end of a `multi`.
+/// Encodes the end of a `multi`.
 pub(crate) fn multi_end() -> Body {
     Body::new().int(-1).bool(true).int(-1)
 }
@@ -137,7 +137,7 @@ impl Fields<'_> {
         (0..self.int()).map(|_| element(self)).collect()
     }
 
-    /// Sorted: servers list names in the order they like.
+    /// Reads a vector of names and sorts it: the order of names is up to the server.
     pub(crate) fn names(&mut self) -> Vec<String> {
         let mut names = self.vector(Self::string);
         names.sort();

@@ -1,4 +1,4 @@
-//! The four-letter words.
+//! Tests of the four-letter words.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -51,7 +51,7 @@ fn words_that_count(target: &Target) {
     assert!(ask(target, "stat").contains("(queued="));
 }
 
-/// What is below a line, which is indented there.
+/// Returns the indented lines below a line.
 fn below<'a>(answer: &'a str, line: &str) -> Vec<&'a str> {
     let mut lines = answer.lines().skip_while(|found| *found != line).skip(1);
     let mut below: Vec<_> = lines.by_ref().map_while(|line| line.strip_prefix('\t')).collect();
@@ -89,7 +89,7 @@ fn words_that_list_watches(target: &Target) {
         summary.contains(" connections watching ") && summary.contains("paths\nTotal watches:"),
         "{summary}"
     );
-    // Others may watch the same server.
+    // Other tests may have watches on the same server.
     assert!(figures.next() >= Some(2) && figures.next() >= Some(3) && figures.next() >= Some(4), "{summary}");
 }
 

@@ -1,28 +1,27 @@
-//! Connections that are to be lost at a chosen request. A part of [`Core`](super::Core), set by
-//! [`faults`](super::super::faults).
+//! Disconnects at a chosen request. Part of [`Core`](super::Core), configured by [`faults`](super::super::faults).
 
 use super::super::protocol::{Operation, Request};
 
-/// At which moment of a request its connection is lost.
+/// Point in the handling of a request at which its connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cut {
     /// The request reached the server and had no effect.
     BeforeEffect,
-    /// The request took effect, and the client is not told.
+    /// The request took effect, and the client receives no reply.
     BeforeReply,
 }
 
-/// Which request it is.
+/// Selection of a request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Which {
     pub(crate) session: Option<i64>,
-    /// None for any but a ping.
+    /// None selects all operations except pings.
     pub(crate) operation: Option<Operation>,
     pub(crate) path: Option<String>,
 }
 
-/// Requests that are waited for; each happens once.
+/// Requests to disconnect at; each matches once.
 #[derive(Debug, Default)]
 pub(crate) struct Cuts {
     waiting: Vec<(u64, Cut, Which)>,
@@ -31,14 +30,15 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    /// Waits for a request; the number is for [`take_happened`](Self::take_happened).
+    /// Adds a request to disconnect at; the returned number is the one reported by
+    /// [`take_happened`](Self::take_happened).
     pub(crate) fn add(&mut self, cut: Cut, which: Which) -> u64 {
         self.next += 1;
         self.waiting.push((self.next, cut, which));
         self.next
     }
 
-    /// Whether this request is waited for. It no longer is then.
+    /// Returns the point at which to disconnect if this request matches. The entry is then removed.
     pub(super) fn matching(
         &mut self,
         session: i64,
@@ -65,12 +65,12 @@ impl Cuts {
         Some(cut)
     }
 
-    /// Those that happened since the last time.
+    /// Returns the numbers of the disconnects since the last call.
     pub(crate) fn take_happened(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.happened)
     }
 
-    /// No longer waits for any.
+    /// Removes all pending entries.
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
     }

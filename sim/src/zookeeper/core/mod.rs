@@ -1,8 +1,8 @@
-//! The server's whole state and what each request does to it: pure, with time passed in and output taken out. Used by
-//! [`server`](super::server), whose one task owns it.
+//! The server's whole state and the effect of each request on it: pure, with the time as an argument and the output as
+//! a result. Used by [`server`](super::server), whose single task owns it.
 //!
-//! Whatever a connection is to be told is appended to its output in the order in which it happened, so a watch event
-//! always stands before the reply that shows its change.
+//! Output of a connection is appended in the order of the events that cause it, so a watch event always precedes the
+//! reply that shows its change.
 
 mod cuts;
 mod reads;
@@ -26,34 +26,34 @@ use super::{Limits, LoggedOnce, path};
 pub use cuts::Cut;
 pub(crate) use cuts::{Cuts, Which};
 
-/// The time, on both clocks that a server goes by.
+/// The time on the server's two clocks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Now {
-    /// Milliseconds that never go back: sessions end by them.
+    /// Milliseconds on a monotonic clock, for session expiry.
     pub(crate) steady: i64,
     /// Milliseconds since 1970: `ctime`, `mtime` and TTLs.
     pub(crate) wall: i64,
 }
 
-/// What a connection brought.
+/// Input from a connection.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     /// The first frame.
     Connect(ConnectRequest),
-    /// Every other frame; no operation when its number is unknown.
+    /// Any later frame; `operation` is `None` if its number is unknown.
     Request { xid: i32, operation: Option<Operation>, request: Result<Request, Code> },
 }
 
-/// How a connection ends.
+/// Way in which a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Once everything is written that it is still to be told.
+    /// Closed once all pending output is written.
     Flushed,
-    /// Now.
+    /// Closed immediately.
     AtOnce,
 }
 
-/// What a connection is to be told.
+/// Output for a connection.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) connection: ConnectionId,
@@ -65,21 +65,21 @@ pub(crate) struct Output {
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
-    /// 0 before there is one.
+    /// 0 before a session is established.
     pub(crate) session: i64,
-    /// Who its client has shown to be.
+    /// Authenticated identities of the client.
     ids: Vec<Id>,
-    /// Nonce of the SASL challenge that its client has to answer.
+    /// Nonce of the SASL challenge that the client has to answer.
     nonce: Option<String>,
     out: BytesMut,
-    /// Whether it is in the list of those that are to be told something.
+    /// True if the connection is in the list of connections with pending output.
     listed: bool,
     pub(crate) counters: Counters,
     /// Number and kind of the latest request.
     pub(crate) latest: (i32, Option<Operation>),
 }
 
-/// What is counted, for each connection and for the server.
+/// Counters of a connection or of the server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) received: u64,
@@ -93,14 +93,14 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) watches: Watches,
     pub(crate) peers: HashMap<ConnectionId, Peer>,
-    /// The latest transaction.
+    /// Latest transaction.
     pub(crate) zxid: i64,
     pub(crate) counters: Counters,
-    /// Since the beginning; the counters may be set back.
+    /// Number of requests since the first start; unlike `counters`, it is never reset.
     pub(crate) requests: u64,
     pub(crate) limits: Limits,
     pub(crate) cuts: Cuts,
-    /// When containers and TTLs are looked at next, on the steady clock.
+    /// Time of the next check for expired containers and TTLs, on the steady clock.
     sweep_at: i64,
     users: Users,
     /// Addresses whose failed authentication was logged.
@@ -132,7 +132,7 @@ impl Core {
         }
     }
 
-    /// A client connected.
+    /// Adds a new connection.
     pub(crate) fn connected(&mut self, connection: ConnectionId, address: SocketAddr) {
         let peer = Peer {
             address,
@@ -147,12 +147,12 @@ impl Core {
         self.peers.insert(connection, peer);
     }
 
-    /// A connection is gone; its session lives on.
+    /// Removes a closed connection; its session continues.
     pub(crate) fn disconnected(&mut self, connection: ConnectionId) {
         self.forget(connection);
     }
 
-    /// What a connection brought takes effect.
+    /// Processes input from a connection.
     pub(crate) fn handle(&mut self, connection: ConnectionId, incoming: Incoming, now: Now) {
         let Some(peer) = self.peers.get_mut(&connection) else { return };
         peer.counters.received += 1;
@@ -180,7 +180,7 @@ impl Core {
         }
     }
 
-    /// Time went by: ends sessions, and deletes containers and znodes whose time is over.
+    /// Expires sessions, and deletes containers and znodes with an expired TTL.
     pub(crate) fn tick(&mut self, now: Now) {
         for session in self.sessions.overdue(now.steady) {
             tracing::debug!("session {session:#x} expired");
@@ -198,13 +198,13 @@ impl Core {
         }
     }
 
-    /// When [`tick`](Self::tick) is due next, on the steady clock.
+    /// Returns the time at which [`tick`](Self::tick) is due next, on the steady clock.
     pub(crate) fn next_tick(&self) -> Option<i64> {
         let sweep = self.tree.has_swept().then_some(self.sweep_at);
         sweep.into_iter().chain(self.sessions.next_check()).min()
     }
 
-    /// Every connection is gone, with what it was to be told.
+    /// Closes every connection and discards its pending output.
     pub(crate) fn stop(&mut self) {
         for connection in self.peers.keys().copied().collect::<Vec<_>>() {
             self.forget(connection);
@@ -212,13 +212,14 @@ impl Core {
         self.drain(|_| {});
     }
 
-    /// As when Apache ZooKeeper loads its database: time begins anew for sessions and for the look at containers.
+    /// Restarts the timers of sessions and of the check for containers, as Apache ZooKeeper does when it loads its
+    /// database.
     pub(crate) fn start_again(&mut self, now: Now) {
         self.sessions.renew(now.steady);
         self.sweep_at = now.steady + self.limits.sweep;
     }
 
-    /// Takes what connections are to be told since the last time.
+    /// Takes the output of all connections since the last call.
     pub(crate) fn drain(&mut self, mut tell: impl FnMut(Output)) {
         for connection in self.listed.drain(..) {
             if let Some(peer) = self.peers.get_mut(&connection) {
@@ -229,7 +230,7 @@ impl Core {
         self.ended.drain(..).for_each(&mut tell);
     }
 
-    /// Ends a connection.
+    /// Closes a connection.
     pub(crate) fn end(&mut self, connection: ConnectionId, end: End) {
         if let Some(peer) = self.forget(connection) {
             self.ended.push(Output { connection, bytes: peer.out, end: Some(end) });
@@ -245,7 +246,7 @@ impl Core {
         Some(peer)
     }
 
-    /// Appends to what a connection is told.
+    /// Appends to the output of a connection.
     fn tell(&mut self, connection: ConnectionId, write: impl FnOnce(&mut BytesMut)) {
         let Some(peer) = self.peers.get_mut(&connection) else { return };
         if !std::mem::replace(&mut peer.listed, true) {
@@ -256,7 +257,7 @@ impl Core {
         write(&mut peer.out);
     }
 
-    /// The next transaction.
+    /// Starts the next transaction.
     fn transaction(&mut self, now: Now) -> When {
         self.zxid += 1;
         When { zxid: self.zxid, time: now.wall }
@@ -266,8 +267,8 @@ impl Core {
         Caller { session: peer.session, ids: &peer.ids }
     }
 
-    /// Tells watches what changed, in the order in which it did. Who may not read a znode does not hear of it, though the
-    /// watch is spent (CVE-2024-23944).
+    /// Fires watches for the changes, in their order. A client that may not read a znode receives no event, though its
+    /// watch is removed (CVE-2024-23944).
     fn publish(&mut self, changes: &[Change]) {
         for Change { path, acl, effect } in changes {
             let (kind, parent_acl) = match effect {
@@ -295,11 +296,11 @@ impl Core {
 
 #[cfg(any(test, feature = "fuzz"))]
 impl Core {
-    /// What is true at any time.
+    /// Checks all invariants.
     ///
     /// # Panics
     ///
-    /// When it is not.
+    /// Panics if an invariant is violated.
     pub(crate) fn check(&self) {
         self.tree.check(|session| self.sessions.get(session).is_some());
         self.watches.check(|connection| self.peers.contains_key(&connection));

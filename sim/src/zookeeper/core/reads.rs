@@ -1,4 +1,4 @@
-//! Requests that change nothing, except that they may leave a watch. A part of [`Core`].
+//! Requests that change nothing, except that they may set a watch. Part of [`Core`].
 
 use bytes::BytesMut;
 
@@ -10,11 +10,11 @@ use super::super::watches::Ways;
 use super::{Core, Peer};
 use crate::zookeeper::sessions::ConnectionId;
 
-/// A `MultiRead` with a longer reply than this is refused: a short request may ask for a long znode thousands of times.
+/// Maximum reply to a `MultiRead`, above which it is refused: a short request may read a long znode thousands of times.
 const MAX_REPLY: usize = 256 << 20;
 
 impl Core {
-    /// A read is answered.
+    /// Answers a read.
     pub(super) fn read(&mut self, connection: ConnectionId, xid: i32, request: &Request) {
         let Some(peer) = self.peers.get_mut(&connection) else { return };
         let mut out = std::mem::take(&mut peer.out);

@@ -1,4 +1,4 @@
-//! What each request does, and its reply. A part of [`Core`]; reads are in [`reads`](super::reads).
+//! Effect of each request, and its reply. Part of [`Core`]; reads are in [`reads`](super::reads).
 
 use bytes::BytesMut;
 
@@ -19,7 +19,7 @@ use crate::zookeeper::sessions::ConnectionId;
 const MAX_IDENTITIES: usize = 100;
 
 impl Core {
-    /// A request takes effect and is answered.
+    /// Processes a request and answers it.
     pub(super) fn request(
         &mut self,
         connection: ConnectionId,
@@ -31,12 +31,12 @@ impl Core {
         let request = match request {
             Ok(request) => request,
             Err(code) => {
-                // What should have changed something is a transaction all the same.
+                // A malformed write still counts as a transaction.
                 if operation.is_some_and(Operation::is_transaction) {
                     self.transaction(now);
                 }
                 self.answer(connection, xid, Err(code), |_| {});
-                // What is unknown altogether ends the connection, as it does with Apache ZooKeeper.
+                // An unknown operation closes the connection, as with Apache ZooKeeper.
                 if operation.is_none() {
                     self.end(connection, End::Flushed);
                 }
@@ -129,14 +129,15 @@ impl Core {
         }
     }
 
-    /// All or nothing. The reply is no error even when nothing was done: each operation's result tells.
+    /// Applies all operations or none. The reply has no error code even if none was applied: the results are per
+    /// operation.
     fn multi(&mut self, connection: ConnectionId, xid: i32, writes: &[Write], now: Now) {
         let when = self.transaction(now);
         let Some(peer) = self.peers.get(&connection) else { return };
         let mut changes = Vec::new();
         let outcome = self.tree.multi(writes, Self::caller(peer), when, &mut changes);
         self.publish(&changes);
-        // A null that one of them cannot have makes the whole request one that cannot be read.
+        // A null in a required field of one operation makes the whole request malformed.
         if let Err((_, code @ Code::Marshalling)) = outcome {
             return self.answer(connection, xid, Err(code), |_| {});
         }
@@ -158,7 +159,7 @@ impl Core {
         });
     }
 
-    /// The client shows who it is. A refusal ends the connection.
+    /// Authenticates the client. A refusal closes the connection.
     fn auth(&mut self, connection: ConnectionId, xid: i32, scheme: &str, data: Option<&[u8]>) {
         let Some(peer) = self.peers.get_mut(&connection) else { return };
         let outcome = match Id::claimed(scheme, data, peer.address.ip()) {
@@ -175,8 +176,8 @@ impl Core {
         }
     }
 
-    /// A step of SASL DIGEST-MD5: the first request gets a challenge, the second one is its response. A refusal ends the
-    /// connection, as with Apache ZooKeeper.
+    /// Performs a step of SASL DIGEST-MD5: the first request is answered with a challenge, the second is the response
+    /// to it. A refusal closes the connection, as with Apache ZooKeeper.
     fn sasl(&mut self, connection: ConnectionId, xid: i32, token: &[u8]) {
         let Some(peer) = self.peers.get_mut(&connection) else { return };
         let step = match peer.nonce.take() {
@@ -210,8 +211,8 @@ impl Core {
         }
     }
 
-    /// Sets the watches of a client that reconnects. Events that it has missed are sent at once. Fails at the first
-    /// null, with effect up to there.
+    /// Sets the watches of a client that reconnects. Missed events are sent immediately. Fails at the first null; the
+    /// watches before it stay set.
     fn set_watches(&mut self, connection: ConnectionId, watches: &SetWatches) -> Result<(), Code> {
         let since = watches.relative_zxid;
         for path in required(&watches.data)? {
@@ -251,7 +252,7 @@ impl Core {
     }
 }
 
-/// Returns a part of a request that must not be null.
+/// Returns a field of a request that must not be null.
 fn required<T>(part: &Option<T>) -> Result<&T, Code> {
     part.as_ref().ok_or(Code::Marshalling)
 }
@@ -260,7 +261,7 @@ fn is_plain(write: &Write) -> bool {
     matches!(write, Write::Create(Create { kind: CreateKind::Plain, .. }))
 }
 
-/// One result of a `multi` that took effect.
+/// Writes one result of a `multi` that took effect.
 fn result(out: &mut BytesMut, write: &Write, outcome: &Outcome) {
     match outcome {
         Outcome::Created(path, _) if is_plain(write) => {

@@ -1,4 +1,4 @@
-//! How sessions begin, go on with another connection, and end. A part of [`Core`].
+//! Session start, session move to another connection, and session end. Part of [`Core`].
 
 use super::super::protocol::{ConnectRequest, ConnectResponse};
 use super::{Core, End, Now};
@@ -6,9 +6,9 @@ use crate::zookeeper::jute;
 use crate::zookeeper::sessions::ConnectionId;
 
 impl Core {
-    /// The first frame of a connection.
+    /// Processes the first frame of a connection.
     pub(super) fn connect(&mut self, connection: ConnectionId, request: &ConnectRequest, now: Now) {
-        // A client that knows a later state than ours would see time run backwards.
+        // A client that has seen a later state than this server would see its state go back in time.
         if request.last_zxid > self.zxid {
             return self.end(connection, End::AtOnce);
         }
@@ -45,7 +45,8 @@ impl Core {
         let before = self.sessions.get(session)?.connection;
         let attached = self.sessions.attach(session, &request.password, timeout, connection, now.steady)?;
         let password = attached.password;
-        // The old connection goes once the session is on the new one, so that its end does not detach it.
+        // The old connection is closed after the session has moved to the new one, so that its end does not detach the
+        // session.
         if let Some(before) = before {
             self.end(before, End::AtOnce);
         }
@@ -59,7 +60,8 @@ impl Core {
         }
     }
 
-    /// Ends a session: its ephemerals go, their watches fire, its connection is closed. Whether there was one.
+    /// Ends a session: its ephemerals are deleted, their watches fire, its connection is closed. Returns true if the
+    /// session existed.
     pub(crate) fn end_session(&mut self, session: i64, now: Now) -> bool {
         let Some(connection) = self.close_session(session, now) else { return false };
         if let Some(connection) = connection {
@@ -68,7 +70,8 @@ impl Core {
         true
     }
 
-    /// Ends a session, but not the connection that it was on.
+    /// Ends a session without closing its connection. Returns `None` if the session does not exist, otherwise its
+    /// connection, if any.
     pub(super) fn close_session(&mut self, session: i64, now: Now) -> Option<Option<ConnectionId>> {
         let closed = self.sessions.close(session)?;
         let when = self.transaction(now);

@@ -1,12 +1,12 @@
-//! One frame, decoded as everything that a client may send.
+//! Fuzz target that decodes one frame as every message that a client may send.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::zookeeper::acl::RequestedAcl;
 use crate::zookeeper::protocol::{ConnectRequest, Paths, Read, Request, Write, decode};
 
-/// Decodes bytes as a first frame and as a request. What is one is encoded and decoded again, which must give the same,
-/// and takes no more memory than its bytes allow for.
+/// Decodes bytes as a first frame and as a request. A successfully decoded message is encoded and decoded again, which
+/// must give an equal message, and must not use more memory than is plausible for its bytes.
 pub fn codec(bytes: &[u8]) {
     let frame = Bytes::copy_from_slice(bytes);
     if let Ok(request) = ConnectRequest::decode(frame.clone()) {
@@ -23,7 +23,7 @@ pub fn codec(bytes: &[u8]) {
     }
 }
 
-/// Bytes of memory that a request holds beside the frame, which its buffers are parts of.
+/// Returns the bytes of memory that a request uses beyond the frame, which its buffers are slices of.
 fn weight(request: &Request) -> usize {
     match request {
         Request::Write(write) => of_write(write),

@@ -1,4 +1,4 @@
-//! The bytes of a script, read as numbers, names and requests. At their end everything is zero.
+//! Interprets the bytes of a script as numbers, names and requests. After their end every value is zero.
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use crate::zookeeper::protocol::{
     Create, CreateKind, Paths, Read, Request, SetWatches, WatchMode, WatcherKind, Write,
 };
 
-/// Paths that scripts are mostly about.
+/// Paths that scripts mostly use.
 const PATHS: [&str; 20] = [
     "/a",
     "/a/b",
@@ -33,7 +33,7 @@ const PATHS: [&str; 20] = [
 const DATA: [&[u8]; 4] =
     [b"", b"count=2,bytes=9", b"countHardLimit=3;byteHardLimit=20", b"count=x,bytes==;z=1"];
 
-/// Where a path or a list may be null, the byte that says it is.
+/// Byte that denotes null where a path or a list may be null.
 const NULL: u8 = 255;
 
 pub(super) struct Input<'a> {
@@ -55,7 +55,7 @@ impl<'a> Input<'a> {
         *byte
     }
 
-    /// Up to 255 bytes, as many as their first one says.
+    /// Returns up to 255 bytes; the first byte is their number.
     pub(super) fn bytes(&mut self) -> &'a [u8] {
         let length = usize::from(self.byte()).min(self.rest.len());
         let (bytes, rest) = self.rest.split_at(length);
@@ -104,7 +104,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Mostly any.
+    /// Returns a version, in most cases any version.
     fn version(&mut self) -> i32 {
         match self.byte() % 8 {
             version @ 0..3 => version.into(),
@@ -131,7 +131,7 @@ impl<'a> Input<'a> {
                     (String::from_utf8_lossy(self.bytes()), String::from_utf8_lossy(self.bytes()));
                 vec![entry(31, Some(&scheme), Some(&id))]
             }
-            // As Kazoo writes it.
+            // As Kazoo encodes it.
             240..248 => vec![entry(31, Some("auth"), None)],
             248.. => {
                 let schemes = [None, Some("world"), Some("digest"), Some("ip"), Some("auth"), Some("sasl")];

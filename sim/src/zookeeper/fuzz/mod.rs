@@ -1,6 +1,6 @@
-//! What the fuzz targets of `sim/fuzz` call; random tests here call it too. With feature `fuzz` only.
+//! Entry points of the fuzz targets in `sim/fuzz`; random tests here call them too. With feature `fuzz` only.
 //!
-//! Nothing but a return is expected of either function: a panic is a finding.
+//! Either function must return: a panic is a finding.
 
 mod codec;
 mod input;

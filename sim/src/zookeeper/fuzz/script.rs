@@ -1,4 +1,5 @@
-//! Bytes as a script: what several clients send and suffer, and how time goes by, on a server without its shell.
+//! Fuzz target that interprets bytes as a script: input and faults of several clients, and the passage of time, on a
+//! server without its I/O layer.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,15 +16,15 @@ use crate::zookeeper::sasl::Users;
 use crate::zookeeper::sessions::ConnectionId;
 use crate::zookeeper::words;
 
-/// Clients that a script may have at the same time.
+/// Maximum number of simultaneous clients of a script.
 const CLIENTS: usize = 4;
-/// How often all tables of the server are looked at.
+/// Number of steps between checks of all tables of the server.
 const STEPS: usize = 16;
-/// The number that a reply to it looks like a watch event.
+/// Request number whose reply looks like a watch event.
 const EVENT: i32 = -1;
 
-/// Plays a script. Replies come in the order of requests and in whole frames, and whatever happened, the server's tables
-/// say the same.
+/// Runs a script. Checks that replies come in the order of requests and in complete frames, and that the server's
+/// tables are always consistent.
 pub fn frames(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut stage = Stage::new(input.byte());
@@ -39,10 +40,10 @@ pub fn frames(bytes: &[u8]) {
     stage.core.check();
 }
 
-/// Lengths that a string, a buffer or a list cannot have, or has when it is null or empty.
+/// Lengths that are invalid for a string, a buffer or a list, or that denote null or empty.
 const LENGTHS: [i32; 8] = [-1, -2, i32::MIN, i32::MAX, 0, 1, 0xf_ffff, 0x10_0000];
 
-/// Replaces one of the places in a request that look like a length: numbers that are not beyond its end.
+/// Replaces one of the fields of a request that may be a length: numbers that do not exceed the remaining bytes.
 fn change_length(body: &mut [u8], input: &mut Input<'_>) {
     let number = |at: usize| body[at..].first_chunk().copied().map(i32::from_be_bytes);
     let is_length = |at: &usize| {
@@ -62,17 +63,17 @@ struct Stage {
     now: Now,
     clients: [Option<Client>; CLIENTS],
     connections: ConnectionId,
-    /// Sessions that somebody had, with their passwords.
+    /// Sessions that clients have had, with their passwords.
     sessions: Vec<(i64, Bytes)>,
 }
 
-/// A client's side of a connection.
+/// Client side of a connection.
 struct Client {
     connection: ConnectionId,
     reader: RequestReader,
-    /// Whether its first frame was answered.
+    /// True if the first frame was answered.
     greeted: bool,
-    /// The numbers of requests that are not answered; none after one that cannot be told from an event.
+    /// Numbers of the unanswered requests; `None` after a request whose reply is indistinguishable from an event.
     waiting: Option<VecDeque<i32>>,
 }
 
@@ -93,12 +94,12 @@ impl Stage {
         let step = input.byte();
         let (who, what) = (usize::from(step) % CLIENTS, usize::from(step) / CLIENTS);
         match what % 16 {
-            // Whatever bytes.
+            // Arbitrary bytes.
             0 => {
                 let bytes = input.bytes().to_vec();
                 self.send(who, &bytes, input);
             }
-            // Whatever bytes, in a frame.
+            // Arbitrary bytes, in a frame.
             1 => {
                 let mut frame = BytesMut::new();
                 jute::frame(&mut frame, |out| out.extend_from_slice(input.bytes()));
@@ -113,7 +114,7 @@ impl Stage {
                 self.core.tick(self.now);
             }
             5 => self.fault(input),
-            // A request of which one length is another.
+            // A request with one length replaced.
             _ if step >= 240 => {
                 let mut frame = self.request(input);
                 change_length(&mut frame[12..], input);
@@ -132,7 +133,7 @@ impl Stage {
         frame
     }
 
-    /// A new connection, with a new session, or one that somebody has or had.
+    /// Connects a client, with a new session or one that a client has or had.
     fn connect(&mut self, who: usize, input: &mut Input<'_>) {
         self.leave(who);
         let how = input.byte();
@@ -193,7 +194,7 @@ impl Stage {
         }
     }
 
-    /// A client writes bytes, which arrive in pieces.
+    /// Sends bytes from a client, in several pieces.
     fn send(&mut self, who: usize, bytes: &[u8], input: &mut Input<'_>) {
         if self.clients[who].is_none() {
             self.connections += 1;
@@ -218,7 +219,7 @@ impl Stage {
         }
     }
 
-    /// Clients read what they are told.
+    /// Delivers the server's output to the clients, and checks it.
     fn settle(&mut self) {
         let (clients, sessions) = (&mut self.clients, &mut self.sessions);
         self.core.drain(|output| {
@@ -238,7 +239,7 @@ impl Stage {
 }
 
 impl Client {
-    /// A request is about to reach the server.
+    /// Records a request that is about to reach the server.
     fn expect(&mut self, incoming: &Incoming) {
         let Incoming::Request { xid, operation, .. } = incoming else { return };
         let xid = if *operation == Some(Operation::Ping) { -2 } else { *xid };

@@ -1,4 +1,4 @@
-//! Without coverage to go by, and with the seeds that fuzzing begins with.
+//! Tests of the fuzz targets without coverage feedback, and with the seeds of the fuzzing corpus.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{codec, frames};
 use crate::zookeeper::protocol::{ConnectRequest, decode};
 
-/// The inputs that are kept for a target, with their names.
+/// Returns the seeds of a target, with their names.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     let read = |entry: std::io::Result<std::fs::DirEntry>| {
@@ -24,7 +24,7 @@ fn seeds_of_the_codec_are_requests() {
     for (name, seed) in seeds("codec") {
         let is_first = ConnectRequest::decode(seed.clone().into()).is_ok();
         let is_request = matches!(decode(seed.clone().into()), Ok((_, Ok(_))));
-        // What was found once may be nothing of the kind.
+        // A past finding may be neither.
         assert!(is_first || is_request || name.contains("/found-"), "{name}");
         codec(&seed);
     }

@@ -1,4 +1,4 @@
-//! Requests as a client writes them, for tests and for fuzzing: what is decoded is encoded and decoded again.
+//! Client-side encoding of requests, for tests and for fuzzing: a decoded request is encoded and decoded again.
 
 use bytes::BytesMut;
 
@@ -9,7 +9,7 @@ use super::{ConnectRequest, multi};
 use crate::zookeeper::jute::Write as _;
 
 impl ConnectRequest {
-    /// The first frame, without its length.
+    /// Encodes the first frame, without its length.
     pub(crate) fn encode(&self, out: &mut BytesMut) {
         out.int(0);
         out.long(self.last_zxid);
@@ -23,7 +23,7 @@ impl ConnectRequest {
 }
 
 impl Request {
-    /// Header and request, without the frame's length.
+    /// Encodes header and request, without the frame's length.
     pub(crate) fn encode(&self, xid: i32, out: &mut BytesMut) {
         out.int(xid);
         out.int(self.operation() as i32);
@@ -89,7 +89,7 @@ impl Request {
         }
     }
 
-    /// Its kind. Of two that differ in nothing else, the newer one.
+    /// Returns the kind of the request. If two kinds have the same request, returns the newer one.
     fn operation(&self) -> Operation {
         match self {
             Self::Write(write) => write.operation(),

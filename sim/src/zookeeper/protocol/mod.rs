@@ -1,5 +1,5 @@
-//! What clients and server say to each other: requests, replies and the records in them, on top of
-//! [`jute`](super::jute). Used by the connections, which read requests, and by [`core`](super::core), which answers.
+//! Messages between clients and server: requests, replies and the records in them, on top of [`jute`](super::jute).
+//! Used by the connections, which read requests, and by [`core`](super::core), which answers.
 //!
 //! Field order follows `zookeeper.jute` of Apache ZooKeeper 3.8.
 
@@ -21,5 +21,5 @@ pub(crate) use request::{
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use request::{Paths, decode};
 
-/// The longest frame that is read, in bytes: ZooKeeper's default `jute.maxbuffer`.
+/// Maximum length of a frame, in bytes: ZooKeeper's default `jute.maxbuffer`.
 pub(crate) const MAX_FRAME: usize = 0xf_ffff;

@@ -1,4 +1,4 @@
-//! The kinds of requests.
+//! Kinds of requests.
 
 /// A kind of request, by its number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,7 +74,7 @@ impl Operation {
         Self::ALL.into_iter().find(|operation| *operation as i32 == number)
     }
 
-    /// Returns whether a request of this kind is a transaction even when it is refused because it cannot be read.
+    /// Returns true if a request of this kind is a transaction even if it is refused as malformed.
     pub(crate) fn is_transaction(self) -> bool {
         matches!(
             self,

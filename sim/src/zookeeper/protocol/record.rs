@@ -1,4 +1,4 @@
-//! Records that are part of several messages: the session's beginning, a znode's `Stat`, an ACL.
+//! Records shared by several messages: session establishment, a znode's `Stat`, an ACL.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -14,7 +14,7 @@ pub(crate) struct ConnectRequest {
     /// 0 for a new session.
     pub(crate) session: i64,
     pub(crate) password: Bytes,
-    /// Clients from before 3.4 say nothing about reading only, and want to hear nothing about it.
+    /// Not present in clients before 3.4, which do not expect it in the response either.
     pub(crate) read_only: Option<bool>,
 }
 
@@ -32,7 +32,7 @@ impl ConnectRequest {
     }
 }
 
-/// The answer: what the session is, or, with a timeout of 0, that there is none.
+/// Response with the session's parameters; a timeout of 0 means that the session does not exist.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectResponse {
     /// Milliseconds.
@@ -54,7 +54,7 @@ impl ConnectResponse {
     }
 }
 
-/// What is known about a znode.
+/// Metadata of a znode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) czxid: i64,
@@ -66,7 +66,7 @@ pub(crate) struct Stat {
     pub(crate) version: i32,
     pub(crate) cversion: i32,
     pub(crate) aversion: i32,
-    /// The session of an ephemeral; 0 for every other znode.
+    /// Session of an ephemeral; 0 for every other znode.
     pub(crate) ephemeral_owner: i64,
     pub(crate) data_length: i32,
     pub(crate) num_children: i32,
@@ -89,7 +89,7 @@ impl Stat {
     }
 }
 
-/// Reads the ACL of a request. A null list is an empty one: both are refused for the same reason.
+/// Reads the ACL of a request. A null list reads as an empty one: both are refused for the same reason.
 pub(super) fn decode_acl(reader: &mut Reader) -> Result<Vec<RequestedAcl>, Malformed> {
     let entry = |reader: &mut Reader| {
         let perms = reader.int()?;

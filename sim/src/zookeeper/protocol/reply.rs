@@ -1,4 +1,4 @@
-//! What the server says: replies, watch events, the results inside a `multi`.
+//! Messages of the server: replies, watch events, the results inside a `multi`.
 
 use bytes::BytesMut;
 
@@ -7,16 +7,16 @@ use super::super::error::Code;
 use super::super::jute::{self, Write as _};
 use super::record::{Stat, encode_acl};
 
-/// The number that stands in a watch event where a reply has its request's.
+/// Value in a watch event at the position of a reply's request number.
 const EVENT_XID: i32 = -1;
-/// Apache ZooKeeper 3.8 does not tell which transaction fired a watch.
+/// Value in the field of the transaction: Apache ZooKeeper 3.8 does not send the transaction that fired a watch.
 const NO_ZXID: i64 = -1;
-/// The state that every event of a live connection tells.
+/// State in every event of a live connection.
 const SYNC_CONNECTED: i32 = 3;
-/// The kind of an error inside a `multi`.
+/// Type of an error inside a `multi`.
 const ERROR: i32 = -1;
 
-/// What a watch saw.
+/// Type of a watch event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub(crate) enum EventKind {
@@ -26,7 +26,7 @@ pub(crate) enum EventKind {
     ChildrenChanged = 4,
 }
 
-/// A part of a reply's body, of those that several replies share.
+/// Part of a reply's body that several replies share.
 pub(crate) enum Item<'a> {
     Path(&'a str),
     Stat(&'a Stat),
@@ -85,25 +85,25 @@ pub(crate) fn event(out: &mut BytesMut, kind: EventKind, path: &str) {
     });
 }
 
-/// The results of a `multi`, one after the other, then [`end`](Self::end).
+/// Results of a `multi` in sequence, followed by [`end`](Self::end).
 pub(crate) mod multi {
     use super::{BytesMut, Code, ERROR};
     use crate::zookeeper::jute::Write as _;
     use crate::zookeeper::protocol::Operation;
 
-    /// What comes before an operation's result.
+    /// Appends the header of an operation's result.
     pub(crate) fn header(out: &mut BytesMut, operation: Operation) {
         put(out, operation as i32, false, 0);
     }
 
-    /// A whole result of an operation that failed, or, with 0, of one before the one that failed.
+    /// Appends the complete result of an operation that failed or, with 0, of one before the failed one.
     pub(crate) fn error(out: &mut BytesMut, code: Option<Code>) {
         let number = code.map_or(0, Code::number);
         put(out, ERROR, false, number);
         out.int(number);
     }
 
-    /// No more results.
+    /// Appends the end of the results.
     pub(crate) fn end(out: &mut BytesMut) {
         put(out, ERROR, true, ERROR);
     }

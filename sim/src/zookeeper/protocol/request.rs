@@ -1,4 +1,4 @@
-//! What a client may ask: decoded from a frame, checked for form, not yet for sense.
+//! Requests of clients, decoded from frames: the format is validated here, the meaning is not.
 
 use bytes::Bytes;
 
@@ -8,15 +8,15 @@ use super::super::jute::{Malformed, Reader};
 use super::operation::Operation;
 use super::record::decode_acl;
 
-/// The flags of a container.
+/// Flags of a container.
 const CONTAINER: i32 = 4;
 
-/// How a znode to be created was asked for; together with the flags it says what it becomes.
+/// Kind of create request; together with the flags it determines the kind of znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CreateKind {
-    /// The path is the whole answer.
+    /// The reply contains only the path.
     Plain,
-    /// The answer has a `Stat` too.
+    /// The reply also contains a `Stat`.
     WithStat,
     Container,
     /// Milliseconds.
@@ -25,7 +25,7 @@ pub(crate) enum CreateKind {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Create {
-    /// Null is refused, after flags that are wrong.
+    /// Null is refused, after invalid flags.
     pub(crate) path: Option<String>,
     pub(crate) data: Option<Bytes>,
     pub(crate) acl: Vec<RequestedAcl>,
@@ -33,7 +33,7 @@ pub(crate) struct Create {
     pub(crate) kind: CreateKind,
 }
 
-/// What changes the tree. A version of -1 means any.
+/// An operation that changes the tree. A version of -1 means any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Write {
     Create(Create),
@@ -43,28 +43,28 @@ pub(crate) enum Write {
     Check { path: String, version: i32 },
 }
 
-/// One of the reads of a `MultiRead`. It leaves no watch, as in Apache ZooKeeper, whatever the request says.
+/// One of the reads of a `MultiRead`. It sets no watch, as in Apache ZooKeeper, even if the request asks for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     Data { path: String },
     Children { path: String },
 }
 
-/// `Multi` and `MultiRead` look alike; the operations in it must be all of one sort.
+/// Operations of a `Multi` or `MultiRead`, which have the same format; all operations must be of the same sort.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MultiRequest {
     Writes(Vec<Write>),
     Reads(Vec<Read>),
 }
 
-/// How long a watch of `AddWatch` stays, and what it covers.
+/// Lifetime and scope of a watch of `AddWatch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WatchMode {
     Persistent,
     PersistentRecursive,
 }
 
-/// Which watches `RemoveWatches` and `CheckWatches` mean.
+/// Watches that `RemoveWatches` and `CheckWatches` apply to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WatcherKind {
     Children,
@@ -77,7 +77,7 @@ pub(crate) enum WatcherKind {
 /// Paths of a request. A null list or a null path is refused, after the paths before it have taken effect.
 pub(crate) type Paths = Option<Vec<Option<String>>>;
 
-/// The watches that a client had when it lost its connection.
+/// Watches that a client had when it lost its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SetWatches {
     pub(crate) relative_zxid: i64,
@@ -113,7 +113,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// Whether a path that it is about contains this.
+    /// Returns true if a path of the request contains this text.
     pub(crate) fn mentions(&self, part: &str) -> bool {
         match self {
             Self::Write(write) => write.path().contains(part),
@@ -147,12 +147,12 @@ impl Write {
     }
 }
 
-/// The header of a request: its number and the kind.
+/// Reads the header of a request: its number and the kind.
 pub(crate) fn header(reader: &mut Reader) -> Result<(i32, i32), Malformed> {
     Ok((reader.int()?, reader.int()?))
 }
 
-/// A whole frame, header and request.
+/// Decodes a complete frame, header and request.
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn decode(frame: Bytes) -> Result<(i32, Result<Request, Code>), Malformed> {
     let mut reader = Reader::new(frame);
@@ -164,7 +164,7 @@ pub(crate) fn decode(frame: Bytes) -> Result<(i32, Result<Request, Code>), Malfo
 }
 
 impl Request {
-    /// What follows the header.
+    /// Decodes the data after the header.
     pub(crate) fn decode(operation: Operation, mut reader: Reader) -> Result<Self, Code> {
         Self::body(operation, &mut reader)
     }
@@ -201,7 +201,7 @@ impl Request {
             Operation::Ping => Self::Ping,
             Operation::Sasl => Self::Sasl { token: reader.buffer()? },
             Operation::Reconfig => {
-                // Members that join, that leave, all members, version: read for their form only.
+                // Joining members, leaving members, all members, version: only the format is validated.
                 let _members = (reader.string()?, reader.string()?, reader.string()?);
                 let _version = reader.long()?;
                 Self::Reconfig
@@ -216,13 +216,13 @@ impl Request {
             }
             Operation::Auth => {
                 let _kind = reader.int()?;
-                // A null scheme is as unknown as an empty one.
+                // A null scheme is unknown, like an empty one.
                 Self::Auth { scheme: reader.string()?.unwrap_or_default(), data: reader.buffer()? }
             }
             Operation::SetWatches | Operation::SetWatches2 => {
                 Self::SetWatches(set_watches(operation, reader)?)
             }
-            // A null prefix is that of all paths.
+            // A null prefix is the prefix of all paths.
             Operation::GetEphemerals => Self::GetEphemerals { prefix: reader.string()?.unwrap_or_default() },
             Operation::GetAllChildrenNumber => Self::GetAllChildrenNumber { path: reader.required_string()? },
             Operation::AddWatch => Self::AddWatch {
@@ -269,7 +269,7 @@ fn watcher_kind(reader: &mut Reader) -> Result<WatcherKind, Malformed> {
 
 fn write(operation: Operation, reader: &mut Reader) -> Result<Write, Malformed> {
     let path = reader.string()?;
-    // Where null is refused like a path that cannot be, it is read as one.
+    // Where null is refused like an invalid path, it is decoded as an empty path.
     let or_empty = |path: Option<String>| path.unwrap_or_default();
     Ok(match operation {
         Operation::Delete => Write::Delete { path: path.ok_or(Malformed)?, version: reader.int()? },
@@ -296,7 +296,7 @@ fn write(operation: Operation, reader: &mut Reader) -> Result<Write, Malformed> 
     })
 }
 
-/// Header, operation, header, operation, and a header that says done.
+/// Decodes a sequence of header and operation, ended by a header with the done flag.
 fn multi(reader: &mut Reader, operation: Operation) -> Result<MultiRequest, Malformed> {
     let mut writes = Vec::new();
     let mut reads = Vec::new();
@@ -324,7 +324,7 @@ fn multi(reader: &mut Reader, operation: Operation) -> Result<MultiRequest, Malf
                 if let Write::Create(create) = &mut write
                     && create.flags == CONTAINER
                 {
-                    // Here, unlike alone, the flags say what it becomes.
+                    // Inside a `multi`, unlike outside, the flags determine the kind of znode.
                     create.kind = CreateKind::Container;
                 }
                 writes.push(write);

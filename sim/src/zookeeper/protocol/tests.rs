@@ -1,4 +1,4 @@
-//! Whatever arrives, decoding ends in a request or a refusal.
+//! Decoding arbitrary input results in a request or a refusal.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! What is true of the tables at any time, for tests and for fuzzing.
+//! Invariants of the tables, for tests and for fuzzing.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::node::{MAX_CREATED, Owner};
 use crate::zookeeper::path;
 
 impl Tree {
-    /// Brings versions and counts of all znodes to just below the largest that they can be.
+    /// Sets versions and counts of all znodes to just below their maximum.
     pub(crate) fn near_limits(&mut self) {
         for node in self.nodes.values_mut() {
             node.version = i32::MAX - 1;
@@ -16,11 +16,11 @@ impl Tree {
         }
     }
 
-    /// Every znode is where its parent says, and the tables beside the znodes say what the znodes say.
+    /// Checks that every znode is a child of its parent, and that the other tables agree with the znodes.
     ///
     /// # Panics
     ///
-    /// When it is not so, or an ephemeral belongs to a session that does not live.
+    /// Panics if they disagree, or if an ephemeral belongs to a session that does not exist.
     pub(crate) fn check(&self, lives: impl Fn(i64) -> bool) {
         let (mut ephemerals, mut swept, mut children) = (0, BTreeSet::new(), 0);
         for (path, node) in &self.nodes {

@@ -1,8 +1,8 @@
-//! The znodes: a pure value without I/O and without a clock; transaction number and time are passed in. Used by
+//! The tree of znodes: a pure value without I/O and without a clock; transaction number and time are arguments. Used by
 //! [`core`](super::core).
 //!
-//! Reads are here, writes in [`write`], what a znode is in [`node`], how much there may be in [`quota`]. Checks come in the order in which Apache ZooKeeper
-//! makes them, so that a request with two things wrong is refused for the same one.
+//! Reads are here, writes in [`write`], a single znode in [`node`], limits in [`quota`]. Checks are made in the same
+//! order as in Apache ZooKeeper, so that a request with two errors is refused for the same one.
 
 #[cfg(any(test, feature = "fuzz"))]
 mod check;
@@ -23,7 +23,7 @@ use super::error::Code;
 pub(crate) use node::Node;
 pub(crate) use write::{Change, Effect, Outcome};
 
-/// Which transaction a change is part of.
+/// Transaction of a change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct When {
     pub(crate) zxid: i64,
@@ -31,7 +31,7 @@ pub(crate) struct When {
     pub(crate) time: i64,
 }
 
-/// On whose behalf.
+/// Session and identities on whose behalf a request is executed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller<'a> {
     pub(crate) session: i64,
@@ -42,29 +42,29 @@ pub(crate) struct Caller<'a> {
 #[derive(Debug)]
 pub(crate) struct Tree {
     nodes: HashMap<Arc<str>, Node>,
-    /// Which ephemerals a session has; no entry for none.
+    /// Ephemerals by session; a session without ephemerals has no entry.
     ephemerals: HashMap<i64, BTreeSet<Arc<str>>>,
-    /// Containers and znodes with a TTL, which may have to go when they are empty.
+    /// Containers and znodes with a TTL, which may have to be deleted when they are empty.
     swept: BTreeSet<Arc<str>>,
-    /// The list that nearly every znode has, once.
+    /// Shared ACL of nearly every znode.
     open: Arc<[Acl]>,
     quotas: quota::Quotas,
-    /// Whether an ACL may name identities of the scheme `sasl`.
+    /// True if an ACL may contain identities of the scheme `sasl`.
     allow_sasl: bool,
-    /// Znodes whose count of children went beyond its limit in the present transaction.
+    /// Znodes whose count of children exceeded its limit in the current transaction.
     overflowed: Vec<Arc<str>>,
 }
 
-/// Paths that ZooKeeper keeps for itself; nobody may delete them.
+/// ZooKeeper's own paths, which clients may not delete.
 const SPECIAL: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
 
 impl Tree {
-    /// Sets whether an ACL may name identities of the scheme `sasl`.
+    /// Sets whether an ACL may contain identities of the scheme `sasl`.
     pub(crate) fn allow_sasl(&mut self, allow: bool) {
         self.allow_sasl = allow;
     }
 
-    /// The root, and below it what every ZooKeeper has.
+    /// Creates a tree with the root and ZooKeeper's own znodes.
     pub(crate) fn new() -> Self {
         let open = acl::open();
         let mut tree = Self {
@@ -97,19 +97,19 @@ impl Tree {
         tree
     }
 
-    /// A znode, whoever asks. The empty path is the root, as it is in Apache ZooKeeper's table.
+    /// Returns a znode without a permission check. The empty path is the root, as in Apache ZooKeeper's table.
     pub(crate) fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(if path.is_empty() { "/" } else { path })
     }
 
-    /// A znode, for somebody who wants to read its data, its children or how many they are.
+    /// Returns a znode if the caller has permission to read its data, its children or their number.
     pub(crate) fn read(&self, path: &str, caller: Caller<'_>) -> Result<&Node, Code> {
         let node = self.get(path).ok_or(Code::NoNode)?;
         acl::check(&node.acl, perms::READ, caller.ids)?;
         Ok(node)
     }
 
-    /// A znode's list, without its secrets for those who may not administer it.
+    /// Returns a znode's ACL, without its secrets if the caller may not administer it.
     pub(crate) fn acl(&self, path: &str, caller: Caller<'_>) -> Result<(Vec<Acl>, &Node), Code> {
         let node = self.get(path).ok_or(Code::NoNode)?;
         acl::check(&node.acl, perms::READ | perms::ADMIN, caller.ids)?;
@@ -120,7 +120,7 @@ impl Tree {
         Ok((shown, node))
     }
 
-    /// Returns how many znodes are below this one, at any depth. Below the empty path is the root, as in Apache
+    /// Returns the number of znodes below this one, at any depth. Below the empty path is the root, as in Apache
     /// ZooKeeper.
     pub(crate) fn descendants(&self, path: &str) -> usize {
         if path.is_empty() {
@@ -139,29 +139,29 @@ impl Tree {
         found
     }
 
-    /// A session's ephemerals, sorted.
+    /// Returns a session's ephemerals, sorted.
     pub(crate) fn ephemerals(&self, session: i64) -> impl Iterator<Item = &Arc<str>> {
         self.ephemerals.get(&session).into_iter().flatten()
     }
 
-    /// The sessions that have ephemerals, sorted.
+    /// Returns the sessions that have ephemerals, sorted.
     pub(crate) fn ephemeral_owners(&self) -> Vec<i64> {
         let mut owners: Vec<i64> = self.ephemerals.keys().copied().collect();
         owners.sort_unstable();
         owners
     }
 
-    /// Ephemerals of all sessions.
+    /// Returns the number of ephemerals of all sessions.
     pub(crate) fn ephemeral_count(&self) -> usize {
         self.ephemerals.values().map(BTreeSet::len).sum()
     }
 
-    /// All znodes, the root too.
+    /// Returns the number of znodes, including the root.
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Bytes of paths and data.
+    /// Returns the total size of paths and data in bytes.
     pub(crate) fn approximate_size(&self) -> usize {
         self.nodes
             .iter()
@@ -169,13 +169,13 @@ impl Tree {
             .sum()
     }
 
-    /// Containers that had children and have none, and childless znodes whose TTL is over.
+    /// Returns containers that had children and have none, and childless znodes with an expired TTL.
     pub(crate) fn overdue(&self, time: i64) -> Vec<Arc<str>> {
         let is_overdue = |path: &&Arc<str>| self.get(path).is_some_and(|node| node.is_overdue(time));
         self.swept.iter().filter(is_overdue).cloned().collect()
     }
 
-    /// Whether there is anything that [`overdue`](Self::overdue) may ever name.
+    /// Returns true if [`overdue`](Self::overdue) may ever return a znode.
     pub(crate) fn has_swept(&self) -> bool {
         !self.swept.is_empty()
     }

@@ -1,4 +1,4 @@
-//! A naive tree to hold the real one against: paths in a sorted map, everything else looked for when it is asked.
+//! A naive tree to compare the real one with: paths in a sorted map, everything else computed on demand.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub(super) struct Model {
 struct Znode {
     data: Vec<u8>,
     stat: Stat,
-    /// Children that were ever created.
+    /// Number of children ever created.
     created: i32,
 }
 
@@ -30,7 +30,7 @@ impl Model {
         self.znodes.keys().filter(is_child).map(|child| path::name(child)).collect()
     }
 
-    /// Paths, data and what is in a `Stat`.
+    /// Returns paths, data and the fields of a `Stat`.
     pub(super) fn all(&self) -> Vec<(String, Vec<u8>, Stat)> {
         let all = self.znodes.iter().map(|(path, znode)| {
             let children = i32::try_from(self.children(path).len()).unwrap();
@@ -45,7 +45,7 @@ impl Model {
         all.collect()
     }
 
-    /// One write; the path of what was created.
+    /// Applies one write; returns the path of a created znode.
     pub(super) fn write(&mut self, write: &Write, session: i64, zxid: i64) -> Result<Option<String>, Code> {
         match write {
             Write::Create(create) => self.create(create, session, zxid).map(Some),

@@ -1,4 +1,4 @@
-//! One znode: its data, its numbers, the names of its children.
+//! One znode: its data, its metadata, the names of its children.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use super::When;
 use crate::zookeeper::acl::Acl;
 use crate::zookeeper::protocol::Stat;
 
-/// The longest TTL, in milliseconds: about 34 years, what fits in five bytes.
+/// Maximum TTL, in milliseconds: about 34 years, the maximum of five bytes.
 const MAX_TTL: i64 = (1 << 40) - 1;
 
-/// Where the count of children created stops. From then on all sequential children have the same number, as with
-/// Apache ZooKeeper.
+/// Maximum of the count of created children. From then on all sequential children have the same number, as with Apache
+/// ZooKeeper.
 pub(crate) const MAX_CREATED: i64 = i32::MAX as i64;
 
-/// What keeps a znode alive.
+/// Lifetime of a znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     Nobody,
@@ -27,12 +27,12 @@ pub(crate) enum Owner {
 }
 
 impl Owner {
-    /// A TTL, unless it is out of range.
+    /// Creates a TTL, unless it is out of range.
     pub(crate) fn ttl(milliseconds: i64) -> Option<Self> {
         (1..=MAX_TTL).contains(&milliseconds).then_some(Self::Ttl(milliseconds))
     }
 
-    /// As a `Stat` tells it: to clients, containers and znodes with a TTL look like any other.
+    /// Returns the value in a `Stat`: for clients, containers and znodes with a TTL look like persistent znodes.
     fn number(self) -> i64 {
         match self {
             Self::Session(session) => session,
@@ -43,7 +43,7 @@ impl Owner {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
-    /// A client may store no data at all, which is not the same as empty data.
+    /// `None` if a client stored null, which differs from empty data.
     pub(crate) data: Option<Bytes>,
     pub(crate) acl: Arc<[Acl]>,
     pub(crate) children: BTreeSet<Box<str>>,
@@ -86,7 +86,7 @@ impl Node {
             ctime: self.ctime,
             mtime: self.mtime,
             version: self.version,
-            // Every child was created once, and those that are no longer there were deleted once.
+            // Every child was created once, and those that no longer exist were deleted once.
             cversion: (self.created as i32).wrapping_mul(2).wrapping_sub(children),
             aversion: self.aversion,
             ephemeral_owner: self.owner.number(),
@@ -112,7 +112,7 @@ impl Node {
         before
     }
 
-    /// Whether it should be deleted by the server itself. A container must have had a child first.
+    /// Returns true if the server should delete the znode. A container must have had a child first.
     pub(super) fn is_overdue(&self, time: i64) -> bool {
         self.children.is_empty()
             && match self.owner {

@@ -1,9 +1,9 @@
-//! Quotas: how many znodes and bytes are at and below a path, and how many may be. A part of [`Tree`].
+//! Quotas: numbers of znodes and bytes at and below a path, and their limits. Part of [`Tree`].
 //!
-//! As in Apache ZooKeeper 3.8 a quota is two znodes, `/zookeeper/quota{path}/zookeeper_limits`, which says what may be,
-//! and `…/zookeeper_stats`, which says what is. With limits there, every change at or below the path is written into the
-//! stats, without a transaction of its own; of quotas inside each other the innermost counts. A limit is soft, and
-//! passing it is logged, or hard, and then passing it is refused, if quotas are enforced at all.
+//! As in Apache ZooKeeper 3.8 a quota consists of two znodes, `/zookeeper/quota{path}/zookeeper_limits` with the
+//! limits, and `…/zookeeper_stats` with the current values. If the limits exist, every change at or below the path
+//! updates the stats, without a separate transaction; of nested quotas only the innermost counts. Exceeding a soft
+//! limit is logged; exceeding a hard limit is refused if quotas are enforced.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::iter;
@@ -19,19 +19,19 @@ const QUOTAS: &str = "/zookeeper/quota";
 const LIMITS: &str = "/zookeeper_limits";
 const STATS: &str = "/zookeeper_stats";
 
-/// Which paths have limits.
+/// Paths that have limits.
 #[derive(Debug, Default)]
 pub(super) struct Quotas {
     limited: HashSet<Arc<str>>,
     enforced: bool,
 }
 
-/// The figures of one quota, limits or stats: `count=1,bytes=2`, with more behind that, `=;countHardLimit=3`.
+/// Values of one quota, limits or stats: `count=1,bytes=2`, optionally followed by more, `=;countHardLimit=3`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Track(BTreeMap<String, i64>);
 
 impl Track {
-    /// Where Apache ZooKeeper could not read a figure, and would end, it is passed over.
+    /// Parses the values. Ignores a value that Apache ZooKeeper could not parse, and on which it would terminate.
     fn parse(data: Option<&Bytes>) -> Self {
         let text = String::from_utf8_lossy(data.map_or(&[], |data| &data[..]));
         let pairs = text.split([',', ';']).filter_map(|pair| {
@@ -42,7 +42,7 @@ impl Track {
         Self(pairs.collect())
     }
 
-    /// A figure; -1 where there is none.
+    /// Returns a value; -1 if it is missing.
     fn get(&self, name: &str) -> i64 {
         self.0.get(name).copied().unwrap_or(-1)
     }
@@ -54,7 +54,8 @@ impl Track {
         }
     }
 
-    /// Clients from before hard limits read as far as the bytes; the `=` behind them is for their sake.
+    /// Formats the values. Clients from before hard limits stop after the bytes; the `=` after them exists for these
+    /// clients.
     fn text(&self) -> String {
         let mut text = format!("count={},bytes={}", self.get("count"), self.get("bytes"));
         let mut others = self.0.iter().filter(|(name, _)| !matches!(&***name, "count" | "bytes")).peekable();
@@ -66,7 +67,7 @@ impl Track {
     }
 }
 
-/// What a quota allows and what there is, at a moment.
+/// Limits and current values of a quota.
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
     limits: Track,
@@ -74,7 +75,7 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// Whether so much more may come. A hard limit stands for the soft one.
+    /// Returns true if the limits allow this increase. A hard limit takes precedence over the soft one.
     fn allows(&self, count: i64, bytes: i64) -> bool {
         [("count", "countHardLimit", count), ("bytes", "byteHardLimit", bytes)].iter().all(
             |(figure, hard, more)| {
@@ -84,7 +85,7 @@ impl Standing {
         )
     }
 
-    /// Whether a soft limit has been passed by these last changes, and not before.
+    /// Returns true if these last changes exceeded a soft limit that was not exceeded before.
     fn passed(&self, count: i64, bytes: i64) -> bool {
         [("count", count), ("bytes", bytes)].iter().any(|(figure, more)| {
             let (limit, now) = (self.limits.get(figure), self.stats.get(figure));
@@ -93,10 +94,10 @@ impl Standing {
     }
 }
 
-/// How the quotas stood when a `multi` began: its operations are not held against each other.
+/// State of the quotas at the beginning of a `multi`: its operations are not checked against each other.
 pub(super) type Before = HashMap<Arc<str>, Standing>;
 
-/// What a znode is to a quota.
+/// Role of a znode in a quota.
 enum Role<'a> {
     LimitsOf(&'a str),
     StatsOf(&'a str),
@@ -105,7 +106,7 @@ enum Role<'a> {
 impl Role<'_> {
     fn of(path: &str) -> Option<Role<'_>> {
         let rest = path.strip_prefix(QUOTAS)?;
-        // There is no quota on the root.
+        // The root has no quota.
         let limited = rest.strip_suffix(LIMITS).filter(|path| path.starts_with('/'));
         limited.map(Role::LimitsOf).or_else(|| {
             rest.strip_suffix(STATS)
@@ -115,7 +116,7 @@ impl Role<'_> {
     }
 }
 
-/// The value for the path itself or its nearest ancestor that has one.
+/// Returns the value for the path itself or its nearest ancestor that has one.
 fn nearest<T>(path: &str, value: impl FnMut(&str) -> Option<T>) -> Option<T> {
     iter::once(path).chain(path::ancestors(path)).find_map(value)
 }
@@ -125,19 +126,19 @@ fn length(data: Option<&Bytes>) -> i64 {
 }
 
 impl Tree {
-    /// Whether hard limits are more than figures.
+    /// Sets whether hard limits are enforced.
     pub(crate) fn enforce_quotas(&mut self, enforce: bool) {
         self.quotas.enforced = enforce;
     }
 
-    /// How quotas stand before a `multi`, if it matters.
+    /// Returns the state of the quotas before a `multi`, if quotas are enforced and exist.
     pub(super) fn before(&self) -> Option<Before> {
         let limited = self.quotas.limited.iter().filter(|_| self.quotas.enforced);
         let before: Before = limited.filter_map(|path| Some((path.clone(), self.standing(path)?))).collect();
         (!before.is_empty()).then_some(before)
     }
 
-    /// Whether a znode may come, or its data be another.
+    /// Checks whether the quota allows creating a znode or replacing its data.
     pub(super) fn allow(
         &self,
         before: Option<&Before>,
@@ -159,7 +160,7 @@ impl Tree {
         if allowed { Ok(()) } else { Err(Code::QuotaExceeded) }
     }
 
-    /// A znode was created.
+    /// Updates the quotas after a znode was created.
     pub(super) fn count_created(&mut self, path: &Arc<str>, data: Option<&Bytes>, changes: &mut Vec<Change>) {
         match Role::of(path) {
             Some(Role::LimitsOf(limited)) => drop(self.quotas.limited.insert(limited.into())),
@@ -169,13 +170,13 @@ impl Tree {
         self.count(path, 1, length(data), changes);
     }
 
-    /// A znode was deleted.
+    /// Updates the quotas after a znode was deleted.
     pub(super) fn count_deleted(&mut self, path: &str, data: Option<&Bytes>, changes: &mut Vec<Change>) {
         self.undo_created(path);
         self.count(path, -1, -length(data), changes);
     }
 
-    /// A znode's data was replaced.
+    /// Updates the quotas after a znode's data was replaced.
     pub(super) fn count_changed(
         &mut self,
         path: &str,
@@ -186,21 +187,21 @@ impl Tree {
         self.count(path, 0, length(new) - length(old), changes);
     }
 
-    /// A znode is gone again. The stats are undone by themselves.
+    /// Undoes the creation of a znode. The stats are undone by their own change.
     pub(super) fn undo_created(&mut self, path: &str) {
         if let Some(Role::LimitsOf(limited)) = Role::of(path) {
             self.quotas.limited.remove(limited);
         }
     }
 
-    /// A znode is there again.
+    /// Undoes the deletion of a znode.
     pub(super) fn undo_deleted(&mut self, path: &str) {
         if let Some(Role::LimitsOf(limited)) = Role::of(path) {
             self.quotas.limited.insert(limited.into());
         }
     }
 
-    /// Writes a difference into the stats of the quota that a path counts for.
+    /// Adds a difference to the stats of the quota that applies to a path.
     fn count(&mut self, path: &str, count: i64, bytes: i64, changes: &mut Vec<Change>) {
         let Some(limited) = self.quota_of(path).cloned() else { return };
         let Some(mut standing) = self.standing(&limited) else { return };
@@ -223,13 +224,13 @@ impl Tree {
         nearest(path, |path| self.quotas.limited.get(path))
     }
 
-    /// `None` without stats: then nothing is counted and nothing refused.
+    /// Returns limits and stats of a quota; `None` without stats: then nothing is counted and nothing refused.
     fn standing(&self, limited: &str) -> Option<Standing> {
         let data = |name: &str| self.get(&format!("{QUOTAS}{limited}{name}")).map(|node| node.data.as_ref());
         Some(Standing { limits: Track::parse(data(LIMITS)?), stats: Track::parse(data(STATS)?) })
     }
 
-    /// What is at and below a path.
+    /// Counts the znodes and bytes at and below a path, and writes them into its stats.
     fn recount_at(&mut self, counted: &str) {
         let mut stats = Track([("count".to_owned(), 0), ("bytes".to_owned(), 0)].into());
         let mut open = vec![counted.to_owned()];
@@ -246,7 +247,7 @@ impl Tree {
 
 #[cfg(any(test, feature = "fuzz"))]
 impl Tree {
-    /// Those paths have limits that have a znode for them.
+    /// Checks that the paths with limits are exactly those with a znode for them.
     pub(super) fn check_quotas(&self) {
         let limited = self.nodes.keys().filter_map(|path| match Role::of(path) {
             Some(Role::LimitsOf(limited)) => Some(limited.into()),
@@ -286,7 +287,7 @@ mod tests {
         let hard = standing("countHardLimit=2;byteHardLimit=10", "count=1,bytes=9");
         assert!(hard.allows(1, 1) && !hard.allows(2, 0) && !hard.allows(0, 2) && hard.allows(0, -5));
         assert!(standing("count=0,bytes=0", "count=1,bytes=9").allows(1, 1));
-        // What is beyond the limit already may still change where that does not grow.
+        // A value above the limit may still change without growing.
         assert!(standing("countHardLimit=1", "count=5,bytes=0").allows(0, 7));
         let soft = standing("count=2,bytes=-1", "count=3,bytes=9");
         assert!(soft.passed(1, 9) && !soft.passed(0, 9));

@@ -1,4 +1,4 @@
-//! Examples of what the tree does, and random operations on it and on a naive [`Model`].
+//! Examples of the tree's behaviour, and random operations on it and on a naive [`Model`].
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ fn apply(tree: &mut Tree, write: &Write, zxid: i64) -> Result<Outcome, Code> {
     tree.apply(write, by(ANYONE), at(zxid), &mut Vec::new())
 }
 
-/// A tree without what ZooKeeper keeps for itself, to compare with a model.
+/// Creates a tree without ZooKeeper's own znodes, to compare with a model.
 fn bare() -> Tree {
     let mut tree = Tree::new();
     tree.nodes.retain(|path, _| &**path == "/");
@@ -136,7 +136,7 @@ fn sequence_numbers_stop_at_the_largest_int_except_within_a_multi() {
     assert_eq!(paths.collect::<Vec<_>>(), ["2147483647", "-2147483648", "-2147483647"]);
     let stat = tree.get("/parent").unwrap().stat();
     assert_eq!((stat.cversion, stat.pzxid, stat.num_children), (-9, 3, 7));
-    // The first is there since the last time; nothing of the failed multi remains.
+    // The first child remains from the last transaction; nothing of the failed multi remains.
     assert_eq!(
         tree.multi(&[create("/parent/c-", 2, CreateKind::Plain), write], by(ANYONE), at(10), &mut Vec::new()),
         Err((1, Code::NodeExists))
@@ -145,7 +145,7 @@ fn sequence_numbers_stop_at_the_largest_int_except_within_a_multi() {
     tree.check(|_| true);
 }
 
-/// 3.8.0 also has version -1, which stands for any in a request; later ones skip it (ZOOKEEPER-4743).
+/// 3.8.0 also has version -1, which means any version in a request; later versions skip it (ZOOKEEPER-4743).
 #[test]
 fn versions_continue_with_the_smallest_int_and_skip_the_one_that_stands_for_any() {
     let mut tree = Tree::new();

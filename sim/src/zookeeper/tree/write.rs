@@ -1,4 +1,4 @@
-//! What changes the znodes: one write, or several of which all take effect or none.
+//! Writes to the tree: single ones, or several of which all or none take effect.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::zookeeper::error::Code;
 use crate::zookeeper::path;
 use crate::zookeeper::protocol::{Create, CreateKind, Stat, Write};
 
-/// What a write answers.
+/// Result of a write.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     Created(Arc<str>, Stat),
@@ -22,11 +22,11 @@ pub(crate) enum Outcome {
     Checked,
 }
 
-/// A change, with what it takes to undo it. Most are for watches to hear of.
+/// A change, with the data to undo it. Most changes fire watches.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) path: Arc<str>,
-    /// Who may read the znode, and so may hear of this.
+    /// ACL of the znode, to check if a watcher may read it and so may receive the event.
     pub(crate) acl: Arc<[Acl]>,
     pub(crate) effect: Effect,
 }
@@ -48,13 +48,13 @@ pub(crate) enum Effect {
         mzxid: i64,
         mtime: i64,
     },
-    /// The stats of a quota: no watch hears of it.
+    /// Update of a quota's stats: fires no watch.
     Counted {
         data: Option<Bytes>,
     },
 }
 
-/// Persistent or not, with a number or not.
+/// Lifetime of a znode, and whether its name is sequential.
 struct Mode {
     owner: Owner,
     sequential: bool,
@@ -83,7 +83,7 @@ impl Mode {
     }
 }
 
-/// The next version, or a refusal. It is never -1, which stands for any.
+/// Checks the expected version and returns the next version, which is never -1, because that means any.
 fn next(version: i32, expected: i32) -> Result<i32, Code> {
     if expected != -1 && expected != version {
         return Err(Code::BadVersion);
@@ -96,7 +96,7 @@ fn valid(path: &str) -> Result<(), Code> {
 }
 
 impl Tree {
-    /// Makes one change, and appends it to `changes`; without effect when it is refused.
+    /// Makes one change, and appends it to `changes`; has no effect if it is refused.
     pub(crate) fn apply(
         &mut self,
         write: &Write,
@@ -109,7 +109,7 @@ impl Tree {
         outcome
     }
 
-    /// Ends a transaction: counts of children that went beyond their limit in it return to the limit.
+    /// Ends a transaction: resets counts of children that exceeded their limit in it to the limit.
     fn limit_counts(&mut self) {
         for path in std::mem::take(&mut self.overflowed) {
             if let Some(node) = self.nodes.get_mut(&path) {
@@ -173,7 +173,7 @@ impl Tree {
         }
     }
 
-    /// Makes all changes or none. A refusal tells which one it was (counted from 0), and why.
+    /// Makes all changes or none. The error contains the index (from 0) and the reason of the refused change.
     pub(crate) fn multi(
         &mut self,
         writes: &[Write],
@@ -206,14 +206,14 @@ impl Tree {
         }
     }
 
-    /// Deletes what [`overdue`](Self::overdue) named, if it still is.
+    /// Deletes a znode that [`overdue`](Self::overdue) returned, if it is still overdue.
     pub(crate) fn sweep(&mut self, path: &str, when: When, changes: &mut Vec<Change>) {
         if self.get(path).is_some_and(|node| node.is_overdue(when.time)) {
             self.remove(path, when, changes);
         }
     }
 
-    /// A znode that the caller may do this to.
+    /// Returns a znode if the caller has the wanted permission.
     fn checked(&mut self, path: &str, wanted: i32, caller: Caller<'_>) -> Result<&mut Node, Code> {
         valid(path)?;
         let node = self.nodes.get_mut(path).ok_or(Code::NoNode)?;
@@ -264,7 +264,7 @@ impl Tree {
         Ok(Outcome::Created(path, stat))
     }
 
-    /// Puts a znode into the tables, though not among its parent's children.
+    /// Inserts a znode into the tables, but not into its parent's children.
     fn insert(&mut self, path: Arc<str>, node: Node) {
         match node.owner {
             Owner::Nobody => {}
@@ -278,7 +278,7 @@ impl Tree {
         self.nodes.insert(path, node);
     }
 
-    /// Takes a znode out of the tables.
+    /// Removes a znode from the tables.
     fn take(&mut self, path: &str) -> Option<(Arc<str>, Node)> {
         let (path, node) = self.nodes.remove_entry(path)?;
         match node.owner {
@@ -342,13 +342,13 @@ impl Tree {
         }
     }
 
-    /// One list in memory for all znodes that are open to everybody.
+    /// Returns a shared list for znodes with the open ACL, to save memory.
     fn shared(&self, acl: Vec<Acl>) -> Arc<[Acl]> {
         if acl[..] == self.open[..] { self.open.clone() } else { acl.into() }
     }
 }
 
-/// Data to keep: on its own, so that it does not hold on to everything else that was received with it.
+/// Copies the data to store, so that it does not keep the frame in which it was received in memory.
 fn kept(data: Option<&Bytes>) -> Option<Bytes> {
     data.map(|data| Bytes::copy_from_slice(data))
 }

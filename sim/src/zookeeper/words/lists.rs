@@ -1,14 +1,14 @@
-//! The words that list sessions, ephemerals and watches. A part of [`words`](super).
+//! Words that list sessions, ephemerals and watches. Part of [`words`](super).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Result, Write as _};
 
 use crate::zookeeper::core::{Core, Now};
 
-/// Sessions and connections by the time at which they end, and every ephemeral.
+/// Writes sessions and connections by their expiry, and every ephemeral.
 pub(super) fn dump(text: &mut String, core: &Core, now: Now) -> Result {
     let by_expiry = core.sessions.by_expiry();
-    // Of the steady clock, which is not what anybody reads.
+    // Converted from the steady clock, which has no meaning for readers.
     let date = |expiry: &i64| date(now.wall + (expiry - now.steady));
     writeln!(text, "SessionTracker dump:\nSession Sets ({})/({}):", by_expiry.len(), core.sessions.len())?;
     for (expiry, sessions) in &by_expiry {
@@ -21,7 +21,7 @@ pub(super) fn dump(text: &mut String, core: &Core, now: Now) -> Result {
         writeln!(text, "{session:#x}:")?;
         core.tree.ephemerals(session).try_for_each(|path| writeln!(text, "\t{path}"))?;
     }
-    // A connection ends with its session.
+    // A connection is closed with its session.
     let address = |session: &i64| {
         let connection = core.sessions.get(*session)?.connection?;
         Some((*session, core.peers.get(&connection)?.address))
@@ -42,7 +42,7 @@ pub(super) fn dump(text: &mut String, core: &Core, now: Now) -> Result {
     Ok(())
 }
 
-/// How many watches there are.
+/// Writes the number of watches.
 pub(super) fn watch_summary(text: &mut String, core: &Core) -> Result {
     let (mut paths, mut connections, mut watches) = (BTreeSet::new(), BTreeSet::new(), 0);
     for (path, connection) in core.watches.of_data() {
@@ -58,7 +58,7 @@ pub(super) fn watch_summary(text: &mut String, core: &Core) -> Result {
     )
 }
 
-/// Which paths each session watches.
+/// Writes the paths that each session watches.
 pub(super) fn watches_by_session(text: &mut String, core: &Core) -> Result {
     let watches = core.watches.of_data().filter_map(|(path, connection)| {
         let session = core.peers.get(&connection)?.session;
@@ -67,7 +67,7 @@ pub(super) fn watches_by_session(text: &mut String, core: &Core) -> Result {
     grouped(text, watches)
 }
 
-/// Which sessions watch each path.
+/// Writes the sessions that watch each path.
 pub(super) fn watches_by_path(text: &mut String, core: &Core) -> Result {
     let watches = core.watches.of_data().filter_map(|(path, connection)| {
         let session = core.peers.get(&connection)?.session;
@@ -88,7 +88,7 @@ fn grouped(text: &mut String, watches: impl Iterator<Item = (String, String)>) -
     writeln!(text)
 }
 
-/// Milliseconds since 1970 as Java prints them: `Sat Nov 21 13:14:18 UTC 2026`.
+/// Formats milliseconds since 1970 as Java does: `Sat Nov 21 13:14:18 UTC 2026`.
 fn date(milliseconds: i64) -> String {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -96,7 +96,7 @@ fn date(milliseconds: i64) -> String {
     let seconds = milliseconds.div_euclid(1000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    // Four hundred years are 146 097 days; only what is left of them is walked through.
+    // Four hundred years are 146 097 days; the loop only runs over the rest.
     let (mut year, mut day) = (1970 + days.div_euclid(146_097) * 400, days.rem_euclid(146_097));
     while day >= 365 + i64::from(is_leap(year)) {
         day -= 365 + i64::from(is_leap(year));

@@ -1,4 +1,4 @@
-//! Requests as lists of fields, of which one can be encoded with a length that does not fit it.
+//! Requests as lists of fields, of which one can be encoded with a wrong length.
 
 use crate::wire::Body;
 
@@ -13,16 +13,16 @@ pub(crate) enum Field {
     List(Vec<Vec<Field>>),
 }
 
-/// What replaces the length of a field.
+/// Replacement for the length of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// -1 and no content: how Jute writes null.
+    /// -1 and no content: Jute's encoding of null.
     Null,
     /// This number and no content.
     Without(i32),
     /// `i32::MAX`, followed by the content.
     Huge,
-    /// One more than the rest of the frame holds.
+    /// One more than the rest of the frame.
     BeyondFrame,
     /// The frame ends inside the length.
     Cut,
@@ -54,7 +54,7 @@ pub(crate) fn count(fields: &[Field]) -> usize {
     fields.iter().map(of_field).sum()
 }
 
-/// Encodes a request; `changed` is the number of a field with a length, and what becomes of that length.
+/// Encodes a request; `changed` is the number of a field with a length, and the replacement of that length.
 pub(crate) fn encode(fields: &[Field], changed: Option<(usize, Length)>) -> Body {
     let mut encoder = Encoder { out: Body::new(), next: 0, changed, length_at: None };
     encoder.fields(fields);
@@ -66,7 +66,7 @@ struct Encoder {
     /// Number of the next field with a length.
     next: usize,
     changed: Option<(usize, Length)>,
-    /// Where the changed length is.
+    /// Position of the changed length.
     length_at: Option<usize>,
 }
 
@@ -97,7 +97,7 @@ impl Encoder {
         }
     }
 
-    /// Returns what becomes of the length that is encoded next.
+    /// Returns the replacement of the length that is encoded next.
     fn change(&mut self) -> Option<Length> {
         let number = self.next;
         self.next += 1;

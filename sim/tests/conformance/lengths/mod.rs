@@ -1,5 +1,5 @@
-//! Null, negative, excessive and empty lengths in each field of each request. Both servers must give the same reply,
-//! close the connection or not, and have the same znodes and watches afterwards.
+//! Null, negative, excessive and empty lengths in each field of each request. Both servers must send the same reply,
+//! agree on whether the connection is closed, and have the same znodes and watches afterwards.
 
 mod fields;
 mod requests;
@@ -16,7 +16,7 @@ use crate::wire::{self, Body, Fields};
 /// Bytes of an encoded `Stat`.
 const STAT: usize = 68;
 
-/// A server, a client that sends the requests, and a client that looks at the outcome.
+/// A server, a client that sends the requests, and a client that observes the outcome.
 struct Side {
     target: Target,
     witness: Raw,
@@ -25,13 +25,12 @@ struct Side {
 impl Side {
     fn new(target: Target) -> Self {
         let mut witness = Raw::connect(&target.hosts());
-        // Requests about the empty path list the root, which must have the same children on both.
+        // Requests on the empty path list the root, which must have the same children on both servers.
         witness.delete(&target.path("")).unwrap();
         Self { target, witness }
     }
 
-    /// Sends one request from a new client that has shown an identity. Returns everything that can be seen of the
-    /// outcome.
+    /// Sends one request from a new client that has added an identity. Returns all observable outcomes.
     fn outcome(&mut self, root: &str, operation: i32, body: &Body) -> String {
         self.witness.create(root, b"root", 0).unwrap();
         self.witness.create(&format!("{root}/child"), b"child", 0).unwrap();
@@ -56,7 +55,7 @@ impl Side {
         outcome
     }
 
-    /// Shows what is at and below a znode.
+    /// Appends the znodes at and below a path to the outcome.
     fn show_tree(&mut self, path: &str, base: i64, outcome: &mut String) {
         let (data, stat) = match self.witness.get(path, false) {
             Ok(found) => found,
@@ -81,7 +80,7 @@ impl Side {
         }
     }
 
-    /// Changes what requests are about, so that watches fire and changes that were left behind by half are seen.
+    /// Changes the znodes that requests use, so that watches fire and partial changes become visible.
     fn poke(&mut self, root: &str, base: i64, outcome: &mut String) {
         let at = |path: &str| format!("{root}{path}");
         let version = |path: &str| Body::new().string(&at(path)).bytes(b"poked").int(-1);
@@ -100,7 +99,7 @@ impl Side {
     }
 }
 
-/// Adds what a client is told up to the reply to `sent`. Returns false if the connection was closed first.
+/// Appends the client's input up to the reply to `sent`. Returns false if the connection was closed first.
 fn read_until(client: &mut Raw, sent: i32, operation: i32, base: i64, outcome: &mut String) -> bool {
     loop {
         match client.next() {
@@ -112,8 +111,8 @@ fn read_until(client: &mut Raw, sent: i32, operation: i32, base: i64, outcome: &
                 writeln!(outcome, "event {kind} {state} {path}").unwrap();
             }
             Packet::Reply { xid, zxid, error, body } => {
-                // Clients ignore the rest of an error, where Apache may put the part of the reply that was ready by
-                // then. A transaction that it consumed is seen by the next write.
+                // Clients ignore the rest of an error, where Apache may send the part of the reply that was ready by
+                // then. The next write shows whether the request consumed a transaction.
                 let result = match error {
                     0 if operation == op::PING => String::new(),
                     0 => format!("at {} {}", zxid - base, show_body(operation, &body)),
@@ -128,7 +127,7 @@ fn read_until(client: &mut Raw, sent: i32, operation: i32, base: i64, outcome: &
     }
 }
 
-/// Shows a reply's body without what differs from run to run.
+/// Formats a reply's body without the parts that differ between runs.
 fn show_body(operation: i32, body: &[u8]) -> String {
     match operation {
         op::MULTI | op::MULTI_READ if !body.is_empty() => show_results(body),
@@ -168,7 +167,7 @@ fn show_results(body: &[u8]) -> String {
         let result = match operation {
             op::CREATE => fields.string(),
             op::CREATE2 | op::CREATE_CONTAINER | op::CREATE_TTL => {
-                // 3.8.0 answers with the stat of nothing (ZOOKEEPER-4026).
+                // 3.8.0 answers with an empty stat (ZOOKEEPER-4026).
                 let path = fields.string();
                 fields.stat();
                 path
@@ -183,12 +182,12 @@ fn show_results(body: &[u8]) -> String {
     }
 }
 
-/// What Apache ZooKeeper 3.8.0 cannot survive unharmed; the server in memory replies with this code instead.
+/// Returns the code with which the in-memory server refuses a request that would harm Apache ZooKeeper 3.8.0.
 fn harmful(name: &str, change: Option<(usize, Length)>) -> Option<i32> {
     match (name, change) {
-        // It never replies to a `check` that holds outside a `multi`.
+        // Apache never replies to a `check` outside a `multi` that succeeds.
         ("check", None) => Some(0),
-        // It watches a null path, and then fails to close the connection.
+        // Apache watches a null path, and then fails to close the connection.
         ("addWatch", Some((0, Length::Null))) => Some(-5),
         ("setWatches2", Some((9 | 11 | 12, Length::Null))) => Some(-5),
         _ => None,
@@ -241,7 +240,7 @@ fn server_in_memory_refuses_what_harms_apache_and_stays_usable() {
     assert_eq!(cases, 9);
 }
 
-/// Shows the answer to a first frame, and whether the session works.
+/// Returns the answer to a first frame, and whether the session works.
 fn greeting(target: &Target, body: &[u8]) -> String {
     let mut raw = Raw::open(&target.hosts());
     raw.frame(body);

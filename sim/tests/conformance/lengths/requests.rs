@@ -1,4 +1,4 @@
-//! One good request of each kind, below a znode of the case.
+//! One valid request of each kind, below a znode of the case.
 
 use super::fields::Field::{self, Bool, Buffer, Int, List, Long, Text};
 use crate::raw::op;
@@ -19,7 +19,7 @@ fn acl(entries: &[(&str, &str)]) -> Field {
     List(entries.iter().map(entry).collect())
 }
 
-/// Lists of permissions whose ids differ in how they are checked.
+/// Returns ACLs whose ids differ in how they are checked.
 fn acls() -> Vec<(&'static str, Field)> {
     vec![
         ("world", acl(&[("world", "anyone")])),
@@ -145,7 +145,7 @@ fn watches(root: &str) -> Vec<Request> {
             strings(&[root]),
         ];
         requests.push(request("setWatches", op::SET_WATCHES, fields.clone()));
-        // 3.8.0 watches a path in one way only (ZOOKEEPER-4466), so these are other paths.
+        // 3.8.0 watches a path in one way only (ZOOKEEPER-4466), so these are separate paths.
         let (persistent, recursive) = (format!("{root}/new"), format!("{root}/seq-"));
         fields.extend([strings(&[&persistent]), strings(&[&recursive, &format!("{recursive}/below")])]);
         requests.push(request("setWatches2", op::SET_WATCHES2, fields));

@@ -3,7 +3,7 @@
 //! A web page can point its own domain name at 127.0.0.1 or at an address of the local network (DNS rebinding); its
 //! scripts then talk to the collector as if it were the page's own server. Such requests carry the page's name in
 //! `Host`, so requests with a name that is not known are refused. The check applies to all clients: over plain HTTP
-//! to another address than loopback a browser sends nothing else by which it could be recognised reliably.
+//! to an address other than loopback, a browser sends no other header that identifies it reliably.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};

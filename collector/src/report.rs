@@ -181,7 +181,7 @@ impl Report {
     }
 
     /// Returns true if a second report of the same key has the same content. Only the mean is compared: `GET` transmits
-    /// nothing else, and a fleet that is switched from `GET` to `POST` sends the reports in its outbox the other way.
+    /// only the mean, and a fleet that is switched from `GET` to `POST` sends the reports in its outbox with `POST`.
     pub fn agrees(&self, mean: f64) -> bool {
         self.mean == mean
     }

@@ -1,4 +1,4 @@
-//! Overload by many clients: every client gets an answer, other clients are served meanwhile, and memory is bounded.
+//! Overload by many clients: every client gets an answer, other clients are still served, and memory is bounded.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 

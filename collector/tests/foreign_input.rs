@@ -217,7 +217,7 @@ async fn collector_refuses_epochs_and_cycles_at_the_limits_of_their_types() {
     assert!(collector.means().await.is_empty());
 }
 
-/// A number that is not parsed as text, such as a step, may still be too large for the arithmetic.
+/// A number that passes the parser, such as a step, may still be too large for the arithmetic.
 #[tokio::test]
 async fn questions_with_huge_numbers_are_answered() {
     let collector = started().await;

@@ -1,4 +1,4 @@
-//! The collector or its Redis is killed at random points: every acknowledged report is stored, exactly once.
+//! The collector or its Redis is killed at any point: every acknowledged report is stored, exactly once.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;

@@ -91,7 +91,7 @@ pub(super) fn complete(document: &mut utoipa::openapi::OpenApi, tokens: &Tokens)
 
 fn role(operation: &Operation) -> Option<Role> {
     let tagged = |name: &str| operation.tags.iter().flatten().any(|tag| tag == name);
-    // Routes with authentication belong to the readers' group, including the metrics.
+    // The metrics are tagged `operate`, but need a reader's token like the routes tagged `read`.
     let figures = operation.operation_id.as_deref() == Some("metrics");
     match () {
         () if tagged("write") => Some(Role::Write),

@@ -54,8 +54,8 @@ pub(super) fn fleet(view: &View) -> Markup {
     }
 }
 
-/// Returns for how many seconds the leader has led: up to the arrival of its status by the wall clocks, from then on
-/// by the monotonic clock. `None` if its clock is more than a minute ahead, which proves nothing.
+/// Returns the seconds for which the leader has led: up to the arrival of its status by the wall clocks, since then by
+/// the monotonic clock. `None` if its clock is more than a minute ahead, because the time is then meaningless.
 fn leading_for(told: &Told, age: f64) -> Option<f64> {
     let before = told.received.duration_since(told.status.since?).as_secs_f64();
     (before > -60.0).then(|| before.max(0.0) + age)

@@ -53,8 +53,8 @@ pub(super) fn patience(period: Option<f64>) -> f64 {
 /// Minimum pause between two cycles, in microseconds: no fleet is read more often.
 const SHORTEST: i64 = 50_000;
 
-/// Returns the seconds from one cycle to the next: those of the fleet status, else the median pause between the
-/// arrivals of reports, which are in the order of their ids.
+/// Returns the seconds from one cycle to the next: the period in the fleet status, or otherwise the median pause
+/// between the arrivals of reports, which are in the order of their ids.
 pub(super) fn period(status: Option<&Status>, arrivals: &[Record]) -> Option<f64> {
     if let Some(period) = status.and_then(|status| status.period).filter(|period| *period > 0.0) {
         return Some(period);

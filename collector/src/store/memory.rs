@@ -116,7 +116,7 @@ impl Kept {
         self.latest.retain(|_, at| records.contains_key(at));
         self.keys.retain(|key, _| key.epoch != epoch);
         self.fence.forget(epoch);
-        // Quantities without a latest report get the latest one that is left; these are compared in the order of arrival.
+        // Quantities without a latest report get the latest one that is left, compared in the order of arrival.
         let known: BTreeSet<Kind> = self.latest.keys().cloned().collect();
         let times: Vec<Cursor> = self.times.iter().map(|(&id, &time)| Cursor { time, id }).collect();
         for at in times {

@@ -47,7 +47,7 @@ impl RedisAccess {
     }
 
     fn client_with_tls(&self, info: ConnectionInfo) -> Result<Client, &'static str> {
-        // The library takes the process-wide provider. One that is already set is the same: there is no other.
+        // The library takes the process-wide provider. One that is already set is the same, the only one in use.
         let _ = aws_lc_rs::default_provider().install_default();
         let pair = self.certificate.clone();
         let client_tls = pair.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });

@@ -16,8 +16,8 @@ use crate::report::Report;
 use crate::store::jobs::{Job, Waiting};
 use crate::store::{HOUR, Horizon, Outcome, PRUNED_AT_ONCE, StoreError};
 
-/// Maximum number of reports per script; the last call may exceed it. Redis executes nothing else while the script
-/// runs.
+/// Maximum number of reports per script; the last call may exceed it. Redis executes no other command while the
+/// script runs.
 const GROUP: usize = 1_000;
 /// Maximum number of reports that one script prunes.
 const PRUNED: usize = 500;

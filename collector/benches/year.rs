@@ -1,6 +1,7 @@
-//! How fast the page is with a year of reports, one every five seconds: `cargo bench -p atalaya-collector --bench year`.
+//! Benchmark of the page with a year of reports, one every five seconds: `cargo bench -p atalaya-collector --bench
+//! year`.
 //!
-//! The file is kept in the target folder, and filled again when it is missing.
+//! The file is kept in the target folder and filled again if it is missing.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 
 #[path = "../tests/looking/mod.rs"]
@@ -16,10 +17,10 @@ use jiff::{SignedDuration, Timestamp};
 use looking::Looker;
 use tokio_util::sync::CancellationToken;
 
-/// Seconds from one report to the next.
+/// Seconds between two reports.
 const PERIOD: i64 = 5;
 const REPORTS: i64 = 365 * 86_400 / PERIOD;
-/// As many as come together at most.
+/// Maximum number of reports per call.
 const BATCH: i64 = 4_096;
 const RANGES: [&str; 6] = ["5m", "1h", "24h", "7d", "30d", "1y"];
 

@@ -1,4 +1,4 @@
-//! Accepts connections, shares them among addresses, and serves them.
+//! Accepts connections, divides them among addresses, and serves them.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -31,7 +31,7 @@ use crate::places::{Entry, Id, Phase, Places};
 use crate::server::Options;
 use crate::transport::Impatient;
 
-/// Interval at which connections that wait are looked at even if none has ended: others may have become stale.
+/// Interval at which waiting connections are checked even if none has ended: others may have become stale.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// All connections of a collector.
@@ -42,7 +42,7 @@ pub(crate) struct Connections {
     http: http1::Builder,
     graceful: GracefulShutdown,
     shared: Arc<Shared>,
-    /// Accepted, and not served before there is a place.
+    /// Accepted connections that wait for a slot.
     waiting: VecDeque<(TcpStream, SocketAddr)>,
     tasks: JoinSet<()>,
 }
@@ -75,7 +75,7 @@ impl Connections {
         }
     }
 
-    /// Accepts and serves until it is dropped.
+    /// Accepts and serves connections until it is dropped.
     pub(crate) async fn accept_from(&mut self, listener: &TcpListener) {
         let shared = Arc::clone(&self.shared);
         loop {
@@ -122,7 +122,7 @@ impl Connections {
         for _ in 0..self.waiting.len() {
             let Some((stream, peer)) = self.waiting.pop_front() else { return };
             let address = (!self.options.proxies.include(peer.ip())).then(|| peer.ip());
-            // Those that wait are within their share already.
+            // Waiting connections have already been checked against their share.
             match self.try_enter(address, 0) {
                 Entry::Admitted(id, evict) => self.serve(stream, peer, id, evict),
                 Entry::Wait | Entry::Refused => self.waiting.push_back((stream, peer)),
@@ -189,7 +189,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// Answers one request, and notes the progress of its connection.
+/// Answers one request, and records the progress of its connection.
 async fn answer(
     router: &TowerToHyperService<axum::Router>,
     place: Arc<Place>,
@@ -200,7 +200,7 @@ async fn answer(
     Ok(response.map(|body| Answer { body, _busy: busy }))
 }
 
-/// Holds a place until it is dropped.
+/// Slot of a connection, held until it is dropped.
 struct Place {
     app: Arc<App>,
     shared: Arc<Shared>,

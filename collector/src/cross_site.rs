@@ -1,8 +1,8 @@
-//! Recognises requests that a web page of another site makes a browser send. Pure.
+//! Recognizes requests that a web page of another site makes a browser send. Pure.
 //!
-//! Browsers say so in `Sec-Fetch-Site` (to HTTPS and to loopback), else in `Origin` or `Referer`; pages cannot
-//! forge these headers. Programs such as curl, Kazoo programs, nodes, Prometheus and reverse proxies send none of
-//! them.
+//! Browsers indicate it in `Sec-Fetch-Site` (to HTTPS and to loopback), otherwise in `Origin` or `Referer`; pages
+//! cannot forge these headers. Programs such as curl, Kazoo programs, nodes, Prometheus and reverse proxies send none
+//! of them.
 
 use axum::http::{HeaderMap, Method, header};
 
@@ -15,7 +15,7 @@ pub(crate) enum Effect {
     Read,
 }
 
-/// Returns whether a page of another site sent this request. `is_own` says whether an origin's `host[:port]` is the
+/// Returns true if a page of another site sent this request. `is_own` returns true if an origin's `host[:port]` is the
 /// collector itself.
 pub(crate) fn is_cross_site(
     effect: Effect,
@@ -41,7 +41,7 @@ pub(crate) fn is_cross_site(
     if effect == Effect::Read {
         return false;
     }
-    // An image or a frame of a page, which is loaded by plain HTTP from another address than loopback.
+    // An image or a frame of a page, which is loaded by plain HTTP from an address other than loopback.
     match text("referer") {
         Some(referer) => !authority(referer).is_some_and(|own| is_own(&own)),
         None => {

@@ -1,9 +1,9 @@
-//! The fence: whether a report was ever written down by a leader that led. Pure.
+//! The fence: decides whether a report was committed to ZooKeeper by a leader while it led. Pure.
 //!
-//! Cycles count over all epochs, without gaps. So everything of a lower epoch has a cycle below the first one of every
-//! higher epoch, however late it comes; what has not is of a leader that was deposed. That the first cycle that is known
-//! of an epoch may not be its first one makes the fence lenient, never wrong: what a deposed leader did not write down in
-//! ZooKeeper is not sent by a node of ours.
+//! Cycles are numbered over all epochs, without gaps. Therefore all committed reports of a lower epoch have a cycle
+//! below the first one of every higher epoch, however late they arrive; a report with a higher cycle is from a deposed
+//! leader. The first known cycle of an epoch may be later than its actual first one. This makes the fence lenient,
+//! never wrong: our nodes do not send reports that a deposed leader did not commit to ZooKeeper.
 
 use std::collections::BTreeMap;
 
@@ -11,43 +11,43 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What is known of an epoch.
+/// Known facts about an epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Epoch {
-    /// Its number.
+    /// Number of the epoch.
     pub epoch: i64,
-    /// The lowest cycle that was reported.
+    /// Lowest cycle that was reported.
     pub first_cycle: i64,
-    /// The highest cycle that was reported.
+    /// Highest cycle that was reported.
     pub last_cycle: i64,
-    /// How many reports of it were recorded.
+    /// Number of recorded reports of this epoch.
     pub reports: i64,
-    /// When the newest of them was received.
+    /// Time at which its newest report was received.
     pub received: Timestamp,
-    /// Who sent that one.
+    /// `User-Agent` of the sender of that report.
     pub reporter: Option<String>,
 }
 
-/// Why a report is refused.
+/// Reason for refusing a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale {
-    /// A later leader,
+    /// Epoch of the later leader.
     pub epoch: i64,
-    /// and the lowest cycle that it reported.
+    /// Lowest cycle that it reported.
     pub first_cycle: i64,
 }
 
-/// All epochs that are known.
+/// All known epochs.
 #[derive(Clone, Debug, Default)]
 pub struct Fence {
     epochs: BTreeMap<i64, Epoch>,
 }
 
 impl Fence {
-    /// Whether a report may be recorded.
+    /// Checks whether a report may be recorded.
     ///
     /// # Errors
-    /// Another leader has reported that cycle or one before it.
+    /// Returns the later leader if it has reported that cycle or an earlier one.
     pub fn judge(&self, epoch: i64, cycle: i64) -> Result<(), Stale> {
         let above = (std::ops::Bound::Excluded(epoch), std::ops::Bound::Unbounded);
         let lowest = self.epochs.range(above).map(|(_, later)| later).min_by_key(|later| later.first_cycle);
@@ -59,7 +59,7 @@ impl Fence {
         }
     }
 
-    /// Takes note of a report that is recorded.
+    /// Adds a recorded report.
     pub fn admit(&mut self, epoch: i64, cycle: i64, received: Timestamp, reporter: Option<&str>) {
         let reporter = reporter.map(str::to_owned);
         self.epochs
@@ -81,12 +81,12 @@ impl Fence {
             });
     }
 
-    /// Removes an epoch. Reports of lower epochs are then judged by the others.
+    /// Removes an epoch. Reports of lower epochs are then judged by the remaining ones.
     pub fn forget(&mut self, epoch: i64) {
         self.epochs.remove(&epoch);
     }
 
-    /// The newest first, so many at most.
+    /// Returns at most `limit` epochs, newest first.
     pub fn newest(&self, limit: usize) -> Vec<Epoch> {
         self.epochs.values().rev().take(limit).cloned().collect()
     }
@@ -141,7 +141,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever order they come in, no report that a fleet wrote down is refused.
+        /// No committed report of a fleet is refused, in whatever order the reports arrive.
         #[test]
         fn what_was_written_down_is_accepted_in_any_order(
             lengths in prop::collection::vec(0..6_i64, 1..6),

@@ -1,5 +1,5 @@
-//! What the leader says of its fleet, besides its reports: who is there, how they are, what waits. Kept in memory, the newest
-//! only. Pure: time is passed in.
+//! The fleet status, which the leader sends besides its reports: nodes, their health, and the outbox. Only the newest
+//! one is kept, in memory. Pure: time is passed in.
 
 use std::time::{Duration, Instant};
 
@@ -11,32 +11,32 @@ use crate::future::{check_cycle_range, check_epoch_range};
 use crate::report::{Invalid, cut, integer, needed_integer, shortened, without_negative_zero};
 use crate::tasks::{MAX_TASKS, Tasks};
 
-/// Most nodes of a status; what is beyond is told as `more`.
+/// Maximum number of nodes in a status; further ones are counted in `more`.
 pub const MAX_NODES: usize = 1_000;
-/// Most readings of a node.
+/// Maximum number of readings of a node.
 pub const MAX_READINGS: usize = 32;
-/// The longest text, in characters.
+/// Maximum length of a text, in characters.
 pub(crate) const MAX_TEXT: usize = 512;
-/// Time after which a status no longer outranks an older epoch or cycle. Leaders send one every five seconds at
-/// least, so what is silent for longer does not lead.
+/// Time after which a status no longer outranks an older epoch or cycle. Leaders send one at least every five seconds,
+/// so a sender that is silent for longer is not the leader.
 const OUTRANKS: Duration = Duration::from_secs(60);
-/// What texts are made of, as the OpenAPI document says it.
+/// Pattern of texts, for the OpenAPI document.
 pub(crate) const TEXT: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]{0,512}$";
 
-/// A fleet, as its leader sees it. Unknown fields are ignored: newer leaders may tell more.
+/// Status of a fleet, as its leader sees it. Unknown fields are ignored, because newer leaders may add some.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 pub struct Status {
-    /// Increases with every leader. The same maximum as for reports.
+    /// Epoch; increases with every leader. The same maximum as for reports.
     #[serde(deserialize_with = "needed_integer")]
     #[schema(minimum = 1, maximum = 4_611_686_018_427_387_904_i64)]
     pub epoch: i64,
-    /// The newest cycle.
+    /// Newest cycle.
     #[serde(deserialize_with = "needed_integer")]
     #[schema(minimum = 0, maximum = 4_611_686_018_427_387_904_i64)]
     pub cycle: i64,
-    /// The id of the node that leads.
+    /// Id of the leader.
     pub leader: String,
-    /// Since when it leads, by its own clock.
+    /// Time since which it leads, by its own clock.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub since: Option<Timestamp>,
@@ -44,79 +44,79 @@ pub struct Status {
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub period: Option<f64>,
-    /// Cycles whose reports wait to be accepted.
+    /// Number of cycles whose reports wait in the outbox.
     #[serde(default, deserialize_with = "needed_integer")]
     #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     pub waiting: u64,
-    /// The newest cycle whose report was accepted.
+    /// Newest cycle whose report was accepted.
     #[serde(default, deserialize_with = "integer")]
     #[schema(minimum = -9_223_372_036_854_775_808_i64, maximum = 9_223_372_036_854_775_807_i64)]
     pub delivered: Option<i64>,
-    /// Its nodes, 1000 at most.
+    /// Nodes, at most 1000.
     #[schema(max_items = 1000)]
     pub nodes: Vec<Node>,
-    /// How many nodes there are besides.
+    /// Number of further nodes.
     #[serde(default, deserialize_with = "needed_integer")]
     #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     pub more: u64,
-    /// The newest tasks; null: the fleet has none, or the leader does not tell.
+    /// Newest tasks; null: the fleet has none, or the leader does not report them.
     #[serde(default)]
     pub tasks: Option<Tasks>,
 }
 
-/// A node, as the leader sees it.
+/// Node, as the leader sees it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 pub struct Node {
-    /// Its id.
+    /// Id of the node.
     pub id: String,
     /// Seconds since its last measurement; null: there is none.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub age: Option<f64>,
-    /// How it is.
+    /// Health of the node.
     #[serde(default)]
     pub health: Health,
-    /// What is wrong, for people.
+    /// Problem of the node, for people.
     #[serde(default)]
     pub problem: Option<String>,
-    /// The machine that it runs on, if it says so.
+    /// Machine on which it runs, if known.
     #[serde(default)]
     pub host: Option<String>,
-    /// What it measured last, 32 at most.
+    /// Last readings, at most 32.
     #[serde(default)]
     #[schema(max_items = 32)]
     pub readings: Vec<Reading>,
 }
 
-/// A number and its unit.
+/// Number with its unit.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 pub struct Reading {
-    /// The number.
+    /// Value of the reading.
     pub value: f64,
-    /// Its unit as SenML (RFC 8428) names it, if it is known.
+    /// Unit as a SenML name (RFC 8428), if known.
     #[serde(default)]
     pub unit: Option<String>,
 }
 
-/// How a node is.
+/// Health of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
-    /// It measures, and so do all its sensors, as far as is known.
+    /// The node and, as far as known, all of its sensors provide measurements.
     Ok,
-    /// A sensor of it cannot be read, or its measurement is none.
+    /// A sensor cannot be read, or the node has no measurement.
     Failing,
-    /// It is not known.
+    /// The health is not known.
     #[default]
     #[serde(other)]
     Unknown,
 }
 
 impl Status {
-    /// Whether it makes sense and is not too much.
+    /// Checks that the status is plausible and within the limits.
     ///
     /// # Errors
-    /// It does not; the message says why.
+    /// Returns an error with the reason if it is not.
     pub fn check(&self) -> Result<(), Invalid> {
         let wrong = |what: String| Err(Invalid::new(what));
         check_epoch_range(self.epoch)?;
@@ -164,37 +164,37 @@ impl Status {
     }
 }
 
-/// A status, and when it came.
+/// Received status, and the time of its arrival.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// What was told.
+    /// The status.
     pub status: Status,
-    /// When it was received.
+    /// Time of its arrival.
     pub received: Timestamp,
-    /// Who sent it: the `User-Agent`.
+    /// `User-Agent` of the sender.
     pub reporter: Option<String>,
     at: Instant,
 }
 
 impl Told {
-    /// How long ago it was received. Setting a clock changes nothing about it.
+    /// Returns the time since its arrival. It does not depend on changes of the system clock.
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.at)
     }
 }
 
-/// The newest status, if there was any.
+/// Newest status, if any.
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
     told: Option<Told>,
 }
 
 impl Fleet {
-    /// Takes a status, unless a later epoch is known: `newest`, or that of the last status if it is younger than a
-    /// minute.
+    /// Accepts a status, unless a later epoch is known: `newest`, or the epoch of the last status if that is younger
+    /// than a minute.
     ///
     /// # Errors
-    /// The epoch that is later, or the same one if it has told of a later cycle.
+    /// Returns the later epoch, or the same epoch if its last status has a later cycle.
     pub fn tell(
         &mut self,
         mut status: Status,
@@ -217,7 +217,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// What was told last.
+    /// Returns the last status.
     pub fn told(&self) -> Option<&Told> {
         self.told.as_ref()
     }
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(told.age(start + Duration::from_secs(3)), Duration::from_secs(3));
     }
 
-    /// One status of a far epoch or cycle would else hide every later one until the collector is restarted.
+    /// Otherwise one status with a far epoch or cycle would hide all later ones until the collector is restarted.
     #[test]
     fn status_of_a_far_epoch_or_cycle_outranks_others_for_a_minute_only() {
         for far in [status(900, 1), status(7, 1 << 62)] {
@@ -312,7 +312,7 @@ mod tests {
     }
 
     proptest! {
-        /// A status that is taken can be told again, without negative zeros.
+        /// Checks that an accepted status can be sent again, without negative zeros.
         #[test]
         fn status_of_arbitrary_input_is_sound_or_refused(
             bytes in prop::collection::vec(any::<u8>(), 0..200),

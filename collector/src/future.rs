@@ -1,4 +1,4 @@
-//! Limits on times and epochs of foreign clocks. A time ahead of the collector's clock would stay the newest until
+//! Limits on times and epochs of foreign clocks. A time ahead of the collector's clock would remain the newest until
 //! then, and an epoch ahead of it would outrank every leader that follows, so both are refused beyond a small skew.
 //! Pure.
 
@@ -15,7 +15,7 @@ pub(crate) const MAX_NUMBER: i64 = 1 << 62;
 /// 2025-01-01, before the first release: a clock that shows less was not set since its machine started.
 const NEVER_SET: i64 = 1_735_689_600;
 
-/// The collector's clock at the arrival of a request, and the skew that is allowed.
+/// The collector's clock at the arrival of a request, and the permitted skew.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     now: Timestamp,

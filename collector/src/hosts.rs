@@ -3,16 +3,16 @@
 //! A web page can point its own domain name at 127.0.0.1 or at an address of the local network (DNS rebinding); its
 //! scripts then talk to the collector as if it were the page's own server. Such requests carry the page's name in
 //! `Host`, so requests with a name that is not known are refused. The check applies to all clients: over plain HTTP
-//! to another address than loopback a browser sends nothing else by which it could be recognised reliably.
+//! to an address other than loopback, a browser sends no other header that identifies it reliably.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::report::Invalid;
 
-/// Names that a collector answers to. Always allowed are IP addresses, `localhost`, the name of this machine, and
-/// names without a dot (`collector`, as in compose files): public DNS has no such names, so no web page can point
-/// one at this machine. Clones are independent.
+/// Names that a collector answers to. Always allowed are IP addresses, `localhost`, the name of this machine, and names
+/// without a dot (`collector`, as in compose files): public DNS has no such names, so no web page can point one at this
+/// machine. Clones are independent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hosts {
     any: bool,
@@ -47,7 +47,7 @@ impl Hosts {
         Ok(())
     }
 
-    /// Returns whether requests with this `Host`, with or without a port, are answered.
+    /// Returns true if requests with this `Host`, with or without a port, are answered.
     pub(crate) fn allow_request(&self, host: &str) -> bool {
         let Some(name) = host_of(host) else { return self.any };
         let is_local = name == "localhost" || name.ends_with(".localhost") || !name.contains('.');
@@ -58,7 +58,7 @@ impl Hosts {
             || self.machine.contains(&name)
     }
 
-    /// Returns whether this host was named explicitly.
+    /// Returns true if this host was named explicitly.
     pub(crate) fn are_given(&self, host: &str) -> bool {
         host_of(host).is_some_and(|name| self.given.contains(&name))
     }
@@ -86,7 +86,7 @@ fn is_port(text: &str) -> bool {
     text.is_empty() || (text.parse::<u16>().is_ok() && text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Returns the names of this machine: as the system tells it, and as multicast DNS announces it.
+/// Returns the names of this machine: from the system, and as multicast DNS announces it.
 fn machine_names() -> BTreeSet<String> {
     #[cfg(unix)]
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -1,41 +1,42 @@
-//! How much a client may ask for, and how long everything may take. The bucket is pure: time is passed in.
+//! Limits of a client's requests, and of all durations. The token bucket is pure: time is passed in.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-/// How much and how long. The defaults are for fleets: a node sends 200 reports a second at most, after an outage.
+/// Limits. The defaults are chosen for fleets: after an outage a node sends at most 200 reports per second.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of a body.
+    /// Maximum size of a body, in bytes.
     pub body: usize,
-    /// Reports of a batch.
+    /// Maximum number of reports in a batch.
     pub batch: usize,
-    /// Connections at a time; further ones wait. A quarter is reserved for addresses that have few. When all are taken, the
-    /// address with the most loses slow and idle ones to others.
+    /// Maximum number of connections; further ones wait. A quarter is reserved for addresses that have few. If all are
+    /// in use, the address with the most connections loses slow and idle ones to others.
     pub connections: usize,
-    /// Connections of one address (of IPv6: a /64) at a time; further ones replace its own slow and idle ones, or are closed.
-    /// Those of a trusted proxy are not counted.
+    /// Maximum number of connections of one address (of IPv6: a /64); further ones replace its own slow and idle ones,
+    /// or are closed. Those of a trusted proxy are not counted.
     pub connections_of_one: usize,
-    /// Streams of events at a time. When all are taken, the client with the most loses its oldest to one with fewer.
+    /// Maximum number of event streams. If all are in use, the client with the most streams loses its oldest to one
+    /// with fewer.
     pub streams: usize,
-    /// Streams of events of one address, or with one token, at a time.
+    /// Maximum number of event streams of one address, or with one token.
     pub streams_of_one: usize,
-    /// Requests a second of one address, or with one token, for long.
+    /// Sustained rate of requests of one address, or with one token, per second.
     pub rate: f64,
-    /// Requests of one address, or with one token, at once.
+    /// Burst of requests of one address, or with one token.
     pub burst: f64,
-    /// From the start of a connection, or the end of an answer, to the end of the next request's headers.
+    /// Time limit from the start of a connection, or the end of an answer, to the end of the next request's headers.
     pub headers: Duration,
-    /// From the headers to the end of the body.
+    /// Time limit from the headers to the end of the body.
     pub receive: Duration,
-    /// From the end of the body to the answer.
+    /// Time limit from the end of the body to the answer.
     pub answer: Duration,
-    /// How long a client may take nothing of an answer.
+    /// Time after which a client that reads nothing of an answer is disconnected.
     pub send: Duration,
-    /// How long what was accepted may take at the end.
+    /// Time limit of accepted requests during the shutdown.
     pub stop: Duration,
-    /// How far the time or the epoch of a report may be ahead of the collector's clock.
+    /// Maximum time by which the time or the epoch of a report may be ahead of the collector's clock.
     pub max_clock_skew: Duration,
 }
 
@@ -50,8 +51,8 @@ impl Default for Limits {
             streams_of_one: 32,
             rate: 500.0,
             burst: 1_000.0,
-            // No period that anybody measures with: who asks again on a connection in the moment in which it is closed has to
-            // try again.
+            // Not a usual measuring period: a client that sends a request on a connection at the moment at which it is
+            // closed has to try again.
             headers: Duration::from_secs(17),
             receive: Duration::from_secs(10),
             answer: Duration::from_secs(10),
@@ -62,15 +63,15 @@ impl Default for Limits {
     }
 }
 
-/// So many are remembered at most.
+/// Maximum number of clients that are remembered.
 const CLIENTS: usize = 4096;
 
-/// Whose bucket it is.
+/// Client to which a bucket belongs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Client {
-    /// Of nobody who is known.
+    /// Clients without a known token, by address.
     Address(IpAddr),
-    /// Of whoever has this token: behind one address may be many, and not all of them friendly.
+    /// Holder of a token: many clients may share one address, and some of them may be hostile.
     Holder(Box<str>),
 }
 
@@ -80,12 +81,12 @@ impl Client {
     }
 }
 
-/// A bucket for each client.
+/// One token bucket per client.
 #[derive(Debug)]
 pub(crate) struct Buckets {
     rate: f64,
     burst: f64,
-    /// What is left, and when that was.
+    /// Remaining requests of each client, and the time of that count.
     left: HashMap<Client, (f64, Instant)>,
 }
 
@@ -98,7 +99,7 @@ impl Buckets {
         }
     }
 
-    /// Takes one drop of this client's, or tells how long it lasts until there is one.
+    /// Takes one request from the client's bucket, or returns the time until one is available.
     pub(crate) fn take(&mut self, client: Client, now: Instant) -> Result<(), Duration> {
         if self.left.len() >= CLIENTS && !self.left.contains_key(&client) {
             self.forget(now);
@@ -113,7 +114,7 @@ impl Buckets {
         Err(Duration::try_from_secs_f64((1.0 - *left) / self.rate).unwrap_or(Duration::MAX))
     }
 
-    /// Forgets whose bucket is full again; if there is none, everybody: that is lenient, and bounded.
+    /// Removes the clients whose bucket is full again, or all clients if there is none: that is lenient, but bounded.
     fn forget(&mut self, now: Instant) {
         let (rate, burst) = (self.rate, self.burst);
         self.left
@@ -124,7 +125,7 @@ impl Buckets {
     }
 }
 
-/// One client has a whole /64 of IPv6 addresses.
+/// Returns the prefix that identifies a client: with IPv6, one client has a whole /64.
 pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -1,4 +1,4 @@
-//! What `/metrics` tells of the collector itself.
+//! Metrics of the collector itself, for `/metrics`.
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -59,17 +59,17 @@ struct ByStatus {
     status: u16,
 }
 
-/// All figures.
+/// All metrics.
 pub(crate) struct Metrics {
     registry: Registry,
     reports: Family<ByOutcome, Counter>,
     requests: Family<ByStatus, Counter>,
     refused: Family<ByReason, Counter>,
-    /// Connections that are open.
+    /// Number of open connections.
     pub(crate) connections: Gauge,
-    /// Connections that were closed because their address had too many, or because others needed the place.
+    /// Connections that were closed because their address had too many, or because others needed the slot.
     pub(crate) turned_away: Counter,
-    /// Streams of events that are open.
+    /// Number of open event streams.
     pub(crate) streams: Gauge,
     store: Gauge,
 }
@@ -80,7 +80,7 @@ impl Metrics {
         let reports = Family::<ByOutcome, Counter>::default();
         let requests = Family::<ByStatus, Counter>::default();
         for outcome in Became::ALL {
-            // From the first on each is there, so that its increase can be seen.
+            // Each label exists from the start, so that its first increase is visible.
             drop(reports.get_or_create(&ByOutcome { outcome }));
         }
         let refused = Family::<ByReason, Counter>::default();
@@ -120,12 +120,12 @@ impl Metrics {
         self.refused.get_or_create(&ByReason { reason }).inc();
     }
 
-    /// `path` is a route, not what was asked for: there are only so many.
+    /// Counts an answer. `path` is a route, not the requested path, so the number of labels is bounded.
     pub(crate) fn answered(&self, path: &str, status: u16) {
         self.requests.get_or_create(&ByStatus { path: path.to_owned(), status }).inc();
     }
 
-    /// `ready`: whether reports can be kept.
+    /// Formats the metrics. `ready`: true if reports can be recorded.
     pub(crate) fn text(&self, ready: bool) -> String {
         self.store.set(i64::from(ready));
         let mut text = String::new();

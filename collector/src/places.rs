@@ -1,10 +1,10 @@
-//! Shares the connections among addresses, so that a few addresses cannot keep others out. Pure: time is passed in.
+//! Divides the connections among addresses, so that a few addresses cannot keep others out. Pure: time is passed in.
 //!
-//! * One address (of IPv6: a /64) has [`Limits::connections_of_one`] connections at most. One more replaces the oldest of its
-//!   own that has not sent a request yet or is idle.
-//! * A quarter of all connections is reserved for addresses that have few. A supervisor that asks `/healthz` gets in at once
-//!   while some addresses hold all others.
-//! * When all are taken, the address with the most connections loses one that is stale to an address with fewer.
+//! * One address (of IPv6: a /64) has at most [`Limits::connections_of_one`] connections. A further one replaces its
+//!   own oldest connection that has not sent a request yet or is idle.
+//! * A quarter of all connections is reserved for addresses that have few. A supervisor that requests `/healthz` gets
+//!   in at once while some addresses hold all others.
+//! * If all are in use, the address with the most connections loses one that is stale to an address with fewer.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::limits::{Limits, neighbourhood};
 
 /// Age from which a connection without a complete request, or idle between two, may be closed in favour of another
-/// address. Longer than a busy machine takes to look at a request that has arrived.
+/// address. Longer than a busy machine needs to process a request that has arrived.
 const STALE: Duration = Duration::from_secs(3);
-/// Age from which an answer may be broken off in favour of another address: longer than any answer takes whose
-/// client reads it.
+/// Age from which an answer may be aborted in favour of another address: longer than any answer takes whose client
+/// reads it.
 const STALE_ANSWER: Duration = Duration::from_secs(30);
 /// Maximum number of connections of an address in the reserve.
 const FEW: usize = 4;
@@ -26,11 +26,11 @@ const FEW: usize = 4;
 /// Progress of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It has not sent a request yet: TLS handshake, or the first headers.
+    /// The connection has not sent a request yet: TLS handshake, or the first headers.
     Fresh,
     /// A request is being received or answered.
     Busy,
-    /// It was answered, and the next request has not come.
+    /// The request was answered, and the next one has not arrived.
     Idle,
 }
 
@@ -39,29 +39,29 @@ pub(crate) type Id = u64;
 
 #[derive(Debug)]
 struct Held {
-    /// `None`: a trusted proxy, which may have as many as there are.
+    /// `None`: a trusted proxy, whose connections are not limited.
     address: Option<IpAddr>,
     phase: Phase,
     since: Instant,
     evict: CancellationToken,
 }
 
-/// Answer to a connection that wants to be served.
+/// Result of asking for a slot.
 #[derive(Debug)]
 pub(crate) enum Entry {
-    /// It is served until the token is cancelled. It must [`Places::leave`].
+    /// The connection is served until the token is cancelled. It must then call [`Places::leave`].
     Admitted(Id, CancellationToken),
-    /// It may try again once another connection has ended.
+    /// The connection may try again once another one has ended.
     Wait,
-    /// Its address has too many.
+    /// Its address has too many connections.
     Refused,
 }
 
-/// The connections that are served.
+/// Connections that are being served.
 #[derive(Debug)]
 pub(crate) struct Places {
     all: usize,
-    /// Those that are not reserved.
+    /// Number of connections outside the reserve.
     common: usize,
     of_one: usize,
     next: Id,
@@ -76,13 +76,13 @@ impl Places {
         Places { all, common: all - all / 4, of_one, next: 0, held: HashMap::new(), evicted: 0 }
     }
 
-    /// Number of connections that were closed so far in favour of others.
+    /// Returns the number of connections that have been closed in favour of others.
     pub(crate) fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    /// Admits one more connection, `None` for one of a trusted proxy, and closes another one for it if necessary.
-    /// `waiting`: the connections of this address that wait already.
+    /// Admits one more connection, and closes another one for it if necessary. `address` is `None` for a trusted proxy.
+    /// `waiting`: number of connections of this address that wait already.
     pub(crate) fn enter(&mut self, address: Option<IpAddr>, waiting: usize, now: Instant) -> Entry {
         let address = address.map(neighbourhood);
         let own = self.count(address);
@@ -102,7 +102,7 @@ impl Places {
         }
     }
 
-    /// Notes the progress of a connection.
+    /// Records the progress of a connection.
     pub(crate) fn note(&mut self, id: Id, phase: Phase, now: Instant) {
         if let Some(held) = self.held.get_mut(&id) {
             held.phase = phase;
@@ -110,7 +110,7 @@ impl Places {
         }
     }
 
-    /// Notes the end of a connection. One that was closed in favour of another has left already.
+    /// Records the end of a connection. One that was closed in favour of another has already left.
     pub(crate) fn leave(&mut self, id: Id) {
         self.held.remove(&id);
     }
@@ -135,8 +135,8 @@ impl Places {
         self.admit(address, now)
     }
 
-    /// Returns a stale connection of the address with the most, if these are more than the newcomer will have; else
-    /// one of the newcomer's own.
+    /// Returns a stale connection of the address with the most connections, if it has more than the new address will
+    /// have; otherwise one of the new address's own.
     fn victim(&self, address: Option<IpAddr>, own: usize, now: Instant) -> Option<Id> {
         let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
         for held in self.held.values().filter(|held| held.address != address) {
@@ -155,7 +155,7 @@ impl Places {
             .into_iter()
             .find_map(stale)
             .or_else(|| self.oldest(address, now, STALE, STALE))
-            // Each address has one only: one that sends nothing is worth less than one that comes now.
+            // Each address has only one: a new connection is worth more than one that sends nothing.
             .or_else(|| {
                 let age = |held: &Held| now.saturating_duration_since(held.since);
                 let stale = |(_, held): &(&Id, &Held)| held.phase != Phase::Busy && age(held) >= STALE;
@@ -164,8 +164,8 @@ impl Places {
             })
     }
 
-    /// Returns the oldest connection of this address that has sent no request yet and is `fresh` old, else one that
-    /// has been `idle` for so long.
+    /// Returns the oldest connection of this address that has sent no request yet and is `fresh` old, or otherwise one
+    /// that has been idle for the time `idle`.
     fn oldest(&self, address: Option<IpAddr>, now: Instant, fresh: Duration, idle: Duration) -> Option<Id> {
         let age = |held: &Held| now.saturating_duration_since(held.since);
         self.first(address, |held| held.phase == Phase::Fresh && age(held) >= fresh)
@@ -243,7 +243,7 @@ mod tests {
         admitted(places.enter(address(4), 0, now + STALE));
         assert_eq!(crowd.iter().filter(|(_, evict)| evict.is_cancelled()).count(), 1);
         assert!(crowd[0].1.is_cancelled(), "the oldest");
-        // Answers are broken off only after a long time.
+        // Answers are aborted only after a long time.
         for (id, _) in &crowd {
             places.note(*id, Phase::Busy, now + STALE);
         }

@@ -1,4 +1,4 @@
-//! Whose request it is when a proxy hands it on. Pure.
+//! Trusted proxies: the address of the client behind them. Pure.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -8,10 +8,10 @@ use ipnet::IpNet;
 
 use crate::report::Invalid;
 
-/// Proxies that are believed: their `X-Forwarded-For` says whose request it is. The default: none.
+/// Trusted proxies: their `X-Forwarded-For` contains the address of the client. The default: none.
 ///
-/// The `Forwarded` of RFC 7239 is not read: a proxy that writes one of the two hands on what its clients write into the
-/// other.
+/// The `Forwarded` header of RFC 7239 is not read: a proxy that sets one of the two headers passes on whatever its
+/// clients write into the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxies {
     networks: Vec<IpNet>,
@@ -20,7 +20,7 @@ pub struct Proxies {
 impl FromStr for Proxies {
     type Err = Invalid;
 
-    /// Reads addresses and networks, as in `10.0.0.7, 172.16.0.0/12, fd00::/8`.
+    /// Parses addresses and networks, as in `10.0.0.7, 172.16.0.0/12, fd00::/8`.
     fn from_str(text: &str) -> Result<Proxies, Invalid> {
         let network = |word: &str| {
             let address = || word.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
@@ -34,14 +34,15 @@ impl FromStr for Proxies {
 }
 
 impl Proxies {
-    /// Whether this is one of them.
+    /// Returns true if the address belongs to a trusted proxy.
     pub(crate) fn include(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Who asks, if `peer` is who has connected: each proxy appends whom it was asked by, so the last one that is no proxy
-    /// of ours. What stands before that, anybody may have written.
+    /// Returns the address of the client if `peer` has opened the connection. Each proxy appends the address of its own
+    /// client, so the client is the last address that is not a trusted proxy. Any client may have written the addresses
+    /// before it.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let lines: Vec<&[u8]> =
@@ -56,7 +57,7 @@ impl Proxies {
     }
 }
 
-/// With or without a port.
+/// Parses an address with or without a port.
 fn address(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim();
     let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')).unwrap_or(hop);
@@ -119,7 +120,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a client writes, the proxy appends the client's own address.
+        /// The proxy appends the client's own address, whatever the client writes.
         #[test]
         fn nobody_passes_for_another(forged in "[ -~]{0,60}") {
             prop_assert_eq!(client("10.0.0.7", &[&forged, "198.51.100.1"]), "198.51.100.1");

@@ -1,4 +1,4 @@
-//! What is reported, by which key a report is told from every other one, and how it is kept.
+//! Reports: their keys, their format in requests, and their stored form.
 
 use std::fmt;
 
@@ -9,26 +9,26 @@ use utoipa::ToSchema;
 
 use crate::future::{check_cycle_range, check_epoch_range};
 
-/// The longest name of a quantity or a unit, in characters.
+/// Maximum length of the name of a quantity or a unit, in characters.
 pub const MAX_NAME: usize = 64;
 /// Pattern of such a name, for the OpenAPI document; see [`is_printable`].
 pub(crate) const NAME: &str =
     "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffd]{1,64}$";
-/// The most that is kept of who sent a report, in bytes.
+/// Maximum length of the stored sender of a report, in bytes.
 pub const MAX_REPORTER: usize = 200;
 
-/// What tells a report from every other one, and is the same for every try of it: `{epoch}-{cycle}[-{unit}]`.
+/// Key that identifies a report and is the same for each attempt to send it: `{epoch}-{cycle}[-{unit}]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    /// Goes up with every leader.
+    /// Epoch; increases with every leader.
     pub epoch: i64,
-    /// Counts the cycles of the fleet, over all epochs.
+    /// Number of the cycle, counted over all epochs.
     pub cycle: i64,
-    /// What was averaged in that cycle, if it was more than bare numbers.
+    /// Unit that was averaged in that cycle; `None` for bare numbers.
     pub unit: Option<String>,
 }
 
-/// Why a report cannot be taken as it is.
+/// Reason why a report is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Invalid(pub String);
@@ -40,10 +40,10 @@ impl Invalid {
 }
 
 impl Key {
-    /// Reads an `Idempotency-Key`, with or without the quotation marks of a structured field.
+    /// Parses an `Idempotency-Key`, with or without the quotation marks of a structured field.
     ///
     /// # Errors
-    /// It is no key of a report.
+    /// Returns an error if the text is not the key of a report.
     pub fn parse(text: &str) -> Result<Key, Invalid> {
         let wrong = || {
             Invalid::new(format!(
@@ -72,7 +72,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Digits only: `+7` and `-7` are none of ours.
+/// Parses digits only: our nodes do not send `+7` or `-7`.
 fn whole(text: &str) -> Option<i64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
@@ -82,10 +82,10 @@ pub(crate) fn without_negative_zero(number: f64) -> f64 {
     number + 0.0
 }
 
-/// A number as programs write it, finite. Negative zero is returned as zero.
+/// Parses a finite number in the notation of programs. Returns negative zero as zero.
 ///
 /// # Errors
-/// It is none.
+/// Returns an error if the text is not such a number.
 pub fn number(text: &str) -> Result<f64, Invalid> {
     match text.trim().parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(without_negative_zero(number)),
@@ -101,10 +101,10 @@ fn is_printable(character: char) -> bool {
     !(character.is_control() || controls_direction || breaks_line || character == char::REPLACEMENT_CHARACTER)
 }
 
-/// The name of a quantity or of a unit.
+/// Checks the name of a quantity or a unit.
 ///
 /// # Errors
-/// It is empty, too long, or has characters that do not print.
+/// Returns an error if the name is empty, too long, or has characters that do not print.
 pub fn name(what: &str, text: &str) -> Result<String, Invalid> {
     if text.is_empty() || text.chars().nth(MAX_NAME).is_some() || !text.chars().all(is_printable) {
         let text = shortened(text);
@@ -113,26 +113,26 @@ pub fn name(what: &str, text: &str) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
-/// So much of `text` that it can be shown in an answer.
+/// Returns the beginning of `text`, short enough for an answer.
 pub(crate) fn shortened(text: &str) -> &str {
     let end = text.char_indices().map(|(at, _)| at).nth(80).unwrap_or(text.len());
     &text[..end]
 }
 
-/// One average, as it is kept.
+/// Average, as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Report {
-    /// Goes up with every leader. Null: the sender does not count them.
+    /// Epoch; increases with every leader. Null: the sender has no epochs.
     #[schema(minimum = 1)]
     pub epoch: Option<i64>,
-    /// Counts the cycles of the fleet. Null: the sender does not count them.
+    /// Number of the cycle of the fleet. Null: the sender does not count cycles.
     #[schema(minimum = 0)]
     pub cycle: Option<i64>,
-    /// When the fleet was read, by the sender's clock, or else when the report was received.
+    /// Time at which the fleet was read, by the sender's clock; if missing, the time of arrival.
     pub time: Timestamp,
-    /// What was averaged, if it is known.
+    /// Quantity that was averaged, if known.
     pub quantity: Option<String>,
-    /// Its unit as SenML (RFC 8428) names it, if it is known.
+    /// Unit as a SenML name (RFC 8428), if known.
     pub unit: Option<String>,
     /// Arithmetic mean of the fleet.
     pub mean: f64,
@@ -142,20 +142,20 @@ pub struct Report {
     pub max: Option<f64>,
     /// Standard deviation.
     pub stddev: Option<f64>,
-    /// How many measurements were averaged.
+    /// Number of measurements that were averaged.
     #[schema(minimum = 0)]
     pub count: Option<i64>,
-    /// How many nodes had no usable measurement.
+    /// Number of nodes without a usable measurement.
     #[schema(minimum = 0)]
     pub excluded: Option<i64>,
-    /// When it was received, by the collector's clock.
+    /// Time of arrival, by the collector's clock.
     pub received: Timestamp,
-    /// Who sent it: the `User-Agent`.
+    /// `User-Agent` of the sender.
     pub reporter: Option<String>,
 }
 
 impl Report {
-    /// A bare average, received at `received`.
+    /// Creates a report of a bare average that was received at `received`.
     pub fn bare(mean: f64, received: Timestamp) -> Report {
         Report {
             epoch: None,
@@ -174,39 +174,38 @@ impl Report {
         }
     }
 
-    /// Of cycle and epoch. `None`: nothing tells it from another one, so each is kept.
+    /// Returns the key of cycle, epoch and unit. `None`: the report has no key, so it is always recorded as a new one.
     pub fn key(&self) -> Option<Key> {
         let (epoch, cycle) = self.epoch.zip(self.cycle)?;
         Some(Key { epoch, cycle, unit: self.unit.clone() })
     }
 
-    /// Whether a second report of the same key says the same. Only the mean counts: `GET` tells no more than that, and
-    /// a fleet that is switched from `GET` to `POST` sends what waits the other way.
+    /// Returns true if a second report of the same key has the same content. Only the mean is compared: `GET` transmits
+    /// only the mean, and a fleet that is switched from `GET` to `POST` sends the reports in its outbox with `POST`.
     pub fn agrees(&self, mean: f64) -> bool {
         self.mean == mean
     }
 }
 
-/// A report as JSON brings it. Unknown fields are ignored: newer senders may tell more.
+/// Report in a request, as JSON. Unknown fields are ignored, because newer senders may add some.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct Incoming {
-    /// Increases with every leader; not without `cycle`. The maximum is the collector's clock in seconds since 1970
-    /// plus its
-    /// `--max-clock-skew` (one day), or the number after the highest recorded epoch.
+    /// Epoch; increases with every leader; not without `cycle`. The maximum is the collector's clock in seconds since
+    /// 1970 plus its `--max-clock-skew` (one day), or the number after the highest recorded epoch.
     #[schema(minimum = 1, maximum = 4_611_686_018_427_387_904_i64)]
     #[serde(default, deserialize_with = "integer")]
     pub epoch: Option<i64>,
-    /// Counts the cycles of the fleet, over all epochs; not without `epoch`.
+    /// Number of the cycle of the fleet, over all epochs; not without `epoch`.
     #[schema(minimum = 0, maximum = 4_611_686_018_427_387_904_i64)]
     #[serde(default, deserialize_with = "integer")]
     pub cycle: Option<i64>,
-    /// Time at which the fleet was read, RFC 3339, from 1970 to the collector's clock plus its `--max-clock-skew`
-    /// (one day); the time of arrival if it is missing.
+    /// Time at which the fleet was read, RFC 3339, from 1970 to the collector's clock plus its `--max-clock-skew` (one
+    /// day); the time of arrival if it is missing.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub time: Option<Timestamp>,
-    /// What was averaged.
+    /// Quantity that was averaged.
     pub quantity: Option<String>,
-    /// Its unit.
+    /// Unit of the quantity.
     pub unit: Option<String>,
     /// Arithmetic mean of the fleet.
     #[serde(alias = "dato")]
@@ -218,20 +217,20 @@ pub struct Incoming {
     /// Standard deviation.
     #[schema(minimum = 0)]
     pub stddev: Option<f64>,
-    /// How many measurements were averaged.
+    /// Number of measurements that were averaged.
     #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     #[serde(default, deserialize_with = "integer")]
     pub count: Option<i64>,
-    /// How many nodes had no usable measurement.
+    /// Number of nodes without a usable measurement.
     #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     #[serde(default, deserialize_with = "integer")]
     pub excluded: Option<i64>,
 }
 
-/// JSON knows one kind of number: `3.0` is 3.
+/// Deserializes a whole number. JSON has only one kind of number: `3.0` is 3.
 pub(crate) fn integer<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
-    // Beyond, not every whole number is one of these.
+    // Beyond this limit `f64` does not represent every whole number.
     let exact = |real: &f64| real.fract() == 0.0 && real.abs() <= 9_007_199_254_740_992.0;
     #[allow(clippy::cast_possible_truncation, reason = "it is exact")]
     let whole = || number.as_f64().filter(exact).map(|real| real as i64);
@@ -239,7 +238,7 @@ pub(crate) fn integer<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Resu
     number.as_i64().or_else(whole).map(Some).ok_or_else(wrong)
 }
 
-/// The same where there must be one.
+/// Deserializes a whole number that is mandatory.
 pub(crate) fn needed_integer<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -250,7 +249,7 @@ where
 }
 
 impl Incoming {
-    /// A bare average.
+    /// Creates a report of a bare average.
     pub fn bare(mean: f64) -> Incoming {
         Incoming {
             epoch: None,
@@ -267,11 +266,11 @@ impl Incoming {
         }
     }
 
-    /// What is kept of it, if it makes sense. `key` is the request's, and must not contradict the report. Times and
-    /// epochs are not compared with a clock here.
+    /// Returns the report to be stored, if it is valid. `key` is the `Idempotency-Key` of the request, and must not
+    /// contradict the report. Times and epochs are not compared with a clock here.
     ///
     /// # Errors
-    /// It makes no sense; the message says why.
+    /// Returns an error with the reason if the report is not valid.
     pub fn accept(
         self,
         key: Option<Key>,
@@ -363,17 +362,17 @@ pub(crate) fn cut(text: &str) -> String {
     text[..end].replace(|character| !is_printable(character), " ")
 }
 
-/// Stores keep microseconds.
+/// Truncates a time to microseconds, the precision of the stores.
 pub(crate) fn micros(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
-/// A report that is kept.
+/// Stored report.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Record {
-    /// Goes up with every report that is kept.
+    /// Id of the report; increases with every stored report.
     pub id: i64,
-    /// What is kept.
+    /// The report.
     #[serde(flatten)]
     pub report: Report,
 }

@@ -21,41 +21,41 @@ use crate::store::{Horizon, PRUNED_AT_ONCE, Store};
 use crate::tls::Tls;
 use crate::tokens::Tokens;
 
-/// How a collector is run. The default: for everybody, and nothing is forgotten.
+/// Options of a collector. The default: no authentication, and reports are kept indefinitely.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Who may do what.
+    /// Tokens of the clients.
     pub tokens: Tokens,
-    /// With what certificate it answers; without: by HTTP.
+    /// Certificate for HTTPS; `None`: HTTP.
     pub tls: Option<Tls>,
-    /// How much and how long.
+    /// Limits on sizes, rates and durations.
     pub limits: Limits,
-    /// Who tells whose request it is.
+    /// Trusted proxies, which determine the address of a client.
     pub proxies: Proxies,
-    /// Names in `Host` that it answers to. They are not checked on connections with TLS, where the browser checks the name,
-    /// nor with a token that is known.
+    /// Names in `Host` that it answers to. They are not checked on connections with TLS, where the browser checks the
+    /// name, nor with a known token.
     pub hosts: Hosts,
-    /// Reports older than this are summed up by the hour.
+    /// Age after which reports are replaced by sums per hour.
     pub keep_reports: Option<Duration>,
-    /// Hours older than this are forgotten.
+    /// Age after which the sums per hour are deleted.
     pub keep_hours: Option<Duration>,
 }
 
-/// Listens, and answers once it is run.
+/// Collector that listens, and answers once [`Collector::run`] is called.
 pub struct Collector {
     listener: TcpListener,
     app: Arc<App>,
     options: Options,
 }
 
-/// The retention is looked after so often.
+/// Interval at which the retention is applied.
 const PRUNING: Duration = Duration::from_secs(60);
 
 impl Collector {
     /// Listens at `address`.
     ///
     /// # Errors
-    /// It cannot listen there.
+    /// Returns an error if it cannot listen at this address.
     pub async fn bind(
         address: impl ToSocketAddrs,
         store: Arc<dyn Store>,
@@ -64,10 +64,10 @@ impl Collector {
         Ok(Collector::of(TcpListener::bind(address).await?, store, options))
     }
 
-    /// Answers at `listener`, which somebody else has bound. It is to be called within a runtime.
+    /// Uses a `listener` that is already bound. Must be called within a runtime.
     ///
     /// # Errors
-    /// The system does not let it be used like this.
+    /// Returns an error if the system does not permit this use of the listener.
     pub fn listening(
         listener: std::net::TcpListener,
         store: Arc<dyn Store>,
@@ -86,16 +86,16 @@ impl Collector {
         Collector { listener, app, options }
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     ///
     /// # Errors
-    /// The system does not tell.
+    /// Returns an error if the system cannot provide the address.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Answers until `stop` is cancelled, then finishes what it has accepted, and closes the store. If it is dropped
-    /// instead, connections break, and whoever waits for an answer does not get it.
+    /// Serves until `stop` is cancelled, then finishes accepted requests and closes the store. If it is dropped
+    /// instead, connections break, and clients that wait for an answer do not get one.
     pub async fn run(self, stop: CancellationToken) {
         let Collector { listener, app, options } = self;
         let mut pruning = JoinSet::new();
@@ -105,7 +105,7 @@ impl Collector {
         let stop_within = options.limits.stop;
         let mut connections = Connections::new(Arc::clone(&app), options);
         stop.run_until_cancelled(connections.accept_from(&listener)).await;
-        // No further connection gets in.
+        // No further connection is accepted.
         drop(listener);
         app.stopping.cancel();
         connections.end(stop_within).await;
@@ -114,7 +114,7 @@ impl Collector {
     }
 }
 
-/// Sums up what is past the retention, until it is cancelled.
+/// Replaces reports past the retention by sums per hour, until it is cancelled.
 async fn prune(app: Arc<App>, keep_reports: Duration, keep_hours: Option<Duration>) {
     loop {
         let before = |keep: Duration| Timestamp::now().checked_sub(keep).ok();

@@ -1,28 +1,29 @@
-//! Which cycles of an epoch were kept once and are gone: as spans, because a fleet leaves no cycle out. So a report is not
-//! recorded twice even after its first copy is past the retention, at the price of a line for each leader instead of one
-//! for each report. Pure.
+//! Sets of intervals: the cycles of an epoch that were recorded and have been deleted. Intervals suffice, because a
+//! fleet leaves no cycle out. They prevent a report from being recorded twice even after its first copy is past the
+//! retention, with one line per leader instead of one per report. Pure.
 
 use std::collections::BTreeMap;
 
-/// Sets of whole numbers, as spans that neither touch nor overlap.
+/// Set of whole numbers, as intervals that neither touch nor overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spans {
-    /// First to last, both included.
+    /// Last number of each interval by its first one, both inclusive.
     spans: BTreeMap<i64, i64>,
 }
 
 impl Spans {
-    /// Whether `number` is in one of them.
+    /// Returns true if `number` is in the set.
     pub fn contains(&self, number: i64) -> bool {
         self.spans.range(..=number).next_back().is_some_and(|(_, last)| number <= *last)
     }
 
-    /// Adds `first` to `last`, both included.
+    /// Adds `first` to `last`, both inclusive.
     pub fn insert(&mut self, mut first: i64, mut last: i64) {
         if first > last {
             return;
         }
-        // All that touch it: those that begin at most one above its end, from the back, until one ends too low.
+        // Merges all intervals that touch the new one. They begin at most one above its end; the loop goes backwards
+        // until an interval ends too low.
         while let Some((&begin, &end)) = self.spans.range(..=last.saturating_add(1)).next_back() {
             if end < first.saturating_sub(1) {
                 break;
@@ -34,7 +35,7 @@ impl Spans {
         self.spans.insert(first, last);
     }
 
-    /// Each first and last number.
+    /// Iterates over the first and last number of each interval.
     pub fn iter(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
         self.spans.iter().map(|(first, last)| (*first, *last))
     }

@@ -21,21 +21,21 @@ pub struct Tasks {
     pub list: Vec<Task>,
 }
 
-/// A task, as the leader records it.
+/// Task, as the leader records it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 pub struct Task {
-    /// Its id.
+    /// Id of the task.
     pub id: String,
-    /// The action.
+    /// Action of the task.
     #[serde(default)]
     pub action: String,
-    /// Its state.
+    /// State of the task.
     #[serde(default)]
     pub state: TaskState,
     /// The node of a task for one node, once it is assigned.
     #[serde(default)]
     pub node: Option<String>,
-    /// The progress that the action reports, for people.
+    /// Progress that the action reports, for people.
     #[serde(default)]
     pub progress: Option<String>,
     /// Number of nodes that are done.
@@ -54,11 +54,11 @@ pub struct Task {
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub age: Option<f64>,
-    /// Seconds since the end; null: it is live.
+    /// Seconds since the end; null: the task is live.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub ended: Option<f64>,
-    /// The reason of the state, for people.
+    /// Reason of the state, for people.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -87,7 +87,7 @@ pub enum TaskState {
     Expired,
     /// Not started, because a roll-out was stopped.
     Skipped,
-    /// It is not known.
+    /// The state is not known.
     #[default]
     #[serde(other)]
     Unknown,

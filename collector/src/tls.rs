@@ -1,4 +1,4 @@
-//! The certificate with which the collector answers by HTTPS. It can be read again while connections are open.
+//! Certificate for HTTPS. It can be reloaded while connections are open.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,21 +10,21 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
-/// Why a certificate cannot be used.
+/// Reason why a certificate cannot be used.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// No certificate there.
+    /// The file contains no certificate.
     #[error("{}: no certificate in PEM can be read: {}", .0.display(), .1)]
     Certificate(PathBuf, String),
-    /// No key there.
+    /// The file contains no key.
     #[error("{}: no private key in PEM can be read: {}", .0.display(), .1)]
     Key(PathBuf, String),
-    /// They do not belong together, or are not what TLS knows.
+    /// Certificate and key do not match, or TLS does not support them.
     #[error("{} and its key: {}", .0.display(), .1)]
     Unfit(PathBuf, rustls::Error),
 }
 
-/// A certificate and its key. Clones are one: what is read again, counts for all.
+/// Certificate and its key. Clones share their content: reloading one reloads all.
 #[derive(Clone)]
 pub struct Tls {
     certificate: PathBuf,
@@ -33,20 +33,20 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads a certificate, followed by those that lead to it, and its key, both in PEM. TLS 1.2 and 1.3.
+    /// Reads a certificate, followed by its chain, and its key, both in PEM. Supports TLS 1.2 and 1.3.
     ///
     /// # Errors
-    /// They cannot be read or do not belong together.
+    /// Returns an error if the files cannot be read or do not match.
     pub fn load(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Tls, TlsError> {
         let (certificate, key) = (certificate.into(), key.into());
         let config = Arc::new(RwLock::new(Arc::new(read(&certificate, &key)?)));
         Ok(Tls { certificate, key, config })
     }
 
-    /// Reads both again, for connections to come. If that fails, the old ones go on to count.
+    /// Reads both files again, for future connections. If that fails, the old certificate remains in use.
     ///
     /// # Errors
-    /// As for [`Tls::load`].
+    /// The same as those of [`Tls::load`].
     pub fn reload(&self) -> Result<(), TlsError> {
         let config = Arc::new(read(&self.certificate, &self.key)?);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;

@@ -1,4 +1,4 @@
-//! Who may write and who may read. Pure.
+//! Tokens: which clients may write and which may read. Pure.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -6,43 +6,43 @@ use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
 use tokio::sync::watch;
 
-/// A shorter token is refused: it would be guessed.
+/// Minimum length of a token, in bytes: a shorter one could be guessed.
 const SHORTEST: usize = 16;
 /// Maximum length of a token, in bytes: longer ones do not fit into a header with others.
 const LONGEST: usize = 4096;
 /// Maximum number of tokens: every request is compared with all of them.
 const MOST: usize = 1_000;
 
-/// What a request is for.
+/// Purpose of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Write,
     Read,
 }
 
-/// What is wrong with a file of tokens. The token itself is not told.
+/// Error in a token file. The message does not contain the token.
 #[derive(Debug, Error)]
 pub enum TokenError {
-    /// A line of it says nothing known.
+    /// The line has an unknown format.
     #[error(
         "line {0}: neither `write TOKEN` nor `read TOKEN`, with a token of {SHORTEST} characters or more"
     )]
     Line(usize),
-    /// A token that no request can carry.
+    /// No request could carry the token.
     #[error("line {0}: a token has {LONGEST} bytes at most and no control characters")]
     Token(usize),
-    /// More tokens than are compared with each request.
+    /// The file has more tokens than can be compared with each request.
     #[error("line {0}: more than {MOST} tokens")]
     TooMany(usize),
-    /// Nobody could do anything.
+    /// No client could write.
     #[error("no line says who may write")]
     NoWriter,
 }
 
-/// Who may do what. Its clones are one: what replaces one of them, replaces all.
+/// Tokens and their permissions. Clones share their content: replacing one replaces all.
 #[derive(Clone, Default)]
 pub struct Tokens {
-    /// `None`: everybody may do everything.
+    /// `None`: no authentication.
     listed: Arc<RwLock<Option<Listed>>>,
     /// Notifies of replacements.
     replaced: Arc<watch::Sender<()>>,
@@ -55,32 +55,33 @@ struct Listed {
     anyone_reads: bool,
 }
 
-/// What becomes of a request.
+/// Result of checking a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Granted,
-    /// No token, or none that is known.
+    /// The token is missing or unknown.
     Unknown,
-    /// A token for something else.
+    /// The token has another role.
     Forbidden,
 }
 
 impl Tokens {
-    /// Everybody may do everything.
+    /// Returns tokens that permit everything to every client.
     pub fn none() -> Tokens {
         Tokens::default()
     }
 
-    /// Reads what a file says: a line is `write TOKEN`, `read TOKEN`, `read *` (anybody may read) or begins with `#`.
+    /// Parses a file: each line is `write TOKEN`, `read TOKEN`, `read *` (no token is needed to read) or starts with
+    /// `#`.
     ///
     /// # Errors
-    /// It says something else.
+    /// Returns an error for any other line.
     pub fn parse(text: &str) -> Result<Tokens, TokenError> {
         let mut listed = Listed::default();
-        // Some editors put a byte order mark at the beginning.
+        // Some editors write a byte order mark at the beginning.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (line, number) in text.lines().zip(1..) {
-            // A third word is an error, so no more than three are taken from a line of any length.
+            // A third word is an error, so at most three are read from a line of any length.
             let words: Vec<&str> = line.split_whitespace().take(3).collect();
             let of_role = match words[..] {
                 [] => continue,
@@ -108,7 +109,7 @@ impl Tokens {
         Ok(Tokens { listed: Arc::new(RwLock::new(Some(listed))), replaced: Arc::default() })
     }
 
-    /// Lets these count from now on, for all clones of `self`.
+    /// Replaces the tokens, for all clones of `self`.
     pub fn replace(&self, new: &Tokens) {
         let new = new.listed.read().unwrap_or_else(PoisonError::into_inner).clone();
         *self.listed.write().unwrap_or_else(PoisonError::into_inner) = new;
@@ -120,23 +121,23 @@ impl Tokens {
         self.replaced.subscribe()
     }
 
-    /// Whether everybody may write.
+    /// Returns true if every client may write.
     pub fn are_none(&self) -> bool {
         self.listed.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    /// Whether one is needed for it.
+    /// Returns true if this role requires a token.
     pub(crate) fn are_needed(&self, role: Role) -> bool {
         self.admit(role, None) != Admission::Granted
     }
 
-    /// Whether this token is one of them.
+    /// Returns true if the token is known.
     pub(crate) fn know(&self, token: &str) -> bool {
         let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
         listed.as_ref().is_some_and(|listed| among(&listed.writers, token) | among(&listed.readers, token))
     }
 
-    /// Whether a request with this token may do it.
+    /// Checks whether a request with this token has this role.
     pub(crate) fn admit(&self, role: Role, token: Option<&str>) -> Admission {
         let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
         let Some(listed) = &*listed else { return Admission::Granted };
@@ -161,7 +162,7 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
-/// In a time that does not tell how much of a token is right.
+/// Compares in constant time: the duration does not reveal how much of a token is right.
 fn among(tokens: &[String], token: &str) -> bool {
     let same = |known: &String| known.as_bytes().ct_eq(token.as_bytes());
     tokens.iter().map(same).fold(Choice::from(0), |any, same| any | same).into()
@@ -241,7 +242,7 @@ mod tests {
         assert!(matches!(error, TokenError::TooMany(line) if line == MOST + 1), "{error}");
     }
 
-    /// Bytes as a file may have them, most of them nearly right.
+    /// Generates the bytes of token files, most of them almost valid.
     fn files() -> impl Strategy<Value = Vec<u8>> {
         let line = prop_oneof![
             any::<Vec<u8>>(),

@@ -1,5 +1,4 @@
-//! A connection that is given up when the other side takes nothing for too long: else a client that never reads would keep
-//! its place for ever.
+//! Connection with a write timeout: otherwise a client that never reads would keep its slot indefinitely.
 
 use std::io;
 use std::pin::Pin;
@@ -9,11 +8,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// See the module.
+/// Stream with a write timeout, see the module.
 pub(crate) struct Impatient<T> {
     inner: T,
     patience: Duration,
-    /// Runs while a write waits.
+    /// Timer that runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -32,7 +31,7 @@ impl<T> Impatient<T> {
         match waiting.as_mut().poll(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
-                // Whoever asks again is told again at once.
+                // Further calls return the error at once.
                 waiting.as_mut().reset(Instant::now());
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
@@ -75,7 +74,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Impatient<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.inner).poll_flush(context) {
-            // That nothing is left to flush does not say that what was written before is taken.
+            // A successful flush does not prove that the client has read the earlier data.
             Poll::Ready(flushed) => Poll::Ready(flushed),
             Poll::Pending => self.watch(Poll::Pending, context),
         }

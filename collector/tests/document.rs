@@ -1,4 +1,4 @@
-//! The OpenAPI document, looked at by programs of others: it is what the specification wants, and what it says is so.
+//! Tests of the OpenAPI document with external programs: the document is valid, and the collector conforms to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic")]
 
 mod common;
@@ -12,7 +12,7 @@ use atalaya_testbed::guarded;
 use atalaya_testbed::install::{self, Environment, Part};
 use common::{READER, WRITER, full, open_to_all, run};
 
-/// Of Schemathesis: so many requests of each kind for each operation, and always the same ones.
+/// Option of Schemathesis: number of requests of each kind per operation. The seed makes them reproducible.
 const EXAMPLES: &str = "20";
 const SEED: &str = "20261121";
 
@@ -43,12 +43,12 @@ fn it_is_valid() {
     succeeds(&python().args(["-m", "openapi_spec_validator"]).arg(file).output().unwrap());
 }
 
-/// Requests that the document allows are taken, those that it does not are refused, and every answer is as it says.
+/// Checks that requests which the document permits are accepted, that all others are refused, and that answers conform.
 async fn is_kept_to(tokens: Tokens, more: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(SqliteOptions::new(folder.path().join("reports.db"))).unwrap();
     let collector = run(Arc::new(store), Options { tokens, ..open_to_all() }).await;
-    // There is something to tell.
+    // Store some reports to return.
     let batch: Vec<_> = (1..=20).map(|cycle| full(1, cycle, 1.5)).collect();
     let sent = collector.post("/api/v1/reports").bearer_auth(WRITER).json(&batch).send().await.unwrap();
     assert_eq!(sent.status(), 200);
@@ -56,9 +56,9 @@ async fn is_kept_to(tokens: Tokens, more: &[&str]) {
     let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testbed/api");
     command.current_dir(folder.path()).env("PYTHONPATH", hooks).env("SCHEMATHESIS_HOOKS", "hooks");
     command.args(["-m", "schemathesis.cli", "--no-color", "run", &collector.url("/api/v1/openapi.json")]);
-    // The document says it relative to itself.
+    // The address in the document is relative to the document.
     command.args(["--url", &collector.url("")]);
-    // A stream does not end.
+    // The stream does not end, so it is excluded.
     command.args(["--exclude-path", "/api/v1/stream", "--checks", "all", "--continue-on-failure"]);
     command.args(["--max-examples", EXAMPLES, "--seed", SEED, "--request-timeout", "30"]).args(more);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
@@ -68,7 +68,7 @@ async fn is_kept_to(tokens: Tokens, more: &[&str]) {
         let line = said.lines().find_map(|line| line.trim().strip_prefix(what)).unwrap_or_default();
         line.split('/').map(|count| count.trim().parse::<u32>().unwrap()).collect::<Vec<_>>()
     };
-    // All but the stream.
+    // All operations except the stream.
     let (selected, tested) = (count("Selected:"), count("Tested:"));
     assert_eq!((tested[0], selected[0]), (selected[0], selected[1] - 1), "{said}");
     collector.stop().await;

@@ -1,5 +1,5 @@
-//! Stores that fail, through the API: 503 with `Retry-After`, nothing acknowledged that is not kept, nothing kept twice, and
-//! the same collector works again once the cause is gone.
+//! Failing stores, through the API: answers are 503 with `Retry-After`, nothing is acknowledged that is not stored,
+//! nothing is stored twice, and the same collector works again once the cause is removed.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -17,12 +17,12 @@ use atalaya_testbed::{Redis, SmallDisk};
 use common::ledger::{Sent, judge, kept, send};
 use common::{Running, open_to_all, refused};
 
-/// As a store should find it.
+/// Configuration that a store requires.
 const KEEPING: &str = "appendonly yes\nappendfsync always";
-/// No answer takes longer: that is `Limits::answer`, with something for a busy machine.
+/// Maximum duration of an answer: `Limits::answer`, with a margin for a busy machine.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// A collector, and what its client was promised.
+/// A collector, and the reports that it has acknowledged.
 struct Trial {
     collector: Running,
     store: Arc<dyn Store>,
@@ -42,7 +42,7 @@ impl Trial {
         Trial::of(format!("sqlite:{}", path.display())).await
     }
 
-    /// Sends the next report; one that was not acknowledged is sent again.
+    /// Sends the next report, or the last one again if it was not acknowledged.
     async fn send(&mut self) -> Sent {
         let start = Instant::now();
         let sent = send(&self.collector.client, &self.collector.url("/api/v1/reports"), self.next).await;
@@ -62,7 +62,7 @@ impl Trial {
         assert_eq!(self.collector.get("/readyz").send().await.unwrap().status(), 200);
     }
 
-    /// Says so, for as long as it does.
+    /// Checks that the collector reports the failure, more than once.
     async fn fails(&mut self, why: &str) {
         for _ in 0..2 {
             assert_eq!(self.send().await, Sent::Unavailable, "{why}");
@@ -72,7 +72,7 @@ impl Trial {
         assert_eq!(self.collector.get("/healthz").send().await.unwrap().status(), 200, "it lives");
     }
 
-    /// Works again, without anybody having done anything to the collector, and has kept its promises.
+    /// Waits until it works again without any action, and checks that all acknowledged reports are stored.
     async fn recovers(&mut self) {
         let deadline = Instant::now() + LIMIT;
         while self.send().await == Sent::Unavailable {
@@ -97,7 +97,7 @@ async fn a_file_on_a_full_disk() {
     let mut trial = Trial::file(&disk.path().join("reports.db")).await;
     trial.works().await;
     let filling = disk.fill();
-    // The write-ahead log may have room left from before.
+    // The write-ahead log may have space left from before.
     let full = loop {
         let sent = trial.send().await;
         if sent != Sent::Recorded {
@@ -112,10 +112,10 @@ async fn a_file_on_a_full_disk() {
     trial.ends().await;
 }
 
-/// The file that another process is to lock. Not set: it is the test.
+/// File that another process should lock. Not set in the test itself.
 const LOCK: &str = "COLLECTOR_TEST_LOCK";
 
-/// Not a test of its own: the other process, until its input ends.
+/// Not a test: the entry point of the other process, which runs until its input ends.
 #[test]
 fn locker() {
     let Ok(path) = std::env::var(LOCK) else { return };
@@ -161,7 +161,7 @@ async fn a_file_that_is_damaged_and_put_right() {
     trial.collector.stop.cancel();
     trial.collector.done.await.unwrap();
     let whole = fs::read(&path).unwrap();
-    // Its header is whole, its tables are not.
+    // The header is intact, the tables are not.
     let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.seek(SeekFrom::Start(4096)).unwrap();
     file.write_all(&vec![0xa5; whole.len() - 4096]).unwrap();
@@ -173,7 +173,7 @@ async fn a_file_that_is_damaged_and_put_right() {
     for part in &parts(&path)[1..] {
         let _ = fs::remove_file(part);
     }
-    // As one does: the new file takes the place of the old one.
+    // A usual restore: the new file replaces the old one.
     fs::write(folder.path().join("whole"), &whole).unwrap();
     fs::rename(folder.path().join("whole"), &path).unwrap();
     trial.recovers().await;
@@ -194,13 +194,13 @@ async fn a_file_that_is_moved_away_and_put_back() {
         }
     };
     moved(&path, &away);
-    // A folder in its place: it can neither be opened nor made anew.
+    // With a folder in its place the file can neither be opened nor created.
     fs::create_dir(&path).unwrap();
     trial.fails("opened").await;
     fs::remove_dir(&path).unwrap();
     moved(&away.join("reports.db"), folder.path());
     trial.recovers().await;
-    // Removed altogether: what is acknowledged from now on is kept in a new one.
+    // The file is deleted: reports that are acknowledged from now on are stored in a new one.
     for part in parts(&path) {
         let _ = fs::remove_file(part);
     }
@@ -230,7 +230,7 @@ async fn redis_that_hangs() {
     server.stop_process();
     trial.fails("answer").await;
     refused(trial.collector.get("/api/v1/reports"), 503).await;
-    // Many at the same time do not wait one after the other.
+    // Concurrent calls do not time out one after the other.
     let start = Instant::now();
     let url = trial.collector.url("/api/v1/reports");
     let all = (100..150).map(|cycle| send(&trial.collector.client, &url, cycle));
@@ -251,7 +251,7 @@ async fn redis_whose_memory_is_full() {
     trial.fails("memory of Redis is full").await;
     assert_eq!(trial.collector.means().await.len(), 5, "reading goes on");
     judge(&kept(&trial.store).await, &trial.acknowledged);
-    // What frees memory is done nevertheless.
+    // Operations that free memory are still executed.
     let now = jiff::Timestamp::now();
     let horizon = atalaya_collector::store::Horizon { reports: now, hours: None };
     assert_eq!(trial.store.prune(horizon).await.unwrap(), 5);
@@ -273,7 +273,7 @@ async fn redis_on_a_full_disk() {
     trial.works().await;
     let filling = disk.fill();
     while trial.send().await == Sent::Recorded {}
-    // It ends itself: it cannot keep what it is told.
+    // Redis exits by itself, because it cannot store its data.
     trial.fails("reached").await;
     assert!(!server.is_running());
     fs::remove_file(filling).unwrap();
@@ -290,7 +290,7 @@ async fn redis_that_is_started_again_with_nothing() {
     server.kill();
     server.lose_all();
     server.restart();
-    // What it has lost, nobody can bring back; what is acknowledged from now on is kept.
+    // The lost data cannot be recovered; everything that is acknowledged from now on must be stored.
     trial.acknowledged.clear();
     trial.recovers().await;
     server.kill();
@@ -309,7 +309,7 @@ async fn redis_that_becomes_a_replica() {
     server.ask(&["REPLICAOF", "127.0.0.1", &other.port().to_string()]);
     trial.fails("replica").await;
     server.ask(&["REPLICAOF", "NO", "ONE"]);
-    // It may have taken over what the other one has, which is nothing.
+    // The server may have replicated the other one's data, which is empty.
     if kept(&trial.store).await != held {
         trial.acknowledged.clear();
     }
@@ -322,7 +322,7 @@ async fn redis_that_cannot_save() {
     let server = Redis::with(KEEPING);
     let mut trial = Trial::of(server.url()).await;
     trial.works().await;
-    // A folder where its file is to be; it then takes nothing any more, because it is told to save now and then.
+    // A folder replaces the dump file. Redis then refuses writes, because it is configured to save periodically.
     let file = server.folder().join("dump.rdb");
     fs::create_dir(&file).unwrap();
     server.ask(&["CONFIG", "SET", "save", "3600 1000000"]);

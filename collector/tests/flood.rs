@@ -1,4 +1,4 @@
-//! More than it takes, from many at once: everybody has an answer, others are served meanwhile, and memory is bounded.
+//! Overload by many clients: every client gets an answer, other clients are still served, and memory is bounded.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
@@ -16,19 +16,18 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// All of `Limits::default`'s places are fewer, and those of one address fewer still.
+/// More than the connections that `Limits::default` permits in total, and far more than it permits per address.
 const CONNECTIONS: u32 = 500;
 const REQUESTS: u32 = 20;
 const OF_ONE: usize = 128;
-/// What an unoptimised build takes at most, in MiB: all bodies and buffers of 256 connections at the same time, and as
-/// much again.
+/// Maximum memory of an unoptimized build, in MiB: all bodies and buffers of 256 connections at the same time, doubled.
 const MOST: u64 = 160;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Not a test of its own: what `start` starts.
+/// Not a test: the entry point of the process that `start` spawns.
 #[tokio::test]
 async fn collector() {
-    // So that however slow the clients are, they are too fast.
+    // With this rate even slow clients exceed the limit.
     let limits = Limits { rate: 1.0, ..Limits::default() };
     child::serve(Options { limits, ..Options::default() }).await;
 }
@@ -50,14 +49,14 @@ impl Flooded {
         Flooded { child, address: address.parse().unwrap(), client, _folder: folder }
     }
 
-    /// MiB at most so far.
+    /// Returns the maximum resident memory so far, in MiB.
     fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() / 1024
     }
 
-    /// Asks on a connection of its own.
+    /// Sends a request on a connection of its own.
     async fn get(&self, path: &str) -> String {
         let answer = self.client.get(format!("http://{}{path}", self.address)).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
@@ -65,14 +64,14 @@ impl Flooded {
     }
 }
 
-/// From the loopback address with this last number.
+/// Connects from the loopback address with this last number.
 async fn connect(to: SocketAddr, from: u8) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((Ipv4Addr::new(127, 0, 0, from), 0).into()).unwrap();
     socket.connect(to).await.unwrap()
 }
 
-/// The status of one answer, read to its end.
+/// Reads one answer to its end and returns its status.
 async fn status(stream: &mut TcpStream) -> u16 {
     let mut answer = Vec::new();
     loop {
@@ -95,7 +94,7 @@ async fn ten_thousand_requests_at_once() {
     let mut clients = JoinSet::new();
     for client in 0..CONNECTIONS {
         clients.spawn(async move {
-            // As many of each address as it may have.
+            // Each address uses as many connections as it may have.
             let mut stream = connect(to, 2 + u8::try_from(client / 125).unwrap()).await;
             let mut found = BTreeMap::<u16, u32>::new();
             for _ in 0..REQUESTS {
@@ -107,7 +106,7 @@ async fn ten_thousand_requests_at_once() {
     }
     let mut found = BTreeMap::<u16, u32>::new();
     let mut healthy = 0;
-    // One question at a time: those that nobody waits for any more would take the places of their address.
+    // One request at a time: cancelled ones would occupy the slots of their address.
     let mut asked = Box::pin(flooded.get("/healthz"));
     while !clients.is_empty() {
         tokio::select! {
@@ -126,14 +125,14 @@ async fn ten_thousand_requests_at_once() {
     assert_eq!(asked.await, "ok\n");
     assert!(found.keys().all(|status| [400, 429].contains(status)), "{found:?}");
     assert_eq!(found.values().sum::<u32>(), CONNECTIONS * REQUESTS, "{found:?}");
-    // Each address may send a burst, and hardly more.
+    // Each address may send a burst, and little more.
     assert!(found[&400] >= 4_000 && found[&429] >= 4_000, "{found:?}");
     assert!(flooded.memory() < MOST, "{} MiB", flooded.memory());
     assert_eq!(flooded.get("/listar").await, "", "nothing of it is kept");
     println!("{found:?}, {healthy} times healthy, {} MiB", flooded.memory());
 }
 
-/// Who takes all places it can get leaves some for others.
+/// A client that takes all slots it can get leaves some for others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_address_does_not_take_all_places() {
     let flooded = Flooded::start();
@@ -141,7 +140,7 @@ async fn one_address_does_not_take_all_places() {
     for _ in 0..CONNECTIONS {
         held.push(connect(flooded.address, 9).await);
     }
-    // Those that are too many are closed, and the others are not before their time is over.
+    // Excess connections are closed, and the others are not closed before their timeout.
     let mut closing: JoinSet<_> = held
         .into_iter()
         .map(|mut stream| async move {
@@ -157,7 +156,7 @@ async fn one_address_does_not_take_all_places() {
     assert_eq!(away.parse::<usize>(), Ok(usize::try_from(CONNECTIONS).unwrap() - OF_ONE), "{metrics}");
 }
 
-/// Bodies that never end are held in memory, and not for ever.
+/// Bodies that never end are held in memory, but only until the timeout.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_bodies_that_do_not_end() {
     let flooded = Flooded::start();

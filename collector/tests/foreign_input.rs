@@ -1,4 +1,4 @@
-//! Input of other programs: clocks that are wrong, numbers at the limits of their types, text that other programs
+//! Tests with input from other programs: wrong clocks, numbers at the limits of their types, text that other programs
 //! interpret, and arbitrary bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
@@ -42,7 +42,8 @@ async fn collector_refuses_epochs_and_times_more_than_a_day_ahead() {
     assert!(collector.means().await.is_empty());
 }
 
-/// Small epochs, an epoch of now, many takeovers in a row, and a ZooKeeper whose clock is almost a day ahead.
+/// Small epochs, an epoch of the current time, many takeovers in a row, and a ZooKeeper whose clock is almost a day
+/// ahead.
 #[tokio::test]
 async fn collector_accepts_every_epoch_that_an_honest_fleet_has() {
     let collector = started().await;
@@ -95,7 +96,7 @@ async fn latest_report_is_that_of_the_highest_cycle_whatever_its_time() {
         let html = collector.get("/?lang=en").send().await.unwrap().text().await.unwrap();
         assert!(html.contains(&format!("<title>{cycle}.00 °C · Atalaya</title>")), "{html}");
     }
-    // A report that was set aside and put back is not the newest, although it arrives last.
+    // A report that was rejected and sent again later is not the newest, although it arrives last.
     let late = dated(full(7, 0, 0.0), hour);
     assert_eq!(collector.post("/api/v1/reports").json(&late).send().await.unwrap().status(), 201);
     assert_eq!(collector.json("/api/v1/latest").await["reports"][0]["cycle"], 3);
@@ -111,7 +112,7 @@ async fn newest_averages_without_epoch_are_in_the_order_of_arrival_if_their_time
     assert_eq!(collector.means().await, [1.0, 2.0]);
     let one = collector.get("/listar?limit=1").send().await.unwrap().text().await.unwrap();
     assert_eq!(one, "2\n");
-    // Measured in the past and sent later: not the newest.
+    // Measured in the past and sent later, so it is not the newest.
     let past = dated(json!({"mean": 3}), SignedDuration::from_hours(-20));
     assert_eq!(collector.post("/api/v1/reports").json(&past).send().await.unwrap().status(), 201);
     assert_eq!(collector.json("/api/v1/latest").await["reports"][0]["mean"], 2.0);
@@ -216,7 +217,7 @@ async fn collector_refuses_epochs_and_cycles_at_the_limits_of_their_types() {
     assert!(collector.means().await.is_empty());
 }
 
-/// One whose text is not looked at, such as a step, may still be too large for the arithmetic.
+/// A number that passes the parser, such as a step, may still be too large for the arithmetic.
 #[tokio::test]
 async fn questions_with_huge_numbers_are_answered() {
     let collector = started().await;
@@ -249,8 +250,8 @@ fn sample<T: std::fmt::Debug>(runner: &mut TestRunner, strategy: &impl Strategy<
     strategy.new_tree(runner).unwrap().current()
 }
 
-/// JSON that is nearly a report: wrong kinds, huge numbers, deep nesting, fields that are missing, unknown or there
-/// twice.
+/// Generates JSON that is almost a report: wrong types, huge numbers, deep nesting, and fields that are missing,
+/// unknown or duplicate.
 fn nearly_json() -> impl Strategy<Value = String> {
     let value = prop_oneof![
         Just("-0.0".to_owned()),
@@ -306,7 +307,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Resident memory of this process, in bytes.
+/// Returns the resident memory of this process, in bytes.
 #[cfg(target_os = "linux")]
 fn memory() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -318,7 +319,7 @@ fn memory() -> usize {
     0
 }
 
-/// Every body, key, cursor and parameter gets an answer, soon, and memory does not grow with what was refused.
+/// Every body, key, cursor and parameter gets an answer quickly, and refused input does not increase memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arbitrary_input_is_answered_in_bounded_time_and_memory() {
     let collector = started().await;
@@ -352,7 +353,7 @@ async fn arbitrary_input_is_answered_in_bounded_time_and_memory() {
             let start = Instant::now();
             let answer =
                 request.send().await.unwrap_or_else(|error| panic!("round {round}: no answer: {error}"));
-            // A stream does not end, and its status says enough.
+            // The stream does not end, and its status is sufficient.
             let status = answer.status().as_u16();
             assert!(
                 [200, 201, 204, 303, 400, 401, 409, 413, 415].contains(&status),

@@ -1,4 +1,4 @@
-//! What is no proper request, on the wire: refused with the right status, and nothing is kept of it.
+//! Malformed requests on the wire: they are refused with the right status, and nothing of them is stored.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -12,7 +12,7 @@ use serde_json::Value;
 const JSON: &str = "Content-Type: application/json\r\n";
 const REPORT: &str = "{\"dato\":12}";
 
-/// A request whose connection ends with the answer.
+/// Returns a request whose connection ends after the answer.
 fn get(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").into_bytes()
 }
@@ -29,7 +29,8 @@ fn chunk(body: &str) -> String {
     format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
 }
 
-/// Sends it as it is; the answer must be of `status`, and a problem unless it is about what is no HTTP.
+/// Sends the request unchanged. The answer must have this `status`, and a problem as its body unless the request is not
+/// HTTP.
 async fn answered(collector: &Running, request: &[u8], status: u16) -> String {
     let answer = collector.raw(request).await;
     let shown = String::from_utf8_lossy(&request[..request.len().min(200)]).into_owned();
@@ -45,7 +46,7 @@ async fn answered(collector: &Running, request: &[u8], status: u16) -> String {
     answer
 }
 
-/// All are refused, each on a connection of its own, and the collector goes on as if nothing was.
+/// Checks that all requests are refused, each on its own connection, and that the collector continues to work.
 async fn all_refused(requests: Vec<(Vec<u8>, u16)>) {
     let collector = started().await;
     for (request, status) in requests {
@@ -76,7 +77,7 @@ async fn what_is_no_http_is_refused() {
         (header("X: y\r\n".repeat(100_000).as_bytes()), 431),
         (header(format!("X: {}", "y".repeat(300_000)).as_bytes()), 431),
         (get(&format!("/nuevo?dato={}", "1".repeat(300_000))), 431),
-        // Not in RFC 9112: what stands between may hold one for the other.
+        // RFC 9112 forbids these: a proxy in between may take one request for another.
         (b"GET /nuevo?dato=1 HTTP/1.1\r\nConnection: close\r\n\r\n".to_vec(), 400),
         (header(b"Host: y"), 400),
     ])
@@ -117,7 +118,7 @@ async fn paths_and_methods_that_are_not_ours_are_refused() {
     all_refused(requests).await;
 }
 
-/// What says two lengths may hide a second request from a proxy, and what is not whole is not kept.
+/// Two lengths may hide a second request from a proxy; incomplete bodies are not stored.
 #[tokio::test]
 async fn bodies_are_framed_in_one_way() {
     let chunked = "Transfer-Encoding: chunked\r\n";
@@ -148,14 +149,14 @@ async fn bodies_are_framed_in_one_way() {
     ] {
         answered(&collector, &request, status).await;
     }
-    // Of what breaks off, nothing is kept, though all that is missing is the end.
+    // Nothing of a truncated request is stored, even if only its end is missing.
     for whole in [with_length(JSON, &format!("{REPORT}    ")), post(&typed(chunked), &chunk(REPORT))] {
         let broken = collector.raw_and_end(cut(whole)).await;
         assert!(broken.is_empty() || broken.starts_with("HTTP/1.1 400"), "{broken}");
     }
     assert!(collector.means().await.is_empty(), "nothing of it is kept");
 
-    // Chunks win over a length, for whoever reads it: what is behind them is a request of its own.
+    // Chunked encoding takes precedence over a length: the bytes after the chunks are a separate request.
     let second = String::from_utf8(get("/nuevo?dato=2")).unwrap();
     for lengths in [
         "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
@@ -165,7 +166,7 @@ async fn bodies_are_framed_in_one_way() {
         let answers = collector.raw(format!("{first}{second}")).await;
         let count = answers.matches("HTTP/1.1").count();
         assert!(!answers.contains("200 OK") || answers.matches("\"recorded\"").count() == count, "{answers}");
-        // A body of a GET is no request.
+        // The body of a `GET` is not a request.
         let hidden = format!(
             "GET /nuevo?dato=3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{second}",
             second.len()
@@ -227,12 +228,12 @@ async fn json_that_says_things_twice_or_is_too_deep_is_refused() {
     ];
     all_refused(requests.iter().map(|body| (with_length(JSON, body), 400)).collect()).await;
     let collector = started().await;
-    // Many digits are a number all the same.
+    // A number with many digits is valid.
     let digits = format!("{{\"mean\":0.{}}}", "3".repeat(100_000));
     answered(&collector, &with_length(JSON, &digits), 200).await;
     answered(&collector, &get(&format!("/nuevo?dato=0.{}", "3".repeat(10_000))), 200).await;
     let third = 1.0 / 3.0;
-    // What is not known is ignored, and costs no stack.
+    // Unknown fields are ignored and do not consume stack.
     let unknown = format!("{{\"mean\":1,\"x\":{}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
     answered(&collector, &with_length(JSON, &unknown), 200).await;
     answered(&collector, &with_length(JSON, r#"{"mean":2,"epoch":1.0,"cycle":1e3}"#), 200).await;
@@ -240,7 +241,7 @@ async fn json_that_says_things_twice_or_is_too_deep_is_refused() {
     assert_eq!(collector.json("/api/v1/fleet").await["epochs"][0]["last_cycle"], 1000);
 }
 
-/// A client that asks before it sends is told before it sends.
+/// A client that sends `Expect: 100-continue` gets an answer before it sends the body.
 #[tokio::test]
 async fn who_asks_whether_to_send_is_told() {
     let collector = started().await;
@@ -270,7 +271,7 @@ async fn old_and_unusual_clients_are_understood() {
     assert_eq!(collector.means().await, [1.0; 5]);
 }
 
-/// Two tokens: whoever reads the first would let pass what the second is for.
+/// With two tokens, a proxy that checks the first would let the second one pass.
 #[tokio::test]
 async fn tokens_come_once() {
     let tokens = Tokens::parse(&format!("write {WRITER}")).unwrap();

@@ -1,4 +1,4 @@
-//! The collector, or its Redis, killed at any point: what was acknowledged is there, once.
+//! The collector or its Redis is killed at any point: every acknowledged report is stored, exactly once.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -16,18 +16,18 @@ use common::open_to_all;
 use reqwest::Client;
 use tokio::sync::mpsc;
 
-/// How often it is killed.
+/// Number of kills.
 const KILLS: usize = 12;
-/// So many clients send at the same time.
+/// Number of concurrent clients.
 const SENDERS: i64 = 8;
 
-/// Not a test of its own: what `start` starts.
+/// Not a test: the entry point of the process that `start` spawns.
 #[tokio::test]
 async fn collector() {
     child::serve(open_to_all()).await;
 }
 
-/// Where it takes reports.
+/// Starts a collector, and returns the address of its route for reports.
 fn start(store: &str) -> (Child, String) {
     let (child, address) = child::start(store);
     (child, format!("http://{address}/api/v1/reports"))
@@ -37,8 +37,8 @@ fn client() -> Client {
     Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap()
 }
 
-/// Several clients send as nodes do, each report until it is accepted, while the collector is killed again and again: at a
-/// moment that differs each time, after so many answers.
+/// Clients send concurrently, as nodes do, each report until it is accepted, while the collector is killed again and
+/// again, each time after a different number of answers.
 async fn kill_the_collector(name: &str) {
     let client = client();
     let mut acknowledged = BTreeSet::new();
@@ -46,7 +46,7 @@ async fn kill_the_collector(name: &str) {
     for round in 0..KILLS {
         let (running, url) = start(name);
         let (answered, mut answers) = mpsc::unbounded_channel();
-        // What was sent last before a kill is sent again first: whether it was kept, nobody knows.
+        // Send the last report before the kill again first, because it is unknown whether it was stored.
         let first = (0..).find(|cycle| !acknowledged.contains(cycle)).unwrap();
         let senders: Vec<_> = (0..SENDERS)
             .map(|sender| {
@@ -97,15 +97,15 @@ async fn killed_at_any_point_with_redis() {
     kill_the_collector(&server.url()).await;
 }
 
-/// The other way round: one collector, and a Redis that is killed again and again while clients send. The collector tells each
-/// failure, and works again without being started anew.
+/// The reverse: one collector, and a Redis that is killed again and again while clients send. The collector reports
+/// each failure, and works again without a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_killed_at_any_point() {
     let mut server = Redis::with("appendonly yes\nappendfsync always");
     let store = open_store(&server.url()).unwrap();
     let collector = common::run(Arc::clone(&store), open_to_all()).await;
     let enough = Arc::new(AtomicBool::new(false));
-    // They wait until what they have been told was looked at: so many are sent, however fast the machine is.
+    // Clients wait until their last answer was processed, so the number of reports does not depend on the machine.
     let (answered, mut answers) = mpsc::channel(1);
     let senders: Vec<_> = (0..SENDERS)
         .map(|sender| {
@@ -133,12 +133,12 @@ async fn redis_killed_at_any_point() {
     for round in 0..KILLS {
         let mut down = false;
         let mut left = 10 + round * 7;
-        // So many answers of success, then it is killed; at the first failure it is started again.
+        // Redis is killed after this many successful answers, and restarted at the first failure.
         loop {
             let (cycle, sent) = answers.recv().await.unwrap();
             match sent {
                 Sent::Unavailable if down => break,
-                // Told late: what failed was sent before it was up again.
+                // Late answer: the report was sent before Redis was up again.
                 Sent::Unavailable => failed += 1,
                 sent => {
                     acknowledged.insert(cycle);

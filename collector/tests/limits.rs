@@ -1,4 +1,4 @@
-//! Who gets in, how long they may take, and how it ends.
+//! Tests of authentication, timeouts, limits and shutdown.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -41,7 +41,7 @@ async fn writers_write_and_readers_read() {
     }
     let list = collector.get("/listar").bearer_auth(READER);
     assert_eq!(list.try_clone().unwrap().send().await.unwrap().text().await.unwrap(), "");
-    // A Kazoo leader whose api_url has the token in it.
+    // A Kazoo leader whose `api_url` contains the token.
     let kazoo = collector.get(&format!("/nuevo?token={WRITER}&dato=78.4")).send().await.unwrap();
     assert_eq!(kazoo.status(), 200);
     assert_eq!(write().bearer_auth(WRITER).send().await.unwrap().status(), 201);
@@ -59,8 +59,8 @@ async fn too_many_requests_are_held_back_and_health_is_not() {
     assert_eq!(collector.get("/healthz").send().await.unwrap().status(), 200);
 }
 
-/// Many may stand behind one address: who has a token is told from those who have none, and whom a trusted proxy hands on from
-/// each other.
+/// Many clients may share one address: those with a token are distinguished from those without, and those behind a
+/// trusted proxy from each other.
 #[tokio::test]
 async fn those_behind_one_address_have_rates_of_their_own() {
     let limits = || Limits { rate: 0.001, burst: 3.0, ..Limits::default() };
@@ -91,7 +91,7 @@ async fn those_behind_one_address_have_rates_of_their_own() {
         refused(of(client), 429).await;
     }
     refused(of("198.51.100.7, 192.0.2.1"), 429).await;
-    // Of a proxy that is not trusted it says nothing.
+    // The header of a proxy that is not trusted is ignored.
     let collector = limited(limits()).await;
     let of = |client: &'static str| collector.get("/nuevo?dato=1").header("x-forwarded-for", client);
     for client in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
@@ -100,7 +100,7 @@ async fn those_behind_one_address_have_rates_of_their_own() {
     refused(of("192.0.2.4"), 429).await;
 }
 
-/// Who sends headers or a body by the drop is sent away, and others are answered meanwhile.
+/// A client that sends headers or a body very slowly is disconnected, and others are served in the meantime.
 #[tokio::test]
 async fn a_slow_loris_is_sent_away() {
     let soon = Duration::from_millis(200);
@@ -117,7 +117,7 @@ async fn a_slow_loris_is_sent_away() {
             stream.write_all(start.as_bytes()).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             let mut answer = String::new();
-            // Until it is closed.
+            // Reads until the connection is closed.
             stream.read_to_string(&mut answer).map(|_| answer)
         })
     });
@@ -131,7 +131,7 @@ async fn a_slow_loris_is_sent_away() {
     assert!(collector.means().await.is_empty());
 }
 
-/// Who asks and never reads does not keep the place.
+/// A client that sends requests and never reads does not keep its slot.
 #[tokio::test]
 async fn a_client_that_does_not_read_is_sent_away() {
     let limits = Limits { connections: 1, send: Duration::from_millis(200), ..Limits::default() };
@@ -142,12 +142,12 @@ async fn a_client_that_does_not_read_is_sent_away() {
     let deaf = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
         let ask = "GET /api/v1/reports?limit=5000 HTTP/1.1\r\nHost: x\r\n\r\n";
-        // Far more answers than the buffers of both sides hold.
+        // Far more answers than the buffers of both sides can hold.
         let _ = stream.write_all(ask.repeat(200).as_bytes());
         stream
     });
     let _deaf = deaf.await.unwrap();
-    // There is one place only.
+    // There is only one slot.
     assert_eq!(collector.get("/healthz").send().await.unwrap().status(), 200);
 }
 
@@ -178,7 +178,7 @@ async fn what_was_accepted_is_answered_before_it_ends() {
     }
     let address = collector.address;
     collector.stop.cancel();
-    // It takes no more.
+    // The collector accepts no further connections.
     let refused = Instant::now();
     while TcpStream::connect(address).is_ok() {
         assert!(refused.elapsed() < Duration::from_secs(20));
@@ -245,7 +245,7 @@ async fn a_store_that_fails_is_told_and_works_again() {
     assert_eq!(write(3).send().await.unwrap().status(), 201);
 }
 
-/// Reports past the retention are summed up, and stay known.
+/// Reports past the retention are replaced by sums, and their keys stay known.
 #[tokio::test]
 async fn what_is_old_is_summed_up() {
     let options = Options { keep_reports: Some(Duration::from_secs(60)), ..open_to_all() };

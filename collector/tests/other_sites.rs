@@ -1,4 +1,4 @@
-//! Web pages of other sites, and pages that point their own name at this machine, neither write nor read.
+//! Web pages of other sites, and pages that point their own name at this machine, can neither write nor read.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -24,9 +24,9 @@ async fn collector_records_nothing_that_a_page_of_another_site_requests() {
         // <img src="http://127.0.0.1:8000/nuevo?dato=666">
         "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n",
         "Sec-Fetch-Site: same-site\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n",
-        // A link, or a form.
+        // A link or a form.
         "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n",
-        // Browsers that do not send the above, and all of them by HTTP to an address of the local network.
+        // Browsers without the headers above, and all browsers over HTTP to an address of the local network.
         "Origin: http://evil.example\r\n",
         "Origin: null\r\n",
         "Referer: http://evil.example/page\r\n",
@@ -46,7 +46,7 @@ async fn collector_records_nothing_that_a_page_of_another_site_requests() {
         refused(collector.post(path).header("origin", "http://evil.example").body("{}"), 403).await;
     }
     assert!(collector.means().await.is_empty());
-    // curl, Kazoo programs, an address that was typed, and the page itself.
+    // curl, Kazoo programs, a typed address, and the page itself.
     for headers in [
         "User-Agent: curl/8.5.0\r\nAccept: */*\r\n",
         "User-Agent: python-requests/2.32.3\r\nAccept-Encoding: gzip, deflate\r\nAccept: */*\r\n",
@@ -106,7 +106,7 @@ async fn collector_refuses_an_unknown_host() {
     assert!(metrics.contains("atalaya_collector_requests_refused_total{reason=\"host\"} 37\n"), "{metrics}");
 }
 
-/// A page that points its name at the collector has no token of it.
+/// A page that points its own name at the collector has no token for it.
 #[tokio::test]
 async fn collector_answers_under_any_name_to_a_known_token() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
@@ -121,7 +121,7 @@ async fn collector_answers_under_any_name_to_a_known_token() {
     refused(under("wrong-0123456789"), 421).await;
 }
 
-/// Only a trusted proxy says under which name it was asked, and that name must be known as well.
+/// Only a trusted proxy determines the requested name, and that name must be known as well.
 #[tokio::test]
 async fn collector_checks_the_forwarded_host_of_a_trusted_proxy() {
     let proxies = "127.0.0.1".parse().unwrap();

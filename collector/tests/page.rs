@@ -1,4 +1,4 @@
-//! The page, as a browser shows it.
+//! Tests of the page in a browser.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use looking::Looker;
 use serde_json::{Value, json};
 
-/// A report of so many seconds ago.
+/// Creates a report from `ago` seconds ago.
 fn report(epoch: i64, cycle: i64, ago: f64, unit: (&str, &str), mean: f64) -> Value {
     let time = Timestamp::now() - SignedDuration::from_secs_f64(ago);
     json!({"epoch": epoch, "cycle": cycle, "time": time, "quantity": unit.0, "unit": unit.1, "mean": mean,
@@ -29,7 +29,7 @@ async fn post(collector: &Running, reports: &[Value]) {
     }
 }
 
-/// An hour of a fleet: three quantities every ten seconds, a gap, a change of leader; and what its leader says of it.
+/// Stores one hour of a fleet: three quantities every ten seconds, a gap and a change of leader; then sends its status.
 async fn hour(collector: &Running) {
     let mut reports = Vec::new();
     for cycle in 0..360 {
@@ -51,7 +51,7 @@ async fn hour(collector: &Running) {
     tell(collector, 8, 0).await;
 }
 
-/// What the leader says.
+/// Sends the fleet status.
 async fn tell(collector: &Running, epoch: i64, waiting: u64) {
     let node = |id: usize| {
         let failing = id == 4;
@@ -104,7 +104,7 @@ async fn it_shows_the_fleet_by_day_by_night_and_on_a_phone() {
         looker.picture(&format!("phone-{scheme}")).await;
     }
 
-    // Nothing came from anywhere else.
+    // Nothing was loaded from another origin.
     let origins = looker
         .ask("[...new Set(performance.getEntriesByType('resource').map(e => new URL(e.name).origin))]")
         .await;
@@ -144,7 +144,7 @@ async fn ranges_and_quantities_are_chosen_by_mouse_and_keyboard() {
     looker.wait("document.querySelector('#history h2').innerText === 'The last 24 hours'").await;
     looker.wait(&format!("{current} === '24 h' && location.search.includes('range=24h')")).await;
 
-    // On to the next one, with the keyboard alone.
+    // Moves to the next link, with the keyboard only.
     looker.press("Tab").await;
     assert_eq!(looker.ask("document.activeElement.id").await, "range-7d");
     let outline = looker.ask("getComputedStyle(document.activeElement).outlineStyle").await;
@@ -182,7 +182,7 @@ async fn what_is_pointed_at_is_told() {
                 "getComputedStyle(document.querySelector('.chart > .{hidden}')).display === 'none'"
             ))
             .await;
-        // All at once: the chart is another one when something new has come. It is pointed at below the newest mean.
+        // Done in one expression, because new reports replace the chart. The pointer is below the newest mean.
         let found = looker
             .ask(&format!(
                 "((plot, move, middle) => {{
@@ -220,13 +220,13 @@ async fn an_outage_shows_and_goes() {
     looker.open(&collector.url("/?lang=en")).await;
     looker.wait("document.querySelector('#state').dataset.state === 'live'").await;
     assert_eq!(looker.ask("document.querySelector('#away').hidden").await, true);
-    // The collector goes away.
+    // The collector stops.
     collector.stop().await;
     looker.wait("!document.querySelector('#away').hidden").await;
     assert!(looker.text("#away").await.contains("The collector does not answer"));
     assert!(looker.text("#now .number").await.len() > 3, "what was seen last stays");
     looker.picture("outage-collector").await;
-    // It comes back, at the same place, with the same store; but no reports come.
+    // It is started again at the same address with the same store, but no reports arrive.
     let again = Collector::bind(address, Arc::clone(&store), open_to_all()).await.unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     let done = tokio::spawn(again.run(stop.clone()));
@@ -254,7 +254,7 @@ async fn it_speaks_spanish_and_needs_no_script() {
     let looker = Looker::new(&["--accept-lang=es-ES,es"]).await;
     looker.tell("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
     looker.open(&collector.url("/")).await;
-    // The driver's own questions are answered all the same.
+    // Requests of the driver itself are answered too.
     assert_eq!(looker.ask("document.documentElement.lang").await, "es");
     assert_eq!(looker.text("#now h1").await, "Temperatura");
     assert!(looker.text("#now .number").await.contains(','), "numbers as they are written there");
@@ -286,7 +286,7 @@ async fn a_reader_signs_in_once() {
     looker.click("form button").await;
     looker.wait("document.querySelector('#now .number')?.innerText === '20.00'").await;
     assert_eq!(looker.ask("document.cookie.includes('token')").await, false, "no script sees it");
-    // The stream is read by the same cookie.
+    // The stream uses the same cookie.
     let posted = collector.post("/api/v1/reports").bearer_auth(WRITER);
     assert_eq!(posted.json(&report(7, 2, 0.0, TEMPERATURE, 30.0)).send().await.unwrap().status(), 201);
     looker.wait("document.querySelector('#now .number')?.innerText === '30.00'").await;
@@ -300,7 +300,7 @@ async fn a_hundred_thousand_reports_are_shown_soon() {
     let folder = tempfile::tempdir().unwrap();
     let options = atalaya_collector::SqliteOptions::new(folder.path().join("reports.db"));
     let store = Arc::new(atalaya_collector::SqliteStore::open(options).unwrap());
-    // 24 hours, by the second and a bit; straight into the store.
+    // 24 hours, with slightly less than a second between reports, written directly to the store.
     for start in (0..100_000_i64).step_by(5_000) {
         let reports = (start..start + 5_000).map(|cycle| {
             #[allow(clippy::cast_precision_loss, reason = "small")]

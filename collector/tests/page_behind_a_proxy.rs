@@ -1,4 +1,4 @@
-//! The page, as a browser shows it through a reverse proxy that serves it below a path.
+//! Tests of the page in a browser, through a reverse proxy that serves it below a path.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -38,7 +38,7 @@ async fn page_below_a_prefix_has_its_styles_script_links_stream_and_sign_in() {
     looker.wait("document.querySelector('#now .number')?.innerText === '20.00'").await;
     assert_eq!(looker.ask("location.href").await, page, "back at the page");
 
-    // The script runs, and follows the stream.
+    // The script runs and reads the stream.
     looker.ask("(window.same = true)").await;
     post(2, 21.0).await;
     looker.wait("document.querySelector('#now .number').innerText === '21.00'").await;
@@ -49,7 +49,7 @@ async fn page_below_a_prefix_has_its_styles_script_links_stream_and_sign_in() {
     let metrics = collector.get("/metrics").bearer_auth(READER).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("atalaya_collector_streams 1\n"), "{metrics}");
 
-    // Everything that was loaded, and everything that can be clicked, is below the prefix, and is there.
+    // Everything that was loaded, and every link, is below the prefix and exists.
     let loaded =
         looker.ask("performance.getEntriesByType('resource').map(e => [e.name, e.responseStatus])").await;
     for entry in loaded.as_array().unwrap() {
@@ -70,7 +70,7 @@ async fn page_below_a_prefix_has_its_styles_script_links_stream_and_sign_in() {
     looker.click("a.brand").await;
     looker.wait(&format!("location.href === '{page}' && document.querySelector('#now .number')")).await;
 
-    // The cookie is for the folder of the page only: no other program of this host is sent it.
+    // The cookie applies only to the folder of the page, so no other program on this host receives it.
     let cookies = looker.tell("Network.getCookies", json!({"urls": [page]})).await;
     let token =
         cookies["cookies"].as_array().unwrap().iter().find(|cookie| cookie["name"] == "atalaya_token");

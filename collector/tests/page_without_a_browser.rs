@@ -1,4 +1,4 @@
-//! The page, as it comes over the wire.
+//! Tests of the page on the wire.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -10,7 +10,7 @@ use common::{READER, WRITER, full, open_to_all, refused, run, started};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
-/// What is in an attribute of the page that names another place.
+/// Returns all addresses in attributes of the page.
 fn places(html: &str) -> Vec<&str> {
     let attributes = [" href=\"", " src=\"", " action=\""];
     let found = attributes.iter().flat_map(|name| html.split(name).skip(1));
@@ -162,12 +162,12 @@ async fn the_leader_tells_of_its_fleet() {
     );
     assert_eq!(told["reporter"], "test");
     assert!(told["received_ago"].as_f64().unwrap() < 60.0 && told["received"].is_string());
-    // Deposed, or late.
+    // From a deposed leader, or late.
     refused(tell(&status(7, 4)), 409).await;
     collector.post("/api/v1/reports").json(&full(8, 6, 1.0)).send().await.unwrap();
     refused(tell(&status(7, 6)), 409).await;
     assert_eq!(tell(&status(8, 6)).send().await.unwrap().status(), 204);
-    // Nonsense, and too much.
+    // Invalid, and too long.
     refused(tell(&json!({"epoch": 9, "cycle": 1, "leader": "1"})), 400).await;
     refused(tell(&json!({"epoch": 0, "cycle": 1, "leader": "1", "nodes": []})), 400).await;
     let many = vec![json!({"id": "1"}); 1_001];
@@ -194,7 +194,7 @@ async fn the_page_shows_tasks_in_both_languages_and_escapes_their_texts() {
         let answer = collector.get(&format!("/?lang={lang}")).send().await.unwrap();
         answer.text().await.unwrap()
     };
-    // An older leader, or a fleet without tasks.
+    // From an older leader, or a fleet without tasks.
     assert_eq!(tell(&status(1, Value::Null)).send().await.unwrap().status(), 204);
     assert!(page("en").await.contains("<section id=\"tasks\" hidden"));
     let tasks = json!({"live": 1, "list": [
@@ -218,7 +218,7 @@ async fn the_page_shows_tasks_in_both_languages_and_escapes_their_texts() {
         assert!(page.contains("&lt;i&gt;") && page.contains("&lt;script&gt;"), "{page}");
         assert!(!page.contains("<script>alert"), "{page}");
     }
-    // Too many, and texts that do not print.
+    // Too many tasks, and texts that do not print.
     refused(tell(&status(3, json!({"list": vec![json!({"id": "t"}); 101]}))), 400).await;
     refused(tell(&status(3, json!({"list": [{"id": "t", "reason": "\u{1b}[2J"}]}))), 400).await;
     refused(tell(&status(3, json!({"list": [{"id": "t", "age": -1}]}))), 400).await;

@@ -1,4 +1,4 @@
-//! What is told again.
+//! Tests of the routes that return reports.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -124,7 +124,7 @@ async fn a_question_that_is_not_understood_is_refused() {
     refused(collector.get("/listar?limit=x"), 400).await;
 }
 
-/// Reads events until there are so many.
+/// Reads events until there are `count` of them.
 async fn events(response: &mut reqwest::Response, text: &mut String, count: usize) -> Vec<(String, Value)> {
     loop {
         let whole: Vec<&str> = text.split("\n\n").filter(|event| event.contains("data:")).collect();
@@ -156,12 +156,12 @@ async fn a_stream_tells_what_is_recorded_and_misses_nothing() {
     assert_eq!(ids(&events(&mut again, &mut text, 2).await), ["2", "3"]);
     collector.get("/nuevo?dato=4").send().await.unwrap();
     assert_eq!(ids(&events(&mut again, &mut text, 3).await), ["2", "3", "4"]);
-    // It does not hold up the end.
+    // The stream does not delay the shutdown.
     collector.stop().await;
     assert!(matches!(again.chunk().await, Ok(None)), "an orderly end");
 }
 
-/// All that the document refers to.
+/// Collects all references in the document.
 fn references(part: &Value) -> Vec<String> {
     match part {
         Value::Object(parts) => {

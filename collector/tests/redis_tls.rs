@@ -1,4 +1,4 @@
-//! A Redis with TLS, users and passwords, as it is run outside of one machine.
+//! Tests of a Redis with TLS, users and passwords, as it is operated across machines.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ struct Secured {
 }
 
 impl Secured {
-    /// `more`: lines of the configuration.
+    /// Starts the server. `more`: additional lines of its configuration.
     fn start(more: &str) -> Secured {
         let folder = Scratch::new("redis-tls");
         let (certificate, key) = make_certificate(folder.path(), "127.0.0.1");
@@ -74,7 +74,7 @@ async fn redis_with_tls_keeps_reports_if_its_certificate_is_trusted() {
     let store = server.open("", &server.access());
     store.check().await.unwrap();
     assert!(matches!(store.record(report()).await.unwrap()[..], [Outcome::Recorded(1)]));
-    // The system does not trust it.
+    // The system does not trust the certificate.
     unavailable_because(&server.open("", &RedisAccess::default()).check().await, "certificate");
     let other = Scratch::new("redis-tls-other");
     let (other, _) = make_certificate(other.path(), "127.0.0.1");

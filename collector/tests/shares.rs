@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-/// Far less than the timeout for headers, within which the slow ones would go by themselves.
+/// Much shorter than the timeout for headers, after which the slow connections would end anyway.
 const SOON: Duration = Duration::from_secs(6);
 
 /// Connects from the loopback address with this last number.
@@ -42,7 +42,7 @@ async fn slow(to: SocketAddr, from: u8, count: usize, begin: &[u8]) -> Vec<TcpSt
     let mut held = Vec::new();
     for _ in 0..count {
         let mut stream = connect(to, from).await;
-        // It may be closed already.
+        // The connection may be closed already.
         let _ = stream.write_all(begin).await;
         held.push(stream);
     }
@@ -115,7 +115,7 @@ async fn event_streams_of_two_addresses_leave_one_for_a_third() {
     assert!(answer.as_ref().is_some_and(|text| text.contains(" 200 ")), "{answer:?}");
 }
 
-/// Reads until the stream ends; `true`: in time.
+/// Reads until the stream ends, and returns true if it ended in time.
 async fn ends(mut stream: TcpStream, mut seen: String) -> (bool, String) {
     let all = timeout(SOON, async {
         let mut bytes = Vec::new();
@@ -148,7 +148,7 @@ async fn event_stream_ends_when_its_token_is_revoked() {
         }
     };
     let (stream, seen) = follow(READER).await;
-    // Read again, and the token is still there: it stays.
+    // The reloaded file still contains the token, so the stream continues.
     tokens.replace(&Tokens::parse(&format!("write {WRITER}\nread {READER}\nread {OTHER}")).unwrap());
     let (kept, _) = follow(OTHER).await;
     tokens.replace(&file(OTHER));

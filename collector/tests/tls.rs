@@ -1,4 +1,4 @@
-//! By TLS: who does not greet as it should is sent away, a certificate is replaced while it runs, and it ends in order.
+//! Tests of TLS: incorrect handshakes are refused, a certificate is replaced at run time, and the shutdown is orderly.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -16,7 +16,7 @@ use reqwest::{Client, tls};
 use tokio::task::spawn_blocking;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The first bytes of a handshake: a record of 200 bytes, of which no more comes.
+/// Beginning of a handshake: a record of 200 bytes, the rest of which is never sent.
 const GREETING: &[u8] = &[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3];
 
 struct Secured {
@@ -35,7 +35,7 @@ async fn secured(store: Arc<dyn Store>, limits: Limits) -> Secured {
     Secured { running: run(store, options).await, tls, certificate, key, folder }
 }
 
-/// A client that trusts what is in the file now.
+/// Creates a client that trusts the certificate that is in the file now.
 fn client(certificate: &Path) -> Client {
     let trusted = tls::Certificate::from_pem(&std::fs::read(certificate).unwrap()).unwrap();
     let client = Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(0);
@@ -53,7 +53,7 @@ impl Secured {
     }
 }
 
-/// Sends `bytes` as they are, and returns what comes until the other side closes.
+/// Sends `bytes` unchanged, and returns the answer until the other side closes the connection.
 async fn raw(address: SocketAddr, bytes: &'static [u8]) -> Vec<u8> {
     spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -83,7 +83,7 @@ async fn who_does_not_greet_is_sent_away() {
         let answer = raw(address, wrong).await;
         assert!(!answer.starts_with(b"HTTP"), "nothing is told in the clear");
     }
-    // Both would never end.
+    // These two handshakes never finish.
     for silent in [b"", GREETING] {
         raw(address, silent).await;
     }
@@ -95,7 +95,7 @@ async fn who_does_not_greet_is_sent_away() {
 #[tokio::test]
 async fn old_versions_of_tls_are_refused() {
     let secured = secured(Arc::new(MemoryStore::new()), Limits::default()).await;
-    // OpenSSL's own floor is lowered, so that it is the other side that refuses.
+    // The minimum version of OpenSSL is lowered, so that the collector is the side that refuses.
     let ask = |version: &'static str| {
         let address = secured.running.address.to_string();
         spawn_blocking(move || {
@@ -136,7 +136,7 @@ async fn a_certificate_is_replaced_while_it_runs() {
     assert_eq!(ask(&client(&other)).await.unwrap().status(), 200);
 }
 
-/// A greeting that never ends does not hold up the end; a request does until it is answered.
+/// A handshake that never finishes does not delay the shutdown; a request does until it is answered.
 #[tokio::test]
 async fn it_ends_in_order() {
     let folder = tempfile::tempdir().unwrap();
@@ -156,7 +156,7 @@ async fn it_ends_in_order() {
     let asked = client.post(secured.url("/api/v1/reports")).json(&full(7, 2, 2.0)).send();
     let waiting = tokio::spawn(asked);
     let metrics = async || client.get(secured.url("/metrics")).send().await.unwrap().text().await.unwrap();
-    // The half one, the one that waits, and the one that asks.
+    // The unfinished handshake, the waiting request, and the request for the metrics.
     while !metrics().await.contains("atalaya_collector_connections 3") {
         tokio::task::yield_now().await;
     }

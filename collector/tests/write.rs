@@ -1,4 +1,4 @@
-//! What is taken, and what is not.
+//! Tests of the routes that receive reports.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -6,7 +6,7 @@ mod common;
 use common::{full, refused, started};
 use serde_json::{Value, json};
 
-/// `requests.get(url, params={"dato": mean})`, as it stands on the wire.
+/// The request that `requests.get(url, params={"dato": mean})` sends.
 #[tokio::test]
 async fn a_kazoo_leader_is_recorded() {
     let collector = started().await;
@@ -73,7 +73,7 @@ async fn each_key_is_kept_once() {
         (&problem["type"], &problem["kept"]),
         (&json!("urn:problem-type:atalaya:conflict"), &json!(79.5))
     );
-    // The same report the other way round.
+    // The same report by the other route.
     let whole = collector.post("/api/v1/reports").json(&full(7, 1, 79.5)).send().await.unwrap();
     assert_eq!(whole.status(), 200);
     assert_eq!(collector.means().await.len(), 3);
@@ -144,7 +144,7 @@ async fn what_is_wrong_is_told_and_leaves_no_trace() {
         refused(collector.post(&format!("/nuevo{query}")), 400).await;
     }
     for key in ["", "x", "7", "0-1", "-1-1", "7-1-", "9223372036854775808-1", "7-1-%RH"] {
-        // The last contradicts the unit.
+        // The last one contradicts the unit.
         refused(collector.get("/nuevo?dato=1&unit=Cel").header("Idempotency-Key", key), 400).await;
     }
     let twice =
@@ -226,7 +226,7 @@ async fn what_is_wrong_is_told_and_leaves_no_trace() {
     assert!(collector.means().await.is_empty());
 }
 
-/// Were it kept, every report of the leaders that there are would be of one that was deposed, or older than it.
+/// If it were stored, every later report of a real leader would count as one of a deposed leader, or as older.
 #[tokio::test]
 async fn a_report_of_the_future_is_refused_and_shuts_nobody_out() {
     let collector = started().await;
@@ -246,7 +246,7 @@ async fn a_report_of_the_future_is_refused_and_shuts_nobody_out() {
     let problem = refused(collector.post("/api/v1/reports").json(&late), 400).await;
     assert!(problem["detail"].as_str().unwrap().contains("in the future"), "it would be the newest for ever");
     assert!(collector.means().await.is_empty());
-    // As a fleet of ours begins, and goes on.
+    // Epochs of our own fleet: its first leader and the next one.
     for (epoch, cycle) in [(now.as_second(), 1), (now.as_second() + 1, 2)] {
         let kept = collector.post("/api/v1/reports").json(&full(epoch, cycle, 1.0)).send().await.unwrap();
         assert_eq!(kept.status(), 201);

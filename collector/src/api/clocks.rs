@@ -1,4 +1,4 @@
-//! Comparison of reports with the collector's clock, and with the epochs that are recorded.
+//! Comparison of reports with the collector's clock and with the recorded epochs.
 
 use jiff::Timestamp;
 
@@ -8,12 +8,12 @@ use super::read::within;
 use crate::future::Clock;
 use crate::report::Report;
 
-/// Returns the highest epoch that was recorded.
+/// Returns the highest recorded epoch.
 pub(super) async fn highest_epoch(app: &App) -> Result<Option<i64>, Problem> {
     Ok(within(app, app.store.epochs(1)).await?.first().map(|epoch| epoch.epoch))
 }
 
-/// Refuses reports whose time or epoch is ahead of the collector's clock, and does so before anything is recorded.
+/// Refuses reports whose time or epoch is ahead of the collector's clock, before any of them is recorded.
 pub(super) async fn check_clocks(app: &App, reports: &[Report], received: Timestamp) -> Result<(), Problem> {
     let clock = Clock::new(received, app.limits.max_clock_skew);
     for (at, report) in reports.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The OpenAPI document: what the routes say of themselves, and what holds for many of them.
+//! The OpenAPI document: general information, and rules that hold for many routes.
 
 use serde_json::json;
 use utoipa::openapi::path::{Operation, Parameter};
@@ -23,7 +23,7 @@ use crate::tokens::{Role, Tokens};
 )]
 pub(super) struct Described;
 
-/// Tells how a token is sent.
+/// Adds the authentication scheme for tokens.
 struct Bearer;
 
 impl Modify for Bearer {
@@ -33,7 +33,8 @@ impl Modify for Bearer {
     }
 }
 
-/// Says of each operation what its code does not: which values its parameters take, who may, and how it is refused.
+/// Completes each operation with facts that its code does not contain: permitted values of parameters, required roles,
+/// and refusals.
 pub(super) fn complete(document: &mut utoipa::openapi::OpenApi, tokens: &Tokens) {
     let texts: [(&str, &[&str], usize, &str); 6] = [
         ("Incoming", &["quantity", "unit"], MAX_NAME, NAME),
@@ -90,7 +91,7 @@ pub(super) fn complete(document: &mut utoipa::openapi::OpenApi, tokens: &Tokens)
 
 fn role(operation: &Operation) -> Option<Role> {
     let tagged = |name: &str| operation.tags.iter().flatten().any(|tag| tag == name);
-    // What is guarded is of the group that reads, its figures as well.
+    // The metrics are tagged `operate`, but need a reader's token like the routes tagged `read`.
     let figures = operation.operation_id.as_deref() == Some("metrics");
     match () {
         () if tagged("write") => Some(Role::Write),
@@ -118,7 +119,7 @@ fn header(response: &mut Response, name: &str, description: &str, schema: serde_
     response.headers.insert(name.to_owned(), header.into());
 }
 
-/// What [`super::query`] and [`crate::report`] take.
+/// Adds the limits that [`super::query`] and [`crate::report`] check.
 fn refine(path: &str, parameter: &mut Parameter) {
     let most = match path {
         "/api/v1/reports" => 5_000,

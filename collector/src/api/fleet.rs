@@ -1,4 +1,4 @@
-//! What the leader says of its fleet, and what the reports tell of it.
+//! Routes of the fleet status and of the epochs.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,30 +21,30 @@ use crate::fence::Epoch;
 use crate::fleet::{Status, Told};
 use crate::future::Clock;
 
-/// Epochs.
+/// Maximum number of epochs.
 const EPOCHS: usize = 1_000;
-/// How long the store may take to say which epoch is the newest: the status is worth nothing later.
+/// Time limit for reading the newest epoch from the store: a status that arrives later is worthless.
 const FENCE: Duration = Duration::from_secs(1);
 
 /// The fleet.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Fleet {
-    /// What the leader said last; null: nothing, since the collector was started.
+    /// Last fleet status; null: none was received since the collector was started.
     status: Option<Aged>,
-    /// Each leader, the newest first.
+    /// Epochs, newest first.
     epochs: Vec<Epoch>,
 }
 
-/// What the leader said, and when.
+/// Fleet status and the time of its arrival.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Aged {
     #[serde(flatten)]
     status: Status,
-    /// Seconds since it was received.
+    /// Seconds since its arrival.
     received_ago: f64,
-    /// When that was, by the collector's clock.
+    /// Time of its arrival, by the collector's clock.
     received: Timestamp,
-    /// Who sent it: the `User-Agent`.
+    /// `User-Agent` of the sender.
     reporter: Option<String>,
 }
 
@@ -55,7 +55,7 @@ impl Aged {
     }
 }
 
-/// What the leader says of its fleet, and who led, and for how long.
+/// Returns the last fleet status, and the newest epochs with their cycles.
 #[utoipa::path(
     get, path = "/api/v1/fleet", tag = "read",
     params(("limit" = Option<u32>, Query, description = "So many epochs at most: 1 to 1000, 10 unless told otherwise")),
@@ -78,7 +78,7 @@ pub(super) async fn get_fleet(
     Ok(Json(Fleet { status, epochs }))
 }
 
-/// Takes what the leader says of its fleet. It is kept in memory, the newest only.
+/// Receives the fleet status from the leader. Only the newest one is kept, in memory.
 #[utoipa::path(
     post, path = "/api/v1/fleet", tag = "write",
     request_body = Status,
@@ -104,7 +104,7 @@ pub(super) async fn post_fleet(
     let received = Timestamp::now();
     status.check()?;
     let (clock, sent) = (Clock::new(received, app.limits.max_clock_skew), status.epoch);
-    // A store that fails is no reason to know nothing of the fleet.
+    // If the store fails, the fleet status is still accepted.
     let newest = timeout(FENCE, app.store.epochs(1)).await.ok().and_then(Result::ok);
     let newest = newest.and_then(|epochs| Some(epochs.first()?.epoch));
     clock.check_epoch(sent, newest).map_err(|ahead| Problem::ahead(ahead, &clock.skew()))?;

@@ -26,7 +26,8 @@ const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 /// Interval between two log lines about the same kind of refusal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Counts requests, and refuses those that are too many, framed in two ways, or sent by another site's web page.
+/// Counts requests, and refuses those that exceed the rate, have ambiguous framing, or come from another site's web
+/// page.
 pub(super) async fn watch_over(
     State(app): State<Arc<App>>,
     path: Option<MatchedPath>,
@@ -100,7 +101,7 @@ fn client(app: &App, peer: IpAddr, request: &Request) -> Client {
     }
 }
 
-/// A problem, and how it is counted.
+/// Problem, and the reason under which it is counted.
 struct Refusal {
     problem: Box<Problem>,
     counted: Option<Refused>,
@@ -129,7 +130,7 @@ fn framing(request: &Request) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses requests under an unknown name, and those that a web page of another site causes.
+/// Refuses requests with an unknown name, and those that a web page of another site causes.
 fn origin(
     app: &App,
     path: &str,
@@ -142,7 +143,7 @@ fn origin(
     }
     let headers = request.headers();
     let own: Vec<&str> = own_names(app, peer, request);
-    // With TLS the browser has checked the name, and no page of another site has a token to show.
+    // With TLS the browser has checked the name, and no page of another site has a token.
     if !app.secure
         && !is_holder
         && let Some(unknown) = own.iter().find(|name| !app.hosts.allow_request(name))
@@ -164,9 +165,8 @@ fn origin(
     }
 }
 
-/// Returns the names under which the collector was asked: `Host`, the authority of an absolute address, and what a
-/// trusted proxy hands on in `X-Forwarded-Host`. A web page's script may write the latter, so it never stands in
-/// for the others.
+/// Returns the names in the request: `Host`, the authority of an absolute address, and `X-Forwarded-Host` of a trusted
+/// proxy. A web page's script may set the latter, so it never replaces the others.
 fn own_names<'a>(app: &App, peer: Option<IpAddr>, request: &'a Request) -> Vec<&'a str> {
     let text = |value: &'a HeaderValue| value.to_str().unwrap_or_default();
     let mut names = Vec::new();
@@ -208,7 +208,7 @@ pub(super) struct Refusals {
 impl Refusals {
     fn note(&self, app: &App, refused: Refused, address: Option<IpAddr>, path: &str) {
         app.metrics.refuses(refused);
-        // Every visitor of the page has no token at first.
+        // Every new visitor of the page has no token at first.
         if refused == Refused::token_missing && ["/", "/page/live"].contains(&path) {
             return;
         }
@@ -224,7 +224,7 @@ impl Refusals {
         warn!(client, path, unlogged, "request refused: {why}");
     }
 
-    /// Returns the number of refusals of this kind since the last log line; `None`: this one is not logged.
+    /// Returns the number of refusals of this kind since the last log line, or `None` if this one must not be logged.
     fn due(&self, refused: Refused, now: Instant) -> Option<u64> {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         match logged.get_mut(&refused) {

@@ -1,4 +1,4 @@
-//! What is answered to whom. The OpenAPI document is made of the same routes, so that neither has what the other lacks.
+//! The HTTP API. The OpenAPI document is generated from the same routes, so the two cannot differ.
 
 mod clocks;
 mod document;
@@ -39,24 +39,25 @@ use crate::proxies::Proxies;
 use crate::store::Store;
 use crate::tokens::{Admission, Role, Tokens};
 
-/// What all answers need.
+/// State that all handlers share.
 pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) tokens: Tokens,
     pub(crate) limits: Limits,
-    /// Whether it speaks TLS itself.
+    /// True if the collector itself serves TLS.
     pub(crate) secure: bool,
     pub(crate) proxies: Proxies,
     /// Names in `Host` that are answered.
     pub(crate) hosts: Hosts,
     pub(crate) metrics: Metrics,
-    /// The highest id that this process has recorded.
+    /// Highest id that this process has recorded.
     pub(crate) newest: watch::Sender<i64>,
-    /// Id and time of the newest report that this process recorded. Liveness is decided by it, so it is monotonic.
+    /// Id and time of the newest report that this process recorded. It decides whether reports arrive, so its clock is
+    /// monotonic.
     arrived: Mutex<Option<(i64, Instant)>>,
-    /// What the leader said last.
+    /// Last fleet status.
     pub(crate) fleet: Mutex<Fleet>,
-    /// Streams end when it is cancelled.
+    /// Cancelled at shutdown; ends the streams.
     pub(crate) stopping: CancellationToken,
     streams: Mutex<Streams>,
     buckets: Mutex<Buckets>,
@@ -83,7 +84,7 @@ impl App {
         }
     }
 
-    /// Notes that a report was recorded just now.
+    /// Records that a report has just arrived.
     pub(crate) fn note_arrival(&self, id: i64) {
         let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
         if arrived.is_none_or(|(known, _)| id > known) {
@@ -98,7 +99,7 @@ impl App {
     }
 }
 
-/// Whose connection it is.
+/// Address of the other end of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
@@ -125,7 +126,7 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(readyz))
 }
 
-/// Everything that is answered.
+/// Returns all routes.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let (router, mut document) = routes(app).split_for_parts();
     document::complete(&mut document, &app.tokens);
@@ -149,10 +150,10 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .with_state(Arc::clone(app))
 }
 
-/// The OpenAPI document, as it is served at `/api/v1/openapi.json`.
+/// Returns the OpenAPI document, as it is served at `/api/v1/openapi.json`.
 ///
 /// # Errors
-/// It cannot be written as JSON.
+/// Returns an error if the document cannot be serialized as JSON.
 pub fn openapi() -> Result<String, serde_json::Error> {
     let store = Arc::new(crate::store::MemoryStore::new());
     let app = Arc::new(App::new(store, Tokens::none(), Limits::default(), Proxies::default()));
@@ -170,7 +171,7 @@ fn method_not_allowed() -> Problem {
     )
 }
 
-/// Lets pass who has the right token.
+/// Refuses requests without a token for this role.
 async fn admit(State((app, role)): State<(Arc<App>, Role)>, request: Request, next: Next) -> Response {
     let token = match role {
         Role::Read => page::token_of(request.headers()),
@@ -195,7 +196,7 @@ async fn admit(State((app, role)): State<(Arc<App>, Role)>, request: Request, ne
     }
 }
 
-/// The token of a program: of `Authorization`, else of the address.
+/// Returns the token of a program, from `Authorization` or otherwise from the address.
 fn token(request: &Request) -> Option<String> {
     match request.headers().contains_key(header::AUTHORIZATION) {
         true => bearer(request.headers()),
@@ -203,7 +204,8 @@ fn token(request: &Request) -> Option<String> {
     }
 }
 
-/// None if there are two: who looks at the first would let pass what the second is for.
+/// Returns the bearer token, or `None` if the header occurs twice: a proxy that checks only the first one would let the
+/// second one pass.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
     let mut sent = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(only), None) = (sent.next(), sent.next()) else { return None };
@@ -212,7 +214,7 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-/// Programs that know nothing of tokens have an address to which one can be added.
+/// Returns the token in the address, for programs that do not support tokens: their configured address can contain one.
 fn token_in_address(uri: &Uri) -> Option<String> {
     if uri.path() != "/nuevo" {
         return None;
@@ -220,13 +222,13 @@ fn token_in_address(uri: &Uri) -> Option<String> {
     Query::parse(uri.query()?.as_bytes()).ok()?.take("token").ok()?
 }
 
-/// That the process lives.
+/// Returns 200 while the process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "operate", responses((status = 200, description = "It lives", body = String)))]
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// That reports can be kept.
+/// Returns 200 if reports can be recorded.
 #[utoipa::path(get, path = "/readyz", tag = "operate", responses(
     (status = 200, description = "They can", body = String),
     (status = 503, description = "They cannot", body = Problem, content_type = "application/problem+json"),
@@ -240,11 +242,10 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
     Ok("ready\n")
 }
 
-/// How long the store may take to say whether it could record, for the figures: who asks for them waits for ten seconds,
-/// mostly.
+/// Time limit for the store to check whether it can record, for the metrics: most scrapers time out after ten seconds.
 const SCRAPE: Duration = Duration::from_secs(2);
 
-/// Figures of the collector, for Prometheus.
+/// Returns the metrics of the collector, for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "operate", responses(
     (status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text"),
 ))]

@@ -1,4 +1,4 @@
-//! What an answer says when it is no success: RFC 9457.
+//! Error responses, as defined by RFC 9457.
 
 use std::num::{NonZeroI64, NonZeroU32};
 
@@ -13,26 +13,26 @@ use crate::future::Ahead;
 use crate::report::Invalid;
 use crate::store::StoreError;
 
-/// `application/problem+json`.
+/// Error response (`application/problem+json`).
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
-    /// Names the kind of problem, for programs.
+    /// Kind of the problem, for programs.
     #[serde(rename = "type", serialize_with = "urn")]
     kind: &'static str,
-    /// Names it for people.
+    /// Kind of the problem, for people.
     title: &'static str,
-    /// The status of the answer.
+    /// Status code of the answer.
     status: u16,
-    /// What is the matter this time.
+    /// Explanation of this occurrence.
     detail: Box<str>,
-    /// With `stale`: the later leader's epoch.
+    /// With `stale`: the epoch of the later leader.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i64>, minimum = 1)]
     epoch: Option<NonZeroI64>,
     /// With `stale`: the lowest cycle that it reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     first_cycle: Option<i64>,
-    /// With `conflict`: the mean that is kept.
+    /// With `conflict`: the stored mean.
     #[serde(skip_serializing_if = "Option::is_none")]
     kept: Option<f64>,
     /// With `stale`, `conflict` and `future`: the epoch of the report or of the fleet status.
@@ -44,7 +44,7 @@ pub(crate) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i64>, minimum = 1)]
     highest_epoch: Option<NonZeroI64>,
-    /// With `future`: the highest epoch that is accepted at present.
+    /// With `future`: the highest epoch that is currently accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i64>, minimum = 1)]
     max_epoch: Option<NonZeroI64>,
@@ -88,7 +88,7 @@ impl Problem {
         .retry_after(2)
     }
 
-    /// The key of a report is taken by one with another mean.
+    /// Creates the problem for a report whose key has been recorded with another mean.
     pub(super) fn conflict(kept: f64) -> Problem {
         let detail = "a report of this key is kept, with another mean";
         Problem {
@@ -97,7 +97,7 @@ impl Problem {
         }
     }
 
-    /// Another leader was later, and is known to have reported that cycle or one before it.
+    /// Creates the problem for a report of a deposed leader: a later leader has reported that cycle or an earlier one.
     pub(super) fn stale(stale: Stale) -> Problem {
         let Stale { epoch, first_cycle } = stale;
         let detail = format!("epoch {epoch} has reported cycle {first_cycle} already");
@@ -108,7 +108,7 @@ impl Problem {
         }
     }
 
-    /// The epoch is further ahead of the collector's clock than `skew`.
+    /// Creates the problem for an epoch that is further ahead of the collector's clock than `skew`.
     pub(super) fn ahead(Ahead { epoch, max_epoch }: Ahead, skew: &str) -> Problem {
         let detail = format!(
             "epoch {epoch} is in the future: the highest accepted epoch is {max_epoch}, the collector's clock plus {skew} \
@@ -121,19 +121,19 @@ impl Problem {
         }
     }
 
-    /// A newer status of the fleet is known.
+    /// Creates the problem for a fleet status that is older than the known one.
     pub(super) fn newer_status(known: i64) -> Problem {
         let detail = format!("epoch {known} has told something newer");
         Problem::new(StatusCode::CONFLICT, "stale", "Something newer is known", detail)
     }
 
-    /// Adds the epoch that was sent and the highest one that is known.
+    /// Adds the epoch that was sent and the highest known epoch.
     pub(super) fn with_epochs(self, report: Option<i64>, highest: Option<i64>) -> Problem {
         let [report_epoch, highest_epoch] = [report, highest].map(|epoch| epoch.and_then(NonZeroI64::new));
         Problem { report_epoch, highest_epoch, ..self }
     }
 
-    /// What is the matter this time.
+    /// Returns the explanation of this occurrence.
     pub(crate) fn detail(&self) -> &str {
         &self.detail
     }

@@ -1,22 +1,23 @@
-//! The parameters of a request, read strictly: each once, in UTF-8. And what is asked for by them.
+//! Strict parser for the parameters of a request: each parameter at most once, in UTF-8. Also derives filters and
+//! limits.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::report::{Invalid, name, shortened};
 use crate::store::{Cursor, Filter};
 
-/// Names and values that were not taken yet.
+/// Parameters that have not been read yet.
 #[derive(Debug)]
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
 }
 
 impl Query {
-    /// Reads what follows the `?`, or a form.
+    /// Parses the part after `?`, or a form.
     pub(crate) fn parse(encoded: &[u8]) -> Result<Query, Invalid> {
         let pairs: Vec<(String, String)> =
             form_urlencoded::parse(encoded).map(|(name, value)| (name.into(), value.into())).collect();
-        // What is no UTF-8 has become this.
+        // The decoder replaces bytes that are not UTF-8 with this character.
         let broken = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
         if pairs.iter().any(|(name, value)| broken(name) || broken(value)) {
             return Err(Invalid::new("the parameters are not UTF-8"));
@@ -33,7 +34,7 @@ impl Query {
         Ok(Some(value))
     }
 
-    /// A number from 1 to `most`.
+    /// Reads a limit from 1 to `most`; the default is `usual`.
     pub(super) fn limit(&mut self, usual: usize, most: usize) -> Result<usize, Invalid> {
         let Some(limit) = self.take("limit")? else { return Ok(usual) };
         match limit.parse() {
@@ -52,21 +53,21 @@ impl Query {
 
     fn time(&mut self, wanted: &str) -> Result<Option<Timestamp>, Invalid> {
         let Some(text) = self.take(wanted)? else { return Ok(None) };
-        // The plus of an offset that was not encoded has become a space.
+        // The plus sign of an offset that was not encoded has become a space.
         let time = text.replace(' ', "+").parse().map_err(|_| {
             Invalid::new(format!("{wanted}: {:?} is not a time like 2026-11-21T08:00:00Z", shortened(&text)))
         })?;
         Ok(Some(time))
     }
 
-    /// Microseconds.
+    /// Reads the step, in microseconds.
     pub(super) fn step(&mut self) -> Result<Option<i64>, Invalid> {
         let Some(text) = self.take("step")? else { return Ok(None) };
         let wrong =
             || Invalid::new(format!("step: {:?} is not 1s to 366d, like 30, 5m or 1h", shortened(&text)));
         let step = match text.parse::<i64>() {
             Ok(seconds) => SignedDuration::from_secs(seconds),
-            // Days are 24 hours here.
+            // A day always has 24 hours here.
             Err(_) => match text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()) {
                 Some(days) => SignedDuration::from_secs(days.checked_mul(86_400).ok_or_else(wrong)?),
                 None => text.parse().map_err(|_| wrong())?,
@@ -87,7 +88,7 @@ impl Query {
         read(&text).map(Some).ok_or_else(|| Invalid::new("cursor: not one of ours"))
     }
 
-    /// All must have been taken: a name that is spelt wrong would ask for something else.
+    /// Refuses parameters that were not read: a misspelt name would otherwise change the meaning of the request.
     pub(super) fn finish(self) -> Result<(), Invalid> {
         match self.pairs.first() {
             None => Ok(()),
@@ -96,17 +97,17 @@ impl Query {
     }
 }
 
-/// As [`Query::cursor`] reads it.
+/// Formats a cursor for [`Query::cursor`].
 pub(super) fn cursor_text(cursor: Cursor) -> String {
     format!("{}-{}", cursor.time, cursor.id)
 }
 
-/// Whether CSV is wanted more than what is usual here, by an `Accept`.
+/// Returns true if an `Accept` header prefers `wanted` to `usual`, the default format.
 pub(super) fn prefers(accept: Option<&str>, wanted: &str, usual: &str) -> bool {
     let Some(accept) = accept else { return false };
     let quality = |media: &str| {
         let group = format!("{}/*", media.split('/').next().unwrap_or_default());
-        // The most specific range says.
+        // The most specific media range decides.
         [media, &group, "*/*"].into_iter().find_map(|range| {
             accept.split(',').find_map(|part| {
                 let mut parameters = part.split(';').map(str::trim);

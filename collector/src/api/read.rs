@@ -1,4 +1,4 @@
-//! What tells reports again: as JSON, or as CSV to whoever prefers it.
+//! Routes that return reports, as JSON or, if the client prefers it, as CSV.
 
 use std::sync::Arc;
 
@@ -17,24 +17,24 @@ use super::query::{Query, cursor_text, prefers};
 use crate::report::Record;
 use crate::store::{Cursor, Filter, Page, Point, StoreError};
 
-/// Reports of a page.
+/// Maximum number of reports per page.
 const PAGE: usize = 5_000;
-/// Steps of a series, in time.
+/// Maximum number of time steps of a series.
 const STEPS: i64 = 5_000;
-/// Points of a series, of all quantities and units.
+/// Maximum number of points of a series, over all quantities and units.
 const POINTS: usize = 20_000;
-/// Averages of the plain list.
+/// Maximum number of averages in the plain list.
 const LIST: usize = 10_000;
 
-/// A page of reports.
+/// Page of reports.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Reports {
     reports: Vec<Record>,
-    /// Asks for what follows; null if nothing does. Also as a `Link` with `rel="next"`.
+    /// Parameters of the next page; null if there is none. Also sent as a `Link` with `rel="next"`.
     next: Option<String>,
 }
 
-/// A series.
+/// Series of points.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Series {
     from: Timestamp,
@@ -44,13 +44,13 @@ pub(crate) struct Series {
     points: Vec<Point>,
 }
 
-/// The newest report of each quantity and unit.
+/// Latest report of each quantity and unit.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Latest {
     reports: Vec<Record>,
 }
 
-/// Waits no longer than whoever asked.
+/// Waits for the store, but no longer than the time limit for answers.
 pub(crate) async fn within<T>(
     app: &App,
     answer: impl Future<Output = Result<T, StoreError>>,
@@ -134,7 +134,7 @@ fn reports_csv(records: &[Record]) -> Response {
     csv(names, records.iter().map(row))
 }
 
-/// Reports by the time at which the fleet was read, a page at a time.
+/// Returns reports ordered by the time at which the fleet was read, one page per request.
 #[utoipa::path(
     get, path = "/api/v1/reports", tag = "read",
     params(
@@ -190,7 +190,7 @@ pub(super) async fn get_reports(
     Ok(response)
 }
 
-/// Least, mean and most of each step of time, for each quantity and unit. What is past the retention is told by the hour.
+/// Returns min, mean and max per time step, quantity and unit. Data past the retention has a resolution of one hour.
 #[utoipa::path(
     get, path = "/api/v1/series", tag = "read",
     params(
@@ -257,7 +257,7 @@ pub(super) async fn get_series(
     Ok(Json(Series { from, to, step, points }).into_response())
 }
 
-/// The shortest step that people count in and that makes 500 points at most of `span` microseconds.
+/// Returns the shortest usual step that divides `span` microseconds into at most 500 points.
 pub(crate) fn usual_step(span: i64) -> i64 {
     const SECONDS: [i64; 16] =
         [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 10_800, 21_600, 86_400];
@@ -266,7 +266,7 @@ pub(crate) fn usual_step(span: i64) -> i64 {
     usual.unwrap_or_else(|| (least / 86_400_000_000 + 1) * 86_400_000_000)
 }
 
-/// The newest report of each quantity and unit, by epoch and cycle, else by arrival.
+/// Returns the latest report of each quantity and unit, by epoch and cycle, or otherwise by arrival.
 #[utoipa::path(
     get, path = "/api/v1/latest", tag = "read",
     responses(
@@ -296,7 +296,7 @@ async fn newest(app: &App, filter: Filter, limit: usize) -> Result<Vec<Record>, 
     Ok(reports)
 }
 
-/// The newest averages, the oldest of them first: a number a line, or an array to whoever prefers JSON.
+/// Returns the newest averages, oldest first: one number per line, or an array if the client prefers JSON.
 #[utoipa::path(
     get, path = "/listar", tag = "read",
     params(

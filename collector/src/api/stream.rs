@@ -1,5 +1,5 @@
-//! Reports as they are recorded, as server-sent events. A stream reads the store, not a queue: a client that is slow costs
-//! nothing, and one that comes back with the `Last-Event-ID` that it had misses nothing.
+//! Stream of new reports, as server-sent events. A stream reads the store, not a queue: a slow client costs nothing,
+//! and a client that reconnects with its `Last-Event-ID` misses nothing.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,26 +24,26 @@ use crate::page;
 use crate::report::Record;
 use crate::tokens::{Admission, Role};
 
-/// So many reports are read at a time.
+/// Number of reports that are read at once.
 const READ: usize = 100;
-/// Another process may write to the same store: so often it is looked at in any case.
+/// Interval of polling the store, because another process may write to it.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// One client's.
+/// Stream of one client.
 struct Follower {
     app: Arc<App>,
     newest: watch::Receiver<i64>,
     last: i64,
     read: VecDeque<Record>,
-    /// Token that the client showed. Checked again whenever tokens are replaced, and before each report.
+    /// Token of the client. It is checked again whenever tokens are replaced, and before each report.
     token: Option<String>,
     replaced: watch::Receiver<()>,
-    /// Cancelled when another client needs the place.
+    /// Cancelled when another client needs the slot.
     evict: CancellationToken,
     _place: Place,
 }
 
-/// Counted while it is held.
+/// Slot of a stream. The stream is counted until the slot is dropped.
 struct Place {
     app: Arc<App>,
     id: u64,
@@ -57,8 +57,8 @@ impl Drop for Place {
 }
 
 impl Follower {
-    /// Returns the next report. `None`: the collector stops, the store fails, the token was revoked, or another client needs
-    /// the place; the client comes back.
+    /// Returns the next report. `None`: the collector stops, the store fails, the token was revoked, or another client
+    /// needs the slot; the client reconnects.
     async fn next(&mut self) -> Option<Record> {
         loop {
             self.replaced.borrow_and_update();
@@ -93,7 +93,7 @@ impl Follower {
     }
 }
 
-/// Reports as they are recorded, in the order of their ids: events `report` whose data is the report as JSON.
+/// Returns reports as they are recorded, ordered by id: events `report` whose data is the report as JSON.
 #[utoipa::path(
     get, path = "/api/v1/stream", tag = "read",
     params(
@@ -137,7 +137,7 @@ pub(super) async fn stream(
     let events = futures_util::stream::unfold(follower, |mut follower| async {
         let record = follower.next().await?;
         let event = Event::default().event("report").id(record.id.to_string());
-        // Strings and finite numbers only: this cannot fail.
+        // Cannot fail, because it contains only strings and finite numbers.
         let event = event.json_data(&record).ok()?;
         Some((Ok(event), follower))
     });

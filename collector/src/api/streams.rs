@@ -1,4 +1,4 @@
-//! Shares the streams of events among clients. Pure.
+//! Divides the event streams among the clients. Pure.
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +11,7 @@ struct Open {
     evict: CancellationToken,
 }
 
-/// The streams that are open, the oldest first.
+/// Open streams, oldest first.
 #[derive(Debug)]
 pub(super) struct Streams {
     all: usize,
@@ -25,9 +25,9 @@ impl Streams {
         Streams { all: limits.streams, of_one: limits.streams_of_one, next: 0, open: Vec::new() }
     }
 
-    /// Admits one more stream of `client`, unless it has its share. When all are taken, the client with the most
-    /// loses its oldest, if it has more than the newcomer will have. The stream ends when the token is cancelled,
-    /// and must [`Streams::leave`].
+    /// Admits one more stream of `client`, unless it has its maximum. If all slots are in use, the client with the most
+    /// streams loses its oldest one, provided that it has more than the new client will have. The stream ends when the
+    /// token is cancelled, and must then call [`Streams::leave`].
     pub(super) fn enter(&mut self, client: &Client) -> Option<(u64, CancellationToken)> {
         let count = |client: &Client| self.open.iter().filter(|open| open.client == *client).count();
         let own = count(client);

@@ -1,4 +1,4 @@
-//! What takes reports. An answer of success means: it is kept, on the disk.
+//! Routes that receive reports. A successful answer means that the reports are stored on the disk.
 
 use std::sync::Arc;
 
@@ -20,50 +20,51 @@ use super::query::Query;
 use crate::report::{Incoming, Key, Report, cut, number};
 use crate::store::Outcome;
 
-/// What became of a report.
+/// Result for a report.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub(crate) enum Became {
-    /// It is kept.
+    /// The report was stored.
     Recorded {
-        /// By this id.
+        /// Id of the report.
         id: i64,
     },
-    /// It was kept before.
+    /// The report was stored earlier.
     Repeated,
-    /// Its key was kept before with another mean; in a batch only, else it is a problem of its own.
+    /// A report with the same key and another mean was stored earlier; only in a batch, otherwise it is a problem of
+    /// its own.
     Conflict {
-        /// The mean that is kept.
+        /// The stored mean.
         kept: f64,
     },
-    /// A later leader has reported that cycle or one before it; in a batch only, else it is a problem of its own.
+    /// A later leader has reported that cycle or an earlier one; only in a batch, otherwise it is a problem of its own.
     Stale {
-        /// The later leader.
+        /// Epoch of the later leader.
         epoch: i64,
-        /// The lowest cycle that it reported.
+        /// Lowest cycle that it reported.
         first_cycle: i64,
     },
 }
 
-/// What became of a batch, in its order.
+/// Results of a batch, in the order of its reports.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Batch {
     results: Vec<Became>,
 }
 
-/// What `/nuevo` takes as a form: only described, the parameters of the address are read by the same code.
+/// Form for `/nuevo`, only for the document: the code that reads the parameters of the address reads the form too.
 #[derive(serde::Deserialize, ToSchema)]
 #[allow(dead_code, reason = "for the document")]
 pub(crate) struct Form {
-    /// The average.
+    /// Average.
     dato: f64,
-    /// What was averaged.
+    /// Quantity that was averaged.
     quantity: Option<String>,
-    /// Its unit.
+    /// Unit of the quantity.
     unit: Option<String>,
 }
 
-/// What `/api/v1/reports` takes: only described, the first character tells which.
+/// Body of `/api/v1/reports`, only for the document: the first character decides which one it is.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "for the document")]
@@ -72,7 +73,7 @@ pub(crate) enum OneOrMore {
     More(Vec<Incoming>),
 }
 
-/// What it answers.
+/// Answer of `/api/v1/reports`.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "for the document")]
@@ -101,7 +102,7 @@ fn answer(outcome: &Outcome, created: StatusCode) -> Result<Response, Problem> {
     }
 }
 
-/// Keeps reports, and wakes who follows them.
+/// Stores reports, and notifies the streams.
 async fn keep(app: &App, reports: Vec<Report>) -> Result<Vec<Outcome>, Problem> {
     let Some(received) = reports.first().map(|report| report.received) else { return Ok(Vec::new()) };
     check_clocks(app, &reports, received).await?;
@@ -156,7 +157,8 @@ pub(crate) fn reporter(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).filter(|agent| !agent.is_empty())
 }
 
-/// `application/json` of `application/json; charset=utf-8`. Nothing for what cannot be read as UTF-8, or is said twice.
+/// Returns the media type without parameters, such as `application/json` of `application/json; charset=utf-8`. Returns
+/// an empty string if the charset is not compatible with UTF-8, or if the header occurs twice.
 pub(crate) fn content_type(headers: &HeaderMap) -> String {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(kind), None) = (kinds.next(), kinds.next()) else { return String::new() };
@@ -178,7 +180,7 @@ pub(crate) fn unsupported(expected: &str) -> Problem {
     )
 }
 
-/// Whether the body is as it was written: what compresses it is not undone here.
+/// Returns true if the body is not compressed: compressed bodies are not supported.
 pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::CONTENT_ENCODING)
@@ -186,12 +188,12 @@ pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
         .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Else the other side has closed, or its chunks are none.
+/// Returns true if the body exceeds the limit. Any other error is a closed connection or wrong chunks.
 fn is_too_long(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<LengthLimitError>())
 }
 
-/// The body, if it comes whole, in time, and is not too long.
+/// Reads the body, up to the limits of its length and its duration.
 pub(crate) async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
     let most = app.limits.body;
     let too_long = || {
@@ -226,7 +228,7 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Pro
     serde_json::from_slice(body).map_err(|error| Problem::invalid(cut(&error.to_string())))
 }
 
-/// `dato`, and what newer nodes add. What else is there is not ours.
+/// Reads `dato` and the parameters that newer nodes add. Other parameters are ignored.
 fn incoming(mut query: Query) -> Result<Incoming, Problem> {
     let dato = query.take("dato")?.ok_or_else(|| Problem::invalid("dato is missing"))?;
     let mean = number(&dato).map_err(|invalid| Problem::invalid(format!("dato: {invalid}")))?;
@@ -234,7 +236,7 @@ fn incoming(mut query: Query) -> Result<Incoming, Problem> {
     Ok(Incoming { quantity, unit, ..Incoming::bare(mean) })
 }
 
-/// Takes an average as existing fleets send it. Without an `Idempotency-Key` each request is a report of its own.
+/// Records an average as existing fleets send it. Without an `Idempotency-Key` each request is a separate report.
 #[utoipa::path(
     get, path = "/nuevo", tag = "write",
     params(
@@ -260,7 +262,7 @@ pub(super) async fn nuevo_get(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    // Whoever only looks must not leave a report behind.
+    // A `HEAD` request must not record a report.
     if method == Method::HEAD {
         return Err(super::method_not_allowed());
     }
@@ -269,7 +271,7 @@ pub(super) async fn nuevo_get(
     keep_one(&app, report, StatusCode::OK).await
 }
 
-/// Takes an average as a form, as JSON with `dato` or with everything, or in the address.
+/// Records an average that is sent as a form, as JSON with `dato` or with all fields, or in the address.
 #[utoipa::path(
     post, path = "/nuevo", tag = "write",
     params(
@@ -320,7 +322,7 @@ pub(super) async fn nuevo_post(
     keep_one(&app, report, StatusCode::OK).await
 }
 
-/// Takes one report, or an array of them: all are recorded together, or none.
+/// Records one report, or an array of reports: either all of them or none.
 #[utoipa::path(
     post, path = "/api/v1/reports", tag = "write",
     params(("Idempotency-Key" = Option<String>, Header,

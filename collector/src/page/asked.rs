@@ -1,4 +1,4 @@
-//! What of the page is asked for, by address and headers. What is not understood is as if it were not there: people
+//! Parameters of the page, from the address and the headers. Values that cannot be parsed are ignored, because people
 //! mistype addresses. Pure.
 
 use axum::http::{HeaderMap, header};
@@ -7,20 +7,20 @@ use super::range::Range;
 use super::words::Lang;
 use crate::report::Report;
 
-/// What is asked for.
+/// Parameters of the page.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) lang: Lang,
-    /// Whether the address says the language.
+    /// True if the address contains the language.
     said_lang: bool,
     pub(super) range: Range,
-    /// Whether the address says the range.
+    /// True if the address contains the range.
     pub(super) said_range: bool,
     quantity: Option<String>,
     unit: Option<String>,
-    /// Whether the address says what to show large.
+    /// True if the address contains the quantity that is displayed large.
     said_kind: bool,
-    /// Seconds that clocks are ahead of UTC where it is looked at, as the script has written into a cookie.
+    /// Offset from UTC of the browser's clock, in seconds, from a cookie that the script has set.
     pub(super) ahead: i32,
 }
 
@@ -43,7 +43,7 @@ impl Asked {
         }
     }
 
-    /// Whether this one is to be shown large.
+    /// Returns true if the address selects this report to be displayed large.
     pub(super) fn is_of(&self, report: &Report) -> bool {
         self.said_kind && report.quantity == self.quantity && report.unit == self.unit
     }
@@ -74,23 +74,23 @@ impl Asked {
         self.said_lang.then_some(self.lang)
     }
 
-    /// The same page with another range.
+    /// Returns the address of the same page with another range.
     pub(super) fn with_range(&self, range: Range) -> String {
         self.address(range, self.kind(), self.said())
     }
 
-    /// The same page with another quantity.
+    /// Returns the address of the same page with another quantity.
     pub(super) fn with_kind(&self, report: &Report) -> String {
         self.address(self.range, Some((report.quantity.as_deref(), report.unit.as_deref())), self.said())
     }
 
-    /// The same page in another language.
+    /// Returns the address of the same page in another language.
     pub(super) fn with_lang(&self, lang: Lang) -> String {
         self.address(self.range, self.kind(), Some(lang))
     }
 }
 
-/// The value of a cookie.
+/// Returns the value of a cookie.
 pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
     cookies

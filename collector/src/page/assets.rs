@@ -1,11 +1,11 @@
-//! What the page is dressed in. It comes with the program; a browser keeps it for as long as it is the same.
+//! Static files of the page. They are part of the program; a browser caches each of them until its content changes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
-/// A file of the page.
+/// Static file of the page.
 pub(super) struct Asset {
     pub(super) path: &'static str,
     kind: &'static str,
@@ -19,12 +19,12 @@ pub(super) const SCRIPT: Asset =
 pub(super) const ICON: Asset =
     Asset { path: "/page/tower.svg", kind: "image/svg+xml", text: include_str!("tower.svg") };
 
-/// The tower itself, to stand in the page.
+/// SVG of the tower, to be embedded in the page.
 pub(super) const TOWER: &str = ICON.text;
 
 impl Asset {
-    /// Returns the address relative to the page, which may be below a prefix of a proxy. Another file has another
-    /// address.
+    /// Returns the address relative to the page, which may be below a prefix of a proxy. A file with other content has
+    /// another address.
     pub(super) fn address(&self) -> String {
         let mut hasher = DefaultHasher::new();
         self.text.hash(&mut hasher);

@@ -1,10 +1,10 @@
-//! Whether the colours of the style sheet can be told apart, by day and in the dark: the contrasts that WCAG 2.2 asks for.
+//! Tests of the contrasts in the style sheet, for the light and the dark theme, against the minimum values of WCAG 2.2.
 
 use std::collections::BTreeMap;
 
 type Palette = BTreeMap<&'static str, [u8; 3]>;
 
-/// The colours of the first block of `text` that sets any.
+/// Returns the colours of the first block in `text` that defines colours.
 fn palette(text: &'static str) -> Palette {
     let block = text.split_once(":root {").unwrap().1.split_once('}').unwrap().0;
     let colour = |line: &'static str| {

@@ -1,4 +1,4 @@
-//! The part of the page that shows nodes, who leads, and what waits.
+//! Section of the page for the nodes, the leader and the outbox.
 
 use maud::{Markup, html};
 
@@ -8,14 +8,14 @@ use super::view::ago;
 use super::words::{Lang, span, unit};
 use crate::fleet::{Health, Node, Status, Told};
 
-/// Nodes that are shown at most.
+/// Maximum number of nodes that are displayed.
 const NODES: usize = 240;
-/// Readings of a node that are shown.
+/// Number of readings that are displayed per node.
 const READINGS: usize = 4;
-/// One report is on its way most of the time.
+/// Size of the outbox that is normal: most of the time one report is being sent.
 const USUAL_WAIT: u64 = 3;
 
-/// The id in `atalaya/0.1.0 (node 1)`.
+/// Returns the id in `atalaya/0.1.0 (node 1)`.
 fn node_of(reporter: &str) -> Option<&str> {
     reporter.strip_suffix(')')?.split_once("(node ").map(|(_, id)| id)
 }
@@ -24,7 +24,7 @@ pub(super) fn fleet(view: &View) -> Markup {
     let lang = view.asked.lang;
     let newest = view.epoch.as_ref();
     let told = view.told.as_ref().map(|(told, age)| (&told.status, *age));
-    // Who is deposed says nothing of the leader any more.
+    // The status of a deposed leader does not describe the current leader.
     let current = told.filter(|(status, _)| newest.is_none_or(|newest| newest.epoch <= status.epoch));
     let reporter = newest.and_then(|newest| node_of(newest.reporter.as_deref()?));
     let leader = current.map(|(status, _)| status.leader.as_str()).or(reporter);
@@ -54,8 +54,8 @@ pub(super) fn fleet(view: &View) -> Markup {
     }
 }
 
-/// Returns for how many seconds the leader has led: up to the arrival of its status by the wall clocks, from then on
-/// by the monotonic clock. `None` if its clock is more than a minute ahead, which proves nothing.
+/// Returns the seconds for which the leader has led: up to the arrival of its status by the wall clocks, since then by
+/// the monotonic clock. `None` if its clock is more than a minute ahead, because the time is then meaningless.
 fn leading_for(told: &Told, age: f64) -> Option<f64> {
     let before = told.received.duration_since(told.status.since?).as_secs_f64();
     (before > -60.0).then(|| before.max(0.0) + age)
@@ -64,7 +64,7 @@ fn leading_for(told: &Told, age: f64) -> Option<f64> {
 fn nodes(status: &Status, age: f64, period: Option<f64>, leader: Option<&str>, lang: Lang) -> Markup {
     let mut shown: Vec<(&Node, Condition)> =
         status.nodes.iter().map(|node| (node, condition(node, age, period))).collect();
-    // Of many, those that need somebody come first.
+    // In a large fleet, unhealthy nodes come first.
     if shown.len() > 24 {
         shown.sort_by_key(|(_, condition)| *condition);
     }
@@ -99,7 +99,7 @@ fn nodes(status: &Status, age: f64, period: Option<f64>, leader: Option<&str>, l
     }
 }
 
-/// How a node is, the worst first.
+/// Condition of a node, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Condition {
     Failing,

@@ -1,4 +1,4 @@
-//! What the page shows, as the store and the leader tell it.
+//! Content of the page, collected from the store and from the leader.
 
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -17,44 +17,44 @@ use crate::fleet::Told;
 use crate::report::{Record, Report};
 use crate::store::{Filter, Page, StoreError};
 
-/// Number of newest reports whose arrivals show how often reports arrive.
+/// Number of newest reports from whose arrivals the period is computed.
 const NEWEST: i64 = 64;
-/// Points of a chart, and of what else the filter admits.
+/// Maximum number of points read for a chart, including other quantities that match the filter.
 const POINTS: usize = 40_000;
-/// Epochs that are looked for.
+/// Maximum number of changes of epoch that are read.
 const CHANGES: usize = 200;
 
-/// The shortest range has all of what has just begun.
+/// Age up to which a fleet is new, so that the shortest range contains all of its reports.
 const YOUNG: SignedDuration = SignedDuration::from_mins(5);
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-/// What the page shows.
+/// Content of the page.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) asked: Asked,
     pub(super) state: State,
     /// The newest report of each quantity and unit.
     pub(super) kinds: Vec<Record>,
-    /// The one of them that is shown large.
+    /// Index of the kind that is displayed large.
     pub(super) chosen: usize,
-    /// Seconds since a report was received last.
+    /// Seconds since the last report was received.
     pub(super) age: Option<f64>,
     pub(super) chart: Option<Chart>,
-    /// What the leader said last, and how many seconds ago.
+    /// Last fleet status and its age in seconds.
     pub(super) told: Option<(Told, f64)>,
-    /// The newest epoch that has reported.
+    /// Newest epoch that has reported.
     pub(super) epoch: Option<Epoch>,
     pub(super) period: Option<f64>,
 }
 
 impl View {
-    /// The one that is shown large.
+    /// Returns the report that is displayed large.
     pub(super) fn report(&self) -> Option<&Report> {
         self.kinds.get(self.chosen).map(|record| &record.report)
     }
 }
 
-/// Reads it. A store that fails is told by the view.
+/// Reads the content. If the store fails, the view contains the error.
 pub(super) async fn view(app: &App, asked: Asked) -> View {
     let told = {
         let fleet = app.fleet.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,7 +86,7 @@ async fn fill(app: &App, view: &mut View) -> Result<(), Problem> {
     view.period = state::period(view.told.as_ref().map(|(told, _)| &told.status), &arrivals);
     view.chosen = chosen(&view.kinds, &view.asked);
     let now = Timestamp::now();
-    // Times of the fleet's clocks do not count: whether reports arrive is decided by their arrival.
+    // The clocks of the fleet do not matter: arrival times decide whether reports arrive.
     let last = arrivals.last().or_else(|| view.kinds.iter().max_by_key(|record| record.id));
     view.age = last.map(|record| {
         let monotonic = app.since_arrival(record.id).map(|age| age.as_secs_f64());
@@ -97,7 +97,7 @@ async fn fill(app: &App, view: &mut View) -> Result<(), Problem> {
 
     let is_new = !view.asked.said_range && view.age.is_some_and(|age| age < YOUNG.as_secs_f64());
     if is_new && !was_before(app, now, &quantity, &unit).await? {
-        // Of an hour there would be a splinter to see.
+        // A chart of one hour would be almost empty.
         view.asked.range = Range::shortest();
     }
     let window = view.asked.range.window(now);
@@ -108,7 +108,7 @@ async fn fill(app: &App, view: &mut View) -> Result<(), Problem> {
         within(app, app.store.series(filter, window.step, POINTS)),
         within(app, app.store.changes(from, to, CHANGES)),
     );
-    // A filter cannot ask for what has no quantity.
+    // A filter cannot select reports without a quantity.
     let mut points = points?;
     points.retain(|point| point.quantity == quantity && point.unit == unit);
     let changes = changes?.into_iter().map(|(time, epoch)| (time.as_microsecond(), epoch)).collect();
@@ -119,13 +119,13 @@ async fn fill(app: &App, view: &mut View) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Returns the reports that were recorded last, in the order of their arrival.
+/// Returns the last recorded reports, in the order of their arrival.
 async fn arrivals(app: &App) -> Result<Vec<Record>, StoreError> {
     let newest = app.store.newest().await?;
     app.store.since(newest.saturating_sub(NEWEST), usize::try_from(NEWEST).unwrap_or(usize::MAX)).await
 }
 
-/// Whether there were reports in the last hour, but not only just now.
+/// Returns true if there were reports earlier in the last hour, not only just now.
 async fn was_before(
     app: &App,
     now: Timestamp,
@@ -139,7 +139,8 @@ async fn was_before(
     Ok(!app.store.page(page).await?.is_empty())
 }
 
-/// Which of them is shown large: the one that is asked for, else bare numbers, else temperature.
+/// Returns the index of the kind that is displayed large: the requested one, otherwise bare numbers, otherwise
+/// temperature.
 fn chosen(kinds: &[Record], asked: &Asked) -> usize {
     let first = |wanted: &dyn Fn(&Report) -> bool| kinds.iter().position(|record| wanted(&record.report));
     first(&|report| asked.is_of(report))

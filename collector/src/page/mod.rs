@@ -1,5 +1,6 @@
-//! The page: the fleet at a glance, for people. Written on the server, alive by a little script of its own, and whole without
-//! it. Nothing is loaded from anywhere else. All addresses are relative, so that a proxy may serve it below any path.
+//! The page: an overview of the fleet for people. The server renders it; a small script keeps it up to date, and it is
+//! complete without the script. Nothing is loaded from other servers. All addresses are relative, so that a proxy may
+//! serve it below any path.
 
 mod asked;
 mod assets;
@@ -31,11 +32,11 @@ use crate::tokens::{Admission, Role};
 
 pub(crate) use sign_in::token_of;
 
-/// Everything from here, nothing inline, in nobody's frame.
+/// Content Security Policy: everything comes from this server, nothing is inline, and no page may frame this one.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The page and what belongs to it.
+/// Returns the routes of the page and its files.
 pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()
         .route("/", get(page))
@@ -69,7 +70,7 @@ async fn page(Extract(app): Extract<Arc<App>>, headers: HeaderMap, RawQuery(quer
     shown(&view.state, view::page(&view, may_leave))
 }
 
-/// The sections that change. 401: whoever looks has to sign in.
+/// Returns the sections that change. 401: the user must sign in.
 async fn live(Extract(app): Extract<Arc<App>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
     let asked = Asked::of(query.as_deref(), &headers);
     if app.tokens.admit(Role::Read, token_of(&headers).as_deref()) != Admission::Granted {

@@ -1,9 +1,9 @@
-// Keeps the page alive: a stream says when there is something new, and the sections that change are fetched as they would be
-// loaded. Without this script the page is loaded again now and then.
+// Keeps the page up to date: a stream announces new reports, and the script then fetches the sections that change, in
+// the same form as in the whole page. Without this script the page is reloaded periodically.
 "use strict";
 
-const PAUSE = 1000; // Two fetches lie this far apart at least,
-const LOOK = 5000; // and this far at most.
+const PAUSE = 1000; // Minimum time between two fetches.
+const LOOK = 5000; // Maximum time between two fetches.
 const PATIENCE = 8000;
 
 const by = (id) => document.getElementById(id);
@@ -13,7 +13,7 @@ let fetching = false;
 let wanted = false;
 let spoken = 0;
 
-// 3 s, 2 min, 1 h 5 min, 3 d: as the server writes it.
+// Formats a duration as the server does: 3 s, 2 min, 1 h 5 min, 3 d.
 function span(seconds) {
   const s = Math.max(0, Math.floor(seconds));
   if (s < 60) return `${s} s`;
@@ -33,7 +33,7 @@ function count() {
   }
 }
 
-// Screen readers are told seldom, but at once when the reports stop or come again.
+// Notifies screen readers rarely, but at once when reports stop or resume.
 function speak(text, at_once) {
   if (!at_once && performance.now() - spoken < 30000) return;
   spoken = performance.now();
@@ -46,7 +46,7 @@ function exchange(html) {
   const focused = document.activeElement?.id;
   const open = by("table")?.open;
   for (const section of fresh.querySelectorAll("section[id]")) {
-    // What cannot be told at present stays as it was.
+    // Content that is unavailable because the store fails keeps its last version.
     if (section.hidden && fresh.querySelector("#state[data-state=store]")) continue;
     by(section.id)?.replaceWith(section);
   }
@@ -77,7 +77,7 @@ async function refresh() {
     away.hidden = true;
     delete document.body.dataset.away;
   } catch {
-    // The ages go on from what was seen last.
+    // The ages continue from the last successful fetch.
     away.hidden = false;
     document.body.dataset.away = "";
     follow();
@@ -100,7 +100,7 @@ function follow() {
   stream.addEventListener("report", () => document.hidden || soon());
 }
 
-// The buttons of the ranges and quantities, without loading the page.
+// Handles the buttons of ranges and quantities without loading the page.
 document.addEventListener("click", (event) => {
   const link = event.target.closest(".ranges a, .kinds a");
   if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
@@ -114,7 +114,7 @@ document.addEventListener("click", (event) => {
 addEventListener("popstate", refresh);
 document.addEventListener("visibilitychange", () => document.hidden || refresh());
 
-// What the chart shows at the pointer.
+// Displays the values of the chart at the pointer.
 document.addEventListener("pointermove", (event) => {
   const plot = event.target.closest?.("svg.plot");
   const tip = by("tip") ?? document.body.appendChild(Object.assign(document.createElement("div"), { id: "tip", hidden: true }));
@@ -149,7 +149,7 @@ document.addEventListener("pointermove", (event) => {
   tip.style.top = `${Math.max(box.top + up * scale - tip.offsetHeight - 16, 4)}px`;
 });
 
-// The server writes times as clocks show them here.
+// The server formats times in the time zone of this browser.
 const zone = String(-new Date().getTimezoneOffset());
 const known = document.cookie.split("; ").find((cookie) => cookie.startsWith("tz="))?.slice(3) ?? "0";
 document.cookie = `tz=${zone}; SameSite=Strict; Max-Age=31536000`;

@@ -1,21 +1,21 @@
-//! How much time the chart shows. Pure.
+//! Time ranges of the chart. Pure.
 
 use jiff::Timestamp;
 
 use super::words::Lang;
 use crate::api::read::usual_step;
 
-/// How much time the chart shows.
+/// Time range of the chart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Range {
-    /// As it stands in the address.
+    /// Name in the address.
     pub(super) name: &'static str,
     seconds: i64,
     en: &'static str,
     es: &'static str,
 }
 
-/// All there are, in the order of their buttons.
+/// All ranges, in the order of their buttons.
 pub(super) const RANGES: [Range; 6] = [
     Range { name: "5m", seconds: 300, en: "The last 5 minutes", es: "Últimos 5 minutos" },
     Range { name: "1h", seconds: 3_600, en: "The last hour", es: "Última hora" },
@@ -26,23 +26,23 @@ pub(super) const RANGES: [Range; 6] = [
 ];
 
 impl Range {
-    /// The one of that name, else an hour.
+    /// Returns the range with this name, or one hour if the name is missing or unknown.
     pub(super) fn named(name: Option<&str>) -> Range {
         let usual = RANGES[1];
         RANGES.into_iter().find(|range| Some(range.name) == name).unwrap_or(usual)
     }
 
-    /// The shortest.
+    /// Returns the shortest range.
     pub(super) fn shortest() -> Range {
         RANGES[0]
     }
 
-    /// `The last 24 hours`.
+    /// Returns the name for people, such as `The last 24 hours`.
     pub(super) fn words(self, lang: Lang) -> &'static str {
         lang.say(self.en, self.es)
     }
 
-    /// What its button shows.
+    /// Returns the label of the button.
     pub(super) fn short(self, lang: Lang) -> &'static str {
         match self.name {
             "5m" => "5 min",
@@ -54,12 +54,12 @@ impl Range {
         }
     }
 
-    /// Microseconds from one point to the next.
+    /// Returns the microseconds from one point to the next.
     pub(super) fn step(self) -> i64 {
         usual_step(self.seconds * 1_000_000)
     }
 
-    /// What is shown at `now`: whole steps, the last of them not over yet.
+    /// Returns the window that is displayed at `now`: whole steps, of which the last has not ended yet.
     pub(super) fn window(self, now: Timestamp) -> Window {
         let step = self.step();
         let end = now.as_microsecond();
@@ -69,16 +69,16 @@ impl Range {
     }
 }
 
-/// A part of time, in microseconds since 1970.
+/// Time window, in microseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Window {
-    /// Its first step begins here,
+    /// Beginning of the first step.
     pub(super) from: i64,
-    /// it is now so late,
+    /// Current time.
     pub(super) now: i64,
-    /// and its last step ends here.
+    /// End of the last step.
     pub(super) to: i64,
-    /// From one step to the next.
+    /// Length of a step.
     pub(super) step: i64,
 }
 

@@ -1,4 +1,5 @@
-//! Who reads with a token shows it once: a cookie keeps it, which no script sees and no other site can use.
+//! Sign-in with a reader's token. The token is stored in a cookie that no script can read and that other sites cannot
+//! use.
 
 use std::sync::Arc;
 
@@ -16,12 +17,12 @@ use crate::api::write::receive;
 use crate::api::{App, bearer};
 use crate::tokens::{Admission, Role};
 
-/// The cookie.
+/// Name of the cookie.
 const NAME: &str = "atalaya_token";
-/// How long a browser keeps it, in seconds: 30 days.
+/// Lifetime of the cookie, in seconds: 30 days.
 const KEEP: u32 = 30 * 86_400;
 
-/// The token of whoever reads: of `Authorization`, else of the cookie. A cookie never allows to write.
+/// Returns the reader's token from `Authorization`, or otherwise from the cookie. A cookie never permits writing.
 pub(crate) fn token_of(headers: &HeaderMap) -> Option<String> {
     if headers.contains_key(header::AUTHORIZATION) {
         return bearer(headers);
@@ -34,7 +35,7 @@ pub(super) fn has_cookie(headers: &HeaderMap) -> bool {
     cookie(headers, NAME).is_some()
 }
 
-/// Asks for a token; `wrong` says what was wrong with the last one.
+/// Renders the form that asks for a token; `wrong` is the error of the previous attempt.
 pub(super) fn asking(lang: Lang, status: StatusCode, wrong: Option<&str>) -> Response {
     let body = html! {
         main.sign-in {
@@ -56,12 +57,12 @@ pub(super) fn asking(lang: Lang, status: StatusCode, wrong: Option<&str>) -> Res
     response
 }
 
-/// Back to the page, with another cookie.
+/// Redirects to the page and sets the cookie.
 fn back(app: &App, headers: &HeaderMap, value: &str, keep: u32) -> Response {
-    // Where TLS is spoken, here or by a proxy, it is for TLS only.
+    // With TLS, terminated here or by a proxy, the cookie is restricted to TLS.
     let secure = app.secure || headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let secure = if secure { "; Secure" } else { "" };
-    // Without a path the cookie is for the folder of this request: a proxy may serve the page below a prefix, beside
+    // A cookie without a path applies to the folder of this request: a proxy may serve the page below a prefix, beside
     // other programs.
     let cookie = format!("{NAME}={value}; HttpOnly; SameSite=Strict; Max-Age={keep}{secure}");
     let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, "./")]).into_response();
@@ -71,7 +72,7 @@ fn back(app: &App, headers: &HeaderMap, value: &str, keep: u32) -> Response {
     response
 }
 
-/// Takes the form.
+/// Handles the form.
 pub(super) async fn sign_in(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
     let lang = Asked::of(None, &headers).lang;
     let form = match receive(&app, body).await {
@@ -96,7 +97,7 @@ pub(super) async fn sign_in(State(app): State<Arc<App>>, headers: HeaderMap, bod
     }
 }
 
-/// Forgets it.
+/// Deletes the cookie.
 pub(super) async fn sign_out(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     back(&app, &headers, "", 0)
 }

@@ -1,38 +1,39 @@
-//! How it stands with the reports: whether they come. Pure.
+//! State of the reports: whether they arrive. Pure.
 
 use crate::fleet::Status;
 use crate::report::{Record, Report};
 
-/// How it stands.
+/// State of the reports.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum State {
-    /// They come.
+    /// Reports arrive.
     Live,
-    /// There was none yet.
+    /// No report has arrived yet.
     Empty,
-    /// None has come for so many seconds.
+    /// No report has arrived for this many seconds.
     Late(f64),
-    /// They come, but tell of so many seconds before: what has waited during an outage.
+    /// Reports arrive, but were measured this many seconds earlier: they had to wait during an outage.
     Behind(f64),
     /// The store does not answer.
     Store(String),
 }
 
 impl State {
-    /// Of reports that come every `period` seconds, the newest of which came `age` seconds ago and was `delay` seconds old then.
+    /// Returns the state of reports that arrive every `period` seconds. The newest one arrived `age` seconds ago, with
+    /// a delay of `delay` seconds.
     pub(super) fn of(age: Option<f64>, delay: f64, period: Option<f64>) -> State {
         let Some(age) = age else { return State::Empty };
         if age > patience(period) {
             return State::Late(age);
         }
-        // Clocks differ, by some seconds.
+        // Tolerates clocks that differ by some seconds.
         if delay > (10.0 * period.unwrap_or(0.0)).max(60.0) {
             return State::Behind(delay);
         }
         State::Live
     }
 
-    /// As CSS and the script know it.
+    /// Returns the name that CSS and the script use.
     pub(super) fn name(&self) -> &'static str {
         match self {
             State::Live => "live",
@@ -44,16 +45,16 @@ impl State {
     }
 }
 
-/// Seconds after which something that comes every `period` seconds is missing.
+/// Returns the seconds after which an event that should occur every `period` seconds counts as missing.
 pub(super) fn patience(period: Option<f64>) -> f64 {
     period.map_or(30.0, |period| 3.0 * period + 1.0)
 }
 
-/// No fleet is asked more often, in microseconds.
+/// Minimum pause between two cycles, in microseconds: no fleet is read more often.
 const SHORTEST: i64 = 50_000;
 
-/// Returns the seconds from one cycle to the next: those of the fleet status, else the median pause between the
-/// arrivals of reports, which are in the order of their ids.
+/// Returns the seconds from one cycle to the next: the period in the fleet status, or otherwise the median pause
+/// between the arrivals of reports, which are in the order of their ids.
 pub(super) fn period(status: Option<&Status>, arrivals: &[Record]) -> Option<f64> {
     if let Some(period) = status.and_then(|status| status.period).filter(|period| *period > 0.0) {
         return Some(period);
@@ -61,14 +62,14 @@ pub(super) fn period(status: Option<&Status>, arrivals: &[Record]) -> Option<f64
     let received = |record: &Record| record.report.received.as_microsecond();
     let mut pauses: Vec<i64> =
         arrivals.windows(2).map(|pair| received(&pair[1]) - received(&pair[0])).collect();
-    // Those of one cycle arrive together, or nearly.
+    // The reports of one cycle arrive at almost the same time.
     pauses.retain(|pause| *pause >= SHORTEST);
     pauses.sort_unstable();
     #[allow(clippy::cast_precision_loss, reason = "seconds are enough")]
     pauses.get(pauses.len() / 2).map(|pause| *pause as f64 / 1e6)
 }
 
-/// How long a report was on its way, in seconds. A time ahead of the arrival counts as the arrival.
+/// Returns the delay of a report, in seconds. A time after its arrival counts as the arrival.
 pub(super) fn delay(report: &Report) -> f64 {
     report.received.duration_since(report.time).as_secs_f64().max(0.0)
 }

@@ -1,5 +1,4 @@
-//! The part of the page that shows the newest tasks of the fleet. It only shows them: tasks are submitted with
-//! `atalaya task`.
+//! Section of the page for the newest tasks of the fleet. It is read-only: tasks are submitted with `atalaya task`.
 
 use maud::{Markup, html};
 
@@ -56,7 +55,7 @@ fn row(task: &Task, age: f64, lang: Lang) -> Markup {
     }
 }
 
-/// `7 of 10 nodes, 1 failed`, or the node of a task for one node.
+/// Formats the nodes of a task: `7 of 10 nodes, 1 failed`, or the node of a task for one node.
 fn nodes(task: &Task, lang: Lang) -> String {
     if task.all <= 1 {
         return match &task.node {
@@ -73,7 +72,7 @@ fn nodes(task: &Task, lang: Lang) -> String {
     }
 }
 
-/// Colour of a state.
+/// Returns the colour of a state.
 fn tone(state: TaskState) -> &'static str {
     match state {
         TaskState::Done => "ok",

@@ -1,4 +1,4 @@
-//! The page as HTML. What changes while one looks stands in sections with ids, which the script exchanges one by one.
+//! The page as HTML. The parts that change are sections with ids, which the script replaces one by one.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -12,7 +12,7 @@ use super::tasks::tasks;
 use super::words::{Lang, span, unit};
 use crate::report::{Record, Report};
 
-/// A whole document. Without a script it is loaded again every ten seconds, if it is `live`.
+/// Renders a whole document. If it is `live`, a browser without the script reloads it every ten seconds.
 pub(super) fn document(lang: Lang, title: &str, live: bool, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
@@ -80,7 +80,7 @@ pub(super) fn page(view: &View, may_leave: bool) -> Markup {
     document(lang, &title, true, &body)
 }
 
-/// What changes while one looks.
+/// Renders the sections that change.
 pub(super) fn live(view: &View) -> Markup {
     html! {
         (state(view))
@@ -91,13 +91,14 @@ pub(super) fn live(view: &View) -> Markup {
     }
 }
 
-/// So many seconds ago; the script counts on.
+/// Renders an age in seconds; the script keeps counting.
 pub(super) fn ago(lang: Lang, seconds: f64) -> Markup {
     let millis = (seconds * 1_000.0).round();
     html! { span.age data-age=(millis) { (lang.ago().replace("{}", &span(seconds))) } }
 }
 
-/// No alerts: this section is exchanged every second, and the script speaks of what has changed.
+/// Renders the state. It has no ARIA alert: the script replaces this section every second and announces only the
+/// changes.
 fn state(view: &View) -> Markup {
     let lang = view.asked.lang;
     let name = view.state.name();
@@ -148,7 +149,7 @@ fn state(view: &View) -> Markup {
     }
 }
 
-/// `21.48 °C`.
+/// Formats a value with its unit, such as `21.48 °C`.
 fn value(report: &Report, lang: Lang) -> String {
     let unit = unit(report.unit.as_deref());
     format!("{} {unit}", lang.measured(report.mean)).trim_end().to_owned()
@@ -253,7 +254,7 @@ fn history(view: &View) -> Markup {
     }
 }
 
-/// `UTC+2`.
+/// Formats an offset, such as `UTC+2`.
 fn zone(ahead: i32) -> String {
     let (hours, minutes) = (ahead / 3_600, ahead.abs() / 60 % 60);
     match (ahead, minutes) {
@@ -263,7 +264,7 @@ fn zone(ahead: i32) -> String {
     }
 }
 
-/// The chart in words.
+/// Describes the chart in words.
 fn summary(view: &View, chart: &chart::Chart) -> String {
     let lang = view.asked.lang;
     let Some(whole) = chart.whole() else { return String::new() };

@@ -1,6 +1,6 @@
-//! What the page says, in English and in Spanish, and how each writes numbers. Pure.
+//! Texts of the page in English and Spanish, and number formats of both languages. Pure.
 
-/// A language of the page.
+/// Language of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lang {
     En,
@@ -8,7 +8,7 @@ pub(super) enum Lang {
 }
 
 impl Lang {
-    /// As HTML names it.
+    /// Returns the language code for HTML.
     pub(super) fn code(self) -> &'static str {
         match self {
             Lang::En => "en",
@@ -24,7 +24,8 @@ impl Lang {
         }
     }
 
-    /// By what is `asked` for, else by an `Accept-Language`: the language with the highest quality, the first of equals.
+    /// Selects the language that is `asked` for, or otherwise the one with the highest quality in `Accept-Language`;
+    /// the first one wins a tie.
     pub(super) fn choose(asked: Option<&str>, accept: Option<&str>) -> Lang {
         if let Some(lang) = asked.and_then(Lang::of) {
             return lang;
@@ -42,7 +43,7 @@ impl Lang {
         best.1
     }
 
-    /// The one of `en` and `es`.
+    /// Returns `en` or `es`, depending on the language.
     pub(super) fn say<'a>(self, en: &'a str, es: &'a str) -> &'a str {
         match self {
             Lang::En => en,
@@ -50,12 +51,12 @@ impl Lang {
         }
     }
 
-    /// `3 s ago`, with `{}` for the time.
+    /// Returns the template of an age such as `3 s ago`, with `{}` for the duration.
     pub(super) fn ago(self) -> &'static str {
         self.say("{} ago", "hace {}")
     }
 
-    /// A quantity, as people call it.
+    /// Returns the usual name of a quantity.
     pub(super) fn quantity(self, name: Option<&str>) -> &str {
         match name {
             None => self.say("Average", "Media"),
@@ -72,7 +73,7 @@ impl Lang {
         }
     }
 
-    /// A number with so many decimals, as it is written in this language; thousands stand apart.
+    /// Formats a number with this many decimals in this language, with separated thousands.
     pub(super) fn number(self, value: f64, decimals: usize) -> String {
         if !value.is_finite() || value.abs() >= 1e12 {
             return format!("{value:e}");
@@ -95,19 +96,19 @@ impl Lang {
         }
     }
 
-    /// A whole number.
+    /// Formats a whole number.
     pub(super) fn count(self, value: i64) -> String {
         #[allow(clippy::cast_precision_loss, reason = "beyond 10^12 it is shown roughly anyway")]
         self.number(value as f64, 0)
     }
 
-    /// A measured number: as many decimals as its size lets one read.
+    /// Formats a measured number, with decimals that depend on its size.
     pub(super) fn measured(self, value: f64) -> String {
         self.number(value, decimals(value.abs()))
     }
 }
 
-/// As many decimals as make five digits at most, and two.
+/// Returns the number of decimals: at most two, and at most five digits in total.
 pub(super) fn decimals(size: f64) -> usize {
     match size {
         size if size >= 10_000.0 => 0,
@@ -118,7 +119,7 @@ pub(super) fn decimals(size: f64) -> usize {
     }
 }
 
-/// A unit as people write it.
+/// Returns the usual symbol of a unit.
 pub(super) fn unit(senml: Option<&str>) -> &str {
     match senml {
         None | Some("/" | "count") => "",
@@ -128,7 +129,7 @@ pub(super) fn unit(senml: Option<&str>) -> &str {
     }
 }
 
-/// How long something took or is ago, in the largest units that matter: `3 s`, `2 min`, `1 h 5 min`, `3 d`.
+/// Formats a duration or an age in its largest units: `3 s`, `2 min`, `1 h 5 min`, `3 d`.
 pub(super) fn span(seconds: f64) -> String {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
     let seconds = seconds.clamp(0.0, 1e12) as u64;

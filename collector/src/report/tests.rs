@@ -88,7 +88,7 @@ proptest! {
         prop_assert_eq!(Key::parse(&key.to_string()), Ok(key));
     }
 
-    /// Bytes that are no report are refused, and a report has finite numbers, no negative zero and text that prints.
+    /// Bytes that are not a report are refused, and a report has finite numbers, no negative zero and printable text.
     #[test]
     fn report_of_arbitrary_bytes_is_sound_or_refused(
         bytes in prop::collection::vec(any::<u8>(), 0..200),

@@ -1,4 +1,4 @@
-//! What the writer of a store is asked to do: so much at most waits for it, and all reports that wait are taken together.
+//! Queue of a store's writer. Its length is bounded, and all waiting reports are taken out together.
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -7,12 +7,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Horizon, Outcome, StoreError};
 use crate::report::Report;
 
-/// So many calls wait for the writer at most.
+/// Maximum number of calls that wait for the writer.
 const WAITING: usize = 512;
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// One call.
+/// Call that waits for the writer.
 #[derive(Debug)]
 pub(super) enum Job {
     Record(Vec<Report>, Answer<Vec<Outcome>>),
@@ -22,12 +22,12 @@ pub(super) enum Job {
     Close(oneshot::Sender<()>),
 }
 
-/// What a store is told after it was closed.
+/// Returns the error of calls after the store was closed.
 pub(super) fn closed() -> StoreError {
     StoreError::Unavailable("it is closed".to_owned())
 }
 
-/// The end that asks.
+/// Sending end.
 #[derive(Debug)]
 pub(super) struct Jobs(mpsc::Sender<Job>);
 
@@ -37,7 +37,7 @@ impl Jobs {
         (Jobs(jobs), Waiting { jobs: waiting, next: None })
     }
 
-    /// Hands a job over and waits for what comes of it.
+    /// Queues a job and waits for its result.
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.0.try_send(job(answer)).map_err(|error| match error {
@@ -63,7 +63,7 @@ impl Jobs {
         self.ask(Job::Check).boxed()
     }
 
-    /// After what was asked before. Returns when the writer has ended.
+    /// Closes the store after the jobs that are already queued. Returns when the writer has ended.
     pub(super) async fn close(&self) {
         let (answer, answered) = oneshot::channel();
         if self.0.send(Job::Close(answer)).await.is_ok() {
@@ -72,16 +72,16 @@ impl Jobs {
     }
 }
 
-/// The end that does it.
+/// Receiving end.
 #[derive(Debug)]
 pub(super) struct Waiting {
     jobs: mpsc::Receiver<Job>,
-    /// Was taken already.
+    /// Job that was received already, but not yet executed.
     next: Option<Job>,
 }
 
 impl Waiting {
-    /// The next job; `None`: nobody is left to ask.
+    /// Returns the next job, or `None` after all senders are dropped.
     pub(super) async fn next(&mut self) -> Option<Job> {
         match self.next.take() {
             Some(job) => Some(job),
@@ -89,12 +89,13 @@ impl Waiting {
         }
     }
 
-    /// The same for a thread that may block.
+    /// Returns the next job like [`Waiting::next`], for a thread that may block.
     pub(super) fn blocking_next(&mut self) -> Option<Job> {
         self.next.take().or_else(|| self.jobs.blocking_recv())
     }
 
-    /// A call to record, and those that wait right behind it: so many reports, give or take the last call's.
+    /// Returns a call to record together with those that wait directly behind it, up to `most` reports; the last call
+    /// may exceed that.
     pub(super) fn group(&mut self, reports: Vec<Report>, answer: Answer<Vec<Outcome>>, most: usize) -> Group {
         let mut total = reports.len();
         let mut calls = vec![(reports, answer)];
@@ -111,12 +112,12 @@ impl Waiting {
                 Err(_) => break,
             }
         }
-        // Whoever has gone comes back, or not: either way this is not what is waited for.
+        // Cancelled calls are dropped. Their clients may send the reports again, but no longer wait for this result.
         calls.retain(|(_, answer)| !answer.is_closed());
         Group { calls }
     }
 
-    /// Refuses all that waits now, but not to close.
+    /// Refuses all waiting jobs except a close.
     pub(super) fn refuse(&mut self, error: &StoreError) {
         let mut job = self.next.take().or_else(|| self.jobs.try_recv().ok());
         while let Some(refused) = job {
@@ -133,7 +134,7 @@ impl Waiting {
         }
     }
 
-    /// Takes nothing more, and refuses what waits.
+    /// Accepts no further jobs, and refuses those that wait.
     pub(super) fn close(&mut self) {
         self.jobs.close();
         while let Some(job) = self.next.take().or_else(|| self.jobs.try_recv().ok()) {
@@ -147,7 +148,7 @@ impl Waiting {
     }
 }
 
-/// Calls to record that are done together.
+/// Calls to record that are executed together.
 #[derive(Debug)]
 pub(super) struct Group {
     calls: Vec<(Vec<Report>, Answer<Vec<Outcome>>)>,
@@ -162,7 +163,7 @@ impl Group {
         self.calls.iter().flat_map(|(reports, _)| reports)
     }
 
-    /// Tells each call what became of its reports.
+    /// Returns to each call the outcomes of its reports.
     pub(super) fn answer(self, outcomes: Result<Vec<Outcome>, StoreError>) {
         let mut outcomes = outcomes.map(Vec::into_iter);
         for (reports, answer) in self.calls {

@@ -1,4 +1,4 @@
-//! Everything in memory: for tests and for trying things out. What it promises holds until the process ends.
+//! Store in memory, for tests and trials. Its guarantees hold until the process ends.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::fence::{Epoch, Fence};
 use crate::report::{Key, Record, Report};
 use crate::spans::Spans;
 
-/// Everything in memory.
+/// Store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     kept: Mutex<Kept>,
@@ -23,14 +23,14 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Kept {
     records: BTreeMap<Cursor, Record>,
-    /// Time by id.
+    /// Time of each report, by id.
     times: BTreeMap<i64, i64>,
     newest: i64,
-    /// Where the latest report of each quantity and unit is.
+    /// Position of the latest report of each quantity and unit.
     latest: BTreeMap<Kind, Cursor>,
     keys: HashMap<Key, f64>,
     fence: Fence,
-    /// Cycles by epoch and unit.
+    /// Pruned cycles, by epoch and unit.
     pruned: HashMap<(i64, Option<String>), Spans>,
     hours: BTreeMap<(i64, Kind), Sum>,
 }
@@ -116,7 +116,7 @@ impl Kept {
         self.latest.retain(|_, at| records.contains_key(at));
         self.keys.retain(|key, _| key.epoch != epoch);
         self.fence.forget(epoch);
-        // Quantities without a latest report get one of those that are left, in the order of their arrival.
+        // Quantities without a latest report get the latest one that is left, compared in the order of arrival.
         let known: BTreeSet<Kind> = self.latest.keys().cloned().collect();
         let times: Vec<Cursor> = self.times.iter().map(|(&id, &time)| Cursor { time, id }).collect();
         for at in times {
@@ -167,7 +167,7 @@ impl Kept {
 }
 
 impl MemoryStore {
-    /// One with nothing in it.
+    /// Creates an empty store.
     pub fn new() -> MemoryStore {
         MemoryStore::default()
     }

@@ -1,12 +1,13 @@
-//! Where reports are kept: one small trait, what is asked of it, and the promises that every store keeps.
+//! Stores of reports: a small trait, its parameters, and the guarantees of every store.
 //!
-//! * What [`Store::record`] returned is there after any crash, once.
+//! * Reports for which [`Store::record`] returned are present after any crash, exactly once.
 //! * All reports of one call are recorded together or not at all.
 //! * A key is recorded once, even past the retention of its report.
-//! * Ids go up in the order in which reports become visible, so whoever has read up to an id has missed nothing below it.
-//! * A store that fails says so, loses nothing that it acknowledged, and works again once the cause is gone.
+//! * Ids increase in the order in which reports become visible, so a client that has read up to an id has missed
+//!   nothing below it.
+//! * A store that fails returns an error, loses no acknowledged report, and works again once the cause is removed.
 //!
-//! `suite.rs` checks them for each store.
+//! `suite.rs` tests them for each store.
 
 mod jobs;
 mod memory;
@@ -33,48 +34,48 @@ pub use sqlite::{SqliteOptions, SqliteStore};
 use crate::fence::{Epoch, Stale};
 use crate::report::{Record, Report, without_negative_zero};
 
-/// Why a store did not do it. To ask again later is right in all cases.
+/// Error of a store. The call may be repeated later in all cases.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum StoreError {
-    /// It cannot be reached or written: full, locked, damaged.
+    /// The store cannot be reached or written: full, locked, damaged.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// More is waiting already than it may keep waiting.
+    /// Too many calls are waiting.
     #[error("the store has too much to do")]
     Busy,
-    /// The question takes too long to answer.
+    /// The query takes too long.
     #[error("that takes too long: ask for a shorter time")]
     TooLong,
 }
 
-/// What became of a report.
+/// Result of recording a report.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// It is kept, by this id.
+    /// The report was stored with this id.
     Recorded(i64),
-    /// It was kept before, with the same mean, or so long ago that its mean is no longer known.
+    /// The report was stored earlier, with the same mean, or so long ago that its mean is no longer known.
     Repeated,
-    /// Its key was kept before with this mean, which is another one.
+    /// A report with the same key was stored earlier with this mean, which differs.
     Conflict(f64),
-    /// Its leader was deposed.
+    /// The leader of the report was deposed.
     Stale(Stale),
 }
 
-/// Which reports.
+/// Filter for reports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
-    /// From this time on.
+    /// Earliest time, inclusive.
     pub from: Option<Timestamp>,
-    /// Before this time.
+    /// Latest time, exclusive.
     pub to: Option<Timestamp>,
-    /// Of this quantity.
+    /// Quantity of the reports.
     pub quantity: Option<String>,
-    /// In this unit.
+    /// Unit of the reports.
     pub unit: Option<String>,
 }
 
 impl Filter {
-    /// Whether a report is among them.
+    /// Returns true if the filter selects the report.
     pub fn admits(&self, report: &Report) -> bool {
         self.admits_time(report.time) && self.admits_kind(report.quantity.as_deref(), report.unit.as_deref())
     }
@@ -89,78 +90,78 @@ impl Filter {
     }
 }
 
-/// Where a page ends: what comes next is beyond it.
+/// End of a page: the next page begins after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
-    /// The time of its last report, in microseconds since 1970.
+    /// Time of its last report, in microseconds since 1970.
     pub time: i64,
-    /// Its id.
+    /// Id of its last report.
     pub id: i64,
 }
 
-/// Which part of the reports, ordered by their time.
+/// Part of the reports, ordered by time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
-    /// Which reports.
+    /// Filter for the reports.
     pub filter: Filter,
-    /// Beyond this one.
+    /// Cursor after which the page begins.
     pub after: Option<Cursor>,
-    /// The newest first.
+    /// True for descending order.
     pub newest_first: bool,
-    /// So many at most.
+    /// Maximum number of reports.
     pub limit: usize,
 }
 
-/// A step of a series.
+/// Step of a series.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Point {
-    /// Where it begins.
+    /// Beginning of the step.
     pub time: Timestamp,
-    /// What was averaged, if it is known.
+    /// Quantity that was averaged, if known.
     pub quantity: Option<String>,
-    /// Its unit, if it is known.
+    /// Unit of the quantity, if known.
     pub unit: Option<String>,
-    /// How many reports.
+    /// Number of reports.
     pub reports: i64,
-    /// The mean of their averages, each counted alike.
+    /// Mean of the reports' means, with equal weights.
     pub mean: f64,
-    /// The smallest measurement, or average where none is known.
+    /// Smallest measurement, or smallest mean if the measurements are unknown.
     pub min: f64,
-    /// The largest.
+    /// Largest measurement, or largest mean if the measurements are unknown.
     pub max: f64,
 }
 
-/// What is kept for how long.
+/// Retention of reports and of sums per hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Horizon {
-    /// Reports of before this time are summed up by the hour.
+    /// Time before which reports are replaced by sums per hour.
     pub reports: Timestamp,
-    /// Hours of before this time are forgotten.
+    /// Time before which sums per hour are deleted.
     pub hours: Option<Timestamp>,
 }
 
-/// So many reports are summed up in one transaction: whoever waits to record waits for no more than that.
+/// Maximum number of reports that are pruned in one transaction: it bounds the time for which a call to record waits.
 pub const PRUNED_AT_ONCE: usize = 5_000;
 
 /// Microseconds in an hour.
 const HOUR: i64 = 3_600_000_000;
 
-/// Keeps reports. A call may be cancelled: what it began is done or not, as after a lost answer.
+/// Store of reports. A call may be cancelled: its effect is then unknown, as after a lost answer.
 pub trait Store: Send + Sync + 'static {
-    /// Keeps `reports`, durably, in their order.
+    /// Records `reports` durably, in their order.
     fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>>;
 
-    /// A part of the reports.
+    /// Returns a part of the reports.
     fn page(&self, page: Page) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
 
-    /// What was recorded after `id`, in that order, so many at most.
+    /// Returns at most `limit` reports that were recorded after `id`, in the order of their ids.
     fn since(&self, id: i64, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
 
-    /// The highest id that was recorded; 0: none.
+    /// Returns the highest id that was recorded, or 0 if there is none.
     fn newest(&self) -> BoxFuture<'_, Result<i64, StoreError>>;
 
-    /// Steps of `step` microseconds that have reports, by time, quantity and unit, so many at most. What is past the
-    /// retention is told by the hour.
+    /// Returns at most `limit` steps of `step` microseconds that have reports, by time, quantity and unit. Data past
+    /// the retention has a resolution of one hour.
     fn series(
         &self,
         filter: Filter,
@@ -168,16 +169,16 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Point>, StoreError>>;
 
-    /// The latest report of each quantity and unit, by epoch and cycle, else by arrival; see `recency.rs`. None for a
-    /// quantity whose latest report is past the retention.
+    /// Returns the latest report of each quantity and unit, by epoch and cycle, otherwise by arrival; see `recency.rs`.
+    /// Omits a quantity whose latest report is past the retention.
     fn latest(&self) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
 
-    /// The newest epochs, so many at most.
+    /// Returns the newest epochs, at most `limit`.
     fn epochs(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Epoch>, StoreError>>;
 
-    /// Where epochs after the first one began that are known to begin in `[from, to)`: the time of their first report, and their
-    /// number; the newest first, so many at most. A store that cannot tell takes the time at which the epoch before was last
-    /// heard of.
+    /// Returns the epochs, except the first one, that are known to begin in `[from, to)`: the time of their first
+    /// report and their number, newest first, at most `limit`. The default implementation, for stores without these
+    /// times, uses the time at which the last report of the previous epoch was received.
     fn changes(
         &self,
         from: Timestamp,
@@ -192,21 +193,22 @@ pub trait Store: Send + Sync + 'static {
         .boxed()
     }
 
-    /// Sums up what is past the horizon, [`PRUNED_AT_ONCE`] reports at most, and returns how many.
+    /// Replaces at most [`PRUNED_AT_ONCE`] reports past the retention by sums, and returns their number.
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>>;
 
     /// Deletes an epoch from the fence and all of its reports, and returns how many reports were deleted. Sums of
     /// reports past the retention stay, and so do their keys. Reports of lower epochs are accepted again.
     fn forget_epoch(&self, epoch: i64) -> BoxFuture<'_, Result<usize, StoreError>>;
 
-    /// Whether it could record.
+    /// Checks whether reports can be recorded.
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Ends it, after what it has begun.
+    /// Closes the store after the calls that have begun.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-/// A point of `reports` reports whose means come to `sum`. The mean is where it must be even if the sum is beyond numbers.
+/// Computes a point of `reports` reports whose means add up to `sum`. The mean lies between minimum
+/// and maximum even if the sum overflows.
 fn point(
     time: i64,
     (quantity, unit): (Option<String>, Option<String>),

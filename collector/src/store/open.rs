@@ -1,4 +1,4 @@
-//! A store by its name, as it stands in a configuration.
+//! Opening a store by its configured name.
 
 use std::sync::Arc;
 
@@ -6,25 +6,26 @@ use thiserror::Error;
 
 use super::{MemoryStore, RedisAccess, RedisOptions, RedisStore, SqliteOptions, SqliteStore, Store};
 
-/// Why a name opens no store. What was written is not repeated: there may be a password in it.
+/// Reason why a name does not open a store. The name is not repeated in full, because it may contain a password.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// It is of no kind that is known.
+    /// The kind of store is unknown.
     #[error("{0} is no kind of store: sqlite:PATH, redis://HOST:PORT, rediss://HOST:PORT and memory are")]
     Unknown(String),
-    /// It is of a known kind, and wrong; the message says what would be right.
+    /// The kind is known, but the name is not valid; the message contains the correct form.
     #[error("{0}")]
     Wrong(String),
-    /// There can be no more threads.
+    /// The system cannot start another thread.
     #[error("the store's thread cannot be started: {0}")]
     Thread(#[from] std::io::Error),
 }
 
-/// Opens the store that `name` names: `sqlite:PATH`, `redis://[user:password@]host[:port][/database][?prefix=atalaya]`, with TLS
-/// `rediss://`, or `memory`, which keeps nothing beyond the process. It need not be usable yet: [`Store::check`] tells.
+/// Opens the store with this name: `sqlite:PATH`, `redis://[user:password@]host[:port][/database][?prefix=atalaya]`,
+/// the same with `rediss://` for TLS, or `memory`, which is lost when the process ends. The store need not be usable
+/// yet; use [`Store::check`] to find out.
 ///
 /// # Errors
-/// The name is wrong, or there can be no more threads.
+/// Returns an error if the name is not valid, or if the system cannot start another thread.
 pub fn open_store(name: &str) -> Result<Arc<dyn Store>, OpenError> {
     open_store_with(name, None)
 }
@@ -32,7 +33,8 @@ pub fn open_store(name: &str) -> Result<Arc<dyn Store>, OpenError> {
 /// Opens a store like [`open_store`]. `access`: password and certificates for a Redis.
 ///
 /// # Errors
-/// The name or the access is wrong, there is access to a store that is not a Redis, or there can be no more threads.
+/// Returns an error if the name or the access is not valid, if there is access to a store that is not a Redis, or if
+/// the system cannot start another thread.
 pub fn open_store_with(name: &str, access: Option<&RedisAccess>) -> Result<Arc<dyn Store>, OpenError> {
     let name = name.trim();
     let is_redis = name.starts_with("redis:") || name.starts_with("rediss:");
@@ -59,7 +61,7 @@ pub fn open_store_with(name: &str, access: Option<&RedisAccess>) -> Result<Arc<d
     }
 }
 
-/// So much of a name as cannot be a secret.
+/// Returns the part of a name that cannot be a secret.
 fn kind(name: &str) -> String {
     let kind = name.split(':').next().unwrap_or_default();
     let plain = kind.len() <= 20 && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
@@ -78,7 +80,7 @@ mod tests {
         store.check().await.unwrap();
         assert!(path.exists());
         open_store(" memory ").unwrap().check().await.unwrap();
-        // Whoever opens it may be earlier than the server.
+        // A store may be opened before the server is started.
         let store = open_store("redis://127.0.0.1:1/3?prefix=reports").unwrap();
         assert!(store.check().await.unwrap_err().to_string().contains("reached"));
     }

@@ -1,6 +1,6 @@
 //! Order of the reports of one quantity and unit: decides which of them is the latest. Pure.
 //!
-//! Times are those of foreign clocks, so they are the last criterion, and never count beyond the time of arrival.
+//! Times come from foreign clocks, so they are the last criterion, and never count beyond the time of arrival.
 
 use crate::report::Report;
 
@@ -53,7 +53,7 @@ mod tests {
             (bare(50, 101), bare(40, 100), true),
             (keyed(7, 1, 50), bare(60, 99), false),
             (keyed(7, 1, 60), bare(60, 99), true),
-            // The collector's clock was set back in between.
+            // The collector's clock was set back in the meantime.
             (bare(30, 30), bare(100, 100), true),
         ] {
             assert_eq!(new.supersedes(&latest), expected, "{new:?} after {latest:?}");

@@ -1,8 +1,8 @@
-//! A file that anyone can open: SQLite with a write-ahead log. One thread writes, and takes all that wait into one
-//! transaction: one trip to the disk for many (`writer.rs`). A few connections read beside it (`reader.rs`).
+//! Store in a file: SQLite with a write-ahead log. One thread writes; it executes all waiting calls in one transaction,
+//! with one write to the disk (`writer.rs`). A few connections read concurrently (`reader.rs`).
 //!
-//! It starts with whatever state the file is in, and tries again at every call: a disk that was full, a file that was
-//! locked, damaged and put right, needs no restart.
+//! The store starts whatever the state of the file is, and tries again at every call: a disk that was full, or a file
+//! that was locked or damaged, requires no restart after it is repaired.
 
 mod forget;
 mod latest;
@@ -28,21 +28,21 @@ use super::{Filter, Horizon, Outcome, Page, Point, Store, StoreError};
 use crate::fence::Epoch;
 use crate::report::{Record, Report};
 
-/// Where the file is, and how it is used.
+/// Path and options of the file.
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {
-    /// The file. Its folder must exist; beside it stand a `-wal` and a `-shm`.
+    /// The file. Its folder must exist; SQLite creates a `-wal` and a `-shm` file beside it.
     pub path: PathBuf,
-    /// How long to wait while another process locks it.
+    /// Timeout while another process locks the file.
     pub patience: Duration,
-    /// How long a question may take.
+    /// Timeout of a read.
     pub longest_read: Duration,
-    /// The file does not grow beyond so many bytes; what comes then is refused until something is forgotten.
+    /// Maximum size of the file, in bytes; further reports are refused until older ones are deleted.
     pub max_bytes: Option<u64>,
 }
 
 impl SqliteOptions {
-    /// The usual ones.
+    /// Returns the default options.
     pub fn new(path: impl Into<PathBuf>) -> SqliteOptions {
         SqliteOptions {
             path: path.into(),
@@ -53,7 +53,7 @@ impl SqliteOptions {
     }
 }
 
-/// A file that anyone can open.
+/// Store in an SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
     jobs: Jobs,
@@ -62,10 +62,10 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Starts its thread. The file need not be usable yet: [`Store::check`] tells.
+    /// Starts the thread of the store. The file need not be usable yet; use [`Store::check`] to find out.
     ///
     /// # Errors
-    /// There can be no more threads.
+    /// Returns an error if the system cannot start another thread.
     pub fn open(options: SqliteOptions) -> std::io::Result<SqliteStore> {
         let (jobs, waiting) = Jobs::channel();
         let commits = Arc::new(AtomicU64::new(0));
@@ -75,26 +75,26 @@ impl SqliteStore {
         Ok(SqliteStore { jobs, readers, commits })
     }
 
-    /// How many transactions were committed.
+    /// Returns the number of committed transactions.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
 }
 
-/// Which file a path names: another one after it was moved away or replaced.
+/// Returns the identity of the file at a path. It changes if the file is moved away or replaced.
 #[cfg(unix)]
 fn file_id(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Elsewhere an open file cannot be moved away.
+/// On other systems an open file cannot be moved away.
 #[cfg(not(unix))]
 fn file_id(path: &Path) -> Option<(u64, u64)> {
     path.exists().then_some((0, 0))
 }
 
-/// As it is told to whoever asked: what is wrong, not where.
+/// Returns the error for the client: the reason without the path.
 fn unavailable(error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::OperationInterrupted) => StoreError::TooLong,

@@ -1,4 +1,4 @@
-//! What every store promises, checked for each of them: `store_suite!` makes the tests of one.
+//! Tests of the guarantees of every store: `store_suite!` generates the tests for one store.
 
 mod epochs;
 
@@ -12,8 +12,8 @@ use crate::report::Incoming;
 
 pub(super) use epochs::*;
 
-/// `$open` takes the path of a folder that outlives the store, and opens what is kept there; beside the store it may return
-/// what must live as long.
+/// `$open` takes the path of a folder that outlives the store, and opens the data in it; besides the store it may
+/// return values that must live as long.
 macro_rules! store_suite {
     ($open:expr) => {
         $crate::store::suite::store_suite!(@ $open;
@@ -37,7 +37,7 @@ macro_rules! store_suite {
 }
 pub(super) use store_suite;
 
-/// So many seconds after 2026 began.
+/// Returns the time this many seconds after the beginning of 2026.
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_767_225_600).unwrap() + SignedDuration::from_secs(seconds)
 }
@@ -101,7 +101,7 @@ pub(super) async fn refuses_a_deposed_leader(store: &impl Store) {
 }
 
 pub(super) async fn pages_by_time(store: &impl Store) {
-    // Cycles come out of order, and two units share each time.
+    // Cycles arrive out of order, and two units share each time.
     for cycle in [5, 1, 4, 2, 3] {
         let two = vec![keyed(1, cycle, Some("Cel"), 1.0), keyed(1, cycle, Some("%RH"), 2.0)];
         store.record(two).await.unwrap();
@@ -164,7 +164,7 @@ pub(super) async fn sums_up_steps(store: &impl Store) {
     assert_eq!(store.series(filter, 3_600_000_000, 9).await.unwrap()[0].reports, 2);
 }
 
-/// For stores that know more than when they heard of an epoch.
+/// For stores that know more than the time of the last report of an epoch.
 pub(super) async fn tells_when_leaders_changed(store: &impl Store) {
     let all = || store.changes(at(0), at(1_000), 10);
     assert_eq!(all().await.unwrap_or_default(), []);
@@ -181,10 +181,10 @@ pub(super) async fn tells_when_leaders_changed(store: &impl Store) {
     assert_eq!(all().await.unwrap(), [(at(20), 9)], "what is left of an epoch is not its beginning");
 }
 
-/// Time, unit, reports, mean, least and most.
+/// Time, unit, number of reports, mean, minimum and maximum.
 type Told = (i64, Option<String>, i64, f64, f64, f64);
 
-/// Points of `reports`, one by one.
+/// Computes the points of `reports` directly.
 fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<Told> {
     let mut steps = std::collections::BTreeMap::new();
     for report in reports.iter().filter(|report| filter.admits(report)) {
@@ -202,10 +202,10 @@ fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<Told> {
     told.collect()
 }
 
-/// A store may keep sums beside its reports: whatever is asked, and whatever has become of the reports meanwhile, it tells
-/// what its reports say.
+/// Stores may keep sums beside their reports. For every step and after any pruning they must return the same points as
+/// the reports themselves.
 pub(super) async fn sums_up_all_steps_alike(store: &impl Store) {
-    // Four hours and a bit, of uneven pauses, and not in their order. Sums of halves are exact.
+    // A little more than four hours, with irregular pauses and out of order. Sums of halves are exact.
     let mut reports = Vec::new();
     for number in 0..2_000_i64 {
         let shuffled = number * 1_237 % 2_000;
@@ -239,7 +239,7 @@ pub(super) async fn sums_up_all_steps_alike(store: &impl Store) {
     store.record(kept.clone()).await.unwrap();
     for horizon in [None, Some(-HOUR), Some(47), Some(MINUTE), Some(HOUR + 90_000_123), Some(3 * HOUR)] {
         if let Some(horizon) = horizon {
-            // What is summed up by the hour is forgotten too: only reports are left.
+            // Sums per hour are deleted too, so only reports are left.
             let horizon = Timestamp::from_microsecond(horizon).unwrap();
             while store.prune(Horizon { reports: horizon, hours: Some(Timestamp::MAX) }).await.unwrap() > 0 {}
             kept.retain(|report| report.time >= horizon);
@@ -261,7 +261,7 @@ pub(super) async fn sums_up_all_steps_alike(store: &impl Store) {
                 );
             }
         }
-        // One comes late.
+        // One report arrives late.
         let late =
             Incoming { time: Some(Timestamp::from_microsecond(2 * HOUR).unwrap()), ..Incoming::bare(7.5) };
         let late = late.accept(None, at(0), None).unwrap();
@@ -298,7 +298,7 @@ pub(super) async fn sums_up_what_is_old(store: &impl Store) {
     let told: Vec<_> =
         hours.iter().map(|point| (point.unit.as_deref(), point.reports, point.mean, point.min)).collect();
     assert_eq!(told, [(None, 6, 3.5, 1.0), (Some("Cel"), 1, 2.0, 2.0)], "old and new are one series");
-    // What comes late joins what is summed up already.
+    // Late reports are added to the existing sums.
     assert_eq!(store.prune(Horizon { reports: at(6), hours: None }).await.unwrap(), 2);
     assert_eq!(store.series(filter(), HOUR, 10).await.unwrap(), hours);
     assert_eq!(store.newest().await.unwrap(), 7, "ids go on");
@@ -326,7 +326,7 @@ pub(super) async fn keeps_every_number(store: &impl Store) {
         excluded: Some(0),
     };
     let full = full.accept(None, at(2), Some("atalaya/0.1.0 (node 1)")).unwrap();
-    // Larger than what the API accepts.
+    // Larger than the API accepts.
     let full = Report { epoch: Some(i64::MAX), cycle: Some(i64::MAX), ..full };
     let bare = Report::bare(-0.5, at(3));
     store.record(vec![full.clone(), bare.clone()]).await.unwrap();
@@ -341,7 +341,7 @@ pub(super) async fn keeps_every_number(store: &impl Store) {
     }
 }
 
-/// Many at once, each several times: one of each is recorded.
+/// With many concurrent calls, several per report, each report is recorded once.
 pub(super) async fn agrees_with_itself(store: &impl Store) {
     let tries = (0..300).map(|attempt| store.record(vec![keyed(1, attempt % 100, None, 1.0)]));
     let outcomes = futures_util::future::join_all(tries).await;
@@ -353,7 +353,7 @@ pub(super) async fn agrees_with_itself(store: &impl Store) {
     assert_eq!(store.newest().await.unwrap(), 100);
 }
 
-/// What is done to two stores that should not differ.
+/// Operation on the two stores, whose results must not differ.
 #[derive(Clone, Debug)]
 enum Deed {
     Record(Vec<Report>),
@@ -364,7 +364,7 @@ enum Deed {
 const UNITS: [Option<&str>; 3] = [None, Some("Cel"), Some("%RH")];
 
 fn reports() -> impl Strategy<Value = Report> {
-    // Halves, so that their sums are the same in any order.
+    // Means are halves, so that their sums are the same in any order.
     let key = prop::option::weighted(0.9, (1..6_i64, 0..40_i64));
     (key, 0..3_usize, 0..4_u8, 0..3 * HOUR, prop::option::of(0..3_u8), 0..3 * HOUR).prop_map(
         |(key, unit, half, time, below, received)| {
@@ -391,7 +391,8 @@ fn deeds() -> impl Strategy<Value = Deed> {
     ]
 }
 
-/// After anything that may happen it tells what the store in memory tells, which is simple enough to be right.
+/// After any sequence of operations the store returns the same as the store in memory, which is simple enough to be
+/// correct.
 pub(super) async fn does_as_the_memory_does(store: &impl Store) {
     let memory = MemoryStore::new();
     let mut runner = TestRunner::deterministic();

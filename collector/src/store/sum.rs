@@ -1,16 +1,16 @@
-//! What is kept of many reports.
+//! Sums of many reports.
 
 use super::{Point, point};
 use crate::report::Report;
 
-/// A quantity and a unit.
+/// Quantity and unit.
 pub(super) type Kind = (Option<String>, Option<String>);
 
 pub(super) fn kind(report: &Report) -> Kind {
     (report.quantity.clone(), report.unit.clone())
 }
 
-/// So many reports, the sum of their means, their least and their most.
+/// Number of reports, sum of their means, minimum and maximum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sum {
     pub(super) reports: i64,

@@ -1,4 +1,4 @@
-//! A collector in a process of its own: this test's program, started once more.
+//! A collector in a child process, which runs this test's program again.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{ChildStdout, Command, Stdio};
@@ -6,10 +6,11 @@ use std::process::{ChildStdout, Command, Stdio};
 use atalaya_collector::{Collector, Options, open_store};
 use tokio_util::sync::CancellationToken;
 
-/// The store of the collector that this process is to be. Not set: it is the test.
+/// Store of the collector in the child process. Not set in the test itself.
 const STORE: &str = "COLLECTOR_TEST_STORE";
 
-/// What the test `collector` of such a program does: serves for ever, if it was started for that.
+/// Body of the test `collector` of such a program: runs a collector indefinitely if this process was started as a
+/// child.
 pub async fn serve(options: Options) {
     let Ok(store) = std::env::var(STORE) else { return };
     let store = open_store(&store).unwrap();
@@ -18,10 +19,10 @@ pub async fn serve(options: Options) {
     collector.run(CancellationToken::new()).await;
 }
 
-/// Is killed when it is dropped.
+/// Child process, which is killed when this value is dropped.
 pub struct Child {
     process: std::process::Child,
-    /// Closed, it would end the child: a test that takes long says so.
+    /// Kept open, because closing it would end the child: the test harness writes a message if a test takes long.
     _output: Lines<BufReader<ChildStdout>>,
 }
 
@@ -38,7 +39,7 @@ impl Drop for Child {
     }
 }
 
-/// Starts one, and tells where it listens.
+/// Starts a child process, and returns it with the address at which it listens.
 pub fn start(store: &str) -> (Child, String) {
     let mut process = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "collector", "--nocapture"])

@@ -1,4 +1,4 @@
-//! What a client was promised, and whether it was kept.
+//! Records acknowledgements to a client, and checks that they were kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,20 +7,20 @@ use atalaya_collector::Store;
 use atalaya_collector::store::{Filter, Page};
 use reqwest::{Client, StatusCode};
 
-/// What became of a report that was sent.
+/// Outcome of sending a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It is kept now.
+    /// Stored now.
     Recorded,
-    /// It was kept before.
+    /// Stored earlier.
     Repeated,
-    /// The store fails, and says so.
+    /// The store fails, and the collector reports it.
     Unavailable,
-    /// Nobody has answered.
+    /// No answer.
     Nothing,
 }
 
-/// Sends the report of this cycle, the same each time.
+/// Sends the report of this cycle, which is the same each time.
 pub async fn send(client: &Client, url: &str, cycle: i64) -> Sent {
     #[allow(clippy::cast_precision_loss, reason = "small")]
     let report = serde_json::json!({"epoch": 7, "cycle": cycle, "mean": cycle as f64 + 0.5});
@@ -38,7 +38,7 @@ pub async fn send(client: &Client, url: &str, cycle: i64) -> Sent {
     }
 }
 
-/// How often each cycle is kept; each must be kept as it was sent.
+/// Returns the number of stored reports per cycle, and checks that each is stored as it was sent.
 pub async fn kept(store: &Arc<dyn Store>) -> BTreeMap<i64, usize> {
     let mut cycles = BTreeMap::new();
     let mut id = 0;
@@ -55,12 +55,12 @@ pub async fn kept(store: &Arc<dyn Store>) -> BTreeMap<i64, usize> {
         }
     }
     let all = Page { filter: Filter::default(), after: None, newest_first: false, limit: 1_000_000 };
-    // More may have come meanwhile.
+    // More reports may have arrived in the meantime.
     assert!(store.page(all).await.unwrap().len() >= cycles.values().sum(), "each is found by its time");
     cycles
 }
 
-/// All that was acknowledged is kept, and nothing twice.
+/// Checks that all acknowledged reports are stored, and none of them twice.
 pub fn judge(kept: &BTreeMap<i64, usize>, acknowledged: &BTreeSet<i64>) {
     let lost: Vec<_> = acknowledged.iter().filter(|cycle| !kept.contains_key(cycle)).collect();
     let twice: Vec<_> = kept.iter().filter(|(_, count)| **count > 1).collect();

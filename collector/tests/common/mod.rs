@@ -27,13 +27,13 @@ pub struct Running {
     pub done: JoinHandle<()>,
 }
 
-/// For everybody, as often as they like: how fast a test asks is the machine's doing.
+/// Returns options without authentication and without a rate limit: the rate of a test depends on the machine.
 pub fn open_to_all() -> Options {
     let limits = Limits { rate: f64::MAX, burst: f64::MAX, ..Limits::default() };
     Options { limits, ..Options::default() }
 }
 
-/// With everything in memory, for everybody.
+/// Starts a collector with a store in memory and without authentication.
 pub async fn started() -> Running {
     run(Arc::new(MemoryStore::new()), open_to_all()).await
 }
@@ -43,7 +43,7 @@ pub async fn run(store: Arc<dyn Store>, options: Options) -> Running {
     let address = collector.address().unwrap();
     let stop = CancellationToken::new();
     let done = tokio::spawn(collector.run(stop.clone()));
-    // A connection for each request: one that is kept may be closed, as it should be, when it is asked again.
+    // One connection per request: an idle connection may be closed, correctly, at the moment at which it is used again.
     let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).pool_max_idle_per_host(0);
     let client = client.build().unwrap();
     Running { address, client, stop, done }
@@ -62,7 +62,7 @@ impl Running {
         self.client.post(self.url(path))
     }
 
-    /// Of `path`, which must be answered.
+    /// Returns the JSON at `path`, which must exist.
     pub async fn json(&self, path: &str) -> Value {
         let response = self.get(path).send().await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
@@ -74,12 +74,12 @@ impl Running {
         list.send().await.unwrap().json().await.unwrap()
     }
 
-    /// Sends `text` as it is and returns what comes back until the other side closes.
+    /// Sends `text` unchanged, and returns the answer until the other side closes the connection.
     pub async fn raw(&self, text: impl Into<Vec<u8>>) -> String {
         self.exchange(text.into(), false).await
     }
 
-    /// Like [`Running::raw`], and closes its side first.
+    /// Like [`Running::raw`], but closes its sending side before it reads.
     pub async fn raw_and_end(&self, text: impl Into<Vec<u8>>) -> String {
         self.exchange(text.into(), true).await
     }
@@ -89,7 +89,7 @@ impl Running {
         let asked = tokio::task::spawn_blocking(move || {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-            // It may be answered, and closed, before all is sent.
+            // The collector may answer and close the connection before everything is sent.
             let _ = stream.write_all(&text);
             if end {
                 let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -107,7 +107,7 @@ impl Running {
     }
 }
 
-/// It is refused as RFC 9457 says. Returns the problem.
+/// Checks that the request is refused as specified by RFC 9457, and returns the problem.
 pub async fn refused(request: RequestBuilder, status: u16) -> Value {
     let response: Response = request.send().await.unwrap();
     let (found, headers) = (response.status(), response.headers().clone());
@@ -125,7 +125,7 @@ pub async fn refused(request: RequestBuilder, status: u16) -> Value {
     problem
 }
 
-/// What a node of ours posts.
+/// Returns a report as our nodes send it.
 pub fn full(epoch: i64, cycle: i64, mean: f64) -> Value {
     serde_json::json!({"epoch": epoch, "cycle": cycle, "time": format!("2026-11-21T08:{:02}:{:02}Z", cycle / 60, cycle % 60),
         "quantity": "temperature", "unit": "Cel", "mean": mean, "min": mean - 1.0, "max": mean + 1.0, "stddev": 0.5,

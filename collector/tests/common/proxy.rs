@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Listens on loopback until the runtime ends. What is not below `prefix` is answered with 404, and the prefix itself
-/// with a redirect to the folder, as nginx does.
+/// Listens on loopback until the runtime ends. Answers paths that are not below `prefix` with 404, and the prefix
+/// itself with a redirect to the folder, as nginx does.
 pub async fn start(upstream: SocketAddr, prefix: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            // A browser closes connections as it likes.
+            // A browser closes connections at any time.
             tokio::spawn(async move { drop(serve(client, upstream, prefix).await) });
         }
     });

@@ -1,4 +1,4 @@
-//! A person who looks at the page: Chromium, as Debian has it.
+//! A user of the page, simulated with Chromium as packaged by Debian.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 #![allow(
     dead_code,
@@ -12,7 +12,7 @@ use atalaya_testbed::Browser;
 use serde_json::{Value, json};
 use thirtyfour::{Capabilities, WebDriver};
 
-/// How long anything may take until it is seen: a machine that tests may be slow.
+/// Deadline of each step: a machine that runs tests may be slow.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub struct Looker {
@@ -21,7 +21,7 @@ pub struct Looker {
 }
 
 impl Looker {
-    /// With a window of 1100 by 900; `more` are arguments of Chromium.
+    /// Starts Chromium with a window of 1100 × 900 pixels; `more` are further arguments.
     pub async fn new(more: &[&str]) -> Looker {
         let browser = tokio::task::spawn_blocking(Browser::start).await.unwrap();
         let mut wanted = Capabilities::new();
@@ -52,7 +52,7 @@ impl Looker {
         self.driver.goto(url).await.unwrap();
     }
 
-    /// What an expression of JavaScript comes to.
+    /// Evaluates a JavaScript expression and returns its value.
     pub async fn ask(&self, expression: &str) -> Value {
         let done = self.driver.execute(format!("return {expression}"), Vec::new()).await;
         done.unwrap_or_else(|error| panic!("{expression}: {error}")).json().clone()
@@ -79,7 +79,7 @@ impl Looker {
         }
     }
 
-    /// Types a key, such as `Tab`, as a person does.
+    /// Presses a key, such as `Tab`.
     pub async fn press(&self, key: &str) {
         let code = match key {
             "Tab" => 9,
@@ -94,13 +94,13 @@ impl Looker {
         }
     }
 
-    /// Clicks on the middle of what is there.
+    /// Clicks on the middle of an element.
     pub async fn click(&self, selector: &str) {
         let found = self.driver.find(thirtyfour::By::Css(selector)).await.unwrap();
         found.click().await.unwrap();
     }
 
-    /// A picture of the whole page, to look at.
+    /// Takes a screenshot of the whole page, for manual inspection.
     pub async fn picture(&self, name: &str) {
         let size = self.ask("[innerWidth, document.documentElement.scrollHeight]").await;
         let clip = json!({"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1});

@@ -1,4 +1,4 @@
-//! The chart in the page: the plots, and over each what has a title, what moves, and what is pointed at.
+//! The chart in the page: the plots, and over each of them the elements that have titles, move or react to the pointer.
 
 use maud::{Markup, PreEscaped, html};
 
@@ -8,10 +8,11 @@ use super::{Chart, gaps};
 use crate::page::words::{Lang, span};
 use crate::store::Point;
 
-/// Epochs that are marked at most.
+/// Maximum number of epochs that are marked.
 pub(in super::super) const MARKS: usize = 40;
 
-/// What the script shows at the pointer: shares of the plot to the right and down, seconds since 1970, mean, least, most, reports.
+/// Returns the data for the script: position in the plot as fractions from the left and the top, seconds since 1970,
+/// mean, minimum, maximum, number of reports.
 #[allow(clippy::cast_precision_loss, reason = "pixels")]
 fn data(drawing: &Drawing<'_>) -> String {
     let (window, range) = (&drawing.chart.window, drawing.values.range());
@@ -21,11 +22,11 @@ fn data(drawing: &Drawing<'_>) -> String {
         let y = (range.end - drawing.values.scaled(point.mean)) / (range.end - range.start);
         (round(x), round(y), point.time.as_second(), point.mean, point.min, point.max, point.reports)
     };
-    // Numbers only: this cannot fail.
+    // Cannot fail, because it contains only numbers.
     serde_json::to_string(&drawing.chart.points.iter().map(row).collect::<Vec<_>>()).unwrap_or_default()
 }
 
-/// The chart. `label` tells what it shows.
+/// Renders the chart. `label` describes it for screen readers.
 pub(in super::super) fn draw(chart: &Chart, lang: Lang, label: &str) -> Markup {
     let Some(values) = Values::of(&chart.points) else {
         return nothing(lang.say("No reports in this time.", "No hay informes en este tiempo."));
@@ -50,7 +51,7 @@ fn nothing(why: &str) -> Markup {
     html! { p.nothing { (why) } }
 }
 
-/// A plot, and what lies over it. `data-area` tells the script where the plot is: left, top, width and height.
+/// Renders a plot and its overlay. `data-area` is the position of the plot for the script: left, top, width and height.
 fn over(view: &View, plot: &Plot, lang: Lang, label: &str) -> Markup {
     let (x, y) = (&plot.x, &plot.y);
     html! {
@@ -109,7 +110,7 @@ mod tests {
         Chart { window, points, usual: None, changes: vec![(100_000_000, 8)], ahead: tz::Offset::UTC }
     }
 
-    /// What stands in an attribute, wherever it does.
+    /// Returns all values of an attribute.
     fn all<'a>(svg: &'a str, attribute: &str) -> Vec<&'a str> {
         let begins = format!(" {attribute}=\"");
         svg.split(&begins).skip(1).filter_map(|rest| rest.split('"').next()).collect()

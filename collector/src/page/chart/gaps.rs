@@ -1,16 +1,16 @@
-//! Where reports are missing. Pure.
+//! Gaps between reports. Pure.
 
 use crate::store::Point;
 
-/// A part of time without reports, in microseconds since 1970.
+/// Time range without reports, in microseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) from: i64,
     pub(crate) to: i64,
 }
 
-/// The points, cut where reports are missing, and the gaps: between points that are much further from each other than usual,
-/// and after the last one if it is much longer ago than usual. `usual` is the time between two reports, if it is known.
+/// Splits the points where reports are missing, and returns the gaps: between points whose distance is much longer than
+/// usual, and after the last one if it is much older than usual. `usual` is the time between two reports, if known.
 pub(super) fn cut(points: &[Point], step: i64, usual: Option<i64>, now: i64) -> (Vec<&[Point]>, Vec<Gap>) {
     let at = |point: &Point| point.time.as_microsecond();
     let mut pauses: Vec<i64> = points.windows(2).map(|pair| at(&pair[1]) - at(&pair[0])).collect();

@@ -1,7 +1,7 @@
-//! The chart: mean, least and most of each step of time, where reports are missing, and when leaders changed.
+//! The chart: mean, minimum and maximum of each step, gaps between reports, and changes of leader.
 //!
-//! `plotters` draws it, as SVG, for a wide screen and for a phone; the page shows the one that fits, in the colours of its style
-//! sheet. What there is to point at, and what has a title, lies over that.
+//! `plotters` draws it as SVG for a wide screen and for a phone; the page displays the one that fits, in the colours of
+//! its style sheet. Interactive elements and elements with titles lie over it.
 
 mod draw;
 mod gaps;
@@ -19,28 +19,28 @@ pub(super) use table::table;
 use super::range::Window;
 use crate::store::Point;
 
-/// What a chart shows.
+/// Data of a chart.
 #[derive(Clone, Debug)]
 pub(super) struct Chart {
-    /// Of when.
+    /// Displayed time.
     pub(super) window: Window,
-    /// Of one quantity and unit, by time.
+    /// Points of one quantity and unit, ordered by time.
     pub(super) points: Vec<Point>,
-    /// Microseconds from one report to the next, if it is known.
+    /// Microseconds from one report to the next, if known.
     pub(super) usual: Option<i64>,
-    /// When epochs began, in microseconds, and their numbers.
+    /// Beginnings of epochs in microseconds, and the numbers of the epochs.
     pub(super) changes: Vec<(i64, i64)>,
-    /// How far clocks are ahead of UTC where it is looked at.
+    /// Offset from UTC of the browser's clock.
     pub(super) ahead: tz::Offset,
 }
 
 impl Chart {
-    /// Where reports are missing.
+    /// Returns the gaps between reports.
     pub(super) fn gaps(&self) -> Vec<Gap> {
         gaps::cut(&self.points, self.window.step, self.usual, self.window.now).1
     }
 
-    /// Mean, least and most of all, and how many reports that are.
+    /// Returns mean, minimum and maximum of all points, and the number of reports.
     pub(super) fn whole(&self) -> Option<Point> {
         table::merged(&self.points)
     }

@@ -1,6 +1,7 @@
-//! The plot itself, drawn by `plotters`: axes, grid, band and line. What people point at lies over it, in places that it tells.
+//! The plot itself, drawn by `plotters`: axes, grid, band and line. Interactive elements lie over it, at the positions
+//! that this module returns.
 //!
-//! Its colours stand for names: the style sheet gives each the colour of the day or of the night.
+//! Its colours are placeholders: the style sheet replaces them with those of the light or the dark theme.
 
 use std::ops::Range;
 
@@ -15,7 +16,7 @@ use super::{Chart, Gap};
 use crate::page::words::Lang;
 use crate::store::Point;
 
-/// Units of the drawing to a pixel: it has whole units only, and a line of whole pixels has steps.
+/// Drawing units per pixel. `plotters` draws in whole units only, and a line in whole pixels would have steps.
 pub(super) const FINE: i32 = 10;
 
 const GRID: RGBColor = RGBColor(10, 0, 1);
@@ -24,58 +25,58 @@ const LABEL: RGBColor = RGBColor(10, 0, 3);
 const BAND: RGBColor = RGBColor(10, 0, 4);
 const MEAN: RGBColor = RGBColor(10, 0, 5);
 
-/// How large it is drawn, for whom.
+/// Size of a drawing, for one width of screen.
 pub(super) struct View {
     pub(super) class: &'static str,
-    /// In pixels, where the page has the room.
+    /// Size in pixels, at full width.
     size: (u32, u32),
-    /// Room beside it for the letters of a number, in pixels each: text is smaller or larger there.
+    /// Width of a character of the labels beside the plot, in pixels: the text is not scaled with the drawing.
     letter: i32,
-    /// For so many at least.
+    /// Minimum number of characters in these labels.
     letters: usize,
-    /// Room at the right, for half a mark of time.
+    /// Margin at the right for half of a time label.
     right: i32,
-    /// Marks of time and of values at most.
+    /// Maximum numbers of time ticks and of value ticks.
     marks: (i64, usize),
 }
 
 impl View {
-    /// In units of the drawing.
+    /// Returns the width in drawing units.
     fn width(&self) -> u32 {
         self.size.0 * FINE.unsigned_abs()
     }
 
-    /// In units of the drawing.
+    /// Returns the height in drawing units.
     fn height(&self) -> u32 {
         self.size.1 * FINE.unsigned_abs()
     }
 }
 
-/// For a wide screen and for a phone: the page shows the one that fits.
+/// Views for a wide screen and for a phone: the page displays the one that fits.
 pub(super) const VIEWS: [View; 2] = [
     View { class: "wide", size: (960, 300), letter: 9, letters: 5, right: 5, marks: (7, 6) },
     View { class: "narrow", size: (360, 310), letter: 9, letters: 2, right: 10, marks: (4, 6) },
 ];
 
-/// A part of time, in units of the drawing.
+/// Time range without reports, in drawing units.
 pub(super) struct Shade {
     pub(super) x: i32,
     pub(super) width: i32,
     pub(super) gap: Gap,
 }
 
-/// What was drawn, and where, in its units.
+/// Finished drawing, and the positions of its elements in drawing units.
 pub(super) struct Plot {
     pub(super) svg: String,
     pub(super) width: u32,
     pub(super) height: u32,
-    /// Where times and values are.
+    /// Position of the axes.
     pub(super) x: Range<i32>,
     pub(super) y: Range<i32>,
     pub(super) gaps: Vec<Shade>,
-    /// Where epochs begin, and their numbers.
+    /// Positions and numbers of the beginnings of epochs.
     pub(super) epochs: Vec<(i32, i64)>,
-    /// The newest mean, if reports still come.
+    /// Newest mean, if reports still arrive.
     pub(super) last: Option<(i32, i32)>,
 }
 
@@ -83,7 +84,7 @@ pub(super) type Failed = DrawingAreaErrorKind<std::io::Error>;
 type Axes<'a, 'b> =
     ChartContext<'a, SVGBackend<'b>, Cartesian2d<WithKeyPoints<RangedCoordi64>, RangedCoordf64>>;
 
-/// What there is to draw, whatever the view.
+/// Data to draw, independent of the view.
 pub(super) struct Drawing<'a> {
     pub(super) chart: &'a Chart,
     pub(super) values: Values,
@@ -93,13 +94,13 @@ pub(super) struct Drawing<'a> {
 }
 
 impl Drawing<'_> {
-    /// In the middle of its step, or now.
+    /// Returns the time at which a point is drawn: the middle of its step, or now if that is earlier.
     pub(super) fn at(&self, point: &Point) -> i64 {
         let window = &self.chart.window;
         point.time.as_microsecond().saturating_add(window.step / 2).min(window.now).max(window.from)
     }
 
-    /// Times of a run; a point alone has no width, and gets a little.
+    /// Returns the times of a run; a single point has no width and gets a small one.
     fn places<'a>(&self, run: &'a [Point], window: &Range<i64>) -> Vec<(i64, &'a Point)> {
         let places: Vec<_> = run.iter().map(|point| (self.at(point), point)).collect();
         match places[..] {
@@ -111,7 +112,7 @@ impl Drawing<'_> {
         }
     }
 
-    /// As this view wants it. Nothing of it depends on the machine, such as its fonts.
+    /// Draws the chart for this view. The result does not depend on the machine, for example on its fonts.
     pub(super) fn draw(&self, view: &View) -> Result<Plot, Failed> {
         let Chart { window, ahead, .. } = self.chart;
         let time = window.from..window.now.max(window.from + 1);
@@ -155,7 +156,7 @@ impl Drawing<'_> {
         Ok(Plot { svg, ..plot })
     }
 
-    /// Bands, and lines over them.
+    /// Draws the bands, and the lines over them.
     fn series(&self, chart: &mut Axes<'_, '_>, time: &Range<i64>) -> Result<(), Failed> {
         for run in &self.runs {
             let places = self.places(run, time);
@@ -171,7 +172,7 @@ impl Drawing<'_> {
         Ok(())
     }
 
-    /// Where things are; the drawing itself is not there yet.
+    /// Returns the positions of all elements, without the drawing itself.
     fn placed(&self, chart: &Axes<'_, '_>, view: &View, time: &Range<i64>) -> Plot {
         let place = |at: i64, value: f64| chart.backend_coord(&(at.clamp(time.start, time.end), value));
         let x = |at: i64| place(at, self.values.range().start).0;

@@ -1,4 +1,4 @@
-//! The chart as a table, for those who do not see it.
+//! The chart as a table, for users who cannot see it.
 
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
@@ -7,10 +7,10 @@ use super::Chart;
 use crate::page::words::Lang;
 use crate::store::Point;
 
-/// Rows at most: who wants every number asks `/api/v1/series`.
+/// Maximum number of rows; `/api/v1/series` returns all points.
 const ROWS: usize = 48;
 
-/// What several points come to.
+/// Merges several points into one.
 pub(super) fn merged(points: &[Point]) -> Option<Point> {
     let first = points.first()?;
     let reports: i64 = points.iter().map(|point| point.reports).sum();
@@ -21,7 +21,7 @@ pub(super) fn merged(points: &[Point]) -> Option<Point> {
     Some(Point { reports, mean, min, max, ..first.clone() })
 }
 
-/// The newest first.
+/// Renders the table, newest rows first.
 pub(in super::super) fn table(chart: &Chart, lang: Lang) -> Markup {
     let zone = TimeZone::fixed(chart.ahead);
     let size = chart.points.len().div_ceil(ROWS).max(1);

@@ -1,16 +1,17 @@
-//! Where a chart's marks of time are: at times that people count in, by the clock and the calendar. Pure.
+//! Time axis of a chart: ticks at round times of the clock and the calendar. Pure.
 
 use jiff::civil::DateTime;
 use jiff::{Span, Timestamp, ToSpan, tz};
 
-/// A mark of time: where, in microseconds since 1970, and what stands below.
+/// Tick of the time axis: its position in microseconds since 1970, and its label.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Tick {
     pub(super) at: i64,
     pub(super) label: String,
 }
 
-/// From one mark to the next, how many seconds that are about, and what stands below them.
+/// Returns the possible steps: the distance between two ticks, its approximate length in seconds, and the format of the
+/// labels.
 fn steps() -> impl Iterator<Item = (Span, i64, &'static str)> {
     let seconds = [1, 5, 10, 15, 30].map(|count: i64| (count.seconds(), count, "%H:%M:%S"));
     let minutes = [1, 2, 5, 10, 15, 30].map(|count: i64| (count.minutes(), count * 60, "%H:%M"));
@@ -21,7 +22,7 @@ fn steps() -> impl Iterator<Item = (Span, i64, &'static str)> {
     seconds.into_iter().chain(minutes).chain(hours).chain(days).chain(months).chain(years)
 }
 
-/// Marks of `[from, to]`, `most` or one more at most, by a clock that is `ahead` of UTC.
+/// Returns at most `most + 1` ticks in `[from, to]`, by a clock that is `ahead` of UTC.
 pub(super) fn times(from: i64, to: i64, ahead: tz::Offset, most: i64) -> Vec<Tick> {
     let local = |micros: i64| Timestamp::from_microsecond(micros).ok().map(|time| ahead.to_datetime(time));
     let wanted = steps().find(|(_, seconds, _)| (to - from) / 1_000_000 / seconds <= most);
@@ -38,7 +39,7 @@ pub(super) fn times(from: i64, to: i64, ahead: tz::Offset, most: i64) -> Vec<Tic
     first.series(step).take_while(|time| *time <= end).filter_map(tick).collect()
 }
 
-/// Where marks are counted from: the hour, the day, the year or the thousand years before.
+/// Returns the origin of the ticks: the beginning of the hour, the day, the year or the millennium.
 fn start(begin: DateTime, seconds: i64) -> Option<DateTime> {
     let date = match seconds {
         ..60 => return begin.with().minute(0).second(0).subsec_nanosecond(0).build().ok(),

@@ -1,30 +1,31 @@
-//! The values of a chart, from its floor to its ceiling, and how they are written beside it. Pure.
+//! Value axis of a chart: its range and its labels. Pure.
 
 use std::ops::Range;
 
 use crate::page::words::Lang;
 use crate::store::Point;
 
-/// Values that a chart shows, counted in a unit in which a chart library can reckon: it is lost among those of 10⁻³⁰⁰ and 10³⁰⁰.
+/// Value range of a chart, scaled to a unit in which the chart library can compute: it fails with values near 10⁻³⁰⁰
+/// and 10³⁰⁰.
 #[derive(Clone, Debug)]
 pub(super) struct Values {
-    /// The unit is this power of ten.
+    /// Exponent of the unit, which is a power of ten.
     power: i32,
     least: f64,
     most: f64,
 }
 
 impl Values {
-    /// With some room above and below; none if there are no points.
+    /// Returns the range of the points with a margin above and below, or `None` without points.
     pub(super) fn of(points: &[Point]) -> Option<Values> {
         let least = points.iter().map(|point| point.min.min(point.mean)).fold(f64::INFINITY, f64::min);
         let most = points.iter().map(|point| point.max.max(point.mean)).fold(f64::NEG_INFINITY, f64::max);
         if !(least.is_finite() && most.is_finite()) {
             return None;
         }
-        // Halves, because the whole may be more than there is.
+        // Computes with halves, because the whole difference may overflow.
         let (middle, half) = (most / 2.0 + least / 2.0, most / 2.0 - least / 2.0);
-        // A flat line lies in the middle, and so does one that only rounding has bent.
+        // A flat line is centred, and so is one that varies only by rounding errors.
         let half = match half {
             half if half > middle.abs() * 1e-9 => half,
             _ if middle == 0.0 => 1.0,
@@ -36,21 +37,22 @@ impl Values {
         Some(Values { power, least: middle - half, most: middle + half })
     }
 
-    /// From floor to ceiling, in the unit.
+    /// Returns the range, in the unit.
     pub(super) fn range(&self) -> Range<f64> {
         self.least..self.most
     }
 
-    /// A value in the unit, within the range.
+    /// Converts a value to the unit and clamps it to the range.
     pub(super) fn scaled(&self, value: f64) -> f64 {
         (value / 10f64.powi(self.power)).clamp(self.least, self.most)
     }
 
-    /// What stands at one of `lines`, which are in the unit: as many decimals as tell them apart, or a power of ten.
+    /// Returns the label of one of `lines`, which are in the unit: with enough decimals to distinguish them, or as a
+    /// power of ten.
     pub(super) fn label(&self, lang: Lang, line: f64, lines: &[f64]) -> String {
         let step = lines.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
         let step = if step.is_finite() && step > 0.0 { step } else { self.most - self.least };
-        // What should be 0.2 is 0.1999….
+        // Corrects rounding errors, such as 0.1999… instead of 0.2.
         let line = (line / step).round() * step;
         let size = |value: f64| floor(value.abs().log10() + 1e-9);
         let largest = lines.iter().fold(step, |largest, line| largest.max(line.abs()));

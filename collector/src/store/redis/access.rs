@@ -8,11 +8,11 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 /// Password and certificates for a Redis. The default: none.
 #[derive(Clone, Default)]
 pub struct RedisAccess {
-    /// Password of the user in the address, or of the default user. One in the address comes second.
+    /// Password of the user in the address, or of the default user. Takes precedence over a password in the address.
     pub password: Option<String>,
-    /// Certificates, in PEM, of which one must have signed that of Redis. `None`: those that the system trusts.
+    /// Certificates in PEM, one of which must have signed that of Redis. `None`: those that the system trusts.
     pub ca: Option<Vec<u8>>,
-    /// Certificate of the client, and its key, both in PEM.
+    /// Client certificate and its key, both in PEM.
     pub certificate: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -23,12 +23,12 @@ impl fmt::Debug for RedisAccess {
 }
 
 impl RedisAccess {
-    /// Makes a client for `redis://` or, with TLS, `rediss://`.
+    /// Creates a client for `redis://` or, with TLS, `rediss://`.
     ///
     /// # Errors
-    /// Says what is wrong, without the password.
+    /// Returns the reason, without the password, if the address or a certificate is not valid.
     pub(super) fn client(&self, address: &str) -> Result<Client, &'static str> {
-        // The library's message may repeat the address, with its password.
+        // The library's message may repeat the address with its password.
         let mut info = address.into_connection_info().map_err(|_| "the address is not understood")?;
         if let Some(password) = &self.password {
             let settings = info.redis_settings().clone().set_password(password);
@@ -47,8 +47,7 @@ impl RedisAccess {
     }
 
     fn client_with_tls(&self, info: ConnectionInfo) -> Result<Client, &'static str> {
-        // The library takes the provider of the process. Another one may have been set already: there is only this
-        // one.
+        // The library takes the process-wide provider. One that is already set is the same, the only one in use.
         let _ = aws_lc_rs::default_provider().install_default();
         let pair = self.certificate.clone();
         let client_tls = pair.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });

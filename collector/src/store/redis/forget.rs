@@ -47,7 +47,7 @@ impl Writer {
                 deleted += self.forget(epoch, &ids).await?;
             }
         }
-        // Reports of the epoch may have arrived meanwhile.
+        // Reports of the epoch may have arrived in the meantime.
         self.forget(epoch, &[]).await?;
         self.set_missing_latest(&latest).await?;
         Ok(deleted)
@@ -59,7 +59,7 @@ impl Writer {
         self.eval(|opened| &opened.forget, &arguments).await
     }
 
-    /// Reads the next reports from id `first` on.
+    /// Reads the next reports, starting at id `first`.
     async fn entries(&mut self, first: i64) -> Result<Entries, Failure> {
         let key = self.key("reports");
         let mut asked = cmd("XRANGE");
@@ -82,7 +82,7 @@ impl Writer {
     }
 }
 
-/// Returns the number of a stream's entry.
+/// Returns the id of an entry of the stream.
 fn id_of(entry: &str) -> Result<i64, Failure> {
     entry.strip_suffix("-0").and_then(|id| id.parse().ok()).ok_or_else(Failure::foreign)
 }

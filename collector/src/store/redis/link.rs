@@ -1,5 +1,5 @@
-//! A connection to Redis. Whoever uses one has it alone: one whose question failed, or was given up, is thrown away, so that no
-//! answer meets another question.
+//! Connection to Redis. Each connection has one user at a time; after an error or a timeout it is discarded, so that an
+//! answer cannot be assigned to another command.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use tokio::time::timeout;
 use super::names::VERSION;
 use crate::store::StoreError;
 
-/// One that was not used for so long is asked whether it still is. No server is started again faster.
+/// Idle time after which a connection is checked before its use. No server restarts faster.
 const IDLE: Duration = Duration::from_millis(10);
 
-/// What went wrong: for the log in full, for whoever asked in short.
+/// Error of a command: complete for the log, short for the client.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("{0}")]
@@ -30,7 +30,7 @@ impl Failure {
         Failure::Unfit("its keys hold what is not of this program".to_owned())
     }
 
-    /// As it is told to whoever asked: what is wrong, not where.
+    /// Returns the error for the client: the reason without the address.
     pub(super) fn told(&self) -> StoreError {
         let told = match self {
             Failure::Silent(_) => "Redis does not answer",
@@ -70,7 +70,7 @@ impl Failure {
     }
 }
 
-/// A connection.
+/// Connection to Redis.
 pub(super) struct Link {
     connection: MultiplexedConnection,
     patience: Duration,
@@ -78,7 +78,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects, and looks at the version of the data below `prefix`.
+    /// Connects, and checks the version of the data below `prefix`.
     pub(super) async fn open(client: &Client, prefix: &str, patience: Duration) -> Result<Link, Failure> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(patience))
@@ -96,7 +96,7 @@ impl Link {
         }
     }
 
-    /// Itself, if it is still one: a server that was restarted meanwhile costs nobody an answer.
+    /// Returns the connection if it is alive, so that no call fails because the server was restarted in the meantime.
     pub(super) async fn if_alive(mut self) -> Option<Link> {
         let alive = self.used.elapsed() < IDLE || self.ask::<()>(&redis::cmd("PING")).await.is_ok();
         alive.then_some(self)

@@ -1,8 +1,9 @@
-//! A Redis server: one script keeps a batch, and with it its keys, the fence and the sums, in one step; Redis answers when it
-//! is on its disk. `names.rs` tells what stands where.
+//! Store on a Redis server. One script stores a batch with its keys, the fence and the sums atomically; Redis answers
+//! when the data is on its disk. `names.rs` lists the keys.
 //!
-//! It starts with whatever state the server is in, and tries again at every call. No command is waited for longer than
-//! [`RedisOptions::patience`]. One whose answer was lost may have been done, or may be done later by a server that hangs.
+//! The store starts whatever the state of the server is, and tries again at every call. The timeout of each command is
+//! [`RedisOptions::patience`]. A command whose answer was lost may have been executed, or may be executed later by a
+//! server that hangs.
 
 mod access;
 mod forget;
@@ -36,29 +37,29 @@ use super::{Filter, Horizon, OpenError, Outcome, Page, Point, Store, StoreError}
 use crate::fence::Epoch;
 use crate::report::{Record, Report};
 
-/// So many questions are answered at the same time.
+/// Maximum number of concurrent reads.
 const AT_ONCE: usize = 4;
-/// The longest prefix, in bytes.
+/// Maximum length of the prefix, in bytes.
 const MAX_PREFIX: usize = 64;
 
-/// Where the server is, and how it is used.
+/// Address and options of the server.
 #[derive(Clone)]
 pub struct RedisOptions {
     client: Client,
-    /// What the names of all keys begin with, with its colon.
+    /// Prefix of all keys, with its colon.
     prefix: String,
-    /// How long one command may take, and connecting.
+    /// Timeout of one command, and of connecting.
     pub patience: Duration,
-    /// How long a question may take.
+    /// Timeout of a read.
     pub longest_read: Duration,
 }
 
 impl RedisOptions {
-    /// Returns the usual options for `redis://[user:password@]host[:port][/database][?prefix=atalaya]`, or `rediss://` with
-    /// TLS.
+    /// Returns the default options for `redis://[user:password@]host[:port][/database][?prefix=atalaya]`, or
+    /// `rediss://` with TLS.
     ///
     /// # Errors
-    /// It is none; the message says what is wrong, without the password.
+    /// Returns an error if the address is not valid; the message contains the reason, without the password.
     pub fn new(url: &str) -> Result<RedisOptions, OpenError> {
         RedisOptions::with_access(url, &RedisAccess::default())
     }
@@ -66,7 +67,8 @@ impl RedisOptions {
     /// Returns the options like [`RedisOptions::new`], with a password from elsewhere and certificates.
     ///
     /// # Errors
-    /// The address or a certificate is wrong; the message says what, without the password.
+    /// Returns an error if the address or a certificate is not valid; the message contains the reason, without the
+    /// password.
     pub fn with_access(url: &str, access: &RedisAccess) -> Result<RedisOptions, OpenError> {
         let wrong = |why: &str| {
             OpenError::Wrong(format!(
@@ -98,7 +100,7 @@ impl RedisOptions {
         })
     }
 
-    /// Host and port.
+    /// Returns host and port.
     fn place(&self) -> String {
         match self.client.get_connection_info().addr() {
             ConnectionAddr::Tcp(host, port) => format!("{host}:{port}"),
@@ -119,14 +121,14 @@ impl fmt::Debug for RedisOptions {
     }
 }
 
-/// A Redis server.
+/// Store on a Redis server.
 pub struct RedisStore {
     jobs: Jobs,
     commits: Arc<AtomicU64>,
     options: RedisOptions,
     places: Semaphore,
     idle: Mutex<Vec<Link>>,
-    /// The last thing that went wrong with a question, so that it is logged once.
+    /// Last error of a read, so that each one is logged once.
     trouble: Mutex<Option<String>>,
 }
 
@@ -139,10 +141,10 @@ impl fmt::Debug for RedisStore {
 type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
 impl RedisStore {
-    /// Starts its thread. The server need not be usable yet: [`Store::check`] tells.
+    /// Starts the thread of the store. The server need not be usable yet; use [`Store::check`] to find out.
     ///
     /// # Errors
-    /// There can be no more threads.
+    /// Returns an error if the system cannot start another thread.
     pub fn open(options: RedisOptions) -> std::io::Result<RedisStore> {
         let (jobs, waiting) = Jobs::channel();
         let commits = Arc::new(AtomicU64::new(0));
@@ -161,12 +163,12 @@ impl RedisStore {
         })
     }
 
-    /// How many scripts have kept reports, each with one trip to the disk.
+    /// Returns the number of scripts that have stored reports, each with one write to the disk.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
 
-    /// Asks `question` on a connection of its own.
+    /// Runs `question` on a connection of its own.
     async fn read<T>(
         &self,
         question: impl for<'a> FnOnce(&'a mut Link, &'a str) -> Asked<'a, T>,

@@ -1,4 +1,4 @@
-//! How things are called in Redis. Below the prefix stand
+//! Names and formats of the keys in Redis. The keys below the prefix are
 //!
 //! | key | kind | what |
 //! |---|---|---|
@@ -7,15 +7,15 @@
 //! | `times` | sorted set | `time:id:kind`, by time |
 //! | `kinds` | hash | the number of each quantity and unit |
 //! | `latest` | hash | the member of `times` of the latest report of each kind, see `recency.rs` |
-//! | `keys:EPOCH:UNIT:CYCLE/100` | hash | the mean of each cycle: of the keys of the reports that are there |
-//! | `gone:EPOCH:UNIT` | sorted set | `first:last`, the cycles of those that are not |
-//! | `epochs`, `epoch:EPOCH` | sorted set, hash | the leaders that are known |
-//! | `fence` | sorted set | `epoch:first_cycle` of those that no later leader began before |
-//! | `hours`, `hour:HOUR`, `minutes:HOUR` | sorted set, hashes | sums of each kind, of reports that are there |
-//! | `old`, `old:HOUR` | sorted set, hash | the same of those that are not |
+//! | `keys:EPOCH:UNIT:CYCLE/100` | hash | the mean of each cycle: keys of the existing reports |
+//! | `gone:EPOCH:UNIT` | sorted set | `first:last`, the cycles of deleted reports |
+//! | `epochs`, `epoch:EPOCH` | sorted set, hash | the known epochs |
+//! | `fence` | sorted set | `epoch:first_cycle` of those that no later epoch began before |
+//! | `hours`, `hour:HOUR`, `minutes:HOUR` | sorted set, hashes | sums of each kind, over existing reports |
+//! | `old`, `old:HOUR` | sorted set, hash | the same over deleted reports |
 //!
-//! Sorted sets are sorted by their members, not by numbers: those of Redis are exact up to 2^53 only, epochs and cycles reach
-//! 2^63. So what is compared has a fixed width.
+//! Sorted sets are sorted by their members, not by scores: scores are exact only up to 2^53, but epochs and cycles
+//! reach 2^63. Therefore all values that are compared have a fixed width.
 
 use std::collections::HashMap;
 
@@ -25,53 +25,53 @@ use crate::report::{Record, Report, without_negative_zero};
 use crate::store::sum::{Kind, Sum};
 use crate::store::{Cursor, HOUR};
 
-/// Goes up with every change of what is written above.
+/// Version of the format above; increases with every change.
 pub(super) const VERSION: &str = "1";
 
 /// Microseconds in a minute.
 pub(super) const MINUTE: i64 = 60_000_000;
 
-/// An epoch or a cycle.
+/// Formats an epoch or a cycle.
 pub(super) fn whole(number: i64) -> String {
     format!("{number:019}")
 }
 
-/// A time, in microseconds since 1970, as members of `times` begin.
+/// Formats a time, in microseconds since 1970, as the beginning of a member of `times`.
 pub(super) fn time(micros: i64) -> String {
     format!("{:018}", micros.clamp(0, 10_i64.pow(18) - 1))
 }
 
-/// A time and an id, as members of `times` begin.
+/// Formats a time and an id as the beginning of a member of `times`.
 pub(super) fn place(cursor: Cursor) -> String {
     let id = cursor.id.clamp(0, 10_i64.pow(16) - 1);
     format!("{}:{id:016}:", time(cursor.time))
 }
 
-/// What every member beyond `cursor` is above, or below if it goes backwards.
+/// Returns the exclusive lower bound of all members beyond `cursor`, or the upper bound if it goes backwards.
 pub(super) fn beyond(cursor: Cursor, backwards: bool) -> String {
     place(cursor) + if backwards { "" } else { "~" }
 }
 
-/// A quantity and a unit; empty: none.
+/// Formats a quantity and a unit; empty if the report has neither.
 pub(super) fn kind(report: &Report) -> String {
     format!("{}\0{}", report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""))
 }
 
-/// The quantity and the unit of a kind.
+/// Parses the quantity and the unit of a kind.
 pub(super) fn of_kind(kind: &str) -> Kind {
     let (quantity, unit) = kind.split_once('\0').unwrap_or((kind, ""));
     let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
     (named(quantity), named(unit))
 }
 
-/// Where a report is, and the number of its kind, from a member of `times`.
+/// Parses a member of `times`: the position of a report, and the number of its kind.
 pub(super) fn member(member: &str) -> Option<(Cursor, &str)> {
     let (time, rest) = member.split_once(':')?;
     let (id, kind) = rest.split_once(':')?;
     Some((Cursor { time: time.parse().ok()?, id: id.parse().ok()? }, kind))
 }
 
-/// The words of a report, as `record.lua` wants them.
+/// Formats a report as the arguments of `record.lua`.
 pub(super) fn words(report: &Report, words: &mut Vec<String>) {
     let micros = report.time.as_microsecond();
     let key = report.key();
@@ -105,7 +105,7 @@ pub(super) fn words(report: &Report, words: &mut Vec<String>) {
     ]);
 }
 
-/// An entry of the stream; `None`: it is none of ours.
+/// Parses an entry of the stream; `None` if its format is unknown.
 pub(super) fn record(id: &str, fields: &HashMap<String, String>) -> Option<Record> {
     let text = |name: &str| fields.get(name).cloned();
     let whole = |name: &str| {
@@ -136,11 +136,11 @@ pub(super) fn record(id: &str, fields: &HashMap<String, String>) -> Option<Recor
     })
 }
 
-/// A sum as the scripts write it.
+/// Parses a sum in the format of the scripts.
 pub(super) fn sum(text: &str) -> Option<Sum> {
     let mut parts = text.split(' ');
     let reports = parts.next()?.parse().ok()?;
-    // Beyond numbers it is infinite, or nothing at all.
+    // A sum that overflows is infinite or NaN.
     let mut real = || parts.next()?.parse::<f64>().ok();
     Some(Sum { reports, sum: real().unwrap_or(f64::NAN), min: real()?, max: real()? })
 }

@@ -1,4 +1,4 @@
-//! What is read from Redis: pages, what follows an id, the newest, the leaders.
+//! Reading from Redis: pages, reports after an id, latest reports, epochs.
 
 use std::collections::HashMap;
 
@@ -12,16 +12,16 @@ use crate::report::Record;
 use crate::store::sum::Kind;
 use crate::store::{Cursor, Filter, Page};
 
-/// So many reports are read at once.
+/// Number of reports that are read at once.
 const CHUNK: usize = 1_000;
-/// So many are looked at, at once, for those of a quantity or unit.
+/// Number of entries that are read at once when a filter selects a quantity or unit.
 const LOOKED_AT: usize = 10_000;
-/// Quantities and units that are told of at most.
+/// Maximum number of quantities and units that are returned.
 const KINDS: usize = 1_000;
 
 type Entries = Vec<(String, HashMap<String, String>)>;
 
-/// Those quantities and units that a filter admits, by their numbers.
+/// Returns the quantities and units that the filter admits, by their numbers.
 pub(super) async fn kinds(
     link: &mut Link,
     prefix: &str,
@@ -34,7 +34,7 @@ pub(super) async fn kinds(
         .collect())
 }
 
-/// A walk over the members of `times` between two bounds, neither of which is one.
+/// Iterator over the members of `times` between two bounds, both exclusive.
 pub(super) struct Walk {
     low: String,
     high: String,
@@ -57,7 +57,7 @@ impl Walk {
         Walk { low, high, backwards, done: false }
     }
 
-    /// So many more members at most. None: these were all.
+    /// Returns at most `count` further members. An empty result is the end.
     pub(super) async fn next(
         &mut self,
         link: &mut Link,
@@ -93,7 +93,7 @@ impl Walk {
     }
 }
 
-/// The reports of these ids that are still there.
+/// Returns the reports with these ids that still exist.
 pub(super) async fn fetch(
     link: &mut Link,
     prefix: &str,
@@ -141,7 +141,7 @@ pub(super) async fn page(link: &mut Link, prefix: &str, page: &Page) -> Result<V
             if missing == 0 {
                 break;
             }
-            // What was pruned meanwhile is missing; then more are read.
+            // Reports that were pruned in the meantime are missing; then more are read.
             let found = fetch(link, prefix, ids.iter().copied()).await?;
             records.extend(found.into_iter().take(missing));
         }
@@ -176,7 +176,7 @@ pub(super) async fn latest(link: &mut Link, prefix: &str) -> Result<Vec<Record>,
     Ok(records)
 }
 
-/// The first report of each epoch but the first, if it is still there.
+/// Returns the first report of each epoch except the first epoch, if it still exists.
 pub(super) async fn changes(
     link: &mut Link,
     prefix: &str,
@@ -189,7 +189,7 @@ pub(super) async fn changes(
         let mut asked = cmd("ZREVRANGEBYLEX");
         asked.arg(format!("{prefix}epochs")).arg(&last).arg("-").arg("LIMIT").arg(0).arg(CHUNK + 1);
         let mut names: Vec<String> = link.ask(&asked).await?;
-        // It follows nobody, or is read with those that come next.
+        // The lowest epoch has no predecessor in this chunk: it is the first one, or is read with the next chunk.
         let Some(lowest) = names.pop() else { break };
         if names.is_empty() {
             break;

@@ -1,5 +1,5 @@
-//! Series: sums of hours where an hour lies within a step, of minutes where a minute does, and reports one by one at the edges
-//! and for steps that are shorter. So a year by the day is 9 000 sums, not 6 million reports.
+//! Series: sums of hours where an hour lies within a step, sums of minutes where a minute does, and single reports at
+//! the edges and for shorter steps. A year in steps of a day takes 9 000 sums instead of 6 million reports.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,21 +11,21 @@ use super::reader::{Walk, fetch, kinds};
 use crate::store::sum::{Kind, Sum, kind};
 use crate::store::{Filter, HOUR, Point};
 
-/// So many hours are read at once.
+/// Number of hours that are read at once.
 const HOURS: usize = 200;
-/// So many reports are read at once.
+/// Number of reports that are read at once.
 const CHUNK: usize = 1_000;
 
-/// An hour and what was pruned of it are read at the same time: nothing is told twice or not at all.
+/// Reads an hour and its pruned part in one script, so that nothing is counted twice or omitted.
 const READ: &str = "local all = {}
 for place, key in ipairs(KEYS) do all[place] = redis.call('HGETALL', key) end
 return all";
 
-/// What is asked for.
+/// Requested steps.
 #[derive(Clone, Copy, Debug)]
 struct Steps {
     from: i64,
-    /// Not part of it.
+    /// End, exclusive.
     to: i64,
     step: i64,
 }
@@ -35,14 +35,14 @@ impl Steps {
         time - time.rem_euclid(self.step)
     }
 
-    /// Whether all of that time is asked for, and is of one step.
+    /// Returns true if this time range is requested as a whole and lies within one step.
     fn has_whole(&self, start: i64, length: i64) -> bool {
         let last = start.saturating_add(length - 1);
         start >= self.from && last < self.to && self.begin(start) == self.begin(last)
     }
 }
 
-/// What is known so far.
+/// Sums read so far.
 struct Sums {
     steps: Steps,
     limit: usize,
@@ -55,7 +55,7 @@ impl Sums {
         self.sums.entry(key).and_modify(|all| all.add(sum)).or_insert(sum);
     }
 
-    /// Whether nothing from `time` on can change the first points.
+    /// Returns true if reports from `time` on cannot change the first `limit` points.
     fn are_enough(&self, time: i64) -> bool {
         let end = self.steps.begin(time);
         self.sums.len() >= self.limit
@@ -67,17 +67,17 @@ impl Sums {
     }
 }
 
-/// The sums of an hour's minutes.
+/// Sums of the minutes of an hour.
 #[derive(Debug, Default, PartialEq)]
 struct Minutes {
     sums: Vec<(i64, String, Sum)>,
-    /// From and to, of what is read one by one.
+    /// Time ranges whose reports are read one by one.
     rest: Vec<(i64, i64)>,
 }
 
-/// What is made of an hour's minutes.
+/// Divides the minutes of an hour into sums and single reports.
 fn minutes(hour: i64, steps: Steps, fields: &HashMap<String, String>) -> Option<Minutes> {
-    /// Whether a part of it is gone, and its sums.
+    /// True if a part of the minute has been pruned, and its sums.
     type Minute<'a> = (bool, Vec<(&'a str, &'a str)>);
     let mut there: BTreeMap<i64, Minute<'_>> = BTreeMap::new();
     for (field, sum) in fields {
@@ -108,7 +108,7 @@ fn minutes(hour: i64, steps: Steps, fields: &HashMap<String, String>) -> Option<
     Some(made)
 }
 
-/// Those hours from `hour` on, in order, of which something is known.
+/// Returns the next hours from `hour` on that have data, in order.
 async fn hours(link: &mut Link, prefix: &str, hour: i64, last: i64) -> Result<Vec<i64>, Failure> {
     let mut commands = pipe();
     for set in ["hours", "old"] {
@@ -116,7 +116,7 @@ async fn hours(link: &mut Link, prefix: &str, hour: i64, last: i64) -> Result<Ve
         commands.arg("LIMIT").arg(0).arg(HOURS);
     }
     let (there, old): (Vec<i64>, Vec<i64>) = link.ask_all(&commands).await?;
-    // Beyond the last of a list that is cut off there may be more of it.
+    // If a list was cut off, it may have more entries after its last one.
     let end = |list: &[i64]| list.last().copied().filter(|_| list.len() == HOURS).unwrap_or(i64::MAX);
     let end = end(&there).min(end(&old));
     let all: BTreeSet<i64> = there.into_iter().chain(old).filter(|hour| *hour <= end).collect();
@@ -177,7 +177,7 @@ fn add_all(
     Ok(())
 }
 
-/// Adds what is there of an hour, from its sums if they are of use, else from its minutes.
+/// Adds the unpruned part of an hour: its sums if they are usable, otherwise its minutes.
 async fn add_hour(
     link: &mut Link,
     prefix: &str,
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Of each moment of an hour that is asked for, either its minute's sum is taken or it is read, and never both.
+        /// Each moment of the requested part of an hour is covered either by a sum or by single reports, never by both.
         #[test]
         fn every_moment_is_counted_once(
             from in 0..HOUR, length in 1..HOUR, step in 1..2 * HOUR, partial in prop::collection::vec(any::<bool>(), 60),

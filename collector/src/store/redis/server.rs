@@ -1,4 +1,4 @@
-//! What is asked of a Redis before anything is entrusted to it: that what it acknowledged is on its disk, and stays.
+//! Checks of a Redis server before it is used: acknowledged data must be on its disk and stay there.
 
 use std::collections::HashMap;
 
@@ -7,20 +7,21 @@ use tracing::warn;
 
 use super::link::{Failure, Link};
 
-/// What is known of how it keeps what it acknowledges.
+/// Durability of acknowledged data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keeps {
-    /// On its disk, before it answers.
+    /// Data is on the disk before Redis answers.
     AtOnce,
-    /// It does not tell its configuration.
+    /// Redis does not permit reading its configuration.
     Untold,
 }
 
-/// How it keeps what it acknowledges. Sets what is missing, where that is allowed. One that has `lost` what it had, and has no
-/// append-only file, is left as it is: a new file would take the place of the old one, in which all may stand.
+/// Returns the durability of acknowledged data. Changes settings that are missing, if permitted. A server that has
+/// `lost` its data and has no append-only file is not changed: a new file would replace the old one, which may still
+/// contain all data.
 ///
 /// # Errors
-/// It does not keep it; the message says what is to be set.
+/// Returns an error if acknowledged data is not durable; the message contains the required setting.
 pub(super) async fn inspect(link: &mut Link, lost: bool) -> Result<Keeps, Failure> {
     let info = info(link).await?;
     let is = |name: &str, value: &str| info.get(name).is_some_and(|told| told == value);
@@ -64,10 +65,10 @@ pub(super) async fn inspect(link: &mut Link, lost: bool) -> Result<Keeps, Failur
     Ok(Keeps::AtOnce)
 }
 
-/// From now on, and after its next start as well: it would else begin without what stands in the append-only file.
+/// Enables the append-only file permanently: otherwise Redis would ignore that file at its next start.
 async fn switch_on(link: &mut Link) -> Result<(), Failure> {
     const WRONG: &str = "Redis keeps nothing on its disk: set appendonly yes in its configuration";
-    // Tried first: one that was started without a file cannot remember it.
+    // Tried first, because a server that was started without a configuration file cannot store the setting.
     let rewrite = || {
         let mut rewrite = cmd("CONFIG");
         rewrite.arg("REWRITE");
@@ -81,7 +82,7 @@ async fn switch_on(link: &mut Link) -> Result<(), Failure> {
         return unfit(format!("{WRONG} ({error})"));
     }
     if let Err(error) = link.ask::<()>(&rewrite()).await {
-        // Else the next one who asks would take it for lasting.
+        // Otherwise the next check would take the setting for permanent.
         link.ask::<()>(cmd("CONFIG").arg("SET").arg("appendonly").arg("no")).await?;
         return unfit(format!("{WRONG} ({error})"));
     }
@@ -96,8 +97,8 @@ fn unfit<T>(why: impl Into<String>) -> Result<T, Failure> {
     Err(Failure::Unfit(why.into()))
 }
 
-/// Until the first append-only file is complete, nothing is on the disk. Which one it is, only the first since the start can
-/// be told; that some wait for no reason is right.
+/// Returns true while the first append-only file is incomplete, because until then nothing is on the disk. Redis
+/// reports only whether it is the first one since its start. Waiting without need in other cases is acceptable.
 fn being_written(info: &HashMap<String, String>) -> bool {
     let is = |name: &str, value: &str| info.get(name).is_some_and(|told| told == value);
     (is("aof_rewrite_in_progress", "1") || is("aof_rewrite_scheduled", "1"))
@@ -110,12 +111,12 @@ async fn info(link: &mut Link) -> Result<HashMap<String, String>, Failure> {
     Ok(lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
 }
 
-/// `None`: it is not told.
+/// Returns a setting, or `None` if Redis does not permit reading it.
 async fn config(link: &mut Link, name: &str) -> Result<Option<String>, Failure> {
     let told: Result<HashMap<String, String>, Failure> = link.ask(cmd("CONFIG").arg("GET").arg(name)).await;
     match told {
         Ok(mut told) => Ok(told.remove(name)),
-        // Renamed or not allowed.
+        // The command is renamed or not permitted.
         Err(Failure::Redis(error)) if !error.is_io_error() => Ok(None),
         Err(error) => Err(error),
     }

@@ -3,7 +3,7 @@ use atalaya_testbed::Redis;
 use super::super::suite::{at, keyed, store_suite};
 use super::*;
 
-/// As a store should find it.
+/// Configuration that a store requires.
 const KEEPING: &str = "appendonly yes\nappendfsync always";
 
 fn open(server: &Redis) -> RedisStore {
@@ -61,7 +61,7 @@ async fn all_that_wait_are_one_script() {
     let before = store.commits();
     server.stop_process();
     let tries = futures_util::future::join_all((0..500).map(|cycle| store.record(one(cycle))));
-    // All are begun before it goes on: they are polled first.
+    // All calls have started before the server continues: they are polled first.
     let (outcomes, ()) = futures_util::future::join(tries, async { server.continue_process() }).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     assert!(store.commits() - before <= 2, "{} scripts", store.commits() - before);
@@ -72,7 +72,7 @@ async fn what_is_missing_for_safety_is_set_and_stays() {
     let mut server = Redis::with("appendfsync everysec\nno-appendfsync-on-rewrite yes");
     let store = open(&server);
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    // Until the first append-only file is written, it takes nothing.
+    // The server accepts nothing until its first append-only file is written.
     while let Err(error) = store.record(one(1)).await {
         unavailable_because(&Err::<(), _>(error), "append-only file");
         assert!(std::time::Instant::now() < deadline);
@@ -88,7 +88,7 @@ async fn what_is_missing_for_safety_is_set_and_stays() {
 #[tokio::test]
 async fn a_server_that_cannot_be_trusted_is_refused() {
     for (configuration, why) in [
-        // It cannot be told for good.
+        // The setting cannot be made permanent.
         ("user default on nopass ~* &* +@all -config|rewrite", "set appendonly yes"),
         ("user default on nopass ~* &* +@all -config|set", "set appendonly yes"),
         ("appendonly yes\nuser default on nopass ~* &* +@all -config|set", "set appendfsync always"),
@@ -100,7 +100,7 @@ async fn a_server_that_cannot_be_trusted_is_refused() {
         let server = Redis::with(configuration);
         let store = open(&server);
         unavailable_because(&store.check().await, why);
-        // Not at the second time either.
+        // The second attempt fails too.
         unavailable_because(&store.record(one(1)).await, why);
         assert!(
             ["0", "-NOAUTH Authentication required."]
@@ -114,7 +114,7 @@ async fn a_server_that_does_not_tell_is_believed() {
     let server = Redis::with("appendonly yes\nappendfsync always\nrename-command CONFIG \"\"");
     let store = open(&server);
     assert_eq!(store.record(one(1)).await.unwrap(), [Outcome::Recorded(1)]);
-    // Only what has an end is forgotten, and of ours nothing has.
+    // Redis evicts only keys with an expiry, and the keys of the store have none.
     let server =
         Redis::with("appendonly yes\nappendfsync always\nmaxmemory 1gb\nmaxmemory-policy volatile-lru");
     open(&server).check().await.unwrap();
@@ -137,7 +137,7 @@ async fn data_of_a_later_version_are_left_alone() {
     let server = Redis::with(KEEPING);
     let store = open(&server);
     store.record(one(1)).await.unwrap();
-    // While it is connected as well.
+    // The version also changes while the store is connected.
     server.ask(&["HSET", "atalaya:meta", "version", "99"]);
     let before = server.ask(&["DEBUG", "DIGEST"]);
     unavailable_because(&store.record(one(2)).await, "version");
@@ -148,7 +148,7 @@ async fn data_of_a_later_version_are_left_alone() {
     assert_eq!(server.ask(&["DEBUG", "DIGEST"]), before);
 }
 
-/// Whichever key holds something else: nothing is written at all, and once it is gone, all is well.
+/// If any of the keys has another type, nothing is written at all; after the key is deleted, the store works again.
 #[tokio::test]
 async fn what_is_not_ours_is_neither_read_nor_written() {
     let server = Redis::with(KEEPING);
@@ -190,14 +190,14 @@ async fn scripts_that_are_forgotten_are_brought_again() {
     assert_eq!(store.record(one(2)).await.unwrap(), [Outcome::Recorded(2)]);
 }
 
-/// It was not known to be done, was done late, and is not done again.
+/// The outcome was unknown, the command was executed late, and it is not executed again.
 #[tokio::test]
 async fn an_answer_that_is_lost_is_no_second_report() {
     let mut server = Redis::with(KEEPING);
     let store = open(&server);
     store.record(one(1)).await.unwrap();
     server.stop_process();
-    // What was sent at once waits in the server's socket.
+    // The command waits in the server's socket.
     unavailable_because(&store.record(one(2)).await, "does not answer");
     server.continue_process();
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
@@ -222,7 +222,7 @@ async fn a_question_that_takes_too_long_is_given_up() {
     assert_eq!(means(&open(&server)).await, [1.0]);
 }
 
-/// Whoever waits no longer leaves nothing behind that the next one would take for its own answer.
+/// A cancelled call leaves no answer behind that the next call could take for its own.
 #[tokio::test]
 async fn a_question_that_is_dropped_disturbs_nobody() {
     let mut server = Redis::with(KEEPING);
@@ -241,7 +241,7 @@ async fn a_question_that_is_dropped_disturbs_nobody() {
     assert_eq!(store.epochs(1).await.unwrap()[0].last_cycle, 3);
 }
 
-/// For ever is not for free, but a line for each leader is.
+/// Keys that are kept indefinitely cost memory, but one line per leader is acceptable.
 #[tokio::test]
 async fn the_keys_of_what_is_gone_are_spans() {
     let server = Redis::with(KEEPING);
@@ -253,7 +253,7 @@ async fn the_keys_of_what_is_gone_are_spans() {
     let span = |first, last| format!("{}:{}", names::whole(first), names::whole(last));
     assert_eq!(store.prune(Horizon { reports: at(901), hours: None }).await.unwrap(), 900);
     assert_eq!(spans(), span(1, 900));
-    // One that comes late, and leaves a hole.
+    // A late report that leaves a gap.
     let late = Report { time: at(0), ..keyed(7, 1_302, None, 1.0) };
     store.record(vec![late]).await.unwrap();
     store.prune(Horizon { reports: at(1_200), hours: None }).await.unwrap();
@@ -263,7 +263,7 @@ async fn the_keys_of_what_is_gone_are_spans() {
     assert_eq!(server.ask(&["KEYS", "atalaya:hour:*"]).lines().count(), 1);
 }
 
-/// A server that is shared gives it no more than the README asks for.
+/// On a shared server the store needs no more rights than the README lists.
 #[tokio::test]
 async fn few_rights_are_enough() {
     let rights = "+@read +@write +@scripting +info +ping +config|get +config|set +config|rewrite";
@@ -281,11 +281,11 @@ async fn few_rights_are_enough() {
     unavailable_because(&elsewhere.record(one(1)).await, "rights");
 }
 
-/// Redis then begins without what stands in its append-only file, and would write a new one in its place.
+/// After its restart Redis ignores the append-only file, and would write a new one in its place.
 #[tokio::test]
 async fn a_server_that_starts_without_its_file_is_not_made_to_forget_it() {
     let mut server = Redis::start();
-    // By hand, and not for good.
+    // Set at run time, and not in the configuration.
     server.ask(&["CONFIG", "SET", "appendonly", "yes"]);
     let store = open(&server);
     let deadline = std::time::Instant::now() + Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! The thread that writes to Redis: all that wait at the same time go into one script, and so in one trip to its disk.
+//! The thread that writes to Redis: all waiting calls are executed in one script, with one write to the disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,23 +16,24 @@ use crate::report::Report;
 use crate::store::jobs::{Job, Waiting};
 use crate::store::{HOUR, Horizon, Outcome, PRUNED_AT_ONCE, StoreError};
 
-/// So many reports go into one script at most, give or take the last call's: Redis does nothing else meanwhile.
+/// Maximum number of reports per script; the last call may exceed it. Redis executes no other command while the
+/// script runs.
 const GROUP: usize = 1_000;
-/// So many reports are summed up by one script.
+/// Maximum number of reports that one script prunes.
 const PRUNED: usize = 500;
 
 const RECORD: &str = include_str!("record.lua");
 const PRUNE: &str = include_str!("prune.lua");
 const FORGET: &str = include_str!("forget.lua");
 
-/// Owns the connection that writes.
+/// Owner of the connection that writes.
 pub(super) struct Writer {
     options: RedisOptions,
     commits: Arc<AtomicU64>,
     opened: Option<Opened>,
-    /// The highest id that it recorded.
+    /// Highest id that it has recorded.
     newest: i64,
-    /// The last thing that went wrong, so that it is logged once.
+    /// Last error, so that each one is logged once.
     trouble: Option<String>,
     warned: bool,
 }
@@ -55,7 +56,7 @@ impl Writer {
         Writer { options, commits, opened: None, newest: 0, trouble: None, warned: false }
     }
 
-    /// Works until it is told to close, or nobody is left to ask.
+    /// Runs until the store is closed or dropped.
     pub(super) async fn run(mut self, mut jobs: Waiting) {
         while let Some(job) = jobs.next().await {
             let failed = match job {
@@ -94,14 +95,15 @@ impl Writer {
                     return;
                 }
             };
-            // Whoever waited for this meanwhile would wait as long again, one after the other.
+            // Calls that have waited in the meantime would otherwise time out too, one after the other.
             if let Some(error) = failed {
                 jobs.refuse(&error);
             }
         }
     }
 
-    /// As it is answered, and what failed. Logs what is new in it. Whatever it was, the next call begins with a new connection.
+    /// Converts a result to the answer of the call and to the error, if any. Logs new errors. After any error the next
+    /// call opens a new connection.
     fn noted<T>(&mut self, done: Result<T, Failure>) -> (Result<T, StoreError>, Option<StoreError>) {
         match done {
             Ok(done) => {
@@ -127,7 +129,7 @@ impl Writer {
         format!("{}{name}", self.options.prefix)
     }
 
-    /// The connection that there is, if it is still one, or a new one.
+    /// Returns the current connection if it is alive, or a new one.
     pub(super) async fn opened(&mut self) -> Result<&mut Opened, Failure> {
         let alive = match self.opened.take() {
             Some(opened) => opened.if_alive().await,
@@ -173,7 +175,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Runs a script. One that the server has forgotten has done nothing, and is brought again.
+    /// Runs a script. A script that the server does not have cached was not executed, so it is loaded and run again.
     pub(super) async fn eval<T: FromRedisValue>(
         &mut self,
         script: fn(&Opened) -> &str,
@@ -217,7 +219,7 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Looks at the server, and writes nothing that anybody would miss.
+    /// Checks the server without changing any reports.
     async fn check(&mut self) -> Result<(), Failure> {
         self.opened().await?;
         if let Some(mut opened) = self.opened.take() {
@@ -229,7 +231,7 @@ impl Writer {
     }
 
     async fn prune(&mut self, horizon: Horizon) -> Result<usize, Failure> {
-        // An hour is forgotten if it begins before.
+        // An hour is deleted if it begins before this one.
         let first_hour = |hours: Timestamp| hours.as_microsecond().max(0).saturating_add(HOUR - 1) / HOUR;
         let hours = horizon.hours.map(|hours| first_hour(hours).to_string()).unwrap_or_default();
         let reports = time(horizon.reports.as_microsecond());
@@ -246,7 +248,7 @@ impl Writer {
     }
 }
 
-/// What the script tells of a report.
+/// Parses the outcome of a report from the script's result.
 fn outcome(told: Value, report: &Report) -> Option<Outcome> {
     let Value::Array(told) = told else { return None };
     let mut told = told.into_iter();

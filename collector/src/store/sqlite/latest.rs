@@ -36,7 +36,7 @@ pub(super) fn cut_off(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Finds the latest report of each quantity and unit that has none in the table. Reads all reports of those.
+/// Finds the latest report of each quantity and unit that has none in the table. Reads all of their reports.
 pub(super) fn fill(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let missing = "SELECT quantity, unit FROM kinds EXCEPT SELECT quantity, unit FROM latest";
     let kinds: Vec<(String, String)> = transaction

@@ -1,4 +1,4 @@
-//! The connections that read from SQLite: a few, made when they are needed, each question with an end.
+//! Connections that read from SQLite: a few, opened on demand, with a timeout for each read.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use crate::fence::Epoch;
 use crate::report::{Record, Report};
 use crate::store::{Cursor, Filter, Page, Point, StoreError, point};
 
-/// So many questions are answered at the same time.
+/// Maximum number of concurrent reads.
 const AT_ONCE: usize = 4;
-/// The clock is looked at after so many steps of SQLite's machine.
+/// Number of instructions of SQLite's virtual machine between two checks of the timeout.
 const STEPS: i32 = 10_000;
 
-/// Quantities and units that are told of at most.
+/// Maximum number of quantities and units that are returned.
 const KINDS: i64 = 1_000;
 
 const COLUMNS: &str =
@@ -31,7 +31,7 @@ pub(super) struct Readers {
     options: SqliteOptions,
     places: Semaphore,
     idle: Mutex<Vec<Idle>>,
-    /// The last thing that went wrong, so that it is logged once.
+    /// Last error, so that each one is logged once.
     trouble: Mutex<Option<String>>,
 }
 
@@ -51,7 +51,7 @@ impl Readers {
         }
     }
 
-    /// Asks `question` on a connection of its own.
+    /// Runs `question` on a connection of its own.
     pub(super) async fn read<T: Send + 'static>(
         self: &std::sync::Arc<Self>,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -92,7 +92,7 @@ impl Readers {
     fn take(&self) -> rusqlite::Result<Idle> {
         let file = file_id(&self.options.path);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        // What reads a file that was moved away is closed.
+        // Connections to a file that was moved away are closed.
         idle.retain(|idle| idle.file == file);
         if let Some(idle) = idle.pop() {
             return Ok(idle);
@@ -142,7 +142,7 @@ fn records(
     connection.prepare_cached(sql)?.query_map(params_from_iter(values), record)?.collect()
 }
 
-/// Conditions, and the values of their question marks.
+/// Conditions, and the values of their placeholders.
 #[derive(Default)]
 struct Where {
     conditions: Vec<&'static str>,
@@ -161,7 +161,7 @@ impl Where {
         all
     }
 
-    /// Without the times.
+    /// Returns the conditions without the times.
     fn kinds(filter: &Filter) -> Where {
         let mut all = Where::default();
         all.add("quantity = ?", filter.quantity.clone().map(Value::from));
@@ -203,7 +203,7 @@ pub(super) fn since(connection: &Connection, id: i64, limit: usize) -> rusqlite:
 }
 
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
-    // Not max(id): the newest may be past the retention.
+    // Not max(id): the newest report may be past the retention.
     let newest = connection
         .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'reports'")?
         .query_row([], |row| row.get(0))
@@ -252,7 +252,7 @@ pub(super) fn changes(
     (from, to): (Timestamp, Timestamp),
     limit: usize,
 ) -> rusqlite::Result<Vec<(Timestamp, i64)>> {
-    // An epoch whose first report is past the retention has begun before.
+    // An epoch whose first report is past the retention began earlier.
     let sql = "SELECT time, epoch FROM (
             SELECT epoch, (SELECT min(time) FROM reports
                            WHERE reports.epoch = epochs.epoch AND reports.cycle = epochs.first_cycle) AS time

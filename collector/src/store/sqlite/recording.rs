@@ -1,5 +1,5 @@
-//! The reports of one transaction. What each of them changes a little, the epochs, the quantities and the sums, is read once and
-//! written once for all of them.
+//! Recording of the reports of one transaction. Epochs, quantities and sums, which each report changes a little, are
+//! read once and written once per transaction.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::store::Outcome;
 use crate::store::recency::Recency;
 use crate::store::sum::Sum;
 
-/// Keeps `reports` in their order, and tells what became of each.
+/// Records `reports` in their order, and returns the outcome of each.
 pub(super) fn record<'r>(
     transaction: &Transaction<'_>,
     reports: impl Iterator<Item = &'r Report>,
@@ -24,29 +24,29 @@ pub(super) fn record<'r>(
     Ok(outcomes)
 }
 
-/// A quantity and a unit; empty for none.
+/// Quantity and unit; empty if missing.
 type Kind<'r> = (&'r str, &'r str);
 
-/// What a transaction has come to so far, besides the table `reports`.
+/// State of a transaction, in addition to the table `reports`.
 struct Recording<'t, 'r> {
     transaction: &'t Transaction<'t>,
-    /// Whether anything is past the retention.
+    /// True if any report is past the retention.
     pruned: bool,
-    /// For an epoch, the leader above it that had reported the lowest cycle before this transaction.
+    /// For each epoch, the later leader that had reported the lowest cycle before this transaction.
     above: BTreeMap<i64, Option<Stale>>,
     epochs: BTreeMap<i64, Led<'r>>,
     /// Latest report of each quantity and unit of the transaction, and its id if it is of this transaction.
     kinds: BTreeMap<Kind<'r>, (Recency, Option<i64>)>,
-    /// By the length of the step, its beginning and its kind.
+    /// Sums by length of the step, beginning of the step and kind.
     sums: BTreeMap<(i64, i64, Kind<'r>), Sum>,
 }
 
-/// What is added to an epoch.
+/// Addition to an epoch.
 struct Led<'r> {
     first_cycle: i64,
     last_cycle: i64,
     reports: i64,
-    /// The last of them.
+    /// Last report of the epoch in this transaction.
     newest: &'r Report,
 }
 
@@ -122,7 +122,7 @@ impl<'t, 'r> Recording<'t, 'r> {
         Ok(())
     }
 
-    /// Why a report is not recorded.
+    /// Returns the reason for not recording a report, if any.
     fn judge(&mut self, key: &Key, report: &Report) -> rusqlite::Result<Option<Outcome>> {
         let Key { epoch, cycle, ref unit } = *key;
         let unit = unit.as_deref().unwrap_or("");
@@ -152,7 +152,7 @@ impl<'t, 'r> Recording<'t, 'r> {
         Ok(self.lowest_above(epoch)?.filter(|later| later.first_cycle <= cycle).map(Outcome::Stale))
     }
 
-    /// The leader above `epoch` that has reported the lowest cycle.
+    /// Returns the leader later than `epoch` that has reported the lowest cycle.
     fn lowest_above(&mut self, epoch: i64) -> rusqlite::Result<Option<Stale>> {
         let before = match self.above.get(&epoch) {
             Some(before) => *before,
@@ -173,7 +173,7 @@ impl<'t, 'r> Recording<'t, 'r> {
         Ok(since.chain(before).min_by_key(|later| (later.first_cycle, later.epoch)))
     }
 
-    /// Writes what all of them come to.
+    /// Writes the accumulated changes.
     fn finish(self) -> rusqlite::Result<()> {
         let Recording { transaction, epochs, kinds, sums, .. } = self;
         for (epoch, Led { first_cycle, last_cycle, reports, newest }) in epochs {

@@ -1,8 +1,8 @@
-//! Sums of minutes and hours, so that a year is told without reading all of its reports.
+//! Sums per minute and per hour, so that a series of a year need not read all of its reports.
 //!
-//! They are of the reports that the table `reports` has, no more and no less: what is recorded is added, and what is past the
-//! retention is taken out, in the same transaction. A question is cut into pieces: whole hours, whole minutes where no
-//! hour fits, reports where no minute does. So it is told the same as if every report had been read.
+//! They cover exactly the reports in the table `reports`: new reports are added, and reports past the retention are
+//! subtracted, in the same transaction. A query is divided into pieces: whole hours, whole minutes where no hour fits,
+//! and reports where no minute does. Therefore its result is the same as if every report had been read.
 
 use jiff::Timestamp;
 use rusqlite::types::Value;
@@ -13,13 +13,13 @@ use crate::store::sum::Sum;
 
 /// Microseconds in a minute.
 const MINUTE: i64 = 60_000_000;
-/// What is summed up.
+/// Lengths of the sums, in microseconds.
 const STEPS: [i64; 2] = [MINUTE, HOUR];
 
-/// A part of time that is read from one place: `[from, to)`.
+/// Time range that is read from one source: `[from, to)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Sums of so many microseconds; `None`: the reports themselves.
+    /// Length of the sums in microseconds; `None`: the reports themselves.
     pub(super) step: Option<i64>,
     pub(super) from: Option<i64>,
     pub(super) to: Option<i64>,
@@ -31,7 +31,8 @@ impl Piece {
     }
 }
 
-/// How `[from, to)` is read for steps of `step`. What is before 1970 is not summed up: there, division rounds the other way.
+/// Divides `[from, to)` into pieces for steps of `step`. There are no sums before 1970, because division rounds the
+/// other way there.
 pub(super) fn pieces(from: Option<i64>, to: Option<i64>, step: i64) -> Vec<Piece> {
     let usable = STEPS.iter().rev().copied().filter(|size| step % size == 0);
     let mut pieces = Vec::new();
@@ -39,7 +40,7 @@ pub(super) fn pieces(from: Option<i64>, to: Option<i64>, step: i64) -> Vec<Piece
     pieces
 }
 
-/// Cuts the largest of `sizes` out of the middle, and what is left by the smaller ones.
+/// Cuts the largest of `sizes` out of the middle, and the smaller ones out of the rest.
 fn cut(from: Option<i64>, to: Option<i64>, sizes: &[i64], pieces: &mut Vec<Piece>) {
     let whole = Piece { step: None, from, to };
     let Some((&size, smaller)) = sizes.split_first() else {
@@ -64,7 +65,7 @@ fn cut(from: Option<i64>, to: Option<i64>, sizes: &[i64], pieces: &mut Vec<Piece
     }
 }
 
-/// The `SELECT` of a piece, and the values of its question marks. `kinds` are conditions on quantity and unit.
+/// Returns the `SELECT` of a piece, and the values of its placeholders. `kinds` are conditions on quantity and unit.
 pub(super) fn select(piece: &Piece, kinds: &str, kind_values: &[Value]) -> (String, Vec<Value>) {
     let mut values = Vec::new();
     let mut conditions = Vec::new();
@@ -98,13 +99,13 @@ const JOIN: &str = "ON CONFLICT (step, time, quantity, unit) DO UPDATE SET
     reports = reports + excluded.reports, sum = ifnull(sum + excluded.sum, 0.0),
     min = min(min, excluded.min), max = max(max, excluded.max)";
 
-/// The steps that a report of `time` is summed up in: their lengths, and where they begin.
+/// Returns the lengths and the beginnings of the steps to whose sums a report of `time` belongs.
 pub(super) fn steps(time: Timestamp) -> impl Iterator<Item = (i64, i64)> {
     let time = time.as_microsecond();
     STEPS.into_iter().filter(move |_| time >= 0).map(move |step| (step, time - time % step))
 }
 
-/// Takes note of reports that are recorded: those of one step and kind.
+/// Adds recorded reports of one step and kind to the sums.
 pub(super) fn add(
     transaction: &Transaction<'_>,
     (step, time): (i64, i64),
@@ -117,7 +118,8 @@ pub(super) fn add(
     Ok(())
 }
 
-/// All reports up to `end` have been deleted: so have their sums, and the last of them are made anew of what is left.
+/// Deletes the sums up to `end`, after all reports up to there have been deleted, and recomputes the last ones from the
+/// reports that are left.
 pub(super) fn cut_off(transaction: &Transaction<'_>, end: i64) -> rusqlite::Result<()> {
     for step in STEPS {
         let last = end - end.rem_euclid(step);
@@ -127,12 +129,12 @@ pub(super) fn cut_off(transaction: &Transaction<'_>, end: i64) -> rusqlite::Resu
     Ok(())
 }
 
-/// Sums up what a file of an earlier version has.
+/// Computes the sums of a file of an earlier version.
 pub(super) fn make(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     STEPS.iter().try_for_each(|step| sum_up(transaction, *step, 0, i64::MAX))
 }
 
-/// Returns the steps that reports of `epoch` are summed up in: their lengths, and where they begin.
+/// Returns the lengths and the beginnings of the steps to whose sums reports of `epoch` belong.
 pub(super) fn steps_of(transaction: &Transaction<'_>, epoch: i64) -> rusqlite::Result<Vec<(i64, i64)>> {
     let mut all = Vec::new();
     for step in STEPS {
@@ -156,7 +158,7 @@ pub(super) fn make_again(transaction: &Transaction<'_>, steps: &[(i64, i64)]) ->
     Ok(())
 }
 
-/// Sums up the reports of `[from, to)`, of which there are no sums.
+/// Computes the sums of the reports in `[from, to)`, for which there must be no sums yet.
 fn sum_up(transaction: &Transaction<'_>, step: i64, from: i64, to: i64) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
@@ -197,7 +199,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is read twice, nothing is left out, and only whole sums are taken.
+        /// No time is read twice, none is left out, and only complete sums are used.
         #[test]
         fn pieces_are_the_whole(
             from in prop::option::of(-3 * HOUR..3 * HOUR),

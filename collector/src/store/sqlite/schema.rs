@@ -1,4 +1,4 @@
-//! The tables, and how a connection is set up. A file of ours has `user_version` [`VERSION`].
+//! Tables, and the settings of a connection. `user_version` is [`VERSION`] in the files of this program.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::{latest, rollups};
 
-/// Goes up with every change of the tables.
+/// Version of the tables; increases with every change.
 const VERSION: i64 = 3;
 
 /// Times are microseconds since 1970, UTC; `readable` shows them as text.
@@ -73,7 +73,7 @@ SELECT id, epoch, cycle, strftime('%Y-%m-%dT%H:%M:%fZ', time / 1e6, 'unixepoch')
 FROM reports;
 ";
 
-/// What version 2 has besides: sums of what `reports` has, for each `step` microseconds; see `rollups.rs`.
+/// Addition of version 2: sums of the reports in `reports`, for each `step` microseconds; see `rollups.rs`.
 const ROLLUPS: &str = "
 CREATE TABLE rollups (
     step     INTEGER NOT NULL,
@@ -98,7 +98,7 @@ CREATE TABLE IF NOT EXISTS latest (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// A connection that writes. Makes the file and the tables if they are missing.
+/// Opens a connection that writes. Creates the file and the tables if they are missing.
 pub(super) fn open_to_write(
     path: &Path,
     patience: Duration,
@@ -125,9 +125,9 @@ pub(super) fn open_to_write(
     Ok(connection)
 }
 
-/// A connection that reads what there is.
+/// Opens a connection that reads an existing file.
 pub(super) fn open_to_read(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
-    // Not read-only: the index of the write-ahead log is written by readers too.
+    // Not read-only, because readers also write to the index of the write-ahead log.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;

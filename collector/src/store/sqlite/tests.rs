@@ -53,7 +53,7 @@ async fn all_that_wait_are_one_transaction() {
     let tries = (0..500).map(|cycle| store.record(vec![keyed(1, cycle, None, 1.0)]));
     let tries = futures_util::future::join_all(tries);
     let release = async { other.execute_batch("COMMIT").unwrap() };
-    // All are begun before the lock is released: they are polled first.
+    // All calls have started before the lock is released: they are polled first.
     let (outcomes, ()) = futures_util::future::join(tries, release).await;
     assert!(outcomes.iter().all(Result::is_ok));
     assert!(store.commits() - before <= 2, "{} transactions", store.commits() - before);
@@ -120,7 +120,7 @@ async fn a_file_that_is_damaged_is_told_until_it_is_put_right() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(store.record(vec![keyed(1, 1, None, 1.0)]).await.unwrap(), [Outcome::Recorded(1)]);
     store.close().await;
-    // Damage in the middle is found by whoever reads it.
+    // Damage in the middle is found only when it is read.
     let mut file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.seek(std::io::SeekFrom::Start(4096)).unwrap();
     file.write_all(&[0xa5; 4096 * 8]).unwrap();

@@ -13,15 +13,15 @@ use crate::spans::Spans;
 use crate::store::jobs::{Job, Waiting};
 use crate::store::{HOUR, Horizon, PRUNED_AT_ONCE, StoreError};
 
-/// So many reports go into one transaction at most, give or take the last call's.
+/// Maximum number of reports per transaction; the last call may exceed it.
 const GROUP: usize = 4096;
 
-/// Owns the connection that writes.
+/// Owner of the connection that writes.
 pub(super) struct Writer {
     options: SqliteOptions,
     commits: Arc<AtomicU64>,
     connection: Option<Opened>,
-    /// The last thing that went wrong, so that it is logged once.
+    /// Last error, so that each one is logged once.
     trouble: Option<String>,
 }
 
@@ -35,9 +35,9 @@ impl Writer {
         Writer { options, commits, connection: None, trouble: None }
     }
 
-    /// Works until it is told to close, or nobody is left to ask.
+    /// Runs until the store is closed or dropped.
     pub(super) fn run(mut self, mut jobs: Waiting) {
-        // An older file takes a while to be brought up to date: that begins now. What is wrong is told to whoever asks.
+        // Migrating an older file takes a while, so it starts now. Errors are returned to the first call.
         let _ = self.write(|transaction| check(transaction, false));
         while let Some(job) = jobs.blocking_next() {
             match job {
@@ -59,7 +59,7 @@ impl Writer {
                     let _ = answer.send(self.write(|transaction| check(transaction, failed)));
                 }
                 Job::Close(answer) => {
-                    // The last connection folds the log into the file.
+                    // The last connection merges the write-ahead log into the file.
                     self.connection = None;
                     jobs.close();
                     let _ = answer.send(());
@@ -69,7 +69,7 @@ impl Writer {
         }
     }
 
-    /// Runs `work` in a transaction. What it returns is on the disk.
+    /// Runs `work` in a transaction. If it succeeds, its changes are on the disk.
     fn write<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
@@ -82,7 +82,7 @@ impl Writer {
                 Ok(done)
             }
             Err(error) => {
-                // Whatever it was, the next call begins with the file as it then is.
+                // After any error the next call opens the file again.
                 self.connection = None;
                 let message = error.to_string();
                 if self.trouble.as_ref() != Some(&message) {
@@ -98,7 +98,7 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        // What is written to a file that was moved away would be lost.
+        // Data that is written to a file that was moved away would be lost.
         let path = self.options.path.clone();
         let same = |opened: &Opened| file_id(&path) == opened.file;
         let opened = match self.connection.take().filter(same) {
@@ -120,8 +120,8 @@ impl Writer {
     }
 }
 
-/// Takes the lock, which costs no trip to the disk. After something has `failed`, finds out whether there is room for a page of
-/// reports: a full disk is ready again only when it is.
+/// Checks that the file can be locked, without a write to the disk. After a failure, additionally checks that there is
+/// space for a page of reports: a full disk is ready again only then.
 fn check(transaction: &Transaction<'_>, failed: bool) -> rusqlite::Result<()> {
     if failed {
         transaction.execute_batch(
@@ -179,7 +179,7 @@ fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<us
     Ok(pruned)
 }
 
-/// Time and id of the last report that goes this time.
+/// Returns time and id of the last report to be pruned this time.
 fn last_pruned(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<Option<(i64, i64)>> {
     transaction
         .query_row(
@@ -198,7 +198,7 @@ fn forget(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<(
     Ok(())
 }
 
-/// What is gone already of an epoch and unit.
+/// Returns the cycles of an epoch and unit that have been pruned already.
 fn noted(transaction: &Transaction<'_>, line: &(i64, String)) -> rusqlite::Result<Spans> {
     transaction
         .prepare_cached("SELECT first_cycle, last_cycle FROM pruned WHERE epoch = ? AND unit = ?")?

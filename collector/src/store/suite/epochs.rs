@@ -1,4 +1,4 @@
-//! Promises about the latest report, epochs, and numbers at the limits of their types.
+//! Guarantees about the latest report, epochs, and numbers at the limits of their types.
 
 use super::*;
 
@@ -6,14 +6,14 @@ async fn latest_means(store: &impl Store) -> Vec<f64> {
     store.latest().await.unwrap().iter().map(|record| record.report.mean).collect()
 }
 
-/// A report of a ZooKeeper whose clock is ahead, or was set back, does not stay the latest.
+/// A report does not stay the latest because the clock of ZooKeeper was ahead, or was set back.
 pub(in crate::store) async fn tells_the_latest_by_epoch_and_cycle(store: &impl Store) {
     let dated = |epoch, cycle, time, mean| Report { time: at(time), ..keyed(epoch, cycle, None, mean) };
     for (epoch, cycle, time, mean, latest) in [
         (7, 1, 1_080_000, 1.0, 1.0),
         (7, 2, 100, 2.0, 2.0),
         (7, 3, 50, 3.0, 3.0),
-        // Set aside and put back.
+        // Rejected, and sent again later.
         (7, 0, 2_000, 0.0, 3.0),
         (9, 4, 10, 4.0, 4.0),
         (8, 3, 5_000, 5.0, 4.0),
@@ -24,7 +24,7 @@ pub(in crate::store) async fn tells_the_latest_by_epoch_and_cycle(store: &impl S
     let batch = vec![dated(9, 9, 3, 9.0), dated(9, 8, 900_000, 8.0)];
     store.record(batch).await.unwrap();
     assert_eq!(latest_means(store).await, [9.0], "within one call");
-    // Its time is past the retention: there is none until the next report.
+    // Its time is past the retention: there is no latest report until the next one arrives.
     store.prune(Horizon { reports: at(5), hours: None }).await.unwrap();
     assert_eq!(latest_means(store).await, [0.0; 0]);
     record(store, dated(9, 10, 20, 10.0)).await;
@@ -37,7 +37,7 @@ pub(in crate::store) async fn tells_the_latest_by_arrival_without_epochs(store: 
         (80_000, 10, 1.0, 1.0),
         (11, 11, 2.0, 2.0),
         (12, 12, 3.0, 3.0),
-        // Measured before, sent later.
+        // Measured earlier, sent later.
         (5, 13, 4.0, 3.0),
         (12, 14, 5.0, 5.0),
         // The collector's clock was set back.
@@ -50,7 +50,7 @@ pub(in crate::store) async fn tells_the_latest_by_arrival_without_epochs(store: 
     assert_eq!(latest_means(store).await, [7.0], "a fleet takes over from a program without epochs");
 }
 
-/// One report of a far epoch outranks all that follow, until the operator drops the epoch.
+/// One report of a far epoch outranks all later ones, until the operator drops the epoch.
 pub(in crate::store) async fn forgets_an_epoch(store: &impl Store) {
     for cycle in 1..=3 {
         record(store, keyed(7, cycle, None, 1.0)).await;
@@ -87,7 +87,7 @@ pub(in crate::store) async fn forgets_an_epoch(store: &impl Store) {
     );
 }
 
-/// What was summed up by the hour stays, and its keys stay known.
+/// Sums per hour stay, and their keys stay known.
 pub(in crate::store) async fn forgets_an_epoch_and_its_sums(store: &impl Store) {
     for cycle in 1..=4 {
         record(store, keyed(7, cycle, None, 1.0)).await;
@@ -106,7 +106,7 @@ pub(in crate::store) async fn forgets_an_epoch_and_its_sums(store: &impl Store) 
     assert_eq!(store.latest().await.unwrap()[0].report.cycle, Some(8));
 }
 
-/// Neighbours above 2^53, which are one number as a double.
+/// Neighbouring numbers above 2^53, which are equal as `f64`.
 pub(in crate::store) async fn compares_numbers_at_the_limits_of_their_types(store: &impl Store) {
     let exact = 1_i64 << 53;
     let of =

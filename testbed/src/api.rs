@@ -172,7 +172,7 @@ impl Api {
     ///
     /// # Panics
     ///
-    /// At the deadline, with `what` was awaited and the last requests.
+    /// At the deadline. The message contains `what`, the awaited condition, and the last requests.
     #[track_caller]
     pub fn wait_for(
         &self,

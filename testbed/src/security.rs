@@ -46,21 +46,21 @@ pub enum Issue {
     OtherAuthority,
 }
 
-/// The files with which servers and clients encrypt and authenticate.
+/// Files with which servers and clients encrypt and authenticate.
 ///
-/// Servers read their certificate when they start. So a new one takes effect when the server is restarted; ZooKeeper 3.8.0
-/// cannot read it again while it runs (`client.certReload` needs 3.8.2). Sessions survive the restart.
+/// Servers read their certificate when they start. So a new one takes effect when the server is restarted; ZooKeeper
+/// 3.8.0 cannot read it again while it runs (`client.certReload` needs 3.8.2). Sessions survive the restart.
 pub struct Security {
     folder: Scratch,
 }
 
 impl Security {
-    /// Makes an authority, a certificate for servers at 127.0.0.1, a certificate for clients, and a password file for each
-    /// user.
+    /// Creates an authority, a certificate for servers at 127.0.0.1, a certificate for clients, and a password file for
+    /// each user.
     ///
     /// # Panics
     ///
-    /// Panics if openssl is missing and cannot be installed.
+    /// If openssl is missing and cannot be installed.
     #[track_caller]
     #[expect(clippy::new_without_default, reason = "makes files")]
     pub fn new() -> Security {
@@ -160,12 +160,12 @@ impl Security {
         &USERS
     }
 
-    /// File with the certificate of the servers and its key, as ZooKeeper reads it.
+    /// Returns the file with the certificate of the servers and its key, in ZooKeeper's format.
     fn key_store(&self) -> PathBuf {
         self.file("server-store.pem")
     }
 
-    /// File with a certificate of the testbed itself, and its key, which is always valid.
+    /// Returns the file with a certificate of the testbed itself, and its key, which is always valid.
     pub(crate) fn testbed_certificate(&self) -> PathBuf {
         self.file("testbed-store.pem")
     }
@@ -185,7 +185,7 @@ impl Security {
         run(make);
     }
 
-    /// Writes `name.pem` and `name.key`. Each file is replaced at once: a node never reads half of it.
+    /// Writes `name.pem` and `name.key`. Each file is replaced atomically: a node never reads half of it.
     #[track_caller]
     fn issue(&self, name: &str, issue: Issue, common_name: &str) {
         let mut request = self.openssl();

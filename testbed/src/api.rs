@@ -40,7 +40,7 @@ pub enum ApiMode {
 pub struct Recorded {
     /// Time at which the request was complete.
     pub at: Instant,
-    /// The same time as a `SystemTime`.
+    /// Time of arrival as a `SystemTime`.
     pub wall: SystemTime,
     /// Address of the client.
     pub peer: SocketAddr,
@@ -122,7 +122,8 @@ impl Api {
         Self::launch(None)
     }
 
-    /// Like [`start`](Self::start), and passes each request to `watcher` when it arrives, on the connection's thread.
+    /// Listens like [`start`](Self::start), and passes each request to `watcher` when it arrives, on the connection's
+    /// thread.
     #[track_caller]
     pub fn start_watched(watcher: impl Fn(&Recorded) + Send + Sync + 'static) -> Self {
         Self::launch(Some(Box::new(watcher)))
@@ -386,7 +387,7 @@ fn read_request(input: &mut impl BufRead, stream: &TcpStream) -> io::Result<Opti
             let size = line.split(';').next().unwrap_or_default().trim();
             let size = u64::from_str_radix(size, 16).map_err(|_| malformed())?;
             input.by_ref().take(size).read_to_end(&mut body)?;
-            // A line end follows each chunk, and an empty line the last one (there are no trailers here).
+            // Each chunk is followed by a line end, and the last one by an empty line (trailers are not supported).
             read_line(input)?;
             if size == 0 {
                 break;

@@ -75,7 +75,7 @@ impl Ensemble {
         let mut ensemble = Self { servers, _peers: peers };
         eventually("three ZooKeeper servers start", START, || {
             for server in &mut ensemble.servers {
-                // It lost a port to another process: the others wait for it, and the port may be free again.
+                // The server lost a port to another process: the others wait for it, and the port may be free again.
                 if server.has_ended() {
                     server.spawn();
                 }
@@ -130,7 +130,7 @@ impl Ensemble {
     ///
     /// # Panics
     ///
-    /// If the log of the leading server holds anything else: then there is no history to judge.
+    /// If the log of the leading server holds anything else: then no reliable history exists.
     #[track_caller]
     pub fn journal(&self, zxid: i64) -> Vec<Transaction> {
         let mut wrong = String::new();

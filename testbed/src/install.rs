@@ -88,9 +88,9 @@ impl Part {
                     && version("docker-compose", "version")
                     && version("ip", "-V")
             }
-            // It has no option without an effect.
+            // The command has no option without an effect.
             Self::Debootstrap => Path::new("/usr/share/debootstrap/functions").exists(),
-            // It has no option that succeeds.
+            // The command has no option that succeeds.
             Self::Wrk => Command::new("wrk").arg("--version").output().is_ok(),
             Self::Redis => runs(Command::new("redis-server").arg("--version")),
             Self::Prometheus => {

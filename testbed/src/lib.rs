@@ -2,8 +2,8 @@
 //! that fails on demand, processes whose log lines are kept with their times, and Kazoo as an independent client.
 //!
 //! All functions block, so they can be used in plain `#[test]` functions and in async ones. A helper that fails panics
-//! with a description of what it was doing: a test never continues with an incomplete testbed, and is never skipped
-//! because a part is missing. Missing parts are installed where possible ([`install`]).
+//! with a description of its task: a test never continues with an incomplete testbed, and is never skipped because a
+//! part is missing. Missing parts are installed where possible ([`install`]).
 //!
 //! Every server listens on loopback, on reserved ports, and is ended by its process id when its value is dropped. On
 //! Linux it also ends when the test process itself is killed.

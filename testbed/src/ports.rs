@@ -65,7 +65,7 @@ fn reservations() -> PathBuf {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // Fails if another user has created the folder, who has set the same permissions.
+            // Fails if another user has created the folder. That process has set the same permissions.
             let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777));
         }
     }

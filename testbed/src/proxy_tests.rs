@@ -1,4 +1,4 @@
-//! Tests of the proxy with a client and a server that use ZooKeeper's frames and nothing else of its protocol.
+//! Tests of the proxy with a client and a server that use only ZooKeeper's frames.
 
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;

@@ -16,7 +16,8 @@ const USERS: [(&str, &str); 5] = [
     ("outsider", "outsider-password"),
 ];
 
-/// ACL of the state of a fleet whose nodes are the user `fleet`, in the form of [`Kazoo::secured`](crate::Kazoo::secured).
+/// ACL of the state of a fleet whose nodes are the user `fleet`, in the format of
+/// [`Kazoo::secured`](crate::Kazoo::secured).
 pub const FLEET_ACL: &str = "sasl:fleet:cdrw sasl:admin:cdrwa";
 
 /// Configuration of `openssl ca`.
@@ -115,14 +116,14 @@ impl Security {
         self.join("server", &self.key_store());
     }
 
-    /// Replaces the certificate of the clients and its key. With it, a client has the identity `x509:CN=` and this name.
+    /// Replaces the certificate of the clients and its key. A client with it has the identity `x509:CN=` and this name.
     #[track_caller]
     pub fn issue_client_certificate(&self, issue: Issue, common_name: &str) {
         self.issue("client", issue, common_name);
     }
 
-    /// Returns the environment of a node, or of a command, that authenticates as `user`, in a fleet whose nodes are the user
-    /// `fleet`, with `acl = "fleet"`.
+    /// Returns the environment of a node, or of a command, that authenticates as `user`, in a fleet whose nodes are the
+    /// user `fleet`, with `acl = "fleet"`.
     pub fn environment(&self, user: &str) -> Vec<(String, String)> {
         let settings = [
             ("CA", self.ca().display().to_string()),

@@ -42,8 +42,8 @@ pub struct ZooKeeper {
     /// Frozen by [`stop_process`](Self::stop_process).
     frozen: AtomicBool,
     client: Port,
-    /// Port for TLS of a secured server, and a certificate of a client with its key. The `client` port of such a server is
-    /// for the four-letter words of this type only.
+    /// Port for TLS of a secured server, and a certificate of a client with its key. The `client` port of such a server
+    /// is for the four-letter words of this type only.
     secure: Option<(Port, PathBuf)>,
     scratch: Scratch,
 }
@@ -83,8 +83,8 @@ impl ZooKeeper {
         Self::start_configured(TICK, "", Some(security), |_| {})
     }
 
-    /// Replaces the users of [`with_sasl`](Self::with_sasl) or [`secured`](Self::secured). The server reads them when it is
-    /// started.
+    /// Replaces the users of [`with_sasl`](Self::with_sasl) or [`secured`](Self::secured). The server reads them when
+    /// it is started.
     pub fn set_sasl_users(&self, users: &[(&str, &str)]) {
         let mut file =
             String::from("Server {\n  org.apache.zookeeper.server.auth.DigestLoginModule required");
@@ -223,10 +223,11 @@ impl ZooKeeper {
     }
 
     /// Returns the transactions from `zxid` on in its log. The server may run or not. The last ones may not be
-    /// committed: a server of an ensemble logs what is proposed.
+    /// committed, because a server of an ensemble also logs proposals.
     ///
     /// # Panics
     ///
+    /// If the log cannot be read.
     /// If the log cannot be read.
     #[track_caller]
     pub fn journal(&self, zxid: i64) -> Vec<Transaction> {

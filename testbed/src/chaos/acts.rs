@@ -11,7 +11,7 @@ use super::squatter::Squatter;
 use super::stage::Play;
 use crate::api::ApiMode;
 
-/// How long a node stays down after its session has ended, so that another client can take its path.
+/// Time for which a node stays down after its session has ended, so that another client can take its path.
 const STAYS_DOWN: Duration = Duration::from_millis(1_500);
 
 impl Play<'_> {
@@ -98,7 +98,7 @@ impl Play<'_> {
 
     pub(super) fn end(&mut self, number: usize) {
         match &self.schedule.acts[number].what {
-            // It is restarted at its time, whatever else has killed it since.
+            // The node restarts at its time, even if it was killed again by another fault.
             What::Kill(_) => {}
             What::Stop(_) => {
                 if let Some(node) = self.whom.remove(&number)

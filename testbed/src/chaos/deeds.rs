@@ -42,8 +42,7 @@ pub(super) struct Deeds<'a> {
 }
 
 impl Deeds<'_> {
-    /// Returns true if the transaction wrote the fence with its old data and did nothing else: such a write changes
-    /// nothing.
+    /// Returns true if the transaction only rewrote the fence with its old data: such a write changes nothing.
     pub(super) fn rewrite(&self, before: Option<Term>) -> bool {
         before.is_some()
             && self.term == Some(before)

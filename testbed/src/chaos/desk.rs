@@ -162,8 +162,8 @@ impl Desk {
         }
     }
 
-    /// Returns the received requests and, for a collector, the stored reports. A collector is killed before it is
-    /// queried, so that it returns what is on the disk.
+    /// Returns the received requests and, for a collector, the stored reports. A collector is killed before the query,
+    /// so that it returns only data on the disk.
     pub(super) fn close(self, verdict: &mut Verdict) -> Taken {
         match self {
             Desk::Testbed(api) => Taken {

@@ -10,12 +10,12 @@ use crate::journal::{Change, Transaction};
 /// Requests to the API and transactions committed by ZooKeeper, of one fleet.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// In order, starting before the fleet's first one; paths as the fleet sees them.
+    /// Transactions in order, starting before the fleet's first one; paths as the fleet sees them.
     pub transactions: Vec<Transaction>,
-    /// In the order of arrival.
+    /// Requests in the order of arrival.
     pub arrivals: Vec<Arrival>,
     /// Reports stored by a collector at the end, in the order in which it recorded them, if a collector was the
-    /// receiver; then the arrivals contain the same reports and nothing else.
+    /// receiver; then the arrivals are exactly these reports.
     pub held: Option<Vec<Held>>,
     /// True if reports were sent by POST.
     pub posted: bool,
@@ -33,7 +33,7 @@ pub struct Evidence {
     pub log: Vec<LogLine>,
     /// True if no node has lost its standard error, so that all logs are complete.
     pub complete_log: bool,
-    /// Times in which a node's standard error was stalled, and nothing else disturbed the fleet.
+    /// Times in which a node's standard error was stalled while no other fault disturbed the fleet.
     pub stalls: Vec<Stall>,
     /// Session timeout of the nodes, in milliseconds.
     pub session: i64,

@@ -14,7 +14,8 @@ use crate::journal::{Change, Transaction};
 const REPORTED_WITHIN: i64 = 5_000;
 /// Minimum age of the contender or leader that must report it, in milliseconds.
 const SETTLED: i64 = 3_000;
-/// Time in which a leader must appear after a persistent contender was removed, in addition to a session timeout, in milliseconds.
+/// Time in which a leader must appear after a persistent contender was removed, in addition to a session timeout, in
+/// milliseconds.
 const LEADS_WITHIN: i64 = 10_000;
 /// Maximum delay of log lines after the transactions that they are about.
 const LOG_DELAY: i64 = 1_000;
@@ -26,7 +27,7 @@ struct Poison {
     end: Option<End>,
 }
 
-/// How a poisoned report left the outbox.
+/// End of a poisoned report in the outbox.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     SetAside,
@@ -67,8 +68,8 @@ impl ForeignChecks {
         transaction.changes.iter().filter(poisoned).count() >= deeds.aside.len()
     }
 
-    /// Returns true if another client created a znode at this path of the outbox. A leader that has decided to skip its cycle
-    /// does so even if the znode is gone by then.
+    /// Returns true if another client created a znode at this path of the outbox. A leader that has decided to skip its
+    /// cycle does so even if the znode no longer exists.
     pub(super) fn was_occupied(&self, path: &str) -> bool {
         self.poison.iter().any(|poison| poison.path == path)
     }

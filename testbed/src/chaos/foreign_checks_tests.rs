@@ -258,7 +258,7 @@ fn leader_may_go_on_while_a_persistent_contender_stands_before_it() {
     let mut story = fleet(false);
     story.commit(OTHER, vec![create(CONTENDER, "squatter")]);
     story.round(1);
-    // It takes over again from itself.
+    // The same leader takes over again.
     story.leads(1);
     story.now += 6_000;
     story.round(1);

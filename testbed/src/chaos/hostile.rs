@@ -1,5 +1,5 @@
-//! Draws the faults that other clients of ZooKeeper and the processes around a node cause: lost standard error, znodes of the
-//! wrong type, ACL refusals, poisoned reports and measurements. Decided by a seed. Pure.
+//! Draws the faults that other clients of ZooKeeper and the processes around a node cause: lost standard error, znodes
+//! of the wrong type, ACL refusals, poisoned reports and measurements. Decided by a seed. Pure.
 
 use std::fmt;
 use std::time::Duration;

@@ -38,7 +38,7 @@ pub(super) fn look(
         }
         known.insert(key);
     }
-    // In any order of arrival.
+    // The order of arrival does not matter.
     for (epoch, cycle) in held.iter().filter_map(|report| report.epoch.zip(report.cycle)) {
         let later = first_cycles
             .range((Bound::Excluded(epoch), Bound::Unbounded))
@@ -52,7 +52,7 @@ pub(super) fn look(
     let last = cycles.last().copied().unwrap_or(0).min(settled);
     let mut next = 1;
     for cycle in cycles.range(1..).copied().filter(|cycle| *cycle <= last).chain([last.saturating_add(1)]) {
-        // One violation for each gap: cycles may jump by any number.
+        // A single violation for each gap, because cycles may jump by any number.
         if cycle > next {
             let missing = format!("cycles {next} to {} are missing among those that are held", cycle - 1);
             verdict.add(Kind::Gap, missing);

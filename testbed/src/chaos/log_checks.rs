@@ -1,5 +1,5 @@
-//! Checks that the nodes log no panics and a bounded number of warnings, and that a node continues when nothing reads its
-//! log. Pure.
+//! Checks that the nodes log no panics and a bounded number of warnings, and that a node continues when nothing reads
+//! its log. Pure.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Checks whether a mean can be the mean of what was published: the data of each node in ZooKeeper while the leader
+//! Checks whether a mean can be the mean of published measurements: the data of each node in ZooKeeper while the leader
 //! read the fleet, and whether any choice of these gives the committed average.
 
 use std::collections::BTreeMap;

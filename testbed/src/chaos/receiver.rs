@@ -28,7 +28,7 @@ pub enum Blow {
     End,
 }
 
-/// Seed of these dice. Faults of the receiver are drawn by other dice, so that they change nothing else.
+/// Seed of the receiver's dice. Its faults are drawn by separate dice, so that they do not change other faults.
 const DICE: u64 = 0x636f_6c6c_6563_7431;
 
 impl Schedule {
@@ -74,7 +74,7 @@ fn blow(dice: &mut Dice, receiver: Receiver) -> (What, Duration) {
 }
 
 impl Blow {
-    /// Describes the fault of `whom`.
+    /// Describes the fault of the process `whom`.
     pub(super) fn to(self, whom: &str) -> String {
         match self {
             Blow::Kill => format!("{whom} killed"),

@@ -76,7 +76,7 @@ impl Vault {
         }
     }
 
-    /// Kills and restarts it, so that it contains only what is on its disk.
+    /// Kills and restarts the server, so that it contains only data from its disk.
     pub(super) fn wake_from_disk(&mut self) {
         self.redis.kill();
         self.redis.restart();

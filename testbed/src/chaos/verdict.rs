@@ -11,7 +11,7 @@ pub enum Kind {
     NotTheLeader,
     /// The leader wrote without checking its own znode in the election.
     Unfenced,
-    /// An average is not the average of what was published.
+    /// An average is not the average of the published measurements.
     WrongMean,
     /// A report was committed, but never kept by the API.
     Lost,
@@ -134,7 +134,7 @@ impl Figures {
 pub struct Verdict {
     /// All violations.
     pub violations: Vec<Violation>,
-    /// Counts of what was checked.
+    /// Counts of the checks.
     pub figures: Figures,
     /// Observations that are not violations, for a person to check.
     pub notes: Vec<String>,

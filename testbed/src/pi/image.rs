@@ -65,7 +65,7 @@ impl Image {
             }
         }
         for library in LIBRARIES {
-            // One of them is the program loader, so all are made executable.
+            // The program loader is one of them, so all are made executable.
             image.program(&format!("lib/{library}"), &read(&shared_library(library)));
         }
         image

@@ -54,7 +54,7 @@ pub(crate) fn classpath() -> Option<String> {
     Some(jars.map(|jar| jar.display().to_string()).collect::<Vec<_>>().join(":"))
 }
 
-/// Returns the class path of Curator's recipes, without a logging library; `None` if they are not installed.
+/// Returns the class path of Curator's recipes, whose log is discarded; `None` if they are not installed.
 /// `CURATOR_HOME` has precedence: a folder with its jars and their dependencies.
 pub(crate) fn curator_classpath() -> Option<String> {
     if let Some(home) = std::env::var_os("CURATOR_HOME").map(PathBuf::from) {

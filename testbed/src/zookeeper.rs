@@ -228,7 +228,6 @@ impl ZooKeeper {
     /// # Panics
     ///
     /// If the log cannot be read.
-    /// If the log cannot be read.
     #[track_caller]
     pub fn journal(&self, zxid: i64) -> Vec<Transaction> {
         match journal::read(&self.folder().join("data/version-2"), zxid) {

@@ -40,7 +40,7 @@ pub(super) struct Office {
     /// Acts that keep it stopped.
     stops: Vec<usize>,
     logs: Vec<(String, Vec<Line>)>,
-    /// Read from its metrics, as far as they were read before a process ended.
+    /// Counts from its metrics, as far as they were read before a process ended.
     repeats: u64,
     refused: u64,
     wrong: Vec<String>,

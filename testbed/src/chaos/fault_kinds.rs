@@ -40,7 +40,7 @@ impl FaultKind {
         FaultKind::Measurements,
     ];
 
-    /// Kinds that every schedule has contained since the first version of the runner.
+    /// Kinds from which every schedule is drawn since the first version of the runner.
     pub const BASIC: [FaultKind; 3] = [FaultKind::Processes, FaultKind::Servers, FaultKind::Receiver];
 
     /// Returns the name on the command line.

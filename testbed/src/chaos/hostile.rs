@@ -158,7 +158,7 @@ fn squatter(dice: &mut Dice, node: usize, lock_step: bool) -> Vec<Act> {
     [act].into_iter().chain(death).collect()
 }
 
-/// Kills the node shortly after, in most cases.
+/// Draws a kill of the node shortly after, in most cases.
 fn kill(dice: &mut Dice, at: Duration, whom: Whom) -> Option<Act> {
     let (killed, delay, lasts) = (dice.percent(75), dice.millis(100, 400), dice.millis(50, 400));
     killed.then_some(Act { at: at + delay, lasts, what: What::Kill(whom) })

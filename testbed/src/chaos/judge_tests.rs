@@ -187,7 +187,7 @@ impl Story {
     }
 }
 
-/// Returns a fleet without lock-step after one round: the first round differs from all later ones.
+/// Returns a history of two rounds without lock-step, in which only the first of the three nodes leads.
 fn free() -> Story {
     let mut story = Story::begun(false);
     story.round(1);

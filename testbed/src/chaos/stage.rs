@@ -31,7 +31,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(10);
 pub(super) const LOOK_AT_LOG: Duration = Duration::from_millis(200);
 /// Timeout for a start of servers or the recovery of a fleet, on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
-/// Time until the first report of a fleet, in which the only faults are those of the processes themselves.
+/// Maximum time until the first report of a fleet, if the only faults are those of the processes themselves.
 const COMES_TOGETHER: Duration = Duration::from_secs(10);
 /// Timeout for the end of a node. A node closes its session and ends within 2 s; this is for a busy machine.
 pub(super) const NODE_ENDS: Duration = Duration::from_secs(10);

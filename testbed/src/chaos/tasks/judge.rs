@@ -1,4 +1,4 @@
-//! Decides whether a schedule went well, without evidence that a program gives about itself. Pure.
+//! Decides whether a schedule went well, from evidence that no program gives about itself. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -169,7 +169,7 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// If there is no answer.
+    /// If no answer arrives.
     pub fn try_get(&self, path: &str, token: Option<&str>, patience: Duration) -> Result<Answer, String> {
         let bearer = token.map(|token| format!("Bearer {token}"));
         let head: Vec<(&str, &str)> =
@@ -181,7 +181,7 @@ impl Collector {
     ///
     /// # Panics
     ///
-    /// If there is no answer.
+    /// If no answer arrives.
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         match self.try_get(path, None, ANSWER) {
@@ -235,7 +235,7 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// If there is no answer.
+    /// If no answer arrives.
     pub fn became(&self, outcome: &str, patience: Duration) -> Result<u64, String> {
         let answer = self.try_get("/metrics", None, patience)?;
         let name = format!("atalaya_collector_reports_total{{outcome=\"{outcome}\"}} ");

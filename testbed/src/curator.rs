@@ -30,7 +30,7 @@ impl Curator {
     }
 
     /// Runs `testbed/curator/Hold.java`. The comment at its top lists its arguments and the lines that it prints. A
-    /// line on its standard input makes it release what it holds.
+    /// line on its standard input makes it release its recipe.
     #[track_caller]
     pub fn hold(self, kind: &str, id: &str, hosts: &str, path: &str) -> Process {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("curator/Hold.java");

@@ -26,7 +26,7 @@ impl Debian {
     ///
     /// # Errors
     ///
-    /// If there is no apt-get, no mirror of Debian, or the lists cannot be downloaded.
+    /// If apt-get or a mirror of Debian is missing, or the lists cannot be downloaded.
     pub fn ready(
         folder: &Path,
         architectures: &[&str],
@@ -154,7 +154,7 @@ pub fn unpack(deb: &Path, folder: &Path, progress: &mut impl FnMut(&str)) -> Res
 ///
 /// # Errors
 ///
-/// If there is no apt-get, or it knows no mirror of Debian.
+/// If apt-get is missing, or knows no mirror of Debian.
 pub fn mirror() -> Result<(&'static str, String), InstallError> {
     let known = mirrors(&mut Command::new("apt-get")).unwrap_or_default();
     let mut main = known.into_iter().filter(|(_, suite)| !suite.ends_with("-security"));

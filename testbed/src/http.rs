@@ -19,7 +19,7 @@ pub struct Answer {
 ///
 /// # Errors
 ///
-/// If there is no answer within 10 s.
+/// If no answer arrives within 10 s.
 pub fn get(address: &str, target: &str, head: &[(&str, &str)]) -> Result<Answer, String> {
     get_within(address, target, head, PATIENCE)
 }

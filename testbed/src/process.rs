@@ -155,7 +155,7 @@ impl Process {
         Self { name, child, exit: None, stdin, log, stderr, shown_on_panic: usize::MAX }
     }
 
-    /// Sets the `name` in messages, and prints no more than `lines` of the log when a test panics.
+    /// Sets the `name` in messages, and prints at most `lines` of the log when a test panics.
     pub(crate) fn called(mut self, name: impl Into<String>, lines: usize) -> Self {
         self.name = name.into();
         self.shown_on_panic = lines;

@@ -119,7 +119,7 @@ impl Redis {
         written.expect("write Redis's configuration");
     }
 
-    /// Sends a command. Returns the answer, one line per element, an error as `-ERR …`; `None` if there is no answer
+    /// Sends a command. Returns the answer, one line per element, an error as `-ERR …`; `None` if no answer arrives
     /// within a few seconds.
     pub fn try_ask(&self, command: &[&str]) -> Option<String> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()));

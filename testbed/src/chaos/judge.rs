@@ -30,8 +30,8 @@ const BEHIND: i64 = 300;
 /// In lock-step, minimum time in milliseconds between a publication and the read of the fleet for a missing measurement
 /// to be a certain violation.
 pub(super) const SEEN: i64 = 150;
-/// Number of averages of a fleet that may miss a measurement published just before the read of the fleet: at this number,
-/// and at one in [`TOO_OFTEN`] of all, it is not chance but a violation.
+/// Number of averages of a fleet that may miss a measurement published just before the read of the fleet: at this
+/// number, and at one in [`TOO_OFTEN`] of all, it is not chance but a violation.
 const BAD_LUCK: u64 = 3;
 const TOO_OFTEN: u64 = 4;
 /// Maximum time until a leader has read the list of members, in milliseconds.

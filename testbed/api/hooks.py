@@ -1,24 +1,24 @@
-"""What the collector asks of a request and a schema cannot say; loaded by Schemathesis (SCHEMATHESIS_HOOKS).
+"""Requirements of the collector that a schema cannot express; loaded by Schemathesis (SCHEMATHESIS_HOOKS).
 
-Only requests that are meant to be accepted are put right; what is meant to be refused stays as it was made.
+Only requests that must be accepted are corrected; requests that must be refused stay unchanged.
 """
 
 import schemathesis
 from schemathesis import GenerationMode
 
-# An epoch of the future is refused; which one that is, no schema can say.
+# An epoch in the future is refused. A schema cannot express which ones these are.
 NEWEST = 1_700_000_000
 FULL = "2026-11-21T08:00:00Z"
 LATER = "2026-11-21T09:00:00Z"
 
 
 def led(epoch):
-    """An epoch that somebody can have led in."""
+    """Returns an epoch that is not in the future."""
     return epoch if epoch <= NEWEST else epoch % NEWEST + 1
 
 
 def consistent(report):
-    """Epoch and cycle come together and are not of the future, min is not above max, and nothing was measured before 1970."""
+    """Makes a report valid: both epoch and cycle or neither, not in the future, min not above max, time not before 1970."""
     if not isinstance(report, dict):
         return report
     report = dict(report)
@@ -41,7 +41,7 @@ def before_call(context, case, kwargs):
         return
     query = case.query
     if case.path == "/api/v1/series" or ("from" in query and "to" in query):
-        # In order, and few of the shortest steps apart.
+        # In order, with few of the shortest steps between them.
         query["from"], query["to"] = FULL, LATER
     if "unit" in query:
         case.headers.pop("Idempotency-Key", None)
@@ -50,14 +50,14 @@ def before_call(context, case, kwargs):
             query.pop("dato", None)
         else:
             query.setdefault("dato", 1)
-    # Where parameters are combined, Schemathesis sends this one as "0" and expects it to be taken.
+    # When Schemathesis combines parameters, it sends this one as "0" and expects it to be accepted.
     if case.headers.get("Idempotency-Key") == "0":
         case.headers.pop("Idempotency-Key")
     key = case.headers.get("Idempotency-Key")
     if key:
         epoch, rest = key.split("-", 1)
         case.headers["Idempotency-Key"] = f"{led(int(epoch))}-{rest}"
-    # The tokens of this run stand in Authorization.
+    # The tokens of this run are in Authorization.
     query.pop("token", None)
     if isinstance(case.body, list):
         case.body = [consistent(report) for report in case.body]

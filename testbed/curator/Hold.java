@@ -1,8 +1,8 @@
-// Holds something, as Curator does: KIND ID HOSTS PATH, where KIND is latch, selector, mutex or barrier, which it
-// waits at. Prints "waiting ID" when it begins, "held ID" when it has it, and holds it until a
-// line, or the end, comes on its standard input; then gives it back, prints "left ID" and goes.
+// Holds a recipe of Curator: KIND ID HOSTS PATH, where KIND is latch, selector, mutex or barrier, which it
+// waits at. Prints "waiting ID" at the start, "held ID" after the acquisition, and holds it until a
+// line or the end of its standard input; then releases it, prints "left ID" and ends.
 //
-// Java runs it as it is: java -cp JARS Hold.java KIND ID HOSTS PATH
+// Java runs it from source: java -cp JARS Hold.java KIND ID HOSTS PATH
 
 import java.util.concurrent.CountDownLatch;
 import org.apache.curator.framework.CuratorFramework;
@@ -62,7 +62,7 @@ public class Hold {
         }
         client.close();
         say("left");
-        // Threads of a listener would keep it.
+        // Threads of a listener would keep the JVM running.
         System.exit(0);
     }
 

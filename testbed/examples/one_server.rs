@@ -1,4 +1,4 @@
-//! Starts a ZooKeeper and looks around in it with Kazoo: `cargo run -p atalaya-testbed --example one_server`.
+//! Starts a ZooKeeper server and reads its znodes with Kazoo: `cargo run -p atalaya-testbed --example one_server`.
 
 use atalaya_testbed::{Probe, ZooKeeper};
 

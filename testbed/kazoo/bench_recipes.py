@@ -1,9 +1,9 @@
-"""Kazoo's side of `cargo xtask bench recipes`: HOSTS, then a command for each line of standard input. Commands and
-answers are those of Atalaya's side, which stand at the top of `recipes/benches/recipes/main.rs`; what Atalaya's does
-for both (`set`, `close`, `open`) is missing here.
+"""Kazoo's part of `cargo xtask bench recipes`: HOSTS, then one command per line of standard input. Commands and answers are
+those of Atalaya's part, documented at the top of `recipes/benches/recipes/main.rs`; the commands that Atalaya's part executes
+for both (`set`, `close`, `open`) are missing here.
 
-Recipes as they come, each client with a session of its own and a thread that waits. Prints {"kazoo": VERSION,
-"python": VERSION} when it is connected, then one line of JSON for each line read; for `await` two.
+Unmodified recipes; each client has its own session and a thread that waits. Prints {"kazoo": VERSION,
+"python": VERSION} when it is connected, then one line of JSON for each input line; for `await` two.
 """
 
 import json
@@ -24,7 +24,7 @@ def say(answer):
 
 
 class Several(list):
-    """Threads that run one function with one argument each; `all` waits for them and returns what came of them."""
+    """Threads that run one function with one argument each; `all` waits for them and returns their results."""
 
     def __init__(self, function, arguments):
         super().__init__()
@@ -100,7 +100,7 @@ class Side:
 
     def add(self, path, _kind, count, ms):
         counters = [client.Counter(path) for client in self.sessions(int(count))]
-        # Several processes do this at once, and Kazoo gives up when others are faster too often.
+        # Several processes do this at once, and Kazoo gives up after losing the race too often.
         for counter in counters:
             while True:
                 try:
@@ -182,7 +182,7 @@ class Side:
                 with self.news:
                     newest[number] = (value, at)
                     self.news.notify_all()
-                # False ends the watching.
+                # Returning False ends the watch.
                 return newest is self.newest
 
             client.DataWatch(path, seen)
@@ -224,7 +224,7 @@ class Side:
 
 def main():
     side = Side(sys.argv[1])
-    # Names that Python keeps for itself.
+    # Reserved words of Python.
     others = {
         "await": side.await_,
         "pass": side.pass_,

@@ -1,11 +1,11 @@
-"""Submits tasks as fast as their results come, for cargo xtask bench tasks.
+"""Submits tasks as fast as their results arrive, for cargo xtask bench tasks.
 
   bench_tasks.py native HOSTS SECONDS WINDOW
   bench_tasks.py classic HOSTS SECONDS WINDOW
   bench_tasks.py broadcast HOSTS
   bench_tasks.py celery URL SECONDS WINDOW
 
-At most WINDOW tasks wait for their results at a time. Prints one line of JSON: the number of results within SECONDS after a
+At most WINDOW tasks are in flight at a time. Prints one line of JSON: the number of results within SECONDS after a
 second of the same load, and the median time from submission to result in milliseconds; of a broadcast, its time.
 """
 
@@ -26,7 +26,7 @@ def spec(to):
 
 
 class Native:
-    """The leader deletes the specification in the transaction that records the result."""
+    """Native tasks: the leader deletes the specification in the transaction that records the result."""
 
     def __init__(self, hosts):
         self.client = connect(hosts)
@@ -73,7 +73,7 @@ class Classic:
                 self.client.delete_async(f"/data/{name}")
                 self.ended.put(number)
 
-        # The watch fires once for each change, before the result only for the assignment.
+        # The watch fires once for each change. Before the result, the only change is the assignment.
         read = self.client.get_async(f"/tasks/{name}", watch=lambda event: self.changed(event, name, number))
         read.rawlink(found)
 

@@ -1,4 +1,4 @@
-"""A master, a worker or a client of the classic task layout, as programs of a course are written.
+"""A master, a worker or a client of the classic task layout, in the style of course programs.
 
   classic.py master HOSTS [--root PATH]
   classic.py worker HOSTS ID [--root PATH] [--free TEXT] [--witness FOLDER]
@@ -8,7 +8,7 @@ TEXT is the data of a free worker (by default non) or of a task that is not assi
 writes "start TASK" and "end TASK" into the file witness, and "overlap TASK" if another process holds the file lock.TASK.
 
 Prints: "contending NUMBER", "leading NUMBER", "assigned TASK to WORKER"; "registered ID", "executing TASK", "finished TASK",
-"dropped TASK"; "submitted TASK", "result DATA". Kazoo is used as it comes, with the weaknesses of such programs: watches call
+"dropped TASK"; "submitted TASK", "result DATA". Kazoo is used unmodified, and the program has typical weaknesses: watches call
 the assignment and the execution directly, assignments are two writes without versions, and a lost session is not noticed.
 """
 
@@ -64,7 +64,7 @@ class Master:
 
         def changed(children):
             for child in set(children) - seen:
-                # A znode that is deleted ends its watch.
+                # The watch ends when its znode is deleted.
                 self.client.DataWatch(f"{self.root}/{parent}/{child}", lambda data, stat: self.assign())
             seen.clear()
             seen.update(children)
@@ -79,7 +79,7 @@ class Master:
                 data = self.read(f"tasks/{task}")
                 if data is None or "=" in data:
                     continue
-                # Neither assigned nor, as far as the text tells, given to a worker that lives.
+                # Not assigned, or, according to the data, assigned to a worker that has ended.
                 if "," in data and any(worker in data.split(",") for worker in workers):
                     continue
                 free = [worker for worker, state in workers.items() if state in ["non", "idle", ""]]

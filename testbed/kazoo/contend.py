@@ -1,7 +1,7 @@
-"""Takes part in an election and does nothing else: ID HOSTS [--hold S] [--path /election].
+"""Takes part in an election and does nothing more: ID HOSTS [--hold S] [--path /election].
 
-Prints "contending ID" when it begins and "elected ID" when it leads; leads for S seconds, or until SIGTERM; then
-prints "left ID" and goes.
+Prints "contending ID" at the start and "elected ID" when it leads; leads for S seconds, or until SIGTERM; then
+prints "left ID" and ends.
 """
 
 import argparse

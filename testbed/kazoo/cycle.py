@@ -1,9 +1,9 @@
-"""One cycle of a leader, as a Kazoo client does it: HOSTS, then a number of times for each line of standard input.
+"""One cycle of a leader that uses Kazoo: HOSTS, then a number of repetitions per line of standard input.
 
-Lists /mediciones, reads every child, casts, averages, in two ways: "each", one `get` after the other, as existing fleets
-do it; and "async", all of them with `get_async` before the first answer is looked at.
+Lists /mediciones, reads every child, casts, averages, in two ways: "each", one `get` after the other, like existing fleets;
+and "async", all of them with `get_async` before it reads the first answer.
 
-Prints {"kazoo": VERSION, "python": VERSION} when it is connected, then one line for each line read:
+Prints {"kazoo": VERSION, "python": VERSION} when it is connected, then one line for each input line:
 {"mean": …, "each": [nanoseconds, …], "async": [nanoseconds, …]}.
 """
 

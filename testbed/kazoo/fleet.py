@@ -1,16 +1,16 @@
-"""A node of the fleets that Atalaya replaces, with everything that they have: ID HOSTS CHROOT SESSION PERIOD URL SYNC.
+"""A node of the fleets that Atalaya replaces, with all of their functions: ID HOSTS CHROOT SESSION PERIOD URL SYNC.
 
 Publishes a whole number in the ephemeral znode /mediciones/ID, then adds one to Counter("/counter"), each PERIOD seconds,
-or, if SYNC is "barrier" or "patient", whenever Barrier("/barrier") was opened; "barrier" waits two periods at most.
-Takes part in Election("/election", ID); who leads lists the children, reads each, averages, sends the mean, and in lock-step
-opens the barrier and closes it again. Kazoo is used as it comes, and so are its weaknesses: nothing here steps down by
-itself when a session is lost.
+or, if SYNC is "barrier" or "patient", whenever Barrier("/barrier") was opened; "barrier" waits for at most two periods.
+Takes part in Election("/election", ID); the leader lists the children, reads each, averages, sends the mean, and in lock-step
+opens the barrier and closes it again. Kazoo is used unmodified, with its weaknesses: the program does not step down when a
+session is lost.
 
-The numbers are large, so that each mean is another one. Each step is made as often as it takes: a node that meets an error of
-Kazoo says so and goes on with the next cycle.
+The numbers are large, so that every mean is unique. Steps are repeated until they succeed: a node that gets an error from
+Kazoo prints it and continues with the next cycle.
 
-ATALAYA_FAULT is as for Atalaya's nodes: between computing an average and sending it, or after the answer, whichever comes
-nearest, the process kills or stops itself.
+ATALAYA_FAULT has the same format as for Atalaya's nodes: between computing an average and sending it, or after the answer,
+whichever is nearest, the process kills or stops itself.
 
 Prints: "connected", "published N", "elected", "average MEAN of COUNT", "sent STATUS", "not sent ERROR", "error ERROR".
 """
@@ -31,13 +31,13 @@ PATH = "/mediciones"
 
 
 def say(*words):
-    # One write for each line: two threads print.
+    # One write per line, because two threads print.
     sys.stdout.write(" ".join(str(word) for word in words) + "\n")
     sys.stdout.flush()
 
 
 class Fault:
-    """Where the process is to die or to stop."""
+    """Fault point at which the process kills or stops itself."""
 
     def __init__(self, text):
         words = (text or "nowhere:1").split(":")

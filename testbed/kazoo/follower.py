@@ -1,6 +1,6 @@
 """A Kazoo program that only measures: ID HOSTS PERIOD VALUE [--path /mediciones].
 
-Keeps VALUE in an ephemeral znode PATH/ID and writes it each PERIOD seconds. Prints: "connected", "published VALUE".
+Publishes VALUE in an ephemeral znode PATH/ID and writes it each PERIOD seconds. Prints: "connected", "published VALUE".
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""Holds something, as Kazoo does: KIND ID HOSTS PATH [--leases N], where KIND is lock, read, write or semaphore.
+"""Holds a lock or a lease with Kazoo: KIND ID HOSTS PATH [--leases N], where KIND is lock, read, write or semaphore.
 
-Prints "waiting ID" when it begins, "held ID" when it has it, and holds it until SIGTERM; then prints "left ID" and goes.
+Prints "waiting ID" at the start, "held ID" after the acquisition, and holds it until SIGTERM; then prints "left ID" and ends.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Programs of a lock-step fleet, with Kazoo's recipes as they come.
+"""Programs of a lock-step fleet, with Kazoo's unmodified recipes.
 
 measure ID HOSTS [SECONDS]    publishes a whole number in the ephemeral znode /mediciones/ID, adds one to Counter("/counter"), and
-                              waits at Barrier("/barrier"), SECONDS at most or for as long as it takes; and again.
+                              waits at Barrier("/barrier"), for at most SECONDS or without a timeout; repeats this.
 lead ID HOSTS PERIOD          once elected in Election("/election", ID): creates the barrier, sleeps, averages, removes the
-                              barrier; and again.
+                              barrier; repeats this.
 
 Prints: "connected", "published N", "let go True|False", "elected", "average MEAN of COUNT".
 """

@@ -1,4 +1,4 @@
-"""Tells a fleet how often to measure and where to report, as the helper of Kazoo's fleets does.
+"""Writes the sampling period and the report URL of a fleet, like the helper of Kazoo's fleets.
 
     init_config.py HOSTS PERIOD URL
 """

@@ -1,11 +1,11 @@
-"""A whole node as existing Kazoo fleets have it: ID HOSTS PERIOD URL [--cast int|float].
+"""A complete node of an existing Kazoo fleet: ID HOSTS PERIOD URL [--cast int|float].
 
 Each PERIOD seconds it publishes a whole number from 75 to 85 in the ephemeral znode /mediciones/ID. It takes part in
 Election("/election", ID); while it leads it lists the children, reads each, casts, averages, and sends the mean. Kazoo
-is used as it comes, and so are its weaknesses: nothing here steps down by itself when a session is lost.
+is used unmodified, with its weaknesses: the program does not step down when a session is lost.
 
 Prints: "connected", "published N", "elected", "average MEAN of COUNT", "sent STATUS", "not sent ERROR". A child that
-cannot be cast ends the program with a traceback, as it does in those fleets.
+cannot be cast ends the program with a traceback, as in those fleets.
 """
 
 import argparse
@@ -23,7 +23,7 @@ PATH = "/mediciones"
 
 
 def say(*words):
-    # One write for each line: two threads print.
+    # One write per line, because two threads print.
     sys.stdout.write(" ".join(str(word) for word in words) + "\n")
     sys.stdout.flush()
 

@@ -1,13 +1,13 @@
-"""Does to ZooKeeper what it is told: HOSTS, then one JSON object for each line of standard input.
+"""Executes commands in ZooKeeper: HOSTS, then one JSON object per line of standard input.
 
 {"command": "ls" | "get" | "exists" | "create" | "set" | "delete" | "contenders" | "session" | "auth" | "acl",
  "path": …, "data": base64, "ephemeral": bool, "parents": bool, "open": bool}
 
-"acl" makes a znode read-only for all but this client, which "auth" must have authenticated, or gives it the ACL again that
-this client's znodes have: open to all, unless the environment says otherwise (see secured.py).
+"acl" makes a znode read-only for all but this client, which "auth" must have authenticated, or restores the ACL of this
+client's znodes: open to all, unless the environment sets another one (see secured.py).
 
-Prints "connected", then one line for each command: {"ok": …}, or {"error": the name of Kazoo's exception}. While no
-server answers a command is tried again, for up to 30 seconds.
+Prints "connected", then one line for each command: {"ok": …}, or {"error": the name of Kazoo's exception}. A command
+is retried while no server answers, for up to 30 seconds.
 """
 
 import base64
@@ -37,7 +37,7 @@ def execute(client, request):
         return result.get(timeout=5)
 
     if command == "session":
-        # Kazoo knows no session while it is between two servers.
+        # Kazoo has no session id while it changes the server.
         if client.client_id is None:
             raise ConnectionLoss
         return client.client_id[0]
@@ -71,7 +71,7 @@ def execute(client, request):
 
 
 def main():
-    # Kazoo's own pauses between attempts to connect grow to a minute.
+    # Kazoo's default pauses between attempts to connect grow to a minute.
     client = secured.client(sys.argv[1], timeout=10, connection_retry={"max_tries": -1, "max_delay": 0.5})
     client.start(timeout=PATIENCE)
     print("connected", flush=True)

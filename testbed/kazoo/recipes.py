@@ -1,7 +1,7 @@
-"""One of Kazoo's recipes, as it comes, on one znode: HOSTS RECIPE PATH [ARGUMENT…], then a command for each line of
+"""One of Kazoo's recipes, unmodified, on one znode: HOSTS RECIPE PATH [ARGUMENT…], then one command per line of
 standard input.
 
-counter PATH                        value | add N | times N (adds 1 so often)
+counter PATH                        value | add N | times N (adds 1, N times)
 barrier PATH                        create | remove | wait [SECONDS]
 double PATH CLIENTS [IDENTIFIER]    enter | leave
 party PATH [IDENTIFIER]             join | leave | members | count
@@ -9,12 +9,12 @@ shallow PATH [IDENTIFIER]           join | leave | members | count
 queue PATH                          put PRIORITY TEXT | get | count
 locking PATH                        put PRIORITY TEXT | get [SECONDS] | holds | consume | release | count
 partition PATH IDENTIFIER ITEM…     wait | state | list | release | finish
-lease PATH SECONDS IDENTIFIER       obtain [SECONDS that its clock is ahead]
-times PATH SECONDS IDENTIFIER       obtain N (of PATH/0 and so on, how many)
+lease PATH SECONDS IDENTIFIER       obtain [SECONDS by which its clock is ahead]
+times PATH SECONDS IDENTIFIER       obtain N (number of leases: PATH/0 and so on)
 leases PATH COUNT SECONDS IDENTIFIER    obtain
 
-Prints "connected", then "[NUMBER] ANSWER" for each command, counted from 1: "None", "True" and "False" as Python says
-them, text as it is, lists with blanks between; "error NAME" for an exception.
+Prints "connected", then "[NUMBER] ANSWER" for each command, counted from 1: "None", "True" and "False" as Python prints
+them, text unchanged, lists separated by blanks; "error NAME" for an exception.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Authenticates by SASL DIGEST-MD5: HOSTS USER PASSWORD PATH. Creates PATH with an ACL for its user alone.
+"""Authenticates by SASL DIGEST-MD5: HOSTS USER PASSWORD PATH. Creates PATH with an ACL for its user only.
 
 Prints "created PATH", or "refused" if the servers refuse the password.
 """
@@ -16,7 +16,7 @@ TIMEOUT = 30
 
 
 class Client(KazooClient):
-    """Notices a refusal that comes before start() waits, which Kazoo does not: it waits for its whole timeout."""
+    """Detects a refusal that arrives before start() waits. Kazoo does not: it waits for its complete timeout."""
 
     def __init__(self, **options):
         self.refused = threading.Event()

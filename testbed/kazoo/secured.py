@@ -1,4 +1,4 @@
-"""Connects a program of this folder. Its environment says how, so that its arguments are the same on a secured ZooKeeper.
+"""Connects a program of this folder as its environment says, so that its arguments are the same on a secured ZooKeeper.
 
 KAZOO_CA, KAZOO_CERTIFICATE, KAZOO_KEY    PEM files; with the first one, the connection uses TLS
 KAZOO_USER, KAZOO_PASSWORD_FILE           identity

@@ -1,9 +1,9 @@
-"""Submits a native task and waits for its final state, as any program can: two znodes and JSON.
+"""Submits a native task and waits for its final state, with two znodes and JSON, as any program can.
 
   task_client.py HOSTS ACTION SECONDS PROMISE [--timeout SECONDS]
 
-Prints "submitted TASK" and "result STATE". Ends with 0 in any final state. A lost connection or session ends nothing: the
-task is looked for by its random id, and submitted again only if it is not there.
+Prints "submitted TASK" and "result STATE". Exits with 0 in any final state. It survives a lost connection or session: it
+searches for the task by its random id, and submits it again only if it does not exist.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def read(client, path):
 
 
 def find(client, own):
-    # In this order: a task that becomes final leaves the first list, and has been in the second one before.
+    # In this order: a task that becomes final is written to the second list before it leaves the first one.
     for parent in ["spec", "state"]:
         for task in client.get_children(f"{ROOT}/{parent}"):
             found = read(client, f"{ROOT}/{parent}/{task}")

@@ -1,7 +1,7 @@
-"""The API of the collector as one would write it with Flask and Redis: what benchmarks put beside it.
+"""The API of the collector, written with Flask and Redis, for comparison in benchmarks.
 
-Each key is kept once, by a script that is one round trip; a batch is a pipeline of them, one round trip as well. How
-durable an answer is, is Redis's matter (`appendfsync`). Serve it with
+Each key is kept once, by a script that is one round trip; a batch is a pipeline of them, one round trip as well. The
+durability of an acknowledged report depends on the configuration of Redis (`appendfsync`). Serve it with
 `REDIS_URL=... gunicorn --workers 2 --worker-class gthread --threads 32 app:app`.
 """
 
@@ -33,7 +33,7 @@ class Invalid(ValueError):
 
 
 def checked(report):
-    """Its key and its mean."""
+    """Returns the key and the mean of a valid report."""
     if not isinstance(report, dict):
         raise Invalid("not a report")
     mean, epoch, cycle = (report.get(name) for name in ("mean", "epoch", "cycle"))
@@ -45,7 +45,7 @@ def checked(report):
 
 
 def kept(reports):
-    """What became of each."""
+    """Stores the reports, and returns the status of each."""
     arguments = [[*checked(report), json.dumps(report)] for report in reports]
     if len(arguments) == 1:
         return [record(keys=["keys", "reports"], args=arguments[0])]

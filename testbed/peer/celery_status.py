@@ -1,4 +1,4 @@
-"""A Celery application with one task, for cargo xtask bench tasks. REDIS_URL is the broker and keeps the results."""
+"""A Celery application with one task, for cargo xtask bench tasks. REDIS_URL is the broker and the result store."""
 
 import os
 import platform

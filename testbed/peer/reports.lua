@@ -1,4 +1,4 @@
--- For wrk: reports as nodes post them, each of a key of its own. Arguments: epoch, reports of a request.
+-- Script of wrk: posts reports like a node, each with a unique key. Arguments: epoch, number of reports in a request.
 
 local threads = 0
 
@@ -9,7 +9,7 @@ end
 
 function init(arguments)
    epoch, batch = tonumber(arguments[1]), tonumber(arguments[2])
-   -- Those of one thread do not meet those of another.
+   -- Separate ranges, so that the cycles of two threads never collide.
    cycle = number * 1000000000
    wrk.method = "POST"
    wrk.headers["Content-Type"] = "application/json"

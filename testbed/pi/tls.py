@@ -1,7 +1,7 @@
 """TLS in front of an HTTP server on this machine: PORT, and a file with certificate and key.
 
-Prints "listening PORT" with its own port, then forwards what arrives there, decrypted. Handshakes that fail are the
-client's affair: it says why.
+Prints "listening PORT" with its own port, then forwards what arrives there, decrypted. Failed handshakes are
+not logged here, because the client reports the reason.
 """
 
 import select
@@ -27,7 +27,7 @@ class Forward(socketserver.BaseRequestHandler):
 
 def exchange(client, server):
     while True:
-        # What TLS has decrypted already, the socket does not show.
+        # select() does not see data that TLS has already decrypted.
         ready = [client] if client.pending() else select.select([client, server], [], [])[0]
         for source, sink in (client, server), (server, client):
             if source in ready:

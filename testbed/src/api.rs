@@ -1,4 +1,4 @@
-//! A small HTTP server that stands where the REST API would: it records every request, and misbehaves on demand.
+//! A small HTTP server in place of the REST API: it records every request, and fails on demand.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::ports::Port;
 use crate::wait::eventually;
 
-/// What it does with a request.
+/// Behaviour for each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApiMode {
     /// Answers 200.
     Accept,
-    /// Does not listen: connections are refused, open ones are cut. The port stays its own.
+    /// Does not listen: connections are refused, open ones are cut. The port stays reserved.
     Refuse,
     /// Reads the request and never answers it, not even when the mode changes.
     Hang,
@@ -25,43 +25,44 @@ pub enum ApiMode {
     Slow(Duration),
     /// Answers 200, or 409 if the request's `Idempotency-Key` has been kept before.
     Once,
-    /// Keeps the request, and answers with this status all the same.
+    /// Keeps the request, but answers with this status.
     KeepAndAnswer(u16),
     /// Keeps the request, and cuts the connection instead of an answer.
     KeepAndCut,
-    /// Answers 200 and says that it is a collector, but does not answer for such a time how the fleet is.
+    /// Answers 200 and identifies itself as a collector, but does not answer requests with the fleet status for this
+    /// time.
     Collector(Duration),
 }
 
-/// One request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Recorded {
-    /// When it was complete.
+    /// Time at which the request was complete.
     pub at: Instant,
-    /// The same moment by the calendar.
+    /// Time of arrival as a `SystemTime`.
     pub wall: SystemTime,
-    /// The client's end of the connection.
+    /// Address of the client.
     pub peer: SocketAddr,
-    /// `GET`, `POST` …
+    /// Method: `GET`, `POST` …
     pub method: String,
-    /// The path without the query.
+    /// Path without the query.
     pub path: String,
-    /// The query's names and values, decoded.
+    /// Names and values of the query, decoded.
     pub query: Vec<(String, String)>,
     /// Names in lower case, and values.
     pub headers: Vec<(String, String)>,
-    /// What came after the headers.
+    /// Body of the request.
     pub body: Vec<u8>,
-    /// The status it was answered with; `None` while it was not, or when the client had gone before.
+    /// Status of the answer; `None` before the answer, or if the client disconnected first.
     pub answered: Option<u16>,
-    /// Whether it was kept, as a good collector keeps what it answers 2xx, and now and then more than that. Of several with
-    /// the same `Idempotency-Key` such a one counts the first.
+    /// True if the request was kept. A correct collector keeps what it answers 2xx, and sometimes more than that. Of
+    /// several requests with the same `Idempotency-Key`, it counts the first.
     pub kept: bool,
 }
 
 impl Recorded {
-    /// The average it brings: `dato` of the query, or `dato` or `mean` of a JSON body.
+    /// Returns the average in the request: `dato` of the query, or `dato` or `mean` of a JSON body.
     pub fn dato(&self) -> Option<f64> {
         if let Some((_, value)) = self.query.iter().find(|(name, _)| name == "dato") {
             return value.parse().ok();
@@ -70,7 +71,7 @@ impl Recorded {
         body.get("dato").or_else(|| body.get("mean"))?.as_f64()
     }
 
-    /// The first header of that name, in whatever case.
+    /// Returns the first header of that name; case does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -78,7 +79,7 @@ impl Recorded {
             .map(|(_, value)| value.as_str())
     }
 
-    /// What the client says it is: `User-Agent`.
+    /// Returns the `User-Agent` header.
     pub fn agent(&self) -> Option<&str> {
         self.header("user-agent")
     }
@@ -96,9 +97,9 @@ struct Shared {
 struct State {
     mode: ApiMode,
     requests: Vec<Recorded>,
-    /// To cut them; a closed one leaves the list.
+    /// Open connections, to cut them. A closed one is removed.
     connections: Vec<Arc<TcpStream>>,
-    /// Goes up each time the listener closes: connections of an older number end.
+    /// Increases each time the listener closes: connections of an older generation end.
     generation: u64,
 }
 
@@ -108,20 +109,21 @@ impl Shared {
     }
 }
 
-/// The listener. Dropping it closes everything.
+/// The listener. Dropping it closes all connections.
 pub struct Api {
     shared: Arc<Shared>,
     listener: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Api {
-    /// Listens on loopback, on a port of its own, and accepts.
+    /// Listens on loopback, on a reserved port, in mode [`ApiMode::Accept`].
     #[track_caller]
     pub fn start() -> Self {
         Self::launch(None)
     }
 
-    /// Like [`start`](Self::start), and hands each request to `watcher` as it comes, from the connection's thread.
+    /// Listens like [`start`](Self::start), and passes each request to `watcher` when it arrives, on the connection's
+    /// thread.
     #[track_caller]
     pub fn start_watched(watcher: impl Fn(&Recorded) + Send + Sync + 'static) -> Self {
         Self::launch(Some(Box::new(watcher)))
@@ -138,18 +140,18 @@ impl Api {
         api
     }
 
-    /// Where averages go: `http://127.0.0.1:PORT/nuevo`.
+    /// Returns the URL for averages: `http://127.0.0.1:PORT/nuevo`.
     pub fn url(&self) -> String {
         format!("{}nuevo", self.base_url())
     }
 
-    /// The same without `nuevo`, ending in `/`.
+    /// Returns the URL without `nuevo`, ending in `/`.
     pub fn base_url(&self) -> String {
         format!("http://127.0.0.1:{}/", self.shared.port.number())
     }
 
-    /// Behaves like this from now on. When it returns, a new connection meets the new behaviour; a request that hangs
-    /// or waits goes on doing so.
+    /// Sets the mode. When this returns, a new connection meets the new behaviour; a request that already hangs or
+    /// waits continues to do so.
     #[track_caller]
     pub fn set(&self, mode: ApiMode) {
         let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,17 +163,17 @@ impl Api {
         }
     }
 
-    /// Everything received so far, in the order of arrival.
+    /// Returns all requests so far, in the order of arrival.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.lock().requests.clone()
     }
 
-    /// Waits until `pred` is true of the requests, and returns them. Asked whenever a request comes or is answered,
-    /// and a few times a second besides, for conditions on time.
+    /// Waits until `pred` is true of the requests, and returns them. `pred` is called when a request arrives or is
+    /// answered, and a few times a second, for conditions on time.
     ///
     /// # Panics
     ///
-    /// At the deadline, naming `what` was waited for and showing the last requests.
+    /// At the deadline. The message contains `what`, the awaited condition, and the last requests.
     #[track_caller]
     pub fn wait_for(
         &self,
@@ -183,7 +185,8 @@ impl Api {
         let mut state = self.shared.lock();
         loop {
             let last = Instant::now() >= end;
-            // The copy is judged without the lock: requests go on arriving, and a panicking test harms nobody.
+            // The copy is checked without the lock: requests continue to arrive, and a panic in `pred` does not poison
+            // the lock.
             let requests = state.requests.clone();
             drop(state);
             if pred(&requests) {
@@ -206,11 +209,11 @@ impl Api {
         }
     }
 
-    /// Stops listening and cuts every connection; returns when that is done.
+    /// Stops listening, cuts every connection, and waits until that is done.
     fn close(&self, listener: Option<JoinHandle<()>>) {
         let Some(listener) = listener else { return };
         self.shared.lock().generation += 1;
-        // The listener is waiting in accept: any connection wakes it, and it sees that its time is over.
+        // The listener is blocked in accept: any connection wakes it, and it sees that the generation has changed.
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.shared.port.number()));
         let _ = TcpStream::connect_timeout(&address, Duration::from_secs(5));
         let _ = listener.join();
@@ -260,7 +263,7 @@ fn listen(shared: &Arc<Shared>) -> JoinHandle<()> {
             drop(state);
             let shared = Arc::clone(&shared);
             let serve = move || {
-                // A connection that breaks is the client's business.
+                // An error on a connection concerns only its client.
                 let _ = serve(&shared, &stream, generation);
                 shared.lock().connections.retain(|open| !Arc::ptr_eq(open, &stream));
                 let _ = stream.shutdown(Shutdown::Both);
@@ -271,7 +274,7 @@ fn listen(shared: &Arc<Shared>) -> JoinHandle<()> {
     thread::Builder::new().name("api".into()).spawn(accept).expect("start the thread that listens")
 }
 
-/// Answers the requests of one connection, one after the other, until the client or the listener ends it.
+/// Answers the requests of one connection, one after the other, until the client or the listener closes it.
 fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut input = BufReader::new(stream);
@@ -312,7 +315,8 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
             }
             ApiMode::Hang => {
                 drop(state);
-                // Ends when the client gives up, or the listener closes; more requests are not for these ears.
+                // Ends when the client disconnects or the listener closes. Further requests on this connection are
+                // ignored.
                 io::copy(&mut input, &mut io::sink())?;
                 return Ok(());
             }
@@ -329,7 +333,7 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
         let own = if collector { "atalaya-collector: 1\r\n" } else { "" };
         let head = format!("HTTP/1.1 {status} Answer\r\ncontent-type: text/plain\r\n{own}");
         let answer = format!("{head}content-length: {length}\r\nconnection: {connection}\r\n\r\n{body}");
-        // Before the answer goes out: whoever has it may look here at once.
+        // Set before the answer is sent: a client that has the answer may read this at once.
         shared.lock().requests[number].answered = Some(status);
         if let Err(error) = (&*stream).write_all(answer.as_bytes()) {
             shared.lock().requests[number].answered = None;
@@ -343,7 +347,7 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
     Ok(())
 }
 
-/// Whether the client closed its end while it was kept waiting.
+/// Returns true if the client closed its end while it waited.
 fn has_left(stream: &TcpStream) -> io::Result<bool> {
     stream.set_nonblocking(true)?;
     let peeked = stream.peek(&mut [0]);
@@ -354,7 +358,7 @@ fn has_left(stream: &TcpStream) -> io::Result<bool> {
     })
 }
 
-/// Reads one request of HTTP/1.1 (RFC 9112); `None` when the connection ends before it begins.
+/// Reads one request of HTTP/1.1 (RFC 9112). Returns `None` if the connection ends before a request starts.
 fn read_request(input: &mut impl BufRead, stream: &TcpStream) -> io::Result<Option<Recorded>> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     let Some(first) = read_line(input)? else { return Ok(None) };
@@ -383,7 +387,7 @@ fn read_request(input: &mut impl BufRead, stream: &TcpStream) -> io::Result<Opti
             let size = line.split(';').next().unwrap_or_default().trim();
             let size = u64::from_str_radix(size, 16).map_err(|_| malformed())?;
             input.by_ref().take(size).read_to_end(&mut body)?;
-            // After a chunk its line end; after the last one, an empty line (we know no trailers).
+            // Each chunk is followed by a line end, and the last one by an empty line (trailers are not supported).
             read_line(input)?;
             if size == 0 {
                 break;
@@ -423,7 +427,7 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-/// Undoes the encoding of a form: `+` and `%XX`. What is not well-formed stays as it is.
+/// Decodes a form: `+` and `%XX`. Malformed escapes stay unchanged.
 fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());

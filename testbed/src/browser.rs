@@ -1,4 +1,4 @@
-//! A browser that tests look at pages with: Chromium without a screen, driven through chromedriver.
+//! A browser for tests of web pages: headless Chromium, driven through chromedriver.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::spawn::guarded;
 
 const START: Duration = Duration::from_secs(60);
 
-/// What Chromium is started with. By the pipe it learns that chromedriver has ended, and ends too, however that was.
+/// Command line of Chromium. Through the pipe it notices that chromedriver has ended, for any reason, and ends too.
 const ARGUMENTS: [&str; 9] = [
     "--headless=new",
     "--no-sandbox",
@@ -23,7 +23,7 @@ const ARGUMENTS: [&str; 9] = [
     "--hide-scrollbars",
 ];
 
-/// chromedriver, on a port of its own. Dropping it ends it, and the browsers that it has started.
+/// A chromedriver process on a reserved port. Dropping it ends it, and the browsers that it has started.
 pub struct Browser {
     url: String,
     folder: Scratch,
@@ -52,19 +52,19 @@ impl Browser {
         Self { url: format!("http://127.0.0.1:{port}"), folder, _process: process }
     }
 
-    /// Where a WebDriver client finds it.
+    /// Returns the URL for a WebDriver client.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What a client asks for as `goog:chromeOptions`: no screen, a profile of its own, and what else is wanted.
+    /// Returns the `goog:chromeOptions` of a client: headless, with its own profile and the arguments in `more`.
     pub fn options(&self, name: &str, more: &[&str]) -> serde_json::Value {
         let profile = format!("--user-data-dir={}", self.folder.path().join(name).display());
         let arguments: Vec<&str> = ARGUMENTS.iter().chain(more).copied().chain([&*profile]).collect();
         serde_json::json!({"args": arguments})
     }
 
-    /// The folder of pictures that people look at after the tests.
+    /// Returns the folder for screenshots that people look at after the tests. Creates it if missing.
     pub fn screenshots() -> PathBuf {
         let folder = target_dir().join("screenshots");
         std::fs::create_dir_all(&folder).expect("make the folder of pictures");

@@ -1,4 +1,4 @@
-//! `atalaya collect` as a process: where reports go outside of tests, too.
+//! `atalaya collect` as a process: the receiver of reports in production, too.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -13,14 +13,14 @@ use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::Scratch;
 
-/// How long it may take until it listens, on a machine that is busy with other tests.
+/// Timeout until it listens, on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(60);
-/// How long an answer may take; one that is stopped never answers.
+/// Timeout of an answer; a stopped collector never answers.
 const ANSWER: Duration = Duration::from_secs(20);
-/// Reports of a page: few, so that there are several.
+/// Reports in a page: few, so that there are several pages.
 const PAGE: usize = 50;
 
-/// A collector on a port of its own, which stays its own while the process is gone. Dropping it kills it.
+/// A collector on a port that stays reserved while the process is down. Dropping it kills the process.
 pub struct Collector {
     binary: PathBuf,
     args: Vec<String>,
@@ -29,35 +29,35 @@ pub struct Collector {
     process: Process,
 }
 
-/// A report that a collector holds.
+/// A report that a collector has stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
-    /// Goes up in the order in which they were recorded.
+    /// Increases in the order in which reports were recorded.
     pub id: i64,
-    /// Whose it is, if the sender counts its leaders.
+    /// Epoch, if the sender counts its leaders.
     pub epoch: Option<i64>,
-    /// Of which cycle, if the sender counts them.
+    /// Cycle, if the sender counts cycles.
     pub cycle: Option<u64>,
-    /// Its unit, if it is known.
+    /// Unit, if it is known.
     pub unit: Option<String>,
-    /// When the fleet was read, in milliseconds since 1970.
+    /// Time at which the fleet was read, in milliseconds since 1970.
     pub time: i64,
-    /// The average.
+    /// Average.
     pub mean: f64,
-    /// The smallest measurement, if it was told.
+    /// Smallest measurement, if the report contained it.
     pub min: Option<f64>,
-    /// The largest, if it was told.
+    /// Largest measurement, if the report contained it.
     pub max: Option<f64>,
-    /// How many were averaged, if it was told.
+    /// Number of averaged measurements, if the report contained it.
     pub count: Option<usize>,
-    /// When it was received, in milliseconds since 1970.
+    /// Time at which it was received, in milliseconds since 1970.
     pub received: i64,
-    /// The `User-Agent` that sent it.
+    /// `User-Agent` of the sender.
     pub reporter: Option<String>,
 }
 
 impl Held {
-    /// Reads one from what the collector tells.
+    /// Parses a report in the collector's JSON.
     pub fn parse(value: &Value) -> Option<Held> {
         let text = |name: &str| value[name].as_str().map(str::to_owned);
         Some(Held {
@@ -75,7 +75,7 @@ impl Held {
         })
     }
 
-    /// Its `Idempotency-Key`, if it had one.
+    /// Returns its `Idempotency-Key`, if it had one.
     pub fn key(&self) -> Option<String> {
         let (epoch, cycle) = self.epoch.zip(self.cycle)?;
         Some(match &self.unit {
@@ -86,12 +86,12 @@ impl Held {
 }
 
 impl Collector {
-    /// `binary collect` with `args`, which may name the store: without, SQLite in a folder of its own. It listens when this
-    /// returns.
+    /// Starts `binary collect` with `args`, which may name the store: the default is SQLite in a new folder. The
+    /// collector listens when this returns.
     ///
     /// # Panics
     ///
-    /// When it does not start.
+    /// If it does not start.
     #[track_caller]
     pub fn start(binary: impl AsRef<Path>, args: &[&str]) -> Collector {
         let (binary, port) = (binary.as_ref().to_path_buf(), Port::reserve());
@@ -103,11 +103,12 @@ impl Collector {
         collector
     }
 
-    /// Starts it anew, at the same place with the same store, without waiting until it listens. The one before must have ended.
+    /// Starts a new process with the same port and the same store, without waiting until it listens. The previous one
+    /// must have ended.
     ///
     /// # Panics
     ///
-    /// When it has not ended.
+    /// If it has not ended.
     #[track_caller]
     pub fn spawn(&mut self) {
         assert!(!self.process.is_running(), "the collector has not ended");
@@ -115,7 +116,7 @@ impl Collector {
         self.process = Process::spawn(command).called("collector", 40);
     }
 
-    /// Like [`spawn`](Self::spawn), and it listens when this returns.
+    /// Starts a new process like [`spawn`](Self::spawn), and waits until it listens.
     #[track_caller]
     pub fn restart(&mut self) {
         self.spawn();
@@ -128,7 +129,7 @@ impl Collector {
         self.process.wait_for_line("listening at ", START);
     }
 
-    /// Ends it in order, and starts it with other arguments.
+    /// Shuts it down, and starts it with other arguments.
     #[track_caller]
     pub fn restart_with(&mut self, args: &[&str]) {
         self.end();
@@ -136,39 +137,39 @@ impl Collector {
         self.restart();
     }
 
-    /// SIGTERM, and waits until it has ended in order.
+    /// Sends SIGTERM, and waits until it has shut down.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {
         self.process.term();
         self.process.wait_exit(START)
     }
 
-    /// The process that runs, or ended last.
+    /// Returns the running process, or the last one.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    /// The folder that it works in: `reports.db` is there, unless it was told otherwise.
+    /// Returns its working folder: `reports.db` is there, unless an argument selects another store.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Where reports go: `http://127.0.0.1:PORT/nuevo`, or `https:`.
+    /// Returns the URL for reports: `http://127.0.0.1:PORT/nuevo`, or `https:`.
     pub fn url(&self) -> String {
         let scheme = if self.args.iter().any(|arg| arg == "--tls-certificate") { "https" } else { "http" };
         format!("{scheme}://{}/nuevo", self.address())
     }
 
-    /// `127.0.0.1:PORT`.
+    /// Returns the address, `127.0.0.1:PORT`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port.number())
     }
 
-    /// Asks for `path`, with this token if there is one.
+    /// Sends a GET request for `path`, with this token if there is one.
     ///
     /// # Errors
     ///
-    /// There is no answer.
+    /// If no answer arrives.
     pub fn try_get(&self, path: &str, token: Option<&str>, patience: Duration) -> Result<Answer, String> {
         let bearer = token.map(|token| format!("Bearer {token}"));
         let head: Vec<(&str, &str)> =
@@ -176,11 +177,11 @@ impl Collector {
         get_within(&self.address(), path, &head, patience)
     }
 
-    /// Asks for `path`.
+    /// Sends a GET request for `path`.
     ///
     /// # Panics
     ///
-    /// When there is no answer.
+    /// If no answer arrives.
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         match self.try_get(path, None, ANSWER) {
@@ -189,11 +190,11 @@ impl Collector {
         }
     }
 
-    /// Everything that it holds, page by page, in the order in which it was recorded.
+    /// Returns all stored reports, read page by page, in the order in which they were recorded.
     ///
     /// # Errors
     ///
-    /// It does not tell.
+    /// If it does not return them.
     pub fn try_reports(&self, token: Option<&str>) -> Result<Vec<Held>, String> {
         let mut held = Vec::new();
         let mut cursor = String::new();
@@ -216,11 +217,11 @@ impl Collector {
         Ok(held)
     }
 
-    /// Like [`try_reports`](Self::try_reports).
+    /// Returns all stored reports, like [`try_reports`](Self::try_reports).
     ///
     /// # Panics
     ///
-    /// When it does not tell.
+    /// If it does not return them.
     #[track_caller]
     pub fn reports(&self) -> Vec<Held> {
         match self.try_reports(None) {
@@ -229,11 +230,12 @@ impl Collector {
         }
     }
 
-    /// What became of reports since it was started, by its metrics: `recorded`, `repeated`, `conflict`, `stale`.
+    /// Returns the number of reports with this outcome since the start, from its metrics: `recorded`, `repeated`,
+    /// `conflict`, `stale`.
     ///
     /// # Errors
     ///
-    /// There is no answer.
+    /// If no answer arrives.
     pub fn became(&self, outcome: &str, patience: Duration) -> Result<u64, String> {
         let answer = self.try_get("/metrics", None, patience)?;
         let name = format!("atalaya_collector_reports_total{{outcome=\"{outcome}\"}} ");

@@ -1,4 +1,4 @@
-//! Apache Curator, the Java client that many fleets are written with, as unmodified as it comes.
+//! Apache Curator, the Java client of many fleets, unmodified.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -8,16 +8,16 @@ use crate::java;
 use crate::process::Process;
 use crate::spawn::guarded;
 
-/// Curator's recipes, and a Java that runs programs from their source.
+/// Curator's recipes, and a Java that runs programs from source.
 #[derive(Clone, Copy, Debug)]
 pub struct Curator(());
 
 impl Curator {
-    /// Makes sure that it is there.
+    /// Ensures that Curator is installed.
     ///
     /// # Panics
     ///
-    /// When it is missing and cannot be installed.
+    /// If it is missing and cannot be installed.
     #[track_caller]
     pub fn ready() -> Self {
         static READY: OnceLock<()> = OnceLock::new();
@@ -29,8 +29,8 @@ impl Curator {
         Self(())
     }
 
-    /// Runs `testbed/curator/Hold.java`, which says at its top which arguments it takes and which lines it prints. A line
-    /// on its standard input makes it give back what it holds.
+    /// Runs `testbed/curator/Hold.java`. The comment at its top lists its arguments and the lines that it prints. A
+    /// line on its standard input makes it release its recipe.
     #[track_caller]
     pub fn hold(self, kind: &str, id: &str, hosts: &str, path: &str) -> Process {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("curator/Hold.java");

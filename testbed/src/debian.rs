@@ -1,8 +1,8 @@
-//! Packages of Debian 12 that the machine itself does not have: of another architecture, or from its backports. They come
-//! through an apt state of our own below a cache folder, from the machine's own mirrors. So no foreign architecture and no
-//! further source is added to the machine, and what was downloaded once stays.
+//! Packages of Debian 12 that the machine itself does not have: of another architecture, or from the backports. They
+//! are downloaded with a separate apt state below a cache folder, from the machine's own mirrors. So no foreign
+//! architecture and no further source is added to the machine, and downloaded packages stay.
 //!
-//! Used for the emulated Raspberry Pi ([`pi`](crate::pi)) and, where there is no rustup, for cross-compiling.
+//! Used for the emulated Raspberry Pi ([`pi`](crate::pi)) and, without rustup, for cross-compiling.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,23 +10,23 @@ use std::process::Command;
 
 use crate::install::{self, InstallError};
 
-/// The release that everything is taken from, so that all machines get the same.
+/// Release of all packages, so that all machines use the same versions.
 const RELEASE: &str = "bookworm";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// An apt state of our own, with the lists of Debian 12 in it.
+/// A separate apt state with the lists of Debian 12.
 pub struct Debian {
     folder: PathBuf,
     config: PathBuf,
 }
 
 impl Debian {
-    /// Fetches the lists of `architectures`, as `amd64`, into an apt state below `folder`; `backports` adds those.
-    /// Not for several processes at a time in the same folder.
+    /// Downloads the lists of `architectures`, such as `amd64`, into an apt state below `folder`; `backports` adds the
+    /// lists of the backports. Several processes must not use the same folder at the same time.
     ///
     /// # Errors
     ///
-    /// Where there is no apt-get, no mirror of Debian, or the lists cannot be fetched.
+    /// If apt-get or a mirror of Debian is missing, or the lists cannot be downloaded.
     pub fn ready(
         folder: &Path,
         architectures: &[&str],
@@ -47,7 +47,7 @@ impl Debian {
         let mirrors = match mirrors(&mut Command::new("apt-get")) {
             Some(mirrors) => mirrors,
             None => {
-                // A fresh container has no lists at all, and without them apt does not tell its mirrors.
+                // A fresh container has no lists at all, and without them apt does not list its mirrors.
                 write(&debian.config, &common)?;
                 progress("fetching the package lists of this machine");
                 install::run(debian.apt("apt-get").args(["-q", "update"]), progress)?;
@@ -67,12 +67,12 @@ impl Debian {
         Ok(debian)
     }
 
-    /// Downloads packages, as `busybox-static:arm64`, into `folder`, and returns their files in the same order. One that is
-    /// there already is not downloaded again.
+    /// Downloads packages, such as `busybox-static:arm64`, into `folder`, and returns their files in the same order. A
+    /// file that exists is not downloaded again.
     ///
     /// # Errors
     ///
-    /// When there is no such package, or the download fails.
+    /// If there is no such package, or the download fails.
     pub fn download(
         &self,
         packages: &[&str],
@@ -87,11 +87,11 @@ impl Debian {
         packages.iter().map(|package| self.file(&debs, package)).collect()
     }
 
-    /// The file that the newest version of a package was downloaded to.
+    /// Returns the file to which the newest version of a package was downloaded.
     fn file(&self, debs: &Path, package: &str) -> Result<PathBuf, InstallError> {
         let field = |name| self.field(package, name).unwrap_or_default();
         let name = package.split(':').next().unwrap_or(package);
-        // As apt-get download names its files: a colon would not do on all file systems.
+        // The file names of `apt-get download`: not all file systems allow colons.
         let file = format!("{name}_{}_{}.deb", field("Version").replace(':', "%3a"), field("Architecture"));
         let path = debs.join(&file);
         if path.exists() {
@@ -101,18 +101,18 @@ impl Debian {
         Err(InstallError::io(format!("find {package} as {}", path.display()), missing))
     }
 
-    /// A field of the newest version of a package, as apt-cache shows it.
+    /// Returns a field of the newest version of a package, as apt-cache shows it.
     pub fn field(&self, package: &str, name: &str) -> Option<String> {
         let output = self.apt("apt-cache").args(["show", package]).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.to_owned()))
     }
 
-    /// The first package that `package` depends on whose name begins with `prefix`.
+    /// Returns the first package that `package` depends on whose name begins with `prefix`.
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// If there is none.
     pub fn dependency(&self, package: &str, prefix: &str) -> Result<String, InstallError> {
         let depends = self.field(package, "Depends").unwrap_or_default();
         first_dependency(&depends, prefix).ok_or_else(|| {
@@ -121,11 +121,11 @@ impl Debian {
         })
     }
 
-    /// Installs packages on this machine, from the backports if these were asked for. Needs root.
+    /// Installs packages on this machine, from the backports if the state includes them. Needs root.
     ///
     /// # Errors
     ///
-    /// When apt-get fails.
+    /// If apt-get fails.
     pub fn install(&self, packages: &[&str], progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
         let mut command = self.apt("apt-get");
         command.args(["-q", "-o", "DPkg::Lock::Timeout=300", "install", "--yes", "--no-install-recommends"]);
@@ -144,24 +144,24 @@ impl Debian {
 ///
 /// # Errors
 ///
-/// When dpkg is missing or fails.
+/// If dpkg is missing or fails.
 pub fn unpack(deb: &Path, folder: &Path, progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
     make(folder)?;
     install::run(Command::new("dpkg").arg("-x").arg(deb).arg(folder), progress)
 }
 
-/// The release that everything is taken from, and where the machine's own sources have Debian.
+/// Returns the release of all packages, and the Debian mirror in the machine's own sources.
 ///
 /// # Errors
 ///
-/// Where there is no apt-get, or it knows no mirror of Debian.
+/// If apt-get is missing, or knows no mirror of Debian.
 pub fn mirror() -> Result<(&'static str, String), InstallError> {
     let known = mirrors(&mut Command::new("apt-get")).unwrap_or_default();
     let mut main = known.into_iter().filter(|(_, suite)| !suite.ends_with("-security"));
     main.next().map(|(address, _)| (RELEASE, address)).ok_or(InstallError::NoDebian)
 }
 
-/// Where the machine's own sources have Debian: address and suite.
+/// Returns the Debian mirrors in the machine's own sources: address and suite.
 fn mirrors(apt: &mut Command) -> Option<Vec<(String, String)>> {
     let output = apt
         .args(["indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Created-By: Packages"])
@@ -172,7 +172,7 @@ fn mirrors(apt: &mut Command) -> Option<Vec<(String, String)>> {
     for line in text.lines() {
         let Some((address, suite)) = line.split_once(' ') else { continue };
         let is_known = mirrors.iter().any(|(_, known)| known == suite);
-        // Third parties have suites of other names.
+        // Other vendors have suites of other names.
         let release = suite.strip_suffix("-security").unwrap_or(suite);
         if ["bookworm", "trixie", "forky", "sid"].contains(&release) && !is_known {
             mirrors.push((address.to_owned(), suite.to_owned()));
@@ -181,7 +181,7 @@ fn mirrors(apt: &mut Command) -> Option<Vec<(String, String)>> {
     (!mirrors.is_empty()).then_some(mirrors)
 }
 
-/// The lines of a sources.list.
+/// Returns the lines of a sources.list.
 fn source_lines(mirrors: &[(String, String)], architectures: &[&str], backports: bool) -> String {
     let signed = if Path::new(KEYRING).exists() { format!(" signed-by={KEYRING}") } else { String::new() };
     let at = |security: bool| mirrors.iter().find(|(_, suite)| suite.ends_with("-security") == security);

@@ -1,4 +1,4 @@
-//! A disk so small that it can be filled.
+//! A small disk that can be filled.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,18 +6,18 @@ use std::process::Command;
 
 use crate::scratch::Scratch;
 
-/// A file system of its own, in memory, that is full after so many bytes. Needs root.
+/// A separate file system in memory that is full after a given number of bytes. Needs root.
 pub struct SmallDisk {
     folder: PathBuf,
     _scratch: Scratch,
 }
 
 impl SmallDisk {
-    /// Mounts one.
+    /// Mounts the file system.
     ///
     /// # Panics
     ///
-    /// When this machine does not allow it.
+    /// If this machine does not allow it.
     #[track_caller]
     pub fn mount(bytes: u64) -> Self {
         let scratch = Scratch::new("disk");
@@ -32,16 +32,16 @@ impl SmallDisk {
         Self { folder, _scratch: scratch }
     }
 
-    /// Where it is.
+    /// Returns the mount point.
     pub fn path(&self) -> &Path {
         &self.folder
     }
 
-    /// Fills what is left of it with a file; removing that file makes room again.
+    /// Fills the rest of the file system with a file; removing that file makes room again.
     ///
     /// # Panics
     ///
-    /// When it cannot be written at all.
+    /// If it cannot be written at all.
     #[track_caller]
     pub fn fill(&self) -> PathBuf {
         use std::io::Write;
@@ -54,7 +54,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Whoever still has a file open on it keeps what it has; the folder is free.
+        // Processes with an open file on it keep that file; the folder is free.
         let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
     }
 }

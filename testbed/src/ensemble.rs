@@ -11,10 +11,10 @@ use crate::wait::eventually;
 use crate::zookeeper::{self, ZooKeeper};
 
 const SERVERS: usize = 3;
-/// How long three JVMs may take on a machine that is busy with other tests.
+/// Timeout for the start of three JVMs on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(120);
 
-/// The ports that the servers use among themselves.
+/// Ports that the servers use among themselves.
 struct Peer {
     quorum: Port,
     election: Port,
@@ -23,7 +23,7 @@ struct Peer {
 /// Three servers, numbered 0 to 2, on loopback.
 pub struct Ensemble {
     servers: Vec<ZooKeeper>,
-    /// Kept while the ensemble lives, so that a server which is down finds its ports again.
+    /// Kept while the ensemble lives, so that a server that is down finds its ports again.
     _peers: Vec<Peer>,
 }
 
@@ -32,20 +32,21 @@ impl Ensemble {
     ///
     /// # Panics
     ///
-    /// When ZooKeeper is missing and cannot be installed, or they do not start.
+    /// If ZooKeeper is missing and cannot be installed, or the servers do not start.
     #[track_caller]
     pub fn start() -> Self {
         Self::with_tick(zookeeper::TICK)
     }
 
-    /// Like [`start`](Self::start), with servers that are secured as by [`ZooKeeper::secured`]. The connections between the
+    /// Starts servers like [`start`](Self::start), secured as by [`ZooKeeper::secured`]. The connections between the
     /// servers are not encrypted.
     #[track_caller]
     pub fn secured(security: &Security) -> Self {
         Self::configured(zookeeper::TICK, Some(security))
     }
 
-    /// Like [`start`](Self::start) with another tick, in milliseconds: the shortest session timeout is twice that.
+    /// Starts servers like [`start`](Self::start) with another tick, in milliseconds: the minimum session timeout is
+    /// twice that.
     #[track_caller]
     pub fn with_tick(ms: u32) -> Self {
         Self::configured(ms, None)
@@ -56,7 +57,7 @@ impl Ensemble {
         zookeeper::require();
         let peers: Vec<_> =
             (0..SERVERS).map(|_| Peer { quorum: Port::reserve(), election: Port::reserve() }).collect();
-        // The limits are in ticks; these stay the same in seconds: 20 s to join, 4 s to be missed.
+        // The limits are in ticks. In seconds they stay the same: 20 s to join, 4 s until a server counts as lost.
         let ticks = |seconds: u32| (seconds * 1_000).div_ceil(ms);
         let mut shared = format!("initLimit={}\nsyncLimit={}\n", ticks(20), ticks(4));
         shared += "electionPortBindRetry=10\nfastleader.maxNotificationInterval=1000\n";
@@ -74,7 +75,7 @@ impl Ensemble {
         let mut ensemble = Self { servers, _peers: peers };
         eventually("three ZooKeeper servers start", START, || {
             for server in &mut ensemble.servers {
-                // It lost a port to somebody outside: the others wait for it, and the port may be free again.
+                // The server lost a port to another process: the others wait for it, and the port may be free again.
                 if server.has_ended() {
                     server.spawn();
                 }
@@ -84,51 +85,52 @@ impl Ensemble {
         ensemble
     }
 
-    /// `host:port` of all servers, with commas, as clients want it.
+    /// Returns `host:port` of all servers, separated by commas, for clients.
     pub fn connect_string(&self) -> String {
         self.servers.iter().map(ZooKeeper::connect_string).collect::<Vec<_>>().join(",")
     }
 
-    /// The number of servers, those that are killed included.
+    /// Returns the number of servers, including killed ones.
     #[expect(clippy::len_without_is_empty, reason = "an ensemble is never empty")]
     pub fn len(&self) -> usize {
         self.servers.len()
     }
 
-    /// One of the servers.
+    /// Returns a server.
     pub fn server(&self, i: usize) -> &ZooKeeper {
         &self.servers[i]
     }
 
-    /// One of the servers, to freeze it.
+    /// Returns a server, to freeze it.
     pub fn server_mut(&mut self, i: usize) -> &mut ZooKeeper {
         &mut self.servers[i]
     }
 
-    /// All of the servers.
+    /// Returns all servers.
     pub fn servers_mut(&mut self) -> &mut [ZooKeeper] {
         &mut self.servers
     }
 
-    /// The server that leads the others at this moment.
+    /// Returns the number of the server that leads at this moment.
     pub fn leader(&self) -> Option<usize> {
         self.up().find(|&i| self.servers[i].mode().is_some_and(|mode| mode == "leader"))
     }
 
-    /// The server that a session is connected to at this moment, as `cons` tells it.
+    /// Returns the number of the server that a session is connected to at this moment, from the answer to `cons`.
     pub fn server_of_session(&self, session_id: i64) -> Option<usize> {
         let sid = format!("sid=0x{session_id:x},");
         self.up().find(|&i| self.servers[i].connections().is_some_and(|clients| clients.contains(&sid)))
     }
 
-    /// What the ensemble has committed from `zxid` on, for moments when all servers serve and nobody writes.
+    /// Returns the committed transactions from `zxid` on. Only for moments when all servers serve and no client writes.
     ///
-    /// A server's log alone may end in what was never committed, or lack what it was sent in a snapshot. What stands in
-    /// the logs of two of three was acknowledged by a quorum, and so was all that a quorum ever acknowledged.
+    /// The log of one server may end in transactions that were never committed, and may lack those that it received in
+    /// a snapshot. Transactions in the logs of two of three servers were acknowledged by a quorum, and all that a
+    /// quorum ever acknowledged are in two logs.
     ///
     /// # Panics
     ///
-    /// When the log of the server that leads holds anything else: then this is no history to judge by.
+    /// If the log of the leading server holds anything else: then no reliable history exists.
     #[track_caller]
     pub fn journal(&self, zxid: i64) -> Vec<Transaction> {
         let mut wrong = String::new();
@@ -143,7 +145,7 @@ impl Ensemble {
         panic!("the servers' logs do not agree: {wrong}");
     }
 
-    /// The log of the server that leads, if it is what two of three hold.
+    /// Returns the log of the leading server, if two of three servers hold the same.
     fn agreed(&self, zxid: i64) -> Result<Vec<Transaction>, String> {
         let leader = self.leader().ok_or("no server leads")?;
         let mut logs: Vec<_> = self.servers.iter().map(|server| server.journal(zxid)).collect();
@@ -160,13 +162,13 @@ impl Ensemble {
         }
     }
 
-    /// SIGKILL of one server, and waits until it is gone.
+    /// Kills a server with SIGKILL, and waits until it is gone.
     pub fn kill(&mut self, i: usize) {
         self.servers[i].kill();
     }
 
-    /// Starts a killed server again, with the same ports and data, and waits until it answers; it serves as soon as
-    /// there is a quorum, see [`wait_for_quorum`](Self::wait_for_quorum).
+    /// Restarts a killed server with the same ports and data, and waits until it answers. It serves as soon as there is
+    /// a quorum, see [`wait_for_quorum`](Self::wait_for_quorum).
     #[track_caller]
     pub fn restart(&mut self, i: usize) {
         self.servers[i].relaunch(ZooKeeper::answers);
@@ -176,7 +178,7 @@ impl Ensemble {
     ///
     /// # Panics
     ///
-    /// At the deadline, or at once when fewer than two servers are up.
+    /// At the deadline, or at once if fewer than two servers are up.
     #[track_caller]
     pub fn wait_for_quorum(&self, deadline: Duration) {
         let up = self.up().count();
@@ -184,13 +186,13 @@ impl Ensemble {
         eventually("the ZooKeeper servers have a quorum", deadline, || self.all_serve().then_some(()));
     }
 
-    /// All that are neither killed nor frozen, one of which leads the others.
+    /// Returns true if all servers that are neither killed nor frozen serve, and one of them leads.
     pub(crate) fn all_serve(&self) -> bool {
         let modes: Option<Vec<_>> = self.up().map(|i| self.servers[i].mode()).collect();
         modes.is_some_and(|modes| modes.iter().filter(|mode| *mode == "leader").count() == 1)
     }
 
-    /// Those that are neither killed nor frozen.
+    /// Returns the servers that are neither killed nor frozen.
     fn up(&self) -> impl Iterator<Item = usize> {
         (0..self.len()).filter(|&i| self.servers[i].is_up() && !self.servers[i].is_frozen())
     }

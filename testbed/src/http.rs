@@ -1,29 +1,30 @@
-//! Asks by HTTP.
+//! A small HTTP client.
 
 use std::time::Duration;
 
-/// How long an answer is waited for, unless somebody says otherwise.
+/// Default timeout of an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An answer.
+/// An HTTP answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// Its status, as 200.
+    /// Status, such as 200.
     pub status: u16,
-    /// All of what came after the head.
+    /// Everything after the head.
     pub body: String,
 }
 
-/// Asks the server at `address` (host and port) for `target`, with more fields of the head: names and values.
+/// Sends a GET request for `target` to the server at `address` (host and port), with additional header fields: names
+/// and values.
 ///
 /// # Errors
 ///
-/// There is no answer within 10 s.
+/// If no answer arrives within 10 s.
 pub fn get(address: &str, target: &str, head: &[(&str, &str)]) -> Result<Answer, String> {
     get_within(address, target, head, PATIENCE)
 }
 
-/// Like [`get`], with a patience of one's own.
+/// Sends a request like [`get`], with another timeout.
 pub(crate) fn get_within(
     address: &str,
     target: &str,
@@ -44,7 +45,7 @@ pub(crate) fn get_within(
     Ok(Answer { status: response.status().as_u16(), body })
 }
 
-/// A text as it is written in a query.
+/// Escapes a text for a query.
 pub(crate) fn escape(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     text.bytes()

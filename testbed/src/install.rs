@@ -1,8 +1,8 @@
-//! Installing what the tests need and a fresh machine lacks: Java, Apache ZooKeeper, Curator, Python with venv, and, in a
-//! virtual environment of its own, Kazoo; Redis; Prometheus; for other machines C compilers, and QEMU.
+//! Installs the parts that the tests need and a fresh machine lacks: Java, Apache ZooKeeper, Curator, Python with venv,
+//! and, in a separate virtual environment, Kazoo; Redis; Prometheus; for other machines C compilers, and QEMU.
 //!
 //! `cargo xtask test`, `fleet`, `dist` and `pi` call this, and so does every test that needs a part. As root on a
-//! Debian-like system the packages are installed with apt-get; anywhere else the error says what to install.
+//! Debian-like system the packages are installed with apt-get; on other systems the error lists what to install.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -12,10 +12,10 @@ use std::process::{Command, Stdio};
 use crate::debian::Debian;
 use crate::{java, scratch};
 
-/// The Python packages of the virtual environment.
+/// Python packages of the virtual environment.
 pub(crate) const REQUIREMENTS: &str = include_str!("../kazoo/requirements.txt");
 
-/// A part that does not come with Rust.
+/// A part that is not installed with Rust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {
@@ -23,7 +23,7 @@ pub enum Part {
     Java,
     /// The jars of Apache ZooKeeper: Debian's package, or the Apache archive that `ZOOKEEPER_HOME` points to.
     ZooKeeper,
-    /// The jars of Netty, with which Apache ZooKeeper speaks TLS. Its archive contains them.
+    /// The jars of Netty, with which Apache ZooKeeper uses TLS. Its archive contains them.
     Netty,
     /// The jars of Apache Curator's recipes, and the Java compiler with which `java` runs a source file.
     Curator,
@@ -31,15 +31,15 @@ pub enum Part {
     Python,
     /// A C compiler and linker for 64-bit ARM, `aarch64-linux-gnu-gcc`, with its C library.
     Aarch64Gcc,
-    /// The same for 32-bit ARM, `arm-linux-gnueabihf-gcc`.
+    /// A C compiler and linker for 32-bit ARM, `arm-linux-gnueabihf-gcc`, with its C library.
     ArmhfGcc,
-    /// `qemu-system-aarch64` 9 or later: the first that has the I²C controller of a Raspberry Pi.
+    /// `qemu-system-aarch64` 9 or later: the first version that has the I²C controller of a Raspberry Pi.
     Qemu,
-    /// The command `openssl`, which makes certificates.
+    /// The command `openssl`, which creates certificates.
     OpenSsl,
-    /// `dockerd`, `docker` and `docker-compose`, with `ip`, which sets up a network for them.
+    /// `dockerd`, `docker` and `docker-compose`, with `ip`, which configures a network for them.
     Docker,
-    /// `debootstrap`, which makes a folder with a Debian in it.
+    /// `debootstrap`, which creates a folder with a Debian system.
     Debootstrap,
     /// The command `wrk`, which sends HTTP requests as fast as they are answered.
     Wrk,
@@ -47,15 +47,15 @@ pub enum Part {
     Redis,
     /// `prometheus` and `promtool`.
     Prometheus,
-    /// The browser Chromium, and `chromedriver`, which drives it.
+    /// The browser Chromium, and `chromedriver`, which controls it.
     Chromium,
 }
 
-/// The first major version of QEMU that will do.
+/// Minimum major version of QEMU.
 const QEMU: u32 = 9;
 
 impl Part {
-    /// All that the tests need.
+    /// All parts that the tests need.
     pub const ALL: [Self; 9] = [
         Self::Java,
         Self::ZooKeeper,
@@ -68,7 +68,7 @@ impl Part {
         Self::Chromium,
     ];
 
-    /// Whether it is there.
+    /// Returns true if the part is installed.
     pub fn is_installed(self) -> bool {
         match self {
             Self::Java => runs(Command::new("java").arg("-version")),
@@ -88,9 +88,9 @@ impl Part {
                     && version("docker-compose", "version")
                     && version("ip", "-V")
             }
-            // It has no option that would do nothing.
+            // The command has no option without an effect.
             Self::Debootstrap => Path::new("/usr/share/debootstrap/functions").exists(),
-            // It has no option that succeeds.
+            // The command has no option that succeeds.
             Self::Wrk => Command::new("wrk").arg("--version").output().is_ok(),
             Self::Redis => runs(Command::new("redis-server").arg("--version")),
             Self::Prometheus => {
@@ -104,7 +104,7 @@ impl Part {
         }
     }
 
-    /// The Debian packages it comes in.
+    /// Returns the Debian packages that contain the part.
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Java => &["default-jre-headless"],
@@ -125,7 +125,7 @@ impl Part {
         }
     }
 
-    /// What to do by hand.
+    /// Returns a description of the part for manual installation.
     fn advice(self) -> &'static str {
         match self {
             Self::Java => "a Java runtime, version 11 or later (the command `java`)",
@@ -168,46 +168,46 @@ impl Part {
     }
 }
 
-/// Why something is still missing.
+/// Reason why a part is still missing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
-    /// Not a machine this can install on.
+    /// This machine does not allow an installation.
     #[error("{why}; please install:{}", list(.missing))]
     ByHand {
-        /// Why not.
+        /// Reason.
         why: &'static str,
-        /// What is missing.
+        /// Missing parts.
         missing: Vec<Part>,
     },
-    /// Not a machine that packages of Debian can be fetched on.
+    /// Packages of Debian cannot be downloaded on this machine.
     #[error(
         "this needs packages of Debian 12, and this machine has no apt-get that knows a mirror of Debian; run it on \
          Debian 12 or later, or in a container of it"
     )]
     NoDebian,
-    /// A command that installs failed.
+    /// A command of the installation failed.
     #[error("`{command}` failed:\n{output}")]
     Failed {
         /// The command as one could type it.
         command: String,
-        /// The last lines of what it said.
+        /// Last lines of its output.
         output: String,
     },
-    /// Installed without an error, and yet not there.
+    /// The installation reported success, but a part is still missing.
     #[error("installed {packages}, and still missing:{}", list(.missing))]
     StillMissing {
-        /// The packages.
+        /// Installed packages.
         packages: String,
-        /// What is missing.
+        /// Missing parts.
         missing: Vec<Part>,
     },
     /// A file could not be written or locked.
     #[error("{what}: {source}")]
     Io {
-        /// What was tried, on what.
+        /// Description of the operation and the file.
         what: String,
-        /// What came back.
+        /// Error of the operating system.
         source: std::io::Error,
     },
 }
@@ -222,12 +222,12 @@ fn list(missing: &[Part]) -> String {
     missing.iter().map(|part| format!("\n  - {}", part.advice())).collect()
 }
 
-/// Installs those of `parts` that are missing, telling `progress` what is done, line by line. Returns at once, and
-/// silently, when nothing is missing. Several processes may call it at the same time.
+/// Installs the missing ones of `parts`, and reports each step to `progress`, line by line. Returns at once, without
+/// output, if nothing is missing. Several processes may call it at the same time.
 ///
 /// # Errors
 ///
-/// When something is missing and could not be installed; the message says what to do.
+/// If a part is missing and could not be installed; the message says what to do.
 pub fn ensure(parts: &[Part], mut progress: impl FnMut(&str)) -> Result<(), InstallError> {
     let missing_parts = missing(parts);
     if missing_parts.is_empty() {
@@ -251,11 +251,11 @@ pub fn ensure(parts: &[Part], mut progress: impl FnMut(&str)) -> Result<(), Inst
     let packages: Vec<_> = missing_parts.iter().flat_map(|part| part.packages()).copied().collect();
     progress(&format!("installing {} with apt-get", packages.join(" ")));
     if missing_parts.contains(&Part::Qemu) && debian_release().as_deref() == Some("bookworm") {
-        // The one of Debian 12 is too old, the one of its backports is not.
+        // QEMU of Debian 12 is too old; that of its backports is not.
         let debian = Debian::ready(&cache_dir().join("apt"), &[&architecture()], true, &mut progress)?;
         debian.install(&packages, &mut progress)?;
     } else if let Err(first) = apt_install(&packages, &mut progress) {
-        // A fresh container has no package lists; a machine in use has, and need not fetch them again.
+        // A fresh container has no package lists. A machine in use has them, and need not download them again.
         progress(&format!("{first}\nfetching the package lists, then once more"));
         apt_get(&["update"], &mut progress)?;
         apt_install(&packages, &mut progress)?;
@@ -266,13 +266,13 @@ pub fn ensure(parts: &[Part], mut progress: impl FnMut(&str)) -> Result<(), Inst
     }
 }
 
-/// Those of `parts` that are not there.
+/// Returns those of `parts` that are not installed.
 pub fn missing(parts: &[Part]) -> Vec<Part> {
     parts.iter().copied().filter(|part| !part.is_installed()).collect()
 }
 
-/// Where downloads are kept that all builds on this machine can use: `ATALAYA_CACHE`, or `atalaya` in the user's cache
-/// folder.
+/// Returns the folder for downloads that all builds on this machine share: `ATALAYA_CACHE`, or `atalaya` in the user's
+/// cache folder.
 pub fn cache_dir() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let user = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
@@ -281,32 +281,32 @@ pub fn cache_dir() -> PathBuf {
         .unwrap_or_else(|| scratch::testbed_dir().join("cache"))
 }
 
-/// Debian's name for the architecture of this machine, as `amd64`.
+/// Returns Debian's name for the architecture of this machine, such as `amd64`.
 pub fn architecture() -> String {
     let output = Command::new("dpkg").arg("--print-architecture").output();
     let name = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     name.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "amd64".into())
 }
 
-/// The codename of the machine's Debian, as `bookworm`.
+/// Returns the codename of the machine's Debian, such as `bookworm`.
 fn debian_release() -> Option<String> {
     let text = std::fs::read_to_string("/etc/os-release").ok()?;
     text.lines().find_map(|line| Some(line.strip_prefix("VERSION_CODENAME=")?.trim_matches('"').to_owned()))
 }
 
-/// The major version of QEMU, if it is there.
+/// Returns the major version of QEMU, if it is installed.
 fn qemu_version() -> Option<u32> {
     let output = Command::new("qemu-system-aarch64").arg("--version").output().ok()?;
     major_version(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// The first number behind `version`.
+/// Returns the first number after `version`.
 fn major_version(text: &str) -> Option<u32> {
     let (_, behind) = text.split_once("version ")?;
     behind.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// A virtual environment of Python, below the target folder.
+/// A Python virtual environment below the target folder.
 #[derive(Clone, Copy, Debug)]
 pub struct Environment {
     name: &'static str,
@@ -315,16 +315,16 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Kazoo, and what its programs use.
+    /// Kazoo, and the packages that its programs use.
     pub const KAZOO: Self =
         Self { name: "kazoo", requirements: REQUIREMENTS, imports: "kazoo.client, puresasl, requests" };
-    /// What looks at an API from outside: Schemathesis, and the validator of OpenAPI documents.
+    /// Tools that check an API from outside: Schemathesis, and the validator of OpenAPI documents.
     pub const API: Self = Self {
         name: "api",
         requirements: include_str!("../api/requirements.txt"),
         imports: "schemathesis, openapi_spec_validator",
     };
-    /// What people write an API like the collector's with, and what they have tasks executed with.
+    /// Common packages for an API like the collector's, and for the execution of tasks.
     pub const PEER: Self = Self {
         name: "peer",
         requirements: include_str!("../peer/requirements.txt"),
@@ -332,21 +332,21 @@ impl Environment {
     };
 }
 
-/// Makes the virtual environment with Kazoo; see [`ensure_environment`].
+/// Creates the virtual environment with Kazoo; see [`ensure_environment`].
 ///
 /// # Errors
 ///
-/// When Python is missing, or the packages cannot be installed.
+/// If Python is missing, or the packages cannot be installed.
 pub fn ensure_kazoo(progress: impl FnMut(&str)) -> Result<PathBuf, InstallError> {
     ensure_environment(Environment::KAZOO, progress)
 }
 
-/// Makes a virtual environment if it is missing or other versions are wanted, and returns the path of its Python.
-/// [`Part::Python`] must be there.
+/// Creates a virtual environment if it is missing or its requirements have changed, and returns the path of its Python.
+/// [`Part::Python`] must be installed.
 ///
 /// # Errors
 ///
-/// When Python is missing, or the packages cannot be installed.
+/// If Python is missing, or the packages cannot be installed.
 pub fn ensure_environment(
     environment: Environment,
     mut progress: impl FnMut(&str),
@@ -383,7 +383,7 @@ pub fn ensure_environment(
     Ok(interpreter)
 }
 
-/// A Python that can make virtual environments: the first on the path, else the system's.
+/// Returns a Python that can create virtual environments: the first one on the path, or the system's.
 fn python() -> Option<&'static str> {
     let able = |python: &&str| runs(Command::new(python).args(["-c", "import venv, ensurepip"]));
     ["python3", "/usr/bin/python3"].into_iter().find(able)
@@ -397,12 +397,12 @@ fn apt_install(packages: &[&str], progress: &mut impl FnMut(&str)) -> Result<(),
 
 fn apt_get(arguments: &[&str], progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
     let mut command = Command::new("apt-get");
-    // Another apt may be at work, as on a machine that has just started: wait for it.
+    // Another apt may be running, as on a machine that has just started: wait for it.
     command.args(["-q", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]).args(arguments);
     run(command.env("DEBIAN_FRONTEND", "noninteractive"), progress)
 }
 
-/// Runs a command, handing on what it prints, and keeps the end of that for the error.
+/// Runs a command and passes its output to `progress`. Keeps the end of the output for the error.
 pub(crate) fn run(command: &mut Command, progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
     let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
     let shown = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
@@ -410,7 +410,7 @@ pub(crate) fn run(command: &mut Command, progress: &mut impl FnMut(&str)) -> Res
     let (output, stdout) = std::io::pipe().map_err(io)?;
     let stderr = stdout.try_clone().map_err(io)?;
     let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
-    // The command holds the writing ends: without it, reading comes to an end.
+    // The command holds the write ends: unless they are closed here, reading does not end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = child.map_err(io)?;
     let mut last = Vec::new();
@@ -430,7 +430,7 @@ pub(crate) fn run(command: &mut Command, progress: &mut impl FnMut(&str)) -> Res
     Err(InstallError::Failed { command: shown, output: last.join("\n") })
 }
 
-/// Whether the command runs and succeeds; what it prints is of no interest.
+/// Returns true if the command runs and succeeds. Its output is ignored.
 fn runs(command: &mut Command) -> bool {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())

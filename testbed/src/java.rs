@@ -1,4 +1,4 @@
-//! What runs on Java: the jars, and the command line of an Apache ZooKeeper server, a JVM that starts quickly and stays
+//! Java programs: the jars, and the command line of an Apache ZooKeeper server, a JVM that starts quickly and stays
 //! small.
 
 use std::fs;
@@ -7,10 +7,10 @@ use std::process::Command;
 
 use crate::spawn::guarded;
 
-/// Where Debian's packages put their jars.
+/// Folder of the jars of Debian's packages.
 const DEBIAN: &str = "/usr/share/java";
 
-/// Everything to standard output; the process keeps it.
+/// Configuration that logs everything to standard output, which the process keeps.
 const LOGGING: &str = "\
 log4j.rootLogger=INFO, CONSOLE
 log4j.appender.CONSOLE=org.apache.log4j.ConsoleAppender
@@ -35,9 +35,9 @@ pub(crate) fn has_netty() -> bool {
         || NETTY.iter().all(|name| Path::new(DEBIAN).join(name).exists())
 }
 
-/// The class path of a ZooKeeper that logs, or `None` where there is no ZooKeeper.
+/// Returns the class path of a ZooKeeper that logs, or `None` if ZooKeeper is not installed.
 ///
-/// `ZOOKEEPER_HOME` is asked first: the folder of an Apache archive (`lib/`) or of Homebrew (`libexec/lib/`).
+/// `ZOOKEEPER_HOME` has precedence: the folder of an Apache archive (`lib/`) or of Homebrew (`libexec/lib/`).
 pub(crate) fn classpath() -> Option<String> {
     let home = std::env::var_os("ZOOKEEPER_HOME").map(PathBuf::from);
     let archive =
@@ -48,24 +48,24 @@ pub(crate) fn classpath() -> Option<String> {
     let debian = Path::new(DEBIAN);
     let jar = |name: &str| Some(debian.join(name)).filter(|jar| jar.exists());
     let zookeeper = jar("zookeeper.jar")?;
-    // The manifest of zookeeper.jar names what it needs, except what writes its log, and half of Netty.
+    // The manifest of zookeeper.jar lists its dependencies, except the logging library and half of Netty.
     let logging = ["slf4j-log4j12.jar", "log4j-1.2.jar"];
     let jars = logging.into_iter().chain(NETTY).filter_map(jar).chain([zookeeper]);
     Some(jars.map(|jar| jar.display().to_string()).collect::<Vec<_>>().join(":"))
 }
 
-/// The class path of Curator's recipes, with a log that nobody writes; `None` where they are not. `CURATOR_HOME` is asked
-/// first: a folder with its jars and those that it needs.
+/// Returns the class path of Curator's recipes, whose log is discarded; `None` if they are not installed.
+/// `CURATOR_HOME` has precedence: a folder with its jars and their dependencies.
 pub(crate) fn curator_classpath() -> Option<String> {
     if let Some(home) = std::env::var_os("CURATOR_HOME").map(PathBuf::from) {
         return Some(format!("{}/*", home.display()));
     }
-    // Manifests name what they need.
+    // The manifests list the dependencies.
     let jar = Path::new(DEBIAN).join("curator-recipes.jar");
     jar.exists().then(|| jar.display().to_string())
 }
 
-/// A test's own environment may hold JVM options that print to our streams, or change the program.
+/// Removes JVM options from the environment: those of a test may print to our streams, or change the program.
 pub(crate) fn own_options(command: &mut Command) {
     command.env_remove("JAVA_TOOL_OPTIONS").env_remove("JDK_JAVA_OPTIONS").env_remove("_JAVA_OPTIONS");
 }
@@ -78,7 +78,8 @@ fn has_jar(lib: &Path) -> bool {
 /// File with the names and passwords of the users that may authenticate by SASL, beside `zoo.cfg`.
 pub(crate) const SASL_USERS: &str = "jaas.conf";
 
-/// A server that reads `folder/zoo.cfg`. Killed when this process dies, where the system can do that.
+/// Returns the command of a server that reads `folder/zoo.cfg`. It is killed when this process dies, if the system
+/// supports that.
 pub(crate) fn server(folder: &Path) -> Command {
     let logging = folder.join("log4j.properties");
     fs::write(&logging, LOGGING).expect("write the logging configuration of ZooKeeper");

@@ -1,67 +1,67 @@
-//! ZooKeeper's transaction log, as a server writes it: everything that was committed, in order. The truth about what a
-//! fleet did, told by nobody of the fleet.
+//! ZooKeeper's transaction log, as a server writes it: all committed transactions, in order. It shows the effects of a
+//! fleet without data that the fleet reports about itself.
 //!
-//! The format is that of `FileTxnLog` (Apache ZooKeeper 3.4 to 3.9): a header, then for each transaction an Adler-32 sum,
-//! its length, its Jute record and an end mark; zeros behind the last one.
+//! The format is that of `FileTxnLog` (Apache ZooKeeper 3.4 to 3.9): a header, then for each transaction an Adler-32
+//! checksum, its length, its Jute record and an end mark; zeros after the last one.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// One transaction.
+/// A transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transaction {
-    /// Its number: the epoch of ZooKeeper's leader in the upper 32 bits, a count in the lower ones.
+    /// Transaction id: the epoch of ZooKeeper's leader in the upper 32 bits, a counter in the lower ones.
     pub zxid: i64,
-    /// Whose it was.
+    /// Session of the client.
     pub session: i64,
-    /// When ZooKeeper's leader took it up, in milliseconds since 1970.
+    /// Time at which ZooKeeper's leader received it, in milliseconds since 1970.
     pub time: i64,
-    /// What it did; nothing if it failed. More than one are a `multi`.
+    /// Changes; none if it failed, and several for a `multi`.
     pub changes: Vec<Change>,
 }
 
-/// What a transaction did.
+/// A change made by a transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// A new znode.
     Create {
-        /// Which.
+        /// Path.
         path: String,
-        /// What it holds.
+        /// Data.
         data: Vec<u8>,
-        /// Whether it goes with its session.
+        /// True if the znode is deleted with its session.
         ephemeral: bool,
     },
     /// New data.
     Set {
-        /// Which.
+        /// Path.
         path: String,
-        /// What it holds.
+        /// Data.
         data: Vec<u8>,
     },
-    /// Removed.
+    /// A znode was deleted.
     Delete {
-        /// Which.
+        /// Path.
         path: String,
     },
-    /// Part of a `multi` that failed unless the znode existed, at a version if one was given.
+    /// Part of a `multi` that fails unless the znode exists, at a version if one is given.
     Check {
-        /// Which.
+        /// Path.
         path: String,
     },
-    /// A session began.
+    /// A session started.
     Opened,
     /// A session ended, and all of its ephemeral znodes with it.
     Closed,
 }
 
-/// The transactions from `zxid` on that the log in `folder` holds (`version-2` below a server's `dataDir`). A server may
-/// be writing it: what is not whole yet is left out.
+/// Returns the transactions from `zxid` on in the log in `folder` (`version-2` below a server's `dataDir`). A server
+/// may be writing it: incomplete transactions are left out.
 ///
 /// # Errors
 ///
-/// A file cannot be read, or is no such log.
+/// If a file cannot be read, or is not such a log.
 pub(crate) fn read(folder: &Path, zxid: i64) -> io::Result<Vec<Transaction>> {
     let mut files: Vec<(i64, PathBuf)> = fs::read_dir(folder)?
         .flatten()
@@ -71,7 +71,7 @@ pub(crate) fn read(folder: &Path, zxid: i64) -> io::Result<Vec<Transaction>> {
         })
         .collect();
     files.sort();
-    // A file is named after the first transaction that it may hold.
+    // A file is named after the first transaction that it may contain.
     let begin = files.iter().rposition(|(first, _)| *first <= zxid).unwrap_or(0);
     let mut transactions: Vec<Transaction> = Vec::new();
     for (_, path) in &files[begin..] {
@@ -79,7 +79,7 @@ pub(crate) fn read(folder: &Path, zxid: i64) -> io::Result<Vec<Transaction>> {
         for transaction in parse(&bytes, zxid).map_err(|what| {
             io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()))
         })? {
-            // After a restart the last ones may stand in two files.
+            // After a restart the last ones may be in two files.
             if transaction.zxid >= zxid && transactions.last().is_none_or(|last| last.zxid < transaction.zxid)
             {
                 transactions.push(transaction);
@@ -93,9 +93,9 @@ const MAGIC: &[u8] = b"ZKLG";
 const HEADER: usize = 16;
 const END: u8 = b'B';
 
-/// The whole transactions of one file, from `zxid` on.
+/// Returns the complete transactions of one file, from `zxid` on.
 fn parse(bytes: &[u8], zxid: i64) -> Result<Vec<Transaction>, String> {
-    // A file that has just been made.
+    // A file that has just been created.
     if bytes.len() < HEADER || bytes[..4] == [0; 4] {
         return Ok(Vec::new());
     }
@@ -105,12 +105,12 @@ fn parse(bytes: &[u8], zxid: i64) -> Result<Vec<Transaction>, String> {
     let mut jute = Jute(&bytes[HEADER..]);
     let mut transactions = Vec::new();
     while let Some((sum, record)) = jute.long().zip(jute.buffer()) {
-        // Most of them are older ones.
+        // Most transactions are older than `zxid`, so they are skipped without parsing.
         let number = record.get(12..20).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
         if number.is_some_and(|number| number < zxid) && jute.bytes(1) == Some(&[END]) {
             continue;
         }
-        // Zeros behind the last one, or one that is being written.
+        // Zeros after the last one, or one that is being written.
         if record.is_empty() || jute.bytes(1) != Some(&[END]) || i64::from(adler32(record)) != sum {
             break;
         }
@@ -119,7 +119,7 @@ fn parse(bytes: &[u8], zxid: i64) -> Result<Vec<Transaction>, String> {
     Ok(transactions)
 }
 
-// The types that `ZooDefs.OpCode` numbers.
+// Types of changes, as numbered by `ZooDefs.OpCode`.
 const CREATE: i32 = 1;
 const DELETE: i32 = 2;
 const SET_DATA: i32 = 5;
@@ -147,7 +147,7 @@ fn transaction(record: &[u8]) -> Option<Transaction> {
     Some(Transaction { zxid, session, time, changes })
 }
 
-/// The parts of a multi; one that failed did nothing, and says of each part that it failed.
+/// Parses the parts of a multi. A failed multi did nothing, and contains an error for each part.
 fn multi(jute: &mut Jute<'_>) -> Option<Vec<Change>> {
     let mut changes = Vec::new();
     for _ in 0..jute.int()? {
@@ -160,13 +160,13 @@ fn multi(jute: &mut Jute<'_>) -> Option<Vec<Change>> {
     Some(changes)
 }
 
-/// `None` if it is not understood, `Some(None)` if it changed nothing that can be seen.
+/// Parses a change. Returns `None` if it is not understood, `Some(None)` if it has no visible effect.
 fn change(kind: i32, jute: &mut Jute<'_>) -> Option<Option<Change>> {
     Some(match kind {
         CREATE | CREATE_2 => {
             let (path, data) = (jute.text()?, jute.buffer()?.to_vec());
             for _ in 0..jute.int()? {
-                // An access control: permissions, scheme, id.
+                // An ACL entry: permissions, scheme, id.
                 jute.int()?;
                 jute.text()?;
                 jute.text()?;
@@ -186,7 +186,7 @@ fn change(kind: i32, jute: &mut Jute<'_>) -> Option<Option<Change>> {
     })
 }
 
-/// Jute, Hadoop's old record format: big endian, lengths in front.
+/// Reader of Jute, Hadoop's old record format: big endian, with length prefixes.
 struct Jute<'a>(&'a [u8]);
 
 impl<'a> Jute<'a> {
@@ -204,7 +204,7 @@ impl<'a> Jute<'a> {
         self.bytes(8)?.try_into().ok().map(i64::from_be_bytes)
     }
 
-    /// A length of -1 is no buffer at all, which is as good as an empty one.
+    /// A length of -1 means no buffer, which is treated as an empty one.
     fn buffer(&mut self) -> Option<&'a [u8]> {
         let length = self.int()?;
         if length == -1 { Some(&[]) } else { self.bytes(length.try_into().ok()?) }
@@ -215,11 +215,11 @@ impl<'a> Jute<'a> {
     }
 }
 
-/// The checksum of RFC 1950.
+/// Computes the checksum of RFC 1950.
 fn adler32(bytes: &[u8]) -> u32 {
     const MODULUS: u32 = 65_521;
     let (mut a, mut b) = (1_u32, 0_u32);
-    // So many sums fit before they must be reduced.
+    // Maximum number of sums that fit before they must be reduced.
     for chunk in bytes.chunks(5_552) {
         for byte in chunk {
             a += u32::from(*byte);

@@ -1,4 +1,4 @@
-//! Kazoo, the Python client that existing fleets are written with, as unmodified as it comes.
+//! Kazoo, the Python client of existing fleets, unmodified.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,20 +9,20 @@ use crate::process::Process;
 use crate::security::Security;
 use crate::spawn::guarded;
 
-/// A Python with Kazoo, in a virtual environment below the target folder that is made on first use.
+/// A Python with Kazoo, in a virtual environment below the target folder that is created on first use.
 #[derive(Clone, Debug)]
 pub struct Kazoo {
     python: PathBuf,
-    /// How its programs connect; see `kazoo/secured.py`.
+    /// Connection settings of its programs; see `kazoo/secured.py`.
     environment: Vec<(&'static str, String)>,
 }
 
 impl Kazoo {
-    /// Makes sure that it is there.
+    /// Ensures that Kazoo is installed.
     ///
     /// # Panics
     ///
-    /// When it is missing and cannot be installed.
+    /// If it is missing and cannot be installed.
     #[track_caller]
     pub fn ready() -> Self {
         static PYTHON: OnceLock<PathBuf> = OnceLock::new();
@@ -36,13 +36,14 @@ impl Kazoo {
         Self { python: python.clone(), environment: Vec::new() }
     }
 
-    /// Like [`ready`](Self::ready); its programs connect with TLS, authenticate as `user`, and create znodes with `acl`.
+    /// Returns a Kazoo like [`ready`](Self::ready) whose programs connect with TLS, authenticate as `user`, and create
+    /// znodes with `acl`.
     ///
     /// Entries of an ACL are separated by spaces, such as `sasl:fleet:cdrw sasl:admin:cdrwa`.
     ///
     /// # Panics
     ///
-    /// When it is missing and cannot be installed.
+    /// If it is missing and cannot be installed.
     #[track_caller]
     pub fn secured(security: &Security, user: &str, acl: &str) -> Self {
         let path = |path: PathBuf| path.display().to_string();
@@ -57,11 +58,11 @@ impl Kazoo {
         Self { environment, ..Self::ready() }
     }
 
-    /// Like [`secured`](Self::secured) without TLS, with the scheme `digest` instead of SASL.
+    /// Returns a Kazoo like [`secured`](Self::secured) without TLS, with the scheme `digest` instead of SASL.
     ///
     /// # Panics
     ///
-    /// When it is missing and cannot be installed.
+    /// If it is missing and cannot be installed.
     #[track_caller]
     pub fn with_digest(security: &Security, user: &str, acl: &str) -> Self {
         let environment = vec![
@@ -73,14 +74,14 @@ impl Kazoo {
         Self { environment, ..Self::ready() }
     }
 
-    /// Runs one of the scripts in `testbed/kazoo/`: `follower.py`, `leader.py`, `contend.py`, `hold.py`, `classic.py`, `init_config.py`; each says at its top
-    /// which arguments it takes and which lines it prints.
+    /// Runs one of the scripts in `testbed/kazoo/`: `follower.py`, `leader.py`, `contend.py`, `hold.py`, `classic.py`,
+    /// `init_config.py`. The comment at the top of each lists its arguments and the lines that it prints.
     #[track_caller]
     pub fn script(&self, name: &str, args: &[&str]) -> Process {
         Process::spawn(self.command(name, args)).called(format!("{name} {}", args.join(" ")), usize::MAX)
     }
 
-    /// Runs a script that is spoken to on its standard input: `probe.py`, `cycle.py`.
+    /// Runs a script that reads commands from its standard input: `probe.py`, `cycle.py`.
     #[track_caller]
     pub fn piped(&self, name: &str, args: &[&str]) -> Process {
         Process::spawn_piped(self.command(name, args)).called(name, 20)
@@ -91,7 +92,7 @@ impl Kazoo {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kazoo").join(name);
         assert!(script.exists(), "there is no {}", script.display());
         let mut command = guarded(&self.python);
-        // Proxies are for the outer world, not for an API on loopback.
+        // Proxies must not be used for an API on loopback.
         for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(proxy);
         }

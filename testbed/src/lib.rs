@@ -1,12 +1,12 @@
-//! The real parts that Atalaya's tests run against: Apache ZooKeeper (one server or three), Redis, an HTTP listener that
-//! misbehaves on demand, processes whose log lines are kept as they come, and Kazoo as an independent client.
+//! The real parts that Atalaya's tests run against: Apache ZooKeeper (one server or three), Redis, an HTTP listener
+//! that fails on demand, processes whose log lines are kept with their times, and Kazoo as an independent client.
 //!
-//! Everything here blocks, so it serves plain `#[test]` functions and async ones alike. A helper that cannot do its
-//! work panics and says what it was doing: a test never goes on with half a test bed, and never skips itself because
-//! a part is missing. What is missing is installed where that is possible ([`install`]).
+//! All functions block, so they can be used in plain `#[test]` functions and in async ones. A helper that fails panics
+//! with a description of its task: a test never continues with an incomplete testbed, and is never skipped because a
+//! part is missing. Missing parts are installed where possible ([`install`]).
 //!
-//! Every server listens on loopback, on ports of its own, and is ended by its process id when its value is dropped.
-//! On Linux it also ends when the test process itself is killed.
+//! Every server listens on loopback, on reserved ports, and is ended by its process id when its value is dropped. On
+//! Linux it also ends when the test process itself is killed.
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How tests start a node.
+//! Commands that start a node in tests.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,24 +9,26 @@ use std::sync::OnceLock;
 use crate::scratch::Scratch;
 use crate::spawn::guarded;
 
-/// What a node may see of the tests' environment. Above all not: `ATALAYA_*`, `ZOOKEEPER_*`, `API_URL`, proxies.
+/// Variables of the tests' environment that a node keeps. In particular not: `ATALAYA_*`, `ZOOKEEPER_*`, `API_URL`,
+/// proxies.
 const KEPT: [&str; 6] = ["PATH", "LANG", "TMPDIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE", "SYSTEMROOT"];
 
-/// `atalaya run ID --zookeeper HOSTS`, to which a test appends what else it wants: `binary` is usually
-/// `env!("CARGO_BIN_EXE_atalaya")`.
+/// Returns the command `atalaya run ID --zookeeper HOSTS`, to which a test appends further arguments: `binary` is
+/// usually `env!("CARGO_BIN_EXE_atalaya")`.
 ///
-/// The environment is clean, and the state folder (also the current one, so no boards.toml is found by chance) is the
-/// node's own: the same for each start of this id on these servers, another in each test process.
+/// The environment is clean, and the node has its own state folder, which is also its current one, so that no
+/// boards.toml is found by chance. It is the same for each start of this id on these servers, and differs in each test
+/// process.
 pub fn node_command(binary: &str, id: &str, zookeeper: &str) -> Command {
-    // Never dropped: the next process that makes a scratch folder removes it.
+    // Never dropped: the next process that creates a scratch folder removes it.
     static STATE: OnceLock<Scratch> = OnceLock::new();
     node_command_in(STATE.get_or_init(|| Scratch::new("nodes")).path(), binary, id, zookeeper)
 }
 
-/// Like [`node_command`], with the state folders below `folder`.
+/// Returns a command like [`node_command`], with the state folders below `folder`.
 pub fn node_command_in(folder: &Path, binary: &str, id: &str, zookeeper: &str) -> Command {
     let mut identity = DefaultHasher::new();
-    // An id may be anything at all, as tests of bad ids want it: no name for a folder.
+    // An id can be any text in tests of invalid ids, so it cannot be the name of a folder.
     (id, zookeeper).hash(&mut identity);
     let state = folder.join(format!("{:016x}", identity.finish()));
     fs::create_dir_all(&state).expect("make a node's state folder");
@@ -35,7 +37,7 @@ pub fn node_command_in(folder: &Path, binary: &str, id: &str, zookeeper: &str) -
     command
 }
 
-/// `binary`, without arguments, in `folder`, which is its home too, with a clean environment.
+/// Returns the command `binary`, without arguments, in `folder`, which is also its home, with a clean environment.
 pub fn clean_command(folder: &Path, binary: &str) -> Command {
     let path = Path::new(binary);
     let absolute = if binary.contains('/') { path.canonicalize().ok() } else { None };

@@ -1,38 +1,38 @@
-//! Loopback ports that stay ours while the server behind them is down.
+//! Loopback ports that stay reserved while the server behind them is down.
 //!
-//! A port that the system hands out (bind to 0) will not do: while its server is dead, the system may give the same
-//! number to any outgoing connection, even to the client that tries to reconnect, which then talks to itself. So
-//! ports come from below the system's own range, each with a locked file that keeps other test processes away.
+//! A port from the system (bind to 0) is not sufficient: while its server is down, the system may give the same number
+//! to any outgoing connection, even to the client that tries to reconnect, which then connects to itself. So ports come
+//! from below the system's own range, each with a locked file that other test processes respect.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Where the search begins; below live the well-known ones.
+/// First port of the search; the well-known ones are below.
 const FIRST: u32 = 15_000;
-/// Where the range of Linux begins, unless it says otherwise.
+/// Default start of Linux's range of ephemeral ports.
 const EPHEMERAL: u32 = 32_768;
 
 /// A port of 127.0.0.1 that no other test uses until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
-    /// Its lock ends with the process, however that ends.
+    /// The lock ends with the process, even if it is killed.
     _reserved: File,
 }
 
 impl Port {
-    /// Takes the next free one.
+    /// Reserves the next free port.
     ///
     /// # Panics
     ///
-    /// When thousands of ports are taken.
+    /// If thousands of ports are in use.
     #[track_caller]
     pub(crate) fn reserve() -> Self {
         static TAKEN: AtomicU32 = AtomicU32::new(0);
         let width = first_ephemeral() - FIRST;
-        // Processes begin at different places, and go on where they left: a number is not used again soon.
+        // Processes start at different numbers and continue after their last one, so that a number is not reused soon.
         let start = std::process::id().wrapping_mul(97);
         for _ in 0..width {
             let step = TAKEN.fetch_add(1, Ordering::Relaxed);
@@ -58,21 +58,21 @@ impl Port {
     }
 }
 
-/// The folder of the locked files, one for the machine, whatever folder was built in.
+/// Returns the folder of the locked files: one for the machine, independent of the target folder.
 fn reservations() -> PathBuf {
     let folder = std::env::temp_dir().join("atalaya-testbed-ports");
     if fs::create_dir_all(&folder).is_ok() {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // Fails where another user made it, who has done the same.
+            // Fails if another user has created the folder. That process has set the same permissions.
             let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777));
         }
     }
     folder
 }
 
-/// Where the system's own range begins, or the usual place if it leaves too little room below.
+/// Returns the start of the system's own range, or the default if there is too little room below it.
 fn first_ephemeral() -> u32 {
     fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()

@@ -1,4 +1,4 @@
-//! ZooKeeper seen, and disturbed, from outside: by Kazoo, so a mistake of our own client does not hide itself.
+//! Reads and writes ZooKeeper from outside, with Kazoo, so that a bug of our own client cannot hide itself.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,66 +10,66 @@ use serde_json::{Value, json};
 use crate::kazoo::Kazoo;
 use crate::process::{Line, Process, Stream};
 
-/// How long a command may take; the script itself waits up to 30 s for a server that answers.
+/// Timeout of a command; the script itself waits up to 30 s for a server.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// What ZooKeeper keeps about a znode.
+/// Metadata of a znode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stat {
-    /// The transaction that created it.
+    /// Transaction that created it.
     pub czxid: i64,
-    /// The transaction that last changed its data.
+    /// Transaction of the last change of its data.
     pub mzxid: i64,
-    /// When it was created, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     pub ctime: i64,
-    /// When its data last changed, in milliseconds since 1970.
+    /// Time of the last change of its data, in milliseconds since 1970.
     pub mtime: i64,
-    /// How often its data changed.
+    /// Number of changes of its data.
     pub version: i32,
-    /// How often its children changed.
+    /// Number of changes of its children.
     pub cversion: i32,
-    /// The session that an ephemeral znode belongs to; 0 for others.
+    /// Session that owns an ephemeral znode; 0 for others.
     pub ephemeral_owner: i64,
-    /// Bytes of data.
+    /// Size of the data in bytes.
     pub data_length: i32,
-    /// Its children.
+    /// Number of children.
     pub num_children: i32,
 }
 
-/// A session of Kazoo that does what it is told. Commands wait until a server answers, for up to 30 s.
+/// A session of Kazoo that executes commands. Commands wait for a server for up to 30 s.
 ///
-/// Its session times out after 10 s; what it created as ephemeral lives as long as the session does.
+/// Its session timeout is 10 s. Its ephemeral znodes live as long as the session.
 pub struct Probe {
     script: Mutex<Script>,
 }
 
 struct Script {
     process: Process,
-    /// Where in its log the next answer is looked for.
+    /// Position in its log from which the next answer is searched.
     read: usize,
 }
 
 impl Probe {
-    /// Connects; waits for a server.
+    /// Connects, and waits for a server.
     ///
     /// # Panics
     ///
-    /// When Kazoo is missing and cannot be installed, or no server answers.
+    /// If Kazoo is missing and cannot be installed, or no server answers.
     #[track_caller]
     pub fn connect(hosts: &str) -> Self {
         Self::connect_by(&Kazoo::ready(), hosts)
     }
 
-    /// Like [`connect`](Self::connect), with the identity of `kazoo`.
+    /// Connects like [`connect`](Self::connect), with the identity of `kazoo`.
     ///
     /// # Panics
     ///
-    /// When no server answers, or none accepts the identity.
+    /// If no server answers, or none accepts the identity.
     #[track_caller]
     pub fn connect_by(kazoo: &Kazoo, hosts: &str) -> Self {
         let process = kazoo.piped("probe.py", &[hosts]);
-        // Kazoo may have complained on stderr before that: the answers begin after this line, wherever it stands.
+        // Kazoo may have logged errors to stderr before that line. The answers start after it.
         let is_greeting = |line: &Line| line.stream == Stream::Stdout && line.text == "connected";
         match process.find_from(0, ANSWER, is_greeting) {
             Ok((read, _)) => Self { script: Mutex::new(Script { process, read }) },
@@ -77,13 +77,13 @@ impl Probe {
         }
     }
 
-    /// The session's id.
+    /// Returns the session id.
     #[track_caller]
     pub fn session_id(&self) -> i64 {
         integer(&self.done("session", &json!({})))
     }
 
-    /// The session's id.
+    /// Returns the session id.
     ///
     /// # Errors
     ///
@@ -93,13 +93,13 @@ impl Probe {
         self.call("session", &json!({})).map(|answer| integer(&answer))
     }
 
-    /// The children's names, sorted; empty when there is no such znode.
+    /// Returns the names of the children, sorted; empty if there is no such znode.
     #[track_caller]
     pub fn ls(&self, path: &str) -> Vec<String> {
         strings(self.found("ls", path).unwrap_or_default())
     }
 
-    /// Data and stat, `None` when there is no such znode.
+    /// Returns data and stat, or `None` if there is no such znode.
     #[track_caller]
     pub fn get(&self, path: &str) -> Option<(Vec<u8>, Stat)> {
         let found = self.found("get", path)?;
@@ -107,34 +107,34 @@ impl Probe {
         Some((BASE64.decode(data).expect("probe.py sends base64"), stat(&found["stat"])))
     }
 
-    /// Data as text, what is not UTF-8 replaced; `None` when there is no such znode.
+    /// Returns the data as text, with replacement characters for invalid UTF-8; `None` if there is no such znode.
     #[track_caller]
     pub fn text(&self, path: &str) -> Option<String> {
         self.get(path).map(|(data, _)| String::from_utf8_lossy(&data).into_owned())
     }
 
-    /// The stat alone, `None` when there is no such znode.
+    /// Returns the stat, or `None` if there is no such znode.
     #[track_caller]
     pub fn exists(&self, path: &str) -> Option<Stat> {
         self.found("exists", path).map(|found| stat(&found))
     }
 
-    /// Creates a znode, and its parents where they are missing.
+    /// Creates a znode, and its missing parents.
     ///
     /// # Errors
     ///
-    /// The name of Kazoo's exception, as `NodeExistsError`.
+    /// The name of Kazoo's exception, such as `NodeExistsError`.
     #[track_caller]
     pub fn create(&self, path: &str, data: &[u8], ephemeral: bool) -> Result<(), String> {
         let arguments = json!({"path": path, "data": BASE64.encode(data), "ephemeral": ephemeral});
         self.call("create", &arguments).map(drop)
     }
 
-    /// Creates a znode below a parent that exists.
+    /// Creates a znode below an existing parent.
     ///
     /// # Errors
     ///
-    /// The name of Kazoo's exception, as `NodeExistsError` or `NoNodeError`.
+    /// The name of Kazoo's exception, such as `NodeExistsError` or `NoNodeError`.
     #[track_caller]
     pub fn create_below(&self, path: &str, data: &[u8], ephemeral: bool) -> Result<(), String> {
         let data = BASE64.encode(data);
@@ -156,49 +156,50 @@ impl Probe {
     ///
     /// # Errors
     ///
-    /// The name of Kazoo's exception, as `NoNodeError`.
+    /// The name of Kazoo's exception, such as `NoNodeError`.
     #[track_caller]
     pub fn restrict(&self, path: &str) -> Result<(), String> {
         self.call("acl", &json!({"path": path, "open": false})).map(drop)
     }
 
-    /// Gives a znode the ACL again that znodes of this client have: by default, all clients have all permissions.
+    /// Restores the ACL that znodes of this client have: by default, all clients have all permissions.
     ///
     /// # Errors
     ///
-    /// The name of Kazoo's exception, as `NoNodeError`.
+    /// The name of Kazoo's exception, such as `NoNodeError`.
     #[track_caller]
     pub fn unrestrict(&self, path: &str) -> Result<(), String> {
         self.call("acl", &json!({"path": path, "open": true})).map(drop)
     }
 
-    /// Sets the data, whatever the version.
+    /// Sets the data, independent of the version.
     ///
     /// # Errors
     ///
-    /// The name of Kazoo's exception, as `NoNodeError`.
+    /// The name of Kazoo's exception, such as `NoNodeError`.
     #[track_caller]
     pub fn set(&self, path: &str, data: &[u8]) -> Result<(), String> {
         self.call("set", &json!({"path": path, "data": BASE64.encode(data)})).map(drop)
     }
 
-    /// Deletes a znode, whatever the version.
+    /// Deletes a znode, independent of the version.
     ///
     /// # Errors
     ///
-    /// The name of Kazoo's exception, as `NoNodeError` or `NotEmptyError`.
+    /// The name of Kazoo's exception, such as `NoNodeError` or `NotEmptyError`.
     #[track_caller]
     pub fn delete(&self, path: &str) -> Result<(), String> {
         self.call("delete", &json!({"path": path})).map(drop)
     }
 
-    /// The identifiers of an election's contenders in their order, as Kazoo's `Election.contenders()` tells them.
+    /// Returns the identifiers of an election's contenders in their order, as Kazoo's `Election.contenders()` returns
+    /// them.
     #[track_caller]
     pub fn contenders(&self, path: &str) -> Vec<String> {
         strings(self.done("contenders", &json!({"path": path})))
     }
 
-    /// A command that nothing may fail.
+    /// Executes a command that must not fail.
     #[track_caller]
     fn done(&self, command: &str, arguments: &Value) -> Value {
         match self.call(command, arguments) {
@@ -207,7 +208,7 @@ impl Probe {
         }
     }
 
-    /// A question about a znode, `None` when there is none.
+    /// Executes a command about a znode; returns `None` if there is none.
     #[track_caller]
     fn found(&self, command: &str, path: &str) -> Option<Value> {
         match self.call(command, &json!({"path": path})) {
@@ -217,7 +218,7 @@ impl Probe {
         }
     }
 
-    /// One command and its answer, or the name of Kazoo's exception.
+    /// Executes a command. Returns its answer, or the name of Kazoo's exception.
     #[track_caller]
     fn call(&self, command: &str, arguments: &Value) -> Result<Value, String> {
         let mut request = arguments.clone();

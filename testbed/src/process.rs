@@ -1,4 +1,4 @@
-//! A child process, with every line it writes kept together with the moment it came.
+//! A child process. Every line that it writes is kept with its time of arrival.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -13,10 +13,10 @@ use crate::spawn;
 use crate::stderr::{FILLER, StderrGate, StderrTarget};
 use crate::wait::eventually;
 
-/// How long a stopped or killed child may take to be so; the kernel needs no more than moments.
+/// Timeout until a stopped or killed child is in that state; the kernel needs only moments.
 const KERNEL: Duration = Duration::from_secs(10);
 
-/// Which of its two streams a line was written to.
+/// Stream to which a line was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output: results.
@@ -25,14 +25,14 @@ pub enum Stream {
     Stderr,
 }
 
-/// One line that a process wrote.
+/// A line that a process wrote.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// When it arrived here.
+    /// Time of arrival.
     pub at: Instant,
-    /// Where it was written to.
+    /// Stream.
     pub stream: Stream,
-    /// The line without its end; what is not UTF-8 is replaced.
+    /// Text without the line end; invalid UTF-8 is replaced.
     pub text: String,
 }
 
@@ -46,13 +46,13 @@ struct Log {
 
 struct LogState {
     lines: Vec<Line>,
-    /// Streams that have not reached their end.
+    /// Number of streams that have not reached their end.
     open: usize,
 }
 
 impl Log {
     fn lock(&self) -> MutexGuard<'_, LogState> {
-        // A panic while holding the lock leaves the lines whole: pushing is all that is done under it.
+        // The lock is held only to push lines, so they are intact even after a panic.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -82,46 +82,47 @@ impl Log {
     }
 }
 
-/// A child process. Dropping it kills it, stopped or not, and waits until it is gone; if that happens because a test
+/// A child process. Dropping it kills it, stopped or not, and waits until it is gone. If it is dropped because a test
 /// panics, its log is printed.
 pub struct Process {
-    /// What messages call it.
+    /// Name in messages.
     name: String,
     child: Child,
-    /// Set once it was waited for: from then on its id may belong to somebody else.
+    /// Set after it was reaped: from then on its id may belong to another process.
     exit: Option<ExitStatus>,
     stdin: Option<ChildStdin>,
     log: Arc<Log>,
     stderr: Arc<StderrGate>,
-    /// How many of the last lines a panicking test shows.
+    /// Number of last lines that are printed when a test panics.
     shown_on_panic: usize,
 }
 
 impl Process {
-    /// Starts a child with nothing on its standard input. Arguments, folder, and variables set or removed are taken
-    /// from `command`; to clear the whole environment start from [`guarded`](crate::guarded).
+    /// Starts a child without standard input. Arguments, folder, and variables set or removed are taken from `command`;
+    /// to clear the whole environment start from [`guarded`](crate::guarded).
     ///
     /// # Panics
     ///
-    /// When it cannot be started.
+    /// If it cannot be started.
     #[track_caller]
     pub fn spawn(command: Command) -> Self {
         Self::launch(command, Stdio::null(), None, StderrTarget::Pipe)
     }
 
-    /// Like [`spawn`](Self::spawn), and hands each line to `watcher` as it comes, from a thread of its own.
+    /// Starts a child like [`spawn`](Self::spawn), and passes each line to `watcher` when it arrives, on a separate
+    /// thread.
     #[track_caller]
     pub fn spawn_watched(command: Command, watcher: impl Fn(&Line) + Send + Sync + 'static) -> Self {
         Self::launch(command, Stdio::null(), Some(Box::new(watcher)), StderrTarget::Pipe)
     }
 
-    /// Like [`spawn`](Self::spawn), with a standard input that [`write_line`](Self::write_line) writes to.
+    /// Starts a child like [`spawn`](Self::spawn), with a standard input for [`write_line`](Self::write_line).
     #[track_caller]
     pub fn spawn_piped(command: Command) -> Self {
         Self::launch(command, Stdio::piped(), None, StderrTarget::Pipe)
     }
 
-    /// Like [`spawn`](Self::spawn), with standard error at `stderr`.
+    /// Starts a child like [`spawn`](Self::spawn), with standard error at `stderr`.
     #[track_caller]
     pub(crate) fn spawn_with_stderr(command: Command, stderr: StderrTarget) -> Self {
         Self::launch(command, Stdio::null(), None, stderr)
@@ -154,30 +155,30 @@ impl Process {
         Self { name, child, exit: None, stdin, log, stderr, shown_on_panic: usize::MAX }
     }
 
-    /// Calls it `name` in messages, and shows no more than `lines` of its log when a test panics.
+    /// Sets the `name` in messages, and prints at most `lines` of the log when a test panics.
     pub(crate) fn called(mut self, name: impl Into<String>, lines: usize) -> Self {
         self.name = name.into();
         self.shown_on_panic = lines;
         self
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// SIGKILL, then waits until it is gone.
+    /// Sends SIGKILL, and waits until it is gone.
     #[track_caller]
     pub fn kill9(&mut self) -> ExitStatus {
         if let Some(exit) = self.exit {
             return exit;
         }
-        // Not by signal number: this also works where there are no signals. One that has just ended is no error.
+        // Not by signal number: this also works on systems without signals. An error means that it has just ended.
         let _ = self.child.kill();
         self.wait_exit(KERNEL)
     }
 
-    /// SIGSTOP: freezes it, and returns when it is frozen.
+    /// Sends SIGSTOP, and waits until the process is frozen.
     #[track_caller]
     pub fn stop(&mut self) {
         assert!(self.is_running(), "`{}` has ended and cannot be stopped", self.name);
@@ -188,32 +189,32 @@ impl Process {
         });
     }
 
-    /// SIGSTOP, without waiting until it is frozen: it may have ended, and not be missed yet.
+    /// Sends SIGSTOP without waiting until the process is frozen. It may have ended already.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::Stop);
     }
 
-    /// Whether it was stopped, by whomever, since this was last asked.
+    /// Returns true if it was stopped by any process since the last call.
     pub(crate) fn has_stopped(&self) -> bool {
         self.exit.is_none() && signals::has_stopped(self.pid())
     }
 
-    /// SIGCONT: lets it go on.
+    /// Sends SIGCONT: the process continues.
     pub fn cont(&self) {
         self.signal(Signal::Continue);
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     pub fn term(&self) {
         self.signal(Signal::Term);
     }
 
-    /// SIGHUP: read the configuration again.
+    /// Sends SIGHUP: the process reads its configuration again.
     pub fn hup(&self) {
         self.signal(Signal::Hup);
     }
 
-    /// SIGINT, as Ctrl-C sends it.
+    /// Sends SIGINT, like Ctrl-C.
     pub fn int(&self) {
         self.signal(Signal::Int);
     }
@@ -225,17 +226,17 @@ impl Process {
         }
     }
 
-    /// Its standard error, to stall or close it.
+    /// Returns its standard error, to stall or close it.
     pub(crate) fn stderr(&self) -> &StderrGate {
         &self.stderr
     }
 
-    /// Whether it has not ended yet; a stopped process runs.
+    /// Returns true if it has not ended; a stopped process counts as running.
     pub fn is_running(&mut self) -> bool {
         self.try_exit().is_none()
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status, if it has ended.
     pub fn try_exit(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
             self.exit = self.child.try_wait().expect("ask for a child of our own");
@@ -247,24 +248,24 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// When it still runs at the deadline.
+    /// If it still runs at the deadline.
     #[track_caller]
     pub fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
         let what = format!("`{}` (process {}) ends", self.name, self.pid());
         let exit = eventually(&what, deadline, || self.try_exit());
         self.stderr.resume();
-        // A grandchild may hold a stream open for longer than the child lives: do not wait for that one.
+        // A grandchild may keep a stream open for longer than the child lives, so the wait is bounded.
         let log = self.log.lock();
         drop(self.log.changed.wait_timeout_while(log, Duration::from_secs(2), |log| log.open > 0));
         exit
     }
 
-    /// All lines so far, in the order of their arrival.
+    /// Returns all lines so far, in the order of their arrival.
     pub fn log(&self) -> Vec<Line> {
         self.log.lock().lines.clone()
     }
 
-    /// Waits for a line that contains `pattern`; one that came before the call counts.
+    /// Waits for a line that contains `pattern`. A line that arrived before the call counts.
     ///
     /// # Panics
     ///
@@ -274,7 +275,7 @@ impl Process {
         self.search(pattern, deadline, |line| line.text.contains(pattern))
     }
 
-    /// Like [`wait_for_line`](Self::wait_for_line), for lines that arrived after `since`.
+    /// Waits like [`wait_for_line`](Self::wait_for_line), for lines that arrived after `since`.
     #[track_caller]
     pub fn wait_for_line_since(&self, since: Instant, pattern: &str, deadline: Duration) -> Line {
         self.search(pattern, deadline, |line| line.at > since && line.text.contains(pattern))
@@ -288,7 +289,7 @@ impl Process {
         }
     }
 
-    /// The first wanted line at or after position `from`, with the position that follows it.
+    /// Finds the first wanted line at or after position `from`. Returns it with the position after it.
     pub(crate) fn find_from(
         &self,
         from: usize,
@@ -319,7 +320,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// When there is no such input, or nobody reads it any more.
+    /// If there is no such input, or the process has closed it.
     #[track_caller]
     pub fn write_line(&mut self, line: &str) {
         let Some(stdin) = &mut self.stdin else { panic!("`{}` has no standard input", self.name) };
@@ -328,7 +329,7 @@ impl Process {
         }
     }
 
-    /// The last `lines` lines as text, with times since the first one, long lines cut.
+    /// Returns the last `lines` lines as text, with times since the first one. Long lines are cut.
     pub(crate) fn tail(&self, lines: usize) -> String {
         let log = self.log();
         let Some(first) = log.first().map(|line| line.at) else { return "  (it wrote nothing)\n".into() };
@@ -369,7 +370,7 @@ fn descriptor(_stderr: &std::process::ChildStderr) -> Option<i32> {
     None
 }
 
-/// The program's name and its first arguments, for messages.
+/// Returns the program's name and its first arguments, for messages.
 fn describe(command: &Command) -> String {
     let words: Vec<_> = std::iter::once(command.get_program())
         .chain(command.get_args())

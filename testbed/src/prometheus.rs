@@ -1,4 +1,4 @@
-//! One Prometheus server, and its tool.
+//! A Prometheus server, and `promtool`.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,14 +14,14 @@ use crate::scratch::Scratch;
 use crate::spawn::guarded;
 use crate::wait::eventually;
 
-/// How long a server may take to start.
+/// Timeout for the start of a server.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Lines of its log that a panicking test shows.
+/// Number of log lines that are printed when a test panics.
 const SHOWN: usize = 20;
 
-/// One Prometheus server, on loopback, with a port and a store of its own.
+/// A Prometheus server on loopback, with a reserved port and its own data.
 pub struct Prometheus {
-    // In this order they are dropped: the folder must not go before the server.
+    // Drop order: the server must end before its folder is removed.
     _process: Process,
     port: Port,
     _scratch: Scratch,
@@ -32,7 +32,7 @@ impl Prometheus {
     ///
     /// # Panics
     ///
-    /// When Prometheus is missing and cannot be installed, or does not start.
+    /// If Prometheus is missing and cannot be installed, or does not start.
     #[track_caller]
     pub fn start(configuration: &Path) -> Self {
         require();
@@ -56,11 +56,11 @@ impl Prometheus {
         http::get(&format!("127.0.0.1:{}", self.port.number()), target, &[]).ok()
     }
 
-    /// What its API says at a path below `/api/v1/`, as `targets`: the part called `data`.
+    /// Queries its API at a path below `/api/v1/`, such as `targets`. Returns the field `data`.
     ///
     /// # Panics
     ///
-    /// When it does not answer, or refuses.
+    /// If it does not answer, or refuses.
     #[track_caller]
     pub fn api(&self, path: &str) -> Value {
         let Some(answer) = self.get(&format!("/api/v1/{path}")) else {
@@ -71,11 +71,11 @@ impl Prometheus {
         body["data"].take()
     }
 
-    /// What an expression comes to now: each set of labels with its value.
+    /// Evaluates an expression now. Returns each set of labels with its value.
     ///
     /// # Panics
     ///
-    /// When it is none, or no vector.
+    /// If the expression is invalid, or its result is not a vector.
     #[track_caller]
     pub fn query(&self, expression: &str) -> Vec<(Value, f64)> {
         let data = self.api(&format!("query?query={}", http::escape(expression)));
@@ -88,11 +88,11 @@ impl Prometheus {
     }
 }
 
-/// `promtool`, to which a test appends what it wants.
+/// Returns the command `promtool`, to which a test appends arguments.
 ///
 /// # Panics
 ///
-/// When Prometheus is missing and cannot be installed.
+/// If Prometheus is missing and cannot be installed.
 #[track_caller]
 pub fn promtool() -> Command {
     require();

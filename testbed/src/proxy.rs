@@ -1,8 +1,8 @@
-//! A network between a client and a ZooKeeper server, with the faults that a real one has.
+//! A network between a client and a ZooKeeper server, with the faults of a real one.
 //!
-//! The proxy knows as much of ZooKeeper's protocol as it needs to lose one particular request or reply: frames with a
-//! length of four bytes before them; the first each way opens the session; every later request begins with its xid and
-//! its op code, every later reply with the xid that it answers.
+//! The proxy implements the part of ZooKeeper's protocol that it needs to lose one particular request or reply: frames
+//! with a length prefix of four bytes; the first frame in each direction opens the session; every later request starts
+//! with its xid and its op code, every later reply with the xid of its request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -10,13 +10,13 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// A longer one is no frame: ZooKeeper refuses more than 1 MiB. A four-letter word looks like one of 1.6 GiB.
+/// Maximum length of a frame: ZooKeeper refuses more than 1 MiB. A four-letter word looks like a frame of 1.6 GiB.
 const LONGEST_FRAME: usize = 64 << 20;
 
 /// A TCP proxy on loopback. Dropping it cuts every connection.
 ///
-/// What is switched on holds for every connection, present and future, from the next frame on. A new proxy does
-/// nothing but pass on.
+/// A fault that is switched on applies to every current and future connection, from the next frame on. A new proxy only
+/// forwards data.
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -36,37 +36,37 @@ struct State {
     swallowing: bool,
     over: bool,
     armed: Option<Fault>,
-    /// Requests with this op code are never answered.
+    /// Requests with this op code receive no reply.
     mute: Option<i32>,
     accepted: u64,
-    /// Those that stand, by number; a pump whose connection is not here any more ends.
+    /// Open connections, by number. A thread whose connection is no longer in this map ends.
     connections: BTreeMap<u64, Connection>,
 }
 
 struct Connection {
     client: TcpStream,
-    /// Missing as long as the freeze lasts in which it was made.
+    /// `None` during the freeze in which the connection was opened.
     server: Option<TcpStream>,
-    /// The request whose reply is not to arrive: the connection ends in its place.
+    /// Request whose reply must not arrive: the connection is closed instead.
     fatal: Option<i32>,
     /// Requests whose replies are dropped.
     muted: BTreeSet<i32>,
 }
 
-/// What befalls the next request with this op code.
+/// Fault of the next request with this op code.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
     op_code: i32,
-    /// Whether the server gets to see it.
+    /// True if the request is forwarded to the server.
     forwarded: bool,
 }
 
 impl Proxy {
-    /// A proxy before the server that listens on `port` of loopback, or will.
+    /// Creates a proxy for the server that listens, or will listen, on `port` of loopback.
     ///
     /// # Panics
     ///
-    /// When loopback has no free port.
+    /// If loopback has no free port.
     #[track_caller]
     pub fn to(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen on loopback");
@@ -81,17 +81,17 @@ impl Proxy {
         Self { address, shared, acceptor: Some(acceptor) }
     }
 
-    /// `host:port` of the proxy, as clients want it.
+    /// Returns `host:port` of the proxy, for clients.
     pub fn connect_string(&self) -> String {
         self.address.to_string()
     }
 
-    /// How many connections stand.
+    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.shared.lock().connections.len()
     }
 
-    /// Closes all present connections; new ones are welcome.
+    /// Closes all current connections; new ones are accepted.
     pub fn cut(&self) {
         self.shared.change(|state| {
             for (_, connection) in std::mem::take(&mut state.connections) {
@@ -100,42 +100,41 @@ impl Proxy {
         });
     }
 
-    /// Whether new connections are closed at once. Present ones stay.
+    /// Sets whether new connections are closed at once. Current ones stay.
     pub fn refuse(&self, on: bool) {
         self.shared.change(|state| state.refusing = on);
     }
 
-    /// Whether everything is held, both ways, while connections stay open; what was held is passed on at the thaw.
-    /// A connection that is made meanwhile seems to stand, and reaches the server at the thaw, if the client still
-    /// wants it then.
+    /// Freezes the proxy, or thaws it. During a freeze connections stay open, and all data is held, in both directions;
+    /// it is forwarded at the thaw. A connection that is opened during a freeze appears to be established, and reaches
+    /// the server at the thaw, if the client has not closed it by then.
     pub fn freeze(&self, on: bool) {
         self.shared.change(|state| state.frozen = on);
     }
 
-    /// Whether replies, and watch events with them, are dropped, while requests go through.
+    /// Sets whether replies and watch events are dropped while requests are forwarded.
     pub fn swallow_replies(&self, on: bool) {
         self.shared.change(|state| state.swallowing = on);
     }
 
-    /// Drops the replies to requests with this op code, and to no others; `None` for none. So does, to a client, a server
-    /// that has lost its ensemble and not noticed: it answers pings, but no `sync` (9).
+    /// Drops the replies to requests with this op code, and to no others; `None` for none. A server that has lost its
+    /// ensemble without noticing it looks like this to a client: it answers pings, but no `sync` (9).
     pub fn mute(&self, op_code: Option<i32>) {
         self.shared.change(|state| state.mute = op_code);
     }
 
-    /// The next request with this op code reaches the server, and is answered; its reply is withheld, and the
-    /// connection cut. Once.
+    /// Forwards the next request with this op code, drops its reply, and closes the connection. Happens once.
     pub fn cut_after_request(&self, op_code: i32) {
         self.arm(Fault { op_code, forwarded: true });
     }
 
-    /// The next request with this op code does not reach the server, and the connection is cut. Once.
+    /// Drops the next request with this op code, and closes the connection. Happens once.
     pub fn cut_before_request(&self, op_code: i32) {
         self.arm(Fault { op_code, forwarded: false });
     }
 
-    /// Whether the request that [`cut_after_request`](Self::cut_after_request) or
-    /// [`cut_before_request`](Self::cut_before_request) waits for has not come yet.
+    /// Returns true if the request for which [`cut_after_request`](Self::cut_after_request) or
+    /// [`cut_before_request`](Self::cut_before_request) waits has not arrived yet.
     pub fn is_armed(&self) -> bool {
         self.shared.lock().armed.is_some()
     }
@@ -160,7 +159,7 @@ impl Drop for Proxy {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change under the lock is a single assignment: after a panic the state is whole.
+        // Every change under the lock is a single assignment, so the state is consistent after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -169,7 +168,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits while everything is frozen; `None` when connection `id` stands no more.
+    /// Waits during a freeze. Returns `None` if connection `id` is closed.
     fn thawed(&self, id: u64) -> Option<MutexGuard<'_, State>> {
         let held = |state: &mut State| state.frozen && state.connections.contains_key(&id);
         let state = self.changed.wait_while(self.lock(), held).unwrap_or_else(PoisonError::into_inner);
@@ -192,7 +191,7 @@ impl State {
 impl Connection {
     fn close(&self) {
         for stream in [Some(&self.client), self.server.as_ref()].into_iter().flatten() {
-            // One that the other side has closed already is closed.
+            // An error means that the other side has closed it already.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -208,7 +207,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         if state.over {
             return;
         }
-        // One that is gone before it was accepted, or that nobody wants, is closed by being dropped.
+        // A connection that was closed before it was accepted, or that is refused, is closed by dropping it.
         let Ok(client) = client else { continue };
         if state.refusing {
             continue;
@@ -229,7 +228,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// Connects to the server, and passes on what the client says, in this thread; what the server says, in another.
+/// Connects to the server. Forwards requests on this thread, and replies on another one.
 fn serve(shared: &Arc<Shared>, id: u64, mut client: TcpStream) -> io::Result<()> {
     drop(shared.thawed(id));
     let Some(said) = said_and_still_there(&mut client)? else {
@@ -246,16 +245,16 @@ fn serve(shared: &Arc<Shared>, id: u64, mut client: TcpStream) -> io::Result<()>
     }
     let other = Arc::clone(shared);
     start("proxy replies", move || {
-        // The server's end is the connection's, and so is a failure.
+        // A failure, like the server's end, closes the connection.
         let _ = pass_replies(&other, id, from_server, to_client);
         other.close(id);
     });
     pass_requests(shared, id, io::Cursor::new(said).chain(client), &mut server)?;
-    // The client's end: the server hears of it after all that was said before.
+    // The client has closed: the server is notified after all data was forwarded.
     server.shutdown(Shutdown::Write)
 }
 
-/// What the client has said so far; `None` if it has gone.
+/// Returns the data that the client has sent so far; `None` if it has disconnected.
 fn said_and_still_there(client: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut said = Vec::new();
     client.set_nonblocking(true)?;
@@ -271,7 +270,7 @@ fn pass_requests(shared: &Shared, id: u64, mut client: impl Read, server: &mut T
     let mut first = true;
     while let Some(frame) = Frame::read(&mut client)? {
         let Some(mut state) = shared.thawed(id) else { return Ok(()) };
-        // The first frame opens the session: what stands there is no op code.
+        // The first frame opens the session: it has no op code at this position.
         if let Some((xid, op_code)) = frame.int(0).zip(frame.int(4)).filter(|_| !first) {
             let fault = state.armed.take_if(|fault| fault.op_code == op_code);
             let mute = state.mute == Some(op_code);
@@ -314,11 +313,11 @@ fn pass_replies(shared: &Shared, id: u64, mut server: TcpStream, mut client: Tcp
     Ok(())
 }
 
-/// A length and that many bytes. Four-letter words are none: ask the server itself.
+/// A length prefix and that number of bytes. Four-letter words are not frames: send them to the server itself.
 struct Frame(Vec<u8>);
 
 impl Frame {
-    /// `None` at the end of the stream, also when that is in the middle of a frame.
+    /// Reads a frame. Returns `None` at the end of the stream, even within a frame.
     fn read(source: &mut impl Read) -> io::Result<Option<Frame>> {
         let mut bytes = vec![0; 4];
         if let Err(error) = source.read_exact(&mut bytes) {
@@ -332,7 +331,7 @@ impl Frame {
         Ok((read == length).then_some(Frame(bytes)))
     }
 
-    /// The integer at `offset` after the length.
+    /// Returns the integer at `offset` after the length.
     fn int(&self, offset: usize) -> Option<i32> {
         let bytes = self.0.get(4 + offset..8 + offset)?;
         bytes.try_into().ok().map(i32::from_be_bytes)

@@ -1,4 +1,4 @@
-//! The proxy between a client and a server that speak in frames and know no more of ZooKeeper.
+//! Tests of the proxy with a client and a server that use only ZooKeeper's frames.
 
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
@@ -8,7 +8,8 @@ use crate::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Answers every frame with the same one, and says which op codes it has seen (0 for the first frame).
+/// Starts a server that answers every frame with the same one, and sends the op codes that it has received (0 for the
+/// first frame).
 fn server() -> (u16, Receiver<i32>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -33,7 +34,7 @@ fn server() -> (u16, Receiver<i32>) {
 struct Client(TcpStream);
 
 impl Client {
-    /// Connects, and has its first frame answered.
+    /// Connects, and waits for the reply to the first frame.
     fn greeted(proxy: &Proxy, requests: &Receiver<i32>) -> Client {
         let mut client = Client::new(proxy);
         client.say(7, 0);
@@ -53,7 +54,7 @@ impl Client {
         self.0.write_all(&words.concat()).unwrap();
     }
 
-    /// The xid of the next reply; `None` when the connection is closed.
+    /// Returns the xid of the next reply; `None` if the connection is closed.
     fn hear(&mut self) -> Option<i32> {
         match Frame::read(&mut self.0) {
             Ok(frame) => frame?.int(0),
@@ -62,7 +63,7 @@ impl Client {
         }
     }
 
-    /// That nothing has come for long enough that it would have.
+    /// Asserts that no reply arrives within a time in which it would have arrived.
     fn hears_nothing(&mut self) {
         self.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let heard = Frame::read(&mut self.0).map(|frame| frame.map(|frame| frame.0));
@@ -113,7 +114,7 @@ fn frozen_it_holds_everything_and_loses_nothing() {
     client.say(2, 4);
     client.hears_nothing();
     assert_eq!(requests.try_recv(), Err(TryRecvError::Empty));
-    // Of two that come during the freeze, only the one that stays gets through.
+    // Of two connections that are opened during the freeze, only the one that stays open is forwarded.
     let mut late = Client::new(&proxy);
     late.say(9, 0);
     let mut gone = Client::new(&proxy);

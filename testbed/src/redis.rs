@@ -1,4 +1,4 @@
-//! One Redis server.
+//! A Redis server.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -13,16 +13,17 @@ use crate::scratch::Scratch;
 use crate::spawn::guarded;
 use crate::wait::eventually;
 
-/// How long a server may take to start, or to end when it is told to.
+/// Timeout for the start or the shutdown of a server.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long it may take to answer; a frozen one never does.
+/// Timeout of an answer; a frozen server never answers.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Lines of its log that a panicking test shows.
+/// Number of log lines that are printed when a test panics.
 const SHOWN: usize = 20;
 
-/// One Redis server, on loopback, as Debian configures it unless told otherwise: it writes nothing to the disk at once.
+/// A Redis server on loopback, with Debian's default configuration unless lines are added: it does not write to the
+/// disk immediately.
 pub struct Redis {
-    // In this order they are dropped: the folder must not go before the server.
+    // Drop order: the server must end before its folder is removed.
     process: Option<Process>,
     port: Port,
     folder: PathBuf,
@@ -30,17 +31,17 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts a server with nothing in it and waits until it answers.
+    /// Starts a server without data, and waits until it answers.
     ///
     /// # Panics
     ///
-    /// When Redis is missing and cannot be installed, or does not start.
+    /// If Redis is missing and cannot be installed, or does not start.
     #[track_caller]
     pub fn start() -> Self {
         Self::with("")
     }
 
-    /// Like [`start`](Self::start), with lines for its configuration, as `appendonly yes`.
+    /// Starts a server like [`start`](Self::start), with additional configuration lines, such as `appendonly yes`.
     #[track_caller]
     pub fn with(configuration: &str) -> Self {
         let scratch = Scratch::new("redis");
@@ -49,7 +50,7 @@ impl Redis {
         Self::launch(scratch, folder, configuration)
     }
 
-    /// Like [`with`](Self::with), with its data in a folder of yours, which outlives it.
+    /// Starts a server like [`with`](Self::with), with its data in a folder of the caller, which is not removed.
     #[track_caller]
     pub fn in_folder(folder: &Path, configuration: &str) -> Self {
         Self::launch(Scratch::new("redis"), folder.to_owned(), configuration)
@@ -73,26 +74,26 @@ impl Redis {
         server
     }
 
-    /// Its address, as a client wants it: `redis://127.0.0.1:15001`.
+    /// Returns its URL, for clients: `redis://127.0.0.1:15001`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port())
     }
 
-    /// Its port.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// Where its data are.
+    /// Returns the folder of its data.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Starts it again, on the same port, with what is in its folder, and waits until it answers.
+    /// Starts it again, on the same port, with the data in its folder, and waits until it answers.
     ///
     /// # Panics
     ///
-    /// When it runs, or does not start.
+    /// If it runs, or does not start.
     #[track_caller]
     pub fn restart(&mut self) {
         assert!(!self.is_running(), "Redis at {} runs already", self.port());
@@ -101,7 +102,7 @@ impl Redis {
         self.process = Some(Process::spawn(command).called(format!("Redis at {}", self.port()), SHOWN));
         eventually("Redis starts", PATIENCE, || {
             assert!(self.is_running(), "Redis at {} ended while it started", self.port());
-            // One that wants a password answers as well.
+            // A server that requires a password answers as well.
             self.try_ask(&["PING"]).filter(|answer| answer.contains("PONG") || answer.contains("NOAUTH"))
         });
     }
@@ -110,7 +111,7 @@ impl Redis {
     ///
     /// # Panics
     ///
-    /// When its file cannot be written.
+    /// If its file cannot be written.
     #[track_caller]
     pub fn configure(&self, line: &str) {
         let file = fs::OpenOptions::new().append(true).open(self.scratch.path().join("redis.conf"));
@@ -118,7 +119,8 @@ impl Redis {
         written.expect("write Redis's configuration");
     }
 
-    /// What it answers, a line for each element, an error as `-ERR …`; `None`: it does not, within a few seconds.
+    /// Sends a command. Returns the answer, one line per element, an error as `-ERR …`; `None` if no answer arrives
+    /// within a few seconds.
     pub fn try_ask(&self, command: &[&str]) -> Option<String> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()));
         let mut stream = TcpStream::connect_timeout(&address, ANSWER).ok()?;
@@ -133,11 +135,11 @@ impl Redis {
         Some(lines.join("\n"))
     }
 
-    /// Like [`try_ask`](Self::try_ask), of a server that must answer, and not with an error.
+    /// Sends a command like [`try_ask`](Self::try_ask) to a server that must answer without an error.
     ///
     /// # Panics
     ///
-    /// When it does not.
+    /// If it does not.
     #[track_caller]
     pub fn ask(&self, command: &[&str]) -> String {
         let answer = self.try_ask(command).unwrap_or_else(|| panic!("Redis does not answer {command:?}"));
@@ -145,23 +147,23 @@ impl Redis {
         answer
     }
 
-    /// Whether it runs: it may end by itself.
+    /// Returns true if it runs: it may end by itself.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
     }
 
-    /// SIGKILL, and waits until it is gone. Nothing happens if it is.
+    /// Sends SIGKILL, and waits until it is gone. Does nothing if it does not run.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill9();
         }
     }
 
-    /// Removes all that is in its folder, as if its disk had been replaced. It must not run.
+    /// Removes all data in its folder, as if its disk had been replaced. It must not run.
     ///
     /// # Panics
     ///
-    /// When it runs.
+    /// If it runs.
     #[track_caller]
     pub fn lose_all(&mut self) {
         assert!(!self.is_running(), "Redis at {} runs", self.port());
@@ -169,28 +171,28 @@ impl Redis {
         fs::create_dir(&self.folder).expect("make Redis's folder");
     }
 
-    /// SIGSTOP: freezes it, its connections stay open, and new ones are taken by the kernel.
+    /// Sends SIGSTOP: the server is frozen, its connections stay open, and the kernel accepts new ones.
     ///
     /// # Panics
     ///
-    /// When it was killed.
+    /// If it was killed.
     #[track_caller]
     pub fn stop_process(&mut self) {
         self.process.as_mut().expect("a killed Redis cannot be stopped").stop();
     }
 
-    /// SIGCONT: lets it go on.
+    /// Sends SIGCONT: the server continues.
     ///
     /// # Panics
     ///
-    /// When it was killed.
+    /// If it was killed.
     #[track_caller]
     pub fn continue_process(&self) {
         self.process.as_ref().expect("a killed Redis cannot go on").cont();
     }
 }
 
-/// Reads one answer, of lists all elements.
+/// Reads one answer; of a list, all elements.
 fn read_answer(from: &mut impl BufRead, lines: &mut Vec<String>) -> Option<()> {
     let mut line = String::new();
     from.read_line(&mut line).ok().filter(|read| *read > 0)?;

@@ -1,4 +1,4 @@
-//! Folders for servers and nodes, below the target folder, that do not pile up.
+//! Folders for servers and nodes, below the target folder, that do not accumulate.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,31 +6,31 @@ use std::sync::Once;
 
 use tempfile::TempDir;
 
-/// The file in each scratch folder whose lock says that somebody still uses it.
+/// Lock file in each scratch folder: it is locked while a process uses the folder.
 const IN_USE: &str = ".in-use";
 
-/// A folder that is removed when dropped. One that a killed process left behind is removed by the next process that
-/// makes one.
+/// A folder that is removed when dropped. A folder that a killed process has left is removed by the next process that
+/// creates one.
 #[derive(Debug)]
 pub struct Scratch {
     folder: TempDir,
-    /// Its lock ends with the process, however that ends.
+    /// The lock ends with the process, even if it is killed.
     _in_use: File,
 }
 
 impl Scratch {
-    /// A new, empty folder.
+    /// Creates an empty folder.
     ///
     /// # Panics
     ///
-    /// When the target folder cannot be written.
+    /// If the target folder cannot be written.
     #[track_caller]
     pub fn new(name: &str) -> Self {
         static SWEEP: Once = Once::new();
         let parent = testbed_dir().join("scratch");
         fs::create_dir_all(&parent).expect("make the scratch folder below the target folder");
         SWEEP.call_once(|| sweep(&parent));
-        // A sweep in another process may take the folder in the moment before its lock is held.
+        // A sweep in another process may remove the folder in the moment before its lock is held.
         for _ in 0..100 {
             let folder = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(&parent);
             let folder = folder.expect("make a scratch folder");
@@ -42,24 +42,24 @@ impl Scratch {
         panic!("cannot keep a scratch folder in {}", parent.display());
     }
 
-    /// Where it is.
+    /// Returns the path.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// Removes the folders whose users are gone.
+/// Removes the folders that no process uses.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let Ok(lock) = File::open(entry.path().join(IN_USE)) else { continue };
         if lock.try_lock().is_ok() {
-            // Another sweep may be at it as well; what one of them leaves, the next one takes.
+            // Another sweep may run at the same time. What both leave is removed by the next one.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// Cargo's target folder, as this program was built into it.
+/// Returns Cargo's target folder into which this program was built.
 pub fn target_dir() -> PathBuf {
     let above = |exe: PathBuf| {
         exe.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists()).map(Path::to_path_buf)
@@ -71,7 +71,7 @@ pub fn target_dir() -> PathBuf {
         .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"))
 }
 
-/// What belongs to this crate below the target folder.
+/// Returns the folder of this crate below the target folder.
 pub(crate) fn testbed_dir() -> PathBuf {
     target_dir().join("testbed")
 }

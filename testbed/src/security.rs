@@ -16,7 +16,8 @@ const USERS: [(&str, &str); 5] = [
     ("outsider", "outsider-password"),
 ];
 
-/// ACL of the state of a fleet whose nodes are the user `fleet`, in the form of [`Kazoo::secured`](crate::Kazoo::secured).
+/// ACL of the state of a fleet whose nodes are the user `fleet`, in the format of
+/// [`Kazoo::secured`](crate::Kazoo::secured).
 pub const FLEET_ACL: &str = "sasl:fleet:cdrw sasl:admin:cdrwa";
 
 /// Configuration of `openssl ca`.
@@ -46,21 +47,21 @@ pub enum Issue {
     OtherAuthority,
 }
 
-/// The files with which servers and clients encrypt and authenticate.
+/// Files with which servers and clients encrypt and authenticate.
 ///
-/// Servers read their certificate when they start. So a new one takes effect when the server is restarted; ZooKeeper 3.8.0
-/// cannot read it again while it runs (`client.certReload` needs 3.8.2). Sessions survive the restart.
+/// Servers read their certificate when they start. So a new one takes effect when the server is restarted; ZooKeeper
+/// 3.8.0 cannot read it again while it runs (`client.certReload` needs 3.8.2). Sessions survive the restart.
 pub struct Security {
     folder: Scratch,
 }
 
 impl Security {
-    /// Makes an authority, a certificate for servers at 127.0.0.1, a certificate for clients, and a password file for each
-    /// user.
+    /// Creates an authority, a certificate for servers at 127.0.0.1, a certificate for clients, and a password file for
+    /// each user.
     ///
     /// # Panics
     ///
-    /// Panics if openssl is missing and cannot be installed.
+    /// If openssl is missing and cannot be installed.
     #[track_caller]
     #[expect(clippy::new_without_default, reason = "makes files")]
     pub fn new() -> Security {
@@ -115,14 +116,14 @@ impl Security {
         self.join("server", &self.key_store());
     }
 
-    /// Replaces the certificate of the clients and its key. With it, a client has the identity `x509:CN=` and this name.
+    /// Replaces the certificate of the clients and its key. A client with it has the identity `x509:CN=` and this name.
     #[track_caller]
     pub fn issue_client_certificate(&self, issue: Issue, common_name: &str) {
         self.issue("client", issue, common_name);
     }
 
-    /// Returns the environment of a node, or of a command, that authenticates as `user`, in a fleet whose nodes are the user
-    /// `fleet`, with `acl = "fleet"`.
+    /// Returns the environment of a node, or of a command, that authenticates as `user`, in a fleet whose nodes are the
+    /// user `fleet`, with `acl = "fleet"`.
     pub fn environment(&self, user: &str) -> Vec<(String, String)> {
         let settings = [
             ("CA", self.ca().display().to_string()),
@@ -160,12 +161,12 @@ impl Security {
         &USERS
     }
 
-    /// File with the certificate of the servers and its key, as ZooKeeper reads it.
+    /// Returns the file with the certificate of the servers and its key, in ZooKeeper's format.
     fn key_store(&self) -> PathBuf {
         self.file("server-store.pem")
     }
 
-    /// File with a certificate of the testbed itself, and its key, which is always valid.
+    /// Returns the file with a certificate of the testbed itself, and its key, which is always valid.
     pub(crate) fn testbed_certificate(&self) -> PathBuf {
         self.file("testbed-store.pem")
     }
@@ -185,7 +186,7 @@ impl Security {
         run(make);
     }
 
-    /// Writes `name.pem` and `name.key`. Each file is replaced at once: a node never reads half of it.
+    /// Writes `name.pem` and `name.key`. Each file is replaced atomically: a node never reads half of it.
     #[track_caller]
     fn issue(&self, name: &str, issue: Issue, common_name: &str) {
         let mut request = self.openssl();

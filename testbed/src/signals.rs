@@ -1,6 +1,6 @@
-//! Signals by process id; the one place that knows what the operating system offers.
+//! Signals by process id. Only this module depends on what the operating system offers.
 
-/// What a process can be told.
+/// A signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// SIGTERM.
@@ -15,11 +15,11 @@ pub(crate) enum Signal {
     Continue,
 }
 
-/// Sends `signal` to a child that was not reaped yet, so its id cannot have passed to another process.
+/// Sends `signal` to a child that was not reaped yet, so that its id cannot belong to another process.
 ///
 /// # Panics
 ///
-/// When the operating system refuses, which for a child of our own means a mistake of ours.
+/// If the operating system refuses, which for a child of our own means a bug.
 #[cfg(unix)]
 #[track_caller]
 pub(crate) fn send(pid: u32, signal: Signal) {
@@ -36,7 +36,7 @@ pub(crate) fn send(pid: u32, signal: Signal) {
     }
 }
 
-/// Whether the child was stopped since it was last asked about.
+/// Returns true if the child was stopped since the last call.
 #[cfg(unix)]
 pub(crate) fn has_stopped(pid: u32) -> bool {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
@@ -49,7 +49,7 @@ fn os_pid(pid: u32) -> rustix::process::Pid {
     i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a child's id is positive")
 }
 
-/// Signals are a Unix matter.
+/// Fails: signals exist only on Unix.
 ///
 /// # Panics
 ///
@@ -62,7 +62,7 @@ pub(crate) fn send(pid: u32, signal: Signal) {
     );
 }
 
-/// Signals are a Unix matter.
+/// Returns false: signals exist only on Unix.
 #[cfg(not(unix))]
 pub(crate) fn has_stopped(_pid: u32) -> bool {
     false

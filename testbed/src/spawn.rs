@@ -1,7 +1,7 @@
-//! Starting children that cannot outlive the process that started them.
+//! Starts children that cannot outlive the process that started them.
 //!
-//! Linux sends a child its parent-death signal when the *thread* that started it ends, and test threads end long
-//! before their process does. So one thread, which never ends, starts every child.
+//! Linux sends a child its parent-death signal when the *thread* that started it ends, and test threads end long before
+//! their process does. So one thread, which never ends, starts every child.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,9 +19,9 @@ struct Job {
     reply: Sender<io::Result<Child>>,
 }
 
-/// A command that runs `program` and is killed when this process dies, where the system can do that (Linux with
-/// setpriv; elsewhere it is a plain command). The process id is the program's own. Give it arguments and an
-/// environment as usual.
+/// Returns a command that runs `program` and is killed when this process dies, if the system supports that (Linux with
+/// setpriv; elsewhere it is a plain command). The process id is that of the program itself. Arguments and environment
+/// can be set as usual.
 pub fn guarded(program: impl AsRef<OsStr>) -> Command {
     if !can_guard() {
         return Command::new(program);
@@ -31,8 +31,8 @@ pub fn guarded(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The same command, guarded; one that already is stays as it is. Arguments, folder, and variables set or removed
-/// are carried over; a cleared environment cannot be seen from outside, so build on [`guarded`] for that.
+/// Returns the same command, guarded; a guarded one is returned unchanged. Arguments, folder, and variables set or
+/// removed are copied. A cleared environment cannot be detected, so use [`guarded`] for that.
 pub(crate) fn guard(command: Command) -> Command {
     if !can_guard() || command.get_program() == SETPRIV {
         return command;
@@ -51,8 +51,8 @@ pub(crate) fn guard(command: Command) -> Command {
     guarded
 }
 
-/// Starts the command on the thread that never ends, in a process group of its own where it is guarded: a Ctrl-C on
-/// the terminal then reaches only the process that owns the children, and that one ends them in order.
+/// Starts the command on the thread that never ends, in a separate process group if it is guarded: Ctrl-C on the
+/// terminal then reaches only the process that owns the children, and that process ends them in order.
 pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
     #[cfg(unix)]
@@ -65,7 +65,7 @@ pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
             .name("spawner".into())
             .spawn(move || {
                 for mut job in inbox {
-                    // The one who asked may be gone after a panic; its child then ends with us.
+                    // The caller may be gone after a panic; its child then ends with this process.
                     let _ = job.reply.send(job.command.spawn());
                 }
             })

@@ -1,4 +1,4 @@
-//! The reading end of a child's standard error: it can stall, as a log reader that hangs, or go away, as one that died.
+//! Read end of a child's standard error: it can stall, like a hanging log reader, or close, like a dead one.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
@@ -8,16 +8,16 @@ use std::time::Duration;
 /// Target of a child's standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StderrTarget {
-    /// To a pipe, whose lines are kept.
+    /// A pipe, whose lines are kept.
     Pipe,
-    /// To `/dev/full`, which fails every write with `ENOSPC`.
+    /// `/dev/full`, which fails every write with `ENOSPC`.
     Full,
 }
 
 /// Timeout for the thread that reads the pipe; it needs one line to notice a change.
 const NOTICED: Duration = Duration::from_secs(5);
 
-/// The start of the lines that fill a pipe; such lines are not kept.
+/// Start of the lines that fill a pipe; such lines are not kept.
 pub(crate) const FILLER: &str = "~~~~~~~~";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +30,11 @@ enum Flow {
 #[derive(Debug)]
 struct State {
     flow: Flow,
-    /// The reading thread waits here and reads nothing.
+    /// True while the reading thread waits and reads nothing.
     parked: bool,
-    /// The reading thread has closed its end.
+    /// True if the reading thread has closed its end.
     ended: bool,
-    /// File descriptor of the reading end; valid until `ended`.
+    /// File descriptor of the read end; valid until `ended`.
     descriptor: Option<i32>,
 }
 
@@ -68,11 +68,11 @@ impl StderrGate {
         state.flow != Flow::Closed
     }
 
-    /// Closes the reading end. For the reading thread.
+    /// Closes the read end. For the reading thread.
     pub(crate) fn end<T>(&self, source: T) {
         let mut state = self.lock();
         state.ended = true;
-        // While the lock is held, so that the descriptor cannot belong to another file.
+        // Closed while the lock is held, so that the descriptor cannot belong to another file.
         drop(source);
         self.changed.notify_all();
     }
@@ -87,7 +87,7 @@ impl StderrGate {
         fill(&mut pipe, usize::MAX);
     }
 
-    /// Reads on.
+    /// Continues to read.
     pub(crate) fn resume(&self) {
         let mut state = self.lock();
         if state.flow == Flow::Stalled {
@@ -96,7 +96,7 @@ impl StderrGate {
         self.changed.notify_all();
     }
 
-    /// Closes the reading end: the child's next write fails with `EPIPE`.
+    /// Closes the read end: the child's next write fails with `EPIPE`.
     pub(crate) fn close(&self) {
         if let Some(mut pipe) = self.switch(Flow::Closed) {
             fill(&mut pipe, 1);
@@ -105,7 +105,7 @@ impl StderrGate {
         drop(self.changed.wait_timeout_while(state, NOTICED, |state| !state.ended));
     }
 
-    /// Changes the flow, and opens another writing end of the pipe.
+    /// Changes the flow, and opens another write end of the pipe.
     fn switch(&self, flow: Flow) -> Option<File> {
         let mut state = self.lock();
         if state.flow != Flow::Closed {
@@ -116,7 +116,7 @@ impl StderrGate {
     }
 }
 
-/// Opens the other end of the pipe whose reading end this is.
+/// Opens a write end of the pipe with this read end.
 #[cfg(target_os = "linux")]
 fn open_for_writing(descriptor: i32) -> Option<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -136,7 +136,7 @@ fn fill(pipe: &mut File, lines: usize) {
     let short = format!("{FILLER}\n");
     let mut written = 0;
     for line in [&long, &short] {
-        // Writes up to a page are atomic: all of the line, or EAGAIN.
+        // Writes up to a page are atomic: the complete line, or EAGAIN.
         while written < lines {
             match pipe.write(line.as_bytes()) {
                 Ok(_) => written += 1,
@@ -156,7 +156,8 @@ mod tests {
 
     const SECONDS: Duration = Duration::from_secs(10);
 
-    /// Runs a shell that ignores SIGPIPE, and writes lines to stderr until a write fails; then it writes to stdout and waits.
+    /// Returns a shell that ignores SIGPIPE, and writes lines to stderr until a write fails; then it writes to stdout
+    /// and waits.
     fn writer() -> Command {
         let script = "trap '' PIPE; n=0; while echo line $n >&2; do n=$((n+1)); sleep 0.01; done 2>&2; \
                       echo failed after $n; sleep 60";
@@ -179,7 +180,7 @@ mod tests {
         process.wait_for_line("line 3", SECONDS);
         process.stderr().stall();
         let before = process.log().len();
-        // Blocked in write(2): the wait channel of its process says so.
+        // Blocked in write(2), according to the wait channel of its process.
         let channel = format!("/proc/{}/wchan", process.pid());
         let stack = format!("/proc/{}/syscall", process.pid());
         crate::wait::eventually("the writer blocks", SECONDS, || {

@@ -1,4 +1,4 @@
-//! A program in a terminal: what it shows there, keys pressed, windows made larger and smaller.
+//! A program in a terminal: its screen, key presses, window sizes.
 
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
@@ -11,7 +11,7 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system}
 use crate::signals::{self, Signal};
 use crate::spawn::guard;
 
-/// A program in a pseudo-terminal, and what a terminal would show of it. Dropping it ends the program.
+/// A program in a pseudo-terminal, and the screen that a terminal would show. Dropping it ends the program.
 pub struct Terminal {
     master: Box<dyn MasterPty + Send>,
     keys: Box<dyn Write + Send>,
@@ -28,11 +28,11 @@ fn side(cells: u16) -> NonZeroU16 {
 }
 
 impl Terminal {
-    /// Starts `command` in a window of `width` by `height` cells. A cleared environment is not carried over.
+    /// Starts `command` in a window of `width` by `height` cells. A cleared environment is not copied.
     ///
     /// # Panics
     ///
-    /// When there can be no terminal, or no such program.
+    /// If no terminal can be opened, or there is no such program.
     #[track_caller]
     pub fn spawn(command: Command, (width, height): (u16, u16)) -> Terminal {
         let command = guard(command);
@@ -51,7 +51,7 @@ impl Terminal {
             builder.cwd(folder);
         }
         let child = pair.slave.spawn_command(builder).expect("the program starts");
-        // With the last end of it that is not the program's, reading ends when the program does.
+        // This is the last copy of that end outside the program. Without it, reading ends when the program does.
         drop(pair.slave);
         let parser = Arc::new(Mutex::new(vt100::Parser::new(side(height), side(width), 0)));
         let mut shown = pair.master.try_clone_reader().expect("what the terminal shows");
@@ -66,12 +66,12 @@ impl Terminal {
         Terminal { master: pair.master, keys, child, parser }
     }
 
-    /// Looks at the screen.
+    /// Passes the screen to `look`, and returns the result.
     pub fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
         look(lock(&self.parser).screen())
     }
 
-    /// What the screen shows, as text, one line for each row.
+    /// Returns the text on the screen, one line for each row.
     pub fn text(&self) -> String {
         self.look(|screen| {
             let (_, width) = screen.size();
@@ -79,21 +79,21 @@ impl Terminal {
         })
     }
 
-    /// Waits until the screen shows `words`, and returns what it shows then.
+    /// Waits until the screen shows `words`, and returns its text.
     ///
     /// # Panics
     ///
-    /// When it does not in time.
+    /// At the deadline.
     #[track_caller]
     pub fn wait_for(&self, words: &str, deadline: Duration) -> String {
         self.wait_until(&format!("\"{words}\" on the screen"), deadline, |text| text.contains(words))
     }
 
-    /// Waits until what the screen shows is as `wanted`, and returns it.
+    /// Waits until the text on the screen is as `wanted`, and returns it.
     ///
     /// # Panics
     ///
-    /// When it is not in time.
+    /// At the deadline.
     #[track_caller]
     pub fn wait_until(&self, what: &str, deadline: Duration, wanted: impl Fn(&str) -> bool) -> String {
         let end = Instant::now() + deadline;
@@ -107,13 +107,13 @@ impl Terminal {
         }
     }
 
-    /// Presses keys: characters, or what a terminal sends for others.
+    /// Presses keys: characters, or the sequences that a terminal sends for other keys.
     #[track_caller]
     pub fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).and_then(|()| self.keys.flush()).expect("keys are taken");
     }
 
-    /// Gives the window another size.
+    /// Resizes the window.
     #[track_caller]
     pub fn resize(&mut self, (width, height): (u16, u16)) {
         let size = PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 };
@@ -131,7 +131,7 @@ impl Terminal {
     ///
     /// # Panics
     ///
-    /// When it has not in time.
+    /// At the deadline.
     #[track_caller]
     pub fn wait_exit(&mut self, deadline: Duration) -> u32 {
         let end = Instant::now() + deadline;
@@ -147,7 +147,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The program may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! TLS in front of a server on this machine, with a certificate of its own.
+//! TLS in front of a server on this machine, with its own certificate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use crate::spawn::guarded;
 
 const START: Duration = Duration::from_secs(60);
 
-/// Makes a certificate for `address`, which is trusted as it is, and its key, in `folder`. Gives the files, in PEM.
+/// Creates a self-signed certificate for `address`, and its key, in `folder`. Returns the PEM files.
 ///
 /// # Panics
 ///
-/// When openssl is missing and cannot be installed.
+/// If openssl is missing and cannot be installed.
 #[track_caller]
 pub fn make_certificate(folder: &Path, address: &str) -> (PathBuf, PathBuf) {
     if let Err(error) = install::ensure(&[Part::OpenSsl], |line| eprintln!("{line}")) {
@@ -26,7 +26,7 @@ pub fn make_certificate(folder: &Path, address: &str) -> (PathBuf, PathBuf) {
     let mut make = Command::new("openssl");
     make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
     make.args(["-days", "30", "-subj", "/CN=atalaya-testbed"]);
-    // Not one that signs others.
+    // The certificate cannot sign others.
     make.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     make.args(["-addext", &format!("subjectAltName=IP:{address}")]);
     make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
@@ -35,7 +35,7 @@ pub fn make_certificate(folder: &Path, address: &str) -> (PathBuf, PathBuf) {
     (certificate, key)
 }
 
-/// Takes TLS connections and hands on what is in them. Dropping it ends it.
+/// A TLS server that forwards the decrypted data. Dropping it ends it.
 pub struct Tls {
     port: u16,
     certificate: Vec<u8>,
@@ -45,11 +45,11 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// In front of `port` of loopback; its certificate, made now, is for `address`.
+    /// Starts in front of `port` of loopback; creates a certificate for `address`.
     ///
     /// # Panics
     ///
-    /// When openssl or Python is missing and cannot be installed.
+    /// If openssl or Python is missing and cannot be installed.
     #[track_caller]
     pub fn before(port: u16, address: &str) -> Self {
         if let Err(error) = install::ensure(&[Part::Python], |line| eprintln!("{line}")) {
@@ -72,12 +72,12 @@ impl Tls {
         Self { port, certificate, _folder: folder, _process: process }
     }
 
-    /// Its port on loopback.
+    /// Returns its port on loopback.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What its clients have to trust, as PEM.
+    /// Returns the certificate that its clients must trust, as PEM.
     pub fn certificate(&self) -> &[u8] {
         &self.certificate
     }

@@ -1,16 +1,16 @@
-//! Waiting for a condition instead of for a time.
+//! Waits for a condition instead of a fixed time.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Calls `probe` until it returns `Some`, with pauses that grow from 2 ms to 50 ms, and returns what it found.
+/// Calls `probe` until it returns `Some`, with pauses that grow from 2 ms to 50 ms, and returns the value.
 ///
-/// The probe is always asked once more after the deadline has passed, so a slow machine does not turn a condition
+/// The probe is always called once more after the deadline has passed, so that a slow machine does not turn a condition
 /// that holds into a failure.
 ///
 /// # Panics
 ///
-/// At the deadline, naming `what` was waited for.
+/// At the deadline. The message contains `what`, the awaited condition.
 #[track_caller]
 pub fn eventually<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();

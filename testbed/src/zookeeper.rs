@@ -1,4 +1,4 @@
-//! One Apache ZooKeeper server.
+//! An Apache ZooKeeper server.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -18,70 +18,73 @@ use crate::security::Security;
 use crate::spawn::guarded;
 use crate::wait::eventually;
 
-/// How long a JVM may take to serve on a machine that is busy with other tests.
+/// Timeout until a JVM serves on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(90);
-/// How long a server may take to answer a four-letter word; a frozen one never does.
+/// Timeout of the answer to a four-letter word; a frozen server never answers.
 const ANSWER: Duration = Duration::from_secs(2);
-/// How often a server is started anew because somebody outside took one of its ports.
+/// Maximum number of starts, if another process has taken one of the server's ports.
 const ATTEMPTS: u32 = 5;
-/// Lines of a server's log that a panicking test shows.
+/// Number of a server's log lines that are printed when a test panics.
 const SHOWN: usize = 40;
 
-/// A tick of 500 ms allows session timeouts from 1 s, so tests that wait for one are quick.
+/// Default tick, 500 ms: it allows session timeouts from 1 s, so tests that wait for one are fast.
 pub(crate) const TICK: u32 = 500;
 
 /// Configuration that lets the server accept identities of scheme `sasl`.
 const SASL: &str = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
 
-/// One Apache ZooKeeper server, on loopback, its data in a folder that goes when this is dropped.
+/// An Apache ZooKeeper server on loopback, with its data in a folder that is removed when this is dropped.
 ///
-/// Sessions may last from 2 ticks to 40 s. A member of an [`Ensemble`](crate::Ensemble) is one of these as well.
+/// Session timeouts may be from 2 ticks to 40 s. A member of an [`Ensemble`](crate::Ensemble) is also a `ZooKeeper`.
 pub struct ZooKeeper {
-    // In this order they are dropped: the folder must not go before the server.
+    // Drop order: the server must end before its folder is removed.
     process: Option<Process>,
     /// Frozen by [`stop_process`](Self::stop_process).
     frozen: AtomicBool,
     client: Port,
-    /// Port for TLS of a secured server, and a certificate of a client with its key. The `client` port of such a server is
-    /// for the four-letter words of this type only.
+    /// Port for TLS of a secured server, and a certificate of a client with its key. The `client` port of such a server
+    /// is for the four-letter words of this type only.
     secure: Option<(Port, PathBuf)>,
     scratch: Scratch,
 }
 
 impl ZooKeeper {
-    /// Starts a server alone with ticks of 500 ms (session timeouts from 1 s), and waits until it serves.
+    /// Starts a standalone server with ticks of 500 ms (session timeouts from 1 s), and waits until it serves.
     ///
     /// # Panics
     ///
-    /// When ZooKeeper is missing and cannot be installed, or does not start.
+    /// If ZooKeeper is missing and cannot be installed, or does not start.
     #[track_caller]
     pub fn start() -> Self {
         Self::with_tick(TICK)
     }
 
-    /// Like [`start`](Self::start) with another tick, in milliseconds: the shortest session timeout is twice that.
+    /// Starts a server like [`start`](Self::start) with another tick, in milliseconds: the minimum session timeout is
+    /// twice that.
     #[track_caller]
     pub fn with_tick(ms: u32) -> Self {
         Self::start_configured(ms, "", None, |_| {})
     }
 
-    /// Like [`start`](Self::start), but `users`, each a name and a password, can authenticate by SASL DIGEST-MD5.
+    /// Starts a server like [`start`](Self::start), but `users`, each a name and a password, can authenticate by SASL
+    /// DIGEST-MD5.
     #[track_caller]
     pub fn with_sasl(users: &[(&str, &str)]) -> Self {
         Self::start_configured(TICK, SASL, None, |server| server.set_sasl_users(users))
     }
 
-    /// Like [`start`](Self::start), but clients need TLS and a certificate, and can authenticate by SASL DIGEST-MD5.
+    /// Starts a server like [`start`](Self::start), but clients need TLS and a certificate, and can authenticate by
+    /// SASL DIGEST-MD5.
     ///
-    /// [`connect_string`](Self::connect_string) has the port for TLS. An unencrypted port remains on loopback, because the
-    /// functions of this type find out with four-letter words whether the server is ready.
+    /// [`connect_string`](Self::connect_string) has the port for TLS. An unencrypted port remains on loopback, because
+    /// the functions of this type find out with four-letter words whether the server is ready.
     #[track_caller]
     pub fn secured(security: &Security) -> Self {
         Self::start_configured(TICK, "", Some(security), |_| {})
     }
 
-    /// Replaces the users of [`with_sasl`](Self::with_sasl) or [`secured`](Self::secured). The server reads them when it is
-    /// started.
+    /// Replaces the users of [`with_sasl`](Self::with_sasl) or [`secured`](Self::secured). The server reads them when
+    /// it is started.
     pub fn set_sasl_users(&self, users: &[(&str, &str)]) {
         let mut file =
             String::from("Server {\n  org.apache.zookeeper.server.auth.DigestLoginModule required");
@@ -165,7 +168,7 @@ impl ZooKeeper {
         })
     }
 
-    /// Whether the process ended without being told to; then its log goes to stderr.
+    /// Returns true if the process ended by itself. If so, prints its log to stderr.
     pub(crate) fn has_ended(&mut self) -> bool {
         let Some(process) = &mut self.process else { return false };
         if process.is_running() {
@@ -176,31 +179,31 @@ impl ZooKeeper {
         true
     }
 
-    /// `host:port`, as clients want it; the port for TLS if the server is secured.
+    /// Returns `host:port`, for clients; the port for TLS if the server is secured.
     pub fn connect_string(&self) -> String {
         format!("127.0.0.1:{}", self.port())
     }
 
-    /// The port that clients connect to.
+    /// Returns the port for clients.
     pub fn port(&self) -> u16 {
         self.secure.as_ref().map_or(&self.client, |(port, _)| port).number()
     }
 
-    /// The process id of the server.
+    /// Returns the process id of the server.
     ///
     /// # Panics
     ///
-    /// When it was killed.
+    /// If it was killed.
     #[track_caller]
     pub fn pid(&self) -> u32 {
         self.process().pid()
     }
 
-    /// The process, to read its log.
+    /// Returns the process, to read its log.
     ///
     /// # Panics
     ///
-    /// When it was killed.
+    /// If it was killed.
     #[track_caller]
     pub fn process(&self) -> &Process {
         let Some(process) = &self.process else {
@@ -209,22 +212,22 @@ impl ZooKeeper {
         process
     }
 
-    /// Whether it was started and not killed since.
+    /// Returns true if it was started and not killed since.
     pub fn is_up(&self) -> bool {
         self.process.is_some()
     }
 
-    /// Where its configuration and data are.
+    /// Returns the folder of its configuration and data.
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.scratch.path()
     }
 
-    /// The transactions from `zxid` on that its log holds, whether it runs or not. Those at the end may not be committed:
-    /// a server of an ensemble writes down what is proposed.
+    /// Returns the transactions from `zxid` on in its log. The server may run or not. The last ones may not be
+    /// committed, because a server of an ensemble also logs proposals.
     ///
     /// # Panics
     ///
-    /// When the log cannot be read.
+    /// If the log cannot be read.
     #[track_caller]
     pub fn journal(&self, zxid: i64) -> Vec<Transaction> {
         match journal::read(&self.folder().join("data/version-2"), zxid) {
@@ -233,24 +236,24 @@ impl ZooKeeper {
         }
     }
 
-    /// Whether it is frozen.
+    /// Returns true if it is frozen.
     pub(crate) fn is_frozen(&self) -> bool {
         self.frozen.load(Ordering::Relaxed)
     }
 
-    /// How it ended, if somebody other than the owner of this value ended it.
+    /// Returns its exit status, if it ended without a call of this type.
     pub fn try_exit(&mut self) -> Option<ExitStatus> {
         self.process.as_mut()?.try_exit()
     }
 
-    /// SIGKILL, and waits until it is gone. Nothing happens if it is.
+    /// Sends SIGKILL, and waits until it is gone. Does nothing if it does not run.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill9();
         }
     }
 
-    /// SIGTERM, and waits until it is gone, or kills it if it does not go.
+    /// Sends SIGTERM and waits until it is gone, or kills it at the deadline.
     pub fn shut_down(&mut self, deadline: Duration) {
         if let Some(mut process) = self.process.take() {
             process.cont();
@@ -266,13 +269,13 @@ impl ZooKeeper {
     ///
     /// # Panics
     ///
-    /// When it runs, or does not start.
+    /// If it runs, or does not start.
     #[track_caller]
     pub fn restart(&mut self) {
         self.relaunch(Self::serves);
     }
 
-    /// Starts it again and waits until `ready`; its ports must be the same, so it tries the same ones again.
+    /// Starts it again and waits until `ready`. Its ports must be the same, so every attempt uses the same ones.
     #[track_caller]
     pub(crate) fn relaunch(&mut self, ready: impl Fn(&Self) -> bool) {
         if (0..ATTEMPTS).any(|_| self.launch(&ready).is_ok()) {
@@ -284,7 +287,7 @@ impl ZooKeeper {
         );
     }
 
-    /// SIGSTOP: freezes the server, its connections stay open.
+    /// Sends SIGSTOP: the server is frozen, its connections stay open.
     #[track_caller]
     pub fn stop_process(&mut self) {
         let Some(process) = &mut self.process else { panic!("a killed ZooKeeper cannot be stopped") };
@@ -292,18 +295,18 @@ impl ZooKeeper {
         self.frozen.store(true, Ordering::Relaxed);
     }
 
-    /// SIGCONT: lets it go on.
+    /// Sends SIGCONT: the server continues.
     #[track_caller]
     pub fn continue_process(&self) {
         self.process().cont();
         self.frozen.store(false, Ordering::Relaxed);
     }
 
-    /// The answer to a four-letter word: `srvr`, `mntr`, `cons`, `dump`, `ruok` …
+    /// Returns the answer to a four-letter word: `srvr`, `mntr`, `cons`, `dump`, `ruok` …
     ///
     /// # Panics
     ///
-    /// When the server does not answer within 2 s.
+    /// If the server does not answer within 2 s.
     #[track_caller]
     pub fn four(&self, word: &str) -> String {
         match self.ask(word) {
@@ -312,14 +315,15 @@ impl ZooKeeper {
         }
     }
 
-    /// Like [`four`](Self::four), `None` when the server does not answer within 2 s: killed, frozen, or starting.
+    /// Returns the answer like [`four`](Self::four), or `None` if the server does not answer within 2 s: killed,
+    /// frozen, or starting.
     pub fn try_four(&self, word: &str) -> Option<String> {
         self.ask(word).ok()
     }
 
-    /// Returns the answer to `cons`: the connections of the port that clients connect to.
+    /// Returns the answer to `cons`: the connections of the port for clients.
     ///
-    /// ZooKeeper only lists the connections of the port where it is asked.
+    /// ZooKeeper only lists the connections of the port that receives the command.
     pub(crate) fn connections(&self) -> Option<String> {
         let Some((port, certificate)) = &self.secure else { return self.try_four("cons") };
         let mut command = guarded("openssl");
@@ -346,18 +350,19 @@ impl ZooKeeper {
         Ok(answer)
     }
 
-    /// What `srvr` says after `Mode:` — `standalone`, `leader` or `follower` — or `None` while it does not serve.
+    /// Returns the `Mode:` in the answer to `srvr` — `standalone`, `leader` or `follower` — or `None` while it does not
+    /// serve.
     pub fn mode(&self) -> Option<String> {
         let answer = self.try_four("srvr")?;
         answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
     }
 
-    /// Whether clients can use it.
+    /// Returns true if clients can use it.
     pub(crate) fn serves(&self) -> bool {
         self.mode().is_some()
     }
 
-    /// Whether it answers at all; a member of an ensemble without quorum does, and does not serve.
+    /// Returns true if it answers at all; a member of an ensemble without a quorum answers, but does not serve.
     pub(crate) fn answers(&self) -> bool {
         self.try_four("srvr").is_some_and(|answer| !answer.is_empty())
     }
@@ -367,7 +372,7 @@ impl ZooKeeper {
 ///
 /// # Panics
 ///
-/// When that cannot be done.
+/// If that fails.
 #[track_caller]
 pub(crate) fn require() {
     let parts = [Part::Java, Part::ZooKeeper, Part::Netty];

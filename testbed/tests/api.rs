@@ -1,4 +1,4 @@
-//! The HTTP listener in each of its modes, spoken to as raw as it comes.
+//! The HTTP listener in each of its modes, with raw HTTP requests.
 #![allow(clippy::unwrap_used, reason = "a helper of tests that cannot go on ends the test")]
 
 use std::io::{ErrorKind, Read, Write};
@@ -16,7 +16,7 @@ fn connect(api: &Api) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request on a connection that is closed after it, and returns the whole answer.
+/// Sends a request on a connection that is closed after it, and returns the complete answer.
 fn ask(api: &Api, request: &str) -> String {
     let mut stream = connect(api).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -136,7 +136,7 @@ fn keeps_each_key_once_and_may_keep_one_whatever_it_answers() {
         let head = "GET /nuevo?dato=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
         stream.write_all(format!("{head}Idempotency-Key: {key}\r\n\r\n").as_bytes()).unwrap();
         let mut answer = String::new();
-        // One that is cut may end in an error.
+        // A cut connection may end with an error.
         let _ = stream.read_to_string(&mut answer);
         answer.get(9..12).unwrap_or_default().to_owned()
     };

@@ -1,4 +1,4 @@
-//! Three servers: whose leader is known, and may die.
+//! Three servers, with a known leader that may be killed.
 
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ fn what_was_committed_is_read_from_its_log_also_after_servers_were_killed() {
         create("/mine", b"", true),
         Change::Delete { path: "/first".into() },
     ];
-    // A session that was moved may have been opened or renewed in between.
+    // A session that moved to another server may have been opened or renewed in between.
     let changes: Vec<_> = changes.into_iter().filter(|change| *change != Change::Opened).collect();
     assert_eq!(changes, expected);
     assert!(mine.windows(2).all(|pair| pair[0].zxid < pair[1].zxid && pair[0].time <= pair[1].time));

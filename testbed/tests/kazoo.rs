@@ -1,4 +1,4 @@
-//! The Kazoo scripts, against Apache ZooKeeper.
+//! The Kazoo scripts with Apache ZooKeeper.
 
 use std::time::Duration;
 

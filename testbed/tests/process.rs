@@ -10,8 +10,8 @@ use atalaya_testbed::{Process, Stream, guarded, node_command};
 const SECONDS: Duration = Duration::from_secs(10);
 
 fn shell(script: &str) -> Process {
-    // Whoever started the tests in the background may have them ignore SIGINT, and a shell does not trap what was
-    // ignored when it began.
+    // A parent that started the tests in the background may have made them ignore SIGINT, and a shell does not trap
+    // signals that were ignored at its start.
     let mut command = Command::new(if cfg!(target_os = "linux") { "env" } else { "sh" });
     if cfg!(target_os = "linux") {
         command.args(["--default-signal=INT", "sh"]);
@@ -72,7 +72,7 @@ fn stopped_it_stands_still_until_it_may_go_on() {
     drop(process);
 }
 
-/// The state of a process: the letter after its name in /proc/PID/stat (proc_pid_stat(5)).
+/// Returns the state of a process: the letter after its name in /proc/PID/stat (proc_pid_stat(5)).
 #[cfg(target_os = "linux")]
 fn state(pid: u32) -> char {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();

@@ -1,4 +1,5 @@
-//! The proxy between Kazoo and Apache ZooKeeper: what is lost is lost to the client only, or to the server only.
+//! The proxy between Kazoo and Apache ZooKeeper: a lost reply is lost only to the client, a lost request only to the
+//! server.
 
 use atalaya_testbed::{Probe, Proxy, ZooKeeper};
 
@@ -13,7 +14,7 @@ fn a_lost_reply_and_a_lost_request() {
     let session = probe.session_id();
     probe.create("/a", b"", false).unwrap();
 
-    // The probe tries again after a loss: what came of the first try shows in the second.
+    // The probe retries after a loss: the second attempt shows the effect of the first one.
     proxy.cut_after_request(CREATE);
     assert_eq!(probe.create("/b", b"", false), Err("NodeExistsError".to_owned()));
     proxy.cut_before_request(CREATE);

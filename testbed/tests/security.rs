@@ -1,4 +1,4 @@
-//! Servers with TLS and SASL: the clients that they accept, and the ACLs of what these create.
+//! Servers with TLS and SASL: the clients that they accept, and the ACLs of the znodes that these create.
 
 use std::time::Duration;
 

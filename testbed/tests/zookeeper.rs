@@ -1,4 +1,4 @@
-//! One server: it serves, survives what is done to it, and never outlives the test.
+//! A single server: it serves, survives faults, and never outlives the test.
 
 use std::path::Path;
 use std::process::Command;
@@ -96,7 +96,7 @@ fn killed_with_the_process_that_owns_it() {
 }
 
 fn is_alive(pid: u32) -> bool {
-    // A zombie that nobody reaps yet is not alive.
+    // A zombie that is not reaped yet is not alive.
     let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
     status.is_ok_and(|status| !status.contains(") Z "))
 }

@@ -11,7 +11,7 @@ use super::squatter::Squatter;
 use super::stage::Play;
 use crate::api::ApiMode;
 
-/// How long a node stays down after its session has ended, so that another client can take its path.
+/// Time for which a node stays down after its session has ended, so that another client can take its path.
 const STAYS_DOWN: Duration = Duration::from_millis(1_500);
 
 impl Play<'_> {
@@ -98,7 +98,7 @@ impl Play<'_> {
 
     pub(super) fn end(&mut self, number: usize) {
         match &self.schedule.acts[number].what {
-            // It is started anew when its time has come, whatever else killed it since.
+            // The node restarts at its time, even if it was killed again by another fault.
             What::Kill(_) => {}
             What::Stop(_) => {
                 if let Some(node) = self.whom.remove(&number)
@@ -108,7 +108,7 @@ impl Play<'_> {
                 }
             }
             What::Servers(servers) => servers.iter().for_each(|server| self.restart(*server)),
-            // As long after its death as that is to last.
+            // The server restarts when this time has passed since it was killed.
             What::LeadingServer => {}
             What::Api(_) => {
                 self.moods.retain(|mood| *mood != number);
@@ -130,7 +130,7 @@ impl Play<'_> {
                     self.take_back(number, Request::Unrestrict { path: (*path).to_owned() });
                 }
             }
-            // The leader must set it aside.
+            // The leader must reject it.
             What::PoisonedReport(..) => {}
             What::PoisonedMeasurement(..) => {
                 self.take_back(number, Request::Remove { path: measurement_path(number) });
@@ -201,19 +201,19 @@ impl Play<'_> {
         self.create(number, squatter.path(number), squatter.data().to_vec(), false, wait);
     }
 
-    /// Has the other client create a znode.
+    /// Makes the other client create a znode.
     fn create(&mut self, number: usize, path: String, data: Vec<u8>, ephemeral: bool, wait: Duration) {
         self.ask(number, Request::Create { path, data, ephemeral, wait });
     }
 
-    /// Has the other client begin an act.
+    /// Makes the other client begin an act.
     fn ask(&mut self, number: usize, request: Request) {
         let Some(client) = &self.client else { return };
         client.send(Some(number), request);
         self.active.insert(number);
     }
 
-    /// Has the other client end an act.
+    /// Makes the other client end an act.
     fn take_back(&mut self, number: usize, request: Request) {
         if let (true, Some(client)) = (self.active.remove(&number), &self.client) {
             client.send(None, request);
@@ -229,7 +229,7 @@ impl Play<'_> {
     }
 }
 
-/// The path of a measurement of another client.
+/// Returns the path of a measurement of another client.
 fn measurement_path(number: usize) -> String {
     format!("{MEASUREMENTS}other-{number}")
 }

@@ -1,4 +1,5 @@
-//! The judge's part about averages: whether each is the average of what clients had published when the leader read it. Pure.
+//! Checks of averages: each must be the average of the measurements that clients had published when the leader read the
+//! fleet. Pure.
 
 use super::deeds::Term;
 use super::judge::{SEEN, Walk};
@@ -30,7 +31,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The average of a unit, which only other clients have published.
+    /// Checks the average of a unit, which only other clients have published.
     pub(super) fn average_of_unit(
         &mut self,
         transaction: &Transaction,

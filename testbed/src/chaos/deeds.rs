@@ -1,4 +1,4 @@
-//! What a transaction did to the znodes of a fleet.
+//! Effects of a transaction on the znodes of a fleet.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ pub(super) const ELECTION: &str = "/election/";
 pub(super) const BARRIER: &str = "/barrier";
 pub(super) const COUNTER: &str = "/counter";
 
-/// `{epoch, cycle}`.
+/// The fence: `{epoch, cycle}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Term {
     pub(super) epoch: i64,
@@ -27,7 +27,7 @@ impl Term {
     }
 }
 
-/// What one transaction did to the leader's znodes.
+/// Effects of one transaction on the znodes that only the leader writes.
 #[derive(Debug, Default)]
 pub(super) struct Deeds<'a> {
     pub(super) term: Option<Option<Term>>,
@@ -42,7 +42,7 @@ pub(super) struct Deeds<'a> {
 }
 
 impl Deeds<'_> {
-    /// Whether the fence was written, and nothing but what stood there: whoever does that changes nothing.
+    /// Returns true if the transaction only rewrote the fence with its old data: such a write changes nothing.
     pub(super) fn rewrite(&self, before: Option<Term>) -> bool {
         before.is_some()
             && self.term == Some(before)
@@ -51,7 +51,7 @@ impl Deeds<'_> {
             && !self.closes
     }
 
-    /// In words.
+    /// Describes the effects.
     pub(super) fn words(&self) -> String {
         let mut words = Vec::new();
         if let Some(term) = self.term {
@@ -65,7 +65,7 @@ impl Deeds<'_> {
         words.join(", ")
     }
 
-    /// Whether it did what only a leader does.
+    /// Returns true if the transaction did something that only a leader does.
     pub(super) fn are_a_leaders(&self, before: Option<Term>) -> bool {
         (self.term.is_some() && !self.rewrite(before))
             || !self.created.is_empty()
@@ -85,7 +85,7 @@ pub(super) fn cycle_of(path: &str) -> Option<u64> {
     name.parse().ok().filter(|cycle: &u64| *cycle <= MAX_CYCLE && cycle.to_string() == name)
 }
 
-/// RFC 3339 in UTC, as the reports have it, in milliseconds since 1970.
+/// Parses a time in UTC in the format of the reports (RFC 3339). Returns milliseconds since 1970.
 pub(crate) fn millis_of(time: &str) -> Option<i64> {
     let (date, time) = time.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.split('-').map(|part| part.parse::<i64>().ok());

@@ -1,4 +1,4 @@
-//! Who takes a fleet's reports: the processes behind a [`Receiver`], and what befalls them.
+//! Receiver of a fleet's reports: the processes behind a [`Receiver`], and the faults applied to them.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,28 +11,28 @@ use crate::api::{Api, ApiMode};
 use crate::collector::{Collector, Held};
 use crate::process::Line;
 
-/// What `atalaya collect` may take to end: it gives 10 s to whoever waits for an answer; the rest is for a busy machine.
+/// Maximum time until `atalaya collect` has ended: it gives open requests 10 s; the rest is for a busy machine.
 const ENDS: Duration = Duration::from_secs(20);
-/// For a question in passing.
+/// Timeout of a request that may fail.
 const GLANCE: Duration = Duration::from_millis(500);
-/// After it has ended by itself, which it must not.
+/// Delay before a restart after the process has ended by itself, which is a violation.
 const AGAIN: Duration = Duration::from_millis(300);
 
-/// Who takes the reports.
+/// Receiver of the reports.
 pub(super) enum Desk {
     Testbed(Api),
     Collector(Box<Office>),
 }
 
-/// What it took.
+/// Received reports and the logs of the receiver.
 pub(super) struct Taken {
     pub(super) arrivals: Vec<Arrival>,
     pub(super) held: Option<Vec<Held>>,
-    /// Of its processes.
+    /// Logs of its processes.
     pub(super) logs: Vec<(String, Vec<Line>)>,
 }
 
-/// A collector, whichever process it is.
+/// A collector, over all of its processes.
 pub(super) struct Office {
     collector: Collector,
     vault: Option<Vault>,
@@ -40,7 +40,7 @@ pub(super) struct Office {
     /// Acts that keep it stopped.
     stops: Vec<usize>,
     logs: Vec<(String, Vec<Line>)>,
-    /// By its figures, as far as somebody saw them.
+    /// Counts from its metrics, as far as they were read before a process ended.
     repeats: u64,
     refused: u64,
     wrong: Vec<String>,
@@ -49,7 +49,7 @@ pub(super) struct Office {
 #[derive(Clone, Copy)]
 enum State {
     Up,
-    /// It was told to end, until then, and is away so long.
+    /// SIGTERM was sent. The deadline for its end, and the delay before the next process starts.
     Ending(Instant, Duration),
     Down(Instant),
 }
@@ -87,7 +87,7 @@ impl Desk {
         }
     }
 
-    /// Whether anything has arrived.
+    /// Returns true if any request has arrived.
     pub(super) fn has_some(&self) -> bool {
         match self {
             Desk::Testbed(api) => !api.requests().is_empty(),
@@ -98,7 +98,7 @@ impl Desk {
         }
     }
 
-    /// How many requests the testbed's own has kept.
+    /// Returns the number of requests that the testbed's API has kept.
     pub(super) fn kept(&self) -> usize {
         match self {
             Desk::Testbed(api) => api.requests().iter().filter(|request| request.kept).count(),
@@ -106,26 +106,26 @@ impl Desk {
         }
     }
 
-    /// The testbed's own behaves like this.
+    /// Sets the mode of the testbed's API.
     pub(super) fn set(&self, mode: ApiMode) {
         if let Desk::Testbed(api) = self {
             api.set(mode);
         }
     }
 
-    /// What befalls the collector by the act of this number. Whether it did: one that is away is left alone.
+    /// Applies the fault of this act to the collector. Returns false if it is not running: then nothing happens.
     pub(super) fn befalls(&mut self, number: usize, blow: Blow, lasts: Duration) -> bool {
         let Desk::Collector(office) = self else { return false };
         office.befalls(number, blow, lasts)
     }
 
-    /// The same to the Redis server behind it.
+    /// Applies the fault of this act to the Redis server of the collector.
     pub(super) fn befalls_store(&mut self, number: usize, blow: Blow, lasts: Duration) -> bool {
         let Desk::Collector(office) = self else { return false };
         office.vault.as_mut().is_some_and(|vault| vault.befalls(number, blow, lasts))
     }
 
-    /// The act of this number is over.
+    /// Ends the act with this number.
     pub(super) fn passes(&mut self, number: usize) {
         let Desk::Collector(office) = self else { return };
         if let Some(vault) = &mut office.vault {
@@ -138,14 +138,14 @@ impl Desk {
         }
     }
 
-    /// Whoever has ended is noted, and whoever is to come back does.
+    /// Records processes that have ended, and starts the replacements that are due.
     pub(super) fn look_after(&mut self) {
         if let Desk::Collector(office) = self {
             office.look_after();
         }
     }
 
-    /// Everything works again.
+    /// Ends all faults.
     pub(super) fn heal(&mut self) {
         match self {
             Desk::Testbed(api) => api.set(ApiMode::Once),
@@ -162,8 +162,8 @@ impl Desk {
         }
     }
 
-    /// What it was sent, and what it holds if it is a collector: one that is killed before it is asked, so that it tells what
-    /// is on the disk.
+    /// Returns the received requests and, for a collector, the stored reports. A collector is killed before the query,
+    /// so that it returns only data on the disk.
     pub(super) fn close(self, verdict: &mut Verdict) -> Taken {
         match self {
             Desk::Testbed(api) => Taken {
@@ -204,7 +204,7 @@ impl Office {
         true
     }
 
-    /// One that stands still ends when it goes on.
+    /// A stopped process can end only after it is continued.
     fn longest_stop(&self) -> Duration {
         if self.stops.is_empty() { Duration::ZERO } else { ENDS }
     }
@@ -242,7 +242,7 @@ impl Office {
         }
     }
 
-    /// Its process has ended.
+    /// Records that its process has ended.
     fn is_away(&mut self, until: Instant) {
         let process = self.collector.process();
         process.wait_exit(ENDS);
@@ -255,7 +255,7 @@ impl Office {
         self.state = State::Down(until);
     }
 
-    /// Takes note of its figures, which end with it.
+    /// Adds its metrics, which are lost when it ends.
     fn count(&mut self) {
         let became = |outcome| self.collector.became(outcome, GLANCE).unwrap_or(0);
         let (repeats, refused, conflicts) = (became("repeated"), became("stale"), became("conflict"));
@@ -267,7 +267,7 @@ impl Office {
     }
 
     fn close(mut self, verdict: &mut Verdict) -> (Vec<Held>, Vec<(String, Vec<Line>)>) {
-        // Heal has brought it back, or it is just coming.
+        // `heal` has restarted it, or its restart is due.
         while !matches!(self.state, State::Up) {
             self.look_after();
             std::thread::sleep(Duration::from_millis(10));

@@ -1,4 +1,4 @@
-//! What the judge is shown.
+//! Evidence for the judge.
 
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,25 +7,25 @@ use crate::api::Recorded;
 use crate::collector::Held;
 use crate::journal::{Change, Transaction};
 
-/// What the API was sent and what ZooKeeper committed, of one fleet.
+/// Requests to the API and transactions committed by ZooKeeper, of one fleet.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// In order, from before the fleet's first one on; paths as the fleet sees them.
+    /// Transactions in order, starting before the fleet's first one; paths as the fleet sees them.
     pub transactions: Vec<Transaction>,
-    /// In the order in which they came.
+    /// Requests in the order of arrival.
     pub arrivals: Vec<Arrival>,
-    /// What a collector holds in the end, in the order in which it recorded it, if one was the receiver; then the arrivals are
-    /// no more than that.
+    /// Reports stored by a collector at the end, in the order in which it recorded them, if a collector was the
+    /// receiver; then the arrivals are exactly these reports.
     pub held: Option<Vec<Held>>,
-    /// Whether reports were posted.
+    /// True if reports were sent by POST.
     pub posted: bool,
-    /// Whether the fleet measures in lock-step.
+    /// True if the fleet samples in lock-step.
     pub lock_step: bool,
-    /// Whether each measurement is counted with its publication.
+    /// True if each measurement is counted in the transaction that publishes it.
     pub counted: bool,
-    /// What was written so many milliseconds ago may be too old to be averaged.
+    /// Age in milliseconds from which a measurement may be too old to be averaged.
     pub life: i64,
-    /// Cycles up to this one have had all the time and calm that they needed to be delivered.
+    /// Last cycle that had enough undisturbed time to be delivered.
     pub settled: u64,
     /// Sessions of other clients, which are not part of the fleet.
     pub foreign: BTreeSet<i64>,
@@ -33,7 +33,7 @@ pub struct Evidence {
     pub log: Vec<LogLine>,
     /// True if no node has lost its standard error, so that all logs are complete.
     pub complete_log: bool,
-    /// Times in which a node's standard error was stalled, and nothing else disturbed the fleet.
+    /// Times in which a node's standard error was stalled while no other fault disturbed the fleet.
     pub stalls: Vec<Stall>,
     /// Session timeout of the nodes, in milliseconds.
     pub session: i64,
@@ -41,44 +41,44 @@ pub struct Evidence {
     pub disturbed: Option<i64>,
 }
 
-/// A time in which nothing read the full pipe of a node's standard error, in milliseconds since 1970.
+/// A period in which nothing read the full pipe of a node's standard error, in milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stall {
-    /// The id of the node.
+    /// Id of the node.
     pub node: String,
-    /// Its begin.
+    /// Begin.
     pub from: i64,
-    /// Its end.
+    /// End.
     pub to: i64,
 }
 
-/// A line that a node logged.
+/// A log line of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
     /// The process that wrote it, as `node-1-2`.
     pub process: String,
     /// Time of arrival, in milliseconds since 1970.
     pub time: i64,
-    /// The line.
+    /// Text of the line.
     pub text: String,
 }
 
-/// A request that the API was sent.
+/// A request that the API received.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrival {
-    /// Its `Idempotency-Key`.
+    /// `Idempotency-Key` of the request.
     pub key: Option<String>,
-    /// The average it brings.
+    /// Average in the request.
     pub mean: Option<f64>,
-    /// When it was complete, in milliseconds since 1970.
+    /// Time at which the request was complete, in milliseconds since 1970.
     pub time: i64,
-    /// Whether the API kept it, see [`Recorded::kept`].
+    /// True if the API kept it, see [`Recorded::kept`].
     pub kept: bool,
-    /// The id of the node that sent it, by its `User-Agent`.
+    /// Id of the node that sent it, from its `User-Agent`.
     pub node: Option<String>,
 }
 
-/// The node that an agent says it is.
+/// Returns the node id in a `User-Agent`.
 fn node(agent: &str) -> Option<String> {
     Some(agent.split_once("(node ")?.1.strip_suffix(')')?.to_owned())
 }
@@ -107,14 +107,14 @@ impl From<&Recorded> for Arrival {
     }
 }
 
-/// Milliseconds since 1970.
+/// Converts a time to milliseconds since 1970.
 pub(crate) fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// What of these transactions concerns the fleet below `chroot`, with paths as it sees them. Sessions are everybody's: they
-/// stay.
+/// Returns the changes below `chroot`, with paths as the fleet sees them. Openings and closings of sessions stay,
+/// because sessions have no path.
 pub(crate) fn below(chroot: &str, transactions: Vec<Transaction>) -> Vec<Transaction> {
     let inside = |path: &mut String| match path.strip_prefix(chroot) {
         Some(rest) if rest.starts_with('/') => {

@@ -1,4 +1,4 @@
-//! The kinds of faults that a schedule may contain, so that each can be played by itself. Pure.
+//! Kinds of faults that a schedule may contain, so that each can be run by itself. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +19,7 @@ pub enum FaultKind {
     Stderr,
     /// Znodes of the wrong type on paths that the fleet uses.
     Znodes,
-    /// Znodes that are read-only for a while.
+    /// Znodes that are read-only for a limited time.
     Acl,
     /// Poisoned entries in the outbox.
     Outbox,
@@ -40,10 +40,10 @@ impl FaultKind {
         FaultKind::Measurements,
     ];
 
-    /// The kinds that every schedule has drawn from since the first version of the runner.
+    /// Kinds from which every schedule is drawn since the first version of the runner.
     pub const BASIC: [FaultKind; 3] = [FaultKind::Processes, FaultKind::Servers, FaultKind::Receiver];
 
-    /// The name on the command line.
+    /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             FaultKind::Processes => "processes",
@@ -57,7 +57,7 @@ impl FaultKind {
         }
     }
 
-    /// The kind of an act.
+    /// Returns the kind of an act.
     pub(super) fn of(what: &What) -> FaultKind {
         match what {
             What::Kill(_) | What::Stop(_) => FaultKind::Processes,

@@ -1,4 +1,5 @@
-//! Checks how a fleet treats znodes that other clients created: poisoned reports in the outbox, and znodes of the wrong type. Fed by the judge with each transaction. Pure.
+//! Checks how a fleet treats znodes that other clients created: poisoned reports in the outbox, and znodes of the wrong
+//! type. The judge passes each transaction to it. Pure.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +14,10 @@ use crate::journal::{Change, Transaction};
 const REPORTED_WITHIN: i64 = 5_000;
 /// Minimum age of the contender or leader that must report it, in milliseconds.
 const SETTLED: i64 = 3_000;
-/// Time in which a leader must appear after a persistent contender was removed, in addition to a session timeout, in milliseconds.
+/// Time in which a leader must appear after a persistent contender was removed, in addition to a session timeout, in
+/// milliseconds.
 const LEADS_WITHIN: i64 = 10_000;
-/// Log lines arrive a little later than the transactions that they are about.
+/// Maximum delay of log lines after the transactions that they are about.
 const LOG_DELAY: i64 = 1_000;
 
 /// A report that another client put into the outbox.
@@ -25,12 +27,12 @@ struct Poison {
     end: Option<End>,
 }
 
-/// How a poisoned report left the outbox.
+/// End of a poisoned report in the outbox.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     SetAside,
     Deleted,
-    /// By the client that created it.
+    /// Deleted by the client that created it.
     TakenBack,
 }
 
@@ -39,7 +41,7 @@ enum End {
 struct Squatter {
     path: String,
     since: i64,
-    /// Session of the first genuine contender when this one was created, which may continue to lead.
+    /// Session of the first genuine contender when this znode was created. It may continue to lead.
     leader: Option<i64>,
     /// Time at which that session lost its contender.
     leaderless: Option<i64>,
@@ -53,20 +55,21 @@ pub(super) struct ForeignChecks {
     squatters: Vec<Squatter>,
     /// Deadline by which a leader must appear, and the violation if it does not.
     awaited: Option<(i64, String)>,
-    /// Creation time of each contender, and session and begin of the present leader.
+    /// Creation time of each contender, and session and start time of the current leader.
     contenders: BTreeMap<String, i64>,
     leader: Option<(i64, i64)>,
 }
 
 impl ForeignChecks {
-    /// Returns true if all that a transaction set aside are reports of other clients, deleted by the same transaction.
+    /// Returns true if all reports that a transaction rejects are reports of other clients, deleted by the same
+    /// transaction.
     pub(super) fn may_set_aside(&self, transaction: &Transaction, deeds: &Deeds<'_>) -> bool {
         let poisoned = |change: &&Change| matches!(change, Change::Delete { path } if self.is_poison(path));
         transaction.changes.iter().filter(poisoned).count() >= deeds.aside.len()
     }
 
-    /// Returns true if another client created a znode at this path of the outbox. A leader that has decided to skip its cycle
-    /// does so even if the znode is gone by then.
+    /// Returns true if another client created a znode at this path of the outbox. A leader that has decided to skip its
+    /// cycle does so even if the znode no longer exists.
     pub(super) fn was_occupied(&self, path: &str) -> bool {
         self.poison.iter().any(|poison| poison.path == path)
     }
@@ -75,7 +78,7 @@ impl ForeignChecks {
         self.poison.iter().any(|poison| poison.path == path && poison.end.is_none())
     }
 
-    /// A poisoned report has left the outbox.
+    /// Records how a poisoned report left the outbox.
     fn left(&mut self, path: &str, end: End) {
         if let Some(poison) =
             self.poison.iter_mut().find(|poison| poison.path == path && poison.end.is_none())
@@ -84,7 +87,7 @@ impl ForeignChecks {
         }
     }
 
-    /// Notes a transaction of another client, before `tree` has it.
+    /// Records a transaction of another client, before it is applied to `tree`.
     pub(super) fn of_other_client(
         &mut self,
         transaction: &Transaction,
@@ -116,7 +119,7 @@ impl ForeignChecks {
         }
     }
 
-    /// Notes a transaction of a node, before `tree` has it.
+    /// Records a transaction of a node, before it is applied to `tree`.
     pub(super) fn of_node(
         &mut self,
         transaction: &Transaction,
@@ -128,7 +131,7 @@ impl ForeignChecks {
         for change in &transaction.changes {
             match change {
                 Change::Delete { path } if self.is_poison(path) => {
-                    // A second one of the same cycle is deleted, and the log says so.
+                    // A second rejected report of the same cycle is deleted, and the log reports it.
                     let aside = path.replacen(REPORTS, ASIDE, 1);
                     let is_kept = !deeds.aside.is_empty() || tree.has(&aside);
                     let end = if is_kept { End::SetAside } else { End::Deleted };
@@ -154,7 +157,7 @@ impl ForeignChecks {
         }
     }
 
-    /// Checks that the leader that writes a new epoch was elected past no persistent contender.
+    /// Checks that no persistent contender is before the leader that writes a new epoch.
     pub(super) fn epoch(&self, transaction: &Transaction, tree: &Tree, verdict: &mut Verdict) {
         let Some((contender, ..)) = tree.leader() else { return };
         for path in tree.persistent_before(&contender) {
@@ -167,7 +170,7 @@ impl ForeignChecks {
         }
     }
 
-    /// Notes how the line looks after a transaction.
+    /// Records the state of the election after a transaction.
     pub(super) fn after(&mut self, transaction: &Transaction, tree: &Tree) {
         for change in &transaction.changes {
             if let Change::Create { path, ephemeral: true, .. } = change
@@ -195,7 +198,7 @@ impl ForeignChecks {
         }
     }
 
-    /// Checks, when a squatter is removed, that it was reported, if a node had the time to.
+    /// Checks, when a squatter is removed, that it was reported, provided that a node had the time to do so.
     fn removed(
         &mut self,
         squatter: &Squatter,
@@ -213,18 +216,18 @@ impl ForeignChecks {
                 self.contenders.values().any(is_settled).then_some(*leaderless)
             }
             _ if is_contender => None,
-            // Nothing uses the info of a node that does not exist.
+            // Nothing uses the node info of a node that does not exist.
             _ if path.strip_prefix(PRESENCE).is_some_and(|name| name.parse::<u64>().is_err()) => None,
             _ if path.starts_with(BARRIER) => self.leader.filter(|(_, at)| is_settled(at)).map(|_| *since),
             _ => Some(*since),
         };
-        // Each contender watches the one just before it, and reports only that one.
+        // Each contender watches the one directly before it, and reports only that one.
         let is_hidden = is_contender
             && self.squatters.iter().any(|other| other.path.starts_with(ELECTION) && other.path > *path);
         let may_be_reported = is_calm && evidence.complete_log && !is_hidden;
         if may_be_reported && stands.is_some_and(|since| now - since >= REPORTED_WITHIN) {
             let name = path.rsplit('/').next().unwrap_or(path);
-            // The id alone is in every line of that node.
+            // The id alone occurs in every line of that node.
             let name = if is_contender || path.starts_with(BARRIER) { name } else { path };
             // A node that has not listed the children of the barrier reports only that there are some.
             let is_child = path.starts_with(BARRIER);
@@ -254,7 +257,7 @@ impl ForeignChecks {
                         format!("{path} of another client was deleted, and not set aside"),
                     );
                 }
-                // One that no leader can have written as a cycle may stay, if it is reported.
+                // A report whose name no leader can have written may stay, if it is reported.
                 None | Some(End::TakenBack) if cycle_of(path).is_none() => {
                     let reported = is_reported(evidence, name, i64::MIN, i64::MAX);
                     if evidence.complete_log && !reported {
@@ -275,7 +278,7 @@ fn is_wrong_type(path: &str) -> bool {
     path.starts_with(ELECTION)
         || path.starts_with(PRESENCE)
         || path.strip_prefix(BARRIER).is_some_and(|rest| rest.starts_with('/'))
-        // Of other names they are measurements of other programs.
+        // Other names are measurements of other programs.
         || path.strip_prefix(MEASUREMENTS).is_some_and(|name| name.parse::<u64>().is_ok())
 }
 

@@ -1,4 +1,5 @@
-//! Histories with another client of ZooKeeper, by hand: the ways in which a fleet may treat its znodes, and the violations.
+//! Hand-written histories with another client of ZooKeeper: the allowed reactions of a fleet to its znodes, and the
+//! violations.
 
 use super::judge_tests::{Story, create, delete, ephemeral, set};
 use super::{Kind, LogLine};
@@ -14,7 +15,7 @@ fn fleet(lock_step: bool) -> Story {
     story.evidence.foreign.insert(OTHER);
     story.evidence.complete_log = true;
     story.evidence.session = 1_000;
-    // Sequence 0 is the other client's.
+    // Sequence number 0 belongs to the other client.
     for (session, place) in &mut story.places {
         *place = format!("/election/abc__lock__000000000{session}");
     }
@@ -49,7 +50,7 @@ fn valid_measurement_of_another_client_may_be_averaged_and_garbage_may_not() {
         story.commit(OTHER, vec![create("/mediciones/other", data)]);
         (1..=3).for_each(|node| story.publishes(node, 100.0 + node as f64));
         let garbage = data.parse().unwrap_or(0.0);
-        // The name stands behind those of the nodes.
+        // The name sorts after those of the nodes.
         let all: Vec<f64> = story.all().into_iter().chain([garbage]).collect();
         let changes = story.cycle_of(1, &all);
         story.commit(1, changes);
@@ -191,7 +192,7 @@ fn poisoned_report_with_a_name_that_is_no_cycle_may_stay_if_it_is_reported() {
     story.is_good();
 }
 
-/// A contender of another client comes, the leader ends, and the contender is removed after a while.
+/// Builds a history in which another client creates a contender, the leader ends, and the contender is removed later.
 fn without_leader() -> Story {
     let mut story = fleet(false);
     story.commit(OTHER, vec![create(CONTENDER, "squatter")]);
@@ -209,7 +210,7 @@ fn persistent_contender_must_be_reported() {
     silent.commit(OTHER, vec![delete(CONTENDER)]);
     silent.leads(2);
     silent.breaks(&[Kind::Squatter]);
-    // A fleet whose logs are lost cannot be judged by them.
+    // A fleet with lost logs cannot be judged by its logs.
     silent.evidence.complete_log = false;
     silent.is_good();
     logs(&mut story, &format!("{CONTENDER} is persistent: delete it"));
@@ -239,7 +240,7 @@ fn leader_must_appear_after_a_persistent_contender_is_removed() {
     story.now += 12_000;
     story.leads(2);
     story.breaks(&[Kind::Squatter]);
-    // Unless ZooKeeper's servers were killed.
+    // The deadline does not hold if ZooKeeper's servers were killed.
     story.evidence.disturbed = Some(1);
     story.is_good();
 }
@@ -257,7 +258,7 @@ fn leader_may_go_on_while_a_persistent_contender_stands_before_it() {
     let mut story = fleet(false);
     story.commit(OTHER, vec![create(CONTENDER, "squatter")]);
     story.round(1);
-    // It takes its own office again.
+    // The same leader takes over again.
     story.leads(1);
     story.now += 6_000;
     story.round(1);

@@ -1,4 +1,5 @@
-//! Another client of ZooKeeper beside a fleet, by Kazoo: in a thread of its own, since it may have to wait for a server.
+//! Another client of ZooKeeper beside a fleet, with Kazoo. It runs in a separate thread because it may have to wait for
+//! a server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,17 +10,17 @@ use std::time::{Duration, Instant};
 use crate::kazoo::Kazoo;
 use crate::probe::Probe;
 
-/// Pause between attempts to create a znode that is still there.
+/// Pause between attempts to create a znode that still exists.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
-/// Attempts to take a fault back; each waits up to 30 s for a server.
+/// Attempts to end a fault; each waits up to 30 s for a server.
 const ATTEMPTS: usize = 4;
 
 /// A request of the client.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// Creates a znode; waits until no other is there, up to this time.
+    /// Creates a znode; waits up to this time until no other znode is at the path.
     Create { path: String, data: Vec<u8>, ephemeral: bool, wait: Duration },
-    /// Deletes a znode, if it is one that this client created.
+    /// Deletes a znode, if this client created it.
     Remove { path: String },
     /// Makes a znode read-only for all others.
     Restrict { path: String },
@@ -34,7 +35,7 @@ struct Shared {
     /// True for each act whose request took effect.
     done: BTreeMap<usize, bool>,
     sessions: BTreeSet<i64>,
-    /// Requests that are not answered yet.
+    /// Number of requests that are not answered yet.
     open: usize,
     failures: Vec<String>,
 }
@@ -50,9 +51,9 @@ pub(super) struct ForeignClient {
 pub(super) struct ForeignResults {
     /// True for each act whose request took effect.
     pub(super) done: BTreeMap<usize, bool>,
-    /// Faults that could not be taken back.
+    /// Faults that could not be ended.
     pub(super) failures: Vec<String>,
-    /// All sessions that the client has had.
+    /// All sessions of the client.
     pub(super) sessions: BTreeSet<i64>,
 }
 
@@ -88,7 +89,7 @@ impl ForeignClient {
         self.lock().open == 0
     }
 
-    /// Its sessions so far.
+    /// Returns the sessions so far.
     pub(super) fn sessions(&self) -> BTreeSet<i64> {
         self.lock().sessions.clone()
     }
@@ -166,7 +167,7 @@ fn execute(probe: &Probe, request: &Request, sessions: &BTreeSet<i64>) -> Result
     }
 }
 
-/// Repeats a request while no server answers. A znode that is gone needs nothing.
+/// Repeats a request while no server answers. A missing znode counts as success.
 fn until_done(request: impl Fn() -> Result<(), String>) -> Result<(), String> {
     let mut done = Ok(());
     for _ in 0..ATTEMPTS {

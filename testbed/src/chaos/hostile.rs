@@ -1,5 +1,5 @@
-//! Draws the faults that other clients of ZooKeeper and the processes around a node cause: lost standard error, znodes of the
-//! wrong type, ACL refusals, poisoned reports and measurements. Decided by a seed. Pure.
+//! Draws the faults that other clients of ZooKeeper and the processes around a node cause: lost standard error, znodes
+//! of the wrong type, ACL refusals, poisoned reports and measurements. Decided by a seed. Pure.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,23 +10,24 @@ use super::poison::{PoisonedMeasurement, PoisonedReport};
 use super::schedule::{Act, Dice, Schedule, What, Whom};
 use super::squatter::Squatter;
 
-/// How the standard error of a node is lost.
+/// Fault of a node's standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StderrFault {
-    /// The reader of its pipe goes away, and does not come back.
+    /// The reader of the pipe closes it and does not reopen it.
     Closed,
-    /// Nothing reads its full pipe until the act ends.
+    /// Nothing reads the full pipe until the act ends.
     Stalled,
     /// The node is killed, and its processes start with standard error on `/dev/full` until the act ends.
     Full,
 }
 
-/// Each kind is drawn by dice of its own, so that selecting kinds changes no other kind.
+/// Seed of these dice. Each kind has its own dice, so that the selection of kinds does not change the faults of other
+/// kinds.
 const DICE: u64 = 0x686f_7374_696c_6531;
 /// Chance that a schedule contains a kind, in percent.
 const CHANCE: u64 = 70;
-/// Minimum length of a schedule with znodes of the wrong type or with read-only znodes: sessions must end, and what follows must
-/// last for long enough to be reported.
+/// Minimum length of a schedule with znodes of the wrong type or with read-only znodes: sessions must expire, and the
+/// state after that must last long enough to be reported.
 const LONG: Duration = Duration::from_secs(9);
 
 /// Root of the fleet.
@@ -45,7 +46,7 @@ pub(super) const READ_ONLY: [&str; 9] = [
 ];
 
 impl Schedule {
-    /// Keeps only faults of these kinds, and adds those of the kinds that [`Schedule::of`] does not draw.
+    /// Keeps only faults of these kinds, and adds the faults of the kinds that [`Schedule::of`] does not draw.
     #[must_use]
     pub fn with(mut self, kinds: &FaultKinds) -> Schedule {
         self.kinds = kinds.clone();
@@ -55,7 +56,7 @@ impl Schedule {
         }
         let base = self.clone();
         for kind in FaultKind::ALL {
-            // Drawn even if it is not selected, so that the same seed always draws the same.
+            // Drawn even if it is not selected, so that the same seed always draws the same faults.
             let mut dice = Dice::of(self.seed ^ DICE.rotate_left(kind as u32));
             if FaultKind::BASIC.contains(&kind) || !dice.percent(CHANCE) || !kinds.has(kind) {
                 continue;
@@ -71,20 +72,21 @@ impl Schedule {
 }
 
 impl Schedule {
-    /// Returns true if the counter can be written all the time. What is published while it cannot is not counted; the
-    /// node logs that.
+    /// Returns true if the counter is writable all the time. Measurements published while it is not are not counted;
+    /// the node logs that.
     pub(super) fn can_count(&self) -> bool {
         !self.acts.iter().any(|act| match act.what {
             What::ReadOnly(COUNTER) => true,
-            // The counter may not exist yet when the fleet is disturbed from the start.
+            // The counter may not exist yet if the fleet is disturbed from the start.
             What::ReadOnly(ROOT) => self.cold,
             _ => false,
         })
     }
 
-    /// Returns true if no act of another kind keeps nodes from publishing while this one, of standard error, lasts.
+    /// Returns true if no act of another kind keeps nodes from publishing during this act, which concerns standard
+    /// error.
     pub(super) fn is_calm_but_for(&self, number: usize) -> bool {
-        /// Time in which a fleet recovers from a node that was killed.
+        /// Time in which a fleet recovers from a killed node.
         const AFTERMATH: Duration = Duration::from_secs(3);
         const HARMLESS: [FaultKind; 4] =
             [FaultKind::Stderr, FaultKind::Receiver, FaultKind::Outbox, FaultKind::Measurements];
@@ -114,13 +116,13 @@ fn draw(dice: &mut Dice, kind: FaultKind, schedule: &Schedule) -> Vec<Act> {
             FaultKind::Acl => {
                 let (path, at) = (dice.one(&READ_ONLY), dice.millis(300, 2_000));
                 acts.push(Act { at, lasts: dice.millis(4_000, 7_000), what: What::ReadOnly(path) });
-                // A new session writes what an old one wrote before.
+                // The new session writes what the old one wrote before.
                 acts.extend(kill(dice, at, Whom::Node(node)));
             }
             FaultKind::Outbox => {
                 let (poison, first, rings) =
                     (dice.one(&PoisonedReport::ALL), dice.percent(40), dice.percent(60));
-                // Left to the leader: it is not taken back before the end.
+                // The leader must handle it: it is not removed before the end.
                 let lasts = schedule.length;
                 acts.push(Act { at, lasts, what: What::PoisonedReport(poison, first, rings) });
             }
@@ -156,7 +158,7 @@ fn squatter(dice: &mut Dice, node: usize, lock_step: bool) -> Vec<Act> {
     [act].into_iter().chain(death).collect()
 }
 
-/// Kills a node shortly after, mostly.
+/// Draws a kill of the node shortly after, in most cases.
 fn kill(dice: &mut Dice, at: Duration, whom: Whom) -> Option<Act> {
     let (killed, delay, lasts) = (dice.percent(75), dice.millis(100, 400), dice.millis(50, 400));
     killed.then_some(Act { at: at + delay, lasts, what: What::Kill(whom) })

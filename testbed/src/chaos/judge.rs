@@ -1,4 +1,4 @@
-//! The judge: goes through what ZooKeeper committed, transaction by transaction, and looks at every promise. Pure.
+//! The judge: reads what ZooKeeper committed, transaction by transaction, and checks every promise. Pure.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::tree::Tree;
 use super::verdict::{Figures, Kind, Verdict};
 use crate::journal::{Change, Transaction};
 
-/// Looks at every promise.
+/// Checks every promise.
 pub fn judge(evidence: &Evidence) -> Verdict {
     let mut walk = Walk { evidence: Some(evidence), ..Walk::default() };
     for transaction in &evidence.transactions {
@@ -24,16 +24,17 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     walk.end(evidence)
 }
 
-/// How far the server that a leader is connected to may be behind, and how far its guess of the servers' clock may be off, in
-/// milliseconds.
+/// Maximum delay of the server that a leader is connected to, and maximum error of the leader's estimate of the
+/// servers' clock, in milliseconds.
 const BEHIND: i64 = 300;
-/// In lock-step, so much earlier than the fleet was read something must have been published to be missed for certain.
+/// In lock-step, minimum time in milliseconds between a publication and the read of the fleet for a missing measurement
+/// to be a certain violation.
 pub(super) const SEEN: i64 = 150;
-/// If at least so many averages of a fleet, and one in [`TOO_OFTEN`], have missed what was published but moments before the
-/// fleet was read, that was no bad luck.
+/// Number of averages of a fleet that may miss a measurement published just before the read of the fleet: at this
+/// number, and at one in [`TOO_OFTEN`] of all, it is not chance but a violation.
 const BAD_LUCK: u64 = 3;
 const TOO_OFTEN: u64 = 4;
-/// How long it may take until a leader has read the list of those who measure, in milliseconds.
+/// Maximum time until a leader has read the list of members, in milliseconds.
 const LISTED: i64 = 1_000;
 
 #[derive(Debug)]
@@ -44,34 +45,34 @@ pub(super) struct Committed {
     deleted: Option<i64>,
 }
 
-/// What is known after some of the transactions.
+/// State after some of the transactions.
 #[derive(Default)]
 pub(super) struct Walk<'a> {
     pub(super) evidence: Option<&'a Evidence>,
     pub(super) verdict: Verdict,
     pub(super) tree: Tree,
     pub(super) term: Option<Term>,
-    /// Who wrote the fence last.
+    /// Session that wrote the fence last.
     pub(super) writer: i64,
-    /// When the fence was written last, and the time before that.
+    /// Transaction of the last write of the fence, and of the write before it.
     pub(super) fenced: (i64, i64),
     pub(super) reports: BTreeMap<u64, Committed>,
     pub(super) fleet: Fleet,
-    /// When each measurement was first published.
+    /// Time of the first publication of each measurement.
     pub(super) measured: BTreeMap<(String, u64), i64>,
-    /// Who measured when: node, number of the generation, session.
+    /// Samples in lock-step: node, number of the generation, session.
     pub(super) turns: Vec<(String, u64, i64)>,
-    /// How many generations there have been.
+    /// Number of generations so far.
     pub(super) generations: u64,
-    /// The process of each session, as far as it said.
+    /// Process of each session, if it has published that.
     pub(super) processes: BTreeMap<i64, String>,
     pub(super) counter: Option<i64>,
     pub(super) generation: Option<i64>,
-    /// The barrier was opened by this transaction, and not closed by it.
+    /// Transaction that opened the barrier without closing it again.
     pub(super) opened: Option<i64>,
-    /// When who was elected, in milliseconds since 1970.
+    /// Elections: time in milliseconds since 1970, and node.
     pub(super) elected: Vec<(i64, String)>,
-    /// Values with units, which no node of these fleets measures, by unit.
+    /// Values with units, by unit. No node of these fleets publishes any.
     pub(super) units: BTreeMap<String, Fleet>,
     pub(super) foreign: ForeignChecks,
 }
@@ -118,7 +119,7 @@ impl Walk<'_> {
     fn is_the_leaders(&mut self, transaction: &Transaction, deeds: &Deeds<'_>) {
         match self.tree.leader() {
             Some((path, owner, _)) if owner == transaction.session => {
-                // Who closes a barrier that is open changes nothing that anybody builds on.
+                // No other client depends on the closing of an open barrier, so any node may do it.
                 let is_mere_closing = deeds.closes && !deeds.opens && deeds.term.is_none();
                 if !is_mere_closing && !deeds.checked.contains(&path.as_str()) {
                     self.wrong(
@@ -143,7 +144,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The fence, the report, the barrier.
+    /// Checks the fence, the report and the barrier.
     fn cycle(&mut self, transaction: &Transaction, deeds: &Deeds<'_>) {
         let lock_step = self.evidence.is_some_and(|evidence| evidence.lock_step);
         let turns_over = deeds.opens && deeds.closes;
@@ -227,8 +228,8 @@ impl Walk<'_> {
             let what = format!("a cycle of epoch {} in epoch {}", term.epoch, before.epoch);
             self.wrong(Kind::Epoch, transaction, &what);
         }
-        // A cycle whose path another znode keeps is skipped. Whether the znode is still there when the leader commits
-        // depends on the moment, so both are right.
+        // A cycle whose path is occupied by another znode is skipped. Depending on the moment, the znode may or may not
+        // exist when the leader commits, so both are accepted.
         let mut next = before.cycle.checked_add(1);
         while let Some(occupied) =
             next.filter(|next| *next != term.cycle && self.foreign.was_occupied(&format!("{REPORTS}{next}")))
@@ -243,7 +244,7 @@ impl Walk<'_> {
         self.report(transaction, term, data);
     }
 
-    /// In lock-step, a cycle of which nothing came.
+    /// Checks a lock-step cycle without a report.
     fn empty(&mut self, transaction: &Transaction) {
         let readings = self.fleet.readings(self.window(transaction, transaction.time - BEHIND));
         if readings.iter().any(|(_, readings)| !readings.contains(&None)) {
@@ -252,7 +253,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A report was committed.
+    /// Checks a committed report.
     fn report(&mut self, transaction: &Transaction, term: Term, data: &[u8]) {
         self.verdict.figures.reports += 1;
         let report: Value = serde_json::from_slice(data).unwrap_or_default();
@@ -261,7 +262,7 @@ impl Walk<'_> {
             self.wrong(Kind::Cycle, transaction, &what);
         }
         let time = report["time"].as_str().and_then(millis_of);
-        // By a guess of the servers' clock, which may be late.
+        // The time is an estimate of the servers' clock, and may be late.
         let read = time.unwrap_or(i64::MAX).min(transaction.time);
         let mut averages = Vec::new();
         for average in report["averages"].as_array().into_iter().flatten() {
@@ -297,7 +298,8 @@ impl Walk<'_> {
         self.reports.insert(term.cycle, committed);
     }
 
-    /// When the fleet was read for what this transaction commits; in lock-step, what was measured until `seen` was there.
+    /// Returns the window in which the fleet was read for this transaction; in lock-step, measurements published by
+    /// `seen` must be included.
     pub(super) fn window(&self, transaction: &Transaction, seen: i64) -> Window {
         let (lock_step, life) =
             self.evidence.map_or((false, i64::MAX), |evidence| (evidence.lock_step, evidence.life));
@@ -311,7 +313,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What ZooKeeper's tree looks like after it.
+    /// Applies the transaction to the tree.
     fn apply(&mut self, transaction: &Transaction) {
         for change in &transaction.changes {
             if let Change::Create { path, data, .. } = change
@@ -370,7 +372,7 @@ impl Walk<'_> {
         self.verdict
     }
 
-    /// Requests that came when another one had been elected.
+    /// Counts requests that arrived after another node had been elected.
     fn late(&mut self, evidence: &Evidence) {
         for arrival in &evidence.arrivals {
             let Some(node) = &arrival.node else { continue };

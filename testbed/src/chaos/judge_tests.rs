@@ -1,4 +1,4 @@
-//! Histories by hand: good ones, and for each promise one that breaks it.
+//! Hand-written histories: correct ones, and for each promise one that breaks it.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use super::*;
 use crate::collector::Held;
 use crate::journal::{Change, Transaction};
 
-/// Between two things that happen, in milliseconds: enough that nobody is too late.
+/// Time between two events, in milliseconds: long enough that no write is too late.
 const STEP: i64 = 2_000;
 
-/// A fleet whose history is told.
+/// A fleet with the history that a test writes.
 #[derive(Clone)]
 pub(super) struct Story {
     pub(super) evidence: Evidence,
@@ -17,9 +17,9 @@ pub(super) struct Story {
     pub(super) epoch: i64,
     pub(super) cycle: u64,
     counter: i64,
-    /// The znode in the line, of each session.
+    /// Path of each session's znode in the election.
     pub(super) places: BTreeMap<i64, String>,
-    /// What each node measured last.
+    /// Last measurement of each node.
     pub(super) values: BTreeMap<String, f64>,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn delete(path: &str) -> Change {
 }
 
 impl Story {
-    /// Nobody is there yet.
+    /// Creates the history of a fleet without nodes.
     pub(super) fn new(lock_step: bool) -> Story {
         let evidence =
             Evidence { lock_step, counted: true, life: i64::MAX, settled: u64::MAX, ..Evidence::default() };
@@ -55,7 +55,7 @@ impl Story {
         }
     }
 
-    /// Nodes 1, 2, 3 in sessions 1, 2, 3; the first leads.
+    /// Creates nodes 1, 2, 3 in sessions 1, 2, 3; the first leads.
     pub(super) fn begun(lock_step: bool) -> Story {
         let mut story = Story::new(lock_step);
         (1..=3).for_each(|session| story.joins(session, session));
@@ -99,7 +99,7 @@ impl Story {
         format!(r#"{{"epoch":{},"cycle":{}}}"#, self.epoch, self.cycle)
     }
 
-    /// What a cycle of this leader writes, if that is the average.
+    /// Returns the changes of a cycle of this leader with this average.
     pub(super) fn cycle_of(&mut self, session: i64, values: &[f64]) -> Vec<Change> {
         self.cycle += 1;
         let (epoch, cycle) = (self.epoch, self.cycle);
@@ -121,7 +121,7 @@ impl Story {
         self.values.values().copied().collect()
     }
 
-    /// A cycle of all, as it should be, delivered.
+    /// Commits and delivers a correct cycle of all nodes.
     pub(super) fn cycles(&mut self, session: i64) {
         let changes = self.cycle_of(session, &self.all());
         self.commit(session, changes);
@@ -157,7 +157,7 @@ impl Story {
         self.commit(session, changes);
     }
 
-    /// Everybody measures, and a cycle.
+    /// Publishes a measurement of each node, and commits a cycle.
     pub(super) fn round(&mut self, session: i64) {
         for node in 1..=3 {
             let value = self.now as f64 + node as f64;
@@ -187,7 +187,7 @@ impl Story {
     }
 }
 
-/// What only the first of the fleet's three does, and the others after it.
+/// Returns a history of two rounds without lock-step, in which only the first of the three nodes leads.
 fn free() -> Story {
     let mut story = Story::begun(false);
     story.round(1);
@@ -220,7 +220,7 @@ fn a_leader_that_dies_at_any_moment_between() {
         let (epoch, all) = (story.epoch, story.all());
         let changes = story.cycle_of(1, &all);
         story.commit(1, changes);
-        // It dies after the API has it, and before it knows.
+        // It dies after the API has received the report, and before the leader has the answer.
         let cycle = story.cycle;
         story.arrives(epoch, cycle);
         story.commit(1, vec![Change::Closed]);
@@ -253,7 +253,8 @@ fn whatever_was_current_while_the_fleet_was_read() {
         story.evidence.settled = 2;
         story.is_good();
     }
-    // One that was there all the time cannot be missing, and what is older than the cycle before is gone.
+    // A measurement that existed all the time cannot be missing, and measurements older than the previous cycle are
+    // replaced.
     for values in [&before[..2], &[1.0, 2.0, 3.0][..]] {
         let mut story = story.clone();
         let changes = story.cycle_of(1, values);
@@ -270,7 +271,7 @@ fn in_lock_step_what_was_measured_in_the_generation() {
     story.publishes(1, 10.0);
     story.publishes(2, 20.0);
     for (values, is_good) in [
-        // The third has not measured yet: it is left out, or was read as what it was.
+        // The third has not measured yet: it is left out, or its old measurement was read.
         (vec![10.0, 20.0], true),
         (vec![10.0, 20.0, old[2]], true),
         (vec![10.0, old[1], old[2]], false),
@@ -284,7 +285,8 @@ fn in_lock_step_what_was_measured_in_the_generation() {
     }
 }
 
-/// The leader guesses the servers' clock, and may be wrong; that it read the fleet before it committed is certain.
+/// The leader estimates the servers' clock, and the estimate may be wrong. It is certain that the leader read the fleet
+/// before it committed.
 #[test]
 fn a_leader_whose_guess_of_the_time_is_late() {
     let mut story = in_step();
@@ -492,7 +494,7 @@ fn a_deposed_leader_that_speaks_and_one_whose_last_words_come_late() {
         (1, 2),
         "the story's requests all say that they are node 1's"
     );
-    // What nobody committed, of an epoch that is over.
+    // An uncommitted report of an epoch that has ended.
     story.brings(epoch - 1, last + 1, 78.0);
     story.breaks(&[Kind::NotCommitted, Kind::Deposed]);
 }
@@ -548,7 +550,7 @@ fn a_measurement_that_is_counted_twice() {
 fn somebody_measures_more_often_than_there_are_generations() {
     let mut story = in_step();
     story.publishes(2, 97.0);
-    // They came late, perhaps, for the generations before.
+    // These may have been published late, for the previous generations.
     story.publishes(2, 97.5);
     story.publishes(2, 98.0);
     assert_eq!(story.is_good().again, 2);
@@ -560,7 +562,7 @@ fn somebody_measures_more_often_than_there_are_generations() {
     again.publishes(2, 99.0);
     again.publishes(2, 100.0);
     again.breaks(&[Kind::MeasuredTwice]);
-    // Another process of that node may.
+    // Another process of that node may measure.
     story.commit(2, vec![Change::Closed]);
     story.joins(4, 2);
     let said = r#"{"pid":77,"started":"y"}"#;
@@ -595,7 +597,7 @@ fn a_barrier_that_is_open_between_two_cycles() {
     story.breaks(&[Kind::Open]);
 }
 
-/// The same, with a collector that holds what arrived.
+/// Returns the history of [`free`] with a collector that stores what arrived.
 fn collected() -> Story {
     let mut story = free();
     let held = |(arrival, id): (&Arrival, i64)| {

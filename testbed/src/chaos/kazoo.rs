@@ -1,31 +1,32 @@
-//! What the same schedules do to a fleet of Kazoo's: counted, not judged, for it promises nothing. Pure.
+//! Effects of the same schedules on a fleet of Kazoo clients. They are counted, not judged, because such a fleet makes
+//! no promises. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::Evidence;
 use crate::journal::Change;
 
-/// What came of a Kazoo fleet.
+/// Results of a Kazoo fleet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KazooFigures {
-    /// Averages that a leader computed, by what it said.
+    /// Averages that a leader computed, from its output.
     pub averages: u64,
-    /// Of those, how many the API never kept.
+    /// Number of these that the API never kept.
     pub lost: u64,
-    /// Averages that the API kept more than once: they count twice, having no key.
+    /// Averages that the API kept more than once: they count twice because they have no key.
     pub twice: u64,
-    /// Requests of a node when another one had been first in line already.
+    /// Requests of a node after another one had become the first contender.
     pub stale: u64,
-    /// Different measurements that were published.
+    /// Number of different measurements that were published.
     pub measurements: i64,
-    /// What the counter said at the end.
+    /// Value of the counter at the end.
     pub counted: i64,
-    /// Times that a process ended by itself.
+    /// Number of processes that ended by themselves.
     pub ended: u64,
 }
 
 impl KazooFigures {
-    /// Takes those of another fleet in.
+    /// Adds the results of another fleet.
     pub fn add(&mut self, other: &KazooFigures) {
         self.averages += other.averages;
         self.lost += other.lost;
@@ -37,7 +38,7 @@ impl KazooFigures {
     }
 }
 
-/// Counts; `said` are the lines of all processes.
+/// Counts the results; `said` are the lines of all processes.
 pub(super) fn count<'a>(evidence: &Evidence, said: impl Iterator<Item = &'a str>) -> KazooFigures {
     let mut figures = KazooFigures::default();
     let mut kept: BTreeMap<u64, u64> = BTreeMap::new();
@@ -51,7 +52,7 @@ pub(super) fn count<'a>(evidence: &Evidence, said: impl Iterator<Item = &'a str>
     }
     figures.twice = kept.values().map(|times| times - 1).sum();
 
-    // Who was first in line from when on: what is enough to know whose turn was over.
+    // First contender and the time since when: enough to know which node no longer leads.
     let mut line: BTreeMap<String, (i64, String)> = BTreeMap::new();
     let mut turns: Vec<(i64, String)> = Vec::new();
     let mut measured = BTreeSet::new();

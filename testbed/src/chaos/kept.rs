@@ -1,6 +1,6 @@
-//! What a collector holds, beside what was committed to be sent. Pure.
+//! Compares the reports that a collector stores with the committed ones. Pure.
 //!
-//! [`mail`](super::mail) has looked at keys, means and times already, as if each report were a request that was kept.
+//! [`mail`](super::mail) has already checked keys, means and times, as if each report were a request that was kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -9,11 +9,12 @@ use super::mail::Letter;
 use super::verdict::{Kind, Verdict};
 use crate::collector::Held;
 
-/// A time that is told in nanoseconds and kept in microseconds, both read in milliseconds.
+/// Tolerance in milliseconds: the time is sent in nanoseconds and stored in microseconds, and both are read in
+/// milliseconds.
 const TICK: i64 = 1;
 
-/// Looks at what is `held`; `letters` are the averages that were committed, by key. Whether they were `posted` decides what
-/// the collector can know of them. Cycles up to `settled` must be there.
+/// Checks the reports that are `held`; `letters` are the committed averages, by key. If they were not `posted`, the
+/// collector knows only the mean. Cycles up to `settled` must be stored.
 pub(super) fn look(
     held: &[Held],
     letters: &BTreeMap<String, Letter>,
@@ -37,7 +38,7 @@ pub(super) fn look(
         }
         known.insert(key);
     }
-    // In whatever order they came.
+    // The order of arrival does not matter.
     for (epoch, cycle) in held.iter().filter_map(|report| report.epoch.zip(report.cycle)) {
         let later = first_cycles
             .range((Bound::Excluded(epoch), Bound::Unbounded))
@@ -51,7 +52,7 @@ pub(super) fn look(
     let last = cycles.last().copied().unwrap_or(0).min(settled);
     let mut next = 1;
     for cycle in cycles.range(1..).copied().filter(|cycle| *cycle <= last).chain([last.saturating_add(1)]) {
-        // One violation for each gap: cycles may jump by any number.
+        // A single violation for each gap, because cycles may jump by any number.
         if cycle > next {
             let missing = format!("cycles {next} to {} are missing among those that are held", cycle - 1);
             verdict.add(Kind::Gap, missing);

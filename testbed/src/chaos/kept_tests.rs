@@ -1,4 +1,4 @@
-//! What a collector may hold, and what it may not: by hand.
+//! Hand-written contents of a collector: allowed ones, and violations.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::collector::Held;
 
 const TIME: i64 = 1_000_000;
 
-/// Three cycles of epoch 7, two of epoch 8.
+/// Three cycles of epoch 7, and two of epoch 8.
 const CYCLES: [(i64, u64); 5] = [(7, 1), (7, 2), (7, 3), (8, 4), (8, 5)];
 
 fn letters() -> BTreeMap<String, Letter> {
@@ -40,7 +40,7 @@ fn held() -> Vec<Held> {
     CYCLES.into_iter().map(held).collect()
 }
 
-/// By GET, nothing but the mean is told.
+/// Reports sent by GET contain only the mean.
 fn bare() -> Vec<Held> {
     held().into_iter().map(|held| Held { min: None, max: None, count: None, ..held }).collect()
 }
@@ -57,7 +57,7 @@ fn finds(held: &[Held], posted: bool, kinds: &[Kind]) {
 fn what_is_right() {
     finds(&held(), true, &[]);
     finds(&bare(), false, &[]);
-    // A report that was put back came after those of a later leader.
+    // A report that was delayed arrived after those of a later leader.
     let mut late = held();
     late.rotate_left(1);
     finds(&late, true, &[]);
@@ -100,7 +100,7 @@ fn a_gap() {
         gapped.remove(gap);
         finds(&gapped, true, &[Kind::Gap]);
     }
-    // The newest may be on its way: that is not for the gaps to tell.
+    // The newest report may still be on its way, which is not a gap.
     let mut young = held();
     young.pop();
     finds(&young, true, &[]);

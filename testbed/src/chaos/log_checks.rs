@@ -1,5 +1,5 @@
-//! Checks that the nodes log no panics and a bounded number of warnings, and that a node continues when nothing reads its
-//! log. Pure.
+//! Checks that the nodes log no panics and a bounded number of warnings, and that a node continues when nothing reads
+//! its log. Pure.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ fn is_warning(text: &str) -> bool {
     matches!(level(text), Some("WARN" | "ERROR"))
 }
 
-/// Returns true for lines below these levels. The last words of a process that ends have none.
+/// Returns true for lines below these levels. The last lines of a process that ends have no level.
 pub(super) fn is_information(text: &str) -> bool {
     matches!(level(text), Some("INFO" | "DEBUG" | "TRACE"))
 }
@@ -33,7 +33,7 @@ const STALL_BEGINS: i64 = 500;
 /// Minimum rest of a stall in which the node must publish, in milliseconds.
 const SHORTEST_STALL: i64 = 1_500;
 
-/// Minimum number of publications of other nodes during a stall: the fleet works.
+/// Minimum number of publications of other nodes during a stall, which shows that the fleet works.
 const OTHERS: usize = 3;
 
 /// Checks that a node publishes while nothing reads its standard error, as the others do.
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn warnings_thirteen_times_a_second_are_too_many() {
         assert_eq!(found(&lines(60, 77)), [Kind::LogVolume]);
-        // With pauses that grow to 5 s there are a few.
+        // With pauses that grow to 5 s there are only a few warnings.
         assert_eq!(found(&lines(200, 400)), []);
     }
 

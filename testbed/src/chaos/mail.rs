@@ -1,4 +1,4 @@
-//! What the API was sent, beside what was committed to be sent.
+//! Compares the requests to the API with the committed reports.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -7,35 +7,35 @@ use super::evidence::Arrival;
 use super::means::Average;
 use super::verdict::{Kind, Verdict};
 
-/// A clock that is read in whole milliseconds.
+/// Tolerance in milliseconds: clocks are read in whole milliseconds.
 const TICK: i64 = 1;
 
-/// An average that is to be sent.
+/// An average that must be sent.
 #[derive(Clone, Debug)]
 pub(super) struct Letter {
     pub(super) cycle: u64,
     pub(super) average: Average,
-    /// When the fleet was read, in milliseconds since 1970, if the report tells.
+    /// Time at which the fleet was read, in milliseconds since 1970, if the report contains it.
     pub(super) time: Option<i64>,
-    /// When it was committed, in milliseconds since 1970.
+    /// Time of the commit, in milliseconds since 1970.
     pub(super) committed: i64,
-    /// When its znode was deleted.
+    /// Time at which its znode was deleted.
     pub(super) deleted: Option<i64>,
-    /// Whether it may still be on its way.
+    /// True if it may still be on its way.
     pub(super) is_young: bool,
 }
 
-/// `{epoch}-{cycle}[-{unit}]`.
+/// Parses a key: `{epoch}-{cycle}[-{unit}]`.
 fn numbers(key: &str) -> Option<(i64, u64)> {
     let mut parts = key.splitn(3, '-');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Looks at what arrived; `letters` are those that were committed, by key.
+/// Checks the requests; `letters` are the committed averages, by key.
 pub(super) fn look(arrivals: &[Arrival], letters: &BTreeMap<String, Letter>, verdict: &mut Verdict) {
-    // The one that counts, of each key.
+    // First kept request of each key: the one that counts.
     let mut kept: BTreeMap<&str, &Arrival> = BTreeMap::new();
-    // The first cycle of each epoch, of those that were kept.
+    // Lowest kept cycle of each epoch.
     let mut first_cycles: BTreeMap<i64, u64> = BTreeMap::new();
     let mut newest = 0;
     for arrival in arrivals {

@@ -1,12 +1,12 @@
-//! Whether a mean is the mean of what was published: what each node had in ZooKeeper while the leader read the fleet, and
-//! whether any choice of that gives the average that was committed.
+//! Checks whether a mean can be the mean of published measurements: the data of each node in ZooKeeper while the leader
+//! read the fleet, and whether any choice of these gives the committed average.
 
 use std::collections::BTreeMap;
 
-/// More choices than these are not tried.
+/// Maximum number of choices that are tried.
 const MOST_STEPS: u32 = 3_000_000;
 
-/// An average, as it was committed.
+/// A committed average.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Average {
     pub(super) mean: f64,
@@ -15,61 +15,64 @@ pub(super) struct Average {
     pub(super) count: usize,
 }
 
-/// What a node had in its znode from a moment on.
+/// Data of a node's znode, from one transaction on.
 #[derive(Clone, Debug)]
 struct Stand {
     since: i64,
-    /// The same by ZooKeeper's clock, in milliseconds since 1970.
+    /// Time of that transaction by ZooKeeper's clock, in milliseconds since 1970.
     time: i64,
-    /// With the zxid at which these values were published for the first time; a node has one, a SenML pack may have more.
+    /// The values, with the zxid at which they were published for the first time. A node has one value, a SenML pack
+    /// may have more.
     value: Option<(Vec<f64>, i64)>,
 }
 
-/// What every node had in its znode, all the time.
+/// History of the znodes of all nodes.
 #[derive(Debug, Default)]
 pub(super) struct Fleet(BTreeMap<String, Vec<Stand>>);
 
-/// When a leader has read the fleet: after one transaction and before another.
+/// Window in which a leader has read the fleet: after one transaction and before another.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     /// The znodes were read after this transaction.
     pub(super) after: i64,
-    /// It was committed by this one.
+    /// This transaction committed the average.
     pub(super) before: i64,
-    /// Who came after this one may be missing: the list is watched, and comes a little later.
+    /// Nodes that joined after this transaction may be missing, because the list of nodes is watched and updated a
+    /// little later.
     pub(super) listed: i64,
-    /// And so may be who came after this time.
+    /// Nodes that joined after this time may be missing as well.
     pub(super) joined: i64,
-    /// What was written before this time may be too old to count.
+    /// Measurements written before this time may be too old to count.
     pub(super) stale: i64,
-    /// In lock-step, the generation, and the time until which what was measured in it must have been seen.
+    /// In lock-step, the generation, and the time: measurements of this generation published by then must have been
+    /// read.
     pub(super) generation: Option<(i64, i64)>,
 }
 
-/// What comes of looking for the measurements behind an average.
+/// Result of the search for the measurements behind an average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// These it may be the average of.
+    /// Some choice of measurements has this average.
     Explained,
-    /// It is not the average of anything that was there.
+    /// No choice of measurements has this average.
     Wrong,
-    /// There are too many possibilities.
+    /// There are too many choices.
     TooMany,
 }
 
 impl Fleet {
-    /// From this transaction on, the node's znode holds that, or is not there.
+    /// Records that the node's znode holds this value from this transaction on, or does not exist.
     pub(super) fn note(&mut self, node: &str, (since, time): (i64, i64), value: Option<(Vec<f64>, i64)>) {
         self.0.entry(node.to_owned()).or_default().push(Stand { since, time, value });
     }
 
-    /// What each node may have been read as; `None` is missing.
+    /// Returns the possible readings of each node; `None` means that the node is missing.
     pub(super) fn readings(&self, window: Window) -> Vec<(&str, Vec<Option<Vec<f64>>>)> {
         self.0.iter().map(|(node, stands)| (node.as_str(), readings(stands, window))).collect()
     }
 
-    /// Whether there is one reading of each node that gives exactly this average. Summed up in the order of their names, as
-    /// the leader does.
+    /// Checks whether there is one reading of each node that gives exactly this average. The sum is in the order of the
+    /// nodes' names, as the leader computes it.
     pub(super) fn explain(&self, average: Average, window: Window) -> Found {
         let readings: Vec<Vec<Option<Vec<f64>>>> =
             self.readings(window).into_iter().map(|(_, readings)| readings).collect();
@@ -87,7 +90,7 @@ fn readings(stands: &[Stand], window: Window) -> Vec<Option<Vec<f64>>> {
     let nobody = Stand { since: i64::MIN, time: i64::MIN, value: None };
     let all: Vec<&Stand> = [&nobody].into_iter().chain(stands).collect();
     let next = |index: usize| all.get(index + 1).map_or((i64::MAX, i64::MAX), |next| (next.since, next.time));
-    // Who has measured in this generation, early enough, has measured nothing else.
+    // A node that has measured in this generation early enough cannot have been read with an older measurement.
     let settled = window.generation.and_then(|(generation, seen)| {
         all.iter().position(|stand| {
             let measured = stand.value.as_ref().is_some_and(|(_, measured)| *measured > generation);
@@ -106,7 +109,7 @@ fn readings(stands: &[Stand], window: Window) -> Vec<Option<Vec<f64>>> {
             Some(_) if settled.is_some_and(|settled| index < settled) => {}
             Some((values, _)) if overlaps(window.after) => {
                 may_be(Some(values.clone()));
-                // In lock-step, one that has not measured yet may be left out, or be taken for what it was.
+                // In lock-step, a node that has not measured yet may be left out, or read with its old measurement.
                 if stand.time < window.stale || (window.generation.is_some() && settled.is_none()) {
                     may_be(None);
                 }
@@ -119,7 +122,7 @@ fn readings(stands: &[Stand], window: Window) -> Vec<Option<Vec<f64>>> {
     readings
 }
 
-/// Looks for a choice of one reading of each node; `chosen` are the values of those before.
+/// Searches for a choice of one reading of each node; `chosen` are the values of the nodes before.
 fn search(
     readings: &[Vec<Option<Vec<f64>>>],
     average: Average,
@@ -156,7 +159,7 @@ fn is_average_of(average: Average, values: &[f64]) -> bool {
     let count = values.len() as f64;
     let mut mean = values.iter().sum::<f64>() / count;
     if !mean.is_finite() {
-        // A sum beyond the largest number: by parts.
+        // If the sum exceeds the largest number, the mean is computed by parts.
         mean = values.iter().map(|value| value / count).sum();
     }
     let has = |extreme: f64| values.contains(&extreme);

@@ -1,4 +1,4 @@
-//! The judge's part about measurements: what was published, whether it was counted, and how often nodes measured. Pure.
+//! Checks of measurements: whether each was counted, and how often nodes measured. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::verdict::Kind;
 use crate::journal::Transaction;
 
 impl Walk<'_> {
-    /// Another client has published a measurement, or something else.
+    /// Records data that another client has published, which may not be a measurement.
     pub(super) fn publish_foreign(&mut self, transaction: &Transaction, name: &str, data: &[u8]) {
         let at = (transaction.zxid, transaction.time);
         let mut values = measurement::parse(data).unwrap_or_default();
@@ -23,7 +23,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A measurement was published, for the first time or again.
+    /// Records a measurement, published for the first time or again.
     pub(super) fn publish(&mut self, transaction: &Transaction, node: &str, data: &[u8]) {
         let number = std::str::from_utf8(data).ok().and_then(|text| text.trim().parse::<f64>().ok());
         let Some(value) = number else {
@@ -45,7 +45,8 @@ impl Walk<'_> {
         );
     }
 
-    /// Before [`publish`](Self::publish): what is new now must be counted now.
+    /// Checks the counter. Called before [`publish`](Self::publish), because a new measurement must be counted in the
+    /// same transaction.
     pub(super) fn count(&mut self, transaction: &Transaction, deeds: &Deeds<'_>) {
         if !self.evidence.is_some_and(|evidence| evidence.counted) {
             return;
@@ -76,13 +77,14 @@ impl Walk<'_> {
         }
     }
 
-    /// A process measures when it starts, and once in each generation. On a busy machine three may stand in one generation: what
-    /// was on its way when the one before ended, the newest of what had to wait for that, and its own.
+    /// Checks how often nodes measured: a process measures when it starts, and once in each generation. On a busy
+    /// machine three measurements may be in one generation: one that was on its way when the previous generation ended,
+    /// the newest of those that had to wait for it, and its own.
     pub(super) fn turns(&mut self) {
         const MOST: u64 = 3;
         let mut left: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
         for (node, generation, session) in &self.turns {
-            // Killed before it could say who it is: not the process that follows it.
+            // The process was killed before it could publish its identity. It is not the process that follows it.
             let Some(process) = self.processes.get(session) else { continue };
             let (last, left) = left.entry((node, process)).or_insert((*generation, MOST));
             if last == generation {

@@ -1,8 +1,9 @@
-//! Whole fleets under random schedules of what can go wrong, and the judge of what came of it: nothing lost, nothing twice.
+//! Whole fleets under random schedules of faults, and the judge of the results: nothing may be lost, and nothing may be
+//! delivered twice.
 //!
-//! [`Schedule`] says what happens, decided by a seed. A [`Theatre`] has the servers and plays it with real nodes. [`judge`]
-//! takes what the API was sent and what ZooKeeper committed, and nothing that a node says of itself. Used by `cargo xtask
-//! chaos fleet` and by the sample of it in the node's tests.
+//! A [`Schedule`] contains the faults, decided by a seed. A [`Theatre`] has the servers and runs the schedule with real
+//! nodes. [`judge`] uses the requests to the API and the transactions that ZooKeeper committed, and no data of the
+//! nodes about themselves. Used by `cargo xtask chaos fleet` and by a small sample in the node's tests.
 
 mod acts;
 mod average_checks;

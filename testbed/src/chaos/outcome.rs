@@ -1,4 +1,4 @@
-//! What came of one schedule, and all of it in a folder, to look at.
+//! The outcome of one schedule, and its files in a folder, for analysis.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,15 +13,15 @@ use super::schedule::Schedule;
 use super::verdict::Verdict;
 use crate::process::Line;
 
-/// What came of one schedule.
+/// Outcome of one schedule.
 pub struct Outcome {
-    /// What the judge found, and what the stage saw.
+    /// Violations found by the judge and by the runner.
     pub verdict: Verdict,
-    /// How often everything happened.
+    /// Number of times that each fault happened.
     pub played: BTreeMap<String, u64>,
-    /// What was counted, if Kazoo played.
+    /// Results of a Kazoo fleet, if Kazoo clients ran.
     pub kazoo: Option<KazooFigures>,
-    /// How long nodes did not measure.
+    /// Times in which nodes did not measure.
     pub pauses: Pauses,
     pub(super) schedule: Schedule,
     pub(super) evidence: Evidence,
@@ -29,12 +29,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Writes everything into a folder: what was to happen, what is wrong, what ZooKeeper committed, what the API was sent,
-    /// and what each process said.
+    /// Writes all data into a folder: the schedule, the violations, the transactions that ZooKeeper committed, the
+    /// requests to the API, and the output of each process.
     ///
     /// # Errors
     ///
-    /// The folder cannot be made, or written.
+    /// If the folder or a file cannot be created or written.
     pub fn keep(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         let mut text = format!("{}\n", self.schedule);
@@ -88,7 +88,7 @@ pub(super) fn words(change: &crate::Change) -> String {
     }
 }
 
-/// The time of day of milliseconds since 1970, as the nodes log it.
+/// Formats milliseconds since 1970 as the time of day, as the nodes log it.
 pub(super) fn clock(millis: i64) -> String {
     let (seconds, millis) = (millis / 1_000, millis % 1_000);
     let (hours, minutes) = (seconds / 3_600 % 24, seconds / 60 % 60);

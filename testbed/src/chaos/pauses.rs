@@ -1,24 +1,24 @@
-//! How long nodes went without measuring, and how long of that without a connection. Pure.
+//! Measures how long nodes did not measure, and how much of that time they were connected. Pure.
 
 use std::collections::BTreeMap;
 
 use super::evidence::Evidence;
 use crate::journal::Change;
 
-/// Times in milliseconds.
+/// Pauses in the measurements of a fleet, in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pauses {
-    /// The longest between two measurements of a node.
+    /// Longest time between two measurements of a node.
     pub longest: i64,
-    /// The longest, not counting while anybody of the fleet was without a connection.
+    /// Longest such time, without the time in which any node of the fleet had no connection.
     pub blocked: i64,
-    /// How long each connection was away.
+    /// Duration of each lost connection.
     pub reconnects: Vec<i64>,
-    /// Nodes that measured nothing more, for two periods and longer, in the end.
+    /// Nodes that measured nothing in the last two periods or longer.
     pub stuck: Vec<String>,
 }
 
-/// From the first measurement of each node to `end`; connections were `away` from the one to the other.
+/// Computes the pauses from the first measurement of each node to `end`; `away` are the times without a connection.
 pub(super) fn measure(evidence: &Evidence, mut away: Vec<(i64, i64)>, end: i64, period: i64) -> Pauses {
     let mut measured: BTreeMap<&str, (&[u8], Vec<i64>)> = BTreeMap::new();
     for transaction in evidence.transactions.iter().filter(|transaction| transaction.time < end) {
@@ -27,7 +27,7 @@ pub(super) fn measure(evidence: &Evidence, mut away: Vec<(i64, i64)>, end: i64, 
                 && let Some(node) = path.strip_prefix("/mediciones/")
             {
                 let (last, times) = measured.entry(node).or_default();
-                // What was published in another session again was measured before.
+                // A measurement that is published again in another session is not a new one.
                 if times.is_empty() || *last != data {
                     *last = data;
                     times.push(transaction.time);
@@ -51,7 +51,7 @@ pub(super) fn measure(evidence: &Evidence, mut away: Vec<(i64, i64)>, end: i64, 
     pauses
 }
 
-/// How much of the time from `begin` to `end` is in none of these, which are sorted.
+/// Returns how much of the time from `begin` to `end` is outside of these intervals, which are sorted.
 fn outside(away: &[(i64, i64)], begin: i64, end: i64) -> i64 {
     let (mut sum, mut at) = (0, begin);
     for (from, to) in away {
@@ -90,7 +90,7 @@ mod tests {
                 set(0, "1", "a"),
                 set(5, "2", "a"),
                 set(1_000, "1", "b"),
-                // The same in another session.
+                // The same measurement in another session.
                 set(1_500, "1", "b"),
                 set(2_800, "1", "c"),
                 set(9_000, "1", "d"),

@@ -1,5 +1,5 @@
-//! Data that another client writes where the fleet reads: reports that must not be delivered, and measurements that must not
-//! stop a leader. Pure.
+//! Data that another client writes to paths that the fleet reads: reports that must not be delivered, and measurements
+//! that must not stop a leader. Pure.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub enum PoisonedReport {
     Empty,
     /// A report without averages.
     NoAverages,
-    /// A report of another cycle than the name says.
+    /// A report whose cycle differs from the one in its name.
     OtherCycle,
     /// Garbage at the name that a later cycle will need.
     LaterCycle,
@@ -66,7 +66,7 @@ impl PoisonedReport {
     /// reach, made unique by `act`. `cycle` is the newest cycle of the fleet.
     pub(super) fn name(self, first: bool, act: usize, cycle: u64) -> String {
         match self {
-            // Some cycles later, so that the entry is there in time.
+            // Some cycles later, so that the entry exists before the cycle.
             PoisonedReport::LaterCycle => cycle.saturating_add(8).to_string(),
             PoisonedReport::LargestCycle => u64::MAX.to_string(),
             PoisonedReport::NameWithZeros => format!("00900{act:03}"),
@@ -79,7 +79,8 @@ impl PoisonedReport {
 
     /// Returns the data. `now` is in seconds since 1970, `epoch` is the current one, or 0 before the first leader.
     pub(super) fn data(self, name: &str, now: i64, epoch: i64) -> Vec<u8> {
-        // Epochs begin with the time. Before the first leader, a lower one looks like that of a fence that was deleted.
+        // Epochs start at the time in seconds. Before the first leader, a lower one looks like the epoch of a deleted
+        // fence.
         let epoch = if epoch == 0 { now } else { epoch };
         const DAYS_300: i64 = 300 * 24 * 60 * 60;
         let cycle = name.parse::<u64>().unwrap_or(1);
@@ -198,7 +199,7 @@ impl PoisonedMeasurement {
             PoisonedMeasurement::ControlCharacters => b"\x1b]0;title\x07\x1b[2J\r\n\x00\x0842\n7".to_vec(),
             PoisonedMeasurement::Binary => {
                 let mut dice = Dice::of(seed);
-                // A first byte that begins no UTF-8 sequence.
+                // A first byte that cannot begin a UTF-8 sequence.
                 let bytes = (0..300).flat_map(|_| dice.next().to_be_bytes());
                 std::iter::once(0xff).chain(bytes).collect()
             }

@@ -1,4 +1,4 @@
-//! The processes of a fleet: starts them, notes how they end, and starts others in their place.
+//! The processes of a fleet: starts them, records how they end, and starts replacements.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,30 +13,30 @@ use crate::node::node_command_in;
 use crate::process::Process;
 use crate::stderr::StderrTarget;
 
-/// What a supervisor waits before it starts a node again that ended by itself.
+/// Delay before the restart of a node that ended by itself, like that of a supervisor.
 const AGAIN: Duration = Duration::from_millis(300);
-/// The exit code of a node whose id is taken: its znode outlived it.
+/// Exit code of a node whose id is in use: its znode outlived it.
 const TAKEN: i32 = 73;
 
-/// A node, whichever process it is.
+/// A node, over all of its processes.
 pub(super) struct Player {
     pub(super) id: String,
     pub(super) process: Option<Process>,
-    /// How many there have been.
+    /// Number of processes so far.
     pub(super) processes: usize,
-    /// When there is another.
+    /// Time of the next start.
     pub(super) again: Option<Instant>,
-    /// Where its present process dies or stops.
+    /// Fault point at which its current process dies or stops.
     pub(super) fault: Option<Fault>,
-    /// The present process cannot log: what it would say is inferred.
+    /// True if the current process cannot log: its last line is inferred.
     pub(super) is_mute: bool,
-    /// Acts that have its processes start with standard error on `/dev/full`.
+    /// Acts that make its processes start with standard error on `/dev/full`.
     pub(super) full: BTreeSet<usize>,
-    /// How long it stands still where it is told to.
+    /// Duration of the stop at its fault point.
     pub(super) stops: Option<Duration>,
-    /// It was stopped, by itself or by us.
+    /// True if the process was stopped, by itself or by an act.
     pub(super) was_stopped: bool,
-    /// It stands still there, until then.
+    /// End of its stop at the fault point.
     pub(super) stands: Option<Instant>,
 }
 
@@ -48,7 +48,7 @@ impl Play<'_> {
         };
         let player = &mut self.players[node];
         let fault = self.schedule.faults[node].get(player.processes).copied().flatten();
-        // In the calm nobody dies any more.
+        // In the calm at the end no fault point is used.
         let fault = fault.filter(|_| !self.healed);
         if let Some(Fault { point, number, stops }) = fault {
             let end = if stops.is_some() { ":stop" } else { "" };
@@ -95,7 +95,7 @@ impl Play<'_> {
                 &seconds(period),
                 &self.desk.url(),
                 match lock_step {
-                    // Whoever gives up waiting is not stuck, and not in step.
+                    // A node that stops waiting at the barrier is not stuck, and not in lock-step.
                     true if self.schedule.acts.iter().any(|act| act.what == What::LeadingServer) => "patient",
                     true => "barrier",
                     false => "free",
@@ -104,7 +104,7 @@ impl Play<'_> {
         )
     }
 
-    /// Who died is noted, and who is to come back does.
+    /// Records processes that have ended, and starts the replacements that are due.
     pub(super) fn look_after(&mut self) {
         self.desk.look_after();
         for node in 0..self.players.len() {
@@ -119,7 +119,7 @@ impl Play<'_> {
         }
     }
 
-    /// Lets one that has stopped itself go on when its time has come.
+    /// Continues a node that has stopped itself, when its stop is over.
     fn wake(&mut self, node: usize) {
         // A node that an act has stopped is continued by that act. Without its log, the runner could not tell whether
         // it has also reached its own stop.
@@ -135,7 +135,7 @@ impl Play<'_> {
         }
         player.was_stopped |= process.has_stopped();
         if player.stands.is_none() && player.was_stopped {
-            // Its last words may be on their way.
+            // Its last lines may still be on their way.
             let line = process.log().into_iter().rfind(|line| line.text.contains("fault point: stopping"));
             let point = line.and_then(|line| point_of(&line.text));
             if let Some(point) = point.or(player.inferred_point()) {
@@ -145,8 +145,8 @@ impl Play<'_> {
         }
     }
 
-    /// Kills the server that leads, if it is to be, and all three serve: without two of them nobody could do anything, and
-    /// ZooKeeper 3.8 has been seen to forget then what it had acknowledged.
+    /// Kills the leading server if such a fault is due and all three servers run: without two of them no client could
+    /// work, and ZooKeeper 3.8 was observed to lose acknowledged writes in that case.
     pub(super) fn look_after_servers(&mut self) {
         if let Some((server, until)) = self.away {
             if until <= Instant::now() {
@@ -180,7 +180,7 @@ impl Play<'_> {
             return;
         }
         let was_killed = exit.code().is_none() && exit.to_string().contains("signal: 9");
-        // Other threads may log between that line and the end.
+        // Other threads may log between that line and the end of the process.
         let logged = log_end.iter().rev().find_map(|line| point_of(line));
         let point = logged.or(self.players[node].inferred_point().filter(|_| was_killed));
         if matches!(self.cast, Cast::Kazoo(_)) && point.is_none() {
@@ -196,13 +196,13 @@ impl Play<'_> {
 }
 
 impl Player {
-    /// Where a process that cannot log has died or stopped.
+    /// Returns the fault point at which a process that cannot log has died or stopped.
     fn inferred_point(&self) -> Option<&'static str> {
         self.fault.filter(|_| self.is_mute).map(|fault| fault.point)
     }
 }
 
-/// Where a process died, by its last line.
+/// Returns the fault point at which a process died, from its last line.
 fn point_of(last: &str) -> Option<&'static str> {
     let (_, said) = last.split_once("fault point: ")?;
     said.split(|c: char| !c.is_ascii_alphanumeric())

@@ -1,39 +1,39 @@
-//! Where reports go, and what goes wrong there: decided by a seed. Pure.
+//! Receivers of the reports, and their faults, decided by a seed. Pure.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::schedule::{Act, Dice, Schedule, What};
 
-/// Where the reports of a fleet go.
+/// Receiver of the reports of a fleet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Receiver {
-    /// To [`Api`](crate::Api), which misbehaves on demand and notes every request.
+    /// [`Api`](crate::Api), which fails on demand and records every request.
     #[default]
     Testbed,
-    /// To `atalaya collect`, which keeps them in SQLite.
+    /// `atalaya collect` with SQLite.
     Sqlite,
-    /// To `atalaya collect`, which keeps them in a Redis server.
+    /// `atalaya collect` with a Redis server.
     Redis,
 }
 
-/// What befalls a process of the receiver.
+/// Fault of a process of the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blow {
-    /// `kill -9`, and another process in its place after the time.
+    /// `kill -9`, and a new process after the time.
     Kill,
     /// SIGSTOP, and SIGCONT after the time.
     Stop,
-    /// SIGTERM, and another process in its place after the time, once it has ended.
+    /// SIGTERM, and a new process after it has ended and the time has passed.
     End,
 }
 
-/// What a schedule draws for its receiver is drawn by other dice: nothing else changes.
+/// Seed of the receiver's dice. Its faults are drawn by separate dice, so that they do not change other faults.
 const DICE: u64 = 0x636f_6c6c_6563_7431;
 
 impl Schedule {
-    /// The same with reports to this receiver. What would befall the API befalls the collector in other ways, and so does a
-    /// little more.
+    /// Returns the schedule with reports to this receiver. The faults of the API are replaced by faults of the
+    /// collector, and a few are added.
     #[must_use]
     pub fn to(mut self, receiver: Receiver) -> Schedule {
         self.receiver = receiver;
@@ -54,7 +54,7 @@ impl Schedule {
         self
     }
 
-    /// Whether this seed has reports posted.
+    /// Returns true if reports of this seed are sent by POST.
     pub(super) fn posts(seed: u64) -> bool {
         Dice::of(seed ^ DICE.rotate_left(1)).percent(50)
     }
@@ -74,7 +74,7 @@ fn blow(dice: &mut Dice, receiver: Receiver) -> (What, Duration) {
 }
 
 impl Blow {
-    /// In words, of `whom`.
+    /// Describes the fault of the process `whom`.
     pub(super) fn to(self, whom: &str) -> String {
         match self {
             Blow::Kill => format!("{whom} killed"),

@@ -1,4 +1,4 @@
-//! Brings a fleet back after the acts of a schedule, and ends it.
+//! Brings a fleet back after the acts of a schedule, and ends the fleet.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -10,7 +10,7 @@ use super::tree::Glance;
 use super::verdict::Kind;
 use crate::process::Process;
 
-/// Cycles of the calm at the end that must be delivered, too.
+/// Number of cycles in the calm at the end that must be delivered, too.
 const CALM: u64 = 2;
 /// Timeout for poisoned reports to leave the outbox after the fleet has recovered.
 const POISON_LEAVES: Duration = Duration::from_secs(15);
@@ -25,7 +25,7 @@ struct Goal {
 }
 
 impl Play<'_> {
-    /// Without waiting until it serves.
+    /// Restarts a server without waiting until it serves.
     pub(super) fn restart(&mut self, server: usize) {
         let server = &mut self.ensemble.servers_mut()[server];
         if !server.is_up() || server.has_ended() {
@@ -33,7 +33,7 @@ impl Play<'_> {
         }
     }
 
-    /// Ends all faults; returns the cycle up to which everything was delivered when the fleet had come back.
+    /// Ends all faults. Returns the cycle up to which everything was delivered when the fleet had recovered.
     pub(super) fn heal(&mut self) -> u64 {
         self.healed = true;
         self.desk.heal();
@@ -60,7 +60,7 @@ impl Play<'_> {
                         .get_or_insert(Goal { cycle: glance.cycle.saturating_add(CALM), zxid: glance.zxid });
                     let is_late = Instant::now() > deadline;
                     if let Cast::Kazoo(_) = self.cast {
-                        // It has no cycles: that it reports again must do.
+                        // Kazoo has no cycles: it is enough that it reports again.
                         if self.desk.kept() >= kept_before + 3 {
                             return goal.cycle;
                         }
@@ -75,7 +75,7 @@ impl Play<'_> {
                         let took = i64::try_from(begin.elapsed().as_millis()).unwrap_or(i64::MAX);
                         self.verdict.figures.recovery = took;
                     }
-                    // The judge reports poison that stays in the outbox.
+                    // The judge reports poisoned entries that stay in the outbox.
                     let given_up = recovered.is_some_and(|at| at.elapsed() > POISON_LEAVES);
                     if recovered.is_some() && (glance.poisoned.is_empty() || given_up) {
                         return goal.cycle;
@@ -92,7 +92,8 @@ impl Play<'_> {
         }
     }
 
-    /// Returns true if all faults are taken back, every node has published since, and all is delivered up to the goal.
+    /// Returns true if all faults have ended, every node has published since, and everything is delivered up to the
+    /// goal.
     fn has_recovered(&self, glance: &Glance, goal: Goal) -> bool {
         let publishes = |id: &String| glance.measuring.get(id).is_some_and(|zxid| *zxid > goal.zxid);
         self.client.as_ref().is_none_or(ForeignClient::is_idle)
@@ -101,7 +102,7 @@ impl Play<'_> {
             && self.players.iter().all(|player| player.process.is_some() && publishes(&player.id))
     }
 
-    /// Ends the other client of ZooKeeper; returns its sessions.
+    /// Ends the other client of ZooKeeper. Returns its sessions.
     pub(super) fn finish_client(&mut self) -> BTreeSet<i64> {
         let Some(client) = self.client.take() else { return BTreeSet::new() };
         let ForeignResults { done, failures, sessions } = client.finish();
@@ -115,7 +116,7 @@ impl Play<'_> {
         sessions
     }
 
-    /// SIGTERM to all.
+    /// Sends SIGTERM to all nodes.
     pub(super) fn stop(&mut self) {
         self.ensemble.wait_for_quorum(PATIENCE);
         self.players.iter().filter_map(|player| player.process.as_ref()).for_each(Process::term);
@@ -126,7 +127,7 @@ impl Play<'_> {
                 if let Some(exit) = process.try_exit() {
                     break Some(exit);
                 }
-                // One that was told to stop somewhere may come past there on its way out.
+                // A process with a stop at a fault point may reach that point during its shutdown.
                 process.cont();
                 if Instant::now() > deadline {
                     let exit = process.kill9();
@@ -141,7 +142,7 @@ impl Play<'_> {
                 thread::sleep(LOOK);
             };
             let Some(exit) = exit else { continue };
-            // And so may one that was told to die there.
+            // A process that must die at a fault point may reach it during its shutdown as well.
             let dies = exit.code().is_none();
             if !exit.success() && !dies && matches!(self.cast, Cast::Atalaya(_)) {
                 let text = format!("node {} was told to end and did so with {exit}", self.players[node].id);

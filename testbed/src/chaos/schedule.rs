@@ -1,4 +1,4 @@
-//! What goes wrong, and when: decided by a seed. Pure. Printed by [`schedule_text`](super::schedule_text).
+//! Faults of a fleet and their times, decided by a seed. Pure. Printed by [`schedule_text`](super::schedule_text).
 
 use std::time::Duration;
 
@@ -9,36 +9,36 @@ use super::receiver::{Blow, Receiver};
 use super::squatter::Squatter;
 use crate::api::ApiMode;
 
-/// The places between computing an average and knowing that it was accepted at which a leader can be made to die, in the
-/// order in which it passes them.
+/// Fault points, between the computation of an average and the knowledge that it was accepted, at which a leader can be
+/// made to die; in the order in which it passes them.
 pub const POINTS: [&str; 7] =
     ["gathered", "committing", "committed", "sending", "answered", "deleting", "deleted"];
 
-/// To whom something happens.
+/// Target of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whom {
-    /// Who leads at that moment.
+    /// The leader at that moment.
     Leader,
     /// The node with this number, from 0.
     Node(usize),
 }
 
-/// What happens.
+/// A fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// `kill -9`, and another process in its place after the time.
+    /// `kill -9`, and a new process after the time.
     Kill(Whom),
     /// SIGSTOP, and SIGCONT after the time.
     Stop(Whom),
     /// `kill -9` of these ZooKeeper servers, and restarts after the time.
     Servers(Vec<usize>),
-    /// The same to the one that leads the other two.
+    /// `kill -9` of the server that leads the other two, and a restart after the time.
     LeadingServer,
-    /// The API does this for the time.
+    /// The API is in this mode for the time.
     Api(ApiMode),
-    /// This befalls the collector, if there is one.
+    /// A fault of the collector, if there is one.
     Collector(Blow),
-    /// This befalls the Redis server behind it.
+    /// A fault of the Redis server behind the collector.
     Store(Blow),
     /// A node loses its standard error.
     Stderr(Whom, StderrFault),
@@ -46,67 +46,69 @@ pub enum What {
     Squatter(Squatter),
     /// This znode is read-only (`world:anyone:r`) for the time.
     ReadOnly(&'static str),
-    /// Another client puts a report into the outbox: as the first of all, or behind the others; and notifies the leader, or not.
+    /// Another client puts a report into the outbox. The first flag is true if it is the first report of all, and false
+    /// if it is behind the others. The second is true if the client notifies the leader.
     PoisonedReport(PoisonedReport, bool, bool),
-    /// Another client publishes a measurement, as an ephemeral znode or as a persistent one, and removes it after the time.
+    /// Another client publishes a measurement, as an ephemeral znode or as a persistent one, and removes it after the
+    /// time.
     PoisonedMeasurement(PoisonedMeasurement, bool),
 }
 
-/// What happens when, and for how long.
+/// A fault with its time and duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Act {
-    /// After the beginning.
+    /// Time after the start.
     pub at: Duration,
-    /// How long.
+    /// Duration.
     pub lasts: Duration,
-    /// What.
+    /// Fault.
     pub what: What,
 }
 
-/// Where a process is to die, or to stand still.
+/// Death or stop of a process at a fault point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// One of [`POINTS`].
     pub point: &'static str,
-    /// When it is passed for the so-manieth time.
+    /// Number of the pass at which it happens, from 1.
     pub number: u32,
-    /// It does not die: it is stopped (SIGSTOP) there for this long.
+    /// Duration for which the process stops (SIGSTOP) instead of dying.
     pub stops: Option<Duration>,
 }
 
-/// A fleet, and what goes wrong with it.
+/// A fleet, and its faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// What decided it.
+    /// Seed that decides the schedule.
     pub seed: u64,
-    /// How many nodes.
+    /// Number of nodes.
     pub nodes: usize,
-    /// Whether they measure in lock-step.
+    /// True if the nodes sample in lock-step.
     pub lock_step: bool,
-    /// Whether they go on as soon as all have published.
+    /// True if the leader continues as soon as all have published.
     pub complete: bool,
-    /// Their sampling period.
+    /// Sampling period.
     pub period: Duration,
-    /// Their session timeout.
+    /// Session timeout.
     pub session: Duration,
-    /// Whether it begins before the fleet has come together.
+    /// True if the faults start before the fleet is complete.
     pub cold: bool,
-    /// When everything is healed, after the beginning.
+    /// Time after the start at which all faults end.
     pub length: Duration,
-    /// Where their reports go.
+    /// Receiver of the reports.
     pub receiver: Receiver,
-    /// Whether they are posted, and not sent by GET.
+    /// True if reports are sent by POST, false if by GET.
     pub post: bool,
-    /// Where each node dies: the first of its processes, the second, and so on.
+    /// Fault of each process of each node: the first process, the second, and so on.
     pub faults: Vec<Vec<Option<Fault>>>,
-    /// In the order of their beginnings.
+    /// Acts, in the order of their start.
     pub acts: Vec<Act>,
-    /// The kinds of faults that it was drawn from.
+    /// Kinds of faults that the schedule was drawn from.
     pub kinds: FaultKinds,
 }
 
-/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators): the same numbers for the same seed in
-/// every version of everything.
+/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators): the same numbers for the same seed,
+/// independent of library versions.
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -122,7 +124,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// From low to high, both included.
+    /// Returns a number from low to high, both included.
     pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
@@ -145,17 +147,17 @@ impl Dice {
     }
 }
 
-/// The seed of the so-manieth schedule of many.
+/// Returns the seed of schedule `number` of a series.
 pub fn seed_of(many: u64, number: u64) -> u64 {
-    // Short enough to be typed.
+    // Short enough to type.
     Dice::of(many.wrapping_add(number.wrapping_mul(0x5851_F42D_4C95_7F2D))).next() >> 24
 }
 
-/// How many processes of a node may have been told where to die.
+/// Maximum number of processes of a node with a fault point.
 const DEATHS: usize = 3;
 
 impl Schedule {
-    /// What this seed decides; lock-step or not too, unless that is said.
+    /// Returns the schedule of this seed. The seed also decides about lock-step unless `lock_step` is given.
     pub fn of(seed: u64, lock_step: Option<bool>) -> Schedule {
         let mut dice = Dice::of(seed);
         let drawn = dice.percent(50);
@@ -203,7 +205,7 @@ impl Schedule {
         }
     }
 
-    /// Nothing but that the API is away for half a minute, with a report a second.
+    /// Returns a schedule with one fault: the API is down for half a minute, at one report a second.
     pub fn outage(lock_step: bool) -> Schedule {
         let away = Act {
             at: Duration::from_secs(4),
@@ -213,7 +215,7 @@ impl Schedule {
         Schedule::staged(lock_step, Duration::from_secs(38), vec![away])
     }
 
-    /// Nothing but that the leader is stopped, six times, for longer than its session.
+    /// Returns a schedule with one kind of fault: the leader is stopped, six times, for longer than its session.
     pub fn stops(lock_step: bool) -> Schedule {
         let stop = |number| Act {
             at: Duration::from_secs(4 + 10 * number),
@@ -223,11 +225,11 @@ impl Schedule {
         Schedule::staged(lock_step, Duration::from_secs(64), (0_u64..6).map(stop).collect())
     }
 
-    /// Nothing but that the ZooKeeper server that leads the others is killed, in so many cycles one after the other, and comes
-    /// back a second later.
+    /// Returns a schedule with one kind of fault: the ZooKeeper server that leads the others is killed in `cycles`
+    /// successive cycles, and restarted a second later.
     pub fn leading_servers(cycles: u64) -> Schedule {
         let period = Duration::from_secs(5);
-        // At another moment of each cycle.
+        // At a different moment of each cycle.
         let at = |cycle: u64| Duration::from_millis(4_000 + 5_000 * cycle + cycle * 7 % 10 * 200);
         let kill = |cycle| Act { at: at(cycle), lasts: Duration::from_secs(1), what: What::LeadingServer };
         let calm = Schedule::staged(true, at(cycles) + period * 3, (0..cycles).map(kill).collect());
@@ -235,8 +237,9 @@ impl Schedule {
         Schedule { nodes, period, session: period * 2, faults: vec![Vec::new(); nodes], ..calm }
     }
 
-    /// Nothing but that leaders die at that one of [`POINTS`]: the first, when it passes there for the second time, and so does
-    /// each of the two that follow it. If it `stops`, none dies, and they stand still for two session timeouts.
+    /// Returns a schedule with one kind of fault: leaders die at this one of [`POINTS`]. The first leader dies when it
+    /// passes it for the second time, and so does each of the two that follow. If `stops` is true, they do not die, but
+    /// stop for two session timeouts.
     pub fn dying(point: &'static str, stops: bool, lock_step: bool) -> Schedule {
         let (period, session) = (Duration::from_millis(200), Duration::from_secs(1));
         let fault = vec![Some(Fault { point, number: 2, stops: stops.then_some(session * 2) })];
@@ -262,13 +265,13 @@ impl Schedule {
         }
     }
 
-    /// The name of a node.
+    /// Returns the id of a node.
     pub fn id(node: usize) -> String {
         (node + 1).to_string()
     }
 }
 
-/// Shorter than the session, or longer; near its end most of all.
+/// Returns a duration shorter or longer than the session, most often close to it.
 fn a_while(dice: &mut Dice, session: Duration) -> Duration {
     let share = if dice.percent(50) { dice.between(80, 160) } else { dice.between(20, 300) };
     session * u32::try_from(share).unwrap_or(100) / 100
@@ -346,7 +349,7 @@ mod tests {
                 });
             }
         }
-        // 2 paces, 7 points at which they die or stop, 4 of nodes, 3 of servers, 8 of the API.
+        // 2 sampling modes, 7 points at which they die or stop, 4 of nodes, 3 of servers, 8 of the API.
         assert_eq!(seen.len(), 31, "{seen:#?}");
     }
 }

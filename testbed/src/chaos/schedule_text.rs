@@ -41,7 +41,7 @@ impl fmt::Display for What {
 }
 
 impl What {
-    /// Describes the fault without the node that it happens to, for counting.
+    /// Describes the fault without its target node, for counting.
     pub(super) fn subject(&self) -> String {
         match self {
             What::Stderr(_, fault) => format!("stderr {fault}"),

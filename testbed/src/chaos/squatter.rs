@@ -8,7 +8,7 @@ use super::schedule::Schedule;
 /// A znode of the wrong type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Squatter {
-    /// A persistent contender with the lowest sequence number: no node leads after the present leader.
+    /// A persistent contender with the lowest sequence number: no node leads after the current leader.
     Contender,
     /// A child of the barrier, which then cannot be deleted.
     BarrierChild,
@@ -16,7 +16,7 @@ pub enum Squatter {
     Measurement(usize),
     /// A persistent znode at the node info of a node that is down.
     NodeInfo(usize),
-    /// A persistent znode among the node infos, of no node.
+    /// A persistent znode among the node infos that belongs to no node.
     NodeInfoChild,
 }
 
@@ -42,7 +42,7 @@ impl Squatter {
         }
     }
 
-    /// The node that must be down when the znode is created.
+    /// Returns the node that must be down when the znode is created.
     pub(super) fn node(self) -> Option<usize> {
         match self {
             Squatter::Measurement(node) | Squatter::NodeInfo(node) => Some(node),

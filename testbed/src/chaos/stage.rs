@@ -1,4 +1,4 @@
-//! Plays a schedule with real nodes on real servers, and hands what came of it to the judge.
+//! Runs a schedule with real nodes on real servers, and passes the evidence to the judge.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,38 +25,38 @@ use crate::process::Line;
 use crate::scratch::Scratch;
 use crate::security::{FLEET_ACL, Security};
 
-/// How often it is looked whether something is due, or somebody died.
+/// Poll interval for acts that are due and processes that have ended.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
-/// How often ZooKeeper's log is looked at in the calm at the end.
+/// Poll interval for ZooKeeper's log in the calm at the end.
 pub(super) const LOOK_AT_LOG: Duration = Duration::from_millis(200);
-/// What is there for a busy machine: servers that start, a fleet that comes back.
+/// Timeout for a start of servers or the recovery of a fleet, on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
-/// How long a fleet may take until its first report, and nothing goes wrong but what its processes do to themselves.
+/// Maximum time until the first report of a fleet, if the only faults are those of the processes themselves.
 const COMES_TOGETHER: Duration = Duration::from_secs(10);
-/// A node closes its session and ends within 2 s; this is for a machine that is busy.
+/// Timeout for the end of a node. A node closes its session and ends within 2 s; this is for a busy machine.
 pub(super) const NODE_ENDS: Duration = Duration::from_secs(10);
-/// After so many periods without a write a measurement does not count, and never before the shortest life.
+/// Number of periods without a write after which a measurement does not count, but never before [`SHORTEST_LIFE`].
 const STALE_PERIODS: u32 = 3;
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
-/// Every number that is measured is another one: what is published twice is known again, and sums are exact.
+/// Every measured number is unique: a second publication of it is recognised, and sums are exact.
 const BOARDS: &str = r#"
 [boards.chaos]
 backend = "sim"
 sensors = [{ name = "s", chip = "random", sim = { temperature = { uniform = [0, 1_000_000_000_000], step = 1 } } }]
 "#;
 
-/// Who plays.
+/// Programs of the nodes.
 #[derive(Clone, Debug)]
 pub enum Cast {
     /// This program: `atalaya`, built with the feature `fault-points`.
     Atalaya(PathBuf),
-    /// `testbed/kazoo/fleet.py`, for comparison: it is counted what they lose, not judged.
+    /// `testbed/kazoo/fleet.py`, for comparison: its losses are counted, not judged.
     Kazoo(Kazoo),
 }
 
 impl Cast {
-    /// The program that is a collector, too.
+    /// Returns the program that is a collector, too.
     fn program(&self) -> Option<&Path> {
         match self {
             Cast::Atalaya(binary) => Some(binary),
@@ -65,18 +65,18 @@ impl Cast {
     }
 }
 
-/// Three ZooKeeper servers on which one fleet after the other plays.
+/// Three ZooKeeper servers on which fleets run, one after the other.
 pub struct Theatre {
     ensemble: Ensemble,
     cast: Cast,
     /// Certificates and passwords, if the servers are secured.
     security: Option<Arc<Security>>,
     played: u64,
-    /// What stands before this in ZooKeeper's log is of fleets before.
+    /// First transaction of the next fleet; earlier ones in ZooKeeper's log belong to earlier fleets.
     next: i64,
 }
 
-/// Something that is due.
+/// A due act.
 enum Due {
     Begin(usize),
     End(usize),
@@ -92,18 +92,18 @@ pub(super) struct Play<'a> {
     pub(super) scratch: Scratch,
     pub(super) desk: Desk,
     pub(super) players: Vec<Player>,
-    /// To whom an act happened.
+    /// Target node of each act.
     pub(super) whom: BTreeMap<usize, usize>,
-    /// For how long servers that lead are to be killed, as soon as that is possible.
+    /// Down times of leading servers that are killed as soon as that is possible.
     pub(super) doomed: Vec<Duration>,
-    /// The one of them that was, and until when.
+    /// Number of the killed server, and the time of its restart.
     pub(super) away: Option<(usize, Instant)>,
-    /// When it was last looked whether all serve.
+    /// Time of the last check that all servers serve.
     pub(super) looked: Instant,
-    /// Acts of the API that are under way.
+    /// Acts of the API that have begun and not ended.
     pub(super) moods: Vec<usize>,
     pub(super) healed: bool,
-    /// How many of Kazoo's processes ended by themselves.
+    /// Number of Kazoo processes that ended by themselves.
     pub(super) ended: u64,
     pub(super) played: BTreeMap<String, u64>,
     pub(super) logs: Vec<(String, Vec<Line>)>,
@@ -114,7 +114,7 @@ pub(super) struct Play<'a> {
     pub(super) active: BTreeSet<usize>,
     /// True if a node has lost its standard error.
     pub(super) has_lost_logs: bool,
-    /// Begin of each stall of standard error, with the number of the process, and the stalls that have ended.
+    /// Start of each stall of standard error, with the number of the process, and the stalls that have ended.
     pub(super) stalled: BTreeMap<usize, (i64, usize)>,
     pub(super) stalls: Vec<Stall>,
     /// Time at which the first ZooKeeper server was killed.
@@ -126,29 +126,29 @@ impl Theatre {
     ///
     /// # Panics
     ///
-    /// When they do not start.
+    /// If they do not start.
     #[track_caller]
     pub fn open(cast: Cast) -> Theatre {
         Theatre { ensemble: Ensemble::start(), cast, security: None, played: 0, next: 0 }
     }
 
-    /// Like [`open`](Self::open), with servers that need TLS and SASL. The nodes use `acl = "fleet"`; the other client of
-    /// ZooKeeper is the administrator.
+    /// Starts servers like [`open`](Self::open), but they require TLS and SASL. The nodes use `acl = "fleet"`; the
+    /// other client of ZooKeeper is the administrator.
     ///
     /// # Panics
     ///
-    /// When they do not start.
+    /// If they do not start.
     #[track_caller]
     pub fn open_secured(cast: Cast, security: Arc<Security>) -> Theatre {
         let ensemble = Ensemble::secured(&security);
         Theatre { ensemble, cast, security: Some(security), played: 0, next: 0 }
     }
 
-    /// Plays a schedule, and has it judged.
+    /// Runs a schedule and judges it.
     ///
     /// # Panics
     ///
-    /// When ZooKeeper's servers do not come back, or their logs say nothing certain.
+    /// If ZooKeeper's servers do not come back, or their logs do not agree.
     pub fn play(&mut self, schedule: &Schedule) -> Outcome {
         self.played += 1;
         let scratch = Scratch::new("chaos");
@@ -280,7 +280,7 @@ impl Play<'_> {
         (Outcome { verdict, played, kazoo, pauses, schedule: self.schedule.clone(), evidence, logs }, next)
     }
 
-    /// Returns true if the schedule has faults that another client of ZooKeeper makes.
+    /// Returns true if the schedule has faults that another client of ZooKeeper causes.
     fn needs_client(&self) -> bool {
         const KINDS: [FaultKind; 4] =
             [FaultKind::Znodes, FaultKind::Acl, FaultKind::Outbox, FaultKind::Measurements];
@@ -292,7 +292,7 @@ impl Play<'_> {
         *self.played.entry(what.into()).or_default() += 1;
     }
 
-    /// What stands in ZooKeeper, by the log of the server that leads, or any other.
+    /// Returns the state in ZooKeeper, from the log of the leading server, or any other if there is none.
     pub(super) fn glance(&self) -> Glance {
         let foreign = self.client.as_ref().map(ForeignClient::sessions).unwrap_or_default();
         let server = self.ensemble.leader().unwrap_or(0);
@@ -314,7 +314,7 @@ fn log_lines(logs: &[(String, Vec<Line>)]) -> Vec<LogLine> {
         .collect()
 }
 
-/// When connections were lost and made again, by what the nodes said.
+/// Returns the times from the loss of a connection to the next one, from the nodes' logs.
 fn away(logs: &[(String, Vec<Line>)]) -> Vec<(i64, i64)> {
     let (now, wall) = (Instant::now(), millis(SystemTime::now()));
     let time = |at: Instant| wall - i64::try_from((now - at).as_millis()).unwrap_or(i64::MAX);

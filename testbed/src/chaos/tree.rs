@@ -1,4 +1,4 @@
-//! What stands in ZooKeeper after some transactions.
+//! State of ZooKeeper after some transactions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,11 @@ use crate::journal::{Change, Transaction};
 #[derive(Debug)]
 struct Znode {
     data: Vec<u8>,
-    /// The session that it goes with.
+    /// Session that owns the znode if it is ephemeral.
     owner: Option<i64>,
-    /// The session that created it.
+    /// Session that created it.
     creator: i64,
-    /// The transaction that wrote it last.
+    /// Transaction of the last write.
     written: i64,
 }
 
@@ -57,7 +57,7 @@ impl Tree {
         in_line.filter(|(path, _)| sequence(path).is_some())
     }
 
-    /// Takes a transaction in; gives the znodes that it removed.
+    /// Applies a transaction. Returns the znodes that it removed.
     pub(super) fn apply(&mut self, transaction: &Transaction) -> Vec<String> {
         let mut removed = Vec::new();
         for change in &transaction.changes {
@@ -91,26 +91,26 @@ impl Tree {
     }
 }
 
-/// What stands in ZooKeeper after some transactions.
+/// Summary of ZooKeeper's state after some transactions.
 #[derive(Debug, Default)]
 pub(super) struct Glance {
-    /// The id of who is first in line.
+    /// Id of the first contender.
     pub(super) leader: Option<String>,
-    /// The newest cycle.
+    /// Newest cycle.
     pub(super) cycle: u64,
-    /// Its epoch.
+    /// Epoch of that cycle.
     pub(super) epoch: i64,
-    /// The cycles in the outbox.
+    /// Cycles in the outbox.
     pub(super) waiting: BTreeSet<u64>,
     /// Cycles in the outbox that other clients put there.
     pub(super) poisoned: BTreeSet<u64>,
-    /// The transaction in which each node published last.
+    /// Last transaction in which each node published.
     pub(super) measuring: BTreeMap<String, i64>,
-    /// The last transaction.
+    /// Last transaction.
     pub(super) zxid: i64,
 }
 
-/// Looks at what stands there after `transactions`; the sessions in `foreign` are of other clients.
+/// Summarises the state after `transactions`; the sessions in `foreign` belong to other clients.
 pub(super) fn glance(transactions: &[Transaction], foreign: &BTreeSet<i64>) -> Glance {
     let mut tree = Tree::default();
     transactions.iter().for_each(|transaction| drop(tree.apply(transaction)));

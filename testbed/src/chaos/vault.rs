@@ -1,17 +1,17 @@
-//! The Redis that a collector keeps its reports in, and what befalls it.
+//! The Redis server of a collector, and its faults.
 
 use std::time::{Duration, Instant};
 
 use super::receiver::Blow;
 use crate::redis::Redis;
 
-/// What was acknowledged is on its disk.
+/// Configuration in which every acknowledged write is on the disk.
 const DURABLE: &str = "appendonly yes\nappendfsync always";
 
-/// A Redis server, whichever process it is.
+/// A Redis server, over all of its processes.
 pub(super) struct Vault {
     redis: Redis,
-    /// It is away until then.
+    /// Time of its restart, if it is down.
     away: Option<Instant>,
     /// Acts that keep it stopped.
     stops: Vec<usize>,
@@ -22,7 +22,7 @@ impl Vault {
         Vault { redis: Redis::with(DURABLE), away: None, stops: Vec::new() }
     }
 
-    /// As the collector is told.
+    /// Returns the store argument of the collector.
     pub(super) fn store(&self) -> String {
         format!("{}/0", self.redis.url())
     }
@@ -44,7 +44,7 @@ impl Vault {
         true
     }
 
-    /// The act of this number is over.
+    /// Ends the act with this number.
     pub(super) fn passes(&mut self, number: usize) {
         let before = self.stops.len();
         self.stops.retain(|stop| *stop != number);
@@ -53,7 +53,7 @@ impl Vault {
         }
     }
 
-    /// Brings it back when its time has come. Gives what is wrong.
+    /// Restarts it when it is due. Returns a violation if it ended by itself.
     pub(super) fn look_after(&mut self) -> Option<String> {
         if self.away.is_some_and(|until| until <= Instant::now()) {
             self.away = None;
@@ -65,7 +65,7 @@ impl Vault {
         None
     }
 
-    /// It runs when this returns.
+    /// Ends all faults; the server runs when this returns.
     pub(super) fn heal(&mut self) {
         if !self.redis.is_running() {
             self.away = None;
@@ -76,7 +76,7 @@ impl Vault {
         }
     }
 
-    /// From here on it holds what is on its disk.
+    /// Kills and restarts the server, so that it contains only data from its disk.
     pub(super) fn wake_from_disk(&mut self) {
         self.redis.kill();
         self.redis.restart();

@@ -1,111 +1,113 @@
-//! What the judge says.
+//! Violations and counts that the judge reports.
 
-/// What is wrong.
+/// Kind of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Cycle numbers have a gap, or a cycle has no report, or a report no cycle.
     Cycle,
-    /// An epoch did not go up by one, or the fence is gone.
+    /// An epoch did not increase by one, or the fence is missing.
     Epoch,
-    /// Somebody wrote what only the leader writes.
+    /// A session wrote data that only the leader writes.
     NotTheLeader,
-    /// The leader wrote without checking its own znode in the line.
+    /// The leader wrote without checking its own znode in the election.
     Unfenced,
-    /// An average is not the average of what was published.
+    /// An average is not the average of the published measurements.
     WrongMean,
-    /// A report was committed, and never kept by the API.
+    /// A report was committed, but never kept by the API.
     Lost,
     /// A report was sent that was never committed.
     NotCommitted,
-    /// A report was sent with another value than the committed one.
+    /// A report was sent with a value that differs from the committed one.
     Altered,
     /// A collector holds a report twice.
     Twice,
-    /// A collector holds a later cycle, and not this one.
+    /// A collector holds a later cycle, but not this one.
     Gap,
     /// A report was sent before it was committed.
     Early,
-    /// A report of a leader that was deposed before it could know.
+    /// A report of a leader that was deposed before this cycle: a later epoch began at or below it.
     Deposed,
-    /// A request without a key, or with one that is none.
+    /// A request without a key, or with an invalid one.
     Unkeyed,
-    /// A report was taken from the outbox before it had arrived.
+    /// A report was deleted from the outbox before it had arrived.
     TooSoon,
-    /// Something is left in the outbox, or was set aside.
+    /// A report is left in the outbox, or was rejected.
     Left,
-    /// A measurement was published and not counted with it.
+    /// A measurement was published without being counted in the same transaction.
     NotCounted,
-    /// A measurement was counted twice, or something else was.
+    /// A measurement was counted twice, or the counter changed without a measurement.
     Miscounted,
-    /// Somebody measured more often than there were generations.
+    /// A process measured more often than there were generations.
     MeasuredTwice,
     /// A cycle without a new generation, or a generation without a cycle.
     Generation,
     /// The barrier was open between two cycles.
     Open,
-    /// A report that no leader wrote was deleted and not set aside, or stayed in the outbox unreported.
+    /// A report that no leader wrote was deleted and not rejected, or stayed in the outbox unreported.
     Poison,
-    /// A znode of the wrong type was not reported, or a node wrote it, or a node led although it was first in line.
+    /// A znode of the wrong type was not reported, or a node wrote to it, or a node led although that znode was
+    /// the first contender.
     Squatter,
     /// A node stopped publishing because nothing read its standard error.
     Stderr,
     /// A process logged too many warnings.
     LogVolume,
-    /// Nothing a promise is about, and yet it must not be: a node that panics, a fleet that does not come back.
+    /// A failure that no promise covers: a node that panics, a fleet that does not recover.
     Other,
 }
 
-/// One thing that is wrong.
+/// A violation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
-    /// Of what kind.
+    /// Kind.
     pub kind: Kind,
-    /// What, where and when.
+    /// Description, with place and time.
     pub text: String,
 }
 
-/// What there was to judge.
+/// Counts of what the judge checked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
     /// Leaders that wrote their epoch.
     pub epochs: u64,
     /// Reports that were committed.
     pub reports: u64,
-    /// Different measurements that were published.
+    /// Number of different measurements that were published.
     pub measurements: u64,
     /// Requests to the API.
     pub requests: u64,
-    /// Requests that it kept although it had their key.
+    /// Requests kept by the API although it had their key.
     pub repeats: u64,
-    /// Requests that it did not keep.
+    /// Requests not kept by the API.
     pub turned_away: u64,
-    /// Requests that a collector refused as those of a deposed leader, as far as somebody saw its figures before it was killed.
+    /// Requests that a collector refused as those of a deposed leader, as far as its metrics were read before it was
+    /// killed.
     pub refused: u64,
     /// Reports that arrived after a later one.
     pub out_of_order: u64,
-    /// The longest time from commit to arrival, in milliseconds.
+    /// Longest time from commit to arrival, in milliseconds.
     pub longest_delay: i64,
-    /// Requests of somebody who had already been succeeded: harmless by their keys, but late.
+    /// Requests of a leader that already had a successor: harmless because of their keys, but late.
     pub late: u64,
-    /// Averages that nobody could look through, because there were too many possibilities.
+    /// Averages that could not be checked because there were too many possibilities.
     pub undecided: u64,
-    /// In lock-step, averages without a measurement that had come a little before.
+    /// In lock-step, averages without a measurement that was published shortly before.
     pub missed: u64,
-    /// In lock-step, measurements that a process published when it had published one in the same generation: it has just
-    /// started, or the one before came late.
+    /// In lock-step, measurements of a process that had already published one in the same generation: it has just
+    /// started, or the previous one was late.
     pub again: u64,
     /// Reports of other clients in the outbox.
     pub poisoned: u64,
-    /// Of those, how many were set aside.
+    /// Number of these that were rejected.
     pub set_aside: u64,
     /// Maximum number of warnings of one process within the window of `log_checks`.
     pub warnings: usize,
-    /// Longest time from the end of the faults until all nodes published and all was delivered, in milliseconds.
+    /// Longest time from the end of the faults until all nodes published and everything was delivered, in milliseconds.
     pub recovery: i64,
 }
 
 impl Figures {
-    /// Takes those of another fleet in.
+    /// Adds the counts of another fleet.
     pub fn add(&mut self, other: &Figures) {
         self.epochs += other.epochs;
         self.reports += other.reports;
@@ -127,19 +129,19 @@ impl Figures {
     }
 }
 
-/// What the judge found.
+/// Result of the judge.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
-    /// Everything that is wrong.
+    /// All violations.
     pub violations: Vec<Violation>,
-    /// What it looked at.
+    /// Counts of the checks.
     pub figures: Figures,
-    /// What is not wrong, and worth a look.
+    /// Observations that are not violations, for a person to check.
     pub notes: Vec<String>,
 }
 
 impl Verdict {
-    /// One more thing that is wrong.
+    /// Adds a violation.
     pub fn add(&mut self, kind: Kind, text: String) {
         self.violations.push(Violation { kind, text });
     }

@@ -1,6 +1,6 @@
-//! What the Pi boots into: a file system in memory, in cpio's format `newc`
-//! (<https://docs.kernel.org/driver-api/early-userspace/buffer-format.html>). Not compressed: the emulated processor
-//! would need longer to unpack it than this one needs to hand it over.
+//! File system in memory from which the Pi boots, in cpio's format `newc`
+//! (<https://docs.kernel.org/driver-api/early-userspace/buffer-format.html>). It is not compressed: the emulated
+//! processor would need more time to unpack it than this machine needs to transfer it.
 
 use std::fs;
 use std::path::Path;
@@ -9,15 +9,15 @@ use std::process::Command;
 use super::modules::Modules;
 use super::parts::Parts;
 
-/// The first program of the Pi.
+/// First program of the Pi.
 const INIT: &str = include_str!("../../pi/init");
 
-/// Loaded at boot: the watchdog that QEMU needs to reset, the network on USB, I²C.
+/// Modules that are loaded at boot: the watchdog that QEMU needs to reset, the network on USB, I²C.
 const AT_BOOT: [&str; 6] = ["bcm2835_wdt", "dwc2", "usbnet", "cdc_ether", "i2c-bcm2835", "i2c-dev"];
-/// There for `insmod` on the console.
+/// Modules that can be loaded with `insmod` on the console.
 const ON_DEMAND: [&str; 1] = ["lm75"];
 
-/// The C library, for programs that are not linked statically.
+/// Files of the C library, for programs that are not linked statically.
 const LIBRARIES: [&str; 4] = ["ld-linux-aarch64.so.1", "libc.so.6", "libm.so.6", "libgcc_s.so.1"];
 
 const FOLDER: u32 = 0o040_755;
@@ -25,20 +25,20 @@ const LINK: u32 = 0o120_777;
 const PROGRAM: u32 = 0o100_755;
 const FILE: u32 = 0o100_644;
 
-/// A file system with busybox, the drivers, the C library, and what is added.
+/// A file system with busybox, the drivers, the C library, and added files.
 #[derive(Clone)]
 pub struct Image {
     bytes: Vec<u8>,
-    /// Inode numbers.
+    /// Number of entries, for inode numbers.
     entries: u32,
 }
 
 impl Image {
-    /// One that boots into a shell.
+    /// Creates an image that boots into a shell.
     ///
     /// # Panics
     ///
-    /// When a part is missing.
+    /// If a part is missing.
     #[track_caller]
     pub fn new(parts: &Parts) -> Self {
         let mut image = Self { bytes: Vec::new(), entries: 0 };
@@ -65,18 +65,18 @@ impl Image {
             }
         }
         for library in LIBRARIES {
-            // One of them is what starts the others' programs, so it is a program itself.
+            // The program loader is one of them, so all are made executable.
             image.program(&format!("lib/{library}"), &read(&shared_library(library)));
         }
         image
     }
 
-    /// Adds a program, as `bin/atalaya`.
+    /// Adds a program, such as `bin/atalaya`.
     pub fn program(&mut self, path: &str, bytes: &[u8]) {
         self.entry(path, PROGRAM, bytes, (0, 0));
     }
 
-    /// Adds a file, as `etc/atalaya/boards.toml`. Its folder has to be there: see [`folder`](Self::folder).
+    /// Adds a file, such as `etc/atalaya/boards.toml`. Its folder must exist: see [`folder`](Self::folder).
     pub fn file(&mut self, path: &str, bytes: &[u8]) {
         self.entry(path, FILE, bytes, (0, 0));
     }
@@ -86,7 +86,7 @@ impl Image {
         self.entry(path, FOLDER, &[], (0, 0));
     }
 
-    /// The archive, complete.
+    /// Returns the complete archive.
     pub fn bytes(&self) -> Vec<u8> {
         let mut whole = self.clone();
         whole.entry("TRAILER!!!", 0, &[], (0, 0));
@@ -98,7 +98,8 @@ impl Image {
         let size = u32::try_from(data.len()).expect("a file of less than 4 GiB");
         let name = u32::try_from(path.len() + 1).expect("a short name");
         let links = if mode == FOLDER { 2 } else { 1 };
-        // Inode, mode, user, group, links, time, size, its device, the device it stands for, length of the name, checksum.
+        // Inode, mode, user, group, links, time, size, its device, the device that it represents, length of the name,
+        // checksum.
         let fields = [self.entries, mode, 0, 0, links, 0, size, 0, 0, major, minor, name, 0];
         self.bytes.extend(b"070701");
         for field in fields {
@@ -125,7 +126,7 @@ fn read(path: &Path) -> Vec<u8> {
     }
 }
 
-/// Where the cross compiler has a library of the C library.
+/// Returns the path of a shared library in the cross compiler's C library.
 #[track_caller]
 fn shared_library(name: &str) -> std::path::PathBuf {
     let mut ask = Command::new("aarch64-linux-gnu-gcc");
@@ -149,7 +150,8 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         let entries: Vec<&str> = text.split("070701").skip(1).collect();
         assert_eq!(entries.len(), 3);
-        // Size in the seventh field, length of the name in the twelfth; data at the next multiple of four.
+        // The size is the seventh field, the length of the name the twelfth; the data start at the next multiple of
+        // four.
         assert_eq!(&entries[1][48..56], "00000005");
         assert_eq!(&entries[1][88..96], "00000009");
         assert_eq!(&entries[1][104..], "etc/name\0\0tower\0\0\0");

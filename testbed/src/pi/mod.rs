@@ -1,5 +1,5 @@
-//! A Raspberry Pi 3B that is emulated: Debian's kernel for it, a real `/dev/i2c-1` with thermometers on it, and a network
-//! in which this machine is 10.0.2.2. Whoever uses it owns its power, its network, its clock and the temperature.
+//! An emulated Raspberry Pi 3B: Debian's kernel for it, a real `/dev/i2c-1` with thermometers, and a network in which
+//! this machine is 10.0.2.2. The caller controls its power, its network, its clock and the temperature.
 //!
 //! `cargo xtask pi` and `cargo xtask bench pi` use it.
 
@@ -21,30 +21,30 @@ use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::spawn::guarded;
 
-/// What this machine is called in the network of the Pi; servers on its loopback are there.
+/// Address of this machine in the network of the Pi. Servers on this machine's loopback are reachable there.
 pub const HOST: &str = "10.0.2.2";
 
-/// From power-on to a shell: seconds on a machine that has nothing else to do.
+/// Timeout from power-on to a shell: it takes seconds on an idle machine.
 const BOOT: Duration = Duration::from_secs(180);
-/// Sent by `/init` when everything is set up.
+/// Line that `/init` writes when everything is set up.
 const READY: &str = "pi: ready";
-/// The socket through which an emulator is controlled, in its folder.
+/// Name of the emulator's control socket in its folder.
 const QMP: &str = "qmp.sock";
 
 /// A thermometer on the I²C bus: a TMP105, which has the registers of the LM75.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thermometer {
-    /// What [`Qmp::set_temperature`] calls it.
+    /// Name for [`Qmp::set_temperature`].
     pub id: &'static str,
-    /// Its address on `/dev/i2c-1`.
+    /// Address on `/dev/i2c-1`.
     pub address: u8,
 }
 
-/// The thermometers that every Pi here has.
+/// Thermometers of every emulated Pi.
 pub const THERMOMETERS: [Thermometer; 2] =
     [Thermometer { id: "temp0", address: 0x48 }, Thermometer { id: "temp1", address: 0x49 }];
 
-/// What the clock of the Pi says at power-on. A real one has no battery either.
+/// Clock of the Pi at power-on. A real one has no battery either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
     /// 1970.
@@ -53,7 +53,7 @@ pub enum Clock {
     Set,
 }
 
-/// A Pi that is switched on. Dropping it is a power cut.
+/// A running Pi. Dropping it is a power failure.
 pub struct Pi {
     console: Console,
     qmp: Qmp,
@@ -63,11 +63,11 @@ pub struct Pi {
 }
 
 impl Pi {
-    /// Switches one on and waits until its shell answers; `words` are added to the kernel's command line, for `/init`.
+    /// Switches a Pi on and waits until its shell answers; `words` are added to the kernel's command line, for `/init`.
     ///
     /// # Panics
     ///
-    /// When QEMU does not start, or the Pi does not come up.
+    /// If QEMU does not start, or the Pi does not boot.
     #[track_caller]
     pub fn boot(parts: &Parts, image: &Image, clock: Clock, words: &[&str]) -> Self {
         let folder = Scratch::new("pi");
@@ -80,43 +80,44 @@ impl Pi {
         Self { console, qmp, powered, _folder: folder }
     }
 
-    /// When it was switched on.
+    /// Returns the time at which it was switched on.
     pub fn powered(&self) -> Instant {
         self.powered
     }
 
-    /// Its serial console, with a shell at the other end.
+    /// Returns its serial console, with a shell at the other end.
     pub fn console(&mut self) -> &mut Console {
         &mut self.console
     }
 
-    /// The control of the emulator: temperature, network.
+    /// Returns the control of the emulator: temperature, network.
     pub fn qmp(&mut self) -> &mut Qmp {
         &mut self.qmp
     }
 
-    /// The emulator's process.
+    /// Returns the emulator's process.
     pub fn process(&mut self) -> &mut Process {
         self.console.process()
     }
 
-    /// SIGKILL to the emulator: nothing in the Pi can say good-bye, and its connections hang.
+    /// Kills the emulator with SIGKILL: no program in the Pi can shut down, and its connections hang.
     pub fn cut_power(mut self) {
         self.process().kill9();
     }
 
-    /// The socket of the emulator's control, for another program once this one has let go of it.
+    /// Returns the emulator's control socket, for another program after this one has disconnected.
     pub fn socket(&self) -> PathBuf {
         self._folder.path().join(QMP)
     }
 }
 
-/// The command that boots a Pi with a console on standard input and output, its control socket in `folder`; `words` are
-/// added to the kernel's command line. [`Pi::boot`] does that for programs; this is for a person at a terminal.
+/// Returns the command that boots a Pi with a console on standard input and output, and its control socket in `folder`;
+/// `words` are added to the kernel's command line. [`Pi::boot`] does that for programs; this function is for a person
+/// at a terminal.
 ///
 /// # Panics
 ///
-/// When the image cannot be written.
+/// If the image cannot be written.
 #[track_caller]
 pub fn emulator(
     parts: &Parts,
@@ -137,7 +138,7 @@ pub fn emulator(
         line += word;
     }
     let mut command = guarded("qemu-system-aarch64");
-    // One thread for all four processors is several times faster than four: they mostly sleep.
+    // One thread for all four processors is several times faster than four threads, because they mostly sleep.
     command.args(["-M", "raspi3b", "-accel", "tcg,thread=single", "-display", "none", "-no-reboot"]);
     command.arg("-kernel").arg(&parts.kernel).arg("-dtb").arg(&parts.device_tree);
     command.arg("-initrd").arg(&ramdisk).args(["-append", &line]);
@@ -145,7 +146,7 @@ pub fn emulator(
         command.args(["-device", &format!("tmp105,id={id},bus=i2c-bus.1,address={address:#04x}")]);
     }
     command.args(["-netdev", "user,id=net0", "-device", "usb-net,netdev=net0,id=nic0"]);
-    // Ctrl-C is for the Pi.
+    // Ctrl-C goes to the Pi.
     command.args(["-chardev", "stdio,id=console,signal=off"]);
     command.args(["-serial", "null", "-serial", "chardev:console", "-monitor", "none"]);
     command.args(["-qmp", &format!("unix:{},server=on,wait=off", folder.join(QMP).display())]);

@@ -1,24 +1,24 @@
-//! Kernel modules by name, with those that they need, in the order in which they are loaded.
+//! Kernel modules by name, with their dependencies, in load order.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules of one kernel.
+/// Modules of one kernel.
 pub(crate) struct Modules {
-    /// By name, with `_` for `-`.
+    /// Files by name, with `_` for `-`.
     files: HashMap<String, PathBuf>,
-    /// What is in the kernel itself.
+    /// Modules that are built into the kernel.
     builtin: Vec<String>,
 }
 
 impl Modules {
-    /// Those below `folder`, which is `/lib/modules/RELEASE` of that kernel.
+    /// Finds the modules below `folder`, which is `/lib/modules/RELEASE` of that kernel.
     ///
     /// # Panics
     ///
-    /// When there are none.
+    /// If there are none.
     #[track_caller]
     pub(crate) fn below(folder: &Path) -> Self {
         let mut files = HashMap::new();
@@ -29,11 +29,11 @@ impl Modules {
         Self { files, builtin }
     }
 
-    /// The modules called `names` and what they need, each after what it needs.
+    /// Returns the modules called `names` and their dependencies, each after its own dependencies.
     ///
     /// # Panics
     ///
-    /// When one is neither a file nor in the kernel.
+    /// If one is neither a file nor built into the kernel.
     #[track_caller]
     pub(crate) fn in_order(&self, names: &[&str]) -> Vec<(String, Vec<u8>)> {
         let mut order = Vec::new();
@@ -74,7 +74,7 @@ fn name(path: &Path) -> Option<String> {
     Some(path.file_stem()?.to_str()?.replace('-', "_"))
 }
 
-/// What a module says it needs: the text `depends=a,b` that ends with a NUL, among others in its section `.modinfo`.
+/// Returns the dependencies of a module: the text `depends=a,b` with a NUL at its end, in its section `.modinfo`.
 fn depends(module: &[u8]) -> Vec<String> {
     const KEY: &[u8] = b"\0depends=";
     let Some(at) = module.windows(KEY.len()).position(|window| window == KEY) else { return Vec::new() };

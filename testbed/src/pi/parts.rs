@@ -1,5 +1,5 @@
-//! What an emulated Pi is made of: QEMU, Debian's kernel for 64-bit ARM with its modules, busybox. Downloaded once into
-//! the cache folder, and used from there ever after.
+//! Parts of an emulated Pi: QEMU, Debian's kernel for 64-bit ARM with its modules, busybox. They are downloaded into
+//! the cache folder once, and used from there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,31 +10,31 @@ use crate::install::{self, InstallError, Part};
 /// Debian's package that depends on the newest kernel.
 const KERNEL: &str = "linux-image-arm64:arm64";
 const BUSYBOX: &str = "busybox-static:arm64";
-/// The device tree of a Raspberry Pi 3B, below the folder of those of a kernel.
+/// Device tree of a Raspberry Pi 3B, below the folder of a kernel's device trees.
 const DEVICE_TREE: &str = "broadcom/bcm2837-rpi-3-b.dtb";
-/// Written when everything is unpacked; holds the names of the packages.
+/// File that is written when everything is unpacked; contains the names of the packages.
 const COMPLETE: &str = "complete";
 
-/// The parts, where they are.
+/// Paths of the parts.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    /// The kernel, as QEMU loads it.
+    /// Kernel, in the form that QEMU loads.
     pub kernel: PathBuf,
-    /// What the kernel is told about the board.
+    /// Device tree, which describes the board to the kernel.
     pub device_tree: PathBuf,
     /// `/lib/modules/RELEASE` of the kernel.
     pub modules: PathBuf,
-    /// Static.
+    /// Busybox, statically linked.
     pub busybox: PathBuf,
 }
 
 impl Parts {
-    /// Finds them, and downloads or installs what is missing, telling `progress` what is done. Several processes may call it
-    /// at the same time.
+    /// Finds the parts, and downloads or installs the missing ones; reports each step to `progress`. Several processes
+    /// may call it at the same time.
     ///
     /// # Errors
     ///
-    /// When something is missing and cannot be had on this machine; the message says what to do.
+    /// If a part is missing and cannot be installed on this machine; the message says what to do.
     pub fn ready(mut progress: impl FnMut(&str)) -> Result<Parts, InstallError> {
         install::ensure(&[Part::Qemu, Part::Aarch64Gcc], &mut progress)?;
         let folder = install::cache_dir().join("pi");
@@ -67,7 +67,7 @@ impl Parts {
 
 fn fetch(folder: &Path, root: &Path, progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
     progress(&format!("fetching the parts of a Raspberry Pi into {}", folder.display()));
-    // One that was interrupted.
+    // Left over from an interrupted download.
     if root.exists() {
         fs::remove_dir_all(root)
             .map_err(|error| InstallError::io(format!("remove {}", root.display()), error))?;
@@ -82,7 +82,7 @@ fn fetch(folder: &Path, root: &Path, progress: &mut impl FnMut(&str)) -> Result<
         .map_err(|error| InstallError::io(format!("write in {}", root.display()), error))
 }
 
-/// The one thing in a folder.
+/// Returns the only entry of a folder.
 fn only_entry(folder: &Path) -> Result<PathBuf, InstallError> {
     let io = |error| InstallError::io(format!("look into {}", folder.display()), error);
     let mut entries = fs::read_dir(folder).map_err(io)?;

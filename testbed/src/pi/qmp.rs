@@ -1,4 +1,4 @@
-//! The control of a running QEMU: one JSON object a line, over a socket.
+//! Control of a running QEMU: one JSON object per line, over a socket.
 //! <https://www.qemu.org/docs/master/interop/qmp-spec.html>
 
 use std::io::{BufRead, BufReader, Write};
@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// QEMU answers at once, unless the machine is very busy.
+/// Timeout of an answer. QEMU answers at once, unless the machine is very busy.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// A connection; QEMU takes one at a time.
+/// A connection; QEMU accepts one at a time.
 pub struct Qmp {
     lines: BufReader<UnixStream>,
 }
 
 impl Qmp {
-    /// Connects to the socket of an emulator that runs.
+    /// Connects to the socket of a running emulator.
     ///
     /// # Panics
     ///
-    /// When nobody answers there.
+    /// If the emulator does not answer.
     #[track_caller]
     pub fn connect(socket: &Path) -> Self {
         match Self::try_connect(socket) {
@@ -30,11 +30,11 @@ impl Qmp {
         }
     }
 
-    /// Like [`connect`](Self::connect).
+    /// Connects like [`connect`](Self::connect).
     ///
     /// # Errors
     ///
-    /// Why nobody answers there.
+    /// If the emulator does not answer; the message contains the reason.
     pub fn try_connect(socket: &Path) -> Result<Self, String> {
         let stream = UnixStream::connect(socket).map_err(|error| error.to_string())?;
         stream.set_read_timeout(Some(ANSWER)).map_err(|error| error.to_string())?;
@@ -47,11 +47,11 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Sets what a thermometer measures, in °C; it takes -40 to 125.
+    /// Sets the temperature of a thermometer in °C, from -40 to 125.
     ///
     /// # Panics
     ///
-    /// When the emulator refuses.
+    /// If the emulator refuses.
     #[track_caller]
     pub fn set_temperature(&mut self, thermometer: &str, celsius: f64) {
         if let Err(why) = self.try_set_temperature(thermometer, celsius) {
@@ -59,11 +59,11 @@ impl Qmp {
         }
     }
 
-    /// Like [`set_temperature`](Self::set_temperature).
+    /// Sets the temperature like [`set_temperature`](Self::set_temperature).
     ///
     /// # Errors
     ///
-    /// Why the emulator refuses.
+    /// If the emulator refuses; the message contains the reason.
     pub fn try_set_temperature(&mut self, thermometer: &str, celsius: f64) -> Result<(), String> {
         let path = format!("/machine/peripheral/{thermometer}");
         let thousandths = (celsius * 1000.0).round() as i64;
@@ -71,26 +71,26 @@ impl Qmp {
         self.execute("qom-set", &arguments).map(drop)
     }
 
-    /// Pulls the plug of the network, or puts it back.
+    /// Disconnects the network, or connects it again.
     ///
     /// # Panics
     ///
-    /// When the emulator refuses.
+    /// If the emulator refuses.
     #[track_caller]
     pub fn set_network(&mut self, up: bool) {
-        // The network card of the Pi hangs on USB and does not look at its link; the other end does.
+        // The network card of the Pi is on USB and ignores the state of its link; the other end does not.
         if let Err(why) = self.execute("set_link", &json!({"name": "net0", "up": up})) {
             panic!("cannot set the network of the Pi to {up}: {why}");
         }
     }
 
-    /// Lets go, so that another program can connect; this one can do nothing more.
+    /// Disconnects, so that another program can connect. This value cannot be used any more.
     pub fn hang_up(&mut self) {
-        // One that has ended already is let go of.
+        // An error means that the emulator has closed the connection already.
         let _ = self.lines.get_ref().shutdown(std::net::Shutdown::Both);
     }
 
-    /// One command and its answer; events in between are passed over.
+    /// Sends a command and returns its answer; skips events in between.
     fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value, String> {
         let request = json!({"execute": command, "arguments": arguments});
         let sent = self.lines.get_mut().write_all(format!("{request}\n").as_bytes());
@@ -125,7 +125,8 @@ mod tests {
 
     use super::*;
 
-    /// An emulator that greets, and then answers each line with the next of `answers`; returns what it was asked.
+    /// Simulates an emulator that sends a greeting, and then answers each line with the next of `answers`. Returns the
+    /// requests.
     fn scripted(answers: &'static [&'static str]) -> (tempfile::TempDir, thread::JoinHandle<Vec<Value>>) {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("qmp")).unwrap();

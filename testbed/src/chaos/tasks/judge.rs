@@ -1,4 +1,4 @@
-//! Decides whether a schedule went well, by evidence that no program gives about itself. Pure.
+//! Decides whether a schedule went well, from evidence that no program gives about itself. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,7 +24,7 @@ const CLASSIC_REST: [(&str, usize); 4] = [("/tasks", 1), ("/data", 1), ("/worker
 /// States of a native task that are not final.
 const LIVE: [&str; 3] = ["queued", "waiting", "assigned"];
 
-/// Longest delay of the machine with which lateness and overlaps are judged, in milliseconds: a quarter of a session.
+/// Maximum delay of the machine up to which lateness and overlaps are judged, in milliseconds: a quarter of a session.
 const SLOW: u64 = 500;
 
 /// A line that an execution wrote.
@@ -36,31 +36,31 @@ pub struct Witness {
     pub task: String,
 }
 
-/// How a client ended.
+/// End of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
-    /// Id of the task, if the client got to know it.
+    /// Id of the task, if the client received it.
     pub task: Option<String>,
-    /// Killed by the schedule.
+    /// True if the schedule killed the client.
     pub killed: bool,
-    /// Exit code; `None` if it still waited at the end.
+    /// Exit code; `None` if the client still waited at the end.
     pub exit: Option<i32>,
 }
 
 /// Evidence of one schedule.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// Which programs played.
+    /// Programs that ran.
     pub programs: Programs,
     /// Committed transactions, with paths below the chroot.
     pub transactions: Vec<Transaction>,
-    /// Lines of the executions, in this order.
+    /// Lines of the executions, in order.
     pub witness: Vec<Witness>,
-    /// The clients.
+    /// Clients.
     pub clients: Vec<Client>,
-    /// Leaders and workers of Atalaya that ended by themselves, with their last words.
+    /// Leaders and workers of Atalaya that ended by themselves, with their last lines.
     pub ended: Vec<String>,
-    /// Longest time by which a thread that sleeps woke up late, in milliseconds.
+    /// Longest delay with which a sleeping thread woke up, in milliseconds.
     pub stall: u64,
 }
 
@@ -73,9 +73,9 @@ pub enum Problem {
     TwoResults,
     /// Two executions of a task at the same time.
     Overlap,
-    /// A task that must not be started twice was.
+    /// A task that must not be started twice was started twice.
     StartedTwice,
-    /// A process that does not lead wrote as a leader.
+    /// A process that is not the leader wrote as a leader.
     Deposed,
     /// A znode is left.
     Left,
@@ -84,7 +84,7 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// Returns true if a slow machine can be the cause: time limits, and guards that a machine does not run in time.
+    /// Returns true if a slow machine can be the cause: a missed time limit, or a guard that did not run in time.
     fn can_be_slowness(self) -> bool {
         matches!(self, Problem::NoResult | Problem::Overlap | Problem::Left)
     }
@@ -104,23 +104,23 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Numbers, for the summary.
+/// Counts, for the summary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Tasks that were committed.
     pub tasks: u64,
     /// Tasks with a result.
     pub results: u64,
-    /// Executions that began.
+    /// Executions that started.
     pub starts: u64,
-    /// Tasks that ended with their client.
+    /// Tasks that ended with the session of their client.
     pub abandoned: u64,
     /// Sessions that wrote as leaders.
     pub leaders: u64,
 }
 
 impl Figures {
-    /// Adds those of another schedule.
+    /// Adds the counts of another schedule.
     pub fn add(&mut self, other: Figures) {
         self.tasks += other.tasks;
         self.results += other.results;
@@ -135,18 +135,18 @@ impl Figures {
 pub struct Judgement {
     /// Violations, with the task or the znode.
     pub violations: Vec<(Problem, String)>,
-    /// The same with a machine that was too slow to decide them.
+    /// Violations that cannot be decided because the machine was too slow.
     pub undecided: Vec<(Problem, String)>,
-    /// Numbers.
+    /// Counts.
     pub figures: Figures,
 }
 
-/// A task, by the log.
+/// A task, from the log.
 #[derive(Debug, Default)]
 struct Task {
     results: Vec<String>,
     once: bool,
-    /// The client's session ended while the task stood. Classic tasks only.
+    /// True if the client's session ended while the task existed. Classic tasks only.
     lost: bool,
 }
 
@@ -191,7 +191,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
         ..Figures::default()
     };
     for (name, task) in &tasks {
-        // Clients delete finished classic tasks themselves; those that they abandoned have no result.
+        // Clients delete finished classic tasks themselves; abandoned ones have no result.
         match task.results.len() {
             0 if task.lost => figures.abandoned += 1,
             0 => found.push((Problem::NoResult, name.clone())),
@@ -212,7 +212,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
             _ if client.killed => None,
             None => Some("waits for ever".to_owned()),
             Some(0) => None,
-            // It said so, and nothing of it is left.
+            // The client reported that it gave up, and nothing of the task is left.
             Some(_) if !native && gave_up => None,
             Some(code) => Some(format!("ended with exit code {code}")),
         };
@@ -226,7 +226,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     Judgement { violations, undecided, figures }
 }
 
-/// Returns the znodes that must be gone when nothing runs any more.
+/// Returns the znodes that must be gone when no process runs.
 pub(super) fn rest(tree: &Replay, native: bool) -> Vec<String> {
     let parents = if native { &NATIVE_REST[..] } else { &CLASSIC_REST[..] };
     let below = |(parent, depth): &(&'static str, usize)| tree.below(parent, *depth).map(str::to_owned);

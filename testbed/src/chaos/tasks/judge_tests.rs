@@ -1,4 +1,4 @@
-//! The judge must find each kind of violation, and nothing in a schedule that went well.
+//! Tests of the judge: it must find each kind of violation, and none in a schedule that went well.
 
 use super::judge::{Client, Evidence, Judgement, Problem, Witness, judge};
 use super::stage::Programs;

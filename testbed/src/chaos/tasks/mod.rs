@@ -1,9 +1,9 @@
-//! Tasks under random schedules of faults, and their judge: one result each, no two executions at once.
+//! Tasks under random schedules of faults, and their judge: each has one result, and no two executions at once.
 //!
-//! [`Schedule`] says what happens, decided by a seed. A [`Stage`] has a server and plays it with real processes: Atalaya's
-//! native tasks, its classic mode, or Python programs of the classic layout. [`judge`] takes what ZooKeeper committed, what
-//! the executions wrote into a file, and how the clients ended. Used by `cargo xtask chaos tasks` and by the sample of it in
-//! the node's tests.
+//! A [`Schedule`] contains the faults, decided by a seed. A [`Stage`] has a server and runs the schedule with real
+//! processes: Atalaya's native tasks, its classic mode, or Python programs of the classic layout. [`judge`] uses what
+//! ZooKeeper committed, what the executions wrote into a file, and how the clients ended. Used by `cargo xtask chaos
+//! tasks` and by a small sample in the node's tests.
 
 mod judge;
 #[cfg(test)]

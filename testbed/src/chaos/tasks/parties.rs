@@ -1,4 +1,4 @@
-//! The processes of a schedule, and how they are started, stopped, killed and replaced.
+//! The processes of a schedule: starts, stops, kills and replaces them.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,12 +11,12 @@ use crate::node::{clean_command, node_command_in};
 use crate::process::{Line, Process, Stream};
 use crate::proxy::Proxy;
 
-/// Time after which a process that has ended by itself is started again.
+/// Time after which a process that has ended by itself is restarted.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Exit codes of a process that cannot reach ZooKeeper, or whose id is in use by its predecessor.
 const EXPECTED: [i32; 2] = [69, 73];
 
-/// The script that every execution runs: it writes its start and its end, and holds a lock on a file of its task. The last
+/// Script that every execution runs: it writes its start and its end, and holds a lock on a file of its task. The last
 /// argument is the duration. All of its processes hold the lock.
 pub(super) const ACTION: &str = "\
 say() { echo \"$1 $ATALAYA_TASK\" >> witness; }
@@ -122,7 +122,7 @@ impl Party {
     }
 }
 
-/// A party: one process after the other.
+/// A party: one process after another.
 pub(super) struct Member {
     pub(super) party: Party,
     pub(super) proxy: Proxy,
@@ -135,7 +135,7 @@ pub(super) struct Member {
     pub(super) killed: bool,
     pub(super) exit: Option<i32>,
     pub(super) logs: Vec<(String, Vec<Line>)>,
-    /// Last words of processes that ended by themselves.
+    /// Last lines of processes that ended by themselves.
     pub(super) ended: Vec<String>,
 }
 
@@ -163,7 +163,7 @@ impl Member {
         self.process = Some(Process::spawn(command).called(self.party.name(), 0));
     }
 
-    /// Keeps the log of a process that has ended by itself, and starts another one when it is time.
+    /// Keeps the log of a process that has ended by itself, and starts another one when it is due.
     pub(super) fn look_after(&mut self, cast: &Cast<'_>, submissions: &[Submission]) {
         let exit = self.process.as_mut().and_then(Process::try_exit);
         if let Some(exit) = exit {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::super::schedule::Dice;
 
-/// Timeout of all sessions: the shortest that leaves time for a machine with other work.
+/// Timeout of all sessions: the shortest one that works on a machine with other load.
 pub(super) const SESSION: Duration = Duration::from_secs(2);
 /// Time in which tasks are submitted and faults begin.
 const LENGTH: u64 = 5_000;
 
-/// A process to which something happens.
+/// Target of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Party {
     /// A leader or master, from 0.
@@ -24,7 +24,7 @@ pub enum Party {
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// SIGKILL, and another process in its place after the time; clients are not replaced.
+    /// SIGKILL, and a new process after the time; clients are not replaced.
     Kill(Party),
     /// SIGSTOP, and SIGCONT after the time.
     Stop(Party),
@@ -60,7 +60,7 @@ pub struct Submission {
     pub once: bool,
 }
 
-/// All of it.
+/// A schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Seed.
@@ -69,9 +69,9 @@ pub struct Schedule {
     pub leaders: usize,
     /// Number of workers.
     pub workers: usize,
-    /// Tasks of all clients, each with a process of its own.
+    /// Tasks of all clients. Each has a separate process.
     pub submissions: Vec<Submission>,
-    /// Faults, in the order of their beginnings.
+    /// Faults, in the order of their start.
     pub faults: Vec<Fault>,
 }
 
@@ -79,7 +79,7 @@ pub struct Schedule {
 const OP_CODES: [i32; 3] = [1, 5, 14];
 
 impl Schedule {
-    /// Returns what this seed decides. The programs do not matter, so that all play the same.
+    /// Returns the schedule of this seed. It does not depend on the programs, so all of them run the same one.
     pub fn of(seed: u64) -> Schedule {
         let mut dice = Dice::of(seed);
         let number = |dice: &mut Dice, low, high| usize::try_from(dice.between(low, high)).unwrap_or(1);
@@ -115,7 +115,7 @@ impl Schedule {
                     70..=89 => (What::LoseReply(party, dice.one(&OP_CODES)), 100, session),
                     _ => (What::LoseRequest(party, dice.one(&OP_CODES)), 100, session),
                 };
-                // A client lives for a short time: the fault is at its submission.
+                // A client is short-lived, so its fault happens at its submission.
                 let at = match party {
                     Party::Client(client) if what != What::Server => {
                         at.min(300) + u64::try_from(submissions[client].at.as_millis()).unwrap_or(0)
@@ -140,8 +140,8 @@ impl Schedule {
         faults.chain(submissions).max().unwrap_or_default()
     }
 
-    /// Returns the time from then on within which each task must have its result: every task is executed once more by one
-    /// worker, after some sessions have expired.
+    /// Returns the time after that within which each task must have its result: one worker executes every task once
+    /// more, after some sessions have expired.
     pub(super) fn bound(&self) -> Duration {
         let execution: Duration = self.submissions.iter().map(|submission| submission.run).sum();
         2 * execution + 5 * SESSION + Duration::from_secs(15)

@@ -1,4 +1,4 @@
-//! Plays schedules with real processes on a real server.
+//! Runs schedules with real processes on a real server.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,14 +23,14 @@ use crate::process::Line;
 use crate::scratch::Scratch;
 use crate::zookeeper::ZooKeeper;
 
-/// Pause between two looks at what is due.
+/// Poll interval for faults that are due.
 const LOOK: Duration = Duration::from_millis(10);
-/// Pause between two looks at ZooKeeper's log.
+/// Poll interval for ZooKeeper's log.
 const LOOK_AT_LOG: Duration = Duration::from_millis(200);
 /// Maximum time until all processes are ready, and at the end until they have ended.
 const READY: Duration = Duration::from_secs(30);
 
-/// Whose processes play.
+/// Programs that run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Programs {
     /// `atalaya run` and `atalaya work`.
@@ -42,7 +42,7 @@ pub enum Programs {
     Python,
 }
 
-/// A server on which one schedule after the other is played.
+/// A server on which schedules run, one after another.
 pub struct Stage {
     server: ZooKeeper,
     programs: Programs,
@@ -57,9 +57,9 @@ pub struct Stage {
 pub struct Outcome {
     /// Verdict.
     pub judgement: Judgement,
-    /// How often each fault happened to a process that ran.
+    /// Number of times that each fault happened to a running process.
     pub played: BTreeMap<&'static str, u64>,
-    /// Number of Python's processes that ended by themselves.
+    /// Number of Python processes that ended by themselves.
     pub ended: u64,
     /// Evidence.
     pub evidence: Evidence,
@@ -78,7 +78,7 @@ impl Stage {
     ///
     /// # Panics
     ///
-    /// When ZooKeeper or Kazoo is missing and cannot be installed.
+    /// If ZooKeeper or Kazoo is missing and cannot be installed.
     #[track_caller]
     pub fn open(programs: Programs, binary: &Path) -> Stage {
         let server = ZooKeeper::start();
@@ -94,11 +94,11 @@ impl Stage {
         }
     }
 
-    /// Plays a schedule, and has it judged.
+    /// Runs a schedule and judges it.
     ///
     /// # Panics
     ///
-    /// When ZooKeeper does not come back.
+    /// If ZooKeeper does not come back.
     pub fn play(&mut self, schedule: &Schedule) -> Outcome {
         self.played += 1;
         let chroot = format!("/tasks-{}-{}", self.played, schedule.seed);
@@ -160,7 +160,7 @@ impl Play<'_> {
         tree
     }
 
-    /// Starts leaders and workers, and waits until they are there.
+    /// Starts leaders and workers, and waits until they have registered.
     fn ready(&mut self) {
         let submissions = &self.schedule.submissions;
         let servants = self.schedule.leaders + self.schedule.workers;
@@ -287,7 +287,7 @@ impl Play<'_> {
     fn finish(&mut self) -> bool {
         for member in &mut self.members {
             if matches!(member.party, Party::Client(_)) && member.is_running() {
-                // Not a fault of the schedule.
+                // This kill is not a fault of the schedule.
                 let killed = member.killed;
                 member.kill(Duration::ZERO);
                 member.killed = killed;
@@ -321,7 +321,7 @@ impl Play<'_> {
             killed: member.killed,
             exit: member.exit,
         };
-        // Python's processes are not promised to survive; it is counted how many do not.
+        // Python processes are not promised to survive; those that end are counted.
         let ended = self.members.iter().filter(|_| programs != Programs::Python);
         Evidence {
             programs,
@@ -335,12 +335,12 @@ impl Play<'_> {
 }
 
 impl Outcome {
-    /// Writes everything into a folder: the schedule, the verdict, ZooKeeper's transactions, and the lines of executions and
-    /// processes.
+    /// Writes all data into a folder: the schedule, the verdict, ZooKeeper's transactions, and the lines of executions
+    /// and processes.
     ///
     /// # Errors
     ///
-    /// The folder cannot be made, or written.
+    /// If the folder or a file cannot be created or written.
     pub fn keep(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         let Evidence { clients, witness, transactions, stall, .. } = &self.evidence;
@@ -364,7 +364,7 @@ impl Outcome {
     }
 }
 
-/// Measures by how much a thread that sleeps wakes up too late.
+/// Measures the delay with which a sleeping thread wakes up.
 struct Stopwatch {
     longest: Arc<AtomicU64>,
     over: Arc<AtomicBool>,

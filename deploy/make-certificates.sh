@@ -15,7 +15,7 @@ umask 077
 folder=${1:-$(dirname "$0")/secrets}
 [ $# -eq 0 ] || shift
 [ $# -gt 0 ] || set -- zoo1 zoo2 zoo3
-# Validity in days. ZooKeeper and nodes can replace a certificate; to replace the CA means to replace all of them.
+# Validity in days. ZooKeeper and nodes can replace a certificate. To replace the CA, all certificates must be replaced.
 ca_days=3650
 days=398
 
@@ -82,7 +82,7 @@ if [ "$(id -u)" = 0 ]; then
     for server; do chown 1000:1000 "$server-keystore.pem"; done
     chown 1000:1000 jaas.conf
     chown 65532:65532 node.pem node.key admin.pem admin.key ./*.password
-    # ca.key signs new certificates: keep it where neither servers nor nodes can read it.
+    # ca.key signs new certificates: keep it in a place that neither servers nor nodes can read.
     chmod 600 ./*
     chmod 644 ca.pem
 else

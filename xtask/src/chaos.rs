@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: the recipes, whole fleets, and tasks, under many random schedules of what can go wrong.
+//! `cargo xtask chaos`: tests the recipes, whole fleets, and tasks with many random fault schedules.
 
 mod fleet;
 mod tasks;
@@ -11,20 +11,20 @@ use atalaya_testbed::chaos::FaultKind;
 
 use crate::cargo::cargo;
 
-/// Play random schedules of what can go wrong.
+/// Run random fault schedules.
 ///
-/// Of recipes: lost requests and replies, expiries, pauses and cancellations, on the server in memory. A schedule that fails
-/// is made smaller until it no longer does, and shown with its seed. 10 000 of each take about an hour: faults have lengths,
-/// and sessions time out in real time.
+/// Recipes: lost requests and replies, session expiries, pauses and cancellations, on the in-memory server. A schedule
+/// that fails is reduced as long as it still fails, and printed with its seed. 10 000 schedules of each recipe take
+/// about an hour: faults have durations, and sessions time out in real time.
 ///
-/// Of fleets: real nodes on three Apache ZooKeeper servers; leaders die at each step between computing an average and knowing
-/// that it was accepted, nodes are stopped and killed, so are servers, and the API refuses, hangs, is late, or keeps a report
-/// and answers 500. What the API was sent and what ZooKeeper committed is judged: nothing lost, nothing twice. 200 schedules
-/// take about an hour.
+/// Fleets: real nodes on three Apache ZooKeeper servers; leaders die at each step between computing an average and
+/// learning that it was accepted, nodes and servers are paused and killed, and the API refuses, hangs, answers late, or
+/// stores a report and answers 500. The requests to the API and the commits of ZooKeeper are checked: no report is lost
+/// or counted twice. 200 schedules take about an hour.
 ///
-/// Of tasks: leaders, workers and clients are killed and stopped, ZooKeeper is killed, and connections, requests and replies
-/// are lost. What ZooKeeper committed and what the executions wrote is judged: each task has one result, and is never
-/// executed twice at a time.
+/// Tasks: leaders, workers and clients are killed and paused, ZooKeeper is killed, and connections, requests and
+/// replies are lost. The commits of ZooKeeper and the output of the executions are checked: each task has one result,
+/// and is never executed twice at the same time.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask chaos recipes                     10 000 schedules of each recipe
@@ -40,66 +40,66 @@ use crate::cargo::cargo;
   cargo xtask chaos tasks --schedules 40 --jobs 3
   cargo xtask chaos tasks --programs python     what becomes of tasks of Python programs")]
 pub(crate) struct Arguments {
-    /// Of what.
+    /// Subject of the schedules.
     #[arg(value_enum)]
     subject: Subject,
-    /// How many schedules (of each recipe) [default: 10 000, 200 of fleets, and 1 000 of tasks].
+    /// Number of schedules (of each recipe) [default: 10 000, 200 of fleets, and 1 000 of tasks].
     #[arg(long, value_name = "COUNT")]
     schedules: Option<u64>,
-    /// What decides the schedules [default: another one each time].
+    /// Seed of the schedules [default: a new one for each run].
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
-    /// Fleets and tasks: play the one schedule that was shown with this seed.
+    /// Fleets and tasks: run only the schedule that was printed with this seed.
     #[arg(long, value_name = "SEED", conflicts_with_all = ["schedules", "seed"])]
     replay: Option<u64>,
-    /// Fleets: how the nodes keep time.
+    /// Fleets: sampling mode of the nodes.
     #[arg(long, value_enum, default_value = "both")]
     sync: Sync,
-    /// Fleets: where they report: to an API that misbehaves on demand, or to `atalaya collect`, which is killed, stopped and
-    /// ended; then what it holds is judged.
+    /// Fleets: receiver of the reports: an API that misbehaves on demand, or `atalaya collect`, which is killed, paused
+    /// and shut down; its stored reports are then checked.
     #[arg(long, value_enum, default_value = "testbed", value_name = "WHO")]
     receiver: Receiver,
-    /// Fleets: the kinds of faults, with commas: processes, servers, receiver, stderr, znodes, acl, outbox, measurements
-    /// [default: all].
+    /// Fleets: kinds of faults, separated by commas: processes, servers, receiver, stderr, znodes, acl, outbox,
+    /// measurements [default: all].
     #[arg(long, value_name = "KINDS", value_delimiter = ',', conflicts_with_all = ["kazoo", "staged"])]
     faults: Vec<FaultKind>,
-    /// Fleets and tasks: how many play side by side, each on servers of its own.
+    /// Fleets and tasks: number of schedules that run in parallel, each on servers of its own.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
-    /// Fleets: the same to nodes of Kazoo's, which are not judged: it is counted what they lose.
+    /// Fleets: run the same schedules with nodes of Kazoo. Their losses are counted, but are not failures.
     #[arg(long, conflicts_with_all = ["binary", "receiver"])]
     kazoo: bool,
-    /// Fleets: not at random: the API is away for 30 s; a leader is stopped six times, and at each of its steps; in lock-step,
-    /// ZooKeeper's leader is killed in every cycle for two minutes.
+    /// Fleets: run fixed schedules: the API is down for 30 s; a leader is paused six times, and at each of its steps;
+    /// in lock-step, ZooKeeper's leader is killed in every cycle for two minutes.
     #[arg(long, conflicts_with_all = ["schedules", "seed", "replay", "receiver"])]
     staged: bool,
     /// Fleets: on servers with TLS and SASL, with nodes that use `acl = "fleet"`.
     #[arg(long, conflicts_with = "kazoo")]
     secure: bool,
-    /// Fleets and tasks: keep what every schedule has left, in the target folder below `chaos`; else only of those that fail.
+    /// Fleets and tasks: keep the files of all schedules, below `chaos` in the target folder, not only of those that
+    /// fail.
     #[arg(long)]
     keep: bool,
-    /// Fleets and tasks: play with this program, instead of building one. Fleets need one that was built with the feature
-    /// `fault-points`.
+    /// Fleets and tasks: use this program instead of building one. Fleets need one with the feature `fault-points`.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// Tasks: whose.
+    /// Tasks: programs that run them.
     #[arg(long, value_enum, default_value = "native")]
     programs: Programs,
 }
 
-/// Whose tasks.
+/// Programs that run the tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Programs {
-    /// Those of the fleet.
+    /// The nodes of the fleet.
     Native,
     /// `atalaya classic`.
     Classic,
-    /// Python programs of the classic layout, which promise less.
+    /// Python programs of the classic layout, which give fewer guarantees.
     Python,
 }
 
-/// What can be played.
+/// Subject of the schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Subject {
     /// `recipes/tests/chaos`.
@@ -110,27 +110,27 @@ enum Subject {
     Tasks,
 }
 
-/// Where the reports of a fleet go.
+/// Receiver of the reports of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Receiver {
-    /// The testbed's own.
+    /// The API of the testbed.
     Testbed,
-    /// `atalaya collect`, with its reports in a file.
+    /// `atalaya collect`, which stores its reports in a file.
     #[value(name = "collector:sqlite")]
     Sqlite,
-    /// `atalaya collect`, with its reports in a Redis server, which is killed and stopped as well.
+    /// `atalaya collect`, which stores its reports in a Redis server. The Redis server is killed and paused as well.
     #[value(name = "collector:redis")]
     Redis,
 }
 
-/// How the nodes of a fleet keep time.
+/// Sampling mode of the nodes of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Sync {
-    /// Each by its own clock.
+    /// Each node by its own clock.
     Free,
     /// In lock-step.
     Barrier,
-    /// As the seed decides.
+    /// Chosen by the seed.
     Both,
 }
 
@@ -154,14 +154,14 @@ fn recipes(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         "--",
         "--nocapture",
     ]);
-    // Schedules mostly wait: all recipes side by side.
+    // Schedules spend most of their time waiting, so run all recipes in parallel.
     command.args(["--test-threads", "32"]);
     command.env("ATALAYA_CHAOS", arguments.schedules.unwrap_or(10_000).to_string());
     if let Some(seed) = arguments.seed {
         command.env("ATALAYA_SEED", seed.to_string());
     }
     let status = command.status().context("cannot run cargo")?;
-    // A cargo that a signal ended has no code.
+    // Cargo has no exit code if a signal ended it.
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask fleet`: a fleet on a real ZooKeeper, on this machine, until Ctrl-C.
+//! `cargo xtask fleet`: runs a fleet on a real ZooKeeper, on this machine, until Ctrl-C.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,18 +12,18 @@ use crate::cargo::{cargo, require, workspace};
 use crate::console::Console;
 use crate::stop::Stop;
 
-/// A node closes its session and ends within 2 s; this is for a machine that is busy.
+/// Timeout for the end of a node. It closes its session and ends within 2 s, except on a busy machine.
 const NODE_ENDS: Duration = Duration::from_secs(5);
 const SERVER_ENDS: Duration = Duration::from_secs(5);
-/// The tick that Apache ZooKeeper's own example has, so sessions last as long as they would in production.
+/// Tick time in milliseconds, as in the example of Apache ZooKeeper, so that sessions last as long as in production.
 const TICK: u32 = 2_000;
-/// Where Debian's package puts ZooKeeper's client.
+/// Path of ZooKeeper's client in Debian's package.
 const ZKCLI: &str = "/usr/share/zookeeper/bin/zkCli.sh";
 
-/// Run a fleet on a real Apache ZooKeeper, all of it on this machine, and show what everybody says.
+/// Run a fleet on a real Apache ZooKeeper, all of it on this machine, and show the output of all programs.
 ///
-/// Installs ZooKeeper where it is missing (as root with apt-get; anywhere else it says what to install), builds the
-/// node, starts the servers, an HTTP listener that shows each average, and the nodes. Ctrl-C takes everything down.
+/// Installs ZooKeeper if it is missing (as root with apt-get; otherwise the command prints what to install), builds the
+/// node, and starts the servers, an HTTP listener that shows each average, and the nodes. Ctrl-C stops everything.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask fleet                               three nodes, one ZooKeeper server
@@ -31,25 +31,25 @@ const ZKCLI: &str = "/usr/share/zookeeper/bin/zkCli.sh";
   cargo xtask fleet --sampling-period 1s --for 30s
   cargo xtask fleet --board laptop -- --session-timeout 4s")]
 pub(crate) struct Arguments {
-    /// How many nodes; their ids are 1, 2, …
+    /// Number of nodes; their ids are 1, 2, …
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=500))]
     nodes: u16,
     /// ZooKeeper servers: 1, or 3 that elect a leader among themselves.
     #[arg(long, default_value_t = 1, value_parser = servers, value_name = "1|3")]
     servers: u8,
-    /// How often each node measures, and the leader reports.
+    /// Sampling period of the nodes and reporting period of the leader.
     #[arg(long, default_value = "5s", value_name = "DURATION")]
     sampling_period: String,
-    /// The board of boards.toml that each node is; without it each measures one random quantity.
+    /// Board of all nodes, from boards.toml; without it, each node measures one random quantity.
     #[arg(long)]
     board: Option<String>,
-    /// The file that describes the board.
+    /// File that describes the board.
     #[arg(long, default_value = "boards.toml", value_name = "FILE", requires = "board")]
     boards: PathBuf,
-    /// End by itself after this time, as `30s` or `5m`.
+    /// Stop after this time, such as `30s` or `5m`.
     #[arg(long = "for", value_parser = duration, value_name = "DURATION")]
     time: Option<Duration>,
-    /// Build without optimisation: quicker to start with.
+    /// Build without optimisation, for a quicker start.
     #[arg(long)]
     debug: bool,
     /// Run this program instead of building the node.
@@ -58,12 +58,12 @@ pub(crate) struct Arguments {
     /// Show ZooKeeper's whole log, not only its warnings.
     #[arg(long)]
     verbose: bool,
-    /// Handed on to each node.
+    /// Options for each node.
     #[arg(last = true, value_name = "NODE OPTIONS")]
     node_options: Vec<String>,
 }
 
-/// The servers; dropping it ends them.
+/// The servers, which stop when the value is dropped.
 enum Servers {
     One(ZooKeeper),
     Three(Ensemble),
@@ -110,12 +110,12 @@ struct Node {
     id: String,
     number: usize,
     process: Process,
-    /// Its end was told.
+    /// True if its end was reported.
     ended: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    // A file that is not there would show as many errors as there are nodes.
+    // A missing file would cause one error per node.
     let boards = workspace().join(&arguments.boards);
     if let Some(board) = &arguments.board {
         ensure!(boards.exists(), "--board {board}: there is no {}", boards.display());
@@ -127,7 +127,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        // From here on a signal does not end this process: it would leave everything else behind.
+        // From here on, signals do not end this process: its end would leave the other processes running.
         let stop = Stop::listen()?;
         fleet(arguments, &binary, &boards, stop).await
     })
@@ -143,7 +143,7 @@ async fn fleet(
     let say = |text: &str| console.line(0, "fleet", text);
     say(&format!("starting {} ZooKeeper server(s)", arguments.servers));
     let count = arguments.servers;
-    // On a thread of its own, so that Ctrl-C is heard meanwhile.
+    // Start in a separate thread, so that Ctrl-C works during the start.
     let mut starting = tokio::task::spawn_blocking(move || Servers::start(count));
     let mut servers = tokio::select! {
         started = &mut starting => started.context("ZooKeeper did not start, see above")?,
@@ -222,11 +222,11 @@ async fn fleet(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Nodes first, so that they can say good-bye; then the listener; the servers last.
+/// Stops the nodes first, so that they can announce their leave; then the listener; the servers last.
 fn take_down(mut nodes: Vec<Node>, api: Api, servers: Servers, console: &Console) {
     for node in &nodes {
         node.process.term();
-        // One that somebody froze could not obey.
+        // A process that was paused with SIGSTOP could not react to the signal.
         node.process.cont();
     }
     let end = Instant::now() + NODE_ENDS;
@@ -245,7 +245,7 @@ fn take_down(mut nodes: Vec<Node>, api: Api, servers: Servers, console: &Console
     servers.shut_down();
 }
 
-/// What there is and what one can do with it, before the lines begin to run.
+/// Prints the servers, the API and some commands to try, before log lines appear.
 fn introduce(say: &impl Fn(&str), servers: &Servers, api: &Api) {
     for server in servers.all() {
         let mode = server.mode().unwrap_or_default();
@@ -260,7 +260,7 @@ fn introduce(say: &impl Fn(&str), servers: &Servers, api: &Api) {
     say("end it:        Ctrl-C");
 }
 
-/// One request on one line.
+/// Formats a request as one line.
 fn tell(request: &Recorded) -> String {
     match request.dato() {
         Some(dato) => format!("{} {} average {dato}", request.method, request.path),
@@ -268,7 +268,7 @@ fn tell(request: &Recorded) -> String {
     }
 }
 
-/// Shows what the servers logged since the last time.
+/// Prints the lines that the servers logged since the last call.
 fn show_servers(console: &Console, servers: &Servers, shown: &mut [usize], verbose: bool) {
     for ((server, shown), number) in servers.all().iter().zip(shown).zip(1..) {
         let log = server.process().log();
@@ -281,7 +281,7 @@ fn show_servers(console: &Console, servers: &Servers, shown: &mut [usize], verbo
     }
 }
 
-/// Builds the node and returns where it is.
+/// Builds the node and returns its path.
 fn build(debug: bool) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--package", "atalaya", "--bin", "atalaya"]);
@@ -304,7 +304,7 @@ fn servers(text: &str) -> Result<u8, String> {
     }
 }
 
-/// Whole or decimal numbers with a unit: `500ms`, `2.5s`, `5m`, `1h`; without one, seconds.
+/// Parses a whole or decimal number with a unit: `500ms`, `2.5s`, `5m`, `1h`. A number without a unit means seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("", 1.0)];
     let parsed = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));

@@ -1,8 +1,8 @@
-//! `cargo xtask fuzz`: bytes that nobody would send, chosen by what code they reach, against the simulated ZooKeeper.
+//! `cargo xtask fuzz`: fuzzes the simulated ZooKeeper server with inputs that no client would send, selected by the
+//! code that they reach.
 //!
-//! The targets are those of `sim/fuzz`, which is laid out as cargo-fuzz has it. They are built here with the flags that
-//! cargo-fuzz gives without a sanitizer, so that a stable compiler is enough and nothing has to be installed but a C++
-//! compiler.
+//! The targets are those of `sim/fuzz`, in the layout of cargo-fuzz. They are built here with the flags that cargo-fuzz
+//! uses without a sanitizer, so a stable compiler is enough, and only a C++ compiler must be installed.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -17,18 +17,18 @@ use atalaya_testbed::target_dir;
 use crate::cargo::{cargo, workspace};
 use crate::fleet::duration;
 
-/// The longest input, in bytes.
+/// Maximum length of an input, in bytes.
 const LONGEST: u32 = 2048;
-/// What a target may have resident, in MiB.
+/// Maximum resident memory of a target, in MiB.
 const RESIDENT: u32 = 512;
-/// What a target may ask for, resident or not, in KiB.
+/// Maximum address space of a target, resident or not, in KiB.
 const ADDRESS_SPACE: u32 = 1 << 20;
-/// How long one input may take, in seconds.
+/// Maximum time for one input, in seconds.
 const SLOWEST: u32 = 10;
-/// Lines of a target's output that are shown when it fails.
+/// Maximum number of lines of a target's output that are printed if it fails.
 const SHOWN: usize = 60;
 
-/// What makes a target count the edges that an input takes. cargo-fuzz sets the same.
+/// Compiler flags with which a target counts the edges that an input covers. cargo-fuzz sets the same ones.
 const COVERAGE: &str = "-Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
@@ -37,23 +37,23 @@ const COVERAGE: &str = "-Cpasses=sancov-module \
     -Cllvm-args=-simplifycfg-branch-fold-threshold=0 \
     --cfg fuzzing -Cdebug-assertions -Ccodegen-units=1";
 
-/// Fuzz the simulated ZooKeeper: inputs that reach new code are kept and changed further, until one of them breaks it.
+/// Fuzz the simulated ZooKeeper: inputs that reach new code are kept and mutated, until one of them breaks it.
 ///
-/// Inputs begin with sim/fuzz/seeds; what is found is kept below the target folder and gone on with the next time. With
-/// cargo-fuzz installed, `cargo fuzz run -s none TARGET` in sim/ does the same.
+/// Starts with the inputs in sim/fuzz/seeds. New inputs are kept below the target folder, and the next run continues
+/// with them. If cargo-fuzz is installed, `cargo fuzz run -s none TARGET` in sim/ does the same.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask fuzz                            every target, a minute each
   cargo xtask fuzz frames --for 10m
   cargo xtask fuzz frames --input FILE        one input, as after a finding")]
 pub(crate) struct Arguments {
-    /// What to fuzz: `codec`, `frames`; everything unless said.
+    /// Targets to fuzz: `codec`, `frames` [default: all].
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
-    /// How long each target runs, as `20s` or `5m`.
+    /// Run time of each target, such as `20s` or `5m`.
     #[arg(long = "for", default_value = "1m", value_parser = duration, value_name = "DURATION")]
     time: Duration,
-    /// Only run this input, with everything that the target has to say.
+    /// Run only this input, and show all output of the target.
     #[arg(long, value_name = "FILE", requires = "targets")]
     input: Option<PathBuf>,
 }
@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The names of all targets, sorted.
+/// Returns the names of all targets, sorted.
 fn targets(package: &Path) -> anyhow::Result<Vec<String>> {
     let folder = package.join("fuzz_targets");
     let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -90,7 +90,7 @@ fn targets(package: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Builds the targets; the folder that they are in.
+/// Builds the targets and returns the folder with the programs.
 fn build(package: &Path) -> anyhow::Result<PathBuf> {
     let triple = host()?;
     let folder = target_dir().join("fuzz");
@@ -104,7 +104,7 @@ fn build(package: &Path) -> anyhow::Result<PathBuf> {
     eprintln!("building the targets of sim/fuzz");
     let status = cargo()
         .args(["build", "--release", "--quiet", "--bins"])
-        // Without a target the flags would be those of build scripts as well.
+        // Without a target triple, the flags would apply to build scripts as well.
         .args(["--target", &triple])
         .arg("--manifest-path")
         .arg(package.join("Cargo.toml"))
@@ -118,7 +118,7 @@ fn build(package: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder.join(triple).join("release"))
 }
 
-/// What the compiler builds for unless told otherwise.
+/// Returns the triple for which the compiler builds by default.
 fn host() -> anyhow::Result<String> {
     let output =
         Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("-vV").output();
@@ -127,7 +127,8 @@ fn host() -> anyhow::Result<String> {
     Ok(host.context("rustc does not say its host")?.to_owned())
 }
 
-/// A target that cannot ask for more memory than there should be; where the system has no such limit, without.
+/// Returns a command that runs a target with limited address space, or without a limit if the system does not support
+/// it.
 fn limited(program: &Path) -> Command {
     let mut command = Command::new("sh");
     let script = format!("ulimit -v {ADDRESS_SPACE} 2>/dev/null; exec \"$0\" \"$@\"");
@@ -135,7 +136,7 @@ fn limited(program: &Path) -> Command {
     command
 }
 
-/// Runs one target. Whether nothing was found.
+/// Runs one target. Returns true if it found nothing.
 fn fuzz(target: &str, program: &Path, package: &Path, time: Duration) -> anyhow::Result<bool> {
     let folder = target_dir().join("fuzz");
     let corpus = folder.join("corpus").join(target);
@@ -170,21 +171,21 @@ fn fuzz(target: &str, program: &Path, package: &Path, time: Duration) -> anyhow:
     Ok(report.conclude(target, status))
 }
 
-/// What libFuzzer says, as far as it is of interest.
+/// Relevant part of libFuzzer's output.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Report {
-    /// Edges.
+    /// Number of covered edges.
     coverage: u64,
-    /// Inputs that were run.
+    /// Number of inputs that were run.
     runs: u64,
     per_second: u64,
-    /// Where an input is that broke it.
+    /// Path of the input that broke the target.
     finding: Option<String>,
     last: VecDeque<String>,
 }
 
 impl Report {
-    /// Whether a line tells of progress.
+    /// Reads a line. Returns true if it reports progress.
     fn read(&mut self, line: &str) -> bool {
         let after = |word: &str| {
             let rest = line.split_once(word)?.1.trim_start();
@@ -204,7 +205,7 @@ impl Report {
         is_status && ["INITED", "pulse", "DONE"].iter().any(|word| line.contains(word))
     }
 
-    /// Says how it went. Whether nothing was found.
+    /// Prints the result. Returns true if nothing was found.
     fn conclude(&self, target: &str, status: ExitStatus) -> bool {
         if status.success() {
             let Self { runs, per_second, coverage, .. } = self;

@@ -1,4 +1,4 @@
-//! `cargo xtask picture`: the picture of the demo that the README shows, taken from the program itself.
+//! `cargo xtask picture`: draws the picture of the demo in the README from the output of the program.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,24 +9,25 @@ use atalaya_testbed::{Scratch, Terminal, guarded, target_dir};
 
 use crate::cargo::{cargo, workspace};
 
-/// Where the picture is kept, below the workspace.
+/// Path of the picture, relative to the workspace.
 const PICTURE: &str = "docs/demo.svg";
-/// The window, in cells.
+/// Size of the window, in cells.
 const WINDOW: (u16, u16) = (110, 30);
-/// What happens before the picture is taken: a leader dies and is revived, another one dies, and the API goes away.
+/// Script of the demo until the picture is taken: a leader dies and is revived, another one dies, and the API goes
+/// down.
 const SHOW: &str = "\
 8s kill leader
 16s revive all
 22s kill leader
 32s api away
 ";
-/// When the picture is taken: some averages wait.
+/// Texts on the screen at which the picture is taken: some averages are waiting.
 const MOMENT: [&str; 2] = ["API down", "waiting 4"];
 
-/// Run the demo in a terminal for half a minute, and draw what it shows into docs/demo.svg.
+/// Run the demo in a terminal for half a minute, and draw its screen into docs/demo.svg.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Into another file.
+    /// Write to another file.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -40,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let script = scratch.path().join("show.txt");
     std::fs::write(&script, SHOW).with_context(|| format!("cannot write {}", script.display()))?;
     let mut command = guarded(program);
-    // No boards.toml there: the built-in board.
+    // This folder has no boards.toml, so the demo uses the built-in board.
     command.args(["demo", "--nodes", "6", "--script"]).arg(&script).current_dir(scratch.path());
     let mut terminal = Terminal::spawn(command, WINDOW);
     eprintln!("the demo runs; the picture is taken after some 36 s");

@@ -1,6 +1,6 @@
-//! The signals that ask a task for its end.
+//! Signals that request the shutdown of a task.
 
-/// SIGINT, SIGTERM and SIGHUP: caught, so that what was started is taken down in order.
+/// Listener for SIGINT, SIGTERM and SIGHUP, so that a task can stop its processes in order.
 #[cfg(unix)]
 pub(crate) struct Stop {
     signals: [tokio::signal::unix::Signal; 3],
@@ -8,7 +8,7 @@ pub(crate) struct Stop {
 
 #[cfg(unix)]
 impl Stop {
-    /// From now on none of them ends this process.
+    /// Starts to catch the signals. From then on, none of them ends this process.
     pub(crate) fn listen() -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
@@ -16,7 +16,7 @@ impl Stop {
         Ok(Self { signals: [interrupt?, terminate?, hangup?] })
     }
 
-    /// Completes when one of them has come.
+    /// Waits for one of the signals.
     pub(crate) async fn wanted(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.signals;
         tokio::select! {
@@ -27,7 +27,7 @@ impl Stop {
     }
 }
 
-/// Ctrl-C.
+/// Listener for Ctrl-C.
 #[cfg(not(unix))]
 pub(crate) struct Stop;
 
@@ -38,7 +38,7 @@ impl Stop {
     }
 
     pub(crate) async fn wanted(&mut self) {
-        // Without a handler the system ends this process at Ctrl-C, and that ends what it started.
+        // Without a handler, Ctrl-C ends this process, and with it the processes that it started.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

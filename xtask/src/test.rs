@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the tests, with everything they need.
+//! `cargo xtask test`: runs the tests, with all programs that they need.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -8,10 +8,10 @@ use atalaya_testbed::install::{self, Part};
 
 use crate::cargo::{cargo, require};
 
-/// Install what the tests need (Java, Apache ZooKeeper, Kazoo) where it is missing, then run them.
+/// Install the programs that the tests need (Java, Apache ZooKeeper, Kazoo) if they are missing, then run the tests.
 ///
-/// As root on a machine with apt-get the packages are installed; anywhere else it says what to install. Kazoo goes
-/// into a virtual environment below the target folder.
+/// As root on a machine with apt-get, the packages are installed; otherwise the command prints what to install. Kazoo
+/// goes into a virtual environment below the target folder.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask test                                  everything
@@ -20,7 +20,7 @@ use crate::cargo::{cargo, require};
 
 Twice as many tests run at the same time as there are processors: mostly they wait.")]
 pub(crate) struct Arguments {
-    /// Only this package; may be given several times.
+    /// Test only this package; may be given several times.
     #[arg(short, long = "package", value_name = "PACKAGE")]
     packages: Vec<String>,
     /// Run the tests whose names contain one of these; after `--`, options of the test runner.
@@ -28,11 +28,11 @@ pub(crate) struct Arguments {
     filters: Vec<String>,
 }
 
-/// The node without what only laptops need. Tests that need none of it, and would take long, have run already.
+/// Tests of the node without the features for laptops. Slow tests that use none of these features have run already.
 const SLIM: [&str; 8] =
     ["test", "--package", "atalaya", "--no-default-features", "--lib", "--bins", "--test", "slim"];
 
-/// Nodes that die where they are told to.
+/// Tests with nodes that die at fail points.
 const DYING: [&str; 11] = [
     "test",
     "--package",
@@ -48,12 +48,12 @@ const DYING: [&str; 11] = [
 ];
 
 impl Arguments {
-    /// Whether nothing is left out.
+    /// Returns true if all tests are selected.
     fn is_everything(&self) -> bool {
         self.packages.is_empty() && self.filters.is_empty()
     }
 
-    /// What cargo is told.
+    /// Returns the arguments for cargo.
     pub(crate) fn words(&self) -> Vec<&str> {
         let mut words = vec!["test"];
         for package in &self.packages {
@@ -70,10 +70,12 @@ impl Arguments {
     }
 }
 
-/// What the test runner reads how many tests it runs at the same time from; `--test-threads` is stronger.
+/// Environment variable with the number of tests that the test runner runs in parallel; `--test-threads` takes
+/// precedence.
 const THREADS: &str = "RUST_TEST_THREADS";
 
-/// Twice as many as there are processors, unless it is told: tests wait for sessions, leases and servers most of the time.
+/// Returns the number of tests to run in parallel: twice the number of processors, unless [`THREADS`] is set. Tests
+/// wait for sessions, leases and servers most of the time.
 fn threads() -> OsString {
     let usual = || (2 * std::thread::available_parallelism().map_or(1, usize::from)).to_string().into();
     std::env::var_os(THREADS).unwrap_or_else(usual)
@@ -94,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             status = run(words)?;
         }
     }
-    // A cargo that a signal ended has no code.
+    // Cargo has no exit code if a signal ended it.
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

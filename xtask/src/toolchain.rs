@@ -1,5 +1,5 @@
-//! Compiling for other machines: Rust's library for them from rustup, or from Debian's packages where there is no rustup
-//! that can be reached; a C compiler that links. `cargo xtask pi` and `dist` build with it.
+//! Compilation for other machines: Rust's library for the target from rustup, or from Debian's packages if rustup is
+//! not available; and a C compiler for linking. `cargo xtask pi` and `dist` use it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use atalaya_testbed::install::{self, Part};
 
 use crate::cargo::{cargo, require};
 
-/// A machine that Atalaya runs on.
+/// Machine that Atalaya runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Target {
     /// A Raspberry Pi 3, 4, 5 or Zero 2 with a 64-bit system.
@@ -24,7 +24,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// Rust's name for it.
+    /// Returns Rust's name of the target.
     pub(crate) fn triple(self) -> &'static str {
         match self {
             Self::Aarch64 => "aarch64-unknown-linux-gnu",
@@ -33,12 +33,12 @@ impl Target {
         }
     }
 
-    /// This machine, if it is one.
+    /// Returns the target that matches this machine, if any.
     pub(crate) fn here() -> Option<Target> {
         [Self::Aarch64, Self::Armv7, Self::X86_64].into_iter().find(|target| target.is_here())
     }
 
-    /// As it is named on the command line.
+    /// Returns the name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Aarch64 => "aarch64",
@@ -47,7 +47,7 @@ impl Target {
         }
     }
 
-    /// Debian's name for it.
+    /// Returns Debian's name of the architecture.
     pub(crate) fn debian(self) -> &'static str {
         match self {
             Self::Aarch64 => "arm64",
@@ -56,7 +56,7 @@ impl Target {
         }
     }
 
-    /// What runs single programs for it on another machine, by Debian's names.
+    /// Returns the emulators that run single programs of this target on another machine, by Debian's names.
     pub(crate) fn emulators(self) -> [&'static str; 2] {
         match self {
             Self::Aarch64 => ["qemu-aarch64", "qemu-aarch64-static"],
@@ -65,12 +65,12 @@ impl Target {
         }
     }
 
-    /// Where the cross compiler has the C library for it.
+    /// Returns the folder with the C library of the cross compiler.
     pub(crate) fn libraries(self) -> Option<PathBuf> {
         self.tools().map(|tools| Path::new("/usr").join(tools))
     }
 
-    /// What the names of its C tools begin with; nothing for this machine's own.
+    /// Returns the prefix of the names of the C tools. `None` means the tools of this machine.
     fn tools(self) -> Option<&'static str> {
         match self {
             _ if self.is_here() => None,
@@ -80,7 +80,7 @@ impl Target {
         }
     }
 
-    /// Whether this machine is one.
+    /// Returns true if this machine matches the target.
     pub(crate) fn is_here(self) -> bool {
         let name = match self {
             Self::Aarch64 => "aarch64",
@@ -91,20 +91,20 @@ impl Target {
     }
 }
 
-/// What cargo needs to build for a target.
+/// Settings with which cargo builds for a target.
 #[derive(Clone, Debug)]
 pub(crate) struct Toolchain {
     target: Target,
-    /// A compiler other than the one that cargo would take.
+    /// Compiler to use instead of cargo's default.
     rustc: Option<PathBuf>,
 }
 
 impl Toolchain {
-    /// Finds what is there, and gets what is missing: the library from rustup, else from Debian; the C compiler with
-    /// apt-get.
+    /// Finds the compilers, and installs missing parts: the library from rustup or, failing that, from Debian; the C
+    /// compiler with apt-get.
     ///
     /// # Errors
-    /// Something is missing and cannot be had on this machine; the message says what to do.
+    /// A part is missing and cannot be installed on this machine. The message says what to do.
     pub(crate) fn ready(target: Target) -> anyhow::Result<Toolchain> {
         match target {
             _ if target.is_here() => {}
@@ -126,8 +126,8 @@ impl Toolchain {
         Ok(Toolchain { target, rustc: Some(rustc) })
     }
 
-    /// `cargo build --target …` for it, in the workspace's folder; with `is_static` the program needs no C library where
-    /// it runs. Which package, and where to, is for the caller to add.
+    /// Returns `cargo build --target …` for the target, in the workspace's folder. With `is_static`, the program needs
+    /// no C library at run time. The caller adds the package and the destination.
     pub(crate) fn build(&self, is_static: bool) -> Command {
         let mut command = cargo();
         command.args(["build", "--target", self.target.triple()]);
@@ -137,14 +137,14 @@ impl Toolchain {
         command
     }
 
-    /// What the environment of cargo has to say.
+    /// Returns the environment variables for cargo.
     fn variables(&self, is_static: bool) -> Vec<(String, String)> {
         let triple = self.target.triple();
         let upper = triple.to_uppercase().replace('-', "_");
         let lower = triple.replace('-', "_");
         let mut variables = Vec::new();
         if let Some(tools) = self.target.tools() {
-            // Whoever has set one of them wants another compiler.
+            // A variable that is already set selects another compiler, and is kept.
             let wanted = [
                 (format!("CARGO_TARGET_{upper}_LINKER"), format!("{tools}-gcc")),
                 (format!("CC_{lower}"), format!("{tools}-gcc")),
@@ -162,10 +162,10 @@ impl Toolchain {
         variables
     }
 
-    /// Removes what only debuggers read from a program.
+    /// Removes the data that only debuggers read from a program.
     ///
     /// # Errors
-    /// There is no such tool, or no such program.
+    /// The tool or the program does not exist.
     pub(crate) fn strip(&self, program: &Path, stripped: &Path) -> anyhow::Result<()> {
         let tool = self.target.tools().map_or("strip".to_owned(), |tools| format!("{tools}-strip"));
         let status = Command::new(&tool).arg("-o").arg(stripped).arg(program).status();
@@ -174,7 +174,7 @@ impl Toolchain {
     }
 }
 
-/// Whether this compiler, or cargo's own, has Rust's library for the target.
+/// Returns true if this compiler, or cargo's own one, has Rust's library for the target.
 fn has_library(rustc: Option<&Path>, target: Target) -> bool {
     let own = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut command = Command::new(rustc.map_or(own, |rustc| rustc.as_os_str().to_owned()));
@@ -195,12 +195,13 @@ fn add_by_rustup(target: Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Debian's packages of a newer Rust than its own, made for its browsers, with the library for 64-bit ARM.
+/// Debian's packages of a Rust release that is newer than its default one. Debian builds its browsers with it, and it
+/// includes the library for 64-bit ARM.
 const DEBIAN_RUST: &str = "libstd-rust-web-dev";
-/// The version of Rust that the workspace needs.
+/// Minimum version of Rust for the workspace.
 const MINIMUM: &str = env!("CARGO_PKG_RUST_VERSION");
 
-/// A compiler from Debian's packages, unpacked into the cache folder.
+/// Returns a compiler from Debian's packages, unpacked into the cache folder.
 fn from_debian(target: Target) -> anyhow::Result<PathBuf> {
     ensure!(target == Target::Aarch64, "Debian's Rust has no library for {}", target.triple());
     let folder = install::cache_dir().join("rust");
@@ -252,7 +253,7 @@ fn executable(_path: &Path) -> anyhow::Result<()> {
     bail!("Debian's packages run on Linux only")
 }
 
-/// Whether a version, as `1.96.0+dfsg1`, is not below another, as `1.90`.
+/// Returns true if a version, such as `1.96.0+dfsg1`, is not below another one, such as `1.90`.
 fn is_at_least(version: &str, minimum: &str) -> bool {
     let numbers = |text: &str| -> Vec<u32> {
         let parts = text.split(|c: char| !c.is_ascii_digit());

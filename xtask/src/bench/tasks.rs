@@ -1,5 +1,5 @@
-//! Tasks compared with Python programs of the classic layout and with Celery on Redis: tasks per second, a broadcast, and the
-//! time until a task is assigned again.
+//! Tasks compared with Python programs of the classic layout and with Celery on Redis: tasks per second, duration of a
+//! broadcast, and the time until a task is assigned again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -130,7 +130,7 @@ impl Setup<'_> {
         });
     }
 
-    /// Starts a system, has it execute tasks for this time, and ends it.
+    /// Starts a system, lets it execute tasks for this time, and stops it.
     fn load(
         &mut self,
         system: System,
@@ -198,7 +198,7 @@ impl Setup<'_> {
         Ok(())
     }
 
-    /// Returns the times of broadcasts to so many workers, in seconds.
+    /// Returns the durations of broadcasts to this number of workers, in seconds.
     fn broadcast(&mut self, workers: usize, rounds: u32) -> anyhow::Result<Sample> {
         let chroot = self.chroot()?;
         let hosts = self.hosts(&chroot);

@@ -1,4 +1,4 @@
-//! `cargo xtask chaos fleet`: builds the node with its fault points, plays the schedules, and tells what came of them.
+//! `cargo xtask chaos fleet`: builds the node with its fault points, runs the schedules, and prints the results.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -21,16 +21,16 @@ use atalaya_testbed::{Kazoo, Security, target_dir};
 use super::{Arguments, Sync};
 use crate::cargo::{cargo, require};
 
-/// How many schedules, if nobody says.
+/// Default number of schedules.
 const SCHEDULES: u64 = 200;
 
-/// ZooKeeper's leaders that are killed, one in each cycle: two minutes of it.
+/// Number of ZooKeeper leaders to kill, one in each cycle: two minutes in total.
 const LEADERS_KILLED: u64 = 24;
 
-/// Violations of a kind that are shown.
+/// Maximum number of violations of a kind that are printed.
 const SHOWN: usize = 4;
 
-/// What came of all of them.
+/// Results of all schedules.
 #[derive(Default)]
 struct Total {
     played: BTreeMap<String, u64>,
@@ -103,7 +103,7 @@ fn schedules(arguments: &Arguments, lock_step: Option<bool>, receiver: Receiver)
         return paces.into_iter().flat_map(of).chain(in_step).collect();
     }
     let kinds: FaultKinds = match &arguments.faults[..] {
-        // Kazoo's programs promise nothing about other faults.
+        // Kazoo's programs give no guarantees for other faults.
         [] if arguments.kazoo => FaultKind::BASIC.into_iter().collect(),
         [] => FaultKinds::default(),
         kinds => kinds.iter().copied().collect(),
@@ -123,7 +123,7 @@ pub(super) fn build() -> anyhow::Result<PathBuf> {
     let status = cargo().args(words).status().context("cannot run cargo")?;
     ensure!(status.success(), "the node does not build, see above");
     let built = target_dir().join("debug/atalaya");
-    // The next build without fault points takes its place.
+    // Copy the program, because the next build without fault points overwrites it.
     let kept = target_dir().join("chaos/atalaya");
     let folder = target_dir().join("chaos");
     std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
@@ -140,7 +140,7 @@ fn play(
 ) {
     let begin = Instant::now();
     let outcome = theatre.play(schedule);
-    // One that panics leaves nothing half done there.
+    // A thread that panics leaves no partial update in the total, so a poisoned lock can be used.
     let mut total = total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     total.done += 1;
     let (figures, done) = (outcome.verdict.figures.clone(), total.done);
@@ -198,7 +198,7 @@ fn play(
         return;
     }
     let folder = folder.join(seed.to_string());
-    // What an earlier run left of it.
+    // Delete the files that an earlier run left for this schedule.
     let _ = std::fs::remove_dir_all(&folder);
     match outcome.keep(&folder) {
         Ok(()) => eprintln!("  all of it: {}", folder.display()),
@@ -206,7 +206,7 @@ fn play(
     }
 }
 
-/// What ZooKeeper's leaders' deaths did to a fleet.
+/// Prints how the deaths of ZooKeeper's leaders affected a fleet.
 fn tell(pauses: &Pauses, schedule: &Schedule) {
     let Pauses { longest, blocked, reconnects, stuck } = pauses;
     let mut times = reconnects.clone();

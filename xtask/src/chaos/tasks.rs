@@ -1,4 +1,4 @@
-//! `cargo xtask chaos tasks`: plays the schedules of tasks, and prints the results.
+//! `cargo xtask chaos tasks`: runs the schedules of tasks, and prints the results.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -137,7 +137,7 @@ fn tell(
 }
 
 fn keep(outcome: &Outcome, folder: &Path) {
-    // What an earlier run left of it.
+    // Delete the files that an earlier run left for this schedule.
     let _ = std::fs::remove_dir_all(folder);
     match outcome.keep(folder) {
         Ok(()) => eprintln!("  all of it: {}", folder.display()),

@@ -1,4 +1,4 @@
-//! The daemon of the test, and talking to it.
+//! Docker daemon of the test, and its commands.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use serde_json::Value;
 
 use super::wait::until;
 
-/// Longer than anything that is asked of Docker takes, so that nothing waits for ever.
+/// Timeout of a Docker command: longer than any of them takes, so that none waits indefinitely.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A Docker daemon of our own, with everything it has below one folder and /run. It ends with the value.
+/// Docker daemon of this test, with all its files below one folder and /run. It ends when the value is dropped.
 pub(super) struct Daemon {
     process: Process,
     pub(super) docker: Docker,
 }
 
-/// The commands `docker` and `docker-compose`, talking to that daemon.
+/// The commands `docker` and `docker-compose`, connected to that daemon.
 #[derive(Clone, Debug)]
 pub(super) struct Docker {
     host: String,
@@ -28,7 +28,7 @@ pub(super) struct Docker {
 }
 
 impl Daemon {
-    /// Starts it. `group` names its control group.
+    /// Starts the daemon. `group` is the name of its control group.
     pub(super) fn start(folder: &Path, group: &str) -> anyhow::Result<Daemon> {
         let (config, data) = (folder.join("docker-config"), folder.join("data"));
         fs::create_dir_all(&config)?;
@@ -38,7 +38,7 @@ impl Daemon {
         let mut command = guarded("dockerd");
         command.args(["--host", &host, "--pidfile", "/run/atalaya-docker.pid", "--exec-root", "/run/docker"]);
         command.arg("--data-root").arg(&data).arg("--config-file").arg(&settings);
-        // Nothing is asked of a systemd, which knows other process ids than we do.
+        // Do not use systemd, whose process ids differ from those in this namespace.
         command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &format!("/{group}")]);
         command.args(["--bridge", "none", "--log-level", "warn"]);
         let mut process = Process::spawn(command);
@@ -58,7 +58,7 @@ impl Daemon {
         Ok(Daemon { process, docker })
     }
 
-    /// Ends it in order.
+    /// Shuts the daemon down in order.
     pub(super) fn stop(mut self) {
         self.process.term();
         self.process.wait_exit(Duration::from_secs(60));
@@ -66,12 +66,12 @@ impl Daemon {
 }
 
 impl Docker {
-    /// `docker` with these words.
+    /// Returns the command `docker` with these arguments.
     pub(super) fn command(&self, words: &[&str]) -> Command {
         self.on("docker", words)
     }
 
-    /// `docker-compose` with these words.
+    /// Returns the command `docker-compose` with these arguments.
     pub(super) fn compose(&self, words: &[&str]) -> Command {
         self.on("docker-compose", words)
     }
@@ -85,17 +85,17 @@ impl Docker {
                 command.env_remove(name);
             }
         }
-        // The builder that needs no plug-in.
+        // Use the builder that needs no plug-in.
         command.env("DOCKER_HOST", &self.host).env("DOCKER_CONFIG", &self.config).env("DOCKER_BUILDKIT", "0");
         command
     }
 
-    /// What `docker` prints with these words, if it succeeds.
+    /// Runs `docker` with these arguments and returns its output, or an error if it fails.
     pub(super) fn said(&self, words: &[&str]) -> anyhow::Result<String> {
         said(&mut self.command(words))
     }
 
-    /// What Docker knows of containers, networks or images.
+    /// Returns Docker's data about a container, a network or an image.
     pub(super) fn inspect(&self, what: &str) -> anyhow::Result<Value> {
         let text = self.said(&["inspect", what])?;
         let mut all: Vec<Value> = serde_json::from_str(&text).context("docker inspect tells no JSON")?;
@@ -103,7 +103,7 @@ impl Docker {
     }
 }
 
-/// What a command prints, if it succeeds.
+/// Runs a command and returns its output, or an error if it fails.
 pub(super) fn said(command: &mut Command) -> anyhow::Result<String> {
     let shown: Vec<_> = command.get_args().skip(2).map(|word| word.to_string_lossy().into_owned()).collect();
     let output: Output = command.output().context("cannot run timeout")?;

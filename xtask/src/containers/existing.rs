@@ -1,4 +1,4 @@
-//! The compose file of an existing fleet, with our image in place of its own.
+//! Compose file of an existing fleet, with our image instead of its own.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The fleets of deploy/: brought up, killed piece by piece, and taken down in order.
+//! Fleets of deploy/: started, killed service by service, and stopped in order.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,19 +15,19 @@ use super::reports::Reports;
 use super::wait::until;
 use crate::cargo::workspace;
 
-/// The pace of the test, in seconds.
+/// Sampling period of the test, in seconds.
 const PERIOD: &str = "1";
-/// What nodes write with where there are tokens.
+/// Token of the nodes, if the collector requires tokens.
 const TOKEN: &str = "of-this-test-and-nothing-else";
 const NODES: [&str; 3] = ["node1", "node2", "node3"];
-/// A JVM that a signal ends says so.
+/// Exit code of a JVM that was ended by SIGTERM.
 const SIGTERM: i64 = 143;
 
 fn file(name: &str) -> PathBuf {
     workspace().join("deploy").join(name)
 }
 
-/// deploy/compose.yml.
+/// Tests deploy/compose.yml.
 pub(super) fn ensemble(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
     const SERVERS: [&str; 3] = ["zoo1", "zoo2", "zoo3"];
     const WATCHERS: [&str; 3] = ["redis", "collector", "prometheus"];
@@ -37,7 +37,7 @@ pub(super) fn ensemble(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
     let fleet = Project::new(docker, "ensemble", &[file("compose.yml")]);
     let fleet = fleet.with("SECRETS", secrets.display().to_string());
     fleet.with("SAMPLING_PERIOD", PERIOD).run(|fleet| {
-        // All but Grafana; the others follow from these.
+        // All services except Grafana: Compose starts the others as dependencies of these.
         fleet.said(&["up", "--detach", "--no-build", "prometheus", "node1", "node2", "node3"])?;
         fleet.healthy(&everything)?;
         holds(&format!("all {} services are healthy", everything.len()));
@@ -80,7 +80,7 @@ pub(super) fn ensemble(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
     })
 }
 
-/// deploy/compose.single.yml, with tokens.
+/// Tests deploy/compose.single.yml, with tokens.
 pub(super) fn single(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
     let (tokens, token) = (folder.join("tokens"), folder.join("api-token"));
     fs::write(&tokens, format!("write {TOKEN}\nread *\n"))?;
@@ -109,7 +109,7 @@ pub(super) fn single(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
         leading_node_crashes(fleet, &reports)?;
         collector_is_away(fleet, &reports)?;
 
-        // With other containers, and the same volumes, as after an upgrade.
+        // New containers with the same volumes, as after an upgrade.
         let before = complete(&reports)?;
         end(fleet)?;
         fleet.said(&["down"])?;
@@ -139,7 +139,7 @@ fn make_certificates(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The service `admin` changes the configuration; a node must not.
+/// Checks that the service `admin` can change the configuration and a node cannot.
 fn administrator_configures(fleet: &Project) -> anyhow::Result<()> {
     let set = ["config", "set", "/config/sampling_period", PERIOD];
     fleet.said(&[&["run", "--rm", "-T", "admin"][..], &set].concat())?;
@@ -149,7 +149,7 @@ fn administrator_configures(fleet: &Project) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each of `first` was started before any of `then`.
+/// Checks that each service of `first` was started before each service of `then`.
 fn in_order(fleet: &Project, first: &[&str], then: &[&str]) -> anyhow::Result<()> {
     let started = |service: &str| -> anyhow::Result<jiff::Timestamp> {
         let state = fleet.inspect(service)?;
@@ -163,7 +163,7 @@ fn in_order(fleet: &Project, first: &[&str], then: &[&str]) -> anyhow::Result<()
     Ok(())
 }
 
-/// What nobody in a container can do; what is published, and where.
+/// Checks that containers have restricted rights, and that only the services `published` have ports, on 127.0.0.1.
 fn careful(fleet: &Project, services: &[&str], published: &[&str]) -> anyhow::Result<()> {
     for service in services {
         let known = fleet.inspect(service)?;
@@ -185,7 +185,7 @@ fn careful(fleet: &Project, services: &[&str], published: &[&str]) -> anyhow::Re
     Ok(())
 }
 
-/// Waits for a report of all three nodes.
+/// Waits for a report with the measurements of all three nodes.
 fn all_count(reports: &Reports) -> anyhow::Result<()> {
     let newest = until("an average of all nodes is kept", PATIENCE, || {
         let latest = reports.get("http://127.0.0.1:8000/api/v1/latest")?;
@@ -197,7 +197,7 @@ fn all_count(reports: &Reports) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prometheus sees all nodes and the collector.
+/// Checks that Prometheus reaches all nodes and the collector.
 fn watched(reports: &Reports) -> anyhow::Result<()> {
     let up = until("Prometheus sees everybody", PATIENCE, || {
         let answer = reports.get("http://127.0.0.1:9090/api/v1/query?query=up")?;
@@ -210,7 +210,7 @@ fn watched(reports: &Reports) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the dashboard of Grafana asks for is there to be had. Grafana itself is not.
+/// Checks that Prometheus has all metrics that the Grafana dashboard queries. Grafana itself is not started.
 fn asked_for(reports: &Reports) -> anyhow::Result<()> {
     let folder = workspace().join("deploy/grafana");
     let text = fs::read_to_string(folder.join("dashboards/atalaya.json")).context("there is no dashboard")?;
@@ -233,20 +233,20 @@ fn asked_for(reports: &Reports) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The names of figures in a text.
+/// Returns the names of the metrics in a text.
 fn figures(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let words = words.filter(|word| word.starts_with("atalaya_") && word.len() > "atalaya_".len());
     words.map(str::to_owned).collect()
 }
 
-/// Whether a ZooKeeper server leads, follows or stands alone.
+/// Returns the mode of a ZooKeeper server: leader, follower or standalone.
 fn mode(fleet: &Project, server: &str) -> anyhow::Result<String> {
     let ask = "exec 3<>/dev/tcp/127.0.0.1/2181; echo srvr >&3; sed -n 's/^Mode: //p' <&3";
     fleet.exec(server, &["bash", "-c", ask])
 }
 
-/// What `atalaya status` tells in a node's container.
+/// Returns the output of `atalaya status` in a node's container.
 fn status(fleet: &Project, node: &str) -> anyhow::Result<Value> {
     let text = fleet.exec(node, &["atalaya", "status", "--output", "json"])?;
     serde_json::from_str(&text).context("status tells no JSON")
@@ -258,7 +258,8 @@ fn leader(fleet: &Project, ask: &str) -> anyhow::Result<String> {
     Ok(format!("node{id}"))
 }
 
-/// The process of the node that leads dies; another leads, or the same again, and the container is back.
+/// Kills the process of the leader. Checks that a leader reports, the same node or another one, and that the container
+/// restarts.
 fn leading_node_crashes(fleet: &Project, reports: &Reports) -> anyhow::Result<()> {
     let first = until("a node leads", PATIENCE, || leader(fleet, "node1").map(Some))?;
     fleet.crash(&first)?;
@@ -269,7 +270,7 @@ fn leading_node_crashes(fleet: &Project, reports: &Reports) -> anyhow::Result<()
     Ok(())
 }
 
-/// What the fleet measures while its reports are not taken is kept for later.
+/// Kills the collector. Checks that the fleet keeps its reports until the collector accepts them again.
 fn collector_is_away(fleet: &Project, reports: &Reports) -> anyhow::Result<()> {
     fleet.kill("collector")?;
     until("reports wait", PATIENCE, || {
@@ -298,7 +299,7 @@ fn complete(reports: &Reports) -> anyhow::Result<u64> {
 /// Stops the nodes and checks that none of their znodes is left.
 fn end(fleet: &Project) -> anyhow::Result<()> {
     fleet.stop(&NODES, 0)?;
-    // A container of its own, with the access of a node.
+    // A container of its own, with the access rights of a node.
     let status = ["run", "--rm", "--no-deps", "-T", "node1", "status", "--output", "json"];
     let status: Value = serde_json::from_str(&fleet.said(&status)?)?;
     if status["in_line"] != 0 || status["nodes"].as_array().is_some_and(|nodes| !nodes.is_empty()) {
@@ -311,5 +312,5 @@ fn end(fleet: &Project) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long a fleet is watched that nothing is done to.
+/// Time for which an undisturbed fleet is observed.
 pub(super) const CALM: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! What happens in the namespaces.
+//! Part of the test that runs in the namespaces.
 
 use std::fs;
 use std::path::Path;
@@ -12,19 +12,19 @@ use super::project::holds;
 use super::{existing, fleet, parts};
 use crate::cargo::workspace;
 
-/// What was prepared outside, where there is a network.
+/// Inputs that were prepared outside, where the network is available.
 pub(super) struct Inside<'a> {
-    /// An empty folder, for everything.
+    /// Empty folder for all files.
     pub(super) folder: &'a Path,
-    /// A Debian with what is not ours.
+    /// Archive of a Debian system with the third-party programs.
     pub(super) tarball: &'a Path,
-    /// The control group of all containers.
+    /// Control group of all containers.
     pub(super) group: &'a str,
-    /// A static program, its path below the workspace.
+    /// Path of a static program, relative to the workspace.
     pub(super) program: &'a str,
 }
 
-/// A fleet and what is done to it.
+/// Test of a fleet.
 type Check = fn(&Docker, &Path) -> anyhow::Result<()>;
 const CHECKS: [(&str, Check); 3] =
     [("ensemble", fleet::ensemble), ("single", fleet::single), ("existing", existing::check)];
@@ -32,7 +32,7 @@ const CHECKS: [(&str, Check); 3] =
 impl Inside<'_> {
     pub(super) fn run(&self, filters: &[String]) -> anyhow::Result<()> {
         ensure!(std::process::id() == 1, "this is called by `cargo xtask containers` only");
-        // Docker and its helpers have fixed places in there.
+        // Docker and its helpers use fixed paths here.
         for folder in ["/run", "/etc/docker"] {
             fs::create_dir_all(folder).with_context(|| format!("cannot make {folder}"))?;
             succeeds(Command::new("mount").args(["-t", "tmpfs", "atalaya-containers", folder]))?;
@@ -67,7 +67,7 @@ fn succeeds(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds our image, twice, and looks at it.
+/// Builds our image twice and inspects it.
 fn image(docker: &Docker, program: &str) -> anyhow::Result<()> {
     println!("\nthe image");
     let context = workspace().display().to_string();

@@ -1,8 +1,8 @@
-//! `cargo xtask containers`: the image and the compose files, brought up, hurt and taken down with Docker.
+//! `cargo xtask containers`: starts the image and the compose files with Docker, kills their services, and stops them.
 //!
-//! All of it happens in namespaces of its own: network, mounts and processes. So nothing of this machine's Docker, if it has
-//! one, is seen or touched, published ports are free, and everything ends with the first process in there, however that
-//! ends.
+//! Everything runs in separate namespaces for network, mounts and processes. So a Docker of this machine is neither
+//! visible nor affected, published ports are free, and all processes end with the first process in the namespaces,
+//! however that one ends.
 
 mod docker;
 mod existing;
@@ -25,27 +25,27 @@ use atalaya_testbed::{Process, Scratch, guarded};
 use crate::cargo::require;
 use crate::stop::Stop;
 
-/// Build the image, bring the fleets of deploy/compose*.yml up, kill what may die, and check that no report is lost.
+/// Build the image, start the fleets of deploy/compose*.yml, kill their services, and check that no report is lost.
 ///
-/// Needs root, Linux and nothing that runs: it installs Docker, Compose and debootstrap with apt where they are missing, and
-/// starts a Docker daemon of its own, out of sight of any other. No registry is asked: ZooKeeper, Redis and Prometheus come
-/// from Debian's packages.
+/// Needs root and Linux, and no running services: it installs Docker, Compose and debootstrap with apt if they are
+/// missing, and starts a Docker daemon of its own, isolated from any other. No registry is used: ZooKeeper, Redis and
+/// Prometheus come from Debian's packages.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask containers                      with a program that is quickly built: what .ci/run does
   cargo xtask containers --release            with one as it is shipped
   cargo xtask containers single               only what has that in its name: ensemble, single, existing")]
 pub(crate) struct Arguments {
-    /// Only the fleets whose names contain one of these.
+    /// Test only the fleets whose names contain one of these.
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
-    /// Build the program as it is shipped.
+    /// Build the program in release mode, as it is shipped.
     #[arg(long)]
     release: bool,
-    /// Put this program into the image instead of building one; linked statically.
+    /// Put this program into the image instead of building one; must be linked statically.
     #[arg(long, value_name = "FILE", conflicts_with = "release")]
     program: Option<PathBuf>,
-    /// The part that runs in the namespaces: folder, file of the parts, control group, program.
+    /// Run the part inside the namespaces: folder, file of the parts, control group, program.
     #[arg(long, hide = true, num_args = 4, value_names = ["FOLDER", "PARTS", "GROUP", "PROGRAM"])]
     inside: Option<Vec<String>>,
 }
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs the checks where nothing else is; whether all hold.
+/// Runs the tests in the namespaces. Returns true if all succeed.
 async fn isolated(
     arguments: &Arguments,
     tarball: &Path,
@@ -95,14 +95,14 @@ async fn isolated(
     if status.is_none() {
         eprintln!("stopping");
     }
-    // With unshare ends its child, and with that every process in there.
+    // The child of unshare ends with it, and all processes in the namespaces end with that child.
     process.kill9();
     drop(process);
     clear(&group, scratch);
     Ok(status.is_some_and(|status| status.success()))
 }
 
-/// Removes what outlasts the namespaces: control groups and files. The last processes may hold them for a moment.
+/// Removes control groups and files, which outlast the namespaces. The last processes may keep them busy for a moment.
 fn clear(group: &str, scratch: Scratch) {
     let root = Path::new("/sys/fs/cgroup");
     let controllers = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -118,7 +118,7 @@ fn clear(group: &str, scratch: Scratch) {
     });
 }
 
-/// Tries until it is done, for some seconds.
+/// Repeats `done` until it returns true, for some seconds.
 fn soon(mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() && start.elapsed() < Duration::from_secs(10) {
@@ -126,7 +126,8 @@ fn soon(mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Control groups are removed from the innermost on, as soon as nobody is in them.
+/// Removes empty control groups, from the innermost one outwards. A group that still has processes is left for the next
+/// attempt.
 fn remove_groups(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

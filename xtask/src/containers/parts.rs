@@ -1,4 +1,4 @@
-//! What the compose files name besides our own image, made of Debian's packages: no registry is needed.
+//! Images of third-party services in the compose files, made of Debian's packages, so that no registry is needed.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,10 +9,11 @@ use atalaya_testbed::{Scratch, debian, target_dir};
 
 use super::docker::Docker;
 
-/// The image that the others stand on.
+/// Image on which the others are based.
 const BASE: &str = "atalaya-test-parts";
 
-/// Debian with all of them in it. `$1`: the folder; `$2`: the file; `$3`: the release; `$4`: the mirror.
+/// Script that creates a Debian system with all services. `$1`: the folder; `$2`: the file; `$3`: the release; `$4`:
+/// the mirror.
 const SCRIPT: &str = r#"
 set -eu
 debootstrap --variant=minbase --include=ca-certificates "$3" "$1" "$4"
@@ -29,7 +30,7 @@ rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/usr/share/doc "$1"/usr
 tar --numeric-owner -C "$1" -cf "$2" .
 "#;
 
-/// The images: name, Dockerfile, the files that it copies.
+/// Recipe of an image: its name, its Dockerfile, and the files that the Dockerfile copies.
 type Recipe = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 const IMAGES: [Recipe; 3] = [
     (
@@ -43,10 +44,10 @@ const IMAGES: [Recipe; 3] = [
     ("redis:7", include_str!("parts/Dockerfile.redis"), &[("redis.sh", include_str!("parts/redis.sh"))]),
     (PROMETHEUS, include_str!("parts/Dockerfile.prometheus"), &[]),
 ];
-/// As deploy/compose.yml has it.
+/// Name of the image in deploy/compose.yml.
 const PROMETHEUS: &str = "prom/prometheus:v3.5.0";
 
-/// The file with the Debian, made if it is not there from the last time. Needs the machine's network.
+/// Returns the archive of the Debian system. Creates it, unless an earlier run did. Needs the machine's network.
 pub(super) fn tarball() -> anyhow::Result<PathBuf> {
     let mut recipe = DefaultHasher::new();
     SCRIPT.hash(&mut recipe);
@@ -60,7 +61,7 @@ pub(super) fn tarball() -> anyhow::Result<PathBuf> {
     eprintln!("making a Debian {release} with ZooKeeper, Redis and Prometheus in it, once");
     let scratch = Scratch::new("parts");
     let (root, made) = (scratch.path().join("root"), scratch.path().join("parts.tar"));
-    // In namespaces of its own: what it mounts and starts ends with it.
+    // In namespaces of its own, so that its mounts and processes end with it.
     let mut command = atalaya_testbed::guarded("unshare");
     command.args(["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", SCRIPT, "parts"]);
     let output =
@@ -75,7 +76,7 @@ pub(super) fn tarball() -> anyhow::Result<PathBuf> {
     Ok(file)
 }
 
-/// Makes the images, and says of what.
+/// Builds the images and prints the versions of their packages.
 pub(super) fn images(docker: &Docker, tarball: &Path, folder: &Path) -> anyhow::Result<()> {
     docker.said(&["import", &tarball.display().to_string(), BASE])?;
     for (name, dockerfile, files) in IMAGES {
@@ -108,8 +109,8 @@ pub(super) fn images(docker: &Docker, tarball: &Path, folder: &Path) -> anyhow::
     Ok(())
 }
 
-/// The program for an image, linked statically, without what only debuggers read, where the Dockerfile finds it: its path
-/// below the workspace.
+/// Returns the program for an image as a path relative to the workspace, where the Dockerfile finds it. The program is
+/// linked statically and contains no data that only debuggers read.
 pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<&'static str> {
     const PATH: &str = "target/dist/atalaya-test-static";
     let target =

@@ -1,4 +1,4 @@
-//! A compose file that runs: its containers, how they are, and its end.
+//! A running compose file: its containers, their health and their shutdown.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::docker::{Docker, said};
 use super::wait::until;
 
-/// For services to be well: three Java machines on two cores.
+/// Timeout until services are healthy: three JVMs on two cores.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The containers of a compose file.
+/// Containers of a compose file.
 pub(super) struct Project {
     pub(super) docker: Docker,
     name: &'static str,
@@ -42,12 +42,13 @@ impl Project {
         command
     }
 
-    /// What `docker-compose` prints.
+    /// Runs `docker-compose` and returns its output.
     pub(super) fn said(&self, words: &[&str]) -> anyhow::Result<String> {
         said(&mut self.compose(words))
     }
 
-    /// Runs `check` on it, and takes it down with all it has kept. If that fails, the last lines of all services are shown.
+    /// Runs `check`, then removes the containers and their volumes. If the check fails, prints the last lines of all
+    /// services.
     pub(super) fn run(self, check: impl FnOnce(&Project) -> anyhow::Result<()>) -> anyhow::Result<()> {
         println!("\n{}", self.name);
         let outcome = check(&self);
@@ -58,7 +59,7 @@ impl Project {
         outcome.and(down.map(drop))
     }
 
-    /// What is to be seen of a failure, within bounds.
+    /// Prints the state and the last log lines of the services after a failure, with limited length.
     fn show(&self) {
         for words in [&["ps"][..], &["logs", "--no-color", "--timestamps", "--tail", "40"]] {
             let text = self.said(words).unwrap_or_else(|error| format!("{error:#}"));
@@ -68,7 +69,7 @@ impl Project {
         }
     }
 
-    /// The container of a service.
+    /// Returns the container of a service.
     pub(super) fn container(&self, service: &str) -> anyhow::Result<String> {
         let project = format!("label=com.docker.compose.project={}", self.name);
         let label = format!("label=com.docker.compose.service={service}");
@@ -77,12 +78,12 @@ impl Project {
         Ok(id.to_owned())
     }
 
-    /// What Docker knows of a service's container.
+    /// Returns Docker's data about a service's container.
     pub(super) fn inspect(&self, service: &str) -> anyhow::Result<Value> {
         self.docker.inspect(&self.container(service)?)
     }
 
-    /// Waits until these are well, all of them by their own health check.
+    /// Waits until these services are healthy, each by its own health check.
     pub(super) fn healthy(&self, services: &[&str]) -> anyhow::Result<()> {
         for service in services {
             until(&format!("{service} is healthy"), PATIENCE, || {
@@ -95,7 +96,7 @@ impl Project {
         Ok(())
     }
 
-    /// `docker kill`: it stays dead until somebody starts it.
+    /// Kills a service with `docker kill`. It stays dead until it is started explicitly.
     pub(super) fn kill(&self, service: &str) -> anyhow::Result<()> {
         self.docker.said(&["kill", "--signal", "KILL", &self.container(service)?])?;
         until(&format!("{service} is dead"), PATIENCE, || {
@@ -103,12 +104,13 @@ impl Project {
         })
     }
 
-    /// `docker start`.
+    /// Starts a service with `docker start`.
     pub(super) fn start(&self, service: &str) -> anyhow::Result<()> {
         self.docker.said(&["start", &self.container(service)?]).map(drop)
     }
 
-    /// Kills its process behind Docker's back, as a defect or a lack of memory would; its restart policy brings it back.
+    /// Kills the process of a service without Docker, as a defect or a lack of memory would. The restart policy
+    /// restarts it.
     pub(super) fn crash(&self, service: &str) -> anyhow::Result<()> {
         let before = self.inspect(service)?;
         let pid = before["State"]["Pid"].as_i64().filter(|pid| *pid > 1);
@@ -122,7 +124,7 @@ impl Project {
         })
     }
 
-    /// What a command in a service's container prints.
+    /// Runs a command in a service's container and returns its output.
     pub(super) fn exec(&self, service: &str, words: &[&str]) -> anyhow::Result<String> {
         let container = self.container(service)?;
         let mut all = vec!["exec", &container];
@@ -130,7 +132,7 @@ impl Project {
         self.docker.said(&all)
     }
 
-    /// Stops these in order, all at the same time, and checks with which code each ended.
+    /// Shuts these services down in order, all at the same time, and checks the exit code of each.
     pub(super) fn stop(&self, services: &[&str], code: i64) -> anyhow::Result<()> {
         let mut words = vec!["stop"];
         words.extend(services);
@@ -147,14 +149,14 @@ impl Project {
     }
 }
 
-/// What the last health check said.
+/// Returns the output of the last health check.
 fn last_check(state: &Value) -> String {
     let last = state["Health"]["Log"].as_array().and_then(|log| log.last());
     let said = last.and_then(|check| check["Output"].as_str()).unwrap_or("not asked yet");
     said.trim().chars().take(300).collect()
 }
 
-/// Says what was looked at and is so.
+/// Prints a check that succeeded.
 pub(super) fn holds(what: &str) {
     println!("  holds           {what}");
 }

@@ -1,4 +1,4 @@
-//! What the collector has kept, asked from outside.
+//! Reports in the collector, read from outside.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::wait::until;
 
-/// The collector at its published port.
+/// Client of the collector, at its published port.
 pub(super) struct Reports {
     runtime: tokio::runtime::Runtime,
     client: reqwest::Client,
@@ -19,7 +19,7 @@ const ADDRESS: &str = "http://127.0.0.1:8000";
 impl Reports {
     pub(super) fn new() -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // The collector is killed now and then; a connection that was kept would tell of it too late.
+        // The collector is killed repeatedly, and a kept connection would reveal that too late.
         let client = reqwest::Client::builder()
             .no_proxy()
             .pool_max_idle_per_host(0)
@@ -28,7 +28,7 @@ impl Reports {
         Ok(Self { runtime, client })
     }
 
-    /// What is told at an address of this machine.
+    /// Returns the JSON at an address of this machine.
     pub(super) fn get(&self, url: &str) -> anyhow::Result<Value> {
         self.runtime.block_on(async {
             let answer = self.client.get(url).send().await?.error_for_status()?;
@@ -36,12 +36,12 @@ impl Reports {
         })
     }
 
-    /// With which status an address of this machine answers.
+    /// Returns the HTTP status that an address of this machine answers with.
     pub(super) fn status(&self, url: &str) -> anyhow::Result<u16> {
         self.runtime.block_on(async { Ok(self.client.get(url).send().await?.status().as_u16()) })
     }
 
-    /// Everything that is kept, in the order of time.
+    /// Returns all stored reports in chronological order.
     pub(super) fn all(&self) -> anyhow::Result<Vec<Value>> {
         let mut all = Vec::new();
         let mut cursor = None;
@@ -56,12 +56,12 @@ impl Reports {
         }
     }
 
-    /// The highest cycle that is kept; 0 if none is.
+    /// Returns the highest cycle that is stored, or 0 if there is none.
     pub(super) fn newest(&self) -> anyhow::Result<u64> {
         Ok(self.all()?.iter().filter_map(|report| report["cycle"].as_u64()).max().unwrap_or(0))
     }
 
-    /// Waits until so many more cycles are kept.
+    /// Waits until the newest stored cycle has increased by `more`. Returns that cycle.
     pub(super) fn go_on(&self, more: u64, deadline: Duration) -> anyhow::Result<u64> {
         let before = self.newest()?;
         until(&format!("reports go on after cycle {before}"), deadline, || {
@@ -71,14 +71,14 @@ impl Reports {
         })
     }
 
-    /// Every cycle from 1 to the newest is kept, and each once; how many there are.
+    /// Checks that every cycle from 1 to the newest is stored exactly once. Returns the number of cycles.
     pub(super) fn complete(&self) -> anyhow::Result<u64> {
         let cycles: Vec<u64> = self.all()?.iter().filter_map(|report| report["cycle"].as_u64()).collect();
         each_once(&cycles)
     }
 }
 
-/// The newest of them, if they are 1, 2, 3, … and each is there once, in whatever order.
+/// Returns the newest cycle, if the cycles are 1, 2, 3, … in any order and each of them occurs once.
 fn each_once(cycles: &[u64]) -> anyhow::Result<u64> {
     let mut times: BTreeMap<u64, usize> = BTreeMap::new();
     for cycle in cycles {

@@ -1,12 +1,12 @@
-//! Waiting for a condition, with an end.
+//! Waits for a condition, with a timeout.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 
-/// Asks until there is an answer. An error is no answer yet; the last one is told at the deadline, after which it is asked
-/// once more.
+/// Calls `probe` until it returns a value. Errors count as no value. After the deadline, `probe` is called once more,
+/// and its error is returned.
 pub(super) fn until<T>(
     what: &str,
     deadline: Duration,

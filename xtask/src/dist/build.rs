@@ -1,4 +1,4 @@
-//! The program, and what it says of itself: manual pages and completions.
+//! Builds the program, and its manual pages and completions, which the program prints itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use atalaya_testbed::target_dir;
 use crate::cargo::cargo;
 use crate::toolchain::{Target, Toolchain};
 
-/// Which of the programs there can be.
+/// Variant of the program.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct How {
-    /// Without a need for a C library.
+    /// Linked statically, so that no C library is needed.
     pub(super) is_static: bool,
-    /// Without simulator, demo and collector.
+    /// Without the simulator, the demo and the collector.
     pub(super) slim: bool,
 }
 
 impl How {
-    /// What its file names end with.
+    /// Returns the suffix of this variant's file names.
     pub(super) fn suffix(self) -> &'static str {
         match (self.is_static, self.slim) {
             (false, false) => "",
@@ -35,7 +35,7 @@ impl How {
     }
 }
 
-/// Builds the program as it is shipped, and returns where cargo has put it.
+/// Builds the program as it is shipped, and returns the path at which cargo stored it.
 pub(super) fn program(toolchain: &Toolchain, target: Target, how: How) -> anyhow::Result<PathBuf> {
     let mut command = toolchain.build(how.is_static);
     command.args(["--release", "--package", "atalaya", "--bin", "atalaya"]).args(how.features());
@@ -44,17 +44,17 @@ pub(super) fn program(toolchain: &Toolchain, target: Target, how: How) -> anyhow
     Ok(target_dir().join(target.triple()).join("release/atalaya"))
 }
 
-/// The shells whose completions a package brings: clap's name, and what the file's name ends with.
+/// Shells whose completions a package contains: clap's names, which are also the suffixes of the files.
 pub(super) const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
-/// Fills `folder` with manual pages and completions. A program for another machine cannot be asked; one for this machine
-/// with the same features says the same.
+/// Fills `folder` with manual pages and completions. A program for another machine cannot run here, but one for this
+/// machine with the same features prints the same.
 pub(super) fn parts(program: &Path, folder: &Path, target: Target, how: How) -> anyhow::Result<()> {
     let here = match target.is_here() {
         true => program.to_owned(),
         false => for_this_machine(how)?,
     };
-    // What an earlier version has left there would be packaged, too.
+    // Delete files of an earlier version, which would be packaged, too.
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("cannot empty {}", folder.display()));
@@ -80,7 +80,7 @@ pub(super) fn parts(program: &Path, folder: &Path, target: Target, how: How) -> 
     Ok(())
 }
 
-/// The node for this machine, quickly built.
+/// Builds the node for this machine without optimisation, which is fast.
 fn for_this_machine(how: How) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--package", "atalaya", "--bin", "atalaya"]).args(how.features());
@@ -89,7 +89,7 @@ fn for_this_machine(how: How) -> anyhow::Result<PathBuf> {
     Ok(target_dir().join("debug").join(format!("atalaya{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// What a command prints, if it succeeds.
+/// Runs a command and returns its output, or an error if it fails.
 pub(super) fn said(command: &mut Command) -> anyhow::Result<Vec<u8>> {
     let shown = format!("{command:?}");
     let output = command.output().with_context(|| format!("cannot run {shown}"))?;

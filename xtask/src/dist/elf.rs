@@ -1,14 +1,14 @@
-//! What an ELF file says of itself: for which machine it is, whether it needs a loader, and which C library.
+//! Headers of an ELF file: its machine, whether it needs a loader, and the version of its C library.
 
 use anyhow::{Context as _, bail, ensure};
 
 use crate::toolchain::Target;
 
-/// A program, as its headers describe it.
+/// Properties of a program, from its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Elf {
     pub(super) target: Target,
-    /// Whether something must load libraries for it.
+    /// True if a loader must load libraries for the program.
     pub(super) needs_loader: bool,
 }
 
@@ -19,7 +19,7 @@ impl Elf {
     /// Reads the headers of a little-endian file.
     ///
     /// # Errors
-    /// It is no program for a machine that Atalaya is packaged for.
+    /// The file is not a program for a machine that Atalaya is packaged for.
     pub(super) fn read(file: &[u8]) -> anyhow::Result<Elf> {
         ensure!(file.starts_with(b"\x7fELF"), "it is no ELF file");
         ensure!(number(file, 5, 1)? == 1, "its numbers are big-endian");
@@ -30,7 +30,7 @@ impl Elf {
             (false, 40) => Target::Armv7,
             (_, machine) => bail!("it is for another machine: e_machine {machine}"),
         };
-        // e_phoff, e_phentsize, e_phnum of the System V ABI, chapter 4.
+        // Offsets of e_phoff, e_phentsize and e_phnum in the System V ABI, chapter 4.
         let (table, size, count) = if wide { ((32, 8), 54, 56) } else { ((28, 4), 42, 44) };
         let table = number(file, table.0, table.1)?;
         let (size, count) = (number(file, size, 2)?, number(file, count, 2)?);
@@ -43,13 +43,14 @@ impl Elf {
     }
 }
 
-/// The unsigned number of `width` bytes at an offset.
+/// Reads the unsigned number of `width` bytes at an offset.
 fn number(file: &[u8], at: usize, width: usize) -> anyhow::Result<u64> {
     let bytes = at.checked_add(width).and_then(|end| file.get(at..end)).context("the file is cut off")?;
     Ok(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
 }
 
-/// The newest glibc whose symbols a program asks for, as (2, 34). They stand in its strings.
+/// Returns the newest glibc version whose symbols a program requires, such as (2, 34). The versions are among its
+/// strings.
 pub(super) fn glibc(file: &[u8]) -> Option<(u32, u32)> {
     const NAME: &[u8] = b"GLIBC_";
     let places = file.windows(NAME.len()).enumerate().filter(|(_, window)| *window == NAME);

@@ -1,5 +1,5 @@
-//! What must hold of a program and a package before anybody gets them. What this machine has no tool for is said, and
-//! not looked at.
+//! Checks of a program and a package before they are distributed. If this machine lacks the tool for a check, the check
+//! is skipped, and a message says so.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,10 +13,10 @@ use super::build::{How, SHELLS, said};
 use super::elf::{Elf, glibc};
 use crate::toolchain::Target;
 
-/// The glibc that the package asks for, in node/Cargo.toml.
+/// Version of glibc that the package requires, from node/Cargo.toml.
 const GLIBC: (u32, u32) = (2, 34);
 
-/// Files that every package has.
+/// Files of every package.
 const FILES: [&str; 16] = [
     "etc/atalaya/boards.toml",
     "etc/default/atalaya",
@@ -36,7 +36,8 @@ const FILES: [&str; 16] = [
     "usr/share/zsh/vendor-completions/_atalaya",
 ];
 
-/// The program is for the machine that was asked for, and needs what was agreed.
+/// Checks that the program is for the requested machine, and that it needs no loader if it is static, or no newer glibc
+/// than the package declares.
 pub(super) fn program(path: &Path, target: Target, how: How) -> anyhow::Result<()> {
     let file = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let elf = Elf::read(&file).with_context(|| format!("{}", path.display()))?;
@@ -59,7 +60,7 @@ pub(super) fn program(path: &Path, target: Target, how: How) -> anyhow::Result<(
     Ok(())
 }
 
-/// The package holds what it should, and what it holds works, as far as this machine can tell.
+/// Checks that the package contains the expected files and that they work, as far as this machine can test it.
 pub(super) fn package(package: &Path, program: &Path, target: Target, how: How) -> anyhow::Result<()> {
     if !exists("dpkg-deb") {
         return not_looked_at("what is in the package: there is no dpkg-deb");
@@ -98,7 +99,7 @@ pub(super) fn package(package: &Path, program: &Path, target: Target, how: How) 
     units(&root)
 }
 
-/// `man` finds nothing to complain of in any page.
+/// Checks that `man` reports no problem in any page.
 fn manual(root: &Path) -> anyhow::Result<()> {
     if !exists("man") {
         return not_looked_at("the manual pages: there is no man");
@@ -119,7 +120,7 @@ fn manual(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each shell can read the script that is for it.
+/// Checks that each shell can read its completion script.
 fn completions(root: &Path) -> anyhow::Result<()> {
     let places = [
         "usr/share/bash-completion/completions/atalaya",
@@ -137,7 +138,7 @@ fn completions(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The program from the package takes the boards.toml from the package.
+/// Checks that the program of the package accepts the boards.toml of the package.
 fn runs(root: &Path, target: Target, how: How) -> anyhow::Result<()> {
     let program = root.join("usr/bin/atalaya");
     let Some(command) = runner(&program, target, how) else {
@@ -155,7 +156,7 @@ fn runs(root: &Path, target: Target, how: How) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How a program for that machine is run on this one.
+/// Returns a function that creates commands which run a program for that machine on this one.
 fn runner(program: &Path, target: Target, how: How) -> Option<impl Fn() -> Command> {
     let emulator = match target {
         _ if target.is_here() => None,
@@ -178,13 +179,13 @@ fn runner(program: &Path, target: Target, how: How) -> Option<impl Fn() -> Comma
     })
 }
 
-/// systemd can read the units.
+/// Checks that systemd can read the units.
 fn units(root: &Path) -> anyhow::Result<()> {
     if !exists("systemd-analyze") {
         return not_looked_at("the units: there is no systemd-analyze");
     }
     let folder = root.join("usr/lib/systemd/system");
-    // The units name programs by where they will be.
+    // The units contain the paths of installed programs.
     let here =
         |text: String| text.replace("/usr/bin/atalaya", &root.join("usr/bin/atalaya").display().to_string());
     for (name, instance) in [
@@ -198,7 +199,7 @@ fn units(root: &Path) -> anyhow::Result<()> {
         let output =
             command.args(["verify", "--man=no"]).arg(&copy).output().context("cannot run systemd-analyze")?;
         let said = String::from_utf8_lossy(&output.stderr);
-        // It complains of the units of this machine, too.
+        // The tool reports problems in the units of this machine, too.
         let ours: Vec<&str> = said.lines().filter(|line| line.contains("atalaya")).collect();
         if !ours.is_empty() {
             bail!("systemd-analyze says of {name}:\n{}", ours.join("\n"));
@@ -208,7 +209,7 @@ fn units(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether there is a program of that name.
+/// Returns true if a program of that name exists.
 fn exists(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder: PathBuf| folder.join(name).is_file())

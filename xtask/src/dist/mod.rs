@@ -1,5 +1,4 @@
-//! `cargo xtask dist`: the program and a Debian package of it, for this machine or another one, looked at before they are
-//! handed out.
+//! `cargo xtask dist`: builds the program and a Debian package of it, for this machine or another one, and checks them.
 
 mod build;
 mod elf;
@@ -18,12 +17,12 @@ use atalaya_testbed::target_dir;
 use crate::toolchain::{Target, Toolchain};
 use build::How;
 
-/// Make what is shipped: the program, and a Debian package of it, in target/dist.
+/// Build the program and a Debian package of it, in target/dist.
 ///
-/// The package brings the systemd service, the user it runs as, /etc/atalaya/boards.toml, manual pages and completions.
-/// Both are looked at: sizes, what the package contains, the unit by systemd-analyze, the manual by man; the program runs,
-/// where this machine or QEMU can run it. A cross compiler that is missing is installed, as root on Debian; cargo-deb is
-/// built once, into the target folder.
+/// The package contains the systemd service, the user it runs as, /etc/atalaya/boards.toml, manual pages and
+/// completions. Program and package are checked: sizes, the package's contents, the unit with systemd-analyze, the
+/// manual with man; the program is run if this machine or QEMU can run it. A missing cross compiler is installed, as
+/// root on Debian; cargo-deb is built once, into the target folder.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask dist                                     for this machine
@@ -35,26 +34,26 @@ use build::How;
 An optimised build takes minutes. To try something out: CARGO_PROFILE_RELEASE_LTO=off \\
 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo xtask dist --no-limits")]
 pub(crate) struct Arguments {
-    /// The machine that it is for; may be given several times [default: this one].
+    /// Target machine; may be given several times [default: this one].
     #[arg(long = "target", value_name = "MACHINE")]
     targets: Vec<Target>,
-    /// Link statically: the program then needs no C library where it runs, and runs on older systems, too.
+    /// Link statically: the program then needs no C library at run time, and also runs on older systems.
     #[arg(long = "static")]
     is_static: bool,
-    /// Without the simulator, the demo and the collector.
+    /// Leave out the simulator, the demo and the collector.
     #[arg(long)]
     slim: bool,
-    /// Let program and package be larger than they should be: 12 MB and 5 MB with --slim, 18.5 MB and 7.5 MB without.
+    /// Allow program and package to exceed their maximum sizes: 12 MB and 5 MB with --slim, 18.5 MB and 7.5 MB without.
     #[arg(long)]
     no_limits: bool,
 }
 
-/// Bytes that a program may have, and a package: one that only measures.
+/// Maximum sizes in bytes of a program that only measures, and of its package.
 const LARGEST_SLIM: (u64, u64) = (12_000_000, 5_000_000);
-/// One that is the collector as well, with SQLite, Redis and its page, and has the simulator and the demo.
+/// Maximum sizes with the collector (SQLite, Redis and its page), the simulator and the demo.
 const LARGEST: (u64, u64) = (18_500_000, 7_500_000);
 
-/// What came out for one machine.
+/// Results for one machine.
 struct Made {
     program: PathBuf,
     package: PathBuf,

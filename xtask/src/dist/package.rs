@@ -1,4 +1,4 @@
-//! The Debian package, by cargo-deb. node/Cargo.toml says what goes into it.
+//! Debian package, built with cargo-deb. node/Cargo.toml defines its contents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use super::tools;
 use crate::cargo::workspace;
 use crate::toolchain::Target;
 
-/// Makes the package of what was built, in `folder`.
+/// Builds the package of the program that was built before, in `folder`.
 pub(super) fn make(folder: &Path, target: Target, how: How) -> anyhow::Result<PathBuf> {
     let cargo_deb = tools::cargo_deb()?;
     let suffix = how.suffix().replace('-', "_");
     let version = env!("CARGO_PKG_VERSION");
     let package = folder.join(format!("atalaya_{version}_{}{suffix}.deb", target.debian()));
     let mut command = std::process::Command::new(&cargo_deb);
-    // It looks for the description from there.
+    // cargo-deb looks for the description relative to this folder.
     command.current_dir(workspace().join("node")).args(["--package", "atalaya", "--target", target.triple()]);
     // The profile has stripped the program already.
     command.args(["--no-build", "--no-strip", "--locked", "--output"]).arg(&package);

@@ -8,10 +8,10 @@ use atalaya_testbed::target_dir;
 
 use crate::cargo::cargo;
 
-/// Pinned: what a package contains is checked, and yet a surprise is better met when this line changes.
+/// Pinned. The contents of a package are checked, but changes should still appear only when this line changes.
 const VERSION: &str = "3.8.0";
 
-/// The program, which is installed if it is missing or another version.
+/// Returns the path of cargo-deb. Installs it if it is missing or has another version.
 pub(super) fn cargo_deb() -> anyhow::Result<PathBuf> {
     let root = target_dir().join("tools");
     let program = root.join("bin").join(format!("cargo-deb{}", std::env::consts::EXE_SUFFIX));

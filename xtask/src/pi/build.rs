@@ -1,4 +1,4 @@
-//! The programs that run in the Pi and beside it.
+//! Programs that run on the Pi and beside it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,12 @@ use atalaya_testbed::target_dir;
 use crate::cargo::cargo;
 use crate::toolchain::{Target, Toolchain};
 
-/// How the program for the Pi is built.
+/// Build options of the program for the Pi.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct How {
-    /// Optimised, as it is shipped.
+    /// Optimised, as the program is shipped.
     pub(crate) release: bool,
-    /// Without a need for a C library.
+    /// Linked statically, so that no C library is needed.
     pub(crate) is_static: bool,
 }
 
@@ -23,7 +23,7 @@ impl How {
     }
 }
 
-/// Builds the node for the Pi, and returns its bytes without what only debuggers read.
+/// Builds the node for the Pi, and returns its bytes without the data that only debuggers read.
 pub(crate) fn for_the_pi(how: How) -> anyhow::Result<Vec<u8>> {
     cross(how, &["--package", "atalaya", "--bin", "atalaya"], Path::new("atalaya"))
 }

@@ -1,5 +1,5 @@
-//! What must hold of a Pi in a fleet, looked at from outside: in ZooKeeper with Kazoo, at the API, on the Pi's console.
-//! They build on each other, in this order, and each leaves behind what the next one needs.
+//! Checks of a Pi in a fleet, from outside: in ZooKeeper with Kazoo, at the API, on the Pi's console. They run in this
+//! order, and each leaves the state that the next one needs.
 
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,13 +10,13 @@ use atalaya_testbed::pi::{Clock, THERMOMETERS};
 
 use super::site::{ID, PATIENCE, SIMULATED, Site};
 
-/// A promise, and how it is looked at; it returns what was seen.
+/// A promise, and its check, which returns its observations as text.
 pub(crate) struct Check {
     pub(crate) promise: &'static str,
     pub(crate) run: fn(&mut Site) -> anyhow::Result<String>,
 }
 
-/// All of them.
+/// All checks, in their order.
 pub(crate) const ALL: [Check; 9] = [
     Check { promise: "the Pi boots, and its clock says 1970", run: boots },
     Check { promise: "with its clock in 1970 the node runs, and a TLS error names the clock", run: clock },
@@ -35,11 +35,11 @@ pub(crate) const ALL: [Check; 9] = [
     Check { promise: "with power again, the Pi is back", run: again },
 ];
 
-/// What the thermometer is set to, in °C: the ends of what it takes, and what is easily got wrong.
+/// Temperatures to set, in °C: the limits of the thermometer, and values that are easily converted wrongly.
 const TEMPERATURES: [f64; 6] = [-40.0, -5.5, 0.0, 21.5, 85.0, 125.0];
-/// The thermometer that node 7 reads.
+/// Thermometer that node 7 reads.
 const AMBIENT: &str = THERMOMETERS[0].id;
-/// How long the network is away.
+/// Duration of the network outage.
 const CUT: Duration = Duration::from_secs(30);
 
 fn boots(site: &mut Site) -> anyhow::Result<String> {
@@ -84,7 +84,8 @@ fn measures(site: &mut Site) -> anyhow::Result<String> {
         let (_, before) = site.measurement(ID)?.context("the node of the Pi has no znode")?;
         eventually(&format!("{celsius} °C in ZooKeeper"), PATIENCE, || match site.measurement(ID) {
             Ok(Some((value, _))) if value == celsius => Some(Ok(())),
-            // When the temperature was set, one sample may have been on its way to ZooKeeper, and one about to be sent.
+            // When the temperature was set, one sample may have been on its way to ZooKeeper, and another one about to
+            // be sent.
             Ok(Some((value, version))) if version >= before + 3 => {
                 Some(Err(anyhow::anyhow!("three samples after {celsius} °C were set it is {value}")))
             }
@@ -119,7 +120,7 @@ fn kernel(site: &mut Site) -> anyhow::Result<String> {
     let pid = site.start_in_pi("8", "pi", &url)?;
     let busy = site.pi()?.console().wait_for("a kernel driver owns 0x48 on /dev/i2c-1", PATIENCE);
     ensure!(busy.text.contains("/sys/bus/i2c/devices/1-0048"), "it does not say where: {}", busy.text);
-    // It has measured nothing, so it has no znode.
+    // The node has measured nothing, so it has no znode.
     site.pi()?.console().must(&format!("kill {pid}"));
     let pid = site.start_in_pi("9", "kernel", &url)?;
     site.measures("9", -7.5)?;
@@ -137,7 +138,7 @@ fn network(site: &mut Site) -> anyhow::Result<String> {
     let noticed = site.gone(ID, PATIENCE);
     site.report(cut, SIMULATED[0].0, 25.0, 2);
     site.pi()?.qmp().set_temperature(AMBIENT, 11.5);
-    // The time is the promise.
+    // The duration of the outage is part of the promise.
     thread::sleep(CUT.saturating_sub(cut.elapsed()));
     ensure!(site.measurement(ID)?.is_none(), "the Pi reached ZooKeeper without a network");
     site.pi()?.qmp().set_network(true);
@@ -180,10 +181,10 @@ fn again(site: &mut Site) -> anyhow::Result<String> {
     Ok(format!("measures {:.1} s after power-on, as a follower", took.as_secs_f64()))
 }
 
-/// What a line of a log says behind `words`, without its fields.
+/// Returns the part of a log line after `words`, without the fields.
 fn reason<'a>(line: &'a str, words: &str) -> &'a str {
     let reason = line.split_once(words).map_or("", |(_, reason)| reason);
-    // On a terminal, as the console is one, the names of the fields are in italics.
+    // On a terminal, such as the console, the names of the fields are in italics.
     let reason = reason.split('\u{1b}').next().unwrap_or_default();
     reason.split("; retrying").next().unwrap_or_default().trim()
 }

@@ -1,4 +1,4 @@
-//! The Pi for a person: a console, a thermometer to set, a fleet to join.
+//! Interactive use of the Pi: a console, an adjustable thermometer, and a fleet to join.
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use atalaya_testbed::{Scratch, target_dir};
 
 use super::site::{ID, SIMULATED, Site};
 
-/// Where `--temperature` finds the Pi that runs.
+/// Returns the path of the socket at which `--temperature` finds the running Pi.
 fn socket() -> PathBuf {
     target_dir().join("testbed").join("pi.sock")
 }
@@ -28,7 +28,7 @@ pub(crate) fn set_temperature(celsius: f64) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the emulator that has its socket in a scratch folder findable.
+/// Links to the socket of the emulator, which is in a scratch folder, from the path of [`socket`].
 fn publish(own: &std::path::Path) -> anyhow::Result<()> {
     let socket = socket();
     match std::fs::remove_file(&socket) {
@@ -40,7 +40,7 @@ fn publish(own: &std::path::Path) -> anyhow::Result<()> {
     symlink(own, &socket).with_context(|| format!("cannot make {}", socket.display()))
 }
 
-/// Leaves everything running until Ctrl-C.
+/// Keeps everything running until Ctrl-C.
 pub(crate) fn until_stopped(site: &mut Site) -> anyhow::Result<()> {
     let Some(pi) = site.pi.as_mut() else { bail!("the Pi has no power") };
     publish(&pi.socket())?;
@@ -52,7 +52,7 @@ pub(crate) fn until_stopped(site: &mut Site) -> anyhow::Result<()> {
     runtime.block_on(async { tokio::signal::ctrl_c().await }).context("cannot wait for Ctrl-C")
 }
 
-/// A console on the Pi until it is switched off.
+/// Opens a console on the Pi until the Pi is switched off.
 pub(crate) fn shell(site: &mut Site) -> anyhow::Result<ExitCode> {
     for (id, _) in SIMULATED {
         site.start_simulated(id);
@@ -76,7 +76,7 @@ pub(crate) fn shell(site: &mut Site) -> anyhow::Result<ExitCode> {
     let mut command = emulator(&site.parts, &image, Clock::Set, folder.path(), &["person"]);
     publish(&folder.path().join("qmp.sock"))?;
     eprintln!("booting; this terminal becomes the console of the Pi");
-    // Ctrl-C on this terminal is for the Pi, which gets it as a character.
+    // Ctrl-C on this terminal is sent to the Pi as a character.
     let status = command.status().context("cannot start QEMU")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

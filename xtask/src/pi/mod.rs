@@ -1,4 +1,4 @@
-//! `cargo xtask pi`: the node on an emulated Raspberry Pi, in a fleet with nodes on this machine.
+//! `cargo xtask pi`: runs the node on an emulated Raspberry Pi, in a fleet with nodes on this machine.
 
 pub(crate) mod build;
 mod checks;
@@ -20,12 +20,12 @@ use build::How;
 use checks::Check;
 use site::Site;
 
-/// Run the node on an emulated Raspberry Pi, beside two simulated nodes on this machine, and check what must hold.
+/// Run the node on an emulated Raspberry Pi, beside two simulated nodes on this machine, and check its behaviour.
 ///
-/// Builds for 64-bit ARM, boots a Raspberry Pi 3B under QEMU with Debian's kernel, a real /dev/i2c-1 and two thermometers on
-/// it (0x48 and 0x49), and looks from outside: in ZooKeeper, at the API, on the Pi's console. What is missing (QEMU, a
-/// cross compiler, the kernel) is installed or downloaded, as root on Debian 12 or later; downloads are kept in the user's
-/// cache folder, or in ATALAYA_CACHE.
+/// Builds for 64-bit ARM, boots a Raspberry Pi 3B under QEMU with Debian's kernel, a real /dev/i2c-1 and two
+/// thermometers on it (0x48 and 0x49), and checks from outside: in ZooKeeper, at the API, on the Pi's console. Missing
+/// parts (QEMU, a cross compiler, the kernel) are installed or downloaded, as root on Debian 12 or later; downloads are
+/// kept in the user's cache folder, or in ATALAYA_CACHE.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask pi                    build as it is shipped, boot, check everything
@@ -34,7 +34,7 @@ use site::Site;
   cargo xtask pi --keep             check, then leave everything running until Ctrl-C
   cargo xtask pi --temperature 36.5 set the thermometer of a Pi that runs with --keep or --shell")]
 pub(crate) struct Arguments {
-    /// Build without optimisation: quicker to start with.
+    /// Build without optimisation, for a quicker start.
     #[arg(long)]
     debug: bool,
     /// Link statically: the program then needs no C library on the Pi.
@@ -43,13 +43,14 @@ pub(crate) struct Arguments {
     /// Run this program on the Pi instead of building one.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// Leave everything running after the checks, until Ctrl-C.
+    /// Keep everything running after the checks, until Ctrl-C.
     #[arg(long)]
     keep: bool,
-    /// No checks: a console on the Pi.
+    /// Open a console on the Pi, without checks.
     #[arg(long, conflicts_with = "keep")]
     shell: bool,
-    /// Set the first thermometer of the Pi that runs with --keep or --shell to so many °C (-40 to 125), and end.
+    /// Set the first thermometer of the Pi that runs with --keep or --shell to this temperature in °C (-40 to 125), and
+    /// exit.
     #[arg(long, value_name = "CELSIUS", allow_negative_numbers = true, exclusive = true)]
     temperature: Option<f64>,
 }
@@ -86,9 +87,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs the checks, a line for each; the first that fails is the last, as the others build on it.
+/// Runs the checks and prints a line for each. Stops at the first failure, because the checks build on each other.
 fn all(checks: &[Check], site: &mut Site) -> bool {
-    // A failed check is told below, with what everybody said last.
+    // A failed check is reported below, with the last output of all programs.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let mut passed = true;
@@ -115,7 +116,7 @@ fn all(checks: &[Check], site: &mut Site) -> bool {
     passed
 }
 
-/// The words of a panic.
+/// Returns the message of a panic.
 fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")

@@ -1,4 +1,4 @@
-//! Everything that runs: ZooKeeper, the API and two simulated nodes on this machine, and the Pi.
+//! Test environment: ZooKeeper, the API and two simulated nodes on this machine, and the Pi.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,24 +7,24 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::pi::{Clock, HOST, Image, Parts, Pi};
 use atalaya_testbed::{Api, Probe, Process, Recorded, Scratch, Tls, ZooKeeper, eventually, node_command_in};
 
-/// Everything is waited for; this is for when it never comes. An emulated processor on a busy machine is slow.
+/// Timeout of each wait for a condition. An emulated processor on a busy machine is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-/// How often all nodes measure.
+/// Sampling period of all nodes.
 pub(crate) const PERIOD: &str = "1s";
-/// How long ZooKeeper waits for a node that was cut off.
+/// Session timeout: the time after which ZooKeeper drops a node that was cut off.
 pub(crate) const SESSION: &str = "6s";
-/// The ids of the simulated nodes, and what each of them always measures, in °C.
+/// Ids of the simulated nodes, and the constant value that each of them measures, in °C.
 pub(crate) const SIMULATED: [(&str, f64); 2] = [("1", 20.0), ("2", 30.0)];
-/// The id of the node in the Pi.
+/// Id of the node on the Pi.
 pub(crate) const ID: &str = "7";
-/// What the image has for boards.
+/// Boards of the image, as TOML.
 const BOARDS: &str = include_str!("boards.toml");
-/// Where they are in the Pi.
+/// Path of the boards on the Pi.
 const BOARDS_PATH: &str = "/etc/atalaya/boards.toml";
 
-/// The servers, the nodes, the Pi.
+/// The servers, the nodes and the Pi.
 pub(crate) struct Site {
-    // Dropped from the top: nodes before their servers.
+    // Fields are dropped in this order: nodes before their servers.
     pub(crate) pi: Option<Pi>,
     simulated: Vec<(&'static str, Process)>,
     pub(crate) probe: Probe,
@@ -38,8 +38,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Starts the servers; no node yet, and the Pi has no power. `program` is the node for the Pi, `node` the one for this
-    /// machine.
+    /// Starts the servers, but no nodes, and the Pi has no power. `program` is the node for the Pi, `node` the one for
+    /// this machine.
     pub(crate) fn prepare(parts: Parts, program: &[u8], node: &Path) -> anyhow::Result<Site> {
         let api = Api::start();
         let tls = Tls::before(port(&api)?, HOST);
@@ -75,7 +75,7 @@ impl Site {
         })
     }
 
-    /// Switches the Pi on; returns how long it took until its shell answered. `words` are for its `/init`.
+    /// Switches the Pi on. Returns the time until its shell answered. `words` are arguments for its `/init`.
     pub(crate) fn power_on(&mut self, clock: Clock, words: &[&str]) -> Duration {
         let pi = Pi::boot(&self.parts, &self.image, clock, words);
         let took = pi.powered().elapsed();
@@ -83,27 +83,27 @@ impl Site {
         took
     }
 
-    /// The Pi, which has to have power.
+    /// Returns the Pi, or an error if it has no power.
     pub(crate) fn pi(&mut self) -> anyhow::Result<&mut Pi> {
         self.pi.as_mut().context("the Pi has no power")
     }
 
-    /// ZooKeeper as the Pi knows it.
+    /// Returns the address of ZooKeeper as seen from the Pi.
     pub(crate) fn servers(&self) -> String {
         format!("{HOST}:{}", self.zookeeper.port())
     }
 
-    /// The API as the Pi knows it.
+    /// Returns the URL of the API as seen from the Pi.
     pub(crate) fn api_url(&self) -> anyhow::Result<String> {
         Ok(format!("http://{HOST}:{}/nuevo", port(&self.api)?))
     }
 
-    /// The same with TLS.
+    /// Returns the URL of the API with TLS as seen from the Pi.
     pub(crate) fn secure_api_url(&self) -> String {
         format!("https://{HOST}:{}/nuevo", self.tls.port())
     }
 
-    /// What a node in the Pi is started with.
+    /// Returns the command line of a node on the Pi.
     pub(crate) fn command(&self, id: &str, board: &str, api: &str) -> String {
         format!(
             "NO_COLOR=1 ATALAYA_STATE_DIR=/var/atalaya-{id} atalaya run {id} --board {board} --boards {BOARDS_PATH} \
@@ -112,13 +112,13 @@ impl Site {
         )
     }
 
-    /// Starts a node in the Pi; returns its process id there.
+    /// Starts a node on the Pi. Returns its process id there.
     pub(crate) fn start_in_pi(&mut self, id: &str, board: &str, api: &str) -> anyhow::Result<u32> {
         let command = self.command(id, board, api);
         Ok(self.pi()?.console().start(&command))
     }
 
-    /// Ends a node in the Pi as systemd would, and waits until its znode is gone.
+    /// Stops a node on the Pi as systemd would, and waits until its znode is deleted.
     pub(crate) fn stop_in_pi(&mut self, id: &str, pid: u32) -> anyhow::Result<()> {
         self.pi()?.console().must(&format!("kill {pid}"));
         self.gone(id, PATIENCE);
@@ -137,14 +137,15 @@ impl Site {
         self.simulated.push((id, process));
     }
 
-    /// SIGKILL to all simulated nodes.
+    /// Sends SIGKILL to all simulated nodes.
     pub(crate) fn kill_simulated(&mut self) {
         for (_, mut process) in self.simulated.drain(..) {
             process.kill9();
         }
     }
 
-    /// The value in the znode of a node, and how often it was written; `None` if it has none.
+    /// Returns the value in the znode of a node, and how often it was written. Returns `None` if the znode does not
+    /// exist.
     pub(crate) fn measurement(&self, id: &str) -> anyhow::Result<Option<(f64, i32)>> {
         let Some((data, stat)) = self.probe.get(&format!("/mediciones/{id}")) else { return Ok(None) };
         let text = String::from_utf8_lossy(&data).into_owned();
@@ -162,7 +163,7 @@ impl Site {
         })
     }
 
-    /// Waits until the node has no znode; returns how long that took.
+    /// Waits until the znode of the node does not exist. Returns the time that this took.
     pub(crate) fn gone(&self, id: &str, patience: Duration) -> Duration {
         let start = Instant::now();
         let path = format!("/mediciones/{id}");
@@ -170,7 +171,8 @@ impl Site {
         start.elapsed()
     }
 
-    /// Waits for a report that came after `since`, from the node `from`, with this mean of so many measurements.
+    /// Waits for a report that arrived after `since`, from the node `from`, with this mean of `count` measurements.
+    /// Returns the time since `since`.
     pub(crate) fn report(&self, since: Instant, from: &str, mean: f64, count: u64) -> Duration {
         let what = format!("a report of node {from}: {mean} of {count}");
         let agent = format!("(node {from})");
@@ -187,7 +189,7 @@ impl Site {
         found.map_or(PATIENCE, |at| at.duration_since(since))
     }
 
-    /// The last lines of everybody, for when a check has failed.
+    /// Prints the last lines of all programs, after a check has failed.
     pub(crate) fn show(&mut self) {
         if let Some(pi) = &mut self.pi {
             let lines = pi.console().lines();

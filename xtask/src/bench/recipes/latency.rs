@@ -12,7 +12,7 @@ use super::implementations::{Implementations, numbers, wait_until_watched};
 use super::{CLIENTS, Clients, Pair, Scale, in_turns, min_ratio};
 
 const CLIENT_SETS: [Clients; 2] = [Clients::Processes(CLIENTS), Clients::Sessions(CLIENTS)];
-/// Idle time before and after each event, so that nothing else uses the processors.
+/// Idle time before and after each event, so that no other work uses the processors.
 const SETTLE_TIME: Duration = Duration::from_millis(150);
 
 /// Latency of the first, the median and the last client after the request, in milliseconds.

@@ -66,8 +66,8 @@ fn request_session(address: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Returns true if the server has answered with a session, false if there is no answer yet, and an error if the server
-/// refuses. The session is not closed; it expires.
+/// Returns true if the server has answered with a session, false if no answer has arrived yet, and an error if the
+/// server refuses. The session is not closed; it expires.
 fn has_session(stream: &mut TcpStream) -> io::Result<bool> {
     // The answer up to the session id.
     let mut answer = [0; 20];

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Stands in for the entry point of the image zookeeper:3.9: the same variables, the same folders.
+# Replaces the entry point of the image zookeeper:3.9, with the same variables and folders.
 set -e
 if [ "$(id -u)" = 0 ]; then
     chown -R zookeeper: /data /datalog
@@ -21,11 +21,11 @@ fi
 [ -f /data/myid ] || echo "${ZOO_MY_ID:-1}" > /data/myid
 jars=/usr/share/java
 path=/conf:$jars/slf4j-log4j12.jar:$jars/log4j-1.2.jar
-# The parts of Netty that TLS needs.
+# Parts of Netty that TLS needs.
 for part in buffer codec common handler resolver transport transport-native-unix-common; do
     path=$path:$jars/netty-$part.jar
 done
-# Unquoted: several options.
+# SERVER_JVMFLAGS is not quoted, because it contains several options.
 exec java -Xmx"${ZK_SERVER_HEAP:-1000}"m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC $SERVER_JVMFLAGS \
     -cp "$path:$jars/zookeeper.jar" \
     org.apache.zookeeper.server.quorum.QuorumPeerMain /conf/zoo.cfg

@@ -220,8 +220,12 @@ fn commands_end_when_the_reader_of_stdout_has_gone() {
     let fleet = Fleet::memory();
     let scratch = Scratch::new("lost-output");
     let _node = fleet.leader("1", &[]);
-    let record = br#"{"state":"done","submitted_at":1,"spec":{"id":"s","action":"status"}}"#;
-    fleet.probe().create("/atalaya/tasks/state/t-0000000001", record, false).unwrap();
+    // The leader deletes records that are a week old.
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let record = format!(
+        r#"{{"state":"done","submitted_at":1,"ended_at":{now},"spec":{{"id":"s","action":"status"}}}}"#
+    );
+    fleet.probe().create("/atalaya/tasks/state/t-0000000001", record.as_bytes(), false).unwrap();
     for words in [
         &["status"][..],
         &["status", "--watch"],

@@ -72,7 +72,11 @@ def main():
     parser.add_argument("--timeout", type=float, default=5)
     arguments = parser.parse_args()
     client = secured.client(arguments.hosts, timeout=arguments.timeout)
-    client.start(timeout=60)
+    try:
+        client.start(timeout=60)
+    except LOST:
+        # After it has connected, Kazoo looks for the chroot once. The client is started, and connects again by itself.
+        pass
     for parent in ["spec", "state"]:
         again(lambda parent=parent: client.ensure_path(f"{ROOT}/{parent}"))
     spec = {

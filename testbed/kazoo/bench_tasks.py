@@ -3,10 +3,12 @@
   bench_tasks.py native HOSTS SECONDS WINDOW
   bench_tasks.py classic HOSTS SECONDS WINDOW
   bench_tasks.py broadcast HOSTS
+  bench_tasks.py count HOSTS TASKS WINDOW
   bench_tasks.py celery URL SECONDS WINDOW
 
 At most WINDOW tasks are in flight at a time. Prints one line of JSON: the number of results within SECONDS after a
-second of the same load, and the median time from submission to result in milliseconds; of a broadcast, its time.
+second of the same load, and the median time from submission to result in milliseconds; of a broadcast or of a number
+of native tasks, the time until all have ended.
 """
 
 import json
@@ -150,6 +152,18 @@ def main():
         begin = time.monotonic()
         system.submit(1, "all")
         system.results()
+        print(json.dumps({"seconds": time.monotonic() - begin}))
+        return
+    if what == "count":
+        system = Native(where)
+        tasks, window = int(sys.argv[3]), int(sys.argv[4])
+        begin = time.monotonic()
+        submitted = ended = 0
+        while ended < tasks:
+            while submitted < min(tasks, ended + window):
+                submitted += 1
+                system.submit(submitted)
+            ended += len(system.results())
         print(json.dumps({"seconds": time.monotonic() - begin}))
         return
     system = {"native": Native, "classic": Classic, "celery": Celery}[what](where)

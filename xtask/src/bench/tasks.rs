@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::Bench;
 use super::cycle::TICK;
 use super::machine::Machine;
+use super::proc::memory;
 use super::report::Section;
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
@@ -66,6 +67,31 @@ struct Results {
     median: Sample,
 }
 
+/// Process that is killed while a task is assigned, and what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    Worker,
+    /// `atalaya reap` is run right after the SIGKILL, as `ExecStopPost=` of systemd does it.
+    WorkerWithReap,
+    Leader,
+}
+
+/// Parents of the znodes of tasks whose number depends on the number of tasks.
+const PARENTS: [&str; 6] = ["spec", "state", "run/w0", "claim", "done", "cancel"];
+
+/// Memory and znodes after many tasks.
+#[derive(Default)]
+struct History {
+    tasks: u32,
+    per_second: f64,
+    /// Maximum number of znodes of tasks.
+    znodes: usize,
+    /// Znodes at the end, by parent.
+    left: Vec<(&'static str, usize)>,
+    /// Resident memory of the leader and of the worker in MiB, after the first hundredth of the tasks and at the end.
+    memory: Vec<(f64, f64)>,
+}
+
 /// Programs and servers of all measurements.
 struct Setup<'a> {
     bench: &'a Bench,
@@ -94,7 +120,10 @@ impl Setup<'_> {
     fn atalaya(&self, words: &[&str], hosts: &str, session: Duration) -> Command {
         let mut command = clean_command(self.scratch.path(), &self.bench.node.display().to_string());
         command.args(words).args(["--zookeeper", hosts]);
-        command.args(["--session-timeout", &format!("{}s", session.as_secs())]);
+        command.env("ATALAYA_STATE_DIR", self.scratch.path().join("state"));
+        if words[0] != "reap" {
+            command.args(["--session-timeout", &format!("{}s", session.as_secs())]);
+        }
         command
     }
 
@@ -215,8 +244,39 @@ impl Setup<'_> {
         Ok(times)
     }
 
+    /// Lets one worker execute tasks in sequence, and returns the memory of the programs and the number of znodes.
+    fn history(&mut self, tasks: u32) -> anyhow::Result<History> {
+        let chroot = self.chroot()?;
+        let hosts = self.hosts(&chroot);
+        let session = Duration::from_secs(10);
+        let leader = self.leader("leader", &hosts, session);
+        let worker = self.worker("w0", &hosts, session);
+        self.wait_for_created(&chroot, ALIVE, 1);
+        let mut history = History { tasks, ..History::default() };
+        let mut parts = [tasks / 100, tasks - tasks / 100].into_iter();
+        while let Some(part) = parts.next() {
+            let words = ["count", &hosts, &part.to_string(), "8"];
+            let mut client = self.bench.kazoo.script("bench_tasks.py", &words);
+            while client.is_running() {
+                let lists =
+                    PARENTS.map(|parent| self.probe.ls(&format!("{chroot}/atalaya/tasks/{parent}")).len());
+                history.znodes = history.znodes.max(lists.into_iter().sum());
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            let seconds = answer(&mut client)?["seconds"].as_f64().context("no time")?;
+            history.per_second = f64::from(part) / seconds;
+            history.memory.push((memory(leader.pid())?.resident, memory(worker.pid())?.resident));
+            let left = parts.len();
+            eprintln!("{part} tasks in sequence in {seconds:.0} s, {left} parts left");
+        }
+        history.left = PARENTS
+            .map(|parent| (parent, self.probe.ls(&format!("{chroot}/atalaya/tasks/{parent}")).len()))
+            .to_vec();
+        Ok(history)
+    }
+
     /// Returns the time from the SIGKILL of a worker or of the leader until another worker claims the task, in seconds.
-    fn failover(&mut self, leader_dies: bool) -> anyhow::Result<f64> {
+    fn failover(&mut self, death: Death) -> anyhow::Result<f64> {
         let chroot = self.chroot()?;
         let hosts = self.hosts(&chroot);
         let mut leader = self.leader("leader0", &hosts, SESSION);
@@ -231,7 +291,7 @@ impl Setup<'_> {
         };
         let killed;
         let mut client;
-        if leader_dies {
+        if death == Death::Leader {
             // A first task shows that the leader serves.
             submit("0").wait_exit(READY);
             killed = milliseconds();
@@ -244,6 +304,10 @@ impl Setup<'_> {
             let at = ids.iter().position(|id| claim.ends_with(&format!(".{id}"))).context("whose claim?")?;
             killed = milliseconds();
             workers[at].kill9();
+            if death == Death::WorkerWithReap {
+                let mut reap = self.atalaya(&["reap", ids[at]], &hosts, SESSION);
+                ensure!(reap.status().context("cannot run reap")?.success(), "reap failed");
+            }
         }
         let claims = || self.created(&chroot, CLAIM, killed).into_iter().next();
         let (time, _) = eventually("a claim after the kill", READY, claims);
@@ -293,15 +357,19 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
         }
     }
     let broadcast = setup.broadcast(simulated, rounds)?;
-    let (mut worker, mut leader) = (Sample::default(), Sample::default());
+    let mut deaths =
+        [Death::Worker, Death::WorkerWithReap, Death::Leader].map(|death| (death, Sample::default()));
     for _ in 0..rounds {
-        worker.push(setup.failover(false)?);
-        leader.push(setup.failover(true)?);
+        for (death, sample) in &mut deaths {
+            sample.push(setup.failover(*death)?);
+        }
     }
+    let history = setup.history(if bench.quick { 2_000 } else { 100_000 })?;
     let version = package_version(&setup.celery, "celery")?;
     Ok(vec![
         throughput(&results, rounds, seconds, &version),
-        times(&broadcast, simulated, &worker, &leader, rounds),
+        times(&broadcast, simulated, &deaths, rounds),
+        bounds(&history),
     ])
 }
 
@@ -326,7 +394,7 @@ fn throughput(results: &[Vec<Results>], rounds: u32, seconds: u32, celery: &str)
     }
     let of = |system: usize, workers: usize| results[system][workers].per_second.median();
     let targets = WORKERS.into_iter().enumerate().map(|(at, workers)| {
-        let name = format!("tasks per second relative to Python programs, {workers} workers");
+        let name = format!("tasks per second relative to Python programs, number of workers: {workers}");
         Target::at_least(&name, 1.0, " times", of(0, at) / of(2, at))
     });
     let head = WORKERS.map(|workers| format!("{workers} workers").replace("1 workers", "1 worker"));
@@ -338,8 +406,8 @@ fn throughput(results: &[Vec<Results>], rounds: u32, seconds: u32, celery: &str)
              (`testbed/kazoo/bench_tasks.py`) keeps twice as many tasks waiting as there are workers, at least 4, and submits \
              another one for each result. Each worker is a process; those of Celery {celery} are one worker's pool (prefork, \
              `worker_prefetch_multiplier` 1), with Redis (`appendonly yes`, `appendfsync everysec`) as the broker and for the \
-             results. ZooKeeper writes its log, and does not wait for the disk. **Median** (smallest – largest) of {rounds} turns \
-             of {seconds} s after one second of the same load; all have their turn in each round."
+             results. ZooKeeper writes its log, and does not wait for the disk. **Median** (smallest – largest); rounds: {rounds}, \
+             of {seconds} s each after one second of the same load; all programs have their turn in each round."
         ),
         head: [String::new()].into_iter().chain(head).collect(),
         rows,
@@ -353,7 +421,7 @@ fn throughput(results: &[Vec<Results>], rounds: u32, seconds: u32, celery: &str)
     }
 }
 
-fn times(broadcast: &Sample, workers: usize, worker: &Sample, leader: &Sample, rounds: u32) -> Section {
+fn times(broadcast: &Sample, workers: usize, deaths: &[(Death, Sample)], rounds: u32) -> Section {
     let show = |sample: &Sample| vec![ThreeDigits(sample.median()).to_string(), sample.range()];
     let row = |name: String, sample: &Sample| [vec![name], show(sample)].concat();
     let session = SESSION.as_secs();
@@ -363,14 +431,20 @@ fn times(broadcast: &Sample, workers: usize, worker: &Sample, leader: &Sample, r
             "`node/benches/tasks.rs`: the workers of `atalaya work`, {workers} of them in one process, each with a session of its \
              own. A broadcast lasts from its submission until the leader has recorded the results of all. After a SIGKILL the \
              time is that of ZooKeeper's log, from the signal until another worker claims the task, with sessions of {session} \
-             s; the task of the leader's death is submitted right after the signal. {rounds} of each."
+             s; the task of the leader's death is submitted right after the signal. Repetitions: {rounds}."
         ),
         head: ["s", "median", "smallest – largest"].map(str::to_owned).to_vec(),
-        rows: vec![
-            row(format!("broadcast of `status` to {workers} workers"), broadcast),
-            row("SIGKILL of a worker until the next one claims its task".into(), worker),
-            row("SIGKILL of the leader until a worker claims a new task".into(), leader),
-        ],
+        rows: [row(format!("broadcast of `status` to {workers} workers"), broadcast)]
+            .into_iter()
+            .chain(deaths.iter().map(|(death, sample)| {
+                let name = match death {
+                    Death::Worker => "SIGKILL of a worker until the next one claims its task",
+                    Death::WorkerWithReap => "the same, with `atalaya reap` right after the SIGKILL",
+                    Death::Leader => "SIGKILL of the leader until a worker claims a new task",
+                };
+                row(name.into(), sample)
+            }))
+            .collect(),
         notes: Vec::new(),
         targets: vec![Target::at_most(
             &format!("broadcast to {workers} workers, median"),
@@ -378,5 +452,51 @@ fn times(broadcast: &Sample, workers: usize, worker: &Sample, leader: &Sample, r
             " s",
             broadcast.median(),
         )],
+    }
+}
+
+fn bounds(history: &History) -> Section {
+    let left: usize = history.left.iter().map(|(_, count)| count).sum();
+    let records = history.left.iter().find(|(parent, _)| *parent == "state").map_or(0, |(_, count)| *count);
+    let mut rows = vec![
+        vec!["tasks per second".to_owned(), ThreeDigits(history.per_second).to_string()],
+        vec!["znodes of tasks, maximum".to_owned(), history.znodes.to_string()],
+        vec!["znodes of tasks at the end".to_owned(), left.to_string()],
+        vec!["  of these, records of ended tasks".to_owned(), records.to_string()],
+    ];
+    let after = [history.tasks / 100, history.tasks];
+    for (count, (leader, worker)) in after.into_iter().zip(&history.memory) {
+        for (name, memory) in [("leader", leader), ("worker", worker)] {
+            let label = format!("resident memory of the {name} after {count} tasks, MiB");
+            rows.push(vec![label, ThreeDigits(*memory).to_string()]);
+        }
+    }
+    let growth = match history.memory.as_slice() {
+        [first, .., last] => last.0 / first.0,
+        _ => f64::NAN,
+    };
+    Section {
+        title: "Tasks in sequence: znodes and memory".into(),
+        method: format!(
+            "One leader (`run`) and one worker (`work`) execute {} tasks of the action `status`; the client keeps 8 tasks waiting. \
+             The znodes are counted five times a second.",
+            history.tasks
+        ),
+        head: vec![String::new(), String::new()],
+        rows,
+        notes: Vec::new(),
+        targets: vec![
+            Target::at_most("znodes of tasks in sequence, maximum", 600.0, "", {
+                #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
+                let znodes = history.znodes as f64;
+                znodes
+            }),
+            Target::at_most(
+                "memory of the leader after all tasks in sequence, relative to 1 %",
+                1.5,
+                " times",
+                growth,
+            ),
+        ],
     }
 }

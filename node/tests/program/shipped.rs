@@ -156,8 +156,17 @@ fn bash_accepts_the_completions() {
 fn commands_in_the_documentation_exist() {
     const ENDS: [&str; 6] = ["|", "&", "#", ">", ";", "&&"];
     let mut count = 0;
-    for page in ["README.md", "node/README.md", "docs/operations.md", "docs/raspberry-pi.md", "docs/demo.md"]
-    {
+    const PAGES: [&str; 8] = [
+        "README.md",
+        "node/README.md",
+        "docs/operations.md",
+        "docs/running.md",
+        "docs/monitoring.md",
+        "docs/running-collector.md",
+        "docs/raspberry-pi.md",
+        "docs/demo.md",
+    ];
+    for page in PAGES {
         for line in blocks(&text(page), "sh").iter().flat_map(|block| block.lines()) {
             let words = line.split_whitespace().skip_while(|word| ["sudo", "-u"].contains(word));
             // `sudo -u atalaya atalaya …` contains the user name first.

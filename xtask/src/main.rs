@@ -1,5 +1,5 @@
 //! Development tasks: `cargo xtask test`, `fleet`, `bench`, `fuzz`, `chaos`, `picture`, `pi`, `dist`,
-//! `containers`.
+//! `docs`, `containers`.
 #![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
 
 mod bench;
@@ -8,6 +8,7 @@ mod chaos;
 mod console;
 mod containers;
 mod dist;
+mod docs;
 mod fleet;
 mod fuzz;
 #[cfg(unix)]
@@ -16,6 +17,7 @@ mod picture;
 mod stop;
 mod test;
 mod toolchain;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -40,6 +42,7 @@ enum Task {
     #[cfg(unix)]
     Pi(pi::Arguments),
     Dist(dist::Arguments),
+    Docs(docs::Arguments),
     Containers(containers::Arguments),
 }
 
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         #[cfg(unix)]
         Task::Pi(arguments) => pi::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),
+        Task::Docs(arguments) => docs::run(&arguments),
         Task::Containers(arguments) => containers::run(&arguments),
     };
     done.unwrap_or_else(|error| {

@@ -4,7 +4,6 @@ mod build;
 mod elf;
 mod inspect;
 mod package;
-mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::target_dir;
 
 use crate::toolchain::{Target, Toolchain};
+use crate::tools::CARGO_DEB;
 use build::How;
 
 /// Build the program and a Debian package of it, in target/dist.
@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let folder = target_dir().join("dist");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    tools::cargo_deb()?;
+    CARGO_DEB.installed()?;
     let mut everything = Vec::new();
     for target in targets {
         let made = one(target, how, &folder)?;

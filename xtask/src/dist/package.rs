@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 
 use super::build::How;
-use super::tools;
+
 use crate::cargo::workspace;
 use crate::toolchain::Target;
+use crate::tools::CARGO_DEB;
 
 /// Builds the package of the program that was built before, in `folder`.
 pub(super) fn make(folder: &Path, target: Target, how: How) -> anyhow::Result<PathBuf> {
-    let cargo_deb = tools::cargo_deb()?;
+    let cargo_deb = CARGO_DEB.installed()?;
     let suffix = how.suffix().replace('-', "_");
     let version = env!("CARGO_PKG_VERSION");
     let package = folder.join(format!("atalaya_{version}_{}{suffix}.deb", target.debian()));

@@ -1,0 +1,46 @@
+//! Tools from crates.io, each built once into the target folder.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::target_dir;
+
+use crate::cargo::cargo;
+
+/// A program that `cargo install` builds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tool {
+    name: &'static str,
+    version: &'static str,
+    /// Further options of `cargo install`.
+    options: &'static [&'static str],
+}
+
+/// Pinned. The contents of a package are checked, but changes should still appear only when this line changes.
+pub(crate) const CARGO_DEB: Tool = Tool { name: "cargo-deb", version: "3.8.0", options: &[] };
+
+/// Pinned, because docs/book.css relies on the page structure of this version. The features `serve` and `watch` would
+/// add a web server.
+pub(crate) const MDBOOK: Tool =
+    Tool { name: "mdbook", version: "0.5.4", options: &["--no-default-features", "--features", "search"] };
+
+impl Tool {
+    /// Returns the path of the program. Installs it if it is missing or has another version.
+    pub(crate) fn installed(self) -> anyhow::Result<PathBuf> {
+        let Self { name, version, options } = self;
+        let root = target_dir().join("tools");
+        let program = root.join("bin").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+        let known = Command::new(&program).arg("--version").output();
+        if known.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(version)) {
+            return Ok(program);
+        }
+        eprintln!("building {name} {version}, once");
+        let mut command = cargo();
+        command.args(["install", name, "--locked", "--force", "--version", &format!("={version}")]);
+        command.args(options).arg("--root").arg(&root).env("CARGO_TARGET_DIR", root.join("build"));
+        let status = command.status().context("cannot run cargo")?;
+        ensure!(status.success(), "{name} could not be installed, see above");
+        Ok(program)
+    }
+}

@@ -33,7 +33,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mdbook = MDBOOK.installed()?;
-    let (sources, book) = (target_dir().join("book-sources"), target_dir().join("book"));
+    let target = target_dir();
+    let (sources, book) = (target.join("book-sources"), target.join("book"));
     sources::write(&workspace(), &sources)?;
     let status = Command::new(&mdbook).arg("build").arg(&sources).arg("--dest-dir").arg(&book).status();
     ensure!(status.with_context(|| format!("cannot run {}", mdbook.display()))?.success(), "mdbook failed");

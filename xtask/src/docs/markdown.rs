@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use pulldown_cmark::{BrokenLink, CowStr, Event, LinkType, Options, Parser, Tag, TagEnd};
 
-/// Destination of a link that only rustdoc resolves, such as [`Store`] in the README of a crate.
+/// Destination of a link that only rustdoc resolves, such as a type in the README of a crate.
 const RUSTDOC: &str = "rustdoc:";
 
 /// Markdown file, parsed as GitHub does.

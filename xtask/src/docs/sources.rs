@@ -77,7 +77,13 @@ fn rewrite(
                 chapters.contains(target) || (root.join(target).is_file() && !is_page)
             }),
         };
-        let label = source.rfind("](").unwrap_or(source.len().saturating_sub(1));
+        let (inline, reference) = (source.rfind("]("), source.rfind("]["));
+        ensure!(
+            inline.is_some() || link.target == Target::Rustdoc,
+            "{}: write this link as [text](path): {source}",
+            file.display()
+        );
+        let label = inline.or(reference).unwrap_or(source.len() - 1);
         ensure!(link.range.start >= end, "{}: a link contains another one: {source}", file.display());
         rewritten.push_str(&text[end..link.range.start]);
         end = link.range.end;
@@ -150,10 +156,9 @@ mod tests {
     fn links_lead_to_the_places_of_the_book() {
         let root = workspace();
         let chapters = BTreeSet::from(["docs/a.md".into(), "hal/README.md".into()]);
-        let text =
-            "[hal](../hal/README.md#chips) [`Store`] [all](../README.md), [b](../boards.toml) [x](#y)\n";
+        let text = "[hal](../hal/README.md#chips) [`Store`] [a][`Store`] [all](../README.md), [b](../boards.toml) [x](#y)\n";
         let (in_docs, copied) = rewrite("docs/a.md".as_ref(), text, &chapters, &root).unwrap();
-        assert_eq!(in_docs, "[hal](hal/index.md#chips) `Store` all, [b](boards.toml) [x](#y)\n");
+        assert_eq!(in_docs, "[hal](hal/index.md#chips) `Store` a all, [b](boards.toml) [x](#y)\n");
         assert_eq!(copied, BTreeSet::from(["boards.toml".into()]));
         let (in_hal, _) = rewrite("hal/README.md".as_ref(), "[a](../docs/a.md)", &chapters, &root).unwrap();
         assert_eq!(in_hal, "[a](../a.md)");

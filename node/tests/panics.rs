@@ -6,7 +6,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use atalaya_sim::zookeeper::Server;
+use atalaya_zookeeper::Server;
 use atalaya_testbed::{Probe, Process, Scratch, clean_command, eventually, node_command};
 
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_collector::Outcome;
 use atalaya_hal::Boards;
-use atalaya_sim::zookeeper::Server;
+use atalaya_zookeeper::Server;
 use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_collector::Outcome;
 use atalaya_recipes::{Phase, Standing};
-use atalaya_sim::zookeeper::Figures;
+use atalaya_zookeeper::Figures;
 use tracing::Level;
 
 use super::Event;

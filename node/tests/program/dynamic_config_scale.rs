@@ -14,7 +14,7 @@ use atalaya::settings::{Env, Settings};
 use atalaya_hal::Boards;
 use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Connection, Session, SessionOptions, Standing};
-use atalaya_sim::zookeeper::{Figures, Server};
+use atalaya_zookeeper::{Figures, Server};
 use tokio::sync::watch;
 
 const NODES: usize = 100;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use atalaya::process::stale_sessions::{clean_up, clean_up_all};
 use atalaya::process::state_dir::ProcessRecord;
 use atalaya_recipes::{Connection, Session, SessionOptions};
-use atalaya_sim::zookeeper::{AtRequest, Cut, Operation, Server};
+use atalaya_zookeeper::{AtRequest, Cut, Operation, Server};
 
 const MEASUREMENT: &str = "/mediciones/1";
 const CONTENDER: &str = "0123456789abcdef0123456789abcdef__lock__";

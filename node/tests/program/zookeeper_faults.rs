@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
+use atalaya_zookeeper::{AtRequest, Cut, Operation};
 use atalaya_testbed::{ApiMode, Probe, Process, eventually};
 
 use crate::common::{

@@ -1,7 +1,7 @@
 //! The reply to a committed transaction is lost: each time one result.
 
 use atalaya::model::task::spec::Target;
-use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
+use atalaya_zookeeper::{AtRequest, Cut, Operation};
 use atalaya_testbed::{Proxy, eventually};
 
 use super::stage::{Servers, Stage, spec};

@@ -1,7 +1,7 @@
 //! The in-memory server, which counts the requests of clients.
 
 use anyhow::Context as _;
-use atalaya_sim::zookeeper::Server;
+use atalaya_zookeeper::Server;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::answer;

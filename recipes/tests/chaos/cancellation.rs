@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use atalaya_recipes::Party;
 use atalaya_recipes::node_names::Naming;
-use atalaya_sim::zookeeper::Cut;
+use atalaya_zookeeper::Cut;
 
 use crate::holders::How;
 use crate::runner::{DropCounts, Scenario, play};

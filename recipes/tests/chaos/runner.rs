@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atalaya_recipes::{Phase, Session, SessionOptions};
-use atalaya_sim::zookeeper::{AtRequest, Faults, Server};
+use atalaya_zookeeper::{AtRequest, Faults, Server};
 use proptest::strategy::BoxedStrategy;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

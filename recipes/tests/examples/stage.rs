@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use atalaya_sim::zookeeper::Server;
+use atalaya_zookeeper::Server;
 use atalaya_testbed::{Process, eventually};
 
 /// Deadline of every condition, long enough for a busy machine.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Barrier, Error, Session};
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Cut, Operation};
 use tokio::task::JoinHandle;
 
 use crate::support::{DEADLINE, TestBed, until};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_recipes::queue::DEFAULT_PRIORITY;
 use atalaya_recipes::{HeldEntry, LockingQueue, QueueError};
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Cut, Operation};
 
 use crate::support::{DEADLINE, TestBed, soon};
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use atalaya_recipes::{Party, PartyError};
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Cut, Operation};
 
 use crate::support::{TestBed, until};
 

@@ -2,7 +2,7 @@
 //! reasons why it is refused.
 
 use atalaya_recipes::{AclProvider, ConnectError, Credentials, Session, SessionOptions};
-use atalaya_sim::zookeeper::Server;
+use atalaya_zookeeper::Server;
 use atalaya_testbed::{Kazoo, ZooKeeper};
 use zookeeper_client::{Acl, AuthId, Permission};
 

@@ -1,7 +1,7 @@
 //! Semaphores: at most N permits are held, and a waiter gets a released permit.
 
 use atalaya_recipes::{AcquireError, Semaphore};
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Cut, Operation};
 
 use crate::support::memory::{TestBed, completes_within, poll_once, soon};
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
+use atalaya_zookeeper::{AtRequest, Cut, Operation};
 use atalaya_testbed::{Change, Ensemble, Process, Scratch, Transaction, eventually};
 
 use super::support::*;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_sim::zookeeper::{Armed, AtRequest, Cut, Faults, Server as MemoryServer};
+use atalaya_zookeeper::{Armed, AtRequest, Cut, Faults, Server as MemoryServer};
 use atalaya_testbed::{Proxy, ZooKeeper};
 
 use super::DEADLINE;

@@ -5,7 +5,7 @@ mod with_kazoo;
 use std::time::Duration;
 
 use atalaya_recipes::{Counter, CounterError, Phase};
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Cut, Operation};
 
 use crate::support::{TestBed, soon, until};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Acquire, Connection, Lease, LeaseError};
-use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
+use atalaya_zookeeper::{AtRequest, Cut, Operation};
 
 use crate::lease::{HOLDER, LENGTH, PATH, Wall, obtained, refused, wait_until_queue_is_empty};
 use crate::support::TestBed;

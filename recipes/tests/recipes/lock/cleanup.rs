@@ -1,7 +1,7 @@
 //! A contender that gives up leaves no znode for which others would wait.
 
 use atalaya_recipes::Lock;
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Cut, Operation};
 
 use crate::support::memory::{DEADLINE, PATH, TestBed, completes_within, poll_once, soon};
 

@@ -1,7 +1,7 @@
 //! Known bugs of the locks of Kazoo and Curator, by issue number. `curator_171` is in `lost`.
 
 use atalaya_recipes::{Lock, ReadWriteLock};
-use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
+use atalaya_zookeeper::{AtRequest, Cut, Operation};
 
 use crate::support::memory::{PATH, TestBed, poll_once, soon};
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use atalaya_recipes::{Connection, Session, SessionOptions};
-use atalaya_sim::zookeeper::{Armed, AtRequest, Cut, Faults, Operation, Server};
+use atalaya_zookeeper::{Armed, AtRequest, Cut, Faults, Operation, Server};
 use tokio::time::Instant;
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use atalaya_recipes::{Connection, Session, SessionOptions};
-use atalaya_sim::zookeeper::{Armed, AtRequest, Cut, Faults, Operation, Server};
+use atalaya_zookeeper::{Armed, AtRequest, Cut, Faults, Operation, Server};
 use atalaya_testbed::{Kazoo, Process, Proxy, ZooKeeper};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestCaseResult, TestRng, TestRunner};

@@ -1,5 +1,5 @@
 //! Access control: access control lists, and the identities of a connection. Used by [`tree`](super::tree) for every
-//! check, and by [`core`](super::core) for `auth`.
+//! check, and by [`state_machine`](super::state_machine) for `auth`.
 //!
 //! Schemes are `world`, `digest`, `ip` and `auth`, as in a server without plug-ins, and `sasl` if it is allowed.
 
@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest as _, Sha1};
 
 use super::error::Code;
-use super::protocol::MAX_FRAME;
+use super::jute::MAX_FRAME;
 
 /// Maximum number of entries of an ACL after `auth` was replaced: the number that fits in a frame.
 const MAX_ENTRIES: usize = MAX_FRAME / 12;
@@ -111,10 +111,10 @@ impl Id {
     }
 
     /// Returns true if `named`, an identity in an ACL, includes `self`.
-    fn is(&self, named: &Id) -> bool {
+    fn matches(&self, named: &Id) -> bool {
         self.scheme == named.scheme
             && match (&*self.scheme, Network::parse(&named.id)) {
-                ("ip", Some(network)) => self.id.parse().is_ok_and(|address| network.holds(address)),
+                ("ip", Some(network)) => self.id.parse().is_ok_and(|address| network.contains(address)),
                 _ => self.id == named.id,
             }
     }
@@ -137,7 +137,7 @@ impl Network {
         (bits <= width).then_some(Self { address, bits })
     }
 
-    fn holds(&self, other: IpAddr) -> bool {
+    fn contains(&self, other: IpAddr) -> bool {
         let differ = |a: u128, b: u128, width: u32| {
             let ignored = width - self.bits;
             ignored < width && (a ^ b) >> ignored != 0
@@ -162,9 +162,9 @@ pub(crate) fn resolve(wanted: &[RequestedAcl], caller: &[Id], allow_sasl: bool) 
     for RequestedAcl { perms, scheme, id } in unique(wanted)? {
         let id = match (scheme.as_deref(), id) {
             (Some("auth"), _) => {
-                let shown = caller.iter().filter(|id| &*id.scheme != "ip");
+                let authenticated = caller.iter().filter(|id| &*id.scheme != "ip");
                 let before = resolved.len();
-                resolved.extend(shown.map(|id| Acl { perms: *perms, id: id.clone() }));
+                resolved.extend(authenticated.map(|id| Acl { perms: *perms, id: id.clone() }));
                 if resolved.len() == before || resolved.len() > MAX_ENTRIES {
                     return Err(Code::InvalidAcl);
                 }
@@ -206,8 +206,9 @@ fn unique(wanted: &[RequestedAcl]) -> Result<Vec<&RequestedAcl>, Code> {
 
 /// Checks that the ACL grants the caller at least one of `wanted`'s bits.
 pub(crate) fn check(acl: &[Acl], wanted: i32, caller: &[Id]) -> Result<(), Code> {
-    let allows =
-        |acl: &Acl| acl.perms & wanted != 0 && (acl.id.is_anyone() || caller.iter().any(|id| id.is(&acl.id)));
+    let allows = |acl: &Acl| {
+        acl.perms & wanted != 0 && (acl.id.is_anyone() || caller.iter().any(|id| id.matches(&acl.id)))
+    };
     if acl.is_empty() || acl.iter().any(allows) { Ok(()) } else { Err(Code::NoAuth) }
 }
 
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn auth_stands_for_what_the_caller_showed() {
+    fn auth_is_replaced_by_the_identities_of_the_caller() {
         let ip = Id::address(HERE);
         let auth = RequestedAcl::from(acl(3, "auth", ""));
         assert_eq!(

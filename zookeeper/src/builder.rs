@@ -1,18 +1,16 @@
 //! Configuration of a server, before its start.
 
-use std::io;
 use std::time::Duration;
 
 use super::sasl::Users;
-use super::server::Server;
 
 /// Builder of a server.
 #[derive(Clone, Debug)]
 #[must_use = "nothing runs until it is started"]
 pub struct Builder {
     tick: Duration,
-    longest: Option<Duration>,
-    sweep: Duration,
+    max_session_timeout: Option<Duration>,
+    container_check_interval: Duration,
     listen: String,
     enforce_quota: bool,
     sasl_users: Users,
@@ -20,13 +18,14 @@ pub struct Builder {
 
 /// Effective settings, in milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct Settings {
     pub(crate) tick: i64,
-    /// Session timeouts.
-    pub(crate) shortest: i32,
-    pub(crate) longest: i32,
+    /// Minimum session timeout.
+    pub(crate) min_timeout: i32,
+    /// Maximum session timeout.
+    pub(crate) max_timeout: i32,
     /// Interval between checks for expired containers and TTLs.
-    pub(crate) sweep: i64,
+    pub(crate) container_check_interval: i64,
     pub(crate) enforce_quota: bool,
 }
 
@@ -34,8 +33,8 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             tick: Duration::from_secs(2),
-            longest: None,
-            sweep: Duration::from_secs(60),
+            max_session_timeout: None,
+            container_check_interval: Duration::from_secs(60),
             listen: "127.0.0.1:0".to_owned(),
             enforce_quota: false,
             sasl_users: Users::default(),
@@ -52,15 +51,15 @@ impl Builder {
     }
 
     /// Sets the maximum session timeout, instead of 20 ticks.
-    pub fn longest_session_timeout(mut self, longest: Duration) -> Self {
-        self.longest = Some(longest);
+    pub fn max_session_timeout(mut self, timeout: Duration) -> Self {
+        self.max_session_timeout = Some(timeout);
         self
     }
 
     /// Sets the interval between checks for containers without children and znodes with an expired TTL: 60 s by
     /// default.
-    pub fn sweep_every(mut self, interval: Duration) -> Self {
-        self.sweep = interval;
+    pub fn container_check_interval(mut self, interval: Duration) -> Self {
+        self.container_check_interval = interval;
         self
     }
 
@@ -84,61 +83,26 @@ impl Builder {
         self
     }
 
-    /// Starts the server, in tasks of the current tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if it cannot listen on the address.
-    ///
-    /// # Panics
-    ///
-    /// Panics outside a tokio runtime with I/O and time.
-    pub async fn start(self) -> io::Result<Server> {
-        Server::start(self).await.map(|(server, _)| server)
-    }
-
-    /// Starts the server in its own thread, for programs without a tokio runtime, and for tests that block theirs.
-    /// Dropping the server ends the thread.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if it cannot listen on the address or cannot start a thread.
-    pub fn start_thread(self) -> io::Result<Server> {
-        let (tell, told) = std::sync::mpsc::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let serve = async move {
-            match Server::start(self).await {
-                Ok((server, running)) => {
-                    // If the caller is gone, the server is dropped and stops.
-                    let _ = tell.send(Ok(server));
-                    let _ = running.await;
-                }
-                Err(error) => drop(tell.send(Err(error))),
-            }
-        };
-        std::thread::Builder::new().name("zookeeper".to_owned()).spawn(move || runtime.block_on(serve))?;
-        told.recv().map_err(|_| io::Error::other("the server's thread ended while starting"))?
-    }
-
-    pub(super) fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.listen
     }
 
-    pub(super) fn users(&self) -> &Users {
+    pub(crate) fn users(&self) -> &Users {
         &self.sasl_users
     }
 
-    pub(super) fn limits(&self) -> Limits {
+    pub(crate) fn settings(&self) -> Settings {
         let milliseconds =
             |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX).max(1);
         let tick = milliseconds(self.tick);
-        let shortest = tick.saturating_mul(2);
-        let longest = self.longest.map_or(tick.saturating_mul(20), milliseconds).max(shortest);
-        Limits {
+        let min_timeout = tick.saturating_mul(2);
+        let max_timeout =
+            self.max_session_timeout.map_or(tick.saturating_mul(20), milliseconds).max(min_timeout);
+        Settings {
             tick: tick.into(),
-            shortest,
-            longest,
-            sweep: milliseconds(self.sweep).into(),
+            min_timeout,
+            max_timeout,
+            container_check_interval: milliseconds(self.container_check_interval).into(),
             enforce_quota: self.enforce_quota,
         }
     }

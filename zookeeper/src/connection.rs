@@ -10,63 +10,62 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::LoggedOnce;
-use super::core::{End, Incoming};
-use super::frames::{Broken, RequestReader};
+use super::frames::{InvalidInput, RequestReader};
 use super::sessions::ConnectionId;
-use super::words;
+use super::state_machine::{Close, Incoming};
+use super::{LoggedOnce, four_letter};
 
 /// Message from a connection to the server's task.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// A client connected during this incarnation of the server; its output goes to the outbox.
-    Opened { connection: ConnectionId, life: u64, address: SocketAddr, outbox: Arc<Outbox> },
+    /// A client connected during this incarnation of the server; its output goes to the buffer.
+    Connected { connection: ConnectionId, incarnation: u64, address: SocketAddr, output: Arc<OutputBuffer> },
     /// The client sent requests.
-    Brought { connection: ConnectionId, incoming: Vec<Incoming> },
+    Received { connection: ConnectionId, incoming: Vec<Incoming> },
     /// The connection is closed.
-    Closed { connection: ConnectionId },
+    Disconnected { connection: ConnectionId },
     /// A client sent a four-letter word.
-    Asked { word: &'static str, answer: oneshot::Sender<String> },
+    FourLetterWord { word: &'static str, reply: oneshot::Sender<String> },
 }
 
-/// Number of unread output bytes above which nothing more is read from the client.
-const UNREAD: usize = 4 << 20;
-/// Number of unread output bytes above which the client is disconnected.
-const UNREAD_LIMIT: usize = 512 << 20;
+/// Number of unsent bytes above which nothing more is read from the client.
+const MAX_UNSENT_TO_READ: usize = 4 << 20;
+/// Number of unsent bytes above which the client is disconnected.
+const MAX_UNSENT: usize = 512 << 20;
 
 /// Pending output of a connection. The server's task fills it, the connection's task empties it.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
-    waiting: Mutex<Waiting>,
+pub(crate) struct OutputBuffer {
+    pending: Mutex<PendingOutput>,
     filled: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct PendingOutput {
     bytes: BytesMut,
-    end: Option<End>,
+    close: Option<Close>,
 }
 
-impl Outbox {
+impl OutputBuffer {
     /// Appends output, and wakes the connection's task.
-    pub(crate) fn put(&self, bytes: BytesMut, end: Option<End>) {
-        let mut waiting = self.lock();
-        if waiting.bytes.is_empty() {
-            waiting.bytes = bytes;
+    pub(crate) fn append(&self, bytes: BytesMut, close: Option<Close>) {
+        let mut pending = self.lock();
+        if pending.bytes.is_empty() {
+            pending.bytes = bytes;
         } else {
-            waiting.bytes.extend_from_slice(&bytes);
+            pending.bytes.extend_from_slice(&bytes);
         }
-        waiting.end = waiting.end.or(end);
-        drop(waiting);
+        pending.close = pending.close.or(close);
+        drop(pending);
         self.filled.notify_one();
     }
 
-    fn take(&self) -> Waiting {
+    fn take(&self) -> PendingOutput {
         std::mem::take(&mut *self.lock())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, PendingOutput> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,94 +74,94 @@ pub(crate) async fn serve(
     mut stream: TcpStream,
     address: SocketAddr,
     connection: ConnectionId,
-    life: u64,
+    incarnation: u64,
     server: mpsc::Sender<Message>,
     logged: Arc<Mutex<LoggedOnce>>,
 ) {
     let mut reader = RequestReader::default();
     // An error here means that the client disconnected, which affects no other client.
-    match begin(&mut stream, &mut reader).await {
-        Ok(Start::Tls) => {
+    match read_protocol(&mut stream, &mut reader).await {
+        Ok(Protocol::Tls) => {
             const CAUSE: &str = "TLS connection: this server has no TLS";
             if logged.lock().unwrap_or_else(PoisonError::into_inner).is_first(address.ip(), CAUSE) {
                 tracing::warn!(address = %address.ip(), "{CAUSE}");
             }
         }
-        Ok(Start::Word(word)) => {
-            let (answer, answered) = oneshot::channel();
-            if server.send(Message::Asked { word, answer }).await.is_ok()
-                && let Ok(text) = answered.await
+        Ok(Protocol::FourLetterWord(word)) => {
+            let (reply, replied) = oneshot::channel();
+            if server.send(Message::FourLetterWord { word, reply }).await.is_ok()
+                && let Ok(text) = replied.await
             {
                 let _ = stream.write_all(text.as_bytes()).await;
                 let _ = stream.shutdown().await;
             }
         }
-        Ok(Start::Frame) => {
-            let outbox = Arc::new(Outbox::default());
-            let opened = Message::Opened { connection, life, address, outbox: outbox.clone() };
-            if server.send(opened).await.is_ok() {
-                let mut link = Link { connection, reader, outbox, unsent: BytesMut::new() };
-                let _ = link.run(&mut stream, &server).await;
-                let _ = server.send(Message::Closed { connection }).await;
+        Ok(Protocol::ZooKeeper) => {
+            let output = Arc::new(OutputBuffer::default());
+            let connected = Message::Connected { connection, incarnation, address, output: output.clone() };
+            if server.send(connected).await.is_ok() {
+                let mut client = Client { connection, reader, output, unsent: BytesMut::new() };
+                let _ = client.run(&mut stream, &server).await;
+                let _ = server.send(Message::Disconnected { connection }).await;
             }
         }
         Err(_) => {}
     }
 }
 
-/// Type of a connection by its first bytes.
-enum Start {
+/// Protocol of a connection, recognised by its first bytes.
+enum Protocol {
     /// A four-letter word.
-    Word(&'static str),
+    FourLetterWord(&'static str),
     /// A TLS handshake: a record of type 22 and version 3.
     Tls,
-    /// A frame of ZooKeeper's protocol.
-    Frame,
+    /// ZooKeeper's protocol.
+    ZooKeeper,
 }
 
 /// Reads the first four bytes.
-async fn begin(stream: &mut TcpStream, reader: &mut RequestReader) -> io::Result<Start> {
+async fn read_protocol(stream: &mut TcpStream, reader: &mut RequestReader) -> io::Result<Protocol> {
     loop {
         if let Some(start) = reader.start() {
             return Ok(match start {
-                [0x16, 0x03, ..] => Start::Tls,
-                _ => words::recognise(start).map_or(Start::Frame, Start::Word),
+                [0x16, 0x03, ..] => Protocol::Tls,
+                _ => four_letter::recognise(start).map_or(Protocol::ZooKeeper, Protocol::FourLetterWord),
             });
         }
-        if stream.read_buf(reader.room()).await? == 0 {
+        if stream.read_buf(reader.buffer()).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
 }
 
-/// A connection that uses ZooKeeper's protocol.
-struct Link {
+/// Connection of a client that uses ZooKeeper's protocol.
+struct Client {
     connection: ConnectionId,
     reader: RequestReader,
-    outbox: Arc<Outbox>,
+    output: Arc<OutputBuffer>,
     unsent: BytesMut,
 }
 
-impl Link {
+impl Client {
     async fn run(&mut self, stream: &mut TcpStream, server: &mpsc::Sender<Message>) -> io::Result<()> {
-        self.hand_over(server).await?;
-        let mut ending = false;
+        self.forward_requests(server).await?;
+        let mut closing = false;
         loop {
             tokio::select! {
                 biased;
-                () = self.outbox.filled.notified() => {
-                    let Waiting { bytes, end } = self.outbox.take();
-                    if end == Some(End::AtOnce) {
+                () = self.output.filled.notified() => {
+                    let PendingOutput { bytes, close } = self.output.take();
+                    if close == Some(Close::Immediately) {
                         return Ok(());
                     }
-                    ending |= end.is_some();
+                    closing |= close.is_some();
                     if self.unsent.is_empty() {
                         self.unsent = bytes;
                     } else {
                         self.unsent.extend_from_slice(&bytes);
                     }
                     self.write(stream)?;
-                    if self.unsent.len() > UNREAD_LIMIT {
+                    if self.unsent.len() > MAX_UNSENT {
                         return Ok(());
                     }
                 }
@@ -170,17 +169,17 @@ impl Link {
                     ready?;
                     self.write(stream)?;
                 }
-                ready = stream.readable(), if !ending && self.unsent.len() < UNREAD => {
+                ready = stream.readable(), if !closing && self.unsent.len() < MAX_UNSENT_TO_READ => {
                     ready?;
-                    match stream.try_read_buf(self.reader.room()) {
+                    match stream.try_read_buf(self.reader.buffer()) {
                         Ok(0) => return Ok(()),
-                        Ok(_) => self.hand_over(server).await?,
+                        Ok(_) => self.forward_requests(server).await?,
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(error) => return Err(error),
                     }
                 }
             }
-            if ending && self.unsent.is_empty() {
+            if closing && self.unsent.is_empty() {
                 return stream.shutdown().await;
             }
         }
@@ -200,19 +199,19 @@ impl Link {
     }
 
     /// Passes all complete frames to the server's task.
-    async fn hand_over(&mut self, server: &mpsc::Sender<Message>) -> io::Result<()> {
+    async fn forward_requests(&mut self, server: &mpsc::Sender<Message>) -> io::Result<()> {
         let mut incoming = Vec::new();
-        let broken = loop {
+        let invalid = loop {
             match self.reader.next() {
                 Ok(Some(request)) => incoming.push(request),
                 Ok(None) => break false,
-                Err(Broken) => break true,
+                Err(InvalidInput) => break true,
             }
         };
         if !incoming.is_empty() {
-            let brought = Message::Brought { connection: self.connection, incoming };
-            server.send(brought).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+            let received = Message::Received { connection: self.connection, incoming };
+            server.send(received).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
         }
-        if broken { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
+        if invalid { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
     }
 }

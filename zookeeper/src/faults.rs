@@ -1,4 +1,4 @@
-//! Fault injection, for tests and for the demo.
+//! Fault injection.
 
 use std::io;
 use std::sync::Arc;
@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::core::{Cut, Which};
-use super::protocol::Operation;
+use super::state_machine::{Disconnect, RequestFilter};
 
 /// Handle for injecting faults into a running server. The effect of a method is complete when it returns; it waits only
 /// for the server's task.
@@ -23,76 +22,62 @@ pub struct Faults {
 /// A command to the server's task, with the sender for its completion.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Expire { session: i64, done: oneshot::Sender<bool> },
-    Disconnect { session: i64, done: oneshot::Sender<bool> },
-    Cut { cut: Cut, which: Which, happened: oneshot::Sender<()>, done: oneshot::Sender<()> },
-    Delay { delay: Duration, done: oneshot::Sender<()> },
-    Freeze { frozen: bool, done: oneshot::Sender<()> },
+    Expire {
+        session: i64,
+        done: oneshot::Sender<bool>,
+    },
+    Disconnect {
+        session: i64,
+        done: oneshot::Sender<bool>,
+    },
+    DisconnectAt {
+        disconnect: Disconnect,
+        filter: RequestFilter,
+        happened: oneshot::Sender<()>,
+        done: oneshot::Sender<()>,
+    },
+    Delay {
+        delay: Duration,
+        done: oneshot::Sender<()>,
+    },
+    Freeze {
+        frozen: bool,
+        done: oneshot::Sender<()>,
+    },
     Pause(oneshot::Sender<()>),
     Resume(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
-    StartAgain(oneshot::Sender<()>),
-    Advance { by: Duration, done: oneshot::Sender<()> },
+    Restart(oneshot::Sender<()>),
+    Advance {
+        by: Duration,
+        done: oneshot::Sender<()>,
+    },
     Sessions(oneshot::Sender<Vec<i64>>),
-    Figures(oneshot::Sender<Figures>),
+    Stats(oneshot::Sender<ServerStats>),
     Clear(oneshot::Sender<()>),
-}
-
-/// Selection of the request at which a connection is closed: by default the next one of any client, except pings.
-#[derive(Clone, Debug, Default)]
-pub struct AtRequest {
-    which: Which,
-}
-
-impl AtRequest {
-    /// Selects the next request of any client, except pings.
-    pub fn next() -> Self {
-        Self::default()
-    }
-
-    /// Selects requests of this session.
-    #[must_use]
-    pub fn of_session(mut self, session: i64) -> Self {
-        self.which.session = Some(session);
-        self
-    }
-
-    /// Selects requests of this kind.
-    #[must_use]
-    pub fn of_kind(mut self, operation: Operation) -> Self {
-        self.which.operation = Some(operation);
-        self
-    }
-
-    /// Selects requests whose path contains this text; for a `multi`, the path of any of its operations.
-    #[must_use]
-    pub fn about(mut self, part_of_path: impl Into<String>) -> Self {
-        self.which.path = Some(part_of_path.into());
-        self
-    }
 }
 
 /// A pending disconnect.
 #[derive(Debug)]
-pub struct Armed {
+pub struct PendingDisconnect {
     happened: oneshot::Receiver<()>,
 }
 
-impl Armed {
+impl PendingDisconnect {
     /// Waits until the request has arrived and its connection was closed.
     ///
     /// # Errors
     ///
     /// Returns an error if this can no longer happen: the server stopped, or [`Faults::clear`] was called.
     pub async fn happened(self) -> io::Result<()> {
-        self.happened.await.map_err(|_| io::Error::other("the loss of a connection was called off"))
+        self.happened.await.map_err(|_| io::Error::other("the disconnect was cancelled"))
     }
 }
 
 /// Snapshot of a server's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Figures {
+pub struct ServerStats {
     /// Live sessions, with or without a connection.
     pub sessions: usize,
     /// Connections of clients, without those that send a four-letter word.
@@ -105,31 +90,31 @@ pub struct Figures {
     pub requests: u64,
     /// Number of the latest transaction.
     pub zxid: i64,
-    /// True between [`Faults::stop`] and [`Faults::start_again`].
+    /// True between [`Faults::stop`] and [`Faults::restart`].
     pub stopped: bool,
 }
 
 impl Faults {
-    pub(super) fn new(commands: mpsc::UnboundedSender<Command>, refusing: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(commands: mpsc::UnboundedSender<Command>, refusing: Arc<AtomicBool>) -> Self {
         Self { commands, refusing }
     }
 
     /// Ends a session as if it had timed out: its ephemerals are deleted, its connection is closed. Returns true if the
     /// session existed.
     pub async fn expire(&self, session: i64) -> bool {
-        self.order(|done| Command::Expire { session, done }).await.unwrap_or(false)
+        self.send(|done| Command::Expire { session, done }).await.unwrap_or(false)
     }
 
     /// Closes a session's connection, between two requests. Returns true if the session had a connection.
     pub async fn disconnect(&self, session: i64) -> bool {
-        self.order(|done| Command::Disconnect { session, done }).await.unwrap_or(false)
+        self.send(|done| Command::Disconnect { session, done }).await.unwrap_or(false)
     }
 
     /// Closes a connection once, when a selected request arrives, before or after the request takes effect.
-    pub async fn cut(&self, cut: Cut, at: AtRequest) -> Armed {
-        let (happens, happened) = oneshot::channel();
-        self.order(|done| Command::Cut { cut, which: at.which, happened: happens, done }).await;
-        Armed { happened }
+    pub async fn disconnect_at(&self, disconnect: Disconnect, filter: RequestFilter) -> PendingDisconnect {
+        let (happened_sender, happened) = oneshot::channel();
+        self.send(|done| Command::DisconnectAt { disconnect, filter, happened: happened_sender, done }).await;
+        PendingDisconnect { happened }
     }
 
     /// Starts or stops refusing connections: new connections are closed on arrival. Open connections stay open.
@@ -140,70 +125,70 @@ impl Faults {
     /// Delays all further output of the server by this time. Zero ends the delay; output that is already delayed stays
     /// delayed.
     pub async fn delay_replies(&self, delay: Duration) {
-        self.order(|done| Command::Delay { delay, done }).await;
+        self.send(|done| Command::Delay { delay, done }).await;
     }
 
     /// Freezes or releases the server's output: while frozen, the server processes all input but sends nothing. On
     /// release, it sends the withheld output at once.
     pub async fn freeze_replies(&self, frozen: bool) {
-        self.order(|done| Command::Freeze { frozen, done }).await;
+        self.send(|done| Command::Freeze { frozen, done }).await;
     }
 
     /// Suspends the server completely, as SIGSTOP does. Connections stay open, time continues.
     pub async fn pause(&self) {
-        self.order(Command::Pause).await;
+        self.send(Command::Pause).await;
     }
 
     /// Resumes a paused server. Sessions that timed out during the pause are expired first.
     pub async fn resume(&self) {
-        self.order(Command::Resume).await;
+        self.send(Command::Resume).await;
     }
 
     /// Stops the server in an orderly way, as SIGTERM does, and keeps its disk: every connection is closed and new ones
-    /// are closed on arrival, until [`start_again`](Self::start_again). Znodes and sessions stay; pending output to
+    /// are closed on arrival, until [`restart`](Self::restart). Znodes and sessions stay; pending output to
     /// clients is lost. While the server is stopped, no session expires, except by [`expire`](Self::expire), and
     /// neither does a container or TTL.
     ///
     /// A stop ends a pause; a stopped server cannot be paused. Other faults stay as they were set.
     pub async fn stop(&self) {
-        self.order(Command::Stop).await;
+        self.send(Command::Stop).await;
     }
 
     /// Starts a stopped server again, with every znode and session that it had. The timeout of each session restarts,
     /// as with Apache ZooKeeper when it loads its database; containers and TTLs are checked one interval later.
-    pub async fn start_again(&self) {
-        self.order(Command::StartAgain).await;
+    pub async fn restart(&self) {
+        self.send(Command::Restart).await;
     }
 
     /// Advances both of the server's clocks. When this returns, timed-out sessions have expired, and containers and
     /// znodes with an expired TTL that were due for deletion are deleted. While the server is stopped, only the clocks
     /// advance.
     pub async fn advance_clock(&self, by: Duration) {
-        self.order(|done| Command::Advance { by, done }).await;
+        self.send(|done| Command::Advance { by, done }).await;
     }
 
     /// Returns the ids of all live sessions.
     pub async fn sessions(&self) -> Vec<i64> {
-        self.order(Command::Sessions).await.unwrap_or_default()
+        self.send(Command::Sessions).await.unwrap_or_default()
     }
 
     /// Returns a snapshot of the server's state. Cheap enough for several calls per second.
     ///
     /// Returns `None` after the server has stopped.
-    pub async fn figures(&self) -> Option<Figures> {
-        self.order(Command::Figures).await
+    pub async fn stats(&self) -> Option<ServerStats> {
+        self.send(Command::Stats).await
     }
 
     /// Ends the refusal of connections, the delay and the freeze, and cancels pending disconnects. A pause or a stop
     /// remains.
     pub async fn clear(&self) {
         self.refuse_connections(false);
-        self.order(Command::Clear).await;
+        self.send(Command::Clear).await;
     }
 
-    async fn order<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (done, told) = oneshot::channel();
+    async fn send<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (done, result) = oneshot::channel();
         self.commands.send(command(done)).ok()?;
-        told.await.ok()
+        result.await.ok()
     }
 }

@@ -3,13 +3,13 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::core::Incoming;
 use super::error::Code;
-use super::jute::Reader;
-use super::protocol::{ConnectRequest, MAX_FRAME, Operation, Request, header};
+use super::jute::{MAX_FRAME, Reader};
+use super::protocol::{ConnectRequest, Operation, Request, header};
+use super::state_machine::Incoming;
 
 /// Minimum space for one read.
-const CHUNK: usize = 8 << 10;
+const MIN_READ: usize = 8 << 10;
 
 /// Splits a stream into frames.
 #[derive(Debug, Default)]
@@ -36,12 +36,13 @@ impl Frames {
     }
 
     /// Returns the buffer for the next bytes. An idle connection holds no buffer.
-    fn room(&mut self) -> &mut BytesMut {
-        self.buffer.reserve(CHUNK);
+    fn buffer(&mut self) -> &mut BytesMut {
+        self.buffer.reserve(MIN_READ);
         &mut self.buffer
     }
 
-    fn settle(&mut self) {
+    /// Releases the memory of an empty buffer.
+    fn release(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }
@@ -50,7 +51,7 @@ impl Frames {
 
 /// Error: the stream contains data that is not a request. The rest of the stream is ignored.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Broken;
+pub(crate) struct InvalidInput;
 
 /// Parser of a client's stream.
 #[derive(Debug, Default)]
@@ -62,19 +63,19 @@ pub(crate) struct RequestReader {
 
 impl RequestReader {
     /// Returns the next request, once it is complete.
-    pub(crate) fn next(&mut self) -> Result<Option<Incoming>, Broken> {
-        match self.frames.next().map_err(|BadLength| Broken)? {
-            Some(frame) => self.decode(frame).ok_or(Broken).map(Some),
+    pub(crate) fn next(&mut self) -> Result<Option<Incoming>, InvalidInput> {
+        match self.frames.next().map_err(|BadLength| InvalidInput)? {
+            Some(frame) => self.decode(frame).ok_or(InvalidInput).map(Some),
             None => {
-                self.frames.settle();
+                self.frames.release();
                 Ok(None)
             }
         }
     }
 
     /// Returns the buffer for the next bytes.
-    pub(crate) fn room(&mut self) -> &mut BytesMut {
-        self.frames.room()
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
+        self.frames.buffer()
     }
 
     /// Returns the first four bytes without consuming them.
@@ -110,7 +111,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_are_found_however_they_are_cut(
+        fn frames_are_found_in_any_pieces(
             whole in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..10),
             piece in 1..400_usize,
         ) {
@@ -121,11 +122,11 @@ mod tests {
             }
             let (mut frames, mut found) = (Frames::default(), Vec::new());
             for piece in stream.chunks(piece) {
-                frames.room().extend_from_slice(piece);
+                frames.buffer().extend_from_slice(piece);
                 while let Some(frame) = frames.next().unwrap() {
                     found.push(frame.to_vec());
                 }
-                frames.settle();
+                frames.release();
             }
             prop_assert_eq!(found, whole);
         }
@@ -135,7 +136,7 @@ mod tests {
     fn frames_longer_than_a_mebibyte_less_one_are_refused() {
         for (length, refused) in [(0xf_ffff, false), (0x10_0000, true), (i32::MAX, true), (-1, true)] {
             let mut frames = Frames::default();
-            frames.room().extend_from_slice(&length.to_be_bytes());
+            frames.buffer().extend_from_slice(&length.to_be_bytes());
             assert_eq!(frames.next().is_err(), refused, "{length}");
         }
     }

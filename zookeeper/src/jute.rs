@@ -6,6 +6,9 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+/// Maximum length of a frame, in bytes: ZooKeeper's default `jute.maxbuffer`.
+pub(crate) const MAX_FRAME: usize = 0xf_ffff;
+
 /// Error: the bytes are not a record of the expected type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed record")]
@@ -47,11 +50,11 @@ impl Reader {
     /// Reads a `buffer` and copies it: a slice of the frame would keep all data that was read with it in memory as long
     /// as a znode holds the slice. A length of -1 denotes null.
     pub(crate) fn buffer(&mut self) -> Result<Option<Bytes>, Malformed> {
-        Ok(self.part()?.map(|part| Bytes::copy_from_slice(&part)))
+        Ok(self.slice()?.map(|part| Bytes::copy_from_slice(&part)))
     }
 
     /// Reads a length, and that number of bytes of the frame.
-    fn part(&mut self) -> Result<Option<Bytes>, Malformed> {
+    fn slice(&mut self) -> Result<Option<Bytes>, Malformed> {
         let length = self.int()?;
         if length == -1 {
             return Ok(None);
@@ -65,7 +68,7 @@ impl Reader {
 
     /// Reads a `ustring`, which may be null. Bytes that are not UTF-8 become replacement characters, as in Java.
     pub(crate) fn string(&mut self) -> Result<Option<String>, Malformed> {
-        Ok(self.part()?.map(|part| String::from_utf8_lossy(&part).into_owned()))
+        Ok(self.slice()?.map(|part| String::from_utf8_lossy(&part).into_owned()))
     }
 
     /// Returns true if the next value is null: the length -1.
@@ -78,11 +81,11 @@ impl Reader {
         self.string()?.ok_or(Malformed)
     }
 
-    /// Reads a vector whose elements take at least `least` bytes each, or null. A negative count other than that of
+    /// Reads a vector whose elements take at least `min_size` bytes each, or null. A negative count other than that of
     /// null reads as an empty vector, as in Java.
     pub(crate) fn vector<T>(
         &mut self,
-        least: usize,
+        min_size: usize,
         mut element: impl FnMut(&mut Self) -> Result<T, Malformed>,
     ) -> Result<Option<Vec<T>>, Malformed> {
         let count = self.int()?;
@@ -90,7 +93,7 @@ impl Reader {
             return Ok(None);
         }
         let count = usize::try_from(count).unwrap_or(0);
-        if count > self.frame.len() / least.max(1) {
+        if count > self.frame.len() / min_size.max(1) {
             return Err(Malformed);
         }
         (0..count).map(|_| element(self)).collect::<Result<_, _>>().map(Some)
@@ -173,7 +176,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn written_records_are_read(
             flag: bool, int: i32, long: i64, text: String,
             data: Option<Vec<u8>>, names: Vec<String>,
         ) {
@@ -195,7 +198,7 @@ mod tests {
         }
 
         #[test]
-        fn a_record_cut_short_is_malformed(text: String, names in prop::collection::vec(".{0,9}", 1..5), cut: prop::sample::Index) {
+        fn truncated_record_is_malformed(text: String, names in prop::collection::vec(".{0,9}", 1..5), cut: prop::sample::Index) {
             let mut out = BytesMut::new();
             out.string(&text);
             out.strings(names.iter().map(String::as_str));
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_tells_its_length() {
+    fn frame_starts_with_its_length() {
         let mut out = BytesMut::from(&b"before"[..]);
         frame(&mut out, |out| out.put_slice(b"body"));
         assert_eq!(&out[..], b"before\0\0\0\x04body");

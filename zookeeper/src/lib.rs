@@ -66,30 +66,29 @@
 mod acl;
 mod builder;
 mod connection;
-mod core;
 mod error;
 mod faults;
+mod four_letter;
 mod frames;
-#[cfg(any(test, feature = "fuzz"))]
-#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod jute;
-mod keeper;
 mod logged_once;
 mod path;
 mod protocol;
 mod sasl;
 mod server;
+mod server_actor;
 mod sessions;
+mod state_machine;
 mod tree;
 mod watches;
-mod words;
 
 pub use builder::Builder;
-pub use core::Cut;
-pub use faults::{Armed, AtRequest, Faults, Figures};
+pub use faults::{Faults, PendingDisconnect, ServerStats};
 pub use protocol::Operation;
 pub use server::Server;
+pub use state_machine::{Disconnect, RequestFilter};
 
-use builder::Limits;
+use builder::Settings;
 use logged_once::LoggedOnce;

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_told_from_what_is_none() {
+    fn valid_and_invalid_paths_are_distinguished() {
         for good in ["/", "/a", "/a/b", "/a.b", "/...", "/.a", "/a..", "/á", "/a b", "/中"] {
             assert!(is_valid(good), "{good:?}");
         }

@@ -8,21 +8,21 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::connection::{Message, Outbox};
-use super::core::{Core, End, Now, Output};
-use super::faults::{Command, Figures};
+use super::connection::{Message, OutputBuffer};
+use super::faults::{Command, ServerStats};
 use super::sessions::ConnectionId;
-use super::{Builder, words};
+use super::state_machine::{Close, Now, Output, StateMachine};
+use super::{Builder, four_letter};
 
 /// Maximum number of messages that are processed before their output is written.
-const BATCH: usize = 128;
+const MAX_BATCH: usize = 128;
 
 /// Maximum by which faults can advance the clocks: a thousand years, far below the limits of the time types.
-const MAX_AHEAD: Duration = Duration::from_secs(1_000 * 366 * 86_400);
+const MAX_OFFSET: Duration = Duration::from_secs(1_000 * 366 * 86_400);
 
 /// Incarnation of the server: from one start to the next stop. Connections do not outlive it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Life {
+pub(crate) struct Incarnation {
     /// Number of earlier incarnations.
     pub(crate) number: u64,
     /// True if the server was stopped and has not been started again.
@@ -30,43 +30,46 @@ pub(crate) struct Life {
 }
 
 /// The task that owns the state.
-pub(crate) struct Keeper {
-    core: Core,
+pub(crate) struct ServerActor {
+    state: StateMachine,
     /// Port that the server listens on, for four-letter words.
     port: u16,
     clock: Clock,
-    outboxes: HashMap<ConnectionId, Arc<Outbox>>,
+    outputs: HashMap<ConnectionId, Arc<OutputBuffer>>,
     /// Senders to notify when a connection was closed at its request.
-    cuts: HashMap<u64, oneshot::Sender<()>>,
+    disconnects: HashMap<u64, oneshot::Sender<()>>,
     frozen: bool,
     delay: Duration,
     delayed: VecDeque<(Instant, Vec<Output>)>,
     /// Closes connections by changing.
-    life: watch::Sender<Life>,
+    incarnation: watch::Sender<Incarnation>,
 }
 
 /// Real time, plus the time by which faults have advanced it.
 #[derive(Debug)]
 struct Clock {
     start: Instant,
-    ahead: Duration,
+    offset: Duration,
 }
 
 impl Clock {
     fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Now { steady: milliseconds(self.start.elapsed() + self.ahead), wall: milliseconds(wall + self.ahead) }
+        Now {
+            steady: milliseconds(self.start.elapsed() + self.offset),
+            wall: milliseconds(wall + self.offset),
+        }
     }
 
-    /// Advances both clocks, at most to [`MAX_AHEAD`].
+    /// Advances both clocks, at most to [`MAX_OFFSET`].
     fn advance(&mut self, by: Duration) {
-        self.ahead = self.ahead.saturating_add(by).min(MAX_AHEAD);
+        self.offset = self.offset.saturating_add(by).min(MAX_OFFSET);
     }
 
     /// Returns the instant at which the steady clock shows this time.
     fn at(&self, steady: i64) -> Instant {
         let since = Duration::from_millis(u64::try_from(steady).unwrap_or(0));
-        self.start + since.saturating_sub(self.ahead)
+        self.start + since.saturating_sub(self.offset)
     }
 }
 
@@ -74,55 +77,55 @@ fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-impl Keeper {
+impl ServerActor {
     /// Creates the task, and the channel by which it signals a stop.
-    pub(crate) fn new(builder: &Builder, port: u16) -> (Self, watch::Receiver<Life>) {
-        let clock = Clock { start: Instant::now(), ahead: Duration::ZERO };
-        let (life, lives) = watch::channel(Life::default());
-        let keeper = Self {
-            core: Core::new(builder.limits(), builder.users().clone(), clock.now()),
+    pub(crate) fn new(builder: &Builder, port: u16) -> (Self, watch::Receiver<Incarnation>) {
+        let clock = Clock { start: Instant::now(), offset: Duration::ZERO };
+        let (incarnation, incarnations) = watch::channel(Incarnation::default());
+        let actor = Self {
+            state: StateMachine::new(builder.settings(), builder.users().clone(), clock.now()),
             port,
             clock,
-            outboxes: HashMap::new(),
-            cuts: HashMap::new(),
+            outputs: HashMap::new(),
+            disconnects: HashMap::new(),
             frozen: false,
             delay: Duration::ZERO,
             delayed: VecDeque::new(),
-            life,
+            incarnation,
         };
-        (keeper, lives)
+        (actor, incarnations)
     }
 
     fn is_stopped(&self) -> bool {
-        self.life.borrow().stopped
+        self.incarnation.borrow().stopped
     }
 
     /// Runs until all senders are gone.
     pub(crate) async fn run(
         mut self,
-        mut inbox: mpsc::Receiver<Message>,
-        mut orders: mpsc::UnboundedReceiver<Command>,
+        mut messages: mpsc::Receiver<Message>,
+        mut commands: mpsc::UnboundedReceiver<Command>,
     ) {
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(MAX_BATCH);
         loop {
             let tick =
-                self.core.next_tick().filter(|_| !self.is_stopped()).map(|steady| self.clock.at(steady));
+                self.state.next_tick().filter(|_| !self.is_stopped()).map(|steady| self.clock.at(steady));
             let due = self.delayed.front().map(|(due, _)| *due).filter(|_| !self.frozen);
             let wake = tick.into_iter().chain(due).min();
             tokio::select! {
                 biased;
-                order = orders.recv() => match order {
+                command = commands.recv() => match command {
                     Some(Command::Pause(done)) if !self.is_stopped() => {
                         let _ = done.send(());
-                        if !self.paused(&mut orders).await {
+                        if !self.wait_for_resume(&mut commands).await {
                             return;
                         }
                     }
-                    Some(order) => self.obey(order),
+                    Some(command) => self.execute(command),
                     None => return,
                 },
-                () = until(wake) => self.core.tick(self.clock.now()),
-                received = inbox.recv_many(&mut batch, BATCH) => {
+                () = sleep_until(wake) => self.state.tick(self.clock.now()),
+                received = messages.recv_many(&mut batch, MAX_BATCH) => {
                     if received == 0 {
                         return;
                     }
@@ -130,27 +133,27 @@ impl Keeper {
                     batch.drain(..).for_each(|message| self.receive(message, now));
                 }
             }
-            self.tell();
+            self.send_output();
         }
     }
 
     /// Does nothing until resumed or stopped. Returns false if the channel of commands is closed.
-    async fn paused(&mut self, orders: &mut mpsc::UnboundedReceiver<Command>) -> bool {
+    async fn wait_for_resume(&mut self, commands: &mut mpsc::UnboundedReceiver<Command>) -> bool {
         loop {
-            match orders.recv().await {
+            match commands.recv().await {
                 None => return false,
                 Some(Command::Pause(done)) => drop(done.send(())),
                 Some(Command::Resume(done)) => {
                     // Time continued during the pause, so sessions that timed out in it expire now.
-                    self.core.tick(self.clock.now());
+                    self.state.tick(self.clock.now());
                     let _ = done.send(());
                     return true;
                 }
-                Some(order @ Command::Stop(_)) => {
-                    self.obey(order);
+                Some(command @ Command::Stop(_)) => {
+                    self.execute(command);
                     return true;
                 }
-                Some(order) => self.obey(order),
+                Some(command) => self.execute(command),
             }
         }
     }
@@ -160,60 +163,62 @@ impl Keeper {
         if self.is_stopped() {
             return;
         }
-        self.life.send_modify(|life| *life = Life { number: life.number + 1, stopped: true });
-        self.core.stop();
-        self.outboxes.clear();
+        self.incarnation.send_modify(|current| {
+            *current = Incarnation { number: current.number + 1, stopped: true };
+        });
+        self.state.stop();
+        self.outputs.clear();
         self.delayed.clear();
     }
 
-    fn start_again(&mut self) {
+    fn restart(&mut self) {
         if self.is_stopped() {
-            self.core.start_again(self.clock.now());
-            self.life.send_modify(|life| life.stopped = false);
+            self.state.restart(self.clock.now());
+            self.incarnation.send_modify(|current| current.stopped = false);
         }
     }
 
     fn receive(&mut self, message: Message, now: Now) {
         match message {
             // From a connection that a stop has closed since.
-            Message::Opened { life, .. } if life != self.life.borrow().number => {}
-            Message::Opened { connection, address, outbox, .. } => {
-                self.core.connected(connection, address);
-                self.outboxes.insert(connection, outbox);
+            Message::Connected { incarnation, .. } if incarnation != self.incarnation.borrow().number => {}
+            Message::Connected { connection, address, output, .. } => {
+                self.state.connected(connection, address);
+                self.outputs.insert(connection, output);
             }
-            Message::Brought { connection, incoming } => {
-                incoming.into_iter().for_each(|incoming| self.core.handle(connection, incoming, now));
+            Message::Received { connection, incoming } => {
+                incoming.into_iter().for_each(|incoming| self.state.handle(connection, incoming, now));
             }
-            Message::Closed { connection } => {
-                self.core.disconnected(connection);
-                self.outboxes.remove(&connection);
+            Message::Disconnected { connection } => {
+                self.state.disconnected(connection);
+                self.outputs.remove(&connection);
             }
             // The receiver may be gone.
-            Message::Asked { word, answer } => {
-                let _ = answer.send(words::answer(word, &mut self.core, self.port, now));
+            Message::FourLetterWord { word, reply } => {
+                let _ = reply.send(four_letter::answer(word, &mut self.state, self.port, now));
             }
         }
     }
 
-    fn obey(&mut self, order: Command) {
+    fn execute(&mut self, command: Command) {
         let now = self.clock.now();
         // The sender of the command may be gone.
-        match order {
-            Command::Expire { session, done } => drop(done.send(self.core.end_session(session, now))),
+        match command {
+            Command::Expire { session, done } => drop(done.send(self.state.end_session(session, now))),
             Command::Disconnect { session, done } => {
-                let connection = self.core.sessions.get(session).and_then(|session| session.connection);
+                let connection = self.state.sessions.get(session).and_then(|session| session.connection);
                 if let Some(connection) = connection {
-                    self.core.end(connection, End::AtOnce);
+                    self.state.close(connection, Close::Immediately);
                 }
                 let _ = done.send(connection.is_some());
             }
-            Command::Cut { cut, which, happened, done } => {
-                let number = self.core.cuts.add(cut, which);
-                self.cuts.insert(number, happened);
+            Command::DisconnectAt { disconnect, filter, happened, done } => {
+                let number = self.state.disconnects.add(disconnect, filter);
+                self.disconnects.insert(number, happened);
                 let _ = done.send(());
             }
             Command::Delay { delay, done } => {
-                self.delay = delay.min(MAX_AHEAD);
+                self.delay = delay.min(MAX_OFFSET);
                 let _ = done.send(());
             }
             Command::Freeze { frozen, done } => {
@@ -223,83 +228,83 @@ impl Keeper {
             Command::Advance { by, done } => {
                 self.clock.advance(by);
                 if !self.is_stopped() {
-                    self.core.tick(self.clock.now());
+                    self.state.tick(self.clock.now());
                 }
                 let _ = done.send(());
             }
-            Command::Sessions(done) => drop(done.send(self.core.sessions.ids().collect())),
+            Command::Sessions(done) => drop(done.send(self.state.sessions.ids().collect())),
             Command::Clear(done) => {
-                self.core.cuts.clear();
-                self.cuts.clear();
+                self.state.disconnects.clear();
+                self.disconnects.clear();
                 (self.frozen, self.delay) = (false, Duration::ZERO);
                 let _ = done.send(());
             }
-            Command::Figures(done) => drop(done.send(self.figures())),
+            Command::Stats(done) => drop(done.send(self.stats())),
             Command::Stop(done) => {
                 self.stop();
                 let _ = done.send(());
             }
-            Command::StartAgain(done) => {
-                self.start_again();
+            Command::Restart(done) => {
+                self.restart();
                 let _ = done.send(());
             }
             Command::Pause(done) | Command::Resume(done) => drop(done.send(())),
         }
     }
 
-    fn figures(&self) -> Figures {
-        Figures {
-            sessions: self.core.sessions.len(),
-            connections: self.core.peers.len(),
-            znodes: self.core.tree.len(),
-            watches: self.core.watches.counts().0,
-            requests: self.core.requests,
-            zxid: self.core.zxid,
+    fn stats(&self) -> ServerStats {
+        ServerStats {
+            sessions: self.state.sessions.len(),
+            connections: self.state.peers.len(),
+            znodes: self.state.tree.len(),
+            watches: self.state.watches.counts().0,
+            requests: self.state.requests,
+            zxid: self.state.zxid,
             stopped: self.is_stopped(),
         }
     }
 
     /// Passes pending output to the connections, unless replies are frozen or not due yet.
-    fn tell(&mut self) {
-        for number in self.core.cuts.take_happened() {
-            if let Some(happened) = self.cuts.remove(&number) {
+    fn send_output(&mut self) {
+        for number in self.state.disconnects.take_happened() {
+            if let Some(happened) = self.disconnects.remove(&number) {
                 let _ = happened.send(());
             }
         }
         if self.frozen {
             return;
         }
-        let outboxes = &mut self.outboxes;
-        let mut put = |output: Output| {
-            let Output { connection, bytes, end } = output;
-            let outbox = match end {
-                Some(_) => outboxes.remove(&connection),
-                None => outboxes.get(&connection).cloned(),
+        let outputs = &mut self.outputs;
+        let mut send = |output: Output| {
+            let Output { connection, bytes, close } = output;
+            let buffer = match close {
+                Some(_) => outputs.remove(&connection),
+                None => outputs.get(&connection).cloned(),
             };
-            if let Some(outbox) = outbox {
-                outbox.put(bytes, end);
+            if let Some(buffer) = buffer {
+                buffer.append(bytes, close);
             }
         };
         if self.delay.is_zero() && self.delayed.is_empty() {
-            return self.core.drain(put);
+            return self.state.drain(send);
         }
         let now = Instant::now();
-        let mut told = Vec::new();
-        self.core.drain(|output| told.push(output));
-        if !told.is_empty() {
+        let mut pending = Vec::new();
+        self.state.drain(|output| pending.push(output));
+        if !pending.is_empty() {
             // Earlier output is sent earlier, even if the delay has become shorter.
             let due = self.delayed.back().map_or(now + self.delay, |(due, _)| (now + self.delay).max(*due));
-            self.delayed.push_back((due, told));
+            self.delayed.push_back((due, pending));
         }
         while self.delayed.front().is_some_and(|(due, _)| *due <= now) {
-            self.delayed.pop_front().into_iter().flat_map(|(_, outputs)| outputs).for_each(&mut put);
+            self.delayed.pop_front().into_iter().flat_map(|(_, outputs)| outputs).for_each(&mut send);
         }
     }
 }
 
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

@@ -1,5 +1,5 @@
 //! Sessions: their identity, expiry and connection. Pure; the time is an argument, in milliseconds on a monotonic
-//! clock. Used by [`core`](super::core).
+//! clock. Used by [`state_machine`](super::state_machine).
 //!
 //! As in Apache ZooKeeper a session expires on a tick: after its timeout has passed since the last message, plus up to
 //! one tick. Sessions are grouped by the tick at which they may expire, and a message only updates one number: a
@@ -28,30 +28,30 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     tick: i64,
-    shortest: i32,
-    longest: i32,
+    min_timeout: i32,
+    max_timeout: i32,
     next: i64,
     by_id: HashMap<i64, Session>,
     buckets: BTreeMap<i64, Vec<i64>>,
 }
 
 impl Sessions {
-    /// Creates an empty table. `tick`, `shortest` and `longest` timeout are in milliseconds; the first id is made from
+    /// Creates an empty table. `tick`, `min_timeout` and `max_timeout` are in milliseconds; the first id is made from
     /// `wall`, milliseconds since 1970, so that a restarted server does not reuse an id.
-    pub(crate) fn new(tick: i64, shortest: i32, longest: i32, wall: i64) -> Self {
+    pub(crate) fn new(tick: i64, min_timeout: i32, max_timeout: i32, wall: i64) -> Self {
         // One byte of server, five of time, two for counting; the server is number 1.
         let next = (1 << 56) | ((wall << 24) as u64 >> 8) as i64;
-        Self { tick, shortest, longest, next, by_id: HashMap::new(), buckets: BTreeMap::new() }
+        Self { tick, min_timeout, max_timeout, next, by_id: HashMap::new(), buckets: BTreeMap::new() }
     }
 
     /// Returns the granted timeout of a client, in milliseconds.
-    pub(crate) fn negotiate(&self, wanted: i32) -> i32 {
-        wanted.clamp(self.shortest, self.longest)
+    pub(crate) fn negotiate(&self, requested: i32) -> i32 {
+        requested.clamp(self.min_timeout, self.max_timeout)
     }
 
     /// Returns the limits of timeouts in milliseconds.
     pub(crate) fn limits(&self) -> (i32, i32) {
-        (self.shortest, self.longest)
+        (self.min_timeout, self.max_timeout)
     }
 
     /// Opens a session with a negotiated timeout.
@@ -96,14 +96,14 @@ impl Sessions {
     pub(crate) fn touch(&mut self, id: i64, now: i64) {
         let tick = self.tick;
         if let Some(session) = self.by_id.get_mut(&id) {
-            session.expires = after(now + i64::from(session.timeout), tick);
+            session.expires = next_tick(now + i64::from(session.timeout), tick);
         }
     }
 
     /// Restarts the timeout of all sessions.
-    pub(crate) fn renew(&mut self, now: i64) {
+    pub(crate) fn restart_timeouts(&mut self, now: i64) {
         for session in self.by_id.values_mut() {
-            session.expires = after(now + i64::from(session.timeout), self.tick);
+            session.expires = next_tick(now + i64::from(session.timeout), self.tick);
         }
     }
 
@@ -145,8 +145,8 @@ impl Sessions {
     }
 
     /// Returns the timed-out sessions; the caller must close them.
-    pub(crate) fn overdue(&mut self, now: i64) -> Vec<i64> {
-        let mut overdue = Vec::new();
+    pub(crate) fn expired(&mut self, now: i64) -> Vec<i64> {
+        let mut expired = Vec::new();
         while let Some(bucket) = self.buckets.first_entry().filter(|bucket| *bucket.key() <= now) {
             let (due, ids) = bucket.remove_entry();
             for id in ids {
@@ -154,27 +154,27 @@ impl Sessions {
                     continue;
                 };
                 if session.expires <= now {
-                    overdue.push(id);
+                    expired.push(id);
                 } else {
                     session.bucket = session.expires;
                     self.buckets.entry(session.expires).or_default().push(id);
                 }
             }
         }
-        overdue
+        expired
     }
 
-    /// Returns the time at which to call [`overdue`](Self::overdue) next.
+    /// Returns the time at which to call [`expired`](Self::expired) next.
     pub(crate) fn next_check(&self) -> Option<i64> {
         self.buckets.keys().next().copied()
     }
 
     fn expiry(&self, timeout: i32, now: i64) -> i64 {
-        after(now + i64::from(timeout), self.tick)
+        next_tick(now + i64::from(timeout), self.tick)
     }
 }
 
-#[cfg(any(test, feature = "fuzz"))]
+#[cfg(any(test, fuzzing))]
 impl Sessions {
     /// Checks that the group of every session is not later than its expiry.
     ///
@@ -183,15 +183,18 @@ impl Sessions {
     /// Panics if one is later, so that the session would not expire in time.
     pub(crate) fn check(&self) {
         for (id, session) in &self.by_id {
-            assert!(session.bucket <= session.expires, "{id:#x} is looked at in time");
-            assert!(self.buckets.get(&session.bucket).is_some_and(|ids| ids.contains(id)), "{id:#x} is kept");
+            assert!(session.bucket <= session.expires, "{id:#x} is checked in time");
+            assert!(
+                self.buckets.get(&session.bucket).is_some_and(|ids| ids.contains(id)),
+                "{id:#x} is in its group"
+            );
         }
     }
 }
 
-/// Returns the first tick after a moment.
-fn after(moment: i64, tick: i64) -> i64 {
-    (moment / tick + 1) * tick
+/// Returns the first tick after this time.
+fn next_tick(time: i64, tick: i64) -> i64 {
+    (time / tick + 1) * tick
 }
 
 #[cfg(test)]
@@ -207,10 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_are_kept_within_limits() {
+    fn negotiated_timeouts_are_within_the_limits() {
         let sessions = sessions();
         let negotiated =
-            [-1, 0, 999, 1_000, 5_432, 10_000, i32::MAX].map(|wanted| sessions.negotiate(wanted));
+            [-1, 0, 999, 1_000, 5_432, 10_000, i32::MAX].map(|requested| sessions.negotiate(requested));
         assert_eq!(negotiated, [1_000, 1_000, 1_000, 1_000, 5_432, 10_000, 10_000]);
     }
 
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_goes_on_with_its_password_only() {
+    fn session_is_attached_only_with_its_password() {
         let mut sessions = sessions();
         let id = sessions.open(1_000, PASSWORD, 1, 0);
         assert!(sessions.attach(id, &[8; 16], 1_000, 2, 0).is_none());
@@ -238,23 +241,23 @@ mod tests {
         let mut sessions = sessions();
         let id = sessions.open(10_000, PASSWORD, 1, 0);
         sessions.attach(id, &PASSWORD, 1_000, 2, 0).unwrap();
-        assert!(sessions.overdue(1_499).is_empty());
-        assert_eq!(sessions.overdue(1_500), [id]);
+        assert!(sessions.expired(1_499).is_empty());
+        assert_eq!(sessions.expired(1_500), [id]);
     }
 
     proptest! {
         /// For any sequence of messages, a session expires after its timeout and at most a tick later, and once.
         #[test]
-        fn a_session_ends_in_time(timeout in 1_000..10_000_i32, gaps in prop::collection::vec(0..12_000_i64, 0..20)) {
+        fn session_expires_once_and_within_a_tick_of_its_timeout(timeout in 1_000..10_000_i32, gaps in prop::collection::vec(0..12_000_i64, 0..20)) {
             let mut sessions = sessions();
-            let mut heard = 0;
+            let mut last_message = 0;
             let id = sessions.open(timeout, PASSWORD, 1, 0);
             let mut ended = None;
             let mut until = 0;
             for gap in gaps.into_iter().chain([30_000]) {
                 until += gap;
                 while let Some(check) = sessions.next_check().filter(|check| *check <= until) {
-                    for over in sessions.overdue(check) {
+                    for over in sessions.expired(check) {
                         prop_assert_eq!(over, id);
                         prop_assert!(ended.replace(check).is_none());
                         sessions.close(id);
@@ -264,9 +267,9 @@ mod tests {
                     break;
                 }
                 sessions.touch(id, until);
-                heard = until;
+                last_message = until;
             }
-            let late = ended.map(|ended| ended - heard - i64::from(timeout));
+            let late = ended.map(|ended| ended - last_message - i64::from(timeout));
             prop_assert!(late.is_some_and(|late| (1..=500).contains(&late)), "{:?}", late);
         }
     }

@@ -1,7 +1,7 @@
 //! Watches: one-shot, persistent and recursive, each bound to the connection that set it. Pure. Used by
-//! [`core`](super::core).
+//! [`state_machine`](super::state_machine).
 //!
-//! One connection may watch one path in several ways and receives one event per change. In 3.8.0 a later watch of a
+//! One connection may have several watches on one path and receives one event per change. In 3.8.0 a later watch of a
 //! connection replaces an earlier one of another kind on the same path (ZOOKEEPER-4466); this implementation keeps
 //! both, as 3.9 does.
 
@@ -12,11 +12,11 @@ use super::path;
 use super::protocol::{EventKind, WatcherKind};
 use super::sessions::ConnectionId;
 
-/// Set of ways in which a connection watches a path.
+/// Set of kinds of watches of a connection on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ways(u8);
+pub(crate) struct WatchSet(u8);
 
-impl Ways {
+impl WatchSet {
     /// One-shot watch of the znode's data, its creation and its deletion.
     pub(crate) const DATA: Self = Self(1);
     /// One-shot watch of the names of its children, and its deletion.
@@ -26,7 +26,7 @@ impl Ways {
     /// Creation, deletion and data of the znode and all its descendants, until removed.
     pub(crate) const RECURSIVE: Self = Self(8);
 
-    const fn or(self, other: Self) -> Self {
+    const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -34,11 +34,11 @@ impl Ways {
         Self(self.0 & !other.0)
     }
 
-    const fn meets(self, other: Self) -> bool {
+    const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// Returns the ways that `RemoveWatches` of this kind removes.
+    /// Returns the watches that `RemoveWatches` of this kind removes.
     const fn of_kind(kind: WatcherKind) -> Self {
         match kind {
             WatcherKind::Children => Self::CHILD,
@@ -53,38 +53,38 @@ impl Ways {
 /// All watches.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
-    by_path: HashMap<Arc<str>, BTreeMap<ConnectionId, Ways>>,
+    by_path: HashMap<Arc<str>, BTreeMap<ConnectionId, WatchSet>>,
     by_connection: HashMap<ConnectionId, HashSet<Arc<str>>>,
     /// Number of recursive watches: if it is 0, a path's ancestors need not be searched.
     recursive: usize,
 }
 
 impl Watches {
-    /// Adds a way in which a connection watches a path.
-    pub(crate) fn add(&mut self, connection: ConnectionId, path: &str, way: Ways) {
+    /// Adds a watch of a connection on a path.
+    pub(crate) fn add(&mut self, connection: ConnectionId, path: &str, kind: WatchSet) {
         let path = match self.by_path.get_key_value(path) {
             Some((path, _)) => path.clone(),
             None => path.into(),
         };
-        let ways = self.by_path.entry(path.clone()).or_default().entry(connection).or_insert(Ways(0));
-        if way.meets(Ways::RECURSIVE) && !ways.meets(Ways::RECURSIVE) {
+        let watches = self.by_path.entry(path.clone()).or_default().entry(connection).or_insert(WatchSet(0));
+        if kind.intersects(WatchSet::RECURSIVE) && !watches.intersects(WatchSet::RECURSIVE) {
             self.recursive += 1;
         }
-        *ways = ways.or(way);
+        *watches = watches.union(kind);
         self.by_connection.entry(connection).or_default().insert(path);
     }
 
-    /// Returns true if the connection watches the path in a way of this kind.
+    /// Returns true if the connection has a watch of this kind on the path.
     pub(crate) fn has(&self, connection: ConnectionId, path: &str, kind: WatcherKind) -> bool {
-        let ways = self.by_path.get(path).and_then(|watchers| watchers.get(&connection));
-        ways.is_some_and(|ways| ways.meets(Ways::of_kind(kind)))
+        let watches = self.by_path.get(path).and_then(|watchers| watchers.get(&connection));
+        watches.is_some_and(|watches| watches.intersects(WatchSet::of_kind(kind)))
     }
 
     /// Removes the watches of this kind of a connection on a path. Returns true if there were any.
     pub(crate) fn remove(&mut self, connection: ConnectionId, path: &str, kind: WatcherKind) -> bool {
         let had = self.has(connection, path, kind);
         if had {
-            self.forget(connection, path, Ways::of_kind(kind));
+            self.remove_kinds(connection, path, WatchSet::of_kind(kind));
         }
         had
     }
@@ -93,7 +93,8 @@ impl Watches {
     pub(crate) fn disconnect(&mut self, connection: ConnectionId) {
         for path in self.by_connection.remove(&connection).unwrap_or_default() {
             if let Some(watchers) = self.by_path.get_mut(&path) {
-                if watchers.remove(&connection).is_some_and(|ways| ways.meets(Ways::RECURSIVE)) {
+                if watchers.remove(&connection).is_some_and(|watches| watches.intersects(WatchSet::RECURSIVE))
+                {
                     self.recursive -= 1;
                 }
                 if watchers.is_empty() {
@@ -105,36 +106,39 @@ impl Watches {
 
     /// Returns the connections to notify of an event, each once. Removes the one-shot watches among them.
     pub(crate) fn fire(&mut self, kind: EventKind, path: &str) -> Vec<ConnectionId> {
-        let (hears, spent) = match kind {
+        let (notified, one_shot) = match kind {
             EventKind::Created | EventKind::DataChanged => {
-                (Ways::DATA.or(Ways::PERSISTENT).or(Ways::RECURSIVE), Ways::DATA)
+                (WatchSet::DATA.union(WatchSet::PERSISTENT).union(WatchSet::RECURSIVE), WatchSet::DATA)
             }
-            EventKind::Deleted => (Ways(15), Ways::DATA.or(Ways::CHILD)),
-            EventKind::ChildrenChanged => (Ways::CHILD.or(Ways::PERSISTENT), Ways::CHILD),
+            EventKind::Deleted => (WatchSet(15), WatchSet::DATA.union(WatchSet::CHILD)),
+            EventKind::ChildrenChanged => (WatchSet::CHILD.union(WatchSet::PERSISTENT), WatchSet::CHILD),
         };
-        let mut told: Vec<ConnectionId> = Vec::new();
+        let mut connections: Vec<ConnectionId> = Vec::new();
         let mut used: Vec<ConnectionId> = Vec::new();
         if let Some(watchers) = self.by_path.get(path) {
-            for (connection, ways) in watchers.iter().filter(|(_, ways)| ways.meets(hears)) {
-                told.push(*connection);
-                if ways.meets(spent) {
+            for (connection, watches) in watchers.iter().filter(|(_, watches)| watches.intersects(notified)) {
+                connections.push(*connection);
+                if watches.intersects(one_shot) {
                     used.push(*connection);
                 }
             }
         }
         if self.recursive > 0 && kind != EventKind::ChildrenChanged {
             for watchers in path::ancestors(path).filter_map(|ancestor| self.by_path.get(ancestor)) {
-                told.extend(
-                    watchers.iter().filter(|(_, ways)| ways.meets(Ways::RECURSIVE)).map(|(id, _)| *id),
+                connections.extend(
+                    watchers
+                        .iter()
+                        .filter(|(_, watches)| watches.intersects(WatchSet::RECURSIVE))
+                        .map(|(id, _)| *id),
                 );
             }
-            told.sort_unstable();
-            told.dedup();
+            connections.sort_unstable();
+            connections.dedup();
         }
         for connection in used {
-            self.forget(connection, path, spent);
+            self.remove_kinds(connection, path, one_shot);
         }
-        told
+        connections
     }
 
     /// Returns the number of watches, of connections that have some, and of watched paths.
@@ -145,21 +149,23 @@ impl Watches {
     /// Returns each watched path with its connection, without children's one-shot watches, as counted by `wchs` and
     /// similar words.
     pub(crate) fn of_data(&self) -> impl Iterator<Item = (&str, ConnectionId)> {
-        let is_of_data = |ways: Ways| ways.without(Ways::CHILD) != Ways(0);
+        let is_of_data = |watches: WatchSet| watches.without(WatchSet::CHILD) != WatchSet(0);
         let watchers = self.by_path.iter().flat_map(|(path, watchers)| {
-            watchers.iter().map(move |(connection, ways)| (&**path, *connection, *ways))
+            watchers.iter().map(move |(connection, watches)| (&**path, *connection, *watches))
         });
-        watchers.filter(move |(_, _, ways)| is_of_data(*ways)).map(|(path, connection, _)| (path, connection))
+        watchers
+            .filter(move |(_, _, watches)| is_of_data(*watches))
+            .map(|(path, connection, _)| (path, connection))
     }
 
-    fn forget(&mut self, connection: ConnectionId, path: &str, ways: Ways) {
+    fn remove_kinds(&mut self, connection: ConnectionId, path: &str, kinds: WatchSet) {
         let Some(watchers) = self.by_path.get_mut(path) else { return };
-        let Some(had) = watchers.get_mut(&connection) else { return };
-        if had.meets(ways) && had.meets(Ways::RECURSIVE) && ways.meets(Ways::RECURSIVE) {
+        let Some(watches) = watchers.get_mut(&connection) else { return };
+        if watches.intersects(WatchSet::RECURSIVE) && kinds.intersects(WatchSet::RECURSIVE) {
             self.recursive -= 1;
         }
-        *had = had.without(ways);
-        if *had != Ways(0) {
+        *watches = watches.without(kinds);
+        if *watches != WatchSet(0) {
             return;
         }
         watchers.remove(&connection);
@@ -175,26 +181,26 @@ impl Watches {
     }
 }
 
-#[cfg(any(test, feature = "fuzz"))]
+#[cfg(any(test, fuzzing))]
 impl Watches {
     /// Checks that the tables agree.
     ///
     /// # Panics
     ///
     /// Panics if they disagree, or if a closed connection watches a path.
-    pub(crate) fn check(&self, lives: impl Fn(ConnectionId) -> bool) {
-        let (mut watches, mut recursive) = (0, 0);
+    pub(crate) fn check(&self, exists: impl Fn(ConnectionId) -> bool) {
+        let (mut count, mut recursive) = (0, 0);
         for (path, watchers) in &self.by_path {
-            assert!(!watchers.is_empty(), "somebody watches {path}");
-            for (connection, ways) in watchers {
-                assert!(lives(*connection), "who watches {path} is there");
+            assert!(!watchers.is_empty(), "{path} has a watcher");
+            for (connection, watches) in watchers {
+                assert!(exists(*connection), "the watcher of {path} is connected");
                 assert!(self.by_connection.get(connection).is_some_and(|paths| paths.contains(path)));
-                assert!(*ways != Ways(0));
-                watches += 1;
-                recursive += usize::from(ways.meets(Ways::RECURSIVE));
+                assert!(*watches != WatchSet(0));
+                count += 1;
+                recursive += usize::from(watches.intersects(WatchSet::RECURSIVE));
             }
         }
-        assert_eq!(watches, self.by_connection.values().map(HashSet::len).sum::<usize>());
+        assert_eq!(count, self.by_connection.values().map(HashSet::len).sum::<usize>());
         assert!(self.by_connection.values().all(|paths| !paths.is_empty()));
         assert_eq!(recursive, self.recursive);
     }
@@ -213,8 +219,8 @@ mod tests {
     #[test]
     fn one_shot_watches_fire_once() {
         let mut watches = Watches::default();
-        watches.add(1, "/a", Ways::DATA);
-        watches.add(2, "/a", Ways::CHILD);
+        watches.add(1, "/a", WatchSet::DATA);
+        watches.add(2, "/a", WatchSet::CHILD);
         assert_eq!(fired(&mut watches, EventKind::DataChanged, "/a"), [1]);
         assert!(fired(&mut watches, EventKind::DataChanged, "/a").is_empty());
         assert_eq!(fired(&mut watches, EventKind::ChildrenChanged, "/a"), [2]);
@@ -223,12 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn whoever_watches_in_several_ways_hears_of_a_deletion_once() {
+    fn connection_with_several_watches_is_notified_of_a_deletion_once() {
         let mut watches = Watches::default();
-        for way in [Ways::DATA, Ways::CHILD, Ways::PERSISTENT, Ways::RECURSIVE] {
-            watches.add(1, "/a/b", way);
+        for kind in [WatchSet::DATA, WatchSet::CHILD, WatchSet::PERSISTENT, WatchSet::RECURSIVE] {
+            watches.add(1, "/a/b", kind);
         }
-        watches.add(1, "/a", Ways::RECURSIVE);
+        watches.add(1, "/a", WatchSet::RECURSIVE);
         assert_eq!(fired(&mut watches, EventKind::Deleted, "/a/b"), [1]);
         assert!(watches.has(1, "/a/b", WatcherKind::Persistent));
         assert!(!watches.has(1, "/a/b", WatcherKind::Data));
@@ -236,10 +242,10 @@ mod tests {
     }
 
     #[test]
-    fn recursive_watches_hear_of_all_below_but_not_of_lists() {
+    fn recursive_watches_fire_for_descendants_but_not_for_child_lists() {
         let mut watches = Watches::default();
-        watches.add(1, "/a", Ways::RECURSIVE);
-        watches.add(2, "/", Ways::RECURSIVE);
+        watches.add(1, "/a", WatchSet::RECURSIVE);
+        watches.add(2, "/", WatchSet::RECURSIVE);
         assert_eq!(fired(&mut watches, EventKind::Created, "/a/b/c"), [1, 2]);
         assert_eq!(fired(&mut watches, EventKind::Created, "/ab"), [2]);
         assert!(fired(&mut watches, EventKind::ChildrenChanged, "/a").is_empty());
@@ -255,17 +261,17 @@ mod tests {
         fn nothing_is_left_behind(steps in prop::collection::vec((0..5_u8, 0..4_u64, 0..4_usize, 0..4_u8), 0..60)) {
             let mut watches = Watches::default();
             let paths = ["/", "/a", "/a/b", "/c"];
-            for (step, connection, path, way) in steps {
+            for (step, connection, path, kind) in steps {
                 let path = paths[path];
                 match step {
-                    0 | 1 => watches.add(connection, path, Ways(1 << way)),
+                    0 | 1 => watches.add(connection, path, WatchSet(1 << kind)),
                     2 => {
                         let kinds = [EventKind::Created, EventKind::Deleted, EventKind::DataChanged, EventKind::ChildrenChanged];
-                        watches.fire(kinds[usize::from(way)], path);
+                        watches.fire(kinds[usize::from(kind)], path);
                     }
                     3 => {
                         let kinds = [WatcherKind::Any, WatcherKind::Data, WatcherKind::PersistentRecursive, WatcherKind::Children];
-                        watches.remove(connection, path, kinds[usize::from(way)]);
+                        watches.remove(connection, path, kinds[usize::from(kind)]);
                     }
                     _ => watches.disconnect(connection),
                 }

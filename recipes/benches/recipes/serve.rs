@@ -12,7 +12,7 @@ pub(crate) async fn serve(mut lines: UnboundedReceiver<String>) -> anyhow::Resul
     let faults = server.faults();
     answer(&format!("{{\"listening\":\"{}\"}}", server.connect_string()))?;
     while lines.recv().await.is_some() {
-        let figures = faults.figures().await.context("the server is gone")?;
+        let figures = faults.stats().await.context("the server is gone")?;
         answer(&format!("{{\"requests\":{},\"watches\":{}}}", figures.requests, figures.watches))?;
     }
     Ok(())

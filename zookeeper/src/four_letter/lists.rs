@@ -1,30 +1,30 @@
-//! Words that list sessions, ephemerals and watches. Part of [`words`](super).
+//! Words that list sessions, ephemerals and watches. Part of [`four_letter`](super).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Result, Write as _};
 
-use crate::core::{Core, Now};
+use crate::state_machine::{Now, StateMachine};
 
 /// Writes sessions and connections by their expiry, and every ephemeral.
-pub(super) fn dump(text: &mut String, core: &Core, now: Now) -> Result {
-    let by_expiry = core.sessions.by_expiry();
+pub(super) fn dump(text: &mut String, state: &StateMachine, now: Now) -> Result {
+    let by_expiry = state.sessions.by_expiry();
     // Converted from the steady clock, which has no meaning for readers.
     let date = |expiry: &i64| date(now.wall + (expiry - now.steady));
-    writeln!(text, "SessionTracker dump:\nSession Sets ({})/({}):", by_expiry.len(), core.sessions.len())?;
+    writeln!(text, "SessionTracker dump:\nSession Sets ({})/({}):", by_expiry.len(), state.sessions.len())?;
     for (expiry, sessions) in &by_expiry {
         writeln!(text, "{} expire at {}:", sessions.len(), date(expiry))?;
         sessions.iter().try_for_each(|session| writeln!(text, "\t{session:#x}"))?;
     }
-    let owners = core.tree.ephemeral_owners();
+    let owners = state.tree.ephemeral_owners();
     writeln!(text, "ephemeral nodes dump:\nSessions with Ephemerals ({}):", owners.len())?;
     for session in owners {
         writeln!(text, "{session:#x}:")?;
-        core.tree.ephemerals(session).try_for_each(|path| writeln!(text, "\t{path}"))?;
+        state.tree.ephemerals(session).try_for_each(|path| writeln!(text, "\t{path}"))?;
     }
     // A connection is closed with its session.
     let address = |session: &i64| {
-        let connection = core.sessions.get(*session)?.connection?;
-        Some((*session, core.peers.get(&connection)?.address))
+        let connection = state.sessions.get(*session)?.connection?;
+        Some((*session, state.peers.get(&connection)?.address))
     };
     let connections: Vec<(_, Vec<_>)> = by_expiry
         .iter()
@@ -43,9 +43,9 @@ pub(super) fn dump(text: &mut String, core: &Core, now: Now) -> Result {
 }
 
 /// Writes the number of watches.
-pub(super) fn watch_summary(text: &mut String, core: &Core) -> Result {
+pub(super) fn watch_summary(text: &mut String, state: &StateMachine) -> Result {
     let (mut paths, mut connections, mut watches) = (BTreeSet::new(), BTreeSet::new(), 0);
-    for (path, connection) in core.watches.of_data() {
+    for (path, connection) in state.watches.of_data() {
         paths.insert(path);
         connections.insert(connection);
         watches += 1;
@@ -59,18 +59,18 @@ pub(super) fn watch_summary(text: &mut String, core: &Core) -> Result {
 }
 
 /// Writes the paths that each session watches.
-pub(super) fn watches_by_session(text: &mut String, core: &Core) -> Result {
-    let watches = core.watches.of_data().filter_map(|(path, connection)| {
-        let session = core.peers.get(&connection)?.session;
+pub(super) fn watches_by_session(text: &mut String, state: &StateMachine) -> Result {
+    let watches = state.watches.of_data().filter_map(|(path, connection)| {
+        let session = state.peers.get(&connection)?.session;
         Some((format!("{session:#x}"), path.to_owned()))
     });
     grouped(text, watches)
 }
 
 /// Writes the sessions that watch each path.
-pub(super) fn watches_by_path(text: &mut String, core: &Core) -> Result {
-    let watches = core.watches.of_data().filter_map(|(path, connection)| {
-        let session = core.peers.get(&connection)?.session;
+pub(super) fn watches_by_path(text: &mut String, state: &StateMachine) -> Result {
+    let watches = state.watches.of_data().filter_map(|(path, connection)| {
+        let session = state.peers.get(&connection)?.session;
         Some((path.to_owned(), format!("{session:#x}")))
     });
     grouped(text, watches)

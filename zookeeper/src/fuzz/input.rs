@@ -3,9 +3,7 @@
 use bytes::Bytes;
 
 use crate::acl::{self, RequestedAcl};
-use crate::protocol::{
-    Create, CreateKind, Paths, Read, Request, SetWatches, WatchMode, WatcherKind, Write,
-};
+use crate::protocol::{Create, CreateKind, Paths, Read, Request, SetWatches, WatchMode, WatcherKind, Write};
 
 /// Paths that scripts mostly use.
 const PATHS: [&str; 20] = [

@@ -1,4 +1,5 @@
-//! Entry points of the fuzz targets in `sim/fuzz`; random tests here call them too. With feature `fuzz` only.
+//! Entry points of the fuzz targets in the folder `fuzz`; random tests here call them too. Compiled only for tests and
+//! with the flag `--cfg fuzzing`, which cargo-fuzz sets.
 //!
 //! Either function must return: a panic is a finding.
 

@@ -20,7 +20,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn seeds_of_the_codec_are_requests() {
+fn seeds_of_codec_are_requests() {
     for (name, seed) in seeds("codec") {
         let is_first = ConnectRequest::decode(seed.clone().into()).is_ok();
         let is_request = matches!(decode(seed.clone().into()), Ok((_, Ok(_))));
@@ -31,7 +31,7 @@ fn seeds_of_the_codec_are_requests() {
 }
 
 #[test]
-fn seeds_of_frames_are_played() {
+fn seeds_of_frames_run_without_a_finding() {
     for (_, seed) in seeds("frames") {
         frames(&seed);
     }
@@ -41,12 +41,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn whatever_the_script(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+    fn frames_accepts_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         frames(&bytes);
     }
 
     #[test]
-    fn whatever_the_frame(bytes: Vec<u8>) {
+    fn codec_accepts_any_bytes(bytes: Vec<u8>) {
         codec(&bytes);
     }
 }

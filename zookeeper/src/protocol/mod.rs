@@ -1,9 +1,9 @@
 //! Messages between clients and server: requests, replies and the records in them, on top of [`jute`](super::jute).
-//! Used by the connections, which read requests, and by [`core`](super::core), which answers.
+//! Used by the connections, which read requests, and by [`state_machine`](super::state_machine), which answers.
 //!
 //! Field order follows `zookeeper.jute` of Apache ZooKeeper 3.8.
 
-#[cfg(any(test, feature = "fuzz"))]
+#[cfg(any(test, fuzzing))]
 mod encode;
 mod operation;
 mod record;
@@ -18,8 +18,5 @@ pub(crate) use reply::{EventKind, Item, event, multi, reply};
 pub(crate) use request::{
     Create, CreateKind, Read, Request, SetWatches, WatchMode, WatcherKind, Write, header,
 };
-#[cfg(any(test, feature = "fuzz"))]
+#[cfg(any(test, fuzzing))]
 pub(crate) use request::{Paths, decode};
-
-/// Maximum length of a frame, in bytes: ZooKeeper's default `jute.maxbuffer`.
-pub(crate) const MAX_FRAME: usize = 0xf_ffff;

@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::super::acl::{Acl, RequestedAcl};
-use super::super::jute::{Malformed, Reader, Write as _};
+use crate::acl::{Acl, RequestedAcl};
+use crate::jute::{Malformed, Reader, Write as _};
 
 /// The first frame of a connection; it has no header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) struct ConnectResponse {
     pub(crate) timeout: i32,
     pub(crate) session: i64,
     pub(crate) password: [u8; 16],
-    pub(crate) says_read_only: bool,
+    pub(crate) with_read_only: bool,
 }
 
 impl ConnectResponse {
@@ -48,7 +48,7 @@ impl ConnectResponse {
         out.int(self.timeout);
         out.long(self.session);
         out.buffer(Some(&self.password));
-        if self.says_read_only {
+        if self.with_read_only {
             out.bool(false);
         }
     }
@@ -100,7 +100,7 @@ pub(super) fn decode_acl(reader: &mut Reader) -> Result<Vec<RequestedAcl>, Malfo
 }
 
 /// Writes the ACL of a request.
-#[cfg(any(test, feature = "fuzz"))]
+#[cfg(any(test, fuzzing))]
 pub(super) fn encode_requested_acl(acl: &[RequestedAcl], out: &mut BytesMut) {
     out.count(acl.len());
     for acl in acl {

@@ -2,10 +2,10 @@
 
 use bytes::BytesMut;
 
-use super::super::acl::{Acl, Id};
-use super::super::error::Code;
-use super::super::jute::{self, Write as _};
 use super::record::{Stat, encode_acl};
+use crate::acl::{Acl, Id};
+use crate::error::Code;
+use crate::jute::{self, Write as _};
 
 /// Value in a watch event at the position of a reply's request number.
 const EVENT_XID: i32 = -1;

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use super::super::acl::RequestedAcl;
-use super::super::error::Code;
-use super::super::jute::{Malformed, Reader};
 use super::operation::Operation;
 use super::record::decode_acl;
+use crate::acl::RequestedAcl;
+use crate::error::Code;
+use crate::jute::{Malformed, Reader};
 
 /// Flags of a container.
 const CONTAINER: i32 = 4;
@@ -153,7 +153,7 @@ pub(crate) fn header(reader: &mut Reader) -> Result<(i32, i32), Malformed> {
 }
 
 /// Decodes a complete frame, header and request.
-#[cfg(any(test, feature = "fuzz"))]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn decode(frame: Bytes) -> Result<(i32, Result<Request, Code>), Malformed> {
     let mut reader = Reader::new(frame);
     let (xid, number) = header(&mut reader)?;

@@ -1,10 +1,10 @@
 //! The server's whole state and the effect of each request on it: pure, with the time as an argument and the output as
-//! a result. Used by [`server`](super::server), whose single task owns it.
+//! a result. Owned by [`server_actor`](super::server_actor).
 //!
 //! Output of a connection is appended in the order of the events that cause it, so a watch event always precedes the
 //! reply that shows its change.
 
-mod cuts;
+mod disconnects;
 mod reads;
 mod requests;
 mod session;
@@ -19,12 +19,12 @@ use super::error::Code;
 use super::protocol::{ConnectRequest, EventKind, Operation, Request, event};
 use super::sasl::Users;
 use super::sessions::{ConnectionId, Sessions};
-use super::tree::{Caller, Change, Effect, Tree, When};
+use super::tree::{Caller, Change, Effect, Transaction, Tree};
 use super::watches::Watches;
-use super::{Limits, LoggedOnce, path};
+use super::{LoggedOnce, Settings, path};
 
-pub use cuts::Cut;
-pub(crate) use cuts::{Cuts, Which};
+pub(crate) use disconnects::Disconnects;
+pub use disconnects::{Disconnect, RequestFilter};
 
 /// The time on the server's two clocks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,11 +46,11 @@ pub(crate) enum Incoming {
 
 /// Way in which a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum Close {
     /// Closed once all pending output is written.
-    Flushed,
+    AfterFlush,
     /// Closed immediately.
-    AtOnce,
+    Immediately,
 }
 
 /// Output for a connection.
@@ -58,7 +58,7 @@ pub(crate) enum End {
 pub(crate) struct Output {
     pub(crate) connection: ConnectionId,
     pub(crate) bytes: BytesMut,
-    pub(crate) end: Option<End>,
+    pub(crate) close: Option<Close>,
 }
 
 /// A connection.
@@ -73,10 +73,10 @@ pub(crate) struct Peer {
     nonce: Option<String>,
     out: BytesMut,
     /// True if the connection is in the list of connections with pending output.
-    listed: bool,
+    has_output: bool,
     pub(crate) counters: Counters,
-    /// Number and kind of the latest request.
-    pub(crate) latest: (i32, Option<Operation>),
+    /// Number and kind of the last request.
+    pub(crate) last_request: (i32, Option<Operation>),
 }
 
 /// Counters of a connection or of the server.
@@ -88,7 +88,7 @@ pub(crate) struct Counters {
 
 /// The state of a server.
 #[derive(Debug)]
-pub(crate) struct Core {
+pub(crate) struct StateMachine {
     pub(crate) tree: Tree,
     pub(crate) sessions: Sessions,
     pub(crate) watches: Watches,
@@ -98,37 +98,39 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     /// Number of requests since the first start; unlike `counters`, it is never reset.
     pub(crate) requests: u64,
-    pub(crate) limits: Limits,
-    pub(crate) cuts: Cuts,
+    pub(crate) settings: Settings,
+    pub(crate) disconnects: Disconnects,
     /// Time of the next check for expired containers and TTLs, on the steady clock.
-    sweep_at: i64,
+    next_container_check: i64,
     users: Users,
     /// Addresses whose failed authentication was logged.
     logged: LoggedOnce,
-    listed: Vec<ConnectionId>,
-    ended: Vec<Output>,
+    /// Connections with pending output.
+    with_output: Vec<ConnectionId>,
+    /// Last output of closed connections.
+    closed: Vec<Output>,
 }
 
-impl Core {
-    pub(crate) fn new(limits: Limits, users: Users, now: Now) -> Self {
+impl StateMachine {
+    pub(crate) fn new(settings: Settings, users: Users, now: Now) -> Self {
         let mut tree = Tree::new();
-        tree.enforce_quotas(limits.enforce_quota);
+        tree.enforce_quotas(settings.enforce_quota);
         tree.allow_sasl(!users.is_empty());
         Self {
             tree,
-            sessions: Sessions::new(limits.tick, limits.shortest, limits.longest, now.wall),
+            sessions: Sessions::new(settings.tick, settings.min_timeout, settings.max_timeout, now.wall),
             watches: Watches::default(),
             peers: HashMap::new(),
             zxid: 0,
             counters: Counters::default(),
             requests: 0,
-            limits,
-            cuts: Cuts::default(),
-            sweep_at: now.steady + limits.sweep,
+            settings,
+            disconnects: Disconnects::default(),
+            next_container_check: now.steady + settings.container_check_interval,
             users,
             logged: LoggedOnce::default(),
-            listed: Vec::new(),
-            ended: Vec::new(),
+            with_output: Vec::new(),
+            closed: Vec::new(),
         }
     }
 
@@ -140,16 +142,16 @@ impl Core {
             ids: vec![Id::address(address.ip())],
             nonce: None,
             out: BytesMut::new(),
-            listed: false,
+            has_output: false,
             counters: Counters::default(),
-            latest: (0, None),
+            last_request: (0, None),
         };
         self.peers.insert(connection, peer);
     }
 
     /// Removes a closed connection; its session continues.
     pub(crate) fn disconnected(&mut self, connection: ConnectionId) {
-        self.forget(connection);
+        self.remove_peer(connection);
     }
 
     /// Processes input from a connection.
@@ -161,83 +163,83 @@ impl Core {
         match incoming {
             Incoming::Connect(request) if peer.session == 0 => self.connect(connection, &request, now),
             Incoming::Request { xid, operation, request } if peer.session != 0 => {
-                peer.latest = (xid, operation);
-                let (session, told) = (peer.session, peer.out.len());
+                peer.last_request = (xid, operation);
+                let (session, output_before) = (peer.session, peer.out.len());
                 self.sessions.touch(session, now.steady);
-                let cut = self.cuts.matching(session, operation, request.as_ref().ok());
-                if cut == Some(Cut::BeforeEffect) {
-                    return self.end(connection, End::Flushed);
+                let disconnect = self.disconnects.matching(session, operation, request.as_ref().ok());
+                if disconnect == Some(Disconnect::BeforeEffect) {
+                    return self.close(connection, Close::AfterFlush);
                 }
                 self.request(connection, xid, operation, request, now);
-                if cut == Some(Cut::BeforeReply) {
+                if disconnect == Some(Disconnect::BeforeReply) {
                     if let Some(peer) = self.peers.get_mut(&connection) {
-                        peer.out.truncate(told);
+                        peer.out.truncate(output_before);
                     }
-                    self.end(connection, End::Flushed);
+                    self.close(connection, Close::AfterFlush);
                 }
             }
-            _ => self.end(connection, End::AtOnce),
+            _ => self.close(connection, Close::Immediately),
         }
     }
 
     /// Expires sessions, and deletes containers and znodes with an expired TTL.
     pub(crate) fn tick(&mut self, now: Now) {
-        for session in self.sessions.overdue(now.steady) {
+        for session in self.sessions.expired(now.steady) {
             tracing::debug!("session {session:#x} expired");
             self.end_session(session, now);
         }
-        if now.steady < self.sweep_at {
+        if now.steady < self.next_container_check {
             return;
         }
-        self.sweep_at = now.steady + self.limits.sweep;
-        for path in self.tree.overdue(now.wall) {
-            let when = self.transaction(now);
+        self.next_container_check = now.steady + self.settings.container_check_interval;
+        for path in self.tree.expired(now.wall) {
+            let transaction = self.begin_transaction(now);
             let mut changes = Vec::new();
-            self.tree.sweep(&path, when, &mut changes);
+            self.tree.delete_expired(&path, transaction, &mut changes);
             self.publish(&changes);
         }
     }
 
     /// Returns the time at which [`tick`](Self::tick) is due next, on the steady clock.
     pub(crate) fn next_tick(&self) -> Option<i64> {
-        let sweep = self.tree.has_swept().then_some(self.sweep_at);
-        sweep.into_iter().chain(self.sessions.next_check()).min()
+        let container_check = self.tree.has_expiring().then_some(self.next_container_check);
+        container_check.into_iter().chain(self.sessions.next_check()).min()
     }
 
     /// Closes every connection and discards its pending output.
     pub(crate) fn stop(&mut self) {
         for connection in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.forget(connection);
+            self.disconnected(connection);
         }
         self.drain(|_| {});
     }
 
     /// Restarts the timers of sessions and of the check for containers, as Apache ZooKeeper does when it loads its
     /// database.
-    pub(crate) fn start_again(&mut self, now: Now) {
-        self.sessions.renew(now.steady);
-        self.sweep_at = now.steady + self.limits.sweep;
+    pub(crate) fn restart(&mut self, now: Now) {
+        self.sessions.restart_timeouts(now.steady);
+        self.next_container_check = now.steady + self.settings.container_check_interval;
     }
 
     /// Takes the output of all connections since the last call.
-    pub(crate) fn drain(&mut self, mut tell: impl FnMut(Output)) {
-        for connection in self.listed.drain(..) {
+    pub(crate) fn drain(&mut self, mut send: impl FnMut(Output)) {
+        for connection in self.with_output.drain(..) {
             if let Some(peer) = self.peers.get_mut(&connection) {
-                peer.listed = false;
-                tell(Output { connection, bytes: std::mem::take(&mut peer.out), end: None });
+                peer.has_output = false;
+                send(Output { connection, bytes: std::mem::take(&mut peer.out), close: None });
             }
         }
-        self.ended.drain(..).for_each(&mut tell);
+        self.closed.drain(..).for_each(&mut send);
     }
 
     /// Closes a connection.
-    pub(crate) fn end(&mut self, connection: ConnectionId, end: End) {
-        if let Some(peer) = self.forget(connection) {
-            self.ended.push(Output { connection, bytes: peer.out, end: Some(end) });
+    pub(crate) fn close(&mut self, connection: ConnectionId, close: Close) {
+        if let Some(peer) = self.remove_peer(connection) {
+            self.closed.push(Output { connection, bytes: peer.out, close: Some(close) });
         }
     }
 
-    fn forget(&mut self, connection: ConnectionId) -> Option<Peer> {
+    fn remove_peer(&mut self, connection: ConnectionId) -> Option<Peer> {
         let peer = self.peers.remove(&connection)?;
         self.watches.disconnect(connection);
         if self.sessions.get(peer.session).is_some_and(|session| session.connection == Some(connection)) {
@@ -247,10 +249,10 @@ impl Core {
     }
 
     /// Appends to the output of a connection.
-    fn tell(&mut self, connection: ConnectionId, write: impl FnOnce(&mut BytesMut)) {
+    fn send(&mut self, connection: ConnectionId, write: impl FnOnce(&mut BytesMut)) {
         let Some(peer) = self.peers.get_mut(&connection) else { return };
-        if !std::mem::replace(&mut peer.listed, true) {
-            self.listed.push(connection);
+        if !std::mem::replace(&mut peer.has_output, true) {
+            self.with_output.push(connection);
         }
         peer.counters.sent += 1;
         self.counters.sent += 1;
@@ -258,9 +260,9 @@ impl Core {
     }
 
     /// Starts the next transaction.
-    fn transaction(&mut self, now: Now) -> When {
+    fn begin_transaction(&mut self, now: Now) -> Transaction {
         self.zxid += 1;
-        When { zxid: self.zxid, time: now.wall }
+        Transaction { zxid: self.zxid, time: now.wall }
     }
 
     fn caller(peer: &Peer) -> Caller<'_> {
@@ -275,7 +277,7 @@ impl Core {
                 Effect::Created { parent_acl, .. } => (EventKind::Created, Some(parent_acl)),
                 Effect::Deleted { parent_acl, .. } => (EventKind::Deleted, Some(parent_acl)),
                 Effect::DataChanged { .. } => (EventKind::DataChanged, None),
-                Effect::Counted { .. } => continue,
+                Effect::QuotaStatsUpdated { .. } => continue,
             };
             self.fire(kind, path, acl);
             if let (Some(acl), Some(parent)) = (parent_acl, path::parent(path)) {
@@ -286,16 +288,16 @@ impl Core {
 
     fn fire(&mut self, kind: EventKind, path: &str, acl: &[Acl]) {
         for connection in self.watches.fire(kind, path) {
-            let may = |peer: &Peer| acl::check(acl, perms::READ, &peer.ids).is_ok();
-            if self.peers.get(&connection).is_some_and(may) {
-                self.tell(connection, |out| event(out, kind, path));
+            let may_read = |peer: &Peer| acl::check(acl, perms::READ, &peer.ids).is_ok();
+            if self.peers.get(&connection).is_some_and(may_read) {
+                self.send(connection, |out| event(out, kind, path));
             }
         }
     }
 }
 
-#[cfg(any(test, feature = "fuzz"))]
-impl Core {
+#[cfg(any(test, fuzzing))]
+impl StateMachine {
     /// Checks all invariants.
     ///
     /// # Panics
@@ -310,13 +312,14 @@ impl Core {
             assert_eq!(
                 session.and_then(|session| session.connection),
                 Some(*connection),
-                "it has its session"
+                "session of {connection}"
             );
         }
         for id in self.sessions.ids() {
             let connection = self.sessions.get(id).and_then(|session| session.connection);
-            let is_its = |connection| self.peers.get(&connection).is_some_and(|peer| peer.session == id);
-            assert!(connection.is_none_or(is_its), "{id:#x} has its connection");
+            let is_connected =
+                |connection| self.peers.get(&connection).is_some_and(|peer| peer.session == id);
+            assert!(connection.is_none_or(is_connected), "connection of {id:#x}");
         }
     }
 }

@@ -1,19 +1,19 @@
-//! Requests that change nothing, except that they may set a watch. Part of [`Core`].
+//! Requests that change nothing, except that they may set a watch. Part of [`StateMachine`].
 
 use bytes::BytesMut;
 
-use super::super::error::Code;
-use super::super::jute::Write as _;
-use super::super::protocol::{Item, Operation, Read, Request, multi, reply};
-use super::super::tree::Node;
-use super::super::watches::Ways;
-use super::{Core, Peer};
+use super::{Peer, StateMachine};
+use crate::error::Code;
+use crate::jute::Write as _;
+use crate::protocol::{Item, Operation, Read, Request, multi, reply};
 use crate::sessions::ConnectionId;
+use crate::tree::Node;
+use crate::watches::WatchSet;
 
 /// Maximum reply to a `MultiRead`, above which it is refused: a short request may read a long znode thousands of times.
 const MAX_REPLY: usize = 256 << 20;
 
-impl Core {
+impl StateMachine {
     /// Answers a read.
     pub(super) fn read(&mut self, connection: ConnectionId, xid: i32, request: &Request) {
         let Some(peer) = self.peers.get_mut(&connection) else { return };
@@ -28,7 +28,7 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(&connection) {
             peer.out = out;
         }
-        self.tell(connection, |_| {});
+        self.send(connection, |_| {});
     }
 
     fn read_into(
@@ -45,7 +45,7 @@ impl Core {
                 }
                 let stat = self.tree.get(path).map(Node::stat);
                 if *watch {
-                    self.watches.add(connection, path, Ways::DATA);
+                    self.watches.add(connection, path, WatchSet::DATA);
                 }
                 Item::Stat(&stat.ok_or(Code::NoNode)?).encode(out);
             }
@@ -83,8 +83,8 @@ impl Core {
             }
             Request::GetAllChildrenNumber { path } => {
                 self.tree.read(path, Self::caller(peer))?;
-                let below = self.tree.descendants(path);
-                Item::Int(i32::try_from(below).unwrap_or(i32::MAX)).encode(out);
+                let count = self.tree.descendants(path);
+                Item::Int(i32::try_from(count).unwrap_or(i32::MAX)).encode(out);
             }
             Request::GetEphemerals { prefix } => {
                 let all = matches!(prefix.trim(), "" | "/");
@@ -109,7 +109,7 @@ impl Core {
         Item::Data(node.data.as_deref()).encode(out);
         Item::Stat(&node.stat()).encode(out);
         if watch {
-            self.watches.add(connection, path, Ways::DATA);
+            self.watches.add(connection, path, WatchSet::DATA);
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Core {
             Item::Stat(&node.stat()).encode(out);
         }
         if watch {
-            self.watches.add(connection, path, Ways::CHILD);
+            self.watches.add(connection, path, WatchSet::CHILD);
         }
         Ok(())
     }

@@ -1,24 +1,24 @@
-//! Effect of each request, and its reply. Part of [`Core`]; reads are in [`reads`](super::reads).
+//! Effect of each request, and its reply. Part of [`StateMachine`]; reads are in [`reads`](super::reads).
 
 use bytes::BytesMut;
 
-use super::super::acl::Id;
-use super::super::error::Code;
-use super::super::jute::Write as _;
-use super::super::protocol::{
+use super::{Close, Now, StateMachine};
+use crate::acl::Id;
+use crate::error::Code;
+use crate::jute::Write as _;
+use crate::protocol::EventKind;
+use crate::protocol::{
     Create, CreateKind, Item, Operation, Request, SetWatches, WatchMode, Write, event, multi, reply,
 };
-use super::super::sasl;
-use super::super::tree::Outcome;
-use super::super::watches::Ways;
-use super::{Core, End, Now};
-use crate::protocol::EventKind;
+use crate::sasl;
 use crate::sessions::ConnectionId;
+use crate::tree::Outcome;
+use crate::watches::WatchSet;
 
 /// Maximum number of identities of a connection: each request compares them with the entries of an ACL.
 const MAX_IDENTITIES: usize = 100;
 
-impl Core {
+impl StateMachine {
     /// Processes a request and answers it.
     pub(super) fn request(
         &mut self,
@@ -33,18 +33,18 @@ impl Core {
             Err(code) => {
                 // A malformed write still counts as a transaction.
                 if operation.is_some_and(Operation::is_transaction) {
-                    self.transaction(now);
+                    self.begin_transaction(now);
                 }
-                self.answer(connection, xid, Err(code), |_| {});
+                self.reply(connection, xid, Err(code), |_| {});
                 // An unknown operation closes the connection, as with Apache ZooKeeper.
                 if operation.is_none() {
-                    self.end(connection, End::Flushed);
+                    self.close(connection, Close::AfterFlush);
                 }
                 return;
             }
         };
         match request {
-            Request::Ping => self.tell_reply(connection, -2, Ok(()), |_| {}),
+            Request::Ping => self.reply(connection, -2, Ok(()), |_| {}),
             Request::Write(write) => self.write(connection, xid, &write, now),
             Request::Multi(writes) => self.multi(connection, xid, &writes, now),
             Request::Auth { scheme, data } => self.auth(connection, xid, &scheme, data.as_deref()),
@@ -52,52 +52,42 @@ impl Core {
             Request::CloseSession => {
                 let Some(session) = self.peers.get(&connection).map(|peer| peer.session) else { return };
                 self.close_session(session, now);
-                self.answer(connection, xid, Ok(()), |_| {});
-                self.end(connection, End::Flushed);
+                self.reply(connection, xid, Ok(()), |_| {});
+                self.close(connection, Close::AfterFlush);
             }
             Request::SetWatches(watches) => {
                 let outcome = self.set_watches(connection, &watches);
-                self.answer(connection, xid, outcome, |_| {});
+                self.reply(connection, xid, outcome, |_| {});
             }
             Request::AddWatch { path, mode } => {
-                let way = match mode {
-                    WatchMode::Persistent => Ways::PERSISTENT,
-                    WatchMode::PersistentRecursive => Ways::RECURSIVE,
+                let kind = match mode {
+                    WatchMode::Persistent => WatchSet::PERSISTENT,
+                    WatchMode::PersistentRecursive => WatchSet::RECURSIVE,
                 };
-                self.watches.add(connection, &path, way);
-                self.answer(connection, xid, Ok(()), |out| Item::Int(0).encode(out));
+                self.watches.add(connection, &path, kind);
+                self.reply(connection, xid, Ok(()), |out| Item::Int(0).encode(out));
             }
             Request::RemoveWatches { path, kind } => {
                 let removed = self.watches.remove(connection, &path, kind);
-                self.answer(connection, xid, removed.then_some(()).ok_or(Code::NoWatcher), |_| {});
+                self.reply(connection, xid, removed.then_some(()).ok_or(Code::NoWatcher), |_| {});
             }
             Request::CheckWatches { path, kind } => {
                 let has = self.watches.has(connection, &path, kind);
-                self.answer(connection, xid, has.then_some(()).ok_or(Code::NoWatcher), |_| {});
+                self.reply(connection, xid, has.then_some(()).ok_or(Code::NoWatcher), |_| {});
             }
             Request::Sync { path } => {
-                self.answer(connection, xid, Ok(()), |out| out.optional_string(path.as_deref()));
+                self.reply(connection, xid, Ok(()), |out| out.optional_string(path.as_deref()));
             }
             Request::Reconfig => {
-                self.transaction(now);
-                self.answer(connection, xid, Err(Code::ReconfigDisabled), |_| {});
+                self.begin_transaction(now);
+                self.reply(connection, xid, Err(Code::ReconfigDisabled), |_| {});
             }
             read => self.read(connection, xid, &read),
         }
     }
 
     /// Appends a reply.
-    pub(super) fn answer(
-        &mut self,
-        connection: ConnectionId,
-        xid: i32,
-        outcome: Result<(), Code>,
-        body: impl FnOnce(&mut BytesMut),
-    ) {
-        self.tell_reply(connection, xid, outcome, body);
-    }
-
-    fn tell_reply(
+    fn reply(
         &mut self,
         connection: ConnectionId,
         xid: i32,
@@ -105,17 +95,17 @@ impl Core {
         body: impl FnOnce(&mut BytesMut),
     ) {
         let zxid = self.zxid;
-        self.tell(connection, |out| reply(out, xid, zxid, outcome, body));
+        self.send(connection, |out| reply(out, xid, zxid, outcome, body));
     }
 
     fn write(&mut self, connection: ConnectionId, xid: i32, write: &Write, now: Now) {
-        let when = self.transaction(now);
+        let transaction = self.begin_transaction(now);
         let Some(peer) = self.peers.get(&connection) else { return };
         let mut changes = Vec::new();
-        let outcome = self.tree.apply(write, Self::caller(peer), when, &mut changes);
+        let outcome = self.tree.apply(write, Self::caller(peer), transaction, &mut changes);
         self.publish(&changes);
         match outcome {
-            Ok(outcome) => self.answer(connection, xid, Ok(()), |out| match &outcome {
+            Ok(outcome) => self.reply(connection, xid, Ok(()), |out| match &outcome {
                 Outcome::Created(path, stat) => {
                     Item::Path(path).encode(out);
                     if !is_plain(write) {
@@ -125,27 +115,28 @@ impl Core {
                 Outcome::DataSet(stat) | Outcome::AclSet(stat) => Item::Stat(stat).encode(out),
                 Outcome::Deleted | Outcome::Checked => {}
             }),
-            Err(code) => self.answer(connection, xid, Err(code), |_| {}),
+            Err(code) => self.reply(connection, xid, Err(code), |_| {}),
         }
     }
 
     /// Applies all operations or none. The reply has no error code even if none was applied: the results are per
     /// operation.
     fn multi(&mut self, connection: ConnectionId, xid: i32, writes: &[Write], now: Now) {
-        let when = self.transaction(now);
+        let transaction = self.begin_transaction(now);
         let Some(peer) = self.peers.get(&connection) else { return };
         let mut changes = Vec::new();
-        let outcome = self.tree.multi(writes, Self::caller(peer), when, &mut changes);
+        let outcome = self.tree.multi(writes, Self::caller(peer), transaction, &mut changes);
         self.publish(&changes);
         // A null in a required field of one operation makes the whole request malformed.
         if let Err((_, code @ Code::Marshalling)) = outcome {
-            return self.answer(connection, xid, Err(code), |_| {});
+            return self.reply(connection, xid, Err(code), |_| {});
         }
-        self.answer(connection, xid, Ok(()), |out| {
+        self.reply(connection, xid, Ok(()), |out| {
             match outcome {
-                Ok(outcomes) => {
-                    writes.iter().zip(&outcomes).for_each(|(write, outcome)| result(out, write, outcome))
-                }
+                Ok(outcomes) => writes
+                    .iter()
+                    .zip(&outcomes)
+                    .for_each(|(write, outcome)| write_result(out, write, outcome)),
                 Err((failed, code)) => (0..writes.len()).for_each(|at| {
                     let code = match at.cmp(&failed) {
                         std::cmp::Ordering::Less => None,
@@ -170,9 +161,9 @@ impl Core {
             }
             _ => Err(Code::AuthFailed),
         };
-        self.tell(connection, |out| reply(out, xid, 0, outcome, |_| {}));
+        self.send(connection, |out| reply(out, xid, 0, outcome, |_| {}));
         if outcome.is_err() {
-            self.end(connection, End::Flushed);
+            self.close(connection, Close::AfterFlush);
         }
     }
 
@@ -197,16 +188,16 @@ impl Core {
             }),
         };
         match step {
-            Ok(answer) => {
-                self.answer(connection, xid, Ok(()), |out| Item::Data(Some(answer.as_bytes())).encode(out));
+            Ok(token) => {
+                self.reply(connection, xid, Ok(()), |out| Item::Data(Some(token.as_bytes())).encode(out));
             }
             Err(reason) => {
                 let address = peer.address.ip();
                 if self.logged.is_first(address, reason) {
                     tracing::warn!(%address, "SASL authentication refused: {reason}");
                 }
-                self.answer(connection, xid, Err(Code::AuthFailed), |_| {});
-                self.end(connection, End::Flushed);
+                self.reply(connection, xid, Err(Code::AuthFailed), |_| {});
+                self.close(connection, Close::AfterFlush);
             }
         }
     }
@@ -218,35 +209,35 @@ impl Core {
         for path in required(&watches.data)? {
             let path = required(path)?;
             match self.tree.get(path) {
-                None => self.tell(connection, |out| event(out, EventKind::Deleted, path)),
+                None => self.send(connection, |out| event(out, EventKind::Deleted, path)),
                 Some(node) if node.mzxid > since => {
-                    self.tell(connection, |out| event(out, EventKind::DataChanged, path));
+                    self.send(connection, |out| event(out, EventKind::DataChanged, path));
                 }
-                Some(_) => self.watches.add(connection, path, Ways::DATA),
+                Some(_) => self.watches.add(connection, path, WatchSet::DATA),
             }
         }
         for path in required(&watches.exist)? {
             let path = required(path)?;
             match self.tree.get(path) {
-                Some(_) => self.tell(connection, |out| event(out, EventKind::Created, path)),
-                None => self.watches.add(connection, path, Ways::DATA),
+                Some(_) => self.send(connection, |out| event(out, EventKind::Created, path)),
+                None => self.watches.add(connection, path, WatchSet::DATA),
             }
         }
         for path in required(&watches.child)? {
             let path = required(path)?;
             match self.tree.get(path) {
-                None => self.tell(connection, |out| event(out, EventKind::Deleted, path)),
+                None => self.send(connection, |out| event(out, EventKind::Deleted, path)),
                 Some(node) if node.pzxid > since => {
-                    self.tell(connection, |out| event(out, EventKind::ChildrenChanged, path));
+                    self.send(connection, |out| event(out, EventKind::ChildrenChanged, path));
                 }
-                Some(_) => self.watches.add(connection, path, Ways::CHILD),
+                Some(_) => self.watches.add(connection, path, WatchSet::CHILD),
             }
         }
         for path in required(&watches.persistent)? {
-            self.watches.add(connection, required(path)?, Ways::PERSISTENT);
+            self.watches.add(connection, required(path)?, WatchSet::PERSISTENT);
         }
         for path in required(&watches.recursive)? {
-            self.watches.add(connection, required(path)?, Ways::RECURSIVE);
+            self.watches.add(connection, required(path)?, WatchSet::RECURSIVE);
         }
         Ok(())
     }
@@ -262,7 +253,7 @@ fn is_plain(write: &Write) -> bool {
 }
 
 /// Writes one result of a `multi` that took effect.
-fn result(out: &mut BytesMut, write: &Write, outcome: &Outcome) {
+fn write_result(out: &mut BytesMut, write: &Write, outcome: &Outcome) {
     match outcome {
         Outcome::Created(path, _) if is_plain(write) => {
             multi::header(out, Operation::Create);

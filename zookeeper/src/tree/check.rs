@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Tree;
-use super::node::{MAX_CREATED, Owner};
+use super::node::{Lifetime, MAX_CREATED};
 use crate::path;
 
 impl Tree {
@@ -21,8 +21,8 @@ impl Tree {
     /// # Panics
     ///
     /// Panics if they disagree, or if an ephemeral belongs to a session that does not exist.
-    pub(crate) fn check(&self, lives: impl Fn(i64) -> bool) {
-        let (mut ephemerals, mut swept, mut children) = (0, BTreeSet::new(), 0);
+    pub(crate) fn check(&self, exists: impl Fn(i64) -> bool) {
+        let (mut ephemerals, mut expiring, mut children) = (0, BTreeSet::new(), 0);
         for (path, node) in &self.nodes {
             assert!(path::is_valid(path), "{path:?} is a path");
             if &**path != "/" {
@@ -33,22 +33,22 @@ impl Tree {
                 );
             }
             children += node.children.len();
-            match node.owner {
-                Owner::Nobody => {}
-                Owner::Session(session) => {
+            match node.lifetime {
+                Lifetime::Persistent => {}
+                Lifetime::Ephemeral(session) => {
                     ephemerals += 1;
-                    assert!(lives(session), "{path} is of a session that lives");
+                    assert!(exists(session), "the session of {path} exists");
                     assert!(node.children.is_empty(), "{path} is ephemeral");
                     assert!(self.ephemerals.get(&session).is_some_and(|paths| paths.contains(path)));
                 }
-                Owner::Container | Owner::Ttl(_) => drop(swept.insert(path.clone())),
+                Lifetime::Container | Lifetime::Ttl(_) => drop(expiring.insert(path.clone())),
             }
         }
         // Every znode but the root is a child, and there is a znode for every child.
         assert_eq!(children + 1, self.nodes.len());
         assert_eq!(ephemerals, self.ephemeral_count());
         assert!(self.ephemerals.values().all(|paths| !paths.is_empty()));
-        assert_eq!(swept, self.swept);
+        assert_eq!(expiring, self.expiring);
         self.check_quotas();
     }
 }

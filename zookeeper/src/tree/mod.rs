@@ -1,10 +1,10 @@
 //! The tree of znodes: a pure value without I/O and without a clock; transaction number and time are arguments. Used by
-//! [`core`](super::core).
+//! [`state_machine`](super::state_machine).
 //!
 //! Reads are here, writes in [`write`], a single znode in [`node`], limits in [`quota`]. Checks are made in the same
 //! order as in Apache ZooKeeper, so that a request with two errors is refused for the same one.
 
-#[cfg(any(test, feature = "fuzz"))]
+#[cfg(any(test, fuzzing))]
 mod check;
 mod node;
 mod quota;
@@ -25,7 +25,7 @@ pub(crate) use write::{Change, Effect, Outcome};
 
 /// Transaction of a change.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct When {
+pub(crate) struct Transaction {
     pub(crate) zxid: i64,
     /// Milliseconds since 1970.
     pub(crate) time: i64,
@@ -45,7 +45,7 @@ pub(crate) struct Tree {
     /// Ephemerals by session; a session without ephemerals has no entry.
     ephemerals: HashMap<i64, BTreeSet<Arc<str>>>,
     /// Containers and znodes with a TTL, which may have to be deleted when they are empty.
-    swept: BTreeSet<Arc<str>>,
+    expiring: BTreeSet<Arc<str>>,
     /// Shared ACL of nearly every znode.
     open: Arc<[Acl]>,
     quotas: quota::Quotas,
@@ -70,7 +70,7 @@ impl Tree {
         let mut tree = Self {
             nodes: HashMap::new(),
             ephemerals: HashMap::new(),
-            swept: BTreeSet::new(),
+            expiring: BTreeSet::new(),
             open: open.clone(),
             quotas: quota::Quotas::default(),
             allow_sasl: false,
@@ -80,8 +80,8 @@ impl Tree {
             let mut node = Node::new(
                 Some(bytes::Bytes::new()),
                 open.clone(),
-                When { zxid: 0, time: 0 },
-                node::Owner::Nobody,
+                Transaction { zxid: 0, time: 0 },
+                node::Lifetime::Persistent,
             );
             node.children = children.iter().map(|name| (*name).into()).collect();
             if path == "/zookeeper/config" {
@@ -113,11 +113,11 @@ impl Tree {
     pub(crate) fn acl(&self, path: &str, caller: Caller<'_>) -> Result<(Vec<Acl>, &Node), Code> {
         let node = self.get(path).ok_or(Code::NoNode)?;
         acl::check(&node.acl, perms::READ | perms::ADMIN, caller.ids)?;
-        let shown = match acl::check(&node.acl, perms::ADMIN, caller.ids) {
+        let acl = match acl::check(&node.acl, perms::ADMIN, caller.ids) {
             Ok(()) => node.acl.to_vec(),
             Err(_) => acl::masked(&node.acl),
         };
-        Ok((shown, node))
+        Ok((acl, node))
     }
 
     /// Returns the number of znodes below this one, at any depth. Below the empty path is the root, as in Apache
@@ -129,14 +129,14 @@ impl Tree {
         if path == "/" {
             return self.nodes.len() - 1;
         }
-        let mut found = 0;
-        let mut open = vec![path.to_owned()];
-        while let Some(path) = open.pop() {
+        let mut count = 0;
+        let mut unvisited = vec![path.to_owned()];
+        while let Some(path) = unvisited.pop() {
             let Some(node) = self.get(&path) else { continue };
-            found += node.children.len();
-            open.extend(node.children.iter().map(|name| format!("{path}/{name}")));
+            count += node.children.len();
+            unvisited.extend(node.children.iter().map(|name| format!("{path}/{name}")));
         }
-        found
+        count
     }
 
     /// Returns a session's ephemerals, sorted.
@@ -170,13 +170,13 @@ impl Tree {
     }
 
     /// Returns containers that had children and have none, and childless znodes with an expired TTL.
-    pub(crate) fn overdue(&self, time: i64) -> Vec<Arc<str>> {
-        let is_overdue = |path: &&Arc<str>| self.get(path).is_some_and(|node| node.is_overdue(time));
-        self.swept.iter().filter(is_overdue).cloned().collect()
+    pub(crate) fn expired(&self, time: i64) -> Vec<Arc<str>> {
+        let is_expired = |path: &&Arc<str>| self.get(path).is_some_and(|node| node.is_expired(time));
+        self.expiring.iter().filter(is_expired).cloned().collect()
     }
 
-    /// Returns true if [`overdue`](Self::overdue) may ever return a znode.
-    pub(crate) fn has_swept(&self) -> bool {
-        !self.swept.is_empty()
+    /// Returns true if [`expired`](Self::expired) may ever return a znode.
+    pub(crate) fn has_expiring(&self) -> bool {
+        !self.expiring.is_empty()
     }
 }

@@ -51,7 +51,7 @@ impl Model {
             Write::Create(create) => self.create(create, session, zxid).map(Some),
             Write::Delete { path, version } => {
                 let znode = self.znodes.get(path).ok_or(Code::NoNode)?;
-                expect(*version, znode.stat.version)?;
+                check_version(*version, znode.stat.version)?;
                 if !self.children(path).is_empty() {
                     return Err(Code::NotEmpty);
                 }
@@ -60,14 +60,14 @@ impl Model {
             }
             Write::SetData { path, data, version } => {
                 let znode = self.znodes.get_mut(path).ok_or(Code::NoNode)?;
-                expect(*version, znode.stat.version)?;
+                check_version(*version, znode.stat.version)?;
                 znode.data = data.as_deref().unwrap_or_default().to_vec();
                 znode.stat.version += 1;
                 (znode.stat.mzxid, znode.stat.mtime) = (zxid, zxid * 10);
                 Ok(None)
             }
             Write::Check { path, version } => {
-                expect(*version, self.znodes.get(path).ok_or(Code::NoNode)?.stat.version)?;
+                check_version(*version, self.znodes.get(path).ok_or(Code::NoNode)?.stat.version)?;
                 Ok(None)
             }
             Write::SetAcl { .. } => unreachable!("not generated"),
@@ -86,9 +86,9 @@ impl Model {
     }
 
     pub(super) fn end_session(&mut self, session: i64, zxid: i64) {
-        let is_its =
+        let is_owned =
             |(path, znode): (&String, &Znode)| (znode.stat.ephemeral_owner == session).then(|| path.clone());
-        for path in self.znodes.iter().filter_map(is_its).collect::<Vec<_>>() {
+        for path in self.znodes.iter().filter_map(is_owned).collect::<Vec<_>>() {
             self.delete(&path, zxid);
         }
     }
@@ -99,11 +99,11 @@ impl Model {
     }
 
     fn create(&mut self, create: &Create, session: i64, zxid: i64) -> Result<String, Code> {
-        let asked = create.path.as_deref().unwrap();
-        let parent = self.znodes.get(path::parent(asked).unwrap()).ok_or(Code::NoNode)?;
+        let requested = create.path.as_deref().unwrap();
+        let parent = self.znodes.get(path::parent(requested).unwrap()).ok_or(Code::NoNode)?;
         let path = match create.flags {
-            2 | 3 | 6 => format!("{asked}{:010}", parent.created),
-            _ => asked.to_owned(),
+            2 | 3 | 6 => format!("{requested}{:010}", parent.created),
+            _ => requested.to_owned(),
         };
         if self.znodes.contains_key(&path) {
             return Err(Code::NodeExists);
@@ -127,6 +127,6 @@ impl Model {
     }
 }
 
-fn expect(expected: i32, version: i32) -> Result<(), Code> {
+fn check_version(expected: i32, version: i32) -> Result<(), Code> {
     if expected == -1 || expected == version { Ok(()) } else { Err(Code::BadVersion) }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::When;
+use super::Transaction;
 use crate::acl::Acl;
 use crate::protocol::Stat;
 
@@ -18,15 +18,15 @@ pub(crate) const MAX_CREATED: i64 = i32::MAX as i64;
 
 /// Lifetime of a znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
-    Nobody,
-    Session(i64),
+pub(crate) enum Lifetime {
+    Persistent,
+    Ephemeral(i64),
     Container,
     /// Milliseconds.
     Ttl(i64),
 }
 
-impl Owner {
+impl Lifetime {
     /// Creates a TTL, unless it is out of range.
     pub(crate) fn ttl(milliseconds: i64) -> Option<Self> {
         (1..=MAX_TTL).contains(&milliseconds).then_some(Self::Ttl(milliseconds))
@@ -35,8 +35,8 @@ impl Owner {
     /// Returns the value in a `Stat`: for clients, containers and znodes with a TTL look like persistent znodes.
     fn number(self) -> i64 {
         match self {
-            Self::Session(session) => session,
-            Self::Nobody | Self::Container | Self::Ttl(_) => 0,
+            Self::Ephemeral(session) => session,
+            Self::Persistent | Self::Container | Self::Ttl(_) => 0,
         }
     }
 }
@@ -57,11 +57,16 @@ pub(crate) struct Node {
     pub(crate) pzxid: i64,
     pub(crate) ctime: i64,
     pub(crate) mtime: i64,
-    pub(crate) owner: Owner,
+    pub(crate) lifetime: Lifetime,
 }
 
 impl Node {
-    pub(crate) fn new(data: Option<Bytes>, acl: Arc<[Acl]>, when: When, owner: Owner) -> Self {
+    pub(crate) fn new(
+        data: Option<Bytes>,
+        acl: Arc<[Acl]>,
+        transaction: Transaction,
+        lifetime: Lifetime,
+    ) -> Self {
         Self {
             data,
             acl,
@@ -69,12 +74,12 @@ impl Node {
             created: 0,
             version: 0,
             aversion: 0,
-            czxid: when.zxid,
-            mzxid: when.zxid,
-            pzxid: when.zxid,
-            ctime: when.time,
-            mtime: when.time,
-            owner,
+            czxid: transaction.zxid,
+            mzxid: transaction.zxid,
+            pzxid: transaction.zxid,
+            ctime: transaction.time,
+            mtime: transaction.time,
+            lifetime,
         }
     }
 
@@ -89,7 +94,7 @@ impl Node {
             // Every child was created once, and those that no longer exist were deleted once.
             cversion: (self.created as i32).wrapping_mul(2).wrapping_sub(children),
             aversion: self.aversion,
-            ephemeral_owner: self.owner.number(),
+            ephemeral_owner: self.lifetime.number(),
             data_length: self.data.as_ref().map_or(0, |data| i32::try_from(data.len()).unwrap_or(i32::MAX)),
             num_children: children,
             pzxid: self.pzxid,
@@ -113,11 +118,11 @@ impl Node {
     }
 
     /// Returns true if the server should delete the znode. A container must have had a child first.
-    pub(super) fn is_overdue(&self, time: i64) -> bool {
+    pub(super) fn is_expired(&self, time: i64) -> bool {
         self.children.is_empty()
-            && match self.owner {
-                Owner::Container => self.created > 0,
-                Owner::Ttl(milliseconds) => time - self.mtime > milliseconds,
+            && match self.lifetime {
+                Lifetime::Container => self.created > 0,
+                Lifetime::Ttl(milliseconds) => time - self.mtime > milliseconds,
                 _ => false,
             }
     }
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_ttl_fits_in_five_bytes() {
-        assert_eq!((Owner::ttl(0), Owner::ttl(-1), Owner::ttl(MAX_TTL + 1)), (None, None, None));
-        assert_eq!(Owner::ttl(MAX_TTL), Some(Owner::Ttl(MAX_TTL)));
+        assert_eq!((Lifetime::ttl(0), Lifetime::ttl(-1), Lifetime::ttl(MAX_TTL + 1)), (None, None, None));
+        assert_eq!(Lifetime::ttl(MAX_TTL), Some(Lifetime::Ttl(MAX_TTL)));
     }
 }

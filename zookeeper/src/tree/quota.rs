@@ -28,16 +28,16 @@ pub(super) struct Quotas {
 
 /// Values of one quota, limits or stats: `count=1,bytes=2`, optionally followed by more, `=;countHardLimit=3`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Track(BTreeMap<String, i64>);
+pub(super) struct QuotaValues(BTreeMap<String, i64>);
 
-impl Track {
+impl QuotaValues {
     /// Parses the values. Ignores a value that Apache ZooKeeper could not parse, and on which it would terminate.
     fn parse(data: Option<&Bytes>) -> Self {
         let text = String::from_utf8_lossy(data.map_or(&[], |data| &data[..]));
         let pairs = text.split([',', ';']).filter_map(|pair| {
             let mut parts = pair.split('=');
-            let (name, figure) = (parts.next()?, parts.next()?);
-            Some((name.to_owned(), if figure.is_empty() { -1 } else { figure.parse().ok()? }))
+            let (name, value) = (parts.next()?, parts.next()?);
+            Some((name.to_owned(), if value.is_empty() { -1 } else { value.parse().ok()? }))
         });
         Self(pairs.collect())
     }
@@ -62,56 +62,56 @@ impl Track {
         if others.peek().is_some() {
             text.push('=');
         }
-        others.for_each(|(name, figure)| text += &format!(";{name}={figure}"));
+        others.for_each(|(name, value)| text += &format!(";{name}={value}"));
         text
     }
 }
 
 /// Limits and current values of a quota.
 #[derive(Clone, Debug)]
-pub(super) struct Standing {
-    limits: Track,
-    stats: Track,
+pub(super) struct Quota {
+    limits: QuotaValues,
+    stats: QuotaValues,
 }
 
-impl Standing {
+impl Quota {
     /// Returns true if the limits allow this increase. A hard limit takes precedence over the soft one.
     fn allows(&self, count: i64, bytes: i64) -> bool {
         [("count", "countHardLimit", count), ("bytes", "byteHardLimit", bytes)].iter().all(
-            |(figure, hard, more)| {
+            |(name, hard, more)| {
                 let limit = self.limits.get(hard);
-                *more == 0 || limit < 0 || self.stats.get(figure).wrapping_add(*more) <= limit
+                *more == 0 || limit < 0 || self.stats.get(name).wrapping_add(*more) <= limit
             },
         )
     }
 
     /// Returns true if these last changes exceeded a soft limit that was not exceeded before.
-    fn passed(&self, count: i64, bytes: i64) -> bool {
-        [("count", count), ("bytes", bytes)].iter().any(|(figure, more)| {
-            let (limit, now) = (self.limits.get(figure), self.stats.get(figure));
+    fn exceeded_by(&self, count: i64, bytes: i64) -> bool {
+        [("count", count), ("bytes", bytes)].iter().any(|(name, more)| {
+            let (limit, now) = (self.limits.get(name), self.stats.get(name));
             limit >= 0 && now > limit && now.wrapping_sub(*more) <= limit
         })
     }
 }
 
 /// State of the quotas at the beginning of a `multi`: its operations are not checked against each other.
-pub(super) type Before = HashMap<Arc<str>, Standing>;
+pub(super) type QuotaSnapshot = HashMap<Arc<str>, Quota>;
 
-/// Role of a znode in a quota.
-enum Role<'a> {
+/// Znode that stores a part of a quota.
+enum QuotaNode<'a> {
     LimitsOf(&'a str),
     StatsOf(&'a str),
 }
 
-impl Role<'_> {
-    fn of(path: &str) -> Option<Role<'_>> {
+impl QuotaNode<'_> {
+    fn of(path: &str) -> Option<QuotaNode<'_>> {
         let rest = path.strip_prefix(QUOTAS)?;
         // The root has no quota.
         let limited = rest.strip_suffix(LIMITS).filter(|path| path.starts_with('/'));
-        limited.map(Role::LimitsOf).or_else(|| {
+        limited.map(QuotaNode::LimitsOf).or_else(|| {
             rest.strip_suffix(STATS)
                 .filter(|path| matches!(path.get(..1), None | Some("/")))
-                .map(Role::StatsOf)
+                .map(QuotaNode::StatsOf)
         })
     }
 }
@@ -132,16 +132,17 @@ impl Tree {
     }
 
     /// Returns the state of the quotas before a `multi`, if quotas are enforced and exist.
-    pub(super) fn before(&self) -> Option<Before> {
+    pub(super) fn quota_snapshot(&self) -> Option<QuotaSnapshot> {
         let limited = self.quotas.limited.iter().filter(|_| self.quotas.enforced);
-        let before: Before = limited.filter_map(|path| Some((path.clone(), self.standing(path)?))).collect();
-        (!before.is_empty()).then_some(before)
+        let snapshot: QuotaSnapshot =
+            limited.filter_map(|path| Some((path.clone(), self.quota(path)?))).collect();
+        (!snapshot.is_empty()).then_some(snapshot)
     }
 
     /// Checks whether the quota allows creating a znode or replacing its data.
-    pub(super) fn allow(
+    pub(super) fn check_quota(
         &self,
-        before: Option<&Before>,
+        snapshot: Option<&QuotaSnapshot>,
         path: &str,
         count: i64,
         (old, new): (Option<&Bytes>, Option<&Bytes>),
@@ -150,21 +151,23 @@ impl Tree {
             return Ok(());
         }
         let bytes = length(new) - length(old);
-        let allowed = match before {
-            Some(before) => nearest(path, |path| before.get(path)).is_none_or(|now| now.allows(count, bytes)),
+        let allowed = match snapshot {
+            Some(snapshot) => {
+                nearest(path, |path| snapshot.get(path)).is_none_or(|quota| quota.allows(count, bytes))
+            }
             None => self
-                .quota_of(path)
-                .and_then(|path| self.standing(path))
-                .is_none_or(|now| now.allows(count, bytes)),
+                .limited_path(path)
+                .and_then(|path| self.quota(path))
+                .is_none_or(|quota| quota.allows(count, bytes)),
         };
         if allowed { Ok(()) } else { Err(Code::QuotaExceeded) }
     }
 
     /// Updates the quotas after a znode was created.
     pub(super) fn count_created(&mut self, path: &Arc<str>, data: Option<&Bytes>, changes: &mut Vec<Change>) {
-        match Role::of(path) {
-            Some(Role::LimitsOf(limited)) => drop(self.quotas.limited.insert(limited.into())),
-            Some(Role::StatsOf(counted)) => self.recount_at(counted),
+        match QuotaNode::of(path) {
+            Some(QuotaNode::LimitsOf(limited)) => drop(self.quotas.limited.insert(limited.into())),
+            Some(QuotaNode::StatsOf(counted)) => self.recount(counted),
             None => {}
         }
         self.count(path, 1, length(data), changes);
@@ -189,35 +192,35 @@ impl Tree {
 
     /// Undoes the creation of a znode. The stats are undone by their own change.
     pub(super) fn undo_created(&mut self, path: &str) {
-        if let Some(Role::LimitsOf(limited)) = Role::of(path) {
+        if let Some(QuotaNode::LimitsOf(limited)) = QuotaNode::of(path) {
             self.quotas.limited.remove(limited);
         }
     }
 
     /// Undoes the deletion of a znode.
     pub(super) fn undo_deleted(&mut self, path: &str) {
-        if let Some(Role::LimitsOf(limited)) = Role::of(path) {
+        if let Some(QuotaNode::LimitsOf(limited)) = QuotaNode::of(path) {
             self.quotas.limited.insert(limited.into());
         }
     }
 
     /// Adds a difference to the stats of the quota that applies to a path.
     fn count(&mut self, path: &str, count: i64, bytes: i64, changes: &mut Vec<Change>) {
-        let Some(limited) = self.quota_of(path).cloned() else { return };
-        let Some(mut standing) = self.standing(&limited) else { return };
-        standing.stats.add(count, bytes);
-        if standing.passed(count, bytes) {
-            let Standing { limits, stats } = &standing;
+        let Some(limited) = self.limited_path(path).cloned() else { return };
+        let Some(mut quota) = self.quota(&limited) else { return };
+        quota.stats.add(count, bytes);
+        if quota.exceeded_by(count, bytes) {
+            let Quota { limits, stats } = &quota;
             tracing::warn!("quota of {limited} exceeded: {} of {}", stats.text(), limits.text());
         }
         let path: Arc<str> = format!("{QUOTAS}{limited}{STATS}").into();
         if let Some(node) = self.nodes.get_mut(&path) {
-            let data = node.data.replace(standing.stats.text().into());
-            changes.push(Change { path, acl: node.acl.clone(), effect: Effect::Counted { data } });
+            let data = node.data.replace(quota.stats.text().into());
+            changes.push(Change { path, acl: node.acl.clone(), effect: Effect::QuotaStatsUpdated { data } });
         }
     }
 
-    fn quota_of(&self, path: &str) -> Option<&Arc<str>> {
+    fn limited_path(&self, path: &str) -> Option<&Arc<str>> {
         if self.quotas.limited.is_empty() {
             return None;
         }
@@ -225,19 +228,19 @@ impl Tree {
     }
 
     /// Returns limits and stats of a quota; `None` without stats: then nothing is counted and nothing refused.
-    fn standing(&self, limited: &str) -> Option<Standing> {
+    fn quota(&self, limited: &str) -> Option<Quota> {
         let data = |name: &str| self.get(&format!("{QUOTAS}{limited}{name}")).map(|node| node.data.as_ref());
-        Some(Standing { limits: Track::parse(data(LIMITS)?), stats: Track::parse(data(STATS)?) })
+        Some(Quota { limits: QuotaValues::parse(data(LIMITS)?), stats: QuotaValues::parse(data(STATS)?) })
     }
 
     /// Counts the znodes and bytes at and below a path, and writes them into its stats.
-    fn recount_at(&mut self, counted: &str) {
-        let mut stats = Track([("count".to_owned(), 0), ("bytes".to_owned(), 0)].into());
-        let mut open = vec![counted.to_owned()];
-        while let Some(path) = open.pop() {
+    fn recount(&mut self, counted: &str) {
+        let mut stats = QuotaValues([("count".to_owned(), 0), ("bytes".to_owned(), 0)].into());
+        let mut unvisited = vec![counted.to_owned()];
+        while let Some(path) = unvisited.pop() {
             let Some(node) = self.get(&path) else { continue };
             stats.add(1, length(node.data.as_ref()));
-            open.extend(node.children.iter().map(|name| format!("{path}/{name}")));
+            unvisited.extend(node.children.iter().map(|name| format!("{path}/{name}")));
         }
         if let Some(node) = self.nodes.get_mut(&*format!("{QUOTAS}{counted}{STATS}")) {
             node.data = Some(stats.text().into());
@@ -245,12 +248,12 @@ impl Tree {
     }
 }
 
-#[cfg(any(test, feature = "fuzz"))]
+#[cfg(any(test, fuzzing))]
 impl Tree {
     /// Checks that the paths with limits are exactly those with a znode for them.
     pub(super) fn check_quotas(&self) {
-        let limited = self.nodes.keys().filter_map(|path| match Role::of(path) {
-            Some(Role::LimitsOf(limited)) => Some(limited.into()),
+        let limited = self.nodes.keys().filter_map(|path| match QuotaNode::of(path) {
+            Some(QuotaNode::LimitsOf(limited)) => Some(limited.into()),
             _ => None,
         });
         assert_eq!(limited.collect::<HashSet<Arc<str>>>(), self.quotas.limited);
@@ -261,12 +264,12 @@ impl Tree {
 mod tests {
     use super::*;
 
-    fn track(text: &str) -> Track {
-        Track::parse(Some(&Bytes::copy_from_slice(text.as_bytes())))
+    fn values(text: &str) -> QuotaValues {
+        QuotaValues::parse(Some(&Bytes::copy_from_slice(text.as_bytes())))
     }
 
     #[test]
-    fn figures_are_read_and_written() {
+    fn quota_values_are_parsed_and_formatted() {
         for (text, written) in [
             ("count=3,bytes=4", "count=3,bytes=4"),
             ("", "count=-1,bytes=-1"),
@@ -277,31 +280,31 @@ mod tests {
             ),
             ("count==5;bytes=x,,z", "count=-1,bytes=-1"),
         ] {
-            assert_eq!(track(text).text(), written, "{text}");
+            assert_eq!(values(text).text(), written, "{text}");
         }
     }
 
     #[test]
-    fn hard_limits_refuse_and_soft_ones_are_passed_once() {
-        let standing = |limits, stats| Standing { limits: track(limits), stats: track(stats) };
-        let hard = standing("countHardLimit=2;byteHardLimit=10", "count=1,bytes=9");
+    fn exceeding_a_hard_limit_is_refused_and_a_soft_limit_is_reported_once() {
+        let quota = |limits, stats| Quota { limits: values(limits), stats: values(stats) };
+        let hard = quota("countHardLimit=2;byteHardLimit=10", "count=1,bytes=9");
         assert!(hard.allows(1, 1) && !hard.allows(2, 0) && !hard.allows(0, 2) && hard.allows(0, -5));
-        assert!(standing("count=0,bytes=0", "count=1,bytes=9").allows(1, 1));
+        assert!(quota("count=0,bytes=0", "count=1,bytes=9").allows(1, 1));
         // A value above the limit may still change without growing.
-        assert!(standing("countHardLimit=1", "count=5,bytes=0").allows(0, 7));
-        let soft = standing("count=2,bytes=-1", "count=3,bytes=9");
-        assert!(soft.passed(1, 9) && !soft.passed(0, 9));
-        assert!(!standing("count=3,bytes=-1", "count=3,bytes=9").passed(3, 9));
+        assert!(quota("countHardLimit=1", "count=5,bytes=0").allows(0, 7));
+        let soft = quota("count=2,bytes=-1", "count=3,bytes=9");
+        assert!(soft.exceeded_by(1, 9) && !soft.exceeded_by(0, 9));
+        assert!(!quota("count=3,bytes=-1", "count=3,bytes=9").exceeded_by(3, 9));
     }
 
     #[test]
-    fn what_a_znode_is_to_a_quota() {
-        let limits = |path| match Role::of(path) {
-            Some(Role::LimitsOf(path)) => Some(path),
+    fn znodes_with_limits_and_stats_are_recognised_by_their_path() {
+        let limits = |path| match QuotaNode::of(path) {
+            Some(QuotaNode::LimitsOf(path)) => Some(path),
             _ => None,
         };
-        let stats = |path| match Role::of(path) {
-            Some(Role::StatsOf(path)) => Some(path),
+        let stats = |path| match QuotaNode::of(path) {
+            Some(QuotaNode::StatsOf(path)) => Some(path),
             _ => None,
         };
         assert_eq!(limits("/zookeeper/quota/a/b/zookeeper_limits"), Some("/a/b"));

@@ -19,8 +19,8 @@ fn create(path: &str, flags: i32, kind: CreateKind) -> Write {
     })
 }
 
-fn at(zxid: i64) -> When {
-    When { zxid, time: zxid * 10 }
+fn at(zxid: i64) -> Transaction {
+    Transaction { zxid, time: zxid * 10 }
 }
 
 fn by(session: i64) -> Caller<'static> {
@@ -57,7 +57,7 @@ fn sequence_numbers_count_creations_only() {
 }
 
 #[test]
-fn what_is_refused_and_why() {
+fn invalid_writes_are_refused_without_effect() {
     let mut tree = Tree::new();
     apply(&mut tree, &create("/e", 1, CreateKind::Plain), 1).unwrap();
     apply(&mut tree, &create("/p", 0, CreateKind::Plain), 1).unwrap();
@@ -90,23 +90,23 @@ fn what_is_refused_and_why() {
 }
 
 #[test]
-fn containers_and_ttls_become_overdue() {
+fn containers_and_ttls_expire() {
     let mut tree = Tree::new();
     apply(&mut tree, &create("/box", 4, CreateKind::Container), 1).unwrap();
     apply(&mut tree, &create("/brief", 5, CreateKind::Ttl(1_000)), 1).unwrap();
-    assert_eq!(tree.overdue(1_010), []);
-    assert_eq!(tree.overdue(1_011), ["/brief".into()]);
+    assert_eq!(tree.expired(1_010), []);
+    assert_eq!(tree.expired(1_011), ["/brief".into()]);
     apply(&mut tree, &create("/brief/child", 0, CreateKind::Plain), 2).unwrap();
     apply(&mut tree, &create("/box/child", 0, CreateKind::Plain), 2).unwrap();
-    assert_eq!(tree.overdue(9_999), []);
+    assert_eq!(tree.expired(9_999), []);
     apply(&mut tree, &Write::Delete { path: "/box/child".to_owned(), version: -1 }, 3).unwrap();
-    assert_eq!(tree.overdue(9_999), ["/box".into()]);
-    tree.sweep("/box", at(4), &mut Vec::new());
+    assert_eq!(tree.expired(9_999), ["/box".into()]);
+    tree.delete_expired("/box", at(4), &mut Vec::new());
     assert!(tree.get("/box").is_none());
-    assert!(tree.has_swept());
+    assert!(tree.has_expiring());
 }
 
-/// `tests/conformance/extremes.rs` expects the same of Apache ZooKeeper.
+/// `tests/conformance/extreme_values.rs` expects the same of Apache ZooKeeper.
 #[test]
 fn sequence_numbers_stop_at_the_largest_int_except_within_a_multi() {
     let mut tree = Tree::new();
@@ -147,7 +147,7 @@ fn sequence_numbers_stop_at_the_largest_int_except_within_a_multi() {
 
 /// 3.8.0 also has version -1, which means any version in a request; later versions skip it (ZOOKEEPER-4743).
 #[test]
-fn versions_continue_with_the_smallest_int_and_skip_the_one_that_stands_for_any() {
+fn versions_continue_with_the_smallest_int_and_skip_minus_one() {
     let mut tree = Tree::new();
     apply(&mut tree, &create("/top", 0, CreateKind::Plain), 1).unwrap();
     let set = |tree: &mut Tree, expected: i32| {
@@ -167,7 +167,7 @@ fn versions_continue_with_the_smallest_int_and_skip_the_one_that_stands_for_any(
 }
 
 #[test]
-fn whoever_may_not_administer_sees_no_hashes() {
+fn hashes_are_hidden_without_the_admin_permission() {
     let mut tree = Tree::new();
     let Write::Create(mut guarded) = create("/guarded", 0, CreateKind::Plain) else { unreachable!() };
     let bob = Id::new("digest", "bob:hash");
@@ -218,22 +218,22 @@ fn steps() -> impl Strategy<Value = Vec<(i64, Step)>> {
 
 proptest! {
     #[test]
-    fn it_does_what_the_naive_one_does(steps in steps()) {
+    fn tree_behaves_like_the_model(steps in steps()) {
         let (mut tree, mut model) = (bare(), Model::new());
         for (zxid, (session, step)) in (1..).zip(steps) {
             let mut changes = Vec::new();
             match step {
                 Step::One(write) => {
-                    let told = tree.apply(&write, by(session), at(zxid), &mut changes).map(|outcome| match outcome {
+                    let actual = tree.apply(&write, by(session), at(zxid), &mut changes).map(|outcome| match outcome {
                         Outcome::Created(path, _) => Some(path.to_string()),
                         _ => None,
                     });
-                    prop_assert_eq!(told, model.write(&write, session, zxid));
+                    prop_assert_eq!(actual, model.write(&write, session, zxid));
                 }
                 Step::Many(writes) => {
-                    let told = tree.multi(&writes, by(session), at(zxid), &mut changes).map(drop);
-                    prop_assert!(told.is_ok() || changes.is_empty());
-                    prop_assert_eq!(told, model.multi(&writes, session, zxid));
+                    let actual = tree.multi(&writes, by(session), at(zxid), &mut changes).map(drop);
+                    prop_assert!(actual.is_ok() || changes.is_empty());
+                    prop_assert_eq!(actual, model.multi(&writes, session, zxid));
                 }
                 Step::End => {
                     tree.end_session(session, at(zxid), &mut changes);

@@ -6,10 +6,10 @@ use crate::wire::{self, Acl, Body, Fields, acl};
 
 on_both!(
     each_permission_guards_its_operations,
-    auth_stands_for_whoever_creates,
-    lists_that_make_no_sense_are_refused,
-    whoever_may_not_administer_sees_no_hashes,
-    who_am_i,
+    auth_is_replaced_by_the_identities_of_the_creator,
+    invalid_acls_are_refused,
+    hashes_are_hidden_without_the_admin_permission,
+    who_am_i_lists_the_identities,
     unknown_schemes_end_the_connection,
 );
 
@@ -57,7 +57,7 @@ fn each_permission_guards_its_operations(target: &Target) {
     }
 }
 
-fn auth_stands_for_whoever_creates(target: &Target) {
+fn auth_is_replaced_by_the_identities_of_the_creator(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let mut stranger = Raw::connect(&target.hosts());
     let path = target.path("/mine");
@@ -72,7 +72,7 @@ fn auth_stands_for_whoever_creates(target: &Target) {
     assert!(stranger.get(&path, false).is_ok());
 }
 
-fn lists_that_make_no_sense_are_refused(target: &Target) {
+fn invalid_acls_are_refused(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/none");
     let lists = [
@@ -98,7 +98,7 @@ fn lists_that_make_no_sense_are_refused(target: &Target) {
     assert!(raw.set(&path, b"").is_ok());
 }
 
-fn whoever_may_not_administer_sees_no_hashes(target: &Target) {
+fn hashes_are_hidden_without_the_admin_permission(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/hash");
     create(&mut raw, &path, &[acl(1, "world", "anyone"), acl(31, "digest", BOB)]).unwrap();
@@ -107,7 +107,7 @@ fn whoever_may_not_administer_sees_no_hashes(target: &Target) {
     assert_eq!(get(&mut raw, &path), Ok(vec![acl(1, "world", "anyone"), acl(31, "digest", BOB)]));
 }
 
-fn who_am_i(target: &Target) {
+fn who_am_i_lists_the_identities(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let ask = |raw: &mut Raw| {
         let body = raw.call(op::WHO_AM_I, &Body::new()).unwrap();

@@ -10,23 +10,23 @@ use zookeeper_client::{
 use crate::target::Target;
 
 on_both!(
-    a_client_does_its_work,
-    a_chroot_is_out_of_sight,
-    watchers_are_told,
-    writes_are_atomic,
+    client_creates_reads_changes_and_lists_znodes,
+    client_does_not_see_its_chroot,
+    watchers_are_notified,
+    multi_writes_are_atomic,
     thousands_of_znodes_are_read_at_once,
-    a_dropped_client_takes_its_ephemerals_along,
-    guarded_znodes_are_for_those_who_show_who_they_are,
+    ephemerals_of_a_dropped_client_are_deleted,
+    protected_znodes_require_authentication,
 );
 
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const OPEN: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
 
 async fn connect(target: &Target) -> Client {
     Client::connect(&format!("{}{}", target.hosts(), target.path(""))).await.unwrap()
 }
 
-fn a_client_does_its_work(target: &Target) {
+fn client_creates_reads_changes_and_lists_znodes(target: &Target) {
     target.run(async {
         let client = connect(target).await;
         let (created, _) = client.create("/a", b"one", &OPEN).await.unwrap();
@@ -51,7 +51,7 @@ fn a_client_does_its_work(target: &Target) {
     });
 }
 
-fn a_chroot_is_out_of_sight(target: &Target) {
+fn client_does_not_see_its_chroot(target: &Target) {
     target.run(async {
         let client = connect(target).await;
         client.create("/below", b"data", &OPEN).await.unwrap();
@@ -59,22 +59,22 @@ fn a_chroot_is_out_of_sight(target: &Target) {
         assert_eq!(whole.get_data(&target.path("/below")).await.unwrap().0, b"data");
         let (_, _, watcher) = client.get_and_watch_data("/below").await.unwrap();
         whole.set_data(&target.path("/below"), b"", None).await.unwrap();
-        let event = tokio::time::timeout(SOON, watcher.changed()).await.unwrap();
+        let event = tokio::time::timeout(TIMEOUT, watcher.changed()).await.unwrap();
         assert_eq!((event.event_type, &*event.path), (EventType::NodeDataChanged, "/below"));
     });
 }
 
-fn watchers_are_told(target: &Target) {
+fn watchers_are_notified(target: &Target) {
     target.run(async {
         let (client, other) = (connect(target).await, connect(target).await);
         let (_, exists) = client.check_and_watch_stat("/w").await.unwrap();
         let mut all = client.watch("/w", AddWatchMode::PersistentRecursive).await.unwrap();
         other.create("/w", b"", &OPEN).await.unwrap();
-        let event = tokio::time::timeout(SOON, exists.changed()).await.unwrap();
+        let event = tokio::time::timeout(TIMEOUT, exists.changed()).await.unwrap();
         assert_eq!(event.event_type, EventType::NodeCreated);
         let (_, _, children) = client.get_and_watch_children("/w").await.unwrap();
         other.create("/w/c", b"", &OPEN).await.unwrap();
-        let event = tokio::time::timeout(SOON, children.changed()).await.unwrap();
+        let event = tokio::time::timeout(TIMEOUT, children.changed()).await.unwrap();
         assert_eq!(event.event_type, EventType::NodeChildrenChanged);
         other.delete("/w/c", None).await.unwrap();
         for (kind, path) in [
@@ -82,13 +82,13 @@ fn watchers_are_told(target: &Target) {
             (EventType::NodeCreated, "/w/c"),
             (EventType::NodeDeleted, "/w/c"),
         ] {
-            let event = tokio::time::timeout(SOON, all.changed()).await.unwrap();
+            let event = tokio::time::timeout(TIMEOUT, all.changed()).await.unwrap();
             assert_eq!((event.event_type, &*event.path), (kind, path));
         }
     });
 }
 
-fn writes_are_atomic(target: &Target) {
+fn multi_writes_are_atomic(target: &Target) {
     target.run(async {
         let client = connect(target).await;
         client.create("/a", b"", &OPEN).await.unwrap();
@@ -144,7 +144,7 @@ fn thousands_of_znodes_are_read_at_once(target: &Target) {
     });
 }
 
-fn a_dropped_client_takes_its_ephemerals_along(target: &Target) {
+fn ephemerals_of_a_dropped_client_are_deleted(target: &Target) {
     target.run(async {
         let (client, other) = (connect(target).await, connect(target).await);
         let ephemeral = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
@@ -152,15 +152,15 @@ fn a_dropped_client_takes_its_ephemerals_along(target: &Target) {
         let (_, gone) = other.check_and_watch_stat("/e").await.unwrap();
         let mut state = client.state_watcher();
         drop(client);
-        let event = tokio::time::timeout(SOON, gone.changed()).await.unwrap();
+        let event = tokio::time::timeout(TIMEOUT, gone.changed()).await.unwrap();
         assert_eq!(event.event_type, EventType::NodeDeleted);
         while state.state() != SessionState::Closed {
-            tokio::time::timeout(SOON, state.changed()).await.unwrap();
+            tokio::time::timeout(TIMEOUT, state.changed()).await.unwrap();
         }
     });
 }
 
-fn guarded_znodes_are_for_those_who_show_who_they_are(target: &Target) {
+fn protected_znodes_require_authentication(target: &Target) {
     target.run(async {
         let (client, stranger) = (connect(target).await, connect(target).await);
         client.auth("digest", b"bob:secret").await.unwrap();

@@ -5,15 +5,15 @@ use crate::target::Target;
 use crate::wire::{self, Body, Fields};
 
 on_both!(
-    what_is_written_is_read,
+    written_data_is_read,
     no_data_and_empty_data_differ,
-    versions_are_held_against_what_is_expected,
+    versions_are_compared_with_the_expected_ones,
     requests_are_refused_with_the_same_errors,
     children_are_listed_and_counted,
     replies_come_in_the_order_of_requests,
 );
 
-fn what_is_written_is_read(target: &Target) {
+fn written_data_is_read(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/á");
     assert_eq!(raw.exists(&path, false), Err(-101));
@@ -47,7 +47,7 @@ fn no_data_and_empty_data_differ(target: &Target) {
     assert_eq!(raw.exists(&path, false).unwrap().data_length, 0);
 }
 
-fn versions_are_held_against_what_is_expected(target: &Target) {
+fn versions_are_compared_with_the_expected_ones(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/v");
     raw.create(&path, b"", 0).unwrap();

@@ -13,7 +13,7 @@ on_both!(
     kazoos_recipes_work
 );
 
-const SECONDS: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn a_kazoo_client_reads_and_writes(target: &Target) {
     let probe = Probe::connect(&target.hosts());
@@ -37,17 +37,17 @@ fn kazoo_contenders_take_turns(target: &Target) {
     let probe = Probe::connect(&hosts);
     let kazoo = Kazoo::ready();
     let mut first = kazoo.script("contend.py", &["a", &hosts, "--path", &path]);
-    first.wait_for_line("elected a", SECONDS);
+    first.wait_for_line("elected a", TIMEOUT);
     let second = kazoo.script("contend.py", &["b", &hosts, "--path", &path]);
-    eventually("both contend", SECONDS, || (probe.contenders(&path) == ["a", "b"]).then_some(()));
+    eventually("both contend", TIMEOUT, || (probe.contenders(&path) == ["a", "b"]).then_some(()));
     first.term();
-    assert!(first.wait_exit(SECONDS).success());
-    second.wait_for_line("elected b", SECONDS);
+    assert!(first.wait_exit(TIMEOUT).success());
+    second.wait_for_line("elected b", TIMEOUT);
     // A killed client loses its session, which expires after Kazoo's 10 s.
     let third = kazoo.script("contend.py", &["c", &hosts, "--path", &path]);
-    eventually("both contend", SECONDS, || (probe.contenders(&path) == ["b", "c"]).then_some(()));
+    eventually("both contend", TIMEOUT, || (probe.contenders(&path) == ["b", "c"]).then_some(()));
     drop(second);
-    third.wait_for_line("elected c", SECONDS);
+    third.wait_for_line("elected c", TIMEOUT);
 }
 
 fn a_fleet_of_kazoo_averages_and_reports(target: &Target) {
@@ -55,13 +55,13 @@ fn a_fleet_of_kazoo_averages_and_reports(target: &Target) {
     let probe = Probe::connect(&hosts);
     let (api, kazoo) = (Api::start(), Kazoo::ready());
     let follower = kazoo.script("follower.py", &["f", &hosts, "0.2", "80"]);
-    follower.wait_for_line("published 80", SECONDS);
+    follower.wait_for_line("published 80", TIMEOUT);
     let mut leader = kazoo.script("leader.py", &["l", &hosts, "0.2", &api.url(), "--cast", "int"]);
-    leader.wait_for_line("of 2", SECONDS);
-    leader.wait_for_line("sent 200", SECONDS);
+    leader.wait_for_line("of 2", TIMEOUT);
+    leader.wait_for_line("sent 200", TIMEOUT);
     assert_eq!(probe.ls("/mediciones"), ["f", "l"]);
     leader.term();
-    assert!(leader.wait_exit(SECONDS).success());
+    assert!(leader.wait_exit(TIMEOUT).success());
     assert_eq!(probe.ls("/mediciones"), ["f"]);
     assert_eq!(probe.contenders("/election"), [""; 0]);
 }
@@ -71,6 +71,6 @@ fn kazoos_recipes_work(target: &Target) {
     let hosts = format!("{}{}", target.hosts(), target.path(""));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/recipes.py");
     let mut recipes = Kazoo::ready().script(script, &[&hosts]);
-    recipes.wait_for_line("done", SECONDS * 2);
-    assert!(recipes.wait_exit(SECONDS).success());
+    recipes.wait_for_line("done", TIMEOUT * 2);
+    assert!(recipes.wait_exit(TIMEOUT).success());
 }

@@ -5,17 +5,17 @@ use crate::target::Target;
 use crate::wire::{self, Body};
 
 on_both!(
-    a_frame_may_have_a_mebibyte_less_one,
+    frames_have_at_most_a_mebibyte_less_one,
     a_negative_length_ends_the_connection,
-    nonsense_costs_its_sender_the_connection_and_nobody_else,
-    half_a_request_is_told_that_it_cannot_be_read,
+    invalid_input_closes_only_the_connection_of_its_sender,
+    incomplete_request_is_a_marshalling_error,
     unknown_operations_are_unimplemented,
-    many_requests_in_one_go,
+    many_requests_in_one_write,
 );
 
 const LONGEST: usize = 0xf_ffff;
 
-fn a_frame_may_have_a_mebibyte_less_one(target: &Target) {
+fn frames_have_at_most_a_mebibyte_less_one(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/large");
     let around = wire::create(&path, b"", &wire::open(), 0).0.len() + 8;
@@ -24,7 +24,7 @@ fn a_frame_may_have_a_mebibyte_less_one(target: &Target) {
     assert_eq!(raw.get(&path, false).unwrap().0, data);
     raw.send(op::SET_DATA, &Body::new().string(&path).bytes(&vec![b'y'; LONGEST]).int(-1));
     assert_eq!(raw.next(), Packet::Closed);
-    let mut again = Raw::hello(&target.hosts(), &raw.again()).unwrap();
+    let mut again = Raw::hello(&target.hosts(), &raw.reconnect()).unwrap();
     assert_eq!(again.session, raw.session);
     assert_eq!(again.exists(&path, false).unwrap().version, 0);
 }
@@ -38,7 +38,7 @@ fn a_negative_length_ends_the_connection(target: &Target) {
     assert_eq!(raw.next(), Packet::Closed);
 }
 
-fn nonsense_costs_its_sender_the_connection_and_nobody_else(target: &Target) {
+fn invalid_input_closes_only_the_connection_of_its_sender(target: &Target) {
     let mut witness = Raw::connect(&target.hosts());
     // Not a valid first frame.
     let mut raw = Raw::open(&target.hosts());
@@ -51,10 +51,10 @@ fn nonsense_costs_its_sender_the_connection_and_nobody_else(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     raw.frame(b"\0");
     assert_eq!(raw.next(), Packet::Closed);
-    assert_eq!(witness.told(), []);
+    assert_eq!(witness.received(), []);
 }
 
-fn half_a_request_is_told_that_it_cannot_be_read(target: &Target) {
+fn incomplete_request_is_a_marshalling_error(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/half");
     let whole = wire::create(&path, b"data", &wire::open(), 0).0;
@@ -75,7 +75,7 @@ fn unknown_operations_are_unimplemented(target: &Target) {
     }
 }
 
-fn many_requests_in_one_go(target: &Target) {
+fn many_requests_in_one_write(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/many");
     raw.create(&path, &[7; 1_000], 0).unwrap();

@@ -21,20 +21,20 @@ macro_rules! on_both {
 }
 
 mod acl;
-mod asks;
 mod client;
 mod crud;
 mod differential;
-mod extremes;
+mod extreme_values;
 mod faults;
+mod four_letter;
 mod kazoo;
 mod lengths;
 mod limits;
 mod modes;
 mod multi;
 mod quotas;
+mod random_requests;
 mod restart;
 mod sessions;
 mod stat;
 mod watches;
-mod words;

@@ -5,14 +5,14 @@ use crate::target::Target;
 use crate::wire::{self, Fields};
 
 on_both!(
-    numbers_count_what_was_created,
-    a_number_counts_on_after_deletions,
+    sequence_numbers_count_created_children,
+    sequence_numbers_continue_after_deletions,
     ephemerals_are_listed_for_their_session,
     containers_and_znodes_with_a_ttl_look_like_others,
-    a_ttl_must_be_sensible,
+    invalid_ttls_are_refused,
 );
 
-fn numbers_count_what_was_created(target: &Target) {
+fn sequence_numbers_count_created_children(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let parent = target.path("/q");
     raw.create(&parent, b"", 0).unwrap();
@@ -23,7 +23,7 @@ fn numbers_count_what_was_created(target: &Target) {
     assert_eq!(names, ["/n-0000000000", "/plain", "/0000000002", "/n-0000000003", "/m0000000004"]);
 }
 
-fn a_number_counts_on_after_deletions(target: &Target) {
+fn sequence_numbers_continue_after_deletions(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let parent = target.path("/q");
     raw.create(&parent, b"", 0).unwrap();
@@ -74,7 +74,7 @@ fn containers_and_znodes_with_a_ttl_look_like_others(target: &Target) {
     }
 }
 
-fn a_ttl_must_be_sensible(target: &Target) {
+fn invalid_ttls_are_refused(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/brief");
     for (flags, ttl) in [(5, 0), (5, -1), (5, 1 << 40), (0, 5), (1, 5)] {

@@ -11,7 +11,7 @@ on_both!(
     events_come_in_the_order_of_operations,
     an_empty_multi_does_nothing,
     reads_are_answered_one_by_one,
-    what_cannot_be_in_a_multi_is_refused,
+    operations_that_a_multi_cannot_contain_are_refused,
 );
 
 fn create(path: &str, flags: i32) -> Body {
@@ -123,13 +123,13 @@ fn events_come_in_the_order_of_operations(target: &Target) {
     raw.get(&a, true).unwrap();
     assert_eq!(raw.exists(&b, true), Err(-101));
     raw.children(&root, true).unwrap();
-    let (before, reply) = raw.ask(op::MULTI, &all([create(&b, 0), set(&a, b"", -1), delete(&b)]));
+    let (before, reply) = raw.exchange(op::MULTI, &all([create(&b, 0), set(&a, b"", -1), delete(&b)]));
     assert!(reply.is_ok());
     let event = |kind, path: &str| Packet::Event { kind, state: 3, path: path.to_owned() };
     assert_eq!(before, [event(1, &b), event(4, &root), event(3, &a)]);
     // A multi that fails fires no watch.
     raw.get(&a, true).unwrap();
-    let (before, _) = raw.ask(op::MULTI, &all([set(&a, b"", -1), delete(&b)]));
+    let (before, _) = raw.exchange(op::MULTI, &all([set(&a, b"", -1), delete(&b)]));
     assert_eq!(before, []);
 }
 
@@ -159,7 +159,7 @@ fn reads_are_answered_one_by_one(target: &Target) {
     assert!(fields.is_empty());
 }
 
-fn what_cannot_be_in_a_multi_is_refused(target: &Target) {
+fn operations_that_a_multi_cannot_contain_are_refused(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let a = target.path("/a");
     let acl = multi_header(op::SET_ACL).string(&a).acl(&wire::open()).int(-1);

@@ -7,11 +7,11 @@ use crate::wire::{self, Body};
 on_both!(
     stats_follow_the_tree,
     the_innermost_quota_counts,
-    limits_come_and_go,
-    stats_may_be_there_before_limits,
-    a_multi_counts_once_it_is_done,
-    what_stands_in_the_stats_is_added_to,
-    hard_limits_are_figures_only_unless_enforced,
+    limits_are_created_and_deleted,
+    stats_may_exist_before_limits,
+    a_multi_is_counted_when_it_is_complete,
+    changes_are_added_to_the_stored_stats,
+    hard_limits_have_no_effect_unless_enforced,
 );
 
 const QUOTA_EXCEEDED: i32 = -125;
@@ -104,7 +104,7 @@ fn the_innermost_quota_counts(target: &Target) {
     of_inner.counts(&mut raw, "count=2,bytes=5");
 }
 
-fn limits_come_and_go(target: &Target) {
+fn limits_are_created_and_deleted(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/q");
     raw.create(&path, b"", 0).unwrap();
@@ -121,7 +121,7 @@ fn limits_come_and_go(target: &Target) {
     quota.counts(&mut raw, "count=4,bytes=3");
 }
 
-fn stats_may_be_there_before_limits(target: &Target) {
+fn stats_may_exist_before_limits(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/q");
     raw.create(&path, b"12", 0).unwrap();
@@ -138,7 +138,7 @@ fn stats_may_be_there_before_limits(target: &Target) {
     quota.counts(&mut raw, "count=2,bytes=3");
 }
 
-fn a_multi_counts_once_it_is_done(target: &Target) {
+fn a_multi_is_counted_when_it_is_complete(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/q");
     raw.create(&path, b"", 0).unwrap();
@@ -169,7 +169,7 @@ fn a_multi_counts_once_it_is_done(target: &Target) {
     quota.counts(&mut raw, "count=5,bytes=6");
 }
 
-fn what_stands_in_the_stats_is_added_to(target: &Target) {
+fn changes_are_added_to_the_stored_stats(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/q");
     raw.create(&path, b"", 0).unwrap();
@@ -190,7 +190,7 @@ fn what_stands_in_the_stats_is_added_to(target: &Target) {
     }
 }
 
-fn hard_limits_are_figures_only_unless_enforced(target: &Target) {
+fn hard_limits_have_no_effect_unless_enforced(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/q");
     raw.create(&path, b"", 0).unwrap();

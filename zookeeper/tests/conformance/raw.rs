@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::wire::{self, Body, Fields, Stat};
 
 /// Maximum time that a server may take on a busy machine.
-const ANSWER: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Numbers of the operations.
 pub(crate) mod op {
@@ -107,12 +107,12 @@ impl Raw {
     pub(crate) fn open(hosts: &str) -> Self {
         let stream = TcpStream::connect(hosts).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(ANSWER)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self { stream, xid: 0, timeout: 0, session: 0, password: Vec::new(), rest: Vec::new() }
     }
 
     /// Returns the first frame that reattaches to this session.
-    pub(crate) fn again(&self) -> Hello {
+    pub(crate) fn reconnect(&self) -> Hello {
         Hello { session: self.session, password: self.password.clone(), ..Hello::default() }
     }
 
@@ -146,7 +146,7 @@ impl Raw {
         let mut read = |buffer: &mut [u8]| match self.stream.read_exact(buffer) {
             Ok(()) => true,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("the server said nothing for {ANSWER:?}")
+                panic!("no answer within {TIMEOUT:?}")
             }
             Err(_) => false,
         };
@@ -169,7 +169,7 @@ impl Raw {
     }
 
     /// Returns true if unread data has arrived.
-    pub(crate) fn has_mail(&mut self) -> bool {
+    pub(crate) fn has_unread_data(&mut self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let peeked = self.stream.peek(&mut [0]);
         self.stream.set_nonblocking(false).unwrap();
@@ -180,7 +180,7 @@ impl Raw {
     }
 
     /// Sends a request and waits for its reply; returns the earlier packets, and the reply or its error.
-    pub(crate) fn ask(&mut self, operation: i32, body: &Body) -> (Vec<Packet>, Result<Vec<u8>, i32>) {
+    pub(crate) fn exchange(&mut self, operation: i32, body: &Body) -> (Vec<Packet>, Result<Vec<u8>, i32>) {
         let sent = self.send(operation, body);
         let mut before = Vec::new();
         loop {
@@ -198,14 +198,14 @@ impl Raw {
     /// Returns the reply alone; fails if another packet precedes it.
     #[track_caller]
     pub(crate) fn call(&mut self, operation: i32, body: &Body) -> Result<Vec<u8>, i32> {
-        let (before, reply) = self.ask(operation, body);
+        let (before, reply) = self.exchange(operation, body);
         assert_eq!(before, [], "before the reply to operation {operation}");
         reply
     }
 
     /// Returns all packets that have arrived.
-    pub(crate) fn told(&mut self) -> Vec<Packet> {
-        self.ask(op::PING, &Body::new()).0
+    pub(crate) fn received(&mut self) -> Vec<Packet> {
+        self.exchange(op::PING, &Body::new()).0
     }
 
     /// Creates a znode with `Stat`; returns its path.
@@ -247,7 +247,7 @@ impl Raw {
 
     /// Ends the session, and waits until the server has closed the connection.
     pub(crate) fn close(mut self) {
-        let _ = self.ask(op::CLOSE_SESSION, &Body::new());
+        let _ = self.exchange(op::CLOSE_SESSION, &Body::new());
         assert_eq!(self.next(), Packet::Closed);
     }
 }

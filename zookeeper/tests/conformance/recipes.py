@@ -9,12 +9,12 @@ from kazoo.recipe.cache import TreeCache, TreeEvent
 from kazoo.security import CREATOR_ALL_ACL, make_digest_acl
 
 HOSTS = sys.argv[1]
-PATIENCE = 20
+TIMEOUT = 20
 
 
 def connect(**options):
     client = KazooClient(hosts=HOSTS, timeout=10, **options)
-    client.start(timeout=PATIENCE)
+    client.start(timeout=TIMEOUT)
     return client
 
 
@@ -40,12 +40,12 @@ with a.Lock("/lock", "a"):
     assert not b.Lock("/lock", "b").acquire(blocking=False)
     assert b.Lock("/lock", "b").contenders() == ["a"]
 waiting = b.Lock("/lock", "b")
-assert waiting.acquire(timeout=PATIENCE)
+assert waiting.acquire(timeout=TIMEOUT)
 third = a.Lock("/lock", "c")
 thread = threading.Thread(target=third.acquire)
 thread.start()
 waiting.release()
-thread.join(PATIENCE)
+thread.join(TIMEOUT)
 assert third.is_acquired
 third.cancel()
 third.release()
@@ -53,7 +53,7 @@ passed("Lock")
 
 readers = [a.ReadLock("/rw"), b.ReadLock("/rw")]
 for reader in readers:
-    assert reader.acquire(timeout=PATIENCE)
+    assert reader.acquire(timeout=TIMEOUT)
 assert not a.WriteLock("/rw").acquire(blocking=False)
 for reader in readers:
     reader.release()
@@ -65,7 +65,7 @@ semaphores = [client.Semaphore("/semaphore", max_leases=2) for client in (a, b, 
 assert semaphores[0].acquire() and semaphores[1].acquire()
 assert not semaphores[2].acquire(blocking=False)
 semaphores[0].release()
-assert semaphores[2].acquire(timeout=PATIENCE)
+assert semaphores[2].acquire(timeout=TIMEOUT)
 passed("Semaphore")
 
 counters = [a.Counter("/counter"), b.Counter("/counter")]
@@ -79,14 +79,14 @@ barrier = a.Barrier("/barrier")
 barrier.create()
 assert not b.Barrier("/barrier").wait(0.05)
 threading.Timer(0.05, barrier.remove).start()
-assert b.Barrier("/barrier").wait(PATIENCE)
+assert b.Barrier("/barrier").wait(TIMEOUT)
 passed("Barrier")
 
 both = [client.DoubleBarrier("/double", 2) for client in (a, b)]
 for step in ("enter", "leave"):
     threads = [threading.Thread(target=getattr(one, step)) for one in both]
     [thread.start() for thread in threads]
-    [thread.join(PATIENCE) for thread in threads]
+    [thread.join(TIMEOUT) for thread in threads]
     assert not any(thread.is_alive() for thread in threads)
 passed("DoubleBarrier")
 
@@ -97,8 +97,8 @@ assert len(b.Queue("/queue")) == 2
 assert b.Queue("/queue").get() == b"first" and queue.get() == b"later" and queue.get() is None
 locking = a.LockingQueue("/locking")
 locking.put_all([b"1", b"2"])
-assert locking.get(timeout=PATIENCE) == b"1"
-assert b.LockingQueue("/locking").get(timeout=PATIENCE) == b"2"
+assert locking.get(timeout=TIMEOUT) == b"1"
+assert b.LockingQueue("/locking").get(timeout=TIMEOUT) == b"2"
 assert locking.consume()
 passed("Queue, LockingQueue")
 
@@ -134,7 +134,7 @@ def notice(kind, value):
 
 def wait_for(kind, value):
     with arrived:
-        assert arrived.wait_for(lambda: seen[kind] and seen[kind][-1] == value, PATIENCE), (kind, seen[kind])
+        assert arrived.wait_for(lambda: seen[kind] and seen[kind][-1] == value, TIMEOUT), (kind, seen[kind])
 
 
 a.DataWatch("/watched", lambda data, stat: notice("data", data))
@@ -152,7 +152,7 @@ wait_for("data", None)
 passed("DataWatch, ChildrenWatch")
 
 partitioner = a.SetPartitioner("/parts", set=(1, 2, 3, 4), time_boundary=0.05)
-partitioner.wait_for_acquire(PATIENCE)
+partitioner.wait_for_acquire(TIMEOUT)
 assert partitioner.acquired and set(partitioner) == {1, 2, 3, 4}
 partitioner.finish()
 passed("SetPartitioner")
@@ -162,7 +162,7 @@ ready = threading.Event()
 cache.listen(lambda event: ready.set() if event.event_type == TreeEvent.INITIALIZED else None)
 b.create("/tree/deep/er", b"x", makepath=True)
 cache.start()
-assert ready.wait(PATIENCE)
+assert ready.wait(TIMEOUT)
 assert cache.get_data("/tree/deep/er").data == b"x"
 cache.close()
 passed("TreeCache")
@@ -228,7 +228,7 @@ gone = threading.Event()
 a.exists("/mine", watch=lambda event: gone.set())
 b.stop()
 b.close()
-assert gone.wait(PATIENCE)
+assert gone.wait(TIMEOUT)
 passed("close")
 a.stop()
 a.close()

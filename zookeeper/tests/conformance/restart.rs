@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use atalaya_zookeeper::Server;
 use atalaya_testbed::ZooKeeper;
+use atalaya_zookeeper::Server;
 
 use crate::raw::{Packet, Raw};
 use crate::target::TICK;
@@ -16,7 +16,7 @@ fn memory() {
     scenario(&server.connect_string(), || {
         runtime.block_on(async {
             faults.stop().await;
-            faults.start_again().await;
+            faults.restart().await;
         });
     });
 }
@@ -47,7 +47,7 @@ fn scenario(hosts: &str, restart: impl FnOnce()) {
     let before = raw.exists("/q/e", false).unwrap();
     restart();
     assert_eq!(raw.next(), Packet::Closed);
-    let mut again = Raw::hello(hosts, &raw.again()).unwrap();
+    let mut again = Raw::hello(hosts, &raw.reconnect()).unwrap();
     assert_eq!((again.session, &again.password), (raw.session, &raw.password));
     assert_eq!(again.exists("/q/e", false), Ok(before));
     assert_eq!(again.get(stats, false).unwrap().0, b"count=71,bytes=71");
@@ -56,7 +56,7 @@ fn scenario(hosts: &str, restart: impl FnOnce()) {
     other.create("/q/later", b"", 0).unwrap();
     assert!(other.exists("/q/later", false).unwrap().czxid > before.czxid);
     other.set("/q", b"").unwrap();
-    assert_eq!(again.told(), []);
+    assert_eq!(again.received(), []);
     again.close();
     assert_eq!(other.exists("/q/e", false), Err(-101));
 }

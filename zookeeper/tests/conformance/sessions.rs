@@ -8,11 +8,11 @@ use crate::wire::Body;
 
 on_both!(
     timeouts_are_negotiated,
-    clients_that_know_nothing_of_reading_only_hear_nothing_of_it,
-    a_session_goes_on_with_id_and_password,
-    a_wrong_password_or_id_is_told_that_it_expired,
-    a_client_from_the_future_is_sent_away,
-    a_closed_session_takes_its_ephemerals_along,
+    clients_without_the_read_only_flag_do_not_receive_it,
+    session_is_reattached_with_id_and_password,
+    wrong_password_or_id_is_answered_as_expired,
+    client_with_a_later_zxid_is_disconnected,
+    ephemerals_of_a_closed_session_are_deleted,
     a_silent_session_expires,
     pings_keep_a_session,
     a_session_outlives_its_connection,
@@ -31,7 +31,7 @@ fn timeouts_are_negotiated(target: &Target) {
     }
 }
 
-fn clients_that_know_nothing_of_reading_only_hear_nothing_of_it(target: &Target) {
+fn clients_without_the_read_only_flag_do_not_receive_it(target: &Target) {
     for (read_only, rest) in [(None, vec![]), (Some(false), vec![0]), (Some(true), vec![0])] {
         let raw = Raw::hello(&target.hosts(), &Hello { read_only, ..Hello::default() }).unwrap();
         assert_eq!(raw.rest, rest, "{read_only:?}");
@@ -39,11 +39,11 @@ fn clients_that_know_nothing_of_reading_only_hear_nothing_of_it(target: &Target)
     }
 }
 
-fn a_session_goes_on_with_id_and_password(target: &Target) {
+fn session_is_reattached_with_id_and_password(target: &Target) {
     let mut first = Raw::connect(&target.hosts());
     let path = target.path("/e");
     first.create(&path, b"", 1).unwrap();
-    let again = Hello { timeout: 5_000, ..first.again() };
+    let again = Hello { timeout: 5_000, ..first.reconnect() };
     let mut second = Raw::hello(&target.hosts(), &again).unwrap();
     assert_eq!((second.session, &second.password), (first.session, &first.password));
     assert_eq!(second.timeout, 5_000);
@@ -53,32 +53,33 @@ fn a_session_goes_on_with_id_and_password(target: &Target) {
     second.set(&path, b"").unwrap();
 }
 
-fn a_wrong_password_or_id_is_told_that_it_expired(target: &Target) {
+fn wrong_password_or_id_is_answered_as_expired(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/e");
     raw.create(&path, b"", 1).unwrap();
     let hellos = [
-        Hello { session: raw.session + 1_000_000, ..raw.again() },
-        Hello { session: raw.session + 1_000_000, password: vec![], ..raw.again() },
+        Hello { session: raw.session + 1_000_000, ..raw.reconnect() },
+        Hello { session: raw.session + 1_000_000, password: vec![], ..raw.reconnect() },
     ];
     for hello in hellos {
         let mut refused = Raw::hello(&target.hosts(), &hello).unwrap();
         assert_eq!((refused.timeout, refused.session, &refused.password[..]), (0, 0, &[0; 16][..]));
         assert_eq!(refused.next(), Packet::Closed);
     }
-    let mut refused = Raw::hello(&target.hosts(), &Hello { password: vec![1; 16], ..raw.again() }).unwrap();
+    let mut refused =
+        Raw::hello(&target.hosts(), &Hello { password: vec![1; 16], ..raw.reconnect() }).unwrap();
     assert_eq!((refused.timeout, refused.session), (0, 0));
     assert_eq!(refused.next(), Packet::Closed);
-    let mut again = Raw::hello(&target.hosts(), &raw.again()).unwrap();
+    let mut again = Raw::hello(&target.hosts(), &raw.reconnect()).unwrap();
     assert_eq!(again.exists(&path, false).unwrap().ephemeral_owner, raw.session);
 }
 
-fn a_client_from_the_future_is_sent_away(target: &Target) {
+fn client_with_a_later_zxid_is_disconnected(target: &Target) {
     let hello = Hello { last_zxid: 1 << 60, ..Hello::default() };
     assert!(Raw::hello(&target.hosts(), &hello).is_none());
 }
 
-fn a_closed_session_takes_its_ephemerals_along(target: &Target) {
+fn ephemerals_of_a_closed_session_are_deleted(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let mut watcher = Raw::connect(&target.hosts());
     let (a, b) = (target.path("/a"), target.path("/b"));
@@ -87,14 +88,14 @@ fn a_closed_session_takes_its_ephemerals_along(target: &Target) {
     watcher.exists(&a, true).unwrap();
     // Its own watch fires before the reply to the close.
     raw.exists(&a, true).unwrap();
-    let (before, reply) = raw.ask(op::CLOSE_SESSION, &Body::new());
+    let (before, reply) = raw.exchange(op::CLOSE_SESSION, &Body::new());
     let deleted = Packet::Event { kind: 2, state: 3, path: a.clone() };
     assert_eq!((before, reply), (vec![deleted.clone()], Ok(vec![])));
     assert_eq!(raw.next(), Packet::Closed);
-    assert_eq!(watcher.told(), [deleted]);
+    assert_eq!(watcher.received(), [deleted]);
     assert_eq!(watcher.exists(&a, false), Err(-101));
     watcher.exists(&b, false).unwrap();
-    let mut refused = Raw::hello(&target.hosts(), &raw.again()).unwrap();
+    let mut refused = Raw::hello(&target.hosts(), &raw.reconnect()).unwrap();
     assert_eq!((refused.timeout, refused.session), (0, 0));
     assert_eq!(refused.next(), Packet::Closed);
 }
@@ -121,7 +122,7 @@ fn a_silent_session_expires(target: &Target) {
     }
     assert_eq!(raw.next(), Packet::Closed);
     assert_eq!(watcher.exists(&path, false), Err(-101));
-    let mut refused = Raw::hello(&target.hosts(), &raw.again()).unwrap();
+    let mut refused = Raw::hello(&target.hosts(), &raw.reconnect()).unwrap();
     assert_eq!((refused.timeout, refused.session), (0, 0));
     assert_eq!(refused.next(), Packet::Closed);
 }
@@ -136,7 +137,7 @@ fn pings_keep_a_session(target: &Target) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while raw.exists(&lost, false).is_ok() {
         silence(target, 1);
-        assert_eq!(raw.told(), []);
+        assert_eq!(raw.received(), []);
         assert!(Instant::now() < deadline);
     }
     assert!(raw.exists(&kept, false).is_ok());
@@ -146,7 +147,7 @@ fn a_session_outlives_its_connection(target: &Target) {
     let mut raw = Raw::connect(&target.hosts());
     let path = target.path("/e");
     raw.create(&path, b"", 1).unwrap();
-    let hello = raw.again();
+    let hello = raw.reconnect();
     drop(raw);
     let mut other = Raw::connect(&target.hosts());
     assert!(other.exists(&path, false).is_ok());

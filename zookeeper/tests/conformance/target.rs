@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use atalaya_zookeeper::{Builder, Faults, Server};
 use atalaya_testbed::ZooKeeper;
+use atalaya_zookeeper::{Builder, Faults, Server};
 use tokio::runtime::Runtime;
 
 use crate::raw::Raw;
@@ -42,7 +42,7 @@ impl Target {
     pub(crate) fn memory_with(settings: impl FnOnce(Builder) -> Builder) -> Self {
         let runtime = runtime();
         // The maximum timeout equals the one in the test bed's configuration of Apache ZooKeeper.
-        let builder = Server::builder().tick(TICK).longest_session_timeout(Duration::from_secs(40));
+        let builder = Server::builder().tick(TICK).max_session_timeout(Duration::from_secs(40));
         let server = runtime.block_on(settings(builder).start()).unwrap();
         Self::new(Kind::Memory(Some(server)), runtime)
     }

@@ -7,17 +7,17 @@ use crate::wire::{self, Body};
 
 on_both!(
     data_watches_fire_once,
-    exist_watches_see_a_znode_come,
+    exist_watches_fire_at_a_creation,
     child_watches_fire_once,
-    one_event_for_whoever_watches_twice,
-    an_event_stands_before_the_reply_that_shows_it,
+    client_with_two_watches_receives_one_event,
+    an_event_precedes_the_reply_that_shows_its_change,
     persistent_watches_stay,
-    recursive_watches_see_all_below,
+    recursive_watches_fire_for_all_descendants,
     watches_are_removed,
-    watches_set_again_tell_what_was_missed,
-    persistent_watches_set_again_tell_nothing,
+    watches_set_again_report_missed_events,
+    persistent_watches_set_again_report_nothing,
     watches_end_with_their_connection,
-    whoever_may_not_read_hears_nothing,
+    client_without_read_permission_receives_no_event,
 );
 
 const CREATED: i32 = 1;
@@ -40,32 +40,32 @@ fn data_watches_fire_once(target: &Target) {
     raw.create(&path, b"", 0).unwrap();
     watcher.get(&path, true).unwrap();
     raw.create(&format!("{path}/child"), b"", 0).unwrap();
-    assert_eq!(watcher.told(), []);
+    assert_eq!(watcher.received(), []);
     raw.set(&path, b"1").unwrap();
     raw.set(&path, b"2").unwrap();
-    assert_eq!(watcher.told(), [event(CHANGED, &path)]);
+    assert_eq!(watcher.received(), [event(CHANGED, &path)]);
     watcher.get(&path, true).unwrap();
     raw.delete(&format!("{path}/child")).unwrap();
     raw.delete(&path).unwrap();
-    assert_eq!(watcher.told(), [event(DELETED, &path)]);
+    assert_eq!(watcher.received(), [event(DELETED, &path)]);
     // A failed read sets no watch.
     assert_eq!(watcher.get(&path, true), Err(-101));
     raw.create(&path, b"", 0).unwrap();
-    assert_eq!(watcher.told(), []);
+    assert_eq!(watcher.received(), []);
 }
 
-fn exist_watches_see_a_znode_come(target: &Target) {
+fn exist_watches_fire_at_a_creation(target: &Target) {
     let (mut watcher, mut raw) = two(target);
     let path = target.path("/e");
     assert_eq!(watcher.exists(&path, true), Err(-101));
     raw.create(&path, b"", 0).unwrap();
-    assert_eq!(watcher.told(), [event(CREATED, &path)]);
+    assert_eq!(watcher.received(), [event(CREATED, &path)]);
     watcher.exists(&path, true).unwrap();
     raw.set(&path, b"").unwrap();
-    assert_eq!(watcher.told(), [event(CHANGED, &path)]);
+    assert_eq!(watcher.received(), [event(CHANGED, &path)]);
     watcher.exists(&path, true).unwrap();
     raw.delete(&path).unwrap();
-    assert_eq!(watcher.told(), [event(DELETED, &path)]);
+    assert_eq!(watcher.received(), [event(DELETED, &path)]);
 }
 
 fn child_watches_fire_once(target: &Target) {
@@ -75,20 +75,20 @@ fn child_watches_fire_once(target: &Target) {
     raw.create(&path, b"", 0).unwrap();
     watcher.children(&path, true).unwrap();
     raw.set(&path, b"").unwrap();
-    assert_eq!(watcher.told(), []);
+    assert_eq!(watcher.received(), []);
     raw.create(&child, b"", 0).unwrap();
     raw.set(&child, b"").unwrap();
-    assert_eq!(watcher.told(), [event(CHILDREN, &path)]);
+    assert_eq!(watcher.received(), [event(CHILDREN, &path)]);
     watcher.children(&path, true).unwrap();
     raw.set(&child, b"").unwrap();
     raw.delete(&child).unwrap();
-    assert_eq!(watcher.told(), [event(CHILDREN, &path)]);
+    assert_eq!(watcher.received(), [event(CHILDREN, &path)]);
     watcher.children(&path, true).unwrap();
     raw.delete(&path).unwrap();
-    assert_eq!(watcher.told(), [event(DELETED, &path)]);
+    assert_eq!(watcher.received(), [event(DELETED, &path)]);
 }
 
-fn one_event_for_whoever_watches_twice(target: &Target) {
+fn client_with_two_watches_receives_one_event(target: &Target) {
     let (mut watcher, mut raw) = two(target);
     let path = target.path("/twice");
     raw.create(&path, b"", 0).unwrap();
@@ -96,13 +96,13 @@ fn one_event_for_whoever_watches_twice(target: &Target) {
     watcher.exists(&path, true).unwrap();
     watcher.children(&path, true).unwrap();
     raw.delete(&path).unwrap();
-    assert_eq!(watcher.told(), [event(DELETED, &path)]);
+    assert_eq!(watcher.received(), [event(DELETED, &path)]);
     raw.create(&path, b"", 0).unwrap();
     raw.create(&format!("{path}/x"), b"", 0).unwrap();
-    assert_eq!(watcher.told(), []);
+    assert_eq!(watcher.received(), []);
 }
 
-fn an_event_stands_before_the_reply_that_shows_it(target: &Target) {
+fn an_event_precedes_the_reply_that_shows_its_change(target: &Target) {
     let (mut watcher, mut raw) = two(target);
     let path = target.path("/first");
     raw.create(&path, b"0", 0).unwrap();
@@ -110,17 +110,17 @@ fn an_event_stands_before_the_reply_that_shows_it(target: &Target) {
         watcher.get(&path, true).unwrap();
         // Both requests are sent at once: in either order, a reply with the new data comes after the event.
         raw.send(op::SET_DATA, &Body::new().string(&path).bytes(&[round]).int(-1));
-        let (before, reply) = watcher.ask(op::GET_DATA, &Body::new().string(&path).bool(false));
+        let (before, reply) = watcher.exchange(op::GET_DATA, &Body::new().string(&path).bool(false));
         let shows = reply.unwrap()[4] == round;
         assert_eq!(before, if shows { vec![event(CHANGED, &path)] } else { vec![] }, "{round}");
         raw.next();
-        assert_eq!(watcher.told(), if shows { vec![] } else { vec![event(CHANGED, &path)] });
+        assert_eq!(watcher.received(), if shows { vec![] } else { vec![event(CHANGED, &path)] });
     }
     // A client's own changes fire its watches too.
     watcher.children(&path, true).unwrap();
     let child = format!("{path}/child");
     assert_eq!(watcher.exists(&child, true), Err(-101));
-    let (before, reply) = watcher.ask(op::CREATE2, &wire::create(&child, b"", &wire::open(), 0));
+    let (before, reply) = watcher.exchange(op::CREATE2, &wire::create(&child, b"", &wire::open(), 0));
     assert!(reply.is_ok());
     assert_eq!(before, [event(CREATED, &child), event(CHILDREN, &path)]);
 }
@@ -142,12 +142,12 @@ fn persistent_watches_stay(target: &Target) {
         raw.delete(&child).unwrap();
         raw.delete(&path).unwrap();
         let events = [CREATED, CHANGED, CHILDREN, CHILDREN, DELETED].map(|kind| event(kind, &path));
-        assert_eq!(watcher.told(), events);
+        assert_eq!(watcher.received(), events);
     }
     assert_eq!(add(&mut watcher, &path, 2), Err(-5));
 }
 
-fn recursive_watches_see_all_below(target: &Target) {
+fn recursive_watches_fire_for_all_descendants(target: &Target) {
     let (mut watcher, mut raw) = two(target);
     let path = target.path("/r");
     let child = format!("{path}/child");
@@ -170,7 +170,7 @@ fn recursive_watches_see_all_below(target: &Target) {
         event(DELETED, &child),
         event(DELETED, &path),
     ];
-    assert_eq!(watcher.told(), events);
+    assert_eq!(watcher.received(), events);
 }
 
 fn watches_are_removed(target: &Target) {
@@ -192,11 +192,11 @@ fn watches_are_removed(target: &Target) {
     assert_eq!(ask(&mut watcher, op::REMOVE_WATCHES, any), Ok(vec![]));
     raw.create(&format!("{path}/child"), b"", 0).unwrap();
     raw.set(&path, b"").unwrap();
-    assert_eq!(watcher.told(), []);
+    assert_eq!(watcher.received(), []);
     assert_eq!(ask(&mut watcher, op::REMOVE_WATCHES, 9), Err(-5));
 }
 
-fn watches_set_again_tell_what_was_missed(target: &Target) {
+fn watches_set_again_report_missed_events(target: &Target) {
     let (mut watcher, mut raw) = two(target);
     let at = |name: &str| target.path(&format!("/{name}"));
     for name in ["same", "changed", "deleted", "parent", "still"] {
@@ -212,7 +212,7 @@ fn watches_set_again_tell_what_was_missed(target: &Target) {
         .strings(&[at("same"), at("changed"), at("deleted")])
         .strings(&[at("created"), at("missing")])
         .strings(&[at("still"), at("parent"), at("deleted")]);
-    let (before, reply) = watcher.ask(op::SET_WATCHES, &body);
+    let (before, reply) = watcher.exchange(op::SET_WATCHES, &body);
     assert_eq!(reply, Ok(vec![]));
     let missed = [
         event(CHANGED, &at("changed")),
@@ -228,10 +228,10 @@ fn watches_set_again_tell_what_was_missed(target: &Target) {
     raw.create(&at("still/child"), b"", 0).unwrap();
     raw.set(&at("changed"), b"").unwrap();
     let now = [event(CHANGED, &at("same")), event(CREATED, &at("missing")), event(CHILDREN, &at("still"))];
-    assert_eq!(watcher.told(), now);
+    assert_eq!(watcher.received(), now);
 }
 
-fn persistent_watches_set_again_tell_nothing(target: &Target) {
+fn persistent_watches_set_again_report_nothing(target: &Target) {
     let (mut watcher, mut raw) = two(target);
     let (one, all) = (target.path("/one"), target.path("/all"));
     raw.create(&one, b"", 0).unwrap();
@@ -243,7 +243,7 @@ fn persistent_watches_set_again_tell_nothing(target: &Target) {
     raw.create(&all, b"", 0).unwrap();
     raw.create(&format!("{all}/below"), b"", 0).unwrap();
     let below = format!("{all}/below");
-    assert_eq!(watcher.told(), [event(CHANGED, &one), event(CREATED, &all), event(CREATED, &below)]);
+    assert_eq!(watcher.received(), [event(CHANGED, &one), event(CREATED, &all), event(CREATED, &below)]);
 }
 
 fn watches_end_with_their_connection(target: &Target) {
@@ -252,22 +252,22 @@ fn watches_end_with_their_connection(target: &Target) {
     raw.create(&path, b"", 0).unwrap();
     watcher.get(&path, true).unwrap();
     add(&mut watcher, &path, 1).unwrap();
-    let mut again = Raw::hello(&target.hosts(), &watcher.again()).unwrap();
+    let mut again = Raw::hello(&target.hosts(), &watcher.reconnect()).unwrap();
     assert_eq!(again.session, watcher.session);
     raw.set(&path, b"").unwrap();
-    assert_eq!(again.told(), []);
+    assert_eq!(again.received(), []);
 }
 
-fn whoever_may_not_read_hears_nothing(target: &Target) {
+fn client_without_read_permission_receives_no_event(target: &Target) {
     let (mut watcher, mut raw) = two(target);
     let path = target.path("/secret");
     assert_eq!(watcher.exists(&path, true), Err(-101));
     raw.call(op::AUTH, &Body::new().int(0).string("digest").string("bob:secret")).unwrap();
     let create = wire::create(&path, b"", &[wire::acl(31, "auth", "")], 0);
     raw.call(op::CREATE2, &create).unwrap();
-    assert_eq!(watcher.told(), []);
+    assert_eq!(watcher.received(), []);
     add(&mut watcher, &path, 0).unwrap();
     raw.set(&path, b"").unwrap();
     raw.delete(&path).unwrap();
-    assert_eq!(watcher.told(), []);
+    assert_eq!(watcher.received(), []);
 }

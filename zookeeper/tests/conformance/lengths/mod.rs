@@ -231,7 +231,7 @@ fn server_in_memory_refuses_what_harms_apache_and_stays_usable() {
         for change in std::iter::once(None).chain(changes) {
             let Some(code) = harmful(&name, change) else { continue };
             let mut raw = Raw::connect(&target.hosts());
-            let (_, reply) = raw.ask(operation, &fields::encode(&fields, change));
+            let (_, reply) = raw.exchange(operation, &fields::encode(&fields, change));
             assert_eq!(reply.err().unwrap_or(0), code, "{name}, {change:?}");
             raw.close();
             cases += 1;

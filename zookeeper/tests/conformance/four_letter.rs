@@ -7,17 +7,22 @@ use crate::raw::{Raw, op};
 use crate::target::Target;
 use crate::wire::Body;
 
-on_both!(words_that_say_how_it_is, words_that_count, words_that_list_watches, a_dump_of_sessions);
+on_both!(words_that_report_the_state, words_that_count, words_that_list_watches, a_dump_of_sessions);
 
 fn ask(target: &Target, word: &str) -> String {
-    let mut stream = TcpStream::connect(target.hosts()).unwrap();
+    answer(&target.hosts(), word)
+}
+
+/// Returns the answer of a server to a word.
+pub(crate) fn answer(hosts: &str, word: &str) -> String {
+    let mut stream = TcpStream::connect(hosts).unwrap();
     stream.write_all(word.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
 }
 
-fn words_that_say_how_it_is(target: &Target) {
+fn words_that_report_the_state(target: &Target) {
     assert_eq!(ask(target, "ruok"), "imok");
     assert_eq!(ask(target, "isro"), "rw");
     let server = ask(target, "srvr");
@@ -131,7 +136,7 @@ fn the_configuration_has_the_same_keys() {
 }
 
 #[test]
-fn counters_are_set_back() {
+fn counters_are_reset() {
     for target in [Target::memory(), Target::apache_alone()] {
         let mut raw = Raw::connect(&target.hosts());
         (0..50).for_each(|_| assert!(raw.exists("/", false).is_ok()));

@@ -7,7 +7,7 @@ use crate::wire::{self, Body, acl};
 
 /// A request, with paths below the case's own znode.
 #[derive(Clone, Debug)]
-pub(crate) enum Ask {
+pub(crate) enum RandomRequest {
     Write(Write),
     Multi(Vec<Write>),
     MultiRead(Vec<(bool, String)>),
@@ -30,7 +30,7 @@ pub(crate) enum Ask {
     /// Stats of a quota on `/a`.
     Quota,
     /// Ends the session and opens another one.
-    Again,
+    Reconnect,
 }
 
 #[derive(Clone, Debug)]
@@ -83,8 +83,8 @@ impl Write {
     }
 }
 
-impl Ask {
-    pub(crate) fn request(&self, root: &str) -> (i32, Body) {
+impl RandomRequest {
+    pub(crate) fn encode(&self, root: &str) -> (i32, Body) {
         let full = |path: &str| format!("{root}{path}");
         let at = |path: &str| Body::new().string(&full(path));
         match self {
@@ -124,7 +124,7 @@ impl Ask {
                 (op::GET_DATA, Body::new().string(&path).bool(false))
             }
             Self::WhoAmI => (op::WHO_AM_I, Body::new()),
-            Self::Again => (op::CLOSE_SESSION, Body::new()),
+            Self::Reconnect => (op::CLOSE_SESSION, Body::new()),
         }
     }
 }
@@ -195,45 +195,49 @@ fn part() -> impl Strategy<Value = Write> {
     })
 }
 
-pub(crate) fn ask() -> impl Strategy<Value = Ask> {
+pub(crate) fn random_request() -> impl Strategy<Value = RandomRequest> {
     let some = || prop::collection::vec(paths(), 0..3);
     let watched = || (paths(), any::<bool>());
     prop_oneof![
-        20 => write().prop_map(Ask::Write),
-        5 => prop::collection::vec(part(), 0..5).prop_map(Ask::Multi),
-        2 => prop::collection::vec((any::<bool>(), paths()), 0..4).prop_map(Ask::MultiRead),
-        3 => watched().prop_map(|(path, watch)| Ask::Exists(path, watch)),
-        3 => watched().prop_map(|(path, watch)| Ask::Get(path, watch)),
-        2 => watched().prop_map(|(path, watch)| Ask::Children(path, watch)),
-        3 => watched().prop_map(|(path, watch)| Ask::Children2(path, watch)),
-        1 => paths().prop_map(Ask::GetAcl),
-        1 => paths().prop_map(Ask::Sync),
-        2 => (paths(), prop_oneof![8 => 0..2_i32, 1 => Just(2)]).prop_map(|(path, mode)| Ask::Watch(path, mode)),
-        1 => (paths(), 1..4_i32).prop_map(|(path, kind)| Ask::RemoveWatches(path, kind)),
+        20 => write().prop_map(RandomRequest::Write),
+        5 => prop::collection::vec(part(), 0..5).prop_map(RandomRequest::Multi),
+        2 => prop::collection::vec((any::<bool>(), paths()), 0..4).prop_map(RandomRequest::MultiRead),
+        3 => watched().prop_map(|(path, watch)| RandomRequest::Exists(path, watch)),
+        3 => watched().prop_map(|(path, watch)| RandomRequest::Get(path, watch)),
+        2 => watched().prop_map(|(path, watch)| RandomRequest::Children(path, watch)),
+        3 => watched().prop_map(|(path, watch)| RandomRequest::Children2(path, watch)),
+        1 => paths().prop_map(RandomRequest::GetAcl),
+        1 => paths().prop_map(RandomRequest::Sync),
+        2 => (paths(), prop_oneof![8 => 0..2_i32, 1 => Just(2)]).prop_map(|(path, mode)| RandomRequest::Watch(path, mode)),
+        1 => (paths(), 1..4_i32).prop_map(|(path, kind)| RandomRequest::RemoveWatches(path, kind)),
         1 => (any::<bool>(), some(), some(), some())
-            .prop_map(|(old, data, exist, child)| Ask::SetWatches { old, watches: [data, exist, child] }),
-        1 => paths().prop_map(Ask::Ephemerals),
-        1 => paths().prop_map(Ask::Count),
-        1 => prop::sample::select(vec!["bob:secret", "ann:secret"]).prop_map(Ask::Auth),
-        1 => Just(Ask::WhoAmI),
-        4 => Just(Ask::Quota),
-        1 => Just(Ask::Again),
+            .prop_map(|(old, data, exist, child)| RandomRequest::SetWatches { old, watches: [data, exist, child] }),
+        1 => paths().prop_map(RandomRequest::Ephemerals),
+        1 => paths().prop_map(RandomRequest::Count),
+        1 => prop::sample::select(vec!["bob:secret", "ann:secret"]).prop_map(RandomRequest::Auth),
+        1 => Just(RandomRequest::WhoAmI),
+        4 => Just(RandomRequest::Quota),
+        1 => Just(RandomRequest::Reconnect),
     ]
 }
 
 /// Adapts a request to 3.8.0, which lets a connection watch a path in one way only (ZOOKEEPER-4466): the first client
 /// sets persistent watches, recursive ones on separate paths, and the others set one-shot watches.
-pub(crate) fn fits(client: usize, ask: Ask) -> Ask {
-    match ask {
-        Ask::Watch(path, 1) if client == 0 && path != "/a" => Ask::Watch("/a".to_owned(), 1),
-        Ask::Watch(path, 0) if client == 0 && path == "/a" => Ask::Watch("/b".to_owned(), 0),
-        Ask::Watch(path, _) if client != 0 => Ask::Sync(path),
-        Ask::RemoveWatches(path, _) if client == 0 => Ask::RemoveWatches(path, 3),
-        Ask::SetWatches { .. } if client == 0 => Ask::WhoAmI,
-        Ask::Exists(path, _) if client == 0 => Ask::Exists(path, false),
-        Ask::Get(path, _) if client == 0 => Ask::Get(path, false),
-        Ask::Children(path, _) if client == 0 => Ask::Children(path, false),
-        Ask::Children2(path, _) if client == 0 => Ask::Children2(path, false),
-        ask => ask,
+pub(crate) fn without_watch_conflicts(client: usize, request: RandomRequest) -> RandomRequest {
+    match request {
+        RandomRequest::Watch(path, 1) if client == 0 && path != "/a" => {
+            RandomRequest::Watch("/a".to_owned(), 1)
+        }
+        RandomRequest::Watch(path, 0) if client == 0 && path == "/a" => {
+            RandomRequest::Watch("/b".to_owned(), 0)
+        }
+        RandomRequest::Watch(path, _) if client != 0 => RandomRequest::Sync(path),
+        RandomRequest::RemoveWatches(path, _) if client == 0 => RandomRequest::RemoveWatches(path, 3),
+        RandomRequest::SetWatches { .. } if client == 0 => RandomRequest::WhoAmI,
+        RandomRequest::Exists(path, _) if client == 0 => RandomRequest::Exists(path, false),
+        RandomRequest::Get(path, _) if client == 0 => RandomRequest::Get(path, false),
+        RandomRequest::Children(path, _) if client == 0 => RandomRequest::Children(path, false),
+        RandomRequest::Children2(path, _) if client == 0 => RandomRequest::Children2(path, false),
+        request => request,
     }
 }

@@ -95,7 +95,7 @@ fn apache_stops_sequence_numbers_at_the_largest_int_except_within_a_multi() {
 on_both!(
     session_timeouts_at_the_ends_of_their_type_are_negotiated,
     request_numbers_may_be_any,
-    a_client_from_the_future_is_sent_away,
+    client_with_a_later_zxid_is_disconnected,
     ttls_at_the_ends_of_their_type,
     versions_at_the_ends_of_their_type,
     set_watches_with_a_frame_full_of_paths,
@@ -122,7 +122,7 @@ fn request_numbers_may_be_any(target: &Target) {
     }
 }
 
-fn a_client_from_the_future_is_sent_away(target: &Target) {
+fn client_with_a_later_zxid_is_disconnected(target: &Target) {
     let hello = |last_zxid: i64| Raw::hello(&target.hosts(), &Hello { last_zxid, ..Hello::default() });
     assert!(hello(i64::MAX).is_none());
     for past in [i64::MIN, -1] {
@@ -163,13 +163,13 @@ fn set_watches_with_a_frame_full_of_paths(target: &Target) {
     let paths: Vec<String> = (0..25_000).map(|number| target.path(&format!("/{number}"))).collect();
     let none: [&str; 0] = [];
     let body = Body::new().long(i64::MAX).strings(&none).strings(&paths).strings(&paths);
-    let (before, reply) = raw.ask(op::SET_WATCHES, &body);
+    let (before, reply) = raw.exchange(op::SET_WATCHES, &body);
     assert_eq!(reply, Ok(vec![]));
     // The child watches report a deletion, because the znodes do not exist; the watches for their creation remain.
     let deleted = |path: &String| Packet::Event { kind: 2, state: 3, path: path.clone() };
     assert!(before.iter().eq(&paths.iter().map(deleted).collect::<Vec<_>>()));
     for number in [0, 24_999] {
-        let (before, reply) = raw.ask(op::CREATE, &wire::create(&paths[number], b"", &wire::open(), 0));
+        let (before, reply) = raw.exchange(op::CREATE, &wire::create(&paths[number], b"", &wire::open(), 0));
         assert!(reply.is_ok());
         assert_eq!(before, [Packet::Event { kind: 1, state: 3, path: paths[number].clone() }]);
     }
@@ -241,7 +241,7 @@ fn deep_paths_and_long_names(target: &Target) {
     raw.call(op::ADD_WATCH, &Body::new().string(&target.path("/d")).int(1)).unwrap();
     let at = |depth: usize| target.path(&"/d".repeat(depth));
     for depth in 1..=500 {
-        let (before, reply) = raw.ask(op::CREATE, &wire::create(&at(depth), b"", &wire::open(), 0));
+        let (before, reply) = raw.exchange(op::CREATE, &wire::create(&at(depth), b"", &wire::open(), 0));
         assert!(reply.is_ok(), "{depth}");
         assert_eq!(before, [Packet::Event { kind: 1, state: 3, path: at(depth) }]);
     }

@@ -92,7 +92,7 @@ impl RequestReader {
         let (xid, number) = header(&mut reader).ok()?;
         let operation = Operation::from_number(number);
         let request = match operation {
-            Some(operation) => match Request::decode(operation, reader) {
+            Some(operation) => match Request::decode(operation, &mut reader) {
                 // The only malformed request without an error reply, as in Apache ZooKeeper.
                 Err(Code::Marshalling) if operation == Operation::Auth => return None,
                 request => request,

@@ -49,11 +49,6 @@ impl Sessions {
         requested.clamp(self.min_timeout, self.max_timeout)
     }
 
-    /// Returns the limits of timeouts in milliseconds.
-    pub(crate) fn limits(&self) -> (i32, i32) {
-        (self.min_timeout, self.max_timeout)
-    }
-
     /// Opens a session with a negotiated timeout.
     pub(crate) fn open(
         &mut self,

@@ -212,19 +212,15 @@ mod tests {
 
     use super::*;
 
-    fn fired(watches: &mut Watches, kind: EventKind, path: &str) -> Vec<ConnectionId> {
-        watches.fire(kind, path)
-    }
-
     #[test]
     fn one_shot_watches_fire_once() {
         let mut watches = Watches::default();
         watches.add(1, "/a", WatchSet::DATA);
         watches.add(2, "/a", WatchSet::CHILD);
-        assert_eq!(fired(&mut watches, EventKind::DataChanged, "/a"), [1]);
-        assert!(fired(&mut watches, EventKind::DataChanged, "/a").is_empty());
-        assert_eq!(fired(&mut watches, EventKind::ChildrenChanged, "/a"), [2]);
-        assert!(fired(&mut watches, EventKind::ChildrenChanged, "/a").is_empty());
+        assert_eq!(watches.fire(EventKind::DataChanged, "/a"), [1]);
+        assert!(watches.fire(EventKind::DataChanged, "/a").is_empty());
+        assert_eq!(watches.fire(EventKind::ChildrenChanged, "/a"), [2]);
+        assert!(watches.fire(EventKind::ChildrenChanged, "/a").is_empty());
         assert_eq!(watches.counts(), (0, 0, 0));
     }
 
@@ -235,7 +231,7 @@ mod tests {
             watches.add(1, "/a/b", kind);
         }
         watches.add(1, "/a", WatchSet::RECURSIVE);
-        assert_eq!(fired(&mut watches, EventKind::Deleted, "/a/b"), [1]);
+        assert_eq!(watches.fire(EventKind::Deleted, "/a/b"), [1]);
         assert!(watches.has(1, "/a/b", WatcherKind::Persistent));
         assert!(!watches.has(1, "/a/b", WatcherKind::Data));
         assert!(!watches.has(1, "/a/b", WatcherKind::Children));
@@ -246,12 +242,12 @@ mod tests {
         let mut watches = Watches::default();
         watches.add(1, "/a", WatchSet::RECURSIVE);
         watches.add(2, "/", WatchSet::RECURSIVE);
-        assert_eq!(fired(&mut watches, EventKind::Created, "/a/b/c"), [1, 2]);
-        assert_eq!(fired(&mut watches, EventKind::Created, "/ab"), [2]);
-        assert!(fired(&mut watches, EventKind::ChildrenChanged, "/a").is_empty());
+        assert_eq!(watches.fire(EventKind::Created, "/a/b/c"), [1, 2]);
+        assert_eq!(watches.fire(EventKind::Created, "/ab"), [2]);
+        assert!(watches.fire(EventKind::ChildrenChanged, "/a").is_empty());
         assert!(watches.remove(2, "/", WatcherKind::Any));
         assert!(!watches.remove(2, "/", WatcherKind::Any));
-        assert_eq!(fired(&mut watches, EventKind::Deleted, "/a/b/c"), [1]);
+        assert_eq!(watches.fire(EventKind::Deleted, "/a/b/c"), [1]);
     }
 
     proptest! {

@@ -47,14 +47,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     for line in std::io::stdin().lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
-        let answer = runtime.block_on(obey(&words, &mut held)).map_err(|error| format!("{line}: {error}"))?;
+        let answer =
+            runtime.block_on(execute(&words, &mut held)).map_err(|error| format!("{line}: {error}"))?;
         println!("{answer}");
         std::io::stdout().flush()?;
     }
     Ok(())
 }
 
-async fn obey(words: &[&str], held: &mut Vec<Connection>) -> Result<String, Box<dyn Error>> {
+async fn execute(words: &[&str], held: &mut Vec<Connection>) -> Result<String, Box<dyn Error>> {
     let (&[command, server], numbers) = words.split_first_chunk().ok_or("COMMAND SERVER NUMBERS")?;
     let numbers: Vec<u64> = numbers.iter().map(|word| word.parse()).collect::<Result<_, _>>()?;
     let counted = match (command, &numbers[..]) {

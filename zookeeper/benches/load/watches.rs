@@ -15,17 +15,17 @@ const PATH: &str = "/watched";
 /// State shared by the connections of one measurement.
 #[derive(Default)]
 struct Shared {
-    told: AtomicU64,
+    notifications: AtomicU64,
     /// Number of watches set again after a notification.
     set_again: AtomicU64,
     /// Wakes the task that changes the znode.
-    go_on: Notify,
+    resume: Notify,
     over: AtomicBool,
 }
 
 impl Shared {
-    fn told(&self) -> u64 {
-        self.told.load(Ordering::Relaxed)
+    fn notifications(&self) -> u64 {
+        self.notifications.load(Ordering::Relaxed)
     }
 
     fn is_over(&self) -> bool {
@@ -42,11 +42,11 @@ pub(crate) async fn once(server: &str, watchers: u64, ms: u64) -> io::Result<Cou
     let mut tasks = JoinSet::new();
     for connection in watching(server, watchers, &get).await? {
         let (shared, get) = (shared.clone(), get.clone());
-        tasks.spawn(hear(connection, shared.clone(), move |connection, number| {
+        tasks.spawn(receive_events(connection, shared.clone(), move |connection, number| {
             if number == EVENT {
                 connection.queue(&get);
             } else if (shared.set_again.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(watchers) {
-                shared.go_on.notify_one();
+                shared.resume.notify_one();
             }
         }));
     }
@@ -55,7 +55,7 @@ pub(crate) async fn once(server: &str, watchers: u64, ms: u64) -> io::Result<Cou
         let set = Template::set(PATH);
         while !changing.is_over() {
             writer.ask(&set).await?;
-            changing.go_on.notified().await;
+            changing.resume.notified().await;
         }
         writer.close().await
     });
@@ -70,14 +70,14 @@ pub(crate) async fn stay(server: &str, watchers: u64, changes: u64, ms: u64) -> 
     let mut tasks = JoinSet::new();
     for connection in watching(server, watchers, &Template::watch(PATH)).await? {
         let shared = shared.clone();
-        tasks.spawn(hear(connection, shared.clone(), move |_, _| shared.go_on.notify_one()));
+        tasks.spawn(receive_events(connection, shared.clone(), move |_, _| shared.resume.notify_one()));
     }
     let changing = shared.clone();
     tasks.spawn(async move {
         let set = Template::set(PATH);
         let (mut changed, mut answered) = (0, 0);
         while !changing.is_over() {
-            let over = answered.min(changing.told() / watchers);
+            let over = answered.min(changing.notifications() / watchers);
             while changed < over + changes {
                 writer.queue(&set);
                 changed += 1;
@@ -85,7 +85,7 @@ pub(crate) async fn stay(server: &str, watchers: u64, changes: u64, ms: u64) -> 
             writer.send().await?;
             tokio::select! {
                 received = writer.receive() => received?,
-                () = changing.go_on.notified() => {}
+                () = changing.resume.notified() => {}
             }
             while writer.next()?.is_some() {
                 answered += 1;
@@ -108,7 +108,7 @@ async fn watching(server: &str, count: u64, request: &Template) -> io::Result<Ve
 }
 
 /// Counts the notifications of one watcher, and calls `then` with each frame.
-async fn hear(
+async fn receive_events(
     mut connection: Connection,
     shared: Arc<Shared>,
     mut then: impl FnMut(&mut Connection, i32),
@@ -117,7 +117,7 @@ async fn hear(
         connection.receive().await?;
         while let Some(number) = connection.next()? {
             if number == EVENT {
-                shared.told.fetch_add(1, Ordering::Relaxed);
+                shared.notifications.fetch_add(1, Ordering::Relaxed);
             }
             then(&mut connection, number);
         }
@@ -128,7 +128,7 @@ async fn hear(
 
 /// Counts for the duration of the measurement; then stops all tasks, including those that still wait for a frame.
 async fn finish(ms: u64, shared: Arc<Shared>, mut tasks: JoinSet<io::Result<()>>) -> io::Result<Counted> {
-    let counted = during(ms, || shared.told()).await;
+    let counted = during(ms, || shared.notifications()).await;
     shared.over.store(true, Ordering::Relaxed);
     while let Some(ended) = tasks.try_join_next() {
         ended??;

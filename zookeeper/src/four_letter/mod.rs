@@ -7,6 +7,7 @@ mod lists;
 
 use std::fmt::Write as _;
 
+use super::Settings;
 use super::state_machine::{Counters, Now, Peer, StateMachine};
 
 /// Reported version: the behaviour is that of Apache ZooKeeper 3.8.
@@ -100,10 +101,10 @@ fn connections(text: &mut String, state: &StateMachine) -> std::fmt::Result {
 }
 
 fn configuration(text: &mut String, state: &StateMachine, port: u16) -> std::fmt::Result {
-    let (min_timeout, max_timeout) = state.sessions.limits();
+    let Settings { tick, min_timeout, max_timeout, .. } = state.settings;
     writeln!(text, "clientPort={port}\nsecureClientPort=-1")?;
     writeln!(text, "dataDir=\ndataDirSize=0\ndataLogDir=\ndataLogSize=0")?;
-    writeln!(text, "tickTime={}\nmaxClientCnxns=0", state.settings.tick)?;
+    writeln!(text, "tickTime={tick}\nmaxClientCnxns=0")?;
     writeln!(text, "minSessionTimeout={min_timeout}\nmaxSessionTimeout={max_timeout}")?;
     writeln!(text, "clientPortListenBacklog=-1\nserverId=0")
 }
@@ -112,7 +113,7 @@ fn monitor(text: &mut String, state: &StateMachine) -> std::fmt::Result {
     let (watches, _, _) = state.watches.counts();
     writeln!(text, "zk_version\t{VERSION}")?;
     writeln!(text, "zk_server_state\tstandalone")?;
-    let (min_timeout, max_timeout) = state.sessions.limits();
+    let Settings { tick, min_timeout, max_timeout, .. } = state.settings;
     let values: [(&str, i64); 13] = [
         ("zk_packets_received", to_i64(state.counters.received)),
         ("zk_packets_sent", to_i64(state.counters.sent)),
@@ -124,7 +125,7 @@ fn monitor(text: &mut String, state: &StateMachine) -> std::fmt::Result {
         ("zk_approximate_data_size", to_i64(state.tree.approximate_size())),
         ("zk_global_sessions", to_i64(state.sessions.len())),
         ("zk_last_zxid", state.zxid),
-        ("zk_tick_time", state.settings.tick),
+        ("zk_tick_time", tick),
         ("zk_min_session_timeout", min_timeout.into()),
         ("zk_max_session_timeout", max_timeout.into()),
     ];

@@ -50,13 +50,6 @@ pub(crate) enum Read {
     Children { path: String },
 }
 
-/// Operations of a `Multi` or `MultiRead`, which have the same format; all operations must be of the same sort.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum MultiRequest {
-    Writes(Vec<Write>),
-    Reads(Vec<Read>),
-}
-
 /// Lifetime and scope of a watch of `AddWatch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WatchMode {
@@ -159,17 +152,15 @@ pub(crate) fn decode(frame: Bytes) -> Result<(i32, Result<Request, Code>), Malfo
     let (xid, number) = header(&mut reader)?;
     Ok((
         xid,
-        Operation::from_number(number).ok_or(Code::Unimplemented).and_then(|op| Request::decode(op, reader)),
+        Operation::from_number(number)
+            .ok_or(Code::Unimplemented)
+            .and_then(|op| Request::decode(op, &mut reader)),
     ))
 }
 
 impl Request {
     /// Decodes the data after the header.
-    pub(crate) fn decode(operation: Operation, mut reader: Reader) -> Result<Self, Code> {
-        Self::body(operation, &mut reader)
-    }
-
-    fn body(operation: Operation, reader: &mut Reader) -> Result<Self, Code> {
+    pub(crate) fn decode(operation: Operation, reader: &mut Reader) -> Result<Self, Code> {
         let watched = |reader: &mut Reader| Ok::<_, Malformed>((reader.required_string()?, reader.bool()?));
         Ok(match operation {
             Operation::Create
@@ -180,10 +171,7 @@ impl Request {
             | Operation::SetData
             | Operation::SetAcl
             | Operation::Check => Self::Write(write(operation, reader)?),
-            Operation::Multi | Operation::MultiRead => match multi(reader, operation)? {
-                MultiRequest::Writes(writes) => Self::Multi(writes),
-                MultiRequest::Reads(reads) => Self::MultiRead(reads),
-            },
+            Operation::Multi | Operation::MultiRead => multi(reader, operation)?,
             Operation::Exists => {
                 let (path, watch) = watched(reader)?;
                 Self::Exists { path, watch }
@@ -296,8 +284,9 @@ fn write(operation: Operation, reader: &mut Reader) -> Result<Write, Malformed> 
     })
 }
 
-/// Decodes a sequence of header and operation, ended by a header with the done flag.
-fn multi(reader: &mut Reader, operation: Operation) -> Result<MultiRequest, Malformed> {
+/// Decodes the operations of a `Multi` or `MultiRead`, which have the same format: a sequence of header and operation,
+/// ended by a header with the done flag. All operations must be of the same sort.
+fn multi(reader: &mut Reader, operation: Operation) -> Result<Request, Malformed> {
     let mut writes = Vec::new();
     let mut reads = Vec::new();
     loop {
@@ -333,7 +322,7 @@ fn multi(reader: &mut Reader, operation: Operation) -> Result<MultiRequest, Malf
         }
     }
     Ok(match operation {
-        Operation::Multi => MultiRequest::Writes(writes),
-        _ => MultiRequest::Reads(reads),
+        Operation::Multi => Request::Multi(writes),
+        _ => Request::MultiRead(reads),
     })
 }

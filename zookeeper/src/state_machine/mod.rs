@@ -149,11 +149,6 @@ impl StateMachine {
         self.peers.insert(connection, peer);
     }
 
-    /// Removes a closed connection; its session continues.
-    pub(crate) fn disconnected(&mut self, connection: ConnectionId) {
-        self.remove_peer(connection);
-    }
-
     /// Processes input from a connection.
     pub(crate) fn handle(&mut self, connection: ConnectionId, incoming: Incoming, now: Now) {
         let Some(peer) = self.peers.get_mut(&connection) else { return };
@@ -234,12 +229,13 @@ impl StateMachine {
 
     /// Closes a connection.
     pub(crate) fn close(&mut self, connection: ConnectionId, close: Close) {
-        if let Some(peer) = self.remove_peer(connection) {
+        if let Some(peer) = self.disconnected(connection) {
             self.closed.push(Output { connection, bytes: peer.out, close: Some(close) });
         }
     }
 
-    fn remove_peer(&mut self, connection: ConnectionId) -> Option<Peer> {
+    /// Removes a closed connection; its session continues.
+    pub(crate) fn disconnected(&mut self, connection: ConnectionId) -> Option<Peer> {
         let peer = self.peers.remove(&connection)?;
         self.watches.disconnect(connection);
         if self.sessions.get(peer.session).is_some_and(|session| session.connection == Some(connection)) {

@@ -11,9 +11,9 @@ use zookeeper_client::{Acls, Client, CreateMode, Error};
 
 use crate::four_letter;
 use crate::raw::{Hello, Packet, Raw, op};
+use crate::target::TICK;
 use crate::wire::{self, Body};
 
-const TICK: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 struct TestServer {

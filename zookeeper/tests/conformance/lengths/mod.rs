@@ -271,7 +271,7 @@ fn both_servers_treat_lengths_in_the_first_frame_the_same() {
     for session in ["none", "another's", "a lost one"] {
         for read_only in [false, true] {
             for change in std::iter::once(None).chain(Length::ALL.map(|length| Some((0, length)))) {
-                let told = [&memory, &apache].map(|target| {
+                let answers = [&memory, &apache].map(|target| {
                     let other = Raw::hello(&target.hosts(), &Hello::default()).unwrap();
                     let id = match session {
                         "none" => 0,
@@ -281,10 +281,10 @@ fn both_servers_treat_lengths_in_the_first_frame_the_same() {
                     let password = fields::Field::Buffer(other.password.clone());
                     greeting(target, &fields::encode(&hello(id, password, read_only), change).0)
                 });
-                if told[0] != told[1] {
+                if answers[0] != answers[1] {
                     differences.push(format!(
                         "session {session}, {read_only}, {change:?}: {} / {}",
-                        told[0], told[1]
+                        answers[0], answers[1]
                     ));
                 }
             }

@@ -22,6 +22,7 @@ mod respawn;
 mod run;
 mod sensors;
 mod signals;
+mod state_file;
 mod status;
 mod stdout;
 mod task;

@@ -6,8 +6,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use atalaya_sim::zookeeper::Server;
 use atalaya_testbed::{Probe, Process, Scratch, clean_command, eventually, node_command};
+use atalaya_zookeeper::Server;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");

@@ -11,8 +11,6 @@ pub mod scripted;
 pub mod simulator;
 pub mod spi;
 pub mod waveform;
-#[cfg(feature = "zookeeper")]
-pub mod zookeeper;
 
 pub use bus::{Fault, SimBus, SimError};
 pub use clock::Clock;

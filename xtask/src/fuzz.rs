@@ -1,7 +1,7 @@
-//! `cargo xtask fuzz`: fuzzes the simulated ZooKeeper server with inputs that no client would send, selected by the
+//! `cargo xtask fuzz`: fuzzes the in-memory ZooKeeper server with inputs that no client would send, selected by the
 //! code that they reach.
 //!
-//! The targets are those of `sim/fuzz`, in the layout of cargo-fuzz. They are built here with the flags that cargo-fuzz
+//! The targets are those of `zookeeper/fuzz`, in the layout of cargo-fuzz. They are built here with the flags that cargo-fuzz
 //! uses without a sanitizer, so a stable compiler is enough, and only a C++ compiler must be installed.
 
 use std::collections::VecDeque;
@@ -37,10 +37,10 @@ const COVERAGE: &str = "-Cpasses=sancov-module \
     -Cllvm-args=-simplifycfg-branch-fold-threshold=0 \
     --cfg fuzzing -Cdebug-assertions -Ccodegen-units=1";
 
-/// Fuzz the simulated ZooKeeper: inputs that reach new code are kept and mutated, until one of them breaks it.
+/// Fuzz the in-memory ZooKeeper server: inputs that reach new code are kept and mutated, until one of them breaks it.
 ///
-/// Starts with the inputs in sim/fuzz/seeds. New inputs are kept below the target folder, and the next run continues
-/// with them. If cargo-fuzz is installed, `cargo fuzz run -s none TARGET` in sim/ does the same.
+/// Starts with the inputs in zookeeper/fuzz/seeds. New inputs are kept below the target folder, and the next run continues
+/// with them. If cargo-fuzz is installed, `cargo fuzz run -s none TARGET` in zookeeper/ does the same.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask fuzz                            every target, a minute each
@@ -59,7 +59,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let package = workspace().join("sim/fuzz");
+    let package = workspace().join("zookeeper/fuzz");
     let known = targets(&package)?;
     for target in &arguments.targets {
         ensure!(known.contains(target), "there is no target {target}; there are {}", known.join(", "));
@@ -101,7 +101,7 @@ fn build(package: &Path) -> anyhow::Result<PathBuf> {
     if let Ok(others) = std::env::var("RUSTFLAGS") {
         flags = format!("{flags} {others}");
     }
-    eprintln!("building the targets of sim/fuzz");
+    eprintln!("building the targets of zookeeper/fuzz");
     let status = cargo()
         .args(["build", "--release", "--quiet", "--bins"])
         // Without a target triple, the flags would apply to build scripts as well.
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn every_target_has_seeds() {
-        let package = workspace().join("sim/fuzz");
+        let package = workspace().join("zookeeper/fuzz");
         let targets = targets(&package).unwrap();
         assert_eq!(targets, ["codec", "frames"]);
         for target in targets {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use atalaya_hal::{bounded, duration};
-use atalaya_sim::zookeeper::Server;
+use atalaya_zookeeper::Server;
 use clap::Args;
 use tracing::{info, warn};
 

@@ -53,7 +53,7 @@ impl Demo {
                 "ZooKeeper stops".to_owned()
             }
             Fault::StartZooKeeper => {
-                faults.start_again().await;
+                faults.restart().await;
                 "ZooKeeper is up again".to_owned()
             }
             Fault::End => return Ok(ControlFlow::Break(())),

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_collector::Outcome;
 use atalaya_hal::Boards;
-use atalaya_sim::zookeeper::Server;
+use atalaya_zookeeper::Server;
 use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -130,7 +130,7 @@ pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static st
     let log_capture = LogCapture(log_capture);
     // Fails in a test that has installed a subscriber already.
     let _ = tracing_subscriber::registry().with(options.filter.clone()).with(log_capture).try_init();
-    let server = Server::builder().tick(SERVER_TICK).longest_session_timeout(options.session_timeout);
+    let server = Server::builder().tick(SERVER_TICK).max_session_timeout(options.session_timeout);
     let server = server.start_thread().map_err(DemoError::ZooKeeper)?;
     let api = ApiServer::start(options.listen, events.clone())
         .map_err(|error| DemoError::Listen { address: options.listen, error })?;
@@ -284,8 +284,8 @@ impl Demo {
                 row.status = member.status.borrow_and_update().clone();
             }
         }
-        if let Some(figures) = self.server.faults().figures().await {
-            self.state.server = figures;
+        if let Some(stats) = self.server.faults().stats().await {
+            self.state.server = stats;
         }
         self.state.api = self.api.mode();
         self.state.tick(Instant::now());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_collector::Outcome;
 use atalaya_recipes::{Phase, Standing};
-use atalaya_sim::zookeeper::Figures;
+use atalaya_zookeeper::ServerStats;
 use tracing::Level;
 
 use super::Event;
@@ -85,7 +85,7 @@ pub(crate) struct State {
     pub(crate) page: String,
     pub(crate) zookeeper: String,
     /// Counters of the ZooKeeper server.
-    pub(crate) server: Figures,
+    pub(crate) server: ServerStats,
     /// Number of averages over all nodes.
     pub(crate) complete: u64,
     /// Number of lines at the end of the log that were not printed yet.
@@ -113,7 +113,7 @@ impl State {
             api: ApiMode::Up,
             page,
             zookeeper,
-            server: Figures::default(),
+            server: ServerStats::default(),
             complete: 0,
             unprinted: 0,
             throttle: Throttle::default(),

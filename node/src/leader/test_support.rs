@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Election, Leadership, Session, SessionOptions};
-use atalaya_sim::zookeeper::Server;
+use atalaya_zookeeper::Server;
 use tokio::sync::watch;
 
 use crate::leader::{AclCheck, LeaderConfig, LeaderHandles};

@@ -14,7 +14,7 @@ use atalaya::settings::{Env, Settings};
 use atalaya_hal::Boards;
 use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Connection, Session, SessionOptions, Standing};
-use atalaya_sim::zookeeper::{Figures, Server};
+use atalaya_zookeeper::{Server, ServerStats};
 use tokio::sync::watch;
 
 const NODES: usize = 100;
@@ -25,7 +25,7 @@ const QUICK: Duration = Duration::from_millis(100);
 const PERIOD: &str = "/config/sampling_period";
 
 fn server() -> Server {
-    Server::builder().longest_session_timeout(SESSION).start_thread().unwrap()
+    Server::builder().max_session_timeout(SESSION).start_thread().unwrap()
 }
 
 /// Settings of a node that measures once a day.
@@ -54,8 +54,8 @@ fn node(server: &Server, number: usize) -> watch::Receiver<NodeStatus> {
     vitals
 }
 
-async fn figures(server: &Server) -> Figures {
-    server.faults().figures().await.unwrap()
+async fn figures(server: &Server) -> ServerStats {
+    server.faults().stats().await.unwrap()
 }
 
 /// Waits until every node has measured after `since`. Returns the delay of the last one.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use atalaya::process::stale_sessions::{clean_up, clean_up_all};
 use atalaya::process::state_dir::ProcessRecord;
 use atalaya_recipes::{Connection, Session, SessionOptions};
-use atalaya_sim::zookeeper::{AtRequest, Cut, Operation, Server};
+use atalaya_zookeeper::{Disconnect, Operation, RequestFilter, Server};
 
 const MEASUREMENT: &str = "/mediciones/1";
 const CONTENDER: &str = "0123456789abcdef0123456789abcdef__lock__";
@@ -104,13 +104,13 @@ fn cleanup_deletes_the_last_write_of_the_dead_process() {
 #[test]
 fn cleanup_continues_after_a_lost_connection() {
     run(async {
-        for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
+        for cut in [Disconnect::BeforeEffect, Disconnect::BeforeReply] {
             let server = Server::builder().start_thread().unwrap();
             let (_dead, dead) = session(&server).await;
             let life = live(&dead).await;
             let (reaper, first) = session(&server).await;
-            let multi = AtRequest::next().of_kind(Operation::Multi);
-            let loss = server.faults().cut(cut, multi).await;
+            let multi = RequestFilter::any().operation(Operation::Multi);
+            let loss = server.faults().disconnect_at(cut, multi).await;
             let mut cleared = Vec::new();
             let lives = [life.clone()];
             clean_up_all(&reaper, &lives, |life, _| cleared.push(life.clone())).await.unwrap();

@@ -3,16 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
 use atalaya_testbed::{ApiMode, Probe, Process, eventually};
+use atalaya_zookeeper::{Disconnect, Operation, RequestFilter};
 
 use crate::common::{
     DEADLINE, Fleet, bodies, exactly_one_leads, from, goes_on_publishing, mean_reported, report_from, sent_by,
 };
 
 /// Selects a create of a path that contains this text.
-fn create_of(part_of_path: &str) -> AtRequest {
-    AtRequest::next().of_kind(Operation::Create2).about(part_of_path)
+fn create_of(part_of_path: &str) -> RequestFilter {
+    RequestFilter::any().operation(Operation::Create2).path_contains(part_of_path)
 }
 
 fn session_of(probe: &Probe, id: &str) -> i64 {
@@ -25,7 +25,7 @@ fn children_ever_made(probe: &Probe, path: &str) -> i32 {
     probe.exists(path).unwrap().cversion
 }
 
-fn the_first_contenders_connection_is_cut_at_its_create(cut: Cut) {
+fn the_first_contenders_connection_is_cut_at_its_create(cut: Disconnect) {
     let fleet = Fleet::memory();
     let probe = fleet.probe();
     // Otherwise the first create has no parent and no effect.
@@ -41,12 +41,12 @@ fn the_first_contenders_connection_is_cut_at_its_create(cut: Cut) {
 
 #[test]
 fn first_node_contends_once_and_leads_after_a_lost_create_request() {
-    the_first_contenders_connection_is_cut_at_its_create(Cut::BeforeEffect);
+    the_first_contenders_connection_is_cut_at_its_create(Disconnect::BeforeEffect);
 }
 
 #[test]
 fn first_node_contends_once_and_leads_after_a_lost_create_reply() {
-    the_first_contenders_connection_is_cut_at_its_create(Cut::BeforeReply);
+    the_first_contenders_connection_is_cut_at_its_create(Disconnect::BeforeReply);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn follower_contends_once_after_a_lost_create_reply_and_blocks_no_other() {
     let fleet = Fleet::memory();
     let probe = fleet.probe();
     let mut one = fleet.leader("1", &[]);
-    let loss = fleet.server.hand().cut(Cut::BeforeReply, create_of("/election/"));
+    let loss = fleet.server.hand().cut(Disconnect::BeforeReply, create_of("/election/"));
     let _two = fleet.follower("2", &[]);
     loss.has_happened();
     let _three = fleet.follower("3", &[]);
@@ -66,7 +66,7 @@ fn follower_contends_once_after_a_lost_create_reply_and_blocks_no_other() {
     assert_eq!(exactly_one_leads(&probe, &fleet.api, &["2", "3"], "after the first has left"), "2");
 }
 
-fn the_connection_is_cut_at_the_create_of_a_measurement(cut: Cut) {
+fn the_connection_is_cut_at_the_create_of_a_measurement(cut: Disconnect) {
     let fleet = Fleet::memory();
     let probe = fleet.probe();
     let _one = fleet.leader("1", &["--board", "v70"]);
@@ -82,12 +82,12 @@ fn the_connection_is_cut_at_the_create_of_a_measurement(cut: Cut) {
 
 #[test]
 fn measurement_is_published_and_averaged_after_a_lost_create_request() {
-    the_connection_is_cut_at_the_create_of_a_measurement(Cut::BeforeEffect);
+    the_connection_is_cut_at_the_create_of_a_measurement(Disconnect::BeforeEffect);
 }
 
 #[test]
 fn measurement_is_published_and_averaged_after_a_lost_create_reply() {
-    the_connection_is_cut_at_the_create_of_a_measurement(Cut::BeforeReply);
+    the_connection_is_cut_at_the_create_of_a_measurement(Disconnect::BeforeReply);
 }
 
 #[test]
@@ -97,10 +97,10 @@ fn leader_that_is_disconnected_while_reading_keeps_its_epoch_and_skips_no_cycle(
     let _two = fleet.follower("2", &["--api-method", "post"]);
     report_from(&fleet.api, "1", Instant::now(), DEADLINE);
     let probe = fleet.probe();
-    let at = AtRequest::next().of_session(session_of(&probe, "1")).of_kind(Operation::MultiRead);
+    let at = RequestFilter::any().session(session_of(&probe, "1")).operation(Operation::MultiRead);
     // The log line may exist before this thread runs again after the cut.
     let armed = Instant::now();
-    fleet.server.hand().cut(Cut::BeforeReply, at.about("/mediciones/")).has_happened();
+    fleet.server.hand().cut(Disconnect::BeforeReply, at.path_contains("/mediciones/")).has_happened();
     let cut = Instant::now();
     one.wait_for_line_since(armed, "leading again", DEADLINE);
     let requests = fleet.api.wait_for("three more reports", DEADLINE, |all| {

@@ -1,8 +1,8 @@
 //! The reply to a committed transaction is lost: each time one result.
 
 use atalaya::model::task::spec::Target;
-use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
 use atalaya_testbed::{Proxy, eventually};
+use atalaya_zookeeper::{Disconnect, Operation, RequestFilter};
 
 use super::stage::{Servers, Stage, spec};
 use crate::common::server::Server;
@@ -18,12 +18,14 @@ fn lost_transactions_and_lost_replies_leave_one_result_in_memory() {
     let stage = Stage::new(&servers);
     let (_leader, _worker) = (stage.leader("n1", None), stage.worker("w1", None));
     let mut tasks = Vec::new();
-    for cut in [Cut::BeforeReply, Cut::BeforeEffect] {
+    for cut in [Disconnect::BeforeReply, Disconnect::BeforeEffect] {
         // Assignment, claim, report, final commit.
         for path in ["/tasks/run/w1/", "/tasks/claim/", "/tasks/done/", "/tasks/spec/"] {
             let path = format!("{}/atalaya{path}", stage.chroot());
-            let loss =
-                fleet.server.hand().cut(cut, AtRequest::next().of_kind(Operation::Multi).about(path.clone()));
+            let loss = fleet
+                .server
+                .hand()
+                .cut(cut, RequestFilter::any().operation(Operation::Multi).path_contains(path.clone()));
             let task = stage.submit_spec(&spec(&format!("s{}", tasks.len()), "short", Target::Any));
             loss.has_happened();
             tasks.push((task, false));

@@ -1,7 +1,7 @@
 //! The in-memory server, which counts the requests of clients.
 
 use anyhow::Context as _;
-use atalaya_sim::zookeeper::Server;
+use atalaya_zookeeper::Server;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::answer;
@@ -12,7 +12,7 @@ pub(crate) async fn serve(mut lines: UnboundedReceiver<String>) -> anyhow::Resul
     let faults = server.faults();
     answer(&format!("{{\"listening\":\"{}\"}}", server.connect_string()))?;
     while lines.recv().await.is_some() {
-        let figures = faults.figures().await.context("the server is gone")?;
+        let figures = faults.stats().await.context("the server is gone")?;
         answer(&format!("{{\"requests\":{},\"watches\":{}}}", figures.requests, figures.watches))?;
     }
     Ok(())

@@ -162,7 +162,7 @@ impl Scenario for Crowd {
             runner
                 .until("all of them have looked", async |runner| {
                     let waiting = (0..CLIENTS).filter(|who| runner.is_busy(*who)).count();
-                    (runner.faults.figures().await.unwrap().watches >= waiting).then_some(())
+                    (runner.faults.stats().await.unwrap().watches >= waiting).then_some(())
                 })
                 .await?;
             if barrier.generation().await.map_err(|error| error.to_string())? != Some(closed) {
@@ -186,7 +186,7 @@ impl Scenario for Crowd {
             runner.until_idle().await?;
             // No client that has passed has a watch any more, so a new watch is that of a new waiter.
             let unwatched = async |runner: &mut Runner<Self>| {
-                (runner.faults.figures().await.unwrap().watches == 0).then_some(())
+                (runner.faults.stats().await.unwrap().watches == 0).then_some(())
             };
             runner.until("nobody watches", unwatched).await?;
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use atalaya_recipes::Party;
 use atalaya_recipes::node_names::Naming;
-use atalaya_sim::zookeeper::Cut;
+use atalaya_zookeeper::Disconnect;
 
 use crate::holders::How;
 use crate::runner::{DropCounts, Scenario, play};
@@ -35,7 +35,7 @@ fn dropped_at_every_await<P: Scenario>(
     act: P::Act,
 ) {
     let before: Vec<_> = before.iter().map(|(who, act)| Step::ActFor(*who, act.clone(), DONE)).collect();
-    for cut in [None, Some(Cut::BeforeEffect), Some(Cut::BeforeReply)] {
+    for cut in [None, Some(Disconnect::BeforeEffect), Some(Disconnect::BeforeReply)] {
         let mut dropped = 0;
         for polls in (1..DONE).step_by(if cut.is_some() { STEP } else { 1 }) {
             let mut steps = before.clone();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atalaya_recipes::{Phase, Session, SessionOptions};
-use atalaya_sim::zookeeper::{AtRequest, Faults, Server};
+use atalaya_zookeeper::{Faults, RequestFilter, Server};
 use proptest::strategy::BoxedStrategy;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -191,11 +191,11 @@ impl<P: Scenario> Runner<P> {
             Step::ActFor(who, act, polls) => self.act_for(who, act, polls).await,
             Step::Cancel(who) => self.cancel(who).await,
             Step::Cut(who, cut, kind) => {
-                let mut at = AtRequest::next().of_session(session_of(who));
+                let mut at = RequestFilter::any().session(session_of(who));
                 if let Some(kind) = kind {
-                    at = at.of_kind(kind);
+                    at = at.operation(kind);
                 }
-                drop(self.faults.cut(cut, at).await);
+                drop(self.faults.disconnect_at(cut, at).await);
             }
             Step::Disconnect(who) => {
                 self.faults.disconnect(session_of(who)).await;
@@ -214,7 +214,7 @@ impl<P: Scenario> Runner<P> {
             Step::Restart(ms) => {
                 self.faults.stop().await;
                 self.check_for(ms).await;
-                self.faults.start_again().await;
+                self.faults.restart().await;
             }
             Step::Turns(turns) => {
                 for _ in 0..turns {

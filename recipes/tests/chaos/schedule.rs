@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Disconnect, Operation};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
@@ -28,7 +28,7 @@ pub(crate) enum Step<A> {
     /// The running act of the client is dropped.
     Cancel(usize),
     /// The client's connection is lost at its next request (of this kind), before or after that takes effect.
-    Cut(usize, Cut, Option<Operation>),
+    Cut(usize, Disconnect, Option<Operation>),
     /// The client's connection is lost.
     Disconnect(usize),
     /// The client's session expires, after its connection is lost.
@@ -55,7 +55,7 @@ impl<A: Debug> Debug for Schedule<A> {
 
 fn step<A: Clone + Debug + 'static>(act: BoxedStrategy<A>) -> impl Strategy<Value = Step<A>> {
     let who = || 0..CLIENTS;
-    let cut = prop_oneof![Just(Cut::BeforeEffect), Just(Cut::BeforeReply)];
+    let cut = prop_oneof![Just(Disconnect::BeforeEffect), Just(Disconnect::BeforeReply)];
     let kind = prop_oneof![
         2 => Just(None),
         1 => Just(Some(Operation::Create2)),

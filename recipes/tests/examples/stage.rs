@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use atalaya_sim::zookeeper::Server;
 use atalaya_testbed::{Process, eventually};
+use atalaya_zookeeper::Server;
 
 /// Deadline of every condition, long enough for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);

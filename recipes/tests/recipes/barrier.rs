@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Barrier, Error, Session};
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Disconnect, Operation};
 use tokio::task::JoinHandle;
 
 use crate::support::{DEADLINE, TestBed, until};
@@ -14,7 +14,7 @@ const PATH: &str = "/barriers/start";
 /// Starts to wait in a task. The barrier has been read when this returns.
 fn waiting(bed: &TestBed, session: &Session) -> JoinHandle<Result<bool, Error>> {
     let barrier = Barrier::new(session.clone(), PATH);
-    let before = bed.wait(bed.faults().figures()).unwrap().watches;
+    let before = bed.wait(bed.faults().stats()).unwrap().watches;
     let waits = bed.spawn(async move { barrier.wait_within(DEADLINE).await });
     watched(bed, before + 1);
     waits
@@ -22,7 +22,7 @@ fn waiting(bed: &TestBed, session: &Session) -> JoinHandle<Result<bool, Error>> 
 
 fn watched(bed: &TestBed, watches: usize) {
     let faults = bed.faults();
-    bed.wait(until("a watch", async || (faults.figures().await.unwrap().watches >= watches).then_some(())));
+    bed.wait(until("a watch", async || (faults.stats().await.unwrap().watches >= watches).then_some(())));
 }
 
 #[test]
@@ -96,12 +96,12 @@ fn barrier_waiter_does_not_pass_early_on_expiry_or_server_restart() {
         bed.faults().expire(connection.session_id()).await;
         connection.lost().await;
         let connection = session.connection_after(connection.number()).await;
-        until("a watch", async || (bed.faults().figures().await.unwrap().watches >= 1).then_some(())).await;
+        until("a watch", async || (bed.faults().stats().await.unwrap().watches >= 1).then_some(())).await;
         bed.faults().stop().await;
         connection.lost().await;
-        bed.faults().start_again().await;
+        bed.faults().restart().await;
         session.connection_after(connection.number()).await;
-        until("a watch", async || (bed.faults().figures().await.unwrap().watches >= 1).then_some(())).await;
+        until("a watch", async || (bed.faults().stats().await.unwrap().watches >= 1).then_some(())).await;
         assert!(!waits.is_finished());
         assert!(barrier.open().await.unwrap());
         assert!(waits.await.unwrap().unwrap());
@@ -116,14 +116,14 @@ fn barrier_open_with_a_lost_reply_opens_one_generation() {
     let other = Barrier::new(bed.session(), PATH);
     bed.wait(async {
         barrier.close().await.unwrap();
-        let armed = bed.cut(Cut::BeforeReply, &session, Operation::Delete, PATH).await;
+        let armed = bed.cut(Disconnect::BeforeReply, &session, Operation::Delete, PATH).await;
         let (opened, second) = tokio::join!(barrier.open(), async {
             armed.happened().await.unwrap();
             other.close().await.unwrap()
         });
         assert!(opened.unwrap());
         assert_eq!(other.generation().await.unwrap(), Some(second));
-        let armed = bed.cut(Cut::BeforeReply, &session, Operation::Create2, PATH).await;
+        let armed = bed.cut(Disconnect::BeforeReply, &session, Operation::Create2, PATH).await;
         other.open().await.unwrap();
         let third = barrier.close().await.unwrap();
         armed.happened().await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{DoubleBarrier, DoubleBarrierError, DoubleBarrierGuard, Session};
-use atalaya_sim::zookeeper::Cut;
+use atalaya_zookeeper::Disconnect;
 use tokio::task::JoinHandle;
 
 use crate::support::{DEADLINE, TestBed, until};
@@ -140,7 +140,7 @@ fn double_barrier_does_not_hang_after_a_disconnect() {
         DoubleBarrier::new(here.clone(), PATH, 2, "here").enter(DEADLINE).await.unwrap()
     });
     let leaving = leave(&bed, inside);
-    bed.wait(until("it leaves", async || (bed.faults().figures().await.unwrap().watches > 0).then_some(())));
+    bed.wait(until("it leaves", async || (bed.faults().stats().await.unwrap().watches > 0).then_some(())));
     faults.refuse_connections(false);
     let inside = bed.wait(entering).unwrap().unwrap();
     bed.wait(inside.leave(DEADLINE)).unwrap();
@@ -155,7 +155,7 @@ fn double_barrier_tolerates_a_lost_reply_to_ready() {
     let first = enter(&bed, &bed.session(), 2);
     at_the_barrier(&bed, 1);
     let armed =
-        bed.wait(bed.cut(Cut::BeforeReply, &session, atalaya_sim::zookeeper::Operation::Multi, READY));
+        bed.wait(bed.cut(Disconnect::BeforeReply, &session, atalaya_zookeeper::Operation::Multi, READY));
     let second = enter(&bed, &session, 2);
     bed.wait(armed.happened()).unwrap();
     let [one, other] = [first, second].map(|entering| bed.wait(entering).unwrap().unwrap());

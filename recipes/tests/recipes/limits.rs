@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atalaya_recipes::session::BadResponse;
 use atalaya_recipes::{ConnectError, Error, Session, SessionOptions};
-use atalaya_sim::zookeeper::Server;
+use atalaya_zookeeper::Server;
 
 use crate::support::memory::soon;
 use crate::support::{Logs, until};

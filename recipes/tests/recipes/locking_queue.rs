@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_recipes::queue::DEFAULT_PRIORITY;
 use atalaya_recipes::{HeldEntry, LockingQueue, QueueError};
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Disconnect, Operation};
 
 use crate::support::{DEADLINE, TestBed, soon};
 
@@ -85,7 +85,7 @@ fn locking_queue_tolerates_lost_replies() {
     let session = bed.session();
     let queue = LockingQueue::new(session.clone(), PATH);
     bed.wait(async {
-        for cut in [Cut::BeforeReply, Cut::BeforeEffect] {
+        for cut in [Disconnect::BeforeReply, Disconnect::BeforeEffect] {
             queue.put(b"only", DEFAULT_PRIORITY).await.unwrap();
             let armed = bed.cut(cut, &session, Operation::Multi, TAKEN).await;
             let held = queue.take().await.unwrap().unwrap();
@@ -107,7 +107,7 @@ fn locking_queue_knows_a_consumption_after_its_session_ended() {
     let session = bed.session();
     let queue = LockingQueue::new(session.clone(), PATH);
     bed.wait(async {
-        for (cut, consumed) in [(Cut::BeforeReply, true), (Cut::BeforeEffect, false)] {
+        for (cut, consumed) in [(Disconnect::BeforeReply, true), (Disconnect::BeforeEffect, false)] {
             queue.put(b"only", DEFAULT_PRIORITY).await.unwrap();
             let held = queue.take().await.unwrap().unwrap();
             let id = session.connection().await.session_id();

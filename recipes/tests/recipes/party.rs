@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use atalaya_recipes::{Party, PartyError};
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Disconnect, Operation};
 
 use crate::support::{TestBed, until};
 
@@ -64,7 +64,7 @@ fn party_member_joins_once_when_a_reply_is_lost() {
     let session = bed.session();
     bed.wait(async {
         let party = Party::new(session.clone(), PATH, "it");
-        let armed = bed.cut(Cut::BeforeReply, &session, Operation::Create2, "__party__").await;
+        let armed = bed.cut(Disconnect::BeforeReply, &session, Operation::Create2, "__party__").await;
         let membership = party.join().await.unwrap();
         armed.happened().await.unwrap();
         assert_eq!(party.members().await.unwrap(), ["it"]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_recipes::queue::DEFAULT_PRIORITY;
 use atalaya_recipes::{Queue, QueueError};
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Disconnect, Operation};
 
 use crate::support::{DEADLINE, TestBed};
 
@@ -52,7 +52,7 @@ fn queue_put_and_take_act_once_when_a_reply_is_lost() {
     let queue = Queue::new(session.clone(), PATH);
     bed.wait(async {
         queue.put(b"1", DEFAULT_PRIORITY).await.unwrap();
-        for cut in [Cut::BeforeReply, Cut::BeforeEffect] {
+        for cut in [Disconnect::BeforeReply, Disconnect::BeforeEffect] {
             let armed = bed.cut(cut, &session, Operation::Multi, PATH).await;
             queue.put(b"2", DEFAULT_PRIORITY).await.unwrap();
             armed.happened().await.unwrap();
@@ -73,7 +73,7 @@ fn queue_take_needs_two_requests_and_put_one() {
     bed.wait(async {
         queue.put(b"", DEFAULT_PRIORITY).await.unwrap();
         queue.take().await.unwrap();
-        let requests = async || bed.faults().figures().await.unwrap().requests;
+        let requests = async || bed.faults().stats().await.unwrap().requests;
         let before = requests().await;
         for _ in 0..64 {
             queue.put(b"", DEFAULT_PRIORITY).await.unwrap();

@@ -2,8 +2,8 @@
 //! reasons why it is refused.
 
 use atalaya_recipes::{AclProvider, ConnectError, Credentials, Session, SessionOptions};
-use atalaya_sim::zookeeper::Server;
 use atalaya_testbed::{Kazoo, ZooKeeper};
+use atalaya_zookeeper::Server;
 use zookeeper_client::{Acl, AuthId, Permission};
 
 use crate::support::memory::{DEADLINE, TIMEOUT, soon};

@@ -1,7 +1,7 @@
 //! Semaphores: at most N permits are held, and a waiter gets a released permit.
 
 use atalaya_recipes::{AcquireError, Semaphore};
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Disconnect, Operation};
 
 use crate::support::memory::{TestBed, completes_within, poll_once, soon};
 
@@ -60,7 +60,7 @@ async fn semaphore_refuses_a_different_number_of_permits() {
 #[tokio::test]
 async fn semaphore_is_acquired_whatever_is_lost_and_leaves_no_znode() {
     use Operation::{Create2, Delete, Exists, GetChildren, GetData, Multi, SetData, Sync};
-    for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
+    for cut in [Disconnect::BeforeEffect, Disconnect::BeforeReply] {
         for kind in [Create2, Delete, Exists, GetChildren, GetData, Multi, SetData, Sync] {
             let bed = TestBed::start().await;
             let session = bed.session().await;
@@ -107,7 +107,7 @@ async fn semaphore_acquire_that_is_dropped_at_any_await_leaves_no_znode() {
 async fn semaphore_holder_with_a_lost_reply_does_not_wait_behind_a_waiter() {
     let bed = TestBed::start().await;
     let session = bed.session().await;
-    let armed = bed.cut(&session, Cut::BeforeReply, Operation::Multi).await;
+    let armed = bed.cut(&session, Disconnect::BeforeReply, Operation::Multi).await;
     let semaphore = Semaphore::new(session.clone(), POOL, "a", 1);
     let mut acquiring = Box::pin(semaphore.acquire());
     poll_once(&mut acquiring).await;

@@ -281,7 +281,7 @@ fn session_connects_to_an_ipv6_address_with_a_zone() {
         (fields.get(3) == Some(&"20")).then(|| (std::net::Ipv6Addr::from_bits(digits), fields[5].to_owned()))
     });
     let (address, interface) = found.unwrap_or((std::net::Ipv6Addr::LOCALHOST, "1".to_owned()));
-    let server = atalaya_sim::zookeeper::Server::builder().listen("[::]:0").start_thread().unwrap();
+    let server = atalaya_zookeeper::Server::builder().listen("[::]:0").start_thread().unwrap();
     let bed = TestBed::memory();
     let session = bed.session_to(&format!("[{address}%{interface}]:{}", server.local_addr().port()));
     let connection = bed.wait(session.connection());

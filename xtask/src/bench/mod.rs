@@ -106,7 +106,7 @@ struct Bench {
     fleet: PathBuf,
     /// Workers of `node/benches/tasks.rs`.
     workers: PathBuf,
-    /// Load program of `sim/benches/load`.
+    /// Load program of `zookeeper/benches/load`.
     load: PathBuf,
     /// Atalaya's recipes on command, of `recipes/benches/recipes`.
     recipes: PathBuf,
@@ -149,7 +149,7 @@ impl Bench {
                 if_used(&[Subject::Tasks], || build_bench("atalaya", "tasks"))
             })?,
             fleet: if_used(&[Subject::LockStep], || build_bench("atalaya", "fleet"))?,
-            load: if_used(&[Subject::Server], || build_bench("atalaya-sim", "load"))?,
+            load: if_used(&[Subject::Server], || build_bench("atalaya-zookeeper", "load"))?,
             recipes: if_used(&[Subject::Recipes], || build_bench("atalaya-recipes", "recipes"))?,
             kazoo: Kazoo::ready(),
         })

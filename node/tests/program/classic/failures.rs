@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
 use atalaya_testbed::{Change, Ensemble, Process, Scratch, Transaction, eventually};
+use atalaya_zookeeper::{Disconnect, Operation, RequestFilter};
 
 use super::support::*;
 use crate::common::server::Server;
@@ -245,18 +245,19 @@ fn execution_stops_before_the_session_can_expire(mut fleet: Fleet) {
 /// Each write of each role is lost once, before it took effect and after.
 #[test]
 fn lost_requests_and_replies_change_nothing() {
-    for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
+    for cut in [Disconnect::BeforeEffect, Disconnect::BeforeReply] {
         let fleet = Fleet::memory();
         let (hand, probe) = (fleet.server.hand(), fleet.probe());
         for parent in ["/tasks", "/workers", "/data", "/master/master_current"] {
             probe.create(parent, b"", false).unwrap();
         }
-        let losses = ["/workers/w1", "/master/"]
-            .map(|path| hand.cut(cut, AtRequest::next().of_kind(Operation::Create2).about(path)));
+        let losses = ["/workers/w1", "/master/"].map(|path| {
+            hand.cut(cut, RequestFilter::any().operation(Operation::Create2).path_contains(path))
+        });
         let master = leader(&fleet, "m1");
         let worker = worker(&fleet, "w1");
         losses.into_iter().for_each(|loss| loss.has_happened());
-        let multi = |path: &str| AtRequest::next().of_kind(Operation::Multi).about(path);
+        let multi = |path: &str| RequestFilter::any().operation(Operation::Multi).path_contains(path);
         // The client creates /data/t1, the master assigns, and the worker finishes the task.
         let loss = hand.cut(cut, multi("/data/t1"));
         let mut client = client(&fleet, "t1", "1");

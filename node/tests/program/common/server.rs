@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use atalaya_sim::zookeeper::{Armed, AtRequest, Cut, Faults, Server as MemoryServer};
 use atalaya_testbed::{Proxy, ZooKeeper};
+use atalaya_zookeeper::{Disconnect, Faults, PendingDisconnect, RequestFilter, Server as MemoryServer};
 
 use super::DEADLINE;
 
@@ -18,7 +18,7 @@ pub enum Server {
 
 impl Server {
     pub fn memory() -> Server {
-        let builder = MemoryServer::builder().tick(TICK).longest_session_timeout(LONGEST_SESSION_TIMEOUT);
+        let builder = MemoryServer::builder().tick(TICK).max_session_timeout(LONGEST_SESSION_TIMEOUT);
         Server::Memory(builder.start_thread().unwrap())
     }
 
@@ -90,14 +90,14 @@ impl Hand {
         wait(self.0.sessions())
     }
 
-    pub fn cut(&self, cut: Cut, at: AtRequest) -> Loss {
-        Loss(wait(self.0.cut(cut, at)))
+    pub fn cut(&self, cut: Disconnect, at: RequestFilter) -> Loss {
+        Loss(wait(self.0.disconnect_at(cut, at)))
     }
 }
 
 /// An armed fault: a connection that is cut at a certain request.
 #[must_use = "a loss that did not happen makes a test pass that tested nothing"]
-pub struct Loss(Armed);
+pub struct Loss(PendingDisconnect);
 
 impl Loss {
     #[track_caller]

@@ -5,7 +5,7 @@ mod with_kazoo;
 use std::time::Duration;
 
 use atalaya_recipes::{Counter, CounterError, Phase};
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Disconnect, Operation};
 
 use crate::support::{TestBed, soon, until};
 
@@ -80,10 +80,10 @@ fn exact_counter_counts_once_when_a_reply_is_lost() {
     let counter = Counter::exact(session.clone(), PATH);
     bed.wait(async {
         assert_eq!(counter.add(1).await.unwrap(), 1);
-        let armed = bed.cut(Cut::BeforeReply, &session, Operation::Multi, PATH).await;
+        let armed = bed.cut(Disconnect::BeforeReply, &session, Operation::Multi, PATH).await;
         assert_eq!(counter.add(1).await.unwrap(), 2);
         armed.happened().await.unwrap();
-        let armed = bed.cut(Cut::BeforeEffect, &session, Operation::Multi, PATH).await;
+        let armed = bed.cut(Disconnect::BeforeEffect, &session, Operation::Multi, PATH).await;
         assert_eq!(counter.add(1).await.unwrap(), 3);
         armed.happened().await.unwrap();
     });
@@ -99,7 +99,7 @@ fn exact_counter_counts_once_when_the_session_ends_while_others_add() {
     bed.wait(async {
         assert_eq!(counter.add(1).await.unwrap(), 1);
         let old = session.connection().await.session_id();
-        let armed = bed.cut(Cut::BeforeReply, &session, Operation::Multi, PATH).await;
+        let armed = bed.cut(Disconnect::BeforeReply, &session, Operation::Multi, PATH).await;
         let faults = bed.faults();
         let (added, ()) = tokio::join!(counter.add(1), async {
             armed.happened().await.unwrap();
@@ -119,12 +119,12 @@ fn compatible_counter_returns_outcome_unknown_after_a_lost_reply() {
     let counter = Counter::compatible(session.clone(), PATH);
     bed.wait(async {
         assert_eq!(counter.add(1).await.unwrap(), 1);
-        let armed = bed.cut(Cut::BeforeReply, &session, Operation::SetData, PATH).await;
+        let armed = bed.cut(Disconnect::BeforeReply, &session, Operation::SetData, PATH).await;
         let lost = counter.add(1).await;
         assert!(matches!(lost, Err(CounterError::OutcomeUnknown { amount: 1, .. })), "{lost:?}");
         armed.happened().await.unwrap();
         // A request that certainly had no effect is repeated.
-        let armed = bed.cut(Cut::BeforeEffect, &session, Operation::SetData, PATH).await;
+        let armed = bed.cut(Disconnect::BeforeEffect, &session, Operation::SetData, PATH).await;
         assert_eq!(counter.add(1).await.unwrap(), 3);
         armed.happened().await.unwrap();
     });
@@ -138,11 +138,11 @@ fn counter_needs_one_request_without_contention() {
         bed.wait(async {
             counter.add(1).await.unwrap();
             counter.add(1).await.unwrap();
-            let before = bed.faults().figures().await.unwrap();
+            let before = bed.faults().stats().await.unwrap();
             for _ in 0..100 {
                 counter.add(1).await.unwrap();
             }
-            let after = bed.faults().figures().await.unwrap();
+            let after = bed.faults().stats().await.unwrap();
             let asked = after.requests - before.requests;
             // One or two pings may come in addition.
             assert!(asked <= 104, "{asked} requests");
@@ -162,7 +162,7 @@ fn counter_times_out() {
         let failed = counter.add(1).await;
         assert!(matches!(failed, Err(CounterError::Failed(_))), "{failed:?}");
         assert!(counter.get().await.is_err());
-        bed.faults().start_again().await;
+        bed.faults().restart().await;
     });
 }
 

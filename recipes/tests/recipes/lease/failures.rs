@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Acquire, Connection, Lease, LeaseError};
-use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
+use atalaya_zookeeper::{Disconnect, Operation, RequestFilter};
 
 use crate::lease::{HOLDER, LENGTH, PATH, Wall, obtained, refused, wait_until_queue_is_empty};
 use crate::support::TestBed;
@@ -21,7 +21,9 @@ const MULTI: i32 = 14;
 fn lease_outcome_is_known_after_a_lost_request_or_reply() {
     let kinds =
         [Operation::Multi, Operation::Create2, Operation::GetData, Operation::Sync, Operation::Delete];
-    for (cut, expire) in [(Cut::BeforeEffect, false), (Cut::BeforeReply, false), (Cut::BeforeReply, true)] {
+    for (cut, expire) in
+        [(Disconnect::BeforeEffect, false), (Disconnect::BeforeReply, false), (Disconnect::BeforeReply, true)]
+    {
         for kind in kinds {
             let bed = TestBed::memory();
             let (wall, connection, session) = (Wall::new(), bed.connection(), bed.session());
@@ -30,7 +32,7 @@ fn lease_outcome_is_known_after_a_lost_request_or_reply() {
                 connection.ensure(PATH).await.unwrap();
                 for _ in 0..2 {
                     let id = session.connection().await.session_id();
-                    let armed = bed.faults().cut(cut, at(id, kind)).await;
+                    let armed = bed.faults().disconnect_at(cut, at(id, kind)).await;
                     let (held, ()) = tokio::join!(obtained(&a), async {
                         armed.happened().await.unwrap();
                         if expire {
@@ -48,20 +50,21 @@ fn lease_outcome_is_known_after_a_lost_request_or_reply() {
     }
 }
 
-fn at(session: i64, kind: Operation) -> AtRequest {
-    AtRequest::next().of_session(session).of_kind(kind)
+fn at(session: i64, kind: Operation) -> RequestFilter {
+    RequestFilter::any().session(session).operation(kind)
 }
 
 #[test]
 fn lease_is_released_whatever_is_lost() {
-    for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
+    for cut in [Disconnect::BeforeEffect, Disconnect::BeforeReply] {
         for kind in [Operation::Multi, Operation::Create2, Operation::Delete] {
             let bed = TestBed::memory();
             let (wall, connection, session) = (Wall::new(), bed.connection(), bed.session());
             let a = wall.lease(&session, "a");
             bed.wait(async {
                 let held = obtained(&a).await;
-                let armed = bed.faults().cut(cut, at(session.connection().await.session_id(), kind)).await;
+                let armed =
+                    bed.faults().disconnect_at(cut, at(session.connection().await.session_id(), kind)).await;
                 held.release().await.unwrap();
                 armed.happened().await.unwrap();
                 assert!(connection.stat(HOLDER).await.unwrap().is_none(), "{cut:?} {kind:?}");

@@ -212,7 +212,7 @@ fn lease_calls_end_within_their_timeout() {
         assert!(matches!(a.current().await, Err(LeaseError::Failed(_))));
         assert!(held.holds(), "it needs no connection");
         assert!(matches!(held.release().await, Err(LeaseError::Failed(_))));
-        bed.faults().start_again().await;
+        bed.faults().restart().await;
         assert!(start.elapsed() < Duration::from_secs(20));
     });
 }

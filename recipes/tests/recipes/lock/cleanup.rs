@@ -1,7 +1,7 @@
 //! A contender that gives up leaves no znode for which others would wait.
 
 use atalaya_recipes::Lock;
-use atalaya_sim::zookeeper::{Cut, Operation};
+use atalaya_zookeeper::{Disconnect, Operation};
 
 use crate::support::memory::{DEADLINE, PATH, TestBed, completes_within, poll_once, soon};
 
@@ -17,7 +17,7 @@ const REQUESTS: [Operation; 6] = [
 
 #[tokio::test]
 async fn failed_try_acquire_leaves_no_znode_whatever_reply_is_lost() {
-    for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
+    for cut in [Disconnect::BeforeEffect, Disconnect::BeforeReply] {
         for kind in REQUESTS {
             let bed = TestBed::start().await;
             let guard = Lock::new(bed.session().await, PATH, "a").acquire().await.unwrap();
@@ -37,7 +37,7 @@ async fn try_acquire_that_lost_a_reply_leaves_at_most_its_own_znode() {
         let bed = TestBed::start().await;
         let session = bed.session().await;
         bed.observer.ensure(PATH).await.unwrap();
-        let armed = bed.cut(&session, Cut::BeforeReply, kind).await;
+        let armed = bed.cut(&session, Disconnect::BeforeReply, kind).await;
         let guard = soon("an answer", Lock::new(session.clone(), PATH, "b").try_acquire()).await.unwrap();
         let guard = guard.expect("it was free");
         // A guard that was verified over a connection that is lost next does not hold.
@@ -79,7 +79,7 @@ async fn cancelled_create_with_a_lost_reply_leaves_no_znode() {
     let bed = TestBed::start().await;
     let session = bed.session().await;
     bed.observer.ensure(PATH).await.unwrap();
-    let armed = bed.cut(&session, Cut::BeforeReply, Operation::Create2).await;
+    let armed = bed.cut(&session, Disconnect::BeforeReply, Operation::Create2).await;
     let lock = Lock::new(session, PATH, "a");
     {
         let mut acquiring = Box::pin(lock.acquire());
@@ -94,7 +94,7 @@ async fn cancelled_create_with_a_lost_reply_leaves_no_znode() {
 
 #[tokio::test]
 async fn release_leaves_no_znode_whatever_is_lost() {
-    for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
+    for cut in [Disconnect::BeforeEffect, Disconnect::BeforeReply] {
         let bed = TestBed::start().await;
         let session = bed.session().await;
         let guard = Lock::new(session.clone(), PATH, "a").acquire().await.unwrap();

@@ -1,7 +1,7 @@
 //! Known bugs of the locks of Kazoo and Curator, by issue number. `curator_171` is in `lost`.
 
 use atalaya_recipes::{Lock, ReadWriteLock};
-use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
+use atalaya_zookeeper::{Disconnect, Operation, RequestFilter};
 
 use crate::support::memory::{PATH, TestBed, poll_once, soon};
 
@@ -11,7 +11,7 @@ async fn kazoo_732_lost_create_leaves_no_second_znode() {
     let bed = TestBed::start().await;
     bed.observer.ensure(PATH).await.unwrap();
     let session = bed.session().await;
-    let armed = bed.cut(&session, Cut::BeforeReply, Operation::Create2).await;
+    let armed = bed.cut(&session, Disconnect::BeforeReply, Operation::Create2).await;
     let guard = soon("the lock", Lock::new(session, PATH, "a").acquire()).await.unwrap();
     soon("the loss", armed.happened()).await.unwrap();
     assert_eq!(bed.changes(PATH).await, 1, "it made another");
@@ -24,7 +24,7 @@ async fn curator_79_and_18_contender_does_not_wait_for_its_own_first_znode() {
     let bed = TestBed::start().await;
     let holder = Lock::new(bed.session().await, PATH, "holder").acquire().await.unwrap();
     let session = bed.session().await;
-    let armed = bed.cut(&session, Cut::BeforeReply, Operation::Create2).await;
+    let armed = bed.cut(&session, Disconnect::BeforeReply, Operation::Create2).await;
     let lock = Lock::new(session, PATH, "a");
     let mut acquiring = Box::pin(lock.acquire());
     poll_once(&mut acquiring).await;
@@ -44,7 +44,7 @@ async fn curator_498_znode_of_an_old_session_is_not_adopted() {
     bed.observer.ensure(PATH).await.unwrap();
     let session = bed.session().await;
     let old = session.state().session;
-    let armed = bed.cut(&session, Cut::BeforeReply, Operation::Create2).await;
+    let armed = bed.cut(&session, Disconnect::BeforeReply, Operation::Create2).await;
     let lock = Lock::new(session, PATH, "a");
     let mut acquiring = Box::pin(lock.acquire());
     poll_once(&mut acquiring).await;
@@ -109,8 +109,11 @@ async fn kazoo_649_readers_and_writers_do_not_deadlock() {
         });
     }
     for kind in [Operation::Create2, Operation::Delete, Operation::Exists, Operation::GetChildren] {
-        for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
-            let armed = bed.faults.cut(cut, AtRequest::next().of_kind(kind).about("/locks")).await;
+        for cut in [Disconnect::BeforeEffect, Disconnect::BeforeReply] {
+            let armed = bed
+                .faults
+                .disconnect_at(cut, RequestFilter::any().operation(kind).path_contains("/locks"))
+                .await;
             drop(armed);
         }
     }

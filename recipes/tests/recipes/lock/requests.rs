@@ -5,7 +5,7 @@ use atalaya_recipes::Lock;
 use crate::support::memory::{PATH, TestBed, poll_once, soon};
 
 async fn requests(bed: &TestBed) -> u64 {
-    bed.faults.figures().await.unwrap().requests
+    bed.faults.stats().await.unwrap().requests
 }
 
 /// Create, list, watch; delete. Pings and lease renewals may come between, so the minimum of several attempts counts.

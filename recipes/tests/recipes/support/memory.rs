@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use atalaya_recipes::{Connection, Session, SessionOptions};
-use atalaya_sim::zookeeper::{Armed, AtRequest, Cut, Faults, Operation, Server};
+use atalaya_zookeeper::{Disconnect, Faults, Operation, PendingDisconnect, RequestFilter, Server};
 use tokio::time::Instant;
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,9 +41,9 @@ impl TestBed {
     }
 
     /// Cuts the session's connection at its next request of this kind.
-    pub(crate) async fn cut(&self, session: &Session, cut: Cut, kind: Operation) -> Armed {
-        let at = AtRequest::next().of_session(session.state().session).of_kind(kind);
-        self.faults.cut(cut, at).await
+    pub(crate) async fn cut(&self, session: &Session, cut: Disconnect, kind: Operation) -> PendingDisconnect {
+        let at = RequestFilter::any().session(session.state().session).operation(kind);
+        self.faults.disconnect_at(cut, at).await
     }
 
     pub(crate) async fn expire(&self, session: &Session) {

@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use atalaya_recipes::{Connection, Session, SessionOptions};
-use atalaya_sim::zookeeper::{Armed, AtRequest, Cut, Faults, Operation, Server};
 use atalaya_testbed::{Kazoo, Process, Proxy, ZooKeeper};
+use atalaya_zookeeper::{Disconnect, Faults, Operation, PendingDisconnect, RequestFilter, Server};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use tokio::runtime::{Handle, Runtime};
@@ -113,9 +113,17 @@ impl TestBed {
     }
 
     /// Cuts the connection of `session` at its next request of this kind for this path.
-    pub(crate) async fn cut(&self, cut: Cut, session: &Session, kind: Operation, path: &str) -> Armed {
+    pub(crate) async fn cut(
+        &self,
+        cut: Disconnect,
+        session: &Session,
+        kind: Operation,
+        path: &str,
+    ) -> PendingDisconnect {
         let id = session.connection().await.session_id();
-        self.faults().cut(cut, AtRequest::next().of_session(id).of_kind(kind).about(path)).await
+        self.faults()
+            .disconnect_at(cut, RequestFilter::any().session(id).operation(kind).path_contains(path))
+            .await
     }
 
     /// Starts a process with one of Kazoo's recipes.
@@ -253,10 +261,10 @@ impl SessionFault {
     /// Injects the fault into a connected session. Returns when it has happened, or after 100 ms.
     pub(crate) async fn inject(self, faults: &Faults, session: &Session) {
         let id = session.connection().await.session_id();
-        let at = AtRequest::next().of_session(id);
+        let at = RequestFilter::any().session(id);
         let cut = match self {
-            SessionFault::CutBefore => Cut::BeforeEffect,
-            SessionFault::CutAfter | SessionFault::CutAfterAndExpire => Cut::BeforeReply,
+            SessionFault::CutBefore => Disconnect::BeforeEffect,
+            SessionFault::CutAfter | SessionFault::CutAfterAndExpire => Disconnect::BeforeReply,
             SessionFault::Disconnect => {
                 faults.disconnect(id).await;
                 return;
@@ -266,7 +274,7 @@ impl SessionFault {
                 return;
             }
         };
-        let armed = faults.cut(cut, at).await;
+        let armed = faults.disconnect_at(cut, at).await;
         // A session that sends no more requests cannot be cut.
         let _ = tokio::time::timeout(Duration::from_millis(100), armed.happened()).await;
         if matches!(self, SessionFault::CutAfterAndExpire) {

@@ -1,6 +1,6 @@
 //! The in-memory server compared with Apache ZooKeeper: throughput, time to start, memory.
 //!
-//! Each server has a process of its own, as in operation; one load program (`sim/benches/load`) sends requests to both.
+//! Each server has a process of its own, as in operation; one load program (`zookeeper/benches/load`) sends requests to both.
 
 mod load;
 pub(super) mod servers;

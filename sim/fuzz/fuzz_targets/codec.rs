@@ -1,4 +1,0 @@
-//! Decodes one frame as every message that a client may send, then encodes and decodes it again.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| atalaya_sim::zookeeper::fuzz::codec(bytes));

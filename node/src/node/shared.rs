@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_hal::boards::Counting;
+use atalaya_config::CounterMode;
 use atalaya_recipes::node_names::{ContenderId, Naming, Role};
 use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
 use atalaya_recipes::{
@@ -135,7 +135,7 @@ impl Shared {
             }
         });
         let counter = WriteCounter::new(session.clone(), counter::PATH);
-        counter.set_enabled(settings.counting() == Counting::PerNode).await;
+        counter.set_enabled(settings.counting() == CounterMode::PerNode).await;
         let sampling_mode = SamplingMode { period: settings.sampling_period, barrier: None };
         let (sensor_info, latest_sample) = (watch::Sender::default(), watch::Sender::default());
         let (reservations, leader_state) = (BusReservations::default(), watch::Sender::default());
@@ -413,7 +413,7 @@ impl Shared {
             // A new log filter alone must not interrupt deliveries.
             let is_changed = Settings { log: None, ..before } != Settings { log: None, ..now.clone() };
             if is_changed {
-                self.counter.set_enabled(now.counting() == Counting::PerNode).await;
+                self.counter.set_enabled(now.counting() == CounterMode::PerNode).await;
                 leader_config.send_replace(self.leader_config(&now));
             }
             before = now;

@@ -205,7 +205,7 @@ fn check_path(text: &str) -> Checked {
     match text.strip_prefix('/') {
         Some(parts) if !parts.split('/').any(bad) => Ok(()),
         _ => Err((
-            format!("`{}` is no path of ZooKeeper", printable(text)),
+            format!("`{}` is not a path of ZooKeeper", printable(text)),
             "write an absolute path that does not end in `/`, such as \"/mediciones\"",
         )),
     }
@@ -234,7 +234,7 @@ fn check_text(text: &str) -> Checked {
 
 fn check_file(text: &str) -> Checked {
     if text.trim().is_empty() || text.contains('\0') {
-        let problem = format!("`{}` is no path of a file", printable(text));
+        let problem = format!("`{}` is not a path of a file", printable(text));
         return Err((problem, "write the path of a file, such as \"/etc/atalaya/api-token\""));
     }
     Ok(())
@@ -246,7 +246,7 @@ fn check_url(text: &str) -> Checked {
         return Ok(());
     }
     Err((
-        format!("`{}` is no URL of HTTP", printable(text)),
+        format!("`{}` is not a URL of HTTP", printable(text)),
         "write it with scheme and host, such as \"http://127.0.0.1:8000/nuevo\"",
     ))
 }

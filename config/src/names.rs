@@ -15,7 +15,7 @@ pub(crate) fn check_name(what: &str, name: &Spanned<String>, source: &Source<'_>
     if first && text.len() <= MAX_NAME && text.bytes().all(allowed) {
         return Ok(());
     }
-    let problem = format!("`{}` is no name for a {what}", printable(text));
+    let problem = format!("`{}` is not a name for a {what}", printable(text));
     let remedy = "use 1 to 64 letters, digits, `-`, `_`, `.` and `:`, a letter or digit first";
     Err(source.error(name.span(), problem, remedy))
 }

@@ -195,9 +195,9 @@ impl TryFrom<i64> for Address {
     fn try_from(value: i64) -> Result<Self, String> {
         match u8::try_from(value) {
             Ok(address @ 0x03..=0x77) => Ok(Address(address)),
-            _ if value < 0 => Err(format!("{value} is no I²C address, expected 0x03 to 0x77")),
+            _ if value < 0 => Err(format!("{value} is not an I²C address, expected 0x03 to 0x77")),
             _ => Err(format!(
-                "{value:#04x} is no I²C address, expected 0x03 to 0x77 (seven bits, without read/write)"
+                "{value:#04x} is not an I²C address, expected 0x03 to 0x77 (seven bits, without read/write)"
             )),
         }
     }

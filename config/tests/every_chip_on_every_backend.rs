@@ -40,7 +40,7 @@ fn a_linux_board_takes_every_chip_but_random_which_is_refused_with_the_reason() 
         match chip {
             Chip::Random => {
                 let message = parsed.unwrap_err().to_string();
-                assert!(message.starts_with("boards.toml:5:8: `random` is no chip"), "{message}");
+                assert!(message.starts_with("boards.toml:5:8: `random` is not a chip"), "{message}");
                 assert!(message.contains("write `backend = \"sim\"`"), "{message}");
             }
             _ => assert_eq!(parsed.unwrap().boards["b"].sensors[0].spec().chip, chip),

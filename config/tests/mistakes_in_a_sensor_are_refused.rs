@@ -66,10 +66,10 @@ fn keys_that_mean_nothing_to_the_chip() {
 fn places() {
     for (chip, lines, line, offending, problem, remedy) in [
         ("max31865", "", 5, "\"max31865\"", "`bus` is missing", "bus = \"spi-0.0\""),
-        ("max31865", "bus = \"i2c-1\"", 6, "\"i2c-1\"", "no SPI bus", "\"spi-0.0\" for /dev/spidev0.0"),
-        ("max31865", "bus = \"spi-0\"", 6, "\"spi-0\"", "no SPI bus", "\"spi-0.0\""),
-        ("max31865", "bus = \"spi-0.0/x\"", 6, "\"spi-0.0/x\"", "no SPI bus", "\"spi-0.0\""),
-        ("sht31", "bus = \"spi-0.0\"\naddress = 0x44", 6, "\"spi-0.0\"", "no I²C bus", "\"i2c-1\""),
+        ("max31865", "bus = \"i2c-1\"", 6, "\"i2c-1\"", "not an SPI bus", "\"spi-0.0\" for /dev/spidev0.0"),
+        ("max31865", "bus = \"spi-0\"", 6, "\"spi-0\"", "not an SPI bus", "\"spi-0.0\""),
+        ("max31865", "bus = \"spi-0.0/x\"", 6, "\"spi-0.0/x\"", "not an SPI bus", "\"spi-0.0\""),
+        ("sht31", "bus = \"spi-0.0\"\naddress = 0x44", 6, "\"spi-0.0\"", "not an I²C bus", "\"i2c-1\""),
         ("aht20", "bus = \"i2c-1\"", 5, "\"aht20\"", "`address` is missing", "`address = 0x38`"),
         (
             "aht20",
@@ -121,9 +121,9 @@ fn inputs_of_one_analogue_converter_share_its_address() {
 #[test]
 fn kernel_sensors() {
     for (chip, line, offending, problem, remedy) in [
-        ("hwmon", "device = \"../lm75\"", "\"../lm75\"", "no name of a device", "without a path"),
-        ("hwmon", "device = \"\"", "\"\"", "no name of a device", "without a path"),
-        ("hwmon", "channel = \"in_temp\"", "\"in_temp\"", "no channel of hwmon", "\"temp1\""),
+        ("hwmon", "device = \"../lm75\"", "\"../lm75\"", "not a name of a device", "without a path"),
+        ("hwmon", "device = \"\"", "\"\"", "not a name of a device", "without a path"),
+        ("hwmon", "channel = \"in_temp\"", "\"in_temp\"", "not a channel of hwmon", "\"temp1\""),
         (
             "hwmon",
             "channel = \"pwm1\"",
@@ -131,8 +131,8 @@ fn kernel_sensors() {
             "what does `pwm1` measure?",
             "quantity = \"temperature\"",
         ),
-        ("iio", "channel = \"temp1\"", "\"temp1\"", "no channel of iio", "\"in_temp\""),
-        ("iio", "channel = \"in/temp\"", "\"in/temp\"", "no name of a channel", "without _input"),
+        ("iio", "channel = \"temp1\"", "\"temp1\"", "not a channel of iio", "\"in_temp\""),
+        ("iio", "channel = \"in/temp\"", "\"in/temp\"", "not a name of a channel", "without _input"),
         ("iio", "quantity = []", "[]", "no quantity at all", "once"),
         ("iio", "quantity = [\"count\", \"count\"]", "[", "the same quantity twice", "once"),
         ("iio", "quantity = [\"cuont\"]", "\"cuont\"", "unknown name `cuont`", "did you mean `count`?"),
@@ -245,7 +245,7 @@ fn settings() {
         "channel = \"a0\"",
     );
     let a4 = "bus = \"i2c-1\"\naddress = 0x48\nchannel = \"a4\"";
-    refused("ads1115", a4, 8, "\"a4\"", "`a4` is no input", "`a0-a1`");
+    refused("ads1115", a4, 8, "\"a4\"", "`a4` is not an input", "`a0-a1`");
 
     let shunt = |ohms, max_amperes| Settings::Shunt(Shunt { ohms, max_amperes });
     assert_eq!(accepted("ina219", I2C).settings, shunt(0.1, 0.32 / 0.1));

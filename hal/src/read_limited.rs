@@ -1,5 +1,5 @@
-//! Reads a small regular file with a maximum size, without blocking on a pipe. Used for sysfs, for `chip = "file"` and
-//! for other files that a user names.
+//! Reads a small regular file with a maximum size, without blocking on a pipe. For sysfs, for `chip = "file"` and for
+//! other files that a user names.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};

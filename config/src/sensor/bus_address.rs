@@ -31,7 +31,7 @@ pub(super) fn bus_address(
             };
             let numbers = bus.get_ref().strip_prefix("spi-").and_then(|numbers| numbers.split_once('.'));
             if !numbers.is_some_and(|(bus, select)| is_number(bus) && is_number(select)) {
-                let problem = format!("`{}` is no SPI bus", printable(bus.get_ref()));
+                let problem = format!("`{}` is not an SPI bus", printable(bus.get_ref()));
                 let remedy = "write the numbers of its device file: \"spi-0.0\" for /dev/spidev0.0";
                 return Err(source.error(bus.span(), problem, remedy));
             }
@@ -97,7 +97,7 @@ fn i2c(
         return Err(source.error(raw.chip.span(), problem, "add the bus, such as `bus = \"i2c-1\"`"));
     };
     if !bus.get_ref().strip_prefix("i2c-").is_some_and(is_number) {
-        let problem = format!("`{}` is no I²C bus", printable(bus.get_ref()));
+        let problem = format!("`{}` is not an I²C bus", printable(bus.get_ref()));
         let remedy = "write it like its device file, without /dev/: \"i2c-1\"";
         return Err(source.error(bus.span(), problem, remedy));
     }
@@ -135,7 +135,7 @@ fn file_name(value: &Spanned<String>, key: &str, source: &Source<'_>) -> Result<
     if !text.is_empty() && text.len() <= 64 && !text.starts_with('.') && text.chars().all(allowed) {
         return Ok(text.clone());
     }
-    let problem = format!("`{}` is no name of a {key}", printable(text));
+    let problem = format!("`{}` is not a name of a {key}", printable(text));
     let remedy = match key {
         "channel" => "write it as the files are called, without _input: \"temp1\", \"in_temp\"",
         _ => "write its name without a path, such as \"lm75\", \"1-0048\" or \"28-0316a4b5c6ff\"",

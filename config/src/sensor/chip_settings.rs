@@ -98,7 +98,7 @@ fn analogue(keys: &RawSettings, raw: &RawSensor, source: &Source<'_>) -> Result<
         return Err(source.error(raw.chip.span(), problem, remedy));
     };
     let input = channel.get_ref().parse().map_err(|_| {
-        let problem = format!("`{}` is no input of an ADS1115", printable(channel.get_ref()));
+        let problem = format!("`{}` is not an input of an ADS1115", printable(channel.get_ref()));
         source.error(channel.span(), problem, format!("write one of {}", list(&inputs)))
     })?;
     let full_scale = match &keys.gain {

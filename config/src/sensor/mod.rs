@@ -64,7 +64,7 @@ pub(crate) fn sensor(
     let quantities = quantities(&raw, chip, source)?;
     seen.place(&raw, &bus_address, chip, at.line, source)?;
     if chip == Chip::Random && backend == Backend::Linux {
-        let problem = "`random` is no chip: a Linux board has nothing to read it from";
+        let problem = "`random` is not a chip: a Linux board has nothing to read it from";
         let remedy = format!("write `backend = \"sim\"` for this board, or a chip: {}", chips_on_a_bus());
         return Err(source.error(raw.chip.span(), problem, remedy));
     }

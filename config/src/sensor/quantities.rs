@@ -25,7 +25,7 @@ pub(super) fn quantities(
     let of_channel = match (&raw.channel, chip) {
         (Some(channel), Chip::Hwmon | Chip::Iio) => {
             if channel.get_ref().starts_with("in_") != (chip == Chip::Iio) {
-                let problem = format!("`{}` is no channel of {chip}", printable(channel.get_ref()));
+                let problem = format!("`{}` is not a channel of {chip}", printable(channel.get_ref()));
                 let remedy = match chip {
                     Chip::Iio => "IIO calls them \"in_temp\", \"in_humidityrelative\", \"in_voltage0\"",
                     _ => {

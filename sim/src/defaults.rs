@@ -1,16 +1,17 @@
-//! Default waveforms of simulated sensors that boards.toml does not describe: ordinary values in the middle of the
+//! Default waveforms of quantities without one: ordinary values in the middle of the
 //! chip's measuring range. The table is in this crate's README.
 
-use atalaya_hal::boards::{Settings, Shape, Waveform};
-use atalaya_hal::{Chip, Quantity, SensorConfig};
+use atalaya_hal::{Chip, Quantity, SensorSpec, Settings};
 
-/// Returns the waveform of a quantity that boards.toml does not describe.
-pub(crate) fn waveform(config: &SensorConfig, quantity: Quantity) -> Waveform {
+use crate::waveform::{Shape, Waveform};
+
+/// Returns the default waveform of a quantity.
+pub(crate) fn waveform(spec: &SensorSpec, quantity: Quantity) -> Waveform {
     let uniform =
         |low, high, step| Waveform { shape: Shape::Uniform { low, high }, step: Some(step), seed: None };
-    match (quantity, config.settings) {
+    match (quantity, spec.settings) {
         // The range of an SCD4x ends at 60 °C.
-        (Quantity::Temperature, _) if config.chip == Chip::Scd4x => uniform(20.0, 25.0, 0.1),
+        (Quantity::Temperature, _) if spec.chip == Chip::Scd4x => uniform(20.0, 25.0, 0.1),
         (Quantity::Temperature, _) => Waveform::default(),
         (Quantity::Humidity, _) => uniform(40.0, 60.0, 1.0),
         (Quantity::Pressure, _) => uniform(98_000.0, 103_000.0, 10.0),

@@ -1,35 +1,36 @@
-//! A board without hardware: builds the simulated buses, chips and sensors that a [`Board`] describes. Used by the node
-//! for `backend = "sim"`, and by tests that access the simulated bus.
+//! A board without hardware: builds the simulated buses, chips and sensors of [`SimSensor`]s.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use atalaya_hal::boards::{Attached, Settings};
 use atalaya_hal::catalogue::Pretence;
 use atalaya_hal::filter::Filtered;
 use atalaya_hal::sensor::Buses;
-use atalaya_hal::{Board, Bus, Chip, OpenError, Place, Quantity, Sensor, SensorConfig, drivers};
+use atalaya_hal::{Bus, BusAddress, Chip, OpenError, Place, Quantity, Sensor, SensorSpec, Settings, drivers};
 
 use crate::bus::SimBus;
 use crate::clock::Clock;
 use crate::defaults;
+use crate::faults::{FaultInjector, FaultSchedule};
+use crate::generator::Generator;
 use crate::models::ads1115::Ads1115;
 use crate::models::max31865::Max31865;
 use crate::models::{self, Surroundings};
-use crate::pretend::Pretend;
-use crate::script::Script;
-use crate::scripted::Scripted;
+use crate::sim_sensor::SimSensor;
 use crate::spi::SimSpi;
-use crate::waveform::Generator;
+use crate::value_sensor::ValueSensor;
 
-/// Creates the simulated sensors of `board`, by bus. Chips with a model are read by the same drivers as the real ones;
-/// relative paths of `replay` start at `base_dir`.
+/// Creates the simulated sensors, by bus. Chips with a model are read by the same drivers as the real ones; relative
+/// paths of `replay` start at `base_dir`.
 ///
 /// # Errors
 ///
 /// Returns an error if a `replay` file cannot be read or a sensor cannot be simulated; the message names the sensor.
-pub fn open(board: &Board, base_dir: impl AsRef<Path>) -> Result<Vec<Bus>, OpenError> {
-    Simulator::new(board, base_dir).map(|(_, buses)| buses)
+pub fn open<'a>(
+    sensors: impl IntoIterator<Item = &'a SimSensor>,
+    base_dir: impl AsRef<Path>,
+) -> Result<Vec<Bus>, OpenError> {
+    Simulator::new(sensors, base_dir).map(|(_, buses)| buses)
 }
 
 /// Simulated buses of a board, for tests that inject faults.
@@ -46,8 +47,11 @@ impl Simulator {
     /// # Errors
     ///
     /// Fails like [`open`].
-    pub fn new(board: &Board, base_dir: impl AsRef<Path>) -> Result<(Simulator, Vec<Bus>), OpenError> {
-        Simulator::with_clock(board, base_dir, Clock::real())
+    pub fn new<'a>(
+        sensors: impl IntoIterator<Item = &'a SimSensor>,
+        base_dir: impl AsRef<Path>,
+    ) -> Result<(Simulator, Vec<Bus>), OpenError> {
+        Simulator::with_clock(sensors, base_dir, Clock::real())
     }
 
     /// Creates the sensors like [`Simulator::new`], with `clock` as the time of waveforms, conversions and faults.
@@ -55,90 +59,90 @@ impl Simulator {
     /// # Errors
     ///
     /// Fails like [`open`].
-    pub fn with_clock(
-        board: &Board,
+    pub fn with_clock<'a>(
+        sensors: impl IntoIterator<Item = &'a SimSensor>,
         base_dir: impl AsRef<Path>,
         clock: Clock,
     ) -> Result<(Simulator, Vec<Bus>), OpenError> {
-        let base_dir = base_dir.as_ref();
+        let (sensors, base_dir) = (sensors.into_iter().collect::<Vec<_>>(), base_dir.as_ref());
         let mut simulator = Simulator { buses: BTreeMap::new(), selects: BTreeMap::new(), clock };
-        let mut sensors = Buses::new();
-        for config in &board.sensors {
-            let script = Script::new(&config.faults);
-            let sensor = match &config.attached {
-                Attached::I2c { bus, address } if has_model(config.chip) => {
-                    let bus = simulator.attach(bus, *address, config, board, base_dir)?;
-                    // The filters are applied last, so that a fault in the driver resets them.
-                    let unfiltered = SensorConfig { filters: Vec::new(), ..config.clone() };
+        let mut buses = Buses::new();
+        for sensor in &sensors {
+            let spec = &sensor.spec;
+            // The filters are applied last, so that a fault in the driver resets them.
+            let unfiltered = SensorSpec { filters: Vec::new(), ..spec.clone() };
+            let driver = match &spec.bus_address {
+                BusAddress::I2c { bus, address } if has_model(spec.chip) => {
+                    let bus = simulator.attach(bus, *address, sensor, &sensors, base_dir)?;
                     drivers::build(&unfiltered, bus.clone(), bus.clock().clone(), &bus.to_string())?
                 }
-                Attached::Spi { bus } if has_model(config.chip) => {
-                    let spi = simulator.select(bus, config, base_dir)?;
-                    let unfiltered = SensorConfig { filters: Vec::new(), ..config.clone() };
+                BusAddress::Spi { bus } if has_model(spec.chip) => {
+                    let spi = simulator.select(bus, sensor, base_dir)?;
                     drivers::build_spi(&unfiltered, spi.clone(), spi.clock().clone(), &spi.to_string())?
                 }
-                _ => Box::new(simulator.pretend(config, base_dir)?) as Box<dyn Sensor>,
+                _ => Box::new(simulator.value_sensor(sensor, base_dir)?) as Box<dyn Sensor>,
             };
-            let sensor = Scripted::wrap(sensor, script, simulator.clock.clone());
-            sensors.add(Filtered::wrap(sensor, &config.filters));
+            let schedule = FaultSchedule::new(&sensor.faults);
+            let driver = FaultInjector::wrap(driver, schedule, simulator.clock.clone());
+            buses.add(Filtered::wrap(driver, &spec.filters));
         }
-        Ok((simulator, sensors.into_vec()))
+        Ok((simulator, buses.into_vec()))
     }
 
-    /// Returns the bus with this `name` in boards.toml, if a chip with a model is attached to it.
+    /// Returns the bus with this `name`, if a chip with a model is attached to it.
     pub fn bus(&self, name: &str) -> Option<&SimBus> {
         self.buses.get(name)
     }
 
-    /// Returns the chip select with this `name` in boards.toml, such as `spi-0.0`, if a chip with a model is attached
-    /// to it.
+    /// Returns the chip select with this `name`, such as `spi-0.0`, if a chip with a model is attached to it.
     pub fn spi(&self, name: &str) -> Option<&SimSpi> {
         self.selects.get(name)
     }
 
-    /// Attaches the simulated chip of `config` to its chip select.
-    fn select(&mut self, name: &str, config: &SensorConfig, base_dir: &Path) -> Result<&SimSpi, OpenError> {
-        let Settings::Rtd(rtd) = config.settings else { return Err(no_model(config)) };
-        let chip = Max31865::new(rtd, surroundings(config, base_dir)?);
+    /// Attaches the simulated chip of `sensor` to its chip select.
+    fn select(&mut self, name: &str, sensor: &SimSensor, base_dir: &Path) -> Result<&SimSpi, OpenError> {
+        let Settings::Rtd(rtd) = sensor.spec.settings else { return Err(no_model(&sensor.spec)) };
+        let chip = Max31865::new(rtd, surroundings(sensor, base_dir)?);
         let spi = SimSpi::new(name, self.clock.clone(), chip);
-        spi.set_script(Script::new(&config.faults));
+        spi.set_schedule(FaultSchedule::new(&sensor.faults));
         Ok(self.selects.entry(name.to_owned()).or_insert(spi))
     }
 
-    /// Attaches the simulated chip of `config` to its bus.
+    /// Attaches the simulated chip of `sensor` to its bus. `all` are the sensors of the board.
     fn attach(
         &mut self,
         name: &str,
         address: u8,
-        config: &SensorConfig,
-        board: &Board,
+        sensor: &SimSensor,
+        all: &[&SimSensor],
         base_dir: &Path,
     ) -> Result<&SimBus, OpenError> {
         let clock = self.clock.clone();
         let bus = self.buses.entry(name.to_owned()).or_insert_with(|| SimBus::with_clock(name, clock));
-        bus.add_script(address, Script::new(&config.faults));
-        if let Settings::Analogue(_) = config.settings {
+        bus.add_schedule(address, FaultSchedule::new(&sensor.faults));
+        if let Settings::Analogue(_) = sensor.spec.settings {
             // One chip for all sensors that share it; the last of them replaces it, with the same inputs.
-            bus.attach(address, shared_inputs(config, board, base_dir)?);
+            bus.attach(address, shared_inputs(sensor, all, base_dir)?);
             return Ok(bus);
         }
-        let model = models::of(config, surroundings(config, base_dir)?).ok_or_else(|| no_model(config))?;
+        let around = surroundings(sensor, base_dir)?;
+        let model = models::of(&sensor.spec, around).ok_or_else(|| no_model(&sensor.spec))?;
         bus.attach(address, model);
         Ok(bus)
     }
 
     /// Creates a sensor that generates values without a driver.
-    fn pretend(&self, config: &SensorConfig, base_dir: &Path) -> Result<Pretend, OpenError> {
-        let info = drivers::info(config);
+    fn value_sensor(&self, sensor: &SimSensor, base_dir: &Path) -> Result<ValueSensor, OpenError> {
+        let info = sensor.spec.info();
         let bus = info.bus.as_ref().map(|bus| format!("simulated {bus}"));
         let place = Place { bus, address: info.address };
-        let script = Script::new(&config.faults);
-        Ok(Pretend::new(info, place, surroundings(config, base_dir)?, script, self.clock.clone()))
+        let schedule = FaultSchedule::new(&sensor.faults);
+        Ok(ValueSensor::new(info, place, surroundings(sensor, base_dir)?, schedule, self.clock.clone()))
     }
 }
 
-fn no_model(config: &SensorConfig) -> OpenError {
-    OpenError::new(&config.name, format!("there is no model of `{}` to put on a pretend bus", config.chip))
+fn no_model(spec: &SensorSpec) -> OpenError {
+    OpenError::new(&spec.name, format!("`{}` has no model for a simulated bus", spec.chip))
 }
 
 /// Returns true if the chip is simulated by its registers; the others are simulated by their readings.
@@ -146,37 +150,38 @@ fn has_model(chip: Chip) -> bool {
     chip.entry().pretence == Pretence::Registers
 }
 
-/// Creates the ADS1115 of `config`, with the inputs of all sensors at its address.
+/// Creates the ADS1115 of `sensor`, with the inputs of all sensors at its address.
 fn shared_inputs(
-    config: &SensorConfig,
-    board: &Board,
+    sensor: &SimSensor,
+    all: &[&SimSensor],
     base_dir: &Path,
 ) -> Result<models::words::Registers<Ads1115>, OpenError> {
     let mut inputs = BTreeMap::new();
-    for other in board.sensors.iter().filter(|other| other.attached == config.attached) {
-        if let Settings::Analogue(analogue) = other.settings {
+    for other in all.iter().filter(|other| other.spec.bus_address == sensor.spec.bus_address) {
+        if let Settings::Analogue(analogue) = other.spec.settings {
             inputs.insert(analogue.input, surroundings(other, base_dir)?);
         }
     }
     Ok(Ads1115::device(inputs))
 }
 
-/// Creates the surroundings of the sensor of `config`: its waveforms, and the faults of its script that belong neither
-/// to the bus nor to the driver.
-fn surroundings(config: &SensorConfig, base_dir: &Path) -> Result<Surroundings, OpenError> {
-    let generator = |quantity| Ok((quantity, generator(config, quantity, base_dir)?));
+/// Creates the surroundings of `sensor`: its waveforms, and those of its faults that belong neither to the bus nor to
+/// the driver.
+fn surroundings(sensor: &SimSensor, base_dir: &Path) -> Result<Surroundings, OpenError> {
+    let generator = |quantity: &Quantity| Ok((*quantity, generator(sensor, *quantity, base_dir)?));
     let mut generators: BTreeMap<Quantity, Generator> =
-        config.quantities().into_iter().map(generator).collect::<Result<_, OpenError>>()?;
-    let script = Script::new(&config.faults);
+        sensor.spec.quantities.iter().map(generator).collect::<Result<_, OpenError>>()?;
+    let schedule = FaultSchedule::new(&sensor.faults);
     Ok(Surroundings::new(move |quantity, now| {
         let value = generators.get_mut(&quantity).map_or(0.0, |generator| generator.next(now));
-        script.around(quantity, value, now)
+        schedule.distort(quantity, value, now)
     }))
 }
 
-fn generator(config: &SensorConfig, quantity: Quantity, base_dir: &Path) -> Result<Generator, OpenError> {
-    let described = config.sim.get(&quantity).cloned();
-    let waveform = described.unwrap_or_else(|| defaults::waveform(config, quantity));
-    Generator::new(&waveform, base_dir)
-        .map_err(|error| OpenError::new(&config.name, format!("{quantity} cannot be simulated: {error}")))
+fn generator(sensor: &SimSensor, quantity: Quantity, base_dir: &Path) -> Result<Generator, OpenError> {
+    let specified = sensor.waveforms.get(&quantity).cloned();
+    let waveform = specified.unwrap_or_else(|| defaults::waveform(&sensor.spec, quantity));
+    Generator::new(&waveform, base_dir).map_err(|error| {
+        OpenError::new(&sensor.spec.name, format!("{quantity} cannot be simulated: {error}"))
+    })
 }

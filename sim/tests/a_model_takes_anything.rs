@@ -6,27 +6,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use atalaya_hal::boards::{Input, Rtd};
 use atalaya_hal::catalogue::Pretence;
-use atalaya_hal::{Boards, Chip, SensorConfig};
+use atalaya_hal::settings::{Input, Rtd};
+use atalaya_hal::{BusAddress, Chip, SensorSpec};
 use atalaya_sim::models::ads1115::Ads1115;
 use atalaya_sim::models::max31865::Max31865;
 use atalaya_sim::models::{self, Surroundings};
-use atalaya_sim::{Clock, Fault, SimBus, SimSpi};
+use atalaya_sim::{BusFault, Clock, SimBus, SimSpi};
 use embedded_hal::i2c::{I2c, Operation};
 use embedded_hal::spi::SpiDevice;
 use proptest::prelude::*;
 
 const ADDRESS: u8 = 0x44;
 
-fn config(chip: Chip) -> SensorConfig {
-    let rest = if chip == Chip::Ads1115 { "channel = \"a0\"" } else { "" };
-    let text = format!(
-        "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"{chip}\"\nbus = \"i2c-1\"\n\
-         address = {}\n{rest}\n",
-        chip.addresses()[0]
-    );
-    Boards::parse(&text, "test").unwrap().board(None).unwrap().1.sensors[0].clone()
+fn spec(chip: Chip) -> SensorSpec {
+    let bus_address = BusAddress::I2c { bus: "i2c-1".to_owned(), address: chip.addresses()[0] };
+    SensorSpec::new("s", chip, bus_address)
 }
 
 /// Returns surroundings with a new value each time, sometimes an impossible one.
@@ -52,7 +47,7 @@ fn bus(chip: Chip, around: fn() -> Surroundings) -> SimBus {
             let inputs = Input::ALL.into_iter().map(|input| (input, around()));
             bus.attach(ADDRESS, Ads1115::device(inputs.collect()));
         }
-        _ => bus.attach(ADDRESS, models::of(&config(chip), around()).unwrap()),
+        _ => bus.attach(ADDRESS, models::of(&spec(chip), around()).unwrap()),
     }
     bus
 }
@@ -70,7 +65,7 @@ fn modelled() -> impl Iterator<Item = Chip> {
 #[test]
 fn the_catalogue_says_which_chips_have_models() {
     for chip in Chip::ALL.into_iter().filter(|chip| !chip.addresses().is_empty()) {
-        let model = chip == Chip::Ads1115 || models::of(&config(chip), wild()).is_some();
+        let model = chip == Chip::Ads1115 || models::of(&spec(chip), wild()).is_some();
         assert_eq!(model, chip.entry().pretence == Pretence::Registers, "{chip}");
     }
     assert_eq!(Chip::Max31865.entry().pretence, Pretence::Registers);
@@ -155,7 +150,7 @@ fn perform(bus: &mut SimBus, step: &Step) {
             Ok(())
         }
         Step::PowerCut => {
-            bus.set_fault(ADDRESS, Some(Fault::NoAcknowledge));
+            bus.set_fault(ADDRESS, Some(BusFault::NoAcknowledge));
             bus.set_fault(ADDRESS, None);
             Ok(())
         }

@@ -10,10 +10,10 @@ use embedded_hal::i2c::I2c;
 use smallvec::smallvec;
 
 use super::Mount;
-use crate::boards::{Analogue, Input};
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
+use crate::settings::{Analogue, Input};
 
 /// Duration of a conversion at 128 a second by a chip with a clock that is 10 % too slow, after wake-up.
 const DURATION_US: u32 = 8_700;

@@ -14,10 +14,10 @@ use ina219::errors::{BusVoltageReadError, ShuntVoltageReadError};
 use smallvec::smallvec;
 
 use super::Mount;
-use crate::boards::Shunt;
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
+use crate::settings::Shunt;
 
 /// Maximum duration of both conversions, of 12 bits.
 const DURATION_US: u32 = 1_200;

@@ -14,10 +14,10 @@ use embedded_hal::i2c::I2c;
 
 use super::Mount;
 use super::ina219::{power, shunt_saturated};
-use crate::boards::Shunt;
 use crate::error::{BusError, ReadError};
 use crate::reading::Readings;
 use crate::sensor::{Sensor, SensorInfo};
+use crate::settings::Shunt;
 
 /// Maximum duration of both conversions of 1.1 ms.
 const DURATION_US: u32 = 2_500;

@@ -17,10 +17,10 @@ use smallvec::smallvec;
 
 use super::Mount;
 use super::mount::Patient;
-use crate::boards::Rtd;
 use crate::error::{Cause, ReadError, SpiError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
+use crate::settings::Rtd;
 
 /// Thresholds: one that no resistance reaches, and one that distinguishes a chip from a line that is stuck high or low.
 const HIGHEST: u16 = 0x7ffe;

@@ -32,29 +32,29 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use embedded_hal::spi::SpiDevice;
 
-use crate::boards::{SensorConfig, Settings};
 use crate::chip::Chip;
 use crate::error::{BusError, OpenError, SpiError};
 use crate::filter::Filtered;
-use crate::sensor::{Sensor, SensorInfo};
+use crate::sensor::Sensor;
+use crate::settings::Settings;
+use crate::spec::SensorSpec;
 
-/// Builds the driver for `config` on `i2c`, with the configured filters. Does not access the chip: a chip that is
+/// Builds the driver for `spec` on `i2c`, with the configured filters. Does not access the chip: a chip that is
 /// absent now may be present at a later read. `bus` is the name of the bus in messages, such as `/dev/i2c-1`; `delay`
 /// waits for conversions.
 ///
 /// # Errors
-/// The chip is not on an I²C bus, so no driver is generic over one; or `config` was created by hand, with the settings
-/// of another chip.
-pub fn build<I, D>(config: &SensorConfig, i2c: I, delay: D, bus: &str) -> Result<Box<dyn Sensor>, OpenError>
+/// The chip is not on an I²C bus, so no driver is generic over one; or `spec` has the settings of another chip.
+pub fn build<I, D>(spec: &SensorSpec, i2c: I, delay: D, bus: &str) -> Result<Box<dyn Sensor>, OpenError>
 where
     I: I2c<Error: BusError> + Send + 'static,
     D: DelayNs + Send + 'static,
 {
-    let Some(address) = config.address() else {
-        return Err(OpenError::new(&config.name, format!("`{}` sits on no I²C bus", config.chip)));
+    let Some(address) = spec.address() else {
+        return Err(OpenError::new(&spec.name, format!("`{}` sits on no I²C bus", spec.chip)));
     };
-    let mount = Mount::new(bus, address, info(config));
-    let sensor: Box<dyn Sensor> = match (config.chip, config.settings) {
+    let mount = Mount::new(bus, address, spec.info());
+    let sensor: Box<dyn Sensor> = match (spec.chip, spec.settings) {
         (Chip::Lm75 | Chip::Lm75a | Chip::Tmp105, _) => Box::new(Lm75::new(i2c, mount)),
         (Chip::Tmp102, _) => Box::new(tmp102::Tmp102::new(i2c, mount)),
         (Chip::Tmp117, _) => Box::new(tmp117::Tmp117::new(i2c, delay, mount)),
@@ -74,9 +74,9 @@ where
         (Chip::Ads1115, Settings::Analogue(analogue)) => {
             Box::new(ads1115::Ads1115::new(i2c, delay, mount, analogue))
         }
-        (chip, _) => return Err(mismatch(config, chip, "an I²C bus")),
+        (chip, _) => return Err(mismatch(spec, chip, "an I²C bus")),
     };
-    Ok(Filtered::wrap(sensor, &config.filters))
+    Ok(Filtered::wrap(sensor, &spec.filters))
 }
 
 /// Builds the driver for a chip on SPI, as [`build`] does for I²C. `bus` is the name of the bus in messages, such as
@@ -84,35 +84,19 @@ where
 ///
 /// # Errors
 /// Those of [`build`].
-pub fn build_spi<S, D>(
-    config: &SensorConfig,
-    spi: S,
-    delay: D,
-    bus: &str,
-) -> Result<Box<dyn Sensor>, OpenError>
+pub fn build_spi<S, D>(spec: &SensorSpec, spi: S, delay: D, bus: &str) -> Result<Box<dyn Sensor>, OpenError>
 where
     S: SpiDevice<Error: SpiError> + Send + 'static,
     D: DelayNs + Send + 'static,
 {
-    let mount = Mount::unaddressed(bus, info(config));
-    let sensor: Box<dyn Sensor> = match (config.chip, config.settings) {
+    let mount = Mount::unaddressed(bus, spec.info());
+    let sensor: Box<dyn Sensor> = match (spec.chip, spec.settings) {
         (Chip::Max31865, Settings::Rtd(rtd)) => Box::new(max31865::Max31865::new(spi, delay, mount, rtd)),
-        (chip, _) => return Err(mismatch(config, chip, "an SPI bus")),
+        (chip, _) => return Err(mismatch(spec, chip, "an SPI bus")),
     };
-    Ok(Filtered::wrap(sensor, &config.filters))
+    Ok(Filtered::wrap(sensor, &spec.filters))
 }
 
-fn mismatch(config: &SensorConfig, chip: Chip, bus: &str) -> OpenError {
-    OpenError::new(&config.name, format!("`{chip}` with these settings is no chip on {bus}"))
-}
-
-/// Returns the info of the sensor that `config` describes.
-pub fn info(config: &SensorConfig) -> SensorInfo {
-    SensorInfo {
-        name: config.name.clone(),
-        chip: config.chip.name().to_owned(),
-        bus: config.bus().map(str::to_owned),
-        address: config.address(),
-        quantities: config.quantities(),
-    }
+fn mismatch(spec: &SensorSpec, chip: Chip, bus: &str) -> OpenError {
+    OpenError::new(&spec.name, format!("`{chip}` with these settings is no chip on {bus}"))
 }

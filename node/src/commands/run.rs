@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::{Boards, duration};
+use atalaya_config::{Boards, duration};
 use clap::Args;
 use tracing::warn;
 

@@ -5,7 +5,7 @@ mod activities;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_hal::boards::Counting;
+use atalaya_config::CounterMode;
 use atalaya_recipes::node_names::{ContenderId, Naming, Role};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{Election, Session, WriteCounter, WrongZnode, ZnodeProblem};
@@ -132,7 +132,7 @@ impl Shared {
             }
         });
         let counter = WriteCounter::new(session.clone(), counter::PATH);
-        counter.set_enabled(settings.counting() == Counting::PerNode).await;
+        counter.set_enabled(settings.counting() == CounterMode::PerNode).await;
         let sampling_mode = SamplingMode { period: settings.sampling_period, barrier: None };
         let (sensor_info, latest_sample) = (watch::Sender::default(), watch::Sender::default());
         let (reservations, leader_state) = (BusReservations::default(), watch::Sender::default());

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atalaya_hal::Quantity;
-use atalaya_hal::boards::Input;
+use atalaya_hal::settings::Input;
 
 use super::surroundings::{Surroundings, steps};
 use super::words::{Registers, Words};

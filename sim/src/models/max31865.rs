@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use atalaya_hal::Quantity;
-use atalaya_hal::boards::Rtd;
+use atalaya_hal::settings::Rtd;
 
 use super::surroundings::Surroundings;
 use crate::spi::SpiChip;

@@ -29,19 +29,18 @@ pub mod words;
 
 pub use surroundings::Surroundings;
 
-use atalaya_hal::boards::Settings;
-use atalaya_hal::{Chip, SensorConfig};
+use atalaya_hal::{Chip, SensorSpec, Settings};
 
 use crate::bus::Device;
 
-/// Creates the model of the chip that `config` describes, in its surroundings; returns None if the chip has no model.
+/// Creates the model of the chip that `spec` describes, in its surroundings; returns None if the chip has no model.
 /// An ADS1115 is created by [`ads1115::Ads1115::device`] instead, because several sensors may share one.
-pub fn of(config: &SensorConfig, surroundings: Surroundings) -> Option<Box<dyn Device>> {
-    let ohms = match config.settings {
+pub fn of(spec: &SensorSpec, surroundings: Surroundings) -> Option<Box<dyn Device>> {
+    let ohms = match spec.settings {
         Settings::Shunt(shunt) => shunt.ohms,
         _ => 0.1,
     };
-    Some(match config.chip {
+    Some(match spec.chip {
         Chip::Lm75 | Chip::Lm75a => Box::new(lm75::Lm75::new(lm75::Family::Lm75, surroundings)),
         Chip::Tmp105 => Box::new(lm75::Lm75::new(lm75::Family::Tmp105, surroundings)),
         Chip::Tmp102 => Box::new(tmp102::Tmp102::device(surroundings)),

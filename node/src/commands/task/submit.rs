@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::boards::INSTALL_BOARDS;
-use atalaya_hal::{Boards, duration};
+use atalaya_config::INSTALL_BOARDS;
+use atalaya_config::{Boards, duration};
 use atalaya_recipes::Session;
 use atalaya_recipes::node_names::ContenderId;
 use clap::{Args, ValueEnum};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub use atalaya_hal::boards::Promise;
+pub use atalaya_config::Promise;
 use serde::{Deserialize, Serialize};
 
 use super::TaskId;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use atalaya_hal::boards::Counting;
+use atalaya_config::CounterMode;
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
 use atalaya_recipes::{Election, Leadership, Session, Standing, election};
@@ -128,7 +128,7 @@ impl Shared {
             // A new log filter alone must not interrupt deliveries.
             let is_changed = Settings { log: None, ..before } != Settings { log: None, ..now.clone() };
             if is_changed {
-                self.counter.set_enabled(now.counting() == Counting::PerNode).await;
+                self.counter.set_enabled(now.counting() == CounterMode::PerNode).await;
                 leader_config.send_replace(self.leader_config(&now));
             }
             before = now;

@@ -13,7 +13,7 @@ use plotters::prelude::*;
 use super::times::{Tick, times};
 use super::values::Values;
 use super::{Chart, Gap};
-use crate::page::words::Lang;
+use crate::page::i18n::Lang;
 use crate::store::Point;
 
 /// Drawing units per pixel. `plotters` draws in whole units only, and a line in whole pixels would have steps.
@@ -37,7 +37,7 @@ pub(super) struct View {
     /// Margin at the right for half of a time label.
     right: i32,
     /// Maximum numbers of time ticks and of value ticks.
-    marks: (i64, usize),
+    max_ticks: (i64, usize),
 }
 
 impl View {
@@ -54,8 +54,8 @@ impl View {
 
 /// Views for a wide screen and for a phone: the page displays the one that fits.
 pub(super) const VIEWS: [View; 2] = [
-    View { class: "wide", size: (960, 300), letter: 9, letters: 5, right: 5, marks: (7, 6) },
-    View { class: "narrow", size: (360, 310), letter: 9, letters: 2, right: 10, marks: (4, 6) },
+    View { class: "wide", size: (960, 300), letter: 9, letters: 5, right: 5, max_ticks: (7, 6) },
+    View { class: "narrow", size: (360, 310), letter: 9, letters: 2, right: 10, max_ticks: (4, 6) },
 ];
 
 /// Time range without reports, in drawing units.
@@ -117,9 +117,9 @@ impl Drawing<'_> {
         let Chart { window, ahead, .. } = self.chart;
         let time = window.from..window.now.max(window.from + 1);
         let values = &self.values;
-        let ticks = times(time.start, time.end, *ahead, view.marks.0);
+        let ticks = times(time.start, time.end, *ahead, view.max_ticks.0);
         let axis = RangedCoordf64::from(values.range());
-        let lines = axis.key_points(BoldPoints(view.marks.1));
+        let lines = axis.key_points(BoldPoints(view.max_ticks.1));
         let label = |line: &f64| values.label(self.lang, *line, &lines);
         let letters = lines.iter().map(|line| label(line).chars().count()).max().unwrap_or(0);
         let letters = i32::try_from(letters.clamp(view.letters, 14)).unwrap_or(0);
@@ -138,7 +138,7 @@ impl Drawing<'_> {
         let text = ("sans-serif", 15 * FINE, &LABEL);
         let mut mesh = chart.configure_mesh();
         mesh.disable_x_mesh().disable_x_axis().axis_style(TRANSPARENT).max_light_lines(0);
-        mesh.y_labels(view.marks.1).y_label_formatter(&label).y_label_style(text).bold_line_style(GRID);
+        mesh.y_labels(view.max_ticks.1).y_label_formatter(&label).y_label_style(text).bold_line_style(GRID);
         mesh.set_tick_mark_size(LabelAreaPosition::Left, 4 * FINE).draw()?;
         let named = |at: &i64| {
             let tick = ticks.iter().find(|tick| tick.at == *at);

@@ -2,12 +2,23 @@
 
 use super::*;
 
+pub(in crate::store) async fn latest_report_is_one_of_each_unit(store: &impl Store) {
+    assert_eq!(store.latest().await.unwrap_or_default(), []);
+    record(store, keyed(1, 2, Some("Cel"), 20.0)).await;
+    record(store, keyed(1, 1, Some("Cel"), 10.0)).await;
+    record(store, keyed(1, 1, None, 80.0)).await;
+    let latest = store.latest().await.unwrap();
+    let found: Vec<_> =
+        latest.iter().map(|record| (record.report.unit.as_deref(), record.report.mean)).collect();
+    assert_eq!(found, [(None, 80.0), (Some("Cel"), 20.0)], "by its epoch and cycle, not by arrival");
+}
+
 async fn latest_means(store: &impl Store) -> Vec<f64> {
     store.latest().await.unwrap().iter().map(|record| record.report.mean).collect()
 }
 
 /// A report does not stay the latest because the clock of ZooKeeper was ahead, or was set back.
-pub(in crate::store) async fn tells_the_latest_by_epoch_and_cycle(store: &impl Store) {
+pub(in crate::store) async fn latest_report_is_that_of_the_highest_epoch_and_cycle(store: &impl Store) {
     let dated = |epoch, cycle, time, mean| Report { time: at(time), ..keyed(epoch, cycle, None, mean) };
     for (epoch, cycle, time, mean, latest) in [
         (7, 1, 1_080_000, 1.0, 1.0),
@@ -24,14 +35,14 @@ pub(in crate::store) async fn tells_the_latest_by_epoch_and_cycle(store: &impl S
     let batch = vec![dated(9, 9, 3, 9.0), dated(9, 8, 900_000, 8.0)];
     store.record(batch).await.unwrap();
     assert_eq!(latest_means(store).await, [9.0], "within one call");
-    // Its time is past the retention: there is no latest report until the next one arrives.
+    // Its time is past the retention: no report is the latest until the next one arrives.
     store.prune(Horizon { reports: at(5), hours: None }).await.unwrap();
     assert_eq!(latest_means(store).await, [0.0; 0]);
     record(store, dated(9, 10, 20, 10.0)).await;
     assert_eq!(latest_means(store).await, [10.0]);
 }
 
-pub(in crate::store) async fn tells_the_latest_by_arrival_without_epochs(store: &impl Store) {
+pub(in crate::store) async fn latest_report_without_epoch_is_the_last_to_arrive(store: &impl Store) {
     let dated = |time, received, mean| Report { time: at(time), ..Report::bare(mean, at(received)) };
     for (time, received, mean, latest) in [
         (80_000, 10, 1.0, 1.0),
@@ -51,7 +62,7 @@ pub(in crate::store) async fn tells_the_latest_by_arrival_without_epochs(store: 
 }
 
 /// One report of a far epoch outranks all later ones, until the operator drops the epoch.
-pub(in crate::store) async fn forgets_an_epoch(store: &impl Store) {
+pub(in crate::store) async fn deletes_an_epoch_and_its_reports(store: &impl Store) {
     for cycle in 1..=3 {
         record(store, keyed(7, cycle, None, 1.0)).await;
         record(store, keyed(8, cycle + 3, Some("Cel"), 2.0)).await;
@@ -83,12 +94,12 @@ pub(in crate::store) async fn forgets_an_epoch(store: &impl Store) {
     assert_eq!(
         record(store, keyed(900, 1, None, 1.0)).await,
         Outcome::Recorded(11),
-        "as if it had never been there"
+        "as if the epoch had never existed"
     );
 }
 
 /// Sums per hour stay, and their keys stay known.
-pub(in crate::store) async fn forgets_an_epoch_and_its_sums(store: &impl Store) {
+pub(in crate::store) async fn deletes_an_epoch_but_not_its_pruned_reports(store: &impl Store) {
     for cycle in 1..=4 {
         record(store, keyed(7, cycle, None, 1.0)).await;
     }
@@ -98,9 +109,9 @@ pub(in crate::store) async fn forgets_an_epoch_and_its_sums(store: &impl Store) 
     record(store, keyed(9, 7_202, None, 2.0)).await;
     store.prune(Horizon { reports: at(6), hours: None }).await.unwrap();
     assert_eq!(store.forget_epoch(9).await.unwrap(), 3);
-    let told: Vec<_> = store.series(Filter::default(), HOUR, 10).await.unwrap();
-    let told: Vec<_> = told.iter().map(|point| (point.reports, point.max)).collect();
-    assert_eq!(told, [(5, 10.0)]);
+    let found: Vec<_> = store.series(Filter::default(), HOUR, 10).await.unwrap();
+    let found: Vec<_> = found.iter().map(|point| (point.reports, point.max)).collect();
+    assert_eq!(found, [(5, 10.0)]);
     assert_eq!(record(store, keyed(9, 5, None, 10.0)).await, Outcome::Repeated);
     assert!(matches!(record(store, keyed(7, 8, None, 1.0)).await, Outcome::Recorded(_)));
     assert_eq!(store.latest().await.unwrap()[0].report.cycle, Some(8));
@@ -155,7 +166,7 @@ pub(in crate::store) async fn compares_numbers_at_the_limits_of_their_types(stor
     assert_eq!(store.epochs(1).await.unwrap()[0].epoch, top - 1);
 }
 
-pub(in crate::store) async fn keeps_no_negative_zero(store: &impl Store) {
+pub(in crate::store) async fn returns_no_negative_zero(store: &impl Store) {
     let zeros = Incoming {
         min: Some(-0.0),
         max: Some(-0.0),

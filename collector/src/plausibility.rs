@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::report::Invalid;
+use crate::invalid::Invalid;
 
 /// Default of [`crate::Limits::max_clock_skew`]: one day.
 pub(crate) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(86_400);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_of_the_future_is_a_mistake() {
+    fn epoch_ahead_of_the_clock_is_refused() {
         let now = at("2026-11-22T00:00:00Z");
         let check = |epoch| Clock::new(now, MAX_CLOCK_SKEW).check_epoch(epoch, None);
         for can_be in [1, 7, now.as_second(), now.as_second() + DAY] {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_and_cycles_leave_room_for_the_next_one() {
+    fn epochs_and_cycles_are_below_their_maximum() {
         for (number, epoch, cycle) in [
             (i64::MIN, false, false),
             (-1, false, false),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn so_is_a_time() {
+    fn time_ahead_of_the_clock_is_refused() {
         let clock = clock("2026-11-22T00:00:00Z");
         assert_eq!(clock.check_time(at("1970-01-01T00:00:07Z")), Ok(()), "a node whose clock was never set");
         assert_eq!(clock.check_time(at("2026-11-23T00:00:00Z")), Ok(()));

@@ -297,10 +297,8 @@ mod tests {
         assert_eq!(parse("limit=5").unwrap().limit, Limit(5));
         assert_eq!(parse("").unwrap().limit, Limit(1));
         for wrong in ["0", "10", "-1", "x", "99999999999999999999"] {
-            assert_eq!(
-                parse(&format!("limit={wrong}")).unwrap_err(),
-                format!("limit: {wrong:?} is not 1 to 9")
-            );
+            let error = parse(&format!("limit={wrong}")).unwrap_err();
+            assert_eq!(error, format!("limit: {wrong:?} is not 1 to 9"));
         }
         assert_eq!((parse("order=desc").unwrap().order, parse("").unwrap().order), (Order::Desc, Order::Asc));
     }

@@ -128,11 +128,7 @@ mod tests {
         }
         let slow = Clock::new(at("2026-01-01T00:00:00Z"), Duration::from_secs(400 * 86_400));
         assert_eq!(slow.check_epoch(now.as_second(), None), Ok(()), "a larger skew is a setting");
-        assert_eq!(
-            clock("1970-01-01T00:00:07Z").check_epoch(i64::MAX, None),
-            Ok(()),
-            "the clock was never set"
-        );
+        assert_eq!(clock("1970-01-01T00:00:07Z").check_epoch(i64::MAX, None), Ok(()), "never set");
         assert!(Clock::new(Timestamp::MAX, MAX_CLOCK_SKEW).check_epoch(i64::MAX, None).is_err());
     }
 
@@ -142,10 +138,8 @@ mod tests {
         let ahead = clock.now.as_second() + 300 * DAY;
         assert_eq!(clock.check_epoch(ahead + 1, Some(ahead)), Ok(()));
         assert_eq!(clock.check_epoch(ahead, Some(ahead)), Ok(()));
-        assert_eq!(
-            clock.check_epoch(ahead + 2, Some(ahead)),
-            Err(Ahead { epoch: ahead + 2, max_epoch: ahead + 1 })
-        );
+        let refused = Err(Ahead { epoch: ahead + 2, max_epoch: ahead + 1 });
+        assert_eq!(clock.check_epoch(ahead + 2, Some(ahead)), refused);
         assert_eq!(clock.check_epoch(i64::MAX, Some(i64::MAX)), Ok(()));
     }
 
@@ -158,11 +152,8 @@ mod tests {
             (1, true, true),
             (MAX_NUMBER, true, true),
         ] {
-            assert_eq!(
-                (check_epoch_range(number).is_ok(), check_cycle_range(number).is_ok()),
-                (epoch, cycle),
-                "{number}"
-            );
+            assert_eq!(check_epoch_range(number).is_ok(), epoch, "{number}");
+            assert_eq!(check_cycle_range(number).is_ok(), cycle, "{number}");
         }
         for number in [MAX_NUMBER + 1, i64::MAX - 1, i64::MAX] {
             assert!(check_epoch_range(number).is_err() && check_cycle_range(number).is_err());

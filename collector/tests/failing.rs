@@ -254,10 +254,8 @@ async fn redis_whose_memory_is_full() {
     trial.acknowledged.clear();
     server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
     trial.recovers().await;
-    assert_eq!(
-        send(&trial.collector.client, &trial.collector.url("/api/v1/reports"), 0).await,
-        Sent::Repeated
-    );
+    let url = trial.collector.url("/api/v1/reports");
+    assert_eq!(send(&trial.collector.client, &url, 0).await, Sent::Repeated);
     trial.recovers_and_ends().await;
 }
 

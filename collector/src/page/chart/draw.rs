@@ -116,14 +116,9 @@ mod tests {
         for view in svg.split("<svg class=\"plot").skip(1) {
             assert_eq!(view.matches("<title>No reports for").count(), 2, "{view}");
             assert!(view.contains("<title>A new leader: epoch 8"));
-            assert_eq!(
-                (
-                    view.matches("<polyline fill=\"none\" opacity=\"1\" stroke=\"#0A0005\"").count(),
-                    view.matches("<polygon").count()
-                ),
-                (3, 3),
-                "{view}"
-            );
+            let count = |shape: &str| view.matches(shape).count();
+            assert_eq!(count("<polyline fill=\"none\" opacity=\"1\" stroke=\"#0A0005\""), 3, "{view}");
+            assert_eq!(count("<polygon"), 3, "{view}");
             assert!(view.contains("circle class=\"last\""), "the last report is recent");
         }
         assert_eq!(svg.matches("<svg class=\"plot").count(), 2);

@@ -87,11 +87,7 @@ async fn full_disk_loses_nothing_and_recovers_after_pruning() {
     unavailable_because(&full, "full");
     assert!(acknowledged > 100);
     assert!(store.check().await.is_err() && store.check().await.is_err());
-    assert_eq!(
-        i64::try_from(means(&store).await.len()).unwrap(),
-        acknowledged,
-        "all or nothing of each call"
-    );
+    assert_eq!(means(&store).await.len(), usize::try_from(acknowledged).unwrap(), "all or nothing of a call");
     let half = Horizon { reports: at(acknowledged / 2), hours: None };
     assert_eq!(i64::try_from(store.prune(half).await.unwrap()).unwrap(), acknowledged / 2);
     store.check().await.unwrap();
@@ -181,11 +177,7 @@ async fn file_that_is_moved_away_is_not_written_to() {
     store.close().await;
     assert!(path.exists());
     let old = Connection::open(folder.path().join("old-reports.db")).unwrap();
-    assert_eq!(
-        old.query_row("SELECT count(*) FROM reports", [], |row| row.get(0)),
-        Ok(1),
-        "no report is lost"
-    );
+    assert_eq!(old.query_row("SELECT count(*) FROM reports", [], |row| row.get(0)), Ok(1), "none is lost");
 }
 
 #[tokio::test]

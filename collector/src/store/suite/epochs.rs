@@ -13,6 +13,10 @@ pub(in crate::store) async fn latest_report_is_one_of_each_unit(store: &impl Sto
     assert_eq!(found, [(None, 80.0), (Some("Cel"), 20.0)], "by its epoch and cycle, not by arrival");
 }
 
+fn stale(epoch: i64, first_cycle: i64) -> Outcome {
+    Outcome::Stale(Stale { epoch, first_cycle })
+}
+
 async fn latest_means(store: &impl Store) -> Vec<f64> {
     store.latest().await.unwrap().iter().map(|record| record.report.mean).collect()
 }
@@ -72,10 +76,7 @@ pub(in crate::store) async fn deletes_an_epoch_and_its_reports(store: &impl Stor
     let batch =
         vec![keyed(900, 1, None, 666.0), keyed(900, 2, Some("Cel"), 666.0), keyed(900, 9, Some("lx"), 666.0)];
     store.record(batch).await.unwrap();
-    assert_eq!(
-        record(store, keyed(8, 7, None, 3.0)).await,
-        Outcome::Stale(Stale { epoch: 900, first_cycle: 1 })
-    );
+    assert_eq!(record(store, keyed(8, 7, None, 3.0)).await, stale(900, 1));
     assert_eq!(latest_means(store).await, [666.0; 3]);
 
     assert_eq!(store.forget_epoch(900).await.unwrap(), 3);
@@ -87,15 +88,8 @@ pub(in crate::store) async fn deletes_an_epoch_and_its_reports(store: &impl Stor
     assert_eq!(store.latest().await.unwrap(), latest);
     assert_eq!(store.since(6, 10).await.unwrap(), []);
     assert_eq!(record(store, keyed(8, 7, None, 3.0)).await, Outcome::Recorded(10), "ids are not used again");
-    assert_eq!(
-        record(store, keyed(7, 4, None, 3.0)).await,
-        Outcome::Stale(Stale { epoch: 8, first_cycle: 4 })
-    );
-    assert_eq!(
-        record(store, keyed(900, 1, None, 1.0)).await,
-        Outcome::Recorded(11),
-        "as if the epoch had never existed"
-    );
+    assert_eq!(record(store, keyed(7, 4, None, 3.0)).await, stale(8, 4));
+    assert_eq!(record(store, keyed(900, 1, None, 1.0)).await, Outcome::Recorded(11), "as a new epoch");
 }
 
 /// Sums per hour stay, and their keys stay known.
@@ -125,27 +119,19 @@ pub(in crate::store) async fn compares_numbers_at_the_limits_of_their_types(stor
     for (epoch, cycle) in [(exact, exact), (exact + 1, exact + 1), (exact + 2, exact + 2)] {
         assert!(matches!(record(store, of(epoch, cycle, 1.0)).await, Outcome::Recorded(_)), "{epoch}");
     }
-    let stale = |epoch| Outcome::Stale(Stale { epoch, first_cycle: epoch });
-    assert_eq!(record(store, of(exact, exact + 1, 1.0)).await, stale(exact + 1));
-    assert_eq!(record(store, of(exact + 1, exact + 2, 1.0)).await, stale(exact + 2));
+    assert_eq!(record(store, of(exact, exact + 1, 1.0)).await, stale(exact + 1, exact + 1));
+    assert_eq!(record(store, of(exact + 1, exact + 2, 1.0)).await, stale(exact + 2, exact + 2));
     let top = i64::MAX;
     for (epoch, cycle) in [(top - 1, top - 2), (top, top - 1)] {
         assert!(matches!(record(store, of(epoch, cycle, 1.0)).await, Outcome::Recorded(_)));
     }
     assert_eq!(record(store, of(top, top, 2.0)).await, Outcome::Recorded(6));
-    assert_eq!(
-        record(store, of(top - 1, top - 1, 1.0)).await,
-        Outcome::Stale(Stale { epoch: top, first_cycle: top - 1 })
-    );
+    assert_eq!(record(store, of(top - 1, top - 1, 1.0)).await, stale(top, top - 1));
     assert_eq!(record(store, of(top, top, 2.0)).await, Outcome::Repeated);
     assert_eq!(store.latest().await.unwrap()[0].report.cycle, Some(top));
-    let epochs: Vec<_> = store
-        .epochs(9)
-        .await
-        .unwrap()
-        .iter()
-        .map(|known| (known.epoch, known.first_cycle, known.last_cycle))
-        .collect();
+    let epochs = store.epochs(9).await.unwrap();
+    let epochs: Vec<_> =
+        epochs.iter().map(|known| (known.epoch, known.first_cycle, known.last_cycle)).collect();
     let expected = [
         (top, top - 1, top),
         (top - 1, top - 2, top - 2),
@@ -156,11 +142,7 @@ pub(in crate::store) async fn compares_numbers_at_the_limits_of_their_types(stor
     assert_eq!(epochs, expected);
     store.prune(Horizon { reports: at(1_000), hours: None }).await.unwrap();
     for (epoch, cycle) in [(exact, exact), (exact + 1, exact + 1), (top, top), (top, top - 1)] {
-        assert_eq!(
-            record(store, of(epoch, cycle, 1.0)).await,
-            Outcome::Repeated,
-            "{epoch}-{cycle} is pruned"
-        );
+        assert_eq!(record(store, of(epoch, cycle, 1.0)).await, Outcome::Repeated, "{epoch}-{cycle}");
     }
     assert_eq!(store.forget_epoch(top).await.unwrap(), 0);
     assert_eq!(store.epochs(1).await.unwrap()[0].epoch, top - 1);

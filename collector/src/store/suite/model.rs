@@ -87,11 +87,8 @@ pub(in crate::store) async fn agrees_with_the_memory_store(store: &impl Store) {
         if let Some(last) = first.last() {
             let after = Some(Cursor { time: last.report.time.as_microsecond(), id: last.id });
             let page = Page { after, ..page };
-            assert_eq!(
-                store.page(page.clone()).await.unwrap(),
-                memory.page(page).await.unwrap(),
-                "round {round}"
-            );
+            let expected = memory.page(page.clone()).await.unwrap();
+            assert_eq!(store.page(page).await.unwrap(), expected, "round {round}");
         }
         let id = i64::try_from(limit).unwrap();
         assert_eq!(store.since(id, limit).await.unwrap(), memory.since(id, limit).await.unwrap());

@@ -28,10 +28,7 @@ pub(in crate::store) async fn refuses_reports_of_a_deposed_leader(store: &impl S
     record(store, keyed(9, 7, None, 1.0)).await;
     assert_eq!(record(store, keyed(7, 6, None, 1.0)).await, stale(6));
     assert_eq!(record(store, keyed(7, 7, Some("Cel"), 1.0)).await, stale(6), "cycles count for all units");
-    assert!(
-        matches!(record(store, keyed(7, 5, None, 1.0)).await, Outcome::Recorded(_)),
-        "it was rejected earlier"
-    );
+    assert!(matches!(record(store, keyed(7, 5, None, 1.0)).await, Outcome::Recorded(_)), "rejected earlier");
     assert_eq!(record(store, keyed(7, 1, None, 1.0)).await, Outcome::Repeated, "a known key is not stale");
     assert!(matches!(record(store, keyed(9, 5, Some("Cel"), 1.0)).await, Outcome::Recorded(_)));
     assert_eq!(record(store, keyed(8, 5, None, 1.0)).await, stale(5));

@@ -86,11 +86,7 @@ pub(in crate::store) async fn series_equals_the_sums_of_its_reports(store: &impl
                     .into_iter()
                     .map(|p| (p.time.as_microsecond(), p.unit, p.reports, p.mean, p.min, p.max))
                     .collect();
-                assert_eq!(
-                    found,
-                    sums_of(&kept, &filter, step),
-                    "{from:?} to {to:?} by {step}, after {horizon:?}"
-                );
+                assert_eq!(found, sums_of(&kept, &filter, step), "{from:?} {to:?} {step} {horizon:?}");
             }
         }
         // One report arrives late.
@@ -118,11 +114,7 @@ pub(in crate::store) async fn pruned_reports_are_summed_up_and_their_keys_stay_k
     let hours = store.series(filter(), HOUR, 10).await.unwrap();
     let found: Vec<_> =
         hours.iter().map(|point| (point.unit.as_deref(), point.reports, point.mean, point.min)).collect();
-    assert_eq!(
-        found,
-        [(None, 6, 3.5, 1.0), (Some("Cel"), 1, 2.0, 2.0)],
-        "pruned and present reports are one series"
-    );
+    assert_eq!(found, [(None, 6, 3.5, 1.0), (Some("Cel"), 1, 2.0, 2.0)], "one series");
     // Late reports are added to the existing sums.
     assert_eq!(store.prune(Horizon { reports: at(6), hours: None }).await.unwrap(), 2);
     assert_eq!(store.series(filter(), HOUR, 10).await.unwrap(), hours);

@@ -1,4 +1,5 @@
-//! Divides the slots of connections among addresses, so that a few addresses cannot keep others out. Pure: time is passed in.
+//! Divides the slots of connections among addresses, so that a few addresses cannot keep others out. Pure: time is
+//! passed in.
 //!
 //! * One address (of IPv6: a /64) has at most [`Limits::connections_of_one`] connections. A further one replaces its
 //!   own oldest connection that has not sent a request yet or is idle.

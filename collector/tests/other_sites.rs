@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use atalaya_collector::{MemoryStore, Options, Tokens};
+use atalaya_collector::{MemoryStore, Options};
 use common::{READER, WRITER, open_to_all, refused, run, started, started_with_tokens};
 
 fn ask(target: &str, headers: &str) -> String {

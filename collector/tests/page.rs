@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_collector::{Collector, MemoryStore, Options, Store, Tokens};
+use atalaya_collector::{Collector, MemoryStore, Store};
 use browser::Page;
 use common::{READER, Running, WRITER, open_to_all, run, started, started_with_tokens};
 use jiff::{SignedDuration, Timestamp};

@@ -4,11 +4,8 @@
 mod browser;
 mod common;
 
-use std::sync::Arc;
-
-use atalaya_collector::{MemoryStore, Options, Tokens};
 use browser::Page;
-use common::{READER, WRITER, full, open_to_all, proxy, run, started_with_tokens};
+use common::{READER, WRITER, full, proxy, started_with_tokens};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,9 +20,9 @@ async fn page_below_a_prefix_has_its_styles_script_links_stream_and_sign_in() {
     };
     post(1, 20.0).await;
     let proxy = proxy::start(collector.address, "/towers/north").await;
-    let page = format!("http://{proxy}/towers/north/");
+    let url = format!("http://{proxy}/towers/north/");
     let page = Page::new(&["--accept-lang=en"]).await;
-    page.open(&page).await;
+    page.open(&url).await;
     let styled = "getComputedStyle(document.querySelector('form.card')).borderTopLeftRadius !== '0px'";
     page.wait_for(styled).await;
     page.evaluate("(document.querySelector('#token').value = 'not the right one')").await;
@@ -35,7 +32,7 @@ async fn page_below_a_prefix_has_its_styles_script_links_stream_and_sign_in() {
     page.evaluate(&format!("(document.querySelector('#token').value = '{READER}')")).await;
     page.click("form button").await;
     page.wait_for("document.querySelector('#now .number')?.innerText === '20.00'").await;
-    assert_eq!(page.evaluate("location.href").await, page, "back at the page");
+    assert_eq!(page.evaluate("location.href").await, url, "back at the page");
 
     // The script runs and reads the stream.
     page.evaluate("(window.same = true)").await;
@@ -52,31 +49,31 @@ async fn page_below_a_prefix_has_its_styles_script_links_stream_and_sign_in() {
     let loaded =
         page.evaluate("performance.getEntriesByType('resource').map(e => [e.name, e.responseStatus])").await;
     for entry in loaded.as_array().unwrap() {
-        assert!(entry[0].as_str().unwrap().starts_with(&page), "{entry}");
+        assert!(entry[0].as_str().unwrap().starts_with(&url), "{entry}");
         assert_ne!(entry[1], 404, "{entry}");
     }
     for part in ["page/page.css", "page/page.js", "page/live"] {
-        assert!(loaded.to_string().contains(&format!("{page}{part}")), "{part} in {loaded}");
+        assert!(loaded.to_string().contains(&format!("{url}{part}")), "{part} in {loaded}");
     }
     let icon = page.evaluate("document.querySelector('link[rel=icon]').href").await;
     let links =
         page.evaluate("[...document.querySelectorAll('a[href]')].map(a => a.href.split('#')[0])").await;
     for link in links.as_array().unwrap().iter().chain([&icon]) {
         let link = link.as_str().unwrap();
-        assert!(link.starts_with(&page), "{link}");
+        assert!(link.starts_with(&url), "{link}");
         let answer = collector.client.get(link).bearer_auth(READER).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{link}");
     }
     page.click("a.brand").await;
-    page.wait_for(&format!("location.href === '{page}' && document.querySelector('#now .number')")).await;
+    page.wait_for(&format!("location.href === '{url}' && document.querySelector('#now .number')")).await;
 
     // The cookie applies only to the folder of the page, so no other program on this host receives it.
-    let cookies = page.devtools("Network.getCookies", json!({"urls": [page]})).await;
+    let cookies = page.devtools("Network.getCookies", json!({"urls": [url]})).await;
     let token =
         cookies["cookies"].as_array().unwrap().iter().find(|cookie| cookie["name"] == "atalaya_token");
     assert_eq!(token.unwrap()["path"], "/towers/north");
     page.click("form button.link").await;
     page.wait_for("document.querySelector('#token')").await;
-    assert_eq!(page.evaluate("location.href").await, page);
+    assert_eq!(page.evaluate("location.href").await, url);
     page.quit().await;
 }

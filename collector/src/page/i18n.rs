@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn language_with_the_highest_quality_is_chosen() {
-        for (asked, accept, wanted) in [
+        for (requested, accept, expected) in [
             (None, None, Lang::En),
             (None, Some("es-ES,es;q=0.9,en;q=0.8"), Lang::Es),
             (None, Some("de, en;q=0.3, es;q=0.4"), Lang::Es),
@@ -157,7 +157,7 @@ mod tests {
             (Some("en"), Some("es"), Lang::En),
             (Some("klingon"), Some("es"), Lang::Es),
         ] {
-            assert_eq!(Lang::choose(asked, accept), wanted, "{asked:?} {accept:?}");
+            assert_eq!(Lang::choose(requested, accept), expected, "{requested:?} {accept:?}");
         }
     }
 

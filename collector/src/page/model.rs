@@ -113,9 +113,9 @@ async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
     points.retain(|point| point.quantity == quantity && point.unit == unit);
     let changes = changes?.into_iter().map(|(time, epoch)| (time.as_microsecond(), epoch)).collect();
     #[allow(clippy::cast_possible_truncation, reason = "far below 2^63")]
-    let usual = model.period.map(|period| (period * 1e6) as i64);
+    let period = model.period.map(|period| (period * 1e6) as i64);
     let ahead = tz::Offset::from_seconds(model.params.ahead).unwrap_or(tz::Offset::UTC);
-    model.chart = Some(Chart { window, points, usual, changes, ahead });
+    model.chart = Some(Chart { window, points, period, changes, ahead });
     Ok(())
 }
 

@@ -225,7 +225,7 @@ fn zone(ahead: i32) -> String {
     }
 }
 
-/// Describes the chart in words.
+/// Returns a description of the chart for people who cannot see it.
 fn summary(model: &PageModel, chart: &chart::Chart) -> String {
     let lang = model.params.lang;
     let messages = lang.messages();

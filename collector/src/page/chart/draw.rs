@@ -31,7 +31,7 @@ pub(in super::super) fn draw(chart: &Chart, lang: Lang, label: &str) -> Markup {
     let Some(values) = Values::of(&chart.points) else {
         return nothing(lang.messages().no_reports_in_range);
     };
-    let (runs, gaps) = gaps::cut(&chart.points, chart.window.step, chart.usual, chart.window.now);
+    let (runs, gaps) = gaps::cut(&chart.points, chart.window.step, chart.period, chart.window.now);
     let drawing = Drawing { chart, values, runs, gaps, lang };
     let plots: Result<Vec<_>, _> = VIEWS.iter().map(|view| Ok((view, drawing.draw(view)?))).collect();
     match plots {
@@ -100,7 +100,7 @@ mod tests {
         let window = Window { from: 0, now: 299_500_000, to: 300_000_000, step: 1_000_000 };
         let point = |(second, mean, min, max)| Point { min, max, ..Point::of_one(second, mean) };
         let points = points.into_iter().map(point).collect();
-        Chart { window, points, usual: None, changes: vec![(100_000_000, 8)], ahead: tz::Offset::UTC }
+        Chart { window, points, period: None, changes: vec![(100_000_000, 8)], ahead: tz::Offset::UTC }
     }
 
     /// Returns all values of an attribute.

@@ -10,13 +10,13 @@ pub(crate) struct Gap {
 }
 
 /// Splits the points where reports are missing, and returns the gaps: between points whose distance is much longer than
-/// usual, and after the last one if it is much older than usual. `usual` is the time between two reports, if known.
-pub(super) fn cut(points: &[Point], step: i64, usual: Option<i64>, now: i64) -> (Vec<&[Point]>, Vec<Gap>) {
+/// usual, and after the last one if it is much older than usual. `period` is the time between two reports, if known.
+pub(super) fn cut(points: &[Point], step: i64, period: Option<i64>, now: i64) -> (Vec<&[Point]>, Vec<Gap>) {
     let at = |point: &Point| point.time.as_microsecond();
     let mut pauses: Vec<i64> = points.windows(2).map(|pair| at(&pair[1]) - at(&pair[0])).collect();
     pauses.sort_unstable();
     let median = pauses.get(pauses.len() / 2).copied();
-    let longest = usual.or(median).unwrap_or(step).max(step).saturating_mul(5) / 2;
+    let longest = period.or(median).unwrap_or(step).max(step).saturating_mul(5) / 2;
     let mut gaps = Vec::new();
     let runs: Vec<&[Point]> = points.chunk_by(|one, next| at(next) - at(one) <= longest).collect();
     for pair in runs.windows(2) {
@@ -40,10 +40,10 @@ mod tests {
         seconds.iter().map(|second| Point::of_one(*second, 1.0)).collect()
     }
 
-    fn gaps(seconds: &[i64], step: i64, usual: Option<i64>, now: i64) -> Vec<(i64, i64)> {
+    fn gaps(seconds: &[i64], step: i64, period: Option<i64>, now: i64) -> Vec<(i64, i64)> {
         let points = points(seconds);
         let (runs, gaps) =
-            cut(&points, step * 1_000_000, usual.map(|usual| usual * 1_000_000), now * 1_000_000);
+            cut(&points, step * 1_000_000, period.map(|period| period * 1_000_000), now * 1_000_000);
         assert_eq!(runs.concat(), points, "no point is lost");
         gaps.iter().map(|gap| (gap.from / 1_000_000, gap.to / 1_000_000)).collect()
     }

@@ -237,11 +237,11 @@ impl Writer {
         let reports = time(horizon.reports.as_microsecond());
         let mut pruned = 0;
         loop {
-            let most = MAX_PRUNED.min(PRUNE_BATCH - pruned);
-            let arguments = [VERSION.to_owned(), reports.clone(), hours.clone(), most.to_string()];
+            let max = MAX_PRUNED.min(PRUNE_BATCH - pruned);
+            let arguments = [VERSION.to_owned(), reports.clone(), hours.clone(), max.to_string()];
             let (reports, forgotten): (usize, usize) = self.eval(|opened| &opened.prune, &arguments).await?;
             pruned += reports;
-            if pruned >= PRUNE_BATCH || (reports < most && forgotten < most) {
+            if pruned >= PRUNE_BATCH || (reports < max && forgotten < max) {
                 return Ok(pruned);
             }
         }

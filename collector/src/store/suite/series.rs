@@ -33,15 +33,15 @@ fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<Sums> {
     for report in reports.iter().filter(|report| filter.matches(report)) {
         let time = report.time.as_microsecond();
         let (min, max) = (report.min.unwrap_or(report.mean), report.max.unwrap_or(report.mean));
-        let (count, sum, least, most) =
+        let (count, sum, lowest, highest) =
             steps.entry((time - time % step, report.unit.clone())).or_insert((0_i64, 0.0, min, max));
         (*count, *sum) = (*count + 1, *sum + report.mean);
-        (*least, *most) = (least.min(min), most.max(max));
+        (*lowest, *highest) = (lowest.min(min), highest.max(max));
     }
     #[allow(clippy::cast_precision_loss, reason = "small")]
-    let found = steps.into_iter().map(|((time, unit), (count, sum, least, most))| {
-        (time, unit, count, sum / count as f64, least, most)
-    });
+    let found = steps
+        .into_iter()
+        .map(|((time, unit), (count, sum, min, max))| (time, unit, count, sum / count as f64, min, max));
     found.collect()
 }
 

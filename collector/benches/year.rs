@@ -4,8 +4,8 @@
 //! The file is kept in the target folder and filled again if it is missing.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 
-#[path = "../tests/looking/mod.rs"]
-mod looking;
+#[path = "../tests/browser/mod.rs"]
+mod browser;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use atalaya_collector::report::{Incoming, Report};
 use atalaya_collector::{Collector, Options, SqliteOptions, SqliteStore, Store};
+use browser::Page;
 use jiff::{SignedDuration, Timestamp};
-use looking::Looker;
 use tokio_util::sync::CancellationToken;
 
 /// Seconds between two reports.
@@ -80,7 +80,7 @@ async fn main() {
     let running = tokio::spawn(collector.run(stop.clone()));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     println!("range   HTML ms   KiB   first paint ms   (medians)");
-    let looker = Looker::new(&[]).await;
+    let page = Page::new(&[]).await;
     for range in RANGES {
         let address = format!("{url}/?range={range}&lang=en");
         let (mut html, mut paints, mut size) = (Vec::new(), Vec::new(), 0);
@@ -90,16 +90,16 @@ async fn main() {
             html.push(asked.elapsed().as_secs_f64() * 1e3);
         }
         for _ in 0..5 {
-            looker.tell("Network.clearBrowserCache", serde_json::json!({})).await;
-            looker.open(&address).await;
+            page.devtools("Network.clearBrowserCache", serde_json::json!({})).await;
+            page.open(&address).await;
             let paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime";
-            looker.wait(paint).await;
-            paints.push(looker.ask(paint).await.as_f64().unwrap());
+            page.wait_for(paint).await;
+            paints.push(page.evaluate(paint).await.as_f64().unwrap());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         println!("{range:<5} {:>9.1} {:>5} {:>16.0}", median(html), size >> 10, median(paints));
     }
-    looker.leave().await;
+    page.quit().await;
     stop.cancel();
     running.await.unwrap();
 }

@@ -1,5 +1,5 @@
 //! `cargo run -p atalaya-collector --example collect -- 127.0.0.1:8000 sqlite:reports.db`: a collector, until Ctrl-C.
-#![allow(clippy::print_stderr, reason = "it has no log")]
+#![allow(clippy::print_stderr, reason = "the example has no log")]
 
 use std::error::Error;
 

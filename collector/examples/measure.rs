@@ -1,6 +1,6 @@
-//! `cargo run --release -p atalaya-collector --example measure -- STORE [REPORTS]`: how fast a store is that holds so many
-//! reports of three units, one cycle every 5 s. STORE is as for `open_store`, and should be empty.
-#![allow(clippy::print_stderr, reason = "it has no log")]
+//! `cargo run --release -p atalaya-collector --example measure -- STORE [REPORTS]`: measures the speed of a store with this
+//! number of reports of three units, one cycle every 5 s. STORE is a name for `open_store`, and should be empty.
+#![allow(clippy::print_stderr, reason = "the example has no log")]
 
 use std::error::Error;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn report(number: i64, start: Timestamp) -> Report {
     }
 }
 
-fn told(what: &str, elapsed: Duration) {
+fn print(what: &str, elapsed: Duration) {
     println!("{what:<60} {:>10.1} ms", elapsed.as_secs_f64() * 1e3);
 }
 
@@ -56,9 +56,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for first in (0..count).step_by(1_000) {
         store.record((first..count.min(first + 1_000)).map(|number| report(number, start)).collect()).await?;
     }
-    told(&format!("{count} reports, 1000 a call"), begin.elapsed());
+    print(&format!("{count} reports, 1000 a call"), begin.elapsed());
     one_by_one(&store, count, start).await?;
-    questions(&store, start, end).await?;
+    queries(&store, start, end).await?;
 
     let begin = Instant::now();
     let middle = start + SignedDuration::from_secs(5 * count / 6);
@@ -73,14 +73,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
             break;
         }
     }
-    told(&format!("half of it summed up: {pruned}"), begin.elapsed());
-    told("  the longest call of them", longest);
-    questions(&store, start, end).await?;
+    print(&format!("half of it summed up: {pruned}"), begin.elapsed());
+    print("  the longest call of them", longest);
+    queries(&store, start, end).await?;
     store.close().await;
     Ok(())
 }
 
-/// As nodes do: each waits for its answer.
+/// Records reports as nodes do: each client waits for its answer.
 async fn one_by_one(store: &Arc<dyn Store>, count: i64, start: Timestamp) -> Result<(), Box<dyn Error>> {
     for clients in [1, 8, 64] {
         let begin = Instant::now();
@@ -93,12 +93,12 @@ async fn one_by_one(store: &Arc<dyn Store>, count: i64, start: Timestamp) -> Res
             Ok::<_, atalaya_collector::StoreError>(())
         });
         futures_util::future::try_join_all(all).await?;
-        told(&format!("{calls} reports, one a call, {clients} at a time"), begin.elapsed());
+        print(&format!("{calls} reports, one a call, {clients} at a time"), begin.elapsed());
     }
     Ok(())
 }
 
-async fn questions(store: &Arc<dyn Store>, start: Timestamp, end: Timestamp) -> Result<(), Box<dyn Error>> {
+async fn queries(store: &Arc<dyn Store>, start: Timestamp, end: Timestamp) -> Result<(), Box<dyn Error>> {
     let day = end - SignedDuration::from_hours(24);
     let filter = |from| Filter { from: Some(from), to: Some(end), ..Filter::default() };
     for (what, from, step) in [
@@ -110,24 +110,22 @@ async fn questions(store: &Arc<dyn Store>, start: Timestamp, end: Timestamp) -> 
     ] {
         let begin = Instant::now();
         match store.series(filter(from), step * 1_000_000, 5_001).await {
-            Ok(points) => told(&format!("{what}: {} points", points.len()), begin.elapsed()),
+            Ok(points) => print(&format!("{what}: {} points", points.len()), begin.elapsed()),
             Err(error) => println!("{what}: {error}"),
         }
     }
-    let page = Page { filter: filter(start), after: None, newest_first: true, limit: 1_000 };
-    let begin = Instant::now();
-    store.page(page.clone()).await?;
-    told("the newest 1000", begin.elapsed());
-    let begin = Instant::now();
-    let of_one = Filter { unit: Some("Pa".to_owned()), ..filter(start) };
-    store.page(Page { filter: of_one, ..page.clone() }).await?;
-    told("the newest 1000 of one unit", begin.elapsed());
-    let begin = Instant::now();
-    let of_none = Filter { unit: Some("lx".to_owned()), ..filter(start) };
-    store.page(Page { filter: of_none, ..page }).await?;
-    told("1000 of a unit that there is not", begin.elapsed());
+    let of_unit = |unit: &str| Filter { unit: Some(unit.to_owned()), ..filter(start) };
+    for (what, filter) in [
+        ("the newest 1000", filter(start)),
+        ("the newest 1000 of one unit", of_unit("Pa")),
+        ("1000 of an unknown unit", of_unit("lx")),
+    ] {
+        let begin = Instant::now();
+        store.page(Page { filter, after: None, newest_first: true, limit: 1_000 }).await?;
+        print(what, begin.elapsed());
+    }
     let begin = Instant::now();
     store.latest().await?;
-    told("the latest of each unit", begin.elapsed());
+    print("the latest of each unit", begin.elapsed());
     Ok(())
 }

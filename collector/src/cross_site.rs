@@ -71,25 +71,27 @@ mod tests {
 
     use super::*;
 
-    fn foreign(effect: Effect, method: &Method, headers: &[(&'static str, &'static str)]) -> bool {
-        let named = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
+    /// `headers`: one per line.
+    fn foreign(effect: Effect, method: &Method, headers: &str) -> bool {
+        let named = |line: &str| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
         };
-        let headers: HeaderMap = headers.iter().map(named).collect();
+        let headers: HeaderMap = headers.lines().map(named).collect();
         is_cross_site(effect, method, &headers, |host| host == "127.0.0.1:8000")
     }
 
-    const BROWSER: [(&str, &str); 2] =
-        [("user-agent", "Mozilla/5.0 (X11) Firefox/140.0"), ("accept-language", "en")];
+    const BROWSER: &str = "user-agent: Mozilla/5.0 (X11) Firefox/140.0\naccept-language: en";
+    const LINK: &str = "sec-fetch-site: cross-site\nsec-fetch-mode: navigate\nsec-fetch-dest: document";
 
     #[test]
     fn programs_are_never_cross_site() {
         for headers in [
-            &[][..],
-            &[("user-agent", "python-requests/2.32.3"), ("accept", "*/*")],
-            &[("user-agent", "curl/8.5.0")],
+            "",
+            "user-agent: python-requests/2.32.3\naccept: */*",
+            "user-agent: curl/8.5.0",
             // PowerShell.
-            &[("user-agent", "Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1")],
+            "user-agent: Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1",
         ] {
             for effect in [Effect::Read, Effect::Write] {
                 assert!(!foreign(effect, &Method::GET, headers) && !foreign(effect, &Method::POST, headers));
@@ -100,19 +102,15 @@ mod tests {
     #[test]
     fn writes_of_other_sites_are_cross_site() {
         for headers in [
-            &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")][..],
-            &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors")],
-            &[
-                ("sec-fetch-site", "cross-site"),
-                ("sec-fetch-mode", "navigate"),
-                ("sec-fetch-dest", "document"),
-            ],
-            &[("sec-fetch-site", "unheard-of")],
-            &[("origin", "http://evil.example")],
-            &[("origin", "null")],
-            &[("origin", "http://127.0.0.1:3000")],
-            &[("referer", "http://evil.example/page")],
-            &BROWSER,
+            "sec-fetch-site: cross-site\nsec-fetch-mode: no-cors\nsec-fetch-dest: image",
+            "sec-fetch-site: same-site\nsec-fetch-mode: no-cors",
+            "sec-fetch-site: unheard-of",
+            "origin: http://evil.example",
+            "origin: null",
+            "origin: http://127.0.0.1:3000",
+            "referer: http://evil.example/page",
+            LINK,
+            BROWSER,
         ] {
             assert!(foreign(Effect::Write, &Method::GET, headers), "{headers:?}");
             assert!(foreign(Effect::Write, &Method::POST, headers), "{headers:?}");
@@ -122,10 +120,10 @@ mod tests {
     #[test]
     fn writes_of_own_pages_and_of_the_address_bar_are_not_cross_site() {
         for headers in [
-            &[("sec-fetch-site", "same-origin"), ("origin", "https://reports.example.org")][..],
-            &[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")],
-            &[("origin", "http://127.0.0.1:8000")],
-            &[BROWSER[0], BROWSER[1], ("referer", "http://127.0.0.1:8000/")],
+            "sec-fetch-site: same-origin\norigin: https://reports.example.org",
+            "sec-fetch-site: none\nsec-fetch-mode: navigate",
+            "origin: http://127.0.0.1:8000",
+            &format!("{BROWSER}\nreferer: http://127.0.0.1:8000/"),
         ] {
             assert!(!foreign(Effect::Write, &Method::POST, headers), "{headers:?}");
         }
@@ -133,20 +131,14 @@ mod tests {
 
     #[test]
     fn reads_of_other_sites_are_links_only() {
-        let link = [
-            ("sec-fetch-site", "cross-site"),
-            ("sec-fetch-mode", "navigate"),
-            ("sec-fetch-dest", "document"),
-        ];
-        assert!(!foreign(Effect::Read, &Method::GET, &link));
-        assert!(!foreign(Effect::Read, &Method::GET, &BROWSER));
-        assert!(!foreign(Effect::Read, &Method::GET, &[("referer", "http://evil.example/")]));
+        for headers in [LINK, BROWSER, "referer: http://evil.example/"] {
+            assert!(!foreign(Effect::Read, &Method::GET, headers), "{headers:?}");
+        }
         for headers in [
-            &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "script")]
-                [..],
-            &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "cors")],
-            &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")],
-            &[("origin", "http://evil.example")],
+            "sec-fetch-site: cross-site\nsec-fetch-mode: no-cors\nsec-fetch-dest: script",
+            "sec-fetch-site: same-site\nsec-fetch-mode: cors",
+            "sec-fetch-site: cross-site\nsec-fetch-mode: navigate\nsec-fetch-dest: iframe",
+            "origin: http://evil.example",
         ] {
             assert!(foreign(Effect::Read, &Method::GET, headers), "{headers:?}");
         }

@@ -48,7 +48,7 @@ impl Fence {
     ///
     /// # Errors
     /// Returns the later leader if it has reported that cycle or an earlier one.
-    pub fn judge(&self, epoch: i64, cycle: i64) -> Result<(), Stale> {
+    pub fn check(&self, epoch: i64, cycle: i64) -> Result<(), Stale> {
         let above = (std::ops::Bound::Excluded(epoch), std::ops::Bound::Unbounded);
         let lowest = self.epochs.range(above).map(|(_, later)| later).min_by_key(|later| later.first_cycle);
         match lowest {
@@ -60,7 +60,7 @@ impl Fence {
     }
 
     /// Adds a recorded report.
-    pub fn admit(&mut self, epoch: i64, cycle: i64, received: Timestamp, reporter: Option<&str>) {
+    pub fn record(&mut self, epoch: i64, cycle: i64, received: Timestamp, reporter: Option<&str>) {
         let reporter = reporter.map(str::to_owned);
         self.epochs
             .entry(epoch)
@@ -81,7 +81,7 @@ impl Fence {
             });
     }
 
-    /// Removes an epoch. Reports of lower epochs are then judged by the remaining ones.
+    /// Removes an epoch. Reports of lower epochs are then checked against the remaining ones.
     pub fn forget(&mut self, epoch: i64) {
         self.epochs.remove(&epoch);
     }
@@ -98,52 +98,52 @@ mod tests {
 
     use super::*;
 
-    fn admit(fence: &mut Fence, epoch: i64, cycle: i64) {
-        fence.admit(epoch, cycle, Timestamp::UNIX_EPOCH, None);
+    fn record(fence: &mut Fence, epoch: i64, cycle: i64) {
+        fence.record(epoch, cycle, Timestamp::UNIX_EPOCH, None);
     }
 
     #[test]
-    fn a_deposed_leader_is_refused_and_what_it_left_behind_is_not() {
+    fn report_of_a_deposed_leader_is_refused_unless_it_was_committed_before() {
         let mut fence = Fence::default();
-        assert_eq!(fence.judge(7, 1), Ok(()));
-        admit(&mut fence, 7, 1);
-        admit(&mut fence, 8, 5);
-        assert_eq!(fence.judge(7, 4), Ok(()), "set aside and put back");
-        assert_eq!(fence.judge(7, 5), Err(Stale { epoch: 8, first_cycle: 5 }));
-        assert_eq!(fence.judge(7, 60), Err(Stale { epoch: 8, first_cycle: 5 }));
-        assert_eq!(fence.judge(8, 2), Ok(()), "of the newest epoch everything is right");
-        assert_eq!(fence.judge(900, 1), Ok(()), "the next leader, or one whose ZooKeeper lost its data");
-        admit(&mut fence, 900, 1);
-        assert_eq!(fence.judge(8, 6), Err(Stale { epoch: 900, first_cycle: 1 }));
+        assert_eq!(fence.check(7, 1), Ok(()));
+        record(&mut fence, 7, 1);
+        record(&mut fence, 8, 5);
+        assert_eq!(fence.check(7, 4), Ok(()), "rejected and sent again");
+        assert_eq!(fence.check(7, 5), Err(Stale { epoch: 8, first_cycle: 5 }));
+        assert_eq!(fence.check(7, 60), Err(Stale { epoch: 8, first_cycle: 5 }));
+        assert_eq!(fence.check(8, 2), Ok(()), "every cycle of the newest epoch is accepted");
+        assert_eq!(fence.check(900, 1), Ok(()), "the next leader, or one whose ZooKeeper lost its data");
+        record(&mut fence, 900, 1);
+        assert_eq!(fence.check(8, 6), Err(Stale { epoch: 900, first_cycle: 1 }));
     }
 
     #[test]
-    fn fence_without_a_forgotten_epoch_judges_by_the_others() {
+    fn fence_without_a_deleted_epoch_compares_with_the_others() {
         let mut fence = Fence::default();
         for (epoch, cycle) in [(7, 1), (8, 5), (900, 1)] {
-            admit(&mut fence, epoch, cycle);
+            record(&mut fence, epoch, cycle);
         }
         fence.forget(900);
-        assert_eq!(fence.judge(8, 6), Ok(()));
-        assert_eq!(fence.judge(7, 5), Err(Stale { epoch: 8, first_cycle: 5 }));
+        assert_eq!(fence.check(8, 6), Ok(()));
+        assert_eq!(fence.check(7, 5), Err(Stale { epoch: 8, first_cycle: 5 }));
         assert_eq!(fence.newest(1)[0].epoch, 8);
     }
 
     #[test]
     fn fence_compares_epochs_and_cycles_at_the_limits_of_their_type() {
         let mut fence = Fence::default();
-        admit(&mut fence, i64::MAX - 1, i64::MAX - 1);
-        admit(&mut fence, i64::MAX, i64::MAX);
-        assert_eq!(fence.judge(i64::MAX - 2, i64::MAX - 2), Ok(()));
+        record(&mut fence, i64::MAX - 1, i64::MAX - 1);
+        record(&mut fence, i64::MAX, i64::MAX);
+        assert_eq!(fence.check(i64::MAX - 2, i64::MAX - 2), Ok(()));
         let stale = Stale { epoch: i64::MAX - 1, first_cycle: i64::MAX - 1 };
-        assert_eq!(fence.judge(i64::MAX - 2, i64::MAX - 1), Err(stale));
-        assert_eq!(fence.judge(i64::MAX, i64::MIN), Ok(()));
+        assert_eq!(fence.check(i64::MAX - 2, i64::MAX - 1), Err(stale));
+        assert_eq!(fence.check(i64::MAX, i64::MIN), Ok(()));
     }
 
     proptest! {
         /// No committed report of a fleet is refused, in whatever order the reports arrive.
         #[test]
-        fn what_was_written_down_is_accepted_in_any_order(
+        fn committed_reports_are_accepted_in_any_order(
             lengths in prop::collection::vec(0..6_i64, 1..6),
             seed in any::<prop::sample::Index>(),
             order in Just(()).prop_perturb(|(), mut random| (0..64).map(|_| random.random::<u32>()).collect::<Vec<_>>()),
@@ -162,8 +162,8 @@ mod tests {
             keyed.rotate_left(start);
             let mut fence = Fence::default();
             for (_, (epoch, cycle)) in keyed {
-                prop_assert_eq!(fence.judge(epoch, cycle), Ok(()));
-                admit(&mut fence, epoch, cycle);
+                prop_assert_eq!(fence.check(epoch, cycle), Ok(()));
+                record(&mut fence, epoch, cycle);
             }
         }
     }

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::future::{check_cycle_range, check_epoch_range};
-use crate::report::{Invalid, cut, integer, needed_integer, shortened, without_negative_zero};
+use crate::invalid::Invalid;
+use crate::plausibility::{check_cycle_range, check_epoch_range};
 use crate::tasks::{MAX_TASKS, Tasks};
+use crate::values::{cut, integer, needed_integer, shortened, without_negative_zero};
 
 /// Maximum number of nodes in a status; further ones are counted in `more`.
 pub const MAX_NODES: usize = 1_000;
@@ -21,7 +22,7 @@ pub(crate) const MAX_TEXT: usize = 512;
 /// so a sender that is silent for longer is not the leader.
 const OUTRANKS: Duration = Duration::from_secs(60);
 /// Pattern of texts, for the OpenAPI document.
-pub(crate) const TEXT: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]{0,512}$";
+pub(crate) const TEXT_PATTERN: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]{0,512}$";
 
 /// Status of a fleet, as its leader sees it. Unknown fields are ignored, because newer leaders may add some.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
@@ -130,7 +131,7 @@ impl Status {
         let of_tasks = self.tasks.iter().flat_map(Tasks::seconds);
         let seconds = [self.period].into_iter().chain(self.nodes.iter().map(|node| node.age)).flatten();
         if let Some(seconds) = seconds.chain(of_tasks).find(|seconds| !(0.0..=1e12).contains(seconds)) {
-            return wrong(format!("{seconds} is no number of seconds"));
+            return wrong(format!("{seconds} is not a number of seconds from 0 to 1e12"));
         }
         let texts = self.nodes.iter().flat_map(|node| {
             let units = node.readings.iter().filter_map(|reading| reading.unit.as_ref());
@@ -141,7 +142,7 @@ impl Status {
         if let Some(text) =
             texts.find(|text| text.chars().nth(MAX_TEXT).is_some() || text.chars().any(char::is_control))
         {
-            return wrong(format!("{:?} is not {MAX_TEXT} characters that print, at most", shortened(text)));
+            return wrong(format!("{:?} is not {MAX_TEXT} printable characters or fewer", shortened(text)));
         }
         if let Some(tasks) = self.tasks.as_ref().filter(|tasks| tasks.list.len() > MAX_TASKS) {
             return wrong(format!("{} tasks: {MAX_TASKS} at most", tasks.list.len()));
@@ -166,7 +167,7 @@ impl Status {
 
 /// Received status, and the time of its arrival.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct FleetSnapshot {
     /// The status.
     pub status: Status,
     /// Time of its arrival.
@@ -176,7 +177,7 @@ pub struct Told {
     at: Instant,
 }
 
-impl Told {
+impl FleetSnapshot {
     /// Returns the time since its arrival. It does not depend on changes of the system clock.
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.at)
@@ -185,17 +186,17 @@ impl Told {
 
 /// Newest status, if any.
 #[derive(Clone, Debug, Default)]
-pub struct Fleet {
-    told: Option<Told>,
+pub struct LatestStatus {
+    snapshot: Option<FleetSnapshot>,
 }
 
-impl Fleet {
+impl LatestStatus {
     /// Accepts a status, unless a later epoch is known: `newest`, or the epoch of the last status if that is younger
     /// than a minute.
     ///
     /// # Errors
     /// Returns the later epoch, or the same epoch if its last status has a later cycle.
-    pub fn tell(
+    pub fn update(
         &mut self,
         mut status: Status,
         newest: Option<i64>,
@@ -205,21 +206,21 @@ impl Fleet {
         if let Some(newest) = newest.filter(|newest| *newest > status.epoch) {
             return Err(newest);
         }
-        if let Some(told) = &self.told
-            && (told.status.epoch, told.status.cycle) > (status.epoch, status.cycle)
-            && told.age(at) < OUTRANKS
+        if let Some(known) = &self.snapshot
+            && (known.status.epoch, known.status.cycle) > (status.epoch, status.cycle)
+            && known.age(at) < OUTRANKS
         {
-            return Err(told.status.epoch);
+            return Err(known.status.epoch);
         }
         status.normalize();
         let reporter = reporter.map(cut);
-        self.told = Some(Told { status, received, reporter, at });
+        self.snapshot = Some(FleetSnapshot { status, received, reporter, at });
         Ok(())
     }
 
     /// Returns the last status.
-    pub fn told(&self) -> Option<&Told> {
-        self.told.as_ref()
+    pub fn snapshot(&self) -> Option<&FleetSnapshot> {
+        self.snapshot.as_ref()
     }
 }
 
@@ -236,31 +237,31 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_of_the_newest_epoch_is_kept() {
-        let mut fleet = Fleet::default();
+    fn status_with_the_highest_epoch_and_cycle_is_kept() {
+        let mut fleet = LatestStatus::default();
         let start = Instant::now();
-        let mut tell = |epoch, cycle, newest| {
-            fleet.tell(status(epoch, cycle), newest, None, (Timestamp::UNIX_EPOCH, start))
+        let mut update = |epoch, cycle, newest| {
+            fleet.update(status(epoch, cycle), newest, None, (Timestamp::UNIX_EPOCH, start))
         };
-        assert_eq!(tell(7, 5, None), Ok(()));
-        assert_eq!(tell(7, 4, None), Err(7), "it was under way for longer");
-        assert_eq!(tell(7, 5, Some(7)), Ok(()), "the same cycle, a little later");
-        assert_eq!(tell(7, 6, Some(8)), Err(8), "another leader has reported");
-        assert_eq!(tell(8, 6, Some(8)), Ok(()));
-        assert_eq!(tell(7, 9, None), Err(8));
-        let told = fleet.told().unwrap();
-        assert_eq!((told.status.epoch, told.status.cycle), (8, 6));
-        assert_eq!(told.age(start + Duration::from_secs(3)), Duration::from_secs(3));
+        assert_eq!(update(7, 5, None), Ok(()));
+        assert_eq!(update(7, 4, None), Err(7), "it was delayed");
+        assert_eq!(update(7, 5, Some(7)), Ok(()), "the same cycle, a little later");
+        assert_eq!(update(7, 6, Some(8)), Err(8), "another leader has reported");
+        assert_eq!(update(8, 6, Some(8)), Ok(()));
+        assert_eq!(update(7, 9, None), Err(8));
+        let snapshot = fleet.snapshot().unwrap();
+        assert_eq!((snapshot.status.epoch, snapshot.status.cycle), (8, 6));
+        assert_eq!(snapshot.age(start + Duration::from_secs(3)), Duration::from_secs(3));
     }
 
     /// Otherwise one status with a far epoch or cycle would hide all later ones until the collector is restarted.
     #[test]
     fn status_of_a_far_epoch_or_cycle_outranks_others_for_a_minute_only() {
         for far in [status(900, 1), status(7, 1 << 62)] {
-            let mut fleet = Fleet::default();
+            let mut fleet = LatestStatus::default();
             let start = Instant::now();
-            let mut tell = |status, seconds| {
-                fleet.tell(
+            let mut update = |status, seconds| {
+                fleet.update(
                     status,
                     Some(7),
                     None,
@@ -268,16 +269,16 @@ mod tests {
                 )
             };
             let epoch = far.epoch;
-            assert_eq!(tell(far, 0), Ok(()));
-            assert_eq!(tell(status(7, 5), 59), Err(epoch));
-            assert_eq!(tell(status(7, 5), 60), Ok(()));
-            assert_eq!(tell(status(7, 4), 61), Err(7));
-            assert_eq!(tell(status(6, 9), 600), Err(7), "a deposed leader");
+            assert_eq!(update(far, 0), Ok(()));
+            assert_eq!(update(status(7, 5), 59), Err(epoch));
+            assert_eq!(update(status(7, 5), 60), Ok(()));
+            assert_eq!(update(status(7, 4), 61), Err(7));
+            assert_eq!(update(status(6, 9), 600), Err(7), "a deposed leader");
         }
     }
 
     #[test]
-    fn too_much_and_nonsense_are_refused() {
+    fn implausible_status_is_refused() {
         assert!(status(1, 0).check().is_ok());
         for wrong in [status(0, 0), status(1, -1), status(i64::MAX, 0), status(1, i64::MAX)] {
             assert!(wrong.check().is_err(), "{wrong:?}");
@@ -297,7 +298,7 @@ mod tests {
         assert!(with(&|status| status.nodes[0].readings = vec![reading.clone(); MAX_READINGS + 1]).is_err());
         let task = r#"{"id": "t-0000000003", "state": "resting", "mood": 3}"#;
         let task: crate::tasks::Task = serde_json::from_str(task).unwrap();
-        assert_eq!(task.state, crate::tasks::TaskState::Unknown, "newer leaders may say more");
+        assert_eq!(task.state, crate::tasks::TaskState::Unknown, "newer leaders may send more");
         let tasks = |change: &dyn Fn(&mut crate::tasks::Task), count| {
             let mut task = task.clone();
             change(&mut task);
@@ -308,7 +309,7 @@ mod tests {
         assert!(tasks(&|task| task.progress = Some("x".repeat(MAX_TEXT + 1)), 1).is_err());
         assert!(tasks(&|task| task.ended = Some(-1.0), 1).is_err());
         let later: Node = serde_json::from_str(r#"{"id": "1", "health": "sleepy", "mood": 3}"#).unwrap();
-        assert_eq!(later.health, Health::Unknown, "newer leaders may say more");
+        assert_eq!(later.health, Health::Unknown, "newer leaders may send more");
     }
 
     proptest! {
@@ -322,19 +323,19 @@ mod tests {
             let text = serde_json::to_string(&text).unwrap();
             let [period, age, value] = numbers[..] else { unreachable!() };
             let [epoch, cycle, waiting, delivered, more] = wholes[..] else { unreachable!() };
-            let told = format!(
+            let sent = format!(
                 r#"{{"epoch": {epoch}, "cycle": {cycle}, "leader": {text}, "period": {period:e}, "waiting": {waiting},
                 "delivered": {delivered}, "more": {more}, "nodes": [{{"id": {text}, "age": {age:e}, "problem": {text},
                 "health": {text}, "readings": [{{"value": {value:e}, "unit": {text}}}]}}], "tasks": {{"live": {more}, "list": [
                 {{"id": {text}, "action": {text}, "state": {text}, "done": {waiting}, "age": {age:e}, "ended": {value:e},
                 "reason": {text}}}]}}}}"#
             );
-            for body in [&bytes[..], told.as_bytes()] {
+            for body in [&bytes[..], sent.as_bytes()] {
                 let Ok(status) = serde_json::from_slice::<Status>(body) else { continue };
                 if status.check().is_ok() {
-                    let mut fleet = Fleet::default();
-                    fleet.tell(status, None, Some(&text), (Timestamp::UNIX_EPOCH, Instant::now())).unwrap();
-                    let again = serde_json::to_string(&fleet.told().unwrap().status).unwrap();
+                    let mut fleet = LatestStatus::default();
+                    fleet.update(status, None, Some(&text), (Timestamp::UNIX_EPOCH, Instant::now())).unwrap();
+                    let again = serde_json::to_string(&fleet.snapshot().unwrap().status).unwrap();
                     prop_assert!(!again.contains(":-0.0"), "{again}");
                 }
             }

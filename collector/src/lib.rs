@@ -1,32 +1,46 @@
 #![doc = include_str!("../README.md")]
 
 mod api;
+mod app;
+mod auth;
+mod body;
+mod connection_slots;
 mod connections;
 mod cross_site;
 pub mod fence;
 pub mod fleet;
-mod future;
+mod guard;
 mod hosts;
+mod interval_set;
+mod invalid;
 mod limits;
 mod metrics;
+mod options;
 mod page;
-mod places;
+mod params;
+mod plausibility;
+mod problem;
 mod proxies;
+mod refusal_log;
 pub mod report;
+mod router;
 mod server;
-pub mod spans;
 pub mod store;
+mod stream_slots;
 pub mod tasks;
 mod tls;
 mod tokens;
-mod transport;
+mod values;
+mod write_timeout;
 
 pub use api::openapi;
 pub use hosts::Hosts;
+pub use invalid::Invalid;
 pub use limits::Limits;
+pub use options::Options;
 pub use proxies::Proxies;
 pub use report::{Key, Record, Report};
-pub use server::{Collector, Options};
+pub use server::Collector;
 pub use store::{
     MemoryStore, OpenError, Outcome, RedisAccess, RedisOptions, RedisStore, SqliteOptions, SqliteStore,
     Store, StoreError, open_store, open_store_with,

@@ -58,13 +58,13 @@ impl Default for Limits {
             answer: Duration::from_secs(10),
             send: Duration::from_secs(15),
             stop: Duration::from_secs(10),
-            max_clock_skew: crate::future::MAX_CLOCK_SKEW,
+            max_clock_skew: crate::plausibility::MAX_CLOCK_SKEW,
         }
     }
 }
 
 /// Maximum number of clients that are remembered.
-const CLIENTS: usize = 4096;
+const MAX_CLIENTS: usize = 4096;
 
 /// Client to which a bucket belongs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -77,7 +77,7 @@ pub(crate) enum Client {
 
 impl Client {
     pub(crate) fn at(address: IpAddr) -> Client {
-        Client::Address(neighbourhood(address))
+        Client::Address(client_prefix(address))
     }
 }
 
@@ -101,7 +101,7 @@ impl Buckets {
 
     /// Takes one request from the client's bucket, or returns the time until one is available.
     pub(crate) fn take(&mut self, client: Client, now: Instant) -> Result<(), Duration> {
-        if self.left.len() >= CLIENTS && !self.left.contains_key(&client) {
+        if self.left.len() >= MAX_CLIENTS && !self.left.contains_key(&client) {
             self.forget(now);
         }
         let (left, at) = self.left.entry(client).or_insert((self.burst, now));
@@ -119,14 +119,14 @@ impl Buckets {
         let (rate, burst) = (self.rate, self.burst);
         self.left
             .retain(|_, (left, at)| *left + rate * now.saturating_duration_since(*at).as_secs_f64() < burst);
-        if self.left.len() >= CLIENTS {
+        if self.left.len() >= MAX_CLIENTS {
             self.left.clear();
         }
     }
 }
 
 /// Returns the prefix that identifies a client: with IPv6, one client has a whole /64.
-pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
+pub(crate) fn client_prefix(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -145,38 +145,31 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_taken_and_then_the_rate() {
+    fn burst_is_accepted_and_then_the_rate() {
         let (mut buckets, start) = (buckets(), Instant::now());
         let one = || Client::at(IpAddr::from([192, 0, 2, 1]));
         for _ in 0..3 {
             assert_eq!(buckets.take(one(), start), Ok(()));
         }
         assert_eq!(buckets.take(one(), start), Err(Duration::from_millis(500)));
-        assert_eq!(
-            buckets.take(Client::at(IpAddr::from([192, 0, 2, 2])), start),
-            Ok(()),
-            "each address for itself"
-        );
+        let other = Client::at(IpAddr::from([192, 0, 2, 2]));
+        assert_eq!(buckets.take(other, start), Ok(()), "each address has its own bucket");
         assert_eq!(buckets.take(one(), start + Duration::from_millis(500)), Ok(()));
         assert!(buckets.take(one(), start + Duration::from_millis(500)).is_err());
-        assert_eq!(
-            buckets.take(one(), start),
-            Err(Duration::from_millis(500)),
-            "a clock that goes back is harmless"
-        );
+        assert_eq!(buckets.take(one(), start), Err(Duration::from_millis(500)), "the clock goes back");
     }
 
     #[test]
-    fn a_client_is_not_many_by_its_addresses() {
+    fn ipv6_prefix_is_one_client() {
         let (mut buckets, start) = (buckets(), Instant::now());
         let taken = (0..10)
             .map(|last| Client::at(format!("2001:db8::{last}").parse().unwrap()))
             .filter(|client| buckets.take(client.clone(), start).is_ok())
             .count();
         assert_eq!(taken, 3);
-        for last in 0..3 * u32::try_from(CLIENTS).unwrap() {
+        for last in 0..3 * u32::try_from(MAX_CLIENTS).unwrap() {
             let _ = buckets.take(Client::at(IpAddr::from(last.to_be_bytes())), start);
         }
-        assert!(buckets.left.len() <= CLIENTS);
+        assert!(buckets.left.len() <= MAX_CLIENTS);
     }
 }

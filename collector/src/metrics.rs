@@ -10,26 +10,27 @@ use prometheus_client::registry::Registry;
 use crate::store::Outcome;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "as they stand in the text")]
-enum Became {
+#[allow(non_camel_case_types, reason = "the names of the labels")]
+enum OutcomeLabel {
     recorded,
     repeated,
     conflict,
     stale,
 }
 
-impl Became {
-    const ALL: [Became; 4] = [Became::recorded, Became::repeated, Became::conflict, Became::stale];
+impl OutcomeLabel {
+    const ALL: [OutcomeLabel; 4] =
+        [OutcomeLabel::recorded, OutcomeLabel::repeated, OutcomeLabel::conflict, OutcomeLabel::stale];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByOutcome {
-    outcome: Became,
+    outcome: OutcomeLabel,
 }
 
 /// Reason to refuse a request because of its token, host or site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "as they stand in the text")]
+#[allow(non_camel_case_types, reason = "the names of the labels")]
 pub(crate) enum Refused {
     token_missing,
     token_unknown,
@@ -79,7 +80,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("atalaya_collector");
         let reports = Family::<ByOutcome, Counter>::default();
         let requests = Family::<ByStatus, Counter>::default();
-        for outcome in Became::ALL {
+        for outcome in OutcomeLabel::ALL {
             // Each label exists from the start, so that its first increase is visible.
             drop(reports.get_or_create(&ByOutcome { outcome }));
         }
@@ -89,39 +90,34 @@ impl Metrics {
         }
         let (connections, streams, store) = (Gauge::default(), Gauge::default(), Gauge::default());
         let turned_away = Counter::default();
-        registry.register("reports", "Reports, by what became of them", reports.clone());
-        registry.register("requests", "Requests, by path and status", requests.clone());
-        let help = "Requests that were refused for their token, Host or site, by reason";
+        registry.register("reports", "Received reports by outcome", reports.clone());
+        registry.register("requests", "Requests by path and status", requests.clone());
+        let help = "Requests refused because of their token, Host or site, by reason";
         registry.register("requests_refused", help, refused.clone());
-        registry.register("connections", "Connections that are open", connections.clone());
-        let help =
-            "Connections that were closed because their address had too many, or another needed the place";
+        registry.register("connections", "Open connections", connections.clone());
+        let help = "Connections closed because their address had too many, or because others needed the slot";
         registry.register("connections_turned_away", help, turned_away.clone());
-        registry.register("streams", "Streams of events that are open", streams.clone());
-        registry.register(
-            "store_ready",
-            "Whether reports could be kept when this was asked for",
-            store.clone(),
-        );
+        registry.register("streams", "Open event streams", streams.clone());
+        registry.register("store_ready", "1 if reports can be recorded, otherwise 0", store.clone());
         Metrics { registry, reports, requests, refused, connections, turned_away, streams, store }
     }
 
-    pub(crate) fn became(&self, outcome: &Outcome) {
+    pub(crate) fn count_outcome(&self, outcome: &Outcome) {
         let outcome = match outcome {
-            Outcome::Recorded(_) => Became::recorded,
-            Outcome::Repeated => Became::repeated,
-            Outcome::Conflict(_) => Became::conflict,
-            Outcome::Stale(_) => Became::stale,
+            Outcome::Recorded(_) => OutcomeLabel::recorded,
+            Outcome::Repeated => OutcomeLabel::repeated,
+            Outcome::Conflict(_) => OutcomeLabel::conflict,
+            Outcome::Stale(_) => OutcomeLabel::stale,
         };
         self.reports.get_or_create(&ByOutcome { outcome }).inc();
     }
 
-    pub(crate) fn refuses(&self, reason: Refused) {
+    pub(crate) fn count_refusal(&self, reason: Refused) {
         self.refused.get_or_create(&ByReason { reason }).inc();
     }
 
     /// Counts an answer. `path` is a route, not the requested path, so the number of labels is bounded.
-    pub(crate) fn answered(&self, path: &str, status: u16) {
+    pub(crate) fn count_answer(&self, path: &str, status: u16) {
         self.requests.get_or_create(&ByStatus { path: path.to_owned(), status }).inc();
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-use crate::report::Invalid;
+use crate::invalid::Invalid;
 
 /// Trusted proxies: their `X-Forwarded-For` contains the address of the client. The default: none.
 ///
@@ -83,16 +83,16 @@ mod tests {
     }
 
     #[test]
-    fn only_a_proxy_is_believed() {
-        assert_eq!(client("192.0.2.1", &["198.51.100.1"]), "192.0.2.1", "no proxy");
+    fn only_a_trusted_proxy_determines_the_client() {
+        assert_eq!(client("192.0.2.1", &["198.51.100.1"]), "192.0.2.1", "not a proxy");
         assert_eq!(client("10.0.0.8", &["198.51.100.1"]), "10.0.0.8", "its neighbour");
         assert_eq!(client("10.0.0.7", &["198.51.100.1"]), "198.51.100.1");
         assert_eq!(client("::ffff:10.0.0.7", &["198.51.100.1"]), "198.51.100.1");
-        assert_eq!(client("10.0.0.7", &[]), "10.0.0.7", "it says nothing");
+        assert_eq!(client("10.0.0.7", &[]), "10.0.0.7", "without the header");
     }
 
     #[test]
-    fn the_last_that_is_no_proxy_asks() {
+    fn client_is_the_last_address_that_is_not_a_trusted_proxy() {
         for (lines, expected) in [
             (&["203.0.113.9, 198.51.100.1"][..], "198.51.100.1"),
             (&["203.0.113.9, 198.51.100.1, 172.20.0.2"], "198.51.100.1"),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn text_that_is_not_a_network_is_refused() {
         assert_eq!("".parse(), Ok(Proxies::default()));
         for wrong in ["10.0.0.0/33", "proxy", "10.0.0", "10.0.0.1:80", "*"] {
             assert!(wrong.parse::<Proxies>().is_err(), "{wrong}");
@@ -122,7 +122,7 @@ mod tests {
     proptest! {
         /// The proxy appends the client's own address, whatever the client writes.
         #[test]
-        fn nobody_passes_for_another(forged in "[ -~]{0,60}") {
+        fn client_cannot_forge_its_address(forged in "[ -~]{0,60}") {
             prop_assert_eq!(client("10.0.0.7", &[&forged, "198.51.100.1"]), "198.51.100.1");
             prop_assert_eq!(client("10.0.0.7", &[&format!("{forged},198.51.100.1")]), "198.51.100.1");
         }

@@ -4,18 +4,11 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 use utoipa::ToSchema;
 
-use crate::future::{check_cycle_range, check_epoch_range};
-
-/// Maximum length of the name of a quantity or a unit, in characters.
-pub const MAX_NAME: usize = 64;
-/// Pattern of such a name, for the OpenAPI document; see [`is_printable`].
-pub(crate) const NAME: &str =
-    "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffd]{1,64}$";
-/// Maximum length of the stored sender of a report, in bytes.
-pub const MAX_REPORTER: usize = 200;
+use crate::invalid::Invalid;
+use crate::plausibility::{check_cycle_range, check_epoch_range};
+use crate::values::{cut, integer, name, shortened, without_negative_zero};
 
 /// Key that identifies a report and is the same for each attempt to send it: `{epoch}-{cycle}[-{unit}]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,17 +19,6 @@ pub struct Key {
     pub cycle: i64,
     /// Unit that was averaged in that cycle; `None` for bare numbers.
     pub unit: Option<String>,
-}
-
-/// Reason why a report is invalid.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct Invalid(pub String);
-
-impl Invalid {
-    pub(crate) fn new(message: impl Into<String>) -> Invalid {
-        Invalid(message.into())
-    }
 }
 
 impl Key {
@@ -57,7 +39,7 @@ impl Key {
         let mut parts = bare.splitn(3, '-');
         let mut number = || parts.next().and_then(whole);
         let (epoch, cycle) = number().zip(number()).ok_or_else(wrong)?;
-        let unit = parts.next().map(|unit| name("unit", unit)).transpose()?;
+        let unit = parts.next().map(|unit| name(unit).map_err(|invalid| invalid.of("unit"))).transpose()?;
         if epoch < 1 {
             return Err(wrong());
         }
@@ -77,50 +59,8 @@ fn whole(text: &str) -> Option<i64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// Turns negative zero into zero, which is how every other program writes it.
-pub(crate) fn without_negative_zero(number: f64) -> f64 {
-    number + 0.0
-}
-
-/// Parses a finite number in the notation of programs. Returns negative zero as zero.
-///
-/// # Errors
-/// Returns an error if the text is not such a number.
-pub fn number(text: &str) -> Result<f64, Invalid> {
-    match text.trim().parse::<f64>() {
-        Ok(number) if number.is_finite() => Ok(without_negative_zero(number)),
-        _ => Err(Invalid::new(format!("{:?} is not a finite number", shortened(text)))),
-    }
-}
-
-/// Returns false for characters that control a terminal, break a line or reverse the direction of text, and for
-/// U+FFFD, which stands for bytes that are not UTF-8.
-fn is_printable(character: char) -> bool {
-    let controls_direction = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let breaks_line = matches!(character, '\u{2028}' | '\u{2029}');
-    !(character.is_control() || controls_direction || breaks_line || character == char::REPLACEMENT_CHARACTER)
-}
-
-/// Checks the name of a quantity or a unit.
-///
-/// # Errors
-/// Returns an error if the name is empty, too long, or has characters that do not print.
-pub fn name(what: &str, text: &str) -> Result<String, Invalid> {
-    if text.is_empty() || text.chars().nth(MAX_NAME).is_some() || !text.chars().all(is_printable) {
-        let text = shortened(text);
-        return Err(Invalid::new(format!("{what}: {text:?} is not 1 to {MAX_NAME} characters that print")));
-    }
-    Ok(text.to_owned())
-}
-
-/// Returns the beginning of `text`, short enough for an answer.
-pub(crate) fn shortened(text: &str) -> &str {
-    let end = text.char_indices().map(|(at, _)| at).nth(80).unwrap_or(text.len());
-    &text[..end]
-}
-
 /// Average, as it is stored.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Report {
     /// Epoch; increases with every leader. Null: the sender has no epochs.
     #[schema(minimum = 1)]
@@ -157,21 +97,7 @@ pub struct Report {
 impl Report {
     /// Creates a report of a bare average that was received at `received`.
     pub fn bare(mean: f64, received: Timestamp) -> Report {
-        Report {
-            epoch: None,
-            cycle: None,
-            time: received,
-            quantity: None,
-            unit: None,
-            mean: without_negative_zero(mean),
-            min: None,
-            max: None,
-            stddev: None,
-            count: None,
-            excluded: None,
-            received,
-            reporter: None,
-        }
+        Report { time: received, mean: without_negative_zero(mean), received, ..Report::default() }
     }
 
     /// Returns the key of cycle, epoch and unit. `None`: the report has no key, so it is always recorded as a new one.
@@ -188,7 +114,7 @@ impl Report {
 }
 
 /// Report in a request, as JSON. Unknown fields are ignored, because newer senders may add some.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 pub struct Incoming {
     /// Epoch; increases with every leader; not without `cycle`. The maximum is the collector's clock in seconds since
     /// 1970 plus its `--max-clock-skew` (one day), or the number after the highest recorded epoch.
@@ -227,43 +153,10 @@ pub struct Incoming {
     pub excluded: Option<i64>,
 }
 
-/// Deserializes a whole number. JSON has only one kind of number: `3.0` is 3.
-pub(crate) fn integer<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
-    // Beyond this limit `f64` does not represent every whole number.
-    let exact = |real: &f64| real.fract() == 0.0 && real.abs() <= 9_007_199_254_740_992.0;
-    #[allow(clippy::cast_possible_truncation, reason = "it is exact")]
-    let whole = || number.as_f64().filter(exact).map(|real| real as i64);
-    let wrong = || serde::de::Error::custom(format_args!("{number} is not a whole number below 2^63"));
-    number.as_i64().or_else(whole).map(Some).ok_or_else(wrong)
-}
-
-/// Deserializes a whole number that is mandatory.
-pub(crate) fn needed_integer<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: TryFrom<i64>,
-{
-    let number = integer(deserializer)?.and_then(|number| T::try_from(number).ok());
-    number.ok_or_else(|| serde::de::Error::custom("a whole number that is not negative is needed"))
-}
-
 impl Incoming {
     /// Creates a report of a bare average.
     pub fn bare(mean: f64) -> Incoming {
-        Incoming {
-            epoch: None,
-            cycle: None,
-            time: None,
-            quantity: None,
-            unit: None,
-            mean,
-            min: None,
-            max: None,
-            stddev: None,
-            count: None,
-            excluded: None,
-        }
+        Incoming { mean, ..Incoming::default() }
     }
 
     /// Returns the report to be stored, if it is valid. `key` is the `Idempotency-Key` of the request, and must not
@@ -277,19 +170,7 @@ impl Incoming {
         received: Timestamp,
         reporter: Option<&str>,
     ) -> Result<Report, Invalid> {
-        let Incoming {
-            mut epoch,
-            mut cycle,
-            time,
-            quantity,
-            mut unit,
-            mean,
-            min,
-            max,
-            stddev,
-            count,
-            excluded,
-        } = self;
+        let Incoming { mut epoch, mut cycle, mut unit, mean, min, max, stddev, count, excluded, .. } = self;
         if let Some(key) = key {
             let same = |own: Option<i64>, keys: i64, name| match own.filter(|own| *own != keys) {
                 None => Ok(Some(keys)),
@@ -327,12 +208,14 @@ impl Incoming {
         if stddev.is_some_and(|stddev| stddev < 0.0) {
             return Err(Invalid::new("stddev is negative"));
         }
-        let time = time.unwrap_or(received);
+        let time = self.time.unwrap_or(received);
         if time < Timestamp::UNIX_EPOCH {
             return Err(Invalid::new("time is before 1970"));
         }
-        let quantity = quantity.map(|quantity| name("quantity", &quantity)).transpose()?;
-        let unit = unit.map(|unit| name("unit", &unit)).transpose()?;
+        let named = |what: &str, text: Option<String>| {
+            text.map(|text| name(&text).map_err(|invalid| invalid.of(what))).transpose()
+        };
+        let (quantity, unit) = (named("quantity", self.quantity)?, named("unit", unit)?);
         let reporter = reporter.map(cut);
         Ok(Report {
             epoch,
@@ -350,16 +233,6 @@ impl Incoming {
             reporter,
         })
     }
-}
-
-/// Returns the beginning of a header, at most [`MAX_REPORTER`] bytes, with a blank for each character that does not
-/// print.
-pub(crate) fn cut(text: &str) -> String {
-    let mut end = text.len().min(MAX_REPORTER);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].replace(|character| !is_printable(character), " ")
 }
 
 /// Truncates a time to microseconds, the precision of the stores.

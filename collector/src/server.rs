@@ -1,4 +1,4 @@
-//! A collector: options, start and orderly shutdown. Accepted requests are answered before it ends.
+//! A collector: start and orderly shutdown. Accepted requests are answered before it ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,44 +12,19 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::api::App;
+use crate::app::App;
 use crate::connections::Connections;
-use crate::hosts::Hosts;
-use crate::limits::Limits;
-use crate::proxies::Proxies;
-use crate::store::{Horizon, PRUNED_AT_ONCE, Store};
-use crate::tls::Tls;
-use crate::tokens::Tokens;
-
-/// Options of a collector. The default: no authentication, and reports are kept indefinitely.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Tokens of the clients.
-    pub tokens: Tokens,
-    /// Certificate for HTTPS; `None`: HTTP.
-    pub tls: Option<Tls>,
-    /// Limits on sizes, rates and durations.
-    pub limits: Limits,
-    /// Trusted proxies, which determine the address of a client.
-    pub proxies: Proxies,
-    /// Names in `Host` that it answers to. They are not checked on connections with TLS, where the browser checks the
-    /// name, nor with a known token.
-    pub hosts: Hosts,
-    /// Age after which reports are replaced by sums per hour.
-    pub keep_reports: Option<Duration>,
-    /// Age after which the sums per hour are deleted.
-    pub keep_hours: Option<Duration>,
-}
+use crate::options::Options;
+use crate::store::{Horizon, PRUNE_BATCH, Store};
 
 /// Collector that listens, and answers once [`Collector::run`] is called.
 pub struct Collector {
     listener: TcpListener,
     app: Arc<App>,
-    options: Options,
 }
 
 /// Interval at which the retention is applied.
-const PRUNING: Duration = Duration::from_secs(60);
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Collector {
     /// Listens at `address`.
@@ -78,12 +53,7 @@ impl Collector {
     }
 
     fn of(listener: TcpListener, store: Arc<dyn Store>, options: Options) -> Collector {
-        let Options { tokens, tls, limits, proxies, hosts, .. } = options.clone();
-        let mut app = App::new(store, tokens, limits, proxies);
-        app.secure = tls.is_some();
-        app.hosts = hosts;
-        let app = Arc::new(app);
-        Collector { listener, app, options }
+        Collector { listener, app: Arc::new(App::new(store, options)) }
     }
 
     /// Returns the address at which it listens.
@@ -97,18 +67,17 @@ impl Collector {
     /// Serves until `stop` is cancelled, then finishes accepted requests and closes the store. If it is dropped
     /// instead, connections break, and clients that wait for an answer do not get one.
     pub async fn run(self, stop: CancellationToken) {
-        let Collector { listener, app, options } = self;
+        let Collector { listener, app } = self;
         let mut pruning = JoinSet::new();
-        if let Some(keep) = options.keep_reports {
-            pruning.spawn(prune(Arc::clone(&app), keep, options.keep_hours));
+        if let Some(keep) = app.options.keep_reports {
+            pruning.spawn(prune(Arc::clone(&app), keep, app.options.keep_hours));
         }
-        let stop_within = options.limits.stop;
-        let mut connections = Connections::new(Arc::clone(&app), options);
+        let mut connections = Connections::new(Arc::clone(&app));
         stop.run_until_cancelled(connections.accept_from(&listener)).await;
         // No further connection is accepted.
         drop(listener);
         app.stopping.cancel();
-        connections.end(stop_within).await;
+        connections.shut_down(app.options.limits.stop).await;
         pruning.shutdown().await;
         app.store.close().await;
     }
@@ -123,14 +92,14 @@ async fn prune(app: Arc<App>, keep_reports: Duration, keep_hours: Option<Duratio
             match app.store.prune(horizon).await {
                 Ok(0) => {}
                 Ok(count) => {
-                    info!(count, "reports were summed up");
-                    if count == PRUNED_AT_ONCE {
+                    info!(count, "reports past the retention were replaced by sums");
+                    if count == PRUNE_BATCH {
                         continue;
                     }
                 }
-                Err(error) => warn!(%error, "reports could not be summed up"),
+                Err(error) => warn!(%error, "reports past the retention could not be replaced by sums"),
             }
         }
-        sleep(PRUNING).await;
+        sleep(PRUNE_INTERVAL).await;
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::report::{needed_integer, without_negative_zero};
+use crate::values::{needed_integer, without_negative_zero};
 
 /// Maximum number of tasks in a status. Leaders send at most 20.
 pub const MAX_TASKS: usize = 100;

@@ -7,11 +7,11 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 /// Minimum length of a token, in bytes: a shorter one could be guessed.
-const SHORTEST: usize = 16;
+const MIN_LENGTH: usize = 16;
 /// Maximum length of a token, in bytes: longer ones do not fit into a header with others.
-const LONGEST: usize = 4096;
+const MAX_LENGTH: usize = 4096;
 /// Maximum number of tokens: every request is compared with all of them.
-const MOST: usize = 1_000;
+const MAX_TOKENS: usize = 1_000;
 
 /// Purpose of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +25,17 @@ pub(crate) enum Role {
 pub enum TokenError {
     /// The line has an unknown format.
     #[error(
-        "line {0}: neither `write TOKEN` nor `read TOKEN`, with a token of {SHORTEST} characters or more"
+        "line {0}: neither `write TOKEN` nor `read TOKEN`, with a token of {MIN_LENGTH} characters or more"
     )]
     Line(usize),
     /// No request could carry the token.
-    #[error("line {0}: a token has {LONGEST} bytes at most and no control characters")]
+    #[error("line {0}: a token has {MAX_LENGTH} bytes at most and no control characters")]
     Token(usize),
     /// The file has more tokens than can be compared with each request.
-    #[error("line {0}: more than {MOST} tokens")]
+    #[error("line {0}: more than {MAX_TOKENS} tokens")]
     TooMany(usize),
     /// No client could write.
-    #[error("no line says who may write")]
+    #[error("no line contains a token for writing")]
     NoWriter,
 }
 
@@ -90,16 +90,16 @@ impl Tokens {
                     listed.anyone_reads = true;
                     continue;
                 }
-                ["read", token] if token.len() >= SHORTEST => (&mut listed.readers, token),
-                ["write", token] if token.len() >= SHORTEST => (&mut listed.writers, token),
+                ["read", token] if token.len() >= MIN_LENGTH => (&mut listed.readers, token),
+                ["write", token] if token.len() >= MIN_LENGTH => (&mut listed.writers, token),
                 _ => return Err(TokenError::Line(number)),
             };
             let (tokens, token) = of_role;
-            if token.len() > LONGEST || token.chars().any(char::is_control) {
+            if token.len() > MAX_LENGTH || token.chars().any(char::is_control) {
                 return Err(TokenError::Token(number));
             }
             tokens.push(token.to_owned());
-            if listed.readers.len() + listed.writers.len() > MOST {
+            if listed.readers.len() + listed.writers.len() > MAX_TOKENS {
                 return Err(TokenError::TooMany(number));
             }
         }
@@ -132,9 +132,11 @@ impl Tokens {
     }
 
     /// Returns true if the token is known.
-    pub(crate) fn know(&self, token: &str) -> bool {
+    pub(crate) fn is_known(&self, token: &str) -> bool {
         let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
-        listed.as_ref().is_some_and(|listed| among(&listed.writers, token) | among(&listed.readers, token))
+        listed
+            .as_ref()
+            .is_some_and(|listed| contains(&listed.writers, token) | contains(&listed.readers, token))
     }
 
     /// Checks whether a request with this token has this role.
@@ -145,8 +147,8 @@ impl Tokens {
             return Admission::Granted;
         }
         let Some(token) = token else { return Admission::Unknown };
-        let writes = among(&listed.writers, token);
-        let reads = among(&listed.readers, token);
+        let writes = contains(&listed.writers, token);
+        let reads = contains(&listed.readers, token);
         match role {
             Role::Write if writes => Admission::Granted,
             Role::Read if reads => Admission::Granted,
@@ -163,7 +165,7 @@ impl std::fmt::Debug for Tokens {
 }
 
 /// Compares in constant time: the duration does not reveal how much of a token is right.
-fn among(tokens: &[String], token: &str) -> bool {
+fn contains(tokens: &[String], token: &str) -> bool {
     let same = |known: &String| known.as_bytes().ct_eq(token.as_bytes());
     tokens.iter().map(same).fold(Choice::from(0), |any, same| any | same).into()
 }
@@ -194,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn reading_may_be_for_all() {
+    fn any_client_may_read_with_read_star() {
         let tokens = Tokens::parse(&format!("write {WRITER}\nread *")).unwrap();
         assert_eq!(tokens.admit(Role::Read, None), Admission::Granted);
         assert_eq!(tokens.admit(Role::Write, None), Admission::Unknown);
     }
 
     #[test]
-    fn what_replaces_one_replaces_its_clones() {
+    fn replaced_tokens_are_replaced_in_all_clones() {
         let tokens = Tokens::parse(&format!("write {WRITER}")).unwrap();
         let clone = tokens.clone();
         tokens.replace(&Tokens::parse(&format!("write {READER}")).unwrap());
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_understood_is_refused() {
+    fn token_file_with_an_unknown_line_is_refused() {
         for (text, line) in [("write short", 1), ("# x\nadmin 0123456789abcdef", 2), ("write *", 1)] {
             assert!(matches!(Tokens::parse(text), Err(TokenError::Line(found)) if found == line), "{text}");
         }
@@ -227,7 +229,7 @@ mod tests {
 
     #[test]
     fn token_that_no_request_can_carry_is_refused() {
-        for token in ["0123456789abcdef\u{7}", &"x".repeat(LONGEST + 1)] {
+        for token in ["0123456789abcdef\u{7}", &"x".repeat(MAX_LENGTH + 1)] {
             let error = Tokens::parse(&format!("# x\nwrite {token}")).unwrap_err();
             assert!(matches!(error, TokenError::Token(2)), "{error}");
             assert!(!error.to_string().contains(token));
@@ -237,9 +239,9 @@ mod tests {
     #[test]
     fn token_file_with_too_many_tokens_is_refused() {
         let lines = |count: usize| (0..count).map(|number| format!("write 0123456789abcdef{number}\n"));
-        assert!(Tokens::parse(&lines(MOST).collect::<String>()).is_ok());
-        let error = Tokens::parse(&lines(MOST + 1).collect::<String>()).unwrap_err();
-        assert!(matches!(error, TokenError::TooMany(line) if line == MOST + 1), "{error}");
+        assert!(Tokens::parse(&lines(MAX_TOKENS).collect::<String>()).is_ok());
+        let error = Tokens::parse(&lines(MAX_TOKENS + 1).collect::<String>()).unwrap_err();
+        assert!(matches!(error, TokenError::TooMany(line) if line == MAX_TOKENS + 1), "{error}");
     }
 
     /// Generates the bytes of token files, most of them almost valid.
@@ -263,9 +265,9 @@ mod tests {
                 Ok(tokens) => {
                     let listed = tokens.listed.read().unwrap().clone().unwrap();
                     prop_assert!(!listed.writers.is_empty());
-                    prop_assert!(listed.writers.len() + listed.readers.len() <= MOST);
+                    prop_assert!(listed.writers.len() + listed.readers.len() <= MAX_TOKENS);
                     for token in listed.writers.iter().chain(&listed.readers) {
-                        prop_assert!((SHORTEST..=LONGEST).contains(&token.len()));
+                        prop_assert!((MIN_LENGTH..=MAX_LENGTH).contains(&token.len()));
                     }
                 }
                 Err(error) => {

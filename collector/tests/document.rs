@@ -20,7 +20,7 @@ fn python() -> Command {
     let say = |line: &str| eprintln!("{line}");
     let python = install::ensure(&[Part::Python], say)
         .and_then(|()| install::ensure_environment(Environment::API, say));
-    let mut command = guarded(python.expect("Python, and what looks at APIs"));
+    let mut command = guarded(python.expect("Python with Schemathesis"));
     for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(proxy);
     }
@@ -29,12 +29,12 @@ fn python() -> Command {
 }
 
 fn succeeds(output: &Output) {
-    let said = [&output.stdout[..], &output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    let text = [&output.stdout[..], &output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
 }
 
 #[test]
-fn it_is_valid() {
+fn openapi_document_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("openapi.json");
     let document = openapi().unwrap();
@@ -44,7 +44,7 @@ fn it_is_valid() {
 }
 
 /// Checks that requests which the document permits are accepted, that all others are refused, and that answers conform.
-async fn is_kept_to(tokens: Tokens, more: &[&str]) {
+async fn conforms(tokens: Tokens, more: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(SqliteOptions::new(folder.path().join("reports.db"))).unwrap();
     let collector = run(Arc::new(store), Options { tokens, ..open_to_all() }).await;
@@ -75,12 +75,12 @@ async fn is_kept_to(tokens: Tokens, more: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_kept_to() {
-    is_kept_to(Tokens::none(), &[]).await;
+async fn collector_conforms_to_its_document() {
+    conforms(Tokens::none(), &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_kept_to_with_tokens() {
+async fn collector_with_tokens_conforms_to_its_document() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {WRITER}\nread {READER}")).unwrap();
-    is_kept_to(tokens, &["--header", &format!("Authorization: Bearer {WRITER}")]).await;
+    conforms(tokens, &["--header", &format!("Authorization: Bearer {WRITER}")]).await;
 }

@@ -38,8 +38,19 @@ impl Trial {
         Trial { collector, store, name, acknowledged: BTreeSet::new(), next: 0 }
     }
 
+    /// Starts a collector with this file, and sends the first reports.
     async fn file(path: &Path) -> Trial {
-        Trial::of(format!("sqlite:{}", path.display())).await
+        let mut trial = Trial::of(format!("sqlite:{}", path.display())).await;
+        trial.works().await;
+        trial
+    }
+
+    /// Starts a Redis and a collector, and sends the first reports.
+    async fn redis() -> (Redis, Trial) {
+        let server = Redis::with(KEEPING);
+        let mut trial = Trial::of(server.url()).await;
+        trial.works().await;
+        (server, trial)
     }
 
     /// Sends the next report, or the last one again if it was not acknowledged.
@@ -69,21 +80,22 @@ impl Trial {
         }
         let problem = refused(self.collector.get("/readyz"), 503).await;
         assert!(problem["detail"].as_str().unwrap().contains(why), "{problem}");
-        assert_eq!(self.collector.get("/healthz").send().await.unwrap().status(), 200, "it lives");
+        assert_eq!(self.collector.get("/healthz").send().await.unwrap().status(), 200, "alive");
     }
 
     /// Waits until it works again without any action, and checks that all acknowledged reports are stored.
     async fn recovers(&mut self) {
         let deadline = Instant::now() + LIMIT;
         while self.send().await == Sent::Unavailable {
-            assert!(Instant::now() < deadline, "it does not work again");
+            assert!(Instant::now() < deadline, "the collector does not recover");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.works().await;
         judge(&kept(&self.store).await, &self.acknowledged);
     }
 
-    async fn ends(self) {
+    async fn recovers_and_ends(mut self) {
+        self.recovers().await;
         self.collector.stop().await;
         let store = open_store(&self.name).unwrap();
         judge(&kept(&store).await, &self.acknowledged);
@@ -92,10 +104,9 @@ impl Trial {
 }
 
 #[tokio::test]
-async fn a_file_on_a_full_disk() {
+async fn file_on_a_full_disk() {
     let disk = SmallDisk::mount(1 << 20);
     let mut trial = Trial::file(&disk.path().join("reports.db")).await;
-    trial.works().await;
     let filling = disk.fill();
     // The write-ahead log may have space left from before.
     let full = loop {
@@ -108,8 +119,7 @@ async fn a_file_on_a_full_disk() {
     trial.fails("full").await;
     judge(&kept(&trial.store).await, &trial.acknowledged);
     fs::remove_file(filling).unwrap();
-    trial.recovers().await;
-    trial.ends().await;
+    trial.recovers_and_ends().await;
 }
 
 /// File that another process should lock. Not set in the test itself.
@@ -126,11 +136,10 @@ fn locker() {
 }
 
 #[tokio::test]
-async fn a_file_that_another_process_locks() {
+async fn file_that_another_process_locks() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
     let mut trial = Trial::file(&path).await;
-    trial.works().await;
     let mut locker = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "locker", "--nocapture"])
         .env(LOCK, &path)
@@ -141,11 +150,10 @@ async fn a_file_that_another_process_locks() {
     let mut lines = BufReader::new(locker.stdout.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.any(|line| line == "locked"));
     trial.fails("locked").await;
-    assert_eq!(trial.collector.means().await.len(), 5, "reading goes on");
+    assert_eq!(trial.collector.means().await.len(), 5, "reads continue");
     drop(locker.stdin.take());
     locker.wait().unwrap();
-    trial.recovers().await;
-    trial.ends().await;
+    trial.recovers_and_ends().await;
 }
 
 fn parts(path: &Path) -> [PathBuf; 3] {
@@ -153,11 +161,10 @@ fn parts(path: &Path) -> [PathBuf; 3] {
 }
 
 #[tokio::test]
-async fn a_file_that_is_damaged_and_put_right() {
+async fn file_that_is_damaged_and_restored() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
     let mut trial = Trial::file(&path).await;
-    trial.works().await;
     trial.collector.stop.cancel();
     trial.collector.done.await.unwrap();
     let whole = fs::read(&path).unwrap();
@@ -176,16 +183,14 @@ async fn a_file_that_is_damaged_and_put_right() {
     // A usual restore: the new file replaces the old one.
     fs::write(folder.path().join("whole"), &whole).unwrap();
     fs::rename(folder.path().join("whole"), &path).unwrap();
-    trial.recovers().await;
-    trial.ends().await;
+    trial.recovers_and_ends().await;
 }
 
 #[tokio::test]
-async fn a_file_that_is_moved_away_and_put_back() {
+async fn file_that_is_moved_away_and_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
     let mut trial = Trial::file(&path).await;
-    trial.works().await;
     let away = folder.path().join("away");
     fs::create_dir(&away).unwrap();
     let moved = |from: &Path, to: &Path| {
@@ -205,28 +210,22 @@ async fn a_file_that_is_moved_away_and_put_back() {
         let _ = fs::remove_file(part);
     }
     trial.acknowledged.clear();
-    trial.recovers().await;
-    trial.ends().await;
+    trial.recovers_and_ends().await;
 }
 
 #[tokio::test]
 async fn redis_that_is_killed() {
-    let mut server = Redis::with(KEEPING);
-    let mut trial = Trial::of(server.url()).await;
-    trial.works().await;
+    let (mut server, mut trial) = Trial::redis().await;
     server.kill();
     trial.fails("reached").await;
     refused(trial.collector.get("/api/v1/reports"), 503).await;
     server.restart();
-    trial.recovers().await;
-    trial.ends().await;
+    trial.recovers_and_ends().await;
 }
 
 #[tokio::test]
 async fn redis_that_hangs() {
-    let mut server = Redis::with(KEEPING);
-    let mut trial = Trial::of(server.url()).await;
-    trial.works().await;
+    let (mut server, mut trial) = Trial::redis().await;
     server.stop_process();
     trial.fails("answer").await;
     refused(trial.collector.get("/api/v1/reports"), 503).await;
@@ -238,18 +237,15 @@ async fn redis_that_hangs() {
     assert!(all.iter().all(|sent| *sent == Sent::Unavailable), "{all:?}");
     assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
     server.continue_process();
-    trial.recovers().await;
-    trial.ends().await;
+    trial.recovers_and_ends().await;
 }
 
 #[tokio::test]
 async fn redis_whose_memory_is_full() {
-    let server = Redis::with(KEEPING);
-    let mut trial = Trial::of(server.url()).await;
-    trial.works().await;
+    let (server, mut trial) = Trial::redis().await;
     server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
     trial.fails("memory of Redis is full").await;
-    assert_eq!(trial.collector.means().await.len(), 5, "reading goes on");
+    assert_eq!(trial.collector.means().await.len(), 5, "reads continue");
     judge(&kept(&trial.store).await, &trial.acknowledged);
     // Operations that free memory are still executed.
     let now = jiff::Timestamp::now();
@@ -258,11 +254,9 @@ async fn redis_whose_memory_is_full() {
     trial.acknowledged.clear();
     server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
     trial.recovers().await;
-    assert_eq!(
-        send(&trial.collector.client, &trial.collector.url("/api/v1/reports"), 0).await,
-        Sent::Repeated
-    );
-    trial.ends().await;
+    let url = trial.collector.url("/api/v1/reports");
+    assert_eq!(send(&trial.collector.client, &url, 0).await, Sent::Repeated);
+    trial.recovers_and_ends().await;
 }
 
 #[tokio::test]
@@ -278,15 +272,12 @@ async fn redis_on_a_full_disk() {
     assert!(!server.is_running());
     fs::remove_file(filling).unwrap();
     server.restart();
-    trial.recovers().await;
-    trial.ends().await;
+    trial.recovers_and_ends().await;
 }
 
 #[tokio::test]
-async fn redis_that_is_started_again_with_nothing() {
-    let mut server = Redis::with(KEEPING);
-    let mut trial = Trial::of(server.url()).await;
-    trial.works().await;
+async fn redis_that_is_restarted_without_data() {
+    let (mut server, mut trial) = Trial::redis().await;
     server.kill();
     server.lose_all();
     server.restart();
@@ -295,8 +286,7 @@ async fn redis_that_is_started_again_with_nothing() {
     trial.recovers().await;
     server.kill();
     server.restart();
-    trial.recovers().await;
-    trial.ends().await;
+    trial.recovers_and_ends().await;
 }
 
 #[tokio::test]
@@ -313,24 +303,21 @@ async fn redis_that_becomes_a_replica() {
     if kept(&trial.store).await != held {
         trial.acknowledged.clear();
     }
-    trial.recovers().await;
-    trial.ends().await;
+    trial.recovers_and_ends().await;
 }
 
 #[tokio::test]
 async fn redis_that_cannot_save() {
-    let server = Redis::with(KEEPING);
-    let mut trial = Trial::of(server.url()).await;
-    trial.works().await;
+    let (server, mut trial) = Trial::redis().await;
     // A folder replaces the dump file. Redis then refuses writes, because it is configured to save periodically.
     let file = server.folder().join("dump.rdb");
     fs::create_dir(&file).unwrap();
     server.ask(&["CONFIG", "SET", "save", "3600 1000000"]);
     let saved = |how: &str| {
         server.ask(&["BGSAVE"]);
-        atalaya_testbed::eventually("it has tried to save", LIMIT, || {
-            let told = server.ask(&["INFO", "persistence"]);
-            let done = told.contains("rdb_bgsave_in_progress:0") && told.contains(how);
+        atalaya_testbed::eventually("Redis has tried to save", LIMIT, || {
+            let info = server.ask(&["INFO", "persistence"]);
+            let done = info.contains("rdb_bgsave_in_progress:0") && info.contains(how);
             done.then_some(())
         });
     };
@@ -338,6 +325,5 @@ async fn redis_that_cannot_save() {
     trial.fails("cannot write to its disk").await;
     fs::remove_dir(&file).unwrap();
     saved("rdb_last_bgsave_status:ok");
-    trial.recovers().await;
-    trial.ends().await;
+    trial.recovers_and_ends().await;
 }

@@ -5,14 +5,15 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use atalaya_collector::{Limits, Options};
 use common::child::{self, Child};
+use common::connect;
 use reqwest::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -21,8 +22,8 @@ const CONNECTIONS: u32 = 500;
 const REQUESTS: u32 = 20;
 const OF_ONE: usize = 128;
 /// Maximum memory of an unoptimized build, in MiB: all bodies and buffers of 256 connections at the same time, doubled.
-const MOST: u64 = 160;
-const PATIENCE: Duration = Duration::from_secs(120);
+const MAX_MEMORY: u64 = 160;
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Not a test: the entry point of the process that `start` spawns.
 #[tokio::test]
@@ -44,8 +45,7 @@ impl Flooded {
         let folder = tempfile::tempdir().unwrap();
         let store = format!("sqlite:{}", folder.path().join("reports.db").display());
         let (child, address) = child::start(&store);
-        let client =
-            Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(0).build().unwrap();
+        let client = Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(0).build().unwrap();
         Flooded { child, address: address.parse().unwrap(), client, _folder: folder }
     }
 
@@ -64,13 +64,6 @@ impl Flooded {
     }
 }
 
-/// Connects from the loopback address with this last number.
-async fn connect(to: SocketAddr, from: u8) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::new(127, 0, 0, from), 0).into()).unwrap();
-    socket.connect(to).await.unwrap()
-}
-
 /// Reads one answer to its end and returns its status.
 async fn status(stream: &mut TcpStream) -> u16 {
     let mut answer = Vec::new();
@@ -82,13 +75,13 @@ async fn status(stream: &mut TcpStream) -> u16 {
                 return head.split(' ').nth(1).unwrap().parse().unwrap();
             }
         }
-        let read = timeout(PATIENCE, stream.read_buf(&mut answer)).await.expect("an answer").unwrap();
+        let read = timeout(TIMEOUT, stream.read_buf(&mut answer)).await.expect("an answer").unwrap();
         assert!(read > 0, "no whole answer: {}", String::from_utf8_lossy(&answer));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_requests_at_once() {
+async fn ten_thousand_concurrent_requests_are_answered() {
     let flooded = Flooded::start();
     let to = flooded.address;
     let mut clients = JoinSet::new();
@@ -127,14 +120,14 @@ async fn ten_thousand_requests_at_once() {
     assert_eq!(found.values().sum::<u32>(), CONNECTIONS * REQUESTS, "{found:?}");
     // Each address may send a burst, and little more.
     assert!(found[&400] >= 4_000 && found[&429] >= 4_000, "{found:?}");
-    assert!(flooded.memory() < MOST, "{} MiB", flooded.memory());
-    assert_eq!(flooded.get("/listar").await, "", "nothing of it is kept");
+    assert!(flooded.memory() < MAX_MEMORY, "{} MiB", flooded.memory());
+    assert_eq!(flooded.get("/listar").await, "", "nothing is recorded");
     println!("{found:?}, {healthy} times healthy, {} MiB", flooded.memory());
 }
 
 /// A client that takes all slots it can get leaves some for others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_address_does_not_take_all_places() {
+async fn one_address_does_not_take_all_connections() {
     let flooded = Flooded::start();
     let mut held = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -148,17 +141,17 @@ async fn one_address_does_not_take_all_places() {
         })
         .collect();
     for _ in OF_ONE..usize::try_from(CONNECTIONS).unwrap() {
-        timeout(PATIENCE, closing.join_next()).await.expect("it is closed").unwrap().unwrap();
+        timeout(TIMEOUT, closing.join_next()).await.expect("it is closed").unwrap().unwrap();
     }
     let metrics = flooded.get("/metrics").await;
-    let figure = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-    let away = figure("atalaya_collector_connections_turned_away_total ").unwrap();
+    let metric = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+    let away = metric("atalaya_collector_connections_turned_away_total ").unwrap();
     assert_eq!(away.parse::<usize>(), Ok(usize::try_from(CONNECTIONS).unwrap() - OF_ONE), "{metrics}");
 }
 
 /// Bodies that never end are held in memory, but only until the timeout.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_bodies_that_do_not_end() {
+async fn bodies_that_never_end_are_refused() {
     let flooded = Flooded::start();
     let to = flooded.address;
     let mut clients = JoinSet::new();
@@ -175,6 +168,6 @@ async fn many_bodies_that_do_not_end() {
     while let Some(status) = clients.join_next().await {
         assert_eq!(status.unwrap(), 408);
     }
-    assert!(flooded.memory() < MOST, "{} MiB", flooded.memory());
-    assert_eq!(flooded.get("/listar").await, "", "nothing of it is kept");
+    assert!(flooded.memory() < MAX_MEMORY, "{} MiB", flooded.memory());
+    assert_eq!(flooded.get("/listar").await, "", "nothing is recorded");
 }

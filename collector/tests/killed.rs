@@ -82,17 +82,17 @@ async fn kill_the_collector(name: &str) {
         store.close().await;
     }
     assert!(acknowledged.len() > 100);
-    println!("{} acknowledged, {repeated} of them again after they were kept", acknowledged.len());
+    println!("{} acknowledged, {repeated} of them again after they were recorded", acknowledged.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_any_point_with_a_file() {
+async fn collector_with_a_file_is_killed_at_any_point() {
     let folder = tempfile::tempdir().unwrap();
     kill_the_collector(&format!("sqlite:{}", folder.path().join("reports.db").display())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_any_point_with_redis() {
+async fn collector_with_redis_is_killed_at_any_point() {
     let server = Redis::with("appendonly yes\nappendfsync always");
     kill_the_collector(&server.url()).await;
 }
@@ -100,7 +100,7 @@ async fn killed_at_any_point_with_redis() {
 /// The reverse: one collector, and a Redis that is killed again and again while clients send. The collector reports
 /// each failure, and works again without a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_killed_at_any_point() {
+async fn redis_is_killed_at_any_point() {
     let mut server = Redis::with("appendonly yes\nappendfsync always");
     let store = open_store(&server.url()).unwrap();
     let collector = common::run(Arc::clone(&store), open_to_all()).await;
@@ -116,7 +116,7 @@ async fn redis_killed_at_any_point() {
                 let mut cycle = sender;
                 while !enough.load(Ordering::Relaxed) {
                     let sent = send(&client, &url, cycle).await;
-                    assert_ne!(sent, Sent::Nothing, "the collector lives");
+                    assert_ne!(sent, Sent::Nothing, "the collector is running");
                     let _ = answered.send((cycle, sent)).await;
                     if sent == Sent::Unavailable {
                         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -167,7 +167,7 @@ async fn redis_killed_at_any_point() {
     judge(&kept(&store).await, &acknowledged);
     assert!(failed >= KILLS && acknowledged.len() > 100);
     println!(
-        "{} acknowledged, {failed} refused, {repeated} kept though nobody could tell",
+        "{} acknowledged, {failed} refused, {repeated} recorded with an unknown outcome",
         acknowledged.len()
     );
     collector.stop().await;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_collector::{Limits, MemoryStore, Options, SqliteOptions, SqliteStore, Tokens};
-use common::{READER, Running, WRITER, full, open_to_all, refused, run, started};
+use common::{READER, Running, WRITER, full, open_to_all, refused, run, started, started_with_tokens};
 
 async fn limited(limits: Limits) -> Running {
     run(Arc::new(MemoryStore::new()), Options { limits, ..Options::default() }).await
@@ -17,8 +17,7 @@ async fn limited(limits: Limits) -> Running {
 
 #[tokio::test]
 async fn writers_write_and_readers_read() {
-    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
-    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
+    let collector = started_with_tokens().await;
     let write = || collector.post("/api/v1/reports").json(&full(7, 1, 1.0));
     let read = || collector.get("/api/v1/latest");
     for request in [write(), read(), write().bearer_auth("wrong-0123456789"), collector.get("/nuevo?dato=1")]
@@ -49,7 +48,7 @@ async fn writers_write_and_readers_read() {
 }
 
 #[tokio::test]
-async fn too_many_requests_are_held_back_and_health_is_not() {
+async fn requests_above_the_rate_are_refused_except_health_checks() {
     let collector = limited(Limits { rate: 0.001, burst: 3.0, ..Limits::default() }).await;
     for _ in 0..3 {
         assert_eq!(collector.get("/nuevo?dato=1").send().await.unwrap().status(), 200);
@@ -62,7 +61,7 @@ async fn too_many_requests_are_held_back_and_health_is_not() {
 /// Many clients may share one address: those with a token are distinguished from those without, and those behind a
 /// trusted proxy from each other.
 #[tokio::test]
-async fn those_behind_one_address_have_rates_of_their_own() {
+async fn clients_behind_one_address_have_separate_rates() {
     let limits = || Limits { rate: 0.001, burst: 3.0, ..Limits::default() };
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
     let options = Options { tokens, limits: limits(), ..Options::default() };
@@ -102,7 +101,7 @@ async fn those_behind_one_address_have_rates_of_their_own() {
 
 /// A client that sends headers or a body very slowly is disconnected, and others are served in the meantime.
 #[tokio::test]
-async fn a_slow_loris_is_sent_away() {
+async fn slow_client_is_disconnected() {
     let soon = Duration::from_millis(200);
     let collector = limited(Limits { headers: soon, receive: soon, ..Limits::default() }).await;
     let starts = [
@@ -133,7 +132,7 @@ async fn a_slow_loris_is_sent_away() {
 
 /// A client that sends requests and never reads does not keep its slot.
 #[tokio::test]
-async fn a_client_that_does_not_read_is_sent_away() {
+async fn client_that_does_not_read_is_disconnected() {
     let limits = Limits { connections: 1, send: Duration::from_millis(200), ..Limits::default() };
     let collector = limited(limits).await;
     let batch: Vec<_> = (0..1000).map(|cycle| full(1, cycle, 1.0)).collect();
@@ -152,10 +151,10 @@ async fn a_client_that_does_not_read_is_sent_away() {
 }
 
 #[tokio::test]
-async fn what_was_accepted_is_answered_before_it_ends() {
+async fn accepted_requests_are_answered_before_the_shutdown() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
-    let patient = SqliteOptions { patience: Duration::from_secs(60), ..SqliteOptions::new(&path) };
+    let patient = SqliteOptions { lock_timeout: Duration::from_secs(60), ..SqliteOptions::new(&path) };
     let store = SqliteStore::open(patient).unwrap();
     let collector = run(Arc::new(store), open_to_all()).await;
     assert_eq!(collector.get("/readyz").send().await.unwrap().status(), 200);
@@ -195,7 +194,7 @@ async fn what_was_accepted_is_answered_before_it_ends() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_does_not_hold_up_the_end() {
+async fn idle_connection_does_not_delay_the_shutdown() {
     let collector = started().await;
     let address = collector.address;
     let mut idle = tokio::task::spawn_blocking(move || {
@@ -213,14 +212,14 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
     .await
     .unwrap();
     collector.stop().await;
-    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "an orderly end");
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "an orderly shutdown");
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_told_and_works_again() {
+async fn failing_store_is_reported_and_works_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
-    let store = SqliteOptions { patience: Duration::from_millis(10), ..SqliteOptions::new(&path) };
+    let store = SqliteOptions { lock_timeout: Duration::from_millis(10), ..SqliteOptions::new(&path) };
     let collector = run(Arc::new(SqliteStore::open(store).unwrap()), open_to_all()).await;
     let write = |cycle| collector.post("/api/v1/reports").json(&full(7, cycle, 1.0));
     assert_eq!(write(1).send().await.unwrap().status(), 201);
@@ -233,7 +232,7 @@ async fn a_store_that_fails_is_told_and_works_again() {
     assert_eq!(collector.means().await, [1.0]);
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(collector.get("/readyz").send().await.unwrap().status(), 200);
-    assert_eq!(write(2).send().await.unwrap().status(), 201, "nothing of the first try is left");
+    assert_eq!(write(2).send().await.unwrap().status(), 201, "the first attempt recorded nothing");
     drop(other);
     for name in ["reports.db", "reports.db-wal", "reports.db-shm"] {
         let _ = std::fs::remove_file(folder.path().join(name));
@@ -247,7 +246,7 @@ async fn a_store_that_fails_is_told_and_works_again() {
 
 /// Reports past the retention are replaced by sums, and their keys stay known.
 #[tokio::test]
-async fn what_is_old_is_summed_up() {
+async fn reports_past_the_retention_are_summed_up() {
     let options = Options { keep_reports: Some(Duration::from_secs(60)), ..open_to_all() };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
@@ -266,7 +265,7 @@ async fn what_is_old_is_summed_up() {
     while !collector.means().await.is_empty() {
         assert!(start.elapsed() < Duration::from_secs(20));
     }
-    assert_eq!(send(&collector, &old).await.unwrap().status(), 200, "it is known still");
+    assert_eq!(send(&collector, &old).await.unwrap().status(), 200, "its key is still known");
     let series =
         collector.json("/api/v1/series?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z&step=1h").await;
     assert_eq!(series["points"][0]["time"], "2020-01-01T00:00:00Z");

@@ -5,8 +5,8 @@ mod common;
 
 use std::sync::Arc;
 
-use atalaya_collector::{MemoryStore, Options, Tokens};
-use common::{READER, WRITER, open_to_all, refused, run, started};
+use atalaya_collector::{MemoryStore, Options};
+use common::{READER, WRITER, open_to_all, refused, run, started, started_with_tokens};
 
 fn ask(target: &str, headers: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n")
@@ -109,8 +109,7 @@ async fn collector_refuses_an_unknown_host() {
 /// A page that points its own name at the collector has no token for it.
 #[tokio::test]
 async fn collector_answers_under_any_name_to_a_known_token() {
-    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
-    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
+    let collector = started_with_tokens().await;
     let under = |token: &str| {
         collector
             .get("/nuevo?dato=1")
@@ -141,8 +140,7 @@ async fn collector_checks_the_forwarded_host_of_a_trusted_proxy() {
 
 #[tokio::test]
 async fn collector_counts_requests_that_it_refuses_by_reason() {
-    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
-    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
+    let collector = started_with_tokens().await;
     refused(collector.get("/nuevo?dato=1"), 401).await;
     refused(collector.get("/nuevo?dato=1").bearer_auth("wrong-0123456789"), 401).await;
     refused(collector.get("/nuevo?dato=1&token=wrong-0123456789"), 401).await;

@@ -1,16 +1,16 @@
 //! Tests of the page in a browser.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod browser;
 mod common;
-mod looking;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_collector::{Collector, MemoryStore, Options, Store, Tokens};
-use common::{READER, Running, WRITER, open_to_all, run, started};
+use atalaya_collector::{Collector, MemoryStore, Store};
+use browser::Page;
+use common::{READER, Running, WRITER, open_to_all, run, started, started_with_tokens};
 use jiff::{SignedDuration, Timestamp};
-use looking::Looker;
 use serde_json::{Value, json};
 
 /// Creates a report from `ago` seconds ago.
@@ -48,11 +48,11 @@ async fn hour(collector: &Running) {
         reports.extend(kinds.map(|(unit, mean)| report(epoch, cycle, ago, unit, mean)));
     }
     post(collector, &reports).await;
-    tell(collector, 8, 0).await;
+    send_status(collector, 8, 0).await;
 }
 
 /// Sends the fleet status.
-async fn tell(collector: &Running, epoch: i64, waiting: u64) {
+async fn send_status(collector: &Running, epoch: i64, waiting: u64) {
     let node = |id: usize| {
         let failing = id == 4;
         json!({"id": format!("pi-{id}"), "age": 0.4 + 0.3 * id as f64, "host": format!("tower-{id}.local"),
@@ -60,110 +60,128 @@ async fn tell(collector: &Running, epoch: i64, waiting: u64) {
             "problem": failing.then_some("sky: no acknowledge at 0x23 on i2c-1"),
             "readings": [{"value": 21.1 + 0.2 * id as f64, "unit": "Cel"}, {"value": 47.0 + id as f64, "unit": "%RH"}]})
     };
+    let tasks = json!({"live": 2, "list": [
+        {"id": "t-0000000007", "action": "sensors.selftest", "state": "assigned", "done": 3, "failed": 1, "all": 6, "age": 40.0},
+        {"id": "t-0000000006", "action": "firmware.fetch", "state": "waiting", "node": "pi-5", "progress": "step 2 of 5",
+         "all": 1, "age": 75.0, "reason": "exit code 7"},
+        {"id": "t-0000000005", "action": "status", "state": "done", "done": 6, "all": 6, "age": 300.0, "ended": 240.0},
+        {"id": "t-0000000004", "action": "reboot", "state": "timed-out", "node": "pi-1", "failed": 1, "all": 1, "age": 900.0,
+         "ended": 600.0, "reason": "no result within 300 s"}]});
     let status = json!({"epoch": epoch, "cycle": 360, "leader": "pi-2", "since": Timestamp::now() - SignedDuration::from_mins(22),
-        "period": 10.0, "waiting": waiting, "delivered": 359, "nodes": (1..=6).map(node).collect::<Vec<_>>(), "more": 0});
+        "period": 10.0, "waiting": waiting, "delivered": 359, "nodes": (1..=6).map(node).collect::<Vec<_>>(), "more": 0,
+        "tasks": tasks});
     let answer = collector.post("/api/v1/fleet").json(&status).send().await.unwrap();
     assert_eq!(answer.status(), 204, "{:?}", answer.text().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_shows_the_fleet_by_day_by_night_and_on_a_phone() {
+async fn page_shows_the_fleet_in_both_colour_schemes_and_on_a_phone() {
     let collector = started().await;
     hour(&collector).await;
-    let looker = Looker::new(&["--lang=en"]).await;
-    looker.open(&collector.url("/?lang=en")).await;
-    looker.wait("document.querySelector('#history svg.plot polyline')").await;
-    assert_eq!(looker.text("#now h1").await, "Temperature".to_owned());
-    let spread = looker.text(".spread").await;
-    for word in ["least", "most", "std. deviation", "0.62", "measured", "12", "excluded"] {
+    let page = Page::new(&["--lang=en"]).await;
+    page.open(&collector.url("/?lang=en")).await;
+    page.wait_for("document.querySelector('#history svg.plot polyline')").await;
+    assert_eq!(page.text("#now h1").await, "Temperature".to_owned());
+    let spread = page.text(".spread").await;
+    for word in ["min", "max", "std. deviation", "0.62", "measured", "12", "excluded"] {
         assert!(spread.contains(word), "{word} in {spread}");
     }
-    let fleet = looker.text("#fleet").await;
+    let fleet = page.text("#fleet").await;
     for word in
-        ["pi-2", "leads for", "22 min", "Reports waiting", "pi-6", "no acknowledge at 0x23", "tower-3.local"]
+        ["pi-2", "leader for", "22 min", "Reports waiting", "pi-6", "no acknowledge at 0x23", "tower-3.local"]
     {
         assert!(fleet.contains(word), "{word} in {fleet}");
     }
-    let summary = looker.text(".summary").await;
+    let tasks = page.text("#tasks").await;
+    let texts = "2 in progress or waiting|sensors.selftest|in progress|3 of 6 nodes done, 1 failed|waiting for the next attempt|\
+                 node pi-5|step 2 of 5|exit code 7|6 of 6 nodes done|timed out|no result within 300 s";
+    for text in texts.split('|') {
+        assert!(tasks.contains(text), "{text} in {tasks}");
+    }
+    let outcomes = "[...document.querySelectorAll('.tasks li')].map(task => task.className)";
+    assert_eq!(page.evaluate(outcomes).await, json!(["live", "live", "ok", "failing"]));
+    let progress = "[...document.querySelectorAll('.tasks progress')].map(bar => [bar.value, bar.max])";
+    assert_eq!(page.evaluate(progress).await, json!([[4, 6], [6, 6]]));
+    let summary = page.text(".summary").await;
     assert!(summary.contains("1 gap") && summary.contains("1 change of leader"), "{summary}");
-    assert_eq!(looker.ask("document.querySelectorAll('.wide rect.gap').length").await, 1);
-    assert_eq!(looker.ask("document.querySelectorAll('.wide g.epoch').length").await, 1);
-    looker.prefer("light").await;
-    looker.picture("wide-light").await;
+    assert_eq!(page.evaluate("document.querySelectorAll('.wide rect.gap').length").await, 1);
+    assert_eq!(page.evaluate("document.querySelectorAll('.wide g.epoch').length").await, 1);
+    page.prefer_scheme("light").await;
+    page.screenshot("wide-light").await;
 
-    looker.prefer("dark").await;
-    let dark = looker.ask("getComputedStyle(document.documentElement).backgroundColor").await;
+    page.prefer_scheme("dark").await;
+    let dark = page.evaluate("getComputedStyle(document.documentElement).backgroundColor").await;
     assert_eq!(dark, "rgb(12, 21, 30)");
-    looker.picture("wide-dark").await;
+    page.screenshot("wide-dark").await;
 
-    looker.size(360, 780).await;
+    page.size(360, 780).await;
     for scheme in ["dark", "light"] {
-        looker.prefer(scheme).await;
-        let width = looker.ask("document.documentElement.scrollWidth").await;
-        assert_eq!(width, 360, "nothing sticks out");
-        looker.picture(&format!("phone-{scheme}")).await;
+        page.prefer_scheme(scheme).await;
+        let width = page.evaluate("document.documentElement.scrollWidth").await;
+        assert_eq!(width, 360, "nothing overflows");
+        page.screenshot(&format!("phone-{scheme}")).await;
     }
 
     // Nothing was loaded from another origin.
-    let origins = looker
-        .ask("[...new Set(performance.getEntriesByType('resource').map(e => new URL(e.name).origin))]")
+    let origins = page
+        .evaluate("[...new Set(performance.getEntriesByType('resource').map(e => new URL(e.name).origin))]")
         .await;
     assert_eq!(origins, json!([collector.url("")]));
-    looker.leave().await;
+    page.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_value_changes_without_loading_the_page() {
+async fn new_report_is_shown_without_loading_the_page() {
     let collector = started().await;
     post(&collector, &[report(7, 1, 0.0, TEMPERATURE, 20.0)]).await;
-    let looker = Looker::new(&[]).await;
-    looker.open(&collector.url("/?lang=en")).await;
-    looker.wait("document.querySelector('#now .number').innerText === '20.00'").await;
-    looker.ask("(window.same = true)").await;
+    let page = Page::new(&[]).await;
+    page.open(&collector.url("/?lang=en")).await;
+    page.wait_for("document.querySelector('#now .number').innerText === '20.00'").await;
+    page.evaluate("(window.same = true)").await;
     for (cycle, mean) in [(2, 21.25), (3, 22.5)] {
         post(&collector, &[report(7, cycle, 0.0, TEMPERATURE, mean)]).await;
-        looker.wait(&format!("document.querySelector('#now .number').innerText === '{mean:.2}'")).await;
+        page.wait_for(&format!("document.querySelector('#now .number').innerText === '{mean:.2}'")).await;
     }
-    assert_eq!(looker.ask("window.same").await, true, "it is the same document");
-    assert_eq!(looker.ask("document.title").await, "22.50 °C · Atalaya");
-    looker.wait("document.querySelector('#state .age').innerText.match(/^[2-9] s ago$/)").await;
-    assert_eq!(looker.ask("document.querySelector('[aria-live=polite]') !== null").await, true);
-    looker.leave().await;
+    assert_eq!(page.evaluate("window.same").await, true, "it is the same document");
+    assert_eq!(page.evaluate("document.title").await, "22.50 °C · Atalaya");
+    page.wait_for("document.querySelector('#state .age').innerText.match(/^[2-9] s ago$/)").await;
+    assert_eq!(page.evaluate("document.querySelector('[aria-live=polite]') !== null").await, true);
+    page.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ranges_and_quantities_are_chosen_by_mouse_and_keyboard() {
+async fn ranges_and_quantities_are_selected_by_mouse_and_keyboard() {
     let collector = started().await;
     hour(&collector).await;
-    let looker = Looker::new(&[]).await;
-    looker.open(&collector.url("/?lang=en")).await;
+    let page = Page::new(&[]).await;
+    page.open(&collector.url("/?lang=en")).await;
     let current = "document.querySelector('.ranges [aria-current]').innerText";
-    looker.wait(&format!("{current} === '1 h'")).await;
-    looker.ask("(window.same = true)").await;
-    looker.click("#range-24h").await;
-    looker.wait("document.querySelector('#history h2').innerText === 'The last 24 hours'").await;
-    looker.wait(&format!("{current} === '24 h' && location.search.includes('range=24h')")).await;
+    page.wait_for(&format!("{current} === '1 h'")).await;
+    page.evaluate("(window.same = true)").await;
+    page.click("#range-24h").await;
+    page.wait_for("document.querySelector('#history h2').innerText === 'The last 24 hours'").await;
+    page.wait_for(&format!("{current} === '24 h' && location.search.includes('range=24h')")).await;
 
     // Moves to the next link, with the keyboard only.
-    looker.press("Tab").await;
-    assert_eq!(looker.ask("document.activeElement.id").await, "range-7d");
-    let outline = looker.ask("getComputedStyle(document.activeElement).outlineStyle").await;
-    assert_eq!(outline, "solid", "one sees where one is");
-    looker.press("Enter").await;
-    looker.wait("document.querySelector('#history h2').innerText === 'The last 7 days'").await;
-    assert_eq!(looker.ask("document.activeElement.id").await, "range-7d", "one stays there");
+    page.press("Tab").await;
+    assert_eq!(page.evaluate("document.activeElement.id").await, "range-7d");
+    let outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle").await;
+    assert_eq!(outline, "solid", "the focus is visible");
+    page.press("Enter").await;
+    page.wait_for("document.querySelector('#history h2').innerText === 'The last 7 days'").await;
+    assert_eq!(page.evaluate("document.activeElement.id").await, "range-7d", "the focus stays");
 
-    looker.click("#kind-1").await;
-    looker.wait("document.querySelector('#now h1').innerText === 'Pressure'").await;
-    assert!(looker.text("#history h2").await.contains("7 days"), "the range stays");
-    looker.ask("history.back()").await;
-    looker.wait("document.querySelector('#now h1').innerText === 'Temperature'").await;
-    assert_eq!(looker.ask("window.same").await, true);
-    looker.leave().await;
+    page.click("#kind-1").await;
+    page.wait_for("document.querySelector('#now h1').innerText === 'Pressure'").await;
+    assert!(page.text("#history h2").await.contains("7 days"), "the range stays");
+    page.evaluate("history.back()").await;
+    page.wait_for("document.querySelector('#now h1').innerText === 'Temperature'").await;
+    assert_eq!(page.evaluate("window.same").await, true);
+    page.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_pointed_at_is_told() {
+async fn values_at_the_pointer_are_shown() {
     let collector = started().await;
     let reports: Vec<_> = (0..=30)
         .map(|cycle| {
@@ -172,19 +190,17 @@ async fn what_is_pointed_at_is_told() {
         .chain([report(7, 31, 0.0, TEMPERATURE, 25.0)])
         .collect();
     post(&collector, &reports).await;
-    let looker = Looker::new(&["--lang=en"]).await;
-    looker.open(&collector.url("/?lang=en")).await;
-    looker.wait("document.querySelector('#history svg.plot polyline')").await;
+    let page = Page::new(&["--lang=en"]).await;
+    page.open(&collector.url("/?lang=en")).await;
+    page.wait_for("document.querySelector('#history svg.plot polyline')").await;
     for (width, shown, hidden) in [(1100, "wide", "narrow"), (360, "narrow", "wide")] {
-        looker.size(width, 900).await;
-        looker
-            .wait(&format!(
-                "getComputedStyle(document.querySelector('.chart > .{hidden}')).display === 'none'"
-            ))
-            .await;
+        page.size(width, 900).await;
+        page.wait(&format!(
+            "getComputedStyle(document.querySelector('.chart > .{hidden}')).display === 'none'"
+        ))
+        .await;
         // Done in one expression, because new reports replace the chart. The pointer is below the newest mean.
-        let found = looker
-            .ask(&format!(
+        let found = page.evaluate(&format!(
                 "((plot, move, middle) => {{
                     plot.scrollIntoView();
                     const [x, y] = middle(plot.querySelector('circle.last'));
@@ -205,98 +221,102 @@ async fn what_is_pointed_at_is_told() {
         let away = |at: usize| found["last"][at].as_f64().unwrap() - found["pointed"][at].as_f64().unwrap();
         assert!(away(0).hypot(away(1)) < 2.0, "{found}");
         assert_eq!(found["gone"], true, "{found}");
-        looker.picture(&format!("pointed-{shown}")).await;
+        page.screenshot(&format!("pointed-{shown}")).await;
     }
-    looker.leave().await;
+    page.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_shows_and_goes() {
+async fn outage_is_shown_until_it_ends() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let collector = run(Arc::clone(&store), open_to_all()).await;
     hour(&collector).await;
     let address = collector.address;
-    let looker = Looker::new(&[]).await;
-    looker.open(&collector.url("/?lang=en")).await;
-    looker.wait("document.querySelector('#state').dataset.state === 'live'").await;
-    assert_eq!(looker.ask("document.querySelector('#away').hidden").await, true);
+    let page = Page::new(&[]).await;
+    page.open(&collector.url("/?lang=en")).await;
+    page.wait_for("document.querySelector('#state').dataset.state === 'live'").await;
+    assert_eq!(page.evaluate("document.querySelector('#away').hidden").await, true);
     // The collector stops.
     collector.stop().await;
-    looker.wait("!document.querySelector('#away').hidden").await;
-    assert!(looker.text("#away").await.contains("The collector does not answer"));
-    assert!(looker.text("#now .number").await.len() > 3, "what was seen last stays");
-    looker.picture("outage-collector").await;
+    page.wait_for("!document.querySelector('#away').hidden").await;
+    assert!(page.text("#away").await.contains("The collector does not answer"));
+    assert!(page.text("#now .number").await.len() > 3, "the last value stays");
+    page.screenshot("outage-collector").await;
     // It is started again at the same address with the same store, but no reports arrive.
     let again = Collector::bind(address, Arc::clone(&store), open_to_all()).await.unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     let done = tokio::spawn(again.run(stop.clone()));
-    looker.wait("document.querySelector('#away').hidden").await;
-    looker.wait("document.querySelector('#state').dataset.state === 'late'").await;
-    let banner = looker.text("#state .banner").await;
+    page.wait_for("document.querySelector('#away').hidden").await;
+    page.wait_for("document.querySelector('#state').dataset.state === 'late'").await;
+    let banner = page.text("#state .banner").await;
     assert!(banner.contains("No report for"), "{banner}");
-    looker.wait("document.querySelector('#spoken').innerText.includes('No report for')").await;
-    looker.picture("outage-reports").await;
+    page.wait_for("document.querySelector('#spoken').innerText.includes('No report for')").await;
+    page.screenshot("outage-reports").await;
     let bare = reqwest::Client::builder().no_proxy().build().unwrap();
     let report = report(8, 400, 0.0, TEMPERATURE, 25.0);
     let url = format!("http://{address}/api/v1/reports");
     assert_eq!(bare.post(url).json(&report).send().await.unwrap().status(), 201);
-    looker.wait("document.querySelector('#state').dataset.state === 'live'").await;
-    assert_eq!(looker.text("#now .number").await, "25.00");
-    looker.leave().await;
+    page.wait_for("document.querySelector('#state').dataset.state === 'live'").await;
+    assert_eq!(page.text("#now .number").await, "25.00");
+    page.quit().await;
     stop.cancel();
     done.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_speaks_spanish_and_needs_no_script() {
+async fn page_in_spanish_works_without_javascript() {
     let collector = started().await;
     hour(&collector).await;
-    let looker = Looker::new(&["--accept-lang=es-ES,es"]).await;
-    looker.tell("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
-    looker.open(&collector.url("/")).await;
+    let page = Page::new(&["--accept-lang=es-ES,es"]).await;
+    page.devtools("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
+    page.open(&collector.url("/")).await;
     // Requests of the driver itself are answered too.
-    assert_eq!(looker.ask("document.documentElement.lang").await, "es");
-    assert_eq!(looker.text("#now h1").await, "Temperatura");
-    assert!(looker.text("#now .number").await.contains(','), "numbers as they are written there");
-    assert!(looker.text("#fleet").await.contains("lidera desde hace"));
-    assert!(looker.text("#state .age").await.starts_with("hace "));
-    assert_eq!(looker.ask("document.querySelector('#history svg.plot polyline') !== null").await, true);
-    assert_eq!(looker.ask("document.querySelector('noscript meta[http-equiv=refresh], meta[http-equiv=refresh]') !== null").await, true);
-    looker.click("#range-5m").await;
-    looker.wait("location.search.includes('range=5m')").await;
-    looker.wait("document.querySelector('#history h2').innerText === 'Últimos 5 minutos'").await;
-    looker.picture("spanish").await;
-    looker.leave().await;
+    assert_eq!(page.evaluate("document.documentElement.lang").await, "es");
+    assert_eq!(page.text("#now h1").await, "Temperatura");
+    assert!(page.text("#now .number").await.contains(','), "numbers have a decimal comma");
+    assert!(page.text("#fleet").await.contains("líder desde hace"));
+    assert!(page.text("#state .age").await.starts_with("hace "));
+    let tasks = page.text("#tasks").await;
+    for text in ["en curso", "3 de 6 nodos listos, 1 con fallo", "nodo pi-5", "tiempo agotado"] {
+        assert!(tasks.contains(text), "{text} in {tasks}");
+    }
+    assert_eq!(page.evaluate("document.querySelector('#history svg.plot polyline') !== null").await, true);
+    let refresh =
+        "document.querySelector('noscript meta[http-equiv=refresh], meta[http-equiv=refresh]') !== null";
+    assert_eq!(page.evaluate(refresh).await, true);
+    page.click("#range-5m").await;
+    page.wait_for("location.search.includes('range=5m')").await;
+    page.wait_for("document.querySelector('#history h2').innerText === 'Últimos 5 minutos'").await;
+    page.screenshot("spanish").await;
+    page.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_signs_in_once() {
-    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
-    let options = Options { tokens, ..open_to_all() };
-    let collector = run(Arc::new(MemoryStore::new()), options).await;
+async fn reader_signs_in_once() {
+    let collector = started_with_tokens().await;
     let posted = collector.post("/api/v1/reports").bearer_auth(WRITER);
     assert_eq!(posted.json(&report(7, 1, 0.0, TEMPERATURE, 20.0)).send().await.unwrap().status(), 201);
-    let looker = Looker::new(&["--accept-lang=en"]).await;
-    looker.open(&collector.url("/")).await;
-    looker.picture("sign-in").await;
-    looker.ask("(document.querySelector('#token').value = 'not the right one')").await;
-    looker.click("form button").await;
-    looker.wait("document.body.innerText.includes('not known')").await;
-    looker.ask(&format!("(document.querySelector('#token').value = '{READER}')")).await;
-    looker.click("form button").await;
-    looker.wait("document.querySelector('#now .number')?.innerText === '20.00'").await;
-    assert_eq!(looker.ask("document.cookie.includes('token')").await, false, "no script sees it");
+    let page = Page::new(&["--accept-lang=en"]).await;
+    page.open(&collector.url("/")).await;
+    page.screenshot("sign-in").await;
+    page.evaluate("(document.querySelector('#token').value = 'not the right one')").await;
+    page.click("form button").await;
+    page.wait_for("document.body.innerText.includes('not known')").await;
+    page.evaluate(&format!("(document.querySelector('#token').value = '{READER}')")).await;
+    page.click("form button").await;
+    page.wait_for("document.querySelector('#now .number')?.innerText === '20.00'").await;
+    assert_eq!(page.evaluate("document.cookie.includes('token')").await, false, "no script can read it");
     // The stream uses the same cookie.
     let posted = collector.post("/api/v1/reports").bearer_auth(WRITER);
     assert_eq!(posted.json(&report(7, 2, 0.0, TEMPERATURE, 30.0)).send().await.unwrap().status(), 201);
-    looker.wait("document.querySelector('#now .number')?.innerText === '30.00'").await;
-    looker.click("form button.link").await;
-    looker.wait("document.querySelector('#token')").await;
-    looker.leave().await;
+    page.wait_for("document.querySelector('#now .number')?.innerText === '30.00'").await;
+    page.click("form button.link").await;
+    page.wait_for("document.querySelector('#token')").await;
+    page.quit().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_thousand_reports_are_shown_soon() {
+async fn hundred_thousand_reports_are_shown_in_time() {
     let folder = tempfile::tempdir().unwrap();
     let options = atalaya_collector::SqliteOptions::new(folder.path().join("reports.db"));
     let store = Arc::new(atalaya_collector::SqliteStore::open(options).unwrap());
@@ -312,20 +332,21 @@ async fn a_hundred_thousand_reports_are_shown_soon() {
         store.record(reports.collect()).await.unwrap();
     }
     let collector = run(store, open_to_all()).await;
-    let looker = Looker::new(&[]).await;
+    let page = Page::new(&[]).await;
     for range in ["5m", "1h", "24h", "7d"] {
         let start = Instant::now();
-        looker.open(&collector.url(&format!("/?lang=en&range={range}"))).await;
-        looker.wait("document.querySelector('#history svg.plot polyline')").await;
+        page.open(&collector.url(&format!("/?lang=en&range={range}"))).await;
+        page.wait_for("document.querySelector('#history svg.plot polyline')").await;
         let took = start.elapsed();
-        let paint =
-            looker.ask("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null").await;
+        let paint = page
+            .evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null")
+            .await;
         println!("{range}: {took:?}, first paint {paint} ms");
         assert!(took < Duration::from_secs(20), "{range}: {took:?}");
-        let shown = looker.text(".summary").await;
+        let shown = page.text(".summary").await;
         if range == "7d" {
             assert!(shown.contains("100\u{202f}000 reports"), "{shown}");
         }
     }
-    looker.leave().await;
+    page.quit().await;
 }

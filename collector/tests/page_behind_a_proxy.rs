@@ -1,20 +1,16 @@
 //! Tests of the page in a browser, through a reverse proxy that serves it below a path.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod browser;
 mod common;
-mod looking;
 
-use std::sync::Arc;
-
-use atalaya_collector::{MemoryStore, Options, Tokens};
-use common::{READER, WRITER, full, open_to_all, proxy, run};
-use looking::Looker;
+use browser::Page;
+use common::{READER, WRITER, full, proxy, started_with_tokens};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_below_a_prefix_has_its_styles_script_links_stream_and_sign_in() {
-    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
-    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
+    let collector = started_with_tokens().await;
     let post = async |cycle: i64, mean: f64| {
         let now = jiff::Timestamp::now();
         let mut report = full(7, cycle, mean);
@@ -24,59 +20,60 @@ async fn page_below_a_prefix_has_its_styles_script_links_stream_and_sign_in() {
     };
     post(1, 20.0).await;
     let proxy = proxy::start(collector.address, "/towers/north").await;
-    let page = format!("http://{proxy}/towers/north/");
-    let looker = Looker::new(&["--accept-lang=en"]).await;
-    looker.open(&page).await;
+    let url = format!("http://{proxy}/towers/north/");
+    let page = Page::new(&["--accept-lang=en"]).await;
+    page.open(&url).await;
     let styled = "getComputedStyle(document.querySelector('form.card')).borderTopLeftRadius !== '0px'";
-    looker.wait(styled).await;
-    looker.ask("(document.querySelector('#token').value = 'not the right one')").await;
-    looker.click("form button").await;
-    looker.wait("document.body.innerText.includes('not known')").await;
-    looker.wait(styled).await;
-    looker.ask(&format!("(document.querySelector('#token').value = '{READER}')")).await;
-    looker.click("form button").await;
-    looker.wait("document.querySelector('#now .number')?.innerText === '20.00'").await;
-    assert_eq!(looker.ask("location.href").await, page, "back at the page");
+    page.wait_for(styled).await;
+    page.evaluate("(document.querySelector('#token').value = 'not the right one')").await;
+    page.click("form button").await;
+    page.wait_for("document.body.innerText.includes('not known')").await;
+    page.wait_for(styled).await;
+    page.evaluate(&format!("(document.querySelector('#token').value = '{READER}')")).await;
+    page.click("form button").await;
+    page.wait_for("document.querySelector('#now .number')?.innerText === '20.00'").await;
+    assert_eq!(page.evaluate("location.href").await, url, "back at the page");
 
     // The script runs and reads the stream.
-    looker.ask("(window.same = true)").await;
+    page.evaluate("(window.same = true)").await;
     post(2, 21.0).await;
-    looker.wait("document.querySelector('#now .number').innerText === '21.00'").await;
-    looker.click("#range-24h").await;
-    looker.wait("document.querySelector('#history h2').innerText === 'The last 24 hours'").await;
-    assert_eq!(looker.ask("window.same").await, true);
+    page.wait_for("document.querySelector('#now .number').innerText === '21.00'").await;
+    page.click("#range-24h").await;
+    page.wait_for("document.querySelector('#history h2').innerText === 'The last 24 hours'").await;
+    assert_eq!(page.evaluate("window.same").await, true);
 
     let metrics = collector.get("/metrics").bearer_auth(READER).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("atalaya_collector_streams 1\n"), "{metrics}");
 
     // Everything that was loaded, and every link, is below the prefix and exists.
     let loaded =
-        looker.ask("performance.getEntriesByType('resource').map(e => [e.name, e.responseStatus])").await;
+        page.evaluate("performance.getEntriesByType('resource').map(e => [e.name, e.responseStatus])").await;
     for entry in loaded.as_array().unwrap() {
-        assert!(entry[0].as_str().unwrap().starts_with(&page), "{entry}");
+        assert!(entry[0].as_str().unwrap().starts_with(&url), "{entry}");
         assert_ne!(entry[1], 404, "{entry}");
     }
     for part in ["page/page.css", "page/page.js", "page/live"] {
-        assert!(loaded.to_string().contains(&format!("{page}{part}")), "{part} in {loaded}");
+        assert!(loaded.to_string().contains(&format!("{url}{part}")), "{part} in {loaded}");
     }
-    let icon = looker.ask("document.querySelector('link[rel=icon]').href").await;
-    let links = looker.ask("[...document.querySelectorAll('a[href]')].map(a => a.href.split('#')[0])").await;
+    let icon = page.evaluate("document.querySelector('link[rel=icon]').href").await;
+    let links =
+        page.evaluate("[...document.querySelectorAll('a[href]')].map(a => a.href.split('#')[0])").await;
     for link in links.as_array().unwrap().iter().chain([&icon]) {
         let link = link.as_str().unwrap();
-        assert!(link.starts_with(&page), "{link}");
+        assert!(link.starts_with(&url), "{link}");
         let answer = collector.client.get(link).bearer_auth(READER).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{link}");
     }
-    looker.click("a.brand").await;
-    looker.wait(&format!("location.href === '{page}' && document.querySelector('#now .number')")).await;
+    page.click("a.brand").await;
+    page.wait_for(&format!("location.href === '{url}' && document.querySelector('#now .number')")).await;
 
     // The cookie applies only to the folder of the page, so no other program on this host receives it.
-    let cookies = looker.tell("Network.getCookies", json!({"urls": [page]})).await;
+    let cookies = page.devtools("Network.getCookies", json!({"urls": [url]})).await;
     let token =
         cookies["cookies"].as_array().unwrap().iter().find(|cookie| cookie["name"] == "atalaya_token");
     assert_eq!(token.unwrap()["path"], "/towers/north");
-    looker.click("form button.link").await;
-    looker.wait("document.querySelector('#token')").await;
-    assert_eq!(looker.ask("location.href").await, page);
-    looker.leave().await;
+    page.click("form button.link").await;
+    page.wait_for("document.querySelector('#token')").await;
+    assert_eq!(page.evaluate("location.href").await, url);
+    page.quit().await;
 }

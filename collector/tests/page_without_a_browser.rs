@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use atalaya_collector::{MemoryStore, Options, SqliteOptions, SqliteStore, Tokens};
-use common::{READER, WRITER, full, open_to_all, refused, run, started};
+use common::{READER, WRITER, full, open_to_all, refused, run, started, started_with_tokens};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ fn places(html: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn nothing_inline_and_nothing_from_elsewhere() {
+async fn page_has_no_inline_code_and_no_foreign_addresses() {
     let collector = started().await;
     collector.post("/api/v1/reports").json(&full(7, 1, 20.0)).send().await.unwrap();
     let answer = collector.get("/?range=1y").send().await.unwrap();
@@ -43,7 +43,7 @@ async fn nothing_inline_and_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn whatever_is_asked_or_told_is_shown_as_text() {
+async fn texts_of_requests_are_escaped() {
     let collector = started().await;
     let evil = "<script>alert(1)</script>\"'&";
     let mut report = full(7, 1, 1e300);
@@ -65,7 +65,7 @@ async fn whatever_is_asked_or_told_is_shown_as_text() {
 }
 
 #[tokio::test]
-async fn readers_sign_in_and_a_cookie_only_reads() {
+async fn cookie_of_a_reader_permits_reading_only() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER};ñ")).unwrap();
     let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
     let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
@@ -75,8 +75,8 @@ async fn readers_sign_in_and_a_cookie_only_reads() {
     assert_eq!(collector.get("/page/live").send().await.unwrap().status(), 401);
     let sign_in =
         |token: &str| client.post(collector.url("/sign-in")).body(format!("token={}", encoded(token)));
-    assert_eq!(sign_in("nobody knows this").send().await.unwrap().status(), 401);
-    assert_eq!(sign_in(WRITER).send().await.unwrap().status(), 403, "it is for writing");
+    assert_eq!(sign_in("unknown-token-0123").send().await.unwrap().status(), 401);
+    assert_eq!(sign_in(WRITER).send().await.unwrap().status(), 403, "a writer's token");
     let let_in = sign_in(&format!(" {READER};ñ ")).send().await.unwrap();
     assert_eq!((let_in.status().as_u16(), &let_in.headers()["location"]), (303, &"./".parse().unwrap()));
     let cookie = let_in.headers()["set-cookie"].to_str().unwrap();
@@ -84,14 +84,11 @@ async fn readers_sign_in_and_a_cookie_only_reads() {
     assert!(!cookie.contains("Path"), "only for the folder of the page: {cookie}");
     let cookie = cookie.split(';').next().unwrap();
     for path in ["/", "/page/live", "/api/v1/latest", "/metrics"] {
-        assert_eq!(
-            collector.get(path).header("cookie", cookie).send().await.unwrap().status(),
-            200,
-            "{path}"
-        );
+        let answer = collector.get(path).header("cookie", cookie).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
     }
     let bearer = collector.get("/").bearer_auth(format!("{READER};ñ"));
-    assert_eq!(bearer.send().await.unwrap().status(), 401, "what is not ASCII is not read from that header");
+    assert_eq!(bearer.send().await.unwrap().status(), 401, "that header is ASCII only");
     let writing = format!("atalaya_token={}", encoded(WRITER));
     for cookie in [cookie, &writing] {
         let write = collector.post("/api/v1/reports").header("cookie", cookie).json(&full(7, 1, 1.0));
@@ -106,16 +103,16 @@ fn encoded(token: &str) -> String {
 }
 
 #[tokio::test]
-async fn who_may_read_without_a_token_is_not_asked_for_one() {
+async fn page_without_required_token_has_no_sign_in() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread *")).unwrap();
     let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
     let answer = collector.get("/").send().await.unwrap();
     assert_eq!(answer.status(), 200);
-    assert!(answer.text().await.unwrap().contains("No report has come yet"));
+    assert!(answer.text().await.unwrap().contains("No report has arrived yet"));
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_shown_and_the_fleet_still_is() {
+async fn page_shows_the_fleet_although_the_store_fails() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
     let store = Arc::new(SqliteStore::open(SqliteOptions::new(&path)).unwrap());
@@ -124,7 +121,7 @@ async fn a_store_that_fails_is_shown_and_the_fleet_still_is() {
     for file in ["reports.db", "reports.db-wal", "reports.db-shm"] {
         let _ = std::fs::remove_file(folder.path().join(file));
     }
-    std::fs::write(&path, "no database, and long enough for one to be looked at".repeat(100)).unwrap();
+    std::fs::write(&path, "not a database, and long enough to be read as one".repeat(100)).unwrap();
     let status =
         json!({"epoch": 7, "cycle": 1, "leader": "tower-5", "waiting": 7, "nodes": [{"id": "tower-5"}]});
     assert_eq!(collector.post("/api/v1/fleet").json(&status).send().await.unwrap().status(), 204);
@@ -133,15 +130,14 @@ async fn a_store_that_fails_is_shown_and_the_fleet_still_is() {
         assert_eq!(answer.status(), 503);
         assert_eq!(answer.headers()["retry-after"], "2");
         let html = answer.text().await.unwrap();
-        assert!(
-            html.contains("data-state=\"store\"") && html.contains("damaged") && html.contains("tower-5"),
-            "{html}"
-        );
+        for text in ["data-state=\"store\"", "damaged", "tower-5"] {
+            assert!(html.contains(text), "{html}");
+        }
     }
 }
 
 #[tokio::test]
-async fn the_leader_tells_of_its_fleet() {
+async fn fleet_status_of_the_leader_is_returned() {
     let collector = started().await;
     assert_eq!(collector.json("/api/v1/fleet").await["status"], Value::Null);
     let status = |epoch: i64, cycle: i64| {
@@ -156,10 +152,8 @@ async fn the_leader_tells_of_its_fleet() {
             assert_eq!(&told[name], value, "{name}");
         }
     }
-    assert_eq!(
-        (&told["nodes"][0]["age"], &told["nodes"][0]["readings"][0]["value"]),
-        (&json!(0.5), &json!(78.4))
-    );
+    assert_eq!(told["nodes"][0]["age"], 0.5);
+    assert_eq!(told["nodes"][0]["readings"][0]["value"], 78.4);
     assert_eq!(told["reporter"], "test");
     assert!(told["received_ago"].as_f64().unwrap() < 60.0 && told["received"].is_string());
     // From a deposed leader, or late.
@@ -180,7 +174,7 @@ async fn the_leader_tells_of_its_fleet() {
 }
 
 #[tokio::test]
-async fn the_page_shows_tasks_in_both_languages_and_escapes_their_texts() {
+async fn page_shows_tasks_in_both_languages_and_escapes_their_texts() {
     let collector = started().await;
     let status = |cycle: i64, tasks: Value| {
         let mut status = json!({"epoch": 7, "cycle": cycle, "leader": "1", "nodes": [{"id": "1"}]});
@@ -227,9 +221,8 @@ async fn the_page_shows_tasks_in_both_languages_and_escapes_their_texts() {
 }
 
 #[tokio::test]
-async fn only_writers_tell_of_the_fleet() {
-    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
-    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
+async fn only_writers_send_the_fleet_status() {
+    let collector = started_with_tokens().await;
     let status = json!({"epoch": 9, "cycle": 1, "leader": "1", "nodes": []});
     let tell = |token: &str| collector.post("/api/v1/fleet").bearer_auth(token).json(&status);
     refused(tell(READER), 403).await;
@@ -237,7 +230,7 @@ async fn only_writers_tell_of_the_fleet() {
 }
 
 #[tokio::test]
-async fn of_a_fleet_that_has_just_begun_the_last_minutes_are_shown() {
+async fn new_fleet_is_shown_with_the_shortest_range() {
     let collector = started().await;
     let html = async |query: &str| collector.get(query).send().await.unwrap().text().await.unwrap();
     let report = |cycle: i64, minutes: i64| {
@@ -248,7 +241,7 @@ async fn of_a_fleet_that_has_just_begun_the_last_minutes_are_shown() {
     };
     collector.post("/api/v1/reports").json(&report(2, 0)).send().await.unwrap();
     assert!(html("/").await.contains("The last 5 minutes"));
-    assert!(html("/?range=1h").await.contains("The last hour"), "who asks for it gets it");
+    assert!(html("/?range=1h").await.contains("The last hour"), "the requested range");
     collector.post("/api/v1/reports").json(&report(1, 10)).send().await.unwrap();
     assert!(html("/").await.contains("The last hour"));
 }

@@ -20,7 +20,7 @@ fn cycles(reports: &Value) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn reports_come_by_the_page() {
+async fn reports_are_returned_in_pages() {
     let collector = with_reports([3, 1, 2, 5, 4]).await;
     let mut path = "/api/v1/reports?limit=2&unit=Cel".to_owned();
     let mut seen = Vec::new();
@@ -52,17 +52,15 @@ async fn reports_come_by_the_page() {
 }
 
 #[tokio::test]
-async fn csv_is_for_who_asks_for_it() {
+async fn csv_is_returned_if_preferred() {
     let collector = with_reports([1]).await;
     let csv = |path: &str| collector.get(path).header("accept", "text/csv");
     let response = csv("/api/v1/reports").send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/csv; charset=utf-8");
     let text = response.text().await.unwrap();
     let (names, row) = text.trim_end().split_once('\n').unwrap();
-    assert_eq!(
-        names,
-        "id,epoch,cycle,time,quantity,unit,mean,min,max,stddev,count,excluded,received,reporter"
-    );
+    let columns = "id,epoch,cycle,time,quantity,unit,mean,min,max,stddev,count,excluded,received,reporter";
+    assert_eq!(names, columns);
     assert!(row.starts_with("1,7,1,2026-11-21T08:00:01Z,temperature,Cel,1,0,2,0.5,2,1,2"), "{row}");
     let latest = csv("/api/v1/latest").send().await.unwrap().text().await.unwrap();
     assert_eq!(latest, text);
@@ -75,7 +73,7 @@ async fn csv_is_for_who_asks_for_it() {
 }
 
 #[tokio::test]
-async fn a_series_has_least_mean_and_most_of_each_step() {
+async fn series_has_min_mean_and_max_of_each_step() {
     let collector = with_reports(0..90).await;
     let series =
         collector.json("/api/v1/series?from=2026-11-21T08:00:00Z&to=2026-11-21T09:00:00Z&step=1m").await;
@@ -85,40 +83,21 @@ async fn a_series_has_least_mean_and_most_of_each_step() {
         .iter()
         .map(|point| json!([point["time"], point["reports"], point["mean"], point["min"], point["max"]]))
         .collect();
-    assert_eq!(
-        points,
-        [
-            json!(["2026-11-21T08:00:00Z", 60, 29.5, -1.0, 60.0]),
-            json!(["2026-11-21T08:01:00Z", 30, 74.5, 59.0, 90.0])
-        ]
-    );
+    let first = json!(["2026-11-21T08:00:00Z", 60, 29.5, -1.0, 60.0]);
+    assert_eq!(points, [first, json!(["2026-11-21T08:01:00Z", 30, 74.5, 59.0, 90.0])]);
     assert_eq!(series["step"], 60.0);
     let usual = collector.json("/api/v1/series?to=2026-11-21T09:00:00Z").await;
     assert_eq!((&usual["from"], &usual["step"]), (&json!("2026-11-20T09:00:00Z"), &json!(300.0)));
 }
 
 #[tokio::test]
-async fn a_question_that_is_not_understood_is_refused() {
+async fn invalid_parameters_are_refused() {
     let collector = started().await;
-    for question in [
-        "reports?limt=5",
-        "reports?limit=0",
-        "reports?limit=5001",
-        "reports?order=up",
-        "reports?cursor=x",
-        "reports?from=x",
-        "reports?from=2026-11-21",
-        "reports?unit=",
-        "reports?limit=1&limit=1",
-        "reports?unit=%ff",
-        "series?step=0",
-        "series?from=2026-11-21T09:00:00Z&to=2026-11-21T08:00:00Z",
-        "series?from=2026-11-21T09:00:00Z&to=2026-11-21T09:00:00Z",
-        "series?from=2025-11-21T09:00:00Z&step=1",
-        "series?to=-009999-01-02T00:00:00Z",
-        "fleet?limit=x",
-        "stream?after=x",
-    ] {
+    let questions = "reports?limt=5 reports?limit=0 reports?limit=5001 reports?order=up reports?cursor=x reports?from=x \
+                     reports?from=2026-11-21 reports?unit= reports?limit=1&limit=1 reports?unit=%ff series?step=0 \
+                     series?from=2026-11-21T09:00:00Z&to=2026-11-21T08:00:00Z series?from=2026-11-21T09:00:00Z&to=2026-11-21T09:00:00Z \
+                     series?from=2025-11-21T09:00:00Z&step=1 series?to=-009999-01-02T00:00:00Z fleet?limit=x stream?after=x";
+    for question in questions.split(' ') {
         refused(collector.get(&format!("/api/v1/{question}")), 400).await;
     }
     refused(collector.get("/listar?limit=x"), 400).await;
@@ -142,7 +121,7 @@ async fn events(response: &mut reqwest::Response, text: &mut String, count: usiz
 }
 
 #[tokio::test]
-async fn a_stream_tells_what_is_recorded_and_misses_nothing() {
+async fn stream_sends_every_recorded_report() {
     let collector = with_reports([1, 2]).await;
     let mut stream = collector.get("/api/v1/stream").send().await.unwrap();
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
@@ -174,22 +153,12 @@ fn references(part: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn it_describes_itself() {
+async fn openapi_document_and_metrics_describe_the_collector() {
     let collector = started().await;
     let document = collector.json("/api/v1/openapi.json").await;
     let paths: Vec<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
-    for path in [
-        "/nuevo",
-        "/listar",
-        "/api/v1/reports",
-        "/api/v1/series",
-        "/api/v1/latest",
-        "/api/v1/fleet",
-        "/api/v1/stream",
-        "/healthz",
-        "/readyz",
-        "/metrics",
-    ] {
+    let routes = "/nuevo /listar /api/v1/reports /api/v1/series /api/v1/latest /api/v1/fleet /api/v1/stream /healthz /readyz /metrics";
+    for path in routes.split(' ') {
         assert!(paths.iter().any(|known| known == path), "{path} of {paths:?}");
     }
     assert!(document["paths"]["/nuevo"]["post"]["responses"]["409"].is_object());

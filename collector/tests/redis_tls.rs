@@ -46,22 +46,7 @@ impl Secured {
 
 fn report() -> Vec<Report> {
     let time = jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(500_000);
-    let report = Report {
-        epoch: Some(7),
-        cycle: Some(1),
-        time,
-        quantity: None,
-        unit: None,
-        mean: 21.5,
-        min: None,
-        max: None,
-        stddev: None,
-        count: None,
-        excluded: None,
-        received: time,
-        reporter: None,
-    };
-    vec![report]
+    vec![Report { epoch: Some(7), cycle: Some(1), ..Report::bare(21.5, time) }]
 }
 
 fn unavailable_because<T: std::fmt::Debug>(outcome: &Result<T, StoreError>, why: &str) {

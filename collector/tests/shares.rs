@@ -4,26 +4,19 @@
 
 mod common;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_collector::{Limits, MemoryStore, Options, Tls, Tokens};
 use atalaya_testbed::{Scratch, make_certificate};
-use common::{READER, WRITER, full, open_to_all, run, started};
+use common::{READER, WRITER, connect, full, open_to_all, run, started};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Much shorter than the timeout for headers, after which the slow connections would end anyway.
 const SOON: Duration = Duration::from_secs(6);
-
-/// Connects from the loopback address with this last number.
-async fn connect(to: SocketAddr, from: u8) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::new(127, 0, 0, from), 0).into()).unwrap();
-    socket.connect(to).await.unwrap()
-}
 
 /// Sends a request from this address, and returns the beginning of the answer.
 async fn ask(to: SocketAddr, from: u8, path: &str) -> Option<String> {

@@ -15,7 +15,7 @@ use common::{Running, full, run};
 use reqwest::{Client, tls};
 use tokio::task::spawn_blocking;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Beginning of a handshake: a record of 200 bytes, the rest of which is never sent.
 const GREETING: &[u8] = &[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3];
 
@@ -38,7 +38,7 @@ async fn secured(store: Arc<dyn Store>, limits: Limits) -> Secured {
 /// Creates a client that trusts the certificate that is in the file now.
 fn client(certificate: &Path) -> Client {
     let trusted = tls::Certificate::from_pem(&std::fs::read(certificate).unwrap()).unwrap();
-    let client = Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(0);
+    let client = Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(0);
     client.tls_certs_only([trusted]).build().unwrap()
 }
 
@@ -57,7 +57,7 @@ impl Secured {
 async fn raw(address: SocketAddr, bytes: &'static [u8]) -> Vec<u8> {
     spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(bytes).unwrap();
         let mut answer = Vec::new();
         match stream.read_to_end(&mut answer) {
@@ -70,7 +70,7 @@ async fn raw(address: SocketAddr, bytes: &'static [u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn who_does_not_greet_is_sent_away() {
+async fn client_without_a_handshake_is_disconnected() {
     let limits = Limits { headers: Duration::from_millis(300), ..Limits::default() };
     let secured = secured(Arc::new(MemoryStore::new()), limits).await;
     let address = secured.running.address;
@@ -81,7 +81,7 @@ async fn who_does_not_greet_is_sent_away() {
         &[0x16, 3, 1, 0xff, 0xff, 0xff],
     ] {
         let answer = raw(address, wrong).await;
-        assert!(!answer.starts_with(b"HTTP"), "nothing is told in the clear");
+        assert!(!answer.starts_with(b"HTTP"), "no answer in plain text");
     }
     // These two handshakes never finish.
     for silent in [b"", GREETING] {
@@ -108,10 +108,8 @@ async fn old_versions_of_tls_are_refused() {
     };
     for version in ["-tls1", "-tls1_1"] {
         let (greeted, said) = ask(version).await.unwrap();
-        assert!(
-            !greeted && said.contains("alert") && said.contains("no peer certificate"),
-            "{version}: {said}"
-        );
+        let is_refused = !greeted && said.contains("alert") && said.contains("no peer certificate");
+        assert!(is_refused, "{version}: {said}");
     }
     for version in ["-tls1_2", "-tls1_3"] {
         let (greeted, said) = ask(version).await.unwrap();
@@ -120,7 +118,7 @@ async fn old_versions_of_tls_are_refused() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_replaced_while_it_runs() {
+async fn certificate_is_replaced_at_run_time() {
     let secured = secured(Arc::new(MemoryStore::new()), Limits::default()).await;
     let before = client(&secured.certificate);
     let ask = |client: &Client| client.get(secured.url("/nuevo?dato=1")).send();
@@ -128,20 +126,20 @@ async fn a_certificate_is_replaced_while_it_runs() {
 
     std::fs::write(&secured.key, "no key").unwrap();
     assert!(secured.tls.reload().is_err());
-    assert_eq!(ask(&before).await.unwrap().status(), 200, "what is wrong changes nothing");
+    assert_eq!(ask(&before).await.unwrap().status(), 200, "an invalid key changes nothing");
 
     let (other, _) = make_certificate(secured.folder.path(), "127.0.0.1");
     secured.tls.reload().unwrap();
-    assert!(ask(&before).await.is_err(), "the old one is gone");
+    assert!(ask(&before).await.is_err(), "the old certificate is replaced");
     assert_eq!(ask(&client(&other)).await.unwrap().status(), 200);
 }
 
 /// A handshake that never finishes does not delay the shutdown; a request does until it is answered.
 #[tokio::test]
-async fn it_ends_in_order() {
+async fn shutdown_with_tls_is_orderly() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
-    let patient = SqliteOptions { patience: Duration::from_secs(600), ..SqliteOptions::new(&path) };
+    let patient = SqliteOptions { lock_timeout: Duration::from_secs(600), ..SqliteOptions::new(&path) };
     let never = Duration::from_secs(600);
     let limits = Limits { headers: never, answer: never, stop: never, ..Limits::default() };
     let secured = secured(Arc::new(SqliteStore::open(patient).unwrap()), limits).await;
@@ -164,12 +162,14 @@ async fn it_ends_in_order() {
     running.stop.cancel();
     let address = running.address;
     spawn_blocking(move || {
-        eventually("it takes no more", PATIENCE, || TcpStream::connect(address).is_err().then_some(()));
+        eventually("the collector accepts no more connections", TIMEOUT, || {
+            TcpStream::connect(address).is_err().then_some(())
+        });
     })
     .await
     .unwrap();
-    assert!(!running.done.is_finished(), "somebody waits");
+    assert!(!running.done.is_finished(), "a request is still waiting");
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(waiting.await.unwrap().unwrap().status(), 201);
-    tokio::time::timeout(PATIENCE, running.done).await.expect("it ends").unwrap();
+    tokio::time::timeout(TIMEOUT, running.done).await.expect("it ends").unwrap();
 }

@@ -2,24 +2,23 @@
 
 use jiff::Timestamp;
 
-use super::App;
-use super::problem::Problem;
-use super::read::within;
-use crate::future::Clock;
+use crate::app::App;
+use crate::plausibility::Clock;
+use crate::problem::Problem;
 use crate::report::Report;
 
 /// Returns the highest recorded epoch.
 pub(super) async fn highest_epoch(app: &App) -> Result<Option<i64>, Problem> {
-    Ok(within(app, app.store.epochs(1)).await?.first().map(|epoch| epoch.epoch))
+    Ok(app.with_store_timeout(app.store.epochs(1)).await?.first().map(|epoch| epoch.epoch))
 }
 
 /// Refuses reports whose time or epoch is ahead of the collector's clock, before any of them is recorded.
 pub(super) async fn check_clocks(app: &App, reports: &[Report], received: Timestamp) -> Result<(), Problem> {
-    let clock = Clock::new(received, app.limits.max_clock_skew);
+    let clock = Clock::new(received, app.options.limits.max_clock_skew);
     for (at, report) in reports.iter().enumerate() {
         clock.check_time(report.time).map_err(|invalid| match reports.len() {
             1 => Problem::from(invalid),
-            _ => Problem::invalid(format!("report {at}: {invalid}")),
+            _ => Problem::from(invalid.of(format_args!("report {at}"))),
         })?;
     }
     let Some(epoch) = reports.iter().filter_map(|report| report.epoch).max() else { return Ok(()) };

@@ -5,39 +5,49 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::App;
-use super::problem::Problem;
-use super::query::Query;
-use super::read::within;
-use super::write::{content_type, is_plain, json, receive, reporter, unsupported};
+use super::write::reporter;
+use crate::app::App;
+use crate::body::{json, receive, require_json};
 use crate::fence::Epoch;
-use crate::fleet::{Status, Told};
-use crate::future::Clock;
+use crate::fleet::{FleetSnapshot, Status};
+use crate::params::{Limit, Params};
+use crate::plausibility::Clock;
+use crate::problem::Problem;
 
-/// Maximum number of epochs.
-const EPOCHS: usize = 1_000;
+type EpochLimit = Limit<10, 1_000>;
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FleetParams {
+    /// Maximum number of epochs.
+    #[param(inline)]
+    #[serde(default)]
+    limit: EpochLimit,
+}
+
 /// Time limit for reading the newest epoch from the store: a status that arrives later is worthless.
-const FENCE: Duration = Duration::from_secs(1);
+const EPOCH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The fleet.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Fleet {
     /// Last fleet status; null: none was received since the collector was started.
-    status: Option<Aged>,
+    status: Option<ReceivedStatus>,
     /// Epochs, newest first.
     epochs: Vec<Epoch>,
 }
 
 /// Fleet status and the time of its arrival.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Aged {
+pub(crate) struct ReceivedStatus {
     #[serde(flatten)]
     status: Status,
     /// Seconds since its arrival.
@@ -48,68 +58,49 @@ pub(crate) struct Aged {
     reporter: Option<String>,
 }
 
-impl Aged {
-    fn of(told: &Told, now: Instant) -> Aged {
-        let Told { status, received, reporter, .. } = told.clone();
-        Aged { status, received_ago: told.age(now).as_secs_f64(), received, reporter }
+impl ReceivedStatus {
+    fn of(snapshot: &FleetSnapshot, now: Instant) -> ReceivedStatus {
+        let FleetSnapshot { status, received, reporter, .. } = snapshot.clone();
+        ReceivedStatus { status, received_ago: snapshot.age(now).as_secs_f64(), received, reporter }
     }
 }
 
 /// Returns the last fleet status, and the newest epochs with their cycles.
 #[utoipa::path(
-    get, path = "/api/v1/fleet", tag = "read",
-    params(("limit" = Option<u32>, Query, description = "So many epochs at most: 1 to 1000, 10 unless told otherwise")),
-    responses(
-        (status = 200, description = "The status, and the newest epochs", body = Fleet),
-        (status = 400, description = "It is not understood", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Try again", body = Problem, content_type = "application/problem+json"),
-    ),
+    get, path = "/api/v1/fleet", tag = "read", params(FleetParams),
+    responses((status = 200, description = "Fleet status, and the newest epochs", body = Fleet)),
 )]
 pub(super) async fn get_fleet(
     State(app): State<Arc<App>>,
-    RawQuery(asked): RawQuery,
+    Params(FleetParams { limit: Limit(limit) }): Params<FleetParams>,
 ) -> Result<Json<Fleet>, Problem> {
-    let mut query = Query::parse(asked.unwrap_or_default().as_bytes())?;
-    let limit = query.limit(10, EPOCHS)?;
-    query.finish()?;
-    let epochs = within(&app, app.store.epochs(limit)).await?;
+    let epochs = app.with_store_timeout(app.store.epochs(limit)).await?;
     let fleet = app.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-    let status = fleet.told().map(|told| Aged::of(told, Instant::now()));
+    let status = fleet.snapshot().map(|snapshot| ReceivedStatus::of(snapshot, Instant::now()));
     Ok(Json(Fleet { status, epochs }))
 }
 
 /// Receives the fleet status from the leader. Only the newest one is kept, in memory.
 #[utoipa::path(
-    post, path = "/api/v1/fleet", tag = "write",
-    request_body = Status,
-    responses(
-        (status = 204, description = "It is the newest"),
-        (status = 400, description = "It is not understood", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Of a deposed leader, or older than what is known", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 413, description = "It is too long", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Its Content-Type is another", body = Problem,
-            content_type = "application/problem+json"),
-    ),
+    post, path = "/api/v1/fleet", tag = "write", request_body = Status,
+    responses((status = 204, description = "Accepted as the newest status")),
 )]
 pub(super) async fn post_fleet(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    if content_type(&headers) != "application/json" || !is_plain(&headers) {
-        return Err(unsupported("application/json"));
-    }
-    let status: Status = json(&receive(&app, body).await?)?;
+    require_json(&headers)?;
+    let status: Status = json(&receive(&app.options.limits, body).await?)?;
     let received = Timestamp::now();
     status.check()?;
-    let (clock, sent) = (Clock::new(received, app.limits.max_clock_skew), status.epoch);
+    let (clock, sent) = (Clock::new(received, app.options.limits.max_clock_skew), status.epoch);
     // If the store fails, the fleet status is still accepted.
-    let newest = timeout(FENCE, app.store.epochs(1)).await.ok().and_then(Result::ok);
+    let newest = timeout(EPOCH_TIMEOUT, app.store.epochs(1)).await.ok().and_then(Result::ok);
     let newest = newest.and_then(|epochs| Some(epochs.first()?.epoch));
     clock.check_epoch(sent, newest).map_err(|ahead| Problem::ahead(ahead, &clock.skew()))?;
     let mut fleet = app.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-    let told = fleet.tell(status, newest, reporter(&headers), (received, Instant::now()));
-    told.map_err(|epoch| Problem::newer_status(epoch).with_epochs(Some(sent), newest.max(Some(epoch))))?;
+    let updated = fleet.update(status, newest, reporter(&headers), (received, Instant::now()));
+    updated.map_err(|epoch| Problem::newer_status(epoch).with_epochs(Some(sent), newest.max(Some(epoch))))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,27 +7,37 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures_util::Stream;
+use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
+use utoipa::IntoParams;
 
-use super::App;
-use super::problem::Problem;
-use super::query::Query;
+use crate::app::App;
+use crate::auth::reader_token;
 use crate::limits::Client;
-use crate::page;
+use crate::params::Params;
+use crate::problem::Problem;
 use crate::report::Record;
 use crate::tokens::{Admission, Role};
 
 /// Number of reports that are read at once.
-const READ: usize = 100;
+const CHUNK: usize = 100;
 /// Interval of polling the store, because another process may write to it.
-const LOOK: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StreamParams {
+    /// Id after which the stream begins, for a first request; 0 for all reports.
+    after: Option<i64>,
+}
 
 /// Stream of one client.
 struct Follower {
@@ -40,16 +50,16 @@ struct Follower {
     replaced: watch::Receiver<()>,
     /// Cancelled when another client needs the slot.
     evict: CancellationToken,
-    _place: Place,
+    _slot: Slot,
 }
 
 /// Slot of a stream. The stream is counted until the slot is dropped.
-struct Place {
+struct Slot {
     app: Arc<App>,
     id: u64,
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.app.metrics.streams.dec();
         self.app.streams.lock().unwrap_or_else(PoisonError::into_inner).leave(self.id);
@@ -62,7 +72,7 @@ impl Follower {
     async fn next(&mut self) -> Option<Record> {
         loop {
             self.replaced.borrow_and_update();
-            let admission = self.app.tokens.admit(Role::Read, self.token.as_deref());
+            let admission = self.app.options.tokens.admit(Role::Read, self.token.as_deref());
             if admission != Admission::Granted || self.evict.is_cancelled() {
                 return None;
             }
@@ -71,10 +81,10 @@ impl Follower {
                 return Some(record);
             }
             self.newest.borrow_and_update();
-            match self.app.store.since(self.last, READ).await {
+            match self.app.store.since(self.last, CHUNK).await {
                 Ok(read) => self.read = read.into(),
                 Err(error) => {
-                    debug!(%error, "a stream ends");
+                    debug!(%error, "an event stream ends");
                     return None;
                 }
             }
@@ -84,7 +94,7 @@ impl Follower {
                     () = self.evict.cancelled() => return None,
                     replaced = self.replaced.changed() => replaced.ok()?,
                     changed = self.newest.changed() => changed.ok()?,
-                    () = tokio::time::sleep(LOOK) => {}
+                    () = tokio::time::sleep(POLL_INTERVAL) => {}
                 }
             } else if self.app.stopping.is_cancelled() {
                 return None;
@@ -96,44 +106,35 @@ impl Follower {
 /// Returns reports as they are recorded, ordered by id: events `report` whose data is the report as JSON.
 #[utoipa::path(
     get, path = "/api/v1/stream", tag = "read",
-    params(
-        ("Last-Event-ID" = Option<i64>, Header, description = "The last id that was seen; from now on, if it is missing"),
-        ("after" = Option<i64>, Query, description = "The same, for a first request; 0: all there are"),
-    ),
-    responses(
-        (status = 200, description = "Events, until either side ends them", body = Record, content_type = "text/event-stream"),
-        (status = 400, description = "It is not understood", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Try again", body = Problem, content_type = "application/problem+json"),
-    ),
+    params(StreamParams, ("Last-Event-ID" = Option<i64>, Header,
+        description = "Last id that the client has received. Without it and without `after`, the stream begins now")),
+    responses((status = 200, description = "Events, until either side closes the connection", body = Record,
+        content_type = "text/event-stream")),
 )]
 pub(super) async fn stream(
     State(app): State<Arc<App>>,
     Extension(client): Extension<Client>,
+    Params(StreamParams { after }): Params<StreamParams>,
     headers: HeaderMap,
-    RawQuery(asked): RawQuery,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let mut query = Query::parse(asked.unwrap_or_default().as_bytes())?;
-    let after = query.take("after")?;
-    query.finish()?;
-    let seen = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default().to_owned());
+    let seen = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default().parse::<i64>());
+    let seen = seen.transpose().map_err(|_| Problem::invalid("Last-Event-ID is not the id of a report"))?;
     let entered = app.streams.lock().unwrap_or_else(PoisonError::into_inner).enter(&client);
     let (id, evict) = entered.ok_or_else(|| {
         let detail =
-            "this client, or all clients together, follow as many streams as there may be; try again later";
+            "this client, or all clients together, have the maximum number of streams; try again later";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "streams", "Too many streams", detail).retry_after(30)
     })?;
     app.metrics.streams.inc();
-    let place = Place { app: Arc::clone(&app), id };
-    let (token, replaced) = (page::token_of(&headers), app.tokens.replacements());
+    let slot = Slot { app: Arc::clone(&app), id };
+    let (token, replaced) = (reader_token(&headers), app.options.tokens.replacements());
     let newest = app.newest.subscribe();
     let last = match seen.or(after) {
-        Some(id) => {
-            id.parse().map_err(|_| Problem::invalid("Last-Event-ID, or after: it is the id of no report"))?
-        }
+        Some(id) => id,
         None => app.store.newest().await?,
     };
     let read = VecDeque::new();
-    let follower = Follower { app, newest, last, read, token, replaced, evict, _place: place };
+    let follower = Follower { app, newest, last, read, token, replaced, evict, _slot: slot };
     let events = futures_util::stream::unfold(follower, |mut follower| async {
         let record = follower.next().await?;
         let event = Event::default().event("report").id(record.id.to_string());

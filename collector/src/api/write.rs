@@ -3,27 +3,60 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{RawQuery, State};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::LengthLimitError;
 use jiff::Timestamp;
-use serde::Serialize;
-use tokio::time::timeout;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::App;
 use super::clocks::{check_clocks, highest_epoch};
-use super::problem::Problem;
-use super::query::Query;
-use crate::report::{Incoming, Key, Report, cut, number};
+use crate::app::App;
+use crate::body::{content_type, is_plain, json, receive, require_json, unsupported};
+use crate::params::{Name, Number, Params, from_form};
+use crate::problem::Problem;
+use crate::report::{Incoming, Key, Report};
 use crate::store::Outcome;
 
-/// Result for a report.
+/// Average in the address or in a form. Other parameters are ignored.
+#[derive(Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Average {
+    /// Average, a finite number.
+    dato: Number,
+    /// Quantity that was averaged, such as `temperature`.
+    #[schema(nullable = false)]
+    quantity: Option<Name>,
+    /// Unit of the quantity, such as `Cel`.
+    #[schema(nullable = false)]
+    unit: Option<Name>,
+}
+
+/// Average in the address of a request that may have a body instead.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OptionalAverage {
+    /// Average, a finite number; required if the request has no body.
+    dato: Option<Number>,
+    /// Quantity that was averaged. Ignored if the request has a body.
+    quantity: Option<Name>,
+    /// Unit of the quantity. Ignored if the request has a body.
+    unit: Option<Name>,
+}
+
+impl From<Average> for Incoming {
+    fn from(average: Average) -> Incoming {
+        let [quantity, unit] = [average.quantity, average.unit].map(|name| name.map(|Name(name)| name));
+        Incoming { quantity, unit, ..Incoming::bare(average.dato.0) }
+    }
+}
+
+/// Result of recording a report.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "lowercase")]
-pub(crate) enum Became {
+pub(crate) enum RecordStatus {
     /// The report was stored.
     Recorded {
         /// Id of the report.
@@ -49,25 +82,13 @@ pub(crate) enum Became {
 /// Results of a batch, in the order of its reports.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Batch {
-    results: Vec<Became>,
+    results: Vec<RecordStatus>,
 }
 
-/// Form for `/nuevo`, only for the document: the code that reads the parameters of the address reads the form too.
-#[derive(serde::Deserialize, ToSchema)]
-#[allow(dead_code, reason = "for the document")]
-pub(crate) struct Form {
-    /// Average.
-    dato: f64,
-    /// Quantity that was averaged.
-    quantity: Option<String>,
-    /// Unit of the quantity.
-    unit: Option<String>,
-}
-
-/// Body of `/api/v1/reports`, only for the document: the first character decides which one it is.
+/// Body of `/api/v1/reports`, only for the OpenAPI document: the first character decides which one it is.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "for the document")]
+#[allow(dead_code, reason = "for the OpenAPI document")]
 pub(crate) enum OneOrMore {
     One(Incoming),
     More(Vec<Incoming>),
@@ -76,40 +97,41 @@ pub(crate) enum OneOrMore {
 /// Answer of `/api/v1/reports`.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "for the document")]
+#[allow(dead_code, reason = "for the OpenAPI document")]
 pub(crate) enum OneOrBatch {
-    One(Became),
+    One(RecordStatus),
     More(Batch),
 }
 
-impl From<&Outcome> for Became {
-    fn from(outcome: &Outcome) -> Became {
+impl From<&Outcome> for RecordStatus {
+    fn from(outcome: &Outcome) -> RecordStatus {
         match *outcome {
-            Outcome::Recorded(id) => Became::Recorded { id },
-            Outcome::Repeated => Became::Repeated,
-            Outcome::Conflict(kept) => Became::Conflict { kept },
-            Outcome::Stale(stale) => Became::Stale { epoch: stale.epoch, first_cycle: stale.first_cycle },
+            Outcome::Recorded(id) => RecordStatus::Recorded { id },
+            Outcome::Repeated => RecordStatus::Repeated,
+            Outcome::Conflict(kept) => RecordStatus::Conflict { kept },
+            Outcome::Stale(stale) => {
+                RecordStatus::Stale { epoch: stale.epoch, first_cycle: stale.first_cycle }
+            }
         }
     }
 }
 
 fn answer(outcome: &Outcome, created: StatusCode) -> Result<Response, Problem> {
     match *outcome {
-        Outcome::Recorded(_) => Ok((created, Json(Became::from(outcome))).into_response()),
-        Outcome::Repeated => Ok(Json(Became::from(outcome)).into_response()),
+        Outcome::Recorded(_) => Ok((created, Json(RecordStatus::from(outcome))).into_response()),
+        Outcome::Repeated => Ok(Json(RecordStatus::from(outcome)).into_response()),
         Outcome::Conflict(kept) => Err(Problem::conflict(kept)),
         Outcome::Stale(stale) => Err(Problem::stale(stale)),
     }
 }
 
 /// Stores reports, and notifies the streams.
-async fn keep(app: &App, reports: Vec<Report>) -> Result<Vec<Outcome>, Problem> {
+async fn record(app: &App, reports: Vec<Report>) -> Result<Vec<Outcome>, Problem> {
     let Some(received) = reports.first().map(|report| report.received) else { return Ok(Vec::new()) };
     check_clocks(app, &reports, received).await?;
-    let kept = timeout(app.limits.answer, app.store.record(reports)).await;
-    let outcomes = kept.map_err(|_| Problem::unavailable("the store has not answered in time"))??;
+    let outcomes = app.with_store_timeout(app.store.record(reports)).await?;
     for outcome in &outcomes {
-        app.metrics.became(outcome);
+        app.metrics.count_outcome(outcome);
         if let Outcome::Recorded(id) = *outcome {
             app.note_arrival(id);
             app.newest.send_if_modified(|newest| {
@@ -122,9 +144,9 @@ async fn keep(app: &App, reports: Vec<Report>) -> Result<Vec<Outcome>, Problem> 
     Ok(outcomes)
 }
 
-async fn keep_one(app: &App, report: Report, created: StatusCode) -> Result<Response, Problem> {
+async fn record_one(app: &App, report: Report, created: StatusCode) -> Result<Response, Problem> {
     let epoch = report.epoch;
-    let outcomes = keep(app, vec![report]).await?;
+    let outcomes = record(app, vec![report]).await?;
     let Some(outcome) = outcomes.first() else {
         return Err(Problem::unavailable("the store has not answered"));
     };
@@ -142,240 +164,126 @@ async fn keep_one(app: &App, report: Report, created: StatusCode) -> Result<Resp
     }
 }
 
-fn key(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
-    let mut keys = headers.get_all("idempotency-key").iter();
-    let Some(first) = keys.next() else { return Ok(None) };
-    if keys.next().is_some() {
-        return Err(Problem::invalid("Idempotency-Key is there more than once"));
+/// Header with the key of a report.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(super) struct IdempotencyKey {
+    /// `{epoch}-{cycle}[-{unit}]`. Not with an array, and not needed if the report contains epoch and cycle.
+    #[param(rename = "Idempotency-Key", value_type = String, required = false, example = "7-3",
+        pattern = "^[1-9][0-9]{0,17}-[0-9]{1,18}(-[!#-~]{1,64})?$")]
+    key: Option<Key>,
+}
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<IdempotencyKey, Problem> {
+        let mut keys = parts.headers.get_all("idempotency-key").iter();
+        let Some(first) = keys.next() else { return Ok(IdempotencyKey { key: None }) };
+        if keys.next().is_some() {
+            return Err(Problem::invalid("Idempotency-Key occurs more than once"));
+        }
+        let text = std::str::from_utf8(first.as_bytes())
+            .map_err(|_| Problem::invalid("Idempotency-Key is not UTF-8"))?;
+        Ok(IdempotencyKey { key: Some(Key::parse(text)?) })
     }
-    let text = std::str::from_utf8(first.as_bytes())
-        .map_err(|_| Problem::invalid("Idempotency-Key is not UTF-8"))?;
-    Ok(Some(Key::parse(text)?))
 }
 
 pub(crate) fn reporter(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).filter(|agent| !agent.is_empty())
 }
 
-/// Returns the media type without parameters, such as `application/json` of `application/json; charset=utf-8`. Returns
-/// an empty string if the charset is not compatible with UTF-8, or if the header occurs twice.
-pub(crate) fn content_type(headers: &HeaderMap) -> String {
-    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(kind), None) = (kinds.next(), kinds.next()) else { return String::new() };
-    let mut parts = kind.to_str().unwrap_or_default().split(';').map(|part| part.trim().to_ascii_lowercase());
-    let kind = parts.next().unwrap_or_default();
-    let readable = |parameter: String| {
-        let charset = parameter.strip_prefix("charset=").map(|charset| charset.trim_matches('"').to_owned());
-        charset.is_none_or(|charset| ["utf-8", "utf8", "us-ascii"].contains(&charset.as_str()))
-    };
-    if parts.all(readable) { kind } else { String::new() }
-}
-
-pub(crate) fn unsupported(expected: &str) -> Problem {
-    Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "media-type",
-        "The body is of another kind",
-        format!("Content-Type: {expected}, in UTF-8 and not compressed, is understood here"),
-    )
-}
-
-/// Returns true if the body is not compressed: compressed bodies are not supported.
-pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
-/// Returns true if the body exceeds the limit. Any other error is a closed connection or wrong chunks.
-fn is_too_long(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<LengthLimitError>())
-}
-
-/// Reads the body, up to the limits of its length and its duration.
-pub(crate) async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
-    let most = app.limits.body;
-    let too_long = || {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "The body is too large",
-            format!("{most} bytes are taken at most"),
-        )
-    };
-    if body.size_hint().lower() > most as u64 {
-        return Err(too_long());
-    }
-    match timeout(app.limits.receive, axum::body::to_bytes(body, most)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_long(&error) => Err(too_long()),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a body was not taken");
-            Err(Problem::invalid("the body breaks off, or is not framed as HTTP frames bodies"))
-        }
-        Err(_) => Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "too-slow",
-            "The body took too long",
-            "it was not complete in time",
-        )),
-    }
-}
-
-pub(crate) fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    // The message repeats text of the body, which may be as long as the body.
-    serde_json::from_slice(body).map_err(|error| Problem::invalid(cut(&error.to_string())))
-}
-
-/// Reads `dato` and the parameters that newer nodes add. Other parameters are ignored.
-fn incoming(mut query: Query) -> Result<Incoming, Problem> {
-    let dato = query.take("dato")?.ok_or_else(|| Problem::invalid("dato is missing"))?;
-    let mean = number(&dato).map_err(|invalid| Problem::invalid(format!("dato: {invalid}")))?;
-    let (quantity, unit) = (query.take("quantity")?, query.take("unit")?);
-    Ok(Incoming { quantity, unit, ..Incoming::bare(mean) })
-}
-
 /// Records an average as existing fleets send it. Without an `Idempotency-Key` each request is a separate report.
 #[utoipa::path(
-    get, path = "/nuevo", tag = "write",
-    params(
-        ("dato" = f64, Query, description = "The average: a finite number"),
-        ("quantity" = Option<String>, Query, description = "What was averaged, such as `temperature`"),
-        ("unit" = Option<String>, Query, description = "Its unit, such as `Cel`"),
-        ("token" = Option<String>, Query, description = "In place of `Authorization: Bearer`"),
-        ("Idempotency-Key" = Option<String>, Header, description = "`{epoch}-{cycle}[-{unit}]`"),
-    ),
-    responses(
-        (status = 200, description = "It is kept", body = Became),
-        (status = 400, description = "It is not understood", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Problem `conflict`: the key is recorded with another mean; \
-            problem `stale`: a later epoch has reported this cycle", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 503, description = "It is not kept, or not known to be: try again", body = Problem,
-            content_type = "application/problem+json"),
-    ),
+    get, path = "/nuevo", tag = "write", 
+    params(Average, ("token" = Option<String>, Query, description = "Token, instead of `Authorization: Bearer`"), IdempotencyKey),
+    responses((status = 200, description = "Recorded now or earlier", body = RecordStatus)),
 )]
 pub(super) async fn nuevo_get(
-    State(app): State<Arc<App>>,
     method: Method,
+    State(app): State<Arc<App>>,
+    Params(average): Params<Average>,
+    IdempotencyKey { key }: IdempotencyKey,
     headers: HeaderMap,
-    RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     // A `HEAD` request must not record a report.
     if method == Method::HEAD {
-        return Err(super::method_not_allowed());
+        return Err(Problem::method_not_allowed());
     }
-    let incoming = incoming(Query::parse(query.unwrap_or_default().as_bytes())?)?;
-    let report = incoming.accept(key(&headers)?, Timestamp::now(), reporter(&headers))?;
-    keep_one(&app, report, StatusCode::OK).await
+    let report = Incoming::from(average).accept(key, Timestamp::now(), reporter(&headers))?;
+    record_one(&app, report, StatusCode::OK).await
 }
 
 /// Records an average that is sent as a form, as JSON with `dato` or with all fields, or in the address.
 #[utoipa::path(
-    post, path = "/nuevo", tag = "write",
-    params(
-        ("dato" = Option<f64>, Query, description = "The average, if there is no body"),
-        ("token" = Option<String>, Query, description = "In place of `Authorization: Bearer`"),
-        ("Idempotency-Key" = Option<String>, Header, description = "`{epoch}-{cycle}[-{unit}]`"),
-    ),
-    request_body(content(
-        (Incoming = "application/json"),
-        (Form = "application/x-www-form-urlencoded"),
-    )),
-    responses(
-        (status = 200, description = "It is kept", body = Became),
-        (status = 400, description = "It is not understood", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Problem `conflict`: the key is recorded with another mean; \
-            problem `stale`: a later epoch has reported this cycle", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 413, description = "It is too long", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Its Content-Type is another", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 503, description = "It is not kept, or not known to be: try again", body = Problem,
-            content_type = "application/problem+json"),
-    ),
+    post, path = "/nuevo", tag = "write", 
+    params(OptionalAverage, ("token" = Option<String>, Query, description = "Token, instead of `Authorization: Bearer`"), IdempotencyKey),
+    request_body(content((Incoming = "application/json"), (Average = "application/x-www-form-urlencoded"))),
+    responses((status = 200, description = "Recorded now or earlier", body = RecordStatus)),
 )]
 pub(super) async fn nuevo_post(
     State(app): State<Arc<App>>,
+    Params(OptionalAverage { dato, quantity, unit }): Params<OptionalAverage>,
+    IdempotencyKey { key }: IdempotencyKey,
     headers: HeaderMap,
-    RawQuery(query): RawQuery,
     body: Body,
 ) -> Result<Response, Problem> {
-    let key = key(&headers)?;
-    let body = receive(&app, body).await?;
-    let mut query = Query::parse(query.unwrap_or_default().as_bytes())?;
-    let incoming = if body.is_empty() {
-        incoming(query)?
-    } else {
-        if query.take("dato")?.is_some() {
-            return Err(Problem::invalid("dato is in the address, and there is a body"));
+    let body = receive(&app.options.limits, body).await?;
+    let incoming = match (body.is_empty(), dato) {
+        (true, Some(dato)) => Incoming::from(Average { dato, quantity, unit }),
+        (true, None) => return Err(Problem::invalid("missing field `dato`")),
+        (false, Some(_)) => {
+            return Err(Problem::invalid("dato is in the address, and the request has a body"));
         }
-        match content_type(&headers).as_str() {
+        (false, None) => match content_type(&headers).as_str() {
             _ if !is_plain(&headers) => return Err(unsupported("application/json")),
             "application/json" => json(&body)?,
-            "application/x-www-form-urlencoded" => incoming(Query::parse(&body)?)?,
+            "application/x-www-form-urlencoded" => from_form::<Average>(body).await?.into(),
             _ => return Err(unsupported("application/json or application/x-www-form-urlencoded")),
-        }
+        },
     };
     let report = incoming.accept(key, Timestamp::now(), reporter(&headers))?;
-    keep_one(&app, report, StatusCode::OK).await
+    record_one(&app, report, StatusCode::OK).await
 }
 
 /// Records one report, or an array of reports: either all of them or none.
 #[utoipa::path(
-    post, path = "/api/v1/reports", tag = "write",
-    params(("Idempotency-Key" = Option<String>, Header,
-        description = "`{epoch}-{cycle}[-{unit}]`; with one report only, and not needed if that tells epoch and cycle")),
+    post, path = "/api/v1/reports", tag = "write", params(IdempotencyKey),
     request_body(content = OneOrMore, description = "A report, or an array of reports"),
     responses(
-        (status = 201, description = "It is kept", body = Became),
-        (status = 200, description = "It was kept before; or what became of each of an array", body = OneOrBatch),
-        (status = 400, description = "It is not understood: nothing is kept", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 409, description = "Problem `conflict`: the key is recorded with another mean; \
-            problem `stale`: a later epoch has reported this cycle", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 413, description = "It is too long", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Its Content-Type is another", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 503, description = "It is not kept, or not known to be: try again", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 201, description = "Recorded", body = RecordStatus),
+        (status = 200, description = "Recorded earlier, or the results of an array", body = OneOrBatch),
     ),
 )]
 pub(super) async fn post_reports(
     State(app): State<Arc<App>>,
+    IdempotencyKey { key }: IdempotencyKey,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let key = key(&headers)?;
-    if content_type(&headers) != "application/json" || !is_plain(&headers) {
-        return Err(unsupported("application/json"));
-    }
-    let body = receive(&app, body).await?;
+    require_json(&headers)?;
+    let body = receive(&app.options.limits, body).await?;
     let received = Timestamp::now();
     let reporter = reporter(&headers);
     if body.trim_ascii_start().first() != Some(&b'[') {
         let report = json::<Incoming>(&body)?.accept(key, received, reporter)?;
-        return keep_one(&app, report, StatusCode::CREATED).await;
+        return record_one(&app, report, StatusCode::CREATED).await;
     }
     if key.is_some() {
         return Err(Problem::invalid(
-            "an Idempotency-Key is for one report: those of an array tell epoch and cycle",
+            "an Idempotency-Key is for one report: those of an array contain their own",
         ));
     }
     let batch: Vec<Incoming> = json(&body)?;
-    if batch.len() > app.limits.batch {
-        return Err(Problem::invalid(format!("{} reports are taken at once at most", app.limits.batch)));
+    let max = app.options.limits.batch;
+    if batch.len() > max {
+        return Err(Problem::invalid(format!("more than {max} reports in an array")));
     }
-    let reports = batch
-        .into_iter()
-        .enumerate()
-        .map(|(at, incoming)| {
-            let report = incoming.accept(None, received, reporter);
-            report.map_err(|invalid| Problem::invalid(format!("report {at}: {invalid}")))
-        })
-        .collect::<Result<Vec<Report>, Problem>>()?;
-    let outcomes = keep(&app, reports).await?;
-    Ok(Json(Batch { results: outcomes.iter().map(Became::from).collect() }).into_response())
+    let accept = |(at, incoming): (usize, Incoming)| {
+        let report = incoming.accept(None, received, reporter);
+        report.map_err(|invalid| Problem::from(invalid.of(format_args!("report {at}"))))
+    };
+    let reports = batch.into_iter().enumerate().map(accept).collect::<Result<Vec<Report>, Problem>>()?;
+    let outcomes = record(&app, reports).await?;
+    Ok(Json(Batch { results: outcomes.iter().map(RecordStatus::from).collect() }).into_response())
 }

@@ -2,9 +2,9 @@
 // the same form as in the whole page. Without this script the page is reloaded periodically.
 "use strict";
 
-const PAUSE = 1000; // Minimum time between two fetches.
-const LOOK = 5000; // Maximum time between two fetches.
-const PATIENCE = 8000;
+const MIN_INTERVAL = 1000; // Minimum time between two fetches.
+const MAX_INTERVAL = 5000; // Maximum time between two fetches.
+const FETCH_TIMEOUT = 8000;
 
 const by = (id) => document.getElementById(id);
 const away = by("away");
@@ -68,7 +68,7 @@ async function refresh() {
   fetching = true;
   wanted = false;
   try {
-    const answer = await fetch(`page/live${location.search}`, { signal: AbortSignal.timeout(PATIENCE) });
+    const answer = await fetch(`page/live${location.search}`, { signal: AbortSignal.timeout(FETCH_TIMEOUT) });
     if (answer.status === 401) return location.reload();
     const html = await answer.text();
     if (!html.includes('id="state"')) throw new Error(answer.status);
@@ -90,7 +90,7 @@ async function refresh() {
 let timer;
 function soon() {
   clearTimeout(timer);
-  timer = setTimeout(refresh, Math.max(0, PAUSE - (performance.now() - fetched)));
+  timer = setTimeout(refresh, Math.max(0, MIN_INTERVAL - (performance.now() - fetched)));
 }
 
 let stream;
@@ -158,5 +158,5 @@ if (zone !== known) refresh();
 follow();
 setInterval(() => {
   count();
-  if (!document.hidden && performance.now() - fetched > LOOK && !fetching) refresh();
+  if (!document.hidden && performance.now() - fetched > MAX_INTERVAL && !fetching) refresh();
 }, 1000);

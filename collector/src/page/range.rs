@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::words::Lang;
-use crate::api::read::usual_step;
+use super::i18n::Lang;
+use crate::params::default_step;
 
 /// Time range of the chart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,18 +11,16 @@ pub(super) struct Range {
     /// Name in the address.
     pub(super) name: &'static str,
     seconds: i64,
-    en: &'static str,
-    es: &'static str,
 }
 
 /// All ranges, in the order of their buttons.
 pub(super) const RANGES: [Range; 6] = [
-    Range { name: "5m", seconds: 300, en: "The last 5 minutes", es: "Últimos 5 minutos" },
-    Range { name: "1h", seconds: 3_600, en: "The last hour", es: "Última hora" },
-    Range { name: "24h", seconds: 86_400, en: "The last 24 hours", es: "Últimas 24 horas" },
-    Range { name: "7d", seconds: 7 * 86_400, en: "The last 7 days", es: "Últimos 7 días" },
-    Range { name: "30d", seconds: 30 * 86_400, en: "The last 30 days", es: "Últimos 30 días" },
-    Range { name: "1y", seconds: 365 * 86_400, en: "The last year", es: "Último año" },
+    Range { name: "5m", seconds: 300 },
+    Range { name: "1h", seconds: 3_600 },
+    Range { name: "24h", seconds: 86_400 },
+    Range { name: "7d", seconds: 7 * 86_400 },
+    Range { name: "30d", seconds: 30 * 86_400 },
+    Range { name: "1y", seconds: 365 * 86_400 },
 ];
 
 impl Range {
@@ -37,26 +35,22 @@ impl Range {
         RANGES[0]
     }
 
-    /// Returns the name for people, such as `The last 24 hours`.
-    pub(super) fn words(self, lang: Lang) -> &'static str {
-        lang.say(self.en, self.es)
-    }
-
-    /// Returns the label of the button.
-    pub(super) fn short(self, lang: Lang) -> &'static str {
+    /// Returns the title, such as `The last 24 hours`, and the label of the button.
+    pub(super) fn texts(self, lang: Lang) -> (&'static str, &'static str) {
+        let messages = lang.messages();
         match self.name {
-            "5m" => "5 min",
-            "1h" => "1 h",
-            "24h" => "24 h",
-            "7d" => "7 d",
-            "30d" => "30 d",
-            _ => lang.say("1 y", "1 a"),
+            "5m" => (messages.last_5_minutes, "5 min"),
+            "1h" => (messages.last_hour, "1 h"),
+            "24h" => (messages.last_24_hours, "24 h"),
+            "7d" => (messages.last_7_days, "7 d"),
+            "30d" => (messages.last_30_days, "30 d"),
+            _ => (messages.last_year, messages.one_year),
         }
     }
 
     /// Returns the microseconds from one point to the next.
     pub(super) fn step(self) -> i64 {
-        usual_step(self.seconds * 1_000_000)
+        default_step(self.seconds * 1_000_000)
     }
 
     /// Returns the window that is displayed at `now`: whole steps, of which the last has not ended yet.
@@ -87,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_is_whole_steps_up_to_now() {
+    fn window_consists_of_whole_steps_up_to_now() {
         let now = Timestamp::from_microsecond(1_795_291_849_123_456).unwrap();
         for range in RANGES {
             let window = range.window(now);

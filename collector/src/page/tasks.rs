@@ -2,25 +2,22 @@
 
 use maud::{Markup, html};
 
-use super::gather::View;
-use super::view::ago;
-use super::words::Lang;
+use super::document::ago;
+use super::i18n::Lang;
+use super::model::PageModel;
 use crate::tasks::{Task, TaskState};
 
-pub(super) fn tasks(view: &View) -> Markup {
-    let lang = view.asked.lang;
-    let told = view.told.as_ref().and_then(|(told, age)| Some((told.status.tasks.as_ref()?, *age)));
-    let Some((tasks, age)) = told.filter(|(tasks, _)| !tasks.list.is_empty()) else {
+pub(super) fn tasks(model: &PageModel) -> Markup {
+    let lang = model.params.lang;
+    let tasks = model.fleet.as_ref().and_then(|(fleet, age)| Some((fleet.status.tasks.as_ref()?, *age)));
+    let Some((tasks, age)) = tasks.filter(|(tasks, _)| !tasks.list.is_empty()) else {
         return html! { section #tasks hidden {} };
     };
     html! {
         section #tasks.card {
             div.head {
-                h2 { (lang.say("Tasks", "Tareas")) }
-                p.faint {
-                    (lang.count(i64::try_from(tasks.live).unwrap_or(i64::MAX)))
-                    (lang.say(" in progress or waiting", " en curso o en espera"))
-                }
+                h2 { (lang.messages().tasks) }
+                p.faint { (lang.messages().live_tasks.replace("{}", &count(tasks.live, lang))) }
             }
             ul.tasks.old[age > 20.0] {
                 @for task in &tasks.list { (row(task, age, lang)) }
@@ -30,24 +27,26 @@ pub(super) fn tasks(view: &View) -> Markup {
 }
 
 fn row(task: &Task, age: f64, lang: Lang) -> Markup {
-    let (at, since) = match task.ended {
-        Some(ended) => (Some(ended), lang.say("ended", "terminó")),
-        None => (task.age, lang.say("submitted", "enviada")),
+    let messages = lang.messages();
+    let (class, state) = class_and_name(task.state, lang);
+    let (at, event) = match task.ended {
+        Some(ended) => (Some(ended), messages.ended),
+        None => (task.age, messages.submitted),
     };
     html! {
-        li.(tone(task.state)) {
+        li.(class) {
             p.name {
                 span.light aria-hidden="true" {}
                 strong { (task.action) }
-                span.state { (words(task.state, lang)) }
+                span.state { (state) }
             }
             p.faint {
                 (task.id) " · " (nodes(task, lang))
-                @if let Some(at) = at { " · " (since) " " (ago(lang, at + age)) }
+                @if let Some(at) = at { " · " (event) " " (ago(lang, at + age)) }
             }
             @if task.all > 1 {
                 progress max=(task.all) value=(task.done.saturating_add(task.failed).min(task.all))
-                    aria-label=(lang.say("Nodes that have ended", "Nodos que han terminado")) {}
+                    aria-label=(messages.nodes_ended) {}
             }
             @if let Some(progress) = &task.progress { p lang="en" { (progress) } }
             @if let Some(reason) = &task.reason { p.problem lang="en" { (reason) } }
@@ -55,47 +54,40 @@ fn row(task: &Task, age: f64, lang: Lang) -> Markup {
     }
 }
 
-/// Formats the nodes of a task: `7 of 10 nodes, 1 failed`, or the node of a task for one node.
+fn count(count: u64, lang: Lang) -> String {
+    lang.count(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// Formats the nodes of a task: `7 of 10 nodes done, 1 failed`, or the node of a task for one node.
 fn nodes(task: &Task, lang: Lang) -> String {
+    let messages = lang.messages();
     if task.all <= 1 {
-        return match &task.node {
-            Some(node) => format!("{} {node}", lang.say("node", "nodo")),
-            None => lang.say("one node", "un nodo").to_owned(),
-        };
+        let node = task.node.as_ref().map(|node| messages.node.replace("{}", node));
+        return node.unwrap_or_else(|| messages.one_node.to_owned());
     }
-    let count = |count: u64| lang.count(i64::try_from(count).unwrap_or(i64::MAX));
-    let (done, all, failed) = (count(task.done), count(task.all), count(task.failed));
-    let (of, nodes) = (lang.say("of", "de"), lang.say("nodes done", "nodos listos"));
+    let (done, all) = (count(task.done, lang), count(task.all, lang));
+    let done = messages.nodes_done.replace("{done}", &done).replace("{all}", &all);
     match task.failed {
-        0 => format!("{done} {of} {all} {nodes}"),
-        _ => format!("{done} {of} {all} {nodes}, {failed} {}", lang.say("failed", "con fallo")),
+        0 => done,
+        failed => format!("{done}, {}", messages.nodes_failed.replace("{}", &count(failed, lang))),
     }
 }
 
-/// Returns the colour of a state.
-fn tone(state: TaskState) -> &'static str {
+/// Returns the class of a state in the style sheet, and its name.
+fn class_and_name(state: TaskState, lang: Lang) -> (&'static str, &'static str) {
+    let messages = lang.messages();
     match state {
-        TaskState::Done => "ok",
-        TaskState::Queued | TaskState::Waiting | TaskState::Assigned => "live",
-        TaskState::Failed | TaskState::TimedOut | TaskState::Lost => "failing",
-        TaskState::Cancelled | TaskState::Expired | TaskState::Skipped => "late",
-        TaskState::Unknown => "unknown",
-    }
-}
-
-fn words(state: TaskState, lang: Lang) -> &'static str {
-    match state {
-        TaskState::Queued => lang.say("queued", "en cola"),
-        TaskState::Waiting => lang.say("waits for another attempt", "espera otro intento"),
-        TaskState::Assigned => lang.say("in progress", "en curso"),
-        TaskState::Done => lang.say("done", "hecha"),
-        TaskState::Failed => lang.say("failed", "con fallo"),
-        TaskState::TimedOut => lang.say("timed out", "agotó su tiempo"),
-        TaskState::Cancelled => lang.say("cancelled", "cancelada"),
-        TaskState::Lost => lang.say("lost", "perdida"),
-        TaskState::Expired => lang.say("not started in time", "no empezó a tiempo"),
-        TaskState::Skipped => lang.say("skipped", "omitida"),
-        TaskState::Unknown => lang.say("unknown", "desconocido"),
+        TaskState::Queued => ("live", messages.task_queued),
+        TaskState::Waiting => ("live", messages.task_waiting),
+        TaskState::Assigned => ("live", messages.task_assigned),
+        TaskState::Done => ("ok", messages.task_done),
+        TaskState::Failed => ("failing", messages.task_failed),
+        TaskState::TimedOut => ("failing", messages.task_timed_out),
+        TaskState::Lost => ("failing", messages.task_lost),
+        TaskState::Cancelled => ("late", messages.task_cancelled),
+        TaskState::Expired => ("late", messages.task_expired),
+        TaskState::Skipped => ("late", messages.task_skipped),
+        TaskState::Unknown => ("unknown", messages.task_unknown),
     }
 }
 

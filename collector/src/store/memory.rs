@@ -7,21 +7,23 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use jiff::Timestamp;
 
+use super::interface::{
+    Cursor, Filter, HOUR, Horizon, Outcome, PRUNE_BATCH, Page, Point, Store, StoreFuture,
+};
 use super::recency::Recency;
-use super::sum::{Kind, Sum, kind};
-use super::{Cursor, Filter, HOUR, Horizon, Outcome, PRUNED_AT_ONCE, Page, Point, Store, StoreError};
+use super::rollup::{Kind, Rollup, kind};
 use crate::fence::{Epoch, Fence};
+use crate::interval_set::IntervalSet;
 use crate::report::{Key, Record, Report};
-use crate::spans::Spans;
 
 /// Store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    kept: Mutex<Kept>,
+    data: Mutex<Data>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Data {
     records: BTreeMap<Cursor, Record>,
     /// Time of each report, by id.
     times: BTreeMap<i64, i64>,
@@ -31,11 +33,11 @@ struct Kept {
     keys: HashMap<Key, f64>,
     fence: Fence,
     /// Pruned cycles, by epoch and unit.
-    pruned: HashMap<(i64, Option<String>), Spans>,
-    hours: BTreeMap<(i64, Kind), Sum>,
+    pruned: HashMap<(i64, Option<String>), IntervalSet>,
+    hours: BTreeMap<(i64, Kind), Rollup>,
 }
 
-impl Kept {
+impl Data {
     fn record(&mut self, report: Report) -> Outcome {
         if let Some(key) = report.key() {
             if let Some(mean) = self.keys.get(&key) {
@@ -45,10 +47,10 @@ impl Kept {
             if self.pruned.get(&(epoch, unit.clone())).is_some_and(|cycles| cycles.contains(cycle)) {
                 return Outcome::Repeated;
             }
-            if let Err(stale) = self.fence.judge(epoch, cycle) {
+            if let Err(stale) = self.fence.check(epoch, cycle) {
                 return Outcome::Stale(stale);
             }
-            self.fence.admit(epoch, cycle, report.received, report.reporter.as_deref());
+            self.fence.record(epoch, cycle, report.received, report.reporter.as_deref());
             self.keys.insert(key, report.mean);
         }
         self.newest += 1;
@@ -74,7 +76,7 @@ impl Kept {
                 Some(after) if page.newest_first => *at < after,
                 Some(after) => *at > after,
             };
-            (beyond && page.filter.admits(&record.report)).then(|| record.clone())
+            (beyond && page.filter.matches(&record.report)).then(|| record.clone())
         };
         if page.newest_first {
             self.records.iter().rev().filter_map(wanted).take(page.limit).collect()
@@ -87,17 +89,17 @@ impl Kept {
         let reports = self
             .records
             .iter()
-            .filter(|(_, record)| filter.admits(&record.report))
-            .map(|(at, record)| (at.time, kind(&record.report), Sum::of(&record.report)));
+            .filter(|(_, record)| filter.matches(&record.report))
+            .map(|(at, record)| (at.time, kind(&record.report), Rollup::of(&record.report)));
         let hours = self
             .hours
             .iter()
             .filter(|((hour, (quantity, unit)), _)| {
                 let time = Timestamp::from_microsecond(*hour).unwrap_or_default();
-                filter.admits_time(time) && filter.admits_kind(quantity.as_deref(), unit.as_deref())
+                filter.matches_time(time) && filter.matches_kind(quantity.as_deref(), unit.as_deref())
             })
             .map(|((hour, kind), sum)| (*hour, kind.clone(), *sum));
-        let mut steps: BTreeMap<(i64, Kind), Sum> = BTreeMap::new();
+        let mut steps: BTreeMap<(i64, Kind), Rollup> = BTreeMap::new();
         for (time, kind, sum) in reports.chain(hours) {
             steps.entry((time - time % step, kind)).and_modify(|all| all.add(sum)).or_insert(sum);
         }
@@ -143,12 +145,12 @@ impl Kept {
 
     fn prune(&mut self, horizon: Horizon) -> usize {
         let end = Cursor { time: horizon.reports.as_microsecond(), id: 0 };
-        let past: Vec<Cursor> = self.records.range(..end).map(|(at, _)| *at).take(PRUNED_AT_ONCE).collect();
+        let past: Vec<Cursor> = self.records.range(..end).map(|(at, _)| *at).take(PRUNE_BATCH).collect();
         for at in &past {
             let Some(Record { report, .. }) = self.records.remove(at) else { continue };
             self.latest.retain(|_, latest| latest != at);
             self.times.remove(&at.id);
-            let sum = Sum::of(&report);
+            let sum = Rollup::of(&report);
             self.hours
                 .entry((at.time - at.time % HOUR, kind(&report)))
                 .and_modify(|all| all.add(sum))
@@ -172,51 +174,46 @@ impl MemoryStore {
         MemoryStore::default()
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn data(&self) -> MutexGuard<'_, Data> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn done<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, Result<T, StoreError>> {
+fn done<'a, T: Send + 'a>(value: T) -> StoreFuture<'a, T> {
     ready(Ok(value)).boxed()
 }
 
 impl Store for MemoryStore {
-    fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
-        let mut kept = self.kept();
-        done(reports.into_iter().map(|report| kept.record(report)).collect())
+    fn record(&self, reports: Vec<Report>) -> StoreFuture<'_, Vec<Outcome>> {
+        let mut data = self.data();
+        done(reports.into_iter().map(|report| data.record(report)).collect())
     }
 
-    fn page(&self, page: Page) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        done(self.kept().page(&page))
+    fn page(&self, page: Page) -> StoreFuture<'_, Vec<Record>> {
+        done(self.data().page(&page))
     }
 
-    fn since(&self, id: i64, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        let kept = self.kept();
-        let after = kept.times.range(id.saturating_add(1)..).take(limit);
-        let records = after.filter_map(|(&id, &time)| kept.records.get(&Cursor { time, id }).cloned());
+    fn since(&self, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>> {
+        let data = self.data();
+        let after = data.times.range(id.saturating_add(1)..).take(limit);
+        let records = after.filter_map(|(&id, &time)| data.records.get(&Cursor { time, id }).cloned());
         done(records.collect())
     }
 
-    fn newest(&self) -> BoxFuture<'_, Result<i64, StoreError>> {
-        done(self.kept().newest)
+    fn newest(&self) -> StoreFuture<'_, i64> {
+        done(self.data().newest)
     }
 
-    fn series(
-        &self,
-        filter: Filter,
-        step: i64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Point>, StoreError>> {
-        done(self.kept().series(&filter, step, limit))
+    fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>> {
+        done(self.data().series(&filter, step, limit))
     }
 
-    fn latest(&self) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        done(self.kept().latest())
+    fn latest(&self) -> StoreFuture<'_, Vec<Record>> {
+        done(self.data().latest())
     }
 
-    fn epochs(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Epoch>, StoreError>> {
-        done(self.kept().fence.newest(limit))
+    fn epochs(&self, limit: usize) -> StoreFuture<'_, Vec<Epoch>> {
+        done(self.data().fence.newest(limit))
     }
 
     fn changes(
@@ -224,19 +221,19 @@ impl Store for MemoryStore {
         from: Timestamp,
         to: Timestamp,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(Timestamp, i64)>, StoreError>> {
-        done(self.kept().changes(from, to, limit))
+    ) -> StoreFuture<'_, Vec<(Timestamp, i64)>> {
+        done(self.data().changes(from, to, limit))
     }
 
-    fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
-        done(self.kept().prune(horizon))
+    fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize> {
+        done(self.data().prune(horizon))
     }
 
-    fn forget_epoch(&self, epoch: i64) -> BoxFuture<'_, Result<usize, StoreError>> {
-        done(self.kept().forget_epoch(epoch))
+    fn forget_epoch(&self, epoch: i64) -> StoreFuture<'_, usize> {
+        done(self.data().forget_epoch(epoch))
     }
 
-    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn check(&self) -> StoreFuture<'_, ()> {
         done(())
     }
 
@@ -249,10 +246,5 @@ impl Store for MemoryStore {
 mod tests {
     use super::*;
 
-    super::super::suite::store_suite!(|_| (MemoryStore::new(), ()));
-
-    #[tokio::test]
-    async fn tells_when_leaders_changed() {
-        super::super::suite::tells_when_leaders_changed(&MemoryStore::new()).await;
-    }
+    crate::store::suite::store_suite!(|_| (MemoryStore::new(), ()));
 }

@@ -2,23 +2,11 @@
 
 use std::sync::Arc;
 
-use thiserror::Error;
-
-use super::{MemoryStore, RedisAccess, RedisOptions, RedisStore, SqliteOptions, SqliteStore, Store};
-
-/// Reason why a name does not open a store. The name is not repeated in full, because it may contain a password.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// The kind of store is unknown.
-    #[error("{0} is no kind of store: sqlite:PATH, redis://HOST:PORT, rediss://HOST:PORT and memory are")]
-    Unknown(String),
-    /// The kind is known, but the name is not valid; the message contains the correct form.
-    #[error("{0}")]
-    Wrong(String),
-    /// The system cannot start another thread.
-    #[error("the store's thread cannot be started: {0}")]
-    Thread(#[from] std::io::Error),
-}
+use super::error::OpenError;
+use super::interface::Store;
+use super::memory::MemoryStore;
+use super::redis::{RedisAccess, RedisOptions, RedisStore};
+use super::sqlite::{SqliteOptions, SqliteStore};
 
 /// Opens the store with this name: `sqlite:PATH`, `redis://[user:password@]host[:port][/database][?prefix=atalaya]`,
 /// the same with `rediss://` for TLS, or `memory`, which is lost when the process ends. The store need not be usable
@@ -45,10 +33,8 @@ pub fn open_store_with(name: &str, access: Option<&RedisAccess>) -> Result<Arc<d
         None if name == "memory" => Ok(Arc::new(MemoryStore::new())),
         Some(("sqlite", path)) => {
             if path.is_empty() || path.starts_with("//") {
-                return Err(OpenError::Wrong(
-                    "sqlite: is followed by the path of a file, as in sqlite:/var/lib/atalaya/reports.db"
-                        .to_owned(),
-                ));
+                let needed = "sqlite: needs the path of a file, as in sqlite:/var/lib/atalaya/reports.db";
+                return Err(OpenError::Wrong(needed.to_owned()));
             }
             Ok(Arc::new(SqliteStore::open(SqliteOptions::new(path))?))
         }
@@ -56,7 +42,7 @@ pub fn open_store_with(name: &str, access: Option<&RedisAccess>) -> Result<Arc<d
             let options = RedisOptions::with_access(name, access.unwrap_or(&RedisAccess::default()))?;
             Ok(Arc::new(RedisStore::open(options)?))
         }
-        Some(("memory", _)) => Err(OpenError::Wrong("memory stands alone: nothing follows it".to_owned())),
+        Some(("memory", _)) => Err(OpenError::Wrong("memory has no options".to_owned())),
         _ => Err(OpenError::Unknown(kind(name))),
     }
 }
@@ -73,7 +59,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_store_is_opened_by_its_name() {
+    async fn store_is_opened_by_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("reports.db");
         let store = open_store(&format!("sqlite:{}", path.display())).unwrap();
@@ -86,25 +72,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_store_is_told_without_its_secrets() {
+    fn invalid_store_name_is_refused_without_showing_its_secrets() {
         for (wrong, expected) in [
-            ("", "this is no kind of store"),
-            ("sqlite", "\"sqlite\" is no kind of store"),
+            ("", "this is not a known store"),
+            ("sqlite", "\"sqlite\" is not a known store"),
             ("sqlite:", "the path of a file"),
             ("sqlite://reports.db", "the path of a file"),
-            ("memory:", "stands alone"),
-            ("reports.db", "this is no kind of store"),
-            ("postgres://me:secret@db/reports", "\"postgres\" is no kind of store"),
-            ("my secret", "this is no kind of store"),
+            ("memory:", "no options"),
+            ("reports.db", "this is not a known store"),
+            ("postgres://me:secret@db/reports", "\"postgres\" is not a known store"),
+            ("my secret", "this is not a known store"),
             ("rediss://:secret@db/#insecure", "TLS"),
-            ("rediss://:secret@db:port", "not understood"),
-            ("rediss:secret", "no address"),
-            ("redis:secret", "no address"),
-            ("redis://:secret@db:port", "not understood"),
-            ("redis://:secret@db/reports", "not understood"),
+            ("rediss://:secret@db:port", "not valid"),
+            ("rediss:secret", "not the address"),
+            ("redis:secret", "not the address"),
+            ("redis://:secret@db:port", "not valid"),
+            ("redis://:secret@db/reports", "not valid"),
             ("redis://db?prefix=", "1 to 64 bytes"),
-            ("redis://db?prefix=a&prefix=b", "twice"),
-            ("redis://db?secret=1", "no such option"),
+            ("redis://db?prefix=a&prefix=b", "occurs twice"),
+            ("redis://db?secret=1", "option is unknown"),
         ] {
             let error = open_store(wrong).err().unwrap().to_string();
             assert!(error.contains(expected), "{wrong:?}: {error}");

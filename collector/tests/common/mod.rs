@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use atalaya_collector::{Collector, Limits, MemoryStore, Options, Store};
+use atalaya_collector::{Collector, Limits, MemoryStore, Options, Store, Tokens};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -36,6 +36,12 @@ pub fn open_to_all() -> Options {
 /// Starts a collector with a store in memory and without authentication.
 pub async fn started() -> Running {
     run(Arc::new(MemoryStore::new()), open_to_all()).await
+}
+
+/// Starts a collector with a store in memory, a writer's and a reader's token.
+pub async fn started_with_tokens() -> Running {
+    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
+    run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await
 }
 
 pub async fn run(store: Arc<dyn Store>, options: Options) -> Running {
@@ -130,4 +136,11 @@ pub fn full(epoch: i64, cycle: i64, mean: f64) -> Value {
     serde_json::json!({"epoch": epoch, "cycle": cycle, "time": format!("2026-11-21T08:{:02}:{:02}Z", cycle / 60, cycle % 60),
         "quantity": "temperature", "unit": "Cel", "mean": mean, "min": mean - 1.0, "max": mean + 1.0, "stddev": 0.5,
         "count": 2, "excluded": 1})
+}
+
+/// Connects from the loopback address with this last number.
+pub async fn connect(to: SocketAddr, from: u8) -> tokio::net::TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((std::net::Ipv4Addr::new(127, 0, 0, from), 0).into()).unwrap();
+    socket.connect(to).await.unwrap()
 }

@@ -5,11 +5,11 @@ use maud::{Markup, PreEscaped, html};
 use super::plot::{Drawing, FINE, Plot, VIEWS, View};
 use super::values::Values;
 use super::{Chart, gaps};
-use crate::page::words::{Lang, span};
+use crate::page::i18n::{Lang, span};
 use crate::store::Point;
 
 /// Maximum number of epochs that are marked.
-pub(in super::super) const MARKS: usize = 40;
+pub(in super::super) const MAX_EPOCHS: usize = 40;
 
 /// Returns the data for the script: position in the plot as fractions from the left and the top, seconds since 1970,
 /// mean, minimum, maximum, number of reports.
@@ -29,9 +29,9 @@ fn data(drawing: &Drawing<'_>) -> String {
 /// Renders the chart. `label` describes it for screen readers.
 pub(in super::super) fn draw(chart: &Chart, lang: Lang, label: &str) -> Markup {
     let Some(values) = Values::of(&chart.points) else {
-        return nothing(lang.say("No reports in this time.", "No hay informes en este tiempo."));
+        return nothing(lang.messages().no_reports_in_range);
     };
-    let (runs, gaps) = gaps::cut(&chart.points, chart.window.step, chart.usual, chart.window.now);
+    let (runs, gaps) = gaps::cut(&chart.points, chart.window.step, chart.period, chart.window.now);
     let drawing = Drawing { chart, values, runs, gaps, lang };
     let plots: Result<Vec<_>, _> = VIEWS.iter().map(|view| Ok((view, drawing.draw(view)?))).collect();
     match plots {
@@ -42,13 +42,13 @@ pub(in super::super) fn draw(chart: &Chart, lang: Lang, label: &str) -> Markup {
         },
         Err::<_, super::plot::Failed>(error) => {
             tracing::error!(%error, "the chart cannot be drawn");
-            nothing(lang.say("The chart cannot be drawn.", "No se puede dibujar la gráfica."))
+            nothing(lang.messages().chart_failed)
         }
     }
 }
 
-fn nothing(why: &str) -> Markup {
-    html! { p.nothing { (why) } }
+fn nothing(reason: &str) -> Markup {
+    html! { p.nothing { (reason) } }
 }
 
 /// Renders a plot and its overlay. `data-area` is the position of the plot for the script: left, top, width and height.
@@ -60,12 +60,13 @@ fn over(view: &View, plot: &Plot, lang: Lang, label: &str) -> Markup {
             (PreEscaped(&plot.svg))
             @for shade in &plot.gaps {
                 rect.gap x=(shade.x) y=(y.start) width=(shade.width) height=(y.end - y.start) {
-                    title { (lang.say("No reports for ", "Sin informes durante ")) (span(seconds(shade.gap.to - shade.gap.from))) }
+                    @let length = span(seconds(shade.gap.to - shade.gap.from));
+                    title { (lang.messages().gap_title.replace("{}", &length)) }
                 }
             }
-            @for (x, epoch) in plot.epochs.iter().take(MARKS) {
+            @for (x, epoch) in plot.epochs.iter().take(MAX_EPOCHS) {
                 g.epoch {
-                    title { (lang.say("A new leader: epoch ", "Nuevo líder: época ")) (epoch) }
+                    title { (lang.messages().epoch_title.replace("{}", &epoch.to_string())) }
                     line x1=(x) x2=(x) y1=(y.start) y2=(y.end) {}
                     circle cx=(x) cy=(y.start) r=(5 * FINE) {}
                 }
@@ -89,7 +90,7 @@ fn seconds(micros: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use jiff::{Timestamp, tz};
+    use jiff::tz;
     use proptest::prelude::*;
 
     use super::*;
@@ -97,17 +98,9 @@ mod tests {
 
     fn chart(points: Vec<(i64, f64, f64, f64)>) -> Chart {
         let window = Window { from: 0, now: 299_500_000, to: 300_000_000, step: 1_000_000 };
-        let point = |(second, mean, min, max)| Point {
-            time: Timestamp::from_second(second).unwrap(),
-            quantity: None,
-            unit: None,
-            reports: 1,
-            mean,
-            min,
-            max,
-        };
+        let point = |(second, mean, min, max)| Point { min, max, ..Point::of_one(second, mean) };
         let points = points.into_iter().map(point).collect();
-        Chart { window, points, usual: None, changes: vec![(100_000_000, 8)], ahead: tz::Offset::UTC }
+        Chart { window, points, period: None, changes: vec![(100_000_000, 8)], ahead: tz::Offset::UTC }
     }
 
     /// Returns all values of an attribute.
@@ -117,27 +110,22 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_cut_where_reports_are_missing() {
+    fn line_is_interrupted_where_reports_are_missing() {
         let points = [0, 5, 10, 15, 100, 105, 295].map(|second| (second, 1.0, 0.5, 2.0));
         let svg = draw(&chart(points.to_vec()), Lang::En, "x").into_string();
         for view in svg.split("<svg class=\"plot").skip(1) {
             assert_eq!(view.matches("<title>No reports for").count(), 2, "{view}");
             assert!(view.contains("<title>A new leader: epoch 8"));
-            assert_eq!(
-                (
-                    view.matches("<polyline fill=\"none\" opacity=\"1\" stroke=\"#0A0005\"").count(),
-                    view.matches("<polygon").count()
-                ),
-                (3, 3),
-                "{view}"
-            );
-            assert!(view.contains("circle class=\"last\""), "the last is not long ago");
+            let count = |shape: &str| view.matches(shape).count();
+            assert_eq!(count("<polyline fill=\"none\" opacity=\"1\" stroke=\"#0A0005\""), 3, "{view}");
+            assert_eq!(count("<polygon"), 3, "{view}");
+            assert!(view.contains("circle class=\"last\""), "the last report is recent");
         }
         assert_eq!(svg.matches("<svg class=\"plot").count(), 2);
     }
 
     #[test]
-    fn a_reader_finds_values_and_times_beside_it() {
+    fn axes_have_labels_in_the_format_of_the_language() {
         let points: Vec<_> = (0..60).map(|at| (at * 5, 20.0, 17.2, 23.9)).collect();
         for (lang, half) in [(Lang::En, "20.2\n"), (Lang::Es, "20,2\n")] {
             let mut chart = chart(points.clone());
@@ -153,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_style_sheet_knows_each_colour_and_nothing_is_styled_inline() {
+    fn style_sheet_has_each_colour_and_the_chart_no_inline_styles() {
         let svg = draw(&chart(vec![(1, 1.0, 0.5, 2.0), (2, 2.0, 1.0, 3.0)]), Lang::En, "x").into_string();
         let css = crate::page::assets::STYLE.text();
         let mut colours = 0;
@@ -169,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_measured_is_drawn_within(
+        fn all_values_are_drawn_within_the_plot(
             seconds in prop::collection::vec(0i64..300, 0..50),
             middle in prop_oneof![Just(0.0), Just(20.0), Just(f64::MAX), -1e300..1e300f64, -1e-300..1e-300f64, any::<f64>()],
             spread in prop_oneof![Just(0.0), Just(1e-300), Just(5e-324), Just(1e300), Just(f64::MAX), 0.0..10.0f64],

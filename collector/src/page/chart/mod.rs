@@ -27,7 +27,7 @@ pub(super) struct Chart {
     /// Points of one quantity and unit, ordered by time.
     pub(super) points: Vec<Point>,
     /// Microseconds from one report to the next, if known.
-    pub(super) usual: Option<i64>,
+    pub(super) period: Option<i64>,
     /// Beginnings of epochs in microseconds, and the numbers of the epochs.
     pub(super) changes: Vec<(i64, i64)>,
     /// Offset from UTC of the browser's clock.
@@ -37,7 +37,7 @@ pub(super) struct Chart {
 impl Chart {
     /// Returns the gaps between reports.
     pub(super) fn gaps(&self) -> Vec<Gap> {
-        gaps::cut(&self.points, self.window.step, self.usual, self.window.now).1
+        gaps::cut(&self.points, self.window.step, self.period, self.window.now).1
     }
 
     /// Returns mean, minimum and maximum of all points, and the number of reports.

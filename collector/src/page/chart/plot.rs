@@ -13,7 +13,7 @@ use plotters::prelude::*;
 use super::times::{Tick, times};
 use super::values::Values;
 use super::{Chart, Gap};
-use crate::page::words::Lang;
+use crate::page::i18n::Lang;
 use crate::store::Point;
 
 /// Drawing units per pixel. `plotters` draws in whole units only, and a line in whole pixels would have steps.
@@ -37,7 +37,7 @@ pub(super) struct View {
     /// Margin at the right for half of a time label.
     right: i32,
     /// Maximum numbers of time ticks and of value ticks.
-    marks: (i64, usize),
+    max_ticks: (i64, usize),
 }
 
 impl View {
@@ -54,8 +54,8 @@ impl View {
 
 /// Views for a wide screen and for a phone: the page displays the one that fits.
 pub(super) const VIEWS: [View; 2] = [
-    View { class: "wide", size: (960, 300), letter: 9, letters: 5, right: 5, marks: (7, 6) },
-    View { class: "narrow", size: (360, 310), letter: 9, letters: 2, right: 10, marks: (4, 6) },
+    View { class: "wide", size: (960, 300), letter: 9, letters: 5, right: 5, max_ticks: (7, 6) },
+    View { class: "narrow", size: (360, 310), letter: 9, letters: 2, right: 10, max_ticks: (4, 6) },
 ];
 
 /// Time range without reports, in drawing units.
@@ -101,14 +101,14 @@ impl Drawing<'_> {
     }
 
     /// Returns the times of a run; a single point has no width and gets a small one.
-    fn places<'a>(&self, run: &'a [Point], window: &Range<i64>) -> Vec<(i64, &'a Point)> {
-        let places: Vec<_> = run.iter().map(|point| (self.at(point), point)).collect();
-        match places[..] {
+    fn positions<'a>(&self, run: &'a [Point], window: &Range<i64>) -> Vec<(i64, &'a Point)> {
+        let positions: Vec<_> = run.iter().map(|point| (self.at(point), point)).collect();
+        match positions[..] {
             [(at, point)] => {
                 let half = (window.end - window.start) / 1_000;
                 [at - half, at + half].map(|at| (at.clamp(window.start, window.end), point)).to_vec()
             }
-            _ => places,
+            _ => positions,
         }
     }
 
@@ -117,9 +117,9 @@ impl Drawing<'_> {
         let Chart { window, ahead, .. } = self.chart;
         let time = window.from..window.now.max(window.from + 1);
         let values = &self.values;
-        let ticks = times(time.start, time.end, *ahead, view.marks.0);
+        let ticks = times(time.start, time.end, *ahead, view.max_ticks.0);
         let axis = RangedCoordf64::from(values.range());
-        let lines = axis.key_points(BoldPoints(view.marks.1));
+        let lines = axis.key_points(BoldPoints(view.max_ticks.1));
         let label = |line: &f64| values.label(self.lang, *line, &lines);
         let letters = lines.iter().map(|line| label(line).chars().count()).max().unwrap_or(0);
         let letters = i32::try_from(letters.clamp(view.letters, 14)).unwrap_or(0);
@@ -138,7 +138,7 @@ impl Drawing<'_> {
         let text = ("sans-serif", 15 * FINE, &LABEL);
         let mut mesh = chart.configure_mesh();
         mesh.disable_x_mesh().disable_x_axis().axis_style(TRANSPARENT).max_light_lines(0);
-        mesh.y_labels(view.marks.1).y_label_formatter(&label).y_label_style(text).bold_line_style(GRID);
+        mesh.y_labels(view.max_ticks.1).y_label_formatter(&label).y_label_style(text).bold_line_style(GRID);
         mesh.set_tick_mark_size(LabelAreaPosition::Left, 4 * FINE).draw()?;
         let named = |at: &i64| {
             let tick = ticks.iter().find(|tick| tick.at == *at);
@@ -150,7 +150,7 @@ impl Drawing<'_> {
         mesh.x_label_formatter(&named).x_label_style(text);
         mesh.set_tick_mark_size(LabelAreaPosition::Bottom, 5 * FINE).draw()?;
 
-        let plot = self.placed(&chart, view, &time);
+        let plot = self.plot(&chart, view, &time);
         root.present()?;
         drop((chart, root));
         Ok(Plot { svg, ..plot })
@@ -159,23 +159,23 @@ impl Drawing<'_> {
     /// Draws the bands, and the lines over them.
     fn series(&self, chart: &mut Axes<'_, '_>, time: &Range<i64>) -> Result<(), Failed> {
         for run in &self.runs {
-            let places = self.places(run, time);
-            let up = places.iter().map(|(at, point)| (*at, self.values.scaled(point.max)));
-            let down = places.iter().rev().map(|(at, point)| (*at, self.values.scaled(point.min)));
+            let positions = self.positions(run, time);
+            let up = positions.iter().map(|(at, point)| (*at, self.values.scaled(point.max)));
+            let down = positions.iter().rev().map(|(at, point)| (*at, self.values.scaled(point.min)));
             chart.draw_series([Polygon::new(up.chain(down).collect::<Vec<_>>(), BAND.filled())])?;
         }
         for run in &self.runs {
-            let places = self.places(run, time);
-            let means = places.iter().map(|(at, point)| (*at, self.values.scaled(point.mean)));
+            let positions = self.positions(run, time);
+            let means = positions.iter().map(|(at, point)| (*at, self.values.scaled(point.mean)));
             chart.draw_series(LineSeries::new(means, MEAN))?;
         }
         Ok(())
     }
 
     /// Returns the positions of all elements, without the drawing itself.
-    fn placed(&self, chart: &Axes<'_, '_>, view: &View, time: &Range<i64>) -> Plot {
-        let place = |at: i64, value: f64| chart.backend_coord(&(at.clamp(time.start, time.end), value));
-        let x = |at: i64| place(at, self.values.range().start).0;
+    fn plot(&self, chart: &Axes<'_, '_>, view: &View, time: &Range<i64>) -> Plot {
+        let position = |at: i64, value: f64| chart.backend_coord(&(at.clamp(time.start, time.end), value));
+        let x = |at: i64| position(at, self.values.range().start).0;
         let shade = |gap: &Gap| Shade { x: x(gap.from), width: x(gap.to) - x(gap.from), gap: *gap };
         let Chart { window, changes, points, .. } = self.chart;
         let last = points.last().filter(|_| self.gaps.last().is_none_or(|gap| gap.to < window.now));
@@ -186,7 +186,7 @@ impl Drawing<'_> {
             y: chart.plotting_area().get_y_axis_pixel_range(),
             gaps: self.gaps.iter().map(shade).collect(),
             epochs: changes.iter().map(|(at, epoch)| (x(*at), *epoch)).collect(),
-            last: last.map(|last| place(self.at(last), self.values.scaled(last.mean))),
+            last: last.map(|last| position(self.at(last), self.values.scaled(last.mean))),
             svg: String::new(),
         }
     }

@@ -4,11 +4,11 @@ use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
 use super::Chart;
-use crate::page::words::Lang;
+use crate::page::i18n::Lang;
 use crate::store::Point;
 
 /// Maximum number of rows; `/api/v1/series` returns all points.
-const ROWS: usize = 48;
+const MAX_ROWS: usize = 48;
 
 /// Merges several points into one.
 pub(super) fn merged(points: &[Point]) -> Option<Point> {
@@ -24,17 +24,21 @@ pub(super) fn merged(points: &[Point]) -> Option<Point> {
 /// Renders the table, newest rows first.
 pub(in super::super) fn table(chart: &Chart, lang: Lang) -> Markup {
     let zone = TimeZone::fixed(chart.ahead);
-    let size = chart.points.len().div_ceil(ROWS).max(1);
+    let size = chart.points.len().div_ceil(MAX_ROWS).max(1);
     let rows: Vec<Point> = chart.points.rchunks(size).filter_map(merged).collect();
+    let messages = lang.messages();
+    let columns = [
+        messages.column_from,
+        messages.column_mean,
+        messages.column_min,
+        messages.column_max,
+        messages.column_reports,
+    ];
     html! {
         table {
             thead {
                 tr {
-                    th scope="col" { (lang.say("From", "Desde")) }
-                    th scope="col" { (lang.say("Mean", "Media")) }
-                    th scope="col" { (lang.say("Least", "Mínimo")) }
-                    th scope="col" { (lang.say("Most", "Máximo")) }
-                    th scope="col" { (lang.say("Reports", "Informes")) }
+                    @for column in columns { th scope="col" { (column) } }
                 }
             }
             tbody {

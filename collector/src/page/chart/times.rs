@@ -22,10 +22,10 @@ fn steps() -> impl Iterator<Item = (Span, i64, &'static str)> {
     seconds.into_iter().chain(minutes).chain(hours).chain(days).chain(months).chain(years)
 }
 
-/// Returns at most `most + 1` ticks in `[from, to]`, by a clock that is `ahead` of UTC.
-pub(super) fn times(from: i64, to: i64, ahead: tz::Offset, most: i64) -> Vec<Tick> {
+/// Returns at most `max + 1` ticks in `[from, to]`, by a clock that is `ahead` of UTC.
+pub(super) fn times(from: i64, to: i64, ahead: tz::Offset, max: i64) -> Vec<Tick> {
     let local = |micros: i64| Timestamp::from_microsecond(micros).ok().map(|time| ahead.to_datetime(time));
-    let wanted = steps().find(|(_, seconds, _)| (to - from) / 1_000_000 / seconds <= most);
+    let wanted = steps().find(|(_, seconds, _)| (to - from) / 1_000_000 / seconds <= max);
     let (Some((step, seconds, format)), Some(begin), Some(end)) = (wanted, local(from), local(to)) else {
         return Vec::new();
     };
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_people_count_in() {
+    fn ticks_are_at_round_times() {
         let hour = labels("2026-11-21T08:01:07Z", "2026-11-21T09:01:07Z", 0);
         assert_eq!(hour, ["08:10", "08:20", "08:30", "08:40", "08:50", "09:00"]);
         let day = labels("2026-11-20T09:01:00Z", "2026-11-21T09:01:00Z", 2);
@@ -75,9 +75,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn marks_are_few_and_within(from in 0..2_000_000_000_000_000i64, length in 1_000_000..40_000_000_000_000i64, hours in -12i8..14, most in 3..9i64) {
-            let ticks = times(from, from + length, tz::offset(hours), most);
-            prop_assert!((1..=most + 2).contains(&i64::try_from(ticks.len()).unwrap()), "{ticks:?}");
+        fn ticks_are_few_and_within_the_range(from in 0..2_000_000_000_000_000i64, length in 1_000_000..40_000_000_000_000i64, hours in -12i8..14, max in 3..9i64) {
+            let ticks = times(from, from + length, tz::offset(hours), max);
+            prop_assert!((1..=max + 2).contains(&i64::try_from(ticks.len()).unwrap()), "{ticks:?}");
             prop_assert!(ticks.iter().all(|tick| (from..=from + length).contains(&tick.at)));
             prop_assert!(ticks.is_sorted_by_key(|tick| tick.at));
         }

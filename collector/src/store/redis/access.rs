@@ -29,7 +29,7 @@ impl RedisAccess {
     /// Returns the reason, without the password, if the address or a certificate is not valid.
     pub(super) fn client(&self, address: &str) -> Result<Client, &'static str> {
         // The library's message may repeat the address with its password.
-        let mut info = address.into_connection_info().map_err(|_| "the address is not understood")?;
+        let mut info = address.into_connection_info().map_err(|_| "the address is not valid")?;
         if let Some(password) = &self.password {
             let settings = info.redis_settings().clone().set_password(password);
             info = info.set_redis_settings(settings);
@@ -40,9 +40,9 @@ impl RedisAccess {
             }
             ConnectionAddr::TcpTls { .. } => self.client_with_tls(info),
             _ if self.ca.is_some() || self.certificate.is_some() => {
-                Err("certificates are for TLS, which is spoken to rediss:// only")
+                Err("certificates are for TLS, which needs rediss://")
             }
-            _ => Client::open(info).map_err(|_| "the address is not understood"),
+            _ => Client::open(info).map_err(|_| "the address is not valid"),
         }
     }
 
@@ -53,6 +53,6 @@ impl RedisAccess {
         let client_tls = pair.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
         let certificates = TlsCertificates { client_tls, root_cert: self.ca.clone() };
         Client::build_with_tls(info, certificates)
-            .map_err(|_| "the certificates for TLS are not PEM, or not for TLS")
+            .map_err(|_| "the certificates are not PEM, or not usable for TLS")
     }
 }

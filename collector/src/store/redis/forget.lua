@@ -1,6 +1,7 @@
 -- Deletes reports of one epoch, and the epoch from the fence. KEYS[1]: the prefix with its colon. ARGV: version of
 -- the data, the epoch in 19 digits, ids of reports. Reports of other epochs are skipped. Returns the number of
--- deleted reports. As in record.lua everything is read before anything is written.
+-- deleted reports. As in record.lua, all keys are read before
+-- the first write.
 local P, VERSION, EPOCH = KEYS[1], ARGV[1], ARGV[2]
 local call, sub = redis.call, string.sub
 
@@ -13,7 +14,7 @@ local function padded(number, width)
     return string.rep('0', width - #number) .. number
 end
 
--- The microseconds of an hour, as the beginning of a member of `times`.
+-- Returns the beginning of an hour in microseconds, as the beginning of a member of `times`.
 local function edge(hour)
     return string.format('%012d', hour * 3600) .. '000000'
 end
@@ -58,7 +59,7 @@ for _, epoch in ipairs(call('ZREVRANGEBYLEX', P .. 'epochs', '+', '-')) do
     if epoch ~= EPOCH and first then others[#others + 1] = {epoch, first} end
 end
 
--- From here on it is written.
+-- Writing starts here.
 if #ids > 0 then
     call('ZREM', P .. 'times', unpack(members))
 end
@@ -70,14 +71,14 @@ for hour, minutes in pairs(hours) do
         call('DEL', P .. 'hour:' .. hour, P .. 'minutes:' .. hour)
         call('ZREM', P .. 'hours', hour)
     else
-        -- The sums contain what is gone: what is left is read one by one.
+        -- The sums still contain the deleted reports, so the remaining reports are read one by one.
         call('HSET', P .. 'hour:' .. hour, '!', '1')
         for minute in pairs(minutes) do call('HSET', P .. 'minutes:' .. hour, minute .. '!', '1') end
     end
 end
 call('ZREM', P .. 'epochs', EPOCH)
 call('DEL', P .. 'epoch:' .. EPOCH)
--- The fence has the epochs that no later epoch began before; see record.lua.
+-- The fence contains the epochs that no later epoch began before; see record.lua.
 call('DEL', P .. 'fence')
 local lowest
 for _, other in ipairs(others) do

@@ -1,14 +1,15 @@
 //! Store on a Redis server. One script stores a batch with its keys, the fence and the sums atomically; Redis answers
-//! when the data is on its disk. `names.rs` lists the keys.
+//! when the data is on its disk. `keys.rs` lists the keys.
 //!
 //! The store starts whatever the state of the server is, and tries again at every call. The timeout of each command is
-//! [`RedisOptions::patience`]. A command whose answer was lost may have been executed, or may be executed later by a
+//! [`RedisOptions::command_timeout`]. A command whose answer was lost may have been executed, or may be executed later by a
 //! server that hangs.
 
 mod access;
+mod connection;
 mod forget;
-mod link;
-mod names;
+mod keys;
+mod options;
 mod reader;
 mod series;
 mod server;
@@ -19,117 +20,35 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use redis::{Client, ConnectionAddr};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
 pub use self::access::RedisAccess;
-use self::link::{Failure, Link};
+use self::connection::{Connection, Failure};
+pub use self::options::RedisOptions;
 use self::writer::Writer;
-use super::jobs::{Jobs, closed};
-use super::{Filter, Horizon, OpenError, Outcome, Page, Point, Store, StoreError};
+use super::error::StoreError;
+use super::interface::{Filter, Horizon, Outcome, Page, Point, Store, StoreFuture};
+use super::write_queue::WriteQueue;
 use crate::fence::Epoch;
 use crate::report::{Record, Report};
 
 /// Maximum number of concurrent reads.
-const AT_ONCE: usize = 4;
-/// Maximum length of the prefix, in bytes.
-const MAX_PREFIX: usize = 64;
-
-/// Address and options of the server.
-#[derive(Clone)]
-pub struct RedisOptions {
-    client: Client,
-    /// Prefix of all keys, with its colon.
-    prefix: String,
-    /// Timeout of one command, and of connecting.
-    pub patience: Duration,
-    /// Timeout of a read.
-    pub longest_read: Duration,
-}
-
-impl RedisOptions {
-    /// Returns the default options for `redis://[user:password@]host[:port][/database][?prefix=atalaya]`, or
-    /// `rediss://` with TLS.
-    ///
-    /// # Errors
-    /// Returns an error if the address is not valid; the message contains the reason, without the password.
-    pub fn new(url: &str) -> Result<RedisOptions, OpenError> {
-        RedisOptions::with_access(url, &RedisAccess::default())
-    }
-
-    /// Returns the options like [`RedisOptions::new`], with a password from elsewhere and certificates.
-    ///
-    /// # Errors
-    /// Returns an error if the address or a certificate is not valid; the message contains the reason, without the
-    /// password.
-    pub fn with_access(url: &str, access: &RedisAccess) -> Result<RedisOptions, OpenError> {
-        let wrong = |why: &str| {
-            OpenError::Wrong(format!(
-                "{why}: a Redis is redis://[user@]host[:port][/database][?prefix=atalaya], with TLS rediss://"
-            ))
-        };
-        let (address, query) = url.split_once('?').unwrap_or((url, ""));
-        if !address.starts_with("redis://") && !address.starts_with("rediss://") {
-            return Err(wrong("this is no address of a Redis"));
-        }
-        let mut prefix = None;
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            match name.as_ref() {
-                "prefix" if prefix.is_none() => prefix = Some(value.into_owned()),
-                _ => return Err(wrong("there is no such option, or it is there twice")),
-            }
-        }
-        let prefix = prefix.unwrap_or_else(|| "atalaya".to_owned());
-        let plain = |letter: char| !letter.is_control() && !letter.is_whitespace();
-        if prefix.is_empty() || prefix.len() > MAX_PREFIX || !prefix.chars().all(plain) {
-            return Err(wrong("the prefix is not 1 to 64 bytes of text without spaces"));
-        }
-        let client = access.client(address).map_err(wrong)?;
-        Ok(RedisOptions {
-            client,
-            prefix: format!("{prefix}:"),
-            patience: Duration::from_secs(2),
-            longest_read: Duration::from_secs(5),
-        })
-    }
-
-    /// Returns host and port.
-    fn place(&self) -> String {
-        match self.client.get_connection_info().addr() {
-            ConnectionAddr::Tcp(host, port) => format!("{host}:{port}"),
-            other => other.to_string(),
-        }
-    }
-}
-
-impl fmt::Debug for RedisOptions {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("RedisOptions")
-            .field("place", &self.place())
-            .field("prefix", &self.prefix)
-            .field("patience", &self.patience)
-            .field("longest_read", &self.longest_read)
-            .finish()
-    }
-}
-
+const MAX_READS: usize = 4;
 /// Store on a Redis server.
 pub struct RedisStore {
-    jobs: Jobs,
+    queue: WriteQueue,
     commits: Arc<AtomicU64>,
     options: RedisOptions,
-    places: Semaphore,
-    idle: Mutex<Vec<Link>>,
+    permits: Semaphore,
+    idle: Mutex<Vec<Connection>>,
     /// Last error of a read, so that each one is logged once.
-    trouble: Mutex<Option<String>>,
+    last_error: Mutex<Option<String>>,
 }
 
 impl fmt::Debug for RedisStore {
@@ -138,7 +57,7 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+type Reading<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
 impl RedisStore {
     /// Starts the thread of the store. The server need not be usable yet; use [`Store::check`] to find out.
@@ -146,20 +65,20 @@ impl RedisStore {
     /// # Errors
     /// Returns an error if the system cannot start another thread.
     pub fn open(options: RedisOptions) -> std::io::Result<RedisStore> {
-        let (jobs, waiting) = Jobs::channel();
+        let (queue, jobs) = WriteQueue::channel();
         let commits = Arc::new(AtomicU64::new(0));
         let writer = Writer::new(options.clone(), Arc::clone(&commits));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new()
             .name("redis".to_owned())
-            .spawn(move || runtime.block_on(writer.run(waiting)))?;
+            .spawn(move || runtime.block_on(writer.run(jobs)))?;
         Ok(RedisStore {
-            jobs,
+            queue,
             commits,
             options,
-            places: Semaphore::new(AT_ONCE),
+            permits: Semaphore::new(MAX_READS),
             idle: Mutex::default(),
-            trouble: Mutex::default(),
+            last_error: Mutex::default(),
         })
     }
 
@@ -168,86 +87,84 @@ impl RedisStore {
         self.commits.load(Ordering::Relaxed)
     }
 
-    /// Runs `question` on a connection of its own.
+    /// Runs `query` on a connection of its own.
     async fn read<T>(
         &self,
-        question: impl for<'a> FnOnce(&'a mut Link, &'a str) -> Asked<'a, T>,
+        query: impl for<'a> FnOnce(&'a mut Connection, &'a str) -> Reading<'a, T>,
     ) -> Result<T, StoreError> {
-        let RedisOptions { client, prefix, patience, longest_read, .. } = &self.options;
-        let place = timeout(*longest_read, self.places.acquire()).await.map_err(|_| StoreError::Busy)?;
-        let _place = place.map_err(|_| closed())?;
-        let asked = async {
+        let limit = self.options.read_timeout;
+        let permit = timeout(limit, self.permits.acquire()).await.map_err(|_| StoreError::Busy)?;
+        let _permit = permit.map_err(|_| StoreError::closed())?;
+        let reading = async {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let alive = match idle {
-                Some(link) => link.if_alive().await,
+                Some(connection) => connection.if_alive().await,
                 None => None,
             };
-            let mut link = match alive {
-                Some(link) => link,
-                None => Link::open(client, prefix, *patience).await?,
+            let mut connection = match alive {
+                Some(connection) => connection,
+                None => Connection::open(&self.options).await?,
             };
-            let answer = question(&mut link, prefix).await?;
-            Ok((link, answer))
+            let answer = query(&mut connection, &self.options.prefix).await?;
+            Ok((connection, answer))
         };
-        let asked: Result<(Link, T), Failure> =
-            timeout(*longest_read, asked).await.map_err(|_| StoreError::TooLong)?;
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match asked {
-            Ok((link, answer)) => {
-                *trouble = None;
-                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(link);
+        let result: Result<(Connection, T), Failure> =
+            timeout(limit, reading).await.map_err(|_| StoreError::TooLong)?;
+        let mut last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok((connection, answer)) => {
+                *last_error = None;
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
                 Ok(answer)
             }
             Err(error) => {
                 let message = error.to_string();
-                if trouble.as_ref() != Some(&message) {
-                    warn!(redis = %self.options.place(), %error, "the store cannot be read");
-                    *trouble = Some(message);
+                if last_error.as_ref() != Some(&message) {
+                    warn!(redis = %self.options.address(), %error, "the store cannot be read");
+                    *last_error = Some(message);
                 }
-                Err(error.told())
+                Err(error.to_store_error())
             }
         }
     }
 }
 
 impl Store for RedisStore {
-    fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
+    fn record(&self, reports: Vec<Report>) -> StoreFuture<'_, Vec<Outcome>> {
         if reports.is_empty() {
             return std::future::ready(Ok(Vec::new())).boxed();
         }
-        self.jobs.record(reports)
+        self.queue.record(reports)
     }
 
-    fn page(&self, page: Page) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.read(move |link, prefix| async move { reader::page(link, prefix, &page).await }.boxed()).boxed()
-    }
-
-    fn since(&self, id: i64, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.read(move |link, prefix| reader::since(link, prefix, id, limit).boxed()).boxed()
-    }
-
-    fn newest(&self) -> BoxFuture<'_, Result<i64, StoreError>> {
-        self.read(|link, prefix| reader::newest(link, prefix).boxed()).boxed()
-    }
-
-    fn series(
-        &self,
-        filter: Filter,
-        step: i64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Point>, StoreError>> {
-        self.read(move |link, prefix| {
-            async move { series::series(link, prefix, &filter, step, limit).await }.boxed()
+    fn page(&self, page: Page) -> StoreFuture<'_, Vec<Record>> {
+        self.read(move |connection, prefix| {
+            async move { reader::page(connection, prefix, &page).await }.boxed()
         })
         .boxed()
     }
 
-    fn latest(&self) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.read(|link, prefix| reader::latest(link, prefix).boxed()).boxed()
+    fn since(&self, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>> {
+        self.read(move |connection, prefix| reader::since(connection, prefix, id, limit).boxed()).boxed()
     }
 
-    fn epochs(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Epoch>, StoreError>> {
-        self.read(move |link, prefix| reader::epochs(link, prefix, limit).boxed()).boxed()
+    fn newest(&self) -> StoreFuture<'_, i64> {
+        self.read(|connection, prefix| reader::newest(connection, prefix).boxed()).boxed()
+    }
+
+    fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>> {
+        self.read(move |connection, prefix| {
+            async move { series::series(connection, prefix, &filter, step, limit).await }.boxed()
+        })
+        .boxed()
+    }
+
+    fn latest(&self) -> StoreFuture<'_, Vec<Record>> {
+        self.read(|connection, prefix| reader::latest(connection, prefix).boxed()).boxed()
+    }
+
+    fn epochs(&self, limit: usize) -> StoreFuture<'_, Vec<Epoch>> {
+        self.read(move |connection, prefix| reader::epochs(connection, prefix, limit).boxed()).boxed()
     }
 
     fn changes(
@@ -255,26 +172,27 @@ impl Store for RedisStore {
         from: Timestamp,
         to: Timestamp,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(Timestamp, i64)>, StoreError>> {
-        self.read(move |link, prefix| reader::changes(link, prefix, (from, to), limit).boxed()).boxed()
+    ) -> StoreFuture<'_, Vec<(Timestamp, i64)>> {
+        self.read(move |connection, prefix| reader::changes(connection, prefix, (from, to), limit).boxed())
+            .boxed()
     }
 
-    fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.jobs.prune(horizon)
+    fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize> {
+        self.queue.prune(horizon)
     }
 
-    fn forget_epoch(&self, epoch: i64) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.jobs.forget_epoch(epoch)
+    fn forget_epoch(&self, epoch: i64) -> StoreFuture<'_, usize> {
+        self.queue.forget_epoch(epoch)
     }
 
-    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.jobs.check()
+    fn check(&self) -> StoreFuture<'_, ()> {
+        self.queue.check()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async {
-            self.jobs.close().await;
-            self.places.close();
+            self.queue.close().await;
+            self.permits.close();
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         .boxed()

@@ -1,7 +1,8 @@
--- Sums up the oldest reports by the hour, keeps their keys as spans of cycles, and removes them.
--- KEYS[1]: the prefix with its colon. ARGV: version of the data, horizon of the reports, first hour that is not forgotten
--- ('': none is), so many of each at most. Returns how many reports and hours are gone. As in record.lua everything is read
--- before anything is written; and what frees memory is written first, because then the rest is not refused for want of it.
+-- Replaces the oldest reports by sums per hour, and their keys by intervals of cycles.
+-- KEYS[1]: the prefix with its colon. ARGV: version of the data, time before which reports are replaced, first hour whose
+-- sums stay ('' to keep all), maximum number of reports and of hours. Returns the numbers of replaced reports and of
+-- deleted hours. As in record.lua, all keys are read before the first write. Deletions come first: they free the memory
+-- without which Redis would refuse the other writes.
 local P, VERSION, HORIZON, HOURS, MOST = KEYS[1], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local call, sub = redis.call, string.sub
 
@@ -10,7 +11,7 @@ if version and version ~= VERSION then
     return redis.error_reply('VERSION ' .. version)
 end
 
--- The number after one of 19 digits.
+-- Returns the number that follows a number of 19 digits.
 local function after(number)
     local low = tonumber(sub(number, 11)) + 1
     if low < 1e9 then
@@ -23,7 +24,7 @@ local function padded(number)
     return string.rep('0', 19 - #number) .. number
 end
 
--- An hour's microseconds, as members begin.
+-- Returns the beginning of an hour in microseconds, as the beginning of a member of `times`.
 local function edge(hour)
     return string.format('%012d', hour * 3600) .. '000000'
 end
@@ -95,7 +96,7 @@ for hour, minutes in pairs(hours) do
         call('DEL', P .. 'hour:' .. hour, P .. 'minutes:' .. hour)
         call('ZREM', P .. 'hours', hour)
     else
-        -- Its sums have what is gone. Until it is gone altogether, what is left is read one by one.
+        -- The sums still contain the replaced reports, so the remaining reports of the hour are read one by one.
         call('HSET', P .. 'hour:' .. hour, '!', '1')
         for minute in pairs(minutes) do call('HSET', P .. 'minutes:' .. hour, minute .. '!', '1') end
     end
@@ -106,7 +107,7 @@ for hour, minutes in pairs(hours) do
     end
 end
 
--- Adds a span to those of a line, and all that touch it.
+-- Adds an interval to those of an epoch and unit, and merges it with adjacent ones.
 local function insert(key, first, last)
     while true do
         local span = call('ZREVRANGEBYLEX', key, '[' .. after(last) .. ':~', '-', 'LIMIT', 0, 1)[1]

@@ -1,9 +1,9 @@
--- Keeps the reports of a batch that are new, in their order, and tells what became of each.
--- KEYS[1]: the prefix with its colon. ARGV: version of the data, number of reports, then WIDTH words for each report.
+-- Records the new reports of a batch, in their order, and returns the outcome of each report.
+-- KEYS[1]: the prefix with its colon. ARGV: version of the data, number of reports, then WIDTH arguments per report.
 --
--- A script that fails has done what it had done by then. So everything is read first, each key by a command of its own type:
--- what is not ours is found while nothing is written. Redis refuses for want of memory or disk only at the first write.
--- Numbers that may be above 2^53 are text of fixed width here, in the order of which they are compared.
+-- The writes of a script that fails are not undone. Therefore all keys are read first, with commands of their types: data
+-- of another program is found before the first write. A lack of memory or disk space is reported at the first write.
+-- Numbers that may exceed 2^53 are text of fixed width, so that their order as text is their order as numbers.
 local P, VERSION, COUNT, WIDTH = KEYS[1], ARGV[1], tonumber(ARGV[2]), 20
 local call, sub = redis.call, string.sub
 local FIELDS = {'epoch', 'cycle', 'time', 'quantity', 'unit', 'mean', 'min', 'max', 'stddev', 'count', 'excluded',
@@ -26,7 +26,7 @@ local kinds, new_kinds = {}, {}
 local epochs, epoch_order = {}, {}
 local sums, latest = {}, {}
 
--- The leader above `epoch` that reported the lowest cycle, if that is not above `cycle`.
+-- Returns the later leader that reported the lowest cycle, and this cycle, if it is not above `cycle`.
 local function stale(epoch, cycle)
     local first, later
     local member = call('ZRANGEBYLEX', P .. 'fence', '(' .. epoch .. ':~', '+', 'LIMIT', 0, 1)[1]
@@ -44,7 +44,7 @@ local function stale(epoch, cycle)
     end
 end
 
--- Why a report is not kept.
+-- Returns the reason to refuse a report, if any.
 local function refused(line, epoch, cycle, bucket)
     local field = sub(cycle, 18)
     local mean = kept[bucket .. field] or call('HGET', bucket, field)
@@ -91,11 +91,11 @@ local function kind_number(kind)
     return number
 end
 
--- The order of a report among those of its kind: epoch and cycle, time and time of arrival, all of fixed width.
 local function padded(number, width)
     return string.rep('0', width - #number) .. number
 end
 
+-- Returns the order of a report among those of its kind: epoch and cycle, time and time of arrival, all of fixed width.
 local function recency(id)
     local name = string.format('%d-0', tonumber(id))
     local entry = call('XRANGE', P .. 'reports', name, name)[1]
@@ -106,7 +106,7 @@ local function recency(id)
     return {key = key, time = padded(report.time, 18), received = padded(report.received, 18)}
 end
 
--- Whether a report that arrives now is the latest of its kind; recency.rs has the same.
+-- Returns true if a report that arrives now is the latest of its kind; recency.rs contains the same rule.
 local function supersedes(own, other)
     if own.key and other.key then return own.key > other.key end
     local bound = other.time < other.received and other.time or other.received
@@ -171,7 +171,7 @@ for at = 3, 2 + COUNT * WIDTH, WIDTH do
     end
 end
 
--- From here on it is written. The stream comes first: it refuses ids that are not above all that it has had.
+-- Writing starts here. The stream is first: it refuses ids that are not above all previous ones.
 for _, addition in ipairs(additions) do
     local words = {}
     for place, field in ipairs(FIELDS) do
@@ -190,7 +190,7 @@ for _, sum in pairs(sums) do
     call('HSET', sum.key, sum.field, string.format('%d %.17g %s %s', sum.reports, sum.sum, sum.least, sum.most))
 end
 for number, own in pairs(latest) do
-    -- One that was read before has no member: it stays.
+    -- An order that was read from the store has no member: its report stays the latest.
     if own.member then call('HSET', P .. 'latest', number, own.member) end
 end
 for _, kind in ipairs(new_kinds) do
@@ -203,7 +203,7 @@ for _, epoch in ipairs(epoch_order) do
     if known.began then call('HSET', P .. 'epoch:' .. epoch, 'began', known.began) end
     if not known.before then call('ZADD', P .. 'epochs', 0, epoch) end
     if known.first ~= known.before then
-        -- The fence is a stair: only leaders below whose first cycle no later one began. So the next above tells all.
+        -- The fence contains only epochs that no later epoch began before. Therefore the next higher one decides.
         local fence, first = P .. 'fence', known.first
         call('ZREMRANGEBYLEX', fence, '[' .. epoch .. ':', '[' .. epoch .. ':~')
         local above = call('ZRANGEBYLEX', fence, '(' .. epoch .. ':~', '+', 'LIMIT', 0, 1)[1]

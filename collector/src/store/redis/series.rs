@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use redis::{cmd, pipe};
 
-use super::link::{Failure, Link};
-use super::names::{self, MINUTE};
-use super::reader::{Walk, fetch, kinds};
-use crate::store::sum::{Kind, Sum, kind};
-use crate::store::{Filter, HOUR, Point};
+use super::connection::{Connection, Failure};
+use super::keys::{self, MINUTE};
+use super::reader::{Members, fetch, kinds};
+use crate::store::interface::{Filter, HOUR, Point};
+use crate::store::rollup::{Kind, Rollup, kind};
 
 /// Number of hours that are read at once.
-const HOURS: usize = 200;
+const HOUR_CHUNK: usize = 200;
 /// Number of reports that are read at once.
 const CHUNK: usize = 1_000;
 
@@ -36,7 +36,7 @@ impl Steps {
     }
 
     /// Returns true if this time range is requested as a whole and lies within one step.
-    fn has_whole(&self, start: i64, length: i64) -> bool {
+    fn contains_whole(&self, start: i64, length: i64) -> bool {
         let last = start.saturating_add(length - 1);
         start >= self.from && last < self.to && self.begin(start) == self.begin(last)
     }
@@ -46,11 +46,11 @@ impl Steps {
 struct Sums {
     steps: Steps,
     limit: usize,
-    sums: BTreeMap<(i64, Kind), Sum>,
+    sums: BTreeMap<(i64, Kind), Rollup>,
 }
 
 impl Sums {
-    fn add(&mut self, time: i64, kind: &Kind, sum: Sum) {
+    fn add(&mut self, time: i64, kind: &Kind, sum: Rollup) {
         let key = (self.steps.begin(time), kind.clone());
         self.sums.entry(key).and_modify(|all| all.add(sum)).or_insert(sum);
     }
@@ -70,7 +70,7 @@ impl Sums {
 /// Sums of the minutes of an hour.
 #[derive(Debug, Default, PartialEq)]
 struct Minutes {
-    sums: Vec<(i64, String, Sum)>,
+    sums: Vec<(i64, String, Rollup)>,
     /// Time ranges whose reports are read one by one.
     rest: Vec<(i64, i64)>,
 }
@@ -95,9 +95,9 @@ fn minutes(hour: i64, steps: Steps, fields: &HashMap<String, String>) -> Option<
         if from >= to {
             continue;
         }
-        if !partial && steps.has_whole(start, MINUTE) {
+        if !partial && steps.contains_whole(start, MINUTE) {
             for (kind, sum) in kinds {
-                made.sums.push((start, kind.to_owned(), names::sum(sum)?));
+                made.sums.push((start, kind.to_owned(), keys::sum(sum)?));
             }
         } else if let Some(last) = made.rest.last_mut().filter(|last| last.1 == from) {
             last.1 = to;
@@ -109,22 +109,22 @@ fn minutes(hour: i64, steps: Steps, fields: &HashMap<String, String>) -> Option<
 }
 
 /// Returns the next hours from `hour` on that have data, in order.
-async fn hours(link: &mut Link, prefix: &str, hour: i64, last: i64) -> Result<Vec<i64>, Failure> {
+async fn hours(connection: &mut Connection, prefix: &str, hour: i64, last: i64) -> Result<Vec<i64>, Failure> {
     let mut commands = pipe();
     for set in ["hours", "old"] {
         commands.cmd("ZRANGEBYSCORE").arg(format!("{prefix}{set}")).arg(hour).arg(last);
-        commands.arg("LIMIT").arg(0).arg(HOURS);
+        commands.arg("LIMIT").arg(0).arg(HOUR_CHUNK);
     }
-    let (there, old): (Vec<i64>, Vec<i64>) = link.ask_all(&commands).await?;
+    let (there, old): (Vec<i64>, Vec<i64>) = connection.query_all(&commands).await?;
     // If a list was cut off, it may have more entries after its last one.
-    let end = |list: &[i64]| list.last().copied().filter(|_| list.len() == HOURS).unwrap_or(i64::MAX);
+    let end = |list: &[i64]| list.last().copied().filter(|_| list.len() == HOUR_CHUNK).unwrap_or(i64::MAX);
     let end = end(&there).min(end(&old));
     let all: BTreeSet<i64> = there.into_iter().chain(old).filter(|hour| *hour <= end).collect();
     Ok(all.into_iter().collect())
 }
 
 pub(super) async fn series(
-    link: &mut Link,
+    connection: &mut Connection,
     prefix: &str,
     filter: &Filter,
     step: i64,
@@ -134,23 +134,23 @@ pub(super) async fn series(
     let to = filter.to.map_or(i64::MAX, |to| to.as_microsecond());
     let steps = Steps { from, to, step: step.max(1) };
     let mut sums = Sums { steps, limit, sums: BTreeMap::new() };
-    let kinds = kinds(link, prefix, filter).await?;
+    let kinds = kinds(connection, prefix, filter).await?;
     let mut next = from / HOUR;
     while to > from && !kinds.is_empty() {
-        let hours = hours(link, prefix, next, (to - 1) / HOUR).await?;
+        let hours = hours(connection, prefix, next, (to - 1) / HOUR).await?;
         let Some(last) = hours.last() else { break };
         next = last + 1;
         let mut keys = Vec::new();
         for hour in &hours {
-            let whole = steps.has_whole(hour * HOUR, HOUR);
+            let whole = steps.contains_whole(hour * HOUR, HOUR);
             keys.push(format!("{prefix}{}:{hour}", if whole { "hour" } else { "minutes" }));
             keys.push(format!("{prefix}old:{hour}"));
         }
         let read: Vec<HashMap<String, String>> =
-            link.ask(cmd("EVAL").arg(READ).arg(keys.len()).arg(keys)).await?;
+            connection.query(cmd("EVAL").arg(READ).arg(keys.len()).arg(keys)).await?;
         for (hour, read) in hours.iter().zip(read.chunks(2)) {
-            let [there, old] = read else { return Err(Failure::foreign()) };
-            add_hour(link, prefix, *hour, &kinds, there, &mut sums).await?;
+            let [there, old] = read else { return Err(Failure::foreign_data()) };
+            add_hour(connection, prefix, *hour, &kinds, there, &mut sums).await?;
             let start = hour * HOUR;
             if start >= from && start < to {
                 add_all(old, start, &kinds, &mut sums)?;
@@ -171,7 +171,7 @@ fn add_all(
 ) -> Result<(), Failure> {
     for (number, sum) in fields {
         if let Some(kind) = kinds.get(number) {
-            sums.add(start, kind, names::sum(sum).ok_or_else(Failure::foreign)?);
+            sums.add(start, kind, keys::sum(sum).ok_or_else(Failure::foreign_data)?);
         }
     }
     Ok(())
@@ -179,40 +179,40 @@ fn add_all(
 
 /// Adds the unpruned part of an hour: its sums if they are usable, otherwise its minutes.
 async fn add_hour(
-    link: &mut Link,
+    connection: &mut Connection,
     prefix: &str,
     hour: i64,
     kinds: &HashMap<String, Kind>,
     there: &HashMap<String, String>,
     sums: &mut Sums,
 ) -> Result<(), Failure> {
-    let whole = sums.steps.has_whole(hour * HOUR, HOUR);
+    let whole = sums.steps.contains_whole(hour * HOUR, HOUR);
     if whole && !there.contains_key("!") {
         return add_all(there, hour * HOUR, kinds, sums);
     }
     let again: HashMap<String, String>;
     let fields = if whole {
-        again = link.ask(cmd("HGETALL").arg(format!("{prefix}minutes:{hour}"))).await?;
+        again = connection.query(cmd("HGETALL").arg(format!("{prefix}minutes:{hour}"))).await?;
         &again
     } else {
         there
     };
-    let minutes = minutes(hour, sums.steps, fields).ok_or_else(Failure::foreign)?;
+    let minutes = minutes(hour, sums.steps, fields).ok_or_else(Failure::foreign_data)?;
     for (start, number, sum) in minutes.sums {
         if let Some(kind) = kinds.get(&number) {
             sums.add(start, kind, sum);
         }
     }
     for (from, to) in minutes.rest {
-        let mut walk = Walk::new(Some(from), Some(to), None, false);
+        let mut walk = Members::new(Some(from), Some(to), None, false);
         loop {
-            let members = walk.next(link, prefix, CHUNK).await?;
+            let members = walk.next(connection, prefix, CHUNK).await?;
             let Some((last, _)) = members.last() else { break };
             let time = last.time;
             let wanted = members.iter().filter(|(_, kind)| kinds.contains_key(kind)).map(|(at, _)| at.id);
-            for record in fetch(link, prefix, wanted).await? {
+            for record in fetch(connection, prefix, wanted).await? {
                 let report = &record.report;
-                sums.add(report.time.as_microsecond(), &kind(report), Sum::of(report));
+                sums.add(report.time.as_microsecond(), &kind(report), Rollup::of(report));
             }
             if sums.are_enough(time) {
                 return Ok(());

@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use atalaya_testbed::Redis;
 
-use super::super::suite::{at, keyed, store_suite};
 use super::*;
+use crate::store::suite::{at, keyed, means, store_suite, unavailable_because};
 
 /// Configuration that a store requires.
 const KEEPING: &str = "appendonly yes\nappendfsync always";
@@ -19,33 +21,18 @@ store_suite!(|_| {
     (open(&server), server)
 });
 
-#[tokio::test]
-async fn tells_when_leaders_changed() {
-    let server = Redis::with(KEEPING);
-    super::super::suite::tells_when_leaders_changed(&open(&server)).await;
-}
-
 fn one(cycle: i64) -> Vec<Report> {
     vec![keyed(7, cycle, None, 1.0)]
 }
 
-async fn means(store: &RedisStore) -> Vec<f64> {
-    let page = Page { filter: Filter::default(), after: None, newest_first: false, limit: 100_000 };
-    store.page(page).await.unwrap().iter().map(|record| record.report.mean).collect()
-}
-
-fn unavailable_because<T: fmt::Debug>(outcome: &Result<T, StoreError>, why: &str) {
-    assert!(matches!(outcome, Err(StoreError::Unavailable(reason)) if reason.contains(why)), "{outcome:?}");
-}
-
 #[tokio::test]
-async fn what_was_recorded_is_there_when_it_is_opened_again() {
+async fn recorded_reports_are_present_after_reopening() {
     let mut server = Redis::with(KEEPING);
     let store = open(&server);
     assert_eq!(store.record(one(1)).await.unwrap(), [Outcome::Recorded(1)]);
     store.close().await;
-    assert_eq!(store.record(one(2)).await, Err(closed()));
-    assert_eq!(store.newest().await, Err(closed()));
+    assert_eq!(store.record(one(2)).await, Err(StoreError::closed()));
+    assert_eq!(store.newest().await, Err(StoreError::closed()));
     server.kill();
     server.restart();
     let store = open(&server);
@@ -54,7 +41,7 @@ async fn what_was_recorded_is_there_when_it_is_opened_again() {
 }
 
 #[tokio::test]
-async fn all_that_wait_are_one_script() {
+async fn waiting_calls_are_one_script() {
     let mut server = Redis::with(KEEPING);
     let store = open(&server);
     store.check().await.unwrap();
@@ -68,7 +55,7 @@ async fn all_that_wait_are_one_script() {
 }
 
 #[tokio::test]
-async fn what_is_missing_for_safety_is_set_and_stays() {
+async fn missing_durability_settings_are_set_permanently() {
     let mut server = Redis::with("appendfsync everysec\nno-appendfsync-on-rewrite yes");
     let store = open(&server);
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
@@ -78,15 +65,15 @@ async fn what_is_missing_for_safety_is_set_and_stays() {
         assert!(std::time::Instant::now() < deadline);
     }
     let set = |name| server.ask(&["CONFIG", "GET", name]).lines().nth(1).map(str::to_owned);
-    let told = ["appendonly", "appendfsync", "no-appendfsync-on-rewrite"].map(set);
-    assert_eq!(told.map(Option::unwrap), ["yes", "always", "no"]);
+    let found = ["appendonly", "appendfsync", "no-appendfsync-on-rewrite"].map(set);
+    assert_eq!(found.map(Option::unwrap), ["yes", "always", "no"]);
     server.kill();
     server.restart();
     assert_eq!(store.record(one(1)).await.unwrap(), [Outcome::Repeated]);
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_be_trusted_is_refused() {
+async fn server_without_durability_is_refused() {
     for (configuration, why) in [
         // The setting cannot be made permanent.
         ("user default on nopass ~* &* +@all -config|rewrite", "set appendonly yes"),
@@ -102,15 +89,13 @@ async fn a_server_that_cannot_be_trusted_is_refused() {
         unavailable_because(&store.check().await, why);
         // The second attempt fails too.
         unavailable_because(&store.record(one(1)).await, why);
-        assert!(
-            ["0", "-NOAUTH Authentication required."]
-                .contains(&server.try_ask(&["DBSIZE"]).unwrap().as_str())
-        );
+        let size = server.try_ask(&["DBSIZE"]).unwrap();
+        assert!(["0", "-NOAUTH Authentication required."].contains(&size.as_str()));
     }
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_tell_is_believed() {
+async fn server_that_hides_its_configuration_is_used() {
     let server = Redis::with("appendonly yes\nappendfsync always\nrename-command CONFIG \"\"");
     let store = open(&server);
     assert_eq!(store.record(one(1)).await.unwrap(), [Outcome::Recorded(1)]);
@@ -133,7 +118,7 @@ async fn passwords_databases_and_prefixes_are_used() {
 }
 
 #[tokio::test]
-async fn data_of_a_later_version_are_left_alone() {
+async fn data_of_a_later_version_is_not_modified() {
     let server = Redis::with(KEEPING);
     let store = open(&server);
     store.record(one(1)).await.unwrap();
@@ -150,11 +135,11 @@ async fn data_of_a_later_version_are_left_alone() {
 
 /// If any of the keys has another type, nothing is written at all; after the key is deleted, the store works again.
 #[tokio::test]
-async fn what_is_not_ours_is_neither_read_nor_written() {
+async fn data_of_other_programs_is_neither_read_nor_written() {
     let server = Redis::with(KEEPING);
     let store = open(&server);
-    let (epoch, cycles) = (names::whole(7), &names::whole(1)[..17]);
-    let hour = at(1).as_microsecond() / super::super::HOUR;
+    let (epoch, cycles) = (keys::padded(7), &keys::padded(1)[..17]);
+    let hour = at(1).as_microsecond() / crate::store::interface::HOUR;
     let mut names = ["meta", "reports", "times", "kinds", "latest", "epochs", "fence", "hours"]
         .map(str::to_owned)
         .to_vec();
@@ -162,7 +147,7 @@ async fn what_is_not_ours_is_neither_read_nor_written() {
     names.extend([format!("hour:{hour}"), format!("minutes:{hour}")]);
     for name in &names {
         server.ask(&["SET", &format!("atalaya:{name}"), "something else"]);
-        unavailable_because(&store.record(one(1)).await, "not of this program");
+        unavailable_because(&store.record(one(1)).await, "data of another program");
         assert_eq!(server.ask(&["DBSIZE"]), "1", "{name}");
         server.ask(&["FLUSHALL"]);
     }
@@ -171,18 +156,18 @@ async fn what_is_not_ours_is_neither_read_nor_written() {
     let horizon = Horizon { reports: at(1_000), hours: None };
     for name in ["old".to_owned(), format!("old:{hour}"), format!("gone:{epoch}:")] {
         server.ask(&["SET", &format!("atalaya:{name}"), "something else"]);
-        unavailable_because(&store.prune(horizon).await, "not of this program");
+        unavailable_because(&store.prune(horizon).await, "data of another program");
         server.ask(&["DEL", &format!("atalaya:{name}")]);
         assert_eq!(server.ask(&["DEBUG", "DIGEST"]), before, "{name}");
     }
     server.ask(&["XADD", "atalaya:reports", "*", "what", "is this"]);
-    unavailable_because(&store.record(one(2)).await, "not of this program");
-    unavailable_because(&store.since(0, 10).await, "not of this program");
+    unavailable_because(&store.record(one(2)).await, "data of another program");
+    unavailable_because(&store.since(0, 10).await, "data of another program");
     assert_eq!(server.ask(&["ZCARD", "atalaya:times"]), "1");
 }
 
 #[tokio::test]
-async fn scripts_that_are_forgotten_are_brought_again() {
+async fn flushed_scripts_are_loaded_again() {
     let server = Redis::with(KEEPING);
     let store = open(&server);
     store.record(one(1)).await.unwrap();
@@ -192,7 +177,7 @@ async fn scripts_that_are_forgotten_are_brought_again() {
 
 /// The outcome was unknown, the command was executed late, and it is not executed again.
 #[tokio::test]
-async fn an_answer_that_is_lost_is_no_second_report() {
+async fn lost_answer_does_not_record_a_report_twice() {
     let mut server = Redis::with(KEEPING);
     let store = open(&server);
     store.record(one(1)).await.unwrap();
@@ -213,9 +198,9 @@ async fn an_answer_that_is_lost_is_no_second_report() {
 }
 
 #[tokio::test]
-async fn a_question_that_takes_too_long_is_given_up() {
+async fn query_that_takes_too_long_is_aborted() {
     let server = Redis::with(KEEPING);
-    let options = RedisOptions { longest_read: Duration::ZERO, ..RedisOptions::new(&server.url()).unwrap() };
+    let options = RedisOptions { read_timeout: Duration::ZERO, ..RedisOptions::new(&server.url()).unwrap() };
     let store = RedisStore::open(options).unwrap();
     store.record(one(1)).await.unwrap();
     assert_eq!(store.series(Filter::default(), 1_000_000, 10).await, Err(StoreError::TooLong));
@@ -224,7 +209,7 @@ async fn a_question_that_takes_too_long_is_given_up() {
 
 /// A cancelled call leaves no answer behind that the next call could take for its own.
 #[tokio::test]
-async fn a_question_that_is_dropped_disturbs_nobody() {
+async fn cancelled_call_leaves_no_answer_for_the_next_one() {
     let mut server = Redis::with(KEEPING);
     let store = open(&server);
     store.record(one(1)).await.unwrap();
@@ -243,14 +228,14 @@ async fn a_question_that_is_dropped_disturbs_nobody() {
 
 /// Keys that are kept indefinitely cost memory, but one line per leader is acceptable.
 #[tokio::test]
-async fn the_keys_of_what_is_gone_are_spans() {
+async fn keys_of_pruned_reports_are_intervals() {
     let server = Redis::with(KEEPING);
     let store = open(&server);
     for cycles in [1..400, 600..1_300, 400..600] {
         store.record(cycles.rev().map(|cycle| keyed(7, cycle, None, 1.0)).collect()).await.unwrap();
     }
-    let spans = || server.ask(&["ZRANGE", &format!("atalaya:gone:{}:", names::whole(7)), "0", "-1"]);
-    let span = |first, last| format!("{}:{}", names::whole(first), names::whole(last));
+    let spans = || server.ask(&["ZRANGE", &format!("atalaya:gone:{}:", keys::padded(7)), "0", "-1"]);
+    let span = |first, last| format!("{}:{}", keys::padded(first), keys::padded(last));
     assert_eq!(store.prune(Horizon { reports: at(901), hours: None }).await.unwrap(), 900);
     assert_eq!(spans(), span(1, 900));
     // A late report that leaves a gap.
@@ -263,9 +248,9 @@ async fn the_keys_of_what_is_gone_are_spans() {
     assert_eq!(server.ask(&["KEYS", "atalaya:hour:*"]).lines().count(), 1);
 }
 
-/// On a shared server the store needs no more rights than the README lists.
+/// On a shared server the store needs only the rights that docs/collector.md lists.
 #[tokio::test]
-async fn few_rights_are_enough() {
+async fn documented_rights_are_sufficient() {
     let rights = "+@read +@write +@scripting +info +ping +config|get +config|set +config|rewrite";
     let server = Redis::with(&format!("{KEEPING}\nuser atalaya on >secret ~atalaya:* {rights}"));
     let store = open_at(&format!("redis://atalaya:secret@127.0.0.1:{}", server.port()));
@@ -274,7 +259,7 @@ async fn few_rights_are_enough() {
     assert_eq!(store.prune(Horizon { reports: at(3), hours: None }).await.unwrap(), 2);
     assert_eq!(means(&store).await.len(), 3);
     let filter = || Filter::default();
-    assert_eq!(store.series(filter(), super::super::HOUR, 10).await.unwrap()[0].reports, 5);
+    assert_eq!(store.series(filter(), crate::store::interface::HOUR, 10).await.unwrap()[0].reports, 5);
     assert_eq!(store.since(3, 10).await.unwrap().len(), 2);
     assert_eq!((store.latest().await.unwrap().len(), store.epochs(10).await.unwrap().len()), (1, 1));
     let elsewhere = open_at(&format!("redis://atalaya:secret@127.0.0.1:{}?prefix=other", server.port()));
@@ -283,7 +268,7 @@ async fn few_rights_are_enough() {
 
 /// After its restart Redis ignores the append-only file, and would write a new one in its place.
 #[tokio::test]
-async fn a_server_that_starts_without_its_file_is_not_made_to_forget_it() {
+async fn server_started_without_its_append_only_file_is_not_reconfigured() {
     let mut server = Redis::start();
     // Set at run time, and not in the configuration.
     server.ask(&["CONFIG", "SET", "appendonly", "yes"]);

@@ -7,20 +7,21 @@ use jiff::Timestamp;
 use redis::{FromRedisValue, Value, cmd};
 use tracing::{info, warn};
 
-use super::RedisOptions;
-use super::link::{Failure, Link};
-use super::names::{VERSION, time, words};
-use super::server::{Keeps, inspect};
+use super::connection::{Connection, Failure};
+use super::keys::{VERSION, script_arguments, time};
+use super::options::RedisOptions;
+use super::server::{Durability, inspect};
 use crate::fence::Stale;
 use crate::report::Report;
-use crate::store::jobs::{Job, Waiting};
-use crate::store::{HOUR, Horizon, Outcome, PRUNED_AT_ONCE, StoreError};
+use crate::store::error::StoreError;
+use crate::store::interface::{HOUR, Horizon, Outcome, PRUNE_BATCH};
+use crate::store::write_queue::{Job, Receiver};
 
 /// Maximum number of reports per script; the last call may exceed it. Redis executes no other command while the
 /// script runs.
-const GROUP: usize = 1_000;
+const MAX_BATCH: usize = 1_000;
 /// Maximum number of reports that one script prunes.
-const PRUNED: usize = 500;
+const MAX_PRUNED: usize = 500;
 
 const RECORD: &str = include_str!("record.lua");
 const PRUNE: &str = include_str!("prune.lua");
@@ -34,12 +35,12 @@ pub(super) struct Writer {
     /// Highest id that it has recorded.
     newest: i64,
     /// Last error, so that each one is logged once.
-    trouble: Option<String>,
+    last_error: Option<String>,
     warned: bool,
 }
 
 pub(super) struct Opened {
-    pub(super) link: Link,
+    pub(super) connection: Connection,
     record: String,
     prune: String,
     pub(super) forget: String,
@@ -47,44 +48,44 @@ pub(super) struct Opened {
 
 impl Opened {
     async fn if_alive(self) -> Option<Opened> {
-        Some(Opened { link: self.link.if_alive().await?, ..self })
+        Some(Opened { connection: self.connection.if_alive().await?, ..self })
     }
 }
 
 impl Writer {
     pub(super) fn new(options: RedisOptions, commits: Arc<AtomicU64>) -> Writer {
-        Writer { options, commits, opened: None, newest: 0, trouble: None, warned: false }
+        Writer { options, commits, opened: None, newest: 0, last_error: None, warned: false }
     }
 
     /// Runs until the store is closed or dropped.
-    pub(super) async fn run(mut self, mut jobs: Waiting) {
+    pub(super) async fn run(mut self, mut jobs: Receiver) {
         while let Some(job) = jobs.next().await {
             let failed = match job {
                 Job::Record(reports, answer) => {
-                    let group = jobs.group(reports, answer, GROUP);
-                    if group.is_empty() {
+                    let batch = jobs.batch(reports, answer, MAX_BATCH);
+                    if batch.is_empty() {
                         continue;
                     }
-                    let written = self.write(group.reports()).await;
-                    let (outcomes, failed) = self.noted(written);
-                    group.answer(outcomes);
+                    let written = self.write(batch.reports()).await;
+                    let (outcomes, failed) = self.note_result(written);
+                    batch.answer(outcomes);
                     failed
                 }
                 Job::Prune(horizon, answer) => {
                     let pruned = self.prune(horizon).await;
-                    let (pruned, failed) = self.noted(pruned);
+                    let (pruned, failed) = self.note_result(pruned);
                     let _ = answer.send(pruned);
                     failed
                 }
                 Job::Forget(epoch, answer) => {
                     let forgotten = self.forget_epoch(epoch).await;
-                    let (forgotten, failed) = self.noted(forgotten);
+                    let (forgotten, failed) = self.note_result(forgotten);
                     let _ = answer.send(forgotten);
                     failed
                 }
                 Job::Check(answer) => {
                     let checked = self.check().await;
-                    let (checked, failed) = self.noted(checked);
+                    let (checked, failed) = self.note_result(checked);
                     let _ = answer.send(checked);
                     failed
                 }
@@ -104,10 +105,10 @@ impl Writer {
 
     /// Converts a result to the answer of the call and to the error, if any. Logs new errors. After any error the next
     /// call opens a new connection.
-    fn noted<T>(&mut self, done: Result<T, Failure>) -> (Result<T, StoreError>, Option<StoreError>) {
+    fn note_result<T>(&mut self, done: Result<T, Failure>) -> (Result<T, StoreError>, Option<StoreError>) {
         match done {
             Ok(done) => {
-                if self.trouble.take().is_some() {
+                if self.last_error.take().is_some() {
                     info!("the store works again");
                 }
                 (Ok(done), None)
@@ -115,11 +116,11 @@ impl Writer {
             Err(error) => {
                 self.opened = None;
                 let message = error.to_string();
-                if self.trouble.as_ref() != Some(&message) {
-                    warn!(redis = %self.options.place(), %error, "nothing can be recorded");
-                    self.trouble = Some(message);
+                if self.last_error.as_ref() != Some(&message) {
+                    warn!(redis = %self.options.address(), %error, "reports cannot be recorded");
+                    self.last_error = Some(message);
                 }
-                (Err(error.told()), Some(error.told()))
+                (Err(error.to_store_error()), Some(error.to_store_error()))
             }
         }
     }
@@ -143,33 +144,32 @@ impl Writer {
     }
 
     async fn open(&mut self) -> Result<Opened, Failure> {
-        let RedisOptions { client, prefix, patience, .. } = &self.options;
-        let mut link = Link::open(client, prefix, *patience).await?;
-        let newest = super::reader::newest(&mut link, &self.options.prefix).await?;
-        self.inspect(&mut link, newest < self.newest).await?;
+        let mut connection = Connection::open(&self.options).await?;
+        let newest = super::reader::newest(&mut connection, &self.options.prefix).await?;
+        self.inspect(&mut connection, newest < self.newest).await?;
         let load = |script: &str| {
             let mut load = cmd("SCRIPT");
             load.arg("LOAD").arg(script);
             load
         };
-        let record = link.ask(&load(RECORD)).await?;
-        let prune = link.ask(&load(PRUNE)).await?;
-        let forget = link.ask(&load(FORGET)).await?;
+        let record = connection.query(&load(RECORD)).await?;
+        let prune = connection.query(&load(PRUNE)).await?;
+        let forget = connection.query(&load(FORGET)).await?;
         if newest < self.newest {
-            warn!(redis = %self.options.place(), kept = newest, recorded = self.newest,
+            warn!(redis = %self.options.address(), kept = newest, recorded = self.newest,
                 "Redis has lost reports that it had acknowledged");
             self.newest = newest;
         }
-        Ok(Opened { link, record, prune, forget })
+        Ok(Opened { connection, record, prune, forget })
     }
 
-    async fn inspect(&mut self, link: &mut Link, lost: bool) -> Result<(), Failure> {
-        if inspect(link, lost).await? == Keeps::Untold && !self.warned {
+    async fn inspect(&mut self, connection: &mut Connection, lost: bool) -> Result<(), Failure> {
+        if inspect(connection, lost).await? == Durability::Unknown && !self.warned {
             self.warned = true;
             warn!(
-                redis = %self.options.place(),
-                "Redis does not tell its configuration: unless that has appendonly yes and appendfsync always, reports that \
-                 were acknowledged are lost when its machine stops"
+                redis = %self.options.address(),
+                "Redis does not permit reading its configuration: without appendonly yes and appendfsync always, acknowledged \
+                 reports are lost when its machine stops"
             );
         }
         Ok(())
@@ -187,7 +187,7 @@ impl Writer {
             let opened = self.opened().await?;
             let mut command = cmd("EVALSHA");
             command.arg(script(opened)).arg(1).arg(prefix).arg(arguments);
-            match opened.link.ask(&command).await {
+            match opened.connection.query(&command).await {
                 Err(Failure::Redis(error)) if again && error.code() == Some("NOSCRIPT") => {
                     self.opened = None;
                     again = false;
@@ -203,13 +203,13 @@ impl Writer {
     ) -> Result<Vec<Outcome>, Failure> {
         let count = reports.clone().count();
         let mut arguments = vec![VERSION.to_owned(), count.to_string()];
-        reports.clone().for_each(|report| words(report, &mut arguments));
-        let told: Vec<Value> = self.eval(|opened| &opened.record, &arguments).await?;
-        if told.len() != count {
-            return Err(Failure::foreign());
+        reports.clone().for_each(|report| script_arguments(report, &mut arguments));
+        let results: Vec<Value> = self.eval(|opened| &opened.record, &arguments).await?;
+        if results.len() != count {
+            return Err(Failure::foreign_data());
         }
-        let outcomes = told.into_iter().zip(reports).map(|(told, report)| outcome(told, report));
-        let outcomes = outcomes.collect::<Option<Vec<Outcome>>>().ok_or_else(Failure::foreign)?;
+        let outcomes = results.into_iter().zip(reports).map(|(result, report)| outcome(result, report));
+        let outcomes = outcomes.collect::<Option<Vec<Outcome>>>().ok_or_else(Failure::foreign_data)?;
         for outcome in &outcomes {
             if let Outcome::Recorded(id) = *outcome {
                 self.newest = self.newest.max(id);
@@ -223,7 +223,7 @@ impl Writer {
     async fn check(&mut self) -> Result<(), Failure> {
         self.opened().await?;
         if let Some(mut opened) = self.opened.take() {
-            self.inspect(&mut opened.link, false).await?;
+            self.inspect(&mut opened.connection, false).await?;
             self.opened = Some(opened);
         }
         let _: Vec<Value> = self.eval(|opened| &opened.record, &[VERSION.to_owned(), "0".to_owned()]).await?;
@@ -237,11 +237,11 @@ impl Writer {
         let reports = time(horizon.reports.as_microsecond());
         let mut pruned = 0;
         loop {
-            let most = PRUNED.min(PRUNED_AT_ONCE - pruned);
-            let arguments = [VERSION.to_owned(), reports.clone(), hours.clone(), most.to_string()];
+            let max = MAX_PRUNED.min(PRUNE_BATCH - pruned);
+            let arguments = [VERSION.to_owned(), reports.clone(), hours.clone(), max.to_string()];
             let (reports, forgotten): (usize, usize) = self.eval(|opened| &opened.prune, &arguments).await?;
             pruned += reports;
-            if pruned >= PRUNED_AT_ONCE || (reports < most && forgotten < most) {
+            if pruned >= PRUNE_BATCH || (reports < max && forgotten < max) {
                 return Ok(pruned);
             }
         }
@@ -249,11 +249,11 @@ impl Writer {
 }
 
 /// Parses the outcome of a report from the script's result.
-fn outcome(told: Value, report: &Report) -> Option<Outcome> {
-    let Value::Array(told) = told else { return None };
-    let mut told = told.into_iter();
-    let what = String::from_redis_value(told.next()?).ok()?;
-    let mut text = || String::from_redis_value(told.next()?).ok();
+fn outcome(result: Value, report: &Report) -> Option<Outcome> {
+    let Value::Array(result) = result else { return None };
+    let mut result = result.into_iter();
+    let what = String::from_redis_value(result.next()?).ok()?;
+    let mut text = || String::from_redis_value(result.next()?).ok();
     match what.as_str() {
         "recorded" => Some(Outcome::Recorded(text()?.parse().ok()?)),
         "gone" => Some(Outcome::Repeated),

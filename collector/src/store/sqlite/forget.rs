@@ -8,9 +8,9 @@ use super::{latest, rollups};
 pub(super) fn forget_epoch(transaction: &Transaction<'_>, epoch: i64) -> rusqlite::Result<usize> {
     let steps = rollups::steps_of(transaction, epoch)?;
     let deleted = transaction.execute("DELETE FROM reports WHERE epoch = ?", [epoch])?;
-    rollups::make_again(transaction, &steps)?;
+    rollups::recompute(transaction, &steps)?;
     transaction.execute("DELETE FROM epochs WHERE epoch = ?", [epoch])?;
-    latest::cut_off(transaction)?;
+    latest::delete_orphans(transaction)?;
     latest::fill(transaction)?;
     Ok(deleted)
 }

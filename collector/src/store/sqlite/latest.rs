@@ -28,7 +28,7 @@ pub(super) fn write(
 }
 
 /// Removes the rows whose report was deleted.
-pub(super) fn cut_off(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+pub(super) fn delete_orphans(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute(
         "DELETE FROM latest WHERE NOT EXISTS (SELECT 1 FROM reports WHERE reports.id = latest.id)",
         [],

@@ -9,18 +9,21 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use super::{SqliteOptions, file_id, rollups, schema, unavailable};
+use super::file::{SqliteOptions, file_id, to_store_error};
+use super::{rollups, schema};
 use crate::fence::Epoch;
 use crate::report::{Record, Report};
-use crate::store::{Cursor, Filter, Page, Point, StoreError, point};
+use crate::store::error::StoreError;
+use crate::store::interface::{Cursor, Filter, Page, Point};
+use crate::store::rollup::Rollup;
 
 /// Maximum number of concurrent reads.
-const AT_ONCE: usize = 4;
+const MAX_READS: usize = 4;
 /// Number of instructions of SQLite's virtual machine between two checks of the timeout.
-const STEPS: i32 = 10_000;
+const CHECK_INTERVAL: i32 = 10_000;
 
 /// Maximum number of quantities and units that are returned.
-const KINDS: i64 = 1_000;
+const MAX_KINDS: i64 = 1_000;
 
 const COLUMNS: &str =
     "id, epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received, reporter";
@@ -29,10 +32,10 @@ const COLUMNS: &str =
 #[derive(Debug)]
 pub(super) struct Readers {
     options: SqliteOptions,
-    places: Semaphore,
+    permits: Semaphore,
     idle: Mutex<Vec<Idle>>,
     /// Last error, so that each one is logged once.
-    trouble: Mutex<Option<String>>,
+    last_error: Mutex<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -45,46 +48,46 @@ impl Readers {
     pub(super) fn new(options: SqliteOptions) -> Readers {
         Readers {
             options,
-            places: Semaphore::new(AT_ONCE),
+            permits: Semaphore::new(MAX_READS),
             idle: Mutex::default(),
-            trouble: Mutex::default(),
+            last_error: Mutex::default(),
         }
     }
 
-    /// Runs `question` on a connection of its own.
+    /// Runs `query` on a connection of its own.
     pub(super) async fn read<T: Send + 'static>(
         self: &std::sync::Arc<Self>,
-        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let readers = std::sync::Arc::clone(self);
-        let place = tokio::time::timeout(self.options.longest_read, self.places.acquire());
-        let place = place.await.map_err(|_| StoreError::Busy)?;
-        let _place = place.map_err(|_| StoreError::Unavailable("it is closed".to_owned()))?;
-        let asked = tokio::task::spawn_blocking(move || readers.ask(question));
-        asked.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
+        let permit = tokio::time::timeout(self.options.read_timeout, self.permits.acquire());
+        let permit = permit.await.map_err(|_| StoreError::Busy)?;
+        let _permit = permit.map_err(|_| StoreError::closed())?;
+        let answer = tokio::task::spawn_blocking(move || readers.run(query));
+        answer.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
     }
 
-    fn ask<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        let asked = self.take().and_then(|mut idle| {
-            let end = Instant::now() + self.options.longest_read;
-            idle.connection.progress_handler(STEPS, Some(move || Instant::now() > end))?;
-            let answer = question(&idle.connection)?;
+    fn run<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let result = self.take().and_then(|mut idle| {
+            let end = Instant::now() + self.options.read_timeout;
+            idle.connection.progress_handler(CHECK_INTERVAL, Some(move || Instant::now() > end))?;
+            let answer = query(&idle.connection)?;
             Ok((answer, idle))
         });
-        match asked {
+        match result {
             Ok((answer, idle)) => {
-                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
                 Ok(answer)
             }
             Err(error) => {
                 let message = error.to_string();
-                let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-                if trouble.as_ref() != Some(&message) {
+                let mut last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+                if last_error.as_ref() != Some(&message) {
                     warn!(path = %self.options.path.display(), %error, "the store cannot be read");
-                    *trouble = Some(message);
+                    *last_error = Some(message);
                 }
-                Err(unavailable(&error))
+                Err(to_store_error(&error))
             }
         }
     }
@@ -98,12 +101,12 @@ impl Readers {
             return Ok(idle);
         }
         drop(idle);
-        let patience = self.options.patience.min(Duration::from_secs(1));
-        Ok(Idle { connection: schema::open_to_read(&self.options.path, patience)?, file })
+        let lock_timeout = self.options.lock_timeout.min(Duration::from_secs(1));
+        Ok(Idle { connection: schema::open_to_read(&self.options.path, lock_timeout)?, file })
     }
 
     pub(super) fn close(&self) {
-        self.places.close();
+        self.permits.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
@@ -242,7 +245,9 @@ pub(super) fn series(
         .prepare_cached(&sql)?
         .query_map(params_from_iter(values), |row| {
             let kind = (named(row.get(1)?), named(row.get(2)?));
-            Ok(point(row.get(0)?, kind, row.get(3)?, row.get(4)?, (row.get(5)?, row.get(6)?)))
+            let rollup =
+                Rollup { reports: row.get(3)?, sum: row.get(4)?, min: row.get(5)?, max: row.get(6)? };
+            Ok(rollup.point(row.get(0)?, kind))
         })?
         .collect()
 }
@@ -270,7 +275,7 @@ pub(super) fn latest(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM reports WHERE id IN (SELECT id FROM latest LIMIT ?) ORDER BY quantity, unit"
     );
-    records(connection, &sql, [KINDS])
+    records(connection, &sql, [MAX_KINDS])
 }
 
 pub(super) fn epochs(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<Epoch>> {

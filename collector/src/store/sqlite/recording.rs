@@ -8,9 +8,9 @@ use rusqlite::{OptionalExtension, Transaction, named_params, params};
 use super::{latest, rollups};
 use crate::fence::Stale;
 use crate::report::{Key, Report};
-use crate::store::Outcome;
+use crate::store::interface::Outcome;
 use crate::store::recency::Recency;
-use crate::store::sum::Sum;
+use crate::store::rollup::Rollup;
 
 /// Records `reports` in their order, and returns the outcome of each.
 pub(super) fn record<'r>(
@@ -18,8 +18,7 @@ pub(super) fn record<'r>(
     reports: impl Iterator<Item = &'r Report>,
 ) -> rusqlite::Result<Vec<Outcome>> {
     let mut recording = Recording::new(transaction)?;
-    let outcomes =
-        reports.map(|report| recording.take(report)).collect::<rusqlite::Result<Vec<Outcome>>>()?;
+    let outcomes = reports.map(|report| recording.add(report)).collect::<rusqlite::Result<Vec<Outcome>>>()?;
     recording.finish()?;
     Ok(outcomes)
 }
@@ -34,15 +33,15 @@ struct Recording<'t, 'r> {
     pruned: bool,
     /// For each epoch, the later leader that had reported the lowest cycle before this transaction.
     above: BTreeMap<i64, Option<Stale>>,
-    epochs: BTreeMap<i64, Led<'r>>,
+    epochs: BTreeMap<i64, EpochChange<'r>>,
     /// Latest report of each quantity and unit of the transaction, and its id if it is of this transaction.
     kinds: BTreeMap<Kind<'r>, (Recency, Option<i64>)>,
     /// Sums by length of the step, beginning of the step and kind.
-    sums: BTreeMap<(i64, i64, Kind<'r>), Sum>,
+    sums: BTreeMap<(i64, i64, Kind<'r>), Rollup>,
 }
 
 /// Addition to an epoch.
-struct Led<'r> {
+struct EpochChange<'r> {
     first_cycle: i64,
     last_cycle: i64,
     reports: i64,
@@ -65,18 +64,18 @@ impl<'t, 'r> Recording<'t, 'r> {
         })
     }
 
-    fn take(&mut self, report: &'r Report) -> rusqlite::Result<Outcome> {
+    fn add(&mut self, report: &'r Report) -> rusqlite::Result<Outcome> {
         if let Some(key) = report.key() {
-            if let Some(refused) = self.judge(&key, report)? {
+            if let Some(refused) = self.refusal(&key, report)? {
                 return Ok(refused);
             }
             let Key { epoch, cycle, .. } = key;
-            let led = Led { first_cycle: cycle, last_cycle: cycle, reports: 0, newest: report };
-            let led = self.epochs.entry(epoch).or_insert(led);
-            led.first_cycle = led.first_cycle.min(cycle);
-            led.last_cycle = led.last_cycle.max(cycle);
-            led.reports += 1;
-            led.newest = report;
+            let change = EpochChange { first_cycle: cycle, last_cycle: cycle, reports: 0, newest: report };
+            let change = self.epochs.entry(epoch).or_insert(change);
+            change.first_cycle = change.first_cycle.min(cycle);
+            change.last_cycle = change.last_cycle.max(cycle);
+            change.reports += 1;
+            change.newest = report;
         }
         self.transaction
             .prepare_cached(
@@ -102,7 +101,7 @@ impl<'t, 'r> Recording<'t, 'r> {
         let id = self.transaction.last_insert_rowid();
         let kind = (report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""));
         self.note_latest(kind, id, report)?;
-        let own = Sum::of(report);
+        let own = Rollup::of(report);
         for (step, time) in rollups::steps(report.time) {
             self.sums.entry((step, time, kind)).and_modify(|sum| sum.add(own)).or_insert(own);
         }
@@ -123,7 +122,7 @@ impl<'t, 'r> Recording<'t, 'r> {
     }
 
     /// Returns the reason for not recording a report, if any.
-    fn judge(&mut self, key: &Key, report: &Report) -> rusqlite::Result<Option<Outcome>> {
+    fn refusal(&mut self, key: &Key, report: &Report) -> rusqlite::Result<Option<Outcome>> {
         let Key { epoch, cycle, ref unit } = *key;
         let unit = unit.as_deref().unwrap_or("");
         let kept: Option<f64> = self
@@ -169,14 +168,14 @@ impl<'t, 'r> Recording<'t, 'r> {
         };
         let after = (std::ops::Bound::Excluded(epoch), std::ops::Bound::Unbounded);
         let since =
-            self.epochs.range(after).map(|(&epoch, led)| Stale { epoch, first_cycle: led.first_cycle });
+            self.epochs.range(after).map(|(&epoch, change)| Stale { epoch, first_cycle: change.first_cycle });
         Ok(since.chain(before).min_by_key(|later| (later.first_cycle, later.epoch)))
     }
 
     /// Writes the accumulated changes.
     fn finish(self) -> rusqlite::Result<()> {
         let Recording { transaction, epochs, kinds, sums, .. } = self;
-        for (epoch, Led { first_cycle, last_cycle, reports, newest }) in epochs {
+        for (epoch, EpochChange { first_cycle, last_cycle, reports, newest }) in epochs {
             transaction
                 .prepare_cached(
                     "INSERT INTO epochs VALUES (:epoch, :first, :last, :reports, :received, :reporter)

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Transaction, params};
 
-use crate::store::HOUR;
-use crate::store::sum::Sum;
+use crate::store::interface::HOUR;
+use crate::store::rollup::Rollup;
 
 /// Microseconds in a minute.
 const MINUTE: i64 = 60_000_000;
@@ -31,7 +31,7 @@ impl Piece {
     }
 }
 
-/// Divides `[from, to)` into pieces for steps of `step`. There are no sums before 1970, because division rounds the
+/// Divides `[from, to)` into pieces for steps of `step`. Times before 1970 have no sums, because division rounds the
 /// other way there.
 pub(super) fn pieces(from: Option<i64>, to: Option<i64>, step: i64) -> Vec<Piece> {
     let usable = STEPS.iter().rev().copied().filter(|size| step % size == 0);
@@ -110,7 +110,7 @@ pub(super) fn add(
     transaction: &Transaction<'_>,
     (step, time): (i64, i64),
     (quantity, unit): (&str, &str),
-    Sum { reports, sum, min, max }: Sum,
+    Rollup { reports, sum, min, max }: Rollup,
 ) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(&format!("INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ifnull(?, 0.0), ?, ?) {JOIN}"))?
@@ -120,7 +120,7 @@ pub(super) fn add(
 
 /// Deletes the sums up to `end`, after all reports up to there have been deleted, and recomputes the last ones from the
 /// reports that are left.
-pub(super) fn cut_off(transaction: &Transaction<'_>, end: i64) -> rusqlite::Result<()> {
+pub(super) fn delete_until(transaction: &Transaction<'_>, end: i64) -> rusqlite::Result<()> {
     for step in STEPS {
         let last = end - end.rem_euclid(step);
         transaction.execute("DELETE FROM rollups WHERE step = ? AND time <= ?", [step, last])?;
@@ -130,7 +130,7 @@ pub(super) fn cut_off(transaction: &Transaction<'_>, end: i64) -> rusqlite::Resu
 }
 
 /// Computes the sums of a file of an earlier version.
-pub(super) fn make(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+pub(super) fn compute_all(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     STEPS.iter().try_for_each(|step| sum_up(transaction, *step, 0, i64::MAX))
 }
 
@@ -148,7 +148,7 @@ pub(super) fn steps_of(transaction: &Transaction<'_>, epoch: i64) -> rusqlite::R
 }
 
 /// Replaces the sums of `steps` by those of the reports that are left.
-pub(super) fn make_again(transaction: &Transaction<'_>, steps: &[(i64, i64)]) -> rusqlite::Result<()> {
+pub(super) fn recompute(transaction: &Transaction<'_>, steps: &[(i64, i64)]) -> rusqlite::Result<()> {
     for &(step, begin) in steps {
         transaction
             .prepare_cached("DELETE FROM rollups WHERE step = ? AND time = ?")?

@@ -33,7 +33,7 @@ CREATE UNIQUE INDEX reports_by_key ON reports (epoch, cycle, ifnull(unit, '')) W
 CREATE INDEX reports_by_time ON reports (time, id);
 CREATE INDEX reports_by_kind ON reports (quantity, unit, time, id);
 
--- Every quantity and unit there is or was; '' for none.
+-- Every quantity and unit that was ever recorded; '' for none.
 CREATE TABLE kinds (quantity TEXT NOT NULL, unit TEXT NOT NULL, PRIMARY KEY (quantity, unit)) STRICT, WITHOUT ROWID;
 
 -- The fence.
@@ -101,7 +101,7 @@ CREATE TABLE IF NOT EXISTS latest (
 /// Opens a connection that writes. Creates the file and the tables if they are missing.
 pub(super) fn open_to_write(
     path: &Path,
-    patience: Duration,
+    lock_timeout: Duration,
     max_bytes: Option<u64>,
 ) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -109,7 +109,7 @@ pub(super) fn open_to_write(
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(patience)?;
+    connection.busy_timeout(lock_timeout)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     // Each commit is on the disk before it returns.
     connection.pragma_update(None, "synchronous", "full")?;
@@ -126,13 +126,13 @@ pub(super) fn open_to_write(
 }
 
 /// Opens a connection that reads an existing file.
-pub(super) fn open_to_read(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
+pub(super) fn open_to_read(path: &Path, lock_timeout: Duration) -> rusqlite::Result<Connection> {
     // Not read-only, because readers also write to the index of the write-ahead log.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(patience)?;
+    connection.busy_timeout(lock_timeout)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)
@@ -155,16 +155,16 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
             transaction.execute_batch(LATEST)?;
         }
         older @ (1 | 2) => {
-            info!("an older file: its reports are summed up");
+            info!("the file is of an older version: computing the sums of its reports");
             if older == 1 {
                 transaction.execute_batch(ROLLUPS)?;
-                rollups::make(&transaction)?;
+                rollups::compute_all(&transaction)?;
             }
             transaction.execute_batch(LATEST)?;
             latest::fill(&transaction)?;
         }
         other => {
-            let message = format!("it is of version {other}, this program knows {VERSION}");
+            let message = format!("the file has version {other}, this program supports {VERSION}");
             let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);
             return Err(rusqlite::Error::SqliteFailure(code, Some(message)));
         }

@@ -1,10 +1,12 @@
 use std::io::{Seek, Write};
+use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::super::jobs::closed;
-use super::super::suite::{at, keyed, store_suite};
 use super::*;
+use crate::store::StoreError;
+use crate::store::suite::{at, keyed, means, store_suite, unavailable_because};
 
 fn open(folder: &Path) -> SqliteStore {
     SqliteStore::open(SqliteOptions::new(folder.join("reports.db"))).unwrap()
@@ -13,27 +15,12 @@ fn open(folder: &Path) -> SqliteStore {
 store_suite!(|folder| (open(folder), ()));
 
 #[tokio::test]
-async fn tells_when_leaders_changed() {
-    let folder = tempfile::tempdir().unwrap();
-    super::super::suite::tells_when_leaders_changed(&open(folder.path())).await;
-}
-
-async fn means(store: &SqliteStore) -> Vec<f64> {
-    let page = Page { filter: Filter::default(), after: None, newest_first: false, limit: 100_000 };
-    store.page(page).await.unwrap().iter().map(|record| record.report.mean).collect()
-}
-
-fn unavailable_because(outcome: &Result<Vec<Outcome>, StoreError>, why: &str) {
-    assert!(matches!(outcome, Err(StoreError::Unavailable(reason)) if reason.contains(why)), "{outcome:?}");
-}
-
-#[tokio::test]
-async fn what_was_recorded_is_there_when_it_is_opened_again() {
+async fn recorded_reports_are_present_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     store.record(vec![keyed(7, 1, None, 79.5)]).await.unwrap();
     store.close().await;
-    assert_eq!(store.record(vec![keyed(7, 2, None, 1.0)]).await, Err(closed()));
+    assert_eq!(store.record(vec![keyed(7, 2, None, 1.0)]).await, Err(StoreError::closed()));
     assert!(!folder.path().join("reports.db-wal").exists(), "one file is left");
     let store = open(folder.path());
     assert_eq!(store.record(vec![keyed(7, 1, None, 79.5)]).await.unwrap(), [Outcome::Repeated]);
@@ -41,10 +28,12 @@ async fn what_was_recorded_is_there_when_it_is_opened_again() {
 }
 
 #[tokio::test]
-async fn all_that_wait_are_one_transaction() {
+async fn waiting_calls_are_one_transaction() {
     let folder = tempfile::tempdir().unwrap();
-    let options =
-        SqliteOptions { patience: Duration::from_secs(60), ..SqliteOptions::new(folder.path().join("db")) };
+    let options = SqliteOptions {
+        lock_timeout: Duration::from_secs(60),
+        ..SqliteOptions::new(folder.path().join("db"))
+    };
     let store = SqliteStore::open(options.clone()).unwrap();
     store.check().await.unwrap();
     let before = store.commits();
@@ -60,24 +49,26 @@ async fn all_that_wait_are_one_transaction() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_locked_is_told_and_waited_for() {
+async fn locked_file_is_reported_and_usable_after_the_lock() {
     let folder = tempfile::tempdir().unwrap();
-    let options =
-        SqliteOptions { patience: Duration::from_millis(10), ..SqliteOptions::new(folder.path().join("db")) };
+    let options = SqliteOptions {
+        lock_timeout: Duration::from_millis(10),
+        ..SqliteOptions::new(folder.path().join("db"))
+    };
     let store = SqliteStore::open(options.clone()).unwrap();
     store.record(vec![keyed(1, 1, None, 1.0)]).await.unwrap();
     let other = Connection::open(&options.path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     unavailable_because(&store.record(vec![keyed(1, 2, None, 2.0)]).await, "locked");
     assert!(store.check().await.is_err());
-    assert_eq!(means(&store).await, [1.0], "reading goes on");
+    assert_eq!(means(&store).await, [1.0], "reads continue");
     other.execute_batch("COMMIT").unwrap();
     store.check().await.unwrap();
     assert_eq!(store.record(vec![keyed(1, 2, None, 2.0)]).await.unwrap(), [Outcome::Recorded(2)]);
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_loses_nothing_and_may_be_emptied() {
+async fn full_disk_loses_nothing_and_recovers_after_pruning() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
     let options = SqliteOptions { max_bytes: Some(400_000), ..SqliteOptions::new(&path) };
@@ -96,11 +87,7 @@ async fn a_disk_that_is_full_loses_nothing_and_may_be_emptied() {
     unavailable_because(&full, "full");
     assert!(acknowledged > 100);
     assert!(store.check().await.is_err() && store.check().await.is_err());
-    assert_eq!(
-        i64::try_from(means(&store).await.len()).unwrap(),
-        acknowledged,
-        "all or nothing of each call"
-    );
+    assert_eq!(means(&store).await.len(), usize::try_from(acknowledged).unwrap(), "all or nothing of a call");
     let half = Horizon { reports: at(acknowledged / 2), hours: None };
     assert_eq!(i64::try_from(store.prune(half).await.unwrap()).unwrap(), acknowledged / 2);
     store.check().await.unwrap();
@@ -109,11 +96,10 @@ async fn a_disk_that_is_full_loses_nothing_and_may_be_emptied() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_damaged_is_told_until_it_is_put_right() {
+async fn damaged_file_is_reported_until_it_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
-    std::fs::write(&path, "this is no database, and long enough for one to be looked at".repeat(100))
-        .unwrap();
+    std::fs::write(&path, "this is not a database, and long enough to be read as one".repeat(100)).unwrap();
     let store = open(folder.path());
     unavailable_because(&store.record(vec![keyed(1, 1, None, 1.0)]).await, "damaged");
     assert!(store.check().await.is_err() && store.latest().await.is_err());
@@ -130,7 +116,7 @@ async fn a_file_that_is_damaged_is_told_until_it_is_put_right() {
 }
 
 #[tokio::test]
-async fn a_file_of_a_later_version_is_left_alone() {
+async fn file_of_a_later_version_is_not_modified() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
@@ -141,7 +127,7 @@ async fn a_file_of_a_later_version_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_file_of_an_earlier_version_is_summed_up() {
+async fn file_of_an_earlier_version_gets_its_sums() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let reports: Vec<_> = (0..5_000).map(|cycle| keyed(7, cycle, Some("Cel"), 0.5)).collect();
@@ -177,7 +163,7 @@ async fn file_of_version_2_gets_its_latest_reports_by_epoch_and_cycle() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_file_that_is_moved_away_is_not_written_to() {
+async fn file_that_is_moved_away_is_not_written_to() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
     let store = open(folder.path());
@@ -191,11 +177,11 @@ async fn a_file_that_is_moved_away_is_not_written_to() {
     store.close().await;
     assert!(path.exists());
     let old = Connection::open(folder.path().join("old-reports.db")).unwrap();
-    assert_eq!(old.query_row("SELECT count(*) FROM reports", [], |row| row.get(0)), Ok(1), "nothing is lost");
+    assert_eq!(old.query_row("SELECT count(*) FROM reports", [], |row| row.get(0)), Ok(1), "none is lost");
 }
 
 #[tokio::test]
-async fn a_folder_that_is_missing_is_waited_for() {
+async fn missing_folder_is_usable_once_it_exists() {
     let folder = tempfile::tempdir().unwrap();
     let later = folder.path().join("later");
     let store = open(&later);
@@ -205,27 +191,27 @@ async fn a_folder_that_is_missing_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_question_that_takes_too_long_is_given_up() {
+async fn query_that_takes_too_long_is_aborted() {
     let folder = tempfile::tempdir().unwrap();
     let options =
-        SqliteOptions { longest_read: Duration::ZERO, ..SqliteOptions::new(folder.path().join("db")) };
+        SqliteOptions { read_timeout: Duration::ZERO, ..SqliteOptions::new(folder.path().join("db")) };
     let store = SqliteStore::open(options.clone()).unwrap();
     for from in [0, 5_000] {
         let reports = (from..from + 5_000).map(|cycle| keyed(1, cycle, None, 1.0)).collect();
         store.record(reports).await.unwrap();
     }
     assert_eq!(store.series(Filter::default(), 1_000_000, 10).await, Err(StoreError::TooLong));
-    let patient = SqliteStore::open(SqliteOptions::new(&options.path)).unwrap();
-    assert_eq!(patient.series(Filter::default(), 1_000_000, 10).await.unwrap().len(), 10);
+    let other = SqliteStore::open(SqliteOptions::new(&options.path)).unwrap();
+    assert_eq!(other.series(Filter::default(), 1_000_000, 10).await.unwrap().len(), 10);
 }
 
 #[tokio::test]
-async fn it_reads_well_with_other_programs() {
+async fn readable_view_shows_times_as_text() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     store.record(vec![keyed(7, 1, Some("Cel"), 79.5)]).await.unwrap();
     let other = Connection::open(folder.path().join("reports.db")).unwrap();
-    let told: (String, f64) =
+    let found: (String, f64) =
         other.query_row("SELECT time, mean FROM readable", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-    assert_eq!(told, ("2026-01-01T00:00:01.000Z".to_owned(), 79.5));
+    assert_eq!(found, ("2026-01-01T00:00:01.000Z".to_owned(), 79.5));
 }

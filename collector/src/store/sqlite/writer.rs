@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
 use tracing::{info, warn};
 
+use super::file::{SqliteOptions, file_id, to_store_error};
 use super::forget::forget_epoch;
 use super::recording::record;
-use super::{SqliteOptions, file_id, latest, rollups, schema, unavailable};
-use crate::spans::Spans;
-use crate::store::jobs::{Job, Waiting};
-use crate::store::{HOUR, Horizon, PRUNED_AT_ONCE, StoreError};
+use super::{latest, rollups, schema};
+use crate::interval_set::IntervalSet;
+use crate::store::error::StoreError;
+use crate::store::interface::{HOUR, Horizon, PRUNE_BATCH};
+use crate::store::write_queue::{Job, Receiver};
 
 /// Maximum number of reports per transaction; the last call may exceed it.
-const GROUP: usize = 4096;
+const MAX_BATCH: usize = 4096;
 
 /// Owner of the connection that writes.
 pub(super) struct Writer {
@@ -22,7 +24,7 @@ pub(super) struct Writer {
     commits: Arc<AtomicU64>,
     connection: Option<Opened>,
     /// Last error, so that each one is logged once.
-    trouble: Option<String>,
+    last_error: Option<String>,
 }
 
 struct Opened {
@@ -32,20 +34,20 @@ struct Opened {
 
 impl Writer {
     pub(super) fn new(options: SqliteOptions, commits: Arc<AtomicU64>) -> Writer {
-        Writer { options, commits, connection: None, trouble: None }
+        Writer { options, commits, connection: None, last_error: None }
     }
 
     /// Runs until the store is closed or dropped.
-    pub(super) fn run(mut self, mut jobs: Waiting) {
+    pub(super) fn run(mut self, mut jobs: Receiver) {
         // Migrating an older file takes a while, so it starts now. Errors are returned to the first call.
         let _ = self.write(|transaction| check(transaction, false));
         while let Some(job) = jobs.blocking_next() {
             match job {
                 Job::Record(reports, answer) => {
-                    let group = jobs.group(reports, answer, GROUP);
-                    if !group.is_empty() {
-                        let written = self.write(|transaction| record(transaction, group.reports()));
-                        group.answer(written);
+                    let batch = jobs.batch(reports, answer, MAX_BATCH);
+                    if !batch.is_empty() {
+                        let written = self.write(|transaction| record(transaction, batch.reports()));
+                        batch.answer(written);
                     }
                 }
                 Job::Prune(horizon, answer) => {
@@ -55,7 +57,7 @@ impl Writer {
                     let _ = answer.send(self.write(|transaction| forget_epoch(transaction, epoch)));
                 }
                 Job::Check(answer) => {
-                    let failed = self.trouble.is_some();
+                    let failed = self.last_error.is_some();
                     let _ = answer.send(self.write(|transaction| check(transaction, failed)));
                 }
                 Job::Close(answer) => {
@@ -76,7 +78,7 @@ impl Writer {
     ) -> Result<T, StoreError> {
         match self.try_write(work) {
             Ok(done) => {
-                if self.trouble.take().is_some() {
+                if self.last_error.take().is_some() {
                     info!("the store works again");
                 }
                 Ok(done)
@@ -85,11 +87,11 @@ impl Writer {
                 // After any error the next call opens the file again.
                 self.connection = None;
                 let message = error.to_string();
-                if self.trouble.as_ref() != Some(&message) {
-                    warn!(path = %self.options.path.display(), %error, "nothing can be recorded");
-                    self.trouble = Some(message);
+                if self.last_error.as_ref() != Some(&message) {
+                    warn!(path = %self.options.path.display(), %error, "reports cannot be recorded");
+                    self.last_error = Some(message);
                 }
-                Err(unavailable(&error))
+                Err(to_store_error(&error))
             }
         }
     }
@@ -104,7 +106,8 @@ impl Writer {
         let opened = match self.connection.take().filter(same) {
             Some(opened) => self.connection.insert(opened),
             None => {
-                let connection = schema::open_to_write(&path, self.options.patience, self.options.max_bytes)?;
+                let connection =
+                    schema::open_to_write(&path, self.options.lock_timeout, self.options.max_bytes)?;
                 self.connection.insert(Opened { connection, file: file_id(&path) })
             }
         };
@@ -134,7 +137,7 @@ fn check(transaction: &Transaction<'_>, failed: bool) -> rusqlite::Result<()> {
 
 fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<usize> {
     let Some(last) = last_pruned(transaction, horizon)? else {
-        forget(transaction, horizon)?;
+        delete_hours(transaction, horizon)?;
         return Ok(0);
     };
     const PAST: &str = "(time, id) <= (:time, :id)";
@@ -151,31 +154,31 @@ fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<us
         ),
         end,
     )?;
-    let mut lines: Vec<(i64, String)> = Vec::new();
+    let mut current: Option<(i64, String)> = None;
     let mut keys = transaction.prepare(&format!(
         "SELECT epoch, ifnull(unit, ''), cycle FROM reports WHERE {PAST} AND epoch IS NOT NULL ORDER BY 1, 2, 3"
     ))?;
     let mut rows = keys.query(end)?;
-    let mut spans = Spans::default();
+    let mut cycles = IntervalSet::default();
     while let Some(row) = rows.next()? {
         let line: (i64, String) = (row.get(0)?, row.get(1)?);
-        if lines.last() != Some(&line) {
-            if let Some(before) = lines.last() {
-                note(transaction, before, &spans)?;
+        if current.as_ref() != Some(&line) {
+            if let Some(before) = current {
+                store_pruned_cycles(transaction, &before, &cycles)?;
             }
-            spans = noted(transaction, &line)?;
-            lines.push(line);
+            cycles = pruned_cycles(transaction, &line)?;
+            current = Some(line);
         }
         let cycle = row.get(2)?;
-        spans.insert(cycle, cycle);
+        cycles.insert(cycle, cycle);
     }
-    if let Some(before) = lines.last() {
-        note(transaction, before, &spans)?;
+    if let Some(last) = current {
+        store_pruned_cycles(transaction, &last, &cycles)?;
     }
     let pruned = transaction.execute(&format!("DELETE FROM reports WHERE {PAST}"), end)?;
-    rollups::cut_off(transaction, last.0)?;
-    latest::cut_off(transaction)?;
-    forget(transaction, horizon)?;
+    rollups::delete_until(transaction, last.0)?;
+    latest::delete_orphans(transaction)?;
+    delete_hours(transaction, horizon)?;
     Ok(pruned)
 }
 
@@ -185,13 +188,13 @@ fn last_pruned(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Res
         .query_row(
             "SELECT time, id FROM (SELECT time, id FROM reports WHERE time < ? ORDER BY time, id LIMIT ?)
              ORDER BY time DESC, id DESC LIMIT 1",
-            params![horizon.reports.as_microsecond(), i64::try_from(PRUNED_AT_ONCE).unwrap_or(i64::MAX)],
+            params![horizon.reports.as_microsecond(), i64::try_from(PRUNE_BATCH).unwrap_or(i64::MAX)],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()
 }
 
-fn forget(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<()> {
+fn delete_hours(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<()> {
     if let Some(hours) = horizon.hours {
         transaction.execute("DELETE FROM hours WHERE hour < ?", [hours.as_microsecond()])?;
     }
@@ -199,19 +202,23 @@ fn forget(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<(
 }
 
 /// Returns the cycles of an epoch and unit that have been pruned already.
-fn noted(transaction: &Transaction<'_>, line: &(i64, String)) -> rusqlite::Result<Spans> {
+fn pruned_cycles(transaction: &Transaction<'_>, line: &(i64, String)) -> rusqlite::Result<IntervalSet> {
     transaction
         .prepare_cached("SELECT first_cycle, last_cycle FROM pruned WHERE epoch = ? AND unit = ?")?
         .query_map((line.0, &line.1), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
 }
 
-fn note(transaction: &Transaction<'_>, line: &(i64, String), spans: &Spans) -> rusqlite::Result<()> {
+fn store_pruned_cycles(
+    transaction: &Transaction<'_>,
+    line: &(i64, String),
+    cycles: &IntervalSet,
+) -> rusqlite::Result<()> {
     transaction
         .prepare_cached("DELETE FROM pruned WHERE epoch = ? AND unit = ?")?
         .execute((line.0, &line.1))?;
     let mut insert = transaction.prepare_cached("INSERT INTO pruned VALUES (?, ?, ?, ?)")?;
-    for (first, last) in spans.iter() {
+    for (first, last) in cycles.iter() {
         insert.execute((line.0, &line.1, first, last))?;
     }
     Ok(())

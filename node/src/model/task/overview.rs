@@ -113,6 +113,33 @@ mod tests {
         }
     }
 
+    /// The collector depends on no other crate, so it has its own type for the states in a fleet status.
+    #[cfg(feature = "collector")]
+    #[test]
+    fn collector_and_node_agree_on_the_names_of_task_states() {
+        use atalaya_collector::tasks::TaskState;
+
+        for state in State::ALL {
+            let name = serde_json::to_string(&state).unwrap();
+            let parsed: TaskState = serde_json::from_str(&name).unwrap();
+            // Exhaustive, so that a new state of the collector is noticed as well.
+            let same = match parsed {
+                TaskState::Queued => State::Queued,
+                TaskState::Waiting => State::Waiting,
+                TaskState::Assigned => State::Assigned,
+                TaskState::Done => State::Done,
+                TaskState::Failed => State::Failed,
+                TaskState::TimedOut => State::TimedOut,
+                TaskState::Cancelled => State::Cancelled,
+                TaskState::Lost => State::Lost,
+                TaskState::Expired => State::Expired,
+                TaskState::Skipped => State::Skipped,
+                TaskState::Unknown => panic!("the collector does not know {name}"),
+            };
+            assert_eq!((same, serde_json::to_string(&parsed).unwrap()), (state, name));
+        }
+    }
+
     #[test]
     fn summary_counts_nodes_that_are_done_and_those_that_failed() {
         let id: TaskId = "3".parse().unwrap();

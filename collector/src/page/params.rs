@@ -3,49 +3,50 @@
 
 use axum::http::{HeaderMap, header};
 
+use super::i18n::Lang;
 use super::range::Range;
-use super::words::Lang;
+use crate::params::cookie;
 use crate::report::Report;
 
 /// Parameters of the page.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct PageParams {
     pub(super) lang: Lang,
     /// True if the address contains the language.
-    said_lang: bool,
+    has_lang: bool,
     pub(super) range: Range,
     /// True if the address contains the range.
-    pub(super) said_range: bool,
+    pub(super) has_range: bool,
     quantity: Option<String>,
     unit: Option<String>,
     /// True if the address contains the quantity that is displayed large.
-    said_kind: bool,
+    has_kind: bool,
     /// Offset from UTC of the browser's clock, in seconds, from a cookie that the script has set.
     pub(super) ahead: i32,
 }
 
-impl Asked {
-    pub(super) fn of(query: Option<&str>, headers: &HeaderMap) -> Asked {
+impl PageParams {
+    pub(super) fn of(query: Option<&str>, headers: &HeaderMap) -> PageParams {
         let pairs: Vec<_> = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
         let get = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
         let some = |name| get(name).filter(|text| !text.is_empty()).map(str::to_owned);
         let accept = headers.get(header::ACCEPT_LANGUAGE).and_then(|accept| accept.to_str().ok());
         let minutes = cookie(headers, "tz").and_then(|minutes| minutes.parse::<i32>().ok());
-        Asked {
+        PageParams {
             lang: Lang::choose(get("lang"), accept),
-            said_lang: get("lang").is_some(),
+            has_lang: get("lang").is_some(),
             range: Range::named(get("range")),
-            said_range: get("range").is_some(),
+            has_range: get("range").is_some(),
             quantity: some("quantity"),
             unit: some("unit"),
-            said_kind: get("quantity").or(get("unit")).is_some(),
+            has_kind: get("quantity").or(get("unit")).is_some(),
             ahead: minutes.filter(|minutes| minutes.abs() <= 18 * 60).map_or(0, |minutes| minutes * 60),
         }
     }
 
     /// Returns true if the address selects this report to be displayed large.
-    pub(super) fn is_of(&self, report: &Report) -> bool {
-        self.said_kind && report.quantity == self.quantity && report.unit == self.unit
+    pub(super) fn selects(&self, report: &Report) -> bool {
+        self.has_kind && report.quantity == self.quantity && report.unit == self.unit
     }
 
     fn address(
@@ -61,42 +62,33 @@ impl Asked {
             query.append_pair("unit", unit.unwrap_or_default());
         }
         if let Some(lang) = lang {
-            query.append_pair("lang", lang.code());
+            query.append_pair("lang", lang.messages().code);
         }
         query.finish()
     }
 
     fn kind(&self) -> Option<(Option<&str>, Option<&str>)> {
-        self.said_kind.then_some((self.quantity.as_deref(), self.unit.as_deref()))
+        self.has_kind.then_some((self.quantity.as_deref(), self.unit.as_deref()))
     }
 
-    fn said(&self) -> Option<Lang> {
-        self.said_lang.then_some(self.lang)
+    fn lang(&self) -> Option<Lang> {
+        self.has_lang.then_some(self.lang)
     }
 
     /// Returns the address of the same page with another range.
     pub(super) fn with_range(&self, range: Range) -> String {
-        self.address(range, self.kind(), self.said())
+        self.address(range, self.kind(), self.lang())
     }
 
     /// Returns the address of the same page with another quantity.
     pub(super) fn with_kind(&self, report: &Report) -> String {
-        self.address(self.range, Some((report.quantity.as_deref(), report.unit.as_deref())), self.said())
+        self.address(self.range, Some((report.quantity.as_deref(), report.unit.as_deref())), self.lang())
     }
 
     /// Returns the address of the same page in another language.
     pub(super) fn with_lang(&self, lang: Lang) -> String {
         self.address(self.range, self.kind(), Some(lang))
     }
-}
-
-/// Returns the value of a cookie.
-pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
-    cookies
-        .flat_map(|cookies| cookies.split(';'))
-        .filter_map(|cookie| cookie.trim().split_once('='))
-        .find_map(|(own, value)| (own == name).then_some(value))
 }
 
 #[cfg(test)]
@@ -107,27 +99,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_and_written() {
+    fn address_of_the_page_is_parsed_and_formatted() {
         let mut headers = HeaderMap::new();
         headers.insert(header::COOKIE, HeaderValue::from_static("a=b; tz=120"));
-        let asked = Asked::of(Some("range=7d&quantity=%26x&unit=%25RH"), &headers);
-        assert_eq!((asked.range.name, asked.ahead), ("7d", 7_200));
-        let day = asked.with_range(Range::named(Some("24h")));
+        let params = PageParams::of(Some("range=7d&quantity=%26x&unit=%25RH"), &headers);
+        assert_eq!((params.range.name, params.ahead), ("7d", 7_200));
+        let day = params.with_range(Range::named(Some("24h")));
         assert_eq!(day, "?range=24h&quantity=%26x&unit=%25RH");
-        assert!(asked.with_lang(Lang::Es).ends_with("&lang=es"));
+        assert!(params.with_lang(Lang::Es).ends_with("&lang=es"));
         let mut report = Report::bare(1.0, Timestamp::UNIX_EPOCH);
-        assert!(!asked.is_of(&report));
+        assert!(!params.selects(&report));
         (report.quantity, report.unit) = (Some("&x".to_owned()), Some("%RH".to_owned()));
-        assert!(asked.is_of(&report));
-        let again = Asked::of(Some(&asked.with_kind(&report)[1..]), &headers);
-        assert!(again.is_of(&report));
+        assert!(params.selects(&report));
+        let same = PageParams::of(Some(&params.with_kind(&report)[1..]), &headers);
+        assert!(same.selects(&report));
     }
 
     #[test]
-    fn what_is_not_understood_is_not_there() {
+    fn invalid_parameters_are_ignored() {
         let mut headers = HeaderMap::new();
         headers.insert(header::COOKIE, HeaderValue::from_static("tz=99999999; ="));
-        let asked = Asked::of(Some("range=%ff&lang=&&=&unit=a&unit=b"), &headers);
-        assert_eq!((asked.range.name, asked.ahead, asked.lang), ("1h", 0, Lang::En));
+        let params = PageParams::of(Some("range=%ff&lang=&&=&unit=a&unit=b"), &headers);
+        assert_eq!((params.range.name, params.ahead, params.lang), ("1h", 0, Lang::En));
     }
 }

@@ -1,14 +1,14 @@
 //! Queue of a store's writer. Its length is bounded, and all waiting reports are taken out together.
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Horizon, Outcome, StoreError};
+use super::error::StoreError;
+use super::interface::{Horizon, Outcome, StoreFuture};
 use crate::report::Report;
 
 /// Maximum number of calls that wait for the writer.
-const WAITING: usize = 512;
+const CAPACITY: usize = 512;
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -22,45 +22,40 @@ pub(super) enum Job {
     Close(oneshot::Sender<()>),
 }
 
-/// Returns the error of calls after the store was closed.
-pub(super) fn closed() -> StoreError {
-    StoreError::Unavailable("it is closed".to_owned())
-}
-
-/// Sending end.
+/// Sending end of the queue.
 #[derive(Debug)]
-pub(super) struct Jobs(mpsc::Sender<Job>);
+pub(super) struct WriteQueue(mpsc::Sender<Job>);
 
-impl Jobs {
-    pub(super) fn channel() -> (Jobs, Waiting) {
-        let (jobs, waiting) = mpsc::channel(WAITING);
-        (Jobs(jobs), Waiting { jobs: waiting, next: None })
+impl WriteQueue {
+    pub(super) fn channel() -> (WriteQueue, Receiver) {
+        let (sender, jobs) = mpsc::channel(CAPACITY);
+        (WriteQueue(sender), Receiver { jobs, next: None })
     }
 
     /// Queues a job and waits for its result.
-    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
+    async fn call<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.0.try_send(job(answer)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
-            mpsc::error::TrySendError::Closed(_) => closed(),
+            mpsc::error::TrySendError::Closed(_) => StoreError::closed(),
         })?;
-        answered.await.unwrap_or_else(|_| Err(closed()))
+        answered.await.unwrap_or_else(|_| Err(StoreError::closed()))
     }
 
-    pub(super) fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
-        self.ask(|answer| Job::Record(reports, answer)).boxed()
+    pub(super) fn record(&self, reports: Vec<Report>) -> StoreFuture<'_, Vec<Outcome>> {
+        self.call(|answer| Job::Record(reports, answer)).boxed()
     }
 
-    pub(super) fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.ask(move |answer| Job::Prune(horizon, answer)).boxed()
+    pub(super) fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize> {
+        self.call(move |answer| Job::Prune(horizon, answer)).boxed()
     }
 
-    pub(super) fn forget_epoch(&self, epoch: i64) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.ask(move |answer| Job::Forget(epoch, answer)).boxed()
+    pub(super) fn forget_epoch(&self, epoch: i64) -> StoreFuture<'_, usize> {
+        self.call(move |answer| Job::Forget(epoch, answer)).boxed()
     }
 
-    pub(super) fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.ask(Job::Check).boxed()
+    pub(super) fn check(&self) -> StoreFuture<'_, ()> {
+        self.call(Job::Check).boxed()
     }
 
     /// Closes the store after the jobs that are already queued. Returns when the writer has ended.
@@ -72,15 +67,15 @@ impl Jobs {
     }
 }
 
-/// Receiving end.
+/// Receiving end of the queue.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct Receiver {
     jobs: mpsc::Receiver<Job>,
     /// Job that was received already, but not yet executed.
     next: Option<Job>,
 }
 
-impl Waiting {
+impl Receiver {
     /// Returns the next job, or `None` after all senders are dropped.
     pub(super) async fn next(&mut self) -> Option<Job> {
         match self.next.take() {
@@ -89,17 +84,17 @@ impl Waiting {
         }
     }
 
-    /// Returns the next job like [`Waiting::next`], for a thread that may block.
+    /// Returns the next job like [`Receiver::next`], for a thread that may block.
     pub(super) fn blocking_next(&mut self) -> Option<Job> {
         self.next.take().or_else(|| self.jobs.blocking_recv())
     }
 
-    /// Returns a call to record together with those that wait directly behind it, up to `most` reports; the last call
+    /// Returns a call to record together with those that wait directly behind it, up to `max` reports; the last call
     /// may exceed that.
-    pub(super) fn group(&mut self, reports: Vec<Report>, answer: Answer<Vec<Outcome>>, most: usize) -> Group {
+    pub(super) fn batch(&mut self, reports: Vec<Report>, answer: Answer<Vec<Outcome>>, max: usize) -> Batch {
         let mut total = reports.len();
         let mut calls = vec![(reports, answer)];
-        while total < most {
+        while total < max {
             match self.jobs.try_recv() {
                 Ok(Job::Record(reports, answer)) => {
                     total += reports.len();
@@ -114,7 +109,7 @@ impl Waiting {
         }
         // Cancelled calls are dropped. Their clients may send the reports again, but no longer wait for this result.
         calls.retain(|(_, answer)| !answer.is_closed());
-        Group { calls }
+        Batch { calls }
     }
 
     /// Refuses all waiting jobs except a close.
@@ -142,7 +137,7 @@ impl Waiting {
                 let _ = answer.send(());
             } else {
                 self.next = Some(job);
-                self.refuse(&closed());
+                self.refuse(&StoreError::closed());
             }
         }
     }
@@ -150,11 +145,11 @@ impl Waiting {
 
 /// Calls to record that are executed together.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct Batch {
     calls: Vec<(Vec<Report>, Answer<Vec<Outcome>>)>,
 }
 
-impl Group {
+impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.calls.is_empty()
     }

@@ -5,24 +5,23 @@ use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp, tz};
 
-use super::asked::Asked;
 use super::chart::Chart;
+use super::params::PageParams;
 use super::range::Range;
-use super::state::{self, State};
-use crate::api::App;
-use crate::api::problem::Problem;
-use crate::api::read::within;
+use super::status::{self, ReportStatus};
+use crate::app::App;
 use crate::fence::Epoch;
-use crate::fleet::Told;
+use crate::fleet::FleetSnapshot;
+use crate::problem::Problem;
 use crate::report::{Record, Report};
 use crate::store::{Filter, Page, StoreError};
 
 /// Number of newest reports from whose arrivals the period is computed.
 const NEWEST: i64 = 64;
 /// Maximum number of points read for a chart, including other quantities that match the filter.
-const POINTS: usize = 40_000;
+const MAX_POINTS: usize = 40_000;
 /// Maximum number of changes of epoch that are read.
-const CHANGES: usize = 200;
+const MAX_CHANGES: usize = 200;
 
 /// Age up to which a fleet is new, so that the shortest range contains all of its reports.
 const YOUNG: SignedDuration = SignedDuration::from_mins(5);
@@ -30,9 +29,9 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Content of the page.
 #[derive(Debug)]
-pub(super) struct View {
-    pub(super) asked: Asked,
-    pub(super) state: State,
+pub(super) struct PageModel {
+    pub(super) params: PageParams,
+    pub(super) status: ReportStatus,
     /// The newest report of each quantity and unit.
     pub(super) kinds: Vec<Record>,
     /// Index of the kind that is displayed large.
@@ -41,81 +40,82 @@ pub(super) struct View {
     pub(super) age: Option<f64>,
     pub(super) chart: Option<Chart>,
     /// Last fleet status and its age in seconds.
-    pub(super) told: Option<(Told, f64)>,
+    pub(super) fleet: Option<(FleetSnapshot, f64)>,
     /// Newest epoch that has reported.
     pub(super) epoch: Option<Epoch>,
     pub(super) period: Option<f64>,
 }
 
-impl View {
+impl PageModel {
     /// Returns the report that is displayed large.
     pub(super) fn report(&self) -> Option<&Report> {
         self.kinds.get(self.chosen).map(|record| &record.report)
     }
 }
 
-/// Reads the content. If the store fails, the view contains the error.
-pub(super) async fn view(app: &App, asked: Asked) -> View {
-    let told = {
+/// Reads the content. If the store fails, the status contains the error.
+pub(super) async fn load(app: &App, params: PageParams) -> PageModel {
+    let fleet = {
         let fleet = app.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-        fleet.told().map(|told| (told.clone(), told.age(Instant::now()).as_secs_f64()))
+        fleet.snapshot().map(|status| (status.clone(), status.age(Instant::now()).as_secs_f64()))
     };
-    let mut view = View {
-        asked,
-        state: State::Empty,
+    let mut model = PageModel {
+        params,
+        status: ReportStatus::Empty,
         kinds: Vec::new(),
         chosen: 0,
         age: None,
         chart: None,
-        told,
+        fleet,
         epoch: None,
         period: None,
     };
-    if let Err(problem) = fill(app, &mut view).await {
-        view.state = State::Store(problem.detail().to_owned());
+    if let Err(problem) = fill(app, &mut model).await {
+        model.status = ReportStatus::Store(problem.detail().to_owned());
     }
-    view
+    model
 }
 
-async fn fill(app: &App, view: &mut View) -> Result<(), Problem> {
+async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
     let (kinds, arrivals, epochs) =
         futures_util::join!(app.store.latest(), arrivals(app), app.store.epochs(1));
-    view.kinds = kinds?;
-    view.epoch = epochs?.pop();
+    model.kinds = kinds?;
+    model.epoch = epochs?.pop();
     let arrivals = arrivals?;
-    view.period = state::period(view.told.as_ref().map(|(told, _)| &told.status), &arrivals);
-    view.chosen = chosen(&view.kinds, &view.asked);
+    model.period = status::period(model.fleet.as_ref().map(|(fleet, _)| &fleet.status), &arrivals);
+    model.chosen = chosen(&model.kinds, &model.params);
     let now = Timestamp::now();
     // The clocks of the fleet do not matter: arrival times decide whether reports arrive.
-    let last = arrivals.last().or_else(|| view.kinds.iter().max_by_key(|record| record.id));
-    view.age = last.map(|record| {
+    let last = arrivals.last().or_else(|| model.kinds.iter().max_by_key(|record| record.id));
+    model.age = last.map(|record| {
         let monotonic = app.since_arrival(record.id).map(|age| age.as_secs_f64());
         monotonic.unwrap_or_else(|| now.duration_since(record.report.received).as_secs_f64().max(0.0))
     });
-    view.state = State::of(view.age, last.map_or(0.0, |record| state::delay(&record.report)), view.period);
-    let Some(Report { quantity, unit, .. }) = view.report().cloned() else { return Ok(()) };
+    model.status =
+        ReportStatus::of(model.age, last.map_or(0.0, |record| status::delay(&record.report)), model.period);
+    let Some(Report { quantity, unit, .. }) = model.report().cloned() else { return Ok(()) };
 
-    let is_new = !view.asked.said_range && view.age.is_some_and(|age| age < YOUNG.as_secs_f64());
+    let is_new = !model.params.has_range && model.age.is_some_and(|age| age < YOUNG.as_secs_f64());
     if is_new && !was_before(app, now, &quantity, &unit).await? {
         // A chart of one hour would be almost empty.
-        view.asked.range = Range::shortest();
+        model.params.range = Range::shortest();
     }
-    let window = view.asked.range.window(now);
+    let window = model.params.range.window(now);
     let time = |micros| Timestamp::from_microsecond(micros).unwrap_or(now);
     let (from, to) = (time(window.from), time(window.to));
     let filter = Filter { from: Some(from), to: Some(to), quantity: quantity.clone(), unit: unit.clone() };
     let (points, changes) = futures_util::join!(
-        within(app, app.store.series(filter, window.step, POINTS)),
-        within(app, app.store.changes(from, to, CHANGES)),
+        app.with_store_timeout(app.store.series(filter, window.step, MAX_POINTS)),
+        app.with_store_timeout(app.store.changes(from, to, MAX_CHANGES)),
     );
     // A filter cannot select reports without a quantity.
     let mut points = points?;
     points.retain(|point| point.quantity == quantity && point.unit == unit);
     let changes = changes?.into_iter().map(|(time, epoch)| (time.as_microsecond(), epoch)).collect();
-    #[allow(clippy::cast_possible_truncation, reason = "seconds of people")]
-    let usual = view.period.map(|period| (period * 1e6) as i64);
-    let ahead = tz::Offset::from_seconds(view.asked.ahead).unwrap_or(tz::Offset::UTC);
-    view.chart = Some(Chart { window, points, usual, changes, ahead });
+    #[allow(clippy::cast_possible_truncation, reason = "far below 2^63")]
+    let period = model.period.map(|period| (period * 1e6) as i64);
+    let ahead = tz::Offset::from_seconds(model.params.ahead).unwrap_or(tz::Offset::UTC);
+    model.chart = Some(Chart { window, points, period, changes, ahead });
     Ok(())
 }
 
@@ -141,9 +141,9 @@ async fn was_before(
 
 /// Returns the index of the kind that is displayed large: the requested one, otherwise bare numbers, otherwise
 /// temperature.
-fn chosen(kinds: &[Record], asked: &Asked) -> usize {
+fn chosen(kinds: &[Record], params: &PageParams) -> usize {
     let first = |wanted: &dyn Fn(&Report) -> bool| kinds.iter().position(|record| wanted(&record.report));
-    first(&|report| asked.is_of(report))
+    first(&|report| params.selects(report))
         .or_else(|| first(&|report| report.quantity.is_none()))
         .or_else(|| first(&|report| report.quantity.as_deref() == Some("temperature")))
         .unwrap_or(0)

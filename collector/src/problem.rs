@@ -9,12 +9,12 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::fence::Stale;
-use crate::future::Ahead;
-use crate::report::Invalid;
+use crate::invalid::Invalid;
+use crate::plausibility::Ahead;
 use crate::store::StoreError;
 
 /// Error response (`application/problem+json`).
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub(crate) struct Problem {
     /// Kind of the problem, for programs.
     #[serde(rename = "type", serialize_with = "urn")]
@@ -59,57 +59,49 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Problem {
-        Problem {
-            kind,
-            title,
-            status: status.as_u16(),
-            detail: detail.into().into(),
-            epoch: None,
-            first_cycle: None,
-            kept: None,
-            report_epoch: None,
-            highest_epoch: None,
-            max_epoch: None,
-            retry_after: None,
-        }
+        Problem { kind, title, status: status.as_u16(), detail: detail.into().into(), ..Problem::default() }
     }
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid", "The request is not understood", detail)
+        Problem::new(StatusCode::BAD_REQUEST, "invalid", "Bad request", detail)
     }
 
     pub(crate) fn unavailable(detail: impl Into<String>) -> Problem {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "Nothing can be kept or told at present",
-            detail,
-        )
-        .retry_after(2)
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Storage unavailable", detail)
+            .retry_after(2)
+    }
+
+    pub(crate) fn not_found() -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", "see /api/v1/openapi.json")
+    }
+
+    pub(crate) fn method_not_allowed() -> Problem {
+        let detail = "see /api/v1/openapi.json";
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed", detail)
     }
 
     /// Creates the problem for a report whose key has been recorded with another mean.
-    pub(super) fn conflict(kept: f64) -> Problem {
-        let detail = "a report of this key is kept, with another mean";
+    pub(crate) fn conflict(kept: f64) -> Problem {
+        let detail = "a report with this key is recorded with another mean";
         Problem {
             kept: Some(kept),
-            ..Problem::new(StatusCode::CONFLICT, "conflict", "The key is taken", detail)
+            ..Problem::new(StatusCode::CONFLICT, "conflict", "Conflicting report", detail)
         }
     }
 
     /// Creates the problem for a report of a deposed leader: a later leader has reported that cycle or an earlier one.
-    pub(super) fn stale(stale: Stale) -> Problem {
+    pub(crate) fn stale(stale: Stale) -> Problem {
         let Stale { epoch, first_cycle } = stale;
-        let detail = format!("epoch {epoch} has reported cycle {first_cycle} already");
+        let detail = format!("epoch {epoch} has already reported cycle {first_cycle}");
         Problem {
             epoch: NonZeroI64::new(epoch),
             first_cycle: Some(first_cycle),
-            ..Problem::new(StatusCode::CONFLICT, "stale", "The leader was deposed", detail)
+            ..Problem::new(StatusCode::CONFLICT, "stale", "Report of a deposed leader", detail)
         }
     }
 
     /// Creates the problem for an epoch that is further ahead of the collector's clock than `skew`.
-    pub(super) fn ahead(Ahead { epoch, max_epoch }: Ahead, skew: &str) -> Problem {
+    pub(crate) fn ahead(Ahead { epoch, max_epoch }: Ahead, skew: &str) -> Problem {
         let detail = format!(
             "epoch {epoch} is in the future: the highest accepted epoch is {max_epoch}, the collector's clock plus {skew} \
              or the number after the highest recorded epoch"
@@ -117,18 +109,18 @@ impl Problem {
         Problem {
             report_epoch: NonZeroI64::new(epoch),
             max_epoch: NonZeroI64::new(max_epoch),
-            ..Problem::new(StatusCode::BAD_REQUEST, "future", "The epoch is ahead of the clock", detail)
+            ..Problem::new(StatusCode::BAD_REQUEST, "future", "Epoch ahead of the clock", detail)
         }
     }
 
     /// Creates the problem for a fleet status that is older than the known one.
-    pub(super) fn newer_status(known: i64) -> Problem {
-        let detail = format!("epoch {known} has told something newer");
-        Problem::new(StatusCode::CONFLICT, "stale", "Something newer is known", detail)
+    pub(crate) fn newer_status(known: i64) -> Problem {
+        let detail = format!("a newer status of epoch {known} is known");
+        Problem::new(StatusCode::CONFLICT, "stale", "Outdated fleet status", detail)
     }
 
     /// Adds the epoch that was sent and the highest known epoch.
-    pub(super) fn with_epochs(self, report: Option<i64>, highest: Option<i64>) -> Problem {
+    pub(crate) fn with_epochs(self, report: Option<i64>, highest: Option<i64>) -> Problem {
         let [report_epoch, highest_epoch] = [report, highest].map(|epoch| epoch.and_then(NonZeroI64::new));
         Problem { report_epoch, highest_epoch, ..self }
     }
@@ -138,12 +130,13 @@ impl Problem {
         &self.detail
     }
 
+    /// Adds the header `Retry-After`.
     pub(crate) fn retry_after(self, seconds: u32) -> Problem {
         Problem { retry_after: NonZeroU32::new(seconds), ..self }
     }
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
 fn urn<S: Serializer>(kind: &&'static str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("urn:problem-type:atalaya:{kind}"))
 }

@@ -1,6 +1,6 @@
 //! Names and formats of the keys in Redis. The keys below the prefix are
 //!
-//! | key | kind | what |
+//! | key | type | content |
 //! |---|---|---|
 //! | `meta` | hash | version of the data, newest id |
 //! | `reports` | stream | the reports, by id |
@@ -21,9 +21,10 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use crate::report::{Record, Report, without_negative_zero};
-use crate::store::sum::{Kind, Sum};
-use crate::store::{Cursor, HOUR};
+use crate::report::{Record, Report};
+use crate::store::interface::{Cursor, HOUR};
+use crate::store::rollup::{Kind, Rollup};
+use crate::values::without_negative_zero;
 
 /// Version of the format above; increases with every change.
 pub(super) const VERSION: &str = "1";
@@ -32,7 +33,7 @@ pub(super) const VERSION: &str = "1";
 pub(super) const MINUTE: i64 = 60_000_000;
 
 /// Formats an epoch or a cycle.
-pub(super) fn whole(number: i64) -> String {
+pub(super) fn padded(number: i64) -> String {
     format!("{number:019}")
 }
 
@@ -42,14 +43,14 @@ pub(super) fn time(micros: i64) -> String {
 }
 
 /// Formats a time and an id as the beginning of a member of `times`.
-pub(super) fn place(cursor: Cursor) -> String {
+pub(super) fn position(cursor: Cursor) -> String {
     let id = cursor.id.clamp(0, 10_i64.pow(16) - 1);
     format!("{}:{id:016}:", time(cursor.time))
 }
 
 /// Returns the exclusive lower bound of all members beyond `cursor`, or the upper bound if it goes backwards.
 pub(super) fn beyond(cursor: Cursor, backwards: bool) -> String {
-    place(cursor) + if backwards { "" } else { "~" }
+    position(cursor) + if backwards { "" } else { "~" }
 }
 
 /// Formats a quantity and a unit; empty if the report has neither.
@@ -72,14 +73,14 @@ pub(super) fn member(member: &str) -> Option<(Cursor, &str)> {
 }
 
 /// Formats a report as the arguments of `record.lua`.
-pub(super) fn words(report: &Report, words: &mut Vec<String>) {
+pub(super) fn script_arguments(report: &Report, arguments: &mut Vec<String>) {
     let micros = report.time.as_microsecond();
     let key = report.key();
     let of_key = |part: fn(&crate::report::Key) -> String| key.as_ref().map(part).unwrap_or_default();
-    words.extend([
-        of_key(|key| format!("{}:{}", whole(key.epoch), key.unit.as_deref().unwrap_or(""))),
-        of_key(|key| whole(key.epoch)),
-        of_key(|key| whole(key.cycle)),
+    arguments.extend([
+        of_key(|key| format!("{}:{}", padded(key.epoch), key.unit.as_deref().unwrap_or(""))),
+        of_key(|key| padded(key.epoch)),
+        of_key(|key| padded(key.cycle)),
         time(micros),
         kind(report),
         (micros / HOUR).to_string(),
@@ -88,7 +89,7 @@ pub(super) fn words(report: &Report, words: &mut Vec<String>) {
     let whole = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
     let real = |number: Option<f64>| number.map(|number| format!("{number:?}")).unwrap_or_default();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    words.extend([
+    arguments.extend([
         whole(report.epoch),
         whole(report.cycle),
         micros.to_string(),
@@ -137,12 +138,12 @@ pub(super) fn record(id: &str, fields: &HashMap<String, String>) -> Option<Recor
 }
 
 /// Parses a sum in the format of the scripts.
-pub(super) fn sum(text: &str) -> Option<Sum> {
+pub(super) fn sum(text: &str) -> Option<Rollup> {
     let mut parts = text.split(' ');
     let reports = parts.next()?.parse().ok()?;
     // A sum that overflows is infinite or NaN.
     let mut real = || parts.next()?.parse::<f64>().ok();
-    Some(Sum { reports, sum: real().unwrap_or(f64::NAN), min: real()?, max: real()? })
+    Some(Rollup { reports, sum: real().unwrap_or(f64::NAN), min: real()?, max: real()? })
 }
 
 #[cfg(test)]

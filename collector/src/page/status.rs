@@ -1,11 +1,11 @@
-//! State of the reports: whether they arrive. Pure.
+//! Status of the reports: whether they arrive. Pure.
 
 use crate::fleet::Status;
 use crate::report::{Record, Report};
 
-/// State of the reports.
+/// Status of the reports.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum State {
+pub(super) enum ReportStatus {
     /// Reports arrive.
     Live,
     /// No report has arrived yet.
@@ -18,40 +18,29 @@ pub(super) enum State {
     Store(String),
 }
 
-impl State {
-    /// Returns the state of reports that arrive every `period` seconds. The newest one arrived `age` seconds ago, with
+impl ReportStatus {
+    /// Returns the status of reports that arrive every `period` seconds. The newest one arrived `age` seconds ago, with
     /// a delay of `delay` seconds.
-    pub(super) fn of(age: Option<f64>, delay: f64, period: Option<f64>) -> State {
-        let Some(age) = age else { return State::Empty };
-        if age > patience(period) {
-            return State::Late(age);
+    pub(super) fn of(age: Option<f64>, delay: f64, period: Option<f64>) -> ReportStatus {
+        let Some(age) = age else { return ReportStatus::Empty };
+        if age > stale_after(period) {
+            return ReportStatus::Late(age);
         }
         // Tolerates clocks that differ by some seconds.
         if delay > (10.0 * period.unwrap_or(0.0)).max(60.0) {
-            return State::Behind(delay);
+            return ReportStatus::Behind(delay);
         }
-        State::Live
-    }
-
-    /// Returns the name that CSS and the script use.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            State::Live => "live",
-            State::Empty => "empty",
-            State::Late(_) => "late",
-            State::Behind(_) => "behind",
-            State::Store(_) => "store",
-        }
+        ReportStatus::Live
     }
 }
 
 /// Returns the seconds after which an event that should occur every `period` seconds counts as missing.
-pub(super) fn patience(period: Option<f64>) -> f64 {
+pub(super) fn stale_after(period: Option<f64>) -> f64 {
     period.map_or(30.0, |period| 3.0 * period + 1.0)
 }
 
 /// Minimum pause between two cycles, in microseconds: no fleet is read more often.
-const SHORTEST: i64 = 50_000;
+const MIN_PAUSE: i64 = 50_000;
 
 /// Returns the seconds from one cycle to the next: the period in the fleet status, or otherwise the median pause
 /// between the arrivals of reports, which are in the order of their ids.
@@ -63,7 +52,7 @@ pub(super) fn period(status: Option<&Status>, arrivals: &[Record]) -> Option<f64
     let mut pauses: Vec<i64> =
         arrivals.windows(2).map(|pair| received(&pair[1]) - received(&pair[0])).collect();
     // The reports of one cycle arrive at almost the same time.
-    pauses.retain(|pause| *pause >= SHORTEST);
+    pauses.retain(|pause| *pause >= MIN_PAUSE);
     pauses.sort_unstable();
     #[allow(clippy::cast_precision_loss, reason = "seconds are enough")]
     pauses.get(pauses.len() / 2).map(|pause| *pause as f64 / 1e6)
@@ -81,23 +70,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_too_late_is_told() {
-        assert_eq!(State::of(None, 0.0, Some(5.0)), State::Empty);
-        assert_eq!(State::of(Some(16.0), 0.0, Some(5.0)), State::Live);
-        assert_eq!(State::of(Some(16.1), 0.0, Some(5.0)), State::Late(16.1));
-        assert_eq!(State::of(Some(29.0), 0.0, None), State::Live);
-        assert_eq!(State::of(Some(31.0), 0.0, None), State::Late(31.0));
-        assert_eq!(State::of(Some(1.0), 59.0, Some(5.0)), State::Live);
-        assert_eq!(State::of(Some(1.0), 3_600.0, Some(5.0)), State::Behind(3_600.0));
-        assert_eq!(
-            State::of(Some(1.0), 3_600.0, Some(600.0)),
-            State::Live,
-            "who reports seldom is often old"
-        );
+    fn late_and_delayed_reports_are_recognized() {
+        assert_eq!(ReportStatus::of(None, 0.0, Some(5.0)), ReportStatus::Empty);
+        assert_eq!(ReportStatus::of(Some(16.0), 0.0, Some(5.0)), ReportStatus::Live);
+        assert_eq!(ReportStatus::of(Some(16.1), 0.0, Some(5.0)), ReportStatus::Late(16.1));
+        assert_eq!(ReportStatus::of(Some(29.0), 0.0, None), ReportStatus::Live);
+        assert_eq!(ReportStatus::of(Some(31.0), 0.0, None), ReportStatus::Late(31.0));
+        assert_eq!(ReportStatus::of(Some(1.0), 59.0, Some(5.0)), ReportStatus::Live);
+        assert_eq!(ReportStatus::of(Some(1.0), 3_600.0, Some(5.0)), ReportStatus::Behind(3_600.0));
+        assert_eq!(ReportStatus::of(Some(1.0), 3_600.0, Some(600.0)), ReportStatus::Live, "a long period");
     }
 
     #[test]
-    fn the_period_is_what_is_said_or_seen() {
+    fn period_is_that_of_the_fleet_status_or_of_the_arrivals() {
         let newest: Vec<Record> = [10_000, 20_000, 25_000, 25_001, 25_002, 25_003, 30_000]
             .into_iter()
             .map(|millis| Timestamp::from_millisecond(millis).unwrap())
@@ -120,6 +105,6 @@ mod tests {
         let arrivals =
             [record(100_000, 0), record(100_005, 86_000), record(100_010, -86_000), record(100_015, 0)];
         assert_eq!(period(None, &arrivals), Some(5.0));
-        assert_eq!(State::of(Some(16.1), 0.0, period(None, &arrivals)), State::Late(16.1));
+        assert_eq!(ReportStatus::of(Some(16.1), 0.0, period(None, &arrivals)), ReportStatus::Late(16.1));
     }
 }

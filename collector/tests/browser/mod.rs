@@ -1,4 +1,4 @@
-//! A user of the page, simulated with Chromium as packaged by Debian.
+//! The page in a browser: Chromium as packaged by Debian.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 #![allow(
     dead_code,
@@ -15,37 +15,38 @@ use thirtyfour::{Capabilities, WebDriver};
 /// Deadline of each step: a machine that runs tests may be slow.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-pub struct Looker {
+/// Page of a browser window.
+pub struct Page {
     driver: WebDriver,
     _browser: Browser,
 }
 
-impl Looker {
+impl Page {
     /// Starts Chromium with a window of 1100 × 900 pixels; `more` are further arguments.
-    pub async fn new(more: &[&str]) -> Looker {
+    pub async fn new(more: &[&str]) -> Page {
         let browser = tokio::task::spawn_blocking(Browser::start).await.unwrap();
         let mut wanted = Capabilities::new();
         wanted.set("browserName", "chrome").unwrap();
         wanted.set("goog:chromeOptions", browser.options("profile", more)).unwrap();
         let driver = WebDriver::new(browser.url(), wanted).await.unwrap();
-        let looker = Looker { driver, _browser: browser };
-        looker.size(1100, 900).await;
-        looker
+        let page = Page { driver, _browser: browser };
+        page.size(1100, 900).await;
+        page
     }
 
-    pub async fn tell(&self, method: &str, parameters: Value) -> Value {
+    pub async fn devtools(&self, method: &str, parameters: Value) -> Value {
         self.driver.cdp().send_raw(method, parameters).await.unwrap()
     }
 
     pub async fn size(&self, width: u32, height: u32) {
         let metrics =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500});
-        self.tell("Emulation.setDeviceMetricsOverride", metrics).await;
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    pub async fn prefer(&self, scheme: &str) {
+    pub async fn prefer_scheme(&self, scheme: &str) {
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
-        self.tell("Emulation.setEmulatedMedia", features).await;
+        self.devtools("Emulation.setEmulatedMedia", features).await;
     }
 
     pub async fn open(&self, url: &str) {
@@ -53,27 +54,27 @@ impl Looker {
     }
 
     /// Evaluates a JavaScript expression and returns its value.
-    pub async fn ask(&self, expression: &str) -> Value {
+    pub async fn evaluate(&self, expression: &str) -> Value {
         let done = self.driver.execute(format!("return {expression}"), Vec::new()).await;
         done.unwrap_or_else(|error| panic!("{expression}: {error}")).json().clone()
     }
 
     pub async fn text(&self, selector: &str) -> String {
-        let text = self.ask(&format!("document.querySelector({selector:?})?.innerText")).await;
+        let text = self.evaluate(&format!("document.querySelector({selector:?})?.innerText")).await;
         text.as_str().unwrap_or_default().to_owned()
     }
 
     /// Waits until an expression of JavaScript is true.
-    pub async fn wait(&self, expression: &str) {
+    pub async fn wait_for(&self, expression: &str) {
         let end = Instant::now() + DEADLINE;
         loop {
             let late = Instant::now() >= end;
-            if self.ask(&format!("Boolean({expression})")).await == json!(true) {
+            if self.evaluate(&format!("Boolean({expression})")).await == json!(true) {
                 return;
             }
             if late {
-                let shown = self.ask("document.body.innerText").await;
-                panic!("it is not so that {expression}; the page shows {shown}");
+                let shown = self.evaluate("document.body.innerText").await;
+                panic!("timeout waiting for {expression}; the page shows {shown}");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -90,7 +91,7 @@ impl Looker {
         for kind in ["keyDown", "keyUp"] {
             let event =
                 json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text});
-            self.tell("Input.dispatchKeyEvent", event).await;
+            self.devtools("Input.dispatchKeyEvent", event).await;
         }
     }
 
@@ -101,11 +102,11 @@ impl Looker {
     }
 
     /// Takes a screenshot of the whole page, for manual inspection.
-    pub async fn picture(&self, name: &str) {
-        let size = self.ask("[innerWidth, document.documentElement.scrollHeight]").await;
+    pub async fn screenshot(&self, name: &str) {
+        let size = self.evaluate("[innerWidth, document.documentElement.scrollHeight]").await;
         let clip = json!({"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1});
         let parameters = json!({"captureBeyondViewport": true, "clip": clip});
-        let taken = self.tell("Page.captureScreenshot", parameters).await;
+        let taken = self.devtools("Page.captureScreenshot", parameters).await;
         let picture = base64::Engine::decode(
             &base64::engine::general_purpose::STANDARD,
             taken["data"].as_str().unwrap(),
@@ -113,7 +114,7 @@ impl Looker {
         std::fs::write(Browser::screenshots().join(format!("{name}.png")), picture.unwrap()).unwrap();
     }
 
-    pub async fn leave(self) {
+    pub async fn quit(self) {
         self.driver.quit().await.unwrap();
     }
 }

@@ -1,4 +1,6 @@
-//! Texts of the page in English and Spanish, and number formats of both languages. Pure.
+//! Languages of the page: their choice, and their formats of numbers, units and durations. Pure.
+
+use super::messages::{ENGLISH, Messages, SPANISH};
 
 /// Language of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,11 +10,19 @@ pub(super) enum Lang {
 }
 
 impl Lang {
-    /// Returns the language code for HTML.
-    pub(super) fn code(self) -> &'static str {
+    /// Returns the texts in this language.
+    pub(super) fn messages(self) -> &'static Messages {
         match self {
-            Lang::En => "en",
-            Lang::Es => "es",
+            Lang::En => &ENGLISH,
+            Lang::Es => &SPANISH,
+        }
+    }
+
+    /// Returns the other language.
+    pub(super) fn other(self) -> Lang {
+        match self {
+            Lang::En => Lang::Es,
+            Lang::Es => Lang::En,
         }
     }
 
@@ -24,10 +34,10 @@ impl Lang {
         }
     }
 
-    /// Selects the language that is `asked` for, or otherwise the one with the highest quality in `Accept-Language`;
+    /// Selects the language that is `requested`, or otherwise the one with the highest quality in `Accept-Language`;
     /// the first one wins a tie.
-    pub(super) fn choose(asked: Option<&str>, accept: Option<&str>) -> Lang {
-        if let Some(lang) = asked.and_then(Lang::of) {
+    pub(super) fn choose(requested: Option<&str>, accept: Option<&str>) -> Lang {
+        if let Some(lang) = requested.and_then(Lang::of) {
             return lang;
         }
         let mut best = (0.0, Lang::En);
@@ -43,32 +53,20 @@ impl Lang {
         best.1
     }
 
-    /// Returns `en` or `es`, depending on the language.
-    pub(super) fn say<'a>(self, en: &'a str, es: &'a str) -> &'a str {
-        match self {
-            Lang::En => en,
-            Lang::Es => es,
-        }
-    }
-
-    /// Returns the template of an age such as `3 s ago`, with `{}` for the duration.
-    pub(super) fn ago(self) -> &'static str {
-        self.say("{} ago", "hace {}")
-    }
-
     /// Returns the usual name of a quantity.
     pub(super) fn quantity(self, name: Option<&str>) -> &str {
+        let messages = self.messages();
         match name {
-            None => self.say("Average", "Media"),
-            Some("temperature") => self.say("Temperature", "Temperatura"),
-            Some("humidity") => self.say("Humidity", "Humedad"),
-            Some("pressure") => self.say("Pressure", "Presión"),
-            Some("voltage") => self.say("Voltage", "Tensión"),
-            Some("current") => self.say("Current", "Corriente"),
-            Some("power") => self.say("Power", "Potencia"),
-            Some("illuminance") => self.say("Illuminance", "Iluminancia"),
-            Some("count") => self.say("Count", "Recuento"),
-            Some("ratio") => self.say("Ratio", "Proporción"),
+            None => messages.average,
+            Some("temperature") => messages.temperature,
+            Some("humidity") => messages.humidity,
+            Some("pressure") => messages.pressure,
+            Some("voltage") => messages.voltage,
+            Some("current") => messages.current,
+            Some("power") => messages.power,
+            Some("illuminance") => messages.illuminance,
+            Some("count") => messages.count,
+            Some("ratio") => messages.ratio,
             Some(other) => other,
         }
     }
@@ -92,13 +90,13 @@ impl Lang {
             if value < 0.0 && text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) { "−" } else { "" };
         match rest {
             "" => format!("{minus}{grouped}"),
-            rest => format!("{minus}{grouped}{}{rest}", self.say(".", ",")),
+            rest => format!("{minus}{grouped}{}{rest}", self.messages().decimal_separator),
         }
     }
 
     /// Formats a whole number.
     pub(super) fn count(self, value: i64) -> String {
-        #[allow(clippy::cast_precision_loss, reason = "beyond 10^12 it is shown roughly anyway")]
+        #[allow(clippy::cast_precision_loss, reason = "larger numbers are rounded")]
         self.number(value as f64, 0)
     }
 
@@ -147,8 +145,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_language_that_is_wanted_most() {
-        for (asked, accept, wanted) in [
+    fn language_with_the_highest_quality_is_chosen() {
+        for (requested, accept, expected) in [
             (None, None, Lang::En),
             (None, Some("es-ES,es;q=0.9,en;q=0.8"), Lang::Es),
             (None, Some("de, en;q=0.3, es;q=0.4"), Lang::Es),
@@ -159,12 +157,12 @@ mod tests {
             (Some("en"), Some("es"), Lang::En),
             (Some("klingon"), Some("es"), Lang::Es),
         ] {
-            assert_eq!(Lang::choose(asked, accept), wanted, "{asked:?} {accept:?}");
+            assert_eq!(Lang::choose(requested, accept), expected, "{requested:?} {accept:?}");
         }
     }
 
     #[test]
-    fn numbers_as_they_are_written() {
+    fn numbers_have_the_format_of_the_language() {
         assert_eq!(Lang::En.number(-1_234_567.891, 2), "−1\u{202f}234\u{202f}567.89");
         assert_eq!(Lang::Es.number(1234.5, 1), "1234,5");
         assert_eq!(Lang::En.number(-0.001, 2), "0.00");
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_short() {
+    fn spans_have_at_most_two_units() {
         for (seconds, text) in [
             (-1.0, "0 s"),
             (3.9, "3 s"),

@@ -1,4 +1,4 @@
-//! Divides the event streams among the clients. Pure.
+//! Divides the slots of event streams among the clients. Pure.
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,22 +13,22 @@ struct Open {
 
 /// Open streams, oldest first.
 #[derive(Debug)]
-pub(super) struct Streams {
+pub(crate) struct StreamSlots {
     all: usize,
     of_one: usize,
     next: u64,
     open: Vec<Open>,
 }
 
-impl Streams {
-    pub(super) fn new(limits: &Limits) -> Streams {
-        Streams { all: limits.streams, of_one: limits.streams_of_one, next: 0, open: Vec::new() }
+impl StreamSlots {
+    pub(crate) fn new(limits: &Limits) -> StreamSlots {
+        StreamSlots { all: limits.streams, of_one: limits.streams_of_one, next: 0, open: Vec::new() }
     }
 
     /// Admits one more stream of `client`, unless it has its maximum. If all slots are in use, the client with the most
     /// streams loses its oldest one, provided that it has more than the new client will have. The stream ends when the
-    /// token is cancelled, and must then call [`Streams::leave`].
-    pub(super) fn enter(&mut self, client: &Client) -> Option<(u64, CancellationToken)> {
+    /// token is cancelled, and must then call [`StreamSlots::leave`].
+    pub(crate) fn enter(&mut self, client: &Client) -> Option<(u64, CancellationToken)> {
         let count = |client: &Client| self.open.iter().filter(|open| open.client == *client).count();
         let own = count(client);
         if own >= self.of_one || self.all == 0 {
@@ -48,7 +48,7 @@ impl Streams {
         Some((self.next, evict))
     }
 
-    pub(super) fn leave(&mut self, id: u64) {
+    pub(crate) fn leave(&mut self, id: u64) {
         self.open.retain(|open| open.id != id);
     }
 }
@@ -65,13 +65,13 @@ mod tests {
 
     #[test]
     fn streams_are_shared_among_clients() {
-        let mut streams = Streams::new(&Limits { streams: 4, streams_of_one: 3, ..Limits::default() });
+        let mut streams = StreamSlots::new(&Limits { streams: 4, streams_of_one: 3, ..Limits::default() });
         let first: Vec<_> = (0..3).map(|_| streams.enter(&client(1)).unwrap()).collect();
-        assert!(streams.enter(&client(1)).is_none(), "it has its share");
+        assert!(streams.enter(&client(1)).is_none(), "the client has its maximum");
         streams.enter(&client(2)).unwrap();
         let (_, evict) = streams.enter(&client(3)).unwrap();
         assert!(first[0].1.is_cancelled() && !first[1].1.is_cancelled(), "the oldest of the largest client");
-        assert!(streams.enter(&client(2)).is_none(), "no client has more than it would have");
+        assert!(streams.enter(&client(2)).is_none(), "no other client would keep more streams");
         assert!(!evict.is_cancelled());
         streams.leave(first[0].0);
         streams.leave(first[1].0);

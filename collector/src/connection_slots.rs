@@ -1,4 +1,5 @@
-//! Divides the connections among addresses, so that a few addresses cannot keep others out. Pure: time is passed in.
+//! Divides the slots of connections among addresses, so that a few addresses cannot keep others out. Pure: time is
+//! passed in.
 //!
 //! * One address (of IPv6: a /64) has at most [`Limits::connections_of_one`] connections. A further one replaces its
 //!   own oldest connection that has not sent a request yet or is idle.
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{Limits, neighbourhood};
+use crate::limits::{Limits, client_prefix};
 
 /// Age from which a connection without a complete request, or idle between two, may be closed in favour of another
 /// address. Longer than a busy machine needs to process a request that has arrived.
@@ -46,10 +47,16 @@ struct Held {
     evict: CancellationToken,
 }
 
-/// Result of asking for a slot.
+impl Held {
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+}
+
+/// Result of requesting a slot.
 #[derive(Debug)]
 pub(crate) enum Entry {
-    /// The connection is served until the token is cancelled. It must then call [`Places::leave`].
+    /// The connection is served until the token is cancelled. It must then call [`ConnectionSlots::leave`].
     Admitted(Id, CancellationToken),
     /// The connection may try again once another one has ended.
     Wait,
@@ -59,7 +66,7 @@ pub(crate) enum Entry {
 
 /// Connections that are being served.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct ConnectionSlots {
     all: usize,
     /// Number of connections outside the reserve.
     common: usize,
@@ -69,11 +76,11 @@ pub(crate) struct Places {
     evicted: u64,
 }
 
-impl Places {
-    pub(crate) fn new(limits: &Limits) -> Places {
+impl ConnectionSlots {
+    pub(crate) fn new(limits: &Limits) -> ConnectionSlots {
         let all = limits.connections.max(1);
         let of_one = limits.connections_of_one.max(1);
-        Places { all, common: all - all / 4, of_one, next: 0, held: HashMap::new(), evicted: 0 }
+        ConnectionSlots { all, common: all - all / 4, of_one, next: 0, held: HashMap::new(), evicted: 0 }
     }
 
     /// Returns the number of connections that have been closed in favour of others.
@@ -84,7 +91,7 @@ impl Places {
     /// Admits one more connection, and closes another one for it if necessary. `address` is `None` for a trusted proxy.
     /// `waiting`: number of connections of this address that wait already.
     pub(crate) fn enter(&mut self, address: Option<IpAddr>, waiting: usize, now: Instant) -> Entry {
-        let address = address.map(neighbourhood);
+        let address = address.map(client_prefix);
         let own = self.count(address);
         if address.is_some() && own + waiting >= self.of_one {
             return match self.oldest(address, now, Duration::ZERO, STALE) {
@@ -145,10 +152,8 @@ impl Places {
         let mut larger: Vec<_> = counts.into_iter().filter(|(_, count)| *count > own.max(1)).collect();
         larger.sort_unstable_by_key(|(_, count)| std::cmp::Reverse(*count));
         let stale = |(other, _): (Option<IpAddr>, usize)| {
-            let old_answer = || {
-                let age = |held: &Held| now.saturating_duration_since(held.since);
-                self.first(other, |held| held.phase == Phase::Busy && age(held) >= STALE_ANSWER)
-            };
+            let old_answer =
+                || self.first(other, |held| held.phase == Phase::Busy && held.age(now) >= STALE_ANSWER);
             self.oldest(other, now, STALE, STALE).or_else(old_answer)
         };
         larger
@@ -157,8 +162,7 @@ impl Places {
             .or_else(|| self.oldest(address, now, STALE, STALE))
             // Each address has only one: a new connection is worth more than one that sends nothing.
             .or_else(|| {
-                let age = |held: &Held| now.saturating_duration_since(held.since);
-                let stale = |(_, held): &(&Id, &Held)| held.phase != Phase::Busy && age(held) >= STALE;
+                let stale = |(_, held): &(&Id, &Held)| held.phase != Phase::Busy && held.age(now) >= STALE;
                 let held = self.held.iter().filter(stale).min_by_key(|(id, held)| (held.since, **id));
                 held.filter(|_| own == 0).map(|(id, _)| *id)
             })
@@ -167,9 +171,8 @@ impl Places {
     /// Returns the oldest connection of this address that has sent no request yet and is `fresh` old, or otherwise one
     /// that has been idle for the time `idle`.
     fn oldest(&self, address: Option<IpAddr>, now: Instant, fresh: Duration, idle: Duration) -> Option<Id> {
-        let age = |held: &Held| now.saturating_duration_since(held.since);
-        self.first(address, |held| held.phase == Phase::Fresh && age(held) >= fresh)
-            .or_else(|| self.first(address, |held| held.phase == Phase::Idle && age(held) >= idle))
+        self.first(address, |held| held.phase == Phase::Fresh && held.age(now) >= fresh)
+            .or_else(|| self.first(address, |held| held.phase == Phase::Idle && held.age(now) >= idle))
     }
 
     fn first(&self, address: Option<IpAddr>, fits: impl Fn(&Held) -> bool) -> Option<Id> {
@@ -188,8 +191,8 @@ mod tests {
         Some(IpAddr::from([192, 0, 2, last]))
     }
 
-    fn places(connections: usize, connections_of_one: usize) -> Places {
-        Places::new(&Limits { connections, connections_of_one, ..Limits::default() })
+    fn slots(connections: usize, connections_of_one: usize) -> ConnectionSlots {
+        ConnectionSlots::new(&Limits { connections, connections_of_one, ..Limits::default() })
     }
 
     fn admitted(entry: Entry) -> (Id, CancellationToken) {
@@ -200,89 +203,89 @@ mod tests {
     }
 
     #[test]
-    fn places_are_reserved_for_addresses_with_few_connections() {
-        let (mut places, now) = (places(16, 8), Instant::now());
+    fn slots_are_reserved_for_addresses_with_few_connections() {
+        let (mut slots, now) = (slots(16, 8), Instant::now());
         for last in [1, 2] {
-            while let Entry::Admitted(..) = places.enter(address(last), 0, now) {
-                if places.count(address(last)) == 8 {
+            while let Entry::Admitted(..) = slots.enter(address(last), 0, now) {
+                if slots.count(address(last)) == 8 {
                     break;
                 }
             }
         }
-        assert_eq!((places.count(address(1)), places.count(address(2))), (8, 4));
-        assert!(matches!(places.enter(address(2), 0, now), Entry::Wait));
-        admitted(places.enter(address(3), 0, now));
-        assert_eq!(places.evicted(), 0);
+        assert_eq!((slots.count(address(1)), slots.count(address(2))), (8, 4));
+        assert!(matches!(slots.enter(address(2), 0, now), Entry::Wait));
+        admitted(slots.enter(address(3), 0, now));
+        assert_eq!(slots.evicted(), 0);
     }
 
     #[test]
-    fn address_with_its_whole_share_replaces_its_own_oldest_slow_connection() {
-        let (mut places, now) = (places(16, 2), Instant::now());
-        let (first, slow) = admitted(places.enter(address(1), 0, now));
-        let (second, busy) = admitted(places.enter(address(1), 0, now + Duration::from_millis(1)));
-        places.note(second, Phase::Busy, now);
-        let (third, _) = admitted(places.enter(address(1), 0, now));
+    fn address_at_its_maximum_replaces_its_own_oldest_slow_connection() {
+        let (mut slots, now) = (slots(16, 2), Instant::now());
+        let (first, slow) = admitted(slots.enter(address(1), 0, now));
+        let (second, busy) = admitted(slots.enter(address(1), 0, now + Duration::from_millis(1)));
+        slots.note(second, Phase::Busy, now);
+        let (third, _) = admitted(slots.enter(address(1), 0, now));
         assert!(slow.is_cancelled() && !busy.is_cancelled());
-        places.leave(first);
-        places.note(third, Phase::Busy, now);
-        assert!(matches!(places.enter(address(1), 0, now), Entry::Refused), "both are busy");
-        places.note(third, Phase::Idle, now);
-        assert!(matches!(places.enter(address(1), 0, now), Entry::Refused), "it was answered just now");
-        admitted(places.enter(address(1), 0, now + STALE));
-        assert_eq!(places.count(address(1)), 2);
+        slots.leave(first);
+        slots.note(third, Phase::Busy, now);
+        assert!(matches!(slots.enter(address(1), 0, now), Entry::Refused), "both are busy");
+        slots.note(third, Phase::Idle, now);
+        assert!(matches!(slots.enter(address(1), 0, now), Entry::Refused), "it was answered just now");
+        admitted(slots.enter(address(1), 0, now + STALE));
+        assert_eq!(slots.count(address(1)), 2);
     }
 
     #[test]
-    fn full_places_are_taken_from_the_address_with_the_most() {
-        let (mut places, now) = (places(8, 8), Instant::now());
-        let crowd: Vec<_> = (0..6).map(|_| admitted(places.enter(address(1), 0, now))).collect();
+    fn full_slots_are_taken_from_the_address_with_the_most() {
+        let (mut slots, now) = (slots(8, 8), Instant::now());
+        let crowd: Vec<_> = (0..6).map(|_| admitted(slots.enter(address(1), 0, now))).collect();
         for last in [2, 3] {
-            admitted(places.enter(address(last), 0, now));
+            admitted(slots.enter(address(last), 0, now));
         }
-        assert!(matches!(places.enter(address(4), 0, now), Entry::Wait), "none is stale yet");
-        admitted(places.enter(address(4), 0, now + STALE));
+        assert!(matches!(slots.enter(address(4), 0, now), Entry::Wait), "none is stale yet");
+        admitted(slots.enter(address(4), 0, now + STALE));
         assert_eq!(crowd.iter().filter(|(_, evict)| evict.is_cancelled()).count(), 1);
         assert!(crowd[0].1.is_cancelled(), "the oldest");
         // Answers are aborted only after a long time.
         for (id, _) in &crowd {
-            places.note(*id, Phase::Busy, now + STALE);
+            slots.note(*id, Phase::Busy, now + STALE);
         }
         let later = now + STALE + STALE;
         for last in [5, 6] {
-            admitted(places.enter(address(last), 0, later));
+            admitted(slots.enter(address(last), 0, later));
         }
-        assert_eq!((places.count(address(1)), places.count(address(2)), places.count(address(3))), (5, 0, 0));
-        admitted(places.enter(address(7), 0, now + STALE + STALE_ANSWER));
-        assert_eq!(places.count(address(1)), 4);
+        assert_eq!((slots.count(address(1)), slots.count(address(2)), slots.count(address(3))), (5, 0, 0));
+        admitted(slots.enter(address(7), 0, now + STALE + STALE_ANSWER));
+        assert_eq!(slots.count(address(1)), 4);
     }
 
     #[test]
-    fn trusted_proxy_has_no_share_of_its_own_to_exceed() {
-        let (mut places, now) = (places(16, 2), Instant::now());
+    fn trusted_proxy_has_no_maximum_per_address() {
+        let (mut slots, now) = (slots(16, 2), Instant::now());
         for _ in 0..12 {
-            admitted(places.enter(None, 0, now));
+            admitted(slots.enter(None, 0, now));
         }
-        assert!(matches!(places.enter(None, 0, now), Entry::Wait));
-        admitted(places.enter(address(1), 0, now));
+        assert!(matches!(slots.enter(None, 0, now), Entry::Wait));
+        admitted(slots.enter(address(1), 0, now));
     }
 
     #[test]
-    fn address_that_has_left_gets_its_share_again_and_is_forgotten() {
-        let (mut places, now) = (places(16, 1), Instant::now());
-        let enter = |places: &mut Places, last| {
-            let (id, _) = admitted(places.enter(address(last), 0, now));
-            places.note(id, Phase::Busy, now);
+    fn slots_of_ended_connections_are_free_again() {
+        let (mut slots, now) = (slots(16, 1), Instant::now());
+        let enter = |slots: &mut ConnectionSlots, last| {
+            let (id, _) = admitted(slots.enter(address(last), 0, now));
+            slots.note(id, Phase::Busy, now);
             id
         };
-        let (one, other) = (enter(&mut places, 1), enter(&mut places, 2));
-        assert!(matches!(places.enter(address(1), 0, now), Entry::Refused));
-        places.leave(one);
-        let one = enter(&mut places, 1);
-        assert!(matches!(places.enter(address(1), 0, now), Entry::Refused));
+        let (one, other) = (enter(&mut slots, 1), enter(&mut slots, 2));
+        assert!(matches!(slots.enter(address(1), 0, now), Entry::Refused));
+        slots.leave(one);
+        let one = enter(&mut slots, 1);
+        assert!(matches!(slots.enter(address(1), 0, now), Entry::Refused));
         for id in [one, other] {
-            places.leave(id);
+            slots.leave(id);
         }
-        assert!(places.held.is_empty() && places.evicted() == 0);
+        assert!(slots.held.is_empty() && slots.evicted() == 0);
     }
 
     #[derive(Clone, Debug)]
@@ -306,28 +309,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn places_keep_their_bounds(steps in steps()) {
-            let (mut places, mut now) = (places(16, 6), Instant::now());
+        fn slots_are_never_exceeded(steps in steps()) {
+            let (mut slots, mut now) = (slots(16, 6), Instant::now());
             let mut open: Vec<(Id, CancellationToken)> = Vec::new();
             for step in steps {
                 match step {
                     Step::Enter(last) => {
                         // Address 0 is a proxy.
                         let from = address(last).filter(|_| last > 0);
-                        if let Entry::Admitted(id, evict) = places.enter(from, 0, now) {
+                        if let Entry::Admitted(id, evict) = slots.enter(from, 0, now) {
                             open.push((id, evict));
                         }
                     }
-                    Step::Note(which, phase) if !open.is_empty() => places.note(open[which % open.len()].0, phase, now),
-                    Step::Leave(which) if !open.is_empty() => places.leave(open.swap_remove(which % open.len()).0),
+                    Step::Note(which, phase) if !open.is_empty() => slots.note(open[which % open.len()].0, phase, now),
+                    Step::Leave(which) if !open.is_empty() => slots.leave(open.swap_remove(which % open.len()).0),
                     Step::Pass(millis) => now += Duration::from_millis(millis),
                     _ => {}
                 }
                 open.retain(|(_, evict)| !evict.is_cancelled());
-                prop_assert_eq!(places.held.len(), open.len());
-                prop_assert!(places.held.len() <= 16);
-                prop_assert!((1..6).all(|last| places.count(address(last)) <= 6));
-                prop_assert!(places.count(None) <= 12);
+                prop_assert_eq!(slots.held.len(), open.len());
+                prop_assert!(slots.held.len() <= 16);
+                prop_assert!((1..6).all(|last| slots.count(address(last)) <= 6));
+                prop_assert!(slots.count(None) <= 12);
             }
         }
     }

@@ -1,10 +1,9 @@
 //! Checks of every request before its handler: rate, framing, `Host`, and web pages of other sites. Refusals are
 //! counted and logged.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use axum::Extension;
 use axum::extract::{MatchedPath, Request, State};
@@ -13,22 +12,20 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::warn;
 
-use super::problem::Problem;
-use super::{App, Peer, token};
+use crate::app::{App, Peer};
+use crate::auth::any_token;
 use crate::cross_site::{Effect, is_cross_site};
 use crate::hosts::host_of;
 use crate::limits::Client;
 use crate::metrics::Refused;
-use crate::page;
+use crate::problem::Problem;
 
 /// Paths without a check of `Host` and site: they reveal and change nothing, and a supervisor may use any name.
-const OPEN: [&str; 2] = ["/healthz", "/readyz"];
-/// Interval between two log lines about the same kind of refusal.
-const LOG_EVERY: Duration = Duration::from_secs(10);
+const HEALTH_CHECKS: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Counts requests, and refuses those that exceed the rate, have ambiguous framing, or come from another site's web
 /// page.
-pub(super) async fn watch_over(
+pub(crate) async fn limit_and_count(
     State(app): State<Arc<App>>,
     path: Option<MatchedPath>,
     peer: Option<Extension<Peer>>,
@@ -45,31 +42,32 @@ pub(super) async fn watch_over(
         }
         _ => Ok(()),
     };
-    let address = peer.map(|peer| app.proxies.client(peer, request.headers()));
-    let shows_token =
-        path == "/sign-in" || token(&request).or_else(|| page::token_of(request.headers())).is_some();
+    let address = peer.map(|peer| app.options.proxies.client(peer, request.headers()));
+    let has_token = path == "/sign-in" || any_token(&request).is_some();
     let is_holder = matches!(client, Some(Client::Holder(_)));
     if let Some(client) = client {
         request.extensions_mut().insert(client);
     }
+    let checked = reject_ambiguous_framing(&request)
+        .and_then(|()| check_origin(&app, &path, peer, is_holder, &request));
     let mut response = match taken {
-        Ok(()) => match framing(&request).and_then(|()| origin(&app, &path, peer, is_holder, &request)) {
+        Ok(()) => match checked {
             Ok(()) => {
                 let response = next.run(request).await;
                 let refused = match response.status() {
-                    StatusCode::UNAUTHORIZED if shows_token => Some(Refused::token_unknown),
+                    StatusCode::UNAUTHORIZED if has_token => Some(Refused::token_unknown),
                     StatusCode::UNAUTHORIZED => Some(Refused::token_missing),
                     StatusCode::FORBIDDEN => Some(Refused::token_role),
                     _ => None,
                 };
                 if let Some(refused) = refused {
-                    app.refusals.note(&app, refused, address, &path);
+                    note_refusal(&app, refused, address, &path);
                 }
                 response
             }
             Err(refusal) => {
                 if let Some(refused) = refusal.counted {
-                    app.refusals.note(&app, refused, address, &path);
+                    note_refusal(&app, refused, address, &path);
                 }
                 refusal.problem.into_response()
             }
@@ -78,7 +76,7 @@ pub(super) async fn watch_over(
             StatusCode::TOO_MANY_REQUESTS,
             "rate",
             "Too many requests",
-            format!("{} a second are answered", app.limits.rate),
+            format!("the maximum is {} per second", app.options.limits.rate),
         )
         .retry_after(u32::try_from(pause.as_secs().saturating_add(1)).unwrap_or(u32::MAX))
         .into_response(),
@@ -88,16 +86,15 @@ pub(super) async fn watch_over(
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     // The leader of a fleet also sends the fleet status to a server with this header.
     headers.insert(HeaderName::from_static("atalaya-collector"), HeaderValue::from_static("1"));
-    app.metrics.answered(&path, response.status().as_u16());
+    app.metrics.count_answer(&path, response.status().as_u16());
     response
 }
 
 /// Returns the client whose rate limit a request counts for.
 fn client(app: &App, peer: IpAddr, request: &Request) -> Client {
-    let token = token(request).or_else(|| page::token_of(request.headers()));
-    match token.filter(|token| app.tokens.know(token)) {
+    match any_token(request).filter(|token| app.options.tokens.is_known(token)) {
         Some(token) => Client::Holder(token.into()),
-        None => Client::at(app.proxies.client(peer, request.headers())),
+        None => Client::at(app.options.proxies.client(peer, request.headers())),
     }
 }
 
@@ -114,39 +111,39 @@ impl From<Problem> for Refusal {
 }
 
 /// Refuses framing that a proxy may interpret differently (RFC 9112, 3.2 and 6.1).
-fn framing(request: &Request) -> Result<(), Refusal> {
+fn reject_ambiguous_framing(request: &Request) -> Result<(), Refusal> {
     let headers = request.headers();
     match headers.get_all(header::HOST).iter().count() {
         1 => {}
         0 if request.version() < Version::HTTP_11 => {}
-        _ => return Err(Problem::invalid("Host is needed, once").into()),
+        _ => return Err(Problem::invalid("exactly one Host header is required").into()),
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        let detail = "Transfer-Encoding: chunked is the only one";
-        let title = "The body is sent in a way that is not known here";
+        let detail = "only Transfer-Encoding: chunked is supported";
+        let title = "Unsupported transfer encoding";
         return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "transfer-encoding", title, detail).into());
     }
     Ok(())
 }
 
 /// Refuses requests with an unknown name, and those that a web page of another site causes.
-fn origin(
+fn check_origin(
     app: &App,
     path: &str,
     peer: Option<IpAddr>,
     is_holder: bool,
     request: &Request,
 ) -> Result<(), Refusal> {
-    if OPEN.contains(&path) {
+    if HEALTH_CHECKS.contains(&path) {
         return Ok(());
     }
     let headers = request.headers();
     let own: Vec<&str> = own_names(app, peer, request);
     // With TLS the browser has checked the name, and no page of another site has a token.
-    if !app.secure
+    if app.options.tls.is_none()
         && !is_holder
-        && let Some(unknown) = own.iter().find(|name| !app.hosts.allow_request(name))
+        && let Some(unknown) = own.iter().find(|name| !app.options.hosts.allow_request(name))
     {
         return Err(Refusal { problem: Box::new(unknown_host(unknown)), counted: Some(Refused::host) });
     }
@@ -157,7 +154,7 @@ fn origin(
             let bare = own.strip_suffix(":80").or_else(|| own.strip_suffix(":443")).unwrap_or(own);
             origin.eq_ignore_ascii_case(own) || origin.eq_ignore_ascii_case(bare)
         };
-        own.iter().any(same) || app.hosts.are_given(origin)
+        own.iter().any(same) || app.options.hosts.are_given(origin)
     };
     match is_cross_site(effect, request.method(), headers, is_own) {
         false => Ok(()),
@@ -172,7 +169,7 @@ fn own_names<'a>(app: &App, peer: Option<IpAddr>, request: &'a Request) -> Vec<&
     let mut names = Vec::new();
     names.extend(request.headers().get(header::HOST).map(text));
     names.extend(request.uri().authority().map(|authority| authority.as_str()));
-    if peer.is_some_and(|peer| app.proxies.include(peer)) {
+    if peer.is_some_and(|peer| app.options.proxies.include(peer)) {
         let last = request.headers().get_all("x-forwarded-host").iter().next_back().map(text);
         names.extend(last.and_then(|line| line.rsplit(',').next()).map(str::trim));
     }
@@ -193,70 +190,27 @@ fn unknown_host(host: &str) -> Problem {
 }
 
 fn cross_site() -> Problem {
-    let detail = "a web page of another site caused this request (Sec-Fetch-Site, Origin or Referer): reports come from programs. \
+    let detail = "a web page of another site caused this request (Sec-Fetch-Site, Origin or Referer). \
                   Behind a reverse proxy, pass Host on, or name the proxy with --trusted-proxy and the public name with \
                   --allowed-host";
     Problem::new(StatusCode::FORBIDDEN, "cross-site", "Request of another site", detail)
 }
 
-/// Counter and rate-limited log of refused requests.
-#[derive(Default)]
-pub(super) struct Refusals {
-    logged: Mutex<HashMap<Refused, (Instant, u64)>>,
-}
-
-impl Refusals {
-    fn note(&self, app: &App, refused: Refused, address: Option<IpAddr>, path: &str) {
-        app.metrics.refuses(refused);
-        // Every new visitor of the page has no token at first.
-        if refused == Refused::token_missing && ["/", "/page/live"].contains(&path) {
-            return;
-        }
-        let Some(unlogged) = self.due(refused, Instant::now()) else { return };
-        let client = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-        let why = match refused {
-            Refused::token_missing => "no token",
-            Refused::token_unknown => "a token that is not known",
-            Refused::token_role => "a token for something else: writers write and readers read",
-            Refused::host => "unknown Host: see --allowed-host",
-            Refused::cross_site => "a web page of another site caused it",
-        };
-        warn!(client, path, unlogged, "request refused: {why}");
+/// Counts a refusal, and logs it if its kind was not logged recently.
+fn note_refusal(app: &App, refused: Refused, address: Option<IpAddr>, path: &str) {
+    app.metrics.count_refusal(refused);
+    // Every new visitor of the page has no token at first.
+    if refused == Refused::token_missing && ["/", "/page/live"].contains(&path) {
+        return;
     }
-
-    /// Returns the number of refusals of this kind since the last log line, or `None` if this one must not be logged.
-    fn due(&self, refused: Refused, now: Instant) -> Option<u64> {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        match logged.get_mut(&refused) {
-            Some((last, unlogged)) if now.saturating_duration_since(*last) < LOG_EVERY => {
-                *unlogged += 1;
-                None
-            }
-            Some((last, unlogged)) => {
-                *last = now;
-                Some(std::mem::take(unlogged))
-            }
-            None => {
-                logged.insert(refused, (now, 0));
-                Some(0)
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_are_logged_once_in_a_while_with_the_number_of_those_that_were_not() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
-        assert_eq!(refusals.due(Refused::host, start), Some(0));
-        for _ in 0..5 {
-            assert_eq!(refusals.due(Refused::host, start + Duration::from_secs(1)), None);
-        }
-        assert_eq!(refusals.due(Refused::token_unknown, start), Some(0), "each kind for itself");
-        assert_eq!(refusals.due(Refused::host, start + LOG_EVERY), Some(5));
-        assert_eq!(refusals.due(Refused::host, start + LOG_EVERY + LOG_EVERY), Some(0));
-    }
+    let Some(suppressed) = app.refusals.due(refused, Instant::now()) else { return };
+    let client = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+    let reason = match refused {
+        Refused::token_missing => "no token",
+        Refused::token_unknown => "unknown token",
+        Refused::token_role => "token of another role: writers may only write, readers only read",
+        Refused::host => "unknown Host: see --allowed-host",
+        Refused::cross_site => "caused by a web page of another site",
+    };
+    warn!(client, path, suppressed, "request refused: {reason}");
 }

@@ -1,0 +1,119 @@
+//! Store in a file: SQLite with a write-ahead log. One thread writes; it executes all waiting calls in one transaction,
+//! with one write to the disk (`writer.rs`). A few connections read concurrently (`reader.rs`).
+//!
+//! The store starts whatever the state of the file is, and tries again at every call: a disk that was full, or a file
+//! that was locked or damaged, requires no restart after it is repaired.
+
+mod file;
+mod forget;
+mod latest;
+mod reader;
+mod recording;
+mod rollups;
+mod schema;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+pub use self::file::SqliteOptions;
+use self::reader::Readers;
+use self::writer::Writer;
+use super::interface::{Filter, Horizon, Outcome, Page, Point, Store, StoreFuture};
+use super::write_queue::WriteQueue;
+use crate::fence::Epoch;
+use crate::report::{Record, Report};
+
+/// Store in an SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    queue: WriteQueue,
+    readers: Arc<Readers>,
+    commits: Arc<AtomicU64>,
+}
+
+impl SqliteStore {
+    /// Starts the thread of the store. The file need not be usable yet; use [`Store::check`] to find out.
+    ///
+    /// # Errors
+    /// Returns an error if the system cannot start another thread.
+    pub fn open(options: SqliteOptions) -> std::io::Result<SqliteStore> {
+        let (queue, jobs) = WriteQueue::channel();
+        let commits = Arc::new(AtomicU64::new(0));
+        let readers = Arc::new(Readers::new(options.clone()));
+        let writer = Writer::new(options, Arc::clone(&commits));
+        std::thread::Builder::new().name("sqlite".to_owned()).spawn(move || writer.run(jobs))?;
+        Ok(SqliteStore { queue, readers, commits })
+    }
+
+    /// Returns the number of committed transactions.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+}
+
+impl Store for SqliteStore {
+    fn record(&self, reports: Vec<Report>) -> StoreFuture<'_, Vec<Outcome>> {
+        self.queue.record(reports)
+    }
+
+    fn page(&self, page: Page) -> StoreFuture<'_, Vec<Record>> {
+        self.readers.read(move |connection| reader::page(connection, &page)).boxed()
+    }
+
+    fn since(&self, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>> {
+        self.readers.read(move |connection| reader::since(connection, id, limit)).boxed()
+    }
+
+    fn newest(&self) -> StoreFuture<'_, i64> {
+        self.readers.read(reader::newest).boxed()
+    }
+
+    fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>> {
+        self.readers.read(move |connection| reader::series(connection, &filter, step, limit)).boxed()
+    }
+
+    fn latest(&self) -> StoreFuture<'_, Vec<Record>> {
+        self.readers.read(reader::latest).boxed()
+    }
+
+    fn epochs(&self, limit: usize) -> StoreFuture<'_, Vec<Epoch>> {
+        self.readers.read(move |connection| reader::epochs(connection, limit)).boxed()
+    }
+
+    fn changes(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> StoreFuture<'_, Vec<(Timestamp, i64)>> {
+        self.readers.read(move |connection| reader::changes(connection, (from, to), limit)).boxed()
+    }
+
+    fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize> {
+        self.queue.prune(horizon)
+    }
+
+    fn forget_epoch(&self, epoch: i64) -> StoreFuture<'_, usize> {
+        self.queue.forget_epoch(epoch)
+    }
+
+    fn check(&self) -> StoreFuture<'_, ()> {
+        self.queue.check()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {
+            self.queue.close().await;
+            self.readers.close();
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests;

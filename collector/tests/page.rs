@@ -195,7 +195,7 @@ async fn values_at_the_pointer_are_shown() {
     page.wait_for("document.querySelector('#history svg.plot polyline')").await;
     for (width, shown, hidden) in [(1100, "wide", "narrow"), (360, "narrow", "wide")] {
         page.size(width, 900).await;
-        page.wait(&format!(
+        page.wait_for(&format!(
             "getComputedStyle(document.querySelector('.chart > .{hidden}')).display === 'none'"
         ))
         .await;

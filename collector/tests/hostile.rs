@@ -90,7 +90,7 @@ async fn unknown_paths_and_methods_are_refused() {
         format!("{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").into_bytes()
     };
     let unknown = "/../nuevo?dato=1 /%2e%2e/nuevo?dato=1 /api/v1/../../nuevo?dato=1 //nuevo?dato=1 /nuevo//?dato=1 /nuevo%00?dato=1 \
-                   /nuevo%2f?dato=1 /nuevo;x?dato=1 /\nuevo?dato=1 /nuevo%0d%0a?dato=1 http://elsewhere/etc?dato=1";
+                   /nuevo%2f?dato=1 /nuevo;x?dato=1 /\\nuevo?dato=1 /nuevo%0d%0a?dato=1 http://elsewhere/etc?dato=1";
     let long = format!("/{}", "a".repeat(30_000));
     let mut requests: Vec<_> = unknown.split(' ').chain([&*long]).map(|path| (get(path), 404)).collect();
     for no_path in ["/nuevo\0?dato=1", "/nuevo ?dato=1"] {

@@ -93,7 +93,7 @@ async fn page_shows_the_fleet_in_both_colour_schemes_and_on_a_phone() {
         assert!(fleet.contains(word), "{word} in {fleet}");
     }
     let tasks = page.text("#tasks").await;
-    let texts = "2 in progress or waiting|sensors.selftest|in progress|3 of 6 nodes done, 1 failed|waiting for the next attempt|\
+    let texts = "2 in progress or waiting|sensors.selftest|in progress|3 of 6 nodes done, 1 failed|waiting to retry|\
                  node pi-5|step 2 of 5|exit code 7|6 of 6 nodes done|timed out|no result within 300 s";
     for text in texts.split('|') {
         assert!(tasks.contains(text), "{text} in {tasks}");
@@ -195,7 +195,7 @@ async fn values_at_the_pointer_are_shown() {
     page.wait_for("document.querySelector('#history svg.plot polyline')").await;
     for (width, shown, hidden) in [(1100, "wide", "narrow"), (360, "narrow", "wide")] {
         page.size(width, 900).await;
-        page.wait(&format!(
+        page.wait_for(&format!(
             "getComputedStyle(document.querySelector('.chart > .{hidden}')).display === 'none'"
         ))
         .await;

@@ -125,7 +125,7 @@ messages! {
     nodes_done: "{done} of {all} nodes done", "{done} de {all} nodos listos";
     nodes_failed: "{} failed", "{} con fallo";
     task_queued: "queued", "en cola";
-    task_waiting: "waiting for the next attempt", "espera el siguiente intento";
+    task_waiting: "waiting to retry", "espera reintento";
     task_assigned: "in progress", "en curso";
     task_done: "done", "hecha";
     task_failed: "failed", "con fallo";

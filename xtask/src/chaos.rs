@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use atalaya_testbed::chaos::FaultKind;
 
-use crate::cargo::cargo;
+use xtask::cargo::{cargo, exit_code};
 
 /// Run random fault schedules.
 ///
@@ -144,24 +144,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn recipes(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut command = cargo();
-    command.args([
-        "test",
-        "--release",
-        "--package",
-        "atalaya-recipes",
-        "--test",
-        "chaos",
-        "--",
-        "--nocapture",
-    ]);
+    command.args(["test", "--release", "--package", "atalaya-recipes", "--test", "chaos", "--"]);
     // Schedules spend most of their time waiting, so run all recipes in parallel.
-    command.args(["--test-threads", "32"]);
+    command.args(["--nocapture", "--test-threads", "32"]);
     command.env("ATALAYA_CHAOS", arguments.schedules.unwrap_or(10_000).to_string());
     if let Some(seed) = arguments.seed {
         command.env("ATALAYA_SEED", seed.to_string());
     }
-    let status = command.status().context("cannot run cargo")?;
-    // Cargo has no exit code if a signal ended it.
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(exit_code(command.status().context("cannot run cargo")?))
 }

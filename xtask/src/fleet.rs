@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use atalaya_testbed::install::Part;
-use atalaya_testbed::{Api, Ensemble, Process, Recorded, Scratch, ZooKeeper, node_command_in, target_dir};
+use atalaya_testbed::{Api, Ensemble, Process, Recorded, Scratch, ZooKeeper, node_command_in};
 
-use crate::cargo::{cargo, require, workspace};
 use crate::console::Console;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
+use xtask::cargo::{build_node, existing, require, workspace};
 
 /// Timeout for the end of a node. It closes its session and ends within 2 s, except on a busy machine.
 const NODE_ENDS: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     /// File that describes the board.
     #[arg(long, default_value = "boards.toml", value_name = "FILE", requires = "board")]
     boards: PathBuf,
-    /// Stop after this time, such as `30s` or `5m`.
+    /// Shutdown after this time, such as `30s` or `5m`.
     #[arg(long = "for", value_parser = duration, value_name = "DURATION")]
     time: Option<Duration>,
     /// Build without optimisation, for a quicker start.
@@ -122,14 +122,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     require(&[Part::Java, Part::ZooKeeper]).context("a fleet needs Apache ZooKeeper")?;
     let binary = match &arguments.binary {
-        Some(binary) => binary.canonicalize().with_context(|| format!("no program {}", binary.display()))?,
-        None => build(arguments.debug)?,
+        Some(binary) => existing(binary)?,
+        None => build_node(!arguments.debug, &[])?,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // From here on, signals do not end this process: its end would leave the other processes running.
-        let stop = Stop::listen()?;
-        fleet(arguments, &binary, &boards, stop).await
+        let shutdown = Shutdown::listen()?;
+        fleet(arguments, &binary, &boards, shutdown).await
     })
 }
 
@@ -137,7 +137,7 @@ async fn fleet(
     arguments: &Arguments,
     binary: &Path,
     boards: &Path,
-    mut stop: Stop,
+    mut shutdown: Shutdown,
 ) -> anyhow::Result<ExitCode> {
     let console = Console::new("fleet".len().max(arguments.nodes.to_string().len() + 1));
     let say = |text: &str| console.line(0, "fleet", text);
@@ -147,11 +147,11 @@ async fn fleet(
     let mut starting = tokio::task::spawn_blocking(move || Servers::start(count));
     let mut servers = tokio::select! {
         started = &mut starting => started.context("ZooKeeper did not start, see above")?,
-        () = stop.wanted() => {
+        () = shutdown.requested() => {
             say("stopping when ZooKeeper has started; once more to stop now");
             tokio::select! {
                 started = &mut starting => started.context("ZooKeeper did not start, see above")?.shut_down(),
-                () = stop.wanted() => std::process::exit(130),
+                () = shutdown.requested() => std::process::exit(130),
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -188,7 +188,7 @@ async fn fleet(
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let why = loop {
         tokio::select! {
-            () = stop.wanted() => break "stopping",
+            () = shutdown.requested() => break "stopping",
             () = console.unheard() => break "nobody reads this any more",
             _ = tick.tick() => {}
         }
@@ -279,21 +279,6 @@ fn show_servers(console: &Console, servers: &Servers, shown: &mut [usize], verbo
         }
         *shown = log.len();
     }
-}
-
-/// Builds the node and returns its path.
-fn build(debug: bool) -> anyhow::Result<PathBuf> {
-    let mut command = cargo();
-    command.args(["build", "--package", "atalaya", "--bin", "atalaya"]);
-    if !debug {
-        command.arg("--release");
-    }
-    let status = command.status().context("cannot run cargo")?;
-    ensure!(status.success(), "the node does not build, see above");
-    let profile = if debug { "debug" } else { "release" };
-    let binary = target_dir().join(profile).join(format!("atalaya{}", std::env::consts::EXE_SUFFIX));
-    ensure!(binary.exists(), "cargo built no {}", binary.display());
-    Ok(binary)
 }
 
 fn servers(text: &str) -> Result<u8, String> {

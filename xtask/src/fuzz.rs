@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::target_dir;
 
-use crate::cargo::{cargo, workspace};
+use xtask::cargo::{cargo, workspace};
 use crate::fleet::duration;
 
 /// Maximum length of an input, in bytes.

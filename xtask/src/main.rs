@@ -3,23 +3,21 @@
 #![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
 
 mod bench;
-mod cargo;
 mod chaos;
 mod console;
 mod containers;
 mod dist;
 mod fleet;
 mod fuzz;
-#[cfg(unix)]
-mod pi;
-mod picture;
-mod stop;
+mod screenshot;
+mod shutdown;
 mod test;
-mod toolchain;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+#[cfg(unix)]
+use xtask::pi;
 
 /// Development tasks of Atalaya.
 #[derive(Parser)]
@@ -36,7 +34,7 @@ enum Task {
     Bench(bench::Arguments),
     Fuzz(fuzz::Arguments),
     Chaos(chaos::Arguments),
-    Picture(picture::Arguments),
+    Picture(screenshot::Arguments),
     #[cfg(unix)]
     Pi(pi::Arguments),
     Dist(dist::Arguments),
@@ -50,7 +48,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Chaos(arguments) => chaos::run(&arguments),
-        Task::Picture(arguments) => picture::run(&arguments),
+        Task::Picture(arguments) => screenshot::run(&arguments),
         #[cfg(unix)]
         Task::Pi(arguments) => pi::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),
@@ -81,6 +79,6 @@ mod tests {
         let Task::Test(all) = Arguments::try_parse_from(["x", "test"]).unwrap().task else {
             panic!("not test")
         };
-        assert_eq!(all.words(), ["test", "--workspace"]);
+        assert_eq!(all.words(), ["test", "--workspace", "--exclude", "atalaya-bench"]);
     }
 }

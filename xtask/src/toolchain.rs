@@ -13,7 +13,7 @@ use crate::cargo::{cargo, require};
 
 /// Machine that Atalaya runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Target {
+pub enum Target {
     /// A Raspberry Pi 3, 4, 5 or Zero 2 with a 64-bit system.
     Aarch64,
     /// A Raspberry Pi 2 or later with a 32-bit system.
@@ -25,7 +25,7 @@ pub(crate) enum Target {
 
 impl Target {
     /// Returns Rust's name of the target.
-    pub(crate) fn triple(self) -> &'static str {
+    pub fn triple(self) -> &'static str {
         match self {
             Self::Aarch64 => "aarch64-unknown-linux-gnu",
             Self::Armv7 => "armv7-unknown-linux-gnueabihf",
@@ -34,12 +34,12 @@ impl Target {
     }
 
     /// Returns the target that matches this machine, if any.
-    pub(crate) fn here() -> Option<Target> {
+    pub fn here() -> Option<Target> {
         [Self::Aarch64, Self::Armv7, Self::X86_64].into_iter().find(|target| target.is_here())
     }
 
     /// Returns the name on the command line.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Aarch64 => "aarch64",
             Self::Armv7 => "armv7",
@@ -48,7 +48,7 @@ impl Target {
     }
 
     /// Returns Debian's name of the architecture.
-    pub(crate) fn debian(self) -> &'static str {
+    pub fn debian(self) -> &'static str {
         match self {
             Self::Aarch64 => "arm64",
             Self::Armv7 => "armhf",
@@ -57,7 +57,7 @@ impl Target {
     }
 
     /// Returns the emulators that run single programs of this target on another machine, by Debian's names.
-    pub(crate) fn emulators(self) -> [&'static str; 2] {
+    pub fn emulators(self) -> [&'static str; 2] {
         match self {
             Self::Aarch64 => ["qemu-aarch64", "qemu-aarch64-static"],
             Self::Armv7 => ["qemu-arm", "qemu-arm-static"],
@@ -66,7 +66,7 @@ impl Target {
     }
 
     /// Returns the folder with the C library of the cross compiler.
-    pub(crate) fn libraries(self) -> Option<PathBuf> {
+    pub fn libraries(self) -> Option<PathBuf> {
         self.tools().map(|tools| Path::new("/usr").join(tools))
     }
 
@@ -81,7 +81,7 @@ impl Target {
     }
 
     /// Returns true if this machine matches the target.
-    pub(crate) fn is_here(self) -> bool {
+    pub fn is_here(self) -> bool {
         let name = match self {
             Self::Aarch64 => "aarch64",
             Self::Armv7 => "arm",
@@ -93,7 +93,7 @@ impl Target {
 
 /// Settings with which cargo builds for a target.
 #[derive(Clone, Debug)]
-pub(crate) struct Toolchain {
+pub struct Toolchain {
     target: Target,
     /// Compiler to use instead of cargo's default.
     rustc: Option<PathBuf>,
@@ -104,8 +104,9 @@ impl Toolchain {
     /// compiler with apt-get.
     ///
     /// # Errors
+    ///
     /// A part is missing and cannot be installed on this machine. The message says what to do.
-    pub(crate) fn ready(target: Target) -> anyhow::Result<Toolchain> {
+    pub fn ready(target: Target) -> anyhow::Result<Toolchain> {
         match target {
             _ if target.is_here() => {}
             Target::Aarch64 => require(&[Part::Aarch64Gcc])?,
@@ -128,7 +129,7 @@ impl Toolchain {
 
     /// Returns `cargo build --target …` for the target, in the workspace's folder. With `is_static`, the program needs
     /// no C library at run time. The caller adds the package and the destination.
-    pub(crate) fn build(&self, is_static: bool) -> Command {
+    pub fn build(&self, is_static: bool) -> Command {
         let mut command = cargo();
         command.args(["build", "--target", self.target.triple()]);
         for (name, value) in self.variables(is_static) {
@@ -165,8 +166,9 @@ impl Toolchain {
     /// Removes the data that only debuggers read from a program.
     ///
     /// # Errors
+    ///
     /// The tool or the program does not exist.
-    pub(crate) fn strip(&self, program: &Path, stripped: &Path) -> anyhow::Result<()> {
+    pub fn strip(&self, program: &Path, stripped: &Path) -> anyhow::Result<()> {
         let tool = self.target.tools().map_or("strip".to_owned(), |tools| format!("{tools}-strip"));
         let status = Command::new(&tool).arg("-o").arg(stripped).arg(program).status();
         ensure!(status.with_context(|| format!("cannot run {tool}"))?.success(), "{tool} failed, see above");

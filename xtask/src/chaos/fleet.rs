@@ -19,7 +19,7 @@ use atalaya_testbed::install::Part;
 use atalaya_testbed::{Kazoo, Security, target_dir};
 
 use super::{Arguments, Sync};
-use crate::cargo::{cargo, require};
+use xtask::cargo::{cargo, require};
 
 /// Default number of schedules.
 const SCHEDULES: u64 = 200;

@@ -17,7 +17,7 @@ use atalaya_testbed::install::Part;
 use atalaya_testbed::target_dir;
 
 use super::{Arguments, Programs, fleet};
-use crate::cargo::require;
+use xtask::cargo::require;
 
 /// Default number of schedules.
 const SCHEDULES: u64 = 1_000;

@@ -13,7 +13,7 @@ use super::docker::Docker;
 use super::project::{PATIENCE, Project, holds};
 use super::reports::Reports;
 use super::wait::until;
-use crate::cargo::workspace;
+use xtask::cargo::workspace;
 
 /// Sampling period of the test, in seconds.
 const PERIOD: &str = "1";

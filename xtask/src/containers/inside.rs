@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use super::docker::{Daemon, Docker};
 use super::project::holds;
 use super::{existing, fleet, parts};
-use crate::cargo::workspace;
+use xtask::cargo::workspace;
 
 /// Inputs that were prepared outside, where the network is available.
 pub(super) struct Inside<'a> {

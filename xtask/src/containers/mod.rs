@@ -22,8 +22,8 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::Part;
 use atalaya_testbed::{Process, Scratch, guarded};
 
-use crate::cargo::require;
-use crate::stop::Stop;
+use xtask::cargo::require;
+use crate::shutdown::Shutdown;
 
 /// Build the image, start the fleets of deploy/compose*.yml, kill their services, and check that no report is lost.
 ///
@@ -64,8 +64,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let start = Instant::now();
     let succeeded = runtime.block_on(async {
-        let stop = Stop::listen()?;
-        isolated(arguments, &tarball, program, stop).await
+        let shutdown = Shutdown::listen()?;
+        isolated(arguments, &tarball, program, shutdown).await
     })?;
     println!("\n{:.0} s", start.elapsed().as_secs_f64());
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -76,7 +76,7 @@ async fn isolated(
     arguments: &Arguments,
     tarball: &Path,
     program: &str,
-    mut stop: Stop,
+    mut shutdown: Shutdown,
 ) -> anyhow::Result<bool> {
     let scratch = Scratch::new("containers");
     let group = format!("atalaya-containers-{}", std::process::id());
@@ -88,7 +88,7 @@ async fn isolated(
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let status = loop {
         tokio::select! {
-            () = stop.wanted() => break None,
+            () = shutdown.requested() => break None,
             _ = tick.tick() => if let Some(status) = process.try_exit() { break Some(status) },
         }
     };

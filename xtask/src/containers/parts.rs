@@ -114,8 +114,8 @@ pub(super) fn images(docker: &Docker, tarball: &Path, folder: &Path) -> anyhow::
 pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<&'static str> {
     const PATH: &str = "target/dist/atalaya-test-static";
     let target =
-        crate::toolchain::Target::here().context("this machine is none that Atalaya is packaged for")?;
-    let toolchain = crate::toolchain::Toolchain::ready(target)?;
+        xtask::toolchain::Target::here().context("this machine is none that Atalaya is packaged for")?;
+    let toolchain = xtask::toolchain::Toolchain::ready(target)?;
     let built = match &arguments.program {
         Some(program) => program.clone(),
         None => {
@@ -132,7 +132,7 @@ pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<&'static s
             target_dir().join(target.triple()).join(profile).join("atalaya")
         }
     };
-    let path = crate::cargo::workspace().join(PATH);
+    let path = xtask::cargo::workspace().join(PATH);
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn there_is_a_part_for_each_image_of_the_compose_files() {
         for file in ["compose.yml", "compose.single.yml"] {
-            let text = fs::read_to_string(crate::cargo::workspace().join("deploy").join(file)).unwrap();
+            let text = fs::read_to_string(xtask::cargo::workspace().join("deploy").join(file)).unwrap();
             let images: Vec<&str> =
                 text.lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
             assert!(images.contains(&"atalaya"), "{file}: {images:?}");

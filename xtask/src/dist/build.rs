@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::target_dir;
 
-use crate::cargo::cargo;
-use crate::toolchain::{Target, Toolchain};
+use xtask::cargo::cargo;
+use xtask::toolchain::{Target, Toolchain};
 
 /// Variant of the program.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::toolchain::Target;
+use xtask::toolchain::Target;
 
 /// Properties of a program, from its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use atalaya_testbed::Scratch;
 
 use super::build::{How, SHELLS, said};
 use super::elf::{Elf, glibc};
-use crate::toolchain::Target;
+use xtask::toolchain::Target;
 
 /// Version of glibc that the package requires, from node/Cargo.toml.
 const GLIBC: (u32, u32) = (2, 34);

@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::target_dir;
 
-use crate::toolchain::{Target, Toolchain};
+use xtask::toolchain::{Target, Toolchain};
 use build::How;
 
 /// Build the program and a Debian package of it, in target/dist.

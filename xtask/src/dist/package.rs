@@ -7,8 +7,8 @@ use anyhow::{Context as _, ensure};
 
 use super::build::How;
 use super::tools;
-use crate::cargo::workspace;
-use crate::toolchain::Target;
+use xtask::cargo::workspace;
+use xtask::toolchain::Target;
 
 /// Builds the package of the program that was built before, in `folder`.
 pub(super) fn make(folder: &Path, target: Target, how: How) -> anyhow::Result<PathBuf> {

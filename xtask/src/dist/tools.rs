@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::target_dir;
 
-use crate::cargo::cargo;
+use xtask::cargo::cargo;
 
 /// Pinned. The contents of a package are checked, but changes should still appear only when this line changes.
 const VERSION: &str = "3.8.0";

@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn benchmarks_page_has_the_headings_that_an_update_needs() {
-        let (_, generated, _) = split(include_str!("../../../docs/benchmarks.md")).unwrap();
+        let (_, generated, _) = split(include_str!("../../docs/benchmarks.md")).unwrap();
         assert!(generated.contains(TARGETS) && generated.contains(ENVIRONMENT));
         assert_eq!(merge(generated, &[]).trim(), generated.trim());
     }

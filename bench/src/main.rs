@@ -2,6 +2,7 @@
 //!
 //! Each subject has a file with its measurement, the description of the method, and the targets. It returns sections,
 //! which are printed as soon as they are measured and form the page at the end.
+#![allow(clippy::print_stderr, reason = "for developers: progress and errors go to stderr")]
 
 mod collector;
 mod coprocess;
@@ -27,10 +28,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::Part;
-use atalaya_testbed::{Kazoo, target_dir};
+use atalaya_testbed::Kazoo;
 
-use crate::cargo::{cargo, require, workspace};
+use clap::{Parser as _, ValueEnum as _};
 use machine::Machine;
+use xtask::cargo::{build_node, cargo, existing, require, workspace};
 
 /// Path of the page, relative to the workspace.
 const PAGE: &str = "docs/benchmarks.md";
@@ -40,14 +42,14 @@ const PAGE: &str = "docs/benchmarks.md";
 /// Builds in release mode, installs missing programs (with apt-get when run by root, otherwise it prints which ones to
 /// install), and then runs for about a quarter of an hour. The programs under test take turns in each round, so that
 /// other load on the machine affects all of them. Do not start other programs in that time.
-#[derive(clap::Args)]
-#[command(after_help = "Examples:
+#[derive(clap::Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", after_help = "Examples:
   cargo xtask bench                    all subjects, into docs/benchmarks.md
   cargo xtask bench --quick            all subjects with few rounds, on the terminal only: three minutes
   cargo xtask bench cycle start        two subjects, on the terminal only
   cargo xtask bench server --output    one subject, and update its sections in docs/benchmarks.md
   cargo xtask bench --output here.md   all subjects, into another file")]
-pub(crate) struct Arguments {
+struct Arguments {
     /// Subjects to measure [default: all].
     #[arg(value_enum, value_name = "SUBJECT")]
     subjects: Vec<Subject>,
@@ -95,6 +97,18 @@ enum Subject {
     Pi,
 }
 
+/// Subjects that use the release build of the node.
+const USERS_OF_NODE: [Subject; 8] = [
+    Subject::Footprint,
+    Subject::Start,
+    Subject::Security,
+    Subject::Server,
+    Subject::Demo,
+    Subject::LockStep,
+    Subject::Tasks,
+    Subject::Collector,
+];
+
 /// Programs under test and load programs. A path is empty if no selected subject uses the program.
 struct Bench {
     quick: bool,
@@ -116,63 +130,43 @@ struct Bench {
 impl Bench {
     /// Builds the programs that these subjects use. Others are skipped, because the node takes long to build.
     fn build(subjects: &[Subject], arguments: &Arguments) -> anyhow::Result<Bench> {
+        let if_used = |users: &[Subject], build: &dyn Fn() -> anyhow::Result<PathBuf>| {
+            if subjects.iter().any(|subject| users.contains(subject)) { build() } else { Ok(PathBuf::new()) }
+        };
         let given = |program: &Option<PathBuf>, build: &dyn Fn() -> anyhow::Result<PathBuf>| match program {
-            Some(program) => {
-                program.canonicalize().with_context(|| format!("there is no {}", program.display()))
-            }
+            Some(program) => existing(program),
             None => build(),
         };
-        let if_used = |users: &[Subject], build: fn() -> anyhow::Result<PathBuf>| {
-            if subjects.iter().any(|subject| users.contains(subject)) { build() } else { Ok(PathBuf::new()) }
+        let bench = |users: &[Subject], package: &str, name: &str| {
+            if_used(users, &|| build_bench(package, name))
         };
         Ok(Bench {
             quick: arguments.quick,
-            node: given(&arguments.node, &|| {
-                if_used(
-                    &[
-                        Subject::Footprint,
-                        Subject::Start,
-                        Subject::Security,
-                        Subject::Server,
-                        Subject::Demo,
-                        Subject::LockStep,
-                        Subject::Tasks,
-                        Subject::Collector,
-                    ],
-                    build_node,
-                )
-            })?,
-            client: if_used(&[Subject::Cycle, Subject::Start, Subject::Security], || {
-                build_bench("atalaya", "client")
-            })?,
-            workers: given(&arguments.workers, &|| {
-                if_used(&[Subject::Tasks], || build_bench("atalaya", "tasks"))
-            })?,
-            fleet: if_used(&[Subject::LockStep], || build_bench("atalaya", "fleet"))?,
-            load: if_used(&[Subject::Server], || build_bench("atalaya-sim", "load"))?,
-            recipes: if_used(&[Subject::Recipes], || build_bench("atalaya-recipes", "recipes"))?,
+            node: given(&arguments.node, &|| if_used(&USERS_OF_NODE, &|| build_node(true, &[])))?,
+            client: bench(&[Subject::Cycle, Subject::Start, Subject::Security], "atalaya", "client")?,
+            workers: given(&arguments.workers, &|| bench(&[Subject::Tasks], "atalaya", "tasks"))?,
+            fleet: bench(&[Subject::LockStep], "atalaya", "fleet")?,
+            load: bench(&[Subject::Server], "atalaya-sim", "load")?,
+            recipes: bench(&[Subject::Recipes], "atalaya-recipes", "recipes")?,
             kazoo: Kazoo::ready(),
         })
     }
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ensure!(cfg!(target_os = "linux"), "the benchmarks need Linux: they read /proc");
-    let all = [
-        Subject::Cycle,
-        Subject::Footprint,
-        Subject::Start,
-        Subject::Security,
-        Subject::Server,
-        Subject::Recipes,
-        Subject::Demo,
-        Subject::LockStep,
-        Subject::Tasks,
-        Subject::Collector,
-        #[cfg(unix)]
-        Subject::Pi,
-    ];
-    let subjects = if arguments.subjects.is_empty() { &all[..] } else { &arguments.subjects };
+    let all = Subject::value_variants();
+    let subjects = if arguments.subjects.is_empty() { all } else { &arguments.subjects };
     let parts = if subjects == [Subject::Tasks] { &tasks::PARTS[..] } else { &Part::ALL[..] };
     require(parts).context("cannot install the programs that the benchmarks need")?;
     let complete = all.iter().all(|subject| subjects.contains(subject)) && !arguments.quick;
@@ -215,17 +209,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         eprintln!("written to {}", path.display());
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Builds the node and returns its path.
-fn build_node() -> anyhow::Result<PathBuf> {
-    let suffix = std::env::consts::EXE_SUFFIX;
-    let status = cargo().args(["build", "--release", "--package", "atalaya", "--bin", "atalaya"]).status();
-    ensure!(status.context("cannot run cargo")?.success(), "cannot build the node, see above");
-    let node = target_dir().join("release").join(format!("atalaya{suffix}"));
-    ensure!(node.exists(), "cargo did not build {}", node.display());
-    Ok(node)
+    Ok(())
 }
 
 /// Builds a benchmark program and returns its path.

@@ -2,12 +2,12 @@
 
 /// Listener for SIGINT, SIGTERM and SIGHUP, so that a task can stop its processes in order.
 #[cfg(unix)]
-pub(crate) struct Stop {
+pub(crate) struct Shutdown {
     signals: [tokio::signal::unix::Signal; 3],
 }
 
 #[cfg(unix)]
-impl Stop {
+impl Shutdown {
     /// Starts to catch the signals. From then on, none of them ends this process.
     pub(crate) fn listen() -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -17,7 +17,7 @@ impl Stop {
     }
 
     /// Waits for one of the signals.
-    pub(crate) async fn wanted(&mut self) {
+    pub(crate) async fn requested(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.signals;
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -29,15 +29,15 @@ impl Stop {
 
 /// Listener for Ctrl-C.
 #[cfg(not(unix))]
-pub(crate) struct Stop;
+pub(crate) struct Shutdown;
 
 #[cfg(not(unix))]
-impl Stop {
+impl Shutdown {
     pub(crate) fn listen() -> anyhow::Result<Self> {
         Ok(Self)
     }
 
-    pub(crate) async fn wanted(&mut self) {
+    pub(crate) async fn requested(&mut self) {
         // Without a handler, Ctrl-C ends this process, and with it the processes that it started.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use atalaya_testbed::ZooKeeper;
 use serde_json::Value;
 
-use crate::cargo::workspace;
+use xtask::cargo::workspace;
 
 /// Name of the fact for the server's version.
 const ZOOKEEPER: &str = "Apache ZooKeeper";

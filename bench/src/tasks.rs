@@ -20,10 +20,10 @@ use super::proc::memory;
 use super::report::Section;
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
-use crate::cargo::{require, workspace};
+use xtask::cargo::{require, workspace};
 
 /// Programs that the measurement needs.
-pub(super) const PARTS: [Part; 4] = [Part::Java, Part::ZooKeeper, Part::Redis, Part::Python];
+pub(crate) const PARTS: [Part; 4] = [Part::Java, Part::ZooKeeper, Part::Redis, Part::Python];
 /// Timeout until processes are ready.
 const READY: Duration = Duration::from_secs(90);
 const WORKERS: [usize; 3] = [1, 8, 50];

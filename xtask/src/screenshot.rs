@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use atalaya_testbed::{Scratch, Terminal, guarded, target_dir};
+use anyhow::Context as _;
+use atalaya_testbed::{Scratch, Terminal, guarded};
 
-use crate::cargo::{cargo, workspace};
+use xtask::cargo::{build_node, workspace};
 
 /// Path of the picture, relative to the workspace.
 const PICTURE: &str = "docs/demo.svg";
@@ -33,10 +33,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let status = cargo().args(["build", "--package", "atalaya", "--bin", "atalaya"]).status();
-    ensure!(status.context("cannot run cargo")?.success(), "the node does not build, see above");
-    let program = target_dir().join("debug").join(format!("atalaya{}", std::env::consts::EXE_SUFFIX));
-
+    let program = build_node(false, &[])?;
     let scratch = Scratch::new("picture");
     let script = scratch.path().join("show.txt");
     std::fs::write(&script, SHOW).with_context(|| format!("cannot write {}", script.display()))?;

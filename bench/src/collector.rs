@@ -17,7 +17,7 @@ use super::proc;
 use super::report::Section;
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
-use crate::cargo::require;
+use xtask::cargo::require;
 
 /// Timeout until a service listens.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -145,7 +145,7 @@ struct Results {
 
 /// Returns the folder of the Flask service and of the script for `wrk`.
 fn folder() -> std::path::PathBuf {
-    crate::cargo::workspace().join("testbed/peer")
+    xtask::cargo::workspace().join("testbed/peer")
 }
 
 /// Returns how many synchronous writes of 4 KiB per second this disk acknowledges.

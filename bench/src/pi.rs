@@ -11,9 +11,9 @@ use super::Bench;
 use super::report::Section;
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
-use crate::cargo::{cargo, require};
-use crate::pi::build::{self, How};
-use crate::pi::site::{ID, PATIENCE, Site};
+use xtask::cargo::{cargo, require, succeeds};
+use xtask::pi::build::{self, BuildOptions};
+use xtask::pi::site::{ID, TIMEOUT, Site};
 
 /// Bytes per megabyte, as in package sizes.
 const MB: f64 = 1e6;
@@ -57,9 +57,9 @@ struct Results {
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
     require(&[Part::OpenSsl])?;
     let parts = Parts::ready(|line| eprintln!("{line}")).context("cannot prepare the emulator of the Pi")?;
-    let how = How { release: true, is_static: false };
-    let program = build::for_the_pi(how)?;
-    let loop_program = build::example_for_the_pi(how, "atalaya-hal", "samples")?;
+    let options = BuildOptions { release: true, is_static: false };
+    let program = build::for_the_pi(options)?;
+    let loop_program = build::example_for_the_pi(options, "atalaya-hal", "samples")?;
     let mut results = Results { size: program.len(), ..Results::default() };
 
     // No simulated nodes, because other programs take processor time from the emulator.
@@ -73,10 +73,10 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
         eprintln!("boot {boot}");
         site.power_on(Clock::Set, &["start=/root/join"]);
         let pi = site.pi()?;
-        let published = pi.console().wait_for("published the first measurement", PATIENCE);
+        let published = pi.console().wait_for("published the first measurement", TIMEOUT);
         results.first.push(published.at.duration_since(pi.powered()).as_secs_f64());
         let from = Instant::now();
-        site.api.wait_for("reports", PATIENCE, |all| all.iter().filter(|one| one.at > from).count() > 20);
+        site.api.wait_for("reports", TIMEOUT, |all| all.iter().filter(|one| one.at > from).count() > 20);
         let before = snapshot(&mut site)?;
         std::thread::sleep(MEASURING_TIME);
         let after = snapshot(&mut site)?;
@@ -85,7 +85,7 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
         results.peak.push(after.peak);
         // Stop the node, so that the loop has the bus alone.
         site.pi()?.console().must("kill $(pidof atalaya)");
-        site.gone(ID, PATIENCE);
+        site.gone(ID, TIMEOUT);
         let output = site.pi()?.console().run_within("samples i2c-1 0x48", LOOP_TIMEOUT);
         ensure!(output.status == 0, "the loop over the I2C bus failed: {}", output.text());
         parse_rates(&output.text(), &mut results.rates[0]);
@@ -131,9 +131,7 @@ fn snapshot(site: &mut Site) -> anyhow::Result<Snapshot> {
 
 /// Builds and runs the loop over a simulated bus on this machine, and returns its output.
 fn run_simulated() -> anyhow::Result<String> {
-    let words = ["build", "--release", "--package", "atalaya-sim", "--example", "samples"];
-    let status = cargo().args(words).status().context("cannot run cargo")?;
-    ensure!(status.success(), "cannot build the loop over a simulated bus, see above");
+    succeeds(cargo().args(["build", "--release", "--package", "atalaya-sim", "--example", "samples"]))?;
     let program = target_dir().join("release/examples/samples");
     let output = std::process::Command::new(&program).output();
     let output = output.with_context(|| format!("cannot run {}", program.display()))?;

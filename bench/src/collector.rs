@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::{self, Environment, Part};
-use atalaya_testbed::{Process, Redis, Scratch, guarded};
+use atalaya_testbed::{Process, Redis, Scratch, parent_death_command};
 use serde_json::Value;
 
 use super::Bench;
@@ -48,7 +48,7 @@ impl Service {
         store: &str,
         redis: Option<Redis>,
     ) -> anyhow::Result<Service> {
-        let mut command = guarded(&bench.node);
+        let mut command = parent_death_command(&bench.node);
         command.args(["collect", "--listen", "127.0.0.1:0", "--store", store]);
         // As behind a proxy, because all clients have the same address.
         command.args(["--rate", "1000000", "--trusted-proxy", "127.0.0.1"]);
@@ -57,7 +57,7 @@ impl Service {
 
     fn flask(python: &Path, name: &'static str, configuration: &str) -> anyhow::Result<Service> {
         let redis = Redis::with(configuration);
-        let mut command = guarded(python);
+        let mut command = parent_death_command(python);
         command.current_dir(folder()).env("REDIS_URL", redis.url()).env("PYTHONDONTWRITEBYTECODE", "1");
         let workers =
             std::thread::available_parallelism().context("cannot read the number of processors")?.to_string();

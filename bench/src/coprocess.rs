@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use atalaya_testbed::{Line, Process, guarded};
+use atalaya_testbed::{Line, Process, parent_death_command};
 use serde_json::Value;
 
 /// Timeout for an answer: longer than a round of the slowest program on a slow machine.
@@ -24,7 +24,7 @@ impl Coprocess {
 
     /// Like [`Coprocess::client`], with variables in its environment.
     pub(crate) fn client_with(program: &Path, hosts: &str, variables: Vec<(String, String)>) -> Coprocess {
-        let mut command = guarded(program);
+        let mut command = parent_death_command(program);
         command.arg(hosts).envs(variables);
         Coprocess::new(Process::spawn_piped(command))
     }

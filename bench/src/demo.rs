@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Line, Process, Scratch, guarded};
+use atalaya_testbed::{Line, Process, Scratch, parent_death_command};
 
 use super::Bench;
 use super::proc;
@@ -72,7 +72,7 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
 fn run(bench: &Bench, fleet: &Fleet) -> DemoRun {
     // Run in a folder without a boards.toml.
     let folder = Scratch::new("demo");
-    let mut command = guarded(&bench.node);
+    let mut command = parent_death_command(&bench.node);
     command.current_dir(folder.path()).args(["demo", "--plain", "--nodes", &fleet.nodes.to_string()]);
     command.args(["--sampling-period", &format!("{}s", fleet.period), "--for", &format!("{}s", fleet.time)]);
     let start = Instant::now();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use atalaya_testbed::{Api, Kazoo, Probe, Process, ZooKeeper, node_command};
+use atalaya_testbed::{Api, Kazoo, Process, ZkProbe, ZooKeeper, node_command};
 
 use super::Bench;
 use super::cycle::TICK;
@@ -70,7 +70,7 @@ impl Fleet {
     }
 
     /// Returns the number of measurements that each node has stored, and its run times.
-    fn inspect(&self, probe: &Probe) -> anyhow::Result<Vec<(i32, RunTimes)>> {
+    fn inspect(&self, probe: &ZkProbe) -> anyhow::Result<Vec<(i32, RunTimes)>> {
         let inspect = |(node, id): (&Process, usize)| {
             let path = format!("{}/mediciones/{id}", self.chroot);
             let (_, stat) = probe.get(&path).with_context(|| format!("{path} does not exist"))?;
@@ -130,7 +130,7 @@ impl Usage {
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
     let windows = if bench.quick { 1 } else { 5 };
     let server = ZooKeeper::with_tick(TICK);
-    let probe = Probe::connect(&server.connect_string());
+    let probe = ZkProbe::connect(&server.connect_string());
     let api = Api::start();
     // Kazoo does not create its chroot.
     for chroot in ["/kazoo", "/kazoo-idle"] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use atalaya_testbed::{Process, ZooKeeper, guarded};
+use atalaya_testbed::{Process, ZooKeeper, parent_death_command};
 use serde_json::Value;
 
 use super::Bench;
@@ -82,7 +82,7 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
 }
 
 fn run(bench: &Bench, fleet: &Fleet, hosts: &str, cycles: u32) -> anyhow::Result<Results> {
-    let mut command = guarded(&bench.fleet);
+    let mut command = parent_death_command(&bench.fleet);
     command.args([hosts, &fleet.nodes.to_string(), &format!("{PERIOD_MS}ms"), fleet.release, fleet.counter]);
     command.arg(cycles.to_string());
     let mut process = Process::spawn(command);

@@ -27,8 +27,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
-use atalaya_testbed::install::Part;
 use atalaya_testbed::Kazoo;
+use atalaya_testbed::install::Part;
 
 use clap::{Parser as _, ValueEnum as _};
 use machine::Machine;
@@ -43,12 +43,16 @@ const PAGE: &str = "docs/benchmarks.md";
 /// install), and then runs for about a quarter of an hour. The programs under test take turns in each round, so that
 /// other load on the machine affects all of them. Do not start other programs in that time.
 #[derive(clap::Parser)]
-#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", after_help = "Examples:
+#[command(
+    name = "cargo xtask bench",
+    bin_name = "cargo xtask bench",
+    after_help = "Examples:
   cargo xtask bench                    all subjects, into docs/benchmarks.md
   cargo xtask bench --quick            all subjects with few rounds, on the terminal only: three minutes
   cargo xtask bench cycle start        two subjects, on the terminal only
   cargo xtask bench server --output    one subject, and update its sections in docs/benchmarks.md
-  cargo xtask bench --output here.md   all subjects, into another file")]
+  cargo xtask bench --output here.md   all subjects, into another file"
+)]
 struct Arguments {
     /// Subjects to measure [default: all].
     #[arg(value_enum, value_name = "SUBJECT")]
@@ -137,9 +141,8 @@ impl Bench {
             Some(program) => existing(program),
             None => build(),
         };
-        let bench = |users: &[Subject], package: &str, name: &str| {
-            if_used(users, &|| build_bench(package, name))
-        };
+        let bench =
+            |users: &[Subject], package: &str, name: &str| if_used(users, &|| build_bench(package, name));
         Ok(Bench {
             quick: arguments.quick,
             node: given(&arguments.node, &|| if_used(&USERS_OF_NODE, &|| build_node(true, &[])))?,

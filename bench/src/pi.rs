@@ -13,7 +13,7 @@ use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 use xtask::cargo::{cargo, require, succeeds};
 use xtask::pi::build::{self, BuildOptions};
-use xtask::pi::site::{ID, TIMEOUT, Site};
+use xtask::pi::site::{ID, Site, TIMEOUT};
 
 /// Bytes per megabyte, as in package sizes.
 const MB: f64 = 1e6;

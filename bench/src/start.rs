@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use atalaya_testbed::{Api, Process, ZooKeeper, guarded, node_command};
+use atalaya_testbed::{Api, Process, ZooKeeper, node_command, parent_death_command};
 
 use super::Bench;
 use super::coprocess::Coprocess;
@@ -93,6 +93,6 @@ pub(super) fn first_measurement(
 /// Returns the milliseconds that a program without any work takes from start to exit, started in the same way.
 fn empty_program() -> anyhow::Result<f64> {
     let begin = Instant::now();
-    guarded("true").status().context("cannot run `true`")?;
+    parent_death_command("true").status().context("cannot run `true`")?;
     Ok(begin.elapsed().as_secs_f64() * 1e3)
 }

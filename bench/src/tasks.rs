@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::{self, Environment, Part};
 use atalaya_testbed::{
-    Api, Change, Probe, Process, Redis, Scratch, ZooKeeper, clean_command, eventually, guarded,
-    node_command_in,
+    Api, Change, Process, Redis, Scratch, ZkProbe, ZooKeeper, clean_command, eventually, node_command_in,
+    parent_death_command,
 };
 use serde_json::Value;
 
@@ -98,7 +98,7 @@ struct Setup<'a> {
     /// Python with Celery.
     celery: PathBuf,
     server: ZooKeeper,
-    probe: Probe,
+    probe: ZkProbe,
     api: Api,
     scratch: Scratch,
     chroots: usize,
@@ -173,7 +173,7 @@ impl Setup<'_> {
         let mut python = None;
         let (name, hosts, _redis) = if system == System::Celery {
             let redis = Redis::with("appendonly yes\nappendfsync everysec");
-            let mut command = guarded(&self.celery);
+            let mut command = parent_death_command(&self.celery);
             command.current_dir(peer()).env("REDIS_URL", redis.url()).env("PYTHONDONTWRITEBYTECODE", "1");
             command.args(["-m", "celery", "--app", "celery_status", "worker", "--concurrency"]);
             command.args([&workers.to_string(), "--loglevel", "info"]);
@@ -212,7 +212,7 @@ impl Setup<'_> {
         let mut client = match python {
             None => self.bench.kazoo.script("bench_tasks.py", &words),
             Some(python) => {
-                let mut command = guarded(python);
+                let mut command = parent_death_command(python);
                 command.env("REDIS_URL", &hosts).env("PYTHONPATH", peer());
                 command.arg(workspace().join("testbed/kazoo/bench_tasks.py")).args(words);
                 Process::spawn(command)
@@ -232,7 +232,7 @@ impl Setup<'_> {
         let chroot = self.chroot()?;
         let hosts = self.hosts(&chroot);
         let _leader = self.leader("leader", &hosts, Duration::from_secs(10));
-        let mut command = guarded(&self.bench.workers);
+        let mut command = parent_death_command(&self.bench.workers);
         command.args([&hosts, &workers.to_string()]);
         let simulated = Process::spawn_piped(command);
         simulated.wait_for_line("ready", READY);
@@ -343,7 +343,7 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
     machine.zookeeper(&server);
     let scratch = Scratch::new("bench-tasks");
     std::fs::write(scratch.path().join("boards.toml"), BOARDS).context("cannot write boards.toml")?;
-    let probe = Probe::connect(&server.connect_string());
+    let probe = ZkProbe::connect(&server.connect_string());
     let mut setup = Setup { bench, celery, server, probe, api: Api::start(), scratch, chroots: 0 };
     let (rounds, seconds, simulated) = if bench.quick { (1, 3, 1_000) } else { (3, 5, 1_000) };
 

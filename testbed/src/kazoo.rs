@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use crate::install::{self, Part};
 use crate::process::Process;
 use crate::security::Security;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 
 /// A Python with Kazoo, in a virtual environment below the target folder that is created on first use.
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ impl Kazoo {
     pub(crate) fn command(&self, name: &str, args: &[&str]) -> Command {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kazoo").join(name);
         assert!(script.exists(), "there is no {}", script.display());
-        let mut command = guarded(&self.python);
+        let mut command = parent_death_command(&self.python);
         // Proxies must not be used for an API on loopback.
         for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(proxy);

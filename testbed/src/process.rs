@@ -99,7 +99,7 @@ pub struct Process {
 
 impl Process {
     /// Starts a child without standard input. Arguments, folder, and variables set or removed are taken from `command`;
-    /// to clear the whole environment start from [`guarded`](crate::guarded).
+    /// to clear the whole environment start from [`parent_death_command`](crate::parent_death_command).
     ///
     /// # Panics
     ///
@@ -131,7 +131,7 @@ impl Process {
     #[track_caller]
     fn launch(command: Command, stdin: Stdio, watcher: Option<Watcher>, stderr: StderrTarget) -> Self {
         let name = describe(&command);
-        let mut command = spawn::guard(command);
+        let mut command = spawn::with_parent_death(command);
         command.stdin(stdin).stdout(Stdio::piped()).stderr(match stderr {
             StderrTarget::Pipe => Stdio::piped(),
             StderrTarget::Full => {

@@ -11,7 +11,7 @@ use crate::install::{self, Part};
 use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::Scratch;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 use crate::wait::eventually;
 
 /// Timeout for the start of a server.
@@ -38,7 +38,7 @@ impl Prometheus {
         require();
         let scratch = Scratch::new("prometheus");
         let port = Port::reserve();
-        let mut command = guarded("prometheus");
+        let mut command = parent_death_command("prometheus");
         command.arg(format!("--config.file={}", configuration.display()));
         command.arg(format!("--storage.tsdb.path={}", scratch.path().join("data").display()));
         command.arg(format!("--web.listen-address=127.0.0.1:{}", port.number()));
@@ -96,7 +96,7 @@ impl Prometheus {
 #[track_caller]
 pub fn promtool() -> Command {
     require();
-    guarded("promtool")
+    parent_death_command("promtool")
 }
 
 #[track_caller]

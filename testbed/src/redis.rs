@@ -10,7 +10,7 @@ use crate::install::{self, Part};
 use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::Scratch;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 use crate::wait::eventually;
 
 /// Timeout for the start or the shutdown of a server.
@@ -97,7 +97,7 @@ impl Redis {
     #[track_caller]
     pub fn restart(&mut self) {
         assert!(!self.is_running(), "Redis at {} runs already", self.port());
-        let mut command = guarded("redis-server");
+        let mut command = parent_death_command("redis-server");
         command.arg(self.scratch.path().join("redis.conf"));
         self.process = Some(Process::spawn(command).called(format!("Redis at {}", self.port()), SHOWN));
         eventually("Redis starts", PATIENCE, || {

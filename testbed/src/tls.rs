@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::install::{self, Part};
 use crate::process::Process;
 use crate::scratch::Scratch;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 
 const START: Duration = Duration::from_secs(60);
 
@@ -63,7 +63,7 @@ impl Tls {
         fs::write(&both, [&certificate[..], &key[..]].concat()).expect("write certificate and key");
 
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("pi/tls.py");
-        let mut command = guarded("python3");
+        let mut command = parent_death_command("python3");
         command.arg(script).arg(port.to_string()).arg(&both);
         let process = Process::spawn(command).called("tls.py", 20);
         let line = process.wait_for_line("listening ", START);

@@ -15,7 +15,7 @@ use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::security::Security;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 use crate::wait::eventually;
 
 /// Timeout until a JVM serves on a machine that is busy with other tests.
@@ -326,7 +326,7 @@ impl ZooKeeper {
     /// ZooKeeper only lists the connections of the port that receives the command.
     pub(crate) fn connections(&self) -> Option<String> {
         let Some((port, certificate)) = &self.secure else { return self.try_four("cons") };
-        let mut command = guarded("openssl");
+        let mut command = parent_death_command("openssl");
         command.args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{}", port.number())]);
         command
             .arg("-cert")

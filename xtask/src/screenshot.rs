@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use atalaya_testbed::{Scratch, Terminal, guarded};
+use atalaya_testbed::{Scratch, Terminal, parent_death_command};
 
 use xtask::cargo::{build_node, workspace};
 
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let scratch = Scratch::new("picture");
     let script = scratch.path().join("show.txt");
     std::fs::write(&script, SHOW).with_context(|| format!("cannot write {}", script.display()))?;
-    let mut command = guarded(program);
+    let mut command = parent_death_command(program);
     // This folder has no boards.toml, so the demo uses the built-in board.
     command.args(["demo", "--nodes", "6", "--script"]).arg(&script).current_dir(scratch.path());
     let mut terminal = Terminal::spawn(command, WINDOW);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use atalaya_testbed::{Process, guarded};
+use atalaya_testbed::{Process, parent_death_command};
 
 use super::super::Bench;
 use super::super::coprocess::Coprocess;
@@ -177,7 +177,7 @@ impl Counter {
 
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Section> {
     eprintln!("requests of the recipes");
-    let mut command = guarded(&bench.recipes);
+    let mut command = parent_death_command(&bench.recipes);
     command.arg("serve");
     let mut server = Coprocess::new(Process::spawn_piped(command));
     let answer = server.value()?;

@@ -1,7 +1,7 @@
 //! Throughput of the servers.
 
 use anyhow::Context as _;
-use atalaya_testbed::{Process, guarded};
+use atalaya_testbed::{Process, parent_death_command};
 
 use super::super::Bench;
 use super::super::coprocess::Coprocess;
@@ -63,7 +63,7 @@ pub(super) fn measure(
     load_program: &mut Coprocess,
 ) -> anyhow::Result<Section> {
     let (rounds, slice, warm_up) = if bench.quick { (2, 50, 100) } else { (12, 150, 1_000) };
-    let mut command = guarded(&bench.load);
+    let mut command = parent_death_command(&bench.load);
     command.arg("floor");
     let mut process = Coprocess::new(Process::spawn(command));
     let answer: serde_json::Value = serde_json::from_str(&process.answer().text)?;

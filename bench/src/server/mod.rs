@@ -7,7 +7,7 @@ pub(super) mod servers;
 mod start_and_memory;
 
 use anyhow::Context as _;
-use atalaya_testbed::{Process, ZooKeeper, guarded};
+use atalaya_testbed::{Process, ZooKeeper, parent_death_command};
 
 use super::Bench;
 use super::coprocess::Coprocess;
@@ -21,7 +21,7 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
     machine.zookeeper(&server);
     let apache = Apache::take_over(server)?;
     let in_memory = InMemory::new(&bench.node).context("no port to listen on")?;
-    let mut load_program = Coprocess::new(Process::spawn_piped(guarded(&bench.load)));
+    let mut load_program = Coprocess::new(Process::spawn_piped(parent_death_command(&bench.load)));
     let load = load::measure(bench, &apache, &in_memory, &mut load_program)?;
     let start_and_memory = start_and_memory::measure(bench, &apache, &in_memory, &mut load_program)?;
     Ok([vec![load], start_and_memory].concat())

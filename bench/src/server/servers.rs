@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use atalaya_testbed::{Process, ZooKeeper, guarded};
+use atalaya_testbed::{Process, ZooKeeper, parent_death_command};
 
 /// Timeout for the first session: longer than a JVM needs on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -93,7 +93,7 @@ impl InMemory {
     }
 
     pub(crate) fn start(&self) -> anyhow::Result<Running> {
-        let mut command = guarded(&self.program);
+        let mut command = parent_death_command(&self.program);
         command.args(["zookeeper", "--listen", &self.address]);
         let begin = Instant::now();
         Running::wait_for(Process::spawn(command), &self.address, begin)
@@ -144,7 +144,7 @@ impl Apache {
             _ => {}
         }
         let (program, arguments) = self.arguments.split_first().context("an empty command line")?;
-        let mut command = guarded(program);
+        let mut command = parent_death_command(program);
         command.current_dir(&self.folder);
         for variable in ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"] {
             command.env_remove(variable);

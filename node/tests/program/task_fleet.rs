@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use atalaya_testbed::{Process, Scratch, eventually, guarded};
+use atalaya_testbed::{Process, Scratch, eventually, parent_death_command};
 use serde_json::{Value, json};
 
 use crate::common::machine::Machine;
@@ -101,7 +101,7 @@ sensors = [{{ name = "s", chip = "random" }}]
 }
 
 fn work(fleet: &Fleet, id: &str, boards: &Path) -> Command {
-    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     let timeout = format!("{}ms", fleet.pace.session.as_millis());
     command.args([
         "work",

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use atalaya_testbed::{Process, Scratch, eventually, guarded};
+use atalaya_testbed::{Process, Scratch, eventually, parent_death_command};
 
 use crate::common::DEADLINE;
 use crate::task_actions::{BINARY, SESSION, alive, execute, executor, tree};
@@ -28,7 +28,7 @@ async fn worker_process() {
 }
 
 fn worker(folder: &Path) -> Process {
-    let mut command = guarded(std::env::current_exe().unwrap());
+    let mut command = parent_death_command(std::env::current_exe().unwrap());
     command.args(["--exact", "task_guardian::worker_process", "--ignored", "--nocapture"]);
     command.env(WORKER_FOLDER, folder);
     let worker = Process::spawn(command);

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
-use atalaya_testbed::{ApiMode, Probe, Process, eventually};
+use atalaya_testbed::{ApiMode, Process, ZkProbe, eventually};
 
 use crate::common::{
     DEADLINE, Fleet, bodies, exactly_one_leads, from, goes_on_publishing, mean_reported, report_from, sent_by,
@@ -15,13 +15,13 @@ fn create_of(part_of_path: &str) -> AtRequest {
     AtRequest::next().of_kind(Operation::Create2).about(part_of_path)
 }
 
-fn session_of(probe: &Probe, id: &str) -> i64 {
+fn session_of(probe: &ZkProbe, id: &str) -> i64 {
     probe.exists(&format!("/mediciones/{id}")).unwrap().ephemeral_owner
 }
 
 /// Returns the number of children that were ever created, if none was deleted, so that a znode that was created twice
 /// is noticed.
-fn children_ever_made(probe: &Probe, path: &str) -> i32 {
+fn children_ever_made(probe: &ZkProbe, path: &str) -> i32 {
     probe.exists(path).unwrap().cversion
 }
 

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use super::schedule::What;
-
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultKind {
@@ -54,20 +52,6 @@ impl FaultKind {
             FaultKind::Acl => "acl",
             FaultKind::Outbox => "outbox",
             FaultKind::Measurements => "measurements",
-        }
-    }
-
-    /// Returns the kind of an act.
-    pub(super) fn of(what: &What) -> FaultKind {
-        match what {
-            What::Kill(_) | What::Stop(_) => FaultKind::Processes,
-            What::Servers(_) | What::LeadingServer => FaultKind::Servers,
-            What::Api(_) | What::Collector(_) | What::Store(_) => FaultKind::Receiver,
-            What::Stderr(..) => FaultKind::Stderr,
-            What::Squatter(_) => FaultKind::Znodes,
-            What::ReadOnly(_) => FaultKind::Acl,
-            What::PoisonedReport(..) => FaultKind::Outbox,
-            What::PoisonedMeasurement(..) => FaultKind::Measurements,
         }
     }
 }

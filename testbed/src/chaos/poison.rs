@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::schedule::Dice;
+use super::rng::Rng;
 
 /// Size of the largest data, in bytes. ZooKeeper refuses requests of 1 MiB.
 const LARGEST: usize = 900_000;
@@ -63,7 +63,7 @@ impl PoisonedReport {
     ];
 
     /// Returns the name below `/atalaya/reports`: cycle 0 for `first`, otherwise a cycle that the fleet does not
-    /// reach, made unique by `act`. `cycle` is the newest cycle of the fleet.
+    /// reach, made unique by `fault`. `cycle` is the newest cycle of the fleet.
     pub(super) fn name(self, first: bool, act: usize, cycle: u64) -> String {
         match self {
             // Some cycles later, so that the entry exists before the cycle.
@@ -131,7 +131,7 @@ impl fmt::Display for PoisonedReport {
             PoisonedReport::LargestCycle => "garbage, at the largest cycle",
             PoisonedReport::NameWithZeros => "leading zeros in its name",
             PoisonedReport::NameWithSign => "a sign in its name",
-            PoisonedReport::NameWithLetters => "letters in its name",
+            PoisonedReport::NameWithLetters => "expected in its name",
         })
     }
 }
@@ -198,9 +198,9 @@ impl PoisonedMeasurement {
             PoisonedMeasurement::LargeNumber => vec![b'7'; LARGEST],
             PoisonedMeasurement::ControlCharacters => b"\x1b]0;title\x07\x1b[2J\r\n\x00\x0842\n7".to_vec(),
             PoisonedMeasurement::Binary => {
-                let mut dice = Dice::of(seed);
+                let mut rng = Rng::of(seed);
                 // A first byte that cannot begin a UTF-8 sequence.
-                let bytes = (0..300).flat_map(|_| dice.next().to_be_bytes());
+                let bytes = (0..300).flat_map(|_| rng.next().to_be_bytes());
                 std::iter::once(0xff).chain(bytes).collect()
             }
             PoisonedMeasurement::Empty => Vec::new(),

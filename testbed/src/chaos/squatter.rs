@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::deeds::{BARRIER, ELECTION, MEASUREMENTS, PRESENCE};
-use super::schedule::Schedule;
+use super::node_id;
+use super::txn_effects::{BARRIER, ELECTION, MEASUREMENTS, NODE_INFO};
 
 /// A znode of the wrong type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +21,14 @@ pub enum Squatter {
 }
 
 impl Squatter {
-    /// Returns the path; `act` makes it unique.
+    /// Returns the path; `fault` makes it unique.
     pub(super) fn path(self, act: usize) -> String {
         match self {
             Squatter::Contender => format!("{ELECTION}{:032x}__lock__0000000000", 0xc4a0_0000 + act),
             Squatter::BarrierChild => format!("{BARRIER}/child-{act}"),
-            Squatter::Measurement(node) => format!("{MEASUREMENTS}{}", Schedule::id(node)),
-            Squatter::NodeInfo(node) => format!("{PRESENCE}{}", Schedule::id(node)),
-            Squatter::NodeInfoChild => format!("{PRESENCE}squatter-{act}"),
+            Squatter::Measurement(node) => format!("{MEASUREMENTS}{}", node_id(node)),
+            Squatter::NodeInfo(node) => format!("{NODE_INFO}{}", node_id(node)),
+            Squatter::NodeInfoChild => format!("{NODE_INFO}squatter-{act}"),
         }
     }
 
@@ -57,14 +57,10 @@ impl fmt::Display for Squatter {
             Squatter::Contender => f.write_str("a persistent contender before all others"),
             Squatter::BarrierChild => f.write_str("a child of the barrier"),
             Squatter::Measurement(node) => {
-                write!(
-                    f,
-                    "a persistent znode at the measurement of node {}, which is killed",
-                    Schedule::id(*node)
-                )
+                write!(f, "a persistent znode at the measurement of node {}, which is killed", node_id(*node))
             }
             Squatter::NodeInfo(node) => {
-                write!(f, "a persistent znode at the info of node {}, which is killed", Schedule::id(*node))
+                write!(f, "a persistent znode at the info of node {}, which is killed", node_id(*node))
             }
             Squatter::NodeInfoChild => f.write_str("a persistent znode among the node infos"),
         }

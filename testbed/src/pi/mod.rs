@@ -19,7 +19,7 @@ pub use qmp::Qmp;
 
 use crate::process::Process;
 use crate::scratch::Scratch;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 
 /// Address of this machine in the network of the Pi. Servers on this machine's loopback are reachable there.
 pub const HOST: &str = "10.0.2.2";
@@ -137,7 +137,7 @@ pub fn emulator(
         line += " ";
         line += word;
     }
-    let mut command = guarded("qemu-system-aarch64");
+    let mut command = parent_death_command("qemu-system-aarch64");
     // One thread for all four processors is several times faster than four threads, because they mostly sleep.
     command.args(["-M", "raspi3b", "-accel", "tcg,thread=single", "-display", "none", "-no-reboot"]);
     command.arg("-kernel").arg(&parts.kernel).arg("-dtb").arg(&parts.device_tree);

@@ -4,12 +4,10 @@
 //! visible nor affected, published ports are free, and all processes end with the first process in the namespaces,
 //! however that one ends.
 
-mod docker;
-mod existing;
-mod fleet;
+mod compose;
+mod fleets;
 mod inside;
 mod parts;
-mod project;
 mod reports;
 mod wait;
 
@@ -20,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::Part;
-use atalaya_testbed::{Process, Scratch, guarded};
+use atalaya_testbed::{Process, Scratch, parent_death_command};
 
-use xtask::cargo::require;
 use crate::shutdown::Shutdown;
+use xtask::cargo::require;
 
 /// Build the image, start the fleets of deploy/compose*.yml, kill their services, and check that no report is lost.
 ///
@@ -80,7 +78,7 @@ async fn isolated(
 ) -> anyhow::Result<bool> {
     let scratch = Scratch::new("containers");
     let group = format!("atalaya-containers-{}", std::process::id());
-    let mut command = guarded("unshare");
+    let mut command = parent_death_command("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     command.arg(std::env::current_exe().context("where is this program?")?).arg("containers");
     command.args(&arguments.filters).arg("--inside").arg(scratch.path()).arg(tarball).args([&group, program]);

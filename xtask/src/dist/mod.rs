@@ -14,8 +14,8 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::target_dir;
 
-use xtask::toolchain::{Target, Toolchain};
 use build::How;
+use xtask::toolchain::{Target, Toolchain};
 
 /// Build the program and a Debian package of it, in target/dist.
 ///

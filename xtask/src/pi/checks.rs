@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::eventually;
 use atalaya_testbed::pi::{Clock, THERMOMETERS};
 
-use super::site::{ID, TIMEOUT, SIMULATED, Site};
+use super::site::{ID, SIMULATED, Site, TIMEOUT};
 
 /// A promise, and its check, which returns its observations as text.
 pub(crate) struct Check {

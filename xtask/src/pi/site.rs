@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::pi::{Clock, HOST, Image, Parts, Pi};
-use atalaya_testbed::{Api, Probe, Process, Recorded, Scratch, Tls, ZooKeeper, eventually, node_command_in};
+use atalaya_testbed::{
+    Api, Process, Recorded, Scratch, Tls, ZkProbe, ZooKeeper, eventually, node_command_in,
+};
 
 /// Timeout of each wait for a condition. An emulated processor on a busy machine is slow.
 pub const TIMEOUT: Duration = Duration::from_secs(90);
@@ -28,7 +30,7 @@ pub struct Site {
     /// The Pi, while it has power.
     pub pi: Option<Pi>,
     simulated: Vec<(&'static str, Process)>,
-    pub(crate) probe: Probe,
+    pub(crate) probe: ZkProbe,
     pub(crate) zookeeper: ZooKeeper,
     tls: Tls,
     /// Receiver of the reports.
@@ -47,7 +49,7 @@ impl Site {
         let api = Api::start();
         let tls = Tls::before(port(&api)?, HOST);
         let zookeeper = ZooKeeper::start();
-        let probe = Probe::connect(&zookeeper.connect_string());
+        let probe = ZkProbe::connect(&zookeeper.connect_string());
         let state = Scratch::new("pi-site");
         let mut boards = String::new();
         for (id, celsius) in SIMULATED {

@@ -32,15 +32,9 @@ pub struct Browser {
 
 impl Browser {
     /// Starts chromedriver.
-    ///
-    /// # Panics
-    ///
-    /// When Chromium or chromedriver is missing and cannot be installed.
     #[track_caller]
     pub fn start() -> Self {
-        if let Err(error) = install::ensure(&[Part::Chromium], |line| eprintln!("{line}")) {
-            panic!("cannot set up a browser: {error}");
-        }
+        install::require(&[Part::Chromium]);
         let folder = Scratch::new("browser");
         let mut command = parent_death_command("chromedriver");
         command.args(["--port=0", "--log-level=WARNING"]);

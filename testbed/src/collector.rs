@@ -88,10 +88,6 @@ impl StoredReport {
 impl Collector {
     /// Starts `binary collect` with `args`, which may name the store: the default is SQLite in a new folder. The
     /// collector listens when this returns.
-    ///
-    /// # Panics
-    ///
-    /// If it does not start.
     #[track_caller]
     pub fn start(binary: impl AsRef<Path>, args: &[&str]) -> Collector {
         let (binary, port) = (binary.as_ref().to_path_buf(), Port::reserve());
@@ -105,10 +101,6 @@ impl Collector {
 
     /// Starts a new process with the same port and the same store, without waiting until it listens. The previous one
     /// must have ended.
-    ///
-    /// # Panics
-    ///
-    /// If it has not ended.
     #[track_caller]
     pub fn spawn(&mut self) {
         assert!(!self.process.is_running(), "the collector has not ended");
@@ -166,19 +158,11 @@ impl Collector {
     }
 
     /// Sends a GET request for `path`, with this token if there is one.
-    ///
-    /// # Errors
-    ///
-    /// If no answer arrives.
     pub fn try_get(&self, path: &str, token: Option<&str>, timeout: Duration) -> Result<Answer, String> {
         get_authorized(&self.address(), path, token, timeout)
     }
 
     /// Sends a GET request for `path`.
-    ///
-    /// # Panics
-    ///
-    /// If no answer arrives.
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         match self.try_get(path, None, ANSWER) {
@@ -188,33 +172,21 @@ impl Collector {
     }
 
     /// Returns all stored reports, like [`stored_reports`].
-    ///
-    /// # Errors
-    ///
-    /// If it does not return them.
     pub fn try_reports(&self, token: Option<&str>) -> Result<Vec<StoredReport>, String> {
         stored_reports(&self.address(), token)
     }
 
     /// Returns all stored reports, like [`try_reports`](Self::try_reports).
-    ///
-    /// # Panics
-    ///
-    /// If it does not return them.
     #[track_caller]
     pub fn reports(&self) -> Vec<StoredReport> {
         match self.try_reports(None) {
             Ok(held) => held,
-            Err(error) => panic!("the collector does not tell what it holds: {error}"),
+            Err(error) => panic!("the collector does not return its reports: {error}"),
         }
     }
 
     /// Returns the number of reports with this outcome since the start, from its metrics: `recorded`, `repeated`,
     /// `conflict`, `stale`.
-    ///
-    /// # Errors
-    ///
-    /// If no answer arrives.
     pub fn became(&self, outcome: &str, timeout: Duration) -> Result<u64, String> {
         let answer = self.try_get("/metrics", None, timeout)?;
         let name = format!("atalaya_collector_reports_total{{outcome=\"{outcome}\"}} ");
@@ -243,10 +215,6 @@ fn get_authorized(
 
 /// Returns all reports that the collector at this address has stored, read page by page, in the order in which they
 /// were recorded.
-///
-/// # Errors
-///
-/// If it does not return them.
 pub fn stored_reports(address: &str, token: Option<&str>) -> Result<Vec<StoredReport>, String> {
     let mut stored = Vec::new();
     let mut cursor = String::new();

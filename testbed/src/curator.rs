@@ -14,18 +14,10 @@ pub struct Curator(());
 
 impl Curator {
     /// Ensures that Curator is installed.
-    ///
-    /// # Panics
-    ///
-    /// If it is missing and cannot be installed.
     #[track_caller]
     pub fn ready() -> Self {
         static READY: OnceLock<()> = OnceLock::new();
-        READY.get_or_init(|| {
-            if let Err(error) = install::ensure(&[Part::Curator], |line| eprintln!("{line}")) {
-                panic!("cannot use Curator: {error}");
-            }
-        });
+        READY.get_or_init(|| install::require(&[Part::Curator]));
         Self(())
     }
 

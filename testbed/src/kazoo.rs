@@ -19,10 +19,6 @@ pub struct Kazoo {
 
 impl Kazoo {
     /// Ensures that Kazoo is installed.
-    ///
-    /// # Panics
-    ///
-    /// If it is missing and cannot be installed.
     #[track_caller]
     pub fn ready() -> Self {
         static PYTHON: OnceLock<PathBuf> = OnceLock::new();
@@ -40,10 +36,6 @@ impl Kazoo {
     /// znodes with `acl`.
     ///
     /// Entries of an ACL are separated by spaces, such as `sasl:fleet:cdrw sasl:admin:cdrwa`.
-    ///
-    /// # Panics
-    ///
-    /// If it is missing and cannot be installed.
     #[track_caller]
     pub fn secured(security: &Security, user: &str, acl: &str) -> Self {
         let path = |path: PathBuf| path.display().to_string();
@@ -59,10 +51,6 @@ impl Kazoo {
     }
 
     /// Returns a Kazoo like [`secured`](Self::secured) without TLS, with the scheme `digest` instead of SASL.
-    ///
-    /// # Panics
-    ///
-    /// If it is missing and cannot be installed.
     #[track_caller]
     pub fn with_digest(security: &Security, user: &str, acl: &str) -> Self {
         let environment = vec![

@@ -3,7 +3,8 @@
 //!
 //! All functions block, so they can be used in plain `#[test]` functions and in async ones. A helper that fails panics
 //! with a description of its task: a test never continues with an incomplete testbed, and is never skipped because a
-//! part is missing. Missing parts are installed where possible ([`install`]).
+//! part is missing. Missing parts are installed where possible ([`install`]). So the documentation of single functions
+//! does not repeat that they panic, or return an error, if a part is missing or a process does not start.
 //!
 //! Every server listens on loopback, on reserved ports, and is ended by its process id when its value is dropped. On
 //! Linux it also ends when the test process itself is killed.
@@ -33,7 +34,6 @@ mod browser;
 pub mod chaos;
 mod collector;
 mod curator;
-pub mod debian;
 mod disk;
 mod ensemble;
 mod http;
@@ -53,7 +53,6 @@ mod scratch;
 mod security;
 mod signals;
 mod spawn;
-mod stderr;
 mod terminal;
 mod time;
 mod tls;

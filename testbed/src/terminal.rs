@@ -29,10 +29,6 @@ fn side(cells: u16) -> NonZeroU16 {
 
 impl Terminal {
     /// Starts `command` in a window of `width` by `height` cells. A cleared environment is not copied.
-    ///
-    /// # Panics
-    ///
-    /// If no terminal can be opened, or there is no such program.
     #[track_caller]
     pub fn spawn(command: Command, (width, height): (u16, u16)) -> Terminal {
         let command = with_parent_death(command);

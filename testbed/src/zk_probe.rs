@@ -37,7 +37,8 @@ pub struct Stat {
     pub num_children: i32,
 }
 
-/// A session of Kazoo that executes commands. Commands wait for a server for up to 30 s.
+/// A session of Kazoo that executes commands. Commands wait for a server for up to 30 s. Errors are the names of Kazoo's
+/// exceptions, such as `NoNodeError`.
 ///
 /// Its session timeout is 10 s. Its ephemeral znodes live as long as the session.
 pub struct ZkProbe {
@@ -52,20 +53,12 @@ struct Script {
 
 impl ZkProbe {
     /// Connects, and waits for a server.
-    ///
-    /// # Panics
-    ///
-    /// If Kazoo is missing and cannot be installed, or no server answers.
     #[track_caller]
     pub fn connect(hosts: &str) -> Self {
         Self::connect_by(&Kazoo::ready(), hosts)
     }
 
     /// Connects like [`connect`](Self::connect), with the identity of `kazoo`.
-    ///
-    /// # Panics
-    ///
-    /// If no server answers, or none accepts the identity.
     #[track_caller]
     pub fn connect_by(kazoo: &Kazoo, hosts: &str) -> Self {
         let process = kazoo.piped("probe.py", &[hosts]);
@@ -84,10 +77,6 @@ impl ZkProbe {
     }
 
     /// Returns the session id.
-    ///
-    /// # Errors
-    ///
-    /// The name of Kazoo's exception: no server answers.
     #[track_caller]
     pub(crate) fn try_session_id(&self) -> Result<i64, String> {
         self.call("session", &json!({})).map(|answer| integer(&answer))
@@ -120,10 +109,6 @@ impl ZkProbe {
     }
 
     /// Creates a znode, and its missing parents.
-    ///
-    /// # Errors
-    ///
-    /// The name of Kazoo's exception, such as `NodeExistsError`.
     #[track_caller]
     pub fn create(&self, path: &str, data: &[u8], ephemeral: bool) -> Result<(), String> {
         let arguments = json!({"path": path, "data": BASE64.encode(data), "ephemeral": ephemeral});
@@ -131,10 +116,6 @@ impl ZkProbe {
     }
 
     /// Creates a znode below an existing parent.
-    ///
-    /// # Errors
-    ///
-    /// The name of Kazoo's exception, such as `NodeExistsError` or `NoNodeError`.
     #[track_caller]
     pub fn create_below(&self, path: &str, data: &[u8], ephemeral: bool) -> Result<(), String> {
         let data = BASE64.encode(data);
@@ -143,50 +124,30 @@ impl ZkProbe {
     }
 
     /// Authenticates the session, for [`restrict`](Self::restrict).
-    ///
-    /// # Errors
-    ///
-    /// The name of Kazoo's exception.
     #[track_caller]
     pub fn authenticate(&self) -> Result<(), String> {
         self.call("auth", &json!({})).map(drop)
     }
 
     /// Makes a znode read-only for all other clients (`world:anyone:r`).
-    ///
-    /// # Errors
-    ///
-    /// The name of Kazoo's exception, such as `NoNodeError`.
     #[track_caller]
     pub fn restrict(&self, path: &str) -> Result<(), String> {
         self.call("acl", &json!({"path": path, "open": false})).map(drop)
     }
 
     /// Restores the ACL that znodes of this client have: by default, all clients have all permissions.
-    ///
-    /// # Errors
-    ///
-    /// The name of Kazoo's exception, such as `NoNodeError`.
     #[track_caller]
     pub fn unrestrict(&self, path: &str) -> Result<(), String> {
         self.call("acl", &json!({"path": path, "open": true})).map(drop)
     }
 
     /// Sets the data, independent of the version.
-    ///
-    /// # Errors
-    ///
-    /// The name of Kazoo's exception, such as `NoNodeError`.
     #[track_caller]
     pub fn set(&self, path: &str, data: &[u8]) -> Result<(), String> {
         self.call("set", &json!({"path": path, "data": BASE64.encode(data)})).map(drop)
     }
 
     /// Deletes a znode, independent of the version.
-    ///
-    /// # Errors
-    ///
-    /// The name of Kazoo's exception, such as `NoNodeError` or `NotEmptyError`.
     #[track_caller]
     pub fn delete(&self, path: &str) -> Result<(), String> {
         self.call("delete", &json!({"path": path})).map(drop)

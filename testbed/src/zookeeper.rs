@@ -50,10 +50,6 @@ pub struct ZooKeeper {
 
 impl ZooKeeper {
     /// Starts a standalone server with ticks of 500 ms (session timeouts from 1 s), and waits until it serves.
-    ///
-    /// # Panics
-    ///
-    /// If ZooKeeper is missing and cannot be installed, or does not start.
     #[track_caller]
     pub fn start() -> Self {
         Self::with_tick(TICK)
@@ -190,20 +186,12 @@ impl ZooKeeper {
     }
 
     /// Returns the process id of the server.
-    ///
-    /// # Panics
-    ///
-    /// If it was killed.
     #[track_caller]
     pub fn pid(&self) -> u32 {
         self.process().pid()
     }
 
     /// Returns the process, to read its log.
-    ///
-    /// # Panics
-    ///
-    /// If it was killed.
     #[track_caller]
     pub fn process(&self) -> &Process {
         let Some(process) = &self.process else {
@@ -224,10 +212,6 @@ impl ZooKeeper {
 
     /// Returns the transactions from `zxid` on in its log. The server may run or not. The last ones may not be
     /// committed, because a server of an ensemble also logs proposals.
-    ///
-    /// # Panics
-    ///
-    /// If the log cannot be read.
     #[track_caller]
     pub fn journal(&self, zxid: i64) -> Vec<Transaction> {
         match journal::read(&self.folder().join("data/version-2"), zxid) {
@@ -266,10 +250,6 @@ impl ZooKeeper {
     }
 
     /// Starts it again after [`kill`](Self::kill), with the same port and data, and waits until it serves.
-    ///
-    /// # Panics
-    ///
-    /// If it runs, or does not start.
     #[track_caller]
     pub fn restart(&mut self) {
         self.relaunch(Self::serves);
@@ -303,10 +283,6 @@ impl ZooKeeper {
     }
 
     /// Returns the answer to a four-letter word: `srvr`, `mntr`, `cons`, `dump`, `ruok` …
-    ///
-    /// # Panics
-    ///
-    /// If the server does not answer within 2 s.
     #[track_caller]
     pub fn four(&self, word: &str) -> String {
         match self.ask(word) {
@@ -369,14 +345,7 @@ impl ZooKeeper {
 }
 
 /// Installs what a server needs.
-///
-/// # Panics
-///
-/// If that fails.
 #[track_caller]
 pub(crate) fn require() {
-    let parts = [Part::Java, Part::ZooKeeper, Part::Netty];
-    if let Err(error) = install::ensure(&parts, |line| eprintln!("{line}")) {
-        panic!("cannot start ZooKeeper: {error}");
-    }
+    install::require(&[Part::Java, Part::ZooKeeper, Part::Netty]);
 }

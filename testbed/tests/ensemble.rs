@@ -14,10 +14,10 @@ fn the_leader_is_killed_and_another_leads() {
     let probe = ZkProbe::connect(&ensemble.connect_string());
     probe.create("/before", b"1", false).unwrap();
 
-    let first = ensemble.leader().expect("started, so somebody leads");
+    let first = ensemble.leader().expect("started, so one server leads");
     ensemble.kill(first);
     ensemble.wait_for_quorum(SECONDS);
-    let second = ensemble.leader().expect("with a quorum somebody leads");
+    let second = ensemble.leader().expect("with a quorum one server leads");
     assert_ne!(first, second);
     assert_eq!(probe.text("/before").as_deref(), Some("1"));
 

@@ -22,19 +22,11 @@ pub fn workspace() -> PathBuf {
 }
 
 /// Installs missing programs and prints the progress.
-///
-/// # Errors
-///
-/// If a program is missing and cannot be installed; the message says what to do.
 pub fn require(parts: &[Part]) -> Result<(), install::InstallError> {
     install::ensure(parts, |line| eprintln!("{line}"))
 }
 
 /// Runs a command of cargo.
-///
-/// # Errors
-///
-/// If cargo fails.
 pub fn succeeds(command: &mut Command) -> anyhow::Result<()> {
     let words: Vec<&OsStr> = command.get_args().collect();
     let words = words.join(OsStr::new(" ")).to_string_lossy().into_owned();
@@ -44,10 +36,6 @@ pub fn succeeds(command: &mut Command) -> anyhow::Result<()> {
 }
 
 /// Builds the node for this machine, with additional arguments, and returns its path.
-///
-/// # Errors
-///
-/// If it does not build.
 pub fn build_node(release: bool, arguments: &[&str]) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--package", "atalaya", "--bin", "atalaya"]).args(arguments);
@@ -62,10 +50,6 @@ pub fn build_node(release: bool, arguments: &[&str]) -> anyhow::Result<PathBuf> 
 }
 
 /// Returns the absolute path of an existing program.
-///
-/// # Errors
-///
-/// If there is none.
 pub fn existing(program: &Path) -> anyhow::Result<PathBuf> {
     program.canonicalize().with_context(|| format!("there is no {}", program.display()))
 }

@@ -74,7 +74,7 @@ mod tests {
     fn filters_and_options_of_the_test_runner_are_handed_on() {
         let parsed =
             Arguments::try_parse_from(["x", "test", "-p", "atalaya", "leader", "--", "--nocapture"]).unwrap();
-        let Task::Test(test) = parsed.task else { panic!("not the task that was asked for") };
+        let Task::Test(test) = parsed.task else { panic!("another task was parsed") };
         assert_eq!(test.words(), ["test", "--package", "atalaya", "--", "leader", "--nocapture"]);
         let Task::Test(all) = Arguments::try_parse_from(["x", "test"]).unwrap().task else {
             panic!("not test")

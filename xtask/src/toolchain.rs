@@ -1,13 +1,11 @@
-//! Compilation for other machines: Rust's library for the target from rustup, or from Debian's packages if rustup is
-//! not available; and a C compiler for linking. `cargo xtask pi` and `dist` use it.
+//! Compilation for other machines: Rust's library for the target from rustup, and a C compiler for linking. `cargo xtask pi` and `dist` use it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, bail, ensure};
-use atalaya_testbed::debian::{self, Debian};
-use atalaya_testbed::install::{self, Part};
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::install::Part;
 
 use crate::cargo::{cargo, require};
 
@@ -92,20 +90,14 @@ impl Target {
 }
 
 /// Settings with which cargo builds for a target.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Toolchain {
     target: Target,
-    /// Compiler to use instead of cargo's default.
-    rustc: Option<PathBuf>,
 }
 
 impl Toolchain {
-    /// Finds the compilers, and installs missing parts: the library from rustup or, failing that, from Debian; the C
-    /// compiler with apt-get.
-    ///
-    /// # Errors
-    ///
-    /// A part is missing and cannot be installed on this machine. The message says what to do.
+    /// Finds the compilers, and installs missing parts: Rust's library for the target with rustup, the C compiler with
+    /// apt-get.
     pub fn ready(target: Target) -> anyhow::Result<Toolchain> {
         match target {
             _ if target.is_here() => {}
@@ -113,18 +105,15 @@ impl Toolchain {
             Target::Armv7 => require(&[Part::ArmhfGcc])?,
             Target::X86_64 => ensure!(
                 Command::new("x86_64-linux-gnu-gcc").arg("--version").output().is_ok(),
-                "there is no x86_64-linux-gnu-gcc: please install a C compiler for x86_64"
+                "x86_64-linux-gnu-gcc is missing: please install a C compiler for x86_64"
             ),
         }
-        if has_library(None, target) {
-            return Ok(Toolchain { target, rustc: None });
+        if !has_library(target) {
+            let status = Command::new("rustup").args(["target", "add", target.triple()]).status();
+            let help = || format!("{0} is needed: rustup target add {0}", target.triple());
+            ensure!(status.with_context(help)?.success() && has_library(target), help());
         }
-        let Err(why) = add_by_rustup(target) else { return Ok(Toolchain { target, rustc: None }) };
-        eprintln!("{why:#}; taking Debian's Rust instead");
-        let rustc = from_debian(target).with_context(|| {
-            format!("cannot compile for {0}; with rustup: rustup target add {0}", target.triple())
-        })?;
-        Ok(Toolchain { target, rustc: Some(rustc) })
+        Ok(Toolchain { target })
     }
 
     /// Returns `cargo build --target …` for the target, in the workspace's folder. With `is_static`, the program needs
@@ -157,17 +146,10 @@ impl Toolchain {
             variables
                 .push((format!("CARGO_TARGET_{upper}_RUSTFLAGS"), "-C target-feature=+crt-static".into()));
         }
-        if let Some(rustc) = &self.rustc {
-            variables.push(("RUSTC".into(), rustc.display().to_string()));
-        }
         variables
     }
 
     /// Removes the data that only debuggers read from a program.
-    ///
-    /// # Errors
-    ///
-    /// The tool or the program does not exist.
     pub fn strip(&self, program: &Path, stripped: &Path) -> anyhow::Result<()> {
         let tool = self.target.tools().map_or("strip".to_owned(), |tools| format!("{tools}-strip"));
         let status = Command::new(&tool).arg("-o").arg(stripped).arg(program).status();
@@ -176,10 +158,9 @@ impl Toolchain {
     }
 }
 
-/// Returns true if this compiler, or cargo's own one, has Rust's library for the target.
-fn has_library(rustc: Option<&Path>, target: Target) -> bool {
-    let own = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let mut command = Command::new(rustc.map_or(own, |rustc| rustc.as_os_str().to_owned()));
+/// Returns true if the compiler has Rust's library for the target.
+fn has_library(target: Target) -> bool {
+    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     let Ok(output) = command.args(["--print", "target-libdir", "--target", target.triple()]).output() else {
         return false;
     };
@@ -188,89 +169,13 @@ fn has_library(rustc: Option<&Path>, target: Target) -> bool {
     entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with("libstd-"))
 }
 
-fn add_by_rustup(target: Target) -> anyhow::Result<()> {
-    ensure!(std::env::var_os("RUSTC").is_none(), "RUSTC names a compiler without {}", target.triple());
-    eprintln!("rustup target add {}", target.triple());
-    let status = Command::new("rustup").args(["target", "add", target.triple()]).status();
-    ensure!(status.context("there is no rustup")?.success(), "rustup cannot add {}", target.triple());
-    ensure!(has_library(None, target), "rustup has added {} to another compiler", target.triple());
-    Ok(())
-}
-
-/// Debian's packages of a Rust release that is newer than its default one. Debian builds its browsers with it, and it
-/// includes the library for 64-bit ARM.
-const DEBIAN_RUST: &str = "libstd-rust-web-dev";
-/// Minimum version of Rust for the workspace.
-const MINIMUM: &str = env!("CARGO_PKG_RUST_VERSION");
-
-/// Returns a compiler from Debian's packages, unpacked into the cache folder.
-fn from_debian(target: Target) -> anyhow::Result<PathBuf> {
-    ensure!(target == Target::Aarch64, "Debian's Rust has no library for {}", target.triple());
-    let folder = install::cache_dir().join("rust");
-    let rustc = folder.join("rustc");
-    if has_library(Some(&rustc), target) {
-        return Ok(rustc);
-    }
-    let mut say = |line: &str| eprintln!("{line}");
-    let here = install::architecture();
-    let debian = Debian::ready(&folder.join("apt"), &[&here, "arm64"], false, &mut say)?;
-    let version = debian.field(&format!("{DEBIAN_RUST}:{here}"), "Version").unwrap_or_default();
-    ensure!(is_at_least(&version, MINIMUM), "Debian's Rust is {version}, and {MINIMUM} is needed");
-    let library = debian.dependency(&format!("{DEBIAN_RUST}:{here}"), "libstd-rust-web-")?;
-    let llvm = debian
-        .dependency(&format!("{library}:{here}"), "libLLVM")
-        .or_else(|_| debian.dependency(&format!("{library}:{here}"), "libllvm"))?;
-    let packages: Vec<String> = ["rustc-web", &library, DEBIAN_RUST, &llvm]
-        .iter()
-        .map(|name| format!("{name}:{here}"))
-        .chain([format!("{DEBIAN_RUST}:arm64")])
-        .collect();
-    let names: Vec<&str> = packages.iter().map(String::as_str).collect();
-    let root = folder.join("root");
-    for deb in debian.download(&names, &mut say)? {
-        debian::unpack(&deb, &root, &mut say)?;
-    }
-    let script = format!(
-        "#!/bin/sh\nLD_LIBRARY_PATH={0}/usr/lib/{1}-linux-gnu exec {0}/usr/bin/rustc \"$@\"\n",
-        root.display(),
-        std::env::consts::ARCH
-    );
-    fs::write(&rustc, script).with_context(|| format!("cannot write {}", rustc.display()))?;
-    executable(&rustc)?;
-    if !has_library(Some(&rustc), target) {
-        bail!("Debian's Rust was unpacked into {} and does not work", root.display());
-    }
-    Ok(rustc)
-}
-
-#[cfg(unix)]
-fn executable(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("cannot make {} executable", path.display()))
-}
-
-#[cfg(not(unix))]
-fn executable(_path: &Path) -> anyhow::Result<()> {
-    bail!("Debian's packages run on Linux only")
-}
-
-/// Returns true if a version, such as `1.96.0+dfsg1`, is not below another one, such as `1.90`.
-fn is_at_least(version: &str, minimum: &str) -> bool {
-    let numbers = |text: &str| -> Vec<u32> {
-        let parts = text.split(|c: char| !c.is_ascii_digit());
-        parts.take(2).map(|part| part.parse().unwrap_or(0)).collect()
-    };
-    numbers(version) >= numbers(minimum)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn cargo_is_told_the_cross_compiler() {
-        let variables = Toolchain { target: Target::Armv7, rustc: None }.variables(true);
+    fn cross_compiler_is_passed_to_cargo() {
+        let variables = Toolchain { target: Target::Armv7 }.variables(true);
         let value =
             |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         assert_eq!(
@@ -280,13 +185,5 @@ mod tests {
         assert_eq!(value("CC_armv7_unknown_linux_gnueabihf"), Some("arm-linux-gnueabihf-gcc"));
         let flags = value("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUSTFLAGS");
         assert_eq!(flags, Some("-C target-feature=+crt-static"));
-        assert_eq!(value("RUSTC"), None);
-    }
-
-    #[test]
-    fn versions_are_compared_by_number() {
-        assert!(is_at_least("1.96.0+dfsg1-1~deb12u2", "1.90"));
-        assert!(is_at_least("1.100.0", "1.90") && is_at_least("1.90.0", "1.90"));
-        assert!(!is_at_least("1.85.0", "1.90") && !is_at_least("", "1.90"));
     }
 }

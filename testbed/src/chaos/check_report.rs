@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// ViolationKind of a violation.
+/// Kind of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ViolationKind {
+pub enum Violation {
     /// Cycle numbers have a gap, or a cycle has no report, or a report no cycle.
     Cycle,
     /// An epoch did not increase by one, or the fence is missing.
@@ -60,9 +60,9 @@ pub enum ViolationKind {
 
 /// A violation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Violation {
-    /// ViolationKind.
-    pub kind: ViolationKind,
+pub struct Finding {
+    /// Kind.
+    pub kind: Violation,
     /// Description, with place and time.
     pub text: String,
 }
@@ -152,7 +152,7 @@ impl fmt::Display for Counts {
 #[derive(Clone, Debug, Default)]
 pub struct CheckReport {
     /// All violations.
-    pub violations: Vec<Violation>,
+    pub violations: Vec<Finding>,
     /// Counts of the checks.
     pub counts: Counts,
     /// Observations that are not violations, for a person to check.
@@ -161,7 +161,7 @@ pub struct CheckReport {
 
 impl CheckReport {
     /// Adds a violation.
-    pub fn add(&mut self, kind: ViolationKind, text: String) {
-        self.violations.push(Violation { kind, text });
+    pub fn add(&mut self, kind: Violation, text: String) {
+        self.violations.push(Finding { kind, text });
     }
 }

@@ -25,6 +25,10 @@ pub enum FaultKind {
     Measurements,
 }
 
+/// Names of the kinds on the command line, in the order of [`FaultKind::ALL`].
+const NAMES: [&str; 8] =
+    ["processes", "servers", "receiver", "stderr", "znodes", "acl", "outbox", "measurements"];
+
 impl FaultKind {
     /// All kinds.
     pub const ALL: [FaultKind; 8] = [
@@ -43,16 +47,7 @@ impl FaultKind {
 
     /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            FaultKind::Processes => "processes",
-            FaultKind::Servers => "servers",
-            FaultKind::Receiver => "receiver",
-            FaultKind::Stderr => "stderr",
-            FaultKind::Znodes => "znodes",
-            FaultKind::Acl => "acl",
-            FaultKind::Outbox => "outbox",
-            FaultKind::Measurements => "measurements",
-        }
+        NAMES[self as usize]
     }
 }
 

@@ -104,7 +104,7 @@ pub struct ScheduledFault {
     pub at: Duration,
     /// Duration.
     pub lasts: Duration,
-    /// PointFault.
+    /// Fault.
     pub fault: Fault,
 }
 

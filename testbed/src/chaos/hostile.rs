@@ -117,13 +117,13 @@ fn draw(rng: &mut Rng, kind: FaultKind, schedule: &Schedule) -> Vec<ScheduledFau
             }
             FaultKind::Outbox => {
                 let (poison, first, rings) =
-                    (rng.one(&PoisonedReport::ALL), rng.percent(40), rng.percent(60));
+                    (rng.one(&PoisonedReport::ALL).0, rng.percent(40), rng.percent(60));
                 // The leader must handle it: it is not removed before the end.
                 let lasts = schedule.length;
                 faults.push(ScheduledFault { at, lasts, fault: Fault::PoisonedReport(poison, first, rings) });
             }
             FaultKind::Measurements => {
-                let (poison, ephemeral) = (rng.one(&PoisonedMeasurement::ALL), rng.percent(50));
+                let (poison, ephemeral) = (rng.one(&PoisonedMeasurement::ALL).0, rng.percent(50));
                 let fault = Fault::PoisonedMeasurement(poison, ephemeral);
                 faults.push(ScheduledFault { at, lasts: rng.millis(500, 5_000), fault });
             }

@@ -3,8 +3,8 @@
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use crate::process::StderrTarget;
 use crate::process::{Line, Process};
-use crate::stderr::StderrTarget;
 
 /// Timeout for the end of a process after its end was requested. It needs at most 2 s; this is for a busy machine.
 pub(super) const EXIT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -36,7 +36,7 @@ mod timeline;
 mod tree;
 mod txn_effects;
 
-pub use check_report::{CheckReport, Counts, Violation, ViolationKind};
+pub use check_report::{CheckReport, Counts, Finding, Violation};
 pub use checker::check;
 pub use fault_kinds::{FaultKind, FaultKinds, UnknownFaultKind};
 pub use faults::{Fault, POINTS, PointFault, ProcessFault, Receiver, ScheduledFault, StderrFault, Target};

@@ -32,10 +32,6 @@ pub struct Outcome {
 impl Outcome {
     /// Writes all data into a folder: the schedule, the violations, the transactions that ZooKeeper committed, the
     /// requests to the API, and the output of each process.
-    ///
-    /// # Errors
-    ///
-    /// If the folder or a file cannot be created or written.
     pub fn keep(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         let mut text = format!("{}\n", self.schedule);
@@ -48,7 +44,7 @@ impl Outcome {
             "\n{:#?}\n{:#?}\nsettled: {}",
             self.injected, self.findings.counts, self.history.settled
         );
-        fs::write(folder.join("verdict.txt"), text)?;
+        fs::write(folder.join("findings.txt"), text)?;
         files::write_transactions(folder, &self.history.transactions)?;
         let arrivals = self.history.arrivals.iter();
         files::write_lines(folder, "api.txt", arrivals.map(|it| format!("{} {it:?}", clock(it.time))))?;

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use super::check_report::ViolationKind;
+use super::check_report::Violation;
 use super::faults::{Fault, PointFault};
 use super::node_process::point_of;
 use super::runner::{LOG_INTERVAL, NodeProgram, Run};
 use super::schedule::Schedule;
 use crate::kazoo::Kazoo;
 use crate::node::node_command_in;
-use crate::stderr::StderrTarget;
+use crate::process::StderrTarget;
 
 /// Delay before the restart of a node that ended by itself, like that of a supervisor.
 const RESTART_DELAY: Duration = Duration::from_millis(300);
@@ -171,7 +171,7 @@ impl Run<'_> {
                     "process {} of node {name} ended by itself ({exit}): {last}",
                     node.managed.starts
                 );
-                self.findings.add(ViolationKind::Other, text);
+                self.findings.add(Violation::Other, text);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::check_report::ViolationKind;
+use super::check_report::Violation;
 use super::foreign_client::{ForeignClient, ForeignResults};
 use super::managed_process::EXIT_TIMEOUT;
 use super::runner::{LOG_INTERVAL, NodeProgram, POLL_INTERVAL, Run, TIMEOUT};
@@ -86,7 +86,7 @@ impl Run<'_> {
                     }
                     if is_late {
                         let text = format!("the fleet does not come back within {TIMEOUT:?}: {snapshot:?}");
-                        self.findings.add(ViolationKind::Other, text);
+                        self.findings.add(Violation::Other, text);
                         return goal.cycle;
                     }
                 }
@@ -115,7 +115,7 @@ impl Run<'_> {
             self.count(if done { subject } else { format!("{subject} (was not possible)") });
         }
         for failure in failures {
-            self.findings.add(ViolationKind::Other, format!("a fault could not be taken back: {failure}"));
+            self.findings.add(Violation::Other, format!("a fault could not be taken back: {failure}"));
         }
         sessions
     }
@@ -139,7 +139,7 @@ impl Run<'_> {
                     node.managed.kill(None);
                     if is_atalaya {
                         let text = format!("node {} does not end within {EXIT_TIMEOUT:?}", node.id);
-                        self.findings.add(ViolationKind::Other, text);
+                        self.findings.add(Violation::Other, text);
                     }
                     break None;
                 }
@@ -149,8 +149,8 @@ impl Run<'_> {
             // A process that must die at a fault point may reach it during its shutdown as well.
             let dies = exit.code().is_none();
             if !exit.success() && !dies && is_atalaya {
-                let text = format!("node {} was told to end and did so with {exit}", node.id);
-                self.findings.add(ViolationKind::Other, text);
+                let text = format!("node {} ended with {exit} after SIGTERM", node.id);
+                self.findings.add(Violation::Other, text);
             }
             self.reap(number, exit, !dies);
         }

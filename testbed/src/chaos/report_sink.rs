@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::check_report::{CheckReport, ViolationKind};
+use super::check_report::{CheckReport, Violation};
 use super::faults::{ProcessFault, Receiver};
 use super::history::Arrival;
 use super::redis_sink::RedisSink;
@@ -234,7 +234,7 @@ impl CollectorSink {
                     exit => exit,
                 };
                 if let Some(exit) = exit.filter(|exit| !exit.success()) {
-                    self.violations.push(format!("the collector was told to end and did so with {exit}"));
+                    self.violations.push(format!("the collector ended with {exit} after SIGTERM"));
                 }
                 self.is_away(Instant::now() + lasts);
             }
@@ -285,17 +285,17 @@ impl CollectorSink {
         }
         self.collector.restart();
         let stored = self.collector.try_reports(None).unwrap_or_else(|problem| {
-            self.violations.push(format!("the collector does not tell what it holds: {problem}"));
+            self.violations.push(format!("the collector does not return its reports: {problem}"));
             Vec::new()
         });
         let exit = self.collector.end();
         if !exit.success() {
-            self.violations.push(format!("the collector was told to end and did so with {exit}"));
+            self.violations.push(format!("the collector ended with {exit} after SIGTERM"));
         }
         self.is_away(Instant::now());
         findings.counts.repeats += self.repeats;
         findings.counts.refused += self.refused;
-        self.violations.into_iter().for_each(|wrong| findings.add(ViolationKind::Other, wrong));
+        self.violations.into_iter().for_each(|wrong| findings.add(Violation::Other, wrong));
         (stored, self.logs)
     }
 }

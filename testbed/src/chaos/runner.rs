@@ -126,10 +126,6 @@ pub(super) struct Run<'a> {
 
 impl Cluster {
     /// Starts the servers.
-    ///
-    /// # Panics
-    ///
-    /// If they do not start.
     #[track_caller]
     pub fn start(program: NodeProgram) -> Cluster {
         Cluster { ensemble: Ensemble::start(), program, security: None, runs: 0, next: 0 }
@@ -137,10 +133,6 @@ impl Cluster {
 
     /// Starts servers like [`start`](Self::start), but they require TLS and SASL. The nodes use `acl = "fleet"`; the
     /// other client of ZooKeeper is the administrator.
-    ///
-    /// # Panics
-    ///
-    /// If they do not start.
     #[track_caller]
     pub fn start_secured(program: NodeProgram, security: Arc<Security>) -> Cluster {
         let ensemble = Ensemble::secured(&security);
@@ -148,10 +140,6 @@ impl Cluster {
     }
 
     /// Runs a schedule and checks its history.
-    ///
-    /// # Panics
-    ///
-    /// If ZooKeeper's servers do not come back, or their logs do not agree.
     pub fn run(&mut self, schedule: &Schedule) -> Outcome {
         self.runs += 1;
         let scratch = Scratch::new("chaos");

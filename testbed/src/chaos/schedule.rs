@@ -158,11 +158,6 @@ impl Schedule {
             kinds: FaultKind::BASIC.into_iter().collect(),
         }
     }
-
-    /// Returns the id of a node.
-    pub fn id(node: usize) -> String {
-        (node + 1).to_string()
-    }
 }
 
 /// Returns a duration shorter or longer than the session, most often close to it.

@@ -64,10 +64,6 @@ pub struct Pi {
 
 impl Pi {
     /// Switches a Pi on and waits until its shell answers; `words` are added to the kernel's command line, for `/init`.
-    ///
-    /// # Panics
-    ///
-    /// If QEMU does not start, or the Pi does not boot.
     #[track_caller]
     pub fn boot(parts: &Parts, image: &Image, clock: Clock, words: &[&str]) -> Self {
         let folder = Scratch::new("pi");
@@ -114,10 +110,6 @@ impl Pi {
 /// Returns the command that boots a Pi with a console on standard input and output, and its control socket in `folder`;
 /// `words` are added to the kernel's command line. [`Pi::boot`] does that for programs; this function is for a person
 /// at a terminal.
-///
-/// # Panics
-///
-/// If the image cannot be written.
 #[track_caller]
 pub fn emulator(
     parts: &Parts,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::chaos::{
     Cluster, Counts, Fault, FaultKind, FaultKinds, KazooCounts, NodeProgram, Outcome, POINTS, Pauses,
-    Receiver, Schedule, ScheduledFault, ViolationKind,
+    Receiver, Schedule, ScheduledFault, Violation,
 };
 use atalaya_testbed::install::Part;
 use atalaya_testbed::{Kazoo, Security};
@@ -122,7 +122,7 @@ fn report(
     if !violations.is_empty() {
         total.failed.push(seed);
         eprint!("{schedule}");
-        let mut shown: BTreeMap<ViolationKind, usize> = BTreeMap::new();
+        let mut shown: BTreeMap<Violation, usize> = BTreeMap::new();
         for violation in violations {
             let times = shown.entry(violation.kind).or_default();
             *times += 1;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use atalaya_testbed::chaos::tasks::{Cluster, Counts, Outcome, Programs, Schedule, ViolationKind};
+use atalaya_testbed::chaos::tasks::{Cluster, Counts, Outcome, Programs, Schedule, Violation};
 use atalaya_testbed::install::Part;
 use xtask::cargo::require;
 
@@ -26,7 +26,7 @@ struct Total {
     injected: BTreeMap<&'static str, u64>,
     counts: Counts,
     /// Number of violations, and of schedules with one, by kind.
-    violations: BTreeMap<ViolationKind, (u64, u64)>,
+    violations: BTreeMap<Violation, (u64, u64)>,
     failed: Vec<u64>,
     undecided: Vec<u64>,
     ended: u64,
@@ -73,7 +73,7 @@ fn report(
     for (fault, times) in &outcome.injected {
         *total.injected.entry(fault).or_default() += times;
     }
-    let mut kinds: BTreeMap<ViolationKind, u64> = BTreeMap::new();
+    let mut kinds: BTreeMap<Violation, u64> = BTreeMap::new();
     for (kind, _) in &findings.violations {
         *kinds.entry(*kind).or_default() += 1;
     }

@@ -112,7 +112,7 @@ pub(super) fn single(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
         fleet.healthy(&everything)?;
         ensure!(reports::wait_for_more(3)? > before, "reports did not go on after {before}");
         complete()?;
-        passed("after `down` and `up` all is as before: volumes keep what must last");
+        passed("after `down` and `up` the reports continue: volumes keep the data");
 
         end(fleet)?;
         fleet.stop(&["collector"], 0)?;
@@ -194,14 +194,14 @@ fn all_nodes_count() -> anyhow::Result<()> {
 
 /// Checks that Prometheus reaches all nodes and the collector.
 fn prometheus_reaches_all() -> anyhow::Result<()> {
-    let up = until("Prometheus sees everybody", TIMEOUT, || {
+    let up = until("Prometheus reaches all targets", TIMEOUT, || {
         let answer = get_json(PROMETHEUS, "/api/v1/query?query=up")?;
         let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();
         let up = results.iter().filter(|result| result["value"][1] == "1").count();
         ensure!(up == results.len() && up > NODES.len(), "{up} of {}: {answer}", results.len());
         Ok(Some(up))
     })?;
-    passed(&format!("Prometheus sees {up} targets, and all are up"));
+    passed(&format!("Prometheus reaches all {up} targets"));
     Ok(())
 }
 

@@ -5,7 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use atalaya_testbed::{Scratch, debian, target_dir};
+use atalaya_testbed::install::debian;
+use atalaya_testbed::{Scratch, target_dir};
 
 use super::compose::Docker;
 

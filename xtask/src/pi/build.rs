@@ -18,19 +18,11 @@ pub struct BuildOptions {
 }
 
 /// Builds the node for the Pi, and returns its bytes without the data that only debuggers read.
-///
-/// # Errors
-///
-/// If it does not build.
 pub fn for_the_pi(options: BuildOptions) -> anyhow::Result<Vec<u8>> {
     cross(options, &["--package", "atalaya", "--bin", "atalaya"], Path::new("atalaya"))
 }
 
 /// Builds an example of a package for the Pi, like [`for_the_pi`].
-///
-/// # Errors
-///
-/// If it does not build.
 pub fn example_for_the_pi(options: BuildOptions, package: &str, name: &str) -> anyhow::Result<Vec<u8>> {
     cross(options, &["--package", package, "--example", name], &Path::new("examples").join(name))
 }

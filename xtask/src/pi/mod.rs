@@ -56,10 +56,6 @@ pub struct Arguments {
 }
 
 /// Runs the task.
-///
-/// # Errors
-///
-/// If a part is missing, or something cannot be built or started.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(celsius) = arguments.temperature {
         return keep::set_temperature(celsius);

@@ -2,7 +2,7 @@
 //! violations.
 
 use super::history_builder::{HistoryBuilder, create, delete, ephemeral, set};
-use crate::chaos::check_report::ViolationKind;
+use crate::chaos::check_report::Violation;
 use crate::chaos::history::LogLine;
 use crate::journal::Change;
 
@@ -58,7 +58,7 @@ fn valid_measurement_of_another_client_may_be_averaged_and_garbage_may_not() {
         if is_valid {
             builder.is_good();
         } else {
-            builder.breaks(&[ViolationKind::WrongMean]);
+            builder.breaks(&[Violation::WrongMean]);
         }
     }
 }
@@ -88,7 +88,7 @@ fn negative_zero_in_a_report_is_a_violation() {
     let all: Vec<f64> = builder.all().into_iter().chain([-0.0]).collect();
     builder.commit_cycle(1, &all);
     builder.history.settled = 1;
-    builder.breaks(&[ViolationKind::WrongMean]);
+    builder.breaks(&[Violation::WrongMean]);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn average_of_a_unit_that_no_client_has_published_is_a_violation() {
         if is_right {
             builder.is_good();
         } else {
-            builder.breaks(&[ViolationKind::WrongMean]);
+            builder.breaks(&[Violation::WrongMean]);
         }
     }
 }
@@ -131,9 +131,9 @@ fn poisoned_report_must_be_set_aside_in_the_transaction_that_deletes_it() {
     let rejected = create("/atalaya/aside/9000001", "why");
     for (leader_does, kinds) in [
         (vec![rejected.clone(), delete(POISON)], &[][..]),
-        (vec![delete(POISON)], &[ViolationKind::Poison]),
-        (vec![rejected], &[ViolationKind::Left, ViolationKind::Poison]),
-        (vec![], &[ViolationKind::Poison]),
+        (vec![delete(POISON)], &[Violation::Poison]),
+        (vec![rejected], &[Violation::Left, Violation::Poison]),
+        (vec![], &[Violation::Poison]),
     ] {
         let mut builder = fleet(false);
         builder.commit(OTHER, vec![create(POISON, "not a report")]);
@@ -155,21 +155,21 @@ fn poisoned_report_that_is_sent_is_a_violation() {
     builder.brings(900_000, 9_000_001, 1.0);
     let changes = vec![builder.check(1), delete(POISON)];
     builder.commit(1, changes);
-    builder.breaks(&[ViolationKind::NotCommitted, ViolationKind::Poison]);
+    builder.breaks(&[Violation::NotCommitted, Violation::Poison]);
 }
 
 #[test]
-fn judge_takes_the_largest_epochs_and_cycles() {
+fn checker_accepts_the_largest_epochs_and_cycles() {
     let mut builder = fleet(false);
     builder.brings(i64::MAX, u64::MAX, 1.0);
-    builder.breaks(&[ViolationKind::NotCommitted]);
+    builder.breaks(&[Violation::NotCommitted]);
     let changes = vec![
         builder.check(1),
         set("/atalaya/term", r#"{"epoch":9223372036854775807,"cycle":18446744073709551615}"#),
     ];
     builder.commit(1, changes.clone());
     builder.commit(1, changes);
-    builder.breaks(&[ViolationKind::Cycle, ViolationKind::Epoch, ViolationKind::NotCommitted]);
+    builder.breaks(&[Violation::Cycle, Violation::Epoch, Violation::NotCommitted]);
 }
 
 #[test]
@@ -179,14 +179,14 @@ fn genuine_report_that_is_set_aside_beside_a_poisoned_one_is_a_violation() {
     let rejected = |cycle: &str| create(&format!("/atalaya/aside/{cycle}"), "why");
     let changes = vec![builder.check(1), rejected("9000001"), rejected("1"), delete(POISON)];
     builder.commit(1, changes);
-    builder.breaks(&[ViolationKind::Left]);
+    builder.breaks(&[Violation::Left]);
 }
 
 #[test]
 fn poisoned_report_with_a_name_that_is_no_cycle_may_stay_if_it_is_reported() {
     let mut builder = fleet(false);
     builder.commit(OTHER, vec![create("/atalaya/reports/report-007", "x")]);
-    builder.breaks(&[ViolationKind::Poison]);
+    builder.breaks(&[Violation::Poison]);
     logs(&mut builder, "/atalaya/reports/report-007 is not the name of a cycle");
     builder.is_good();
 }
@@ -208,7 +208,7 @@ fn persistent_contender_must_be_reported() {
     let mut silent = builder.clone();
     silent.commit(OTHER, vec![delete(CONTENDER)]);
     silent.leads(2);
-    silent.breaks(&[ViolationKind::Squatter]);
+    silent.breaks(&[Violation::Squatter]);
     // A fleet with lost logs cannot be checked by its logs.
     silent.history.complete_log = false;
     silent.is_good();
@@ -238,7 +238,7 @@ fn leader_must_appear_after_a_persistent_contender_is_removed() {
     builder.commit(OTHER, vec![delete(CONTENDER)]);
     builder.now += 12_000;
     builder.leads(2);
-    builder.breaks(&[ViolationKind::Squatter]);
+    builder.breaks(&[Violation::Squatter]);
     // The deadline does not hold if ZooKeeper's servers were killed.
     builder.history.disturbed = Some(1);
     builder.is_good();
@@ -249,7 +249,7 @@ fn node_that_leads_past_a_persistent_contender_is_a_violation() {
     let mut builder = without_leader();
     logs(&mut builder, CONTENDER);
     builder.leads(2);
-    builder.breaks(&[ViolationKind::Squatter]);
+    builder.breaks(&[Violation::Squatter]);
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn child_of_the_barrier_must_be_reported() {
     builder.now += 6_000;
     let mut silent = builder.clone();
     silent.commit(OTHER, vec![delete("/barrier/child-3")]);
-    silent.breaks(&[ViolationKind::Squatter]);
+    silent.breaks(&[Violation::Squatter]);
     logs(&mut builder, "/barrier/child-3 keeps the barrier from opening");
     builder.commit(OTHER, vec![delete("/barrier/child-3")]);
     builder.round(1);
@@ -284,7 +284,7 @@ fn node_that_writes_over_the_measurement_of_another_client_is_a_violation() {
     let mut builder = fleet(false);
     builder.commit(OTHER, vec![create("/mediciones/7", "not a measurement")]);
     builder.commit(2, vec![set("/mediciones/7", "5"), set("/counter", 4)]);
-    builder.breaks(&[ViolationKind::Squatter]);
+    builder.breaks(&[Violation::Squatter]);
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn node_that_deletes_the_znode_of_another_client_is_a_violation() {
     let mut builder = fleet(false);
     builder.commit(OTHER, vec![create("/mediciones/7", "not a measurement")]);
     builder.commit(2, vec![delete("/mediciones/7")]);
-    builder.breaks(&[ViolationKind::Squatter]);
+    builder.breaks(&[Violation::Squatter]);
     let mut builder = fleet(false);
     builder.commit(OTHER, vec![ephemeral("/mediciones/7", "5"), delete("/mediciones/7")]);
     builder.is_good();
@@ -311,7 +311,7 @@ fn cycle_may_be_skipped_only_if_another_client_occupied_its_path() {
         if is_right {
             builder.is_good();
         } else {
-            builder.breaks(&[ViolationKind::Cycle]);
+            builder.breaks(&[Violation::Cycle]);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::check_report::{CheckReport, Counts, ViolationKind};
+use super::super::check_report::{CheckReport, Counts, Violation};
 use super::check;
 use crate::chaos::history::{Arrival, History};
 use crate::journal::{Change, Transaction};
@@ -192,10 +192,9 @@ impl HistoryBuilder {
     }
 
     #[track_caller]
-    pub(super) fn breaks(&self, kinds: &[ViolationKind]) {
+    pub(super) fn breaks(&self, kinds: &[Violation]) {
         let findings = self.checked();
-        let mut found: Vec<ViolationKind> =
-            findings.violations.iter().map(|violation| violation.kind).collect();
+        let mut found: Vec<Violation> = findings.violations.iter().map(|violation| violation.kind).collect();
         found.sort();
         found.dedup();
         assert_eq!(found, kinds, "{:#?}", findings.violations);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Checker;
-use crate::chaos::check_report::ViolationKind;
+use crate::chaos::check_report::Violation;
 use crate::chaos::measurement;
 use crate::chaos::txn_effects::TxnEffects;
 use crate::journal::Transaction;
@@ -61,23 +61,19 @@ impl Checker<'_> {
             let text = std::str::from_utf8(data).unwrap_or("not text").trim();
             self.counter = if text.is_empty() { Some(0) } else { text.parse().ok() };
             if self.counter.is_none() {
-                self.violation(
-                    ViolationKind::Miscounted,
-                    transaction,
-                    &format!("the counter holds {text:?}"),
-                );
+                self.violation(Violation::Miscounted, transaction, &format!("the counter holds {text:?}"));
             }
         }
         let counted = self.counter.unwrap_or(0) - before.unwrap_or(0);
         let new = i64::try_from(new).unwrap_or(i64::MAX);
         if (0..new).contains(&counted) {
             let what = format!("{new} new measurements were published, and counted were {counted}");
-            self.violation(ViolationKind::NotCounted, transaction, &what);
+            self.violation(Violation::NotCounted, transaction, &what);
         }
         if counted > new || counted < 0 {
             let nodes: Vec<&str> = effects.measurements.iter().map(|(node, _)| *node).collect();
             let what = format!("counted were {counted}, and published {new} new measurements, by {nodes:?}");
-            self.violation(ViolationKind::Miscounted, transaction, &what);
+            self.violation(Violation::Miscounted, transaction, &what);
         }
     }
 
@@ -100,7 +96,7 @@ impl Checker<'_> {
                 Some(less) => *left = less,
                 None => {
                     let text = format!("node {node} measured too often in the {generation}th generation");
-                    self.findings.add(ViolationKind::MeasuredTwice, text);
+                    self.findings.add(Violation::MeasuredTwice, text);
                 }
             }
         }

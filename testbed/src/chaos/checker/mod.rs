@@ -1,5 +1,7 @@
 //! The checker: reads what ZooKeeper committed, transaction by transaction, and checks every promise. Pure.
 
+#[cfg(test)]
+mod average_tests;
 mod averages;
 #[cfg(test)]
 mod foreign_tests;
@@ -7,14 +9,16 @@ mod foreign_tests;
 mod history_builder;
 mod measurements;
 #[cfg(test)]
+mod stored_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::check_report::{CheckReport, Counts, ViolationKind};
-use super::checks::averages::{Average, Fleet, Window};
+use super::check_report::{CheckReport, Counts, Violation};
+use super::checks::averages::{Average, Fleet};
 use super::checks::delivery::{self, ExpectedReport};
 use super::checks::foreign::ForeignChecks;
 use super::checks::{logs, store};
@@ -22,7 +26,6 @@ use super::history::History;
 use super::tree::Tree;
 use super::txn_effects::{BARRIER, Fence, MEASUREMENTS, NODE_INFO, REPORTS, TxnEffects};
 use crate::journal::{Change, Transaction};
-use crate::time::millis_of;
 
 /// Checks every promise.
 pub fn check(history: &History) -> CheckReport {
@@ -33,19 +36,10 @@ pub fn check(history: &History) -> CheckReport {
     walk.end(history)
 }
 
-/// Maximum delay of the server that a leader is connected to, and maximum error of the leader's estimate of the
-/// servers' clock, in milliseconds.
-const BEHIND: i64 = 300;
-/// In lock-step, minimum time in milliseconds between a publication and the read of the fleet for a missing measurement
-/// to be a certain violation.
-pub(super) const SEEN: i64 = 150;
 /// Number of averages of a fleet that may miss a measurement published just before the read of the fleet: at this
 /// number, and at one in [`TOO_OFTEN`] of all, it is not chance but a violation.
 const BAD_LUCK: u64 = 3;
 const TOO_OFTEN: u64 = 4;
-/// Maximum time until a leader has read the list of members, in milliseconds.
-const LISTED: i64 = 1_000;
-
 #[derive(Debug)]
 pub(super) struct Committed {
     averages: Vec<(String, Average)>,
@@ -87,7 +81,7 @@ pub(super) struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    pub(super) fn violation(&mut self, kind: ViolationKind, transaction: &Transaction, what: &str) {
+    pub(super) fn violation(&mut self, kind: Violation, transaction: &Transaction, what: &str) {
         let text = format!("{what} (zxid {:#x}, session {:#x})", transaction.zxid, transaction.session);
         self.findings.add(kind, text);
     }
@@ -118,7 +112,7 @@ impl Checker<'_> {
             }
         }
         for path in effects.rejected.iter().filter(|_| !may_reject) {
-            self.violation(ViolationKind::Left, transaction, &format!("{path} was rejected"));
+            self.violation(Violation::Left, transaction, &format!("{path} was rejected"));
         }
         self.apply(transaction);
     }
@@ -130,22 +124,24 @@ impl Checker<'_> {
                 let is_mere_closing = effects.closes && !effects.opens && effects.fence.is_none();
                 if !is_mere_closing && !effects.checked.contains(&path.as_str()) {
                     self.violation(
-                        ViolationKind::Unfenced,
+                        Violation::Unfenced,
                         transaction,
                         &format!("{} without a check of {path}", effects.words()),
                     );
                 }
             }
             Some((path, owner, node)) => {
-                let what =
-                    format!("{}, but {path} of {owner:#x} (node {node}) is first in line", effects.words());
-                self.violation(ViolationKind::NotTheLeader, transaction, &what);
+                let what = format!(
+                    "{}, but {path} of {owner:#x} (node {node}) is the first contender",
+                    effects.words()
+                );
+                self.violation(Violation::NotTheLeader, transaction, &what);
             }
             None => {
                 self.violation(
-                    ViolationKind::NotTheLeader,
+                    Violation::NotTheLeader,
                     transaction,
-                    &format!("{}, but nobody is in line", effects.words()),
+                    &format!("{}, but there is no contender", effects.words()),
                 );
             }
         }
@@ -165,7 +161,7 @@ impl Checker<'_> {
             }
             (_, Some(None)) => {
                 self.violation(
-                    ViolationKind::Epoch,
+                    Violation::Epoch,
                     transaction,
                     "the fence was deleted, or holds nothing that can be read",
                 );
@@ -174,7 +170,7 @@ impl Checker<'_> {
             (_, None) => {
                 if !effects.created.is_empty() {
                     let what = format!("the report of cycle {} without the cycle", effects.created[0].0);
-                    self.violation(ViolationKind::Cycle, transaction, &what);
+                    self.violation(Violation::Cycle, transaction, &what);
                 }
                 false
             }
@@ -183,18 +179,14 @@ impl Checker<'_> {
             if is_cycle {
                 if let Some(opened) = self.opened.take() {
                     let what = format!("a cycle, and the barrier had been open since {opened:#x}");
-                    self.violation(ViolationKind::Open, transaction, &what);
+                    self.violation(Violation::Open, transaction, &what);
                 }
                 let closed_before = self.tree.has(BARRIER);
                 if !effects.closes || closed_before != effects.opens {
-                    self.violation(
-                        ViolationKind::Generation,
-                        transaction,
-                        "a cycle without a new generation",
-                    );
+                    self.violation(Violation::Generation, transaction, "a cycle without a new generation");
                 }
             } else if turns_over {
-                self.violation(ViolationKind::Generation, transaction, "a new generation without a cycle");
+                self.violation(Violation::Generation, transaction, "a new generation without a cycle");
             }
             if effects.opens && !effects.closes {
                 self.opened = Some(transaction.zxid);
@@ -232,18 +224,18 @@ impl Checker<'_> {
             let Some(before) = before else { return };
             if Some(fence.epoch) != before.epoch.checked_add(1) {
                 let what = format!("epoch {} after {}", fence.epoch, before.epoch);
-                self.violation(ViolationKind::Epoch, transaction, &what);
+                self.violation(Violation::Epoch, transaction, &what);
             }
             if fence.cycle != before.cycle {
                 let what = format!("a new epoch made cycle {} of {}", fence.cycle, before.cycle);
-                self.violation(ViolationKind::Cycle, transaction, &what);
+                self.violation(Violation::Cycle, transaction, &what);
             }
             return;
         };
         let before = before.unwrap_or(Fence { epoch: fence.epoch, cycle: fence.cycle.saturating_sub(1) });
         if fence.epoch != before.epoch {
             let what = format!("a cycle of epoch {} in epoch {}", fence.epoch, before.epoch);
-            self.violation(ViolationKind::Epoch, transaction, &what);
+            self.violation(Violation::Epoch, transaction, &what);
         }
         // A cycle whose path is occupied by another znode is skipped. Depending on the moment, the znode may or may not
         // exist when the leader commits, so both are accepted.
@@ -256,78 +248,9 @@ impl Checker<'_> {
         if Some(fence.cycle) != next || cycle != fence.cycle || effects.created.len() != 1 {
             let what =
                 format!("after cycle {} came {}, with the report of {cycle}", before.cycle, fence.cycle);
-            self.violation(ViolationKind::Cycle, transaction, &what);
+            self.violation(Violation::Cycle, transaction, &what);
         }
         self.report(transaction, fence, data);
-    }
-
-    /// Checks a lock-step cycle without a report.
-    fn empty(&mut self, transaction: &Transaction) {
-        let readings = self.fleet.readings(self.window(transaction, transaction.time - BEHIND));
-        if readings.iter().any(|(_, readings)| !readings.contains(&None)) {
-            let what = format!("a generation ended without an average, and there were {readings:?}");
-            self.violation(ViolationKind::Generation, transaction, &what);
-        }
-    }
-
-    /// Checks a committed report.
-    fn report(&mut self, transaction: &Transaction, fence: Fence, data: &[u8]) {
-        self.findings.counts.reports += 1;
-        let report: Value = serde_json::from_slice(data).unwrap_or_default();
-        if Fence::parse(data) != Some(fence) {
-            let what = format!("a report of {:?} in {fence:?}", Fence::parse(data));
-            self.violation(ViolationKind::Cycle, transaction, &what);
-        }
-        let time = report["time"].as_str().and_then(millis_of);
-        // The time is an estimate of the servers' clock, and may be late.
-        let read = time.unwrap_or(i64::MAX).min(transaction.time);
-        let mut averages = Vec::new();
-        for average in report["averages"].as_array().into_iter().flatten() {
-            let number = |name: &str| average[name].as_f64().unwrap_or(f64::NAN);
-            let count = average["count"].as_u64().and_then(|count| count.try_into().ok()).unwrap_or(0);
-            let unit = average["unit"].as_str();
-            let key = match unit {
-                None => format!("{}-{}", fence.epoch, fence.cycle),
-                Some(unit) => format!("{}-{}-{unit}", fence.epoch, fence.cycle),
-            };
-            let average = Average { mean: number("mean"), min: number("min"), max: number("max"), count };
-            averages.push((key, average));
-            if [average.mean, average.min, average.max]
-                .iter()
-                .any(|value| value.to_bits() == (-0.0_f64).to_bits())
-            {
-                let what = format!("cycle {}: negative zero in {average:?}", fence.cycle);
-                self.violation(ViolationKind::WrongMean, transaction, &what);
-            }
-            match unit {
-                None => self.average(transaction, fence, average, read),
-                Some(unit) => self.average_of_unit(transaction, fence, (unit, average), read),
-            }
-        }
-        if averages.is_empty() {
-            self.violation(
-                ViolationKind::Cycle,
-                transaction,
-                &format!("the report of cycle {} has no average", fence.cycle),
-            );
-        }
-        let committed = Committed { averages, time, committed: transaction.time, deleted: None };
-        self.reports.insert(fence.cycle, committed);
-    }
-
-    /// Returns the window in which the fleet was read for this transaction; in lock-step, measurements published by
-    /// `seen` must be included.
-    pub(super) fn window(&self, transaction: &Transaction, seen: i64) -> Window {
-        let (lock_step, life) =
-            self.history.map_or((false, i64::MAX), |history| (history.lock_step, history.life));
-        Window {
-            after: self.fence_writes.0,
-            before: transaction.zxid,
-            listed: self.fence_writes.1,
-            joined: transaction.time - LISTED,
-            stale: transaction.time.saturating_sub(life).saturating_add(BEHIND),
-            generation: self.generation.filter(|_| lock_step).map(|generation| (generation, seen)),
-        }
     }
 
     /// Applies the transaction to the tree.
@@ -356,7 +279,7 @@ impl Checker<'_> {
         for (&cycle, report) in &self.reports {
             let is_young = cycle > history.settled;
             if report.deleted.is_none() && !is_young {
-                self.findings.add(ViolationKind::Left, format!("cycle {cycle} is left in the outbox"));
+                self.findings.add(Violation::Left, format!("cycle {cycle} is left in the outbox"));
             }
             for (key, average) in &report.averages {
                 let Committed { time, committed, deleted, .. } = *report;
@@ -375,14 +298,14 @@ impl Checker<'_> {
         let measurements = i64::try_from(self.findings.counts.measurements).unwrap_or(i64::MAX);
         if history.counted && counted != measurements {
             let what = format!("the counter says {counted}, and there were {measurements} measurements");
-            self.findings.add(ViolationKind::Miscounted, what);
+            self.findings.add(Violation::Miscounted, what);
         }
         let Counts { missed, reports, .. } = self.findings.counts;
         if missed >= BAD_LUCK && missed * TOO_OFTEN >= reports {
             let what = format!(
                 "{missed} of {reports} averages are without a measurement that was there: see the notes"
             );
-            self.findings.add(ViolationKind::WrongMean, what);
+            self.findings.add(Violation::WrongMean, what);
         }
         self.turns();
         self.late(history);

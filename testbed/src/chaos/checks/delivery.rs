@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::averages::Average;
-use crate::chaos::check_report::{CheckReport, ViolationKind};
+use crate::chaos::check_report::{CheckReport, Violation};
 use crate::chaos::history::Arrival;
 
 /// Tolerance in milliseconds: clocks are read in whole milliseconds.
@@ -45,42 +45,21 @@ pub(crate) fn check(
     for arrival in arrivals {
         findings.counts.requests += 1;
         let Some(key) = arrival.key.as_deref() else {
-            findings.add(ViolationKind::Unkeyed, format!("a request without a key: {arrival:?}"));
+            findings.add(Violation::Unkeyed, format!("a request without a key: {arrival:?}"));
             continue;
         };
         let Some((epoch, cycle)) = numbers(key) else {
-            findings.add(ViolationKind::Unkeyed, format!("a request with the key {key}"));
+            findings.add(Violation::Unkeyed, format!("a request with the key {key}"));
             continue;
         };
         match expected.get(key) {
             None => findings
-                .add(ViolationKind::NotCommitted, format!("{key} was sent and never committed: {arrival:?}")),
-            Some(expected) => {
-                if arrival.mean.map(f64::to_bits) != Some(expected.average.mean.to_bits()) {
-                    findings.add(
-                        ViolationKind::Altered,
-                        format!("{key} brought {:?}, committed was {}", arrival.mean, expected.average.mean),
-                    );
-                }
-                if arrival.time + TICK < expected.committed {
-                    findings.add(
-                        ViolationKind::Early,
-                        format!(
-                            "{key} came {} ms before it was committed",
-                            expected.committed - arrival.time
-                        ),
-                    );
-                }
-            }
+                .add(Violation::NotCommitted, format!("{key} was sent and never committed: {arrival:?}")),
+            Some(expected) => compare(key, arrival, expected, findings),
         }
-        let later = first_cycles
-            .range((Bound::Excluded(epoch), Bound::Unbounded))
-            .find(|(_, first)| **first <= cycle);
-        if let Some((later, first)) = later {
-            findings.add(
-                ViolationKind::Deposed,
-                format!("{key} came when epoch {later} had begun with cycle {first}"),
-            );
+        if let Some((later, first)) = deposed_by(&first_cycles, epoch, cycle) {
+            let text = format!("{key} came when epoch {later} had begun with cycle {first}");
+            findings.add(Violation::Deposed, text);
         }
         if !arrival.kept {
             findings.counts.turned_away += 1;
@@ -102,7 +81,7 @@ pub(crate) fn check(
         let Some(arrival) = kept.get(key.as_str()) else {
             if expected.deleted.is_some() || !expected.is_young {
                 findings.add(
-                    ViolationKind::Lost,
+                    Violation::Lost,
                     format!("{key} (cycle {}) never arrived: {expected:?}", expected.cycle),
                 );
             }
@@ -111,9 +90,28 @@ pub(crate) fn check(
         findings.counts.longest_delay = findings.counts.longest_delay.max(arrival.time - expected.committed);
         if let Some(deleted) = expected.deleted.filter(|deleted| *deleted + TICK < arrival.time) {
             findings.add(
-                ViolationKind::TooSoon,
+                Violation::TooSoon,
                 format!("{key} was taken from the outbox {} ms before it arrived", arrival.time - deleted),
             );
         }
     }
+}
+
+/// Checks a request against the committed report.
+fn compare(key: &str, arrival: &Arrival, expected: &ExpectedReport, findings: &mut CheckReport) {
+    let mean = expected.average.mean;
+    if arrival.mean.map(f64::to_bits) != Some(mean.to_bits()) {
+        let text = format!("{key} brought {:?}, committed was {mean}", arrival.mean);
+        findings.add(Violation::Altered, text);
+    }
+    if arrival.time + TICK < expected.committed {
+        let early = expected.committed - arrival.time;
+        findings.add(Violation::Early, format!("{key} came {early} ms before it was committed"));
+    }
+}
+
+/// Returns a later epoch, with its lowest cycle, that began at or below this cycle.
+pub(crate) fn deposed_by(first_cycles: &BTreeMap<i64, u64>, epoch: i64, cycle: u64) -> Option<(i64, u64)> {
+    let mut later = first_cycles.range((Bound::Excluded(epoch), Bound::Unbounded));
+    later.find(|(_, first)| **first <= cycle).map(|(later, first)| (*later, *first))
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::logs::is_information;
-use crate::chaos::check_report::{CheckReport, ViolationKind};
+use crate::chaos::check_report::{CheckReport, Violation};
 use crate::chaos::history::History;
 use crate::chaos::tree::Tree;
 use crate::chaos::txn_effects::{
@@ -145,14 +145,13 @@ impl ForeignChecks {
                     if owner != Some(transaction.session) {
                         let session = transaction.session;
                         findings.add(
-                            ViolationKind::Squatter,
+                            Violation::Squatter,
                             format!("{session:#x} wrote {path}, which is of {owner:?}"),
                         );
                     }
                 }
                 Change::Delete { path } if self.squatters.iter().any(|squatter| squatter.path == *path) => {
-                    findings
-                        .add(ViolationKind::Squatter, format!("a node deleted {path}, which is not its own"));
+                    findings.add(Violation::Squatter, format!("a node deleted {path}, which is not its own"));
                 }
                 _ => {}
             }
@@ -170,7 +169,7 @@ impl ForeignChecks {
             if squatter.is_some_and(|squatter| squatter.leader != Some(transaction.session)) {
                 let text =
                     format!("{contender} leads, and {path} was before it when it became the first node");
-                findings.add(ViolationKind::Squatter, text);
+                findings.add(Violation::Squatter, text);
             }
         }
     }
@@ -199,7 +198,7 @@ impl ForeignChecks {
     /// Reports a leader that has not appeared by `now`.
     fn check_awaited(&mut self, now: i64, findings: &mut CheckReport) {
         if let Some((_, text)) = self.awaited.take_if(|(until, _)| *until < now) {
-            findings.add(ViolationKind::Squatter, text);
+            findings.add(Violation::Squatter, text);
         }
     }
 
@@ -239,7 +238,7 @@ impl ForeignChecks {
             let names: &[&str] = if is_child { &[name, "/barrier has children"] } else { &[name] };
             if !names.iter().any(|name| is_reported(history, name, *since, now + LOG_DELAY)) {
                 findings.add(
-                    ViolationKind::Squatter,
+                    Violation::Squatter,
                     format!("{path} stood for {} ms, and no node reported it", now - since),
                 );
             }
@@ -258,7 +257,7 @@ impl ForeignChecks {
                 Some(End::Rejected) => {}
                 Some(End::Deleted) => {
                     findings.add(
-                        ViolationKind::Poison,
+                        Violation::Poison,
                         format!("{path} of another client was deleted, and not rejected"),
                     );
                 }
@@ -266,13 +265,12 @@ impl ForeignChecks {
                 None | Some(End::TakenBack) if cycle_of(path).is_none() => {
                     let reported = is_reported(history, name, i64::MIN, i64::MAX);
                     if history.complete_log && !reported {
-                        findings
-                            .add(ViolationKind::Poison, format!("{path} of another client was not reported"));
+                        findings.add(Violation::Poison, format!("{path} of another client was not reported"));
                     }
                 }
                 None | Some(End::TakenBack) => {
                     findings.add(
-                        ViolationKind::Poison,
+                        Violation::Poison,
                         format!("{path} of another client is left, and not in {REJECTED}"),
                     );
                 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::chaos::check_report::{CheckReport, ViolationKind};
+use crate::chaos::check_report::{CheckReport, Violation};
 use crate::chaos::history::{History, LogLine, Stall};
 use crate::chaos::txn_effects::MEASUREMENTS;
 use crate::journal::Change;
@@ -54,7 +54,7 @@ pub(crate) fn check_stalls(history: &History, findings: &mut CheckReport) {
             let text = format!(
                 "node {node} published nothing while its standard error was stalled for {stalled} ms"
             );
-            findings.add(ViolationKind::Stderr, text);
+            findings.add(Violation::Stderr, text);
         }
     }
 }
@@ -64,7 +64,7 @@ pub(crate) fn check(log: &[LogLine], findings: &mut CheckReport) {
     let mut warnings: BTreeMap<&str, Vec<&LogLine>> = BTreeMap::new();
     for line in log {
         if line.text.contains("panicked at") {
-            findings.add(ViolationKind::Other, format!("{}: {}", line.process, line.text));
+            findings.add(Violation::Other, format!("{}: {}", line.process, line.text));
         }
         if is_warning(&line.text) {
             warnings.entry(&line.process).or_default().push(line);
@@ -85,7 +85,7 @@ pub(crate) fn check(log: &[LogLine], findings: &mut CheckReport) {
         if let Some(last) = most.last().filter(|_| most.len() > MAX_WARNINGS) {
             let count = most.len();
             let text = format!("{process}: {count} warnings within {WINDOW} ms, the last: {}", last.text);
-            findings.add(ViolationKind::LogVolume, text);
+            findings.add(Violation::LogVolume, text);
         }
     }
 }
@@ -103,7 +103,7 @@ mod tests {
         (0..count).map(line).collect()
     }
 
-    fn found(log: &[LogLine]) -> Vec<ViolationKind> {
+    fn found(log: &[LogLine]) -> Vec<Violation> {
         let mut findings = CheckReport::default();
         check(log, &mut findings);
         findings.violations.iter().map(|violation| violation.kind).collect()
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn warnings_thirteen_times_a_second_are_too_many() {
-        assert_eq!(found(&lines(60, 77)), [ViolationKind::LogVolume]);
+        assert_eq!(found(&lines(60, 77)), [Violation::LogVolume]);
         // With pauses that grow to 5 s there are only a few warnings.
         assert_eq!(found(&lines(200, 400)), []);
     }
@@ -145,6 +145,6 @@ mod tests {
         log.iter_mut().for_each(|line| line.text = line.text.replace("WARN", "INFO"));
         assert_eq!(found(&log), []);
         log[3].text = "thread 'main' panicked at library/std/src/io/stdio.rs:1165:9:".into();
-        assert_eq!(found(&log), [ViolationKind::Other]);
+        assert_eq!(found(&log), [Violation::Other]);
     }
 }

@@ -3,10 +3,9 @@
 //! [`mail`](super::delivery) has already checked keys, means and times, as if each report were a request that was kept.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
-use super::delivery::ExpectedReport;
-use crate::chaos::check_report::{CheckReport, ViolationKind};
+use super::delivery::{ExpectedReport, deposed_by};
+use crate::chaos::check_report::{CheckReport, Violation};
 use crate::collector::StoredReport;
 
 /// Tolerance in milliseconds: the time is sent in nanoseconds and stored in microseconds, and both are read in
@@ -34,18 +33,15 @@ pub(crate) fn check(
             *first = (*first).min(cycle);
         }
         if known.contains(&key) {
-            findings.add(ViolationKind::Twice, format!("{key} is stored twice: {report:?}"));
+            findings.add(Violation::Twice, format!("{key} is stored twice: {report:?}"));
         }
         known.insert(key);
     }
     // The order of arrival does not matter.
     for (epoch, cycle) in stored.iter().filter_map(|report| report.epoch.zip(report.cycle)) {
-        let later = first_cycles
-            .range((Bound::Excluded(epoch), Bound::Unbounded))
-            .find(|(_, first)| **first <= cycle);
-        if let Some((later, first)) = later {
+        if let Some((later, first)) = deposed_by(&first_cycles, epoch, cycle) {
             let text = format!("{epoch}-{cycle} is stored, and epoch {later} begins with cycle {first}");
-            findings.add(ViolationKind::Deposed, text);
+            findings.add(Violation::Deposed, text);
         }
     }
     let cycles: BTreeSet<u64> = stored.iter().filter_map(|report| report.cycle).collect();
@@ -55,7 +51,7 @@ pub(crate) fn check(
         // A single violation for each gap, because cycles may jump by any number.
         if cycle > next {
             let missing = format!("cycles {next} to {} are missing among those that are stored", cycle - 1);
-            findings.add(ViolationKind::Gap, missing);
+            findings.add(Violation::Gap, missing);
         }
         next = cycle.saturating_add(1);
     }
@@ -80,6 +76,6 @@ fn compare(
     };
     if !right {
         let text = format!("{key} is stored as {report:?}, committed was {average:?} at {:?}", expected.time);
-        findings.add(ViolationKind::Altered, text);
+        findings.add(Violation::Altered, text);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::averages::Average;
 use super::delivery::ExpectedReport;
 use super::store::check;
-use crate::chaos::check_report::{CheckReport, ViolationKind};
+use crate::chaos::check_report::{CheckReport, Violation};
 use crate::collector::StoredReport;
 
 const TIME: i64 = 1_000_000;
@@ -47,10 +47,10 @@ fn bare() -> Vec<StoredReport> {
 }
 
 #[track_caller]
-fn finds(stored: &[StoredReport], posted: bool, kinds: &[ViolationKind]) {
+fn finds(stored: &[StoredReport], posted: bool, kinds: &[Violation]) {
     let mut findings = CheckReport::default();
     check(stored, &expected(), posted, 5, &mut findings);
-    let found: Vec<ViolationKind> = findings.violations.iter().map(|violation| violation.kind).collect();
+    let found: Vec<Violation> = findings.violations.iter().map(|violation| violation.kind).collect();
     assert_eq!(found, kinds, "{:#?}", findings.violations);
 }
 
@@ -68,13 +68,13 @@ fn what_is_right() {
 fn what_is_held_twice() {
     let mut twice = stored();
     twice.push(twice[1].clone());
-    finds(&twice, true, &[ViolationKind::Twice]);
+    finds(&twice, true, &[Violation::Twice]);
 }
 
 #[test]
 fn what_was_told_and_is_not_known_and_the_other_way_round() {
-    finds(&bare(), true, &[ViolationKind::Altered; 5]);
-    finds(&stored(), false, &[ViolationKind::Altered; 5]);
+    finds(&bare(), true, &[Violation::Altered; 5]);
+    finds(&stored(), false, &[Violation::Altered; 5]);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn another_value() {
     for alter in alter {
         let mut altered = stored();
         alter(&mut altered[2]);
-        finds(&altered, true, &[ViolationKind::Altered]);
+        finds(&altered, true, &[Violation::Altered]);
     }
 }
 
@@ -99,7 +99,7 @@ fn a_gap() {
     for gap in 0..4 {
         let mut gapped = stored();
         gapped.remove(gap);
-        finds(&gapped, true, &[ViolationKind::Gap]);
+        finds(&gapped, true, &[Violation::Gap]);
     }
     // The newest report may still be on its way, which is not a gap.
     let mut young = stored();
@@ -112,6 +112,6 @@ fn what_a_deposed_leader_said_whenever_it_came() {
     for at in 0..=5 {
         let mut stale = stored();
         stale.insert(at, StoredReport { epoch: Some(7), cycle: Some(4), ..stale[3].clone() });
-        finds(&stale, true, &[ViolationKind::Deposed]);
+        finds(&stale, true, &[Violation::Deposed]);
     }
 }

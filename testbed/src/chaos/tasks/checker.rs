@@ -66,7 +66,7 @@ pub struct History {
 
 /// A kind of violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ViolationKind {
+pub enum Violation {
     /// A task has no result, or a client does not end.
     NoResult,
     /// A task has more than one result.
@@ -83,23 +83,23 @@ pub enum ViolationKind {
     Ended,
 }
 
-impl ViolationKind {
+impl Violation {
     /// Returns true if a slow machine can be the cause: a missed time limit, or a guard that did not run in time.
     fn can_be_slowness(self) -> bool {
-        matches!(self, ViolationKind::NoResult | ViolationKind::Overlap | ViolationKind::Left)
+        matches!(self, Violation::NoResult | Violation::Overlap | Violation::Left)
     }
 }
 
-impl fmt::Display for ViolationKind {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ViolationKind::NoResult => "no result",
-            ViolationKind::TwoResults => "two results",
-            ViolationKind::Overlap => "two executions at once",
-            ViolationKind::StartedTwice => "started twice",
-            ViolationKind::Deposed => "a write of a deposed leader",
-            ViolationKind::Left => "znodes left",
-            ViolationKind::Ended => "a process ended by itself",
+            Violation::NoResult => "no result",
+            Violation::TwoResults => "two results",
+            Violation::Overlap => "two executions at once",
+            Violation::StartedTwice => "started twice",
+            Violation::Deposed => "a write of a deposed leader",
+            Violation::Left => "znodes left",
+            Violation::Ended => "a process ended by itself",
         })
     }
 }
@@ -130,13 +130,13 @@ impl Counts {
     }
 }
 
-/// Verdict on one schedule.
+/// Violations and counts of one schedule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
     /// Violations, with the task or the znode.
-    pub violations: Vec<(ViolationKind, String)>,
+    pub violations: Vec<(Violation, String)>,
     /// Violations that cannot be decided because the machine was too slow.
-    pub undecided: Vec<(ViolationKind, String)>,
+    pub undecided: Vec<(Violation, String)>,
     /// Counts.
     pub counts: Counts,
 }
@@ -150,7 +150,7 @@ struct Task {
     lost: bool,
 }
 
-/// Judges a schedule.
+/// Checks the history of a schedule.
 pub fn check(history: &History) -> CheckReport {
     let mut found = Vec::new();
     let native = history.programs == Programs::Native;
@@ -165,7 +165,7 @@ pub fn check(history: &History) -> CheckReport {
             leaders.insert(session);
             if leader != Some(session) {
                 found.push((
-                    ViolationKind::Deposed,
+                    Violation::Deposed,
                     format!("session {session:#x} wrote {}", path(change).unwrap_or("")),
                 ));
             }
@@ -194,18 +194,18 @@ pub fn check(history: &History) -> CheckReport {
         // Clients delete finished classic tasks themselves; abandoned ones have no result.
         match task.results.len() {
             0 if task.lost => counts.abandoned += 1,
-            0 => found.push((ViolationKind::NoResult, name.clone())),
+            0 => found.push((Violation::NoResult, name.clone())),
             1 => counts.results += 1,
-            _ => found.push((ViolationKind::TwoResults, format!("{name}: {:?}", task.results))),
+            _ => found.push((Violation::TwoResults, format!("{name}: {:?}", task.results))),
         }
         let starts =
             history.executions.iter().filter(|line| line.what == "start" && line.task == *name).count();
         if task.once && starts > 1 {
-            found.push((ViolationKind::StartedTwice, format!("{name}: {starts} starts")));
+            found.push((Violation::StartedTwice, format!("{name}: {starts} starts")));
         }
     }
     let overlaps = history.executions.iter().filter(|line| line.what == "overlap");
-    found.extend(overlaps.map(|line| (ViolationKind::Overlap, line.task.clone())));
+    found.extend(overlaps.map(|line| (Violation::Overlap, line.task.clone())));
     for (number, client) in history.clients.iter().enumerate() {
         let gave_up = client.task.as_ref().and_then(|task| tasks.get(task)).is_none_or(|task| task.lost);
         let wrong = match client.exit {
@@ -216,10 +216,10 @@ pub fn check(history: &History) -> CheckReport {
             Some(_) if !native && gave_up => None,
             Some(code) => Some(format!("ended with exit code {code}")),
         };
-        found.extend(wrong.map(|wrong| (ViolationKind::NoResult, format!("client {number} {wrong}"))));
+        found.extend(wrong.map(|wrong| (Violation::NoResult, format!("client {number} {wrong}"))));
     }
-    found.extend(rest(&tree, native).into_iter().map(|path| (ViolationKind::Left, path)));
-    found.extend(history.ended.iter().map(|text| (ViolationKind::Ended, text.clone())));
+    found.extend(rest(&tree, native).into_iter().map(|path| (Violation::Left, path)));
+    found.extend(history.ended.iter().map(|text| (Violation::Ended, text.clone())));
     let is_slow = history.stall > SLOW;
     let (undecided, violations) = found.into_iter().partition(|(kind, _)| is_slow && kind.can_be_slowness());
     CheckReport { violations, undecided, counts }

@@ -1,6 +1,6 @@
 //! Tests of the checker: it must find each kind of violation, and none in a schedule that went well.
 
-use super::checker::{CheckReport, ClientResult, ExecutionEvent, History, ViolationKind, check};
+use super::checker::{CheckReport, ClientResult, ExecutionEvent, History, Violation, check};
 use super::schedule::Programs;
 use crate::journal::{Change, Transaction};
 
@@ -66,11 +66,11 @@ fn native() -> History {
     }
 }
 
-fn kinds(findings: &CheckReport) -> Vec<ViolationKind> {
+fn kinds(findings: &CheckReport) -> Vec<Violation> {
     findings.violations.iter().map(|(kind, _)| *kind).collect()
 }
 
-fn found(change: impl FnOnce(&mut History)) -> Vec<ViolationKind> {
+fn found(change: impl FnOnce(&mut History)) -> Vec<Violation> {
     let mut history = native();
     change(&mut history);
     kinds(&check(&history))
@@ -87,22 +87,19 @@ fn good_schedule_has_no_violation() {
 fn task_without_a_result_is_a_violation_and_so_is_its_rest() {
     let mut log = native_log();
     log.pop();
-    assert_eq!(
-        found(|it| it.transactions = transactions(log)),
-        [ViolationKind::NoResult, ViolationKind::Left]
-    );
+    assert_eq!(found(|it| it.transactions = transactions(log)), [Violation::NoResult, Violation::Left]);
 }
 
 #[test]
 fn second_result_is_a_violation() {
     let mut log = native_log();
     log.push((LEADER, vec![set("/atalaya/tasks/state/t-0000000000", r#"{"state":"failed"}"#)]));
-    assert_eq!(found(|it| it.transactions = transactions(log)), [ViolationKind::TwoResults]);
+    assert_eq!(found(|it| it.transactions = transactions(log)), [Violation::TwoResults]);
 }
 
 #[test]
 fn second_start_of_a_task_that_must_not_be_repeated_is_a_violation() {
-    assert_eq!(found(|it| it.executions.push(line("start"))), [ViolationKind::StartedTwice]);
+    assert_eq!(found(|it| it.executions.push(line("start"))), [Violation::StartedTwice]);
     let mut history = native();
     let mut log = native_log();
     log[2].1 = vec![create("/atalaya/tasks/spec/t-0000000000", "{}", false)];
@@ -113,7 +110,7 @@ fn second_start_of_a_task_that_must_not_be_repeated_is_a_violation() {
 
 #[test]
 fn overlap_is_a_violation_unless_the_machine_was_too_slow() {
-    assert_eq!(found(|it| it.executions.push(line("overlap"))), [ViolationKind::Overlap]);
+    assert_eq!(found(|it| it.executions.push(line("overlap"))), [Violation::Overlap]);
     let mut history = native();
     history.executions.push(line("overlap"));
     history.stall = 3_000;
@@ -128,7 +125,7 @@ fn slow_machine_excuses_no_second_result_and_no_deposed_leader() {
     let mut history = native();
     history.transactions = transactions(log);
     history.stall = 60_000;
-    assert_eq!(kinds(&check(&history)), [ViolationKind::Deposed, ViolationKind::TwoResults]);
+    assert_eq!(kinds(&check(&history)), [Violation::Deposed, Violation::TwoResults]);
 }
 
 #[test]
@@ -138,19 +135,19 @@ fn write_of_a_leader_whose_session_has_expired_is_a_violation() {
     log.push((LEADER, vec![Change::Closed]));
     log.push((OTHER, vec![set("/atalaya/tasks/state/t-0000000000", r#"{"state":"queued"}"#)]));
     log.push(last);
-    assert_eq!(found(|it| it.transactions = transactions(log)), [ViolationKind::Deposed]);
+    assert_eq!(found(|it| it.transactions = transactions(log)), [Violation::Deposed]);
 }
 
 #[test]
 fn client_that_waits_for_ever_is_a_violation_unless_it_was_killed() {
-    assert_eq!(found(|it| it.clients[0].exit = None), [ViolationKind::NoResult]);
+    assert_eq!(found(|it| it.clients[0].exit = None), [Violation::NoResult]);
     assert_eq!(found(|it| it.clients[0] = ClientResult { killed: true, ..ClientResult::default() }), []);
-    assert_eq!(found(|it| it.clients[0].exit = Some(1)), [ViolationKind::NoResult]);
+    assert_eq!(found(|it| it.clients[0].exit = Some(1)), [Violation::NoResult]);
 }
 
 #[test]
 fn process_that_ends_by_itself_is_a_violation() {
-    assert_eq!(found(|it| it.ended.push("w1".into())), [ViolationKind::Ended]);
+    assert_eq!(found(|it| it.ended.push("w1".into())), [Violation::Ended]);
 }
 
 fn classic_log() -> Vec<(i64, Vec<Change>)> {
@@ -189,20 +186,20 @@ fn classic_task_that_ends_with_the_session_of_its_client_is_abandoned() {
     log.drain(5..7);
     let findings = classic(log.clone(), Some(75));
     assert_eq!((findings.violations, findings.counts.abandoned), (vec![], 1));
-    assert_eq!(kinds(&classic(log, None)), [ViolationKind::NoResult], "it does not notice");
+    assert_eq!(kinds(&classic(log, None)), [Violation::NoResult], "it does not notice");
 }
 
 #[test]
 fn classic_client_that_gives_up_a_finished_task_is_a_violation() {
-    assert_eq!(kinds(&classic(classic_log(), Some(75))), [ViolationKind::NoResult]);
+    assert_eq!(kinds(&classic(classic_log(), Some(75))), [Violation::NoResult]);
 }
 
 #[test]
 fn classic_assignment_by_a_deposed_master_and_second_results_are_violations() {
     let mut log = classic_log();
     log[4].0 = OTHER;
-    assert_eq!(kinds(&classic(log, Some(0))), [ViolationKind::Deposed]);
+    assert_eq!(kinds(&classic(log, Some(0))), [Violation::Deposed]);
     let mut log = classic_log();
     log.insert(6, (WORKER, vec![set("/tasks/a", "a=2")]));
-    assert_eq!(kinds(&classic(log, Some(0))), [ViolationKind::TwoResults]);
+    assert_eq!(kinds(&classic(log, Some(0))), [Violation::TwoResults]);
 }

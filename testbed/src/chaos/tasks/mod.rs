@@ -13,6 +13,6 @@ mod processes;
 mod runner;
 mod schedule;
 
-pub use checker::{CheckReport, ClientResult, Counts, ExecutionEvent, History, ViolationKind, check};
+pub use checker::{CheckReport, ClientResult, Counts, ExecutionEvent, History, Violation, check};
 pub use runner::{Cluster, Outcome};
 pub use schedule::{Fault, Programs, Role, Schedule, ScheduledFault, Submission};

@@ -8,9 +8,9 @@ use super::schedule::{Programs, Role, SESSION, Submission};
 use crate::chaos::managed_process::ManagedProcess;
 use crate::kazoo::Kazoo;
 use crate::node::{clean_command, node_command_in};
+use crate::process::StderrTarget;
 use crate::process::Stream;
 use crate::proxy::Proxy;
-use crate::stderr::StderrTarget;
 
 /// Time after which a process that has ended by itself is restarted.
 const RESTART_DELAY: Duration = Duration::from_millis(500);

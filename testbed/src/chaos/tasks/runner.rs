@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::checker::{CheckReport, ClientResult, ExecutionEvent, History, ViolationKind, check, rest};
+use super::checker::{CheckReport, ClientResult, ExecutionEvent, History, Violation, check, rest};
 use super::delay_monitor::DelayMonitor;
 use super::processes::{ACTION, Launcher, RoleProcess, boards};
 use super::schedule::{Fault, Programs, Role, SESSION, Schedule, ScheduledFault};
@@ -64,10 +64,6 @@ enum Event {
 
 impl Cluster {
     /// Starts the server. `binary` is `atalaya`; Python programs do not use it.
-    ///
-    /// # Panics
-    ///
-    /// If ZooKeeper or Kazoo is missing and cannot be installed.
     #[track_caller]
     pub fn start(programs: Programs, binary: &Path) -> Cluster {
         let server = ZooKeeper::start();
@@ -84,10 +80,6 @@ impl Cluster {
     }
 
     /// Runs a schedule and checks its history.
-    ///
-    /// # Panics
-    ///
-    /// If ZooKeeper does not come back.
     pub fn run(&mut self, schedule: &Schedule) -> Outcome {
         self.runs += 1;
         let chroot = format!("/tasks-{}-{}", self.runs, schedule.seed);
@@ -126,7 +118,7 @@ impl Cluster {
         let history = run.history(delay_monitor.stop());
         let mut findings = check(&history);
         if !tree_is_clean && findings.violations.is_empty() && findings.undecided.is_empty() {
-            findings.undecided.push((ViolationKind::Left, "ephemeral znodes".into()));
+            findings.undecided.push((Violation::Left, "ephemeral znodes".into()));
         }
         let ended = run.processes.iter().map(|process| process.ended.len() as u64).sum();
         let (processes, injected) = (run.processes, run.injected);
@@ -333,18 +325,14 @@ impl Run<'_> {
 }
 
 impl Outcome {
-    /// Writes all data into a folder: the schedule, the verdict, ZooKeeper's transactions, and the lines of executions
+    /// Writes all data into a folder: the schedule, the findings, ZooKeeper's transactions, and the lines of executions
     /// and processes.
-    ///
-    /// # Errors
-    ///
-    /// If the folder or a file cannot be created or written.
     pub fn keep(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         let History { clients, executions, transactions, stall, .. } = &self.history;
         let text =
             format!("{}\n{:#?}\n{clients:#?}\nlongest delay {stall} ms\n", self.schedule, self.findings);
-        fs::write(folder.join("verdict.txt"), text)?;
+        fs::write(folder.join("findings.txt"), text)?;
         let executions = executions.iter().map(|it| format!("{} {}", it.what, it.task));
         files::write_lines(folder, "executions.txt", executions)?;
         files::write_transactions(folder, transactions)?;

@@ -1,107 +1,37 @@
-//! Tasks compared with Python programs of the classic layout and with Celery on Redis: tasks per second, duration of a
-//! broadcast, and the time until a task is assigned again.
+//! Programs and servers of the measurements of tasks.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
-use atalaya_testbed::install::{self, Environment, Part};
 use atalaya_testbed::{
     Api, Change, Process, Redis, Scratch, ZkProbe, ZooKeeper, clean_command, eventually, node_command_in,
     parent_death_command,
 };
 use serde_json::Value;
+use xtask::cargo::workspace;
 
-use super::Bench;
-use super::cycle::TICK;
-use super::machine::Machine;
-use super::proc::memory;
-use super::report::Section;
-use super::stats::{Sample, ThreeDigits};
-use super::targets::Target;
-use xtask::cargo::{require, workspace};
+use super::{Death, History, PARENTS, Results, SESSION, System};
+use crate::Bench;
+use crate::proc::memory;
+use crate::stats::Sample;
 
-/// Programs that the measurement needs.
-pub(crate) const PARTS: [Part; 4] = [Part::Java, Part::ZooKeeper, Part::Redis, Part::Python];
 /// Timeout until processes are ready.
 const READY: Duration = Duration::from_secs(90);
-const WORKERS: [usize; 3] = [1, 8, 50];
-/// Timeout of sessions for the times until a task is assigned again.
-const SESSION: Duration = Duration::from_secs(4);
 const ALIVE: &str = "/atalaya/tasks/alive/";
 const CLAIM: &str = "/atalaya/tasks/claim/";
-const BOARDS: &str = r#"
-[boards.leader]
-backend = "sim"
-sensors = [{ name = "s", chip = "random" }]
-[boards.worker]
-backend = "sim"
-sensors = [{ name = "s", chip = "random" }]
-[boards.worker.tasks]
-allow_unauthenticated = true
-[boards.worker.tasks.hold]
-run = ["/bin/sleep", "{seconds}"]
-args = { seconds = { number = [0, 60] } }
-"#;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum System {
-    Native,
-    Classic,
-    Python,
-    Celery,
-}
-
-const SYSTEMS: [(System, &str); 4] = [
-    (System::Native, "Atalaya: `run`, `work`, action `status`"),
-    (System::Classic, "Atalaya: `classic master`, `classic worker`"),
-    (System::Python, "Python, classic layout (Kazoo)"),
-    (System::Celery, "Celery, Redis"),
-];
-
-/// Results of a system with a number of workers.
-#[derive(Clone, Default)]
-struct Results {
-    per_second: Sample,
-    median: Sample,
-}
-
-/// Process that is killed while a task is assigned, and what follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Death {
-    Worker,
-    /// `atalaya reap` is run right after the SIGKILL, as `ExecStopPost=` of systemd does it.
-    WorkerWithReap,
-    Leader,
-}
-
-/// Parents of the znodes of tasks whose number depends on the number of tasks.
-const PARENTS: [&str; 6] = ["spec", "state", "run/w0", "claim", "done", "cancel"];
-
-/// Memory and znodes after many tasks.
-#[derive(Default)]
-struct History {
-    tasks: u32,
-    per_second: f64,
-    /// Maximum number of znodes of tasks.
-    znodes: usize,
-    /// Znodes at the end, by parent.
-    left: Vec<(&'static str, usize)>,
-    /// Resident memory of the leader and of the worker in MiB, after the first hundredth of the tasks and at the end.
-    memory: Vec<(f64, f64)>,
-}
 
 /// Programs and servers of all measurements.
-struct Setup<'a> {
-    bench: &'a Bench,
+pub(super) struct Setup<'a> {
+    pub(super) bench: &'a Bench,
     /// Python with Celery.
-    celery: PathBuf,
-    server: ZooKeeper,
-    probe: ZkProbe,
-    api: Api,
-    scratch: Scratch,
-    chroots: usize,
+    pub(super) celery: PathBuf,
+    pub(super) server: ZooKeeper,
+    pub(super) probe: ZkProbe,
+    pub(super) api: Api,
+    pub(super) scratch: Scratch,
+    pub(super) chroots: usize,
 }
 
 impl Setup<'_> {
@@ -160,7 +90,7 @@ impl Setup<'_> {
     }
 
     /// Starts a system, lets it execute tasks for this time, and stops it.
-    fn load(
+    pub(super) fn load(
         &mut self,
         system: System,
         workers: usize,
@@ -228,7 +158,7 @@ impl Setup<'_> {
     }
 
     /// Returns the durations of broadcasts to this number of workers, in seconds.
-    fn broadcast(&mut self, workers: usize, rounds: u32) -> anyhow::Result<Sample> {
+    pub(super) fn broadcast(&mut self, workers: usize, rounds: u32) -> anyhow::Result<Sample> {
         let chroot = self.chroot()?;
         let hosts = self.hosts(&chroot);
         let _leader = self.leader("leader", &hosts, Duration::from_secs(10));
@@ -245,7 +175,7 @@ impl Setup<'_> {
     }
 
     /// Lets one worker execute tasks in sequence, and returns the memory of the programs and the number of znodes.
-    fn history(&mut self, tasks: u32) -> anyhow::Result<History> {
+    pub(super) fn history(&mut self, tasks: u32) -> anyhow::Result<History> {
         let chroot = self.chroot()?;
         let hosts = self.hosts(&chroot);
         let session = Duration::from_secs(10);
@@ -276,7 +206,7 @@ impl Setup<'_> {
     }
 
     /// Returns the time from the SIGKILL of a worker or of the leader until another worker claims the task, in seconds.
-    fn failover(&mut self, death: Death) -> anyhow::Result<f64> {
+    pub(super) fn failover(&mut self, death: Death) -> anyhow::Result<f64> {
         let chroot = self.chroot()?;
         let hosts = self.hosts(&chroot);
         let mut leader = self.leader("leader0", &hosts, SESSION);
@@ -332,171 +262,4 @@ fn answer(process: &mut Process) -> anyhow::Result<Value> {
     let line = process.log().into_iter().map(|line| line.text).rfind(|text| text.starts_with('{'));
     ensure!(exit.success(), "the client ended with {exit}: {:?}", process.log().last());
     Ok(serde_json::from_str(&line.context("the client printed no result")?)?)
-}
-
-pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Vec<Section>> {
-    require(&PARTS)?;
-    let print_line = |line: &str| eprintln!("{line}");
-    let celery =
-        install::ensure_environment(Environment::PEER, print_line).context("cannot install Celery")?;
-    let server = ZooKeeper::with_tick(TICK);
-    machine.zookeeper(&server);
-    let scratch = Scratch::new("bench-tasks");
-    std::fs::write(scratch.path().join("boards.toml"), BOARDS).context("cannot write boards.toml")?;
-    let probe = ZkProbe::connect(&server.connect_string());
-    let mut setup = Setup { bench, celery, server, probe, api: Api::start(), scratch, chroots: 0 };
-    let (rounds, seconds, simulated) = if bench.quick { (1, 3, 1_000) } else { (3, 5, 1_000) };
-
-    let mut results = vec![vec![Results::default(); WORKERS.len()]; SYSTEMS.len()];
-    for round in 1..=rounds {
-        eprintln!("round {round} of {rounds}");
-        for (at, workers) in WORKERS.into_iter().enumerate() {
-            for ((system, _), results) in SYSTEMS.into_iter().zip(&mut results) {
-                setup.load(system, workers, seconds, &mut results[at])?;
-            }
-        }
-    }
-    let broadcast = setup.broadcast(simulated, rounds)?;
-    let mut deaths =
-        [Death::Worker, Death::WorkerWithReap, Death::Leader].map(|death| (death, Sample::default()));
-    for _ in 0..rounds {
-        for (death, sample) in &mut deaths {
-            sample.push(setup.failover(*death)?);
-        }
-    }
-    let history = setup.history(if bench.quick { 2_000 } else { 100_000 })?;
-    let version = package_version(&setup.celery, "celery")?;
-    Ok(vec![
-        throughput(&results, rounds, seconds, &version),
-        times(&broadcast, simulated, &deaths, rounds),
-        bounds(&history),
-    ])
-}
-
-/// Returns the version of a Python package.
-fn package_version(python: &Path, package: &str) -> anyhow::Result<String> {
-    let script = format!("import importlib.metadata as it; print(it.version('{package}'))");
-    let output = Command::new(python).args(["-c", &script]).output().context("cannot run Python")?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-fn throughput(results: &[Vec<Results>], rounds: u32, seconds: u32, celery: &str) -> Section {
-    let show = |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.range());
-    let mut rows = Vec::new();
-    for (what, sample) in [
-        ("tasks per second", (|results| &results.per_second) as fn(&Results) -> &Sample),
-        ("submission to result, median, ms", |results| &results.median),
-    ] {
-        for ((_, name), results) in SYSTEMS.into_iter().zip(results) {
-            let cells = results.iter().map(|results| show(sample(results)));
-            rows.push([format!("{name}: {what}")].into_iter().chain(cells).collect());
-        }
-    }
-    let of = |system: usize, workers: usize| results[system][workers].per_second.median();
-    let targets = WORKERS.into_iter().enumerate().map(|(at, workers)| {
-        let name = format!("tasks per second relative to Python programs, number of workers: {workers}");
-        Target::at_least(&name, 1.0, " times", of(0, at) / of(2, at))
-    });
-    let head = WORKERS.map(|workers| format!("{workers} workers").replace("1 workers", "1 worker"));
-    Section {
-        title: "Tasks per second".into(),
-        method: format!(
-            "From the submission to the recorded result, of tasks that do nothing: the action `status` of `atalaya work`, sleeps of \
-             0 s in the classic layout, and a Celery task that returns a small object. A client in Python \
-             (`testbed/kazoo/bench_tasks.py`) keeps twice as many tasks waiting as there are workers, at least 4, and submits \
-             another one for each result. Each worker is a process; those of Celery {celery} are one worker's pool (prefork, \
-             `worker_prefetch_multiplier` 1), with Redis (`appendonly yes`, `appendfsync everysec`) as the broker and for the \
-             results. ZooKeeper writes its log, and does not wait for the disk. **Median** (smallest – largest); rounds: {rounds}, \
-             of {seconds} s each after one second of the same load; all programs have their turn in each round."
-        ),
-        head: [String::new()].into_iter().chain(head).collect(),
-        rows,
-        notes: vec![
-            "A native task is a record that the leader keeps, written in transactions that check its election: it survives the \
-             client, the leader and the worker. A classic task ends with its client, and Celery's is lost with its worker \
-             unless `acks_late` is set."
-                .into(),
-        ],
-        targets: targets.collect(),
-    }
-}
-
-fn times(broadcast: &Sample, workers: usize, deaths: &[(Death, Sample)], rounds: u32) -> Section {
-    let show = |sample: &Sample| vec![ThreeDigits(sample.median()).to_string(), sample.range()];
-    let row = |name: String, sample: &Sample| [vec![name], show(sample)].concat();
-    let session = SESSION.as_secs();
-    Section {
-        title: "Tasks: a broadcast, and the death of a worker and of a leader".into(),
-        method: format!(
-            "`node/benches/tasks.rs`: the workers of `atalaya work`, {workers} of them in one process, each with a session of its \
-             own. A broadcast lasts from its submission until the leader has recorded the results of all. After a SIGKILL the \
-             time is that of ZooKeeper's log, from the signal until another worker claims the task, with sessions of {session} \
-             s; the task of the leader's death is submitted right after the signal. Repetitions: {rounds}."
-        ),
-        head: ["s", "median", "smallest – largest"].map(str::to_owned).to_vec(),
-        rows: [row(format!("broadcast of `status` to {workers} workers"), broadcast)]
-            .into_iter()
-            .chain(deaths.iter().map(|(death, sample)| {
-                let name = match death {
-                    Death::Worker => "SIGKILL of a worker until the next one claims its task",
-                    Death::WorkerWithReap => "the same, with `atalaya reap` right after the SIGKILL",
-                    Death::Leader => "SIGKILL of the leader until a worker claims a new task",
-                };
-                row(name.into(), sample)
-            }))
-            .collect(),
-        notes: Vec::new(),
-        targets: vec![Target::at_most(
-            &format!("broadcast to {workers} workers, median"),
-            2.0,
-            " s",
-            broadcast.median(),
-        )],
-    }
-}
-
-fn bounds(history: &History) -> Section {
-    let left: usize = history.left.iter().map(|(_, count)| count).sum();
-    let records = history.left.iter().find(|(parent, _)| *parent == "state").map_or(0, |(_, count)| *count);
-    let mut rows = vec![
-        vec!["tasks per second".to_owned(), ThreeDigits(history.per_second).to_string()],
-        vec!["znodes of tasks, maximum".to_owned(), history.znodes.to_string()],
-        vec!["znodes of tasks at the end".to_owned(), left.to_string()],
-        vec!["  of these, records of ended tasks".to_owned(), records.to_string()],
-    ];
-    let after = [history.tasks / 100, history.tasks];
-    for (count, (leader, worker)) in after.into_iter().zip(&history.memory) {
-        for (name, memory) in [("leader", leader), ("worker", worker)] {
-            let label = format!("resident memory of the {name} after {count} tasks, MiB");
-            rows.push(vec![label, ThreeDigits(*memory).to_string()]);
-        }
-    }
-    let growth = match history.memory.as_slice() {
-        [first, .., last] => last.0 / first.0,
-        _ => f64::NAN,
-    };
-    Section {
-        title: "Tasks in sequence: znodes and memory".into(),
-        method: format!(
-            "One leader (`run`) and one worker (`work`) execute {} tasks of the action `status`; the client keeps 8 tasks waiting. \
-             The znodes are counted five times a second.",
-            history.tasks
-        ),
-        head: vec![String::new(), String::new()],
-        rows,
-        notes: Vec::new(),
-        targets: vec![
-            Target::at_most("znodes of tasks in sequence, maximum", 600.0, "", {
-                #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
-                let znodes = history.znodes as f64;
-                znodes
-            }),
-            Target::at_most(
-                "memory of the leader after all tasks in sequence, relative to 1 %",
-                1.5,
-                " times",
-                growth,
-            ),
-        ],
-    }
 }

@@ -1,5 +1,7 @@
 //! A child process. Every line that it writes is kept with its time of arrival.
 
+mod stderr_gate;
+
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write as _};
@@ -10,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use crate::signals::{self, Signal};
 use crate::spawn;
-use crate::stderr::{FILLER, StderrGate, StderrTarget};
 use crate::wait::eventually;
+use stderr_gate::{FILLER, StderrGate};
+
+pub(crate) use stderr_gate::StderrTarget;
 
 /// Timeout until a stopped or killed child is in that state; the kernel needs only moments.
 const KERNEL: Duration = Duration::from_secs(10);
@@ -100,10 +104,6 @@ pub struct Process {
 impl Process {
     /// Starts a child without standard input. Arguments, folder, and variables set or removed are taken from `command`;
     /// to clear the whole environment start from [`parent_death_command`](crate::parent_death_command).
-    ///
-    /// # Panics
-    ///
-    /// If it cannot be started.
     #[track_caller]
     pub fn spawn(command: Command) -> Self {
         Self::launch(command, Stdio::null(), None, StderrTarget::Pipe)
@@ -245,10 +245,6 @@ impl Process {
     }
 
     /// Waits until it has ended and its log is complete.
-    ///
-    /// # Panics
-    ///
-    /// If it still runs at the deadline.
     #[track_caller]
     pub fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
         let what = format!("`{}` (process {}) ends", self.name, self.pid());
@@ -317,10 +313,6 @@ impl Process {
     }
 
     /// Writes one line to the standard input of a process that was started with [`spawn_piped`](Self::spawn_piped).
-    ///
-    /// # Panics
-    ///
-    /// If there is no such input, or the process has closed it.
     #[track_caller]
     pub fn write_line(&mut self, line: &str) {
         let Some(stdin) = &mut self.stdin else { panic!("`{}` has no standard input", self.name) };

@@ -2,13 +2,13 @@
 //! are downloaded with a separate apt state below a cache folder, from the machine's own mirrors. So no foreign
 //! architecture and no further source is added to the machine, and downloaded packages stay.
 //!
-//! Used for the emulated Raspberry Pi ([`pi`](crate::pi)) and, without rustup, for cross-compiling.
+//! Used for the emulated Raspberry Pi (`pi`) and for QEMU.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::install::{self, InstallError};
+use super::command::{InstallError, run};
 
 /// Release of all packages, so that all machines use the same versions.
 const RELEASE: &str = "bookworm";
@@ -23,10 +23,6 @@ pub struct Debian {
 impl Debian {
     /// Downloads the lists of `architectures`, such as `amd64`, into an apt state below `folder`; `backports` adds the
     /// lists of the backports. Several processes must not use the same folder at the same time.
-    ///
-    /// # Errors
-    ///
-    /// If apt-get or a mirror of Debian is missing, or the lists cannot be downloaded.
     pub fn ready(
         folder: &Path,
         architectures: &[&str],
@@ -50,7 +46,7 @@ impl Debian {
                 // A fresh container has no lists at all, and without them apt does not list its mirrors.
                 write(&debian.config, &common)?;
                 progress("fetching the package lists of this machine");
-                install::run(debian.apt("apt-get").args(["-q", "update"]), progress)?;
+                run(debian.apt("apt-get").args(["-q", "update"]), progress)?;
                 mirrors(&mut debian.apt("apt-get")).ok_or(InstallError::NoDebian)?
             }
         };
@@ -63,16 +59,12 @@ impl Debian {
         );
         write(&debian.config, &own)?;
         progress(&format!("fetching the package lists of Debian 12 for {}", architectures.join(", ")));
-        install::run(debian.apt("apt-get").args(["-q", "update"]), progress)?;
+        run(debian.apt("apt-get").args(["-q", "update"]), progress)?;
         Ok(debian)
     }
 
     /// Downloads packages, such as `busybox-static:arm64`, into `folder`, and returns their files in the same order. A
     /// file that exists is not downloaded again.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such package, or the download fails.
     pub fn download(
         &self,
         packages: &[&str],
@@ -80,10 +72,7 @@ impl Debian {
     ) -> Result<Vec<PathBuf>, InstallError> {
         let debs = self.folder.join("debs");
         make(&debs)?;
-        install::run(
-            self.apt("apt-get").args(["-q", "download"]).args(packages).current_dir(&debs),
-            progress,
-        )?;
+        run(self.apt("apt-get").args(["-q", "download"]).args(packages).current_dir(&debs), progress)?;
         packages.iter().map(|package| self.file(&debs, package)).collect()
     }
 
@@ -109,10 +98,6 @@ impl Debian {
     }
 
     /// Returns the first package that `package` depends on whose name begins with `prefix`.
-    ///
-    /// # Errors
-    ///
-    /// If there is none.
     pub fn dependency(&self, package: &str, prefix: &str) -> Result<String, InstallError> {
         let depends = self.field(package, "Depends").unwrap_or_default();
         first_dependency(&depends, prefix).ok_or_else(|| {
@@ -122,15 +107,11 @@ impl Debian {
     }
 
     /// Installs packages on this machine, from the backports if the state includes them. Needs root.
-    ///
-    /// # Errors
-    ///
-    /// If apt-get fails.
     pub fn install(&self, packages: &[&str], progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
         let mut command = self.apt("apt-get");
         command.args(["-q", "-o", "DPkg::Lock::Timeout=300", "install", "--yes", "--no-install-recommends"]);
         command.args(["-t", &format!("{RELEASE}-backports")]).args(packages);
-        install::run(command.env("DEBIAN_FRONTEND", "noninteractive"), progress)
+        run(command.env("DEBIAN_FRONTEND", "noninteractive"), progress)
     }
 
     fn apt(&self, program: &str) -> Command {
@@ -141,20 +122,12 @@ impl Debian {
 }
 
 /// Unpacks a package into `folder`.
-///
-/// # Errors
-///
-/// If dpkg is missing or fails.
 pub fn unpack(deb: &Path, folder: &Path, progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
     make(folder)?;
-    install::run(Command::new("dpkg").arg("-x").arg(deb).arg(folder), progress)
+    run(Command::new("dpkg").arg("-x").arg(deb).arg(folder), progress)
 }
 
 /// Returns the release of all packages, and the Debian mirror in the machine's own sources.
-///
-/// # Errors
-///
-/// If apt-get is missing, or knows no mirror of Debian.
 pub fn mirror() -> Result<(&'static str, String), InstallError> {
     let known = mirrors(&mut Command::new("apt-get")).unwrap_or_default();
     let mut main = known.into_iter().filter(|(_, suite)| !suite.ends_with("-security"));

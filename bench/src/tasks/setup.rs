@@ -228,9 +228,9 @@ impl Setup<'_> {
             leader.kill9();
             client = submit("0");
         } else {
-            client = submit("1");
-            let claims = || self.created(&chroot, CLAIM, 0).into_iter().next();
-            let (_, claim) = eventually("a claim", READY, claims);
+            client = submit("5");
+            let parent = format!("{chroot}{}", CLAIM.trim_end_matches('/'));
+            let claim = eventually("a claim", READY, || self.probe.ls(&parent).into_iter().next());
             let at = ids.iter().position(|id| claim.ends_with(&format!(".{id}"))).context("whose claim?")?;
             killed = milliseconds();
             workers[at].kill9();

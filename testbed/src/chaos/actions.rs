@@ -6,8 +6,8 @@ use super::faults::{Fault, StderrFault, Target};
 use super::foreign_client::Request;
 use super::history::Stall;
 use super::runner::Run;
-use super::squatter::Squatter;
 use super::txn_effects::{MEASUREMENTS, REPORTS};
+use super::wrong_znode::WrongZnode;
 use crate::api::ApiMode;
 use crate::time::millis;
 
@@ -74,17 +74,17 @@ impl Run<'_> {
                     self.lose_stderr(number, node, *fault);
                 }
             }
-            Fault::Squatter(squatter) => self.squat(number, *squatter),
+            Fault::WrongZnode(wrong_znode) => self.create_wrong_znode(number, *wrong_znode),
             Fault::ReadOnly(path) => {
                 self.ask(number, Request::Restrict { path: (*path).to_owned() });
             }
-            Fault::PoisonedReport(poison, first, rings) => {
+            Fault::PoisonedReport(poison, first, notifies) => {
                 let snapshot = self.snapshot();
                 let name = poison.name(*first, number, snapshot.cycle);
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
                 let data = poison.data(&name, i64::try_from(now).unwrap_or(i64::MAX), snapshot.epoch);
                 self.create(number, format!("{REPORTS}{name}"), data, false, Duration::ZERO);
-                if *rings {
+                if *notifies {
                     self.touch_outbox();
                 }
             }
@@ -116,8 +116,8 @@ impl Run<'_> {
             }
             Fault::Collector(_) | Fault::Store(_) => self.sink.end(number),
             Fault::Stderr(_, fault) => self.restore_stderr(number, *fault),
-            Fault::Squatter(squatter) => {
-                self.take_back(number, Request::Remove { path: squatter.path(number) })
+            Fault::WrongZnode(wrong_znode) => {
+                self.take_back(number, Request::Remove { path: wrong_znode.path(number) })
             }
             Fault::ReadOnly(path) => {
                 let faults = &self.schedule.faults;
@@ -187,15 +187,15 @@ impl Run<'_> {
         }
     }
 
-    fn squat(&mut self, number: usize, squatter: Squatter) {
+    fn create_wrong_znode(&mut self, number: usize, wrong_znode: WrongZnode) {
         let mut wait = Duration::ZERO;
-        if let Some(node) = squatter.node() {
+        if let Some(node) = wrong_znode.node() {
             wait = self.schedule.session + DOWN_TIME;
             if !self.kill(node, wait) {
                 return;
             }
         }
-        self.create(number, squatter.path(number), squatter.data().to_vec(), false, wait);
+        self.create(number, wrong_znode.path(number), wrong_znode.data().to_vec(), false, wait);
     }
 
     /// Makes the other client create a znode.

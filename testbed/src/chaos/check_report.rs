@@ -49,7 +49,7 @@ pub enum Violation {
     Poison,
     /// A znode of the wrong type was not reported, or a node wrote to it, or a node led although that znode was
     /// the first contender.
-    Squatter,
+    WrongZnode,
     /// A node stopped publishing because nothing read its standard error.
     Stderr,
     /// A process logged too many warnings.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::fault_kinds::FaultKind;
 use super::node_id;
 use super::poison::{PoisonedMeasurement, PoisonedReport};
-use super::squatter::Squatter;
+use super::wrong_znode::WrongZnode;
 use crate::api::ApiMode;
 
 /// Fault points, between the computation of an average and the knowledge that it was accepted, at which a leader can be
@@ -86,7 +86,7 @@ pub enum Fault {
     /// A node loses its standard error.
     Stderr(Target, StderrFault),
     /// Another client creates a znode of the wrong type, and removes it after the time.
-    Squatter(Squatter),
+    WrongZnode(WrongZnode),
     /// This znode is read-only (`world:anyone:r`) for the time.
     ReadOnly(&'static str),
     /// Another client puts a report into the outbox. The first flag is true if it is the first report of all, and false
@@ -139,11 +139,11 @@ impl fmt::Display for Fault {
             Fault::Collector(fault) => write!(f, "{fault} of the collector"),
             Fault::Store(fault) => write!(f, "{fault} of Redis"),
             Fault::Stderr(target, fault) => write!(f, "standard error of {target} {fault}"),
-            Fault::Squatter(squatter) => squatter.fmt(f),
+            Fault::WrongZnode(wrong_znode) => wrong_znode.fmt(f),
             Fault::ReadOnly(path) => write!(f, "{path} read-only (world:anyone:r)"),
-            Fault::PoisonedReport(poison, first, rings) => {
+            Fault::PoisonedReport(poison, first, notifies) => {
                 let place = if *first { "before" } else { "behind" };
-                let told = if *rings { "" } else { ", the leader not notified" };
+                let told = if *notifies { "" } else { ", the leader not notified" };
                 write!(f, "a report in the outbox, {place} the others, with {poison}{told}")
             }
             Fault::PoisonedMeasurement(poison, ephemeral) => {
@@ -162,7 +162,7 @@ impl Fault {
             Fault::Servers(_) | Fault::LeadingServer => FaultKind::Servers,
             Fault::Api(_) | Fault::Collector(_) | Fault::Store(_) => FaultKind::Receiver,
             Fault::Stderr(..) => FaultKind::Stderr,
-            Fault::Squatter(_) => FaultKind::Znodes,
+            Fault::WrongZnode(_) => FaultKind::Znodes,
             Fault::ReadOnly(_) => FaultKind::Acl,
             Fault::PoisonedReport(..) => FaultKind::Outbox,
             Fault::PoisonedMeasurement(..) => FaultKind::Measurements,
@@ -173,11 +173,13 @@ impl Fault {
     pub(super) fn subject(&self) -> String {
         match self {
             Fault::Stderr(_, fault) => format!("stderr {fault}"),
-            Fault::Squatter(Squatter::Measurement(_)) => {
-                "squatter: measurement of a node that is down".to_owned()
+            Fault::WrongZnode(WrongZnode::Measurement(_)) => {
+                "wrong znode: measurement of a node that is down".to_owned()
             }
-            Fault::Squatter(Squatter::NodeInfo(_)) => "squatter: info of a node that is down".to_owned(),
-            Fault::Squatter(squatter) => format!("squatter: {squatter}"),
+            Fault::WrongZnode(WrongZnode::NodeInfo(_)) => {
+                "wrong znode: info of a node that is down".to_owned()
+            }
+            Fault::WrongZnode(wrong_znode) => format!("wrong znode: {wrong_znode}"),
             Fault::ReadOnly(path) => format!("read-only: {path}"),
             Fault::PoisonedReport(poison, ..) => format!("poisoned report: {poison}"),
             Fault::PoisonedMeasurement(poison, ephemeral) => {

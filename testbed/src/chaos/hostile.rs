@@ -8,8 +8,8 @@ use super::faults::{Fault, ScheduledFault, StderrFault, Target};
 use super::poison::{PoisonedMeasurement, PoisonedReport};
 use super::rng::Rng;
 use super::schedule::Schedule;
-use super::squatter::Squatter;
 use super::txn_effects::COUNTER;
+use super::wrong_znode::WrongZnode;
 
 /// Seed of this generator. Each kind has its own generator, so that the selection of kinds does not change the faults of other
 /// kinds.
@@ -104,7 +104,7 @@ fn draw(rng: &mut Rng, kind: FaultKind, schedule: &Schedule) -> Vec<ScheduledFau
         let node = rng.index(schedule.nodes);
         match kind {
             FaultKind::Stderr => faults.push(stderr(rng, at, node)),
-            FaultKind::Znodes => faults.extend(squatter(rng, node, schedule.lock_step)),
+            FaultKind::Znodes => faults.extend(wrong_znode(rng, node, schedule.lock_step)),
             FaultKind::Acl => {
                 let (path, at) = (rng.one(&READ_ONLY), rng.millis(300, 2_000));
                 faults.push(ScheduledFault {
@@ -116,11 +116,15 @@ fn draw(rng: &mut Rng, kind: FaultKind, schedule: &Schedule) -> Vec<ScheduledFau
                 faults.extend(kill(rng, at, Target::Node(node)));
             }
             FaultKind::Outbox => {
-                let (poison, first, rings) =
+                let (poison, first, notifies) =
                     (rng.one(&PoisonedReport::ALL).0, rng.percent(40), rng.percent(60));
                 // The leader must handle it: it is not removed before the end.
                 let lasts = schedule.length;
-                faults.push(ScheduledFault { at, lasts, fault: Fault::PoisonedReport(poison, first, rings) });
+                faults.push(ScheduledFault {
+                    at,
+                    lasts,
+                    fault: Fault::PoisonedReport(poison, first, notifies),
+                });
             }
             FaultKind::Measurements => {
                 let (poison, ephemeral) = (rng.one(&PoisonedMeasurement::ALL).0, rng.percent(50));
@@ -139,18 +143,18 @@ fn stderr(rng: &mut Rng, at: Duration, node: usize) -> ScheduledFault {
     ScheduledFault { at, lasts: rng.millis(1_000, 4_500), fault: Fault::Stderr(target, fault) }
 }
 
-fn squatter(rng: &mut Rng, node: usize, lock_step: bool) -> Vec<ScheduledFault> {
+fn wrong_znode(rng: &mut Rng, node: usize, lock_step: bool) -> Vec<ScheduledFault> {
     let (at, lasts) = (rng.millis(300, 1_500), rng.millis(5_500, 7_500));
-    let squatter = match rng.between(1, 100) {
-        1..=35 => Squatter::Contender,
-        36..=60 if lock_step => Squatter::BarrierChild,
-        61..=75 => Squatter::Measurement(node),
-        76..=90 => Squatter::NodeInfo(node),
+    let wrong_znode = match rng.between(1, 100) {
+        1..=35 => WrongZnode::Contender,
+        36..=60 if lock_step => WrongZnode::BarrierChild,
+        61..=75 => WrongZnode::Measurement(node),
+        76..=90 => WrongZnode::NodeInfo(node),
         // A fleet without lock-step has no barrier.
-        _ => Squatter::NodeInfoChild,
+        _ => WrongZnode::NodeInfoChild,
     };
-    let scheduled = ScheduledFault { at, lasts, fault: Fault::Squatter(squatter) };
-    let death = if squatter == Squatter::Contender { kill(rng, at, Target::Leader) } else { None };
+    let scheduled = ScheduledFault { at, lasts, fault: Fault::WrongZnode(wrong_znode) };
+    let death = if wrong_znode == WrongZnode::Contender { kill(rng, at, Target::Leader) } else { None };
     [scheduled].into_iter().chain(death).collect()
 }
 
@@ -231,7 +235,7 @@ mod tests {
                 }
             }
         }
-        // 3 of stderr, 5 squatters, the read-only paths, and poison: as ephemeral and as persistent znode.
+        // 3 of stderr, 5 wrong znodes, the read-only paths, and poison: as ephemeral and as persistent znode.
         let expected =
             3 + 5 + READ_ONLY.len() + PoisonedReport::ALL.len() + 2 * PoisonedMeasurement::ALL.len();
         assert_eq!(seen.len(), expected, "{seen:#?}");

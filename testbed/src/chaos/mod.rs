@@ -30,11 +30,11 @@ mod report_sink;
 mod rng;
 mod runner;
 mod schedule;
-mod squatter;
 pub mod tasks;
 mod timeline;
 mod tree;
 mod txn_effects;
+mod wrong_znode;
 
 pub use check_report::{CheckReport, Counts, Finding, Violation};
 pub use checker::check;
@@ -48,7 +48,7 @@ pub use poison::{PoisonedMeasurement, PoisonedReport};
 pub use rng::seed_of;
 pub use runner::{Cluster, NodeProgram};
 pub use schedule::Schedule;
-pub use squatter::Squatter;
+pub use wrong_znode::WrongZnode;
 
 /// Returns the id of the node with this number.
 fn node_id(node: usize) -> String {

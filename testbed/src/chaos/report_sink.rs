@@ -113,13 +113,13 @@ impl ReportSink {
         }
     }
 
-    /// Applies the fault of this fault to the collector. Returns false if it is not running: then nothing happens.
+    /// Applies a fault to the collector. Returns false if it is not running: then nothing happens.
     pub(super) fn inject(&mut self, number: usize, fault: ProcessFault, lasts: Duration) -> bool {
         let ReportSink::Collector(sink) = self else { return false };
         sink.inject(number, fault, lasts)
     }
 
-    /// Applies the fault of this fault to the Redis server of the collector.
+    /// Applies a fault to the Redis server of the collector.
     pub(super) fn inject_into_store(&mut self, number: usize, fault: ProcessFault, lasts: Duration) -> bool {
         let ReportSink::Collector(sink) = self else { return false };
         sink.redis.as_mut().is_some_and(|redis| redis.inject(number, fault, lasts))

@@ -194,7 +194,7 @@ fn poisoned_report_with_a_name_that_is_no_cycle_may_stay_if_it_is_reported() {
 /// Builds a history in which another client creates a contender, the leader ends, and the contender is removed later.
 fn without_leader() -> HistoryBuilder {
     let mut builder = fleet(false);
-    builder.commit(OTHER, vec![create(CONTENDER, "squatter")]);
+    builder.commit(OTHER, vec![create(CONTENDER, "wrong")]);
     builder.round(1);
     builder.commit(1, vec![Change::Closed]);
     builder.values.remove("1");
@@ -208,7 +208,7 @@ fn persistent_contender_must_be_reported() {
     let mut silent = builder.clone();
     silent.commit(OTHER, vec![delete(CONTENDER)]);
     silent.leads(2);
-    silent.breaks(&[Violation::Squatter]);
+    silent.breaks(&[Violation::WrongZnode]);
     // A fleet with lost logs cannot be checked by its logs.
     silent.history.complete_log = false;
     silent.is_good();
@@ -222,7 +222,7 @@ fn persistent_contender_must_be_reported() {
 fn persistent_contender_behind_another_one_need_not_be_reported() {
     const NEXT: &str = "/election/000000000000000000000000c4a00009__lock__0000000000";
     let mut builder = without_leader();
-    builder.commit(OTHER, vec![create(NEXT, "squatter")]);
+    builder.commit(OTHER, vec![create(NEXT, "wrong")]);
     builder.now += 6_000;
     logs(&mut builder, &format!("{NEXT} is persistent: delete it"));
     builder.commit(OTHER, vec![delete(CONTENDER)]);
@@ -238,7 +238,7 @@ fn leader_must_appear_after_a_persistent_contender_is_removed() {
     builder.commit(OTHER, vec![delete(CONTENDER)]);
     builder.now += 12_000;
     builder.leads(2);
-    builder.breaks(&[Violation::Squatter]);
+    builder.breaks(&[Violation::WrongZnode]);
     // The deadline does not hold if ZooKeeper's servers were killed.
     builder.history.disturbed = Some(1);
     builder.is_good();
@@ -249,13 +249,13 @@ fn node_that_leads_past_a_persistent_contender_is_a_violation() {
     let mut builder = without_leader();
     logs(&mut builder, CONTENDER);
     builder.leads(2);
-    builder.breaks(&[Violation::Squatter]);
+    builder.breaks(&[Violation::WrongZnode]);
 }
 
 #[test]
 fn leader_may_go_on_while_a_persistent_contender_stands_before_it() {
     let mut builder = fleet(false);
-    builder.commit(OTHER, vec![create(CONTENDER, "squatter")]);
+    builder.commit(OTHER, vec![create(CONTENDER, "wrong")]);
     builder.round(1);
     // The same leader takes over again.
     builder.leads(1);
@@ -272,7 +272,7 @@ fn child_of_the_barrier_must_be_reported() {
     builder.now += 6_000;
     let mut silent = builder.clone();
     silent.commit(OTHER, vec![delete("/barrier/child-3")]);
-    silent.breaks(&[Violation::Squatter]);
+    silent.breaks(&[Violation::WrongZnode]);
     logs(&mut builder, "/barrier/child-3 keeps the barrier from opening");
     builder.commit(OTHER, vec![delete("/barrier/child-3")]);
     builder.round(1);
@@ -284,7 +284,7 @@ fn node_that_writes_over_the_measurement_of_another_client_is_a_violation() {
     let mut builder = fleet(false);
     builder.commit(OTHER, vec![create("/mediciones/7", "not a measurement")]);
     builder.commit(2, vec![set("/mediciones/7", "5"), set("/counter", 4)]);
-    builder.breaks(&[Violation::Squatter]);
+    builder.breaks(&[Violation::WrongZnode]);
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn node_that_deletes_the_znode_of_another_client_is_a_violation() {
     let mut builder = fleet(false);
     builder.commit(OTHER, vec![create("/mediciones/7", "not a measurement")]);
     builder.commit(2, vec![delete("/mediciones/7")]);
-    builder.breaks(&[Violation::Squatter]);
+    builder.breaks(&[Violation::WrongZnode]);
     let mut builder = fleet(false);
     builder.commit(OTHER, vec![ephemeral("/mediciones/7", "5"), delete("/mediciones/7")]);
     builder.is_good();

@@ -12,7 +12,7 @@ use crate::chaos::txn_effects::{
 };
 use crate::journal::{Change, Transaction};
 
-/// Time after which a squatter must have been reported, in milliseconds.
+/// Time after which a wrong znode must have been reported, in milliseconds.
 const REPORTED_WITHIN: i64 = 5_000;
 /// Minimum age of the contender or leader that must report it, in milliseconds.
 const SETTLED: i64 = 3_000;
@@ -40,7 +40,7 @@ enum End {
 
 /// A znode of the wrong type.
 #[derive(Debug)]
-struct Squatter {
+struct WrongZnode {
     path: String,
     since: i64,
     /// Session of the first genuine contender when this znode was created. It may continue to lead.
@@ -54,7 +54,7 @@ struct Squatter {
 pub(crate) struct ForeignChecks {
     /// In order of creation; a name may be created again.
     poison: Vec<Poison>,
-    squatters: Vec<Squatter>,
+    wrong_znodes: Vec<WrongZnode>,
     /// Deadline by which a leader must appear, and the violation if it does not.
     awaited: Option<(i64, String)>,
     /// Creation time of each contender, and session and start time of the current leader.
@@ -107,13 +107,15 @@ impl ForeignChecks {
                     let leader = tree.leader().map(|(_, owner, _)| owner);
                     let (path, since) = (path.clone(), transaction.time);
                     let leaderless = leader.is_none().then_some(since);
-                    self.squatters.push(Squatter { path, since, leader, leaderless });
+                    self.wrong_znodes.push(WrongZnode { path, since, leader, leaderless });
                 }
                 Change::Delete { path } => {
                     self.left(path, End::TakenBack);
-                    if let Some(at) = self.squatters.iter().position(|squatter| squatter.path == *path) {
-                        let squatter = self.squatters.remove(at);
-                        self.removed(&squatter, transaction.time, tree, history, findings);
+                    if let Some(at) =
+                        self.wrong_znodes.iter().position(|wrong_znode| wrong_znode.path == *path)
+                    {
+                        let wrong_znode = self.wrong_znodes.remove(at);
+                        self.removed(&wrong_znode, transaction.time, tree, history, findings);
                     }
                 }
                 _ => {}
@@ -145,13 +147,16 @@ impl ForeignChecks {
                     if owner != Some(transaction.session) {
                         let session = transaction.session;
                         findings.add(
-                            Violation::Squatter,
+                            Violation::WrongZnode,
                             format!("{session:#x} wrote {path}, which is of {owner:?}"),
                         );
                     }
                 }
-                Change::Delete { path } if self.squatters.iter().any(|squatter| squatter.path == *path) => {
-                    findings.add(Violation::Squatter, format!("a node deleted {path}, which is not its own"));
+                Change::Delete { path }
+                    if self.wrong_znodes.iter().any(|wrong_znode| wrong_znode.path == *path) =>
+                {
+                    findings
+                        .add(Violation::WrongZnode, format!("a node deleted {path}, which is not its own"));
                 }
                 _ => {}
             }
@@ -165,11 +170,11 @@ impl ForeignChecks {
     pub(crate) fn epoch(&self, transaction: &Transaction, tree: &Tree, findings: &mut CheckReport) {
         let Some((contender, ..)) = tree.leader() else { return };
         for path in tree.persistent_before(&contender) {
-            let squatter = self.squatters.iter().find(|squatter| squatter.path == path);
-            if squatter.is_some_and(|squatter| squatter.leader != Some(transaction.session)) {
+            let wrong_znode = self.wrong_znodes.iter().find(|wrong_znode| wrong_znode.path == path);
+            if wrong_znode.is_some_and(|wrong_znode| wrong_znode.leader != Some(transaction.session)) {
                 let text =
                     format!("{contender} leads, and {path} was before it when it became the first node");
-                findings.add(Violation::Squatter, text);
+                findings.add(Violation::WrongZnode, text);
             }
         }
     }
@@ -188,9 +193,11 @@ impl ForeignChecks {
         if self.leader.map(|(leader, _)| leader) != leader {
             self.leader = leader.map(|leader| (leader, transaction.time));
         }
-        for squatter in self.squatters.iter_mut().filter(|squatter| squatter.path.starts_with(ELECTION)) {
-            if squatter.leaderless.is_none() && leader != squatter.leader {
-                squatter.leaderless = Some(transaction.time);
+        for wrong_znode in
+            self.wrong_znodes.iter_mut().filter(|wrong_znode| wrong_znode.path.starts_with(ELECTION))
+        {
+            if wrong_znode.leaderless.is_none() && leader != wrong_znode.leader {
+                wrong_znode.leaderless = Some(transaction.time);
             }
         }
     }
@@ -198,20 +205,20 @@ impl ForeignChecks {
     /// Reports a leader that has not appeared by `now`.
     fn check_awaited(&mut self, now: i64, findings: &mut CheckReport) {
         if let Some((_, text)) = self.awaited.take_if(|(until, _)| *until < now) {
-            findings.add(Violation::Squatter, text);
+            findings.add(Violation::WrongZnode, text);
         }
     }
 
-    /// Checks, when a squatter is removed, that it was reported, provided that a node had the time to do so.
+    /// Checks, when a wrong znode is removed, that it was reported, provided that a node had the time to do so.
     fn removed(
         &mut self,
-        squatter: &Squatter,
+        wrong_znode: &WrongZnode,
         now: i64,
         tree: &Tree,
         history: &History,
         findings: &mut CheckReport,
     ) {
-        let Squatter { path, since, leaderless, .. } = squatter;
+        let WrongZnode { path, since, leaderless, .. } = wrong_znode;
         let is_calm = history.disturbed.is_none_or(|disturbed| disturbed > now);
         let is_contender = path.starts_with(ELECTION);
         let is_settled = |since: &i64| now - since >= SETTLED;
@@ -227,7 +234,7 @@ impl ForeignChecks {
         };
         // Each contender watches the one directly before it, and reports only that one.
         let is_hidden = is_contender
-            && self.squatters.iter().any(|other| other.path.starts_with(ELECTION) && other.path > *path);
+            && self.wrong_znodes.iter().any(|other| other.path.starts_with(ELECTION) && other.path > *path);
         let may_be_reported = is_calm && history.complete_log && !is_hidden;
         if may_be_reported && stands.is_some_and(|since| now - since >= REPORTED_WITHIN) {
             let name = path.rsplit('/').next().unwrap_or(path);
@@ -238,7 +245,7 @@ impl ForeignChecks {
             let names: &[&str] = if is_child { &[name, "/barrier has children"] } else { &[name] };
             if !names.iter().any(|name| is_reported(history, name, *since, now + LOG_DELAY)) {
                 findings.add(
-                    Violation::Squatter,
+                    Violation::WrongZnode,
                     format!("{path} stood for {} ms, and no node reported it", now - since),
                 );
             }

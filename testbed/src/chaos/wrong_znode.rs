@@ -7,7 +7,7 @@ use super::txn_effects::{BARRIER, ELECTION, MEASUREMENTS, NODE_INFO};
 
 /// A znode of the wrong type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Squatter {
+pub enum WrongZnode {
     /// A persistent contender with the lowest sequence number: no node leads after the current leader.
     Contender,
     /// A child of the barrier, which then cannot be deleted.
@@ -20,49 +20,49 @@ pub enum Squatter {
     NodeInfoChild,
 }
 
-impl Squatter {
+impl WrongZnode {
     /// Returns the path; `fault` makes it unique.
     pub(super) fn path(self, act: usize) -> String {
         match self {
-            Squatter::Contender => format!("{ELECTION}{:032x}__lock__0000000000", 0xc4a0_0000 + act),
-            Squatter::BarrierChild => format!("{BARRIER}/child-{act}"),
-            Squatter::Measurement(node) => format!("{MEASUREMENTS}{}", node_id(node)),
-            Squatter::NodeInfo(node) => format!("{NODE_INFO}{}", node_id(node)),
-            Squatter::NodeInfoChild => format!("{NODE_INFO}squatter-{act}"),
+            WrongZnode::Contender => format!("{ELECTION}{:032x}__lock__0000000000", 0xc4a0_0000 + act),
+            WrongZnode::BarrierChild => format!("{BARRIER}/child-{act}"),
+            WrongZnode::Measurement(node) => format!("{MEASUREMENTS}{}", node_id(node)),
+            WrongZnode::NodeInfo(node) => format!("{NODE_INFO}{}", node_id(node)),
+            WrongZnode::NodeInfoChild => format!("{NODE_INFO}squatter-{act}"),
         }
     }
 
     /// Returns the data of the znode.
     pub(super) fn data(self) -> &'static [u8] {
         match self {
-            Squatter::Contender => b"squatter",
-            Squatter::BarrierChild => b"",
-            Squatter::Measurement(_) => b"not a measurement",
-            Squatter::NodeInfo(_) | Squatter::NodeInfoChild => b"{\"pid\":\"none\",\"sensors\":7}",
+            WrongZnode::Contender => b"wrong",
+            WrongZnode::BarrierChild => b"",
+            WrongZnode::Measurement(_) => b"not a measurement",
+            WrongZnode::NodeInfo(_) | WrongZnode::NodeInfoChild => b"{\"pid\":\"none\",\"sensors\":7}",
         }
     }
 
     /// Returns the node that must be down when the znode is created.
     pub(super) fn node(self) -> Option<usize> {
         match self {
-            Squatter::Measurement(node) | Squatter::NodeInfo(node) => Some(node),
+            WrongZnode::Measurement(node) | WrongZnode::NodeInfo(node) => Some(node),
             _ => None,
         }
     }
 }
 
-impl fmt::Display for Squatter {
+impl fmt::Display for WrongZnode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Squatter::Contender => f.write_str("a persistent contender before all others"),
-            Squatter::BarrierChild => f.write_str("a child of the barrier"),
-            Squatter::Measurement(node) => {
+            WrongZnode::Contender => f.write_str("a persistent contender before all others"),
+            WrongZnode::BarrierChild => f.write_str("a child of the barrier"),
+            WrongZnode::Measurement(node) => {
                 write!(f, "a persistent znode at the measurement of node {}, which is killed", node_id(*node))
             }
-            Squatter::NodeInfo(node) => {
+            WrongZnode::NodeInfo(node) => {
                 write!(f, "a persistent znode at the info of node {}, which is killed", node_id(*node))
             }
-            Squatter::NodeInfoChild => f.write_str("a persistent znode among the node infos"),
+            WrongZnode::NodeInfoChild => f.write_str("a persistent znode among the node infos"),
         }
     }
 }

@@ -206,7 +206,7 @@ fn leader_takes_over_above_an_epoch_that_the_collector_has_from_elsewhere() {
     let collector = Collector::start(BINARY, &[]);
     let url = collector.url();
     let one = fleet.leader("1", &["--api-url", &url]);
-    let held = |what: &str, wanted: &dyn Fn(&[atalaya_testbed::Held]) -> bool| {
+    let held = |what: &str, wanted: &dyn Fn(&[atalaya_testbed::StoredReport]) -> bool| {
         eventually(what, DEADLINE, || collector.try_reports(None).ok().filter(|held| wanted(held)))
     };
     let own = held("a report", &|held| !held.is_empty())[0].epoch.unwrap();

@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use atalaya_collector::{Options, SqliteOptions, SqliteStore, Tokens, openapi};
-use atalaya_testbed::guarded;
 use atalaya_testbed::install::{self, Environment, Part};
+use atalaya_testbed::parent_death_command;
 use common::{READER, WRITER, full, open_to_all, run};
 
 /// Option of Schemathesis: number of requests of each kind per operation. The seed makes them reproducible.
@@ -20,7 +20,7 @@ fn python() -> Command {
     let say = |line: &str| eprintln!("{line}");
     let python = install::ensure(&[Part::Python], say)
         .and_then(|()| install::ensure_environment(Environment::API, say));
-    let mut command = guarded(python.expect("Python with Schemathesis"));
+    let mut command = parent_death_command(python.expect("Python with Schemathesis"));
     for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(proxy);
     }

@@ -15,39 +15,39 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use atalaya_testbed::chaos::tasks::{self, Programs, Stage};
+use atalaya_testbed::chaos::tasks::{self, Programs};
 use atalaya_testbed::chaos::{
-    Cast, FaultKind, FaultKinds, Outcome, POINTS, Receiver, Schedule, Theatre, seed_of,
+    Cluster, FaultKind, FaultKinds, NodeProgram, Outcome, POINTS, Receiver, Schedule, seed_of,
 };
 use atalaya_testbed::{Security, target_dir};
 
 #[track_caller]
-fn play(theatre: &mut Theatre, schedule: &Schedule) -> Outcome {
-    let outcome = theatre.play(schedule);
-    if !outcome.verdict.violations.is_empty() {
+fn run(cluster: &mut Cluster, schedule: &Schedule) -> Outcome {
+    let outcome = cluster.run(schedule);
+    if !outcome.findings.violations.is_empty() {
         let folder = target_dir().join("chaos").join(format!("test-{}", std::process::id()));
         let kept = outcome.keep(&folder);
-        panic!("{schedule}{:#?}\nall of it: {} {kept:?}", outcome.verdict.violations, folder.display());
+        panic!("{schedule}{:#?}\nall of it: {} {kept:?}", outcome.findings.violations, folder.display());
     }
     outcome
 }
 
-fn cast() -> Cast {
-    Cast::Atalaya(Path::new(env!("CARGO_BIN_EXE_atalaya")).into())
+fn program() -> NodeProgram {
+    NodeProgram::Atalaya(Path::new(env!("CARGO_BIN_EXE_atalaya")).into())
 }
 
-fn theatre() -> Theatre {
-    Theatre::open(cast())
+fn cluster() -> Cluster {
+    Cluster::start(program())
 }
 
 /// Leaders are killed, or frozen for two session timeouts, at each step; every other fleet is in lock-step mode.
 fn at_each_step(stops: bool) {
-    let mut theatre = theatre();
+    let mut cluster = cluster();
     for (number, point) in POINTS.into_iter().enumerate() {
-        let outcome = play(&mut theatre, &Schedule::dying(point, stops, (number % 2 == 0) ^ stops));
+        let outcome = run(&mut cluster, &Schedule::dying(point, stops, (number % 2 == 0) ^ stops));
         let what = format!("{} at {point}", if stops { "stopped" } else { "died" });
-        assert!(outcome.played.contains_key(&what), "no process {what}: {:?}", outcome.played);
-        assert!(outcome.verdict.figures.reports >= 3, "{:?}", outcome.verdict.figures);
+        assert!(outcome.injected.contains_key(&what), "no process {what}: {:?}", outcome.injected);
+        assert!(outcome.findings.counts.reports >= 3, "{:?}", outcome.findings.counts);
     }
 }
 
@@ -63,14 +63,14 @@ fn leader_that_freezes_at_any_step_of_a_cycle_loses_no_report() {
 
 #[test]
 fn fleet_delivers_each_report_once_under_random_faults() {
-    let mut theatre = theatre();
+    let mut cluster = cluster();
     let random = RandomState::new().build_hasher().finish() >> 32;
     let known = [813_437_409_709, 433_022_255_681].map(|seed| Schedule::of(seed, None));
     // All kinds of faults.
     let drawn = Schedule::of(seed_of(random, 0), None).with(&FaultKinds::default());
     for schedule in known.into_iter().chain([drawn]) {
         println!("{schedule}");
-        play(&mut theatre, &schedule);
+        run(&mut cluster, &schedule);
     }
 }
 
@@ -80,37 +80,37 @@ fn fleet_delivers_each_report_once_under_random_faults() {
 fn fleet_recovers_from_lost_stderr_squatters_refusals_and_poisoned_data() {
     const HOSTILE: [FaultKind; 5] =
         [FaultKind::Stderr, FaultKind::Znodes, FaultKind::Acl, FaultKind::Outbox, FaultKind::Measurements];
-    let mut theatre = theatre();
+    let mut cluster = cluster();
     let kinds = HOSTILE.into_iter().collect();
     for seed in [752_331_569_010, 940_778_137_641] {
         let schedule = Schedule::of(seed, None).with(&kinds);
         println!("{schedule}");
-        play(&mut theatre, &schedule);
+        run(&mut cluster, &schedule);
     }
 }
 
 /// Encrypted connections, identities and ACLs weaken none of the promises.
 #[test]
 fn secured_fleet_delivers_each_report_once_under_random_faults() {
-    let mut theatre = Theatre::open_secured(cast(), Arc::new(Security::new()));
+    let mut cluster = Cluster::start_secured(program(), Arc::new(Security::new()));
     let random = RandomState::new().build_hasher().finish() >> 32;
     for seed in [940_778_137_641, seed_of(random, 0)] {
         let schedule = Schedule::of(seed, None).with(&FaultKinds::default());
         println!("{schedule}");
-        play(&mut theatre, &schedule);
+        run(&mut cluster, &schedule);
     }
 }
 
 /// The receiver is a real collector, which is killed, frozen and stopped, like its store.
 fn a_collector_holds_each_report_once(receiver: Receiver, seeds: [u64; 2]) {
-    let mut theatre = theatre();
+    let mut cluster = cluster();
     let random = RandomState::new().build_hasher().finish() >> 32;
     for seed in seeds.into_iter().chain([seed_of(random, 0)]) {
         let schedule = Schedule::of(seed, None).to(receiver);
         println!("{schedule}");
-        let outcome = play(&mut theatre, &schedule);
-        let happened = |what: &str| outcome.played.keys().any(|act| act.starts_with(what));
-        assert!(happened("collector") || happened("Redis"), "{:?}", outcome.played);
+        let outcome = run(&mut cluster, &schedule);
+        let happened = |what: &str| outcome.injected.keys().any(|fault| fault.starts_with(what));
+        assert!(happened("collector") || happened("Redis"), "{:?}", outcome.injected);
     }
 }
 
@@ -127,26 +127,26 @@ fn collector_with_redis_holds_each_report_once() {
 /// Schedules in which leaders, workers and clients are killed and stopped, and connections and replies are lost.
 #[test]
 fn task_has_one_result_and_is_not_executed_twice_at_a_time_under_faults() {
-    let play = |programs: Programs, numbers: &[u64]| {
-        let mut stage = Stage::open(programs, Path::new(env!("CARGO_BIN_EXE_atalaya")));
+    let run_schedules = |programs: Programs, numbers: &[u64]| {
+        let mut cluster = tasks::Cluster::start(programs, Path::new(env!("CARGO_BIN_EXE_atalaya")));
         for number in numbers {
             let schedule = tasks::Schedule::of(seed_of(17, *number));
-            let outcome = stage.play(&schedule);
-            let judgement = &outcome.judgement;
-            if !judgement.violations.is_empty() {
+            let outcome = cluster.run(&schedule);
+            let findings = &outcome.findings;
+            if !findings.violations.is_empty() {
                 let folder = target_dir().join("chaos").join(format!("test-tasks-{}", schedule.seed));
                 let kept = outcome.keep(&folder);
-                panic!("{schedule}{judgement:#?}\nall of it: {} {kept:?}", folder.display());
+                panic!("{schedule}{findings:#?}\nall of it: {} {kept:?}", folder.display());
             }
-            if !judgement.undecided.is_empty() {
-                println!("undecided, the machine was too slow: {schedule}{judgement:#?}");
+            if !findings.undecided.is_empty() {
+                println!("undecided, the machine was too slow: {schedule}{findings:#?}");
             }
-            assert!(judgement.figures.starts >= 3, "{judgement:?}");
+            assert!(findings.counts.starts >= 3, "{findings:?}");
         }
     };
     thread::scope(|scope| {
-        scope.spawn(|| play(Programs::Native, &[0, 1]));
-        scope.spawn(|| play(Programs::Native, &[2, 3]));
-        scope.spawn(|| play(Programs::Classic, &[0, 1]));
+        scope.spawn(|| run_schedules(Programs::Native, &[0, 1]));
+        scope.spawn(|| run_schedules(Programs::Native, &[2, 3]));
+        scope.spawn(|| run_schedules(Programs::Classic, &[0, 1]));
     });
 }

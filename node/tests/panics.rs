@@ -6,7 +6,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use atalaya_testbed::{Probe, Process, Scratch, clean_command, eventually, node_command};
+use atalaya_testbed::{Process, Scratch, ZkProbe, clean_command, eventually, node_command};
 use atalaya_zookeeper::Server;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -70,7 +70,7 @@ fn supervised_node_is_started_again_after_a_panic_of_a_task() {
     command.arg("--supervised");
     let mut parent = Process::spawn(command);
     parent.wait_for_line("published the first measurement", DEADLINE);
-    let probe = Probe::connect(&server.connect_string());
+    let probe = ZkProbe::connect(&server.connect_string());
     let first = probe.exists("/mediciones/1").unwrap().czxid;
     parent.hup();
     eventually("another node", DEADLINE, || probe.exists("/mediciones/1").filter(|stat| stat.czxid != first));
@@ -87,7 +87,7 @@ fn node_ends_with_an_error_after_a_panic_when_stderr_is_not_read() {
     command.args(["--log", "trace"]).stderr(writer);
     let mut child = command.spawn().unwrap();
     drop(command);
-    let probe = Probe::connect(&server.connect_string());
+    let probe = ZkProbe::connect(&server.connect_string());
     eventually("a measurement", DEADLINE, || probe.exists("/mediciones/1"));
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();

@@ -1,11 +1,11 @@
 //! Starts a ZooKeeper server and reads its znodes with Kazoo: `cargo run -p atalaya-testbed --example one_server`.
 
-use atalaya_testbed::{Probe, ZooKeeper};
+use atalaya_testbed::{ZkProbe, ZooKeeper};
 
 fn main() {
     let zookeeper = ZooKeeper::start();
     println!("serving at {} as process {}", zookeeper.connect_string(), zookeeper.pid());
-    let probe = Probe::connect(&zookeeper.connect_string());
+    let probe = ZkProbe::connect(&zookeeper.connect_string());
     if let Err(error) = probe.create("/mediciones/1", b"78.4", true) {
         println!("not created: {error}");
     }

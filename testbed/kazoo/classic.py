@@ -1,11 +1,11 @@
 """A master, a worker or a client of the classic task layout, in the style of course programs.
 
   classic.py master HOSTS [--root PATH]
-  classic.py worker HOSTS ID [--root PATH] [--free TEXT] [--witness FOLDER]
+  classic.py worker HOSTS ID [--root PATH] [--free TEXT] [--execution-log FOLDER]
   classic.py client HOSTS ID SECONDS [--root PATH] [--unassigned TEXT]
 
 TEXT is the data of a free worker (by default non) or of a task that is not assigned (by default 0). In FOLDER a worker
-writes "start TASK" and "end TASK" into the file witness, and "overlap TASK" if another process holds the file lock.TASK.
+writes "start TASK" and "end TASK" into the file executions, and "overlap TASK" if another process holds the file lock.TASK.
 
 Prints: "contending NUMBER", "leading NUMBER", "assigned TASK to WORKER"; "registered ID", "executing TASK", "finished TASK",
 "dropped TASK"; "submitted TASK", "result DATA". Kazoo is used unmodified, and the program has typical weaknesses: watches call
@@ -109,7 +109,7 @@ def execute(seconds, task, folder):
         return
 
     def write(what):
-        with open(os.path.join(folder, "witness"), "a", encoding="utf-8") as file:
+        with open(os.path.join(folder, "executions"), "a", encoding="utf-8") as file:
             file.write(f"{what} {task}\n")
 
     with open(os.path.join(folder, f"lock.{task}"), "a", encoding="utf-8") as lock:
@@ -122,7 +122,7 @@ def execute(seconds, task, folder):
         write("end")
 
 
-def work(client, root, worker, free, witness):
+def work(client, root, worker, free, folder_of_log):
     client.ensure_path(f"{root}/workers")
     own = f"{root}/workers/{worker}"
     client.create(own, free.encode(), ephemeral=True)
@@ -135,7 +135,7 @@ def work(client, root, worker, free, witness):
         say("executing", task)
         try:
             seconds = float(text(client.get(f"{root}/data/{task}")[0]))
-            execute(seconds, task, witness)
+            execute(seconds, task, folder_of_log)
             client.set(f"{root}/tasks/{task}", f"{task}={seconds}".encode())
             say("finished", task)
         except NoNodeError:
@@ -173,7 +173,7 @@ def main():
     parser.add_argument("--root", default="")
     parser.add_argument("--free", default="non")
     parser.add_argument("--unassigned", default="0")
-    parser.add_argument("--witness")
+    parser.add_argument("--execution-log")
     parser.add_argument("--timeout", type=float, default=5)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
@@ -184,7 +184,7 @@ def main():
         if arguments.role == "master":
             Master(client, arguments.root)
         elif arguments.role == "worker":
-            work(client, arguments.root, arguments.id, arguments.free, arguments.witness)
+            work(client, arguments.root, arguments.id, arguments.free, arguments.execution_log)
         else:
             submit(client, arguments.root, arguments.id, arguments.seconds, arguments.unassigned)
         stopped.wait()

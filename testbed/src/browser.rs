@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::install::{self, Part};
 use crate::process::Process;
 use crate::scratch::{Scratch, target_dir};
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 
 const START: Duration = Duration::from_secs(60);
 
@@ -32,17 +32,11 @@ pub struct Browser {
 
 impl Browser {
     /// Starts chromedriver.
-    ///
-    /// # Panics
-    ///
-    /// When Chromium or chromedriver is missing and cannot be installed.
     #[track_caller]
     pub fn start() -> Self {
-        if let Err(error) = install::ensure(&[Part::Chromium], |line| eprintln!("{line}")) {
-            panic!("cannot set up a browser: {error}");
-        }
+        install::require(&[Part::Chromium]);
         let folder = Scratch::new("browser");
-        let mut command = guarded("chromedriver");
+        let mut command = parent_death_command("chromedriver");
         command.args(["--port=0", "--log-level=WARNING"]);
         let process = Process::spawn(command).called("chromedriver", 20);
         let line = process.wait_for_line("started successfully on port", START);

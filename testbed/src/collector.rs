@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::chaos::millis_of;
 use crate::http::{Answer, get_within};
 use crate::node::clean_command;
 use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::Scratch;
+use crate::time::millis_of;
 
 /// Timeout until it listens, on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ pub struct Collector {
 
 /// A report that a collector has stored.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Held {
+pub struct StoredReport {
     /// Increases in the order in which reports were recorded.
     pub id: i64,
     /// Epoch, if the sender counts its leaders.
@@ -56,11 +56,11 @@ pub struct Held {
     pub reporter: Option<String>,
 }
 
-impl Held {
+impl StoredReport {
     /// Parses a report in the collector's JSON.
-    pub fn parse(value: &Value) -> Option<Held> {
+    pub fn parse(value: &Value) -> Option<StoredReport> {
         let text = |name: &str| value[name].as_str().map(str::to_owned);
-        Some(Held {
+        Some(StoredReport {
             id: value["id"].as_i64()?,
             epoch: value["epoch"].as_i64(),
             cycle: value["cycle"].as_u64(),
@@ -88,10 +88,6 @@ impl Held {
 impl Collector {
     /// Starts `binary collect` with `args`, which may name the store: the default is SQLite in a new folder. The
     /// collector listens when this returns.
-    ///
-    /// # Panics
-    ///
-    /// If it does not start.
     #[track_caller]
     pub fn start(binary: impl AsRef<Path>, args: &[&str]) -> Collector {
         let (binary, port) = (binary.as_ref().to_path_buf(), Port::reserve());
@@ -105,10 +101,6 @@ impl Collector {
 
     /// Starts a new process with the same port and the same store, without waiting until it listens. The previous one
     /// must have ended.
-    ///
-    /// # Panics
-    ///
-    /// If it has not ended.
     #[track_caller]
     pub fn spawn(&mut self) {
         assert!(!self.process.is_running(), "the collector has not ended");
@@ -166,22 +158,11 @@ impl Collector {
     }
 
     /// Sends a GET request for `path`, with this token if there is one.
-    ///
-    /// # Errors
-    ///
-    /// If no answer arrives.
-    pub fn try_get(&self, path: &str, token: Option<&str>, patience: Duration) -> Result<Answer, String> {
-        let bearer = token.map(|token| format!("Bearer {token}"));
-        let head: Vec<(&str, &str)> =
-            bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
-        get_within(&self.address(), path, &head, patience)
+    pub fn try_get(&self, path: &str, token: Option<&str>, timeout: Duration) -> Result<Answer, String> {
+        get_authorized(&self.address(), path, token, timeout)
     }
 
     /// Sends a GET request for `path`.
-    ///
-    /// # Panics
-    ///
-    /// If no answer arrives.
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         match self.try_get(path, None, ANSWER) {
@@ -190,54 +171,24 @@ impl Collector {
         }
     }
 
-    /// Returns all stored reports, read page by page, in the order in which they were recorded.
-    ///
-    /// # Errors
-    ///
-    /// If it does not return them.
-    pub fn try_reports(&self, token: Option<&str>) -> Result<Vec<Held>, String> {
-        let mut held = Vec::new();
-        let mut cursor = String::new();
-        loop {
-            let path = format!("/api/v1/reports?limit={PAGE}{cursor}");
-            let answer = self.try_get(&path, token, ANSWER)?;
-            let page: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-            let (200, Some(reports)) = (answer.status, page["reports"].as_array()) else {
-                return Err(format!("{path}: {answer:?}"));
-            };
-            for report in reports {
-                held.push(Held::parse(report).ok_or_else(|| format!("not understood: {report}"))?);
-            }
-            match page["next"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => break,
-            }
-        }
-        held.sort_by_key(|held| held.id);
-        Ok(held)
+    /// Returns all stored reports, like [`stored_reports`].
+    pub fn try_reports(&self, token: Option<&str>) -> Result<Vec<StoredReport>, String> {
+        stored_reports(&self.address(), token)
     }
 
     /// Returns all stored reports, like [`try_reports`](Self::try_reports).
-    ///
-    /// # Panics
-    ///
-    /// If it does not return them.
     #[track_caller]
-    pub fn reports(&self) -> Vec<Held> {
+    pub fn reports(&self) -> Vec<StoredReport> {
         match self.try_reports(None) {
             Ok(held) => held,
-            Err(error) => panic!("the collector does not tell what it holds: {error}"),
+            Err(error) => panic!("the collector does not return its reports: {error}"),
         }
     }
 
     /// Returns the number of reports with this outcome since the start, from its metrics: `recorded`, `repeated`,
     /// `conflict`, `stale`.
-    ///
-    /// # Errors
-    ///
-    /// If no answer arrives.
-    pub fn became(&self, outcome: &str, patience: Duration) -> Result<u64, String> {
-        let answer = self.try_get("/metrics", None, patience)?;
+    pub fn became(&self, outcome: &str, timeout: Duration) -> Result<u64, String> {
+        let answer = self.try_get("/metrics", None, timeout)?;
         let name = format!("atalaya_collector_reports_total{{outcome=\"{outcome}\"}} ");
         let line = answer.body.lines().find_map(|line| line.strip_prefix(&name));
         Ok(line.and_then(|number| number.trim().parse().ok()).unwrap_or(0))
@@ -248,4 +199,40 @@ fn command(binary: &Path, folder: &Scratch, port: &Port, args: &[String]) -> Com
     let mut command = clean_command(folder.path(), &binary.display().to_string());
     command.args(["collect", "--listen", &format!("127.0.0.1:{}", port.number())]).args(args);
     command
+}
+
+fn get_authorized(
+    address: &str,
+    path: &str,
+    token: Option<&str>,
+    timeout: Duration,
+) -> Result<Answer, String> {
+    let authorization = token.map(|token| format!("Bearer {token}"));
+    let head: Vec<(&str, &str)> =
+        authorization.iter().map(|value| ("authorization", value.as_str())).collect();
+    get_within(address, path, &head, timeout)
+}
+
+/// Returns all reports that the collector at this address has stored, read page by page, in the order in which they
+/// were recorded.
+pub fn stored_reports(address: &str, token: Option<&str>) -> Result<Vec<StoredReport>, String> {
+    let mut stored = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let path = format!("/api/v1/reports?limit={PAGE}{cursor}");
+        let answer = get_authorized(address, &path, token, ANSWER)?;
+        let page: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        let (200, Some(reports)) = (answer.status, page["reports"].as_array()) else {
+            return Err(format!("{path}: {answer:?}"));
+        };
+        for report in reports {
+            stored.push(StoredReport::parse(report).ok_or_else(|| format!("not understood: {report}"))?);
+        }
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    stored.sort_by_key(|report| report.id);
+    Ok(stored)
 }

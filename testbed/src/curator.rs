@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::install::{self, Part};
 use crate::java;
 use crate::process::Process;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 
 /// Curator's recipes, and a Java that runs programs from source.
 #[derive(Clone, Copy, Debug)]
@@ -14,18 +14,10 @@ pub struct Curator(());
 
 impl Curator {
     /// Ensures that Curator is installed.
-    ///
-    /// # Panics
-    ///
-    /// If it is missing and cannot be installed.
     #[track_caller]
     pub fn ready() -> Self {
         static READY: OnceLock<()> = OnceLock::new();
-        READY.get_or_init(|| {
-            if let Err(error) = install::ensure(&[Part::Curator], |line| eprintln!("{line}")) {
-                panic!("cannot use Curator: {error}");
-            }
-        });
+        READY.get_or_init(|| install::require(&[Part::Curator]));
         Self(())
     }
 
@@ -34,7 +26,7 @@ impl Curator {
     #[track_caller]
     pub fn hold(self, kind: &str, id: &str, hosts: &str, path: &str) -> Process {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("curator/Hold.java");
-        let mut command = guarded("java");
+        let mut command = parent_death_command("java");
         java::own_options(&mut command);
         command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]);
         command.args(["-cp", &java::curator_classpath().expect("Curator was looked for before")]);

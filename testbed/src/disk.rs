@@ -14,10 +14,6 @@ pub struct SmallDisk {
 
 impl SmallDisk {
     /// Mounts the file system.
-    ///
-    /// # Panics
-    ///
-    /// If this machine does not allow it.
     #[track_caller]
     pub fn mount(bytes: u64) -> Self {
         let scratch = Scratch::new("disk");
@@ -38,10 +34,6 @@ impl SmallDisk {
     }
 
     /// Fills the rest of the file system with a file; removing that file makes room again.
-    ///
-    /// # Panics
-    ///
-    /// If it cannot be written at all.
     #[track_caller]
     pub fn fill(&self) -> PathBuf {
         use std::io::Write;

@@ -29,51 +29,53 @@ pub struct Ensemble {
 
 impl Ensemble {
     /// Starts three servers with ticks of 500 ms (session timeouts from 1 s), and waits until all of them serve.
-    ///
-    /// # Panics
-    ///
-    /// If ZooKeeper is missing and cannot be installed, or the servers do not start.
     #[track_caller]
     pub fn start() -> Self {
-        Self::with_tick(zookeeper::TICK)
+        Self::configured(SERVERS, zookeeper::TICK, None)
     }
 
     /// Starts servers like [`start`](Self::start), secured as by [`ZooKeeper::secured`]. The connections between the
     /// servers are not encrypted.
     #[track_caller]
     pub fn secured(security: &Security) -> Self {
-        Self::configured(zookeeper::TICK, Some(security))
+        Self::configured(SERVERS, zookeeper::TICK, Some(security))
     }
 
     /// Starts servers like [`start`](Self::start) with another tick, in milliseconds: the minimum session timeout is
     /// twice that.
     #[track_caller]
     pub fn with_tick(ms: u32) -> Self {
-        Self::configured(ms, None)
+        Self::configured(SERVERS, ms, None)
+    }
+
+    /// Starts servers like [`with_tick`](Self::with_tick); a single one is standalone.
+    #[track_caller]
+    pub fn with_servers(count: usize, ms: u32) -> Self {
+        Self::configured(count, ms, None)
     }
 
     #[track_caller]
-    fn configured(ms: u32, security: Option<&Security>) -> Self {
+    fn configured(count: usize, ms: u32, security: Option<&Security>) -> Self {
         zookeeper::require();
         let peers: Vec<_> =
-            (0..SERVERS).map(|_| Peer { quorum: Port::reserve(), election: Port::reserve() }).collect();
+            (0..count).map(|_| Peer { quorum: Port::reserve(), election: Port::reserve() }).collect();
         // The limits are in ticks. In seconds they stay the same: 20 s to join, 4 s until a server counts as lost.
         let ticks = |seconds: u32| (seconds * 1_000).div_ceil(ms);
         let mut shared = format!("initLimit={}\nsyncLimit={}\n", ticks(20), ticks(4));
         shared += "electionPortBindRetry=10\nfastleader.maxNotificationInterval=1000\n";
-        for (peer, i) in peers.iter().zip(1..) {
+        for (peer, i) in peers.iter().zip(1..).filter(|_| count > 1) {
             let Peer { quorum, election } = peer;
             let _ = writeln!(shared, "server.{i}=127.0.0.1:{}:{}", quorum.number(), election.number());
         }
         let mut servers = Vec::new();
-        for i in 1..=SERVERS {
+        for i in 1..=count {
             let mut server = ZooKeeper::configure(ms, &shared, security);
             fs::write(server.folder().join("data/myid"), i.to_string()).expect("write ZooKeeper's myid");
             server.spawn();
             servers.push(server);
         }
         let mut ensemble = Self { servers, _peers: peers };
-        eventually("three ZooKeeper servers start", START, || {
+        eventually("the ZooKeeper servers start", START, || {
             for server in &mut ensemble.servers {
                 // The server lost a port to another process: the others wait for it, and the port may be free again.
                 if server.has_ended() {
@@ -130,7 +132,7 @@ impl Ensemble {
     ///
     /// # Panics
     ///
-    /// If the log of the leading server holds anything else: then no reliable history exists.
+    /// If the logs differ: then no reliable history exists.
     #[track_caller]
     pub fn journal(&self, zxid: i64) -> Vec<Transaction> {
         let mut wrong = String::new();
@@ -189,7 +191,8 @@ impl Ensemble {
     /// Returns true if all servers that are neither killed nor frozen serve, and one of them leads.
     pub(crate) fn all_serve(&self) -> bool {
         let modes: Option<Vec<_>> = self.up().map(|i| self.servers[i].mode()).collect();
-        modes.is_some_and(|modes| modes.iter().filter(|mode| *mode == "leader").count() == 1)
+        let leads = |mode: &&String| ["leader", "standalone"].contains(&mode.as_str());
+        modes.is_some_and(|modes| modes.iter().filter(leads).count() == 1)
     }
 
     /// Returns the servers that are neither killed nor frozen.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Default timeout of an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An HTTP answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,12 +16,8 @@ pub struct Answer {
 
 /// Sends a GET request for `target` to the server at `address` (host and port), with additional header fields: names
 /// and values.
-///
-/// # Errors
-///
-/// If no answer arrives within 10 s.
 pub fn get(address: &str, target: &str, head: &[(&str, &str)]) -> Result<Answer, String> {
-    get_within(address, target, head, PATIENCE)
+    get_within(address, target, head, TIMEOUT)
 }
 
 /// Sends a request like [`get`], with another timeout.
@@ -29,12 +25,12 @@ pub(crate) fn get_within(
     address: &str,
     target: &str,
     head: &[(&str, &str)],
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Answer, String> {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
-        .timeout_global(Some(patience))
+        .timeout_global(Some(timeout))
         .build();
     let mut request = ureq::Agent::new_with_config(config).get(format!("http://{address}{target}"));
     for (name, value) in head {
@@ -43,14 +39,6 @@ pub(crate) fn get_within(
     let mut response = request.call().map_err(|error| error.to_string())?;
     let body = response.body_mut().read_to_string().map_err(|error| error.to_string())?;
     Ok(Answer { status: response.status().as_u16(), body })
-}
-
-/// Escapes a text for a query.
-pub(crate) fn escape(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
 
 #[cfg(test)]
@@ -68,10 +56,5 @@ mod tests {
         assert_eq!(api.requests()[0].header("accept"), Some("text/plain"));
         api.set(ApiMode::KeepAndCut);
         assert!(get(address, "/", &[]).is_err());
-    }
-
-    #[test]
-    fn a_query_is_escaped() {
-        assert_eq!(escape("a{b=\"c d\"}"), "a%7Bb%3D%22c%20d%22%7D");
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 
 /// Folder of the jars of Debian's packages.
 const DEBIAN: &str = "/usr/share/java";
@@ -83,7 +83,7 @@ pub(crate) const SASL_USERS: &str = "jaas.conf";
 pub(crate) fn server(folder: &Path) -> Command {
     let logging = folder.join("log4j.properties");
     fs::write(&logging, LOGGING).expect("write the logging configuration of ZooKeeper");
-    let mut command = guarded("java");
+    let mut command = parent_death_command("java");
     own_options(&mut command);
     command
         .current_dir(folder)

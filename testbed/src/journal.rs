@@ -58,10 +58,6 @@ pub enum Change {
 
 /// Returns the transactions from `zxid` on in the log in `folder` (`version-2` below a server's `dataDir`). A server
 /// may be writing it: incomplete transactions are left out.
-///
-/// # Errors
-///
-/// If a file cannot be read, or is not such a log.
 pub(crate) fn read(folder: &Path, zxid: i64) -> io::Result<Vec<Transaction>> {
     let mut files: Vec<(i64, PathBuf)> = fs::read_dir(folder)?
         .flatten()

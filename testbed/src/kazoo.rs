@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use crate::install::{self, Part};
 use crate::process::Process;
 use crate::security::Security;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 
 /// A Python with Kazoo, in a virtual environment below the target folder that is created on first use.
 #[derive(Clone, Debug)]
@@ -19,10 +19,6 @@ pub struct Kazoo {
 
 impl Kazoo {
     /// Ensures that Kazoo is installed.
-    ///
-    /// # Panics
-    ///
-    /// If it is missing and cannot be installed.
     #[track_caller]
     pub fn ready() -> Self {
         static PYTHON: OnceLock<PathBuf> = OnceLock::new();
@@ -40,10 +36,6 @@ impl Kazoo {
     /// znodes with `acl`.
     ///
     /// Entries of an ACL are separated by spaces, such as `sasl:fleet:cdrw sasl:admin:cdrwa`.
-    ///
-    /// # Panics
-    ///
-    /// If it is missing and cannot be installed.
     #[track_caller]
     pub fn secured(security: &Security, user: &str, acl: &str) -> Self {
         let path = |path: PathBuf| path.display().to_string();
@@ -59,10 +51,6 @@ impl Kazoo {
     }
 
     /// Returns a Kazoo like [`secured`](Self::secured) without TLS, with the scheme `digest` instead of SASL.
-    ///
-    /// # Panics
-    ///
-    /// If it is missing and cannot be installed.
     #[track_caller]
     pub fn with_digest(security: &Security, user: &str, acl: &str) -> Self {
         let environment = vec![
@@ -91,7 +79,7 @@ impl Kazoo {
     pub(crate) fn command(&self, name: &str, args: &[&str]) -> Command {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kazoo").join(name);
         assert!(script.exists(), "there is no {}", script.display());
-        let mut command = guarded(&self.python);
+        let mut command = parent_death_command(&self.python);
         // Proxies must not be used for an API on loopback.
         for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(proxy);

@@ -3,7 +3,8 @@
 //!
 //! All functions block, so they can be used in plain `#[test]` functions and in async ones. A helper that fails panics
 //! with a description of its task: a test never continues with an incomplete testbed, and is never skipped because a
-//! part is missing. Missing parts are installed where possible ([`install`]).
+//! part is missing. Missing parts are installed where possible ([`install`]). So the documentation of single functions
+//! does not repeat that they panic, or return an error, if a part is missing or a process does not start.
 //!
 //! Every server listens on loopback, on reserved ports, and is ended by its process id when its value is dropped. On
 //! Linux it also ends when the test process itself is killed.
@@ -33,7 +34,6 @@ mod browser;
 pub mod chaos;
 mod collector;
 mod curator;
-pub mod debian;
 mod disk;
 mod ensemble;
 mod http;
@@ -45,7 +45,6 @@ mod node;
 #[cfg(unix)]
 pub mod pi;
 mod ports;
-mod probe;
 mod process;
 mod prometheus;
 mod proxy;
@@ -54,15 +53,16 @@ mod scratch;
 mod security;
 mod signals;
 mod spawn;
-mod stderr;
 mod terminal;
+mod time;
 mod tls;
 mod wait;
+mod zk_probe;
 mod zookeeper;
 
 pub use api::{Api, ApiMode, Recorded};
 pub use browser::Browser;
-pub use collector::{Collector, Held};
+pub use collector::{Collector, StoredReport, stored_reports};
 pub use curator::Curator;
 pub use disk::SmallDisk;
 pub use ensemble::Ensemble;
@@ -70,15 +70,15 @@ pub use http::{Answer, get};
 pub use journal::{Change, Transaction};
 pub use kazoo::Kazoo;
 pub use node::{clean_command, node_command, node_command_in};
-pub use probe::{Probe, Stat};
 pub use process::{Line, Process, Stream};
 pub use prometheus::{Prometheus, promtool};
 pub use proxy::Proxy;
 pub use redis::Redis;
 pub use scratch::{Scratch, target_dir};
 pub use security::{FLEET_ACL, Issue, Security};
-pub use spawn::guarded;
+pub use spawn::parent_death_command;
 pub use terminal::Terminal;
 pub use tls::{Tls, make_certificate};
 pub use wait::eventually;
+pub use zk_probe::{Stat, ZkProbe};
 pub use zookeeper::ZooKeeper;

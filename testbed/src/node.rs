@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::scratch::Scratch;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 
 /// Variables of the tests' environment that a node keeps. In particular not: `ATALAYA_*`, `ZOOKEEPER_*`, `API_URL`,
 /// proxies.
@@ -41,7 +41,7 @@ pub fn node_command_in(folder: &Path, binary: &str, id: &str, zookeeper: &str) -
 pub fn clean_command(folder: &Path, binary: &str) -> Command {
     let path = Path::new(binary);
     let absolute = if binary.contains('/') { path.canonicalize().ok() } else { None };
-    let mut command = guarded(absolute.as_deref().unwrap_or(path));
+    let mut command = parent_death_command(absolute.as_deref().unwrap_or(path));
     command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.env("HOME", folder).current_dir(folder);
     command

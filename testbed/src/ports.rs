@@ -24,10 +24,6 @@ pub(crate) struct Port {
 
 impl Port {
     /// Reserves the next free port.
-    ///
-    /// # Panics
-    ///
-    /// If thousands of ports are in use.
     #[track_caller]
     pub(crate) fn reserve() -> Self {
         static TAKEN: AtomicU32 = AtomicU32::new(0);

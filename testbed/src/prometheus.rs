@@ -11,11 +11,11 @@ use crate::install::{self, Part};
 use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::Scratch;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 use crate::wait::eventually;
 
 /// Timeout for the start of a server.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Number of log lines that are printed when a test panics.
 const SHOWN: usize = 20;
 
@@ -29,23 +29,19 @@ pub struct Prometheus {
 
 impl Prometheus {
     /// Starts a server with this configuration, and waits until it answers.
-    ///
-    /// # Panics
-    ///
-    /// If Prometheus is missing and cannot be installed, or does not start.
     #[track_caller]
     pub fn start(configuration: &Path) -> Self {
-        require();
+        install::require(&[Part::Prometheus]);
         let scratch = Scratch::new("prometheus");
         let port = Port::reserve();
-        let mut command = guarded("prometheus");
+        let mut command = parent_death_command("prometheus");
         command.arg(format!("--config.file={}", configuration.display()));
         command.arg(format!("--storage.tsdb.path={}", scratch.path().join("data").display()));
         command.arg(format!("--web.listen-address=127.0.0.1:{}", port.number()));
         command.arg("--log.level=warn");
         let process = Process::spawn(command).called("Prometheus", SHOWN);
         let mut server = Self { _process: process, port, _scratch: scratch };
-        eventually("Prometheus starts", PATIENCE, || {
+        eventually("Prometheus starts", TIMEOUT, || {
             assert!(server._process.is_running(), "Prometheus ended while it started");
             server.get("/-/ready").filter(|answer| answer.status == 200)
         });
@@ -57,10 +53,6 @@ impl Prometheus {
     }
 
     /// Queries its API at a path below `/api/v1/`, such as `targets`. Returns the field `data`.
-    ///
-    /// # Panics
-    ///
-    /// If it does not answer, or refuses.
     #[track_caller]
     pub fn api(&self, path: &str) -> Value {
         let Some(answer) = self.get(&format!("/api/v1/{path}")) else {
@@ -72,14 +64,13 @@ impl Prometheus {
     }
 
     /// Evaluates an expression now. Returns each set of labels with its value.
-    ///
-    /// # Panics
-    ///
-    /// If the expression is invalid, or its result is not a vector.
     #[track_caller]
     pub fn query(&self, expression: &str) -> Vec<(Value, f64)> {
-        let data = self.api(&format!("query?query={}", http::escape(expression)));
-        let Some(results) = data["result"].as_array() else { panic!("{expression} is no vector: {data}") };
+        let escaped: String = form_urlencoded::byte_serialize(expression.as_bytes()).collect();
+        let data = self.api(&format!("query?query={escaped}"));
+        let Some(results) = data["result"].as_array() else {
+            panic!("the result of {expression} is not a vector: {data}")
+        };
         let sample = |result: &Value| {
             let value = result["value"][1].as_str().and_then(|value| value.parse().ok());
             (result["metric"].clone(), value.unwrap_or(f64::NAN))
@@ -89,19 +80,8 @@ impl Prometheus {
 }
 
 /// Returns the command `promtool`, to which a test appends arguments.
-///
-/// # Panics
-///
-/// If Prometheus is missing and cannot be installed.
 #[track_caller]
 pub fn promtool() -> Command {
-    require();
-    guarded("promtool")
-}
-
-#[track_caller]
-fn require() {
-    if let Err(error) = install::ensure(&[Part::Prometheus], |line| eprintln!("{line}")) {
-        panic!("cannot use Prometheus: {error}");
-    }
+    install::require(&[Part::Prometheus]);
+    parent_death_command("promtool")
 }

@@ -63,10 +63,6 @@ struct Fault {
 
 impl Proxy {
     /// Creates a proxy for the server that listens, or will listen, on `port` of loopback.
-    ///
-    /// # Panics
-    ///
-    /// If loopback has no free port.
     #[track_caller]
     pub fn to(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen on loopback");

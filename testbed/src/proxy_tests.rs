@@ -31,14 +31,22 @@ fn server() -> (u16, Receiver<i32>) {
     (port, requests)
 }
 
+/// Returns a proxy of a server, the op codes that the server has received, and a client.
+fn connected() -> (Proxy, Receiver<i32>, Client) {
+    let (port, requests) = server();
+    let proxy = Proxy::to(port);
+    let client = Client::greeted(&proxy, &requests);
+    (proxy, requests, client)
+}
+
 struct Client(TcpStream);
 
 impl Client {
     /// Connects, and waits for the reply to the first frame.
     fn greeted(proxy: &Proxy, requests: &Receiver<i32>) -> Client {
         let mut client = Client::new(proxy);
-        client.say(7, 0);
-        assert_eq!(client.hear(), Some(7));
+        client.send(7, 0);
+        assert_eq!(client.receive(), Some(7));
         assert_eq!(requests.recv_timeout(SOON), Ok(0));
         client
     }
@@ -49,13 +57,13 @@ impl Client {
         Client(stream)
     }
 
-    fn say(&mut self, xid: i32, op_code: i32) {
+    fn send(&mut self, xid: i32, op_code: i32) {
         let words = [8, xid, op_code].map(i32::to_be_bytes);
         self.0.write_all(&words.concat()).unwrap();
     }
 
     /// Returns the xid of the next reply; `None` if the connection is closed.
-    fn hear(&mut self) -> Option<i32> {
+    fn receive(&mut self) -> Option<i32> {
         match Frame::read(&mut self.0) {
             Ok(frame) => frame?.int(0),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => None,
@@ -64,27 +72,25 @@ impl Client {
     }
 
     /// Asserts that no reply arrives within a time in which it would have arrived.
-    fn hears_nothing(&mut self) {
+    fn receives_nothing(&mut self) {
         self.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        let heard = Frame::read(&mut self.0).map(|frame| frame.map(|frame| frame.0));
-        assert!(heard.is_err(), "{heard:?}");
+        let received = Frame::read(&mut self.0).map(|frame| frame.map(|frame| frame.0));
+        assert!(received.is_err(), "{received:?}");
         self.0.set_read_timeout(Some(SOON)).unwrap();
     }
 }
 
 #[test]
 fn passes_on_and_cuts() {
-    let (port, requests) = server();
-    let proxy = Proxy::to(port);
-    let mut one = Client::greeted(&proxy, &requests);
+    let (proxy, requests, mut one) = connected();
     let mut two = Client::greeted(&proxy, &requests);
     for xid in 1..100 {
-        one.say(xid, 3);
-        assert_eq!(one.hear(), Some(xid));
+        one.send(xid, 3);
+        assert_eq!(one.receive(), Some(xid));
     }
     assert_eq!(proxy.connections(), 2);
     proxy.cut();
-    assert_eq!((one.hear(), two.hear()), (None, None));
+    assert_eq!((one.receive(), two.receive()), (None, None));
     assert_eq!(proxy.connections(), 0);
     assert_eq!(requests.try_iter().count(), 99);
     Client::greeted(&proxy, &requests);
@@ -92,13 +98,11 @@ fn passes_on_and_cuts() {
 
 #[test]
 fn refuses_new_connections_only() {
-    let (port, requests) = server();
-    let proxy = Proxy::to(port);
-    let mut present = Client::greeted(&proxy, &requests);
+    let (proxy, requests, mut present) = connected();
     proxy.refuse(true);
-    assert_eq!(Client::new(&proxy).hear(), None);
-    present.say(1, 3);
-    assert_eq!(present.hear(), Some(1));
+    assert_eq!(Client::new(&proxy).receive(), None);
+    present.send(1, 3);
+    assert_eq!(present.receive(), Some(1));
     proxy.refuse(false);
     assert_eq!(requests.recv_timeout(SOON), Ok(3));
     Client::greeted(&proxy, &requests);
@@ -106,24 +110,22 @@ fn refuses_new_connections_only() {
 
 #[test]
 fn frozen_it_holds_everything_and_loses_nothing() {
-    let (port, requests) = server();
-    let proxy = Proxy::to(port);
-    let mut client = Client::greeted(&proxy, &requests);
+    let (proxy, requests, mut client) = connected();
     proxy.freeze(true);
-    client.say(1, 3);
-    client.say(2, 4);
-    client.hears_nothing();
+    client.send(1, 3);
+    client.send(2, 4);
+    client.receives_nothing();
     assert_eq!(requests.try_recv(), Err(TryRecvError::Empty));
     // Of two connections that are opened during the freeze, only the one that stays open is forwarded.
     let mut late = Client::new(&proxy);
-    late.say(9, 0);
+    late.send(9, 0);
     let mut gone = Client::new(&proxy);
-    gone.say(9, 5);
+    gone.send(9, 5);
     drop(gone);
     eventually("all are there", SOON, || (proxy.connections() == 3).then_some(()));
-    late.hears_nothing();
+    late.receives_nothing();
     proxy.freeze(false);
-    assert_eq!((client.hear(), client.hear(), late.hear()), (Some(1), Some(2), Some(9)));
+    assert_eq!((client.receive(), client.receive(), late.receive()), (Some(1), Some(2), Some(9)));
     eventually("the one that went is gone", SOON, || (proxy.connections() == 2).then_some(()));
     let mut seen: Vec<i32> = requests.try_iter().collect();
     seen.sort_unstable();
@@ -132,78 +134,68 @@ fn frozen_it_holds_everything_and_loses_nothing() {
 
 #[test]
 fn cut_while_frozen() {
-    let (port, requests) = server();
-    let proxy = Proxy::to(port);
-    let mut client = Client::greeted(&proxy, &requests);
+    let (proxy, requests, mut client) = connected();
     proxy.freeze(true);
-    client.say(1, 3);
+    client.send(1, 3);
     proxy.cut();
-    assert_eq!(client.hear(), None);
+    assert_eq!(client.receive(), None);
     proxy.freeze(false);
     Client::greeted(&proxy, &requests);
 }
 
 #[test]
 fn swallows_replies_and_not_requests() {
-    let (port, requests) = server();
-    let proxy = Proxy::to(port);
-    let mut client = Client::greeted(&proxy, &requests);
+    let (proxy, requests, mut client) = connected();
     proxy.swallow_replies(true);
-    client.say(1, 3);
+    client.send(1, 3);
     assert_eq!(requests.recv_timeout(SOON), Ok(3));
-    client.hears_nothing();
+    client.receives_nothing();
     proxy.swallow_replies(false);
-    client.say(2, 4);
-    assert_eq!(client.hear(), Some(2));
+    client.send(2, 4);
+    assert_eq!(client.receive(), Some(2));
 }
 
 #[test]
 fn mutes_one_kind_of_request() {
-    let (port, requests) = server();
-    let proxy = Proxy::to(port);
-    let mut client = Client::greeted(&proxy, &requests);
+    let (proxy, requests, mut client) = connected();
     proxy.mute(Some(9));
     for (xid, op_code) in [(1, 3), (2, 9), (3, 11)] {
-        client.say(xid, op_code);
+        client.send(xid, op_code);
     }
-    assert_eq!((client.hear(), client.hear()), (Some(1), Some(3)));
+    assert_eq!((client.receive(), client.receive()), (Some(1), Some(3)));
     proxy.mute(None);
-    client.say(4, 9);
-    assert_eq!(client.hear(), Some(4));
+    client.send(4, 9);
+    assert_eq!(client.receive(), Some(4));
     assert_eq!(requests.try_iter().collect::<Vec<_>>(), [3, 9, 11, 9]);
 }
 
 #[test]
 fn cuts_once_between_a_request_and_its_reply() {
-    let (port, requests) = server();
-    let proxy = Proxy::to(port);
-    let mut client = Client::greeted(&proxy, &requests);
+    let (proxy, requests, mut client) = connected();
     proxy.cut_after_request(15);
-    client.say(1, 3);
-    client.say(2, 15);
-    client.say(3, 3);
-    assert_eq!((client.hear(), client.hear()), (Some(1), None));
+    client.send(1, 3);
+    client.send(2, 15);
+    client.send(3, 3);
+    assert_eq!((client.receive(), client.receive()), (Some(1), None));
     assert!(!proxy.is_armed());
     assert_eq!((requests.recv_timeout(SOON), requests.recv_timeout(SOON)), (Ok(3), Ok(15)));
 
     let mut again = Client::new(&proxy);
-    again.say(7, 15);
-    assert_eq!(again.hear(), Some(7), "the first frame has no op code");
-    again.say(8, 15);
-    assert_eq!(again.hear(), Some(8));
+    again.send(7, 15);
+    assert_eq!(again.receive(), Some(7), "the first frame has no op code");
+    again.send(8, 15);
+    assert_eq!(again.receive(), Some(8));
 }
 
 #[test]
 fn cuts_once_before_a_request() {
-    let (port, requests) = server();
-    let proxy = Proxy::to(port);
-    let mut client = Client::greeted(&proxy, &requests);
+    let (proxy, requests, mut client) = connected();
     proxy.cut_before_request(15);
-    client.say(1, 3);
-    assert_eq!(client.hear(), Some(1));
+    client.send(1, 3);
+    assert_eq!(client.receive(), Some(1));
     assert!(proxy.is_armed());
-    client.say(2, 15);
-    assert_eq!(client.hear(), None);
+    client.send(2, 15);
+    assert_eq!(client.receive(), None);
     assert!(!proxy.is_armed());
     assert_eq!(requests.try_iter().collect::<Vec<_>>(), [3]);
     Client::greeted(&proxy, &requests);
@@ -212,5 +204,5 @@ fn cuts_once_before_a_request() {
 #[test]
 fn without_a_server_it_closes() {
     let port = crate::ports::Port::reserve();
-    assert_eq!(Client::new(&Proxy::to(port.number())).hear(), None);
+    assert_eq!(Client::new(&Proxy::to(port.number())).receive(), None);
 }

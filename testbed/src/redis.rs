@@ -10,7 +10,7 @@ use crate::install::{self, Part};
 use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::Scratch;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 use crate::wait::eventually;
 
 /// Timeout for the start or the shutdown of a server.
@@ -32,10 +32,6 @@ pub struct Redis {
 
 impl Redis {
     /// Starts a server without data, and waits until it answers.
-    ///
-    /// # Panics
-    ///
-    /// If Redis is missing and cannot be installed, or does not start.
     #[track_caller]
     pub fn start() -> Self {
         Self::with("")
@@ -58,9 +54,7 @@ impl Redis {
 
     #[track_caller]
     fn launch(scratch: Scratch, folder: PathBuf, configuration: &str) -> Self {
-        if let Err(error) = install::ensure(&[Part::Redis], |line| eprintln!("{line}")) {
-            panic!("cannot start Redis: {error}");
-        }
+        install::require(&[Part::Redis]);
         let port = Port::reserve();
         let lines = format!(
             "port {}\nbind 127.0.0.1\ndir {}\nsave \"\"\nenable-debug-command yes\n{configuration}\n",
@@ -90,14 +84,10 @@ impl Redis {
     }
 
     /// Starts it again, on the same port, with the data in its folder, and waits until it answers.
-    ///
-    /// # Panics
-    ///
-    /// If it runs, or does not start.
     #[track_caller]
     pub fn restart(&mut self) {
         assert!(!self.is_running(), "Redis at {} runs already", self.port());
-        let mut command = guarded("redis-server");
+        let mut command = parent_death_command("redis-server");
         command.arg(self.scratch.path().join("redis.conf"));
         self.process = Some(Process::spawn(command).called(format!("Redis at {}", self.port()), SHOWN));
         eventually("Redis starts", PATIENCE, || {
@@ -108,10 +98,6 @@ impl Redis {
     }
 
     /// Adds a line to its configuration, for its next start.
-    ///
-    /// # Panics
-    ///
-    /// If its file cannot be written.
     #[track_caller]
     pub fn configure(&self, line: &str) {
         let file = fs::OpenOptions::new().append(true).open(self.scratch.path().join("redis.conf"));
@@ -136,10 +122,6 @@ impl Redis {
     }
 
     /// Sends a command like [`try_ask`](Self::try_ask) to a server that must answer without an error.
-    ///
-    /// # Panics
-    ///
-    /// If it does not.
     #[track_caller]
     pub fn ask(&self, command: &[&str]) -> String {
         let answer = self.try_ask(command).unwrap_or_else(|| panic!("Redis does not answer {command:?}"));
@@ -160,10 +142,6 @@ impl Redis {
     }
 
     /// Removes all data in its folder, as if its disk had been replaced. It must not run.
-    ///
-    /// # Panics
-    ///
-    /// If it runs.
     #[track_caller]
     pub fn lose_all(&mut self) {
         assert!(!self.is_running(), "Redis at {} runs", self.port());
@@ -172,20 +150,12 @@ impl Redis {
     }
 
     /// Sends SIGSTOP: the server is frozen, its connections stay open, and the kernel accepts new ones.
-    ///
-    /// # Panics
-    ///
-    /// If it was killed.
     #[track_caller]
     pub fn stop_process(&mut self) {
         self.process.as_mut().expect("a killed Redis cannot be stopped").stop();
     }
 
     /// Sends SIGCONT: the server continues.
-    ///
-    /// # Panics
-    ///
-    /// If it was killed.
     #[track_caller]
     pub fn continue_process(&self) {
         self.process.as_ref().expect("a killed Redis cannot go on").cont();

@@ -20,10 +20,6 @@ pub struct Scratch {
 
 impl Scratch {
     /// Creates an empty folder.
-    ///
-    /// # Panics
-    ///
-    /// If the target folder cannot be written.
     #[track_caller]
     pub fn new(name: &str) -> Self {
         static SWEEP: Once = Once::new();

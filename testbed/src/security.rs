@@ -58,16 +58,10 @@ pub struct Security {
 impl Security {
     /// Creates an authority, a certificate for servers at 127.0.0.1, a certificate for clients, and a password file for
     /// each user.
-    ///
-    /// # Panics
-    ///
-    /// If openssl is missing and cannot be installed.
     #[track_caller]
     #[expect(clippy::new_without_default, reason = "makes files")]
     pub fn new() -> Security {
-        if let Err(error) = install::ensure(&[Part::OpenSsl], |line| eprintln!("{line}")) {
-            panic!("cannot make certificates: {error}");
-        }
+        install::require(&[Part::OpenSsl]);
         let security = Security { folder: Scratch::new("security") };
         security.make_authority("ca");
         security.make_authority("other-ca");

@@ -16,10 +16,6 @@ pub(crate) enum Signal {
 }
 
 /// Sends `signal` to a child that was not reaped yet, so that its id cannot belong to another process.
-///
-/// # Panics
-///
-/// If the operating system refuses, which for a child of our own means a bug.
 #[cfg(unix)]
 #[track_caller]
 pub(crate) fn send(pid: u32, signal: Signal) {
@@ -50,10 +46,6 @@ fn os_pid(pid: u32) -> rustix::process::Pid {
 }
 
 /// Fails: signals exist only on Unix.
-///
-/// # Panics
-///
-/// Always.
 #[cfg(not(unix))]
 #[track_caller]
 pub(crate) fn send(pid: u32, signal: Signal) {

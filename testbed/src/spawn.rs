@@ -22,8 +22,8 @@ struct Job {
 /// Returns a command that runs `program` and is killed when this process dies, if the system supports that (Linux with
 /// setpriv; elsewhere it is a plain command). The process id is that of the program itself. Arguments and environment
 /// can be set as usual.
-pub fn guarded(program: impl AsRef<OsStr>) -> Command {
-    if !can_guard() {
+pub fn parent_death_command(program: impl AsRef<OsStr>) -> Command {
+    if !has_setpriv() {
         return Command::new(program);
     }
     let mut command = Command::new(SETPRIV);
@@ -31,32 +31,32 @@ pub fn guarded(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Returns the same command, guarded; a guarded one is returned unchanged. Arguments, folder, and variables set or
-/// removed are copied. A cleared environment cannot be detected, so use [`guarded`] for that.
-pub(crate) fn guard(command: Command) -> Command {
-    if !can_guard() || command.get_program() == SETPRIV {
+/// Returns the same command as a [`parent_death_command`]; one that already is is returned unchanged. Arguments, folder, and variables set or
+/// removed are copied. A cleared environment cannot be detected, so use [`parent_death_command`] for that.
+pub(crate) fn with_parent_death(command: Command) -> Command {
+    if !has_setpriv() || command.get_program() == SETPRIV {
         return command;
     }
-    let mut guarded = guarded(command.get_program());
-    guarded.args(command.get_args());
+    let mut wrapped = parent_death_command(command.get_program());
+    wrapped.args(command.get_args());
     if let Some(folder) = command.get_current_dir() {
-        guarded.current_dir(folder);
+        wrapped.current_dir(folder);
     }
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => guarded.env(name, value),
-            None => guarded.env_remove(name),
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
         };
     }
-    guarded
+    wrapped
 }
 
-/// Starts the command on the thread that never ends, in a separate process group if it is guarded: Ctrl-C on the
+/// Starts the command on the thread that never ends, in a separate process group if it is wrapped: Ctrl-C on the
 /// terminal then reaches only the process that owns the children, and that process ends them in order.
 pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
     #[cfg(unix)]
-    if can_guard() {
+    if has_setpriv() {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
     }
     let spawner = SPAWNER.get_or_init(|| {
@@ -77,6 +77,6 @@ pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     answer.recv().expect("the spawner thread answers every job")
 }
 
-fn can_guard() -> bool {
+fn has_setpriv() -> bool {
     cfg!(target_os = "linux") && Path::new(SETPRIV).exists()
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
 use crate::signals::{self, Signal};
-use crate::spawn::guard;
+use crate::spawn::with_parent_death;
 
 /// A program in a pseudo-terminal, and the screen that a terminal would show. Dropping it ends the program.
 pub struct Terminal {
@@ -29,13 +29,9 @@ fn side(cells: u16) -> NonZeroU16 {
 
 impl Terminal {
     /// Starts `command` in a window of `width` by `height` cells. A cleared environment is not copied.
-    ///
-    /// # Panics
-    ///
-    /// If no terminal can be opened, or there is no such program.
     #[track_caller]
     pub fn spawn(command: Command, (width, height): (u16, u16)) -> Terminal {
-        let command = guard(command);
+        let command = with_parent_death(command);
         let size = PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
         let mut builder = CommandBuilder::new(command.get_program());

@@ -8,20 +8,14 @@ use std::time::Duration;
 use crate::install::{self, Part};
 use crate::process::Process;
 use crate::scratch::Scratch;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 
 const START: Duration = Duration::from_secs(60);
 
 /// Creates a self-signed certificate for `address`, and its key, in `folder`. Returns the PEM files.
-///
-/// # Panics
-///
-/// If openssl is missing and cannot be installed.
 #[track_caller]
 pub fn make_certificate(folder: &Path, address: &str) -> (PathBuf, PathBuf) {
-    if let Err(error) = install::ensure(&[Part::OpenSsl], |line| eprintln!("{line}")) {
-        panic!("cannot make a certificate: {error}");
-    }
+    install::require(&[Part::OpenSsl]);
     let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| folder.join(name));
     let mut make = Command::new("openssl");
     make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
@@ -46,15 +40,9 @@ pub struct Tls {
 
 impl Tls {
     /// Starts in front of `port` of loopback; creates a certificate for `address`.
-    ///
-    /// # Panics
-    ///
-    /// If openssl or Python is missing and cannot be installed.
     #[track_caller]
     pub fn before(port: u16, address: &str) -> Self {
-        if let Err(error) = install::ensure(&[Part::Python], |line| eprintln!("{line}")) {
-            panic!("cannot set up TLS: {error}");
-        }
+        install::require(&[Part::Python]);
         let folder = Scratch::new("tls");
         let both = folder.path().join("both.pem");
         let (certificate, key) = make_certificate(folder.path(), address);
@@ -63,7 +51,7 @@ impl Tls {
         fs::write(&both, [&certificate[..], &key[..]].concat()).expect("write certificate and key");
 
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("pi/tls.py");
-        let mut command = guarded("python3");
+        let mut command = parent_death_command("python3");
         command.arg(script).arg(port.to_string()).arg(&both);
         let process = Process::spawn(command).called("tls.py", 20);
         let line = process.wait_for_line("listening ", START);

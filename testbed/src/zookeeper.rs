@@ -15,7 +15,7 @@ use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::security::Security;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 use crate::wait::eventually;
 
 /// Timeout until a JVM serves on a machine that is busy with other tests.
@@ -50,10 +50,6 @@ pub struct ZooKeeper {
 
 impl ZooKeeper {
     /// Starts a standalone server with ticks of 500 ms (session timeouts from 1 s), and waits until it serves.
-    ///
-    /// # Panics
-    ///
-    /// If ZooKeeper is missing and cannot be installed, or does not start.
     #[track_caller]
     pub fn start() -> Self {
         Self::with_tick(TICK)
@@ -190,20 +186,12 @@ impl ZooKeeper {
     }
 
     /// Returns the process id of the server.
-    ///
-    /// # Panics
-    ///
-    /// If it was killed.
     #[track_caller]
     pub fn pid(&self) -> u32 {
         self.process().pid()
     }
 
     /// Returns the process, to read its log.
-    ///
-    /// # Panics
-    ///
-    /// If it was killed.
     #[track_caller]
     pub fn process(&self) -> &Process {
         let Some(process) = &self.process else {
@@ -224,10 +212,6 @@ impl ZooKeeper {
 
     /// Returns the transactions from `zxid` on in its log. The server may run or not. The last ones may not be
     /// committed, because a server of an ensemble also logs proposals.
-    ///
-    /// # Panics
-    ///
-    /// If the log cannot be read.
     #[track_caller]
     pub fn journal(&self, zxid: i64) -> Vec<Transaction> {
         match journal::read(&self.folder().join("data/version-2"), zxid) {
@@ -266,10 +250,6 @@ impl ZooKeeper {
     }
 
     /// Starts it again after [`kill`](Self::kill), with the same port and data, and waits until it serves.
-    ///
-    /// # Panics
-    ///
-    /// If it runs, or does not start.
     #[track_caller]
     pub fn restart(&mut self) {
         self.relaunch(Self::serves);
@@ -303,10 +283,6 @@ impl ZooKeeper {
     }
 
     /// Returns the answer to a four-letter word: `srvr`, `mntr`, `cons`, `dump`, `ruok` …
-    ///
-    /// # Panics
-    ///
-    /// If the server does not answer within 2 s.
     #[track_caller]
     pub fn four(&self, word: &str) -> String {
         match self.ask(word) {
@@ -326,7 +302,7 @@ impl ZooKeeper {
     /// ZooKeeper only lists the connections of the port that receives the command.
     pub(crate) fn connections(&self) -> Option<String> {
         let Some((port, certificate)) = &self.secure else { return self.try_four("cons") };
-        let mut command = guarded("openssl");
+        let mut command = parent_death_command("openssl");
         command.args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{}", port.number())]);
         command
             .arg("-cert")
@@ -369,14 +345,7 @@ impl ZooKeeper {
 }
 
 /// Installs what a server needs.
-///
-/// # Panics
-///
-/// If that fails.
 #[track_caller]
 pub(crate) fn require() {
-    let parts = [Part::Java, Part::ZooKeeper, Part::Netty];
-    if let Err(error) = install::ensure(&parts, |line| eprintln!("{line}")) {
-        panic!("cannot start ZooKeeper: {error}");
-    }
+    install::require(&[Part::Java, Part::ZooKeeper, Part::Netty]);
 }

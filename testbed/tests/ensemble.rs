@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_testbed::{Change, Ensemble, Probe, eventually};
+use atalaya_testbed::{Change, Ensemble, ZkProbe, eventually};
 
 const SECONDS: Duration = Duration::from_secs(60);
 
@@ -11,13 +11,13 @@ fn the_leader_is_killed_and_another_leads() {
     let mut ensemble = Ensemble::start();
     assert_eq!(ensemble.len(), 3);
     assert_eq!(ensemble.connect_string().split(',').count(), 3);
-    let probe = Probe::connect(&ensemble.connect_string());
+    let probe = ZkProbe::connect(&ensemble.connect_string());
     probe.create("/before", b"1", false).unwrap();
 
-    let first = ensemble.leader().expect("started, so somebody leads");
+    let first = ensemble.leader().expect("started, so one server leads");
     ensemble.kill(first);
     ensemble.wait_for_quorum(SECONDS);
-    let second = ensemble.leader().expect("with a quorum somebody leads");
+    let second = ensemble.leader().expect("with a quorum one server leads");
     assert_ne!(first, second);
     assert_eq!(probe.text("/before").as_deref(), Some("1"));
 
@@ -30,7 +30,7 @@ fn the_leader_is_killed_and_another_leads() {
 #[test]
 fn a_sessions_server_is_found_and_the_session_moves_when_it_is_killed() {
     let mut ensemble = Ensemble::start();
-    let probe = Probe::connect(&ensemble.connect_string());
+    let probe = ZkProbe::connect(&ensemble.connect_string());
     let session = probe.session_id();
     let first = ensemble.server_of_session(session).expect("it is connected to one of them");
     ensemble.kill(first);
@@ -42,7 +42,7 @@ fn a_sessions_server_is_found_and_the_session_moves_when_it_is_killed() {
 #[test]
 fn all_killed_and_restarted_they_have_their_data() {
     let mut ensemble = Ensemble::start();
-    let probe = Probe::connect(&ensemble.connect_string());
+    let probe = ZkProbe::connect(&ensemble.connect_string());
     probe.create("/kept", b"1", false).unwrap();
     for i in 0..ensemble.len() {
         ensemble.kill(i);
@@ -78,7 +78,7 @@ fn one_of_three_is_no_quorum() {
 #[test]
 fn what_was_committed_is_read_from_its_log_also_after_servers_were_killed() {
     let mut ensemble = Ensemble::start();
-    let probe = Probe::connect(&ensemble.connect_string());
+    let probe = ZkProbe::connect(&ensemble.connect_string());
     let session = probe.session_id();
     probe.create("/first", b"1", false).unwrap();
     for server in 0..3 {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use atalaya_testbed::{Api, Kazoo, Probe, ZooKeeper, eventually};
+use atalaya_testbed::{Api, Kazoo, ZkProbe, ZooKeeper, eventually};
 
 const SECONDS: Duration = Duration::from_secs(30);
 
 #[test]
 fn the_probe_sees_and_disturbs() {
     let zookeeper = ZooKeeper::start();
-    let probe = Probe::connect(&zookeeper.connect_string());
+    let probe = ZkProbe::connect(&zookeeper.connect_string());
     assert_eq!(probe.get("/mediciones/1"), None);
     assert_eq!(probe.exists("/mediciones"), None);
     assert_eq!(probe.ls("/mediciones"), [""; 0]);
@@ -41,7 +41,7 @@ fn the_probe_sees_and_disturbs() {
 fn probe_makes_a_znode_read_only_for_others_and_opens_it_again() {
     let zookeeper = ZooKeeper::start();
     let (probe, other) =
-        (Probe::connect(&zookeeper.connect_string()), Probe::connect(&zookeeper.connect_string()));
+        (ZkProbe::connect(&zookeeper.connect_string()), ZkProbe::connect(&zookeeper.connect_string()));
     probe.authenticate().unwrap();
     assert_eq!(
         probe.create_below("/a/b", b"", false),
@@ -62,7 +62,7 @@ fn probe_makes_a_znode_read_only_for_others_and_opens_it_again() {
 fn contenders_take_turns_in_the_order_of_their_coming() {
     let zookeeper = ZooKeeper::start();
     let hosts = zookeeper.connect_string();
-    let probe = Probe::connect(&hosts);
+    let probe = ZkProbe::connect(&hosts);
     let kazoo = Kazoo::ready();
     let mut first = kazoo.script("contend.py", &["a", &hosts]);
     first.wait_for_line("elected a", SECONDS);
@@ -84,7 +84,7 @@ fn contenders_take_turns_in_the_order_of_their_coming() {
 fn a_fleet_of_kazoo_alone_averages_and_reports() {
     let zookeeper = ZooKeeper::start();
     let hosts = zookeeper.connect_string();
-    let probe = Probe::connect(&hosts);
+    let probe = ZkProbe::connect(&hosts);
     let api = Api::start();
     let kazoo = Kazoo::ready();
     let follower = kazoo.script("follower.py", &["f", &hosts, "0.2", "80"]);
@@ -108,7 +108,7 @@ fn a_fleet_of_kazoo_alone_averages_and_reports() {
 fn a_kazoo_leader_that_casts_to_int_dies_of_a_fraction() {
     let zookeeper = ZooKeeper::start();
     let hosts = zookeeper.connect_string();
-    Probe::connect(&hosts).create("/mediciones/1", b"78.4", false).unwrap();
+    ZkProbe::connect(&hosts).create("/mediciones/1", b"78.4", false).unwrap();
     let kazoo = Kazoo::ready();
     let mut leader = kazoo.script("leader.py", &["l", &hosts, "0.2", "http://127.0.0.1:9/", "--cast", "int"]);
     assert_eq!(leader.wait_exit(SECONDS).code(), Some(1));

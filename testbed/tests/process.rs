@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Process, Stream, guarded, node_command};
+use atalaya_testbed::{Process, Stream, node_command, parent_death_command};
 
 const SECONDS: Duration = Duration::from_secs(10);
 
@@ -108,7 +108,7 @@ fn outlives_the_thread_that_started_it() {
 #[test]
 fn hands_its_lines_to_a_watcher() {
     let (sender, lines) = channel();
-    let mut command = guarded("sh");
+    let mut command = parent_death_command("sh");
     command.args(["-c", "echo one; echo two"]);
     let _process = Process::spawn_watched(command, move |line| sender.send(line.text.clone()).unwrap());
     for expected in ["one", "two"] {

@@ -1,7 +1,7 @@
 //! The proxy between Kazoo and Apache ZooKeeper: a lost reply is lost only to the client, a lost request only to the
 //! server.
 
-use atalaya_testbed::{Probe, Proxy, ZooKeeper};
+use atalaya_testbed::{Proxy, ZkProbe, ZooKeeper};
 
 const CREATE: i32 = 1;
 const SET: i32 = 5;
@@ -10,7 +10,7 @@ const SET: i32 = 5;
 fn a_lost_reply_and_a_lost_request() {
     let zookeeper = ZooKeeper::start();
     let proxy = Proxy::to(zookeeper.port());
-    let probe = Probe::connect(&proxy.connect_string());
+    let probe = ZkProbe::connect(&proxy.connect_string());
     let session = probe.session_id();
     probe.create("/a", b"", false).unwrap();
 

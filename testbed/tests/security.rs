@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use atalaya_testbed::{Ensemble, FLEET_ACL, Issue, Kazoo, Probe, Process, Security, ZooKeeper};
+use atalaya_testbed::{Ensemble, FLEET_ACL, Issue, Kazoo, Process, Security, ZkProbe, ZooKeeper};
 
 const SECONDS: Duration = Duration::from_secs(60);
 
-fn probe(security: &Security, user: &str, hosts: &str) -> Probe {
-    Probe::connect_by(&Kazoo::secured(security, user, FLEET_ACL), hosts)
+fn probe(security: &Security, user: &str, hosts: &str) -> ZkProbe {
+    ZkProbe::connect_by(&Kazoo::secured(security, user, FLEET_ACL), hosts)
 }
 
 /// Waits for a line in the log of a Kazoo program that cannot connect.

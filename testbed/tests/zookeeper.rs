@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Probe, Process, ZooKeeper, eventually};
+use atalaya_testbed::{Process, ZkProbe, ZooKeeper, eventually};
 
 const SECONDS: Duration = Duration::from_secs(30);
 
@@ -24,7 +24,7 @@ fn serves_with_short_sessions_allowed() {
 fn killed_and_restarted_on_the_same_port_with_the_same_data() {
     let mut zookeeper = ZooKeeper::with_tick(1_000);
     let (port, pid) = (zookeeper.port(), zookeeper.pid());
-    let probe = Probe::connect(&zookeeper.connect_string());
+    let probe = ZkProbe::connect(&zookeeper.connect_string());
     probe.create("/kept/over/the/restart", b"data", false).unwrap();
     let (_, before) = probe.get("/kept/over/the/restart").unwrap();
     zookeeper.kill();
@@ -54,10 +54,13 @@ fn several_at_once_do_not_collide() {
     // Each outlives the thread that started it, and only its own clients reach it.
     for (i, server) in servers.iter().enumerate() {
         assert_eq!(server.four("ruok"), "imok");
-        Probe::connect(&server.connect_string()).create(&format!("/{i}"), b"", false).unwrap();
+        ZkProbe::connect(&server.connect_string()).create(&format!("/{i}"), b"", false).unwrap();
     }
     for (i, server) in servers.iter().enumerate() {
-        assert_eq!(Probe::connect(&server.connect_string()).ls("/"), [i.to_string(), "zookeeper".to_owned()]);
+        assert_eq!(
+            ZkProbe::connect(&server.connect_string()).ls("/"),
+            [i.to_string(), "zookeeper".to_owned()]
+        );
     }
 }
 

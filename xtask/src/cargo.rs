@@ -1,24 +1,61 @@
 //! Calls of the same cargo that runs this program.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, ExitStatus};
 
+use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::{self, Part};
+use atalaya_testbed::target_dir;
 
 /// Returns a command for cargo, in the folder of the workspace.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace());
     command
 }
 
 /// Returns the folder of the workspace.
-pub(crate) fn workspace() -> PathBuf {
+pub fn workspace() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     here.parent().map_or(here.clone(), PathBuf::from)
 }
 
 /// Installs missing programs and prints the progress.
-pub(crate) fn require(parts: &[Part]) -> Result<(), install::InstallError> {
+pub fn require(parts: &[Part]) -> Result<(), install::InstallError> {
     install::ensure(parts, |line| eprintln!("{line}"))
+}
+
+/// Runs a command of cargo.
+pub fn succeeds(command: &mut Command) -> anyhow::Result<()> {
+    let words: Vec<&OsStr> = command.get_args().collect();
+    let words = words.join(OsStr::new(" ")).to_string_lossy().into_owned();
+    let status = command.status().context("cannot run cargo")?;
+    ensure!(status.success(), "`cargo {words}` failed, see above");
+    Ok(())
+}
+
+/// Builds the node for this machine, with additional arguments, and returns its path.
+pub fn build_node(release: bool, arguments: &[&str]) -> anyhow::Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--package", "atalaya", "--bin", "atalaya"]).args(arguments);
+    if release {
+        command.arg("--release");
+    }
+    succeeds(&mut command)?;
+    let profile = if release { "release" } else { "debug" };
+    let node = target_dir().join(profile).join(format!("atalaya{}", std::env::consts::EXE_SUFFIX));
+    ensure!(node.exists(), "cargo did not build {}", node.display());
+    Ok(node)
+}
+
+/// Returns the absolute path of an existing program.
+pub fn existing(program: &Path) -> anyhow::Result<PathBuf> {
+    program.canonicalize().with_context(|| format!("there is no {}", program.display()))
+}
+
+/// Converts the status of a command to an exit code. A command that was ended by a signal has none.
+pub fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
 }

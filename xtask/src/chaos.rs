@@ -3,13 +3,18 @@
 mod fleet;
 mod tasks;
 
-use std::path::PathBuf;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use anyhow::Context as _;
-use atalaya_testbed::chaos::FaultKind;
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::chaos::{FaultKind, seed_of};
+use atalaya_testbed::target_dir;
 
-use crate::cargo::cargo;
+use xtask::cargo::{build_node, cargo, existing, exit_code};
 
 /// Run random fault schedules.
 ///
@@ -54,11 +59,11 @@ pub(crate) struct Arguments {
     replay: Option<u64>,
     /// Fleets: sampling mode of the nodes.
     #[arg(long, value_enum, default_value = "both")]
-    sync: Sync,
+    sync: SyncMode,
     /// Fleets: receiver of the reports: an API that misbehaves on demand, or `atalaya collect`, which is killed, paused
     /// and shut down; its stored reports are then checked.
-    #[arg(long, value_enum, default_value = "testbed", value_name = "WHO")]
-    receiver: Receiver,
+    #[arg(long, default_value = "testbed", value_parser = ["testbed", "collector:sqlite", "collector:redis"])]
+    receiver: String,
     /// Fleets: kinds of faults, separated by commas: processes, servers, receiver, stderr, znodes, acl, outbox,
     /// measurements [default: all].
     #[arg(long, value_name = "KINDS", value_delimiter = ',', conflicts_with_all = ["kazoo", "staged"])]
@@ -83,20 +88,10 @@ pub(crate) struct Arguments {
     /// Fleets and tasks: use this program instead of building one. Fleets need one with the feature `fault-points`.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// Tasks: programs that run them.
-    #[arg(long, value_enum, default_value = "native")]
-    programs: Programs,
-}
-
-/// Programs that run the tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Programs {
-    /// The nodes of the fleet.
-    Native,
-    /// `atalaya classic`.
-    Classic,
-    /// Python programs of the classic layout, which give fewer guarantees.
-    Python,
+    /// Tasks: programs that run them: the nodes of the fleet, `atalaya classic`, or Python programs of the classic
+    /// layout, which give fewer guarantees.
+    #[arg(long, default_value = "native", value_parser = ["native", "classic", "python"])]
+    programs: String,
 }
 
 /// Subject of the schedules.
@@ -110,22 +105,9 @@ enum Subject {
     Tasks,
 }
 
-/// Receiver of the reports of a fleet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Receiver {
-    /// The API of the testbed.
-    Testbed,
-    /// `atalaya collect`, which stores its reports in a file.
-    #[value(name = "collector:sqlite")]
-    Sqlite,
-    /// `atalaya collect`, which stores its reports in a Redis server. The Redis server is killed and paused as well.
-    #[value(name = "collector:redis")]
-    Redis,
-}
-
 /// Sampling mode of the nodes of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Sync {
+enum SyncMode {
     /// Each node by its own clock.
     Free,
     /// In lock-step.
@@ -144,24 +126,76 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn recipes(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut command = cargo();
-    command.args([
-        "test",
-        "--release",
-        "--package",
-        "atalaya-recipes",
-        "--test",
-        "chaos",
-        "--",
-        "--nocapture",
-    ]);
+    command.args(["test", "--release", "--package", "atalaya-recipes", "--test", "chaos", "--"]);
     // Schedules spend most of their time waiting, so run all recipes in parallel.
-    command.args(["--test-threads", "32"]);
+    command.args(["--nocapture", "--test-threads", "32"]);
     command.env("ATALAYA_CHAOS", arguments.schedules.unwrap_or(10_000).to_string());
     if let Some(seed) = arguments.seed {
         command.env("ATALAYA_SEED", seed.to_string());
     }
-    let status = command.status().context("cannot run cargo")?;
-    // Cargo has no exit code if a signal ended it.
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(exit_code(command.status().context("cannot run cargo")?))
+}
+
+impl Arguments {
+    /// Returns the seeds of the schedules to run.
+    fn seeds(&self, default_count: u64) -> Vec<u64> {
+        if let Some(seed) = self.replay {
+            return vec![seed];
+        }
+        let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32);
+        let count = self.schedules.unwrap_or(default_count);
+        eprintln!("{count} schedules, --seed {seed}");
+        (0..count).map(|number| seed_of(seed, number)).collect()
+    }
+
+    /// Returns the program of the nodes. Builds one with fail points if none is given.
+    fn node(&self) -> anyhow::Result<PathBuf> {
+        if let Some(binary) = &self.binary {
+            return existing(binary);
+        }
+        let built = build_node(false, &["--features", "fault-points"])?;
+        // Copy the program, because the next build without fail points overwrites it.
+        let kept = folder().join("atalaya");
+        std::fs::create_dir_all(folder()).with_context(|| format!("make {}", folder().display()))?;
+        std::fs::copy(&built, &kept).with_context(|| format!("copy to {}", kept.display()))?;
+        Ok(kept)
+    }
+}
+
+/// Returns the folder for files of schedules.
+fn folder() -> PathBuf {
+    target_dir().join("chaos")
+}
+
+/// Runs all schedules, up to `jobs` at the same time, each on a cluster that runs several schedules.
+fn run_all<S: Sync, C>(
+    jobs: u16,
+    schedules: &[S],
+    start: impl Fn() -> C + Sync,
+    run: impl Fn(&mut C, &S) + Sync,
+) -> anyhow::Result<()> {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let jobs = usize::from(jobs).min(schedules.len());
+        let work = || {
+            let mut cluster = start();
+            while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
+                run(&mut cluster, schedule);
+            }
+        };
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+        let panicked = workers.into_iter().filter_map(|worker| worker.join().err()).count();
+        ensure!(panicked == 0, "{panicked} of {jobs} jobs panicked, see above");
+        Ok(())
+    })
+}
+
+/// Writes the files of a schedule into a folder. Deletes those of an earlier run.
+fn keep(name: &str, write: impl Fn(&Path) -> std::io::Result<()>) {
+    let folder = folder().join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    match write(&folder) {
+        Ok(()) => eprintln!("  files: {}", folder.display()),
+        Err(error) => eprintln!("  cannot write to {}: {error}", folder.display()),
+    }
 }

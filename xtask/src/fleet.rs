@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use atalaya_testbed::install::Part;
-use atalaya_testbed::{Api, Ensemble, Process, Recorded, Scratch, ZooKeeper, node_command_in, target_dir};
+use atalaya_testbed::{Api, Ensemble, Process, Recorded, Scratch, ZooKeeper, node_command_in};
 
-use crate::cargo::{cargo, require, workspace};
 use crate::console::Console;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
+use xtask::cargo::{build_node, existing, require, workspace};
 
 /// Timeout for the end of a node. It closes its session and ends within 2 s, except on a busy machine.
 const NODE_ENDS: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     /// File that describes the board.
     #[arg(long, default_value = "boards.toml", value_name = "FILE", requires = "board")]
     boards: PathBuf,
-    /// Stop after this time, such as `30s` or `5m`.
+    /// Shutdown after this time, such as `30s` or `5m`.
     #[arg(long = "for", value_parser = duration, value_name = "DURATION")]
     time: Option<Duration>,
     /// Build without optimisation, for a quicker start.
@@ -61,49 +61,6 @@ pub(crate) struct Arguments {
     /// Options for each node.
     #[arg(last = true, value_name = "NODE OPTIONS")]
     node_options: Vec<String>,
-}
-
-/// The servers, which stop when the value is dropped.
-enum Servers {
-    One(ZooKeeper),
-    Three(Ensemble),
-}
-
-impl Servers {
-    fn start(count: u8) -> Self {
-        if count == 3 {
-            Self::Three(Ensemble::with_tick(TICK))
-        } else {
-            Self::One(ZooKeeper::with_tick(TICK))
-        }
-    }
-
-    fn connect_string(&self) -> String {
-        match self {
-            Self::One(server) => server.connect_string(),
-            Self::Three(ensemble) => ensemble.connect_string(),
-        }
-    }
-
-    fn all(&self) -> Vec<&ZooKeeper> {
-        match self {
-            Self::One(server) => vec![server],
-            Self::Three(ensemble) => (0..ensemble.len()).map(|i| ensemble.server(i)).collect(),
-        }
-    }
-
-    fn all_mut(&mut self) -> Vec<&mut ZooKeeper> {
-        match self {
-            Self::One(server) => vec![server],
-            Self::Three(ensemble) => ensemble.servers_mut().iter_mut().collect(),
-        }
-    }
-
-    fn shut_down(mut self) {
-        for server in self.all_mut() {
-            server.shut_down(SERVER_ENDS);
-        }
-    }
 }
 
 struct Node {
@@ -122,14 +79,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     require(&[Part::Java, Part::ZooKeeper]).context("a fleet needs Apache ZooKeeper")?;
     let binary = match &arguments.binary {
-        Some(binary) => binary.canonicalize().with_context(|| format!("no program {}", binary.display()))?,
-        None => build(arguments.debug)?,
+        Some(binary) => existing(binary)?,
+        None => build_node(!arguments.debug, &[])?,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // From here on, signals do not end this process: its end would leave the other processes running.
-        let stop = Stop::listen()?;
-        fleet(arguments, &binary, &boards, stop).await
+        let shutdown = Shutdown::listen()?;
+        fleet(arguments, &binary, &boards, shutdown).await
     })
 }
 
@@ -137,21 +94,21 @@ async fn fleet(
     arguments: &Arguments,
     binary: &Path,
     boards: &Path,
-    mut stop: Stop,
+    mut shutdown: Shutdown,
 ) -> anyhow::Result<ExitCode> {
     let console = Console::new("fleet".len().max(arguments.nodes.to_string().len() + 1));
     let say = |text: &str| console.line(0, "fleet", text);
     say(&format!("starting {} ZooKeeper server(s)", arguments.servers));
-    let count = arguments.servers;
+    let count = usize::from(arguments.servers);
     // Start in a separate thread, so that Ctrl-C works during the start.
-    let mut starting = tokio::task::spawn_blocking(move || Servers::start(count));
+    let mut starting = tokio::task::spawn_blocking(move || Ensemble::with_servers(count, TICK));
     let mut servers = tokio::select! {
         started = &mut starting => started.context("ZooKeeper did not start, see above")?,
-        () = stop.wanted() => {
+        () = shutdown.requested() => {
             say("stopping when ZooKeeper has started; once more to stop now");
             tokio::select! {
-                started = &mut starting => started.context("ZooKeeper did not start, see above")?.shut_down(),
-                () = stop.wanted() => std::process::exit(130),
+                started = &mut starting => shut_down(started.context("ZooKeeper did not start, see above")?),
+                () = shutdown.requested() => std::process::exit(130),
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -164,36 +121,20 @@ async fn fleet(
 
     introduce(&say, &servers, &api);
     let state = Scratch::new("fleet");
-    let mut nodes = Vec::new();
-    for number in 1..=usize::from(arguments.nodes) {
-        let id = number.to_string();
-        let mut command = node_command_in(state.path(), &binary.to_string_lossy(), &id, &hosts);
-        command.args(["--api-url", &api.url(), "--sampling-period", &arguments.sampling_period]);
-        if let Some(board) = &arguments.board {
-            command.args(["--board", board, "--boards"]).arg(boards);
-        }
-        command.args(&arguments.node_options);
-        if !console.is_coloured() {
-            command.env("NO_COLOR", "1");
-        }
-        let (console, name) = (console.clone(), format!("#{id}"));
-        let process = Process::spawn_watched(command, move |line| console.line(number, &name, &line.text));
-        say(&format!("node {id}  process {}", process.pid()));
-        nodes.push(Node { id, number, process, ended: false });
-    }
+    let mut nodes = start_nodes(arguments, (binary, boards, &state), (&hosts, &api.url()), &console);
 
-    let mut ended_servers = vec![false; servers.all().len()];
-    let mut shown: Vec<_> = servers.all().iter().map(|server| server.process().log().len()).collect();
+    let mut ended_servers = vec![false; servers.len()];
+    let mut shown: Vec<_> = all(&servers).map(|server| server.process().log().len()).collect();
     let end = arguments.time.map(|time| Instant::now() + time);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let why = loop {
         tokio::select! {
-            () = stop.wanted() => break "stopping",
-            () = console.unheard() => break "nobody reads this any more",
+            () = shutdown.requested() => break "stopping",
+            () = console.unheard() => break "the output has no reader any more",
             _ = tick.tick() => {}
         }
         show_servers(&console, &servers, &mut shown, arguments.verbose);
-        for ((server, told), number) in servers.all_mut().into_iter().zip(&mut ended_servers).zip(1..) {
+        for ((server, told), number) in servers.servers_mut().iter_mut().zip(&mut ended_servers).zip(1..) {
             if let Some(status) = server.try_exit().filter(|_| !*told) {
                 *told = true;
                 console.line(0, &format!("zk{number}"), &format!("(ended: {status})"));
@@ -222,8 +163,45 @@ async fn fleet(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Returns all servers.
+fn all(servers: &Ensemble) -> impl Iterator<Item = &ZooKeeper> {
+    (0..servers.len()).map(|number| servers.server(number))
+}
+
+fn shut_down(mut servers: Ensemble) {
+    for server in servers.servers_mut() {
+        server.shut_down(SERVER_ENDS);
+    }
+}
+
+/// Starts the nodes, with their state below `state`. Their output goes to the console.
+fn start_nodes(
+    arguments: &Arguments,
+    (binary, boards, state): (&Path, &Path, &Scratch),
+    (hosts, api): (&str, &str),
+    console: &Console,
+) -> Vec<Node> {
+    let start = |number: usize| {
+        let id = number.to_string();
+        let mut command = node_command_in(state.path(), &binary.to_string_lossy(), &id, hosts);
+        command.args(["--api-url", api, "--sampling-period", &arguments.sampling_period]);
+        if let Some(board) = &arguments.board {
+            command.args(["--board", board, "--boards"]).arg(boards);
+        }
+        command.args(&arguments.node_options);
+        if !console.is_coloured() {
+            command.env("NO_COLOR", "1");
+        }
+        let (output, name) = (console.clone(), format!("#{id}"));
+        let process = Process::spawn_watched(command, move |line| output.line(number, &name, &line.text));
+        console.line(0, "fleet", &format!("node {id}  process {}", process.pid()));
+        Node { id, number, process, ended: false }
+    };
+    (1..=usize::from(arguments.nodes)).map(start).collect()
+}
+
 /// Stops the nodes first, so that they can announce their leave; then the listener; the servers last.
-fn take_down(mut nodes: Vec<Node>, api: Api, servers: Servers, console: &Console) {
+fn take_down(mut nodes: Vec<Node>, api: Api, servers: Ensemble, console: &Console) {
     for node in &nodes {
         node.process.term();
         // A process that was paused with SIGSTOP could not react to the signal.
@@ -242,12 +220,12 @@ fn take_down(mut nodes: Vec<Node>, api: Api, servers: Servers, console: &Console
     }
     drop(nodes);
     drop(api);
-    servers.shut_down();
+    shut_down(servers);
 }
 
 /// Prints the servers, the API and some commands to try, before log lines appear.
-fn introduce(say: &impl Fn(&str), servers: &Servers, api: &Api) {
-    for server in servers.all() {
+fn introduce(say: &impl Fn(&str), servers: &Ensemble, api: &Api) {
+    for server in all(servers) {
         let mode = server.mode().unwrap_or_default();
         say(&format!("ZooKeeper {}  process {}  {mode}", server.connect_string(), server.pid()));
     }
@@ -269,8 +247,8 @@ fn tell(request: &Recorded) -> String {
 }
 
 /// Prints the lines that the servers logged since the last call.
-fn show_servers(console: &Console, servers: &Servers, shown: &mut [usize], verbose: bool) {
-    for ((server, shown), number) in servers.all().iter().zip(shown).zip(1..) {
+fn show_servers(console: &Console, servers: &Ensemble, shown: &mut [usize], verbose: bool) {
+    for ((server, shown), number) in all(servers).zip(shown).zip(1..) {
         let log = server.process().log();
         for line in &log[*shown..] {
             if verbose || line.text.contains(" WARN ") || line.text.contains(" ERROR ") {
@@ -281,26 +259,11 @@ fn show_servers(console: &Console, servers: &Servers, shown: &mut [usize], verbo
     }
 }
 
-/// Builds the node and returns its path.
-fn build(debug: bool) -> anyhow::Result<PathBuf> {
-    let mut command = cargo();
-    command.args(["build", "--package", "atalaya", "--bin", "atalaya"]);
-    if !debug {
-        command.arg("--release");
-    }
-    let status = command.status().context("cannot run cargo")?;
-    ensure!(status.success(), "the node does not build, see above");
-    let profile = if debug { "debug" } else { "release" };
-    let binary = target_dir().join(profile).join(format!("atalaya{}", std::env::consts::EXE_SUFFIX));
-    ensure!(binary.exists(), "cargo built no {}", binary.display());
-    Ok(binary)
-}
-
 fn servers(text: &str) -> Result<u8, String> {
     match text {
         "1" => Ok(1),
         "3" => Ok(3),
-        _ => Err("1 or 3: two servers survive no more than one does".into()),
+        _ => Err("1 or 3: two servers survive no more failures than one".into()),
     }
 }
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::target_dir;
 
-use crate::cargo::{cargo, workspace};
 use crate::fleet::duration;
+use xtask::cargo::{cargo, workspace};
 
 /// Maximum length of an input, in bytes.
 const LONGEST: u32 = 2048;

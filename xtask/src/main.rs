@@ -3,7 +3,6 @@
 #![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
 
 mod bench;
-mod cargo;
 mod chaos;
 mod console;
 mod containers;
@@ -11,17 +10,16 @@ mod dist;
 mod docs;
 mod fleet;
 mod fuzz;
-#[cfg(unix)]
-mod pi;
-mod picture;
-mod stop;
+mod screenshot;
+mod shutdown;
 mod test;
-mod toolchain;
 mod tools;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+#[cfg(unix)]
+use xtask::pi;
 
 /// Development tasks of Atalaya.
 #[derive(Parser)]
@@ -38,7 +36,7 @@ enum Task {
     Bench(bench::Arguments),
     Fuzz(fuzz::Arguments),
     Chaos(chaos::Arguments),
-    Picture(picture::Arguments),
+    Picture(screenshot::Arguments),
     #[cfg(unix)]
     Pi(pi::Arguments),
     Dist(dist::Arguments),
@@ -53,7 +51,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Chaos(arguments) => chaos::run(&arguments),
-        Task::Picture(arguments) => picture::run(&arguments),
+        Task::Picture(arguments) => screenshot::run(&arguments),
         #[cfg(unix)]
         Task::Pi(arguments) => pi::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),
@@ -80,11 +78,11 @@ mod tests {
     fn filters_and_options_of_the_test_runner_are_handed_on() {
         let parsed =
             Arguments::try_parse_from(["x", "test", "-p", "atalaya", "leader", "--", "--nocapture"]).unwrap();
-        let Task::Test(test) = parsed.task else { panic!("not the task that was asked for") };
+        let Task::Test(test) = parsed.task else { panic!("another task was parsed") };
         assert_eq!(test.words(), ["test", "--package", "atalaya", "--", "leader", "--nocapture"]);
         let Task::Test(all) = Arguments::try_parse_from(["x", "test"]).unwrap().task else {
             panic!("not test")
         };
-        assert_eq!(all.words(), ["test", "--workspace"]);
+        assert_eq!(all.words(), ["test", "--workspace", "--exclude", "atalaya-bench"]);
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use atalaya_testbed::install::{self, Part};
 
-use crate::cargo::{cargo, require};
+use xtask::cargo::{cargo, exit_code, require};
 
 /// Install the programs that the tests need (Java, Apache ZooKeeper, Kazoo) if they are missing, then run the tests.
 ///
@@ -60,7 +60,7 @@ impl Arguments {
             words.extend(["--package", package]);
         }
         if self.packages.is_empty() {
-            words.push("--workspace");
+            words.extend(["--workspace", "--exclude", "atalaya-bench"]);
         }
         if !self.filters.is_empty() {
             words.push("--");
@@ -96,7 +96,5 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             status = run(words)?;
         }
     }
-    // Cargo has no exit code if a signal ended it.
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(exit_code(status))
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::target_dir;
 
-use crate::cargo::cargo;
+use xtask::cargo::cargo;
 
 /// A program that `cargo install` builds.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use std::process::Output;
 
 use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Acl, AclProvider, AuthId, Credentials, Permission, Session, SessionOptions};
-use atalaya_testbed::{Process, Proxy, Scratch, ZooKeeper, eventually, guarded};
+use atalaya_testbed::{Process, Proxy, Scratch, ZooKeeper, eventually, parent_death_command};
 
 use crate::common::secured::{ADMIN, FLEET, NEXT, POLICY, Secured, assert_reports_continue, password, stop};
 use crate::common::{CALM, DEADLINE, TestEnv, bodies};
@@ -196,7 +196,7 @@ fn acl_apply_refuses_to_lock_out_its_own_client_and_names_znodes_of_others() {
     assert_eq!((&lines[1]["class"], &lines[1]["correct"]), (&"state".into(), &2.into()));
     assert_eq!((&lines[2]["class"], &lines[2]["correct"]), (&"configuration".into(), &1.into()));
 
-    let mut anonymous = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut anonymous = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     anonymous.args(["acl", "show", "--acl", "fleet", "--zookeeper", &fleet.env.hosts]).args(POLICY);
     let shown = anonymous.current_dir(fleet.scratch.path()).output().unwrap();
     assert_code(&shown, 77);
@@ -210,7 +210,7 @@ fn acl_apply_with_digest_identities_names_a_scheme_that_the_servers_do_not_know(
     let file = scratch.path().join("password");
     std::fs::write(&file, "admin-secret").unwrap();
     let run = |words: &[&str]| {
-        let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+        let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
         command.args(["acl"]).args(words).args(["--zookeeper", &server.connect_string()]);
         command.args(["--zookeeper-auth", "digest", "--zookeeper-user", ADMIN, "--zookeeper-password-file"]);
         command.arg(&file).current_dir(scratch.path()).output().unwrap()

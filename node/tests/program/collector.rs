@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use atalaya_testbed::{
-    Collector, Held, Kazoo, Process, Scratch, clean_command, eventually, make_certificate,
+    Collector, Kazoo, Process, Scratch, StoredReport, clean_command, eventually, make_certificate,
 };
 
 use crate::common::{DEADLINE, Fleet};
@@ -39,18 +39,18 @@ fn holds(
     collector: &Collector,
     token: Option<&str>,
     what: &str,
-    wanted: impl Fn(&[Held]) -> bool,
-) -> Vec<Held> {
+    wanted: impl Fn(&[StoredReport]) -> bool,
+) -> Vec<StoredReport> {
     eventually(&format!("the collector to hold {what}"), DEADLINE, || {
         collector.try_reports(token).ok().filter(|held| wanted(held))
     })
 }
 
-fn newest_epoch(held: &[Held]) -> i64 {
+fn newest_epoch(held: &[StoredReport]) -> i64 {
     held.iter().filter_map(|held| held.epoch).max().unwrap_or(0)
 }
 
-fn of_node<'a>(held: &'a [Held], id: &str) -> Vec<&'a Held> {
+fn of_node<'a>(held: &'a [StoredReport], id: &str) -> Vec<&'a StoredReport> {
     let agent = format!("(node {id})");
     held.iter()
         .filter(|held| held.reporter.as_ref().is_some_and(|reporter| reporter.ends_with(&agent)))
@@ -59,7 +59,7 @@ fn of_node<'a>(held: &'a [Held], id: &str) -> Vec<&'a Held> {
 
 /// Asserts that cycles start at 1 without a gap, each once, and that epochs increase with them.
 #[track_caller]
-fn each_cycle_once(held: &[Held]) {
+fn each_cycle_once(held: &[StoredReport]) {
     let mut cycles: Vec<(u64, i64)> = held.iter().filter_map(|held| held.cycle.zip(held.epoch)).collect();
     cycles.sort_unstable();
     let expected: Vec<u64> = (1..=cycles.len() as u64).collect();
@@ -72,7 +72,7 @@ fn listed(collector: &Collector) -> Vec<f64> {
     collector.get("/listar").body.lines().map(|line| line.parse().unwrap()).collect()
 }
 
-fn by_time(mut held: Vec<Held>) -> Vec<f64> {
+fn by_time(mut held: Vec<StoredReport>) -> Vec<f64> {
     held.sort_by_key(|held| (held.time, held.id));
     held.iter().map(|held| held.mean).collect()
 }
@@ -106,13 +106,15 @@ fn collector_records_a_kazoo_leader_and_then_atalaya() {
     drop(nodes);
     collector.restart_with(&[]);
     let held = collector.reports();
-    let (bare, keyed): (Vec<Held>, Vec<Held>) = held.iter().cloned().partition(|held| held.epoch.is_none());
+    let (bare, keyed): (Vec<StoredReport>, Vec<StoredReport>) =
+        held.iter().cloned().partition(|held| held.epoch.is_none());
     let (means, sent) = printed(&old);
     let recorded: Vec<f64> = bare.iter().map(|held| held.mean).collect();
     assert!(recorded.len() >= sent && sent >= 4, "{sent} were accepted, {recorded:?} are there");
     assert_eq!(recorded, means[..recorded.len()], "in the order in which they were sent, to the last bit");
-    let agent =
-        |held: &Held| held.reporter.as_ref().is_some_and(|agent| agent.starts_with("python-requests"));
+    let agent = |held: &StoredReport| {
+        held.reporter.as_ref().is_some_and(|agent| agent.starts_with("python-requests"))
+    };
     assert!(bare.iter().all(agent), "{bare:?}");
     each_cycle_once(&keyed);
     assert!(bare.last().unwrap().id < keyed[0].id, "{held:?}");
@@ -150,7 +152,7 @@ fn a_fleet_of_three(method: &str) {
     assert_eq!(epochs.len(), 2, "{epochs:?}");
     assert!(!of_node(&held, "1").is_empty() && !of_node(&held, "2").is_empty());
     let told = method == "post";
-    let complete = |held: &Held| held.min.is_some() && held.max.is_some() && held.count.is_some();
+    let complete = |held: &StoredReport| held.min.is_some() && held.max.is_some() && held.count.is_some();
     assert!(held.iter().all(|held| complete(held) == told), "{held:#?}");
     assert_eq!(listed(&collector), by_time(held));
     // Reports that the last leader could not deliver wait for the next one.

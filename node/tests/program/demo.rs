@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Process, Scratch, Terminal, eventually, guarded};
+use atalaya_testbed::{Process, Scratch, Terminal, eventually, parent_death_command};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Deadline for immediate reactions, on a machine that is busy with other tests.
@@ -12,7 +12,7 @@ const CTRL_C: &str = "\x03";
 const DOWN: &str = "\x1b[B";
 
 fn demo(args: &[&str]) -> Command {
-    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     // Without a boards.toml, the built-in board is used.
     command.arg("demo").args(args).current_dir(std::env::temp_dir());
     command

@@ -5,7 +5,7 @@
 use std::process::Output;
 use std::time::Instant;
 
-use atalaya_testbed::{Api, Kazoo, Probe, Process, Scratch, eventually};
+use atalaya_testbed::{Api, Kazoo, Process, Scratch, ZkProbe, eventually};
 
 use crate::common::{DEADLINE, Fleet, from, goes_on_publishing};
 
@@ -47,7 +47,7 @@ fn set(fleet: &Fleet, path: &str, value: &str) {
 }
 
 /// Writes a value that `atalaya config set` would refuse.
-fn write(probe: &Probe, path: &str, data: &[u8]) {
+fn write(probe: &ZkProbe, path: &str, data: &[u8]) {
     if probe.exists(path).is_none() {
         let mut above = String::new();
         let (parents, _) = path.rsplit_once('/').unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Process, eventually, guarded};
+use atalaya_testbed::{Process, eventually, parent_death_command};
 
 use crate::common::{DEADLINE, Fleet, bodies, from, mean_reported};
 
@@ -73,7 +73,7 @@ fn posted_report_is_complete_and_cycles_are_numbered(fleet: Fleet) {
 }
 
 fn environment_names_of_existing_compose_files_are_accepted(fleet: Fleet) {
-    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     command.args(["run", "7", "--name", "app{id}"]);
     command.env_clear().env("ZOOKEEPER_HOSTS", &fleet.hosts);
     command.env("API_URL", fleet.api.base_url()).env("SAMPLING_PERIOD", "0.5");

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use atalaya_testbed::{Probe, Scratch, clean_command, eventually, get};
+use atalaya_testbed::{Scratch, ZkProbe, clean_command, eventually, get};
 
 use crate::common::{DEADLINE, Fleet, goes_on_publishing};
 
@@ -165,7 +165,7 @@ fn zookeeper_serves_and_ends_by_sigterm_when_stderr_takes_nothing() {
         let words = ["--log", "trace", "zookeeper", "--listen", &listen];
         let mut server = Running::with_stderr(sink, program(scratch.path(), &words));
         eventually("a listener", DEADLINE, || std::net::TcpStream::connect(&listen).ok());
-        let probe = Probe::connect(&listen);
+        let probe = ZkProbe::connect(&listen);
         probe.create("/a", b"1", false).unwrap();
         assert!(server.ends_by_term(&format!("the server with {sink:?}")).success(), "{sink:?}");
     }

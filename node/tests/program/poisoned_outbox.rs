@@ -7,7 +7,9 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use atalaya_testbed::{Collector, Probe, Process, Recorded, eventually, guarded, node_command};
+use atalaya_testbed::{
+    Collector, Process, Recorded, ZkProbe, eventually, node_command, parent_death_command,
+};
 use serde_json::{Value, json};
 
 use crate::common::metrics_client::MetricsClient;
@@ -29,7 +31,7 @@ fn now() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
 }
 
-fn create(probe: &Probe, path: &str, data: &[u8]) {
+fn create(probe: &ZkProbe, path: &str, data: &[u8]) {
     let mut above = String::new();
     let (parents, _) = path.rsplit_once('/').unwrap();
     for name in parents.split('/').skip(1) {
@@ -56,7 +58,7 @@ fn key(request: &Recorded) -> (i64, u64) {
 }
 
 fn output(fleet: &Fleet, words: &[&str]) -> String {
-    let mut command = guarded(BINARY);
+    let mut command = parent_death_command(BINARY);
     command.args(words).args(["--zookeeper", &fleet.hosts]).current_dir(std::env::temp_dir());
     String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
@@ -70,7 +72,7 @@ fn lines(node: &Process, words: &str) -> usize {
 }
 
 /// Waits until this cycle is rejected. Returns its data.
-fn aside(probe: &Probe, cycle: u64) -> String {
+fn aside(probe: &ZkProbe, cycle: u64) -> String {
     eventually(&format!("cycle {cycle} aside"), DEADLINE, || probe.text(&format!("/atalaya/aside/{cycle}")))
 }
 
@@ -204,7 +206,7 @@ fn leader_takes_over_above_an_epoch_that_the_collector_has_from_elsewhere() {
     let collector = Collector::start(BINARY, &[]);
     let url = collector.url();
     let one = fleet.leader("1", &["--api-url", &url]);
-    let held = |what: &str, wanted: &dyn Fn(&[atalaya_testbed::Held]) -> bool| {
+    let held = |what: &str, wanted: &dyn Fn(&[atalaya_testbed::StoredReport]) -> bool| {
         eventually(what, DEADLINE, || collector.try_reports(None).ok().filter(|held| wanted(held)))
     };
     let own = held("a report", &|held| !held.is_empty())[0].epoch.unwrap();
@@ -298,7 +300,7 @@ fn leader_delivers_the_others_when_an_api_forbids_particular_reports() {
     let _one = fleet.leader("1", &["--api-url", &api.url]);
     create(&probe, "/mediciones/x", br#"[{"u":"%RH","v":40},{"u":"Cel","v":21}]"#);
     let set =
-        |probe: &Probe| probe.set("/mediciones/x", br#"[{"u":"%RH","v":40},{"u":"Cel","v":21}]"#).unwrap();
+        |probe: &ZkProbe| probe.set("/mediciones/x", br#"[{"u":"%RH","v":40},{"u":"Cel","v":21}]"#).unwrap();
     let delivered = || {
         let heads = api.heads.lock().unwrap();
         let mut keys: Vec<String> = heads

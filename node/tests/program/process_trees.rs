@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Process, Scratch, Terminal, clean_command, eventually, guarded};
+use atalaya_testbed::{Process, Scratch, Terminal, clean_command, eventually, parent_death_command};
 
 use crate::common::{DEADLINE, Fleet};
 
@@ -40,7 +40,7 @@ impl Tree {
 
     /// `atalaya WORDS… --zookeeper … -- sh -c SCRIPT`.
     fn tool(&self, fleet: &Fleet, words: &[&str], session: &str, script: &str) -> Command {
-        let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+        let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
         command.args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", session]);
         command.args(["--", "sh", "-c", script]).current_dir(self.scratch.path());
         command
@@ -263,7 +263,7 @@ fn supervised_node_that_hangs_ends_when_its_parent_is_killed() {
 
 /// Runs a command as process 1 of a process namespace, as a container does.
 fn as_process_one(command: &Command) -> Command {
-    let mut unshare = guarded("/usr/bin/unshare");
+    let mut unshare = parent_death_command("/usr/bin/unshare");
     unshare.args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     unshare.arg(command.get_program()).args(command.get_args());
     unshare.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));

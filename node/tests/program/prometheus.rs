@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use atalaya_testbed::{Process, Prometheus, Scratch, eventually, get, guarded, promtool};
+use atalaya_testbed::{Process, Prometheus, Scratch, eventually, get, parent_death_command, promtool};
 use serde_json::Value;
 
 use crate::common::metrics_client::MetricsClient;
@@ -68,7 +68,7 @@ fn metrics(expression: &str) -> impl Iterator<Item = &str> {
 
 /// Starts `atalaya collect` without storage. Returns its address.
 fn collector() -> (Process, String) {
-    let mut command = guarded(Path::new(env!("CARGO_BIN_EXE_atalaya")));
+    let mut command = parent_death_command(Path::new(env!("CARGO_BIN_EXE_atalaya")));
     command.args(["collect", "--listen", "127.0.0.1:0", "--store", "memory"]);
     command.env_clear().current_dir(std::env::temp_dir());
     let process = Process::spawn(command);

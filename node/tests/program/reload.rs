@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Probe, Process, Scratch, Stat, eventually};
+use atalaya_testbed::{Process, Scratch, Stat, ZkProbe, eventually};
 
 use crate::common::{DEADLINE, Fleet, bodies, goes_on_publishing, mean_reported};
 
@@ -50,7 +50,7 @@ fn sensor(name: &str, measures: &str) -> String {
 }
 
 /// Properties that must not change: creation time and owner of the znodes of node 1.
-fn znodes(probe: &Probe) -> Vec<(String, i64, i64)> {
+fn znodes(probe: &ZkProbe) -> Vec<(String, i64, i64)> {
     let mut paths = vec!["/mediciones/1".to_owned(), "/atalaya/nodes/1".to_owned()];
     paths.extend(probe.ls("/election").into_iter().map(|name| format!("/election/{name}")));
     let of = |path: String| {
@@ -61,7 +61,7 @@ fn znodes(probe: &Probe) -> Vec<(String, i64, i64)> {
     paths.into_iter().map(of).collect()
 }
 
-fn measures(probe: &Probe, text: &str) {
+fn measures(probe: &ZkProbe, text: &str) {
     eventually(&format!("a measurement of {text}"), DEADLINE, || {
         probe.text("/mediciones/1").filter(|now| now == text)
     });

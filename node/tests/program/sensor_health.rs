@@ -3,7 +3,7 @@
 
 use std::process::{Command, Output};
 
-use atalaya_testbed::{Scratch, eventually, guarded};
+use atalaya_testbed::{Scratch, eventually, parent_death_command};
 
 use crate::common::{DEADLINE, Fleet};
 
@@ -16,7 +16,7 @@ on_both!(
 
 /// Runs `atalaya sensors list --node ID` on this fleet.
 fn list(fleet: &Fleet, args: &[&str]) -> Output {
-    let mut command: Command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut command: Command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     command.args(["sensors", "list", "--zookeeper", &fleet.hosts]).args(args);
     command.current_dir(std::env::temp_dir()).output().unwrap()
 }

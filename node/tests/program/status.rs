@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Session, SessionOptions};
-use atalaya_testbed::{Kazoo, Process, Terminal, eventually, guarded};
+use atalaya_testbed::{Kazoo, Process, Terminal, eventually, parent_death_command};
 use serde_json::Value;
 
 use crate::common::{DEADLINE, Fleet};
@@ -19,7 +19,7 @@ on_both!(
 );
 
 fn command(hosts: &str, args: &[&str]) -> Command {
-    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     command.arg("status").args(args).args(["--zookeeper", hosts, "--session-timeout", "4s"]);
     command.current_dir(std::env::temp_dir());
     command

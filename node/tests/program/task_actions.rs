@@ -13,7 +13,7 @@ use atalaya::tasks::actions::{
     MAX_OUTPUT, SensorHandles, StopReason,
 };
 use atalaya_config::Boards;
-use atalaya_testbed::{Scratch, clean_command};
+use atalaya_testbed::{Scratch, clean_command, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
@@ -25,20 +25,25 @@ pub(crate) const SESSION: Duration = Duration::from_secs(4);
 const STOPPED: ExecutionOutcome = ExecutionOutcome::Stopped(StopReason::LeaseEnding);
 
 /// Returns an executor whose action `run` runs `script`, with the text argument `x` as its only argument.
-pub(crate) fn executor(folder: &Path, script: &str, keys: &str) -> Executor {
+fn executor(folder: &Path, script: &str, keys: &str) -> Executor {
     executor_with(folder, script, keys, ActionHandles::default())
 }
 
-fn executor_with(folder: &Path, script: &str, keys: &str, handles: ActionHandles) -> Executor {
+/// Writes `script`, and returns a boards.toml whose action `run` runs it.
+pub(crate) fn boards(folder: &Path, script: &str, keys: &str) -> String {
     let file = folder.join("script");
     std::fs::write(&file, script).unwrap();
-    let text = format!(
+    format!(
         "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"lm75\"\nbus = \"i2c-1\"\n\
          address = 0x48\n[boards.b.tasks]\nallow_unauthenticated = true\n\
          [boards.b.tasks.run]\nrun = [\"/bin/sh\", \"{}\", \"--x={{x}}\"]\nargs = {{ x = \"text\" }}\n{keys}\n\
          [boards.b.tasks.missing]\nrun = [\"/nonexistent/program\"]\n",
         file.display()
-    );
+    )
+}
+
+fn executor_with(folder: &Path, script: &str, keys: &str, handles: ActionHandles) -> Executor {
+    let text = boards(folder, script, keys);
     let boards = Boards::parse(&text, "boards.toml").unwrap();
     let actions = BoardActions::of("b", &boards.boards["b"]);
     let settings = Settings::assemble(&FleetArgs::default(), &boards, Env { variable: &|_| None }).unwrap();
@@ -69,7 +74,7 @@ fn expiring(session_timeout: Duration) -> impl Fn() -> LocalLease {
     move || LocalLease { remaining: end.saturating_duration_since(Instant::now()), session_timeout }
 }
 
-pub(crate) async fn execute(executor: &Executor, x: &str) -> Execution {
+async fn execute(executor: &Executor, x: &str) -> Execution {
     executor.execute(request("run", Some(x)), renewed, watch::Sender::default(), pending()).await
 }
 
@@ -98,11 +103,9 @@ pub(crate) fn alive(folder: &Path) -> Vec<String> {
 
 /// Waits until the tree is complete.
 async fn tree_is_ready(folder: &Path) {
-    let deadline = Instant::now() + DEADLINE;
-    while !folder.join("ready").exists() {
-        assert!(Instant::now() < deadline, "the tree is not complete");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let ready = folder.join("ready");
+    let wait = move || eventually("all processes of the tree", DEADLINE, || ready.exists().then_some(()));
+    tokio::task::spawn_blocking(wait).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! `atalaya task list|show|watch|result|cancel|retry|actions` without a leader: hostile data, exit codes and output.
 
-use atalaya_testbed::{Process, Scratch, eventually, guarded};
+use atalaya_testbed::{Process, Scratch, eventually, parent_death_command};
 use serde_json::{Value, json};
 
 use crate::common::task_tool::{
@@ -279,7 +279,7 @@ fn task_completion_prints_actions_and_never_an_error(mut fleet: Fleet) {
     };
     assert_eq!(complete(&fleet, "first"), "calibrate\nstatus\n");
     let program = env!("CARGO_BIN_EXE_atalaya");
-    let script = stdout(&guarded(program).args(["completions", "bash"]).output().unwrap());
+    let script = stdout(&parent_death_command(program).args(["completions", "bash"]).output().unwrap());
     let file = scratch.path().join("ask.sh");
     let ask = format!(
         "{script}\n\
@@ -291,7 +291,7 @@ fn task_completion_prints_actions_and_never_an_error(mut fleet: Fleet) {
          echo \"${{COMPREPLY[@]}}\"\n"
     );
     std::fs::write(&file, ask).unwrap();
-    let mut bash = guarded("bash");
+    let mut bash = parent_death_command("bash");
     bash.arg("--norc").arg(&file).env("ATALAYA_ZOOKEEPER", &fleet.hosts);
     let output = bash.env("XDG_CACHE_HOME", scratch.path().join("second")).output().unwrap();
     assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("status\ncancel\n", ""));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Process, eventually, guarded};
+use atalaya_testbed::{Process, eventually, parent_death_command};
 use serde_json::{Value, json};
 
 use crate::common::machine::Machine;
@@ -193,7 +193,7 @@ fn killed_worker_is_replaced_at_once_by_its_next_process_or_by_reap(fleet: Fleet
     other.wait_for_line("ready for tasks", DEADLINE);
     second.kill9();
     wait_until_gone(process);
-    let mut reap = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut reap = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     reap.args(["reap", "w1", "--timeout", "20s"])
         .env("ATALAYA_STATE_DIR", actions.scratch.path().join("state"));
     let output = reap.envs(fleet.identity("fleet")).output().unwrap();

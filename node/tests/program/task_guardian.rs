@@ -4,33 +4,25 @@
 use std::path::Path;
 use std::time::Instant;
 
-use atalaya_testbed::{Process, Scratch, eventually, guarded};
+use atalaya_testbed::{Process, Scratch, eventually, parent_death_command};
 
 use crate::common::DEADLINE;
-use crate::task_actions::{BINARY, SESSION, alive, execute, executor, tree};
+use crate::task_actions::{BINARY, SESSION, alive, boards, tree};
 
 fn wait_for_tree(folder: &Path) {
     eventually("all processes of the tree", DEADLINE, || folder.join("ready").exists().then_some(()));
 }
 
-/// Folder of the process in `worker_process`.
-const WORKER_FOLDER: &str = "ATALAYA_TEST_WORKER";
-
-/// A worker process of the tests below: its lease is renewed for as long as it runs.
-#[tokio::test]
-#[ignore = "a process of other tests"]
-async fn worker_process() {
-    let Ok(folder) = std::env::var(WORKER_FOLDER) else { return };
-    let folder = Path::new(&folder);
-    let executor = executor(folder, &tree(folder, "trap '' TERM; wait; sleep 300"), "");
-    let execution = execute(&executor, "1").await;
-    std::fs::write(folder.join("execution"), format!("{execution:?}")).unwrap();
-}
-
+/// Starts a worker process (`examples/task_worker.rs`), whose lease is renewed for as long as it runs.
 fn worker(folder: &Path) -> Process {
-    let mut command = guarded(std::env::current_exe().unwrap());
-    command.args(["--exact", "task_guardian::worker_process", "--ignored", "--nocapture"]);
-    command.env(WORKER_FOLDER, folder);
+    let boards = boards(folder, &tree(folder, "trap '' TERM; wait; sleep 300"), "");
+    std::fs::write(folder.join("boards.toml"), boards).unwrap();
+    let exe = std::env::current_exe().unwrap();
+    // The examples are built with the tests of the package; the tests are in `deps` beside them.
+    let program = exe.parent().and_then(Path::parent).unwrap().join("examples/task_worker");
+    assert!(program.exists(), "build it first: cargo build --package atalaya --example task_worker");
+    let mut command = parent_death_command(program);
+    command.arg(BINARY).arg(folder);
     let worker = Process::spawn(command);
     wait_for_tree(folder);
     worker

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Process, Scratch, eventually, guarded};
+use atalaya_testbed::{Process, Scratch, eventually, parent_death_command};
 
 use crate::common::{DEADLINE, Fleet};
 
@@ -32,7 +32,7 @@ fn tool(fleet: &Fleet, words: &[&str], script: Option<&str>) -> Command {
 }
 
 fn tool_with_timeout(fleet: &Fleet, words: &[&str], script: Option<&str>, timeout: &str) -> Command {
-    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     command.args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", timeout]);
     command.current_dir(std::env::temp_dir());
     if let Some(script) = script {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use atalaya_testbed::{Process, eventually, guarded};
+use atalaya_testbed::{Process, eventually, parent_death_command};
 use serde_json::Value;
 use zookeeper_client as zk;
 
@@ -90,7 +90,7 @@ fn refused_at(fleet: &mut Fleet, path: &str, time: Duration) -> Process {
 }
 
 fn status(fleet: &Fleet, output: &str) -> String {
-    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     command.args(["status", "--zookeeper", &fleet.hosts, "--session-timeout", "4s", "--output", output]);
     let output = command.current_dir(std::env::temp_dir()).output().unwrap();
     assert!(output.status.success(), "{output:?}");

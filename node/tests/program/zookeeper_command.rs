@@ -4,12 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use atalaya_testbed::{Kazoo, Probe, Process, Scratch, guarded};
+use atalaya_testbed::{Kazoo, Process, Scratch, ZkProbe, parent_death_command};
 
 use crate::common::{DEADLINE, QUICK, TestEnv, mean_reported};
 
 fn server(args: &[&str]) -> Process {
-    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     command.arg("zookeeper").args(args);
     Process::spawn(command)
 }
@@ -30,7 +30,7 @@ fn zookeeper_command_serves_a_fleet_until_it_is_stopped() {
     let _one = around.leader("1", &["--board", "v70"]);
     let _two = around.follower("2", &["--board", "v90"]);
     mean_reported(&around.api, 80.0, std::time::Instant::now());
-    assert_eq!(Probe::connect(&around.hosts).ls("/mediciones"), ["1", "2"]);
+    assert_eq!(ZkProbe::connect(&around.hosts).ls("/mediciones"), ["1", "2"]);
     server.term();
     assert!(server.wait_exit(Duration::from_secs(2)).success());
     server.wait_for_line("all data is lost", Duration::ZERO);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{ApiMode, Probe, Process, eventually};
+use atalaya_testbed::{ApiMode, Process, ZkProbe, eventually};
 use atalaya_zookeeper::{Disconnect, Operation, RequestFilter};
 
 use crate::common::{
@@ -15,13 +15,13 @@ fn create_of(part_of_path: &str) -> RequestFilter {
     RequestFilter::any().operation(Operation::Create2).path_contains(part_of_path)
 }
 
-fn session_of(probe: &Probe, id: &str) -> i64 {
+fn session_of(probe: &ZkProbe, id: &str) -> i64 {
     probe.exists(&format!("/mediciones/{id}")).unwrap().ephemeral_owner
 }
 
 /// Returns the number of children that were ever created, if none was deleted, so that a znode that was created twice
 /// is noticed.
-fn children_ever_made(probe: &Probe, path: &str) -> i32 {
+fn children_ever_made(probe: &ZkProbe, path: &str) -> i32 {
     probe.exists(path).unwrap().cversion
 }
 

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use super::schedule::What;
-
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultKind {
@@ -27,6 +25,10 @@ pub enum FaultKind {
     Measurements,
 }
 
+/// Names of the kinds on the command line, in the order of [`FaultKind::ALL`].
+const NAMES: [&str; 8] =
+    ["processes", "servers", "receiver", "stderr", "znodes", "acl", "outbox", "measurements"];
+
 impl FaultKind {
     /// All kinds.
     pub const ALL: [FaultKind; 8] = [
@@ -45,30 +47,7 @@ impl FaultKind {
 
     /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            FaultKind::Processes => "processes",
-            FaultKind::Servers => "servers",
-            FaultKind::Receiver => "receiver",
-            FaultKind::Stderr => "stderr",
-            FaultKind::Znodes => "znodes",
-            FaultKind::Acl => "acl",
-            FaultKind::Outbox => "outbox",
-            FaultKind::Measurements => "measurements",
-        }
-    }
-
-    /// Returns the kind of an act.
-    pub(super) fn of(what: &What) -> FaultKind {
-        match what {
-            What::Kill(_) | What::Stop(_) => FaultKind::Processes,
-            What::Servers(_) | What::LeadingServer => FaultKind::Servers,
-            What::Api(_) | What::Collector(_) | What::Store(_) => FaultKind::Receiver,
-            What::Stderr(..) => FaultKind::Stderr,
-            What::Squatter(_) => FaultKind::Znodes,
-            What::ReadOnly(_) => FaultKind::Acl,
-            What::PoisonedReport(..) => FaultKind::Outbox,
-            What::PoisonedMeasurement(..) => FaultKind::Measurements,
-        }
+        NAMES[self as usize]
     }
 }
 

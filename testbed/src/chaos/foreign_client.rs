@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::kazoo::Kazoo;
-use crate::probe::Probe;
+use crate::zk_probe::ZkProbe;
 
 /// Pause between attempts to create a znode that still exists.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
@@ -32,7 +32,7 @@ pub(super) enum Request {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// True for each act whose request took effect.
+    /// True for each fault whose request took effect.
     done: BTreeMap<usize, bool>,
     sessions: BTreeSet<i64>,
     /// Number of requests that are not answered yet.
@@ -49,7 +49,7 @@ pub(super) struct ForeignClient {
 
 /// Results of all requests.
 pub(super) struct ForeignResults {
-    /// True for each act whose request took effect.
+    /// True for each fault whose request took effect.
     pub(super) done: BTreeMap<usize, bool>,
     /// Faults that could not be ended.
     pub(super) failures: Vec<String>,
@@ -76,7 +76,7 @@ impl ForeignClient {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a request, which begins the act with this number if there is one.
+    /// Sends a request, which begins the fault with this number if there is one.
     pub(super) fn send(&self, act: Option<usize>, request: Request) {
         self.lock().open += 1;
         let sent = self.requests.as_ref().map(|requests| requests.send((act, request)));
@@ -110,7 +110,7 @@ impl ForeignClient {
 
 fn serve(kazoo: &Kazoo, hosts: &str, inbox: &Receiver<(Option<usize>, Request)>, shared: &Mutex<Shared>) {
     let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
-    let probe = Probe::connect_by(kazoo, hosts);
+    let probe = ZkProbe::connect_by(kazoo, hosts);
     if let Err(error) = probe.authenticate() {
         lock().failures.push(format!("cannot authenticate: {error}"));
     }
@@ -131,7 +131,7 @@ fn serve(kazoo: &Kazoo, hosts: &str, inbox: &Receiver<(Option<usize>, Request)>,
 }
 
 /// Records the session of the client.
-fn note_session(probe: &Probe, shared: &Mutex<Shared>) {
+fn note_session(probe: &ZkProbe, shared: &Mutex<Shared>) {
     let session = (0..ATTEMPTS).find_map(|_| probe.try_session_id().ok());
     let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
     match session {
@@ -140,7 +140,7 @@ fn note_session(probe: &Probe, shared: &Mutex<Shared>) {
     }
 }
 
-fn execute(probe: &Probe, request: &Request, sessions: &BTreeSet<i64>) -> Result<(), String> {
+fn execute(probe: &ZkProbe, request: &Request, sessions: &BTreeSet<i64>) -> Result<(), String> {
     match request {
         Request::Create { path, data, ephemeral, wait } => {
             let end = Instant::now() + *wait;

@@ -1,29 +1,19 @@
 //! Draws the faults that other clients of ZooKeeper and the processes around a node cause: lost standard error, znodes
 //! of the wrong type, ACL refusals, poisoned reports and measurements. Decided by a seed. Pure.
 
-use std::fmt;
 use std::time::Duration;
 
-use super::deeds::COUNTER;
 use super::fault_kinds::{FaultKind, FaultKinds};
+use super::faults::{Fault, ScheduledFault, StderrFault, Target};
 use super::poison::{PoisonedMeasurement, PoisonedReport};
-use super::schedule::{Act, Dice, Schedule, What, Whom};
-use super::squatter::Squatter;
+use super::rng::Rng;
+use super::schedule::Schedule;
+use super::txn_effects::COUNTER;
+use super::wrong_znode::WrongZnode;
 
-/// Fault of a node's standard error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StderrFault {
-    /// The reader of the pipe closes it and does not reopen it.
-    Closed,
-    /// Nothing reads the full pipe until the act ends.
-    Stalled,
-    /// The node is killed, and its processes start with standard error on `/dev/full` until the act ends.
-    Full,
-}
-
-/// Seed of these dice. Each kind has its own dice, so that the selection of kinds does not change the faults of other
+/// Seed of this generator. Each kind has its own generator, so that the selection of kinds does not change the faults of other
 /// kinds.
-const DICE: u64 = 0x686f_7374_696c_6531;
+const SEED: u64 = 0x686f_7374_696c_6531;
 /// Chance that a schedule contains a kind, in percent.
 const CHANCE: u64 = 70;
 /// Minimum length of a schedule with znodes of the wrong type or with read-only znodes: sessions must expire, and the
@@ -50,23 +40,23 @@ impl Schedule {
     #[must_use]
     pub fn with(mut self, kinds: &FaultKinds) -> Schedule {
         self.kinds = kinds.clone();
-        self.acts.retain(|act| kinds.has(FaultKind::of(&act.what)));
+        self.faults.retain(|scheduled| kinds.has(scheduled.fault.kind()));
         if !kinds.has(FaultKind::Processes) {
-            self.faults.iter_mut().for_each(Vec::clear);
+            self.point_faults.iter_mut().for_each(Vec::clear);
         }
         let base = self.clone();
         for kind in FaultKind::ALL {
             // Drawn even if it is not selected, so that the same seed always draws the same faults.
-            let mut dice = Dice::of(self.seed ^ DICE.rotate_left(kind as u32));
-            if FaultKind::BASIC.contains(&kind) || !dice.percent(CHANCE) || !kinds.has(kind) {
+            let mut rng = Rng::of(self.seed ^ SEED.rotate_left(kind as u32));
+            if FaultKind::BASIC.contains(&kind) || !rng.percent(CHANCE) || !kinds.has(kind) {
                 continue;
             }
             if matches!(kind, FaultKind::Znodes | FaultKind::Acl) {
                 self.length = self.length.max(LONG);
             }
-            self.acts.extend(draw(&mut dice, kind, &base));
+            self.faults.extend(draw(&mut rng, kind, &base));
         }
-        self.acts.sort_by_key(|act| act.at);
+        self.faults.sort_by_key(|scheduled| scheduled.at);
         self
     }
 }
@@ -75,110 +65,110 @@ impl Schedule {
     /// Returns true if the counter is writable all the time. Measurements published while it is not are not counted;
     /// the node logs that.
     pub(super) fn can_count(&self) -> bool {
-        !self.acts.iter().any(|act| match act.what {
-            What::ReadOnly(COUNTER) => true,
+        !self.faults.iter().any(|scheduled| match scheduled.fault {
+            Fault::ReadOnly(COUNTER) => true,
             // The counter may not exist yet if the fleet is disturbed from the start.
-            What::ReadOnly(ROOT) => self.cold,
+            Fault::ReadOnly(ROOT) => self.cold,
             _ => false,
         })
     }
 
-    /// Returns true if no act of another kind keeps nodes from publishing during this act, which concerns standard
+    /// Returns true if no fault of another kind keeps nodes from publishing during this fault, which concerns standard
     /// error.
     pub(super) fn is_calm_but_for(&self, number: usize) -> bool {
         /// Time in which a fleet recovers from a killed node.
         const AFTERMATH: Duration = Duration::from_secs(3);
         const HARMLESS: [FaultKind; 4] =
             [FaultKind::Stderr, FaultKind::Receiver, FaultKind::Outbox, FaultKind::Measurements];
-        let act = &self.acts[number];
-        let disturbs = |(other, its): (usize, &Act)| {
-            let overlaps = its.at < act.at + act.lasts && act.at < its.at + its.lasts + AFTERMATH;
-            other != number && overlaps && !HARMLESS.contains(&FaultKind::of(&its.what))
+        let scheduled = &self.faults[number];
+        let disturbs = |(other, its): (usize, &ScheduledFault)| {
+            let overlaps =
+                its.at < scheduled.at + scheduled.lasts && scheduled.at < its.at + its.lasts + AFTERMATH;
+            other != number && overlaps && !HARMLESS.contains(&its.fault.kind())
         };
-        self.faults.iter().flatten().all(Option::is_none) && !self.acts.iter().enumerate().any(disturbs)
+        self.point_faults.iter().flatten().all(Option::is_none)
+            && !self.faults.iter().enumerate().any(disturbs)
     }
 }
 
-/// Draws the acts of one kind.
-fn draw(dice: &mut Dice, kind: FaultKind, schedule: &Schedule) -> Vec<Act> {
+/// Draws the faults of one kind.
+fn draw(rng: &mut Rng, kind: FaultKind, schedule: &Schedule) -> Vec<ScheduledFault> {
     let latest = u64::try_from(schedule.length.as_millis()).unwrap_or(u64::MAX).saturating_sub(1_500);
     let count = match kind {
-        FaultKind::Outbox | FaultKind::Measurements => dice.between(1, 3),
-        _ => dice.between(1, 2),
+        FaultKind::Outbox | FaultKind::Measurements => rng.between(1, 3),
+        _ => rng.between(1, 2),
     };
-    let mut acts = Vec::new();
+    let mut faults = Vec::new();
     for _ in 0..count {
-        let at = dice.millis(300, latest);
-        let node = dice.index(schedule.nodes);
+        let at = rng.millis(300, latest);
+        let node = rng.index(schedule.nodes);
         match kind {
-            FaultKind::Stderr => acts.push(stderr(dice, at, node)),
-            FaultKind::Znodes => acts.extend(squatter(dice, node, schedule.lock_step)),
+            FaultKind::Stderr => faults.push(stderr(rng, at, node)),
+            FaultKind::Znodes => faults.extend(wrong_znode(rng, node, schedule.lock_step)),
             FaultKind::Acl => {
-                let (path, at) = (dice.one(&READ_ONLY), dice.millis(300, 2_000));
-                acts.push(Act { at, lasts: dice.millis(4_000, 7_000), what: What::ReadOnly(path) });
+                let (path, at) = (rng.one(&READ_ONLY), rng.millis(300, 2_000));
+                faults.push(ScheduledFault {
+                    at,
+                    lasts: rng.millis(4_000, 7_000),
+                    fault: Fault::ReadOnly(path),
+                });
                 // The new session writes what the old one wrote before.
-                acts.extend(kill(dice, at, Whom::Node(node)));
+                faults.extend(kill(rng, at, Target::Node(node)));
             }
             FaultKind::Outbox => {
-                let (poison, first, rings) =
-                    (dice.one(&PoisonedReport::ALL), dice.percent(40), dice.percent(60));
+                let (poison, first, notifies) =
+                    (rng.one(&PoisonedReport::ALL).0, rng.percent(40), rng.percent(60));
                 // The leader must handle it: it is not removed before the end.
                 let lasts = schedule.length;
-                acts.push(Act { at, lasts, what: What::PoisonedReport(poison, first, rings) });
+                faults.push(ScheduledFault {
+                    at,
+                    lasts,
+                    fault: Fault::PoisonedReport(poison, first, notifies),
+                });
             }
             FaultKind::Measurements => {
-                let (poison, ephemeral) = (dice.one(&PoisonedMeasurement::ALL), dice.percent(50));
-                let what = What::PoisonedMeasurement(poison, ephemeral);
-                acts.push(Act { at, lasts: dice.millis(500, 5_000), what });
+                let (poison, ephemeral) = (rng.one(&PoisonedMeasurement::ALL).0, rng.percent(50));
+                let fault = Fault::PoisonedMeasurement(poison, ephemeral);
+                faults.push(ScheduledFault { at, lasts: rng.millis(500, 5_000), fault });
             }
             FaultKind::Processes | FaultKind::Servers | FaultKind::Receiver => {}
         }
     }
-    acts
+    faults
 }
 
-fn stderr(dice: &mut Dice, at: Duration, node: usize) -> Act {
-    let fault = dice.one(&[StderrFault::Closed, StderrFault::Stalled, StderrFault::Full]);
-    let whom = if dice.percent(50) { Whom::Leader } else { Whom::Node(node) };
-    Act { at, lasts: dice.millis(1_000, 4_500), what: What::Stderr(whom, fault) }
+fn stderr(rng: &mut Rng, at: Duration, node: usize) -> ScheduledFault {
+    let fault = rng.one(&[StderrFault::Closed, StderrFault::Stalled, StderrFault::Full]);
+    let target = if rng.percent(50) { Target::Leader } else { Target::Node(node) };
+    ScheduledFault { at, lasts: rng.millis(1_000, 4_500), fault: Fault::Stderr(target, fault) }
 }
 
-fn squatter(dice: &mut Dice, node: usize, lock_step: bool) -> Vec<Act> {
-    let (at, lasts) = (dice.millis(300, 1_500), dice.millis(5_500, 7_500));
-    let squatter = match dice.between(1, 100) {
-        1..=35 => Squatter::Contender,
-        36..=60 if lock_step => Squatter::BarrierChild,
-        61..=75 => Squatter::Measurement(node),
-        76..=90 => Squatter::NodeInfo(node),
+fn wrong_znode(rng: &mut Rng, node: usize, lock_step: bool) -> Vec<ScheduledFault> {
+    let (at, lasts) = (rng.millis(300, 1_500), rng.millis(5_500, 7_500));
+    let wrong_znode = match rng.between(1, 100) {
+        1..=35 => WrongZnode::Contender,
+        36..=60 if lock_step => WrongZnode::BarrierChild,
+        61..=75 => WrongZnode::Measurement(node),
+        76..=90 => WrongZnode::NodeInfo(node),
         // A fleet without lock-step has no barrier.
-        _ => Squatter::NodeInfoChild,
+        _ => WrongZnode::NodeInfoChild,
     };
-    let act = Act { at, lasts, what: What::Squatter(squatter) };
-    let death = if squatter == Squatter::Contender { kill(dice, at, Whom::Leader) } else { None };
-    [act].into_iter().chain(death).collect()
+    let scheduled = ScheduledFault { at, lasts, fault: Fault::WrongZnode(wrong_znode) };
+    let death = if wrong_znode == WrongZnode::Contender { kill(rng, at, Target::Leader) } else { None };
+    [scheduled].into_iter().chain(death).collect()
 }
 
 /// Draws a kill of the node shortly after, in most cases.
-fn kill(dice: &mut Dice, at: Duration, whom: Whom) -> Option<Act> {
-    let (killed, delay, lasts) = (dice.percent(75), dice.millis(100, 400), dice.millis(50, 400));
-    killed.then_some(Act { at: at + delay, lasts, what: What::Kill(whom) })
-}
-
-impl fmt::Display for StderrFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            StderrFault::Closed => "closed",
-            StderrFault::Stalled => "stalled",
-            StderrFault::Full => "on /dev/full",
-        })
-    }
+fn kill(rng: &mut Rng, at: Duration, target: Target) -> Option<ScheduledFault> {
+    let (killed, delay, lasts) = (rng.percent(75), rng.millis(100, 400), rng.millis(50, 400));
+    killed.then_some(ScheduledFault { at: at + delay, lasts, fault: Fault::Kill(target) })
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::schedule::seed_of;
+    use super::super::rng::seed_of;
     use super::*;
 
     #[test]
@@ -190,19 +180,19 @@ mod tests {
                 Schedule::of(seed, None).with(&FaultKinds::default()),
                 "a seed decides everything"
             );
-            assert!(all.acts.is_sorted_by_key(|act| act.at));
-            assert!(all.acts.iter().all(|act| act.at < all.length));
+            assert!(all.faults.is_sorted_by_key(|scheduled| scheduled.at));
+            assert!(all.faults.iter().all(|scheduled| scheduled.at < all.length));
             for kind in FaultKind::ALL {
                 let alone = Schedule::of(seed, None).with(&[kind].into_iter().collect());
                 let of_kind = |schedule: &Schedule| {
-                    let acts = schedule.acts.iter().filter(|act| FaultKind::of(&act.what) == kind);
-                    acts.cloned().collect::<Vec<_>>()
+                    let faults = schedule.faults.iter().filter(|scheduled| scheduled.fault.kind() == kind);
+                    faults.cloned().collect::<Vec<_>>()
                 };
                 if kind != FaultKind::Processes {
                     assert_eq!(of_kind(&alone), of_kind(&all), "{kind} of seed {seed}");
                 }
                 if kind != FaultKind::Processes {
-                    assert!(alone.faults.iter().all(Vec::is_empty));
+                    assert!(alone.point_faults.iter().all(Vec::is_empty));
                 }
             }
         }
@@ -213,7 +203,10 @@ mod tests {
         for seed in 0..200 {
             let (before, kinds) = (Schedule::of(seed, None), FaultKind::BASIC.into_iter().collect());
             let after = before.clone().with(&kinds);
-            assert_eq!((after.acts, after.faults, after.length), (before.acts, before.faults, before.length));
+            assert_eq!(
+                (after.faults, after.point_faults, after.length),
+                (before.faults, before.point_faults, before.length)
+            );
         }
     }
 
@@ -225,7 +218,8 @@ mod tests {
             [("/mediciones", true, true), ("/counter", false, false), ("/", false, true), ("/", true, false)]
         {
             schedule.cold = cold;
-            schedule.acts = vec![Act { at: Duration::ZERO, lasts, what: What::ReadOnly(path) }];
+            schedule.faults =
+                vec![ScheduledFault { at: Duration::ZERO, lasts, fault: Fault::ReadOnly(path) }];
             assert_eq!(schedule.can_count(), can_count, "{path}, {cold}");
         }
     }
@@ -235,13 +229,13 @@ mod tests {
         let mut seen = BTreeSet::new();
         for number in 0..400 {
             let schedule = Schedule::of(seed_of(1, number), None).with(&FaultKinds::default());
-            for act in schedule.acts {
-                if !FaultKind::BASIC.contains(&FaultKind::of(&act.what)) {
-                    seen.insert(act.what.subject());
+            for scheduled in schedule.faults {
+                if !FaultKind::BASIC.contains(&scheduled.fault.kind()) {
+                    seen.insert(scheduled.fault.subject());
                 }
             }
         }
-        // 3 of stderr, 5 squatters, the read-only paths, and poison: as ephemeral and as persistent znode.
+        // 3 of stderr, 5 wrong znodes, the read-only paths, and poison: as ephemeral and as persistent znode.
         let expected =
             3 + 5 + READ_ONLY.len() + PoisonedReport::ALL.len() + 2 * PoisonedMeasurement::ALL.len();
         assert_eq!(seen.len(), expected, "{seen:#?}");

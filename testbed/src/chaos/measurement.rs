@@ -59,7 +59,7 @@ mod tests {
     fn poisoned_measurements_are_valid_only_where_the_protocol_says_so() {
         let bare = |value: f64| Values::from([(None, vec![value])]);
         let unit = |unit: &str, value: f64| (Some(unit.to_owned()), vec![value]);
-        for poison in PoisonedMeasurement::ALL {
+        for (poison, _) in PoisonedMeasurement::ALL {
             let expected = match poison {
                 PoisonedMeasurement::Huge => Some(bare(1e308)),
                 PoisonedMeasurement::NegativeZero => Some(bare(-0.0)),

@@ -1,59 +1,56 @@
-//! Whole fleets under random schedules of faults, and the judge of the results: nothing may be lost, and nothing may be
-//! delivered twice.
+//! Whole fleets under random schedules of faults, and the checker of the results: nothing may be lost, and nothing may
+//! be delivered twice.
 //!
-//! A [`Schedule`] contains the faults, decided by a seed. A [`Theatre`] has the servers and runs the schedule with real
-//! nodes. [`judge`] uses the requests to the API and the transactions that ZooKeeper committed, and no data of the
+//! A [`Schedule`] contains the faults, decided by a seed. A [`Cluster`] has the servers and runs the schedule with real
+//! nodes. [`check`] uses the requests to the API and the transactions that ZooKeeper committed, and no data of the
 //! nodes about themselves. Used by `cargo xtask chaos fleet` and by a small sample in the node's tests.
 
-mod acts;
-mod average_checks;
-mod deeds;
-mod desk;
-mod evidence;
+mod actions;
+mod check_report;
+mod checker;
+mod checks;
 mod fault_kinds;
-mod foreign_checks;
-#[cfg(test)]
-mod foreign_checks_tests;
+mod faults;
+mod files;
 mod foreign_client;
+mod history;
 mod hostile;
-mod judge;
-#[cfg(test)]
-mod judge_tests;
-mod kazoo;
-mod kept;
-#[cfg(test)]
-mod kept_tests;
-mod log_checks;
-mod mail;
-mod means;
+mod kazoo_counts;
+mod managed_process;
 mod measurement;
-mod measurement_checks;
+mod node_process;
 mod outcome;
 mod pauses;
 mod poison;
 mod processes;
-mod receiver;
+mod receiver_faults;
 mod recovery;
+mod redis_sink;
+mod report_sink;
+mod rng;
+mod runner;
 mod schedule;
-mod schedule_text;
-mod squatter;
-mod stage;
 pub mod tasks;
+mod timeline;
 mod tree;
-mod vault;
-mod verdict;
+mod txn_effects;
+mod wrong_znode;
 
-pub(crate) use deeds::millis_of;
-pub use evidence::{Arrival, Evidence, LogLine, Stall};
+pub use check_report::{CheckReport, Counts, Finding, Violation};
+pub use checker::check;
 pub use fault_kinds::{FaultKind, FaultKinds, UnknownFaultKind};
-pub use hostile::StderrFault;
-pub use judge::judge;
-pub use kazoo::KazooFigures;
+pub use faults::{Fault, POINTS, PointFault, ProcessFault, Receiver, ScheduledFault, StderrFault, Target};
+pub use history::{Arrival, History, LogLine, Stall};
+pub use kazoo_counts::KazooCounts;
 pub use outcome::Outcome;
 pub use pauses::Pauses;
 pub use poison::{PoisonedMeasurement, PoisonedReport};
-pub use receiver::{Blow, Receiver};
-pub use schedule::{Act, Fault, POINTS, Schedule, What, Whom, seed_of};
-pub use squatter::Squatter;
-pub use stage::{Cast, Theatre};
-pub use verdict::{Figures, Kind, Verdict, Violation};
+pub use rng::seed_of;
+pub use runner::{Cluster, NodeProgram};
+pub use schedule::Schedule;
+pub use wrong_znode::WrongZnode;
+
+/// Returns the id of the node with this number.
+fn node_id(node: usize) -> String {
+    (node + 1).to_string()
+}

@@ -6,91 +6,51 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::evidence::Evidence;
-use super::kazoo::KazooFigures;
+use super::check_report::CheckReport;
+use super::files::{self, clock};
+use super::history::History;
+use super::kazoo_counts::KazooCounts;
 use super::pauses::Pauses;
 use super::schedule::Schedule;
-use super::verdict::Verdict;
 use crate::process::Line;
 
 /// Outcome of one schedule.
 pub struct Outcome {
-    /// Violations found by the judge and by the runner.
-    pub verdict: Verdict,
+    /// Violations found by the checker and by the runner.
+    pub findings: CheckReport,
     /// Number of times that each fault happened.
-    pub played: BTreeMap<String, u64>,
+    pub injected: BTreeMap<String, u64>,
     /// Results of a Kazoo fleet, if Kazoo clients ran.
-    pub kazoo: Option<KazooFigures>,
+    pub kazoo: Option<KazooCounts>,
     /// Times in which nodes did not measure.
     pub pauses: Pauses,
     pub(super) schedule: Schedule,
-    pub(super) evidence: Evidence,
+    pub(super) history: History,
     pub(super) logs: Vec<(String, Vec<Line>)>,
 }
 
 impl Outcome {
     /// Writes all data into a folder: the schedule, the violations, the transactions that ZooKeeper committed, the
     /// requests to the API, and the output of each process.
-    ///
-    /// # Errors
-    ///
-    /// If the folder or a file cannot be created or written.
     pub fn keep(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         let mut text = format!("{}\n", self.schedule);
-        for violation in &self.verdict.violations {
+        for violation in &self.findings.violations {
             let _ = writeln!(text, "{:?}: {}", violation.kind, violation.text);
         }
-        self.verdict.notes.iter().for_each(|note| text.extend(["note: ", note, "\n"]));
+        self.findings.notes.iter().for_each(|note| text.extend(["note: ", note, "\n"]));
         let _ = writeln!(
             text,
             "\n{:#?}\n{:#?}\nsettled: {}",
-            self.played, self.verdict.figures, self.evidence.settled
+            self.injected, self.findings.counts, self.history.settled
         );
-        fs::write(folder.join("verdict.txt"), text)?;
-        let mut text = String::new();
-        for transaction in &self.evidence.transactions {
-            let crate::Transaction { zxid, session, time, changes } = transaction;
-            let _ = write!(text, "{} {zxid:#x} {session:#x}", clock(*time));
-            for change in changes {
-                let _ = write!(text, " {}", words(change));
-            }
-            text.push('\n');
+        fs::write(folder.join("findings.txt"), text)?;
+        files::write_transactions(folder, &self.history.transactions)?;
+        let arrivals = self.history.arrivals.iter();
+        files::write_lines(folder, "api.txt", arrivals.map(|it| format!("{} {it:?}", clock(it.time))))?;
+        if let Some(stored) = &self.history.stored {
+            files::write_lines(folder, "held.txt", stored.iter().map(|report| format!("{report:?}")))?;
         }
-        fs::write(folder.join("zookeeper.txt"), text)?;
-        let mut text = String::new();
-        for arrival in &self.evidence.arrivals {
-            let _ = writeln!(text, "{} {arrival:?}", clock(arrival.time));
-        }
-        fs::write(folder.join("api.txt"), text)?;
-        if let Some(held) = &self.evidence.held {
-            let lines: Vec<String> = held.iter().map(|held| format!("{held:?}\n")).collect();
-            fs::write(folder.join("held.txt"), lines.concat())?;
-        }
-        for (name, log) in &self.logs {
-            let lines: Vec<&str> = log.iter().map(|line| line.text.as_str()).collect();
-            fs::write(folder.join(format!("{name}.log")), lines.join("\n") + "\n")?;
-        }
-        Ok(())
+        files::write_logs(folder, &self.logs)
     }
-}
-
-pub(super) fn words(change: &crate::Change) -> String {
-    use crate::Change;
-    let data = |data: &[u8]| String::from_utf8_lossy(data).chars().take(300).collect::<String>();
-    match change {
-        Change::Create { path, data: held, .. } => format!("create {path} {}", data(held)),
-        Change::Set { path, data: held } => format!("set {path} {}", data(held)),
-        Change::Delete { path } => format!("delete {path}"),
-        Change::Check { path } => format!("check {path}"),
-        Change::Opened => "session opened".into(),
-        Change::Closed => "session closed".into(),
-    }
-}
-
-/// Formats milliseconds since 1970 as the time of day, as the nodes log it.
-pub(super) fn clock(millis: i64) -> String {
-    let (seconds, millis) = (millis / 1_000, millis % 1_000);
-    let (hours, minutes) = (seconds / 3_600 % 24, seconds / 60 % 60);
-    format!("{hours:02}:{minutes:02}:{:02}.{millis:03}", seconds % 60)
 }

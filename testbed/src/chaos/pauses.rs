@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::evidence::Evidence;
+use super::history::History;
 use crate::journal::Change;
 
 /// Pauses in the measurements of a fleet, in milliseconds.
@@ -19,9 +19,9 @@ pub struct Pauses {
 }
 
 /// Computes the pauses from the first measurement of each node to `end`; `away` are the times without a connection.
-pub(super) fn measure(evidence: &Evidence, mut away: Vec<(i64, i64)>, end: i64, period: i64) -> Pauses {
+pub(super) fn measure(history: &History, mut away: Vec<(i64, i64)>, end: i64, period: i64) -> Pauses {
     let mut measured: BTreeMap<&str, (&[u8], Vec<i64>)> = BTreeMap::new();
-    for transaction in evidence.transactions.iter().filter(|transaction| transaction.time < end) {
+    for transaction in history.transactions.iter().filter(|transaction| transaction.time < end) {
         for change in &transaction.changes {
             if let Change::Create { path, data, .. } | Change::Set { path, data } = change
                 && let Some(node) = path.strip_prefix("/mediciones/")
@@ -85,7 +85,7 @@ mod tests {
             time,
             changes: vec![Change::Set { path: format!("/mediciones/{node}"), data: data.into() }],
         };
-        let evidence = Evidence {
+        let history = History {
             transactions: vec![
                 set(0, "1", "a"),
                 set(5, "2", "a"),
@@ -95,9 +95,9 @@ mod tests {
                 set(2_800, "1", "c"),
                 set(9_000, "1", "d"),
             ],
-            ..Evidence::default()
+            ..History::default()
         };
-        let pauses = measure(&evidence, vec![(1_900, 2_400)], 3_500, 1_000);
+        let pauses = measure(&history, vec![(1_900, 2_400)], 3_500, 1_000);
         let expected =
             Pauses { longest: 3_495, blocked: 2_995, reconnects: vec![500], stuck: vec!["2".into()] };
         assert_eq!(pauses, expected);

@@ -3,67 +3,54 @@
 
 use std::fmt;
 
-use super::schedule::Dice;
+use super::rng::Rng;
 
 /// Size of the largest data, in bytes. ZooKeeper refuses requests of 1 MiB.
 const LARGEST: usize = 900_000;
 
 /// An entry in the outbox that no leader has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "`ALL` describes each")]
 pub enum PoisonedReport {
-    /// A valid report, with an epoch 300 days ahead.
     EpochAhead,
-    /// A valid report, with the largest epoch that fits.
     LargestEpoch,
-    /// A valid report, with an epoch 1 000 above the current one.
     EpochSlightlyAhead,
-    /// A line break in the unit.
     UnitWithLineBreak,
-    /// Bytes that are not UTF-8.
     InvalidUtf8,
-    /// 900 kB that are not JSON.
     LargeGarbage,
-    /// JSON of another shape.
     OtherShape,
-    /// No data.
     Empty,
-    /// A report without averages.
     NoAverages,
-    /// A report whose cycle differs from the one in its name.
     OtherCycle,
-    /// Garbage at the name that a later cycle will need.
     LaterCycle,
-    /// Garbage at the largest number that a cycle can have.
     LargestCycle,
-    /// A name with leading zeros.
     NameWithZeros,
-    /// A name with a sign.
     NameWithSign,
-    /// A name that is not a number.
     NameWithLetters,
 }
 
 impl PoisonedReport {
-    pub(super) const ALL: [PoisonedReport; 15] = [
-        PoisonedReport::EpochAhead,
-        PoisonedReport::LargestEpoch,
-        PoisonedReport::EpochSlightlyAhead,
-        PoisonedReport::UnitWithLineBreak,
-        PoisonedReport::InvalidUtf8,
-        PoisonedReport::LargeGarbage,
-        PoisonedReport::OtherShape,
-        PoisonedReport::Empty,
-        PoisonedReport::NoAverages,
-        PoisonedReport::OtherCycle,
-        PoisonedReport::LaterCycle,
-        PoisonedReport::LargestCycle,
-        PoisonedReport::NameWithZeros,
-        PoisonedReport::NameWithSign,
-        PoisonedReport::NameWithLetters,
+    /// All entries, with their descriptions.
+    pub(super) const ALL: [(PoisonedReport, &str); 15] = [
+        (PoisonedReport::EpochAhead, "an epoch 300 days ahead"),
+        (PoisonedReport::LargestEpoch, "the largest epoch"),
+        (PoisonedReport::EpochSlightlyAhead, "an epoch 1000 ahead"),
+        (PoisonedReport::UnitWithLineBreak, "a line break in the unit"),
+        (PoisonedReport::InvalidUtf8, "invalid UTF-8"),
+        (PoisonedReport::LargeGarbage, "900 kB of garbage"),
+        (PoisonedReport::OtherShape, "JSON of another shape"),
+        (PoisonedReport::Empty, "no data"),
+        (PoisonedReport::NoAverages, "no averages"),
+        (PoisonedReport::OtherCycle, "the number of another cycle"),
+        (PoisonedReport::LaterCycle, "garbage, at a cycle that is still to come"),
+        (PoisonedReport::LargestCycle, "garbage, at the largest cycle"),
+        (PoisonedReport::NameWithZeros, "leading zeros in its name"),
+        (PoisonedReport::NameWithSign, "a sign in its name"),
+        (PoisonedReport::NameWithLetters, "expected in its name"),
     ];
 
     /// Returns the name below `/atalaya/reports`: cycle 0 for `first`, otherwise a cycle that the fleet does not
-    /// reach, made unique by `act`. `cycle` is the newest cycle of the fleet.
+    /// reach, made unique by `fault`. `cycle` is the newest cycle of the fleet.
     pub(super) fn name(self, first: bool, act: usize, cycle: u64) -> String {
         match self {
             // Some cycles later, so that the entry exists before the cycle.
@@ -116,75 +103,48 @@ impl PoisonedReport {
 
 impl fmt::Display for PoisonedReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PoisonedReport::EpochAhead => "an epoch 300 days ahead",
-            PoisonedReport::LargestEpoch => "the largest epoch",
-            PoisonedReport::EpochSlightlyAhead => "an epoch 1000 ahead",
-            PoisonedReport::UnitWithLineBreak => "a line break in the unit",
-            PoisonedReport::InvalidUtf8 => "invalid UTF-8",
-            PoisonedReport::LargeGarbage => "900 kB of garbage",
-            PoisonedReport::OtherShape => "JSON of another shape",
-            PoisonedReport::Empty => "no data",
-            PoisonedReport::NoAverages => "no averages",
-            PoisonedReport::OtherCycle => "the number of another cycle",
-            PoisonedReport::LaterCycle => "garbage, at a cycle that is still to come",
-            PoisonedReport::LargestCycle => "garbage, at the largest cycle",
-            PoisonedReport::NameWithZeros => "leading zeros in its name",
-            PoisonedReport::NameWithSign => "a sign in its name",
-            PoisonedReport::NameWithLetters => "letters in its name",
-        })
+        let row = Self::ALL.iter().find(|(poison, _)| poison == self);
+        f.write_str(row.map_or("", |(_, description)| description))
     }
 }
 
 /// Data of a measurement that another client writes. Some of it is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "`ALL` describes each")]
 pub enum PoisonedMeasurement {
-    /// `NaN`.
     Nan,
-    /// `-infinity`.
     Infinity,
-    /// `1e308`, which is valid.
     Huge,
-    /// `-0`, which is valid.
     NegativeZero,
-    /// A valid number, larger than any that a node measures.
     Number,
-    /// 900 kB of digits.
     LargeNumber,
-    /// Control characters and escape sequences.
     ControlCharacters,
-    /// Bytes that are not UTF-8.
     Binary,
-    /// No data.
     Empty,
-    /// A SenML pack of version 11.
     NewerSenml,
-    /// A valid SenML pack of two units.
     Senml,
-    /// A SenML pack with a line break in a unit.
     SenmlUnitWithLineBreak,
-    /// A SenML pack of 10 000 readings.
     ManyReadings,
-    /// JSON arrays, 60 000 deep.
     DeepJson,
 }
 
 impl PoisonedMeasurement {
-    pub(super) const ALL: [PoisonedMeasurement; 14] = [
-        PoisonedMeasurement::Nan,
-        PoisonedMeasurement::Infinity,
-        PoisonedMeasurement::Huge,
-        PoisonedMeasurement::NegativeZero,
-        PoisonedMeasurement::Number,
-        PoisonedMeasurement::LargeNumber,
-        PoisonedMeasurement::ControlCharacters,
-        PoisonedMeasurement::Binary,
-        PoisonedMeasurement::Empty,
-        PoisonedMeasurement::NewerSenml,
-        PoisonedMeasurement::Senml,
-        PoisonedMeasurement::SenmlUnitWithLineBreak,
-        PoisonedMeasurement::ManyReadings,
-        PoisonedMeasurement::DeepJson,
+    /// All entries, with their descriptions.
+    pub(super) const ALL: [(PoisonedMeasurement, &str); 14] = [
+        (PoisonedMeasurement::Nan, "NaN"),
+        (PoisonedMeasurement::Infinity, "-infinity"),
+        (PoisonedMeasurement::Huge, "1e308"),
+        (PoisonedMeasurement::NegativeZero, "-0"),
+        (PoisonedMeasurement::Number, "a valid number"),
+        (PoisonedMeasurement::LargeNumber, "900 kB of digits"),
+        (PoisonedMeasurement::ControlCharacters, "control characters"),
+        (PoisonedMeasurement::Binary, "binary data"),
+        (PoisonedMeasurement::Empty, "no data"),
+        (PoisonedMeasurement::NewerSenml, "SenML of version 11"),
+        (PoisonedMeasurement::Senml, "valid SenML"),
+        (PoisonedMeasurement::SenmlUnitWithLineBreak, "SenML with a line break in the unit"),
+        (PoisonedMeasurement::ManyReadings, "SenML with 10000 readings"),
+        (PoisonedMeasurement::DeepJson, "JSON 60000 levels deep"),
     ];
 
     /// Returns the data of the znode.
@@ -198,9 +158,9 @@ impl PoisonedMeasurement {
             PoisonedMeasurement::LargeNumber => vec![b'7'; LARGEST],
             PoisonedMeasurement::ControlCharacters => b"\x1b]0;title\x07\x1b[2J\r\n\x00\x0842\n7".to_vec(),
             PoisonedMeasurement::Binary => {
-                let mut dice = Dice::of(seed);
+                let mut rng = Rng::of(seed);
                 // A first byte that cannot begin a UTF-8 sequence.
-                let bytes = (0..300).flat_map(|_| dice.next().to_be_bytes());
+                let bytes = (0..300).flat_map(|_| rng.next().to_be_bytes());
                 std::iter::once(0xff).chain(bytes).collect()
             }
             PoisonedMeasurement::Empty => Vec::new(),
@@ -224,21 +184,7 @@ impl PoisonedMeasurement {
 
 impl fmt::Display for PoisonedMeasurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PoisonedMeasurement::Nan => "NaN",
-            PoisonedMeasurement::Infinity => "-infinity",
-            PoisonedMeasurement::Huge => "1e308",
-            PoisonedMeasurement::NegativeZero => "-0",
-            PoisonedMeasurement::Number => "a valid number",
-            PoisonedMeasurement::LargeNumber => "900 kB of digits",
-            PoisonedMeasurement::ControlCharacters => "control characters",
-            PoisonedMeasurement::Binary => "binary data",
-            PoisonedMeasurement::Empty => "no data",
-            PoisonedMeasurement::NewerSenml => "SenML of version 11",
-            PoisonedMeasurement::Senml => "valid SenML",
-            PoisonedMeasurement::SenmlUnitWithLineBreak => "SenML with a line break in the unit",
-            PoisonedMeasurement::ManyReadings => "SenML with 10000 readings",
-            PoisonedMeasurement::DeepJson => "JSON 60000 levels deep",
-        })
+        let row = Self::ALL.iter().find(|(poison, _)| poison == self);
+        f.write_str(row.map_or("", |(_, description)| description))
     }
 }

@@ -1,80 +1,13 @@
-//! Faults of a fleet and their times, decided by a seed. Pure. Printed by [`schedule_text`](super::schedule_text).
+//! Faults of a fleet and their times, decided by a seed. Pure.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::fault_kinds::{FaultKind, FaultKinds};
-use super::hostile::StderrFault;
-use super::poison::{PoisonedMeasurement, PoisonedReport};
-use super::receiver::{Blow, Receiver};
-use super::squatter::Squatter;
+use super::faults::{Fault, POINTS, PointFault, Receiver, ScheduledFault, Target};
+use super::node_id;
+use super::rng::Rng;
 use crate::api::ApiMode;
-
-/// Fault points, between the computation of an average and the knowledge that it was accepted, at which a leader can be
-/// made to die; in the order in which it passes them.
-pub const POINTS: [&str; 7] =
-    ["gathered", "committing", "committed", "sending", "answered", "deleting", "deleted"];
-
-/// Target of a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whom {
-    /// The leader at that moment.
-    Leader,
-    /// The node with this number, from 0.
-    Node(usize),
-}
-
-/// A fault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// `kill -9`, and a new process after the time.
-    Kill(Whom),
-    /// SIGSTOP, and SIGCONT after the time.
-    Stop(Whom),
-    /// `kill -9` of these ZooKeeper servers, and restarts after the time.
-    Servers(Vec<usize>),
-    /// `kill -9` of the server that leads the other two, and a restart after the time.
-    LeadingServer,
-    /// The API is in this mode for the time.
-    Api(ApiMode),
-    /// A fault of the collector, if there is one.
-    Collector(Blow),
-    /// A fault of the Redis server behind the collector.
-    Store(Blow),
-    /// A node loses its standard error.
-    Stderr(Whom, StderrFault),
-    /// Another client creates a znode of the wrong type, and removes it after the time.
-    Squatter(Squatter),
-    /// This znode is read-only (`world:anyone:r`) for the time.
-    ReadOnly(&'static str),
-    /// Another client puts a report into the outbox. The first flag is true if it is the first report of all, and false
-    /// if it is behind the others. The second is true if the client notifies the leader.
-    PoisonedReport(PoisonedReport, bool, bool),
-    /// Another client publishes a measurement, as an ephemeral znode or as a persistent one, and removes it after the
-    /// time.
-    PoisonedMeasurement(PoisonedMeasurement, bool),
-}
-
-/// A fault with its time and duration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Act {
-    /// Time after the start.
-    pub at: Duration,
-    /// Duration.
-    pub lasts: Duration,
-    /// Fault.
-    pub what: What,
-}
-
-/// Death or stop of a process at a fault point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// One of [`POINTS`].
-    pub point: &'static str,
-    /// Number of the pass at which it happens, from 1.
-    pub number: u32,
-    /// Duration for which the process stops (SIGSTOP) instead of dying.
-    pub stops: Option<Duration>,
-}
 
 /// A fleet, and its faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,58 +33,15 @@ pub struct Schedule {
     /// True if reports are sent by POST, false if by GET.
     pub post: bool,
     /// Fault of each process of each node: the first process, the second, and so on.
-    pub faults: Vec<Vec<Option<Fault>>>,
-    /// Acts, in the order of their start.
-    pub acts: Vec<Act>,
+    pub point_faults: Vec<Vec<Option<PointFault>>>,
+    /// Faults, in the order of their start.
+    pub faults: Vec<ScheduledFault>,
     /// Kinds of faults that the schedule was drawn from.
     pub kinds: FaultKinds,
 }
 
-/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators): the same numbers for the same seed,
-/// independent of library versions.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn of(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// Returns a number from low to high, both included.
-    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low + 1)
-    }
-
-    pub(super) fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        let index = self.between(0, of.len() as u64 - 1);
-        of[usize::try_from(index).unwrap_or(0)]
-    }
-
-    pub(super) fn percent(&mut self, chance: u64) -> bool {
-        self.between(1, 100) <= chance
-    }
-
-    pub(super) fn millis(&mut self, low: u64, high: u64) -> Duration {
-        Duration::from_millis(self.between(low, high))
-    }
-
-    pub(super) fn index(&mut self, count: usize) -> usize {
-        usize::try_from(self.next() % count as u64).unwrap_or(0)
-    }
-}
-
-/// Returns the seed of schedule `number` of a series.
-pub fn seed_of(many: u64, number: u64) -> u64 {
-    // Short enough to type.
-    Dice::of(many.wrapping_add(number.wrapping_mul(0x5851_F42D_4C95_7F2D))).next() >> 24
-}
+/// Seed of the generator that decides between GET and POST, so that it does not change the faults.
+const METHOD_SEED: u64 = 0x636f_6c6c_6563_7431_u64.rotate_left(1);
 
 /// Maximum number of processes of a node with a fault point.
 const DEATHS: usize = 3;
@@ -159,35 +49,35 @@ const DEATHS: usize = 3;
 impl Schedule {
     /// Returns the schedule of this seed. The seed also decides about lock-step unless `lock_step` is given.
     pub fn of(seed: u64, lock_step: Option<bool>) -> Schedule {
-        let mut dice = Dice::of(seed);
-        let drawn = dice.percent(50);
-        let complete = dice.percent(33);
-        let nodes = dice.one(&[3, 3, 4]);
-        let period = Duration::from_millis(dice.one(&[100, 150, 200, 300]));
-        let session = Duration::from_millis(dice.one(&[1_000, 1_500, 2_000]));
-        let cold = dice.percent(20);
-        let length = dice.millis(5_000, 9_000);
-        let fault = |dice: &mut Dice, chance: u64| {
+        let mut rng = Rng::of(seed);
+        let drawn = rng.percent(50);
+        let complete = rng.percent(33);
+        let nodes = rng.one(&[3, 3, 4]);
+        let period = Duration::from_millis(rng.one(&[100, 150, 200, 300]));
+        let session = Duration::from_millis(rng.one(&[1_000, 1_500, 2_000]));
+        let cold = rng.percent(20);
+        let length = rng.millis(5_000, 9_000);
+        let fault = |rng: &mut Rng, chance: u64| {
             let (drawn, point, number) =
-                (dice.percent(chance), dice.one(&POINTS), dice.one(&[1, 1, 2, 3, 5, 8, 13]));
-            let stops = dice.percent(35).then(|| a_while(dice, session));
-            drawn.then_some(Fault { point, number, stops })
+                (rng.percent(chance), rng.one(&POINTS), rng.one(&[1, 1, 2, 3, 5, 8, 13]));
+            let stops = rng.percent(35).then(|| a_while(rng, session));
+            drawn.then_some(PointFault { point, number, stops })
         };
-        let faults = (0..nodes)
-            .map(|_| (0..DEATHS).map(|death| fault(&mut dice, if death == 0 { 60 } else { 25 })).collect())
+        let point_faults = (0..nodes)
+            .map(|_| (0..DEATHS).map(|death| fault(&mut rng, if death == 0 { 60 } else { 25 })).collect())
             .collect();
-        let count = dice.between(2, 5);
+        let count = rng.between(2, 5);
         let latest = u64::try_from(length.as_millis()).unwrap_or(u64::MAX) - 500;
-        let mut acts: Vec<Act> = (0..count)
+        let mut faults: Vec<ScheduledFault> = (0..count)
             .map(|_| {
-                let at = dice.millis(300, latest);
-                let (what, lasts) = act(&mut dice, nodes, session);
-                Act { at, lasts, what }
+                let at = rng.millis(300, latest);
+                let (fault, lasts) = scheduled(&mut rng, nodes, session);
+                ScheduledFault { at, lasts, fault }
             })
             .collect();
-        acts.sort_by_key(|act| act.at);
+        faults.sort_by_key(|scheduled| scheduled.at);
         let lock_step = lock_step.unwrap_or(drawn);
-        let (receiver, post) = (Receiver::Testbed, Schedule::posts(seed));
+        let (receiver, post) = (Receiver::Testbed, Rng::of(seed ^ METHOD_SEED).percent(50));
         Schedule {
             seed,
             nodes,
@@ -199,28 +89,28 @@ impl Schedule {
             length,
             receiver,
             post,
+            point_faults,
             faults,
-            acts,
             kinds: FaultKind::BASIC.into_iter().collect(),
         }
     }
 
     /// Returns a schedule with one fault: the API is down for half a minute, at one report a second.
     pub fn outage(lock_step: bool) -> Schedule {
-        let away = Act {
+        let away = ScheduledFault {
             at: Duration::from_secs(4),
             lasts: Duration::from_secs(30),
-            what: What::Api(ApiMode::Refuse),
+            fault: Fault::Api(ApiMode::Refuse),
         };
         Schedule::staged(lock_step, Duration::from_secs(38), vec![away])
     }
 
     /// Returns a schedule with one kind of fault: the leader is stopped, six times, for longer than its session.
     pub fn stops(lock_step: bool) -> Schedule {
-        let stop = |number| Act {
+        let stop = |number| ScheduledFault {
             at: Duration::from_secs(4 + 10 * number),
             lasts: Duration::from_secs(5),
-            what: What::Stop(Whom::Leader),
+            fault: Fault::Stop(Target::Leader),
         };
         Schedule::staged(lock_step, Duration::from_secs(64), (0_u64..6).map(stop).collect())
     }
@@ -231,23 +121,27 @@ impl Schedule {
         let period = Duration::from_secs(5);
         // At a different moment of each cycle.
         let at = |cycle: u64| Duration::from_millis(4_000 + 5_000 * cycle + cycle * 7 % 10 * 200);
-        let kill = |cycle| Act { at: at(cycle), lasts: Duration::from_secs(1), what: What::LeadingServer };
+        let kill = |cycle| ScheduledFault {
+            at: at(cycle),
+            lasts: Duration::from_secs(1),
+            fault: Fault::LeadingServer,
+        };
         let calm = Schedule::staged(true, at(cycles) + period * 3, (0..cycles).map(kill).collect());
         let nodes = 6;
-        Schedule { nodes, period, session: period * 2, faults: vec![Vec::new(); nodes], ..calm }
+        Schedule { nodes, period, session: period * 2, point_faults: vec![Vec::new(); nodes], ..calm }
     }
 
     /// Returns a schedule with one kind of fault: leaders die at this one of [`POINTS`]. The first leader dies when it
-    /// passes it for the second time, and so does each of the two that follow. If `stops` is true, they do not die, but
+    /// end it for the second time, and so does each of the two that follow. If `stops` is true, they do not die, but
     /// stop for two session timeouts.
     pub fn dying(point: &'static str, stops: bool, lock_step: bool) -> Schedule {
         let (period, session) = (Duration::from_millis(200), Duration::from_secs(1));
-        let fault = vec![Some(Fault { point, number: 2, stops: stops.then_some(session * 2) })];
+        let fault = vec![Some(PointFault { point, number: 2, stops: stops.then_some(session * 2) })];
         let calm = Schedule::staged(lock_step, Duration::from_secs(6), Vec::new());
-        Schedule { faults: vec![fault; calm.nodes], period, session, ..calm }
+        Schedule { point_faults: vec![fault; calm.nodes], period, session, ..calm }
     }
 
-    fn staged(lock_step: bool, length: Duration, acts: Vec<Act>) -> Schedule {
+    fn staged(lock_step: bool, length: Duration, faults: Vec<ScheduledFault>) -> Schedule {
         Schedule {
             seed: 0,
             nodes: 3,
@@ -259,39 +153,34 @@ impl Schedule {
             length,
             receiver: Receiver::Testbed,
             post: false,
-            faults: vec![Vec::new(); 3],
-            acts,
+            point_faults: vec![Vec::new(); 3],
+            faults,
             kinds: FaultKind::BASIC.into_iter().collect(),
         }
-    }
-
-    /// Returns the id of a node.
-    pub fn id(node: usize) -> String {
-        (node + 1).to_string()
     }
 }
 
 /// Returns a duration shorter or longer than the session, most often close to it.
-fn a_while(dice: &mut Dice, session: Duration) -> Duration {
-    let share = if dice.percent(50) { dice.between(80, 160) } else { dice.between(20, 300) };
+fn a_while(rng: &mut Rng, session: Duration) -> Duration {
+    let share = if rng.percent(50) { rng.between(80, 160) } else { rng.between(20, 300) };
     session * u32::try_from(share).unwrap_or(100) / 100
 }
 
-fn act(dice: &mut Dice, nodes: usize, session: Duration) -> (What, Duration) {
-    let node = dice.index(nodes);
-    let whom = if dice.percent(65) { Whom::Leader } else { Whom::Node(node) };
-    match dice.between(1, 100) {
-        1..=18 => (What::Kill(whom), dice.millis(50, 2_000)),
-        19..=50 => (What::Stop(whom), a_while(dice, session)),
+fn scheduled(rng: &mut Rng, nodes: usize, session: Duration) -> (Fault, Duration) {
+    let node = rng.index(nodes);
+    let target = if rng.percent(65) { Target::Leader } else { Target::Node(node) };
+    match rng.between(1, 100) {
+        1..=18 => (Fault::Kill(target), rng.millis(50, 2_000)),
+        19..=50 => (Fault::Stop(target), a_while(rng, session)),
         51..=66 => {
-            let first = dice.index(3);
-            let killed = dice.one(&[1, 1, 2, 3]);
+            let first = rng.index(3);
+            let killed = rng.one(&[1, 1, 2, 3]);
             let servers = (first..first + killed).map(|server| server % 3).collect();
-            (What::Servers(servers), dice.millis(100, 3_500))
+            (Fault::Servers(servers), rng.millis(100, 3_500))
         }
         _ => {
-            let delay = dice.millis(50, 2_000);
-            let mode = dice.one(&[
+            let delay = rng.millis(50, 2_000);
+            let mode = rng.one(&[
                 ApiMode::Refuse,
                 ApiMode::Hang,
                 ApiMode::Slow(delay),
@@ -303,8 +192,44 @@ fn act(dice: &mut Dice, nodes: usize, session: Duration) -> (What, Duration) {
                 ApiMode::KeepAndCut,
                 ApiMode::KeepAndCut,
             ]);
-            (What::Api(mode), dice.millis(300, 4_000))
+            (Fault::Api(mode), rng.millis(300, 4_000))
         }
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pace = match (self.lock_step, self.complete) {
+            (false, _) => "free",
+            (true, false) => "lock-step",
+            (true, true) => "lock-step, released when complete",
+        };
+        let Schedule { seed, nodes, period, session, length, cold, .. } = self;
+        let when = if *cold { ", from the very start" } else { "" };
+        let method = if self.post { "POST" } else { "GET" };
+        writeln!(
+            f,
+            "schedule {seed}: {nodes} nodes, {pace}, period {period:?}, session {session:?}, {method}, healed after {length:?}{when}"
+        )?;
+        for (node, deaths) in self.point_faults.iter().enumerate() {
+            for (process, fault) in deaths.iter().enumerate() {
+                if let Some(PointFault { point, number, stops }) = fault {
+                    let (id, process) = (node_id(node), process + 1);
+                    match stops {
+                        None => {
+                            writeln!(f, "  process {process} of node {id} dies at {point}, time {number}")?
+                        }
+                        Some(time) => writeln!(
+                            f,
+                            "  process {process} of node {id} is stopped at {point}, time {number}, for {time:?}"
+                        )?,
+                    }
+                }
+            }
+        }
+        self.faults.iter().try_for_each(|scheduled| {
+            writeln!(f, "  {:?} {}, for {:?}", scheduled.at, scheduled.fault, scheduled.lasts)
+        })
     }
 }
 
@@ -313,6 +238,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::chaos::seed_of;
 
     #[test]
     fn a_seed_decides_everything() {
@@ -320,9 +246,9 @@ mod tests {
             let schedule = Schedule::of(seed, None);
             assert_eq!(schedule, Schedule::of(seed, None));
             let forced = Schedule::of(seed, Some(true));
-            assert_eq!(forced.acts, schedule.acts, "how they keep time changes nothing else");
-            assert!(schedule.acts.is_sorted_by_key(|act| act.at));
-            assert!(schedule.acts.iter().all(|act| act.at < schedule.length));
+            assert_eq!(forced.faults, schedule.faults, "how they keep time changes nothing else");
+            assert!(schedule.faults.is_sorted_by_key(|scheduled| scheduled.at));
+            assert!(schedule.faults.iter().all(|scheduled| scheduled.at < schedule.length));
         }
     }
 
@@ -332,19 +258,19 @@ mod tests {
         for number in 0..200 {
             let schedule = Schedule::of(seed_of(1, number), None);
             seen.insert(format!("lock-step: {}", schedule.lock_step));
-            for fault in schedule.faults.iter().flatten().flatten() {
+            for fault in schedule.point_faults.iter().flatten().flatten() {
                 seen.insert(format!("{} {}", fault.point, fault.stops.is_some()));
             }
-            for act in &schedule.acts {
-                seen.insert(match &act.what {
-                    What::Kill(Whom::Leader) => "kill leader".into(),
-                    What::Kill(_) => "kill".into(),
-                    What::Stop(Whom::Leader) => "stop leader".into(),
-                    What::Stop(_) => "stop".into(),
-                    What::Servers(servers) => format!("{} servers", servers.len()),
-                    What::LeadingServer => "server that leads".into(),
-                    What::Api(ApiMode::Slow(_)) => "slow".into(),
-                    What::Api(mode) => format!("{mode:?}"),
+            for scheduled in &schedule.faults {
+                seen.insert(match &scheduled.fault {
+                    Fault::Kill(Target::Leader) => "kill leader".into(),
+                    Fault::Kill(_) => "kill".into(),
+                    Fault::Stop(Target::Leader) => "stop leader".into(),
+                    Fault::Stop(_) => "stop".into(),
+                    Fault::Servers(servers) => format!("{} servers", servers.len()),
+                    Fault::LeadingServer => "server that leads".into(),
+                    Fault::Api(ApiMode::Slow(_)) => "slow".into(),
+                    Fault::Api(mode) => format!("{mode:?}"),
                     _ => unreachable!("not with the testbed's own API, and not of the basic kinds"),
                 });
             }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::deeds::{ELECTION, MEASUREMENTS, TERM, Term, cycle_of};
+use super::txn_effects::{ELECTION, FENCE, Fence, MEASUREMENTS, cycle_of};
 use crate::journal::{Change, Transaction};
 
 #[derive(Debug)]
@@ -16,14 +16,18 @@ struct Znode {
     written: i64,
 }
 
-/// Returns the sequence number of a contender, as text.
-fn sequence(path: &str) -> Option<&str> {
-    let (name, digits) = path.split_at_checked(path.len().checked_sub(10)?)?;
-    let is_one = name.ends_with("__lock__") && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_one.then_some(digits)
+/// Returns the ten digits at the end of a name, which ZooKeeper appends to sequential znodes.
+fn digits(name: &str) -> Option<&str> {
+    let digits = name.get(name.len().checked_sub(10)?..)?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(digits)
 }
 
-/// The znodes of a fleet.
+/// Returns the sequence number of a contender, as text.
+fn sequence(path: &str) -> Option<&str> {
+    digits(path).filter(|digits| path[..path.len() - digits.len()].ends_with("__lock__"))
+}
+
+/// The znodes below a chroot.
 #[derive(Debug, Default)]
 pub(super) struct Tree(BTreeMap<String, Znode>);
 
@@ -50,6 +54,28 @@ impl Tree {
     pub(super) fn persistent_before(&self, contender: &str) -> Vec<&str> {
         let before = self.contenders().filter(|(_, znode)| znode.owner.is_none());
         before.map(|(path, _)| path.as_str()).filter(|path| sequence(path) < sequence(contender)).collect()
+    }
+
+    /// Returns the session of the first contender below `parent`, in any format with a number at the end of its name.
+    pub(super) fn first_contender(&self, parent: &str) -> Option<i64> {
+        let contenders = self.0.iter().filter_map(|(path, znode)| {
+            let name = path.strip_prefix(parent)?.strip_prefix('/')?;
+            Some((digits(name).filter(|_| !name.contains('/'))?, znode.owner?))
+        });
+        contenders.min().map(|(_, owner)| owner)
+    }
+
+    /// Returns the paths with `depth` names below `parent`.
+    pub(super) fn below<'a>(&'a self, parent: &'a str, depth: usize) -> impl Iterator<Item = &'a str> {
+        self.0.keys().filter_map(move |path| {
+            let rest = path.strip_prefix(parent)?.strip_prefix('/')?;
+            (rest.split('/').count() == depth).then_some(path.as_str())
+        })
+    }
+
+    /// Returns true if an ephemeral znode exists.
+    pub(super) fn has_ephemeral(&self) -> bool {
+        self.0.values().any(|znode| znode.owner.is_some())
     }
 
     fn contenders(&self) -> impl Iterator<Item = (&String, &Znode)> {
@@ -93,7 +119,7 @@ impl Tree {
 
 /// Summary of ZooKeeper's state after some transactions.
 #[derive(Debug, Default)]
-pub(super) struct Glance {
+pub(super) struct Snapshot {
     /// Id of the first contender.
     pub(super) leader: Option<String>,
     /// Newest cycle.
@@ -111,20 +137,20 @@ pub(super) struct Glance {
 }
 
 /// Summarises the state after `transactions`; the sessions in `foreign` belong to other clients.
-pub(super) fn glance(transactions: &[Transaction], foreign: &BTreeSet<i64>) -> Glance {
+pub(super) fn snapshot(transactions: &[Transaction], foreign: &BTreeSet<i64>) -> Snapshot {
     let mut tree = Tree::default();
     transactions.iter().for_each(|transaction| drop(tree.apply(transaction)));
-    let term = tree.0.get(TERM).and_then(|znode| Term::parse(&znode.data));
+    let fence = tree.0.get(FENCE).and_then(|znode| Fence::parse(&znode.data));
     let measuring = tree.0.iter().filter_map(|(path, znode)| {
         znode.owner.filter(|owner| !foreign.contains(owner))?;
         Some((path.strip_prefix(MEASUREMENTS)?.to_owned(), znode.written))
     });
     let outbox = || tree.0.iter().filter_map(|(path, znode)| Some((cycle_of(path)?, znode.creator)));
     let of_others = |(_, creator): &(u64, i64)| foreign.contains(creator);
-    Glance {
+    Snapshot {
         leader: tree.leader().map(|(_, _, node)| node),
-        cycle: term.map_or(0, |term| term.cycle),
-        epoch: term.map_or(0, |term| term.epoch),
+        cycle: fence.map_or(0, |fence| fence.cycle),
+        epoch: fence.map_or(0, |fence| fence.epoch),
         waiting: outbox().filter(|entry| !of_others(entry)).map(|(cycle, _)| cycle).collect(),
         poisoned: outbox().filter(of_others).map(|(cycle, _)| cycle).collect(),
         measuring: measuring.collect(),

@@ -72,10 +72,6 @@ impl Console {
     }
 
     /// Runs a command of one line, and waits for its end.
-    ///
-    /// # Panics
-    ///
-    /// If it has not ended after a minute.
     #[track_caller]
     pub fn run(&mut self, command: &str) -> Output {
         self.run_within(command, COMMAND)

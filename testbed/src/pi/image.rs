@@ -35,10 +35,6 @@ pub struct Image {
 
 impl Image {
     /// Creates an image that boots into a shell.
-    ///
-    /// # Panics
-    ///
-    /// If a part is missing.
     #[track_caller]
     pub fn new(parts: &Parts) -> Self {
         let mut image = Self { bytes: Vec::new(), entries: 0 };

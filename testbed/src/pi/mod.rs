@@ -19,7 +19,7 @@ pub use qmp::Qmp;
 
 use crate::process::Process;
 use crate::scratch::Scratch;
-use crate::spawn::guarded;
+use crate::spawn::parent_death_command;
 
 /// Address of this machine in the network of the Pi. Servers on this machine's loopback are reachable there.
 pub const HOST: &str = "10.0.2.2";
@@ -64,10 +64,6 @@ pub struct Pi {
 
 impl Pi {
     /// Switches a Pi on and waits until its shell answers; `words` are added to the kernel's command line, for `/init`.
-    ///
-    /// # Panics
-    ///
-    /// If QEMU does not start, or the Pi does not boot.
     #[track_caller]
     pub fn boot(parts: &Parts, image: &Image, clock: Clock, words: &[&str]) -> Self {
         let folder = Scratch::new("pi");
@@ -114,10 +110,6 @@ impl Pi {
 /// Returns the command that boots a Pi with a console on standard input and output, and its control socket in `folder`;
 /// `words` are added to the kernel's command line. [`Pi::boot`] does that for programs; this function is for a person
 /// at a terminal.
-///
-/// # Panics
-///
-/// If the image cannot be written.
 #[track_caller]
 pub fn emulator(
     parts: &Parts,
@@ -137,7 +129,7 @@ pub fn emulator(
         line += " ";
         line += word;
     }
-    let mut command = guarded("qemu-system-aarch64");
+    let mut command = parent_death_command("qemu-system-aarch64");
     // One thread for all four processors is several times faster than four threads, because they mostly sleep.
     command.args(["-M", "raspi3b", "-accel", "tcg,thread=single", "-display", "none", "-no-reboot"]);
     command.arg("-kernel").arg(&parts.kernel).arg("-dtb").arg(&parts.device_tree);

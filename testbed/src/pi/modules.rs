@@ -15,10 +15,6 @@ pub(crate) struct Modules {
 
 impl Modules {
     /// Finds the modules below `folder`, which is `/lib/modules/RELEASE` of that kernel.
-    ///
-    /// # Panics
-    ///
-    /// If there are none.
     #[track_caller]
     pub(crate) fn below(folder: &Path) -> Self {
         let mut files = HashMap::new();
@@ -30,10 +26,6 @@ impl Modules {
     }
 
     /// Returns the modules called `names` and their dependencies, each after its own dependencies.
-    ///
-    /// # Panics
-    ///
-    /// If one is neither a file nor built into the kernel.
     #[track_caller]
     pub(crate) fn in_order(&self, names: &[&str]) -> Vec<(String, Vec<u8>)> {
         let mut order = Vec::new();

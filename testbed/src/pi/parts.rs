@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::debian::{self, Debian};
+use crate::install::debian::{self, Debian};
 use crate::install::{self, InstallError, Part};
 
 /// Debian's package that depends on the newest kernel.
@@ -31,10 +31,6 @@ pub struct Parts {
 impl Parts {
     /// Finds the parts, and downloads or installs the missing ones; reports each step to `progress`. Several processes
     /// may call it at the same time.
-    ///
-    /// # Errors
-    ///
-    /// If a part is missing and cannot be installed on this machine; the message says what to do.
     pub fn ready(mut progress: impl FnMut(&str)) -> Result<Parts, InstallError> {
         install::ensure(&[Part::Qemu, Part::Aarch64Gcc], &mut progress)?;
         let folder = install::cache_dir().join("pi");

@@ -18,10 +18,6 @@ pub struct Qmp {
 
 impl Qmp {
     /// Connects to the socket of a running emulator.
-    ///
-    /// # Panics
-    ///
-    /// If the emulator does not answer.
     #[track_caller]
     pub fn connect(socket: &Path) -> Self {
         match Self::try_connect(socket) {
@@ -31,10 +27,6 @@ impl Qmp {
     }
 
     /// Connects like [`connect`](Self::connect).
-    ///
-    /// # Errors
-    ///
-    /// If the emulator does not answer; the message contains the reason.
     pub fn try_connect(socket: &Path) -> Result<Self, String> {
         let stream = UnixStream::connect(socket).map_err(|error| error.to_string())?;
         stream.set_read_timeout(Some(ANSWER)).map_err(|error| error.to_string())?;
@@ -48,10 +40,6 @@ impl Qmp {
     }
 
     /// Sets the temperature of a thermometer in °C, from -40 to 125.
-    ///
-    /// # Panics
-    ///
-    /// If the emulator refuses.
     #[track_caller]
     pub fn set_temperature(&mut self, thermometer: &str, celsius: f64) {
         if let Err(why) = self.try_set_temperature(thermometer, celsius) {
@@ -60,10 +48,6 @@ impl Qmp {
     }
 
     /// Sets the temperature like [`set_temperature`](Self::set_temperature).
-    ///
-    /// # Errors
-    ///
-    /// If the emulator refuses; the message contains the reason.
     pub fn try_set_temperature(&mut self, thermometer: &str, celsius: f64) -> Result<(), String> {
         let path = format!("/machine/peripheral/{thermometer}");
         let thousandths = (celsius * 1000.0).round() as i64;
@@ -72,10 +56,6 @@ impl Qmp {
     }
 
     /// Disconnects the network, or connects it again.
-    ///
-    /// # Panics
-    ///
-    /// If the emulator refuses.
     #[track_caller]
     pub fn set_network(&mut self, up: bool) {
         // The network card of the Pi is on USB and ignores the state of its link; the other end does not.

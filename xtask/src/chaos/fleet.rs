@@ -1,25 +1,20 @@
-//! `cargo xtask chaos fleet`: builds the node with its fault points, runs the schedules, and prints the results.
+//! `cargo xtask chaos fleet`: builds the node with its fail points, runs the schedules, and prints the results.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hasher as _};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use atalaya_testbed::chaos::{
-    Act, Cast, FaultKind, FaultKinds, Figures, KazooFigures, Kind, POINTS, Pauses, Receiver, Schedule,
-    Theatre, What, seed_of,
+    Cluster, Counts, Fault, FaultKind, FaultKinds, KazooCounts, NodeProgram, Outcome, POINTS, Pauses,
+    Receiver, Schedule, ScheduledFault, Violation,
 };
 use atalaya_testbed::install::Part;
-use atalaya_testbed::{Kazoo, Security, target_dir};
+use atalaya_testbed::{Kazoo, Security};
+use xtask::cargo::require;
 
-use super::{Arguments, Sync};
-use crate::cargo::{cargo, require};
+use super::{Arguments, SyncMode, keep, run_all};
 
 /// Default number of schedules.
 const SCHEDULES: u64 = 200;
@@ -33,62 +28,45 @@ const SHOWN: usize = 4;
 /// Results of all schedules.
 #[derive(Default)]
 struct Total {
-    played: BTreeMap<String, u64>,
-    figures: Figures,
-    kazoo: Option<KazooFigures>,
+    injected: BTreeMap<String, u64>,
+    counts: Counts,
+    kazoo: Option<KazooCounts>,
     failed: Vec<u64>,
     done: usize,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    ensure!(
-        cfg!(target_os = "linux"),
-        "fleets are stopped and killed by signals, and end with us: this needs Linux"
-    );
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    ensure!(cfg!(target_os = "linux"), "fleets are stopped and killed by signals: this needs Linux");
     require(&[Part::Java, Part::ZooKeeper]).context("a fleet needs more than Rust")?;
     let security = arguments.secure.then(|| Arc::new(Security::new()));
-    let cast = match &arguments.binary {
-        _ if arguments.kazoo => Cast::Kazoo(Kazoo::ready()),
-        Some(binary) => {
-            Cast::Atalaya(binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?)
-        }
-        None => Cast::Atalaya(build()?),
+    let program = match arguments.kazoo {
+        true => NodeProgram::Kazoo(Kazoo::ready()),
+        false => NodeProgram::Atalaya(arguments.node()?),
     };
     let lock_step = match arguments.sync {
-        Sync::Free => Some(false),
-        Sync::Barrier => Some(true),
-        Sync::Both => None,
+        SyncMode::Free => Some(false),
+        SyncMode::Barrier => Some(true),
+        SyncMode::Both => None,
     };
-    let receiver = match arguments.receiver {
-        super::Receiver::Testbed => Receiver::Testbed,
-        super::Receiver::Sqlite => Receiver::Sqlite,
-        super::Receiver::Redis => Receiver::Redis,
-    };
+    let receiver = Receiver::ALL.into_iter().find(|(_, name)| arguments.receiver == *name);
+    let receiver = receiver.map(|(receiver, _)| receiver).context("unknown receiver")?;
     let schedules = schedules(arguments, lock_step, receiver);
     let begin = Instant::now();
-    let next = AtomicUsize::new(0);
     let total = Mutex::new(Total::default());
-    let folder = target_dir().join("chaos");
-    thread::scope(|scope| -> anyhow::Result<()> {
-        let jobs = usize::from(arguments.jobs).min(schedules.len());
-        let work = || {
-            let mut theatre = match &security {
-                Some(security) => Theatre::open_secured(cast.clone(), Arc::clone(security)),
-                None => Theatre::open(cast.clone()),
-            };
-            while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
-                play(&mut theatre, schedule, &total, (&folder, schedules.len(), arguments));
-            }
-        };
-        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-        let panicked = workers.into_iter().filter_map(|worker| worker.join().err()).count();
-        if panicked > 0 {
-            bail!("{panicked} of {jobs} jobs could not go on, see above");
-        }
-        Ok(())
+    let start = || match &security {
+        Some(security) => Cluster::start_secured(program.clone(), Arc::clone(security)),
+        None => Cluster::start(program.clone()),
+    };
+    run_all(arguments.jobs, &schedules, start, |cluster, schedule| {
+        let begin = Instant::now();
+        let outcome = cluster.run(schedule);
+        let seconds = begin.elapsed().as_secs_f64();
+        // A thread that panics leaves no partial update in the total, so a poisoned lock can be used.
+        let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+        report(&mut total, schedule, &outcome, seconds, (schedules.len(), arguments));
     })?;
-    let Ok(total) = total.into_inner() else { bail!("a job ended in the middle of its report") };
-    summary(&total, begin);
+    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    print_summary(&total, begin);
     Ok(if total.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -109,71 +87,43 @@ fn schedules(arguments: &Arguments, lock_step: Option<bool>, receiver: Receiver)
         kinds => kinds.iter().copied().collect(),
     };
     let schedule = |seed| Schedule::of(seed, lock_step).to(receiver).with(&kinds);
-    if let Some(seed) = arguments.replay {
-        return vec![schedule(seed)];
-    }
-    let seed = arguments.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32);
-    let count = arguments.schedules.unwrap_or(SCHEDULES);
-    eprintln!("{count} schedules, --seed {seed}");
-    (0..count).map(|number| schedule(seed_of(seed, number))).collect()
+    arguments.seeds(SCHEDULES).into_iter().map(schedule).collect()
 }
 
-pub(super) fn build() -> anyhow::Result<PathBuf> {
-    let words = ["build", "--package", "atalaya", "--bin", "atalaya", "--features", "fault-points"];
-    let status = cargo().args(words).status().context("cannot run cargo")?;
-    ensure!(status.success(), "the node does not build, see above");
-    let built = target_dir().join("debug/atalaya");
-    // Copy the program, because the next build without fault points overwrites it.
-    let kept = target_dir().join("chaos/atalaya");
-    let folder = target_dir().join("chaos");
-    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    std::fs::copy(&built, &kept)
-        .with_context(|| format!("copy {} to {}", built.display(), kept.display()))?;
-    Ok(kept)
-}
-
-fn play(
-    theatre: &mut Theatre,
+/// Adds the outcome of a schedule to the total, and prints it.
+fn report(
+    total: &mut Total,
     schedule: &Schedule,
-    total: &Mutex<Total>,
-    (folder, of, arguments): (&Path, usize, &Arguments),
+    outcome: &Outcome,
+    seconds: f64,
+    (of, arguments): (usize, &Arguments),
 ) {
-    let begin = Instant::now();
-    let outcome = theatre.play(schedule);
-    // A thread that panics leaves no partial update in the total, so a poisoned lock can be used.
-    let mut total = total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     total.done += 1;
-    let (figures, done) = (outcome.verdict.figures.clone(), total.done);
-    total.figures.add(&figures);
-    for (what, times) in &outcome.played {
-        *total.played.entry(what.clone()).or_default() += times;
+    let (counts, done) = (outcome.findings.counts.clone(), total.done);
+    total.counts.add(&counts);
+    for (fault, times) in &outcome.injected {
+        *total.injected.entry(fault.clone()).or_default() += times;
     }
-    if let [Act { what: What::LeadingServer, .. }, ..] = &schedule.acts[..] {
-        tell(&outcome.pauses, schedule);
+    if let [ScheduledFault { fault: Fault::LeadingServer, .. }, ..] = &schedule.faults[..] {
+        print_pauses(&outcome.pauses, schedule);
     }
     if let Some(kazoo) = &outcome.kazoo {
         total.kazoo.get_or_insert_default().add(kazoo);
-        let KazooFigures { averages, lost, twice, stale, measurements, counted, ended } = kazoo;
-        eprintln!(
-            "{done}/{of}: {schedule}  Kazoo: of {averages} averages {lost} lost, {twice} twice, {stale} stale; the counter says \
-             {counted} of {measurements} measurements; {ended} processes ended by themselves"
-        );
+        eprintln!("{done}/{of}: {schedule}  Kazoo: {kazoo}");
         return;
     }
-    let seed = schedule.seed;
-    let Figures { reports, measurements, repeats, longest_delay, .. } = figures;
+    let (seed, violations) = (schedule.seed, &outcome.findings.violations);
+    let Counts { reports, measurements, repeats, longest_delay, .. } = counts;
     eprintln!(
         "{done}/{of}: schedule {seed}: {reports} reports of {measurements} measurements, {repeats} repeats, longest delay \
-         {longest_delay} ms, {:.1} s: {}",
-        begin.elapsed().as_secs_f64(),
-        if outcome.verdict.violations.is_empty() { "good" } else { "VIOLATED" }
+         {longest_delay} ms, {seconds:.1} s: {}",
+        if violations.is_empty() { "good" } else { "VIOLATED" }
     );
-    let is_good = outcome.verdict.violations.is_empty();
-    if !is_good {
+    if !violations.is_empty() {
         total.failed.push(seed);
         eprint!("{schedule}");
-        let mut shown: BTreeMap<Kind, usize> = BTreeMap::new();
-        for violation in &outcome.verdict.violations {
+        let mut shown: BTreeMap<Violation, usize> = BTreeMap::new();
+        for violation in violations {
             let times = shown.entry(violation.kind).or_default();
             *times += 1;
             if *times <= SHOWN {
@@ -184,93 +134,47 @@ fn play(
             eprintln!("  {kind:?}: and {} more", times - SHOWN);
         }
         let sync = if schedule.lock_step { "barrier" } else { "free" };
-        let receiver = match schedule.receiver {
-            Receiver::Testbed => "",
-            Receiver::Sqlite => " --receiver collector:sqlite",
-            Receiver::Redis => " --receiver collector:redis",
-        };
         let faults =
             if schedule.kinds.is_all() { String::new() } else { format!(" --faults {}", schedule.kinds) };
         let secure = if arguments.secure { " --secure" } else { "" };
-        eprintln!("  again: cargo xtask chaos fleet --sync {sync}{receiver}{faults}{secure} --replay {seed}");
+        let receiver = &arguments.receiver;
+        eprintln!(
+            "  again: cargo xtask chaos fleet --sync {sync} --receiver {receiver}{faults}{secure} --replay {seed}"
+        );
     }
-    if is_good && !arguments.keep {
-        return;
-    }
-    let folder = folder.join(seed.to_string());
-    // Delete the files that an earlier run left for this schedule.
-    let _ = std::fs::remove_dir_all(&folder);
-    match outcome.keep(&folder) {
-        Ok(()) => eprintln!("  all of it: {}", folder.display()),
-        Err(error) => eprintln!("  cannot keep it in {}: {error}", folder.display()),
+    if !violations.is_empty() || arguments.keep {
+        keep(&seed.to_string(), |folder| outcome.keep(folder));
     }
 }
 
 /// Prints how the deaths of ZooKeeper's leaders affected a fleet.
-fn tell(pauses: &Pauses, schedule: &Schedule) {
+fn print_pauses(pauses: &Pauses, schedule: &Schedule) {
     let Pauses { longest, blocked, reconnects, stuck } = pauses;
     let mut times = reconnects.clone();
     times.sort_unstable();
-    let (median, most) = (times.get(times.len() / 2), times.last());
     eprintln!(
-        "  of {} nodes {} were stuck in the end; longest time between two measurements of one {longest} ms, of which with \
-         everybody connected {blocked} ms, at a period of {:?}",
-        schedule.nodes,
+        "  {} of {} nodes stuck at the end; longest time between two measurements of a node {longest} ms, of which with all \
+         nodes connected {blocked} ms, at a period of {:?}",
         stuck.len(),
+        schedule.nodes,
         schedule.period
     );
-    if let (Some(median), Some(most)) = (median, most) {
-        eprintln!("  {} connections lost, back after {median} ms (median), {most} ms at most", times.len());
+    if let (Some(median), Some(max)) = (times.get(times.len() / 2), times.last()) {
+        eprintln!("  {} connections lost, back after {median} ms (median), {max} ms at most", times.len());
     }
 }
 
-fn summary(total: &Total, begin: Instant) {
-    let Total { played, figures, kazoo, failed, done } = total;
+fn print_summary(total: &Total, begin: Instant) {
+    let Total { injected, counts, kazoo, failed, done } = total;
     eprintln!("\n{done} schedules in {:.0} s", begin.elapsed().as_secs_f64());
-    for (what, times) in played {
-        eprintln!("  {times:6} {what}");
+    for (fault, times) in injected {
+        eprintln!("  {times:6} {fault}");
     }
-    if let Some(KazooFigures { averages, lost, twice, stale, measurements, counted, ended }) = kazoo {
-        eprintln!(
-            "  Kazoo: {averages} averages, {lost} of them lost, {twice} kept twice, {stale} stale requests"
-        );
-        eprintln!(
-            "  {measurements} measurements, the counters say {counted} together; {ended} processes ended by themselves"
-        );
+    if let Some(kazoo) = kazoo {
+        eprintln!("  Kazoo: {kazoo}");
         return;
     }
-    let Figures { epochs, reports, measurements, requests, .. } = figures;
-    let Figures {
-        repeats,
-        turned_away,
-        refused,
-        out_of_order,
-        longest_delay,
-        late,
-        undecided,
-        missed,
-        again,
-        poisoned,
-        set_aside,
-        warnings,
-        recovery,
-        ..
-    } = figures;
-    eprintln!(
-        "  {epochs} leaders, {measurements} measurements, {reports} reports, {requests} requests to the API"
-    );
-    eprintln!(
-        "  {turned_away} requests that it did not keep, {repeats} that it had, {refused} refused as a deposed leader's, {out_of_order} out of order, {late} after a \
-         successor was elected"
-    );
-    eprintln!(
-        "  longest delay {longest_delay} ms; {undecided} averages that could not be looked through; in lock-step {missed} without \
-         a measurement that was there, and {again} measurements beside another in their generation"
-    );
-    eprintln!(
-        "  {poisoned} reports of other clients in the outbox, {set_aside} set aside; at most {warnings} warnings of a process within \
-         10 s; longest recovery {recovery} ms"
-    );
+    eprintln!("{counts}");
     match failed.len() {
         0 => eprintln!("  nothing lost, nothing twice"),
         count => eprintln!("  {count} of them VIOLATED: {failed:?}"),

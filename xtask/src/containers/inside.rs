@@ -7,10 +7,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
-use super::docker::{Daemon, Docker};
-use super::project::holds;
-use super::{existing, fleet, parts};
-use crate::cargo::workspace;
+use super::compose::{Daemon, Docker, passed};
+use super::{fleets, parts};
+use xtask::cargo::workspace;
 
 /// Inputs that were prepared outside, where the network is available.
 pub(super) struct Inside<'a> {
@@ -27,7 +26,7 @@ pub(super) struct Inside<'a> {
 /// Test of a fleet.
 type Check = fn(&Docker, &Path) -> anyhow::Result<()>;
 const CHECKS: [(&str, Check); 3] =
-    [("ensemble", fleet::ensemble), ("single", fleet::single), ("existing", existing::check)];
+    [("ensemble", fleets::ensemble), ("single", fleets::single), ("existing", fleets::existing)];
 
 impl Inside<'_> {
     pub(super) fn run(&self, filters: &[String]) -> anyhow::Result<()> {
@@ -72,20 +71,11 @@ fn image(docker: &Docker, program: &str) -> anyhow::Result<()> {
     println!("\nthe image");
     let context = workspace().display().to_string();
     let argument = format!("PROGRAM={program}");
+    let options =
+        "build --quiet --no-cache --network=none --build-arg BUILDER=atalaya-test-parts --build-arg";
     let build = |tag: &str| {
-        docker.said(&[
-            "build",
-            "--quiet",
-            "--no-cache",
-            "--network=none",
-            "--build-arg",
-            "BUILDER=atalaya-test-parts",
-            "--build-arg",
-            &argument,
-            "--tag",
-            tag,
-            &context,
-        ])
+        let words: Vec<&str> = options.split(' ').chain([&*argument, "--tag", tag, &*context]).collect();
+        docker.run(&words)
     };
     build("atalaya")?;
     build("atalaya:again")?;
@@ -96,26 +86,17 @@ fn image(docker: &Docker, program: &str) -> anyhow::Result<()> {
     ensure!(bytes < size + 1_000_000, "the image has {bytes} bytes, the program {size}: what else is in it?");
     let config = &one["Config"];
     ensure!(config["User"] == "65532:65532", "it runs as {}", config["User"]);
-    holds(&format!("the same files from two builds; {bytes} bytes, the program has {size} of them; no root"));
+    passed(&format!(
+        "the same files from two builds; {bytes} bytes, the program has {size} of them; no root"
+    ));
 
-    let version = docker.said(&["run", "--rm", "--network=none", "--read-only", "atalaya", "--version"])?;
+    let version = docker.run(&["run", "--rm", "--network=none", "--read-only", "atalaya", "--version"])?;
     ensure!(version == concat!("atalaya ", env!("CARGO_PKG_VERSION")), "it says it is {version}");
     let label = &config["Labels"]["org.opencontainers.image.version"];
     ensure!(label == env!("CARGO_PKG_VERSION"), "the label of the Dockerfile says version {label}");
-    let demo = [
-        "run",
-        "--rm",
-        "--network=none",
-        "--read-only",
-        "--cap-drop=ALL",
-        "atalaya",
-        "demo",
-        "--plain",
-        "--for",
-        "3s",
-    ];
-    let demo = docker.said(&demo)?;
+    let demo = "run --rm --network=none --read-only --cap-drop=ALL atalaya demo --plain --for 3s";
+    let demo = docker.run(&demo.split(' ').collect::<Vec<_>>())?;
     ensure!(demo.contains("average"), "the demo shows no average:\n{demo}");
-    holds("`atalaya demo --plain` in a container that can write nothing");
+    passed("`atalaya demo --plain` in a container that can write nothing");
     Ok(())
 }

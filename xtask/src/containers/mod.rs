@@ -4,12 +4,10 @@
 //! visible nor affected, published ports are free, and all processes end with the first process in the namespaces,
 //! however that one ends.
 
-mod docker;
-mod existing;
-mod fleet;
+mod compose;
+mod fleets;
 mod inside;
 mod parts;
-mod project;
 mod reports;
 mod wait;
 
@@ -20,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::Part;
-use atalaya_testbed::{Process, Scratch, guarded};
+use atalaya_testbed::{Process, Scratch, parent_death_command};
 
-use crate::cargo::require;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
+use xtask::cargo::require;
 
 /// Build the image, start the fleets of deploy/compose*.yml, kill their services, and check that no report is lost.
 ///
@@ -64,8 +62,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let start = Instant::now();
     let succeeded = runtime.block_on(async {
-        let stop = Stop::listen()?;
-        isolated(arguments, &tarball, program, stop).await
+        let shutdown = Shutdown::listen()?;
+        isolated(arguments, &tarball, program, shutdown).await
     })?;
     println!("\n{:.0} s", start.elapsed().as_secs_f64());
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -76,11 +74,11 @@ async fn isolated(
     arguments: &Arguments,
     tarball: &Path,
     program: &str,
-    mut stop: Stop,
+    mut shutdown: Shutdown,
 ) -> anyhow::Result<bool> {
     let scratch = Scratch::new("containers");
     let group = format!("atalaya-containers-{}", std::process::id());
-    let mut command = guarded("unshare");
+    let mut command = parent_death_command("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     command.arg(std::env::current_exe().context("where is this program?")?).arg("containers");
     command.args(&arguments.filters).arg("--inside").arg(scratch.path()).arg(tarball).args([&group, program]);
@@ -88,7 +86,7 @@ async fn isolated(
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let status = loop {
         tokio::select! {
-            () = stop.wanted() => break None,
+            () = shutdown.requested() => break None,
             _ = tick.tick() => if let Some(status) = process.try_exit() { break Some(status) },
         }
     };

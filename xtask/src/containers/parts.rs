@@ -5,9 +5,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use atalaya_testbed::{Scratch, debian, target_dir};
+use atalaya_testbed::install::debian;
+use atalaya_testbed::{Scratch, target_dir};
 
-use super::docker::Docker;
+use super::compose::Docker;
 
 /// Image on which the others are based.
 const BASE: &str = "atalaya-test-parts";
@@ -62,7 +63,7 @@ pub(super) fn tarball() -> anyhow::Result<PathBuf> {
     let scratch = Scratch::new("parts");
     let (root, made) = (scratch.path().join("root"), scratch.path().join("parts.tar"));
     // In namespaces of its own, so that its mounts and processes end with it.
-    let mut command = atalaya_testbed::guarded("unshare");
+    let mut command = atalaya_testbed::parent_death_command("unshare");
     command.args(["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", SCRIPT, "parts"]);
     let output =
         command.args([&root, &made]).args([release, &mirror]).output().context("cannot run unshare")?;
@@ -78,7 +79,7 @@ pub(super) fn tarball() -> anyhow::Result<PathBuf> {
 
 /// Builds the images and prints the versions of their packages.
 pub(super) fn images(docker: &Docker, tarball: &Path, folder: &Path) -> anyhow::Result<()> {
-    docker.said(&["import", &tarball.display().to_string(), BASE])?;
+    docker.run(&["import", &tarball.display().to_string(), BASE])?;
     for (name, dockerfile, files) in IMAGES {
         let context = folder.join(name.replace([':', '/'], "-"));
         fs::create_dir_all(&context)?;
@@ -86,16 +87,10 @@ pub(super) fn images(docker: &Docker, tarball: &Path, folder: &Path) -> anyhow::
         for (file, text) in files {
             fs::write(context.join(file), text)?;
         }
-        docker.said(&[
-            "build",
-            "--quiet",
-            "--network=none",
-            "--tag",
-            name,
-            &context.display().to_string(),
-        ])?;
+        let context = context.display().to_string();
+        docker.run(&["build", "--quiet", "--network=none", "--tag", name, &context])?;
     }
-    let versions = docker.said(&["run", "--rm", "--network=none", BASE, "cat", "/versions"])?;
+    let versions = docker.run(&["run", "--rm", "--network=none", BASE, "cat", "/versions"])?;
     ensure!(versions.lines().count() == 3, "what is in {BASE}? {versions}");
     println!("instead of the images of a registry, Debian's packages:");
     for (name, package) in IMAGES.iter().zip(["zookeeper", "redis-server", "prometheus"]) {
@@ -114,8 +109,8 @@ pub(super) fn images(docker: &Docker, tarball: &Path, folder: &Path) -> anyhow::
 pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<&'static str> {
     const PATH: &str = "target/dist/atalaya-test-static";
     let target =
-        crate::toolchain::Target::here().context("this machine is none that Atalaya is packaged for")?;
-    let toolchain = crate::toolchain::Toolchain::ready(target)?;
+        xtask::toolchain::Target::here().context("this machine is none that Atalaya is packaged for")?;
+    let toolchain = xtask::toolchain::Toolchain::ready(target)?;
     let built = match &arguments.program {
         Some(program) => program.clone(),
         None => {
@@ -132,7 +127,7 @@ pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<&'static s
             target_dir().join(target.triple()).join(profile).join("atalaya")
         }
     };
-    let path = crate::cargo::workspace().join(PATH);
+    let path = xtask::cargo::workspace().join(PATH);
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
@@ -147,7 +142,7 @@ mod tests {
     #[test]
     fn there_is_a_part_for_each_image_of_the_compose_files() {
         for file in ["compose.yml", "compose.single.yml"] {
-            let text = fs::read_to_string(crate::cargo::workspace().join("deploy").join(file)).unwrap();
+            let text = fs::read_to_string(xtask::cargo::workspace().join("deploy").join(file)).unwrap();
             let images: Vec<&str> =
                 text.lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
             assert!(images.contains(&"atalaya"), "{file}: {images:?}");

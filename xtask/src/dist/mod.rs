@@ -1,28 +1,29 @@
-//! `cargo xtask dist`: builds the program and a Debian package of it, for this machine or another one, and checks them.
+//! `cargo xtask dist`: builds the program and a Debian package of it with cargo-deb, for this machine or another one,
+//! and checks them with lintian.
 
-mod build;
-mod elf;
-mod inspect;
-mod package;
+mod checks;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::target_dir;
+use xtask::cargo::{build_node, succeeds, workspace};
+use xtask::toolchain::{Target, Toolchain};
 
-use crate::toolchain::{Target, Toolchain};
 use crate::tools::CARGO_DEB;
-use build::How;
+
+/// Shells whose completions a package contains: clap's names, which are also the suffixes of the files.
+const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
 /// Build the program and a Debian package of it, in target/dist.
 ///
 /// The package contains the systemd service, the user it runs as, /etc/atalaya/boards.toml, manual pages and
-/// completions. Program and package are checked: sizes, the package's contents, the unit with systemd-analyze, the
-/// manual with man; the program is run if this machine or QEMU can run it. A missing cross compiler is installed, as
-/// root on Debian; cargo-deb is built once, into the target folder.
+/// completions. Program and package are checked: sizes, the package with lintian, the units with systemd-analyze; the
+/// program is run if this machine or QEMU can run it. A missing cross compiler and lintian are installed, as root on
+/// Debian; cargo-deb is built once, into the target folder.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask dist                                     for this machine
@@ -49,68 +50,131 @@ pub(crate) struct Arguments {
 }
 
 /// Maximum sizes in bytes of a program that only measures, and of its package.
-const LARGEST_SLIM: (u64, u64) = (12_000_000, 5_000_000);
+const MAX_SLIM: (u64, u64) = (12_000_000, 5_000_000);
 /// Maximum sizes with the collector (SQLite, Redis and its page), the simulator and the demo.
-const LARGEST: (u64, u64) = (18_500_000, 7_500_000);
+const MAX: (u64, u64) = (18_500_000, 7_500_000);
 
-/// Results for one machine.
-struct Made {
-    program: PathBuf,
-    package: PathBuf,
-    seconds: f64,
+impl Arguments {
+    /// Returns the suffix of this variant's file names.
+    fn suffix(&self) -> &'static str {
+        match (self.is_static, self.slim) {
+            (false, false) => "",
+            (true, false) => "-static",
+            (false, true) => "-slim",
+            (true, true) => "-static-slim",
+        }
+    }
+
+    fn features(&self) -> &'static [&'static str] {
+        if self.slim { &["--no-default-features"] } else { &[] }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let how = How { is_static: arguments.is_static, slim: arguments.slim };
-    let targets = match arguments.targets.as_slice() {
-        [] => {
-            vec![Target::here().context("this machine is none that Atalaya is packaged for; say --target")?]
-        }
-        some => some.to_vec(),
-    };
+    let here = || Target::here().context("Atalaya is not packaged for this machine; use --target");
+    let targets = if arguments.targets.is_empty() { vec![here()?] } else { arguments.targets.clone() };
     let folder = target_dir().join("dist");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    CARGO_DEB.installed()?;
-    let mut everything = Vec::new();
+    let cargo_deb = CARGO_DEB.installed()?;
+    let (max_program, max_package) = if arguments.slim { MAX_SLIM } else { MAX };
+    let mut is_too_large = false;
     for target in targets {
-        let made = one(target, how, &folder)?;
-        everything.push(made);
-    }
-    println!();
-    let mut too_large = false;
-    let (largest_program, largest_package) = if how.slim { LARGEST_SLIM } else { LARGEST };
-    for made in &everything {
-        println!("built in {:.0} s", made.seconds);
-        for (path, limit) in [(&made.program, largest_program), (&made.package, largest_package)] {
-            let size = fs::metadata(path).with_context(|| format!("there is no {}", path.display()))?.len();
-            let verdict = if size > limit { "MORE than" } else { "at most" };
-            too_large |= size > limit;
-            println!("{:6.2} MB, {verdict} {} MB  {}", megabytes(size), megabytes(limit), path.display());
+        let (program, package) = build(target, arguments, &folder, &cargo_deb)?;
+        for (path, limit) in [(program, max_program), (package, max_package)] {
+            let size = fs::metadata(&path).with_context(|| format!("there is no {}", path.display()))?.len();
+            let comparison = if size > limit { "MORE than" } else { "at most" };
+            is_too_large |= size > limit;
+            println!("{:6.2} MB, {comparison} {} MB  {}", megabytes(size), megabytes(limit), path.display());
         }
     }
-    ensure!(!too_large || arguments.no_limits, "too large, see above; --slim is smaller");
+    ensure!(!is_too_large || arguments.no_limits, "too large, see above; --slim is smaller");
     Ok(ExitCode::SUCCESS)
 }
 
-fn one(target: Target, how: How, folder: &Path) -> anyhow::Result<Made> {
+/// Builds and checks the program and its package for one machine. Returns the paths of both.
+fn build(
+    target: Target,
+    arguments: &Arguments,
+    folder: &Path,
+    cargo_deb: &Path,
+) -> anyhow::Result<(PathBuf, PathBuf)> {
     let start = Instant::now();
     let say = |what: &str| eprintln!("[{:4.0} s] {}: {what}", start.elapsed().as_secs_f64(), target.name());
     say("compiling");
     let toolchain = Toolchain::ready(target)?;
-    let built = build::program(&toolchain, target, how)?;
-    let seconds = start.elapsed().as_secs_f64();
-    let program = folder.join(format!("atalaya-{}{}", target.name(), how.suffix()));
+    let mut command = toolchain.build(arguments.is_static);
+    command.args(["--release", "--package", "atalaya", "--bin", "atalaya"]).args(arguments.features());
+    succeeds(&mut command)?;
+    let built = target_dir().join(target.triple()).join("release/atalaya");
+    let program = folder.join(format!("atalaya-{}{}", target.name(), arguments.suffix()));
     fs::copy(&built, &program).with_context(|| format!("cannot copy {}", built.display()))?;
-    inspect::program(&program, target, how)?;
+    println!("built in {:.0} s", start.elapsed().as_secs_f64());
 
-    say("asking the program for its manual and completions");
-    let parts = built.with_file_name("package");
-    build::parts(&program, &parts, target, how)?;
+    say("writing the manual and the completions");
+    // A program for another machine cannot run here, but one for this machine with the same features prints the same.
+    let here = if target.is_here() { program.clone() } else { build_node(false, arguments.features())? };
+    write_parts(&here, &built.with_file_name("package"))?;
     say("making the package");
-    let package = package::make(folder, target, how)?;
-    say("looking at the package");
-    inspect::package(&package, &program, target, how)?;
-    Ok(Made { program, package, seconds })
+    let package = package(folder, target, arguments, cargo_deb)?;
+    say("checking the package");
+    checks::package(&package, target, arguments.is_static)?;
+    Ok((program, package))
+}
+
+/// Fills `folder` with manual pages and completions, which the program prints itself.
+fn write_parts(program: &Path, folder: &Path) -> anyhow::Result<()> {
+    // Delete files of an earlier version, which would be packaged, too.
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    let completions = folder.join("completions");
+    fs::create_dir_all(&completions).with_context(|| format!("cannot make {}", completions.display()))?;
+    for shell in SHELLS {
+        let script = output(Command::new(program).args(["completions", shell]))?;
+        fs::write(completions.join(format!("atalaya.{shell}")), script)?;
+    }
+    let manual = folder.join("man");
+    output(Command::new(program).args(["man", "--folder"]).arg(&manual))?;
+    // cargo-deb compresses manual pages, but not those from the target folder.
+    let mut gzip = Command::new("gzip");
+    gzip.args(["-9", "--no-name"]);
+    for page in fs::read_dir(&manual)? {
+        gzip.arg(page?.path());
+    }
+    output(&mut gzip).map(drop)
+}
+
+/// Makes the package of the program that was built before. node/Cargo.toml defines its contents.
+fn package(
+    folder: &Path,
+    target: Target,
+    arguments: &Arguments,
+    cargo_deb: &Path,
+) -> anyhow::Result<PathBuf> {
+    let suffix = arguments.suffix().replace('-', "_");
+    let version = env!("CARGO_PKG_VERSION");
+    let package = folder.join(format!("atalaya_{version}_{}{suffix}.deb", target.debian()));
+    let mut command = Command::new(cargo_deb);
+    // cargo-deb looks for the description relative to this folder.
+    command.current_dir(workspace().join("node")).args(["--package", "atalaya", "--target", target.triple()]);
+    // The profile has stripped the program already.
+    command.args(["--no-build", "--no-strip", "--locked", "--output"]).arg(&package);
+    command.env("CARGO_TARGET_DIR", target_dir());
+    if arguments.is_static {
+        command.args(["--variant", "static"]);
+    }
+    let _ = fs::remove_file(&package);
+    let status = command.status().with_context(|| format!("cannot run {}", cargo_deb.display()))?;
+    ensure!(status.success(), "cargo-deb failed, see above");
+    Ok(package)
+}
+
+/// Runs a command and returns its output, or an error if it fails.
+fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed ({}):\n{}", output.status, stderr.trim_end());
+    Ok(output.stdout)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a file has less than 2^53 bytes")]

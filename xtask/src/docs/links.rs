@@ -108,8 +108,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cargo::workspace;
     use atalaya_testbed::Scratch;
+    use xtask::cargo::workspace;
 
     #[test]
     fn relative_links_of_the_project_lead_to_files_and_headings() {

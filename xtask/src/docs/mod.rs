@@ -9,8 +9,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::target_dir;
 
-use crate::cargo::workspace;
 use crate::tools::MDBOOK;
+use xtask::cargo::workspace;
 
 /// Build the documents into a book with a search, and check all links within the project.
 ///

@@ -126,9 +126,9 @@ fn create_parent(path: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cargo::workspace;
     use crate::docs::links::files;
     use atalaya_testbed::Scratch;
+    use xtask::cargo::workspace;
 
     #[test]
     fn summary_lists_every_document() {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::eventually;
 use atalaya_testbed::pi::{Clock, THERMOMETERS};
 
-use super::site::{ID, PATIENCE, SIMULATED, Site};
+use super::site::{ID, SIMULATED, Site, TIMEOUT};
 
 /// A promise, and its check, which returns its observations as text.
 pub(crate) struct Check {
@@ -54,7 +54,7 @@ fn clock(site: &mut Site) -> anyhow::Result<String> {
     site.pi()?.qmp().set_temperature(AMBIENT, 19.5);
     let pid = site.start_in_pi(ID, "pi", &url)?;
     site.measures(ID, 19.5)?;
-    let complaint = site.pi()?.console().wait_for("the API does not accept reports", PATIENCE);
+    let complaint = site.pi()?.console().wait_for("the API does not accept reports", TIMEOUT);
     ensure!(
         complaint.text.contains("clock") && complaint.text.contains("1970"),
         "it says: {}",
@@ -82,7 +82,7 @@ fn measures(site: &mut Site) -> anyhow::Result<String> {
         site.pi()?.qmp().set_temperature(AMBIENT, celsius);
         let set = Instant::now();
         let (_, before) = site.measurement(ID)?.context("the node of the Pi has no znode")?;
-        eventually(&format!("{celsius} °C in ZooKeeper"), PATIENCE, || match site.measurement(ID) {
+        eventually(&format!("{celsius} °C in ZooKeeper"), TIMEOUT, || match site.measurement(ID) {
             Ok(Some((value, _))) if value == celsius => Some(Ok(())),
             // When the temperature was set, one sample may have been on its way to ZooKeeper, and another one about to
             // be sent.
@@ -104,8 +104,8 @@ fn absent(site: &mut Site) -> anyhow::Result<String> {
     site.pi()?.qmp().set_temperature(THERMOMETERS[1].id, 33.5);
     let pid = site.start_in_pi("8", "absent", &url)?;
     let words = "no acknowledge at 0x4a on /dev/i2c-1";
-    site.pi()?.console().wait_for(words, PATIENCE);
-    let seen = eventually("/mediciones/8 has the other sensor", PATIENCE, || {
+    site.pi()?.console().wait_for(words, TIMEOUT);
+    let seen = eventually("/mediciones/8 has the other sensor", TIMEOUT, || {
         site.probe.text("/mediciones/8").filter(|text| text.contains("33.5"))
     });
     site.stop_in_pi("8", pid)?;
@@ -118,7 +118,7 @@ fn kernel(site: &mut Site) -> anyhow::Result<String> {
     let console = site.pi()?.console();
     console.must("insmod /modules/lm75.ko; echo lm75 0x48 >/sys/bus/i2c/devices/i2c-1/new_device");
     let pid = site.start_in_pi("8", "pi", &url)?;
-    let busy = site.pi()?.console().wait_for("a kernel driver owns 0x48 on /dev/i2c-1", PATIENCE);
+    let busy = site.pi()?.console().wait_for("a kernel driver owns 0x48 on /dev/i2c-1", TIMEOUT);
     ensure!(busy.text.contains("/sys/bus/i2c/devices/1-0048"), "it does not say where: {}", busy.text);
     // The node has measured nothing, so it has no znode.
     site.pi()?.console().must(&format!("kill {pid}"));
@@ -135,7 +135,7 @@ fn kernel(site: &mut Site) -> anyhow::Result<String> {
 fn network(site: &mut Site) -> anyhow::Result<String> {
     site.pi()?.qmp().set_network(false);
     let cut = Instant::now();
-    let noticed = site.gone(ID, PATIENCE);
+    let noticed = site.gone(ID, TIMEOUT);
     site.report(cut, SIMULATED[0].0, 25.0, 2);
     site.pi()?.qmp().set_temperature(AMBIENT, 11.5);
     // The duration of the outage is part of the promise.

@@ -1,9 +1,9 @@
 //! `cargo xtask pi`: runs the node on an emulated Raspberry Pi, in a fleet with nodes on this machine.
 
-pub(crate) mod build;
+pub mod build;
 mod checks;
 mod keep;
-pub(crate) mod site;
+pub mod site;
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
@@ -15,8 +15,8 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::Part;
 use atalaya_testbed::pi::Parts;
 
-use crate::cargo::require;
-use build::How;
+use crate::cargo::{build_node, require};
+use build::BuildOptions;
 use checks::Check;
 use site::Site;
 
@@ -33,7 +33,7 @@ use site::Site;
   cargo xtask pi --shell            a console on the Pi, with a fleet for it to join
   cargo xtask pi --keep             check, then leave everything running until Ctrl-C
   cargo xtask pi --temperature 36.5 set the thermometer of a Pi that runs with --keep or --shell")]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// Build without optimisation, for a quicker start.
     #[arg(long)]
     debug: bool,
@@ -55,7 +55,8 @@ pub(crate) struct Arguments {
     temperature: Option<f64>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+/// Runs the task.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(celsius) = arguments.temperature {
         return keep::set_temperature(celsius);
     }
@@ -64,12 +65,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     require(&[Part::Java, Part::ZooKeeper, Part::Python, Part::OpenSsl])
         .context("a fleet with a Pi needs more than Rust")?;
     let parts = Parts::ready(|line| eprintln!("{line}")).context("no parts for a Pi")?;
-    let how = How { release: !arguments.debug, is_static: arguments.is_static };
+    let options = BuildOptions { release: !arguments.debug, is_static: arguments.is_static };
     let program = match &arguments.binary {
         Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
-        None => build::for_the_pi(how)?,
+        None => build::for_the_pi(options)?,
     };
-    let node = build::for_this_machine(how)?;
+    let node = build_node(options.release, &[])?;
     eprintln!("built after {:.0} s; starting ZooKeeper, the API and the Pi", start.elapsed().as_secs_f64());
     let mut site = Site::prepare(parts, &program, &node)?;
     if arguments.shell {

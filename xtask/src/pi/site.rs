@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::pi::{Clock, HOST, Image, Parts, Pi};
-use atalaya_testbed::{Api, Probe, Process, Recorded, Scratch, Tls, ZooKeeper, eventually, node_command_in};
+use atalaya_testbed::{
+    Api, Process, Recorded, Scratch, Tls, ZkProbe, ZooKeeper, eventually, node_command_in,
+};
 
 /// Timeout of each wait for a condition. An emulated processor on a busy machine is slow.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub const TIMEOUT: Duration = Duration::from_secs(90);
 /// Sampling period of all nodes.
 pub(crate) const PERIOD: &str = "1s";
 /// Session timeout: the time after which ZooKeeper drops a node that was cut off.
@@ -16,35 +18,38 @@ pub(crate) const SESSION: &str = "6s";
 /// Ids of the simulated nodes, and the constant value that each of them measures, in °C.
 pub(crate) const SIMULATED: [(&str, f64); 2] = [("1", 20.0), ("2", 30.0)];
 /// Id of the node on the Pi.
-pub(crate) const ID: &str = "7";
+pub const ID: &str = "7";
 /// Boards of the image, as TOML.
 const BOARDS: &str = include_str!("boards.toml");
 /// Path of the boards on the Pi.
 const BOARDS_PATH: &str = "/etc/atalaya/boards.toml";
 
 /// The servers, the nodes and the Pi.
-pub(crate) struct Site {
+pub struct Site {
     // Fields are dropped in this order: nodes before their servers.
-    pub(crate) pi: Option<Pi>,
+    /// The Pi, while it has power.
+    pub pi: Option<Pi>,
     simulated: Vec<(&'static str, Process)>,
-    pub(crate) probe: Probe,
+    pub(crate) probe: ZkProbe,
     pub(crate) zookeeper: ZooKeeper,
     tls: Tls,
-    pub(crate) api: Api,
+    /// Receiver of the reports.
+    pub api: Api,
     state: Scratch,
     node: PathBuf,
     pub(crate) parts: Parts,
-    pub(crate) image: Image,
+    /// File system from which the Pi boots.
+    pub image: Image,
 }
 
 impl Site {
     /// Starts the servers, but no nodes, and the Pi has no power. `program` is the node for the Pi, `node` the one for
     /// this machine.
-    pub(crate) fn prepare(parts: Parts, program: &[u8], node: &Path) -> anyhow::Result<Site> {
+    pub fn prepare(parts: Parts, program: &[u8], node: &Path) -> anyhow::Result<Site> {
         let api = Api::start();
         let tls = Tls::before(port(&api)?, HOST);
         let zookeeper = ZooKeeper::start();
-        let probe = Probe::connect(&zookeeper.connect_string());
+        let probe = ZkProbe::connect(&zookeeper.connect_string());
         let state = Scratch::new("pi-site");
         let mut boards = String::new();
         for (id, celsius) in SIMULATED {
@@ -76,7 +81,7 @@ impl Site {
     }
 
     /// Switches the Pi on. Returns the time until its shell answered. `words` are arguments for its `/init`.
-    pub(crate) fn power_on(&mut self, clock: Clock, words: &[&str]) -> Duration {
+    pub fn power_on(&mut self, clock: Clock, words: &[&str]) -> Duration {
         let pi = Pi::boot(&self.parts, &self.image, clock, words);
         let took = pi.powered().elapsed();
         self.pi = Some(pi);
@@ -84,7 +89,7 @@ impl Site {
     }
 
     /// Returns the Pi, or an error if it has no power.
-    pub(crate) fn pi(&mut self) -> anyhow::Result<&mut Pi> {
+    pub fn pi(&mut self) -> anyhow::Result<&mut Pi> {
         self.pi.as_mut().context("the Pi has no power")
     }
 
@@ -94,7 +99,7 @@ impl Site {
     }
 
     /// Returns the URL of the API as seen from the Pi.
-    pub(crate) fn api_url(&self) -> anyhow::Result<String> {
+    pub fn api_url(&self) -> anyhow::Result<String> {
         Ok(format!("http://{HOST}:{}/nuevo", port(&self.api)?))
     }
 
@@ -104,7 +109,7 @@ impl Site {
     }
 
     /// Returns the command line of a node on the Pi.
-    pub(crate) fn command(&self, id: &str, board: &str, api: &str) -> String {
+    pub fn command(&self, id: &str, board: &str, api: &str) -> String {
         format!(
             "NO_COLOR=1 ATALAYA_STATE_DIR=/var/atalaya-{id} atalaya run {id} --board {board} --boards {BOARDS_PATH} \
              --zookeeper {} --api-url {api} --api-method post --sampling-period {PERIOD} --session-timeout {SESSION}",
@@ -121,7 +126,7 @@ impl Site {
     /// Stops a node on the Pi as systemd would, and waits until its znode is deleted.
     pub(crate) fn stop_in_pi(&mut self, id: &str, pid: u32) -> anyhow::Result<()> {
         self.pi()?.console().must(&format!("kill {pid}"));
-        self.gone(id, PATIENCE);
+        self.gone(id, TIMEOUT);
         Ok(())
     }
 
@@ -133,7 +138,7 @@ impl Site {
         command.args(["--api-url", &self.api.url(), "--api-method", "post"]);
         command.args(["--sampling-period", PERIOD, "--session-timeout", SESSION]);
         let process = Process::spawn(command);
-        process.wait_for_line("published the first measurement", PATIENCE);
+        process.wait_for_line("published the first measurement", TIMEOUT);
         self.simulated.push((id, process));
     }
 
@@ -146,7 +151,7 @@ impl Site {
 
     /// Returns the value in the znode of a node, and how often it was written. Returns `None` if the znode does not
     /// exist.
-    pub(crate) fn measurement(&self, id: &str) -> anyhow::Result<Option<(f64, i32)>> {
+    pub fn measurement(&self, id: &str) -> anyhow::Result<Option<(f64, i32)>> {
         let Some((data, stat)) = self.probe.get(&format!("/mediciones/{id}")) else { return Ok(None) };
         let text = String::from_utf8_lossy(&data).into_owned();
         let value = text.trim().parse().with_context(|| format!("/mediciones/{id} holds {text:?}"))?;
@@ -156,7 +161,7 @@ impl Site {
     /// Waits until the node has measured `celsius`.
     pub(crate) fn measures(&self, id: &str, celsius: f64) -> anyhow::Result<()> {
         let what = format!("/mediciones/{id} is {celsius}");
-        eventually(&what, PATIENCE, || match self.measurement(id) {
+        eventually(&what, TIMEOUT, || match self.measurement(id) {
             Ok(Some((value, _))) if value == celsius => Some(Ok(())),
             Ok(_) => None,
             Err(error) => Some(Err(error)),
@@ -164,10 +169,10 @@ impl Site {
     }
 
     /// Waits until the znode of the node does not exist. Returns the time that this took.
-    pub(crate) fn gone(&self, id: &str, patience: Duration) -> Duration {
+    pub fn gone(&self, id: &str, timeout: Duration) -> Duration {
         let start = Instant::now();
         let path = format!("/mediciones/{id}");
-        eventually(&format!("{path} is gone"), patience, || self.probe.exists(&path).is_none().then_some(()));
+        eventually(&format!("{path} is gone"), timeout, || self.probe.exists(&path).is_none().then_some(()));
         start.elapsed()
     }
 
@@ -184,9 +189,9 @@ impl Site {
                 && body["mean"].as_f64().is_some_and(near)
                 && body["count"].as_u64() == Some(count)
         };
-        let requests = self.api.wait_for(&what, PATIENCE, |all| all.iter().any(wanted));
+        let requests = self.api.wait_for(&what, TIMEOUT, |all| all.iter().any(wanted));
         let found = requests.iter().find(|request| wanted(request)).map(|request| request.at);
-        found.map_or(PATIENCE, |at| at.duration_since(since))
+        found.map_or(TIMEOUT, |at| at.duration_since(since))
     }
 
     /// Prints the last lines of all programs, after a check has failed.

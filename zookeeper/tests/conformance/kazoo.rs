@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_testbed::{Api, Kazoo, Probe, eventually};
+use atalaya_testbed::{Api, Kazoo, ZkProbe, eventually};
 
 use crate::target::Target;
 
@@ -16,7 +16,7 @@ on_both!(
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn a_kazoo_client_reads_and_writes(target: &Target) {
-    let probe = Probe::connect(&target.hosts());
+    let probe = ZkProbe::connect(&target.hosts());
     let path = target.path("/m/1");
     assert_eq!(probe.get(&path), None);
     probe.create(&path, b"\xff\0", true).unwrap();
@@ -34,7 +34,7 @@ fn a_kazoo_client_reads_and_writes(target: &Target) {
 
 fn kazoo_contenders_take_turns(target: &Target) {
     let (hosts, path) = (target.hosts(), target.path("/election"));
-    let probe = Probe::connect(&hosts);
+    let probe = ZkProbe::connect(&hosts);
     let kazoo = Kazoo::ready();
     let mut first = kazoo.script("contend.py", &["a", &hosts, "--path", &path]);
     first.wait_for_line("elected a", TIMEOUT);
@@ -52,7 +52,7 @@ fn kazoo_contenders_take_turns(target: &Target) {
 
 fn a_fleet_of_kazoo_averages_and_reports(target: &Target) {
     let hosts = format!("{}{}", target.hosts(), target.path(""));
-    let probe = Probe::connect(&hosts);
+    let probe = ZkProbe::connect(&hosts);
     let (api, kazoo) = (Api::start(), Kazoo::ready());
     let follower = kazoo.script("follower.py", &["f", &hosts, "0.2", "80"]);
     follower.wait_for_line("published 80", TIMEOUT);

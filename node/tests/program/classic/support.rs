@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use atalaya_testbed::{Change, Probe, Process, Stream, eventually, guarded};
+use atalaya_testbed::{Change, Process, Stream, ZkProbe, eventually, parent_death_command};
 
 use crate::common::server::Server;
 use crate::common::{DEADLINE, Fleet, TestEnv};
@@ -13,7 +13,7 @@ pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Returns `atalaya classic WORDS…`, and after the settings `-- COMMAND…`.
 pub(super) fn classic(fleet: &TestEnv, words: &[&str], command: &[&str]) -> Command {
-    let mut atalaya = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut atalaya = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     let timeout = format!("{}s", SESSION_TIMEOUT.as_secs());
     atalaya.arg("classic").args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", &timeout]);
     if !command.is_empty() {
@@ -84,7 +84,7 @@ pub(super) fn stop(processes: impl IntoIterator<Item = Process>) {
 }
 
 /// Waits until no znode of any role is left below `root`.
-pub(super) fn nothing_is_left(probe: &Probe, root: &str) {
+pub(super) fn nothing_is_left(probe: &ZkProbe, root: &str) {
     eventually("no znode left", DEADLINE, || {
         let children = |name: &str| probe.ls(&format!("{root}/{name}"));
         let parents = ["workers", "tasks", "data", "master/master_current"];
@@ -93,14 +93,14 @@ pub(super) fn nothing_is_left(probe: &Probe, root: &str) {
     });
 }
 
-pub(super) fn wait_for_text(probe: &Probe, path: &str, wanted: &str) {
+pub(super) fn wait_for_text(probe: &ZkProbe, path: &str, wanted: &str) {
     eventually(&format!("{path} contains {wanted:?}"), DEADLINE, || {
         probe.text(path).filter(|text| text == wanted)
     });
 }
 
 /// Returns the owner of the election znode of the leader.
-pub(super) fn leading_session(probe: &Probe) -> i64 {
+pub(super) fn leading_session(probe: &ZkProbe) -> i64 {
     let mut masters = probe.ls("/master");
     masters.retain(|name| name != "master_current");
     probe.exists(&format!("/master/{}", masters[0])).unwrap().ephemeral_owner

@@ -44,8 +44,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_testbed::{
-    Api, FLEET_ACL, Kazoo, Probe, Process, Recorded, Scratch, Security, ZooKeeper, eventually, guarded,
-    node_command,
+    Api, FLEET_ACL, Kazoo, Process, Recorded, Scratch, Security, ZkProbe, ZooKeeper, eventually,
+    node_command, parent_death_command,
 };
 
 use self::server::Server;
@@ -133,7 +133,7 @@ impl TestEnv {
 
     /// Returns the command `atalaya`, with the identity of an administrator.
     pub fn tool(&self) -> Command {
-        let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+        let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
         command.envs(self.identity("admin")).current_dir(std::env::temp_dir());
         command
     }
@@ -147,10 +147,10 @@ impl TestEnv {
     }
 
     /// Returns a client of the servers, with the identity of an administrator.
-    pub fn probe(&self) -> Probe {
+    pub fn probe(&self) -> ZkProbe {
         match &self.security {
-            Some(security) => Probe::connect_by(&Kazoo::secured(security, "admin", FLEET_ACL), &self.hosts),
-            None => Probe::connect(&self.hosts),
+            Some(security) => ZkProbe::connect_by(&Kazoo::secured(security, "admin", FLEET_ACL), &self.hosts),
+            None => ZkProbe::connect(&self.hosts),
         }
     }
 
@@ -240,7 +240,7 @@ pub fn mean_reported(api: &Api, mean: f64, since: Instant) {
 }
 
 /// Waits for `writes` more writes of the measurement of `id`.
-pub fn goes_on_publishing(probe: &Probe, id: &str, writes: i32) {
+pub fn goes_on_publishing(probe: &ZkProbe, id: &str, writes: i32) {
     let path = format!("/mediciones/{id}");
     let first = eventually(&format!("a measurement of {id}"), DEADLINE, || probe.exists(&path));
     eventually(&format!("new measurements of {id}"), DEADLINE, || {
@@ -250,7 +250,7 @@ pub fn goes_on_publishing(probe: &Probe, id: &str, writes: i32) {
 
 /// Waits until all of `ids` contend and the first of them reports, and checks that no other node reports. Returns the
 /// leader.
-pub fn exactly_one_leads(probe: &Probe, api: &Api, ids: &[&str], when: &str) -> String {
+pub fn exactly_one_leads(probe: &ZkProbe, api: &Api, ids: &[&str], when: &str) -> String {
     let mut contenders = eventually(&format!("{ids:?} in line {when}"), DEADLINE, || {
         let contenders = probe.contenders("/election");
         let mut sorted = contenders.clone();

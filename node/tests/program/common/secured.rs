@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use atalaya_recipes::{Acl, Connection, Credentials, Session, SessionOptions};
-use atalaya_testbed::{Process, Scratch, ZooKeeper, eventually, guarded};
+use atalaya_testbed::{Process, Scratch, ZooKeeper, eventually, parent_death_command};
 use tokio::runtime::Runtime;
 
 use super::{CALM, DEADLINE, TestEnv};
@@ -69,7 +69,7 @@ impl Secured {
 
     /// Returns `atalaya WORDS…` as this user, on `hosts`.
     pub fn tool(&self, hosts: &str, user: &str, words: &[&str]) -> Command {
-        let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+        let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
         command.args(words).args(["--zookeeper", hosts, "--zookeeper-user", user]);
         command.arg("--zookeeper-password-file").arg(self.password_file(user));
         command.current_dir(self.scratch.path());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use atalaya_testbed::{Process, Scratch, eventually, guarded};
+use atalaya_testbed::{Process, Scratch, eventually, parent_death_command};
 
 use super::{DEADLINE, Fleet};
 
@@ -85,7 +85,7 @@ pub fn work(fleet: &Fleet, id: &str, boards: &Path) -> Command {
 }
 
 pub fn work_with_session(fleet: &Fleet, id: &str, boards: &Path, session: Duration) -> Command {
-    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     let timeout = format!("{}ms", session.as_millis());
     command.args([
         "work",

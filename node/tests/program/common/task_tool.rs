@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use atalaya_testbed::guarded;
+use atalaya_testbed::parent_death_command;
 use serde_json::{Value, json};
 
 use super::Fleet;
@@ -15,7 +15,7 @@ pub fn tool_on(hosts: &str, words: &[&str]) -> Command {
 }
 
 pub fn tool_with_timeout(hosts: &str, words: &[&str], timeout: &str) -> Command {
-    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     command.arg("task").args(words).args(["--zookeeper", hosts, "--session-timeout", timeout]);
     command.current_dir(std::env::temp_dir()).env("USER", "ana");
     command

@@ -2,7 +2,7 @@
 //! and all contenders wait for it.
 
 use atalaya_recipes::Standing;
-use atalaya_testbed::{Probe, eventually};
+use atalaya_testbed::{ZkProbe, eventually};
 
 use crate::support::election::{CREATE, DEADLINE, TestBed};
 
@@ -72,6 +72,6 @@ fn contender_adopts_its_znode_after_a_reply_that_timed_out() {
 
 /// Asserts that the znode was adopted and not created again: `cversion` counts all creations and deletions.
 #[track_caller]
-fn assert_cversion(probe: &Probe, count: i32) {
+fn assert_cversion(probe: &ZkProbe, count: i32) {
     assert_eq!(probe.exists("/election").unwrap().cversion, count);
 }

@@ -2,7 +2,7 @@
 
 use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::{Barrier, Election, Lock, Session, Standing};
-use atalaya_testbed::{Curator, Probe, Process, eventually};
+use atalaya_testbed::{Curator, Process, ZkProbe, eventually};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -153,7 +153,7 @@ fn finish(mut process: Process, id: &str) {
 /// Waits until `count` contenders with this naming are queued.
 #[track_caller]
 fn wait_for_contenders(bed: &TestBed, path: &str, naming: Naming, count: usize) {
-    let probe: Probe = bed.probe();
+    let probe: ZkProbe = bed.probe();
     eventually(&format!("{count} in line"), DEADLINE, || {
         (sorted_contenders(naming, &probe.ls(path)).len() == count).then_some(())
     });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use atalaya_recipes::Standing;
-use atalaya_testbed::{Kazoo, Probe, Process, eventually};
+use atalaya_testbed::{Kazoo, Process, ZkProbe, eventually};
 
 use crate::support::election::{DEADLINE, ELECTION, TestBed};
 
@@ -62,7 +62,7 @@ fn elected(process: &Process) -> bool {
 }
 
 #[track_caller]
-fn assert_queue(probe: &Probe, names: &[&str]) {
+fn assert_queue(probe: &ZkProbe, names: &[&str]) {
     eventually(&format!("{names:?} in line"), Duration::from_secs(30), || {
         (probe.contenders(ELECTION) == names).then_some(())
     });

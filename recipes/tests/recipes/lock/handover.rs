@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use atalaya_recipes::{Guard, Lock, Session, SessionOptions};
-use atalaya_testbed::{Ensemble, Probe, Process, eventually};
+use atalaya_testbed::{Ensemble, Process, ZkProbe, eventually};
 
 use crate::support::election::{DEADLINE, TIMEOUT, TestBed};
 
@@ -133,7 +133,7 @@ fn holder_loses_its_guard_when_its_server_of_three_is_killed() {
         });
         let fence = holder.fencing_token();
         let next = runtime.spawn(async move { (next.acquire().await.unwrap(), Instant::now()) });
-        let probe = Probe::connect(&ensemble.server(stays).connect_string());
+        let probe = ZkProbe::connect(&ensemble.server(stays).connect_string());
         eventually("the next one waits", DEADLINE, || (probe.ls(LOCK).len() == 2).then_some(()));
         let lost = runtime.spawn(async move {
             holder.lost().await;

@@ -1,7 +1,7 @@
 //! Locks, read-write locks and semaphores of ours and of unmodified Kazoo exclude each other and pass to each other.
 
 use atalaya_recipes::{AcquireError, Guard, Lock, ReadWriteLock, Semaphore, Session};
-use atalaya_testbed::{Kazoo, Probe, Process, eventually};
+use atalaya_testbed::{Kazoo, Process, ZkProbe, eventually};
 use tokio::task::JoinHandle;
 
 use crate::support::election::{DEADLINE, TestBed};
@@ -150,6 +150,6 @@ fn holds(process: &Process) -> bool {
 }
 
 #[track_caller]
-fn assert_queue(probe: &Probe, names: &[&str]) {
+fn assert_queue(probe: &ZkProbe, names: &[&str]) {
     eventually(&format!("{names:?} in line"), DEADLINE, || (probe.contenders(LOCK) == names).then_some(()));
 }

@@ -1,5 +1,5 @@
 use atalaya_recipes::{PersistentNode, WriteCounter};
-use atalaya_testbed::{Probe, eventually};
+use atalaya_testbed::{ZkProbe, eventually};
 use tokio::sync::watch;
 
 use crate::support::election::{DEADLINE, MULTI, TestBed, until_another_session};
@@ -8,7 +8,7 @@ const PATH: &str = "/mediciones/1";
 const COUNTER: &str = "/counter";
 
 /// Waits until the znode has this data, and checks the count up to then.
-fn stored(probe: &Probe, text: &str, count: &str) {
+fn stored(probe: &ZkProbe, text: &str, count: &str) {
     eventually(&format!("{text} is stored"), DEADLINE, || (probe.text(PATH)? == text).then_some(()));
     assert_eq!(probe.text(COUNTER).as_deref(), Some(count), "when {text} was stored");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Connection, Election, Leadership, Phase, Session, SessionOptions, Standing};
-use atalaya_testbed::{Probe, Proxy, ZooKeeper, eventually};
+use atalaya_testbed::{Proxy, ZkProbe, ZooKeeper, eventually};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -49,8 +49,8 @@ impl TestBed {
         Proxy::to(self.zookeeper.port())
     }
 
-    pub(crate) fn probe(&self) -> Probe {
-        Probe::connect(&self.zookeeper.connect_string())
+    pub(crate) fn probe(&self) -> ZkProbe {
+        ZkProbe::connect(&self.zookeeper.connect_string())
     }
 
     /// Starts a session to `servers`, which need not be reachable.

@@ -3,16 +3,34 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::super::schedule::Dice;
+use super::super::rng::Rng;
 
 /// Timeout of all sessions: the shortest one that works on a machine with other load.
 pub(super) const SESSION: Duration = Duration::from_secs(2);
 /// Time in which tasks are submitted and faults begin.
 const LENGTH: u64 = 5_000;
 
+/// Programs that run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Programs {
+    /// `atalaya run` and `atalaya work`.
+    #[default]
+    Native,
+    /// `atalaya classic`.
+    Classic,
+    /// `testbed/kazoo/classic.py`.
+    Python,
+}
+
+impl Programs {
+    /// All programs, with their names on the command line.
+    pub const ALL: [(Programs, &str); 3] =
+        [(Programs::Native, "native"), (Programs::Classic, "classic"), (Programs::Python, "python")];
+}
+
 /// Target of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Party {
+pub enum Role {
     /// A leader or master, from 0.
     Leader(usize),
     /// A worker, from 0.
@@ -23,30 +41,30 @@ pub enum Party {
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum Fault {
     /// SIGKILL, and a new process after the time; clients are not replaced.
-    Kill(Party),
+    Kill(Role),
     /// SIGSTOP, and SIGCONT after the time.
-    Stop(Party),
+    Stop(Role),
     /// SIGKILL of ZooKeeper, and a restart after the time.
     Server,
-    /// All connections of the party are closed, and new ones refused for the time.
-    Cut(Party),
+    /// All connections of the role are closed, and new ones refused for the time.
+    Cut(Role),
     /// The reply to the next request with this op code is lost with the connection; it was executed.
-    LoseReply(Party, i32),
+    LoseReply(Role, i32),
     /// The next request with this op code is lost with the connection; it was not executed.
-    LoseRequest(Party, i32),
+    LoseRequest(Role, i32),
 }
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ScheduledFault {
     /// Time after the start.
     pub at: Duration,
     /// Duration.
     pub lasts: Duration,
     /// Kind.
-    pub what: What,
+    pub fault: Fault,
 }
 
 /// A task.
@@ -72,7 +90,7 @@ pub struct Schedule {
     /// Tasks of all clients. Each has a separate process.
     pub submissions: Vec<Submission>,
     /// Faults, in the order of their start.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<ScheduledFault>,
 }
 
 /// Op codes of ZooKeeper: create, setData, multi.
@@ -81,51 +99,51 @@ const OP_CODES: [i32; 3] = [1, 5, 14];
 impl Schedule {
     /// Returns the schedule of this seed. It does not depend on the programs, so all of them run the same one.
     pub fn of(seed: u64) -> Schedule {
-        let mut dice = Dice::of(seed);
-        let number = |dice: &mut Dice, low, high| usize::try_from(dice.between(low, high)).unwrap_or(1);
-        let leaders = number(&mut dice, 1, 2);
-        let workers = number(&mut dice, 1, 3);
-        let clients = dice.between(1, 2);
-        let count = (0..clients).map(|_| dice.between(3, 8)).sum();
+        let mut rng = Rng::of(seed);
+        let number = |rng: &mut Rng, low, high| usize::try_from(rng.between(low, high)).unwrap_or(1);
+        let leaders = number(&mut rng, 1, 2);
+        let workers = number(&mut rng, 1, 3);
+        let clients = rng.between(1, 2);
+        let count = (0..clients).map(|_| rng.between(3, 8)).sum();
         let mut submissions: Vec<Submission> = (0..count)
             .map(|_| Submission {
-                at: Duration::from_millis(dice.between(0, LENGTH)),
-                run: Duration::from_millis(dice.one(&[0, 0, 200, 500, 1_000, 2_000])),
-                once: dice.percent(25),
+                at: Duration::from_millis(rng.between(0, LENGTH)),
+                run: Duration::from_millis(rng.one(&[0, 0, 200, 500, 1_000, 2_000])),
+                once: rng.percent(25),
             })
             .collect();
         submissions.sort_by_key(|submission| submission.at);
         let tasks = submissions.len() as u64;
-        let party = |dice: &mut Dice| match dice.between(0, 9) {
-            0..=3 => Party::Leader(number(dice, 0, leaders as u64 - 1)),
-            4..=7 => Party::Worker(number(dice, 0, workers as u64 - 1)),
-            _ => Party::Client(number(dice, 0, tasks - 1)),
+        let role = |rng: &mut Rng| match rng.between(0, 9) {
+            0..=3 => Role::Leader(number(rng, 0, leaders as u64 - 1)),
+            4..=7 => Role::Worker(number(rng, 0, workers as u64 - 1)),
+            _ => Role::Client(number(rng, 0, tasks - 1)),
         };
-        let count = dice.between(1, 4);
-        let mut faults: Vec<Fault> = (0..count)
+        let count = rng.between(1, 4);
+        let mut faults: Vec<ScheduledFault> = (0..count)
             .map(|_| {
                 let session = u64::try_from(SESSION.as_millis()).unwrap_or(1);
-                let (kind, at) = (dice.between(0, 99), dice.between(300, LENGTH));
-                let party = party(&mut dice);
-                let (what, low, high) = match kind {
-                    0..=24 => (What::Kill(party), 100, 2 * session),
-                    25..=49 => (What::Stop(party), session / 2, 5 * session),
-                    50..=57 => (What::Server, 100, session),
-                    58..=69 => (What::Cut(party), 50, 2 * session),
-                    70..=89 => (What::LoseReply(party, dice.one(&OP_CODES)), 100, session),
-                    _ => (What::LoseRequest(party, dice.one(&OP_CODES)), 100, session),
+                let (kind, at) = (rng.between(0, 99), rng.between(300, LENGTH));
+                let role = role(&mut rng);
+                let (fault, low, high) = match kind {
+                    0..=24 => (Fault::Kill(role), 100, 2 * session),
+                    25..=49 => (Fault::Stop(role), session / 2, 5 * session),
+                    50..=57 => (Fault::Server, 100, session),
+                    58..=69 => (Fault::Cut(role), 50, 2 * session),
+                    70..=89 => (Fault::LoseReply(role, rng.one(&OP_CODES)), 100, session),
+                    _ => (Fault::LoseRequest(role, rng.one(&OP_CODES)), 100, session),
                 };
                 // A client is short-lived, so its fault happens at its submission.
-                let at = match party {
-                    Party::Client(client) if what != What::Server => {
+                let at = match role {
+                    Role::Client(client) if fault != Fault::Server => {
                         at.min(300) + u64::try_from(submissions[client].at.as_millis()).unwrap_or(0)
                     }
                     _ => at,
                 };
-                Fault {
+                ScheduledFault {
                     at: Duration::from_millis(at),
-                    lasts: Duration::from_millis(dice.between(low, high)),
-                    what,
+                    lasts: Duration::from_millis(rng.between(low, high)),
+                    fault,
                 }
             })
             .collect();
@@ -156,8 +174,8 @@ impl fmt::Display for Schedule {
             let once = if *once { ", at most once" } else { "" };
             writeln!(f, "  {:5} ms: task {number}, {} ms{once}", at.as_millis(), run.as_millis())?;
         }
-        for Fault { at, lasts, what } in faults {
-            writeln!(f, "  {:5} ms: {what:?} for {} ms", at.as_millis(), lasts.as_millis())?;
+        for ScheduledFault { at, lasts, fault } in faults {
+            writeln!(f, "  {:5} ms: {fault:?} for {} ms", at.as_millis(), lasts.as_millis())?;
         }
         Ok(())
     }
@@ -178,13 +196,13 @@ mod tests {
             assert!((1..=4).contains(&schedule.faults.len()), "{schedule}");
             assert!(schedule.faults.is_sorted_by_key(|fault| fault.at));
             for fault in &schedule.faults {
-                kinds[match fault.what {
-                    What::Kill(_) => 0,
-                    What::Stop(_) => 1,
-                    What::Server => 2,
-                    What::Cut(_) => 3,
-                    What::LoseReply(..) => 4,
-                    What::LoseRequest(..) => 5,
+                kinds[match fault.fault {
+                    Fault::Kill(_) => 0,
+                    Fault::Stop(_) => 1,
+                    Fault::Server => 2,
+                    Fault::Cut(_) => 3,
+                    Fault::LoseReply(..) => 4,
+                    Fault::LoseRequest(..) => 5,
                 }] += 1;
                 assert!(fault.lasts <= 5 * SESSION, "{schedule}");
             }

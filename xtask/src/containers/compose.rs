@@ -1,0 +1,228 @@
+//! Docker daemon of the test, and its commands `docker` and `docker-compose`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::{Process, parent_death_command};
+use serde_json::Value;
+
+use super::wait::until;
+
+/// Timeout of a Docker command in seconds: longer than any of them takes.
+const COMMAND_TIMEOUT: &str = "300";
+/// Timeout until services are healthy: three JVMs on two cores.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Docker daemon of this test, with all its files below one folder and /run. It ends when the value is dropped.
+pub(super) struct Daemon {
+    process: Process,
+    pub(super) docker: Docker,
+}
+
+/// The commands `docker` and `docker-compose`, connected to that daemon.
+#[derive(Clone, Debug)]
+pub(super) struct Docker {
+    host: String,
+    config: PathBuf,
+}
+
+impl Daemon {
+    /// Starts the daemon. `group` is the name of its control group.
+    pub(super) fn start(folder: &Path, group: &str) -> anyhow::Result<Daemon> {
+        let (config, data) = (folder.join("docker-config"), folder.join("data"));
+        fs::create_dir_all(&config)?;
+        let settings = folder.join("daemon.json");
+        fs::write(&settings, "{}")?;
+        let host = "unix:///run/atalaya-docker.sock".to_owned();
+        let mut command = parent_death_command("dockerd");
+        command.args(["--host", &host, "--pidfile", "/run/atalaya-docker.pid", "--exec-root", "/run/docker"]);
+        command.arg("--data-root").arg(&data).arg("--config-file").arg(&settings);
+        // Do not use systemd, whose process ids differ from those in this namespace.
+        command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &format!("/{group}")]);
+        command.args(["--bridge", "none", "--log-level", "warn"]);
+        let mut process = Process::spawn(command);
+        let docker = Docker { host, config };
+        let version = until("the Docker daemon answers", Duration::from_secs(60), || {
+            ensure!(process.is_running(), "it has ended");
+            Ok(Some(docker.run(&["version", "--format", "{{.Server.Version}}"])?))
+        });
+        let version = version.with_context(|| {
+            let log: Vec<String> = process.log().into_iter().map(|line| line.text).collect();
+            format!(
+                "no Docker daemon runs; last log lines:\n{}",
+                log[log.len().saturating_sub(30)..].join("\n")
+            )
+        })?;
+        println!("Docker {version}, a separate daemon");
+        Ok(Daemon { process, docker })
+    }
+
+    /// Shuts the daemon down.
+    pub(super) fn stop(mut self) {
+        self.process.term();
+        self.process.wait_exit(Duration::from_secs(60));
+    }
+}
+
+impl Docker {
+    fn command(&self, program: &str, words: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=5", COMMAND_TIMEOUT, program]).args(words);
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy().into_owned();
+            if ["DOCKER_", "COMPOSE_", "BUILDKIT_"].iter().any(|prefix| text.starts_with(prefix)) {
+                command.env_remove(name);
+            }
+        }
+        // Use the builder that needs no plug-in.
+        command.env("DOCKER_HOST", &self.host).env("DOCKER_CONFIG", &self.config).env("DOCKER_BUILDKIT", "0");
+        command
+    }
+
+    /// Runs `docker` with these arguments and returns its output, or an error if it fails.
+    pub(super) fn run(&self, words: &[&str]) -> anyhow::Result<String> {
+        output(&mut self.command("docker", words))
+    }
+
+    /// Returns Docker's data about a container, a network or an image.
+    pub(super) fn inspect(&self, name: &str) -> anyhow::Result<Value> {
+        let mut all: Vec<Value> = serde_json::from_str(&self.run(&["inspect", name])?)?;
+        all.pop().with_context(|| format!("nothing is called {name}"))
+    }
+}
+
+/// Runs a command and returns its output, or an error if it fails.
+fn output(command: &mut Command) -> anyhow::Result<String> {
+    let shown: Vec<_> = command.get_args().skip(2).map(|word| word.to_string_lossy().into_owned()).collect();
+    let output = command.output().context("cannot run timeout")?;
+    let stderr: String = String::from_utf8_lossy(&output.stderr).chars().take(4_000).collect();
+    ensure!(output.status.success(), "`{}` failed ({}):\n{stderr}", shown.join(" "), output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+/// Services of compose files.
+pub(super) struct Project {
+    docker: Docker,
+    name: &'static str,
+    files: Vec<PathBuf>,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Project {
+    pub(super) fn new(docker: &Docker, name: &'static str, files: &[PathBuf]) -> Self {
+        Self { docker: docker.clone(), name, files: files.to_vec(), variables: Vec::new() }
+    }
+
+    /// Sets a variable for the compose files.
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
+        self
+    }
+
+    /// Runs `docker-compose` and returns its output.
+    pub(super) fn compose(&self, words: &[&str]) -> anyhow::Result<String> {
+        let files: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
+        let mut all = vec!["--project-name", self.name];
+        all.extend(files.iter().flat_map(|file| ["--file", file.as_str()]));
+        all.extend(words);
+        let mut command = self.docker.command("docker-compose", &all);
+        output(command.envs(self.variables.iter().map(|(name, value)| (name, value))))
+    }
+
+    /// Runs `check`, then removes the containers and their volumes. If the check fails, prints the state and the last
+    /// lines of all services, with limited length.
+    pub(super) fn run(self, check: impl FnOnce(&Project) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        println!("\n{}", self.name);
+        let result = check(&self);
+        if result.is_err() {
+            for words in [&["ps"][..], &["logs", "--no-color", "--timestamps", "--tail", "40"]] {
+                let text = self.compose(words).unwrap_or_else(|error| format!("{error:#}"));
+                eprintln!("--- docker-compose {}", words[0]);
+                let cut = |line: &str| line.chars().take(300).collect::<String>();
+                text.lines().take(1_000).for_each(|line| eprintln!("{}", cut(line)));
+            }
+        }
+        let down = self.compose(&["down", "--volumes", "--timeout", "10"]);
+        result.and(down.map(drop))
+    }
+
+    /// Returns the container of a service.
+    fn container(&self, service: &str) -> anyhow::Result<String> {
+        let project = format!("label=com.docker.compose.project={}", self.name);
+        let label = format!("label=com.docker.compose.service={service}");
+        let text = self.docker.run(&["ps", "--all", "--quiet", "--filter", &project, "--filter", &label])?;
+        let id = text.lines().next().with_context(|| format!("{service} has no container"))?;
+        Ok(id.to_owned())
+    }
+
+    /// Returns Docker's data about a service's container.
+    pub(super) fn inspect(&self, service: &str) -> anyhow::Result<Value> {
+        self.docker.inspect(&self.container(service)?)
+    }
+
+    /// Waits until these services are healthy, each by its own health check.
+    pub(super) fn healthy(&self, services: &[&str]) -> anyhow::Result<()> {
+        for service in services {
+            until(&format!("{service} is healthy"), TIMEOUT, || {
+                let health = &self.inspect(service)?["State"]["Health"];
+                ensure!(health["Status"] == "healthy", "its health: {health}");
+                Ok(Some(()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Kills a service with `docker kill`. It stays dead until it is started explicitly.
+    pub(super) fn kill(&self, service: &str) -> anyhow::Result<()> {
+        self.docker.run(&["kill", "--signal", "KILL", &self.container(service)?])?;
+        until(&format!("{service} is dead"), TIMEOUT, || {
+            Ok((self.inspect(service)?["State"]["Running"] == false).then_some(()))
+        })
+    }
+
+    /// Starts a service with `docker start`, and waits until it is healthy.
+    pub(super) fn start(&self, service: &str) -> anyhow::Result<()> {
+        self.docker.run(&["start", &self.container(service)?])?;
+        self.healthy(&[service])
+    }
+
+    /// Kills the process of a service without Docker, as a defect or a lack of memory would. The restart policy
+    /// restarts it.
+    pub(super) fn crash(&self, service: &str) -> anyhow::Result<()> {
+        let before = self.inspect(service)?;
+        let pid = before["State"]["Pid"].as_i64().filter(|pid| *pid > 1);
+        let pid = pid.with_context(|| format!("{service} does not run"))?.to_string();
+        let killed = Command::new("kill").args(["-KILL", &pid]).status().context("cannot run kill")?;
+        ensure!(killed.success(), "process {pid} of {service} cannot be killed");
+        until(&format!("{service} is started again"), TIMEOUT, || {
+            let now = self.inspect(service)?;
+            let again = now["RestartCount"].as_i64() > before["RestartCount"].as_i64();
+            Ok((again && now["State"]["Running"] == true).then_some(()))
+        })
+    }
+
+    /// Runs a command in a service's container and returns its output.
+    pub(super) fn exec(&self, service: &str, words: &[&str]) -> anyhow::Result<String> {
+        let container = self.container(service)?;
+        self.docker.run(&[&["exec", &container][..], words].concat())
+    }
+
+    /// Shuts these services down, all at the same time, and checks the exit code of each.
+    pub(super) fn stop(&self, services: &[&str], code: i64) -> anyhow::Result<()> {
+        self.compose(&[&["stop"][..], services].concat())?;
+        for service in services {
+            let state = &self.inspect(service)?["State"];
+            let is_right = state["Running"] == false && state["ExitCode"] == code;
+            ensure!(is_right, "{service} ended with {}, not with {code}", state["ExitCode"]);
+        }
+        Ok(())
+    }
+}
+
+/// Prints a check that succeeded.
+pub(super) fn passed(check: &str) {
+    println!("  holds           {check}");
+}

@@ -126,7 +126,8 @@ fn collector_answers_accepted_reports_before_it_ends_by_sigterm() {
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
     collector.restart();
-    let held: BTreeSet<String> = collector.reports().iter().filter_map(atalaya_testbed::StoredReport::key).collect();
+    let held: BTreeSet<String> =
+        collector.reports().iter().filter_map(atalaya_testbed::StoredReport::key).collect();
     assert_eq!(held, acknowledged);
     assert!(held.len() > 100, "{}", held.len());
     assert!(collector.end().success());

@@ -17,6 +17,7 @@ pub mod linux;
 mod number;
 pub mod reading;
 pub mod sensor;
+pub mod settings;
 #[cfg(target_os = "linux")]
 pub mod tree;
 
@@ -26,3 +27,4 @@ pub use error::{BusError, Cause, OpenError, Place, ReadError, SpiError};
 pub use filter::Filter;
 pub use reading::{NotFinite, Quantity, Reading, Readings};
 pub use sensor::{Bus, Sensor, SensorInfo};
+pub use settings::Settings;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use atalaya_hal::catalogue::Attachment;
+use atalaya_hal::catalogue::{BusKind, Checksum};
 use atalaya_hal::{Backend, Boards, Chip, Readings, Sensor, SensorConfig, drivers};
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation};
@@ -166,11 +166,11 @@ impl SpiDevice for Noise {
 
 /// Returns the minimal sensor in boards.toml for this chip.
 fn config(chip: Chip) -> SensorConfig {
-    let place = match chip.entry().attachment {
-        Attachment::I2c { addresses } => format!("bus = \"i2c-1\"\naddress = {}\n", addresses[0]),
+    let place = match chip.spec().bus {
+        BusKind::I2c { addresses } => format!("bus = \"i2c-1\"\naddress = {}\n", addresses[0]),
         _ => "bus = \"spi-0.0\"\n".to_owned(),
     };
-    let channel = if chip == Chip::Ads1115 { "channel = \"a0\"\n" } else { "" };
+    let channel = chip.spec().channels.first().map_or_else(String::new, |first| format!("channel = \"{first}\"\n"));
     let text = format!(
         "[boards.b]\nbackend = \"linux\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"{chip}\"\n{place}{channel}"
     );
@@ -208,7 +208,8 @@ fn check(chip: Chip, readings: &Readings) -> Result<(), TestCaseError> {
 /// reading.
 #[test]
 fn a_plausible_bus_makes_every_driver_read_something() {
-    for chip in chips_on_a_bus() {
+    // This bus computes no other checksums; atalaya-sim checks the drivers of all chips on their register models.
+    for chip in chips_on_a_bus().filter(|chip| chip.spec().checksum != Checksum::Other) {
         let read = |value: u8| {
             let (bytes, identity) = (vec![value, 0x66], identity(chip));
             let meter = Meter::default();
@@ -233,8 +234,8 @@ fn a_plausible_bus_makes_every_driver_read_something() {
 }
 
 fn build(chip: Chip, noise: Noise, delay: Counted) -> Box<dyn Sensor> {
-    match chip.entry().attachment {
-        Attachment::I2c { .. } => drivers::build(&config(chip), noise, delay, "/dev/i2c-1").unwrap(),
+    match chip.spec().bus {
+        BusKind::I2c { .. } => drivers::build(&config(chip), noise, delay, "/dev/i2c-1").unwrap(),
         _ => drivers::build_spi(&config(chip), noise, delay, "/dev/spidev0.0").unwrap(),
     }
 }

@@ -4,29 +4,29 @@
 use atalaya_hal::{Place, ReadError, Reading, Readings, Sensor, SensorInfo};
 
 use crate::clock::Clock;
-use crate::models::Surroundings;
+use crate::models::Environment;
 use crate::script::Script;
 
 /// A sensor that generates values.
 pub struct Pretend {
     info: SensorInfo,
     place: Place,
-    surroundings: Surroundings,
+    environment: Environment,
     script: Script,
     clock: Clock,
 }
 
 impl Pretend {
-    /// Creates a sensor that measures the quantities of `info` in `surroundings`, and fails as scheduled by `script`;
+    /// Creates a sensor that measures the quantities of `info` in `environment`, and fails as scheduled by `script`;
     /// `place` is used in messages.
     pub fn new(
         info: SensorInfo,
         place: Place,
-        surroundings: Surroundings,
+        environment: Environment,
         script: Script,
         clock: Clock,
     ) -> Pretend {
-        Pretend { info, place, surroundings, script, clock }
+        Pretend { info, place, environment, script, clock }
     }
 }
 
@@ -41,7 +41,7 @@ impl Sensor for Pretend {
             return Err(ReadError::with_source(cause, self.place.clone(), "as its script says"));
         }
         let reading = |quantity| {
-            Reading::new(quantity, self.surroundings.at(quantity, now)).map_err(|error| {
+            Reading::new(quantity, self.environment.at(quantity, now)).map_err(|error| {
                 ReadError::with_source(atalaya_hal::Cause::OutOfRange, self.place.clone(), error)
             })
         };

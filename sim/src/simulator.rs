@@ -4,18 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use atalaya_hal::boards::{Attached, Settings};
-use atalaya_hal::catalogue::Pretence;
+use atalaya_hal::boards::Attached;
 use atalaya_hal::filter::Filtered;
 use atalaya_hal::sensor::Buses;
-use atalaya_hal::{Board, Bus, Chip, OpenError, Place, Quantity, Sensor, SensorConfig, drivers};
+use atalaya_hal::{Board, Bus, OpenError, Place, Quantity, Sensor, SensorConfig, drivers};
 
 use crate::bus::SimBus;
 use crate::clock::Clock;
 use crate::defaults;
-use crate::models::ads1115::Ads1115;
-use crate::models::max31865::Max31865;
-use crate::models::{self, Surroundings};
+use crate::models::{self, Environment};
 use crate::pretend::Pretend;
 use crate::script::Script;
 use crate::scripted::Scripted;
@@ -66,13 +63,13 @@ impl Simulator {
         for config in &board.sensors {
             let script = Script::new(&config.faults);
             let sensor = match &config.attached {
-                Attached::I2c { bus, address } if has_model(config.chip) => {
+                Attached::I2c { bus, address } => {
                     let bus = simulator.attach(bus, *address, config, board, base_dir)?;
                     // The filters are applied last, so that a fault in the driver resets them.
                     let unfiltered = SensorConfig { filters: Vec::new(), ..config.clone() };
                     drivers::build(&unfiltered, bus.clone(), bus.clock().clone(), &bus.to_string())?
                 }
-                Attached::Spi { bus } if has_model(config.chip) => {
+                Attached::Spi { bus } => {
                     let spi = simulator.select(bus, config, base_dir)?;
                     let unfiltered = SensorConfig { filters: Vec::new(), ..config.clone() };
                     drivers::build_spi(&unfiltered, spi.clone(), spi.clock().clone(), &spi.to_string())?
@@ -98,8 +95,8 @@ impl Simulator {
 
     /// Attaches the simulated chip of `config` to its chip select.
     fn select(&mut self, name: &str, config: &SensorConfig, base_dir: &Path) -> Result<&SimSpi, OpenError> {
-        let Settings::Rtd(rtd) = config.settings else { return Err(no_model(config)) };
-        let chip = Max31865::new(rtd, surroundings(config, base_dir)?);
+        let environment = environment([config], base_dir)?;
+        let chip = models::on_spi(config.chip, &config.settings, environment).ok_or_else(|| no_model(config))?;
         let spi = SimSpi::new(name, self.clock.clone(), chip);
         spi.set_script(Script::new(&config.faults));
         Ok(self.selects.entry(name.to_owned()).or_insert(spi))
@@ -117,12 +114,10 @@ impl Simulator {
         let clock = self.clock.clone();
         let bus = self.buses.entry(name.to_owned()).or_insert_with(|| SimBus::with_clock(name, clock));
         bus.add_script(address, Script::new(&config.faults));
-        if let Settings::Analogue(_) = config.settings {
-            // One chip for all sensors that share it; the last of them replaces it, with the same inputs.
-            bus.attach(address, shared_inputs(config, board, base_dir)?);
-            return Ok(bus);
-        }
-        let model = models::of(config, surroundings(config, base_dir)?).ok_or_else(|| no_model(config))?;
+        // One chip for all sensors that share it; the last of them replaces it, with the same channels.
+        let shared = board.sensors.iter().filter(|other| other.attached == config.attached);
+        let environment = environment(shared, base_dir)?;
+        let model = models::on_i2c(config.chip, &config.settings, environment).ok_or_else(|| no_model(config))?;
         bus.attach(address, model);
         Ok(bus)
     }
@@ -133,7 +128,7 @@ impl Simulator {
         let bus = info.bus.as_ref().map(|bus| format!("simulated {bus}"));
         let place = Place { bus, address: info.address };
         let script = Script::new(&config.faults);
-        Ok(Pretend::new(info, place, surroundings(config, base_dir)?, script, self.clock.clone()))
+        Ok(Pretend::new(info, place, environment([config], base_dir)?, script, self.clock.clone()))
     }
 }
 
@@ -141,34 +136,23 @@ fn no_model(config: &SensorConfig) -> OpenError {
     OpenError::new(&config.name, format!("there is no model of `{}` to put on a pretend bus", config.chip))
 }
 
-/// Returns true if the chip is simulated by its registers; the others are simulated by their readings.
-fn has_model(chip: Chip) -> bool {
-    chip.entry().pretence == Pretence::Registers
-}
-
-/// Creates the ADS1115 of `config`, with the inputs of all sensors at its address.
-fn shared_inputs(
-    config: &SensorConfig,
-    board: &Board,
+/// Creates the environment of the chip that `sensors` read, each on a channel of its own: their waveforms, and the faults
+/// of their scripts that belong neither to the bus nor to the driver.
+fn environment<'a>(
+    sensors: impl IntoIterator<Item = &'a SensorConfig>,
     base_dir: &Path,
-) -> Result<models::words::Registers<Ads1115>, OpenError> {
-    let mut inputs = BTreeMap::new();
-    for other in board.sensors.iter().filter(|other| other.attached == config.attached) {
-        if let Settings::Analogue(analogue) = other.settings {
-            inputs.insert(analogue.input, surroundings(other, base_dir)?);
-        }
+) -> Result<Environment, OpenError> {
+    let mut channels = Vec::new();
+    for config in sensors {
+        let generator = |quantity| Ok((quantity, generator(config, quantity, base_dir)?));
+        let generators: BTreeMap<Quantity, Generator> =
+            config.quantities().into_iter().map(generator).collect::<Result<_, OpenError>>()?;
+        channels.push((config.settings.channel(), generators, Script::new(&config.faults)));
     }
-    Ok(Ads1115::device(inputs))
-}
-
-/// Creates the surroundings of the sensor of `config`: its waveforms, and the faults of its script that belong neither
-/// to the bus nor to the driver.
-fn surroundings(config: &SensorConfig, base_dir: &Path) -> Result<Surroundings, OpenError> {
-    let generator = |quantity| Ok((quantity, generator(config, quantity, base_dir)?));
-    let mut generators: BTreeMap<Quantity, Generator> =
-        config.quantities().into_iter().map(generator).collect::<Result<_, OpenError>>()?;
-    let script = Script::new(&config.faults);
-    Ok(Surroundings::new(move |quantity, now| {
+    Ok(Environment::with_channels(move |channel, quantity, now| {
+        let Some((_, generators, script)) = channels.iter_mut().find(|(known, ..)| *known == channel) else {
+            return 0.0;
+        };
         let value = generators.get_mut(&quantity).map_or(0.0, |generator| generator.next(now));
         script.around(quantity, value, now)
     }))

@@ -7,7 +7,7 @@ use toml::Spanned;
 use super::error::{BoardsError, Source, list};
 use super::raw::RawSensor;
 use super::sensor::chips_on_a_bus;
-use crate::catalogue::{Attachment, Measures};
+use crate::catalogue::{BusKind, Measures};
 use crate::chip::Chip;
 
 /// Key of a sensor: its name, its place in the file if present, true if the chip has it, and otherwise the problem and
@@ -16,15 +16,15 @@ type Key = (&'static str, Option<Range<usize>>, bool, (String, String));
 
 /// Refuses every key that the chip does not have.
 pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<(), BoardsError> {
-    let entry = chip.entry();
-    let attachment = entry.attachment;
-    let i2c = matches!(attachment, Attachment::I2c { .. });
-    let kernel = attachment == Attachment::Kernel;
-    let configured = entry.measures == Measures::Configured && chip != Chip::Random;
+    let spec = chip.spec();
+    let attachment = spec.bus;
+    let i2c = matches!(attachment, BusKind::I2c { .. });
+    let kernel = attachment == BusKind::Kernel;
+    let configured = spec.measures == Measures::Configured && chip != Chip::Random;
     let of_hardware = || {
         let elsewhere = match attachment {
-            Attachment::Nothing => format!("`{chip}` sits on no bus"),
-            _ => format!("`{chip}` sits on no bus: it is {}", entry.about),
+            BusKind::Nothing => format!("`{chip}` sits on no bus"),
+            _ => format!("`{chip}` sits on no bus: it is {}", spec.about),
         };
         (elsewhere, format!("or name a chip: {}", chips_on_a_bus()))
     };
@@ -35,7 +35,7 @@ pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>
             span(&raw.address),
             i2c,
             match attachment {
-                Attachment::Spi => (
+                BusKind::Spi => (
                     format!("`{chip}` sits on SPI and has no address"),
                     "its bus says the chip select: \"spi-0.0\"".to_owned(),
                 ),
@@ -54,8 +54,8 @@ pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>
         (
             "channel",
             span(&raw.channel),
-            matches!(chip, Chip::Hwmon | Chip::Iio | Chip::Ads1115),
-            (format!("`{chip}` has no channels"), "`channel` is for hwmon, iio and ads1115".to_owned()),
+            matches!(chip, Chip::Hwmon | Chip::Iio) || !spec.channels.is_empty(),
+            (format!("`{chip}` has no channels"), format!("`channel` is for {}", chips_with_channels())),
         ),
         (
             "quantity",
@@ -79,13 +79,13 @@ pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>
         (
             "path",
             span(&raw.path),
-            attachment == Attachment::File,
+            attachment == BusKind::File,
             (format!("`{chip}` is not read from a file"), "or write chip = \"file\"".to_owned()),
         ),
         (
             "command",
             span(&raw.command),
-            attachment == Attachment::Command,
+            attachment == BusKind::Command,
             (format!("`{chip}` runs no program"), "or write chip = \"command\"".to_owned()),
         ),
     ];
@@ -98,11 +98,19 @@ pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>
             ));
         }
     }
-    if let (Some(span), true) = (span(&raw.timeout), attachment != Attachment::Command) {
+    if let (Some(span), true) = (span(&raw.timeout), attachment != BusKind::Command) {
         let problem = format!("`{chip}` runs no program that a `timeout` could end");
         return Err(source.error(span, problem, "remove `timeout`"));
     }
     Ok(())
+}
+
+/// Returns the chips that have channels.
+fn chips_with_channels() -> String {
+    let chips = Chip::ALL.into_iter().filter(|chip| !chip.spec().channels.is_empty()).map(Chip::name);
+    let mut names: Vec<&str> = ["hwmon", "iio"].into_iter().chain(chips).collect();
+    let last = names.pop().unwrap_or_default();
+    format!("{} and {last}", names.join(", "))
 }
 
 fn span<T>(value: &Option<Spanned<T>>) -> Option<Range<usize>> {

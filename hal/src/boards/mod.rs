@@ -20,7 +20,7 @@ mod waveform;
 
 pub use arg_type::ArgType;
 pub use attached::{
-    Analogue, Attached, DEFAULT_TIMEOUT, Input, MAX_TIMEOUT, NoInput, Rtd, Settings, Shunt, channel_quantity,
+    Attached, DEFAULT_TIMEOUT, MAX_TIMEOUT, channel_quantity,
 };
 pub use error::{BoardsError, Located, Location};
 pub use faults::{FaultKind, ScriptedFault};
@@ -41,6 +41,7 @@ use serde::{Deserialize, Serialize};
 use crate::chip::Chip;
 use crate::filter::Filter;
 use crate::reading::Quantity;
+use crate::settings::Settings;
 use error::Source;
 
 /// Maximum size of boards.toml, in bytes.
@@ -309,7 +310,7 @@ fn builtin_boards() -> BTreeMap<String, Board> {
         name: "random".to_owned(),
         chip: Chip::Random,
         attached: Attached::Nothing,
-        settings: Settings::None,
+        settings: Settings::default(),
         quantities: vec![Quantity::Temperature],
         filters: Vec::new(),
         sim: BTreeMap::from([(Quantity::Temperature, Waveform::default())]),

@@ -13,7 +13,7 @@ use super::keys::refuse_stray_keys;
 use super::raw::RawSensor;
 use super::settings::settings;
 use super::{Backend, SensorConfig};
-use crate::catalogue::Attachment;
+use crate::catalogue::BusKind;
 use crate::chip::Chip;
 use crate::filter::Filter;
 use crate::reading::Quantity;
@@ -113,9 +113,9 @@ impl Seen {
 
 fn attached(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<Attached, BoardsError> {
     let missing = |problem: String, remedy: &str| Err(source.error(raw.chip.span(), problem, remedy));
-    match chip.entry().attachment {
-        Attachment::I2c { addresses } => i2c(raw, chip, addresses, source),
-        Attachment::Spi => {
+    match chip.spec().bus {
+        BusKind::I2c { addresses } => i2c(raw, chip, addresses, source),
+        BusKind::Spi => {
             let Some(bus) = &raw.bus else {
                 let problem = format!("`{chip}` sits on a bus, and the key `bus` is missing");
                 return missing(problem, "add the bus and its chip select, such as `bus = \"spi-0.0\"`");
@@ -128,13 +128,13 @@ fn attached(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<Attached
             }
             Ok(Attached::Spi { bus: bus.get_ref().clone() })
         }
-        Attachment::Kernel => {
+        BusKind::Kernel => {
             let device = raw.device.as_ref().map(|device| file_name(device, "device", source)).transpose()?;
             let channel =
                 raw.channel.as_ref().map(|channel| file_name(channel, "channel", source)).transpose()?;
             Ok(Attached::Kernel { device, channel })
         }
-        Attachment::Command => {
+        BusKind::Command => {
             let Some(command) = &raw.command else {
                 let problem = format!("the key `command` is missing: what shall `{chip}` run?");
                 return missing(
@@ -158,7 +158,7 @@ fn attached(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<Attached
             };
             Ok(Attached::Command { command: words.clone(), timeout })
         }
-        Attachment::File => {
+        BusKind::File => {
             let Some(path) = &raw.path else {
                 let problem = format!("the key `path` is missing: which {chip}?");
                 return missing(problem, "add it, such as `path = \"/run/level\"`");
@@ -173,7 +173,7 @@ fn attached(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<Attached
             }
             Ok(Attached::File { path: path.get_ref().clone() })
         }
-        Attachment::Nothing => Ok(Attached::Nothing),
+        BusKind::Nothing => Ok(Attached::Nothing),
     }
 }
 

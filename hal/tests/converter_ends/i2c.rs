@@ -1,6 +1,6 @@
 //! Chips on I²C and SPI: the content of the registers, and the result of the driver.
 
-use atalaya_hal::catalogue::Attachment;
+use atalaya_hal::catalogue::BusKind;
 use atalaya_hal::{Boards, Chip, Sensor, SensorConfig, drivers};
 
 use super::bus::{Answer, Fixed, Now, crc8};
@@ -47,8 +47,8 @@ const BMP390: &[Answer] = &[
 ];
 
 fn config(case: &Case) -> SensorConfig {
-    let place = match case.chip.entry().attachment {
-        Attachment::I2c { addresses } => format!("bus = \"i2c-1\"\naddress = {}", addresses[0]),
+    let place = match case.chip.spec().bus {
+        BusKind::I2c { addresses } => format!("bus = \"i2c-1\"\naddress = {}", addresses[0]),
         _ => "bus = \"spi-0.0\"".to_owned(),
     };
     let text = format!(
@@ -67,8 +67,8 @@ fn sensor(case: &Case) -> Box<dyn Sensor> {
         bus.append(&[0x71], crc8(case.bytes));
     }
     let config = config(case);
-    match case.chip.entry().attachment {
-        Attachment::I2c { .. } => drivers::build(&config, bus, Now, "i2c-1").unwrap(),
+    match case.chip.spec().bus {
+        BusKind::I2c { .. } => drivers::build(&config, bus, Now, "i2c-1").unwrap(),
         _ => drivers::build_spi(&config, bus, Now, "spi-0.0").unwrap(),
     }
 }

@@ -2,7 +2,7 @@
 //! the start.
 //!
 //! Each fault is injected at the layer where it would occur in reality: on the bus ([`crate::SimBus`]), in the chip's
-//! environment ([`crate::models::Surroundings`]), or in the driver ([`crate::scripted::Scripted`]).
+//! environment ([`crate::models::Environment`]), or in the driver ([`crate::scripted::Scripted`]).
 
 mod window;
 

@@ -7,7 +7,7 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     use std::time::{Duration, Instant};
 
-    use atalaya_hal::{Boards, linux};
+    use atalaya_hal::{BusAddress, Chip, Filter, SensorSpec, linux};
     use linux_embedded_hal::I2cdev;
 
     const ROUNDS: u32 = 10;
@@ -23,13 +23,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut chip = lm75::Lm75::new(I2cdev::new(format!("/dev/{bus}"))?, number);
     let mut bare = || chip.read_temperature().map(f64::from).map_err(|error| format!("{error:?}"));
 
-    let board = format!(
-        "[boards.one]\nbackend = \"linux\"\n[[boards.one.sensors]]\nname = \"ambient\"\nchip = \"lm75\"\nbus = \"{bus}\"\n\
-         address = {address}\nfilters = [{{ offset = 0.5 }}]\n"
-    );
-    let boards = Boards::parse(&board, "this program")?;
-    let mut buses = linux::open(boards.board(None)?.1, &boards.base_dir)?;
-    let sensor = buses.iter_mut().flat_map(|bus| &mut bus.sensors).next().ok_or("the board has no sensor")?;
+    let address = BusAddress::I2c { bus, address: number };
+    let ambient =
+        SensorSpec { filters: vec![Filter::Offset(0.5)], ..SensorSpec::new("ambient", Chip::Lm75, address) };
+    let mut buses = linux::open([&ambient], "")?;
+    let sensor = buses.iter_mut().flat_map(|bus| &mut bus.sensors).next().ok_or("no sensor was opened")?;
     let mut ours = || match sensor.read() {
         Ok(readings) => readings.first().map(|reading| reading.value()).ok_or_else(String::new),
         Err(error) => Err(error.to_string()),

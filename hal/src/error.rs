@@ -194,7 +194,7 @@ impl fmt::Display for ReadError {
     }
 }
 
-/// Error for a sensor of boards.toml that its backend cannot provide. A chip that does not answer is a [`ReadError`]
+/// Error for a sensor that its backend cannot provide. A chip that does not answer is a [`ReadError`]
 /// instead, at every read until it answers.
 #[derive(Debug, thiserror::Error)]
 #[error("sensor `{sensor}`: {problem}")]
@@ -209,7 +209,7 @@ impl OpenError {
         OpenError { sensor: sensor.into(), problem: problem.into() }
     }
 
-    /// Returns the name of the sensor in boards.toml.
+    /// Returns the name of the sensor.
     pub fn sensor(&self) -> &str {
         &self.sensor
     }

@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 
 use smallvec::smallvec;
 
-use crate::bounded;
 use crate::error::{Cause, Place, ReadError};
-use crate::number::number;
+use crate::parse;
+use crate::read_limited::read_limited;
 use crate::reading::{Quantity, Reading, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
@@ -49,7 +49,7 @@ impl Sensor for NumberFile {
 
     fn read(&mut self) -> Result<Readings, ReadError> {
         let place = || Place::at(self.path.display().to_string());
-        let bytes = bounded::read(&self.path, MAX_SIZE).map_err(|error| {
+        let bytes = read_limited(&self.path, MAX_SIZE).map_err(|error| {
             let cause = match error.kind() {
                 ErrorKind::NotFound => Cause::NotPresent,
                 ErrorKind::TimedOut => Cause::Timeout,
@@ -57,8 +57,8 @@ impl Sensor for NumberFile {
             };
             ReadError::with_source(cause, place(), error)
         })?;
-        let value =
-            number(&bytes).map_err(|problem| ReadError::with_source(Cause::Other, place(), problem))?;
+        let value = parse::number(&bytes)
+            .map_err(|problem| ReadError::with_source(Cause::Other, place(), problem))?;
         let reading = Reading::new(self.quantity, value)
             .map_err(|error| ReadError::with_source(Cause::OutOfRange, place(), error))?;
         Ok(smallvec![reading])

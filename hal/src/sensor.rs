@@ -10,11 +10,11 @@ use crate::reading::{Quantity, Readings};
 /// Static information about a sensor, available without reading it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SensorInfo {
-    /// Name in boards.toml, unique on its board.
+    /// Name, unique on its board.
     pub name: String,
-    /// Name of the chip in boards.toml: `lm75`.
+    /// Name of the chip: `lm75`.
     pub chip: String,
-    /// Name of the bus in boards.toml: `i2c-1`. None for a sensor that needs no bus.
+    /// Name of the bus: `i2c-1`. None for a sensor that needs no bus.
     pub bus: Option<String>,
     /// Seven-bit address on that bus.
     pub address: Option<u8>,
@@ -58,7 +58,7 @@ pub trait Sensor: Send {
 pub struct Bus {
     /// `i2c-1`, or the name of the only sensor.
     pub name: String,
-    /// Sensors in the order of boards.toml.
+    /// Sensors in the order in which they were added.
     pub sensors: Vec<Box<dyn Sensor>>,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Debug for Bus {
     }
 }
 
-/// Groups sensors by bus; used by the two backends. The buses keep the order in which boards.toml first names them.
+/// Groups sensors by bus; used by the two backends. The buses keep the order in which they were first named.
 #[derive(Debug, Default)]
 pub struct Buses(Vec<Bus>);
 

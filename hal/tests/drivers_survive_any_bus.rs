@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use atalaya_hal::catalogue::{BusKind, Checksum};
-use atalaya_hal::{Backend, Boards, Chip, Readings, Sensor, SensorConfig, drivers};
+use atalaya_hal::{BusAddress, Chip, Readings, Sensor, SensorSpec, drivers};
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation};
 use embedded_hal::spi::{self, SpiDevice};
@@ -164,20 +164,13 @@ impl SpiDevice for Noise {
     }
 }
 
-/// Returns the minimal sensor in boards.toml for this chip.
-fn config(chip: Chip) -> SensorConfig {
-    let place = match chip.spec().bus {
-        BusKind::I2c { addresses } => format!("bus = \"i2c-1\"\naddress = {}\n", addresses[0]),
-        _ => "bus = \"spi-0.0\"\n".to_owned(),
+/// Returns a sensor with the default settings of this chip.
+fn spec(chip: Chip) -> SensorSpec {
+    let bus_address = match chip.spec().bus {
+        BusKind::I2c { addresses } => BusAddress::I2c { bus: "i2c-1".to_owned(), address: addresses[0] },
+        _ => BusAddress::Spi { bus: "spi-0.0".to_owned() },
     };
-    let channel = chip.spec().channels.first().map_or_else(String::new, |first| format!("channel = \"{first}\"\n"));
-    let text = format!(
-        "[boards.b]\nbackend = \"linux\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"{chip}\"\n{place}{channel}"
-    );
-    let boards = Boards::parse(&text, "b").unwrap();
-    let board = &boards.boards["b"];
-    assert_eq!(board.backend, Backend::Linux);
-    board.sensors[0].clone()
+    SensorSpec::new("s", chip, bus_address)
 }
 
 /// Returns the register with the chip's id, as the driver reads it.
@@ -235,8 +228,8 @@ fn a_plausible_bus_makes_every_driver_read_something() {
 
 fn build(chip: Chip, noise: Noise, delay: Counted) -> Box<dyn Sensor> {
     match chip.spec().bus {
-        BusKind::I2c { .. } => drivers::build(&config(chip), noise, delay, "/dev/i2c-1").unwrap(),
-        _ => drivers::build_spi(&config(chip), noise, delay, "/dev/spidev0.0").unwrap(),
+        BusKind::I2c { .. } => drivers::build(&spec(chip), noise, delay, "/dev/i2c-1").unwrap(),
+        _ => drivers::build_spi(&spec(chip), noise, delay, "/dev/spidev0.0").unwrap(),
     }
 }
 

@@ -23,7 +23,7 @@ use atalaya::model::report::Report;
 use atalaya::node::Node;
 use atalaya::settings::FleetArgs;
 use atalaya::settings::{Env, Settings};
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};

@@ -11,7 +11,7 @@ use atalaya::model::task::paths;
 use atalaya::settings::{Env, FleetArgs, Settings};
 use atalaya::tasks::actions::{ActionHandles, BoardActions, Executor};
 use atalaya::tasks::worker::{Worker, info};
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 use atalaya_recipes::{ConnectString, Session, SessionOptions};
 use tokio::sync::watch;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use atalaya::model::measurement::Format;
 use atalaya::sampling::{self, Sensors};
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

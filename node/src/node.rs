@@ -8,7 +8,7 @@ mod shared;
 use std::pin::Pin;
 use std::time::Duration;
 
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 use atalaya_recipes::persistent_node::Conflict;
 use atalaya_recipes::{ConnectError, ConnectString};
 use tokio::runtime::Handle;

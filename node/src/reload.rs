@@ -5,7 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use atalaya_hal::{Boards, BoardsError, OpenError};
+use atalaya_config::{Boards, BoardsError};
+use atalaya_hal::OpenError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 

@@ -31,6 +31,7 @@ use self::stage::{SESSION, Servers, play_all};
 on_both!(
     parties_killed_at_each_step,
     parties_paused_at_each_step,
+    leader_deposed_at_each_step_while_its_session_lives,
     leader_and_worker_paused_for_ten_session_timeouts,
 );
 
@@ -68,6 +69,13 @@ fn parties_killed_at_each_step(fleet: Fleet) {
 fn parties_paused_at_each_step(fleet: Fleet) {
     let is_apache = matches!(fleet.server, Server::Apache(_));
     play_all(&servers(&fleet), &at_each_step(&[Fault::Pause(15), Fault::Pause(30)], is_apache));
+}
+
+fn leader_deposed_at_each_step_while_its_session_lives(fleet: Fleet) {
+    let is_apache = matches!(fleet.server, Server::Apache(_));
+    let mut schedules = at_each_step(&[Fault::Depose], is_apache);
+    schedules.retain(|schedule| !schedule.is_worker);
+    play_all(&servers(&fleet), &schedules);
 }
 
 fn leader_and_worker_paused_for_ten_session_timeouts(fleet: Fleet) {

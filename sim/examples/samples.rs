@@ -5,36 +5,17 @@
 
 use std::time::{Duration, Instant};
 
-use atalaya_hal::{Boards, Sensor};
-use atalaya_sim::Simulator;
-
-const BOARD: &str = r#"
-[boards.one]
-backend = "sim"
-
-[[boards.one.sensors]]
-name = "ambient"
-chip = "lm75"
-bus = "i2c-1"
-address = 0x48
-sim = { temperature = { walk = { start = 21, step = 1, min = 15, max = 30 } } }
-
-[[boards.one.sensors]]
-name = "filtered"
-chip = "lm75"
-bus = "i2c-1"
-address = 0x49
-filters = [{ offset = 0.5 }]
-sim = { temperature = { walk = { start = 21, step = 1, min = 15, max = 30 } } }
-"#;
+use atalaya_hal::{BusAddress, Chip, Filter, Quantity, Sensor, SensorSpec};
+use atalaya_sim::{Shape, SimSensor, Simulator, Waveform};
 
 const ROUNDS: u32 = 10;
 const TIME: Duration = Duration::from_millis(300);
 const TURN: u32 = 1000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let boards = Boards::parse(BOARD, "this program")?;
-    let (simulator, buses) = Simulator::new(boards.board(None)?.1, &boards.base_dir)?;
+    let filters = vec![Filter::Offset(0.5)];
+    let board = [lm75("ambient", 0x48, Vec::new()), lm75("filtered", 0x49, filters)];
+    let (simulator, buses) = Simulator::new(&board, "")?;
     let bus = simulator.bus("i2c-1").ok_or("the board has no i2c-1")?;
     let mut chip = lm75::Lm75::new(bus.clone(), 0x48);
     let mut bare = || chip.read_temperature().map(f64::from).map_err(|error| format!("{error:?}"));
@@ -53,6 +34,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("samples {bare:.1} {plain:.1} {filtered:.1}");
     }
     Ok(())
+}
+
+/// Returns an LM75 whose temperature is a random walk.
+fn lm75(name: &str, address: u8, filters: Vec<Filter>) -> SimSensor {
+    let bus_address = BusAddress::I2c { bus: "i2c-1".to_owned(), address };
+    let walk = Shape::Walk { start: 21.0, step: 1.0, min: 15.0, max: 30.0 };
+    let mut sensor = SimSensor::new(SensorSpec { filters, ..SensorSpec::new(name, Chip::Lm75, bus_address) });
+    sensor.waveforms.insert(Quantity::Temperature, Waveform { shape: walk, step: None, seed: None });
+    sensor
 }
 
 fn read(sensor: &mut dyn Sensor) -> Result<f64, String> {

@@ -1,19 +1,19 @@
-//! Default waveforms of simulated sensors that boards.toml does not describe: ordinary values in the middle of the
-//! chip's measuring range. The table is in this crate's README.
+//! Default waveforms of quantities without one: ordinary values in the middle of the chip's measuring range. The table is in this crate's README.
 
-use atalaya_hal::boards::{Shape, Waveform};
-use atalaya_hal::{Quantity, SensorConfig};
+use atalaya_hal::{Quantity, SensorSpec};
 
-/// Returns the waveform of a quantity that boards.toml does not describe.
-pub(crate) fn waveform(config: &SensorConfig, quantity: Quantity) -> Waveform {
+use crate::waveform::{Shape, Waveform};
+
+/// Returns the default waveform of a quantity.
+pub(crate) fn waveform(spec: &SensorSpec, quantity: Quantity) -> Waveform {
     let uniform =
         |low, high, step| Waveform { shape: Shape::Uniform { low, high }, step: Some(step), seed: None };
-    let settings = &config.settings;
+    let settings = &spec.settings;
     let up_to = |high| Waveform { shape: Shape::Uniform { low: 0.0, high }, step: None, seed: None };
     match quantity {
         Quantity::Temperature => {
             let default = Waveform::default();
-            let limits = config.chip.measured(settings).into_iter().find(|limits| limits.quantity == quantity);
+            let limits = spec.chip.measured(settings).into_iter().find(|limits| limits.quantity == quantity);
             match (limits, &default.shape) {
                 // The range of an SCD4x ends at 60 °C.
                 (Some(limits), Shape::Uniform { high, .. }) if limits.max < *high => uniform(20.0, 25.0, 0.1),

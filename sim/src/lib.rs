@@ -3,19 +3,24 @@
 pub mod bus;
 pub mod clock;
 mod defaults;
+pub mod faults;
+pub mod generator;
 pub mod models;
-pub mod pretend;
 mod replay;
-pub mod script;
-pub mod scripted;
+mod sim_sensor;
 pub mod simulator;
 pub mod spi;
+pub mod value_sensor;
 pub mod waveform;
 #[cfg(feature = "zookeeper")]
 pub mod zookeeper;
 
-pub use bus::{Fault, SimBus, SimError};
+pub use bus::{SimBus, SimError};
 pub use clock::Clock;
+pub use faults::{BusFault, FaultKind, ScheduledFault};
+pub use generator::Generator;
+pub use replay::ReplayError;
+pub use sim_sensor::SimSensor;
 pub use simulator::{Simulator, open};
 pub use spi::SimSpi;
-pub use waveform::Generator;
+pub use waveform::{Column, Shape, Waveform};

@@ -1,10 +1,11 @@
-//! Reads the values of a CSV file, for waveforms that replay recorded measurements. Used by [`crate::waveform`].
+//! Reads the values of a CSV file, for waveforms that replay recorded measurements. Used by [`crate::generator`].
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use atalaya_hal::boards::Column;
-use atalaya_hal::bounded;
+use atalaya_hal::read_limited;
+
+use crate::waveform::Column;
 
 /// Maximum size of a file, in bytes.
 const MAX_SIZE: usize = 16 << 20;
@@ -22,7 +23,7 @@ pub struct ReplayError {
 /// the column is empty are skipped, and `#` starts a comment.
 pub(crate) fn load(file: &Path, column: Option<&Column>) -> Result<Vec<f64>, ReplayError> {
     let refuse = |line, problem: String| ReplayError { file: file.to_path_buf(), line, problem };
-    let bytes = bounded::read(file, MAX_SIZE).map_err(|error| {
+    let bytes = read_limited(file, MAX_SIZE).map_err(|error| {
         let problem = match error.kind() {
             ErrorKind::FileTooLarge => format!("larger than {} MiB; replay a part of it", MAX_SIZE >> 20),
             _ => format!("cannot read it: {error}; `replay` names a CSV file"),

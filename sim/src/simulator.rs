@@ -1,32 +1,33 @@
-//! A board without hardware: builds the simulated buses, chips and sensors that a [`Board`] describes. Used by the node
-//! for `backend = "sim"`, and by tests that access the simulated bus.
+//! A board without hardware: builds the simulated buses, chips and sensors of [`SimSensor`]s.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use atalaya_hal::boards::Attached;
 use atalaya_hal::filter::Filtered;
 use atalaya_hal::sensor::Buses;
-use atalaya_hal::{Board, Bus, OpenError, Place, Quantity, Sensor, SensorConfig, drivers};
+use atalaya_hal::{Bus, BusAddress, OpenError, Place, Quantity, Sensor, SensorSpec, drivers};
 
 use crate::bus::SimBus;
 use crate::clock::Clock;
 use crate::defaults;
+use crate::faults::{FaultInjector, FaultSchedule};
+use crate::generator::Generator;
 use crate::models::{self, Environment};
-use crate::pretend::Pretend;
-use crate::script::Script;
-use crate::scripted::Scripted;
+use crate::sim_sensor::SimSensor;
 use crate::spi::SimSpi;
-use crate::waveform::Generator;
+use crate::value_sensor::ValueSensor;
 
-/// Creates the simulated sensors of `board`, by bus. Chips with a model are read by the same drivers as the real ones;
-/// relative paths of `replay` start at `base_dir`.
+/// Creates the simulated sensors, by bus. Chips with a model are read by the same drivers as the real ones; relative
+/// paths of `replay` start at `base_dir`.
 ///
 /// # Errors
 ///
 /// Returns an error if a `replay` file cannot be read or a sensor cannot be simulated; the message names the sensor.
-pub fn open(board: &Board, base_dir: impl AsRef<Path>) -> Result<Vec<Bus>, OpenError> {
-    Simulator::new(board, base_dir).map(|(_, buses)| buses)
+pub fn open<'a>(
+    sensors: impl IntoIterator<Item = &'a SimSensor>,
+    base_dir: impl AsRef<Path>,
+) -> Result<Vec<Bus>, OpenError> {
+    Simulator::new(sensors, base_dir).map(|(_, buses)| buses)
 }
 
 /// Simulated buses of a board, for tests that inject faults.
@@ -43,8 +44,11 @@ impl Simulator {
     /// # Errors
     ///
     /// Fails like [`open`].
-    pub fn new(board: &Board, base_dir: impl AsRef<Path>) -> Result<(Simulator, Vec<Bus>), OpenError> {
-        Simulator::with_clock(board, base_dir, Clock::real())
+    pub fn new<'a>(
+        sensors: impl IntoIterator<Item = &'a SimSensor>,
+        base_dir: impl AsRef<Path>,
+    ) -> Result<(Simulator, Vec<Bus>), OpenError> {
+        Simulator::with_clock(sensors, base_dir, Clock::real())
     }
 
     /// Creates the sensors like [`Simulator::new`], with `clock` as the time of waveforms, conversions and faults.
@@ -52,115 +56,115 @@ impl Simulator {
     /// # Errors
     ///
     /// Fails like [`open`].
-    pub fn with_clock(
-        board: &Board,
+    pub fn with_clock<'a>(
+        sensors: impl IntoIterator<Item = &'a SimSensor>,
         base_dir: impl AsRef<Path>,
         clock: Clock,
     ) -> Result<(Simulator, Vec<Bus>), OpenError> {
-        let base_dir = base_dir.as_ref();
+        let (sensors, base_dir) = (sensors.into_iter().collect::<Vec<_>>(), base_dir.as_ref());
         let mut simulator = Simulator { buses: BTreeMap::new(), selects: BTreeMap::new(), clock };
-        let mut sensors = Buses::new();
-        for config in &board.sensors {
-            let script = Script::new(&config.faults);
-            let sensor = match &config.attached {
-                Attached::I2c { bus, address } => {
-                    let bus = simulator.attach(bus, *address, config, board, base_dir)?;
-                    // The filters are applied last, so that a fault in the driver resets them.
-                    let unfiltered = SensorConfig { filters: Vec::new(), ..config.clone() };
+        let mut buses = Buses::new();
+        for sensor in &sensors {
+            let spec = &sensor.spec;
+            // The filters are applied last, so that a fault in the driver resets them.
+            let unfiltered = SensorSpec { filters: Vec::new(), ..spec.clone() };
+            let driver = match &spec.bus_address {
+                BusAddress::I2c { bus, address } => {
+                    let bus = simulator.attach(bus, *address, sensor, &sensors, base_dir)?;
                     drivers::build(&unfiltered, bus.clone(), bus.clock().clone(), &bus.to_string())?
                 }
-                Attached::Spi { bus } => {
-                    let spi = simulator.select(bus, config, base_dir)?;
-                    let unfiltered = SensorConfig { filters: Vec::new(), ..config.clone() };
+                BusAddress::Spi { bus } => {
+                    let spi = simulator.select(bus, sensor, base_dir)?;
                     drivers::build_spi(&unfiltered, spi.clone(), spi.clock().clone(), &spi.to_string())?
                 }
-                _ => Box::new(simulator.pretend(config, base_dir)?) as Box<dyn Sensor>,
+                _ => Box::new(simulator.value_sensor(sensor, base_dir)?) as Box<dyn Sensor>,
             };
-            let sensor = Scripted::wrap(sensor, script, simulator.clock.clone());
-            sensors.add(Filtered::wrap(sensor, &config.filters));
+            let schedule = FaultSchedule::new(&sensor.faults);
+            let driver = FaultInjector::wrap(driver, schedule, simulator.clock.clone());
+            buses.add(Filtered::wrap(driver, &spec.filters));
         }
-        Ok((simulator, sensors.into_vec()))
+        Ok((simulator, buses.into_vec()))
     }
 
-    /// Returns the bus with this `name` in boards.toml, if a chip with a model is attached to it.
+    /// Returns the bus with this `name`, if a chip with a model is attached to it.
     pub fn bus(&self, name: &str) -> Option<&SimBus> {
         self.buses.get(name)
     }
 
-    /// Returns the chip select with this `name` in boards.toml, such as `spi-0.0`, if a chip with a model is attached
-    /// to it.
+    /// Returns the chip select with this `name`, such as `spi-0.0`, if a chip with a model is attached to it.
     pub fn spi(&self, name: &str) -> Option<&SimSpi> {
         self.selects.get(name)
     }
 
-    /// Attaches the simulated chip of `config` to its chip select.
-    fn select(&mut self, name: &str, config: &SensorConfig, base_dir: &Path) -> Result<&SimSpi, OpenError> {
-        let environment = environment([config], base_dir)?;
-        let chip = models::on_spi(config.chip, &config.settings, environment).ok_or_else(|| no_model(config))?;
+    /// Attaches the simulated chip of `sensor` to its chip select.
+    fn select(&mut self, name: &str, sensor: &SimSensor, base_dir: &Path) -> Result<&SimSpi, OpenError> {
+        let (spec, environment) = (&sensor.spec, environment([sensor], base_dir)?);
+        let chip = models::on_spi(spec.chip, &spec.settings, environment).ok_or_else(|| no_model(spec))?;
         let spi = SimSpi::new(name, self.clock.clone(), chip);
-        spi.set_script(Script::new(&config.faults));
+        spi.set_schedule(FaultSchedule::new(&sensor.faults));
         Ok(self.selects.entry(name.to_owned()).or_insert(spi))
     }
 
-    /// Attaches the simulated chip of `config` to its bus.
+    /// Attaches the simulated chip of `sensor` to its bus. `all` are the sensors of the board.
     fn attach(
         &mut self,
         name: &str,
         address: u8,
-        config: &SensorConfig,
-        board: &Board,
+        sensor: &SimSensor,
+        all: &[&SimSensor],
         base_dir: &Path,
     ) -> Result<&SimBus, OpenError> {
         let clock = self.clock.clone();
         let bus = self.buses.entry(name.to_owned()).or_insert_with(|| SimBus::with_clock(name, clock));
-        bus.add_script(address, Script::new(&config.faults));
+        bus.add_schedule(address, FaultSchedule::new(&sensor.faults));
         // One chip for all sensors that share it; the last of them replaces it, with the same channels.
-        let shared = board.sensors.iter().filter(|other| other.attached == config.attached);
-        let environment = environment(shared, base_dir)?;
-        let model = models::on_i2c(config.chip, &config.settings, environment).ok_or_else(|| no_model(config))?;
+        let shared = all.iter().copied().filter(|other| other.spec.bus_address == sensor.spec.bus_address);
+        let (spec, environment) = (&sensor.spec, environment(shared, base_dir)?);
+        let model = models::on_i2c(spec.chip, &spec.settings, environment).ok_or_else(|| no_model(spec))?;
         bus.attach(address, model);
         Ok(bus)
     }
 
     /// Creates a sensor that generates values without a driver.
-    fn pretend(&self, config: &SensorConfig, base_dir: &Path) -> Result<Pretend, OpenError> {
-        let info = drivers::info(config);
+    fn value_sensor(&self, sensor: &SimSensor, base_dir: &Path) -> Result<ValueSensor, OpenError> {
+        let info = sensor.spec.info();
         let bus = info.bus.as_ref().map(|bus| format!("simulated {bus}"));
         let place = Place { bus, address: info.address };
-        let script = Script::new(&config.faults);
-        Ok(Pretend::new(info, place, environment([config], base_dir)?, script, self.clock.clone()))
+        let schedule = FaultSchedule::new(&sensor.faults);
+        Ok(ValueSensor::new(info, place, environment([sensor], base_dir)?, schedule, self.clock.clone()))
     }
 }
 
-fn no_model(config: &SensorConfig) -> OpenError {
-    OpenError::new(&config.name, format!("there is no model of `{}` to put on a pretend bus", config.chip))
+fn no_model(spec: &SensorSpec) -> OpenError {
+    OpenError::new(&spec.name, format!("`{}` has no model for a simulated bus", spec.chip))
 }
 
-/// Creates the environment of the chip that `sensors` read, each on a channel of its own: their waveforms, and the faults
-/// of their scripts that belong neither to the bus nor to the driver.
+/// Creates the environment of the chip that `sensors` read, each on a channel of its own: their waveforms, and those of
+/// their faults that belong neither to the bus nor to the driver.
 fn environment<'a>(
-    sensors: impl IntoIterator<Item = &'a SensorConfig>,
+    sensors: impl IntoIterator<Item = &'a SimSensor>,
     base_dir: &Path,
 ) -> Result<Environment, OpenError> {
     let mut channels = Vec::new();
-    for config in sensors {
-        let generator = |quantity| Ok((quantity, generator(config, quantity, base_dir)?));
+    for sensor in sensors {
+        let generator = |quantity: &Quantity| Ok((*quantity, generator(sensor, *quantity, base_dir)?));
         let generators: BTreeMap<Quantity, Generator> =
-            config.quantities().into_iter().map(generator).collect::<Result<_, OpenError>>()?;
-        channels.push((config.settings.channel(), generators, Script::new(&config.faults)));
+            sensor.spec.quantities.iter().map(generator).collect::<Result<_, OpenError>>()?;
+        channels.push((sensor.spec.settings.channel(), generators, FaultSchedule::new(&sensor.faults)));
     }
     Ok(Environment::with_channels(move |channel, quantity, now| {
-        let Some((_, generators, script)) = channels.iter_mut().find(|(known, ..)| *known == channel) else {
+        let Some((_, generators, schedule)) = channels.iter_mut().find(|(known, ..)| *known == channel) else {
             return 0.0;
         };
         let value = generators.get_mut(&quantity).map_or(0.0, |generator| generator.next(now));
-        script.around(quantity, value, now)
+        schedule.distort(quantity, value, now)
     }))
 }
 
-fn generator(config: &SensorConfig, quantity: Quantity, base_dir: &Path) -> Result<Generator, OpenError> {
-    let described = config.sim.get(&quantity).cloned();
-    let waveform = described.unwrap_or_else(|| defaults::waveform(config, quantity));
-    Generator::new(&waveform, base_dir)
-        .map_err(|error| OpenError::new(&config.name, format!("{quantity} cannot be simulated: {error}")))
+fn generator(sensor: &SimSensor, quantity: Quantity, base_dir: &Path) -> Result<Generator, OpenError> {
+    let specified = sensor.waveforms.get(&quantity).cloned();
+    let waveform = specified.unwrap_or_else(|| defaults::waveform(&sensor.spec, quantity));
+    Generator::new(&waveform, base_dir).map_err(|error| {
+        OpenError::new(&sensor.spec.name, format!("{quantity} cannot be simulated: {error}"))
+    })
 }

@@ -10,9 +10,9 @@ use atalaya_hal::error::SpiError;
 use atalaya_hal::{BusError, Cause};
 use embedded_hal::spi::{self, ErrorKind, Operation, SpiDevice};
 
-use crate::bus::{Fault, SimError};
+use crate::bus::SimError;
 use crate::clock::Clock;
-use crate::script::Script;
+use crate::faults::{BusFault, FaultSchedule};
 
 /// A chip on SPI, seen through its registers; for authors of models.
 pub trait SpiChip: Send {
@@ -53,8 +53,8 @@ pub struct SimSpi {
 
 struct Slot {
     chip: Box<dyn SpiChip>,
-    fault: Option<Fault>,
-    script: Script,
+    fault: Option<BusFault>,
+    schedule: FaultSchedule,
     /// Time at which [`SimSpi::set_fault`] last plugged the chip in again.
     plugged_in: Option<Duration>,
     /// Time of the last power-up that the model knows of; None for a chip that was powered up long ago.
@@ -67,7 +67,7 @@ impl SimSpi {
         let slot = Slot {
             chip: Box::new(chip),
             fault: None,
-            script: Script::default(),
+            schedule: FaultSchedule::default(),
             plugged_in: None,
             powered: None,
         };
@@ -79,25 +79,25 @@ impl SimSpi {
         &self.clock
     }
 
-    /// Injects `fault` from now on; None clears it. Takes precedence over scripted faults.
-    pub fn set_fault(&self, fault: Option<Fault>) {
+    /// Injects `fault` from now on; None clears it. Takes precedence over scheduled faults.
+    pub fn set_fault(&self, fault: Option<BusFault>) {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if slot.fault == Some(Fault::NoAcknowledge) {
+        if slot.fault == Some(BusFault::NoAcknowledge) {
             slot.plugged_in = Some(self.clock.now());
         }
         slot.fault = fault;
     }
 
-    /// Replaces the scripted faults by those of `script`.
-    pub fn set_script(&self, script: Script) {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner).script = script;
+    /// Replaces the scheduled faults by those of `schedule`.
+    pub fn set_schedule(&self, schedule: FaultSchedule) {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner).schedule = schedule;
     }
 }
 
 impl Slot {
     /// Resets the model to its power-up values if the chip was unplugged and plugged in again.
     fn power(&mut self, now: Duration) {
-        let since = self.script.plugged_in(now).max(self.plugged_in);
+        let since = self.schedule.plugged_in(now).max(self.plugged_in);
         if let Some(since) = since.filter(|_| since > self.powered) {
             self.chip.power_up(since);
             self.powered = Some(since);
@@ -141,11 +141,13 @@ impl SpiDevice for SimSpi {
     fn transaction(&mut self, operations: &mut [Operation<'_, u8>]) -> Result<(), SimError> {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
-        let fault = slot.fault.or_else(|| slot.script.on_the_bus(now));
+        let fault = slot.fault.or_else(|| slot.schedule.bus_fault(now));
         let absent = match fault {
-            Some(fault @ (Fault::Bus | Fault::Timeout | Fault::Busy)) => return Err(SimError::Fault(fault)),
-            Some(Fault::NoAcknowledge) => true,
-            Some(Fault::Checksum) | None => false,
+            Some(fault @ (BusFault::Bus | BusFault::Timeout | BusFault::Busy)) => {
+                return Err(SimError::Fault(fault));
+            }
+            Some(BusFault::NoAcknowledge) => true,
+            Some(BusFault::Checksum) | None => false,
         };
         if !absent {
             slot.power(now);
@@ -218,11 +220,11 @@ mod tests {
     fn an_unplugged_chip_reads_as_ones_and_comes_back_as_at_power_up() {
         let mut spi = SimSpi::new("spi-0.0", Clock::manual(), Adder(1));
         let mut byte = [0];
-        spi.set_fault(Some(Fault::NoAcknowledge));
+        spi.set_fault(Some(BusFault::NoAcknowledge));
         spi.read(&mut byte).unwrap();
         assert_eq!(byte, [0xff]);
-        spi.set_fault(Some(Fault::Bus));
-        assert_eq!(spi.read(&mut byte), Err(SimError::Fault(Fault::Bus)));
+        spi.set_fault(Some(BusFault::Bus));
+        assert_eq!(spi.read(&mut byte), Err(SimError::Fault(BusFault::Bus)));
         spi.set_fault(None);
         spi.read(&mut byte).unwrap();
         assert_eq!(byte, [11]);

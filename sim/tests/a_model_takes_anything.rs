@@ -8,7 +8,7 @@ use std::time::Duration;
 use atalaya_hal::Chip;
 use atalaya_sim::models::max31865::Max31865;
 use atalaya_sim::models::{self, Environment};
-use atalaya_sim::{Clock, Fault, SimBus, SimSpi};
+use atalaya_sim::{BusFault, Clock, SimBus, SimSpi};
 use embedded_hal::i2c::{I2c, Operation};
 use embedded_hal::spi::SpiDevice;
 use proptest::prelude::*;
@@ -135,7 +135,7 @@ fn perform(bus: &mut SimBus, step: &Step) {
             Ok(())
         }
         Step::PowerCut => {
-            bus.set_fault(ADDRESS, Some(Fault::NoAcknowledge));
+            bus.set_fault(ADDRESS, Some(BusFault::NoAcknowledge));
             bus.set_fault(ADDRESS, None);
             Ok(())
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use atalaya_hal::catalogue::{BusKind, Measured};
 use atalaya_hal::settings::{DefaultValue, Settings, Valid};
 use atalaya_hal::{Cause, Chip, Quantity};
-use atalaya_sim::Fault;
+use atalaya_sim::BusFault;
 use bench::{Bench, Values};
 use proptest::prelude::*;
 
@@ -140,10 +140,10 @@ proptest! {
 #[test]
 fn every_bus_error_in_every_transaction_of_every_read_has_its_cause_and_the_next_read_is_good() {
     let faults = [
-        (Fault::NoAcknowledge, Cause::NotPresent),
-        (Fault::Bus, Cause::Bus),
-        (Fault::Timeout, Cause::Timeout),
-        (Fault::Busy, Cause::Busy),
+        (BusFault::NoAcknowledge, Cause::NotPresent),
+        (BusFault::Bus, Cause::Bus),
+        (BusFault::Timeout, Cause::Timeout),
+        (BusFault::Busy, Cause::Busy),
     ];
     for chip in chips() {
         // Three reads with a measurement, after those without one.
@@ -153,7 +153,7 @@ fn every_bus_error_in_every_transaction_of_every_read_has_its_cause_and_the_next
         let transactions = clean.transactions();
         assert!(transactions >= 3, "{chip}");
         for (fault, cause) in faults {
-            if fault == Fault::NoAcknowledge && chip.spec().bus == BusKind::Spi {
+            if fault == BusFault::NoAcknowledge && chip.spec().bus == BusKind::Spi {
                 // SPI has no acknowledge.
                 continue;
             }
@@ -167,7 +167,7 @@ fn every_bus_error_in_every_transaction_of_every_read_has_its_cause_and_the_next
                 assert_eq!(error.place().address, chip.addresses().first().copied(), "{row}");
                 assert_eq!(bench.transactions(), failing, "{row}: the driver continued");
                 if loses_power {
-                    bench.set_fault(Some(Fault::NoAcknowledge));
+                    bench.set_fault(Some(BusFault::NoAcknowledge));
                     bench.set_fault(None);
                     bench.wait(Duration::from_secs(2));
                 }
@@ -184,7 +184,7 @@ fn chip_that_was_unplugged_is_read_again() {
     for chip in chips() {
         let mut bench = calm(chip);
         let before = bench.read().unwrap();
-        bench.set_fault(Some(Fault::NoAcknowledge));
+        bench.set_fault(Some(BusFault::NoAcknowledge));
         for _ in 0..3 {
             let error = bench.sensor.read().unwrap_err();
             // A chip on SPI reads as ones.
@@ -203,7 +203,7 @@ fn loss_of_power_between_two_reads_gives_no_wrong_reading() {
         let mut bench = calm(chip);
         let before = bench.read().unwrap();
         for _ in 0..3 {
-            bench.set_fault(Some(Fault::NoAcknowledge));
+            bench.set_fault(Some(BusFault::NoAcknowledge));
             bench.set_fault(None);
             bench.wait(Duration::from_secs(1));
             // The reads until the driver finds out may fail, but must not return other values.
@@ -226,7 +226,7 @@ fn wrong_bit_is_found_by_every_chip_with_a_checksum() {
         let mut bench = calm(chip);
         let before = bench.read().unwrap();
         bench.wait(chip.spec().first_reading + Duration::from_secs(1));
-        bench.set_fault(Some(Fault::Checksum));
+        bench.set_fault(Some(BusFault::Checksum));
         assert_eq!(bench.sensor.read().unwrap_err().cause(), Cause::Checksum, "{chip}");
         bench.set_fault(None);
         assert_eq!(bench.read().unwrap(), before, "{chip}");

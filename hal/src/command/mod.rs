@@ -40,7 +40,7 @@ use std::time::Duration;
 use smallvec::smallvec;
 
 use crate::error::{Cause, Place, ReadError};
-use crate::number::{excerpt, number};
+use crate::parse::{self, excerpt};
 use crate::reading::{Quantity, Reading, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
@@ -223,7 +223,7 @@ impl Sensor for Program {
             let complaint = if line.is_empty() { String::new() } else { format!(": {}", excerpt(line)) };
             return Err(self.fault(Cause::Other, format!("{status}{complaint}")));
         }
-        let value = number(&stdout)
+        let value = parse::number(&stdout)
             .map_err(|problem| self.fault(Cause::Other, format!("its output is {problem}")))?;
         let reading = Reading::new(self.quantity, value)
             .map_err(|error| self.fault(Cause::OutOfRange, error.to_string()))?;

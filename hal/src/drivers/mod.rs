@@ -31,11 +31,11 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use embedded_hal::spi::SpiDevice;
 
-use crate::boards::SensorConfig;
 use crate::chip::Chip;
 use crate::error::{BusError, OpenError, SpiError};
 use crate::filter::Filtered;
-use crate::sensor::{Sensor, SensorInfo};
+use crate::sensor::Sensor;
+use crate::spec::SensorSpec;
 
 /// Creates the functions that build the driver of a chip, with one arm for each row of the table.
 macro_rules! builders {
@@ -86,23 +86,23 @@ macro_rules! on_spi {
 
 crate::chip_table!(builders);
 
-/// Builds the driver for `config` on `i2c`, with the configured filters. Does not access the chip: a chip that is
+/// Builds the driver for `spec` on `i2c`, with the configured filters. Does not access the chip: a chip that is
 /// absent now may be present at a later read. `bus` is the name of the bus in messages, such as `/dev/i2c-1`; `delay`
 /// waits for conversions.
 ///
 /// # Errors
 /// The chip is not on an I²C bus, so no driver is generic over one.
-pub fn build<I, D>(config: &SensorConfig, i2c: I, delay: D, bus: &str) -> Result<Box<dyn Sensor>, OpenError>
+pub fn build<I, D>(spec: &SensorSpec, i2c: I, delay: D, bus: &str) -> Result<Box<dyn Sensor>, OpenError>
 where
     I: I2c<Error: BusError> + Send + 'static,
     D: DelayNs + Send + 'static,
 {
-    let sensor = config.address().and_then(|address| {
-        let context = DeviceContext::new(bus, address, info(config)).with_settings(config.settings.clone());
-        on_i2c(config.chip, i2c, delay, context)
+    let sensor = spec.address().and_then(|address| {
+        let context = DeviceContext::new(bus, address, spec.info()).with_settings(spec.settings.clone());
+        on_i2c(spec.chip, i2c, delay, context)
     });
-    let sensor = sensor.ok_or_else(|| mismatch(config, "an I²C bus"))?;
-    Ok(Filtered::wrap(sensor, &config.filters))
+    let sensor = sensor.ok_or_else(|| mismatch(spec, "an I²C bus"))?;
+    Ok(Filtered::wrap(sensor, &spec.filters))
 }
 
 /// Builds the driver for a chip on SPI, as [`build`] does for I²C. `bus` is the name of the bus in messages, such as
@@ -111,7 +111,7 @@ where
 /// # Errors
 /// The chip is not on an SPI bus.
 pub fn build_spi<S, D>(
-    config: &SensorConfig,
+    spec: &SensorSpec,
     spi: S,
     delay: D,
     bus: &str,
@@ -120,22 +120,11 @@ where
     S: SpiDevice<Error: SpiError> + Send + 'static,
     D: DelayNs + Send + 'static,
 {
-    let context = DeviceContext::unaddressed(bus, info(config)).with_settings(config.settings.clone());
-    let sensor = on_spi(config.chip, spi, delay, context).ok_or_else(|| mismatch(config, "an SPI bus"))?;
-    Ok(Filtered::wrap(sensor, &config.filters))
+    let context = DeviceContext::unaddressed(bus, spec.info()).with_settings(spec.settings.clone());
+    let sensor = on_spi(spec.chip, spi, delay, context).ok_or_else(|| mismatch(spec, "an SPI bus"))?;
+    Ok(Filtered::wrap(sensor, &spec.filters))
 }
 
-fn mismatch(config: &SensorConfig, bus: &str) -> OpenError {
-    OpenError::new(&config.name, format!("`{}` is not a chip on {bus}", config.chip))
-}
-
-/// Returns the info of the sensor that `config` describes.
-pub fn info(config: &SensorConfig) -> SensorInfo {
-    SensorInfo {
-        name: config.name.clone(),
-        chip: config.chip.name().to_owned(),
-        bus: config.bus().map(str::to_owned),
-        address: config.address(),
-        quantities: config.quantities(),
-    }
+fn mismatch(spec: &SensorSpec, bus: &str) -> OpenError {
+    OpenError::new(&spec.name, format!("`{}` is not a chip on {bus}", spec.chip))
 }

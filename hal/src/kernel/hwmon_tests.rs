@@ -1,8 +1,8 @@
 use super::super::tests::{Tree, value};
 use super::*;
 use crate::Cause;
-use crate::boards::channel_quantity;
 use crate::file::tests::info;
+use crate::kernel::channel_quantity;
 
 /// Creates a Raspberry Pi with a thermometer and a weather chip that kernel drivers own.
 fn pi() -> Tree {

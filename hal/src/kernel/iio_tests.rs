@@ -1,7 +1,7 @@
 use super::super::tests::{Tree, value};
 use super::*;
-use crate::boards::channel_quantity;
 use crate::file::tests::info;
+use crate::kernel::channel_quantity;
 
 const BME: &str = "bus/iio/devices/iio:device0";
 const ADC: &str = "bus/iio/devices/iio:device1";

@@ -6,6 +6,7 @@
 //! errno of a driver is mapped to a [`crate::Cause`]. A read blocks for as long as the driver measures (750 ms for a
 //! DS18B20).
 
+mod channel;
 mod device;
 mod hwmon;
 mod iio;
@@ -13,26 +14,27 @@ mod sysfs;
 mod thermal;
 mod w1;
 
+pub use channel::channel_quantity;
 pub use hwmon::Hwmon;
 pub use iio::Iio;
 pub use sysfs::Sysfs;
 pub use thermal::{PREFERRED, Thermal};
 pub use w1::{NEAR, W1};
 
-use crate::boards::{Attached, SensorConfig};
 use crate::chip::Chip;
 use crate::error::OpenError;
-use crate::sensor::{Sensor, SensorInfo};
+use crate::sensor::Sensor;
+use crate::spec::{BusAddress, SensorSpec};
 
-/// Builds the kernel sensor that `config` describes, without its filters.
+/// Builds the kernel sensor of `spec`, without its filters.
 ///
 /// # Errors
-/// `config` was created by hand and does not describe a sensor of the kernel.
-pub fn build(config: &SensorConfig, sysfs: Sysfs, info: SensorInfo) -> Result<Box<dyn Sensor>, OpenError> {
-    let refused = || OpenError::new(&config.name, format!("`{}` is no sensor of the kernel", config.chip));
-    let Attached::Kernel { device, channel } = &config.attached else { return Err(refused()) };
-    let (device, channel) = (device.clone(), channel.clone());
-    Ok(match config.chip {
+/// `spec` does not describe a sensor of the kernel.
+pub fn build(spec: &SensorSpec, sysfs: Sysfs) -> Result<Box<dyn Sensor>, OpenError> {
+    let refused = || OpenError::new(&spec.name, format!("`{}` is not a sensor of the kernel", spec.chip));
+    let BusAddress::Kernel { device, channel } = &spec.bus_address else { return Err(refused()) };
+    let (device, channel, info) = (device.clone(), channel.clone(), spec.info());
+    Ok(match spec.chip {
         Chip::Hwmon => Box::new(Hwmon::new(sysfs, device, channel, info)),
         Chip::Iio => Box::new(Iio::new(sysfs, device, channel, info)),
         Chip::W1 => Box::new(W1::new(sysfs, device, info)),

@@ -8,9 +8,9 @@ use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use crate::bounded;
 use crate::error::{Cause, Place, ReadError};
-use crate::number::{self, excerpt};
+use crate::parse::{self, excerpt};
+use crate::read_limited::read_limited;
 use crate::reading::{Quantity, Reading};
 
 /// Maximum size of an attribute, in bytes: one page of the smallest size; values in sysfs are much shorter.
@@ -87,19 +87,18 @@ pub(super) fn entries(folder: &Path, prefix: &str) -> Result<Vec<Entry>, ReadErr
 
 /// Returns a short text of the kernel, such as `name`, made safe to display; None if the file is missing or empty.
 pub(super) fn word(path: &Path) -> Option<String> {
-    let text = excerpt(&bounded::read(path, MAX_SIZE).ok()?);
+    let text = excerpt(&read_limited(path, MAX_SIZE).ok()?);
     (!text.is_empty()).then_some(text)
 }
 
 /// Reads the bytes of an attribute.
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
-    bounded::read(path, MAX_SIZE).map_err(|failed| error(&failed, path))
+    read_limited(path, MAX_SIZE).map_err(|failed| error(&failed, path))
 }
 
 /// Reads the number in an attribute.
 pub(super) fn number(path: &Path) -> Result<f64, ReadError> {
-    number::number(&bytes(path)?)
-        .map_err(|problem| ReadError::with_source(Cause::Other, place(path), problem))
+    parse::number(&bytes(path)?).map_err(|problem| ReadError::with_source(Cause::Other, place(path), problem))
 }
 
 /// Creates a reading of `value`; `path` is its source.
@@ -107,7 +106,7 @@ pub(super) fn reading(quantity: Quantity, value: f64, path: &Path) -> Result<Rea
     let possible = possible(quantity);
     if value.is_finite() && !possible.contains(&value) {
         let (low, high, unit) = (possible.start(), possible.end(), quantity.unit());
-        let value = number::short(value);
+        let value = parse::short(value);
         let why = format!("{quantity} of {value} {unit}, which is not between {low} and {high}");
         return Err(ReadError::with_source(Cause::OutOfRange, place(path), why));
     }
@@ -137,7 +136,7 @@ pub(super) fn check_register_end(celsius: f64, path: &Path) -> Result<(), ReadEr
     if celsius > -127.0 && !last_code(128.0) && !last_code(256.0) {
         return Ok(());
     }
-    let celsius = number::short(celsius);
+    let celsius = parse::short(celsius);
     let why = format!(
         "temperature of {celsius} °C, which drivers show for a missing probe or a saturated register"
     );

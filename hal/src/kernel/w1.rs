@@ -29,7 +29,7 @@ use smallvec::smallvec;
 
 use super::sysfs::{self, Entry, Sysfs};
 use crate::error::{Cause, ReadError};
-use crate::number::{self, excerpt};
+use crate::parse::{self, excerpt};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
@@ -106,7 +106,7 @@ impl W1 {
             |why: String| Err(ReadError::with_source(Cause::OutOfRange, sysfs::place(file), why));
         let range = range(chip);
         if !range.contains(&celsius) {
-            let celsius = number::short(celsius);
+            let celsius = parse::short(celsius);
             return impossible(format!(
                 "{celsius} °C, but the chip measures from {} to {}",
                 range.start(),
@@ -150,7 +150,7 @@ type Told = Result<Reply, (Cause, String)>;
 
 /// Parses the content of `temperature`, such as `23125`.
 fn plain(bytes: &[u8]) -> Told {
-    let millis = number::number(bytes).map_err(|why| (Cause::Other, why))?;
+    let millis = parse::number(bytes).map_err(|why| (Cause::Other, why))?;
     Ok(Reply { celsius: millis / 1e3, reserved: None, clone: false })
 }
 

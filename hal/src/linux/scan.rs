@@ -10,9 +10,9 @@ use embedded_hal::i2c::I2c;
 use serde::Serialize;
 
 use super::LinuxI2c;
-use crate::bounded;
 use crate::chip::Chip;
 use crate::error::{BusError, Cause, Place, ReadError};
+use crate::read_limited::read_limited;
 
 /// Addresses that a chip may have; the others are reserved by the bus itself.
 const ADDRESSES: std::ops::RangeInclusive<u8> = 0x08..=0x77;
@@ -151,7 +151,7 @@ fn names(folder: &Path) -> impl Iterator<Item = String> + use<> {
 
 /// Returns the first line of a small sysfs file.
 fn text(path: &Path) -> Option<String> {
-    let text = String::from_utf8(bounded::read(path, MAX_SIZE).ok()?).ok()?;
+    let text = String::from_utf8(read_limited(path, MAX_SIZE).ok()?).ok()?;
     let line: String =
         text.lines().next()?.trim().chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     (!line.is_empty()).then_some(line)

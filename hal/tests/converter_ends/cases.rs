@@ -10,8 +10,9 @@ use Quantity::{Concentration, Current, Humidity, Illuminance, Power, Pressure, T
 /// One row: the bytes in the registers of the chip, and the decision about `quantity`.
 pub(crate) struct Case {
     pub(crate) chip: Chip,
-    /// Additional lines of boards.toml.
-    pub(crate) settings: &'static str,
+    /// Settings other than the defaults of the chip.
+    pub(crate) settings: &'static [(&'static str, f64)],
+    pub(crate) channel: Option<&'static str>,
     pub(crate) quantity: Quantity,
     pub(crate) end: End,
     pub(crate) after: &'static [u8],
@@ -27,11 +28,16 @@ const fn case(
     bytes: &'static [u8],
     decision: Decision,
 ) -> Case {
-    Case { chip, settings: "", quantity, end, after, bytes, decision }
+    Case { chip, settings: &[], channel: None, quantity, end, after, bytes, decision }
 }
 
-const fn with(case: Case, settings: &'static str) -> Case {
+const fn with(case: Case, settings: &'static [(&'static str, f64)]) -> Case {
     Case { settings, ..case }
+}
+
+/// Selects the differential input of an ADS1115.
+const fn differential(case: Case) -> Case {
+    Case { channel: Some("a0-a1"), ..case }
 }
 
 const fn believed(value: f64, why: &'static str) -> Decision {
@@ -51,8 +57,8 @@ const SCD4X: &[u8] = &[0xec, 0x05];
 const AIR: &[u8] = &[0xf7];
 const BAR: &[u8] = &[4];
 /// Reference resistor hardly larger than the thermometer: the range of the converter ends at 25.7 °C.
-const SMALL_REFERENCE: &str = "settings = { reference = 110 }";
-const WIDE_SHUNT: &str = "settings = { shunt = 0.002 }";
+const SMALL_REFERENCE: &[(&str, f64)] = &[("reference", 110.0)];
+const WIDE_SHUNT: &[(&str, f64)] = &[("shunt", 0.002)];
 
 pub(crate) const CASES: &[Case] = &[
     // TI SNIS153 (LM75B) table 1, NXP LM75A, TI SBOS304 (TMP105) table 4: the range of 9 to 12 bits in two's complement
@@ -358,14 +364,8 @@ pub(crate) const CASES: &[Case] = &[
     // Bit 2 of register 6, the math overflow, concerns the chip's own current and power, which the driver does not use.
     case(Chip::Ina226, Power, Other, &[6], &[0, 0x04], believed(0.0, "computed by the driver")),
     // TI SBAS444, 7.3 and table 7-3.
-    with(
-        case(Chip::Ads1115, Voltage, Min, &[0], &[0x80, 0x00], Refused("voltage at the end")),
-        "channel = \"a0-a1\"",
-    ),
-    with(
-        case(Chip::Ads1115, Voltage, Max, &[0], &[0x7f, 0xff], Refused("larger `gain`")),
-        "channel = \"a0\"",
-    ),
+    differential(case(Chip::Ads1115, Voltage, Min, &[0], &[0x80, 0x00], Refused("voltage at the end"))),
+    case(Chip::Ads1115, Voltage, Max, &[0], &[0x7f, 0xff], Refused("larger `gain`")),
     // Analog Devices 19-6478, RTD data registers: 15 bits of the reference, and a fault bit.
     case(Chip::Max31865, Temperature, Min, &[1], &[0, 0], Refused("temperature at the end")),
     case(Chip::Max31865, Temperature, Max, &[1], &[0xff, 0xfe], Refused("temperature at the end")),

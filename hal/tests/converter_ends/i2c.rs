@@ -1,7 +1,7 @@
 //! Chips on I²C and SPI: the content of the registers, and the result of the driver.
 
 use atalaya_hal::catalogue::BusKind;
-use atalaya_hal::{Boards, Chip, Sensor, SensorConfig, drivers};
+use atalaya_hal::{BusAddress, Chip, Sensor, SensorSpec, drivers};
 
 use super::bus::{Answer, Fixed, Now, crc8};
 use super::cases::{CASES, Case};
@@ -46,16 +46,13 @@ const BMP390: &[Answer] = &[
     },
 ];
 
-fn config(case: &Case) -> SensorConfig {
-    let place = match case.chip.spec().bus {
-        BusKind::I2c { addresses } => format!("bus = \"i2c-1\"\naddress = {}", addresses[0]),
-        _ => "bus = \"spi-0.0\"".to_owned(),
+fn spec(case: &Case) -> SensorSpec {
+    let bus_address = match case.chip.spec().bus {
+        BusKind::I2c { addresses } => BusAddress::I2c { bus: "i2c-1".to_owned(), address: addresses[0] },
+        _ => BusAddress::Spi { bus: "spi-0.0".to_owned() },
     };
-    let text = format!(
-        "[boards.b]\nbackend = \"linux\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"{}\"\n{place}\n{}\n",
-        case.chip, case.settings
-    );
-    Boards::parse(&text, "test").unwrap().boards["b"].sensors[0].clone()
+    let settings = case.chip.settings(case.settings, case.channel).unwrap();
+    SensorSpec { settings, ..SensorSpec::new("s", case.chip, bus_address) }
 }
 
 fn sensor(case: &Case) -> Box<dyn Sensor> {
@@ -66,10 +63,10 @@ fn sensor(case: &Case) -> Box<dyn Sensor> {
     if case.chip == Chip::Aht20 {
         bus.append(&[0x71], crc8(case.bytes));
     }
-    let config = config(case);
+    let spec = spec(case);
     match case.chip.spec().bus {
-        BusKind::I2c { .. } => drivers::build(&config, bus, Now, "i2c-1").unwrap(),
-        _ => drivers::build_spi(&config, bus, Now, "spi-0.0").unwrap(),
+        BusKind::I2c { .. } => drivers::build(&spec, bus, Now, "i2c-1").unwrap(),
+        _ => drivers::build_spi(&spec, bus, Now, "spi-0.0").unwrap(),
     }
 }
 

@@ -9,7 +9,7 @@ use atalaya::leader::members::{MAX_BATCH, Members};
 use atalaya::leader::read_fleet::{Freshness, read_fleet};
 use atalaya::settings::zookeeper_access::ZooKeeperAccess;
 use atalaya::settings::{Env, FleetArgs, Settings, environment};
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 use atalaya_recipes::{Connection, Session};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use atalaya_hal::duration;
+use atalaya_config::duration;
 use atalaya_recipes::connect_string::check_path;
 use clap::{Args, ValueEnum};
 

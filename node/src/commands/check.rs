@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 use clap::Args;
 
 use super::args::Output;

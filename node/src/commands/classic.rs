@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::duration;
+use atalaya_config::duration;
 use atalaya_recipes::node_names::ContenderId;
 use atalaya_recipes::{CacheError, Session};
 use clap::{Args, Subcommand, ValueEnum};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
-use atalaya_hal::duration::{self, NotADuration};
+use atalaya_config::duration::{self, NotADuration};
 use clap::Args;
 
 use super::args::BoardArgs;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use atalaya_hal::duration;
+use atalaya_config::duration;
 use clap::Args;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};

@@ -22,6 +22,7 @@ mod respawn;
 mod run;
 mod sensors;
 mod signals;
+mod state_file;
 mod status;
 mod stdout;
 mod task;
@@ -35,7 +36,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -184,6 +185,10 @@ enum Command {
     /// Print a completion script for a shell.
     ///
     /// For bash: atalaya completions bash > /etc/bash_completion.d/atalaya
+    ///
+    /// For zsh: atalaya completions zsh > "${fpath[1]}/_atalaya"
+    ///
+    /// For fish: atalaya completions fish > ~/.config/fish/completions/atalaya.fish
     Completions {
         /// Shell to complete for.
         shell: Shell,
@@ -293,10 +298,9 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "atalaya", &mut script);
-            if shell == Shell::Bash {
-                script.extend_from_slice(task::BASH_COMPLETION.as_bytes());
-            }
-            print(&script)
+            // The generator writes only UTF-8.
+            let script = String::from_utf8_lossy(&script).into_owned();
+            print(task::with_actions(shell, script).as_bytes())
         }
         Command::Man(args) => man::main(&args),
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::duration;
+use atalaya_config::duration;
 use clap::Args;
 use tracing::warn;
 

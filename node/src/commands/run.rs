@@ -5,19 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::{Boards, duration};
+use atalaya_config::{Boards, duration};
 use clap::Args;
 use tracing::warn;
 
 use super::args::{BoardArgs, StateArgs};
 use super::signals::{reload_signals, stop_signal};
-use super::{current_thread_runtime, load_settings, process_environment, respawn};
+use super::{current_thread_runtime, load_settings, process_environment, respawn, state_file};
 use crate::commands::exit::Failure;
 use crate::logging::Logs;
 use crate::model::node_id::NodeId;
 use crate::node::Node;
 use crate::observe::{HttpServer, Observer};
-use crate::process::state_dir::{Holder, OpenError, Purpose, StateDir, StateFile, file_stem};
 use crate::process::systemd::Notifier;
 use crate::reload::{LoadError, OpenedBoard, Reload};
 use crate::settings::api_token::ApiToken;
@@ -87,7 +86,8 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     // First, because a failure here needs no cleanup.
     let listener = settings.metrics_listen.as_ref().map(listen_for_metrics).transpose()?;
     // Before the sensors are opened: another process with this id may be using them.
-    let state_file = open_state_file(&args, &settings)?;
+    let path = settings.measurement_path(args.id.as_str());
+    let state_file = state_file::open(&args.state, "node", args.id.as_str(), &settings, &path)?;
     let observer = listener.is_some().then(|| Observer::new(&args.id));
     // Serves until the node has stopped.
     let server =
@@ -124,46 +124,6 @@ fn listen_for_metrics(address: &ListenAddr) -> Result<TcpListener, Failure> {
     let failed =
         |error| Failure::unavailable(anyhow!("cannot listen on {address} (--metrics-listen): {error}"));
     address.bind().map_err(failed)
-}
-
-/// Opens the state file of the node. Returns `None` if that is not possible, because a node works without it.
-fn open_state_file(args: &RunArgs, settings: &Settings) -> Result<Option<StateFile>, Failure> {
-    let folder = match StateDir::find(args.state.state_dir.as_ref(), process_environment()) {
-        StateDir::At(folder) => folder,
-        StateDir::Off => return Ok(None),
-        StateDir::Unknown => {
-            warn!(
-                "no folder for the state file: neither --state-dir nor HOME is set; if this node is killed, its znodes \
-                 remain until its session times out"
-            );
-            return Ok(None);
-        }
-    };
-    let id = args.id.as_str();
-    let stem = file_stem(id, &settings.zookeeper, &settings.measurement_path(id));
-    match StateFile::open(&folder, &stem, id, &settings.zookeeper.to_string()) {
-        Ok(state_file) => Ok(Some(state_file)),
-        Err(OpenError::Held(Holder { process, purpose })) => {
-            let process =
-                process.map_or("another process".to_owned(), |process| format!("process {process}"));
-            Err(match purpose {
-                Purpose::Run => Failure::id_in_use(anyhow!(
-                    "the node id {id} is in use by {process} on this machine; stop it, or give this node another id"
-                )),
-                Purpose::CleanUp => Failure::temp_fail(anyhow!(
-                    "cleanup of node {id} by {process} is still running; try again later"
-                )),
-            })
-        }
-        Err(OpenError::Io(error)) => {
-            warn!(
-                "cannot write a state file in {}: {error}; if this node is killed, its znodes remain until its session \
-                 times out",
-                folder.display()
-            );
-            Ok(None)
-        }
-    }
 }
 
 fn read_token(settings: &Settings) -> Result<(), SettingsError> {

@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::duration;
+use atalaya_config::duration;
 use atalaya_recipes::Session;
+use atalaya_recipes::node_names::{ContenderId, Naming, Role};
 use clap::Args;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::args::{BoardArgs, ConnectionArgs};
+use super::args::{BoardArgs, ConnectionArgs, StateArgs};
 use super::signals::stop_signal;
-use super::{current_thread_runtime, load_settings};
+use super::{current_thread_runtime, load_settings, state_file};
 use crate::commands::exit::Failure;
 use crate::model::node_id::NodeId;
+use crate::model::task::paths;
+use crate::process::stale_sessions;
+use crate::process::state_dir::{ProcessRecord, StateFile};
 use crate::settings::zookeeper_access::{self, ZooKeeperAccess};
 use crate::settings::{Settings, SettingsError};
 use crate::tasks::actions::{ActionHandles, BoardActions, Executor};
@@ -26,7 +30,8 @@ Examples:
   atalaya work w1 --boards tasks.toml              then: atalaya task submit ACTION --to w1 --wait
 
 The actions are those of [boards.NAME.tasks] in boards.toml. The leader of the fleet, a node started with \
-`atalaya run`, assigns the tasks. SIGINT and SIGTERM stop the worker: its tasks are assigned to another one.
+`atalaya run`, assigns the tasks. SIGINT and SIGTERM stop the worker: its tasks are assigned to another one. \
+After kill -9, atalaya reap ID, or the next start of the worker, does that at once.
 
 Exit codes: 0 stopped by a signal, 69 ZooKeeper unreachable, 73 id in use, 78 wrong configuration.")]
 pub(super) struct WorkArgs {
@@ -38,6 +43,9 @@ pub(super) struct WorkArgs {
 
     #[command(flatten)]
     connection: ConnectionArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
 
     /// Maximum time at the end for the tasks in progress to stop.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "6s")]
@@ -58,7 +66,14 @@ pub(super) fn main(args: &WorkArgs) -> Result<(), Failure> {
     }
     let access = ZooKeeperAccess::read(&settings).map_err(SettingsError::from)?;
     let actions = BoardActions::of(name, board);
-    current_thread_runtime()?.block_on(work(args, &settings, actions, &access))
+    let state_file = state_file::open(
+        &args.state,
+        "worker",
+        args.id.as_str(),
+        &settings,
+        &paths::alive(args.id.as_str()),
+    )?;
+    current_thread_runtime()?.block_on(work(args, &settings, actions, &access, state_file))
 }
 
 async fn work(
@@ -66,9 +81,29 @@ async fn work(
     settings: &Settings,
     actions: BoardActions,
     access: &ZooKeeperAccess,
+    state_file: Option<StateFile>,
 ) -> Result<(), Failure> {
     let stop = stop_signal().map_err(Failure::internal)?;
-    let session = Session::start(access.options(settings.zookeeper.clone(), settings.session_timeout));
+    let state_file = state_file.map(|file| {
+        // A worker does not contend for leadership, so no znode has this name.
+        let contender = Role::from(Naming::Kazoo).prefix(&ContenderId::random());
+        let record = ProcessRecord {
+            process: std::process::id(),
+            sessions: Vec::new(),
+            znodes: vec![paths::alive(args.id.as_str())],
+            election: settings.election.clone(),
+            contender: contender.clone(),
+        };
+        file.update(|known| known.add_process(record));
+        (file, contender)
+    });
+    let options = access.options(settings.zookeeper.clone(), settings.session_timeout);
+    let recorded = state_file.clone();
+    let session = Session::start_with_callback(options, move |session| {
+        if let Some((file, _)) = &recorded {
+            file.update(|record| record.add_session(session));
+        }
+    });
     let handles =
         ActionHandles { sensors: None, leader: None, session: Some(session.clone()), install: None };
     let executor = Executor::new(args.id.as_str(), actions, settings, handles);
@@ -96,10 +131,17 @@ async fn work(
         info!(signal, "stopping");
         worker.stop(args.stop_timeout).await;
     };
+    let serve = async {
+        // First, because the znode of a dead process with this id would look like another worker.
+        if let Some((file, own)) = &state_file {
+            stale_sessions::clean_up_earlier_processes(&session, file, own).await;
+        }
+        worker.run().await
+    };
     let outcome = tokio::select! {
         biased;
         () = stopped => Ok(()),
-        conflict = worker.run() => {
+        conflict = serve => {
             let error = anyhow!("the id {} is in use: another process is a worker with this id: {conflict}", args.id);
             Err(Failure::id_in_use(error))
         }
@@ -108,6 +150,9 @@ async fn work(
         () = zookeeper_access::keep_current(access) => Ok(()),
     };
     if session.close(CLOSE_TIMEOUT).await {
+        if let Some((file, own)) = &state_file {
+            file.update(|record| record.remove_process(own));
+        }
         info!("stopped");
     } else {
         warn!("ZooKeeper did not confirm that the session is closed; it ends after the session timeout");

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_hal::{bounded, duration};
+use atalaya_config::duration;
+use atalaya_hal::read_limited;
 use atalaya_sim::zookeeper::Server;
 use clap::Args;
 use tracing::{info, warn};
@@ -78,7 +79,7 @@ pub(super) fn main(args: &ZooKeeperArgs) -> Result<(), Failure> {
 /// Reads lines of the form USER:PASSWORD. Empty lines and lines that begin with # are ignored. An error contains no
 /// password.
 fn read_users(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let text = String::from_utf8(bounded::read(file, MAX_USERS_SIZE)?).context("it is not text")?;
+    let text = String::from_utf8(read_limited(file, MAX_USERS_SIZE)?).context("it is not text")?;
     let lines = text.lines().map(str::trim).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let parse = |(index, line): (usize, &str)| {

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 

@@ -30,7 +30,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use atalaya_collector::Outcome;
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 use atalaya_sim::zookeeper::Server;
 use futures_util::StreamExt as _;
 use tokio::runtime::Handle;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use atalaya_hal::duration;
+use atalaya_config::duration;
 
 use crate::model::text::sanitize_for_log;
 

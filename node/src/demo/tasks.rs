@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use atalaya_hal::Boards;
-use atalaya_hal::boards::Tasks;
+use atalaya_config::Boards;
+use atalaya_config::Tasks;
 use atalaya_recipes::session::SessionOptions;
 use atalaya_recipes::{ConnectString, Connection, Error, Session};
 use tokio::sync::mpsc;

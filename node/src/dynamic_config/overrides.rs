@@ -251,7 +251,7 @@ mod tests {
         let expected = Settings {
             sampling_period: Duration::from_millis(2_500),
             api_url: Some("http://h/nuevo".parse().unwrap()),
-            sync: atalaya_hal::boards::SyncMode::Barrier,
+            sync: atalaya_config::SyncMode::Barrier,
             log: Some("debug".to_owned()),
             ..Settings::default()
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atalaya_hal::boards::{Counting, Release, SyncMode};
+use atalaya_config::{BarrierRelease, CounterMode, SyncMode};
 use tokio::sync::{mpsc, watch};
 
 use crate::leader::acl_check::AclCheck;
@@ -23,9 +23,9 @@ pub(crate) struct LeaderConfig {
     /// Sampling mode of the fleet.
     pub(crate) sync: SyncMode,
     /// In lock-step mode, when the barrier is released.
-    pub(crate) release: Release,
+    pub(crate) release: BarrierRelease,
     /// Writer of the counter.
-    pub(crate) counting: Counting,
+    pub(crate) counting: CounterMode,
 }
 
 /// Fixed settings of a leader, and its channels to the other parts of the node.

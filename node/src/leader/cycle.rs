@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use atalaya_hal::boards::{Counting, Release, SyncMode};
+use atalaya_config::{BarrierRelease, CounterMode, SyncMode};
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Backoff, Connection, Error, Leadership, WrongZnodeReporter};
 use jiff::Timestamp;
@@ -104,7 +104,8 @@ impl CycleRunner<'_> {
             let timeout = zookeeper_timeout(self.leadership.connection());
             self.handles.metrics.cycle_scheduled(delay, timeout);
             let poll = (self.config.period / POLLS_PER_PERIOD).clamp(MIN_POLL_INTERVAL, MAX_POLL_INTERVAL);
-            let polls = self.barrier.is_some() && self.config.release == Release::Complete && delay > poll;
+            let polls =
+                self.barrier.is_some() && self.config.release == BarrierRelease::Complete && delay > poll;
             tokio::select! {
                 biased;
                 Ok(()) = configs.changed() => {
@@ -150,7 +151,8 @@ impl CycleRunner<'_> {
     }
 
     fn schedule(&self, last_cycle: Option<Millis>) -> Schedule {
-        let aligned = (self.config.sync, self.config.release) != (SyncMode::Barrier, Release::Complete);
+        let aligned =
+            (self.config.sync, self.config.release) != (SyncMode::Barrier, BarrierRelease::Complete);
         Schedule::new(last_cycle, self.now(), self.config.period, aligned)
     }
 
@@ -267,7 +269,7 @@ impl CycleRunner<'_> {
     }
 
     async fn read_counter(&mut self) -> Result<(), Error> {
-        if self.config.counting != Counting::PerCycle {
+        if self.config.counting != CounterMode::PerCycle {
             self.counter = None;
         } else if self.counter.is_none() {
             self.counter = self.counter_reader.read(self.leadership.connection()).await?;

@@ -12,15 +12,15 @@ use crate::model::fence::Fence;
 
 const PARENT: &str = "/mediciones";
 
-fn config(sync: SyncMode, counting: Counting) -> LeaderConfig {
+fn config(sync: SyncMode, counting: CounterMode) -> LeaderConfig {
     let url = "http://127.0.0.1:9/".parse().unwrap();
     let api = crate::leader::delivery::api_client::Api::new(
         &"1".parse().unwrap(),
         url,
-        atalaya_hal::boards::ApiMethod::Get,
+        atalaya_config::ApiMethod::Get,
     );
     let period = Duration::from_secs(1);
-    LeaderConfig { period, api: Some(api), sync, release: Release::Complete, counting }
+    LeaderConfig { period, api: Some(api), sync, release: BarrierRelease::Complete, counting }
 }
 
 /// Parts of a leader that a [`CycleRunner`] borrows.
@@ -74,7 +74,7 @@ const COMMITTED: CycleOutcome = CycleOutcome::Done(CycleResult::Committed);
 #[tokio::test]
 async fn cycle_commits_the_average_and_adds_it_to_the_outbox() {
     as_leader(async |leadership| {
-        let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
+        let mut parts = Parts::new(&leadership, config(SyncMode::Free, CounterMode::PerNode)).await;
         let mut runner = parts.runner(&leadership);
         assert_eq!(runner.run_cycle().await, COMMITTED);
         assert_eq!(runner.run_cycle().await, COMMITTED);
@@ -92,7 +92,7 @@ async fn cycle_commits_the_average_and_adds_it_to_the_outbox() {
 #[tokio::test]
 async fn cycle_without_a_usable_measurement_is_empty_and_keeps_its_number() {
     as_leader(async |leadership| {
-        let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
+        let mut parts = Parts::new(&leadership, config(SyncMode::Free, CounterMode::PerNode)).await;
         leadership.connection().set(&format!("{PARENT}/1"), b"garbage", None).await.unwrap();
         assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Done(CycleResult::Empty));
         assert_eq!(parts.store.fence.cycle, 0);
@@ -121,7 +121,7 @@ impl<S: Subscriber> Layer<S> for LogLevels {
 #[tokio::test]
 async fn cycles_without_an_average_warn_once_and_the_next_average_is_logged() {
     as_leader(async |leadership| {
-        let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
+        let mut parts = Parts::new(&leadership, config(SyncMode::Free, CounterMode::PerNode)).await;
         let (path, levels) = (format!("{PARENT}/1"), Arc::<Mutex<Vec<Level>>>::default());
         let layer = LogLevels(levels.clone());
         // While there is only one subscriber, tracing asks the one of the thread that logs a line first whether the line
@@ -147,7 +147,7 @@ async fn cycles_without_an_average_warn_once_and_the_next_average_is_logged() {
 #[tokio::test]
 async fn cycle_is_retried_when_another_client_writes_the_counter_and_counts_new_measurements() {
     as_leader(async |leadership| {
-        let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerCycle)).await;
+        let mut parts = Parts::new(&leadership, config(SyncMode::Free, CounterMode::PerCycle)).await;
         let mut runner = parts.runner(&leadership);
         assert_eq!(runner.run_cycle().await, COMMITTED);
         let connection = leadership.connection();
@@ -164,7 +164,7 @@ async fn cycle_is_retried_when_another_client_writes_the_counter_and_counts_new_
 #[tokio::test]
 async fn cycle_is_retried_when_another_program_opens_or_closes_the_barrier() {
     as_leader(async |leadership| {
-        let mut parts = Parts::new(&leadership, config(SyncMode::Barrier, Counting::PerNode)).await;
+        let mut parts = Parts::new(&leadership, config(SyncMode::Barrier, CounterMode::PerNode)).await;
         let mut runner = parts.runner(&leadership);
         runner.find_or_close_barrier().await.unwrap();
         let connection = leadership.connection();
@@ -182,7 +182,7 @@ async fn cycle_is_retried_when_another_program_opens_or_closes_the_barrier() {
 #[tokio::test]
 async fn cycle_waits_for_all_members_to_publish_in_the_generation_of_the_barrier() {
     as_leader(async |leadership| {
-        let mut parts = Parts::new(&leadership, config(SyncMode::Barrier, Counting::PerNode)).await;
+        let mut parts = Parts::new(&leadership, config(SyncMode::Barrier, CounterMode::PerNode)).await;
         let mut runner = parts.runner(&leadership);
         runner.find_or_close_barrier().await.unwrap();
         assert!(!runner.all_have_published().await, "node 1 has published before the barrier was closed");
@@ -199,7 +199,7 @@ async fn cycle_waits_for_all_members_to_publish_in_the_generation_of_the_barrier
 #[tokio::test]
 async fn cycle_reloads_the_fence_after_another_takeover_and_retries_without_an_outbox() {
     as_leader(async |leadership| {
-        let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
+        let mut parts = Parts::new(&leadership, config(SyncMode::Free, CounterMode::PerNode)).await;
         let connection = leadership.connection();
         connection.delete(outbox_store::PATH, None).await.unwrap();
         assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Retry);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use atalaya_hal::boards::ApiMethod;
+use atalaya_config::ApiMethod;
 use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};

@@ -1,21 +1,20 @@
 //! The parts of a running node that several tasks use, the channels between tasks, and the tasks themselves.
 
-use std::convert::Infallible;
+mod activities;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_hal::boards::Counting;
+use atalaya_config::CounterMode;
 use atalaya_recipes::node_names::{ContenderId, Naming, Role};
-use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
-use atalaya_recipes::{
-    Election, Leadership, Session, Standing, WriteCounter, WrongZnode, ZnodeProblem, election,
-};
+use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
+use atalaya_recipes::{Election, Session, WriteCounter, WrongZnode, ZnodeProblem};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::{Node, NodeError, Task, Tasks};
-use crate::dynamic_config::{self, DynamicConfig};
+use crate::dynamic_config::DynamicConfig;
 use crate::leader::delivery::api_client::Api;
 use crate::leader::{AclCheck, Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
@@ -24,13 +23,12 @@ use crate::model::barrier::SamplingMode;
 use crate::model::counter;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
-use crate::model::node_info::{self, NodeInfo, SensorStatus};
+use crate::model::node_info::{self, SensorStatus};
 use crate::model::report::Report;
 use crate::model::task::paths;
 use crate::model::task::worker_info::WorkerInfo;
 use crate::observe::node_status::{self, NodeStatus};
 use crate::observe::{NodeHandles, Observer, systemd_notifications};
-use crate::process::stale_sessions;
 use crate::process::state_dir::{ProcessRecord, StateFile};
 use crate::process::systemd::Notifier;
 use crate::reload::{self, Reload};
@@ -39,10 +37,9 @@ use crate::settings::Settings;
 use crate::settings::zookeeper_access::{self, ZooKeeperAccess};
 use crate::tasks::actions::{ActionHandles, BoardsInstaller, Executor, SensorHandles};
 use crate::tasks::master::{Master, OverviewSender};
-use crate::tasks::worker::{self, Worker};
+use crate::tasks::worker::Worker;
 use crate::zk::barrier_watch::follow_barrier;
 use crate::zk::id_owner;
-use crate::zk::node_info_publisher::publish_node_info;
 
 /// Maximum time for a shutdown. A slow or busy machine has the rest of two seconds for everything else. ZooKeeper confirms
 /// the end of a session within milliseconds if it can be reached.
@@ -135,7 +132,7 @@ impl Shared {
             }
         });
         let counter = WriteCounter::new(session.clone(), counter::PATH);
-        counter.set_enabled(settings.counting() == Counting::PerNode).await;
+        counter.set_enabled(settings.counting() == CounterMode::PerNode).await;
         let sampling_mode = SamplingMode { period: settings.sampling_period, barrier: None };
         let (sensor_info, latest_sample) = (watch::Sender::default(), watch::Sender::default());
         let (reservations, leader_state) = (BusReservations::default(), watch::Sender::default());
@@ -316,113 +313,6 @@ impl Shared {
         }))
     }
 
-    /// Publishes measurements. Ends if another process or a persistent znode occupies the path.
-    async fn publish_measurement(&self, publisher: PersistentNode) -> Conflict {
-        if let Some((file, own)) = &self.state_file {
-            // First, because a znode of an earlier process of this node would look like a node with the same id.
-            clean_up_earlier_processes(&self.session, file, own).await;
-        }
-        publisher.run(self.measurement.subscribe()).await
-    }
-
-    /// Ends if ZooKeeper is not reached within `timeout` after the start.
-    async fn check_connect_timeout(&self, timeout: Option<Duration>) -> NodeError {
-        let Some(timeout) = timeout else { return std::future::pending().await };
-        if tokio::time::timeout(timeout, self.session.connection()).await.is_ok() {
-            return std::future::pending().await;
-        }
-        let reason = self.session.connect_error().borrow().clone();
-        NodeError::Unavailable { servers: self.settings.zookeeper.clone(), reason, timeout }
-    }
-
-    /// Contends for leadership once the node has published, and leads when it is elected.
-    async fn contend(&self, election: Election, leader: Leader, mut published: watch::Receiver<NodeState>) {
-        // A node whose id is in use never publishes, and must not lead under that id.
-        let _ = published.wait_for(|state| state.stored > 0).await;
-        info!(znode = self.measurement_path, "published the first measurement");
-        if !self.settings.lead {
-            info!("not contending for leadership (lead = false)");
-            return std::future::pending().await;
-        }
-        // The first report must go to the API that the dynamic configuration names.
-        let config = self.config.wait_until_complete();
-        if tokio::time::timeout(self.settings.session_timeout, config).await.is_err() {
-            let folder = dynamic_config::FLEET_FOLDER;
-            warn!("cannot read the dynamic configuration at {folder}; contending without it");
-        }
-        let standing = election.standing();
-        tokio::select! {
-            () = log_standing(&self.session, &self.settings.election, standing) => {}
-            never = election.run(|leadership| Box::pin(self.lead(&leader, leadership))) => match never {},
-        }
-    }
-
-    /// Leads the fleet: averages and tasks.
-    async fn lead(&self, leader: &Leader, leadership: Leadership) -> Infallible {
-        tokio::select! {
-            never = leader.lead(leadership.clone()) => never,
-            never = self.master.run(&leadership) => never,
-        }
-    }
-
-    /// Executes the tasks that are assigned to this node, if its board allows that.
-    async fn work(&self) {
-        tokio::select! {
-            () = worker::info::follow(&self.executor, Some(self.sensor_info.subscribe()), &self.worker_info) => {}
-            conflict = self.worker.run() => {
-                warn!("no tasks are executed: another process is a worker with the id {}: {conflict}", self.id);
-                std::future::pending().await
-            }
-        }
-    }
-
-    /// Stops the tasks that this node executes.
-    pub(super) async fn stop_work(&self) {
-        self.worker.stop(STOP_WORK_TIMEOUT).await;
-    }
-
-    /// Publishes the node info once the node has published a measurement, or has none to publish.
-    async fn publish_node_info(&self, mut published: watch::Receiver<NodeState>) {
-        let info = NodeInfo::new(&self.board.borrow());
-        let mut progress = self.sample_progress.subscribe();
-        let measurement = self.measurement.subscribe();
-        // A node whose id is in use must not publish under that id. Without any readable sensor this cannot be known,
-        // but the state of the sensors is worth publishing.
-        tokio::select! {
-            _ = published.wait_for(|state| state.stored > 0) => {}
-            _ = progress.wait_for(|progress| progress.is_some() && measurement.borrow().is_none()) => {}
-        }
-        let (sensors, board) = (self.sensor_info.subscribe(), self.board.subscribe());
-        publish_node_info(&self.session, &self.id, info, sensors, board, self.leader_state.subscribe()).await;
-    }
-
-    /// Applies changed settings to the leader, the counter and the log.
-    async fn apply_settings(&self, leader_config: watch::Sender<LeaderConfig>, logs: Option<Logs>) {
-        let mut settings = self.config.settings();
-        let mut before = self.settings.clone();
-        loop {
-            let now = settings.borrow_and_update().clone();
-            if now.log != before.log
-                && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.set_filter(now.log.as_deref()))
-            {
-                warn!("{problem}");
-            }
-            if let Some(change) = now.api_change(&before) {
-                warn!("{change}");
-            }
-            // A new log filter alone must not interrupt deliveries.
-            let is_changed = Settings { log: None, ..before } != Settings { log: None, ..now.clone() };
-            if is_changed {
-                self.counter.set_enabled(now.counting() == Counting::PerNode).await;
-                leader_config.send_replace(self.leader_config(&now));
-            }
-            before = now;
-            if settings.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
-    }
-
     /// Returns the error for an id that is in use, with the owner of the znode.
     pub(super) async fn id_in_use(&self, conflict: Conflict) -> NodeError {
         let path = &self.measurement_path;
@@ -456,45 +346,6 @@ impl Shared {
             warn!(
                 "ZooKeeper did not confirm that the session is closed; znodes of this node may stay until the session times out"
             );
-        }
-    }
-}
-
-/// Deletes the znodes of earlier processes of this node. They are dead, because this process holds their lock.
-async fn clean_up_earlier_processes(session: &Session, state_file: &StateFile, own: &str) {
-    let dead = state_file.earlier_processes(own);
-    let cleaned_up = stale_sessions::clean_up_all(session, &dead, |process, deleted| {
-        state_file.update(|record| record.remove_process(&process.contender));
-        if !deleted.is_empty() {
-            let znodes = deleted.join(", ");
-            info!(process = process.process, znodes, "deleted the znodes of a dead process of this node");
-        }
-    });
-    if let Err(error) = cleaned_up.await {
-        warn!(%error, "cannot delete the znodes of a dead process of this node; they stay until its session times out");
-    }
-}
-
-/// Logs the number of contenders ahead of this node, and the leader, when that number changes.
-async fn log_standing(session: &Session, election: &str, mut standing: watch::Receiver<Standing>) {
-    let mut logged = None;
-    while standing.changed().await.is_ok() {
-        let now = *standing.borrow_and_update();
-        let Standing::Waiting { ahead } = now else {
-            // The leader logs more about itself. A node that waits again after it has led logs that again.
-            logged = (now == Standing::Leading).then_some(0).or(logged);
-            continue;
-        };
-        if logged.replace(ahead) == Some(ahead) {
-            continue;
-        }
-        let connection = session.connection().await;
-        match election::leader(&connection, election, Naming::Kazoo).await {
-            Ok(Some(leader)) => {
-                let leader = String::from_utf8_lossy(&leader).into_owned();
-                info!(ahead, leader, "following: waiting to lead");
-            }
-            _ => info!(ahead, "following: waiting to lead"),
         }
     }
 }

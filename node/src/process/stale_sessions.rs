@@ -15,13 +15,13 @@ use std::time::Duration;
 use atalaya_recipes::connect_string::ConnectStringError;
 use atalaya_recipes::session::{BulkRead, Write};
 use atalaya_recipes::{ConnectError, Connection, Error, Session};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use crate::model::node_id::NodeId;
 use crate::model::task::paths;
 use crate::process::state_dir::location::is_file_stem_of;
 use crate::process::state_dir::{
-    Found, Holder, Lock, NodeRecord, ProcessRecord, Purpose, lock_file, read, write,
+    Found, Holder, Lock, NodeRecord, ProcessRecord, Purpose, StateFile, lock_file, read, write,
 };
 use crate::settings::zookeeper_access::ZooKeeperAccess;
 
@@ -133,6 +133,21 @@ pub async fn clean_up_all(
         }
     }
     Ok(())
+}
+
+/// Deletes the znodes of earlier processes with the id of this one. They are dead, because this process holds their lock.
+pub(crate) async fn clean_up_earlier_processes(session: &Session, state_file: &StateFile, own: &str) {
+    let dead = state_file.earlier_processes(own);
+    let cleaned_up = clean_up_all(session, &dead, |process, deleted| {
+        state_file.update(|record| record.remove_process(&process.contender));
+        if !deleted.is_empty() {
+            let znodes = deleted.join(", ");
+            info!(process = process.process, znodes, "deleted the znodes of a dead process with this id");
+        }
+    });
+    if let Err(error) = cleaned_up.await {
+        warn!(%error, "cannot delete the znodes of a dead process with this id; they stay until its session times out");
+    }
 }
 
 /// Reads the state files in `dir`: those of the node `id`, or all. An unreadable file is returned with its error.

@@ -10,7 +10,8 @@ pub(crate) mod sensor_health;
 
 use std::time::{Duration, Instant};
 
-use atalaya_hal::{Backend, Board, Bus, OpenError, SensorInfo};
+use atalaya_config::{Backend, Board};
+use atalaya_hal::{Bus, OpenError, SensorInfo};
 use jiff::Timestamp;
 
 pub use bus_reservations::{BusReservations, Reservation};
@@ -26,12 +27,12 @@ use sensor_health::Health;
 pub fn open(board: &Board, base_dir: &std::path::Path) -> Result<Vec<Bus>, OpenError> {
     match board.backend {
         #[cfg(feature = "sim")]
-        Backend::Sim => atalaya_sim::open(board, base_dir),
+        Backend::Sim => atalaya_sim::open(board.simulated(), base_dir),
         #[cfg(not(feature = "sim"))]
         Backend::Sim => {
             // Only simulated sensors replay files from this directory.
             let _ = base_dir;
-            let sensor = board.sensors.first().map_or("any", |sensor| &sensor.name);
+            let sensor = board.specs().next().map_or("any", |spec| &spec.name);
             Err(OpenError::new(
                 sensor,
                 "this atalaya was built without the simulator; use backend = \"linux\", or a build with the feature \
@@ -39,7 +40,7 @@ pub fn open(board: &Board, base_dir: &std::path::Path) -> Result<Vec<Bus>, OpenE
             ))
         }
         #[cfg(target_os = "linux")]
-        Backend::Linux => atalaya_hal::linux::open(board, base_dir),
+        Backend::Linux => atalaya_hal::linux::open(board.specs(), base_dir),
         #[cfg(not(target_os = "linux"))]
         Backend::Linux => {
             Err(OpenError::new("any", "the backend \"linux\" needs Linux; use backend = \"sim\" here"))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use atalaya_hal::bounded;
+use atalaya_hal::read_limited;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 use tracing::{info, warn};
@@ -186,7 +186,7 @@ pub(crate) fn exposure(path: &Path) -> Option<String> {
 }
 
 fn from_file(path: &Path) -> Result<HeaderValue, String> {
-    let bytes = bounded::read(path, MAX_SIZE).map_err(|error| error.to_string())?;
+    let bytes = read_limited(path, MAX_SIZE).map_err(|error| error.to_string())?;
     header(&String::from_utf8(bytes).map_err(|_| NOT_ONE_WORD)?)
 }
 

@@ -15,9 +15,9 @@ pub mod zookeeper_access;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use atalaya_hal::boards::Location;
-use atalaya_hal::boards::{ApiMethod, Counting, Release, SyncMode};
-use atalaya_hal::{Boards, BoardsError};
+use atalaya_config::Location;
+use atalaya_config::{ApiMethod, BarrierRelease, CounterMode, SyncMode};
+use atalaya_config::{Boards, BoardsError};
 use atalaya_recipes::{AuthId, ConnectString};
 use reqwest::Url;
 
@@ -83,9 +83,9 @@ pub struct Settings {
     /// Sampling mode.
     pub sync: SyncMode,
     /// When the leader releases the barrier in lock-step mode.
-    pub release: Release,
-    /// Counting of measurements. `None`: depends on [`Settings::sync`], see [`Settings::counting`].
-    pub counter: Option<Counting>,
+    pub release: BarrierRelease,
+    /// Counter mode of measurements. `None`: depends on [`Settings::sync`], see [`Settings::counting`].
+    pub counter: Option<CounterMode>,
     /// Log filter in ZooKeeper. `None`: the filter of the command line, see [`crate::logging`].
     pub log: Option<String>,
 }
@@ -227,7 +227,7 @@ impl Default for Settings {
             api_origins: Vec::new(),
             metrics_listen: None,
             sync: SyncMode::default(),
-            release: Release::default(),
+            release: BarrierRelease::default(),
             counter: None,
             log: None,
         };
@@ -341,10 +341,10 @@ impl Settings {
     }
 
     /// Returns the counter mode. Without a setting, every node counts in lock-step mode, as in Kazoo's fleets.
-    pub fn counting(&self) -> Counting {
+    pub fn counting(&self) -> CounterMode {
         self.counter.unwrap_or(match self.sync {
-            SyncMode::Free => Counting::Off,
-            SyncMode::Barrier => Counting::PerNode,
+            SyncMode::Free => CounterMode::Off,
+            SyncMode::Barrier => CounterMode::PerNode,
         })
     }
 

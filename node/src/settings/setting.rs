@@ -1,6 +1,6 @@
 //! One row of the [table of settings](super::table).
 
-use atalaya_hal::{Boards, Located};
+use atalaya_config::{Boards, Located};
 
 use super::values::InvalidValue;
 use super::{Settings, Source};

@@ -1,12 +1,12 @@
 //! The table of settings: one row per key. It drives the flags and their help, the reading of the environment and of
 //! boards.toml, `atalaya check`, the reload at SIGHUP, dynamic configuration, and the table in docs/operations.md.
 //!
-//! To add a setting, add a row here and a field to [`Settings`], and the key to `[fleet]` in `atalaya_hal::boards`.
+//! To add a setting, add a row here and a field to [`Settings`], and the key to `[fleet]` in `atalaya_config::Fleet`.
 //! The tests of this module fail if one of them is missing.
 
 use std::fmt::Debug;
 
-use atalaya_hal::{Boards, Located};
+use atalaya_config::{Boards, Located};
 
 use super::Source;
 use super::acl;

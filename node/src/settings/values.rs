@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use atalaya_hal::boards::{ApiMethod, Counting, Release, SyncMode};
-use atalaya_hal::duration;
+use atalaya_config::duration;
+use atalaya_config::{ApiMethod, BarrierRelease, CounterMode, SyncMode};
 use atalaya_recipes::ConnectString;
 use atalaya_recipes::connect_string::check_path;
 use reqwest::Url;
@@ -56,11 +56,12 @@ pub(super) fn check_unquoted(text: &str) -> Result<(), InvalidValue> {
 pub(super) type Names<T> = &'static [(&'static str, T)];
 
 pub(super) const SYNC_MODES: Names<SyncMode> = &[("free", SyncMode::Free), ("barrier", SyncMode::Barrier)];
-pub(super) const RELEASES: Names<Release> = &[("period", Release::Period), ("complete", Release::Complete)];
+pub(super) const RELEASES: Names<BarrierRelease> =
+    &[("period", BarrierRelease::Period), ("complete", BarrierRelease::Complete)];
 pub(super) const API_METHODS: Names<ApiMethod> = &[("get", ApiMethod::Get), ("post", ApiMethod::Post)];
 pub(super) const BOOLS: Names<bool> = &[("true", true), ("false", false)];
-pub(super) const COUNTERS: Names<Counting> =
-    &[("per-node", Counting::PerNode), ("per-cycle", Counting::PerCycle), ("off", Counting::Off)];
+pub(super) const COUNTERS: Names<CounterMode> =
+    &[("per-node", CounterMode::PerNode), ("per-cycle", CounterMode::PerCycle), ("off", CounterMode::Off)];
 
 /// Parses one of `names`, in any case; `what` is the noun for the error.
 pub(super) fn one_of<T: Copy>(what: &str, names: Names<T>, text: &str) -> Result<T, InvalidValue> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use atalaya_hal::bounded;
+use atalaya_hal::read_limited;
 use atalaya_recipes::{
     AclProvider, AuthId, ConnectError, ConnectString, Credentials, Secret, SessionOptions, Tls, TlsPem,
 };
@@ -285,7 +285,7 @@ fn read_password(file: &Path) -> Result<Secret, AccessError> {
 
 fn read_text(setting: &'static str, file: &Path, max_size: usize) -> Result<String, AccessError> {
     let error = |problem| AccessError::File { setting, file: file.to_owned(), problem };
-    let bytes = bounded::read(file, max_size).map_err(|problem| error(problem.to_string()))?;
+    let bytes = read_limited(file, max_size).map_err(|problem| error(problem.to_string()))?;
     String::from_utf8(bytes).map_err(|_| error("it is not UTF-8 text".to_owned()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use atalaya_hal::boards::ArgType;
+use atalaya_config::ArgType;
 
 use super::client::view::{NOT_ACCEPTED, PartView, TaskView, WorkerView, Workers};
 use crate::model::task::record::State;

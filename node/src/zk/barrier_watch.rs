@@ -3,7 +3,7 @@
 //! A lost connection keeps the last known state: the next read over a new connection corrects it. Errors are retried
 //! with backoff.
 
-use atalaya_hal::boards::SyncMode;
+use atalaya_config::SyncMode;
 use atalaya_recipes::{Backoff, Connection, EventType, Session, WrongZnode, WrongZnodeReporter};
 use tokio::sync::watch;
 use tracing::debug;

@@ -11,7 +11,7 @@ use atalaya::node::Node;
 use atalaya::observe::node_status::NodeStatus;
 use atalaya::settings::FleetArgs;
 use atalaya::settings::{Env, Settings};
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Connection, Session, SessionOptions, Standing};
 use atalaya_sim::zookeeper::{Figures, Server};

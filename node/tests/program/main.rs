@@ -48,6 +48,7 @@ mod task_actions;
 mod task_client;
 mod task_fleet;
 mod task_guardian;
+mod task_permissions;
 mod task_submit;
 mod terminal_text;
 mod tools;

@@ -126,7 +126,7 @@ fn reload_refuses_a_bad_file_and_keeps_the_sensors(fleet: Fleet) {
 
     desk.write("election = \"elections\"", &sensor("s", "temperature = { constant = 1 }"));
     node.hup();
-    node.wait_for_line("no path of ZooKeeper", DEADLINE);
+    node.wait_for_line("not a path of ZooKeeper", DEADLINE);
 
     // A half-written file, as some editors leave for a moment, and a missing file.
     std::fs::write(desk.file(), "").unwrap();

@@ -12,7 +12,7 @@ use atalaya::tasks::actions::{
     ActionHandles, BoardActions, Execution, ExecutionOutcome, ExecutionRequest, Executor, LocalLease,
     MAX_OUTPUT, SensorHandles, StopReason,
 };
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 use atalaya_testbed::{Scratch, clean_command};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;

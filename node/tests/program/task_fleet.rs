@@ -2,15 +2,15 @@
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Process, Scratch, eventually, guarded};
+use atalaya_testbed::{Process, eventually, guarded};
 use serde_json::{Value, json};
 
 use crate::common::machine::Machine;
-use crate::common::task_tool::{SPEC, STATE, done, json_lines, stdout, task, tool_on};
+use crate::common::task_boards::{Actions, wait_until_clean, work_with_session};
+use crate::common::task_tool::{SPEC, STATE, done, json_lines, stdout, task};
 use crate::common::{DEADLINE, Fleet, goes_on_publishing};
 
 on_both!(
@@ -19,104 +19,12 @@ on_both!(
     cancelled_task_ends_all_processes_of_its_command,
     stopped_worker_hands_its_task_over_at_once,
     reaped_node_hands_its_task_over_at_once,
+    killed_worker_is_replaced_at_once_by_its_next_process_or_by_reap,
     hostile_znodes_disturb_neither_other_tasks_nor_sampling,
     new_leader_continues_with_all_tasks,
     tasks_in_sequence_leave_a_bounded_history,
     boards_install_replaces_the_file_or_keeps_the_last_good_one,
 );
-on_secured!(
-    actions_are_offered_with_authentication_and_acls,
-    worker_does_not_trust_znodes_that_others_can_write
-);
-
-/// Actions of these tests. They write lines into files of the test.
-struct Actions {
-    scratch: Scratch,
-}
-
-impl Actions {
-    fn new() -> Actions {
-        let actions = Actions { scratch: Scratch::new("tasks") };
-        std::fs::write(actions.file(), actions.boards("")).unwrap();
-        actions
-    }
-
-    fn file(&self) -> PathBuf {
-        self.scratch.path().join("boards.toml")
-    }
-
-    /// Returns a boards.toml with the boards `tasks`, with actions, and `none`.
-    fn boards(&self, extra: &str) -> String {
-        let log = self.scratch.path().join("log");
-        let log = log.display();
-        format!(
-            r#"
-[boards.tasks]
-backend = "sim"
-sensors = [{{ name = "s", chip = "random" }}]
-{extra}
-[boards.tasks.tasks]
-allow_unauthenticated = true
-install_boards = true
-slots = 2
-labels = {{ room = "lab" }}
-[boards.tasks.tasks.echo]
-run = ["/bin/sh", "-c", "echo \"$0\" on $ATALAYA_NODE, attempt $ATALAYA_ATTEMPT; echo $ATALAYA_FENCE >> {log}", "{{x}}"]
-args = {{ x = "text" }}
-[boards.tasks.tasks.hold]
-run = ["/bin/sh", "-c", "echo start $ATALAYA_NODE $$ >> {log}; echo atalaya: progress holding; sleep 1000 & wait"]
-[boards.tasks.tasks.fail]
-run = ["/bin/false"]
-[boards.none]
-backend = "sim"
-sensors = [{{ name = "s", chip = "random" }}]
-"#
-        )
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    fn node(&self, fleet: &Fleet, id: &str, board: &str) -> Process {
-        let file = self.file();
-        fleet.node(id, &["--boards", file.to_str().unwrap(), "--board", board])
-    }
-
-    /// Starts the leader, which executes no tasks.
-    fn leader(&self, fleet: &Fleet) -> Process {
-        let file = self.file();
-        fleet.leader("leader", &["--boards", file.to_str().unwrap(), "--board", "none"])
-    }
-
-    /// Starts a worker, and waits until it is present.
-    fn worker(&self, fleet: &Fleet, id: &str) -> Process {
-        let worker = Process::spawn(work(fleet, id, &self.file()));
-        worker.wait_for_line("ready for tasks", DEADLINE);
-        let probe = fleet.probe();
-        eventually("a present worker", DEADLINE, || probe.exists(&format!("/atalaya/tasks/alive/{id}")));
-        worker
-    }
-}
-
-fn work(fleet: &Fleet, id: &str, boards: &Path) -> Command {
-    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
-    let timeout = format!("{}ms", fleet.pace.session.as_millis());
-    command.args([
-        "work",
-        id,
-        "--zookeeper",
-        &fleet.hosts,
-        "--session-timeout",
-        &timeout,
-        "--board",
-        "tasks",
-    ]);
-    command.arg("--boards").arg(boards).current_dir(std::env::temp_dir()).envs(fleet.identity("fleet"));
-    command
-}
-
 /// Returns what `atalaya task show` says about a task.
 fn show(fleet: &Fleet, id: &str) -> Value {
     json_lines(&done(fleet, &["show", id.trim(), "--output", "json"])).remove(0)
@@ -131,17 +39,6 @@ fn wait_for_state(fleet: &Fleet, id: &str, state: &str) -> Value {
     eventually(&format!("{id} is {state}"), DEADLINE, || {
         Some(show(fleet, id)).filter(|task| task["state"] == state)
     })
-}
-
-/// Waits until no znode of a live task is left.
-fn wait_until_clean(fleet: &Fleet) {
-    let probe = fleet.probe();
-    eventually("no znodes of live tasks", DEADLINE, || {
-        let runs = probe.ls("/atalaya/tasks/run").into_iter();
-        let mut left: Vec<String> = runs.map(|node| format!("run/{node}")).collect();
-        left.extend(["spec", "claim", "done", "cancel", "file"].map(str::to_owned));
-        left.iter().all(|folder| probe.ls(&format!("/atalaya/tasks/{folder}")).is_empty()).then_some(())
-    });
 }
 
 fn tasks_are_executed_by_nodes_and_workers_and_leave_one_znode(fleet: Fleet) {
@@ -276,6 +173,36 @@ fn reaped_node_hands_its_task_over_at_once(fleet: Fleet) {
     assert!(since.elapsed() < DEADLINE, "before the session has expired");
 }
 
+fn killed_worker_is_replaced_at_once_by_its_next_process_or_by_reap(fleet: Fleet) {
+    let actions = Actions::new();
+    let _leader = actions.leader(&fleet);
+    // Nothing but the cleanup ends the sessions in time.
+    let command = |id: &str| work_with_session(&fleet, id, &actions.file(), Duration::from_secs(40));
+    let mut first = Process::spawn(command("w1"));
+    first.wait_for_line("ready for tasks", DEADLINE);
+    submit(&fleet, &["hold"]);
+    let (_, process) = wait_for_hold(&actions, 0);
+    let since = Instant::now();
+    first.kill9();
+    let mut second = Process::spawn(command("w1"));
+    second.wait_for_line("deleted the znodes of a dead process with this id", DEADLINE);
+    wait_until_gone(process);
+    let (next, process) = wait_for_hold(&actions, 1);
+    assert_eq!(next, "w1");
+    let other = Process::spawn(command("w2"));
+    other.wait_for_line("ready for tasks", DEADLINE);
+    second.kill9();
+    wait_until_gone(process);
+    let mut reap = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    reap.args(["reap", "w1", "--timeout", "20s"])
+        .env("ATALAYA_STATE_DIR", actions.scratch.path().join("state"));
+    let output = reap.envs(fleet.identity("fleet")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("/atalaya/tasks/alive/w1"), "{output:?}");
+    assert_eq!(wait_for_hold(&actions, 2).0, "w2");
+    assert!(since.elapsed() < Duration::from_secs(40), "before a session has expired");
+}
+
 fn hostile_znodes_disturb_neither_other_tasks_nor_sampling(fleet: Fleet) {
     let actions = Actions::new();
     let _leader = actions.leader(&fleet);
@@ -404,46 +331,4 @@ fn boards_install_replaces_the_file_or_keeps_the_last_good_one(fleet: Fleet) {
     std::fs::write(&new, "[boards.tasks]\nbackend = 7\n").unwrap();
     assert_eq!(install(&new).status.code(), Some(78));
     wait_until_clean(&fleet);
-}
-
-fn actions_are_offered_with_authentication_and_acls(fleet: Fleet) {
-    let actions = Actions::new();
-    let text = actions.boards("").replace("allow_unauthenticated = true\n", "");
-    std::fs::write(actions.file(), text).unwrap();
-    let _leader = actions.leader(&fleet);
-    let worker = actions.worker(&fleet, "w1");
-    let run = |user: &str, words: &[&str]| {
-        let mut command = tool_on(&fleet.hosts, words);
-        command.envs(fleet.identity(user)).output().unwrap()
-    };
-    let output = run("fleet", &["submit", "echo", "x=1", "--wait"]);
-    assert_eq!(output.status.code(), Some(0), "{output:?}\n{:?}", worker.log());
-    assert_eq!(actions.lines().len(), 1);
-}
-
-fn worker_does_not_trust_znodes_that_others_can_write(fleet: Fleet) {
-    let actions = Actions::new();
-    // The znodes of tasks exist since a time without ACLs.
-    let mut command = work(&fleet, "w0", &actions.file());
-    let mut before = Process::spawn({
-        command.env("ATALAYA_ACL", "open");
-        command
-    });
-    before.wait_for_line("ready for tasks", DEADLINE);
-    before.term();
-    before.wait_exit(DEADLINE);
-    let text = actions.boards("").replace("allow_unauthenticated = true\n", "");
-    std::fs::write(actions.file(), text).unwrap();
-    let _leader = actions.leader(&fleet);
-    let worker = actions.worker(&fleet, "w1");
-    worker.wait_for_line("clients outside the fleet can write this znode", DEADLINE);
-    let run = |words: &[&str]| {
-        let mut command = tool_on(&fleet.hosts, words);
-        command.envs(fleet.identity("fleet")).output().unwrap()
-    };
-    let output = run(&["submit", "echo", "x=2", "--to", "w1", "--wait"]);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let output = run(&["submit", "status", "--to", "w1", "--wait"]);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(actions.lines().is_empty(), "{:?}", actions.lines());
 }

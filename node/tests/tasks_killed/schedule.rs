@@ -49,6 +49,8 @@ pub(crate) enum Fault {
     Kill,
     /// Pause, in tenths of a session timeout.
     Pause(u32),
+    /// Deletion of the leader's election znode during a short pause: it is deposed, and its session lives.
+    Depose,
 }
 
 /// One schedule.
@@ -122,6 +124,10 @@ impl Schedule {
             Fault::Kill if self.is_worker && workers == 1 => worker = stage.worker("w1", None),
             Fault::Kill if !self.is_worker && leaders == 1 => leader = stage.leader("n1", None),
             Fault::Kill => {}
+            Fault::Depose => {
+                stage.depose_leader();
+                leader.cont();
+            }
             Fault::Pause(tenths) => {
                 let pause = SESSION * tenths / 10;
                 eventually("the end of the pause", pause * 2, || (struck.elapsed() >= pause).then_some(()));
@@ -155,7 +161,7 @@ impl Schedule {
                 victim.wait_for_line("fault point: dying here", DEADLINE);
                 victim.wait_exit(DEADLINE);
             }
-            Fault::Pause(_) => {
+            Fault::Pause(_) | Fault::Depose => {
                 victim.wait_for_line("fault point: stopping here", DEADLINE);
             }
         }

@@ -192,6 +192,14 @@ impl<'a> Stage<'a> {
         Process::spawn(command)
     }
 
+    /// Deletes the election znode of the leader.
+    pub(crate) fn depose_leader(&self) {
+        let sequence = |name: &String| name.rsplit_once('_').map(|(_, number)| number.to_owned());
+        let first = self.ls("/election").into_iter().min_by_key(sequence).unwrap();
+        let path = format!("{}/election/{first}", self.chroot);
+        block_on(async { self.session.connection().await.delete(&path, None).await }).unwrap();
+    }
+
     /// Submits tasks from a client that dies afterwards. Returns each with true if it must not be started twice.
     pub(crate) fn submit(&self, tasks: impl IntoIterator<Item = Submission>) -> Vec<(TaskId, bool)> {
         let specs = tasks.into_iter().map(|task| Spec {

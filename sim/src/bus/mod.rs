@@ -14,23 +14,7 @@ use atalaya_hal::{BusError, Cause};
 use embedded_hal::i2c::{self, ErrorKind, I2c, NoAcknowledgeSource, Operation};
 
 use crate::clock::Clock;
-use crate::script::Script;
-
-/// A fault that a test can inject at an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The chip behaves as if unplugged. When it returns, it has lost its power: its registers have their power-up
-    /// values.
-    NoAcknowledge,
-    /// The transfer fails with a bus error, as from a disturbed line.
-    Bus,
-    /// The transfer times out, as when the chip stretches the clock for too long.
-    Timeout,
-    /// The address is busy, as when a kernel driver owns it.
-    Busy,
-    /// One bit of every read is wrong: the lowest bit of the last byte, which is a checksum in chips that have one.
-    Checksum,
-}
+use crate::faults::{BusFault, FaultSchedule};
 
 /// Error of the simulated bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,18 +27,18 @@ pub enum SimError {
     Refused,
     /// An injected fault.
     #[error("the simulated fault {0:?}")]
-    Fault(Fault),
+    Fault(BusFault),
 }
 
 impl i2c::Error for SimError {
     fn kind(&self) -> ErrorKind {
         match self {
-            SimError::NoAcknowledge | SimError::Fault(Fault::NoAcknowledge) => {
+            SimError::NoAcknowledge | SimError::Fault(BusFault::NoAcknowledge) => {
                 ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address)
             }
             SimError::Refused => ErrorKind::NoAcknowledge(NoAcknowledgeSource::Data),
-            SimError::Fault(Fault::Bus) => ErrorKind::Bus,
-            SimError::Fault(Fault::Timeout | Fault::Busy | Fault::Checksum) => ErrorKind::Other,
+            SimError::Fault(BusFault::Bus) => ErrorKind::Bus,
+            SimError::Fault(BusFault::Timeout | BusFault::Busy | BusFault::Checksum) => ErrorKind::Other,
         }
     }
 }
@@ -62,12 +46,12 @@ impl i2c::Error for SimError {
 impl BusError for SimError {
     fn cause(&self) -> Cause {
         match self {
-            SimError::NoAcknowledge | SimError::Fault(Fault::NoAcknowledge) => Cause::NotPresent,
-            SimError::Refused | SimError::Fault(Fault::Bus) => Cause::Bus,
-            SimError::Fault(Fault::Timeout) => Cause::Timeout,
-            SimError::Fault(Fault::Busy) => Cause::Busy,
+            SimError::NoAcknowledge | SimError::Fault(BusFault::NoAcknowledge) => Cause::NotPresent,
+            SimError::Refused | SimError::Fault(BusFault::Bus) => Cause::Bus,
+            SimError::Fault(BusFault::Timeout) => Cause::Timeout,
+            SimError::Fault(BusFault::Busy) => Cause::Busy,
             // The bus delivers the wrong bytes; a driver that verifies the checksum detects them.
-            SimError::Fault(Fault::Checksum) => Cause::Checksum,
+            SimError::Fault(BusFault::Checksum) => Cause::Checksum,
         }
     }
 
@@ -91,8 +75,8 @@ pub struct SimBus {
 #[derive(Default)]
 struct Slot {
     device: Option<Box<dyn Device>>,
-    fault: Option<Fault>,
-    scripts: Vec<Script>,
+    fault: Option<BusFault>,
+    schedules: Vec<FaultSchedule>,
     /// Time at which [`SimBus::set_fault`] last plugged the chip in again.
     plugged_in: Option<Duration>,
     /// Time of the last power-up that the model knows of; None for a chip that was powered up long ago.
@@ -100,14 +84,14 @@ struct Slot {
 }
 
 impl Slot {
-    fn fault(&self, now: Duration) -> Option<Fault> {
-        self.fault.or_else(|| self.scripts.iter().find_map(|script| script.on_the_bus(now)))
+    fn fault(&self, now: Duration) -> Option<BusFault> {
+        self.fault.or_else(|| self.schedules.iter().find_map(|schedule| schedule.bus_fault(now)))
     }
 
     /// Resets the model to its power-up values if the chip was unplugged and plugged in again.
     fn power(&mut self, now: Duration) {
-        let by_script = self.scripts.iter().filter_map(|script| script.plugged_in(now)).max();
-        let since = by_script.max(self.plugged_in);
+        let by_schedule = self.schedules.iter().filter_map(|schedule| schedule.plugged_in(now)).max();
+        let since = by_schedule.max(self.plugged_in);
         if let (Some(since), Some(device)) = (since.filter(|_| since > self.powered), &mut self.device) {
             device.power_up(since);
             self.powered = Some(since);
@@ -137,19 +121,19 @@ impl SimBus {
         self.slot(address, |slot| slot.device = Some(Box::new(device)));
     }
 
-    /// Injects `fault` at `address` from now on; None clears it. Takes precedence over scripted faults.
-    pub fn set_fault(&self, address: u8, fault: Option<Fault>) {
+    /// Injects `fault` at `address` from now on; None clears it. Takes precedence over scheduled faults.
+    pub fn set_fault(&self, address: u8, fault: Option<BusFault>) {
         self.slot(address, |slot| {
-            if slot.fault == Some(Fault::NoAcknowledge) {
+            if slot.fault == Some(BusFault::NoAcknowledge) {
                 slot.plugged_in = Some(self.clock.now());
             }
             slot.fault = fault;
         });
     }
 
-    /// Adds the faults of `script` at `address`, in addition to those of other scripts.
-    pub fn add_script(&self, address: u8, script: Script) {
-        self.slot(address, |slot| slot.scripts.push(script));
+    /// Adds the faults of `schedule` at `address`, in addition to those of other schedules.
+    pub fn add_schedule(&self, address: u8, schedule: FaultSchedule) {
+        self.slot(address, |slot| slot.schedules.push(schedule));
     }
 
     fn slot<T>(&self, address: u8, change: impl FnOnce(&mut Slot) -> T) -> T {
@@ -181,13 +165,16 @@ impl I2c for SimBus {
         self.slot(address, |slot| {
             clock.advance(BYTE);
             let fault = slot.fault(clock.now());
-            if let Some(fault @ (Fault::NoAcknowledge | Fault::Bus | Fault::Timeout | Fault::Busy)) = fault {
+            if let Some(
+                fault @ (BusFault::NoAcknowledge | BusFault::Bus | BusFault::Timeout | BusFault::Busy),
+            ) = fault
+            {
                 return Err(SimError::Fault(fault));
             }
             slot.power(clock.now());
             let device = slot.device.as_mut().ok_or(SimError::NoAcknowledge)?;
             transfer(device.as_mut(), operations, &clock)?;
-            if fault == Some(Fault::Checksum) {
+            if fault == Some(BusFault::Checksum) {
                 disturb(operations);
             }
             Ok(())

@@ -67,10 +67,10 @@ fn faults_can_be_switched_on_and_off_through_any_handle() {
     let (bus, _) = logged();
     let mut driver = bus.clone();
     let table = [
-        (Fault::NoAcknowledge, Cause::NotPresent),
-        (Fault::Bus, Cause::Bus),
-        (Fault::Timeout, Cause::Timeout),
-        (Fault::Busy, Cause::Busy),
+        (BusFault::NoAcknowledge, Cause::NotPresent),
+        (BusFault::Bus, Cause::Bus),
+        (BusFault::Timeout, Cause::Timeout),
+        (BusFault::Busy, Cause::Busy),
     ];
     for (fault, cause) in table {
         bus.set_fault(0x48, Some(fault));
@@ -83,7 +83,7 @@ fn faults_can_be_switched_on_and_off_through_any_handle() {
 #[test]
 fn a_disturbed_read_has_one_wrong_bit_in_its_last_byte() {
     let (mut bus, _) = logged();
-    bus.set_fault(0x48, Some(Fault::Checksum));
+    bus.set_fault(0x48, Some(BusFault::Checksum));
     let mut bytes = [0; 3];
     bus.write_read(0x48, &[1], &mut bytes).unwrap();
     assert_eq!(bytes, [7, 7, 6]);
@@ -93,7 +93,7 @@ fn a_disturbed_read_has_one_wrong_bit_in_its_last_byte() {
 #[test]
 fn who_was_unplugged_comes_back_with_power_up_values_once() {
     let (mut bus, log) = logged();
-    for fault in [Fault::Bus, Fault::NoAcknowledge] {
+    for fault in [BusFault::Bus, BusFault::NoAcknowledge] {
         bus.set_fault(0x48, Some(fault));
         assert!(bus.write(0x48, &[1]).is_err());
     }

@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn registers_have_their_power_up_values() {
         let mut bus = bus(5.0, 1.0, 0.1);
-        bus.set_fault(ADDRESS, Some(crate::Fault::NoAcknowledge));
+        bus.set_fault(ADDRESS, Some(crate::BusFault::NoAcknowledge));
         bus.set_fault(ADDRESS, None);
         let got: Vec<u16> = (0..6).map(|pointer| register(&mut bus, pointer)).collect();
         assert_eq!(got, [0x399f, 0, 0, 0, 0, 0]);

@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn registers_have_their_power_up_values() {
         let mut bus = bus(5.0, 0.1, 0.1);
-        bus.set_fault(ADDRESS, Some(crate::Fault::NoAcknowledge));
+        bus.set_fault(ADDRESS, Some(crate::BusFault::NoAcknowledge));
         bus.set_fault(ADDRESS, None);
         let got = [0, 1, 2, 3, 4, 5, 6, 7, 0xfe, 0xff].map(|pointer| register(&mut bus, pointer));
         assert_eq!(got, [0x4127, 0, 0, 0, 0, 0, 0, 0, 0x5449, 0x2260]);

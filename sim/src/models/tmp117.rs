@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn registers_have_their_reset_values() {
         let (mut bus, _) = bus(25.0);
-        bus.set_fault(ADDRESS, Some(crate::Fault::NoAcknowledge));
+        bus.set_fault(ADDRESS, Some(crate::BusFault::NoAcknowledge));
         bus.set_fault(ADDRESS, None);
         let table = [(0, 0x8000), (1, 0x0220), (2, 0x6000), (3, 0x8000), (4, 0), (7, 0), (0xf, 0x0117)];
         for (pointer, want) in table {

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atalaya_hal::settings::Settings;
-use atalaya_hal::{Boards, Chip, Quantity, ReadError, Sensor, SensorConfig, drivers};
+use atalaya_hal::{BusAddress, Chip, Quantity, ReadError, Sensor, SensorSpec, drivers};
 use atalaya_sim::bus::SimError;
 use atalaya_sim::models::{self, Environment};
-use atalaya_sim::{Clock, Fault, SimBus, SimSpi};
+use atalaya_sim::{BusFault, Clock, SimBus, SimSpi};
 use embedded_hal::i2c::{self, I2c};
 use embedded_hal::spi::{self, SpiDevice};
 
@@ -34,7 +34,7 @@ enum Wire {
 #[derive(Clone, Default)]
 struct Plan {
     transactions: Arc<AtomicU64>,
-    failing: Arc<Mutex<Option<(u64, Fault)>>>,
+    failing: Arc<Mutex<Option<(u64, BusFault)>>>,
 }
 
 impl Plan {
@@ -76,37 +76,32 @@ impl SpiDevice for Failing<SimSpi> {
     }
 }
 
-/// Returns the minimal sensor of `chip`, with these settings.
-fn config(chip: Chip, settings: Settings) -> SensorConfig {
-    let place = match chip.addresses() {
-        [] => "bus = \"spi-0.0\"".to_owned(),
-        [first, ..] => format!("bus = \"i2c-1\"\naddress = {first}"),
+/// Returns a sensor with this chip at its first address.
+fn spec(chip: Chip, settings: Settings) -> SensorSpec {
+    let bus_address = match chip.addresses() {
+        [] => BusAddress::Spi { bus: "spi-0.0".to_owned() },
+        [first, ..] => BusAddress::I2c { bus: "i2c-1".to_owned(), address: *first },
     };
-    let channel = settings.channel().map_or_else(String::new, |channel| format!("channel = \"{channel}\""));
-    let text = format!(
-        "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"{chip}\"\n{place}\n{channel}\n"
-    );
-    let config = Boards::parse(&text, "test").unwrap().board(None).unwrap().1.sensors[0].clone();
-    SensorConfig { settings, ..config }
+    SensorSpec { settings, ..SensorSpec::new("s", chip, bus_address) }
 }
 
 impl Bench {
     /// Creates the chip in a constant environment. Time passes only by transactions, conversions and [`Bench::wait`].
     pub(crate) fn new(chip: Chip, settings: Settings, around: &[(Quantity, f64)]) -> Bench {
-        let config = config(chip, settings);
+        let spec = spec(chip, settings);
         let (environment, clock, plan) = (Environment::constant(around), Clock::manual(), Plan::default());
-        let address = config.address().unwrap_or_default();
-        let (sensor, wire) = match models::on_spi(chip, &config.settings, Environment::constant(around)) {
+        let address = spec.address().unwrap_or_default();
+        let (sensor, wire) = match models::on_spi(chip, &spec.settings, Environment::constant(around)) {
             Some(model) => {
                 let spi = SimSpi::new("spi-0.0", clock.clone(), model);
                 let failing = Failing { bus: spi.clone(), plan: plan.clone() };
-                (drivers::build_spi(&config, failing, clock, "spi-0.0").unwrap(), Wire::Spi(spi))
+                (drivers::build_spi(&spec, failing, clock, "spi-0.0").unwrap(), Wire::Spi(spi))
             }
             None => {
                 let bus = SimBus::with_clock("i2c-1", clock.clone());
-                bus.attach(address, models::on_i2c(chip, &config.settings, environment).unwrap());
+                bus.attach(address, models::on_i2c(chip, &spec.settings, environment).unwrap());
                 let failing = Failing { bus: bus.clone(), plan: plan.clone() };
-                (drivers::build(&config, failing, clock, "i2c-1").unwrap(), Wire::I2c(bus))
+                (drivers::build(&spec, failing, clock, "i2c-1").unwrap(), Wire::I2c(bus))
             }
         };
         Bench { sensor, chip, address, wire, plan }
@@ -118,12 +113,12 @@ impl Bench {
     }
 
     /// Makes the transaction with this number fail.
-    pub(crate) fn fail_at(&self, transaction: u64, fault: Fault) {
+    pub(crate) fn fail_at(&self, transaction: u64, fault: BusFault) {
         *self.plan.failing.lock().unwrap() = Some((transaction, fault));
     }
 
     /// Injects `fault` at the chip from now on; None clears it.
-    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+    pub(crate) fn set_fault(&self, fault: Option<BusFault>) {
         match &self.wire {
             Wire::I2c(bus) => bus.set_fault(self.address, fault),
             Wire::Spi(spi) => spi.set_fault(fault),

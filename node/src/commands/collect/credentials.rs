@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use atalaya_collector::{RedisAccess, Tls, Tokens};
-use atalaya_hal::bounded;
+use atalaya_hal::read_limited;
 use tracing::warn;
 
 use crate::commands::exit::Failure;
@@ -14,8 +14,8 @@ use crate::settings::api_token::exposure;
 const MAX_SIZE: usize = 1 << 20;
 
 pub(super) fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
-    // `bounded::read` refuses pipes, which would block this read and all later reloads.
-    let text = bounded::read(path, MAX_SIZE).map_err(anyhow::Error::from);
+    // `read_limited` refuses pipes, which would block this read and all later reloads.
+    let text = read_limited(path, MAX_SIZE).map_err(anyhow::Error::from);
     let text = text.and_then(|bytes| String::from_utf8(bytes).context("the file is not UTF-8 text"));
     let tokens = text.and_then(|text| Ok(Tokens::parse(&text)?));
     let tokens = tokens.with_context(|| format!("the token file {}", path.display()))?;
@@ -52,7 +52,7 @@ pub(super) fn redis_access(files: [Option<PathBuf>; 4]) -> Result<Option<RedisAc
     }
     let [password, ca, certificate, key] = files;
     let read = |what: &str, path: &PathBuf| {
-        let bytes = bounded::read(path, MAX_SIZE);
+        let bytes = read_limited(path, MAX_SIZE);
         bytes.map_err(|error| Failure::config(anyhow!("{what} in {}: {error}", path.display())))
     };
     let mut access = RedisAccess::default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use atalaya_collector::{Hosts, Limits, Options, RedisAccess, Tokens};
-use atalaya_hal::duration;
+use atalaya_config::duration;
 
 use super::args::CollectArgs;
 use super::credentials::{load_tls, read_tokens, redis_access};

@@ -1,8 +1,7 @@
 //! `atalaya sensors list`: the sensors in boards.toml, or those that a node has published in ZooKeeper.
 
 use anyhow::anyhow;
-use atalaya_hal::Backend;
-use atalaya_hal::drivers::info;
+use atalaya_config::Backend;
 use clap::Args;
 use serde_json::json;
 
@@ -52,8 +51,7 @@ fn list_board(args: &SensorsListArgs) -> Result<String, Failure> {
         Backend::Sim => "sim",
         Backend::Linux => "linux",
     };
-    let sensors =
-        board.sensors.iter().map(|config| SensorStatus::new(&info(config), &HealthStatus::default()));
+    let sensors = board.specs().map(|spec| SensorStatus::new(&spec.info(), &HealthStatus::default()));
     if args.output == Output::Json {
         let line = |sensor: SensorStatus| {
             let line = json!({"board": name, "sensor": sensor.name, "chip": sensor.chip, "bus": sensor.bus,

@@ -4,7 +4,7 @@ mod list;
 mod read;
 mod scan;
 
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 use clap::Subcommand;
 
 use super::args::BoardArgs;

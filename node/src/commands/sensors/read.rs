@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use atalaya_hal::{Board, duration};
+use atalaya_config::{Board, duration};
 use clap::Args;
 use serde_json::json;
 
@@ -52,9 +52,9 @@ async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
     let (boards, name) = load_board(&args.board)?;
     let board = &boards.boards[&name];
     if let Some(sensor) = &args.sensor
-        && !board.sensors.iter().any(|config| config.name == *sensor)
+        && !board.specs().any(|spec| spec.name == *sensor)
     {
-        let names: Vec<&str> = board.sensors.iter().map(|config| config.name.as_str()).collect();
+        let names: Vec<&str> = board.specs().map(|spec| spec.name.as_str()).collect();
         let problem =
             format!("board {name} has no sensor \"{sensor}\"; its sensors are {}", names.join(", "));
         return Err(Failure::usage(anyhow!(problem)));
@@ -125,8 +125,8 @@ async fn first_samples(sensors: &mut Sensors, board: &Board, selected: Option<&s
 
 /// Returns the maximum time from the first read of a sensor to its first measurement; zero if it measures at once.
 fn max_start_time(board: &Board, sensor: &str) -> Duration {
-    let config = board.sensors.iter().find(|config| config.name == sensor);
-    let first_reading = config.map_or(Duration::ZERO, |config| config.chip.spec().first_reading);
+    let spec = board.specs().find(|spec| spec.name == sensor);
+    let first_reading = spec.map_or(Duration::ZERO, |spec| spec.chip.spec().first_reading);
     if first_reading.is_zero() { Duration::ZERO } else { first_reading + START_MARGIN }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::anyhow;
-use atalaya_hal::boards::Promise;
+use atalaya_config::Promise;
 use clap::Args;
 use serde_json::json;
 

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use std::{fs, io, thread};
 
 use clap::Args;
+use clap_complete::Shell;
 
 use crate::commands::args::ConnectionArgs;
 use crate::commands::load_settings;
@@ -106,8 +107,22 @@ fn write_cache(file: &Path, servers: &str, names: &str) -> io::Result<()> {
     written
 }
 
-/// Continuation of the completion script for bash: the first word after `task submit` is an action.
-pub(in crate::commands) const BASH_COMPLETION: &str = r#"
+/// Adds the names of actions to the completion script of a shell: the first word after `task submit` is an action.
+pub(in crate::commands) fn with_actions(shell: Shell, script: String) -> String {
+    match shell {
+        Shell::Bash => script + BASH,
+        Shell::Fish => script + FISH,
+        // The function must precede the call at the end of the script.
+        Shell::Zsh => script.replacen("lists them:_default'", "lists them:_atalaya_actions'", 1).replacen(
+            "\nautoload ",
+            &format!("\n{ZSH}\nautoload "),
+            1,
+        ),
+        _ => script,
+    }
+}
+
+const BASH: &str = r#"
 _atalaya_with_actions() {
     local word="${COMP_WORDS[COMP_CWORD]}"
     if [[ ${COMP_CWORD} -eq 3 && ${COMP_WORDS[1]} == task && ${COMP_WORDS[2]} == submit && ${word} != -* ]]; then
@@ -117,6 +132,17 @@ _atalaya_with_actions() {
     _atalaya "$@"
 }
 complete -F _atalaya_with_actions -o bashdefault -o default atalaya
+"#;
+
+const FISH: &str = r#"
+complete -c atalaya -n "__fish_atalaya_using_subcommand task; and __fish_seen_subcommand_from submit" -f -a "(command atalaya task complete 2>/dev/null </dev/null)"
+"#;
+
+const ZSH: &str = r#"_atalaya_actions() {
+    local -a actions
+    actions=(${(f)"$(command atalaya task complete 2>/dev/null </dev/null)"})
+    compadd -a actions
+}
 "#;
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::settings::environment;
 use crate::tasks::client::view::TaskView;
 use crate::tasks::client::{ClientError, read::Reader};
 
-pub(super) use complete::BASH_COMPLETION;
+pub(super) use complete::with_actions;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TaskCommand {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::duration::{self, NotADuration};
+use atalaya_config::duration::{self, NotADuration};
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Guard, Lock, Session};
 use clap::{Args, ValueEnum};

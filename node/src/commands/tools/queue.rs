@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::duration;
+use atalaya_config::duration;
 use atalaya_recipes::Queue;
 use clap::Subcommand;
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use atalaya_hal::boards::ApiMethod;
+use atalaya_config::ApiMethod;
 use reqwest::{Method, StatusCode, Url};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

@@ -1,4 +1,4 @@
-use atalaya_hal::boards::{Counting, Release, SyncMode};
+use atalaya_config::{BarrierRelease, CounterMode, SyncMode};
 use proptest::prelude::*;
 use tokio::sync::watch;
 
@@ -24,8 +24,8 @@ async fn report_that_was_put_back_before_the_outbox_is_watched_is_read() {
             period: Duration::from_secs(1),
             api: None,
             sync: SyncMode::Free,
-            release: Release::Period,
-            counting: Counting::Off,
+            release: BarrierRelease::Period,
+            counting: CounterMode::Off,
         };
         let handles = handles(watch::channel(config).1);
         let leading = LeaderState {

@@ -1,7 +1,7 @@
 //! Classifies the responses of an API: decides whether a report is recorded there. A redirect to another origin, or to
 //! an HTML page such as a login page, does not mean that it is.
 
-use atalaya_hal::boards::ApiMethod;
+use atalaya_config::ApiMethod;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode, Url};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use atalaya_hal::boards::{ArgType, Promise};
+use atalaya_config::{ArgType, Promise};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::text::{sanitize_for_log, truncate};

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use atalaya_hal::Backend;
-use atalaya_hal::boards::{INSTALL_BOARDS, MAX_SIZE, Promise};
+use atalaya_config::Backend;
+use atalaya_config::{INSTALL_BOARDS, MAX_SIZE, Promise};
 
 use super::{
     ActionHandles, ActionInfo, BoardActions, Execution, ExecutionOutcome, ExecutionRequest, SensorHandles,

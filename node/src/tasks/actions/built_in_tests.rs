@@ -139,7 +139,7 @@ fn output_of_many_sensors_is_cut_after_a_line() {
 #[test]
 fn built_in_actions_have_the_names_that_boards_toml_reserves() {
     for action in BuiltIn::ALL {
-        assert!(atalaya_hal::boards::BUILT_IN_ACTIONS.contains(&action.name()));
+        assert!(atalaya_config::BUILT_IN_ACTIONS.contains(&action.name()));
         assert_eq!(BuiltIn::parse(action.name()), Some(action));
     }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_hal::boards::{TaskAction, Tasks, check_args};
-use atalaya_hal::{Backend, Board};
+use atalaya_config::{Backend, Board};
+use atalaya_config::{TaskAction, Tasks, check_args};
 use tokio::sync::watch;
 use tracing::warn;
 

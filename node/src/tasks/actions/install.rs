@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use atalaya_hal::Boards;
+use atalaya_config::Boards;
 use tokio::sync::{mpsc, oneshot};
 
 /// Request to the node to reload its configuration, with the receiver of the result if there is one.

@@ -1,6 +1,6 @@
 //! Protection of ZooKeeper that the actions of a board need.
 
-use atalaya_hal::boards::Tasks;
+use atalaya_config::Tasks;
 
 use crate::settings::{AclMode, Settings};
 
@@ -39,7 +39,7 @@ mod tests {
     fn tasks() -> Tasks {
         let text = "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"random\"\n\
                     [boards.b.tasks.a]\nrun = [\"/bin/true\"]\n";
-        let boards = atalaya_hal::Boards::parse(text, "boards.toml").unwrap();
+        let boards = atalaya_config::Boards::parse(text, "boards.toml").unwrap();
         boards.boards["b"].tasks.clone().unwrap()
     }
 

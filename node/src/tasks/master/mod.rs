@@ -16,15 +16,19 @@
 //!
 //! The future may be dropped at any await. All state is in ZooKeeper.
 
+mod assign;
 mod commit;
 mod core;
 #[cfg(test)]
 mod core_tests;
 mod load;
+#[cfg(test)]
+mod model_tests;
 mod observe;
 mod part;
 mod publish;
 mod rollout;
+mod step;
 mod task;
 
 use std::convert::Infallible;

@@ -35,6 +35,7 @@ pub mod metrics_client;
 #[cfg(unix)]
 pub mod secured;
 pub mod server;
+pub mod task_boards;
 pub mod task_tool;
 
 use std::path::PathBuf;

@@ -1,0 +1,252 @@
+//! `[fleet]`: the settings that all nodes share, and their checks.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use crate::diagnostic::{BoardsError, Located, Source, printable};
+use crate::value::Period;
+
+/// `[fleet]`: every key is optional, and None if absent. Each value has its location in the file, so that the component
+/// that uses it can refuse it there ([`BoardsError::at`]).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fleet {
+    /// ZooKeeper's hosts and chroot: `zk1:2181,zk2:2181/fleet-a`. Not empty; its grammar is checked when connecting.
+    pub zookeeper: Option<Located<String>>,
+    /// File with the certificates of the authorities (PEM) that sign the servers' certificates; switches TLS on.
+    pub zookeeper_ca: Option<Located<String>>,
+    /// File with the certificate chain (PEM) with which the node identifies itself to the servers.
+    pub zookeeper_certificate: Option<Located<String>>,
+    /// File with the key (PEM) of that certificate.
+    pub zookeeper_key: Option<Located<String>>,
+    /// Authentication method for user and password: `sasl` or `digest`. Checked when connecting.
+    pub zookeeper_auth: Option<Located<String>>,
+    /// User name for ZooKeeper.
+    pub zookeeper_user: Option<Located<String>>,
+    /// File with the password of that user.
+    pub zookeeper_password_file: Option<Located<String>>,
+    /// Access to the znodes: `open`, `read-world` or `fleet`. Checked when connecting.
+    pub acl: Option<Located<String>>,
+    /// Identities of the fleet's nodes in ACLs. Checked when connecting.
+    pub acl_fleet: Option<Located<String>>,
+    /// Identities of the fleet's administrators in ACLs. Checked when connecting.
+    pub acl_admin: Option<Located<String>>,
+    /// Session timeout: the time after which ZooKeeper considers a silent node dead.
+    pub session_timeout: Option<Located<Duration>>,
+    /// Interval between measurements; from 100 ms to 31 days.
+    pub sampling_period: Option<Located<Duration>>,
+    /// Sampling mode.
+    pub sync: Option<Located<SyncMode>>,
+    /// Time at which the leader opens the barrier.
+    pub release: Option<Located<BarrierRelease>>,
+    /// Counter mode of the measurements.
+    pub counter: Option<Located<CounterMode>>,
+    /// Parent of the measurements: an absolute path, `/mediciones`.
+    pub measurements: Option<Located<String>>,
+    /// Name of a node's measurement: `{id}` or `app{id}`; contains `{id}` exactly once and no `/`.
+    pub name: Option<Located<String>>,
+    /// Parent of the contenders: an absolute path, `/election`.
+    pub election: Option<Located<String>>,
+    /// False: the node never contends for leadership.
+    pub lead: Option<Located<bool>>,
+    /// URL to which the leader reports: `http://host:port/nuevo`.
+    pub api_url: Option<Located<String>>,
+    /// HTTP method of the reports.
+    pub api_method: Option<Located<ApiMethod>>,
+    /// File with the token for the API; a relative path starts from the folder of boards.toml.
+    pub api_token_file: Option<Located<String>>,
+    /// Only origin to which that token is sent: `https://api.example:8443`. Its grammar is checked by the sender.
+    pub api_token_origin: Option<Located<String>>,
+    /// Origins that ZooKeeper may configure for the API. Their grammar is checked by the sender.
+    pub api_origins: Option<Located<Vec<String>>>,
+    /// Address on which a node serves its metrics: `0.0.0.0:9100`. Its grammar is checked by the listener.
+    pub metrics_listen: Option<Located<String>>,
+}
+
+/// Sampling mode: the timing of the measurements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncMode {
+    /// Every node samples by its own clock.
+    #[default]
+    Free,
+    /// Lock-step mode: all nodes measure once, publish, and wait at the barrier until the leader opens it.
+    Barrier,
+}
+
+/// Condition for the leader to open the barrier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BarrierRelease {
+    /// End of the sampling period: every node measures once a period.
+    #[default]
+    Period,
+    /// Publication by every live node, at the latest the end of the sampling period: as fast as the slowest node.
+    Complete,
+}
+
+/// Counter mode of the measurements in ZooKeeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CounterMode {
+    /// No counter.
+    Off,
+    /// Every node counts its own measurements, with one write each.
+    PerNode,
+    /// The leader counts the measurements of a cycle, in one write.
+    PerCycle,
+}
+
+/// HTTP request of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApiMethod {
+    /// `GET {api_url}?dato={mean}`.
+    #[default]
+    #[serde(alias = "GET")]
+    Get,
+    /// `POST {api_url}` with a JSON body.
+    #[serde(alias = "POST")]
+    Post,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawFleet {
+    zookeeper: Option<Spanned<String>>,
+    zookeeper_ca: Option<Spanned<String>>,
+    zookeeper_certificate: Option<Spanned<String>>,
+    zookeeper_key: Option<Spanned<String>>,
+    zookeeper_auth: Option<Spanned<String>>,
+    zookeeper_user: Option<Spanned<String>>,
+    zookeeper_password_file: Option<Spanned<String>>,
+    acl: Option<Spanned<String>>,
+    acl_fleet: Option<Spanned<String>>,
+    acl_admin: Option<Spanned<String>>,
+    session_timeout: Option<Spanned<Period>>,
+    sampling_period: Option<Spanned<Period>>,
+    sync: Option<Spanned<SyncMode>>,
+    release: Option<Spanned<BarrierRelease>>,
+    counter: Option<Spanned<CounterMode>>,
+    measurements: Option<Spanned<String>>,
+    name: Option<Spanned<String>>,
+    election: Option<Spanned<String>>,
+    lead: Option<Spanned<bool>>,
+    api_url: Option<Spanned<String>>,
+    api_method: Option<Spanned<ApiMethod>>,
+    api_token_file: Option<Spanned<String>>,
+    api_token_origin: Option<Spanned<String>>,
+    api_origins: Option<Spanned<Vec<String>>>,
+    metrics_listen: Option<Spanned<String>>,
+}
+
+/// Checks the fleet settings.
+pub(crate) fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsError> {
+    let located = |text: Option<Spanned<String>>, check: fn(&str) -> Checked| {
+        let Some(text) = text else { return Ok(None) };
+        match check(text.get_ref()) {
+            Ok(()) => Ok(Some(locate(text, source))),
+            Err((problem, remedy)) => Err(source.error(text.span(), problem, remedy)),
+        }
+    };
+    let duration = |period: Option<Spanned<Period>>| {
+        period.map(|period| {
+            let Located { value: Period(value), at } = locate(period, source);
+            Located { value, at }
+        })
+    };
+    Ok(Fleet {
+        zookeeper: located(raw.zookeeper, check_hosts)?,
+        zookeeper_ca: located(raw.zookeeper_ca, check_file)?,
+        zookeeper_certificate: located(raw.zookeeper_certificate, check_file)?,
+        zookeeper_key: located(raw.zookeeper_key, check_file)?,
+        zookeeper_auth: located(raw.zookeeper_auth, check_text)?,
+        zookeeper_user: located(raw.zookeeper_user, check_text)?,
+        zookeeper_password_file: located(raw.zookeeper_password_file, check_file)?,
+        acl: located(raw.acl, check_text)?,
+        acl_fleet: located(raw.acl_fleet, check_text)?,
+        acl_admin: located(raw.acl_admin, check_text)?,
+        session_timeout: duration(raw.session_timeout),
+        sampling_period: duration(raw.sampling_period),
+        sync: raw.sync.map(|sync| locate(sync, source)),
+        release: raw.release.map(|release| locate(release, source)),
+        counter: raw.counter.map(|counter| locate(counter, source)),
+        measurements: located(raw.measurements, check_path)?,
+        name: located(raw.name, check_znode_name)?,
+        election: located(raw.election, check_path)?,
+        lead: raw.lead.map(|lead| locate(lead, source)),
+        api_url: located(raw.api_url, check_url)?,
+        api_method: raw.api_method.map(|method| locate(method, source)),
+        api_token_file: located(raw.api_token_file, check_file)?,
+        api_token_origin: located(raw.api_token_origin, check_url)?,
+        api_origins: raw.api_origins.map(|origins| locate(origins, source)),
+        metrics_listen: raw.metrics_listen.map(|listen| locate(listen, source)),
+    })
+}
+
+fn locate<T>(value: Spanned<T>, source: &Source<'_>) -> Located<T> {
+    let at = source.location(value.span());
+    Located { value: value.into_inner(), at }
+}
+
+type Checked = Result<(), (String, &'static str)>;
+
+fn check_hosts(text: &str) -> Checked {
+    if text.trim().is_empty() {
+        return Err(("no hosts".to_owned(), "write hosts with ports, such as \"127.0.0.1:2181\""));
+    }
+    Ok(())
+}
+
+/// Checks an absolute path that is not the root, by ZooKeeper's rules.
+fn check_path(text: &str) -> Checked {
+    let bad = |part: &str| matches!(part, "" | "." | "..") || part.contains(char::is_control);
+    match text.strip_prefix('/') {
+        Some(parts) if !parts.split('/').any(bad) => Ok(()),
+        _ => Err((
+            format!("`{}` is not a path of ZooKeeper", printable(text)),
+            "write an absolute path that does not end in `/`, such as \"/mediciones\"",
+        )),
+    }
+}
+
+fn check_znode_name(text: &str) -> Checked {
+    let remedy = "write `{id}` exactly once and no `/`, such as \"{id}\" or \"app{id}\"";
+    let shown = printable(text);
+    match text.matches("{id}").count() {
+        _ if text.contains('/') => Err((format!("`{shown}` contains a `/`"), remedy)),
+        _ if text.contains(char::is_control) => {
+            Err((format!("`{shown}` contains a control character"), remedy))
+        }
+        0 => Err((format!("`{shown}` is the same for every node"), remedy)),
+        1 => Ok(()),
+        _ => Err((format!("`{shown}` contains `{{id}}` more than once"), remedy)),
+    }
+}
+
+fn check_text(text: &str) -> Checked {
+    if text.trim().is_empty() {
+        return Err(("the value is empty".to_owned(), "write a value, or remove the key"));
+    }
+    Ok(())
+}
+
+fn check_file(text: &str) -> Checked {
+    if text.trim().is_empty() || text.contains('\0') {
+        let problem = format!("`{}` is not a path of a file", printable(text));
+        return Err((problem, "write the path of a file, such as \"/etc/atalaya/api-token\""));
+    }
+    Ok(())
+}
+
+fn check_url(text: &str) -> Checked {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    if host.is_some_and(|host| !host.is_empty() && !host.starts_with('/')) {
+        return Ok(());
+    }
+    Err((
+        format!("`{}` is not a URL of HTTP", printable(text)),
+        "write it with scheme and host, such as \"http://127.0.0.1:8000/nuevo\"",
+    ))
+}

@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+mod backend;
+mod boards;
+mod diagnostic;
+pub mod duration;
+mod fleet;
+mod names;
+mod sensor;
+mod tasks;
+mod value;
+
+pub use backend::Backend;
+pub use boards::{Board, Boards, MAX_SIZE};
+pub use diagnostic::{BoardsError, Located, Location};
+pub use fleet::{ApiMethod, BarrierRelease, CounterMode, Fleet, SyncMode};
+pub use sensor::SensorConfig;
+pub use tasks::{
+    ArgType, BUILT_IN_ACTIONS, DEFAULT_RUN_FOR, INSTALL_BOARDS, MAX_RUN_FOR, MAX_SLOTS, MIN_RUN_FOR, Promise,
+    TaskAction, Tasks, check_args,
+};

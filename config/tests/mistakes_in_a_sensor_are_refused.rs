@@ -36,7 +36,7 @@ const SPI: &str = "bus = \"spi-0.0\"";
 fn keys_that_mean_nothing_to_the_chip() {
     for (chip, line, offending, problem, remedy) in [
         ("lm75", "device = \"1-0048\"", "\"1-0048\"", "is not a device of the kernel", "remove `device`"),
-        ("lm75", "channel = \"temp1\"", "\"temp1\"", "`lm75` has no channels", "hwmon, iio and ads1115"),
+        ("lm75", "channel = \"temp1\"", "\"temp1\"", "`lm75` has no channels", "`channel` is for hwmon, iio"),
         (
             "lm75",
             "quantity = \"count\"",

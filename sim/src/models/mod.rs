@@ -12,6 +12,7 @@ pub mod bme280;
 pub mod bmp390;
 mod bosch;
 mod environment;
+pub mod htu21d;
 pub mod ina219;
 pub mod ina226;
 pub mod lm75;

@@ -128,6 +128,28 @@ Shtc3 { i2c, driver: shtc3::Shtc3, model: shtc3::Shtc3 } ChipSpec {
     ..CHIP
 };
 
+/// TE Connectivity HTU21D, Silicon Labs SI7021, Sensirion SHT20, SHT21 and SHT25.
+Htu21d { i2c, driver: htu21d::Htu21d, model: htu21d::Htu21d } ChipSpec {
+    name: "htu21d",
+    aliases: &["si7021", "sht20", "sht21", "sht25"],
+    about: "air: temperature, humidity",
+    bus: I2c { addresses: &[0x40] },
+    measures: Always(&[
+        Measured::new(Temperature, -40.0, 125.0, 0.010_725),
+        Measured::new(Humidity, 0.0, 100.0, 0.030_518),
+    ]),
+    driver: "atalaya-hal",
+    checksum: Checksum::Other,
+    datasheet: datasheet("TE Connectivity", "HPC199", "5", "https://www.te.com/usa-en/product-CAT-HSC0004.html"),
+    pins: &[("VDD or VIN", pi::POWER), ("GND", pi::GROUND), ("DATA or SDA", pi::SDA), ("SCK or SCL", pi::SCL)],
+    problems: &[
+        ("`0x40` is taken", "An INA219 or INA226 has the same address by default: change its address, because that of this chip is fixed."),
+        ("`its heater was on`", "Another program switched the heater on. The driver has switched it off; the readings continue when the chip is cool."),
+        ("The humidity stays at 100 %RH", remedy::CONDENSATION),
+    ],
+    ..CHIP
+};
+
 /// Aosong AHT20.
 Aht20 { i2c, driver: aht20::Aht20, model: aht20::Aht20 } ChipSpec {
     name: "aht20",

@@ -16,6 +16,7 @@ mod ina226;
 mod lm75;
 mod max31865;
 mod mcp9808;
+mod mlx90614;
 mod scd4x;
 mod sht3x;
 mod sht4x;

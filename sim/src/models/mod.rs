@@ -18,6 +18,7 @@ pub mod ina226;
 pub mod lm75;
 pub mod max31865;
 pub mod mcp9808;
+pub mod mlx90614;
 pub mod register_map;
 pub mod scd4x;
 mod sensirion;

@@ -94,6 +94,29 @@ Mcp9808 { i2c, driver: mcp9808::Mcp9808, model: mcp9808::Mcp9808 } ChipSpec {
     ..CHIP
 };
 
+/// Melexis MLX90614.
+Mlx90614 { i2c, driver: mlx90614::Mlx90614, model: mlx90614::Mlx90614 } ChipSpec {
+    name: "mlx90614",
+    about: "infrared thermometer without contact",
+    bus: I2c { addresses: &[0x5a, 0x5b, 0x5c, 0x5d] },
+    measures: Always(&[Measured::new(Temperature, -69.99, 379.99, 0.02).error(0.010_001)]),
+    limits: Some(|settings, measured| match settings.channel() {
+        Some("ambient") => Measured { min: -39.99, max: 124.99, ..measured },
+        _ => measured,
+    }),
+    channels: &["object1", "object2", "ambient"],
+    driver: "mlx9061x",
+    checksum: Checksum::Other,
+    datasheet: datasheet("Melexis", "3901090614", "8", "https://www.melexis.com/en/documents/documentation/datasheets/datasheet-mlx90614"),
+    pins: &[("VDD or VIN", pi::POWER), ("VSS or GND", pi::GROUND), ("PWM/SDA", pi::SDA), ("SCL/VZ", pi::SCL)],
+    problems: &[
+        ("`no acknowledge`", "The address is in the EEPROM of the chip, 0x5a from the factory. Chips for 5 V (MLX90614A...) need 5 V; their lines tolerate 3.3 V."),
+        ("`object2` is out of range", "Only chips with two zones (MLX90614xBx) measure it."),
+        ("The temperature of metal is too low", "The chip assumes an emissivity of 1: cover the metal with tape or matt paint, or calibrate with `filters = [{ linear = [[measured, actual], [measured, actual]] }]`."),
+    ],
+    ..CHIP
+};
+
 /// Analog Devices MAX31865, on SPI.
 Max31865 { spi, driver: max31865::Max31865, model: max31865::Max31865 } ChipSpec {
     name: "max31865",

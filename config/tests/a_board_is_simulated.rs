@@ -6,11 +6,11 @@ use std::io::Write;
 use std::path::Path;
 
 use atalaya_config::Boards;
-use atalaya_hal::catalogue::Attachment;
+use atalaya_hal::catalogue::BusKind;
 use atalaya_hal::delay::Sleep;
 use atalaya_hal::{Bus, Cause, Chip, Quantity, Reading, drivers};
 use atalaya_sim::bus::SimBus;
-use atalaya_sim::models::Surroundings;
+use atalaya_sim::models::Environment;
 use atalaya_sim::models::lm75::{Family, LSB, Lm75, MAX, MIN};
 use atalaya_sim::{BusFault, Clock, Simulator};
 use proptest::prelude::*;
@@ -138,11 +138,11 @@ fn a_recorded_day_is_replayed_over_and_over_from_beside_the_file() {
 }
 
 proptest! {
-    /// The driver of the real chip reads the model's surroundings with an error of at most half a step.
+    /// The driver of the real chip reads the model's environment with an error of at most half a step.
     #[test]
     fn the_driver_reads_what_the_model_measures(celsius in MIN..=MAX) {
         let bus = SimBus::new("i2c-1");
-        bus.attach(0x48, Lm75::new(Family::Lm75, Surroundings::constant(&[(Quantity::Temperature, celsius)])));
+        bus.attach(0x48, Lm75::new(Family::Lm75, Environment::constant(&[(Quantity::Temperature, celsius)])));
         let boards = Boards::parse(&lm75(""), "boards.toml").unwrap();
         let spec = boards.board(None).unwrap().1.sensors[0].spec();
         prop_assert_eq!(spec.chip, Chip::Lm75);
@@ -162,14 +162,14 @@ fn relative_to_nothing_means_the_current_folder() {
 
 /// Returns the minimal lines of boards.toml for a sensor of this chip.
 fn lines(chip: Chip) -> String {
-    let place = match chip.entry().attachment {
-        Attachment::I2c { addresses } => format!("bus = \"i2c-1\"\naddress = {}\n", addresses[0]),
-        Attachment::Spi => "bus = \"spi-0.0\"\n".to_owned(),
-        Attachment::Command => "command = [\"measure\"]\nquantity = \"power\"\n".to_owned(),
-        Attachment::File => "path = \"level\"\nquantity = \"count\"\n".to_owned(),
+    let place = match chip.spec().bus {
+        BusKind::I2c { addresses } => format!("bus = \"i2c-1\"\naddress = {}\n", addresses[0]),
+        BusKind::Spi => "bus = \"spi-0.0\"\n".to_owned(),
+        BusKind::Command => "command = [\"measure\"]\nquantity = \"power\"\n".to_owned(),
+        BusKind::File => "path = \"level\"\nquantity = \"count\"\n".to_owned(),
         _ => String::new(),
     };
-    let channel = if chip == Chip::Ads1115 { "channel = \"a2\"\n" } else { "" };
+    let channel = chip.spec().channels.last().map_or_else(String::new, |last| format!("channel = \"{last}\"\n"));
     format!("chip = \"{chip}\"\n{place}{channel}")
 }
 

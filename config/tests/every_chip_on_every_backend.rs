@@ -5,22 +5,22 @@
 
 use atalaya_config::Boards;
 use atalaya_hal::Chip;
-use atalaya_hal::catalogue::{Attachment, Measures};
+use atalaya_hal::catalogue::BusKind;
 
 /// Returns a board with only this chip, with the keys that it needs.
 fn board(backend: &str, chip: Chip) -> String {
     let mut text = format!(
         "[boards.b]\nbackend = \"{backend}\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"{chip}\"\n"
     );
-    text.push_str(&match chip.entry().attachment {
-        Attachment::I2c { addresses } => format!("bus = \"i2c-65535\"\naddress = {}\n", addresses[0]),
-        Attachment::Spi => "bus = \"spi-65535.0\"\n".to_owned(),
-        Attachment::Command => "command = [\"/nowhere/program\"]\nquantity = \"count\"\n".to_owned(),
-        Attachment::File => "path = \"/nowhere/file\"\nquantity = \"count\"\n".to_owned(),
+    text.push_str(&match chip.spec().bus {
+        BusKind::I2c { addresses } => format!("bus = \"i2c-65535\"\naddress = {}\n", addresses[0]),
+        BusKind::Spi => "bus = \"spi-65535.0\"\n".to_owned(),
+        BusKind::Command => "command = [\"/nowhere/program\"]\nquantity = \"count\"\n".to_owned(),
+        BusKind::File => "path = \"/nowhere/file\"\nquantity = \"count\"\n".to_owned(),
         _ => String::new(),
     });
-    if chip == Chip::Ads1115 {
-        text.push_str("channel = \"a0\"\n");
+    if let Some(first) = chip.spec().channels.first() {
+        text.push_str(&format!("channel = \"{first}\"\n"));
     }
     text
 }
@@ -59,7 +59,7 @@ fn on_linux_every_chip_opens_and_an_absent_one_is_an_error_of_its_read() {
         assert_eq!(sensor.info().chip, chip.name());
         assert_eq!(sensor.info().quantities, boards.boards["b"].sensors[0].spec().quantities);
         // This machine may have a processor sensor and other sensors of the kernel.
-        if chip.entry().attachment == Attachment::Kernel {
+        if chip.spec().bus == BusKind::Kernel {
             continue;
         }
         let message = sensor.read().unwrap_err().to_string();
@@ -74,7 +74,7 @@ fn what_a_chip_measures_is_known_before_it_is_asked() {
         let boards = Boards::parse(&board("sim", chip), "boards.toml").unwrap();
         let quantities = boards.boards["b"].sensors[0].spec().quantities.clone();
         assert!(!quantities.is_empty(), "{chip}");
-        if let Measures::Always(always) = chip.entry().measures {
+        if let Some(always) = chip.quantities() {
             assert_eq!(quantities, always, "{chip}");
         }
     }

@@ -4,8 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use atalaya_config::Boards;
-use atalaya_hal::settings::{Analogue, Input, Rtd, Shunt};
-use atalaya_hal::{BusAddress, Chip, Quantity, SensorSpec, Settings};
+use atalaya_hal::{BusAddress, Chip, Quantity, SensorSpec};
 
 /// Returns a board with one sensor called `s` of this chip, and these lines from line 6 on.
 fn board(chip: &str, lines: &str) -> String {
@@ -37,7 +36,7 @@ const SPI: &str = "bus = \"spi-0.0\"";
 fn keys_that_mean_nothing_to_the_chip() {
     for (chip, line, offending, problem, remedy) in [
         ("lm75", "device = \"1-0048\"", "\"1-0048\"", "is not a device of the kernel", "remove `device`"),
-        ("lm75", "channel = \"temp1\"", "\"temp1\"", "`lm75` has no channels", "hwmon, iio and ads1115"),
+        ("lm75", "channel = \"temp1\"", "\"temp1\"", "`lm75` has no channels", "`channel` is for hwmon, iio"),
         (
             "lm75",
             "quantity = \"count\"",
@@ -247,18 +246,21 @@ fn settings() {
     let a4 = "bus = \"i2c-1\"\naddress = 0x48\nchannel = \"a4\"";
     refused("ads1115", a4, 8, "\"a4\"", "`a4` is not an input", "`a0-a1`");
 
-    let shunt = |ohms, max_amperes| Settings::Shunt(Shunt { ohms, max_amperes });
-    assert_eq!(accepted("ina219", I2C).settings, shunt(0.1, 0.32 / 0.1));
+    let numbers = |config: &SensorSpec, keys: &[&str]| -> Vec<f64> {
+        keys.iter().map(|key| config.settings.number(key)).collect()
+    };
+    let shunt = |config: SensorSpec| numbers(&config, &["shunt", "max_current"]);
+    assert_eq!(shunt(accepted("ina219", I2C)), [0.1, 0.32 / 0.1]);
     let both = with(I2C, "shunt = 0.01, max_current = 8");
-    assert_eq!(accepted("ina226", &both).settings, shunt(0.01, 8.0));
-    let analogue = |full_scale| Settings::Analogue(Analogue { input: Input::A0, full_scale });
-    assert_eq!(accepted("ads1115", ADS).settings, analogue(2.048));
-    assert_eq!(accepted("ads1115", &with(ADS, "gain = 0.256")).settings, analogue(0.256));
-    let rtd = |wires, reference, nominal, mains| Settings::Rtd(Rtd { wires, reference, nominal, mains });
-    assert_eq!(accepted("max31865", SPI).settings, rtd(2, 430.0, 100.0, 50));
+    assert_eq!(shunt(accepted("ina226", &both)), [0.01, 8.0]);
+    let analogue = |config: SensorSpec| (config.settings.channel(), config.settings.number("gain"));
+    assert_eq!(analogue(accepted("ads1115", ADS)), (Some("a0"), 2.048));
+    assert_eq!(analogue(accepted("ads1115", &with(ADS, "gain = 0.256"))), (Some("a0"), 0.256));
+    let rtd = |config: SensorSpec| numbers(&config, &["wires", "reference", "nominal", "mains"]);
+    assert_eq!(rtd(accepted("max31865", SPI)), [2.0, 430.0, 100.0, 50.0]);
     let all = with(SPI, "wires = 3, reference = 4000, nominal = 1000, mains = 60");
-    assert_eq!(accepted("max31865", &all).settings, rtd(3, 4000.0, 1000.0, 60));
+    assert_eq!(rtd(accepted("max31865", &all)), [3.0, 4000.0, 1000.0, 60.0]);
     let scd = "bus = \"i2c-1\"\naddress = 0x62";
-    assert_eq!(accepted("scd41", scd).settings, Settings::Altitude(None));
-    assert_eq!(accepted("scd41", &with(scd, "altitude = 650")).settings, Settings::Altitude(Some(650)));
+    assert_eq!(accepted("scd41", scd).settings.get("altitude"), None);
+    assert_eq!(accepted("scd41", &with(scd, "altitude = 650")).settings.get("altitude"), Some(650.0));
 }

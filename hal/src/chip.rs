@@ -1,105 +1,84 @@
-//! Chips that boards.toml may name. Their properties are in [`crate::catalogue`].
+//! Chips that boards.toml may name. Their properties are the rows of [`crate::catalogue::table`].
 
 use std::fmt;
 
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::catalogue::{Attachment, Entry, Measures};
+use crate::catalogue::{BusKind, ChipSpec, Measured};
 use crate::reading::Quantity;
+use crate::settings::{InvalidSetting, Settings};
 
-/// Chip, or another source of readings, that boards.toml may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Chip {
-    /// National/TI LM75, LM75B, LM75C.
-    Lm75,
-    /// LM75A.
-    Lm75a,
-    /// TI TMP102.
-    Tmp102,
-    /// TI TMP105.
-    Tmp105,
-    /// TI TMP117.
-    Tmp117,
-    /// Bosch BME280.
-    Bme280,
-    /// Bosch BMP280.
-    Bmp280,
-    /// Bosch BMP390.
-    Bmp390,
-    /// Sensirion SHT30, SHT31 and SHT35.
-    Sht3x,
-    /// Sensirion SHT40, SHT41, SHT43 and SHT45.
-    Sht4x,
-    /// Sensirion SHTC3.
-    Shtc3,
-    /// Microchip MCP9808.
-    Mcp9808,
-    /// Aosong AHT20.
-    Aht20,
-    /// Sensirion SCD40 and SCD41.
-    Scd4x,
-    /// Vishay VEML7700.
-    Veml7700,
-    /// Rohm BH1750.
-    Bh1750,
-    /// TI INA219.
-    Ina219,
-    /// TI INA226.
-    Ina226,
-    /// TI ADS1115.
-    Ads1115,
-    /// Analog Devices MAX31865, on SPI.
-    Max31865,
-    /// Sensor that a kernel driver exposes below `/sys/class/hwmon`.
-    Hwmon,
-    /// Sensor that a kernel driver exposes below `/sys/bus/iio`.
-    Iio,
-    /// Thermometer on the 1-Wire bus, read by the kernel.
-    W1,
-    /// Processor temperature of this machine.
-    Cpu,
-    /// Program that prints a number.
-    Command,
-    /// File that contains a number.
-    File,
-    /// Number generator without a chip, in the simulator only.
-    Random,
+/// Creates the type [`Chip`] of the rows of the table.
+macro_rules! chips {
+    ($( $(#[$comment:meta])* $chip:ident { $($built:tt)* } $spec:expr; )*) => {
+        /// Chip, or another source of readings, that boards.toml may name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Chip {
+            $( $(#[$comment])* $chip, )*
+        }
+
+        impl Chip {
+            /// All chips, in the order of the table.
+            pub const ALL: [Chip; [$(stringify!($chip)),*].len()] = [$(Chip::$chip),*];
+
+            /// Returns the chip's row in the table.
+            pub const fn spec(self) -> &'static ChipSpec {
+                match self {
+                    $( Chip::$chip => rows::$chip, )*
+                }
+            }
+
+            /// Returns the quantities in the order of the readings; None if boards.toml decides them.
+            pub const fn quantities(self) -> Option<&'static [Quantity]> {
+                match self {
+                    $( Chip::$chip => {
+                        const QUANTITIES: &[Quantity] = &quantities::<{ rows::$chip.measured().len() }>(rows::$chip);
+                        if QUANTITIES.is_empty() { None } else { Some(QUANTITIES) }
+                    } )*
+                }
+            }
+        }
+
+        /// Rows of the table.
+        #[expect(non_upper_case_globals, reason = "a row has the name of its variant")]
+        mod rows {
+            use std::time::Duration;
+
+            use crate::catalogue::table::{datasheet, key, pi, remedy};
+            use crate::catalogue::{BusKind, Checksum, ChipSpec, Measured, Measures, checks};
+            use crate::reading::Quantity;
+            use crate::settings::{DefaultValue, Setting, Valid};
+
+            use BusKind::{I2c, Kernel, Nothing, Spi};
+            use DefaultValue::{Computed, Number, Unset};
+            use Measures::Always;
+            use Quantity::{Concentration, Current, Humidity, Illuminance, Pressure, Temperature, Voltage};
+            use Valid::{Between, OneOf, Positive};
+
+            const CHIP: ChipSpec = ChipSpec::CHIP;
+            const SOURCE: ChipSpec = ChipSpec::SOURCE;
+
+            $( pub(super) const $chip: &ChipSpec = &$spec; )*
+        }
+    };
+}
+
+crate::chip_table!(chips);
+
+/// Returns the quantities of `spec`, which measures `N`.
+const fn quantities<const N: usize>(spec: &ChipSpec) -> [Quantity; N] {
+    let mut quantities = [Quantity::Temperature; N];
+    let mut index = 0;
+    while index < N {
+        quantities[index] = spec.measured()[index].quantity;
+        index += 1;
+    }
+    quantities
 }
 
 impl Chip {
-    /// All chips, in the order of their declaration.
-    pub const ALL: [Chip; 27] = [
-        Chip::Lm75,
-        Chip::Lm75a,
-        Chip::Tmp102,
-        Chip::Tmp105,
-        Chip::Tmp117,
-        Chip::Bme280,
-        Chip::Bmp280,
-        Chip::Bmp390,
-        Chip::Sht3x,
-        Chip::Sht4x,
-        Chip::Shtc3,
-        Chip::Mcp9808,
-        Chip::Aht20,
-        Chip::Scd4x,
-        Chip::Veml7700,
-        Chip::Bh1750,
-        Chip::Ina219,
-        Chip::Ina226,
-        Chip::Ads1115,
-        Chip::Max31865,
-        Chip::Hwmon,
-        Chip::Iio,
-        Chip::W1,
-        Chip::Cpu,
-        Chip::Command,
-        Chip::File,
-        Chip::Random,
-    ];
-
     /// Names of the chips, in the same order.
     const NAMES: [&'static str; Chip::ALL.len()] = {
         let mut names = [""; Chip::ALL.len()];
@@ -111,40 +90,55 @@ impl Chip {
         names
     };
 
-    /// Returns the chip's entry in the catalogue.
-    pub const fn entry(self) -> Entry {
-        Entry::of(self)
-    }
-
     /// Returns the name in boards.toml: `lm75`.
     pub const fn name(self) -> &'static str {
-        self.entry().name
+        self.spec().name
     }
 
     /// Returns the chip with this `name` in boards.toml: its own name, or an alias such as `sht31`.
     pub fn from_name(name: &str) -> Option<Chip> {
-        Chip::ALL.into_iter().find(|chip| chip.name() == name || chip.entry().aliases.contains(&name))
+        Chip::ALL.into_iter().find(|chip| chip.name() == name || chip.spec().aliases.contains(&name))
     }
 
     /// Returns the seven-bit addresses that the pins of the chip can select; empty if the chip is not an I²C chip.
     pub const fn addresses(self) -> &'static [u8] {
-        match self.entry().attachment {
-            Attachment::I2c { addresses } => addresses,
+        match self.spec().bus {
+            BusKind::I2c { addresses } => addresses,
             _ => &[],
         }
     }
 
     /// Returns true for a chip on an I²C or SPI bus, for which boards.toml must name the bus.
     pub const fn needs_bus(self) -> bool {
-        matches!(self.entry().attachment, Attachment::I2c { .. } | Attachment::Spi)
+        self.spec().on_bus()
     }
 
-    /// Returns the quantities in the order of the readings; None if boards.toml decides them.
-    pub const fn quantities(self) -> Option<&'static [Quantity]> {
-        match self.entry().measures {
-            Measures::Always(quantities) => Some(quantities),
-            Measures::Configured => None,
-        }
+    /// Returns true if the chip computes `quantity` from other quantities that it measures.
+    pub fn computes(self, quantity: Quantity) -> bool {
+        self.spec().measured().iter().any(|measured| measured.quantity == quantity && measured.product)
+    }
+
+    /// Checks the settings `given` by key, and adds the defaults of the others. `channel` must be one of the chip; `None`
+    /// selects its first.
+    ///
+    /// # Errors
+    /// A value is invalid, alone or together with another. Keys that the chip does not have are ignored.
+    pub fn settings(self, given: &[(&str, f64)], channel: Option<&str>) -> Result<Settings, InvalidSetting> {
+        let spec = self.spec();
+        let known = channel.and_then(|name| spec.channels.iter().find(|known| **known == name));
+        let channel = known.or(spec.channels.first()).copied();
+        Settings::new(spec.settings, spec.adjust, given, channel)
+    }
+
+    /// Returns the default settings.
+    #[expect(clippy::expect_used, reason = "a test checks the defaults of all chips")]
+    pub fn default_settings(self) -> Settings {
+        self.settings(&[], None).expect("the defaults are valid")
+    }
+
+    /// Returns the measured quantities with their limits at these `settings`; empty if boards.toml selects them.
+    pub fn measured(self, settings: &Settings) -> Vec<Measured> {
+        self.spec().measured_with(settings)
     }
 }
 
@@ -192,10 +186,62 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_every_chip_are_those_of_a_bus_and_in_order() {
+        for chip in Chip::ALL {
+            let addresses = chip.addresses();
+            assert!(addresses.iter().all(|address| (0x08..=0x77).contains(address)), "{chip}");
+            assert!(addresses.is_sorted_by(|a, b| a < b), "{chip}");
+            let i2c = matches!(chip.spec().bus, BusKind::I2c { .. });
+            assert_eq!(i2c, !addresses.is_empty(), "{chip}");
+        }
+    }
+
+    #[test]
+    fn no_chip_measures_a_quantity_twice() {
+        for chip in Chip::ALL {
+            let mut quantities = chip.quantities().unwrap_or_default().to_vec();
+            quantities.sort_unstable();
+            let count = quantities.len();
+            quantities.dedup();
+            assert_eq!(quantities.len(), count, "{chip}");
+        }
+    }
+
+    #[test]
+    fn default_settings_of_every_chip_are_valid_and_give_the_limits_of_its_row() {
+        for chip in Chip::ALL {
+            let settings = chip.default_settings();
+            for setting in chip.spec().settings {
+                let unset = matches!(setting.default, crate::settings::DefaultValue::Unset(_));
+                assert_eq!(settings.get(setting.key).is_none(), unset, "{chip} {}", setting.key);
+            }
+            for (row, limits) in chip.spec().measured().iter().zip(chip.measured(&settings)) {
+                let same = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs();
+                assert!(same(row.min, limits.min) && same(row.max, limits.max), "{chip}: {limits:?}");
+                assert!(same(row.resolution, limits.resolution), "{chip}: {limits:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_chip_on_a_bus_has_limits_a_datasheet_and_wiring() {
+        for chip in Chip::ALL.into_iter().filter(|chip| chip.needs_bus()) {
+            let spec = chip.spec();
+            assert!(spec.datasheet.is_some() && !spec.driver.is_empty(), "{chip}");
+            assert!(spec.pins.len() >= 4 && !spec.problems.is_empty(), "{chip}");
+            assert!(!spec.measured().is_empty(), "{chip}");
+            for measured in spec.measured() {
+                assert!(measured.min < measured.max, "{chip}: {measured:?}");
+                assert!(measured.resolution > 0.0 || measured.product, "{chip}: {measured:?}");
+            }
+        }
+    }
+
+    #[test]
     fn every_name_and_alias_means_one_chip() {
         let mut names = Vec::new();
         for chip in Chip::ALL {
-            for name in chip.entry().aliases.iter().chain([&chip.name()]) {
+            for name in chip.spec().aliases.iter().chain([&chip.name()]) {
                 assert_eq!(Chip::from_name(name), Some(chip));
                 assert_eq!(serde_json::from_str::<Chip>(&format!("\"{name}\"")).unwrap(), chip);
                 assert_eq!(name.to_lowercase(), *name);

@@ -1,154 +1,194 @@
-//! Settings of the chips that have any: plain values, of which the driver and the model of the chip are built.
+//! Settings of the chips: their description in the catalogue, and their checked values, of which a driver and a model
+//! are built.
 
 use std::fmt;
-use std::str::FromStr;
 
-use crate::chip::Chip;
-
-/// Settings of a chip.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Description of a setting: a number below `settings` in boards.toml.
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub enum Settings {
-    /// No settings.
-    None,
-    /// Settings of the INA219 and the INA226.
-    Shunt(Shunt),
-    /// Settings of the ADS1115.
-    Analogue(Analogue),
-    /// Settings of the MAX31865.
-    Rtd(Rtd),
-    /// Setting of the SCD4x: altitude in metres above sea level, for its air pressure; None for the value stored in the
-    /// chip.
-    Altitude(Option<u16>),
+pub struct Setting {
+    /// Key in boards.toml.
+    pub key: &'static str,
+    /// Meaning, with the unit.
+    pub about: &'static str,
+    /// Valid values.
+    pub valid: Valid,
+    /// Problem of any other value, in which `{}` represents the value. Empty for a problem that names the range.
+    pub problem: &'static str,
+    /// Remedy for any other value. Empty for one that lists the valid values.
+    pub remedy: &'static str,
+    /// Value without the key.
+    pub default: DefaultValue,
+}
+
+/// Valid values of a setting.
+#[derive(Clone, Copy, Debug)]
+pub enum Valid {
+    /// All numbers above zero.
+    Positive,
+    /// All numbers from the first to the second.
+    Between(f64, f64),
+    /// A few numbers.
+    OneOf(&'static [f64]),
+}
+
+/// Value of a setting that boards.toml omits.
+#[derive(Clone, Copy, Debug)]
+pub enum DefaultValue {
+    /// Always the same number.
+    Number(f64),
+    /// Number computed from other settings: the rule, and the function that computes it.
+    Computed(&'static str, fn(&Settings) -> f64),
+    /// No value; the text describes the behaviour of the chip.
+    Unset(&'static str),
+}
+
+impl Setting {
+    /// Creates the description of a setting whose messages name the valid values.
+    pub(crate) const fn new(
+        key: &'static str,
+        about: &'static str,
+        valid: Valid,
+        default: DefaultValue,
+    ) -> Setting {
+        Setting { key, about, valid, problem: "", remedy: "", default }
+    }
+
+    /// Replaces the problem and the remedy of an invalid value.
+    pub(crate) const fn invalid(self, problem: &'static str, remedy: &'static str) -> Setting {
+        Setting { problem, remedy, ..self }
+    }
+
+    fn check(&self, value: f64) -> Result<(), InvalidSetting> {
+        let valid = match self.valid {
+            Valid::Positive => value > 0.0,
+            Valid::Between(low, high) => (low..=high).contains(&value),
+            Valid::OneOf(values) => values.contains(&value),
+        };
+        if valid {
+            return Ok(());
+        }
+        let positive = match self.valid {
+            Valid::Positive => true,
+            Valid::Between(low, _) => low > 0.0,
+            Valid::OneOf(values) => values.iter().all(|value| *value > 0.0),
+        };
+        let (problem, remedy) = if positive && value <= 0.0 {
+            (format!("{value} is not positive"), "write a number above 0".to_owned())
+        } else {
+            let problem = match self.problem {
+                "" => format!("{value} is not {}", self.valid),
+                problem => problem.replace("{}", &value.to_string()),
+            };
+            let remedy = match (self.remedy, self.valid) {
+                ("", Valid::OneOf(_)) => format!("write {}", self.valid),
+                ("", _) => format!("write a number {}", self.valid),
+                (remedy, _) => remedy.to_owned(),
+            };
+            (problem, remedy)
+        };
+        Err(InvalidSetting { key: self.key, problem, remedy })
+    }
+}
+
+impl fmt::Display for Valid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Valid::Positive => f.write_str("above 0"),
+            Valid::Between(low, high) => write!(f, "from {low} to {high}"),
+            Valid::OneOf(values) => {
+                let values: Vec<String> = values.iter().map(f64::to_string).collect();
+                write!(f, "one of {}", values.join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for DefaultValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DefaultValue::Number(number) => write!(f, "{number}"),
+            DefaultValue::Computed(text, _) | DefaultValue::Unset(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Check of a combination of settings. It may also limit a value.
+pub type Adjust = fn(&mut Settings) -> Result<(), InvalidSetting>;
+
+/// Error for a setting with an invalid value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}; {remedy}")]
+pub struct InvalidSetting {
+    /// Key of the setting.
+    pub key: &'static str,
+    /// Problem of its value.
+    pub problem: String,
+    /// The user's next step.
+    pub remedy: String,
+}
+
+/// Checked settings of a chip, with the defaults of the keys that boards.toml omits. Created by
+/// [`crate::Chip::settings`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    numbers: Vec<(&'static str, f64)>,
+    channel: Option<&'static str>,
 }
 
 impl Settings {
-    /// Returns the default settings of `chip`.
-    pub const fn default_for(chip: Chip) -> Settings {
-        match chip {
-            // The widest range of the shunt's converter.
-            Chip::Ina219 => Settings::Shunt(Shunt { ohms: 0.1, max_amperes: Shunt::INA219_FULL_SCALE / 0.1 }),
-            Chip::Ina226 => Settings::Shunt(Shunt { ohms: 0.1, max_amperes: Shunt::INA226_FULL_SCALE / 0.1 }),
-            Chip::Ads1115 => Settings::Analogue(Analogue { input: Input::A0, full_scale: 2.048 }),
-            Chip::Max31865 => Settings::Rtd(Rtd { wires: 2, reference: 430.0, nominal: 100.0, mains: 50 }),
-            Chip::Scd4x => Settings::Altitude(None),
-            _ => Settings::None,
+    /// Checks the values `given`, and adds the defaults.
+    pub(crate) fn new(
+        settings: &'static [Setting],
+        adjust: Option<Adjust>,
+        given: &[(&str, f64)],
+        channel: Option<&'static str>,
+    ) -> Result<Settings, InvalidSetting> {
+        let mut checked = Settings { numbers: Vec::new(), channel };
+        for setting in settings {
+            let number = match (given.iter().find(|(key, _)| *key == setting.key), setting.default) {
+                (Some((_, number)), _) => {
+                    setting.check(*number)?;
+                    *number
+                }
+                (None, DefaultValue::Number(number)) => number,
+                (None, _) => continue,
+            };
+            checked.numbers.push((setting.key, number));
         }
-    }
-}
-
-/// Shunt resistor of a power monitor.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shunt {
-    /// Resistance in ohm.
-    pub ohms: f64,
-    /// Maximum expected current, in ampere.
-    pub max_amperes: f64,
-}
-
-impl Shunt {
-    /// Full scale of the shunt voltage of an INA219, in volt: the widest range of the chip.
-    pub const INA219_FULL_SCALE: f64 = 0.32;
-    /// Full scale of the shunt voltage of an INA226, in volt.
-    pub const INA226_FULL_SCALE: f64 = 0.08192;
-}
-
-/// Voltage that an ADS1115 measures.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Analogue {
-    /// Input pins.
-    pub input: Input,
-    /// Full scale in volt, one of [`Analogue::FULL_SCALES`].
-    pub full_scale: f64,
-}
-
-impl Analogue {
-    /// Full scales of an ADS1115, in volt.
-    pub const FULL_SCALES: [f64; 6] = [6.144, 4.096, 2.048, 1.024, 0.512, 0.256];
-}
-
-/// Pins between which an ADS1115 measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Input {
-    /// `a0`: against ground.
-    A0,
-    /// `a1`: against ground.
-    A1,
-    /// `a2`: against ground.
-    A2,
-    /// `a3`: against ground.
-    A3,
-    /// `a0-a1`.
-    A0A1,
-    /// `a0-a3`.
-    A0A3,
-    /// `a1-a3`.
-    A1A3,
-    /// `a2-a3`.
-    A2A3,
-}
-
-impl Input {
-    /// All inputs.
-    pub const ALL: [Input; 8] =
-        [Input::A0, Input::A1, Input::A2, Input::A3, Input::A0A1, Input::A0A3, Input::A1A3, Input::A2A3];
-
-    /// Returns the name in boards.toml: `a0-a1`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Input::A0 => "a0",
-            Input::A1 => "a1",
-            Input::A2 => "a2",
-            Input::A3 => "a3",
-            Input::A0A1 => "a0-a1",
-            Input::A0A3 => "a0-a3",
-            Input::A1A3 => "a1-a3",
-            Input::A2A3 => "a2-a3",
+        for setting in settings {
+            if let (None, DefaultValue::Computed(_, compute)) = (checked.get(setting.key), setting.default) {
+                let number = compute(&checked);
+                checked.numbers.push((setting.key, number));
+            }
         }
+        adjust.map_or(Ok(()), |adjust| adjust(&mut checked))?;
+        Ok(checked)
     }
-}
 
-impl fmt::Display for Input {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+    /// Returns the value of a setting; `None` if it has none, or if the chip has no such setting.
+    pub fn get(&self, key: &str) -> Option<f64> {
+        self.numbers.iter().find(|(known, _)| *known == key).map(|(_, number)| *number)
     }
-}
 
-/// Error for a text that is not the name of an [`Input`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no input of an ADS1115")]
-pub struct NoInput;
-
-impl FromStr for Input {
-    type Err = NoInput;
-
-    fn from_str(text: &str) -> Result<Input, NoInput> {
-        Input::ALL.into_iter().find(|input| input.name() == text).ok_or(NoInput)
+    /// Returns the value of a setting that has a default.
+    ///
+    /// # Panics
+    /// The chip has no such setting, or its value is not set.
+    #[expect(clippy::expect_used, reason = "the catalogue guarantees a value; a test reads every chip")]
+    pub fn number(&self, key: &str) -> f64 {
+        self.get(key).expect("a setting of this chip that has a default")
     }
-}
 
-/// Wiring of a MAX31865.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rtd {
-    /// Number of wires: 2, 3 or 4.
-    pub wires: u8,
-    /// Reference resistor in ohm: 430 with a PT100, 4300 with a PT1000.
-    pub reference: f64,
-    /// Resistance at 0 °C in ohm: 100 for a PT100.
-    pub nominal: f64,
-    /// Mains frequency to filter out, in hertz: 50 or 60.
-    pub mains: u8,
-}
+    /// Returns the selected channel; `None` if the chip has no channels.
+    pub fn channel(&self) -> Option<&'static str> {
+        self.channel
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn inputs_round_trip_through_text() {
-        for input in Input::ALL {
-            assert_eq!(input.name().parse(), Ok(input));
+    /// Limits a number to `max`.
+    pub(crate) fn limit(&mut self, key: &str, max: f64) {
+        for (_, number) in self.numbers.iter_mut().filter(|(known, _)| *known == key) {
+            *number = number.min(max);
         }
-        assert!("a4".parse::<Input>().is_err());
     }
 }

@@ -35,7 +35,7 @@ impl SensorSpec {
             name: name.into(),
             chip,
             bus_address,
-            settings: Settings::default_for(chip),
+            settings: chip.default_settings(),
             quantities: chip.quantities().unwrap_or_default().to_vec(),
             filters: Vec::new(),
         }
@@ -69,7 +69,7 @@ impl SensorSpec {
     }
 }
 
-/// Connection of a sensor: one variant for each [`crate::catalogue::Attachment`].
+/// Connection of a sensor: one variant for each [`crate::catalogue::BusKind`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum BusAddress {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use atalaya_hal::catalogue::Attachment;
+use atalaya_hal::catalogue::{BusKind, Checksum};
 use atalaya_hal::{BusAddress, Chip, Readings, Sensor, SensorSpec, drivers};
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation};
@@ -166,8 +166,8 @@ impl SpiDevice for Noise {
 
 /// Returns a sensor with the default settings of this chip.
 fn spec(chip: Chip) -> SensorSpec {
-    let bus_address = match chip.entry().attachment {
-        Attachment::I2c { addresses } => BusAddress::I2c { bus: "i2c-1".to_owned(), address: addresses[0] },
+    let bus_address = match chip.spec().bus {
+        BusKind::I2c { addresses } => BusAddress::I2c { bus: "i2c-1".to_owned(), address: addresses[0] },
         _ => BusAddress::Spi { bus: "spi-0.0".to_owned() },
     };
     SensorSpec::new("s", chip, bus_address)
@@ -201,7 +201,8 @@ fn check(chip: Chip, readings: &Readings) -> Result<(), TestCaseError> {
 /// reading.
 #[test]
 fn a_plausible_bus_makes_every_driver_read_something() {
-    for chip in chips_on_a_bus() {
+    // This bus computes no other checksums; atalaya-sim checks the drivers of all chips on their register models.
+    for chip in chips_on_a_bus().filter(|chip| chip.spec().checksum != Checksum::Other) {
         let read = |value: u8| {
             let (bytes, identity) = (vec![value, 0x66], identity(chip));
             let meter = Meter::default();
@@ -226,8 +227,8 @@ fn a_plausible_bus_makes_every_driver_read_something() {
 }
 
 fn build(chip: Chip, noise: Noise, delay: Counted) -> Box<dyn Sensor> {
-    match chip.entry().attachment {
-        Attachment::I2c { .. } => drivers::build(&spec(chip), noise, delay, "/dev/i2c-1").unwrap(),
+    match chip.spec().bus {
+        BusKind::I2c { .. } => drivers::build(&spec(chip), noise, delay, "/dev/i2c-1").unwrap(),
         _ => drivers::build_spi(&spec(chip), noise, delay, "/dev/spidev0.0").unwrap(),
     }
 }

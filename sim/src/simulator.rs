@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use atalaya_hal::catalogue::Pretence;
 use atalaya_hal::filter::Filtered;
 use atalaya_hal::sensor::Buses;
-use atalaya_hal::{Bus, BusAddress, Chip, OpenError, Place, Quantity, Sensor, SensorSpec, Settings, drivers};
+use atalaya_hal::{Bus, BusAddress, OpenError, Place, Quantity, Sensor, SensorSpec, drivers};
 
 use crate::bus::SimBus;
 use crate::clock::Clock;
 use crate::defaults;
 use crate::faults::{FaultInjector, FaultSchedule};
 use crate::generator::Generator;
-use crate::models::ads1115::Ads1115;
-use crate::models::max31865::Max31865;
-use crate::models::{self, Surroundings};
+use crate::models::{self, Environment};
 use crate::sim_sensor::SimSensor;
 use crate::spi::SimSpi;
 use crate::value_sensor::ValueSensor;
@@ -72,11 +69,11 @@ impl Simulator {
             // The filters are applied last, so that a fault in the driver resets them.
             let unfiltered = SensorSpec { filters: Vec::new(), ..spec.clone() };
             let driver = match &spec.bus_address {
-                BusAddress::I2c { bus, address } if has_model(spec.chip) => {
+                BusAddress::I2c { bus, address } => {
                     let bus = simulator.attach(bus, *address, sensor, &sensors, base_dir)?;
                     drivers::build(&unfiltered, bus.clone(), bus.clock().clone(), &bus.to_string())?
                 }
-                BusAddress::Spi { bus } if has_model(spec.chip) => {
+                BusAddress::Spi { bus } => {
                     let spi = simulator.select(bus, sensor, base_dir)?;
                     drivers::build_spi(&unfiltered, spi.clone(), spi.clock().clone(), &spi.to_string())?
                 }
@@ -101,8 +98,8 @@ impl Simulator {
 
     /// Attaches the simulated chip of `sensor` to its chip select.
     fn select(&mut self, name: &str, sensor: &SimSensor, base_dir: &Path) -> Result<&SimSpi, OpenError> {
-        let Settings::Rtd(rtd) = sensor.spec.settings else { return Err(no_model(&sensor.spec)) };
-        let chip = Max31865::new(rtd, surroundings(sensor, base_dir)?);
+        let (spec, environment) = (&sensor.spec, environment([sensor], base_dir)?);
+        let chip = models::on_spi(spec.chip, &spec.settings, environment).ok_or_else(|| no_model(spec))?;
         let spi = SimSpi::new(name, self.clock.clone(), chip);
         spi.set_schedule(FaultSchedule::new(&sensor.faults));
         Ok(self.selects.entry(name.to_owned()).or_insert(spi))
@@ -120,13 +117,10 @@ impl Simulator {
         let clock = self.clock.clone();
         let bus = self.buses.entry(name.to_owned()).or_insert_with(|| SimBus::with_clock(name, clock));
         bus.add_schedule(address, FaultSchedule::new(&sensor.faults));
-        if let Settings::Analogue(_) = sensor.spec.settings {
-            // One chip for all sensors that share it; the last of them replaces it, with the same inputs.
-            bus.attach(address, shared_inputs(sensor, all, base_dir)?);
-            return Ok(bus);
-        }
-        let around = surroundings(sensor, base_dir)?;
-        let model = models::of(&sensor.spec, around).ok_or_else(|| no_model(&sensor.spec))?;
+        // One chip for all sensors that share it; the last of them replaces it, with the same channels.
+        let shared = all.iter().copied().filter(|other| other.spec.bus_address == sensor.spec.bus_address);
+        let (spec, environment) = (&sensor.spec, environment(shared, base_dir)?);
+        let model = models::on_i2c(spec.chip, &spec.settings, environment).ok_or_else(|| no_model(spec))?;
         bus.attach(address, model);
         Ok(bus)
     }
@@ -137,7 +131,7 @@ impl Simulator {
         let bus = info.bus.as_ref().map(|bus| format!("simulated {bus}"));
         let place = Place { bus, address: info.address };
         let schedule = FaultSchedule::new(&sensor.faults);
-        Ok(ValueSensor::new(info, place, surroundings(sensor, base_dir)?, schedule, self.clock.clone()))
+        Ok(ValueSensor::new(info, place, environment([sensor], base_dir)?, schedule, self.clock.clone()))
     }
 }
 
@@ -145,34 +139,23 @@ fn no_model(spec: &SensorSpec) -> OpenError {
     OpenError::new(&spec.name, format!("`{}` has no model for a simulated bus", spec.chip))
 }
 
-/// Returns true if the chip is simulated by its registers; the others are simulated by their readings.
-fn has_model(chip: Chip) -> bool {
-    chip.entry().pretence == Pretence::Registers
-}
-
-/// Creates the ADS1115 of `sensor`, with the inputs of all sensors at its address.
-fn shared_inputs(
-    sensor: &SimSensor,
-    all: &[&SimSensor],
+/// Creates the environment of the chip that `sensors` read, each on a channel of its own: their waveforms, and those of
+/// their faults that belong neither to the bus nor to the driver.
+fn environment<'a>(
+    sensors: impl IntoIterator<Item = &'a SimSensor>,
     base_dir: &Path,
-) -> Result<models::words::Registers<Ads1115>, OpenError> {
-    let mut inputs = BTreeMap::new();
-    for other in all.iter().filter(|other| other.spec.bus_address == sensor.spec.bus_address) {
-        if let Settings::Analogue(analogue) = other.spec.settings {
-            inputs.insert(analogue.input, surroundings(other, base_dir)?);
-        }
+) -> Result<Environment, OpenError> {
+    let mut channels = Vec::new();
+    for sensor in sensors {
+        let generator = |quantity: &Quantity| Ok((*quantity, generator(sensor, *quantity, base_dir)?));
+        let generators: BTreeMap<Quantity, Generator> =
+            sensor.spec.quantities.iter().map(generator).collect::<Result<_, OpenError>>()?;
+        channels.push((sensor.spec.settings.channel(), generators, FaultSchedule::new(&sensor.faults)));
     }
-    Ok(Ads1115::device(inputs))
-}
-
-/// Creates the surroundings of `sensor`: its waveforms, and those of its faults that belong neither to the bus nor to
-/// the driver.
-fn surroundings(sensor: &SimSensor, base_dir: &Path) -> Result<Surroundings, OpenError> {
-    let generator = |quantity: &Quantity| Ok((*quantity, generator(sensor, *quantity, base_dir)?));
-    let mut generators: BTreeMap<Quantity, Generator> =
-        sensor.spec.quantities.iter().map(generator).collect::<Result<_, OpenError>>()?;
-    let schedule = FaultSchedule::new(&sensor.faults);
-    Ok(Surroundings::new(move |quantity, now| {
+    Ok(Environment::with_channels(move |channel, quantity, now| {
+        let Some((_, generators, schedule)) = channels.iter_mut().find(|(known, ..)| *known == channel) else {
+            return 0.0;
+        };
         let value = generators.get_mut(&quantity).map_or(0.0, |generator| generator.next(now));
         schedule.distort(quantity, value, now)
     }))

@@ -26,6 +26,20 @@ pub trait SpiChip: Send {
     fn transfer(&mut self, byte: u8) -> u8;
 }
 
+impl SpiChip for Box<dyn SpiChip> {
+    fn power_up(&mut self, now: Duration) {
+        (**self).power_up(now);
+    }
+
+    fn select(&mut self, now: Duration) {
+        (**self).select(now);
+    }
+
+    fn transfer(&mut self, byte: u8) -> u8 {
+        (**self).transfer(byte)
+    }
+}
+
 /// Duration of a byte at 1 MHz; a manual clock advances by it.
 const BYTE: Duration = Duration::from_micros(8);
 

@@ -5,28 +5,28 @@ use atalaya_hal::{Place, ReadError, Reading, Readings, Sensor, SensorInfo};
 
 use crate::clock::Clock;
 use crate::faults::FaultSchedule;
-use crate::models::Surroundings;
+use crate::models::Environment;
 
 /// A sensor that generates values.
 pub struct ValueSensor {
     info: SensorInfo,
     place: Place,
-    surroundings: Surroundings,
+    environment: Environment,
     schedule: FaultSchedule,
     clock: Clock,
 }
 
 impl ValueSensor {
-    /// Creates a sensor that measures the quantities of `info` in `surroundings`, and fails as scheduled by `schedule`;
+    /// Creates a sensor that measures the quantities of `info` in `environment`, and fails as scheduled by `schedule`;
     /// `place` is used in messages.
     pub fn new(
         info: SensorInfo,
         place: Place,
-        surroundings: Surroundings,
+        environment: Environment,
         schedule: FaultSchedule,
         clock: Clock,
     ) -> ValueSensor {
-        ValueSensor { info, place, surroundings, schedule, clock }
+        ValueSensor { info, place, environment, schedule, clock }
     }
 }
 
@@ -41,7 +41,7 @@ impl Sensor for ValueSensor {
             return Err(ReadError::with_source(cause, self.place.clone(), "as scheduled"));
         }
         let reading = |quantity| {
-            Reading::new(quantity, self.surroundings.at(quantity, now)).map_err(|error| {
+            Reading::new(quantity, self.environment.at(quantity, now)).map_err(|error| {
                 ReadError::with_source(atalaya_hal::Cause::OutOfRange, self.place.clone(), error)
             })
         };

@@ -3,15 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use atalaya_hal::catalogue::Pretence;
-use atalaya_hal::settings::{Input, Rtd};
-use atalaya_hal::{BusAddress, Chip, SensorSpec};
-use atalaya_sim::models::ads1115::Ads1115;
+use atalaya_hal::Chip;
 use atalaya_sim::models::max31865::Max31865;
-use atalaya_sim::models::{self, Surroundings};
+use atalaya_sim::models::{self, Environment};
 use atalaya_sim::{BusFault, Clock, SimBus, SimSpi};
 use embedded_hal::i2c::{I2c, Operation};
 use embedded_hal::spi::SpiDevice;
@@ -19,15 +15,10 @@ use proptest::prelude::*;
 
 const ADDRESS: u8 = 0x44;
 
-fn spec(chip: Chip) -> SensorSpec {
-    let bus_address = BusAddress::I2c { bus: "i2c-1".to_owned(), address: chip.addresses()[0] };
-    SensorSpec::new("s", chip, bus_address)
-}
-
-/// Returns surroundings with a new value each time, sometimes an impossible one.
-fn wild() -> Surroundings {
+/// Returns an environment with a new value each time, sometimes an impossible one.
+fn wild() -> Environment {
     let mut count = 0_u32;
-    Surroundings::new(move |_, _| {
+    Environment::new(move |_, _| {
         count = count.wrapping_add(1);
         match count % 7 {
             0 => f64::NAN,
@@ -40,35 +31,29 @@ fn wild() -> Surroundings {
     })
 }
 
-fn bus(chip: Chip, around: fn() -> Surroundings) -> SimBus {
+fn bus(chip: Chip, around: fn() -> Environment) -> SimBus {
     let bus = SimBus::with_clock("i2c-1", Clock::manual());
-    match chip {
-        Chip::Ads1115 => {
-            let inputs = Input::ALL.into_iter().map(|input| (input, around()));
-            bus.attach(ADDRESS, Ads1115::device(inputs.collect()));
-        }
-        _ => bus.attach(ADDRESS, models::of(&spec(chip), around()).unwrap()),
-    }
+    bus.attach(ADDRESS, models::on_i2c(chip, &chip.default_settings(), around()).unwrap());
     bus
 }
 
-/// Returns surroundings that never change.
-fn still() -> Surroundings {
-    Surroundings::new(|_, _| 1.5)
+/// Returns an environment that never changes.
+fn still() -> Environment {
+    Environment::new(|_, _| 1.5)
 }
 
 fn modelled() -> impl Iterator<Item = Chip> {
-    let on_i2c = |chip: &Chip| !chip.addresses().is_empty();
-    Chip::ALL.into_iter().filter(on_i2c).filter(|chip| chip.entry().pretence == Pretence::Registers)
+    Chip::ALL.into_iter().filter(|chip| !chip.addresses().is_empty())
 }
 
 #[test]
-fn the_catalogue_says_which_chips_have_models() {
-    for chip in Chip::ALL.into_iter().filter(|chip| !chip.addresses().is_empty()) {
-        let model = chip == Chip::Ads1115 || models::of(&spec(chip), wild()).is_some();
-        assert_eq!(model, chip.entry().pretence == Pretence::Registers, "{chip}");
+fn every_chip_on_a_bus_has_a_model() {
+    for chip in Chip::ALL {
+        let settings = chip.default_settings();
+        let i2c = models::on_i2c(chip, &settings, wild()).is_some();
+        let spi = models::on_spi(chip, &settings, wild()).is_some();
+        assert_eq!((i2c, i2c || spi), (!chip.addresses().is_empty(), chip.needs_bus()), "{chip}");
     }
-    assert_eq!(Chip::Max31865.entry().pretence, Pretence::Registers);
     assert!(modelled().count() >= 17);
 }
 
@@ -205,22 +190,10 @@ proptest! {
     fn no_bytes_make_the_spi_model_panic(
         transfers in proptest::collection::vec((bytes(), 0..1_000_u64), 0..40), ohms in 1.0..1e6_f64,
     ) {
-        let rtd = Rtd { wires: 2, reference: ohms, nominal: 100.0, mains: 50 };
-        let mut spi = SimSpi::new("spi-0.0", Clock::manual(), Max31865::new(rtd, wild()));
+        let mut spi = SimSpi::new("spi-0.0", Clock::manual(), Max31865::new(100.0 / ohms, wild()));
         for (mut bytes, millis) in transfers {
             spi.transfer_in_place(&mut bytes).unwrap();
             spi.clock().advance(Duration::from_millis(millis));
         }
     }
-}
-
-#[test]
-fn an_ads1115_without_anything_connected_reads_nothing() {
-    let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
-    bus.attach(ADDRESS, Ads1115::device(BTreeMap::new()));
-    bus.write(ADDRESS, &[1, 0xc5, 0x83]).unwrap();
-    bus.clock().advance(Duration::from_millis(20));
-    let mut bytes = [9; 2];
-    bus.write_read(ADDRESS, &[0], &mut bytes).unwrap();
-    assert_eq!(bytes, [0, 0]);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_hal::catalogue::Attachment;
+use atalaya_hal::catalogue::BusKind;
 use atalaya_hal::{BusAddress, Chip};
 use toml::Spanned;
 
@@ -22,9 +22,9 @@ pub(super) fn bus_address(
     source: &Source<'_>,
 ) -> Result<BusAddress, BoardsError> {
     let missing = |problem: String, remedy: &str| Err(source.error(raw.chip.span(), problem, remedy));
-    match chip.entry().attachment {
-        Attachment::I2c { addresses } => i2c(raw, chip, addresses, source),
-        Attachment::Spi => {
+    match chip.spec().bus {
+        BusKind::I2c { addresses } => i2c(raw, chip, addresses, source),
+        BusKind::Spi => {
             let Some(bus) = &raw.bus else {
                 let problem = format!("`{chip}` sits on a bus, and the key `bus` is missing");
                 return missing(problem, "add the bus and its chip select, such as `bus = \"spi-0.0\"`");
@@ -37,13 +37,13 @@ pub(super) fn bus_address(
             }
             Ok(BusAddress::Spi { bus: bus.get_ref().clone() })
         }
-        Attachment::Kernel => {
+        BusKind::Kernel => {
             let device = raw.device.as_ref().map(|device| file_name(device, "device", source)).transpose()?;
             let channel =
                 raw.channel.as_ref().map(|channel| file_name(channel, "channel", source)).transpose()?;
             Ok(BusAddress::Kernel { device, channel })
         }
-        Attachment::Command => {
+        BusKind::Command => {
             let Some(command) = &raw.command else {
                 let problem = format!("the key `command` is missing: what shall `{chip}` run?");
                 return missing(
@@ -67,7 +67,7 @@ pub(super) fn bus_address(
             };
             Ok(BusAddress::Command { command: words.clone(), timeout })
         }
-        Attachment::File => {
+        BusKind::File => {
             let Some(path) = &raw.path else {
                 let problem = format!("the key `path` is missing: which {chip}?");
                 return missing(problem, "add it, such as `path = \"/run/level\"`");

@@ -133,14 +133,9 @@ impl<'de> Deserialize<'de> for Key {
 /// Refuses a waveform for a quantity that the chip computes and does not measure.
 pub(super) fn refuse_computed(sim: &RawSim, chip: Chip, source: &Source<'_>) -> Result<(), BoardsError> {
     let power = sim.waveforms.keys().find(|key| *key.get_ref() == Quantity::Power);
-    let Some(key) = power.filter(|_| computes_power(chip)) else { return Ok(()) };
+    let Some(key) = power.filter(|_| chip.computes(Quantity::Power)) else { return Ok(()) };
     let problem = format!("`{chip}` computes the power out of voltage and current");
     Err(source.error(key.span(), problem, "write waveforms for `voltage` and `current`"))
-}
-
-/// Returns true if the chip computes its power from other quantities.
-const fn computes_power(chip: Chip) -> bool {
-    matches!(chip, Chip::Ina219 | Chip::Ina226)
 }
 
 /// Checks the faults of a sensor that measures `quantities`.
@@ -214,7 +209,7 @@ fn kind(
         RawKind::OutOfRange => FaultKind::OutOfRange,
         RawKind::Nan => FaultKind::NotANumber,
         RawKind::Panic => FaultKind::Panic,
-        RawKind::Crc if has_checksum(chip) => FaultKind::Checksum,
+        RawKind::Crc if chip.spec().has_checksum() => FaultKind::Checksum,
         RawKind::Crc => {
             return refuse(
                 format!("`{chip}` sends no checksum, so nobody would notice"),
@@ -251,7 +246,7 @@ fn drift(
         return Err(source.error(raw.fault.span(), problem, remedy));
     };
     let quantity = match (&raw.quantity, quantities) {
-        (Some(quantity), _) if *quantity.get_ref() == Quantity::Power && computes_power(chip) => {
+        (Some(quantity), _) if *quantity.get_ref() == Quantity::Power && chip.computes(Quantity::Power) => {
             let problem = format!("`{chip}` computes the power out of voltage and current");
             return Err(source.error(quantity.span(), problem, "let one of these drift"));
         }
@@ -268,13 +263,4 @@ fn drift(
         }
     };
     Ok(FaultKind::Drift { quantity, rate: rate.get_ref().0 })
-}
-
-/// Returns true if the readings have a checksum, so that a driver can detect a wrong bit.
-const fn has_checksum(chip: Chip) -> bool {
-    // The kernel checks the checksum of a DS18B20. A random sensor can simulate any fault.
-    matches!(
-        chip,
-        Chip::Sht3x | Chip::Sht4x | Chip::Shtc3 | Chip::Aht20 | Chip::Scd4x | Chip::W1 | Chip::Random
-    )
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use atalaya_hal::Chip;
-use atalaya_hal::catalogue::{Attachment, Measures};
+use atalaya_hal::catalogue::{BusKind, Measures};
 use toml::Spanned;
 
 use super::raw::RawSensor;
@@ -15,15 +15,15 @@ type Key = (&'static str, Option<Range<usize>>, bool, (String, String));
 
 /// Refuses every key that the chip does not have.
 pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<(), BoardsError> {
-    let entry = chip.entry();
-    let attachment = entry.attachment;
-    let i2c = matches!(attachment, Attachment::I2c { .. });
-    let kernel = attachment == Attachment::Kernel;
-    let configured = entry.measures == Measures::Configured && chip != Chip::Random;
+    let spec = chip.spec();
+    let attachment = spec.bus;
+    let i2c = matches!(attachment, BusKind::I2c { .. });
+    let kernel = attachment == BusKind::Kernel;
+    let configured = spec.measures == Measures::Configured && chip != Chip::Random;
     let of_hardware = || {
         let elsewhere = match attachment {
-            Attachment::Nothing => format!("`{chip}` sits on no bus"),
-            _ => format!("`{chip}` sits on no bus: it is {}", entry.about),
+            BusKind::Nothing => format!("`{chip}` sits on no bus"),
+            _ => format!("`{chip}` sits on no bus: it is {}", spec.about),
         };
         (elsewhere, format!("or name a chip: {}", chips_on_a_bus()))
     };
@@ -34,7 +34,7 @@ pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>
             span(&raw.address),
             i2c,
             match attachment {
-                Attachment::Spi => (
+                BusKind::Spi => (
                     format!("`{chip}` sits on SPI and has no address"),
                     "its bus says the chip select: \"spi-0.0\"".to_owned(),
                 ),
@@ -53,8 +53,8 @@ pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>
         (
             "channel",
             span(&raw.channel),
-            matches!(chip, Chip::Hwmon | Chip::Iio | Chip::Ads1115),
-            (format!("`{chip}` has no channels"), "`channel` is for hwmon, iio and ads1115".to_owned()),
+            matches!(chip, Chip::Hwmon | Chip::Iio) || !spec.channels.is_empty(),
+            (format!("`{chip}` has no channels"), format!("`channel` is for {}", chips_with_channels())),
         ),
         (
             "quantity",
@@ -78,13 +78,13 @@ pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>
         (
             "path",
             span(&raw.path),
-            attachment == Attachment::File,
+            attachment == BusKind::File,
             (format!("`{chip}` is not read from a file"), "or write chip = \"file\"".to_owned()),
         ),
         (
             "command",
             span(&raw.command),
-            attachment == Attachment::Command,
+            attachment == BusKind::Command,
             (format!("`{chip}` runs no program"), "or write chip = \"command\"".to_owned()),
         ),
     ];
@@ -97,11 +97,19 @@ pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>
             ));
         }
     }
-    if let (Some(span), true) = (span(&raw.timeout), attachment != Attachment::Command) {
+    if let (Some(span), true) = (span(&raw.timeout), attachment != BusKind::Command) {
         let problem = format!("`{chip}` runs no program that a `timeout` could end");
         return Err(source.error(span, problem, "remove `timeout`"));
     }
     Ok(())
+}
+
+/// Returns the chips that have channels.
+fn chips_with_channels() -> String {
+    let chips = Chip::ALL.into_iter().filter(|chip| !chip.spec().channels.is_empty()).map(Chip::name);
+    let mut names: Vec<&str> = ["hwmon", "iio"].into_iter().chain(chips).collect();
+    let last = names.pop().unwrap_or_default();
+    format!("{} and {last}", names.join(", "))
 }
 
 fn span<T>(value: &Option<Spanned<T>>) -> Option<Range<usize>> {

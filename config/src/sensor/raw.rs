@@ -1,14 +1,18 @@
 //! Serde structs of a sensor, with the location of every value that a later check may refuse.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use atalaya_hal::filter::{MAX_DECIMALS, MAX_WINDOW};
 use atalaya_hal::{Chip, Filter};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use toml::Spanned;
 
 use super::faults::RawSim;
-use crate::value::{Address, Finite, Interval, NonNegative, Pair, Period, Positive, Quantities, Table};
+use crate::value::{Address, Finite, Interval, NonNegative, Pair, Period, Quantities, Table};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,18 +34,46 @@ pub(crate) struct RawSensor {
     pub(super) sim: RawSim,
 }
 
-/// Settings of all chips; `settings` refuses those of other chips.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawSettings {
-    pub shunt: Option<Spanned<Positive>>,
-    pub max_current: Option<Spanned<Positive>>,
-    pub gain: Option<Spanned<Positive>>,
-    pub wires: Option<Spanned<i64>>,
-    pub reference: Option<Spanned<Positive>>,
-    pub nominal: Option<Spanned<Positive>>,
-    pub mains: Option<Spanned<i64>>,
-    pub altitude: Option<Spanned<Finite>>,
+/// Settings by key, in the order of the file; `settings` refuses those of other chips.
+pub(super) struct RawSettings(pub Vec<(&'static str, Spanned<Finite>)>);
+
+impl<'de> Deserialize<'de> for RawSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = RawSettings;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawSettings, A::Error> {
+                let mut settings = Vec::new();
+                while let Some(SettingKey(key)) = map.next_key()? {
+                    settings.push((key, map.next_value()?));
+                }
+                Ok(RawSettings(settings))
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// Key of a setting that some chip has.
+struct SettingKey(&'static str);
+
+impl<'de> Deserialize<'de> for SettingKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+            let keys = Chip::ALL.into_iter().flat_map(|chip| chip.spec().settings).map(|setting| setting.key);
+            keys.collect::<BTreeSet<_>>().into_iter().collect()
+        });
+        let name = String::deserialize(deserializer)?;
+        let known = KEYS.iter().find(|key| **key == name);
+        known.map(|key| SettingKey(key)).ok_or_else(|| D::Error::unknown_field(&name, &KEYS))
+    }
 }
 
 /// One filter: a table with one key.

@@ -12,12 +12,11 @@ use embedded_devices::uom::si::electric_potential::volt;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
-use super::Mount;
-use super::ina219::{power, shunt_saturated};
+use super::DeviceContext;
+use super::ina219::{Shunt, power, shunt_saturated};
 use crate::error::{BusError, ReadError};
 use crate::reading::Readings;
 use crate::sensor::{Sensor, SensorInfo};
-use crate::settings::Shunt;
 
 /// Maximum duration of both conversions of 1.1 ms.
 const DURATION_US: u32 = 2_500;
@@ -28,26 +27,27 @@ const STEP: f64 = 2.5e-6;
 pub(super) struct Ina226<I, D> {
     i2c: I,
     delay: D,
-    mount: Mount,
+    context: DeviceContext,
     shunt: Shunt,
     /// True if the chip has its settings. These are the power-up values, but another program may have changed them.
     ready: bool,
 }
 
 impl<I, D> Ina226<I, D> {
-    pub(super) fn new(i2c: I, delay: D, mount: Mount, shunt: Shunt) -> Self {
-        Ina226 { i2c, delay, mount, shunt, ready: false }
+    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
+        let shunt = Shunt::new(context.settings());
+        Ina226 { i2c, delay, context, shunt, ready: false }
     }
 }
 
 impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina226<I, D> {
     fn info(&self) -> &SensorInfo {
-        self.mount.info()
+        self.context.info()
     }
 
     fn read(&mut self) -> Result<Readings, ReadError> {
-        let fault = |error| self.mount.transport(error);
-        let address = Address::Custom(self.mount.address());
+        let fault = |error| self.context.transport(error);
+        let address = Address::Custom(self.context.address());
         if !std::mem::take(&mut self.ready) {
             let mut chip = INA226Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
             // Read first, because reserved bits must be left unchanged.
@@ -69,9 +69,9 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina226<I, D> 
         // concerns the chip's own current and power registers, which this driver does not use.
         let code = (across / STEP).round();
         if code <= f64::from(i16::MIN) || code >= f64::from(i16::MAX) {
-            return Err(shunt_saturated(&self.mount, "81.92 mV", self.shunt));
+            return Err(shunt_saturated(&self.context, "81.92 mV", self.shunt));
         }
-        power(&self.mount, volts, across, self.shunt, 0.0..=36.0)
+        power(&self.context, volts, across, self.shunt, 0.0..=36.0)
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::Cause;
 
-    const SHUNT: Shunt = Shunt { ohms: 0.1, max_amperes: 0.8192 };
+    const SHUNT: [(&str, f64); 2] = [("shunt", 0.1), ("max_current", 0.8192)];
 
     /// Returns the transactions of the power-up settings: no averaging, 1.1 ms each, both continuously; before that,
     /// powered down and averaging 16.
@@ -93,16 +93,16 @@ mod tests {
         [reads(0x4f, [2], bus), reads(0x4f, [1], shunt)]
     }
 
-    fn read(voltage: [u8; 2], across: [u8; 2], shunt: Shunt) -> Result<Vec<f64>, ReadError> {
+    fn read(voltage: [u8; 2], across: [u8; 2], shunt: [(&str, f64); 2]) -> Result<Vec<f64>, ReadError> {
         let i2c = bus(setup().into_iter().chain(registers(voltage, across)));
-        values(Ina226::new(i2c, Now, mount("ina226", 0x4f), shunt).read())
+        values(Ina226::new(i2c, Now, context_with("ina226", 0x4f, &shunt)).read())
     }
 
     #[test]
     fn voltage_and_current_and_their_product() {
         // Table 8 of the datasheet: 12 V less the 20 mV of the shunt, 20 mV across 2 mΩ, 10 A: 0x2570 and 0x1f40; -80
         // mV is 0x8300 (7.6.2).
-        let ten = Shunt { ohms: 0.002, max_amperes: 15.0 };
+        let ten = [("shunt", 0.002), ("max_current", 15.0)];
         assert_eq!(read([0x25, 0x70], [0x1f, 0x40], ten).unwrap(), [11.98, 10.0, 119.8]);
         assert_eq!(read([0x0c, 0x80], [0x83, 0x00], SHUNT).unwrap(), [4.0, -0.8, -3.2]);
         assert_eq!(read([0x00, 0x01], [0x00, 0x01], SHUNT).unwrap(), [0.00125, 0.000025, 3.1e-8]);
@@ -117,7 +117,7 @@ mod tests {
             ([0xff, 0xff], [0, 0], 0.8192),
             ([0x0c, 0x80], [0x83, 0x00], 0.5),
         ] {
-            let error = read(voltage, across, Shunt { ohms: 0.1, max_amperes }).unwrap_err();
+            let error = read(voltage, across, [("shunt", 0.1), ("max_current", max_amperes)]).unwrap_err();
             assert_eq!(error.cause(), Cause::OutOfRange, "{error}");
         }
     }
@@ -125,20 +125,12 @@ mod tests {
     #[test]
     fn a_saturated_shunt_converter_is_no_reading() {
         // A current of 100 A through 2 mΩ gives 200 mV, and reads as 81.92 mV.
-        let shunt = Shunt { ohms: 0.002, max_amperes: 40.96 };
+        let shunt = [("shunt", 0.002), ("max_current", 40.96)];
         for across in [[0x7f, 0xff], [0x80, 0x00]] {
             let error = read([0x25, 0x70], across, shunt).unwrap_err();
             assert_eq!(error.cause(), Cause::OutOfRange);
             let text = "current at the end of the converter's range (81.92 mV across 0.002 ohm)";
             assert!(error.to_string().contains(text), "{error}");
         }
-    }
-
-    #[test]
-    fn errors_keep_their_cause_and_settings_are_sent_again() {
-        let driver = |i2c| Box::new(Ina226::new(i2c, Now, mount("ina226", 0x4f), SHUNT)) as _;
-        let [voltage, across] = registers([0x25, 0x70], [0x0f, 0xa0]);
-        let [found, set] = setup();
-        check_errors(driver, 2, &[found, set, voltage, across]);
     }
 }

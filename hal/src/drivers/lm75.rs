@@ -6,24 +6,24 @@
 use embedded_hal::i2c::I2c;
 use smallvec::smallvec;
 
-use super::Mount;
+use super::DeviceContext;
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
 /// Driver of an LM75 on any embedded-hal I²C bus.
-pub struct Lm75<I> {
+pub(super) struct Lm75<I> {
     chip: lm75::Lm75<I, lm75::ic::Lm75>,
-    mount: Mount,
+    context: DeviceContext,
 }
 
 impl<I> Lm75<I>
 where
     I: I2c<Error: BusError> + Send,
 {
-    /// Creates a driver for the chip at `mount`. Sends nothing yet.
-    pub fn new(i2c: I, mount: Mount) -> Self {
-        Lm75 { chip: lm75::Lm75::new(i2c, mount.address()), mount }
+    /// Creates a driver for the chip at `context`. Sends nothing yet.
+    pub(super) fn new<D>(i2c: I, _delay: D, context: DeviceContext) -> Self {
+        Lm75 { chip: lm75::Lm75::new(i2c, context.address()), context }
     }
 }
 
@@ -32,23 +32,24 @@ where
     I: I2c<Error: BusError> + Send,
 {
     fn info(&self) -> &SensorInfo {
-        self.mount.info()
+        self.context.info()
     }
 
     fn read(&mut self) -> Result<Readings, ReadError> {
         let celsius = match self.chip.read_temperature() {
             Ok(celsius) => f64::from(celsius),
-            Err(lm75::Error::I2C(error)) => return Err(self.mount.bus(error)),
+            Err(lm75::Error::I2C(error)) => return Err(self.context.bus(error)),
             Err(lm75::Error::InvalidInputData) => {
-                return Err(self.mount.error(Cause::Other, "the driver refused its input"));
+                return Err(self.context.error(Cause::Other, "the driver refused its input"));
             }
         };
-        Ok(smallvec![self.mount.exact(Quantity::Temperature, celsius, -55.0..=125.0)?])
+        Ok(smallvec![self.context.exact(Quantity::Temperature, celsius, -55.0..=125.0)?])
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Now;
     use super::*;
     use crate::error::Place;
     use crate::reading::Reading;
@@ -63,7 +64,7 @@ mod tests {
             address: Some(0x48),
             quantities: vec![Quantity::Temperature],
         };
-        Lm75::new(i2c, Mount::new("/dev/i2c-1", 0x48, info))
+        Lm75::new(i2c, Now, DeviceContext::new("/dev/i2c-1", 0x48, info))
     }
 
     fn read(transaction: Transaction) -> Result<Readings, ReadError> {

@@ -15,45 +15,60 @@ use embedded_hal::spi::SpiDevice;
 use embedded_interfaces::TransportError;
 use smallvec::smallvec;
 
-use super::Mount;
-use super::mount::Patient;
+use super::DeviceContext;
+use super::context::SlowDelay;
 use crate::error::{Cause, ReadError, SpiError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
-use crate::settings::Rtd;
 
 /// Thresholds: one that no resistance reaches, and one that distinguishes a chip from a line that is stuck high or low.
 const HIGHEST: u16 = 0x7ffe;
 const LOWEST: u16 = 0x0001;
 
+/// Wiring of the thermometer.
+#[derive(Clone, Copy)]
+struct Rtd {
+    three_wires: bool,
+    /// True for mains of 60 Hz, which the chip then filters out instead of 50 Hz.
+    sixty_hertz: bool,
+    /// Reference resistor in resistances of the thermometer at 0 °C.
+    reference_ratio: f64,
+}
+
 pub(super) struct Max31865<S, D> {
     spi: S,
     delay: D,
-    mount: Mount,
+    context: DeviceContext,
     rtd: Rtd,
     /// True if the chip has its thresholds.
     ready: bool,
 }
 
 impl<S, D> Max31865<S, D> {
-    pub(super) fn new(spi: S, delay: D, mount: Mount, rtd: Rtd) -> Self {
-        Max31865 { spi, delay, mount, rtd, ready: false }
+    pub(super) fn new(spi: S, delay: D, context: DeviceContext) -> Self {
+        let settings = context.settings();
+        let rtd = Rtd {
+            three_wires: settings.number("wires") == 3.0,
+            sixty_hertz: settings.number("mains") == 60.0,
+            reference_ratio: settings.number("reference") / settings.number("nominal"),
+        };
+        Max31865 { spi, delay, context, rtd, ready: false }
     }
 }
 
 impl<S: SpiDevice<Error: SpiError> + Send, D: DelayNs + Send> Sensor for Max31865<S, D> {
     fn info(&self) -> &SensorInfo {
-        self.mount.info()
+        self.context.info()
     }
 
     fn read(&mut self) -> Result<Readings, ReadError> {
-        let (mount, rtd) = (&self.mount, self.rtd);
-        let fault = |error| transport(mount, error);
-        let wires = if rtd.wires == 3 { WiringMode::ThreeWire } else { WiringMode::TwoOrFourWire };
-        let filter = if rtd.mains == 60 { FilterMode::F_60Hz } else { FilterMode::F_50Hz };
+        let (context, rtd) = (&self.context, self.rtd);
+        let fault = |error| transport(context, error);
+        let wires = if rtd.three_wires { WiringMode::ThreeWire } else { WiringMode::TwoOrFourWire };
+        let filter = if rtd.sixty_hertz { FilterMode::F_60Hz } else { FilterMode::F_50Hz };
         // The crate waits for the typical duration of a conversion, and the maximum is 5 % longer.
-        let delay = Patient(&mut self.delay);
-        let mut chip = MAX31865Sync::new_spi(delay, &mut self.spi, rtd.reference / rtd.nominal);
+        let delay = SlowDelay(&mut self.delay);
+        let mut chip = MAX31865Sync::new_spi(delay, &mut self.spi, rtd.reference_ratio);
 
         let settings = Configuration::default().with_wiring_mode(wires).with_filter_mode(filter);
         let found = chip.read_register::<Configuration>().map_err(fault)?;
@@ -66,7 +81,7 @@ impl<S: SpiDevice<Error: SpiError> + Send, D: DelayNs + Send> Sensor for Max3186
             let high = chip.read_register::<FaultThresholdHigh>().map_err(fault)?.read_resistance_ratio();
             let low = chip.read_register::<FaultThresholdLow>().map_err(fault)?.read_resistance_ratio();
             if (high, low) != (HIGHEST, LOWEST) {
-                return Err(mount.error(Cause::NotPresent, "the chip does not keep its settings"));
+                return Err(context.error(Cause::NotPresent, "the chip does not keep its settings"));
             }
         }
         let measured = match chip.measure() {
@@ -74,7 +89,7 @@ impl<S: SpiDevice<Error: SpiError> + Send, D: DelayNs + Send> Sensor for Max3186
             Err(MeasurementError::Transport(error)) => return Err(fault(error)),
             Err(MeasurementError::FaultDetected) => {
                 let status = chip.read_register::<FaultStatus>().map_err(fault)?;
-                return Err(mount.error(Cause::OutOfRange, explain(status)));
+                return Err(context.error(Cause::OutOfRange, explain(status)));
             }
         };
         self.ready = true;
@@ -83,20 +98,20 @@ impl<S: SpiDevice<Error: SpiError> + Send, D: DelayNs + Send> Sensor for Max3186
         for code in [0, LOWEST, HIGHEST, HIGHEST + 1] {
             if chip.raw_resistance_ratio_to_temperature(code) == measured.temperature {
                 let remedy = "check the wires, and whether `reference` and `nominal` fit the board";
-                return Err(mount.saturated(Quantity::Temperature, format_args!("{code:#06x}"), remedy));
+                return Err(context.saturated(Quantity::Temperature, format_args!("{code:#06x}"), remedy));
             }
         }
         // One step of a PT100 is 0.03 °C; the error of the crate's polynomials is at most 0.0001 °C.
         let celsius = (measured.temperature.get::<degree_celsius>() * 1e3).round() / 1e3;
-        Ok(smallvec![mount.reading(Quantity::Temperature, celsius, -200.0..=850.0)?])
+        Ok(smallvec![context.reading(Quantity::Temperature, celsius, -200.0..=850.0)?])
     }
 }
 
-fn transport<E: SpiError>(mount: &Mount, error: TransportError<(), E>) -> ReadError {
+fn transport<E: SpiError>(context: &DeviceContext, error: TransportError<(), E>) -> ReadError {
     match error {
-        TransportError::Bus(error) => ReadError::from_spi(error, mount.place()),
-        TransportError::Codec(()) => mount.error(Cause::Other, "the driver could not read the answer"),
-        TransportError::Unexpected(text) => mount.error(Cause::Other, text),
+        TransportError::Bus(error) => ReadError::from_spi(error, context.place()),
+        TransportError::Codec(()) => context.error(Cause::Other, "the driver could not read the answer"),
+        TransportError::Unexpected(text) => context.error(Cause::Other, text),
     }
 }
 
@@ -120,7 +135,13 @@ mod tests {
     use embedded_hal::spi::ErrorKind;
     use embedded_hal_mock::eh1::spi::{Mock, Transaction};
 
-    const PT100: Rtd = Rtd { wires: 3, reference: 400.0, nominal: 100.0, mains: 50 };
+    /// Returns the context of a PT100 with three wires.
+    fn pt100() -> DeviceContext {
+        let given = [("wires", 3.0), ("reference", 400.0), ("nominal", 100.0), ("mains", 50.0)];
+        let settings = crate::Chip::Max31865.settings(&given, None).unwrap();
+        DeviceContext::unaddressed("/dev/spidev0.0", info("max31865")).with_settings(settings)
+    }
+
     /// Settings for three wires and 50 Hz.
     const SETTINGS: u8 = 0x11;
 
@@ -166,7 +187,7 @@ mod tests {
     const KEPT: [u8; 4] = [0xff, 0xfc, 0x00, 0x02];
 
     fn sensor(mock: &Mock<u8>) -> Max31865<Mock<u8>, Now> {
-        Max31865::new(mock.clone(), Now, Mount::unaddressed("/dev/spidev0.0", info("max31865")), PT100)
+        Max31865::new(mock.clone(), Now, pt100())
     }
 
     fn read(transactions: Vec<Transaction<u8>>) -> Result<f64, ReadError> {
@@ -256,8 +277,7 @@ mod tests {
 
     #[test]
     fn errors_of_the_bus_keep_their_text() {
-        let mount = Mount::unaddressed("/dev/spidev0.0", info("max31865"));
-        let error = Max31865::new(Broken, Now, mount, PT100).read().unwrap_err();
+        let error = Max31865::new(Broken, Now, pt100()).read().unwrap_err();
         assert_eq!(error.cause(), Cause::Bus);
         assert!(error.to_string().starts_with("bus error at /dev/spidev0.0: "), "{error}");
     }

@@ -11,8 +11,8 @@ use embedded_hal::i2c::I2c;
 use scd4x::Error;
 use smallvec::smallvec;
 
-use super::Mount;
-use super::mount::{HUMIDITY, decimal};
+use super::DeviceContext;
+use super::context::{HUMIDITY, decimal};
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
@@ -23,7 +23,7 @@ const STALE: Duration = Duration::from_secs(12);
 pub(super) struct Scd4x<I, D> {
     i2c: I,
     delay: D,
-    mount: Mount,
+    context: DeviceContext,
     /// Altitude in metres above sea level; None for the value stored in the chip.
     altitude: Option<u16>,
     /// Time of the start or of the last new measurement; None if the chip must be started.
@@ -32,16 +32,18 @@ pub(super) struct Scd4x<I, D> {
 }
 
 impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Scd4x<I, D> {
-    pub(super) fn new(i2c: I, delay: D, mount: Mount, altitude: Option<u16>) -> Self {
-        Scd4x { i2c, delay, mount, altitude, heard: None, last: None }
+    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
+        // The setting is at most 3000, so the cast only drops decimals.
+        let altitude = context.settings().get("altitude").map(|metres| metres.round() as u16);
+        Scd4x { i2c, delay, context, altitude, heard: None, last: None }
     }
 
     fn ask(&mut self, now: Instant) -> Result<Readings, ReadError> {
-        let mount = &self.mount;
+        let context = &self.context;
         let fault = |error| match error {
-            Error::I2c(error) => mount.bus(error),
-            Error::Crc => mount.checksum(),
-            other => mount.error(Cause::Other, format!("the driver gave up: {}", Name(&other))),
+            Error::I2c(error) => context.bus(error),
+            Error::Crc => context.checksum(),
+            other => context.error(Cause::Other, format!("the driver gave up: {}", Name(&other))),
         };
         let mut chip = scd4x::Scd4x::new(&mut self.i2c, &mut self.delay);
         let heard = self.heard.take().filter(|heard| now.duration_since(*heard) < STALE);
@@ -54,11 +56,11 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Scd4x<I, D> {
             }
             chip.start_periodic_measurement().map_err(fault)?;
             self.heard = Some(now);
-            return Err(mount.error(Cause::Other, "just started: its first measurement takes five seconds"));
+            return Err(context.error(Cause::Other, "just started: its first measurement takes five seconds"));
         };
         if !chip.data_ready_status().map_err(fault)? {
             self.heard = Some(heard);
-            let early = || mount.error(Cause::Other, "its first measurement is not ready yet");
+            let early = || context.error(Cause::Other, "its first measurement is not ready yet");
             return self.last.clone().ok_or_else(early);
         }
         let measured = chip.measurement().map_err(fault)?;
@@ -67,17 +69,17 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Scd4x<I, D> {
         self.last = None;
         // Section 1.1: the output range ends at 40 000 ppm; 0 is the result of a measurement without CO₂ (3.10).
         match measured.co2 {
-            0 => return Err(mount.not_measured(Quantity::Concentration, 0)),
+            0 => return Err(context.not_measured(Quantity::Concentration, 0)),
             40_000.. => {
                 let value = format_args!("{} ppm", measured.co2);
-                return Err(mount.saturated(Quantity::Concentration, value, "air the room"));
+                return Err(context.saturated(Quantity::Concentration, value, "air the room"));
             }
             _ => {}
         }
         let readings: Readings = smallvec![
-            mount.reading(Quantity::Concentration, f64::from(measured.co2), 1.0..=40_000.0)?,
-            mount.reading(Quantity::Temperature, decimal(measured.temperature), -10.0..=60.0)?,
-            mount.reading(Quantity::Humidity, decimal(measured.humidity), HUMIDITY)?,
+            context.reading(Quantity::Concentration, f64::from(measured.co2), 1.0..=40_000.0)?,
+            context.reading(Quantity::Temperature, decimal(measured.temperature), -10.0..=60.0)?,
+            context.reading(Quantity::Humidity, decimal(measured.humidity), HUMIDITY)?,
         ];
         self.last = Some(readings.clone());
         Ok(readings)
@@ -101,7 +103,7 @@ impl<E> std::fmt::Display for Name<'_, E> {
 
 impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Scd4x<I, D> {
     fn info(&self) -> &SensorInfo {
-        self.mount.info()
+        self.context.info()
     }
 
     fn read(&mut self) -> Result<Readings, ReadError> {
@@ -133,7 +135,7 @@ mod tests {
     }
 
     fn sensor(transactions: impl IntoIterator<Item = Transaction>) -> Scd4x<Strict, Now> {
-        Scd4x::new(bus(transactions), Now, mount("scd4x", 0x62), None)
+        Scd4x::new(bus(transactions), Now, context("scd4x", 0x62))
     }
 
     fn five_seconds_later(now: &mut Instant) -> Instant {
@@ -166,7 +168,7 @@ mod tests {
             writes(0x62, [0x24, 0x27, altitude[0], altitude[1], altitude[2]]),
             writes(0x62, [0x21, 0xb1]),
         ];
-        let mut sensor = Scd4x::new(bus(all), Now, mount("scd4x", 0x62), Some(650));
+        let mut sensor = Scd4x::new(bus(all), Now, context_with("scd4x", 0x62, &[("altitude", 650.0)]));
         assert!(sensor.read().is_err());
     }
 

@@ -1,14 +1,14 @@
 //! Helpers for the tests of the drivers.
 
 use embedded_hal::delay::DelayNs;
-use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
+use embedded_hal::i2c::ErrorKind;
 pub(super) use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
 
-use super::Mount;
+use super::DeviceContext;
 use crate::Chip;
-use crate::error::{Cause, ReadError};
+use crate::error::ReadError;
 use crate::reading::Readings;
-use crate::sensor::{Sensor, SensorInfo};
+use crate::sensor::SensorInfo;
 
 /// Delay that does not wait.
 pub(super) struct Now;
@@ -17,8 +17,14 @@ impl DelayNs for Now {
     fn delay_ns(&mut self, _: u32) {}
 }
 
-pub(super) fn mount(chip: &str, address: u8) -> Mount {
-    Mount::new("/dev/i2c-1", address, info(chip))
+pub(super) fn context(chip: &str, address: u8) -> DeviceContext {
+    context_with(chip, address, &[])
+}
+
+/// Creates the context of a chip with these settings.
+pub(super) fn context_with(chip: &str, address: u8, given: &[(&str, f64)]) -> DeviceContext {
+    let settings = Chip::from_name(chip).unwrap().settings(given, None).unwrap();
+    DeviceContext::new("/dev/i2c-1", address, info(chip)).with_settings(settings)
 }
 
 pub(super) fn info(chip: &str) -> SensorInfo {
@@ -79,43 +85,4 @@ pub(super) fn gets<const N: usize>(address: u8, got: [u8; N]) -> Transaction {
 /// Returns the values alone; their quantities are checked by `tests/drivers_survive_any_bus.rs`.
 pub(super) fn values(result: Result<Readings, ReadError>) -> Result<Vec<f64>, ReadError> {
     result.map(|readings| readings.iter().map(|reading| reading.value()).collect())
-}
-
-/// Runs [`check_errors_with`] for a driver whose later reads consist of the last `steady` transactions of a first read.
-pub(super) fn check_errors(
-    driver: impl Fn(Strict) -> Box<dyn Sensor>,
-    steady: usize,
-    transactions: &[Transaction],
-) {
-    check_errors_with(driver, &transactions[transactions.len() - steady..], transactions);
-}
-
-/// Reads a chip with `first` as its first read and `later` as the others. Each transaction of the first read fails once
-/// in each way: the error must have the cause and the place, no transaction may follow the failure, and the next read
-/// must succeed from its beginning, as with a chip in its power-up state.
-pub(super) fn check_errors_with(
-    driver: impl Fn(Strict) -> Box<dyn Sensor>,
-    later: &[Transaction],
-    first: &[Transaction],
-) {
-    let failures = [
-        (ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address), Cause::NotPresent),
-        (ErrorKind::Bus, Cause::Bus),
-        (ErrorKind::ArbitrationLoss, Cause::Bus),
-        (ErrorKind::Other, Cause::Other),
-    ];
-    for failing in 0..first.len() {
-        for (kind, cause) in failures {
-            let broken = first[failing].clone().with_error(kind);
-            let begun = first[..failing].iter().cloned().chain([broken]);
-            let all = begun.chain(first.iter().cloned()).chain(later.iter().cloned());
-            let mut sensor = driver(bus(all));
-            let error = sensor.read().unwrap_err();
-            assert_eq!(error.cause(), cause, "{failing}: {error}");
-            assert!(error.place().address.is_some() && error.place().bus.is_some(), "{error}");
-            let again = values(sensor.read());
-            assert!(again.is_ok(), "{failing}: {again:?}");
-            assert_eq!(values(sensor.read()).unwrap(), again.unwrap(), "{failing}");
-        }
-    }
 }

@@ -1,7 +1,6 @@
 //! Rows for the chips on I²C and SPI, with their datasheets.
 
-use atalaya_hal::settings::{Analogue, Input, Rtd, Shunt};
-use atalaya_hal::{Chip, Quantity, Settings};
+use atalaya_hal::{Chip, Quantity};
 
 use super::{Decision, End};
 use Decision::{Believed, Refused};
@@ -11,8 +10,9 @@ use Quantity::{Concentration, Current, Humidity, Illuminance, Power, Pressure, T
 /// One row: the bytes in the registers of the chip, and the decision about `quantity`.
 pub(crate) struct Case {
     pub(crate) chip: Chip,
-    /// Settings; `None` for the defaults of the chip.
-    pub(crate) settings: Option<Settings>,
+    /// Settings other than the defaults of the chip.
+    pub(crate) settings: &'static [(&'static str, f64)],
+    pub(crate) channel: Option<&'static str>,
     pub(crate) quantity: Quantity,
     pub(crate) end: End,
     pub(crate) after: &'static [u8],
@@ -28,11 +28,16 @@ const fn case(
     bytes: &'static [u8],
     decision: Decision,
 ) -> Case {
-    Case { chip, settings: None, quantity, end, after, bytes, decision }
+    Case { chip, settings: &[], channel: None, quantity, end, after, bytes, decision }
 }
 
-const fn with(case: Case, settings: Settings) -> Case {
-    Case { settings: Some(settings), ..case }
+const fn with(case: Case, settings: &'static [(&'static str, f64)]) -> Case {
+    Case { settings, ..case }
+}
+
+/// Selects the differential input of an ADS1115.
+const fn differential(case: Case) -> Case {
+    Case { channel: Some("a0-a1"), ..case }
 }
 
 const fn believed(value: f64, why: &'static str) -> Decision {
@@ -52,12 +57,8 @@ const SCD4X: &[u8] = &[0xec, 0x05];
 const AIR: &[u8] = &[0xf7];
 const BAR: &[u8] = &[4];
 /// Reference resistor hardly larger than the thermometer: the range of the converter ends at 25.7 °C.
-const SMALL_REFERENCE: Settings =
-    Settings::Rtd(Rtd { wires: 2, reference: 110.0, nominal: 100.0, mains: 50 });
-const WIDE_INA219: Settings = Settings::Shunt(Shunt { ohms: 0.002, max_amperes: 160.0 });
-const WIDE_INA226: Settings = Settings::Shunt(Shunt { ohms: 0.002, max_amperes: 40.96 });
-const A0_A1: Settings = Settings::Analogue(Analogue { input: Input::A0A1, full_scale: 2.048 });
-const A0: Settings = Settings::Analogue(Analogue { input: Input::A0, full_scale: 2.048 });
+const SMALL_REFERENCE: &[(&str, f64)] = &[("reference", 110.0)];
+const WIDE_SHUNT: &[(&str, f64)] = &[("shunt", 0.002)];
 
 pub(crate) const CASES: &[Case] = &[
     // TI SNIS153 (LM75B) table 1, NXP LM75A, TI SBOS304 (TMP105) table 4: the range of 9 to 12 bits in two's complement
@@ -338,7 +339,7 @@ pub(crate) const CASES: &[Case] = &[
     case(Chip::Ina219, Voltage, Other, &[2], &[0xfa, 0x02], Refused("voltage at the end")),
     case(Chip::Ina219, Current, Min, &[1], &[0x83, 0x00], WRONG_SHUNT),
     case(Chip::Ina219, Current, Max, &[1], &[0x7d, 0x00], WRONG_SHUNT),
-    with(case(Chip::Ina219, Current, Max, &[1], &[0x7d, 0x00], WRONG_SHUNT), WIDE_INA219),
+    with(case(Chip::Ina219, Current, Max, &[1], &[0x7d, 0x00], WRONG_SHUNT), WIDE_SHUNT),
     case(Chip::Ina219, Current, Other, &[1], &[0x80, 0x00], WRONG_SHUNT),
     case(Chip::Ina219, Current, Other, &[1], &[0x7f, 0xff], WRONG_SHUNT),
     case(Chip::Ina219, Power, Min, &[1], &[0x83, 0x00], WRONG_SHUNT),
@@ -357,14 +358,14 @@ pub(crate) const CASES: &[Case] = &[
     case(Chip::Ina226, Voltage, Max, &[2], &[0x7f, 0xff], Refused("voltage of ")),
     case(Chip::Ina226, Current, Min, &[1], &[0x80, 0x00], WRONG_SHUNT),
     case(Chip::Ina226, Current, Max, &[1], &[0x7f, 0xff], WRONG_SHUNT),
-    with(case(Chip::Ina226, Current, Max, &[1], &[0x7f, 0xff], WRONG_SHUNT), WIDE_INA226),
+    with(case(Chip::Ina226, Current, Max, &[1], &[0x7f, 0xff], WRONG_SHUNT), WIDE_SHUNT),
     case(Chip::Ina226, Power, Min, &[1], &[0x80, 0x00], WRONG_SHUNT),
     case(Chip::Ina226, Power, Max, &[1], &[0x7f, 0xff], WRONG_SHUNT),
     // Bit 2 of register 6, the math overflow, concerns the chip's own current and power, which the driver does not use.
     case(Chip::Ina226, Power, Other, &[6], &[0, 0x04], believed(0.0, "computed by the driver")),
     // TI SBAS444, 7.3 and table 7-3.
-    with(case(Chip::Ads1115, Voltage, Min, &[0], &[0x80, 0x00], Refused("voltage at the end")), A0_A1),
-    with(case(Chip::Ads1115, Voltage, Max, &[0], &[0x7f, 0xff], Refused("larger `gain`")), A0),
+    differential(case(Chip::Ads1115, Voltage, Min, &[0], &[0x80, 0x00], Refused("voltage at the end"))),
+    case(Chip::Ads1115, Voltage, Max, &[0], &[0x7f, 0xff], Refused("larger `gain`")),
     // Analog Devices 19-6478, RTD data registers: 15 bits of the reference, and a fault bit.
     case(Chip::Max31865, Temperature, Min, &[1], &[0, 0], Refused("temperature at the end")),
     case(Chip::Max31865, Temperature, Max, &[1], &[0xff, 0xfe], Refused("temperature at the end")),

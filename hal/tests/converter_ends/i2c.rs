@@ -1,6 +1,6 @@
 //! Chips on I²C and SPI: the content of the registers, and the result of the driver.
 
-use atalaya_hal::catalogue::Attachment;
+use atalaya_hal::catalogue::BusKind;
 use atalaya_hal::{BusAddress, Chip, Sensor, SensorSpec, drivers};
 
 use super::bus::{Answer, Fixed, Now, crc8};
@@ -47,12 +47,12 @@ const BMP390: &[Answer] = &[
 ];
 
 fn spec(case: &Case) -> SensorSpec {
-    let bus_address = match case.chip.entry().attachment {
-        Attachment::I2c { addresses } => BusAddress::I2c { bus: "i2c-1".to_owned(), address: addresses[0] },
+    let bus_address = match case.chip.spec().bus {
+        BusKind::I2c { addresses } => BusAddress::I2c { bus: "i2c-1".to_owned(), address: addresses[0] },
         _ => BusAddress::Spi { bus: "spi-0.0".to_owned() },
     };
-    let spec = SensorSpec::new("s", case.chip, bus_address);
-    SensorSpec { settings: case.settings.unwrap_or(spec.settings), ..spec }
+    let settings = case.chip.settings(case.settings, case.channel).unwrap();
+    SensorSpec { settings, ..SensorSpec::new("s", case.chip, bus_address) }
 }
 
 fn sensor(case: &Case) -> Box<dyn Sensor> {
@@ -64,8 +64,8 @@ fn sensor(case: &Case) -> Box<dyn Sensor> {
         bus.append(&[0x71], crc8(case.bytes));
     }
     let spec = spec(case);
-    match case.chip.entry().attachment {
-        Attachment::I2c { .. } => drivers::build(&spec, bus, Now, "i2c-1").unwrap(),
+    match case.chip.spec().bus {
+        BusKind::I2c { .. } => drivers::build(&spec, bus, Now, "i2c-1").unwrap(),
         _ => drivers::build_spi(&spec, bus, Now, "spi-0.0").unwrap(),
     }
 }

@@ -1,6 +1,7 @@
-//! Checks both ends of the raw range of every quantity of every chip in the catalogue. Each row of the tables states
+//! Checks both ends of the raw range of every quantity, with bytes from the datasheets. Each row of the tables states
 //! whether the driver refuses the value (the converter is saturated, or nothing was measured) or accepts it, and the
-//! reason.
+//! reason. A newer chip has these bytes in the tests of its driver; atalaya-sim checks the ends of every chip on its
+//! register model, against the decision in its row of the catalogue.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
@@ -12,7 +13,7 @@ mod kernel;
 
 use std::collections::BTreeSet;
 
-use atalaya_hal::catalogue::{Attachment, Measures};
+use atalaya_hal::catalogue::BusKind;
 use atalaya_hal::{Cause, Chip, Quantity, ReadError, Readings};
 
 /// End of the range of a register.
@@ -62,10 +63,12 @@ fn rows() -> Vec<(Chip, Quantity, End)> {
 }
 
 #[test]
-fn every_quantity_of_every_chip_on_a_bus_has_a_decision_for_both_ends() {
+fn every_quantity_of_these_chips_on_a_bus_has_a_decision_for_both_ends() {
     let rows: BTreeSet<_> = rows().into_iter().collect();
-    for chip in Chip::ALL.into_iter().filter(|chip| chip.needs_bus()) {
-        let Measures::Always(quantities) = chip.entry().measures else { panic!("{chip}") };
+    let chips: BTreeSet<Chip> = rows.iter().map(|row| row.0).filter(|chip| chip.needs_bus()).collect();
+    assert!(chips.len() >= 20);
+    for chip in chips {
+        let quantities = chip.quantities().unwrap();
         for quantity in quantities {
             for end in [End::Min, End::Max] {
                 assert!(
@@ -84,7 +87,7 @@ fn every_other_source_of_readings_has_a_decision() {
     let without_converter = [Chip::Command, Chip::File, Chip::Random];
     let rows = rows();
     for chip in Chip::ALL.into_iter().filter(|chip| !chip.needs_bus()) {
-        let kernel = matches!(chip.entry().attachment, Attachment::Kernel);
+        let kernel = chip.spec().bus == BusKind::Kernel;
         assert_eq!(kernel, !without_converter.contains(&chip), "{chip}");
         assert!(!kernel || cfg!(not(target_os = "linux")) || rows.iter().any(|row| row.0 == chip), "{chip}");
     }

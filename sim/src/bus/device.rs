@@ -8,6 +8,9 @@ use std::time::Duration;
 /// the last start, counted from the start of the bus's clock. Implementations must never panic; behaviour that the
 /// datasheet leaves undefined is free.
 pub trait Device: Send {
+    /// Sets the address of the chip when it is attached to a bus; for chips whose checksum contains the address.
+    fn set_address(&mut self, _address: u8) {}
+
     /// Resets the chip after a power loss; it has had power again since `now`. A new model represents a chip that was
     /// powered up long ago.
     fn power_up(&mut self, now: Duration);
@@ -23,6 +26,10 @@ pub trait Device: Send {
 }
 
 impl Device for Box<dyn Device> {
+    fn set_address(&mut self, address: u8) {
+        (**self).set_address(address);
+    }
+
     fn power_up(&mut self, now: Duration) {
         (**self).power_up(now);
     }

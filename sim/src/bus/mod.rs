@@ -116,7 +116,8 @@ impl SimBus {
     }
 
     /// Attaches a chip at `address`, and replaces any chip that is already there.
-    pub fn attach(&self, address: u8, device: impl Device + 'static) {
+    pub fn attach(&self, address: u8, mut device: impl Device + 'static) {
+        device.set_address(address);
         self.slot(address, |slot| slot.device = Some(Box::new(device)));
     }
 

@@ -1,7 +1,7 @@
 //! Faults of simulated sensors, and their schedules.
 //!
 //! Each fault is injected at the layer where it would occur in reality: on the bus ([`crate::SimBus`],
-//! [`crate::SimSpi`]), in the chip's environment ([`crate::models::Surroundings`]), or in the driver
+//! [`crate::SimSpi`]), in the chip's environment ([`crate::models::Environment`]), or in the driver
 //! ([`FaultInjector`]).
 
 mod injector;

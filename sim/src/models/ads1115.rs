@@ -8,14 +8,14 @@
 //! Not modelled: the comparator and its pin (its bits and thresholds keep the written values), noise, and the limits of
 //! the pins (an input accepts any voltage that its code can represent).
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
-use atalaya_hal::settings::Input;
+use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::surroundings::{Surroundings, steps};
-use super::words::{Registers, Words};
+use super::Model;
+use super::environment::{Environment, steps};
+use super::register_map::{Registers, RegisterMap};
+use crate::bus::Device;
 
 /// Ready, AIN0 against AIN1, ±2.048 V, single-shot, 128 per second, comparator off.
 const CONFIGURATION: u16 = 0x8583;
@@ -27,8 +27,8 @@ const WAKE_UP: Duration = Duration::from_micros(50);
 /// Model of an ADS1115.
 #[derive(Debug)]
 pub struct Ads1115 {
-    /// Voltage between the pins of each multiplexer setting; 0 where nothing is connected.
-    inputs: BTreeMap<Input, Surroundings>,
+    /// Voltage between the pins of each multiplexer setting, by the names of the channels in boards.toml.
+    environment: Environment,
     /// Configuration without the ready bit.
     configuration: u16,
     result: u16,
@@ -38,9 +38,9 @@ pub struct Ads1115 {
 
 impl Ads1115 {
     /// Creates a chip that was powered up long ago, ready for a bus.
-    pub fn device(inputs: BTreeMap<Input, Surroundings>) -> Registers<Ads1115> {
+    pub fn device(environment: Environment) -> Registers<Ads1115> {
         Registers::of(Ads1115 {
-            inputs,
+            environment,
             configuration: CONFIGURATION & !READY,
             result: 0,
             due: None,
@@ -54,9 +54,8 @@ impl Ads1115 {
             [usize::from((self.configuration >> 9) & 0b111)]
     }
 
-    fn input(&self) -> Input {
-        use Input::{A0, A0A1, A0A3, A1, A1A3, A2, A2A3, A3};
-        [A0A1, A0A3, A1A3, A2A3, A0, A1, A2, A3][usize::from((self.configuration >> 12) & 0b111)]
+    fn input(&self) -> &'static str {
+        ["a0-a1", "a0-a3", "a1-a3", "a2-a3", "a0", "a1", "a2", "a3"][usize::from((self.configuration >> 12) & 0b111)]
     }
 
     fn conversion_time(&self) -> Duration {
@@ -75,14 +74,20 @@ impl Ads1115 {
         }
         let input = self.input();
         let full = self.full_scale();
-        let volts = self.inputs.get_mut(&input).map_or(0.0, |input| input.at(Quantity::Voltage, now));
+        let volts = self.environment.at_channel(input, Quantity::Voltage, now);
         let ends = [i32::from(i16::MIN), i32::from(i16::MAX)];
         self.result = (steps(volts, full / 32_768.0, [-full, full], ends) as i16).cast_unsigned();
         self.due = if self.single_shot() { None } else { Some(now + self.conversion_time()) };
     }
 }
 
-impl Words for Ads1115 {
+impl Model for Ads1115 {
+    fn create(_: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Ads1115::device(environment))
+    }
+}
+
+impl RegisterMap for Ads1115 {
     const POINTER_BITS: u8 = 0b11;
 
     fn power_up(&mut self, _: Duration) {
@@ -130,11 +135,13 @@ mod tests {
 
     const ADDRESS: u8 = 0x48;
 
-    fn bus(inputs: &[(Input, f64)]) -> SimBus {
+    fn bus(inputs: &[(&'static str, f64)]) -> SimBus {
         let bus = SimBus::with_clock("i2c-1", Clock::manual());
-        let around = |volts| Surroundings::constant(&[(Quantity::Voltage, volts)]);
-        let inputs = inputs.iter().map(|(input, volts)| (*input, around(*volts))).collect();
-        bus.attach(ADDRESS, Ads1115::device(inputs));
+        let inputs = inputs.to_vec();
+        let environment = Environment::with_channels(move |channel, _, _| {
+            inputs.iter().find(|(input, _)| channel == Some(*input)).map_or(0.0, |(_, volts)| *volts)
+        });
+        bus.attach(ADDRESS, Ads1115::device(environment));
         bus
     }
 
@@ -171,13 +178,13 @@ mod tests {
             (f64::NEG_INFINITY, 0x8000),
         ];
         for (volts, want) in table {
-            assert_eq!(convert(&mut bus(&[(Input::A0A1, volts)]), 0x8583), want, "{volts}");
+            assert_eq!(convert(&mut bus(&[("a0-a1", volts)]), 0x8583), want, "{volts}");
         }
     }
 
     #[test]
     fn gains_and_inputs_are_chosen_by_the_configuration() {
-        let mut bus = bus(&[(Input::A0, 0.1), (Input::A3, 0.2), (Input::A2A3, -0.1)]);
+        let mut bus = bus(&[("a0", 0.1), ("a3", 0.2), ("a2-a3", -0.1)]);
         // Gain of ±6.144 V, and of ±0.256 V.
         assert_eq!(convert(&mut bus, 0xc183), 533);
         assert_eq!(convert(&mut bus, 0xcb83), 12_800);
@@ -188,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_single_shot_is_not_ready_before_its_time_and_needs_to_be_asked() {
-        let mut bus = bus(&[(Input::A0, 0.1)]);
+        let mut bus = bus(&[("a0", 0.1)]);
         bus.write(ADDRESS, &[1, 0xc5, 0x83]).unwrap();
         assert_eq!(register(&mut bus, 1), 0x4583);
         bus.clock().advance(Duration::from_millis(9));
@@ -202,12 +209,12 @@ mod tests {
     #[test]
     fn continuous_mode_converts_without_being_asked() {
         let mut volts = 0.0;
-        let around = Surroundings::new(move |_, _| {
+        let around = Environment::new(move |_, _| {
             volts += 0.062_5;
             volts
         });
         let mut bus = bus(&[]);
-        bus.attach(ADDRESS, Ads1115::device(BTreeMap::from([(Input::A0, around)])));
+        bus.attach(ADDRESS, Ads1115::device(around));
         bus.write(ADDRESS, &[1, 0x44, 0x83]).unwrap();
         for want in [1_000, 2_000, 3_000] {
             bus.clock().advance(Duration::from_millis(9));

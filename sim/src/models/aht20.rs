@@ -6,14 +6,15 @@
 //!
 //! Choices that the datasheet leaves open: bytes after an unknown command are ignored; a measurement without the
 //! initialisation works; reads of more than seven bytes return ones. The calibrated bit is set after power-up, as in
-//! chips on the market.
+//! chips on the market. Not modelled: the calibration by the initialisation.
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::sensirion::{Response, crc8};
-use super::surroundings::{Surroundings, steps};
+use super::Model;
+use super::environment::{Environment, steps};
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in °C.
@@ -34,7 +35,7 @@ const RESET_TIME: Duration = Duration::from_millis(20);
 /// Model of an AHT20.
 #[derive(Debug)]
 pub struct Aht20 {
-    surroundings: Surroundings,
+    environment: Environment,
     /// Packed humidity and temperature.
     data: [u8; 5],
     /// End of the measurement in progress.
@@ -49,9 +50,9 @@ pub struct Aht20 {
 
 impl Aht20 {
     /// Creates a chip that was powered up long ago.
-    pub fn new(surroundings: Surroundings) -> Aht20 {
+    pub fn new(environment: Environment) -> Aht20 {
         Aht20 {
-            surroundings,
+            environment,
             data: [0; 5],
             due: None,
             resetting: Duration::ZERO,
@@ -63,8 +64,8 @@ impl Aht20 {
     }
 
     fn measure(&mut self) {
-        let celsius = self.surroundings.at(Quantity::Temperature, self.now);
-        let percent = self.surroundings.at(Quantity::Humidity, self.now);
+        let celsius = self.environment.at(Quantity::Temperature, self.now);
+        let percent = self.environment.at(Quantity::Humidity, self.now);
         let range = TEMPERATURE.map(|celsius| celsius + 50.0);
         let temperature = steps(celsius + 50.0, TEMPERATURE_LSB, range, [0, FULL]);
         let humidity = steps(percent, HUMIDITY_LSB, HUMIDITY, [0, FULL]);
@@ -75,6 +76,12 @@ impl Aht20 {
 
     fn reset(&mut self, now: Duration) {
         (self.data, self.due, self.resetting) = ([0; 5], None, now + RESET_TIME);
+    }
+}
+
+impl Model for Aht20 {
+    fn create(_: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Aht20::new(environment))
     }
 }
 
@@ -131,7 +138,7 @@ mod tests {
     fn a_measurement_keeps_it_busy_for_80_ms_and_has_a_checksum() {
         let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Temperature, 25.0), (Quantity::Humidity, 50.0)];
-        bus.attach(0x38, Aht20::new(Surroundings::constant(&around)));
+        bus.attach(0x38, Aht20::new(Environment::constant(&around)));
         let mut bytes = [0; 7];
         bus.write(0x38, &[0xac, 0x33, 0x00]).unwrap();
         bus.read(0x38, &mut bytes[..1]).unwrap();
@@ -146,7 +153,7 @@ mod tests {
     #[test]
     fn it_does_not_answer_while_it_resets() {
         let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
-        bus.attach(0x38, Aht20::new(Surroundings::constant(&[])));
+        bus.attach(0x38, Aht20::new(Environment::constant(&[])));
         bus.write(0x38, &[0xba]).unwrap();
         assert!(bus.read(0x38, &mut [0]).is_err());
         bus.clock().advance(Duration::from_millis(20));

@@ -9,9 +9,10 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::surroundings::{Surroundings, steps};
+use super::Model;
+use super::environment::{Environment, steps};
 use crate::bus::{Answer, Device, Direction};
 
 /// Resolution at the default settings, in lux.
@@ -24,7 +25,7 @@ const MEASURING_TIME: u8 = 69;
 /// Model of a BH1750.
 #[derive(Debug)]
 pub struct Bh1750 {
-    surroundings: Surroundings,
+    environment: Environment,
     powered: bool,
     /// Last measurement command.
     mode: u8,
@@ -37,9 +38,9 @@ pub struct Bh1750 {
 
 impl Bh1750 {
     /// Creates a chip that was powered up long ago: powered down, without a result.
-    pub fn new(surroundings: Surroundings) -> Bh1750 {
+    pub fn new(environment: Environment) -> Bh1750 {
         Bh1750 {
-            surroundings,
+            environment,
             powered: false,
             mode: 0,
             due: None,
@@ -64,7 +65,7 @@ impl Bh1750 {
         if self.due.is_none_or(|due| due > self.now) {
             return;
         }
-        let lux = self.surroundings.at(Quantity::Illuminance, self.now);
+        let lux = self.environment.at(Quantity::Illuminance, self.now);
         let mut step = LSB * f64::from(MEASURING_TIME) / f64::from(self.mtreg());
         if self.mode & 0b11 == 0b01 {
             step /= 2.0;
@@ -94,6 +95,12 @@ impl Bh1750 {
             0x60..=0x7f => self.measuring_time = (self.measuring_time & 0b1110_0000) | (command & 0b1_1111),
             _ => {}
         }
+    }
+}
+
+impl Model for Bh1750 {
+    fn create(_: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Bh1750::new(environment))
     }
 }
 
@@ -140,7 +147,7 @@ mod tests {
     #[test]
     fn results_follow_mode_and_measuring_time() {
         let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
-        bus.attach(0x23, Bh1750::new(Surroundings::constant(&[(Quantity::Illuminance, 28_067.0)])));
+        bus.attach(0x23, Bh1750::new(Environment::constant(&[(Quantity::Illuminance, 28_067.0)])));
         assert_eq!(read(&mut bus), 0);
         bus.write(0x23, &[0x20]).unwrap();
         bus.clock().advance(Duration::from_millis(170));

@@ -11,10 +11,11 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::bosch::{self, FULL};
-use super::surroundings::Surroundings;
+use super::Model;
+use super::environment::Environment;
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in °C.
@@ -54,7 +55,7 @@ pub enum Family {
 #[derive(Debug)]
 pub struct Bme280 {
     family: Family,
-    surroundings: Surroundings,
+    environment: Environment,
     /// Address of the next byte read; also the register of the next data byte written.
     address: u8,
     /// Bytes written since the last start.
@@ -74,10 +75,10 @@ pub struct Bme280 {
 
 impl Bme280 {
     /// Creates a chip that was powered up long ago.
-    pub fn new(family: Family, surroundings: Surroundings) -> Bme280 {
+    pub fn new(family: Family, environment: Environment) -> Bme280 {
         Bme280 {
             family,
-            surroundings,
+            environment,
             address: 0,
             written: 0,
             now: Duration::ZERO,
@@ -134,7 +135,7 @@ impl Bme280 {
 
     fn measure(&mut self) {
         let [temperature, pressure, humidity] = self.oversampling();
-        let mut at = |quantity, range: [f64; 2]| match self.surroundings.at(quantity, self.now) {
+        let mut at = |quantity, range: [f64; 2]| match self.environment.at(quantity, self.now) {
             finite if finite.is_finite() => finite.max(range[0]).min(range[1]),
             other => other,
         };
@@ -218,6 +219,13 @@ fn left_aligned(raw: u32) -> [u8; 3] {
     [high, middle, low]
 }
 
+impl Model for Bme280 {
+    fn create(chip: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        let family = if chip == Chip::Bmp280 { Family::Bmp280 } else { Family::Bme280 };
+        Box::new(Bme280::new(family, environment))
+    }
+}
+
 impl Device for Bme280 {
     fn power_up(&mut self, now: Duration) {
         self.address = 0;
@@ -263,7 +271,7 @@ mod tests {
         let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around =
             [(Quantity::Temperature, 25.0), (Quantity::Humidity, 50.0), (Quantity::Pressure, 100_000.0)];
-        bus.attach(ADDRESS, Bme280::new(family, Surroundings::constant(&around)));
+        bus.attach(ADDRESS, Bme280::new(family, Environment::constant(&around)));
         bus
     }
 

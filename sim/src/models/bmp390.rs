@@ -11,10 +11,11 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::bosch::nearest;
-use super::surroundings::Surroundings;
+use super::Model;
+use super::environment::Environment;
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in °C.
@@ -86,7 +87,7 @@ fn pressure(raw: u32, celsius: f64) -> f64 {
 /// Model of a BMP390.
 #[derive(Debug)]
 pub struct Bmp390 {
-    surroundings: Surroundings,
+    environment: Environment,
     /// Address of the next byte read; also the register of the next data byte written.
     address: u8,
     /// Bytes written since the last start.
@@ -104,9 +105,9 @@ pub struct Bmp390 {
 
 impl Bmp390 {
     /// Creates a chip that was powered up long ago.
-    pub fn new(surroundings: Surroundings) -> Bmp390 {
+    pub fn new(environment: Environment) -> Bmp390 {
         Bmp390 {
-            surroundings,
+            environment,
             address: 0,
             written: 0,
             now: Duration::ZERO,
@@ -166,7 +167,7 @@ impl Bmp390 {
 
     fn measure(&mut self) {
         let [for_pressure, for_temperature] = self.oversampling();
-        let mut at = |quantity, range: [f64; 2]| match self.surroundings.at(quantity, self.now) {
+        let mut at = |quantity, range: [f64; 2]| match self.environment.at(quantity, self.now) {
             finite if finite.is_finite() => finite.max(range[0]).min(range[1]),
             other => other,
         };
@@ -220,6 +221,12 @@ impl Bmp390 {
             0x19..=0x1f => *self.setting(address) = byte,
             _ => {}
         }
+    }
+}
+
+impl Model for Bmp390 {
+    fn create(_: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Bmp390::new(environment))
     }
 }
 
@@ -277,7 +284,7 @@ mod tests {
     fn a_forced_measurement_takes_its_time_and_ends_asleep() {
         let around = [(Quantity::Temperature, 25.0), (Quantity::Pressure, 100_000.0)];
         let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
-        bus.attach(ADDRESS, Bmp390::new(Surroundings::constant(&around)));
+        bus.attach(ADDRESS, Bmp390::new(Environment::constant(&around)));
         assert_eq!(read(&mut bus, 0x00), [0x60]);
         assert_eq!(read(&mut bus, 0x19), SETTINGS);
         bus.write(ADDRESS, &[OVERSAMPLING, 0, CONTROL, 0x13]).unwrap();

@@ -9,10 +9,12 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::surroundings::{Surroundings, steps};
-use super::words::{Registers, Words};
+use super::Model;
+use super::environment::{Environment, steps};
+use super::register_map::{Registers, RegisterMap};
+use crate::bus::Device;
 
 /// Resolution of the bus voltage, in V.
 pub const BUS_LSB: f64 = 0.004;
@@ -31,7 +33,7 @@ const OVERFLOW: u16 = 1;
 /// Model of an INA219 with its shunt resistor.
 #[derive(Debug)]
 pub struct Ina219 {
-    surroundings: Surroundings,
+    environment: Environment,
     ohms: f64,
     configuration: u16,
     calibration: u16,
@@ -45,9 +47,9 @@ pub struct Ina219 {
 
 impl Ina219 {
     /// Creates a chip that was powered up long ago, with a shunt of `ohms`, ready for a bus.
-    pub fn device(ohms: f64, surroundings: Surroundings) -> Registers<Ina219> {
+    pub fn device(ohms: f64, environment: Environment) -> Registers<Ina219> {
         Registers::of(Ina219 {
-            surroundings,
+            environment,
             ohms,
             configuration: CONFIGURATION,
             calibration: 0,
@@ -108,13 +110,13 @@ impl Ina219 {
         let (shunt, bus) = self.measures();
         if shunt {
             let full = 4_000 << ((self.configuration >> 11) & 0b11);
-            let volts = self.surroundings.at(Quantity::Current, now) * self.ohms;
+            let volts = self.environment.at(Quantity::Current, now) * self.ohms;
             let limit = f64::from(full) * SHUNT_LSB;
             let steps = steps(volts, SHUNT_LSB, [-limit, limit], [-full, full]);
             self.shunt = clear(steps, Ina219::converter(self.configuration >> 3).0);
         }
         if bus {
-            let volts = self.surroundings.at(Quantity::Voltage, now);
+            let volts = self.environment.at(Quantity::Voltage, now);
             let limit = if self.configuration & WIDE == 0 { 16.0 } else { MAX_VOLTS };
             let steps = steps(volts, BUS_LSB, [0.0, limit], [0, 0x1fff]);
             // At most thirteen bits.
@@ -143,7 +145,13 @@ fn clear(steps: i32, bits: u32) -> i32 {
     steps / step * step
 }
 
-impl Words for Ina219 {
+impl Model for Ina219 {
+    fn create(_: Chip, settings: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Ina219::device(settings.number("shunt"), environment))
+    }
+}
+
+impl RegisterMap for Ina219 {
     const POINTER_BITS: u8 = 0b111;
 
     fn power_up(&mut self, now: Duration) {
@@ -199,7 +207,7 @@ mod tests {
     fn bus(volts: f64, amperes: f64, ohms: f64) -> SimBus {
         let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Voltage, volts), (Quantity::Current, amperes)];
-        bus.attach(ADDRESS, Ina219::device(ohms, Surroundings::constant(&around)));
+        bus.attach(ADDRESS, Ina219::device(ohms, Environment::constant(&around)));
         bus
     }
 

@@ -10,10 +10,12 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::surroundings::{Surroundings, steps};
-use super::words::{Registers, Words};
+use super::Model;
+use super::environment::{Environment, steps};
+use super::register_map::{Registers, RegisterMap};
+use crate::bus::Device;
 
 /// Resolution of the bus voltage, in V.
 pub const BUS_LSB: f64 = 0.001_25;
@@ -33,7 +35,7 @@ const DIE: u16 = 0x2260;
 /// Model of an INA226 with its shunt resistor.
 #[derive(Debug)]
 pub struct Ina226 {
-    surroundings: Surroundings,
+    environment: Environment,
     ohms: f64,
     configuration: u16,
     calibration: u16,
@@ -47,9 +49,9 @@ pub struct Ina226 {
 
 impl Ina226 {
     /// Creates a chip that was powered up long ago, with a shunt of `ohms`, ready for a bus.
-    pub fn device(ohms: f64, surroundings: Surroundings) -> Registers<Ina226> {
+    pub fn device(ohms: f64, environment: Environment) -> Registers<Ina226> {
         Registers::of(Ina226 {
-            surroundings,
+            environment,
             ohms,
             configuration: CONFIGURATION,
             calibration: 0,
@@ -96,12 +98,12 @@ impl Ina226 {
         }
         let (shunt, bus) = self.measures();
         if shunt {
-            let volts = self.surroundings.at(Quantity::Current, now) * self.ohms;
+            let volts = self.environment.at(Quantity::Current, now) * self.ohms;
             let limit = 32_768.0 * SHUNT_LSB;
             self.shunt = steps(volts, SHUNT_LSB, [-limit, limit], [i16::MIN.into(), i16::MAX.into()]);
         }
         if bus {
-            let volts = self.surroundings.at(Quantity::Voltage, now);
+            let volts = self.environment.at(Quantity::Voltage, now);
             self.bus = steps(volts, BUS_LSB, [0.0, MAX_VOLTS], [0, 0x7fff]) as u16;
         }
         self.converted = true;
@@ -122,7 +124,13 @@ impl Ina226 {
     }
 }
 
-impl Words for Ina226 {
+impl Model for Ina226 {
+    fn create(_: Chip, settings: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Ina226::device(settings.number("shunt"), environment))
+    }
+}
+
+impl RegisterMap for Ina226 {
     const POINTER_BITS: u8 = 0xff;
 
     fn power_up(&mut self, now: Duration) {
@@ -179,7 +187,7 @@ mod tests {
     fn bus(volts: f64, amperes: f64, ohms: f64) -> SimBus {
         let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Voltage, volts), (Quantity::Current, amperes)];
-        bus.attach(ADDRESS, Ina226::device(ohms, Surroundings::constant(&around)));
+        bus.attach(ADDRESS, Ina226::device(ohms, Environment::constant(&around)));
         bus
     }
 

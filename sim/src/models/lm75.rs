@@ -10,9 +10,10 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::surroundings::{Surroundings, steps};
+use super::Model;
+use super::environment::{Environment, steps};
 use crate::bus::{Answer, Device, Direction};
 
 /// Resolution of the LM75, and of the TMP105 after power-up, in °C.
@@ -49,7 +50,7 @@ pub enum Family {
 pub struct Lm75 {
     family: Family,
     /// Queried once per conversion.
-    surroundings: Surroundings,
+    environment: Environment,
     /// Register of the next byte read or written.
     pointer: u8,
     temperature: u16,
@@ -65,10 +66,10 @@ pub struct Lm75 {
 
 impl Lm75 {
     /// Creates a chip that was powered up long ago.
-    pub fn new(family: Family, surroundings: Surroundings) -> Lm75 {
+    pub fn new(family: Family, environment: Environment) -> Lm75 {
         Lm75 {
             family,
-            surroundings,
+            environment,
             pointer: 0,
             temperature: 0,
             configuration: 0,
@@ -90,7 +91,7 @@ impl Lm75 {
     /// Converts the temperature, as the real chip does continuously.
     fn convert(&mut self) {
         let extra = self.extra_bits();
-        let celsius = self.surroundings.at(Quantity::Temperature, self.now);
+        let celsius = self.environment.at(Quantity::Temperature, self.now);
         let min = if self.family == Family::Lm75 { MIN } else { TMP105_MIN };
         let full = 256 << extra;
         let steps = steps(celsius, LSB / f64::from(1 << extra), [min, MAX], [-full, full - 1]);
@@ -137,6 +138,13 @@ impl Lm75 {
             Family::Lm75 => 0xff80,
             Family::Tmp105 => 0xfff0,
         }
+    }
+}
+
+impl Model for Lm75 {
+    fn create(chip: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        let family = if chip == Chip::Tmp105 { Family::Tmp105 } else { Family::Lm75 };
+        Box::new(Lm75::new(family, environment))
     }
 }
 
@@ -189,8 +197,8 @@ mod tests {
 
     const ADDRESS: u8 = 0x48;
 
-    fn celsius_around(celsius: f64) -> Surroundings {
-        Surroundings::constant(&[(Quantity::Temperature, celsius)])
+    fn celsius_around(celsius: f64) -> Environment {
+        Environment::constant(&[(Quantity::Temperature, celsius)])
     }
 
     fn bus(celsius: f64) -> SimBus {
@@ -271,7 +279,7 @@ mod tests {
             ADDRESS,
             Lm75::new(
                 Family::Lm75,
-                Surroundings::new(move |_, _| {
+                Environment::new(move |_, _| {
                     celsius += 1.0;
                     celsius
                 }),

@@ -10,10 +10,10 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
-use atalaya_hal::settings::Rtd;
+use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::surroundings::Surroundings;
+use super::SpiModel;
+use super::environment::Environment;
 use crate::spi::SpiChip;
 
 /// Range of a platinum thermometer, in °C.
@@ -33,8 +33,9 @@ const THRESHOLDS: [u8; 4] = [0xff, 0xff, 0, 0];
 /// Model of a MAX31865.
 #[derive(Debug)]
 pub struct Max31865 {
-    surroundings: Surroundings,
-    rtd: Rtd,
+    environment: Environment,
+    /// Resistance of the thermometer at 0 °C, in reference resistors.
+    nominal_ratio: f64,
     configuration: u8,
     /// Ratio, fifteen bits.
     ratio: u16,
@@ -47,11 +48,11 @@ pub struct Max31865 {
 }
 
 impl Max31865 {
-    /// Creates a chip that was powered up long ago, wired as described by `rtd`.
-    pub fn new(rtd: Rtd, surroundings: Surroundings) -> Max31865 {
+    /// Creates a chip that was powered up long ago, with a thermometer of `nominal_ratio` reference resistors at 0 °C.
+    pub fn new(nominal_ratio: f64, environment: Environment) -> Max31865 {
         Max31865 {
-            surroundings,
-            rtd,
+            environment,
+            nominal_ratio,
             configuration: 0,
             ratio: 0,
             thresholds: THRESHOLDS,
@@ -84,13 +85,13 @@ impl Max31865 {
     }
 
     fn measure(&mut self) -> u16 {
-        let ratio = match self.surroundings.at(Quantity::Temperature, self.now) {
+        let ratio = match self.environment.at(Quantity::Temperature, self.now) {
             // A broken wire, and a short circuit.
             f64::INFINITY => 1.0,
             f64::NEG_INFINITY => 0.0,
             celsius => {
                 let celsius = celsius.clamp(TEMPERATURE[0], TEMPERATURE[1]);
-                self.rtd.nominal * resistance(celsius) / self.rtd.reference
+                self.nominal_ratio * resistance(celsius)
             }
         };
         // The cast saturates.
@@ -138,6 +139,13 @@ fn resistance(celsius: f64) -> f64 {
     if celsius >= 0.0 { above } else { above + C * (celsius - 100.0) * celsius.powi(3) }
 }
 
+impl SpiModel for Max31865 {
+    fn create(_: Chip, settings: &Settings, environment: Environment) -> Box<dyn SpiChip> {
+        let nominal_ratio = settings.number("nominal") / settings.number("reference");
+        Box::new(Max31865::new(nominal_ratio, environment))
+    }
+}
+
 impl SpiChip for Max31865 {
     fn power_up(&mut self, _: Duration) {
         (self.configuration, self.ratio, self.thresholds, self.faults) = (0, 0, THRESHOLDS, 0);
@@ -174,8 +182,7 @@ mod tests {
     use embedded_hal::spi::{Operation, SpiDevice};
 
     fn spi(celsius: f64) -> SimSpi {
-        let rtd = Rtd { wires: 2, reference: 400.0, nominal: 100.0, mains: 60 };
-        let chip = Max31865::new(rtd, Surroundings::constant(&[(Quantity::Temperature, celsius)]));
+        let chip = Max31865::new(100.0 / 400.0, Environment::constant(&[(Quantity::Temperature, celsius)]));
         SimSpi::new("spi-0.0", Clock::manual(), chip)
     }
 

@@ -9,10 +9,12 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::surroundings::{Surroundings, steps};
-use super::words::{Registers, Words};
+use super::Model;
+use super::environment::{Environment, steps};
+use super::register_map::{Registers, RegisterMap};
+use crate::bus::Device;
 
 /// Resolution after power-up, in °C.
 pub const LSB: f64 = 0.0625;
@@ -29,7 +31,7 @@ const FINEST: u8 = 0b11;
 /// Model of an MCP9808.
 #[derive(Debug)]
 pub struct Mcp9808 {
-    surroundings: Surroundings,
+    environment: Environment,
     configuration: u16,
     /// T_UPPER, T_LOWER and T_CRIT.
     limits: [u16; 3],
@@ -40,9 +42,9 @@ pub struct Mcp9808 {
 
 impl Mcp9808 {
     /// Creates a chip that was powered up long ago, ready for a bus.
-    pub fn device(surroundings: Surroundings) -> Registers<Mcp9808> {
+    pub fn device(environment: Environment) -> Registers<Mcp9808> {
         Registers::of(Mcp9808 {
-            surroundings,
+            environment,
             configuration: 0,
             limits: [0; 3],
             steps: 0,
@@ -54,7 +56,7 @@ impl Mcp9808 {
         if self.configuration & SHUTDOWN != 0 {
             return;
         }
-        let celsius = self.surroundings.at(Quantity::Temperature, now);
+        let celsius = self.environment.at(Quantity::Temperature, now);
         let coarser = FINEST - self.resolution;
         let full = 4096 >> coarser;
         let steps = steps(celsius, LSB * f64::from(1 << coarser), [MIN, MAX], [-full, full - 1]);
@@ -74,7 +76,13 @@ impl Mcp9808 {
     }
 }
 
-impl Words for Mcp9808 {
+impl Model for Mcp9808 {
+    fn create(_: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Mcp9808::device(environment))
+    }
+}
+
+impl RegisterMap for Mcp9808 {
     const POINTER_BITS: u8 = 0x0f;
 
     fn power_up(&mut self, _: Duration) {
@@ -125,7 +133,7 @@ mod tests {
 
     fn bus(celsius: f64) -> SimBus {
         let bus = SimBus::new("i2c-1");
-        bus.attach(ADDRESS, Mcp9808::device(Surroundings::constant(&[(Quantity::Temperature, celsius)])));
+        bus.attach(ADDRESS, Mcp9808::device(Environment::constant(&[(Quantity::Temperature, celsius)])));
         bus
     }
 

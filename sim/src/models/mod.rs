@@ -1,5 +1,5 @@
 //! Register-level models of chips, one file each, with the datasheet that it follows. The measured values come from the
-//! chip's [`Surroundings`], the time from the bus.
+//! chip's [`Environment`], the time from the bus.
 //!
 //! Each model documents in its header what the datasheet leaves open and what is not modelled. A model never panics,
 //! whatever is written to it. A new model represents a chip that was powered up long ago; `power_up` sets its power-up
@@ -11,53 +11,82 @@ pub mod bh1750;
 pub mod bme280;
 pub mod bmp390;
 mod bosch;
+mod environment;
+pub mod htu21d;
 pub mod ina219;
 pub mod ina226;
 pub mod lm75;
 pub mod max31865;
 pub mod mcp9808;
+pub mod mlx90614;
+pub mod register_map;
 pub mod scd4x;
 mod sensirion;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
-mod surroundings;
 pub mod tmp102;
 pub mod tmp117;
 pub mod veml7700;
-pub mod words;
 
-pub use surroundings::Surroundings;
+pub use environment::Environment;
 
-use atalaya_hal::{Chip, SensorSpec, Settings};
+use atalaya_hal::{Chip, Settings};
 
 use crate::bus::Device;
+use crate::spi::SpiChip;
 
-/// Creates the model of the chip that `spec` describes, in its surroundings; returns None if the chip has no model.
-/// An ADS1115 is created by [`ads1115::Ads1115::device`] instead, because several sensors may share one.
-pub fn of(spec: &SensorSpec, surroundings: Surroundings) -> Option<Box<dyn Device>> {
-    let ohms = match spec.settings {
-        Settings::Shunt(shunt) => shunt.ohms,
-        _ => 0.1,
-    };
-    Some(match spec.chip {
-        Chip::Lm75 | Chip::Lm75a => Box::new(lm75::Lm75::new(lm75::Family::Lm75, surroundings)),
-        Chip::Tmp105 => Box::new(lm75::Lm75::new(lm75::Family::Tmp105, surroundings)),
-        Chip::Tmp102 => Box::new(tmp102::Tmp102::device(surroundings)),
-        Chip::Tmp117 => Box::new(tmp117::Tmp117::device(surroundings)),
-        Chip::Mcp9808 => Box::new(mcp9808::Mcp9808::device(surroundings)),
-        Chip::Bme280 => Box::new(bme280::Bme280::new(bme280::Family::Bme280, surroundings)),
-        Chip::Bmp280 => Box::new(bme280::Bme280::new(bme280::Family::Bmp280, surroundings)),
-        Chip::Bmp390 => Box::new(bmp390::Bmp390::new(surroundings)),
-        Chip::Sht3x => Box::new(sht3x::Sht3x::new(surroundings)),
-        Chip::Sht4x => Box::new(sht4x::Sht4x::new(surroundings)),
-        Chip::Shtc3 => Box::new(shtc3::Shtc3::new(surroundings)),
-        Chip::Aht20 => Box::new(aht20::Aht20::new(surroundings)),
-        Chip::Scd4x => Box::new(scd4x::Scd4x::new(surroundings)),
-        Chip::Bh1750 => Box::new(bh1750::Bh1750::new(surroundings)),
-        Chip::Veml7700 => Box::new(veml7700::Veml7700::device(surroundings)),
-        Chip::Ina219 => Box::new(ina219::Ina219::device(ohms, surroundings)),
-        Chip::Ina226 => Box::new(ina226::Ina226::device(ohms, surroundings)),
-        _ => return None,
-    })
+/// Register model of a chip on I²C, as the table of chips names it.
+pub trait Model {
+    /// Creates a chip that was powered up long ago.
+    fn create(chip: Chip, settings: &Settings, environment: Environment) -> Box<dyn Device>;
 }
+
+/// Register model of a chip on SPI, as the table of chips names it.
+pub trait SpiModel {
+    /// Creates a chip that was powered up long ago.
+    fn create(chip: Chip, settings: &Settings, environment: Environment) -> Box<dyn SpiChip>;
+}
+
+/// Creates the functions that build the model of a chip, with one arm for each row of the table.
+macro_rules! models {
+    ($( $(#[$comment:meta])* $chip:ident { $bus:ident $(, driver: $driver:path, model: $model:path)? } $spec:expr; )*) => {
+        /// Creates the model of `chip` in its environment; None if it is not a chip on I²C.
+        pub fn on_i2c(chip: Chip, settings: &Settings, environment: Environment) -> Option<Box<dyn Device>> {
+            Some(match chip {
+                $( Chip::$chip => on_i2c!($bus $(, <$model as Model>::create(chip, settings, environment))?), )*
+                _ => return None,
+            })
+        }
+
+        /// Creates the model of `chip` in its environment; None if it is not a chip on SPI.
+        pub fn on_spi(chip: Chip, settings: &Settings, environment: Environment) -> Option<Box<dyn SpiChip>> {
+            Some(match chip {
+                $( Chip::$chip => on_spi!($bus $(, <$model as SpiModel>::create(chip, settings, environment))?), )*
+                _ => return None,
+            })
+        }
+    };
+}
+
+/// Creates a model if the bus of its row is I²C.
+macro_rules! on_i2c {
+    (i2c, $model:expr) => {
+        $model
+    };
+    ($other:ident $(, $model:expr)?) => {
+        return None
+    };
+}
+
+/// Creates a model if the bus of its row is SPI.
+macro_rules! on_spi {
+    (spi, $model:expr) => {
+        $model
+    };
+    ($other:ident $(, $model:expr)?) => {
+        return None
+    };
+}
+
+atalaya_hal::chip_table!(models);

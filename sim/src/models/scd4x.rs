@@ -6,16 +6,17 @@
 //! commands that the datasheet allows then.
 //!
 //! Choices that the datasheet leaves open: a command that is unknown or not allowed in the current state is not
-//! acknowledged; an argument with a wrong checksum is not acknowledged. The results are the values of the surroundings:
+//! acknowledged; an argument with a wrong checksum is not acknowledged. The results are the values of the environment:
 //! the temperature offset, altitude, pressure and calibration are stored without effect. Not modelled:
 //! self-calibration; the forced one always answers "no correction".
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::sensirion::{Response, code, crc8};
-use super::surroundings::Surroundings;
+use super::Model;
+use super::environment::Environment;
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in ppm.
@@ -46,7 +47,7 @@ enum State {
 /// Model of an SCD40 or SCD41.
 #[derive(Debug)]
 pub struct Scd4x {
-    surroundings: Surroundings,
+    environment: Environment,
     state: State,
     settings: [(u16, u16); 5],
     /// The chip does not acknowledge before this time.
@@ -64,9 +65,9 @@ pub struct Scd4x {
 
 impl Scd4x {
     /// Creates a chip that was powered up long ago, in idle state.
-    pub fn new(surroundings: Surroundings) -> Scd4x {
+    pub fn new(environment: Environment) -> Scd4x {
         Scd4x {
-            surroundings,
+            environment,
             state: State::Idle,
             settings: SETTINGS,
             busy: Duration::ZERO,
@@ -82,7 +83,7 @@ impl Scd4x {
     /// Advances the state to `self.now`.
     fn advance(&mut self) {
         let Some((_, gas)) = self.due.filter(|(due, _)| *due <= self.now) else { return };
-        let mut at = |quantity| self.surroundings.at(quantity, self.now);
+        let mut at = |quantity| self.environment.at(quantity, self.now);
         let ppm = at(Quantity::Concentration);
         let celsius = at(Quantity::Temperature);
         let percent = at(Quantity::Humidity);
@@ -178,6 +179,12 @@ impl Scd4x {
     }
 }
 
+impl Model for Scd4x {
+    fn create(_: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Scd4x::new(environment))
+    }
+}
+
 impl Device for Scd4x {
     fn power_up(&mut self, now: Duration) {
         // Settings that were not stored are lost; storing is not modelled.
@@ -243,7 +250,7 @@ mod tests {
         let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around =
             [(Quantity::Concentration, 500.0), (Quantity::Temperature, 25.0), (Quantity::Humidity, 37.0)];
-        bus.attach(ADDRESS, Scd4x::new(Surroundings::constant(&around)));
+        bus.attach(ADDRESS, Scd4x::new(Environment::constant(&around)));
         bus
     }
 

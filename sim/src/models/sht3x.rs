@@ -10,10 +10,11 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::sensirion::{Response, code};
-use super::surroundings::Surroundings;
+use super::Model;
+use super::environment::Environment;
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in °C.
@@ -56,7 +57,7 @@ enum State {
 /// Model of an SHT3x.
 #[derive(Debug)]
 pub struct Sht3x {
-    surroundings: Surroundings,
+    environment: Environment,
     state: State,
     /// The chip does not acknowledge before this time.
     resetting: Duration,
@@ -70,9 +71,9 @@ pub struct Sht3x {
 
 impl Sht3x {
     /// Creates a chip that was powered up long ago.
-    pub fn new(surroundings: Surroundings) -> Sht3x {
+    pub fn new(environment: Environment) -> Sht3x {
         Sht3x {
-            surroundings,
+            environment,
             state: State::Idle,
             resetting: Duration::ZERO,
             status: STATUS_AT_POWER_UP,
@@ -84,8 +85,8 @@ impl Sht3x {
     }
 
     fn measure(&mut self) {
-        let celsius = self.surroundings.at(Quantity::Temperature, self.now);
-        let percent = self.surroundings.at(Quantity::Humidity, self.now);
+        let celsius = self.environment.at(Quantity::Temperature, self.now);
+        let percent = self.environment.at(Quantity::Humidity, self.now);
         let temperature = code(celsius, -45.0, 175.0, 65_535.0, TEMPERATURE);
         let humidity = code(percent, 0.0, 100.0, 65_535.0, HUMIDITY);
         self.response = Response::words(&[temperature, humidity]);
@@ -156,6 +157,12 @@ impl Sht3x {
     }
 }
 
+impl Model for Sht3x {
+    fn create(_: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Sht3x::new(environment))
+    }
+}
+
 impl Device for Sht3x {
     fn power_up(&mut self, now: Duration) {
         self.now = now;
@@ -221,7 +228,7 @@ mod tests {
     fn bus(celsius: f64, percent: f64) -> SimBus {
         let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Temperature, celsius), (Quantity::Humidity, percent)];
-        bus.attach(ADDRESS, Sht3x::new(Surroundings::constant(&around)));
+        bus.attach(ADDRESS, Sht3x::new(Environment::constant(&around)));
         bus
     }
 

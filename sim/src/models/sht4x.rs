@@ -9,10 +9,11 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::sensirion::{Response, code};
-use super::surroundings::Surroundings;
+use super::Model;
+use super::environment::Environment;
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in °C.
@@ -30,7 +31,7 @@ const RESET_TIME: Duration = Duration::from_millis(1);
 /// Model of an SHT4x.
 #[derive(Debug)]
 pub struct Sht4x {
-    surroundings: Surroundings,
+    environment: Environment,
     /// The chip does not acknowledge before this time.
     busy: Duration,
     /// True if the chip measures when `busy` ends.
@@ -42,9 +43,9 @@ pub struct Sht4x {
 
 impl Sht4x {
     /// Creates a chip that was powered up long ago.
-    pub fn new(surroundings: Surroundings) -> Sht4x {
+    pub fn new(environment: Environment) -> Sht4x {
         Sht4x {
-            surroundings,
+            environment,
             busy: Duration::ZERO,
             measuring: false,
             position: 0,
@@ -54,8 +55,8 @@ impl Sht4x {
     }
 
     fn measure(&mut self) {
-        let celsius = self.surroundings.at(Quantity::Temperature, self.now);
-        let percent = self.surroundings.at(Quantity::Humidity, self.now);
+        let celsius = self.environment.at(Quantity::Temperature, self.now);
+        let percent = self.environment.at(Quantity::Humidity, self.now);
         let temperature = code(celsius, -45.0, 175.0, 65_535.0, TEMPERATURE);
         let humidity = code(percent, -6.0, 125.0, 65_535.0, HUMIDITY);
         self.response = Response::words(&[temperature, humidity]);
@@ -82,6 +83,12 @@ impl Sht4x {
         (self.busy, self.measuring) = (self.now + Duration::from_micros(micros), true);
         self.response = Response::default();
         true
+    }
+}
+
+impl Model for Sht4x {
+    fn create(_: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Sht4x::new(environment))
     }
 }
 
@@ -127,7 +134,7 @@ mod tests {
     fn a_measurement_is_there_after_its_time_and_humidity_has_room_below_zero() {
         let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Temperature, 130.0), (Quantity::Humidity, 0.0)];
-        bus.attach(0x44, Sht4x::new(Surroundings::constant(&around)));
+        bus.attach(0x44, Sht4x::new(Environment::constant(&around)));
         let mut bytes = [0; 6];
         assert_eq!(bus.write(0x44, &[0x00]), Err(SimError::Refused));
         bus.write(0x44, &[0xfd]).unwrap();
@@ -142,7 +149,7 @@ mod tests {
     #[test]
     fn the_serial_number_comes_at_once() {
         let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
-        bus.attach(0x44, Sht4x::new(Surroundings::constant(&[])));
+        bus.attach(0x44, Sht4x::new(Environment::constant(&[])));
         let mut bytes = [0; 6];
         bus.write_read(0x44, &[0x89], &mut bytes).unwrap();
         assert_eq!([bytes[0], bytes[1], bytes[3], bytes[4]], [0x0a, 0x7a, 0x1a, 0x7a]);

@@ -8,10 +8,11 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::sensirion::{Response, code};
-use super::surroundings::Surroundings;
+use super::Model;
+use super::environment::Environment;
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in °C.
@@ -39,7 +40,7 @@ struct Measuring {
 /// Model of an SHTC3.
 #[derive(Debug)]
 pub struct Shtc3 {
-    surroundings: Surroundings,
+    environment: Environment,
     asleep: bool,
     /// The chip does not acknowledge, or stretches the clock, before this time.
     busy: Duration,
@@ -52,9 +53,9 @@ pub struct Shtc3 {
 
 impl Shtc3 {
     /// Creates a chip that was powered up long ago, awake.
-    pub fn new(surroundings: Surroundings) -> Shtc3 {
+    pub fn new(environment: Environment) -> Shtc3 {
         Shtc3 {
-            surroundings,
+            environment,
             asleep: false,
             busy: Duration::ZERO,
             measuring: None,
@@ -66,8 +67,8 @@ impl Shtc3 {
     }
 
     fn measure(&mut self, humidity_first: bool) {
-        let celsius = self.surroundings.at(Quantity::Temperature, self.now);
-        let percent = self.surroundings.at(Quantity::Humidity, self.now);
+        let celsius = self.environment.at(Quantity::Temperature, self.now);
+        let percent = self.environment.at(Quantity::Humidity, self.now);
         let temperature = code(celsius, -45.0, 175.0, 65_536.0, TEMPERATURE);
         let humidity = code(percent, 0.0, 100.0, 65_536.0, HUMIDITY);
         let words = if humidity_first { [humidity, temperature] } else { [temperature, humidity] };
@@ -109,6 +110,12 @@ impl Shtc3 {
         self.measuring = Some(Measuring { humidity_first, stretches });
         self.response = Response::default();
         true
+    }
+}
+
+impl Model for Shtc3 {
+    fn create(_: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Shtc3::new(environment))
     }
 }
 
@@ -168,7 +175,7 @@ mod tests {
     fn bus() -> SimBus {
         let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Temperature, 25.0), (Quantity::Humidity, 50.0)];
-        bus.attach(ADDRESS, Shtc3::new(Surroundings::constant(&around)));
+        bus.attach(ADDRESS, Shtc3::new(Environment::constant(&around)));
         bus
     }
 

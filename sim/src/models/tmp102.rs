@@ -9,10 +9,12 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::surroundings::{Surroundings, steps};
-use super::words::{Registers, Words};
+use super::Model;
+use super::environment::{Environment, steps};
+use super::register_map::{Registers, RegisterMap};
+use crate::bus::Device;
 
 /// Resolution, in °C.
 pub const LSB: f64 = 0.0625;
@@ -36,7 +38,7 @@ const WRITABLE: u16 = 0x1fd0;
 /// Model of a TMP102.
 #[derive(Debug)]
 pub struct Tmp102 {
-    surroundings: Surroundings,
+    environment: Environment,
     configuration: u16,
     temperature: u16,
     limits: [u16; 2],
@@ -44,12 +46,12 @@ pub struct Tmp102 {
 
 impl Tmp102 {
     /// Creates a chip that was powered up long ago, ready for a bus.
-    pub fn device(surroundings: Surroundings) -> Registers<Tmp102> {
-        Registers::of(Tmp102 { surroundings, configuration: CONFIGURATION, temperature: 0, limits: LIMITS })
+    pub fn device(environment: Environment) -> Registers<Tmp102> {
+        Registers::of(Tmp102 { environment, configuration: CONFIGURATION, temperature: 0, limits: LIMITS })
     }
 
     fn convert(&mut self, now: Duration) {
-        let celsius = self.surroundings.at(Quantity::Temperature, now);
+        let celsius = self.environment.at(Quantity::Temperature, now);
         let (bits, flag) = if self.configuration & EXTENDED == 0 { (12, 0) } else { (13, 1) };
         let full = 1 << (bits - 1);
         // With twelve bits the range ends at 127.9375 °C, beyond the specified range.
@@ -62,7 +64,13 @@ impl Tmp102 {
     }
 }
 
-impl Words for Tmp102 {
+impl Model for Tmp102 {
+    fn create(_: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Tmp102::device(environment))
+    }
+}
+
+impl RegisterMap for Tmp102 {
     const POINTER_BITS: u8 = 0b11;
 
     fn power_up(&mut self, _: Duration) {
@@ -116,7 +124,7 @@ mod tests {
 
     fn bus(celsius: f64) -> SimBus {
         let bus = SimBus::new("i2c-1");
-        bus.attach(ADDRESS, Tmp102::device(Surroundings::constant(&[(Quantity::Temperature, celsius)])));
+        bus.attach(ADDRESS, Tmp102::device(Environment::constant(&[(Quantity::Temperature, celsius)])));
         bus
     }
 
@@ -162,7 +170,7 @@ mod tests {
             celsius += 1.0;
             celsius
         };
-        bus.attach(ADDRESS, Tmp102::device(Surroundings::new(warmer)));
+        bus.attach(ADDRESS, Tmp102::device(Environment::new(warmer)));
         bus.write(ADDRESS, &[1, 0x61, 0xa0]).unwrap();
         assert_eq!([register(&mut bus, 0), register(&mut bus, 0)], [0x1500; 2]);
         bus.write(ADDRESS, &[1, 0xe1, 0xa0]).unwrap();

@@ -10,10 +10,12 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::surroundings::{Surroundings, steps};
-use super::words::{Registers, Words};
+use super::Model;
+use super::environment::{Environment, steps};
+use super::register_map::{Registers, RegisterMap};
+use crate::bus::Device;
 
 /// Resolution, in °C.
 pub const LSB: f64 = 0.007_812_5;
@@ -43,7 +45,7 @@ const RESET: Duration = Duration::from_millis(2);
 /// Model of a TMP117.
 #[derive(Debug)]
 pub struct Tmp117 {
-    surroundings: Surroundings,
+    environment: Environment,
     configuration: u16,
     result: u16,
     ready: bool,
@@ -57,9 +59,9 @@ pub struct Tmp117 {
 
 impl Tmp117 {
     /// Creates a chip that was powered up long ago, ready for a bus.
-    pub fn device(surroundings: Surroundings) -> Registers<Tmp117> {
+    pub fn device(environment: Environment) -> Registers<Tmp117> {
         Registers::of(Tmp117 {
-            surroundings,
+            environment,
             configuration: CONFIGURATION,
             result: NO_RESULT,
             ready: false,
@@ -96,7 +98,7 @@ impl Tmp117 {
     /// Advances the state to `now`.
     fn advance(&mut self, now: Duration) {
         let Some(_) = self.due.filter(|due| *due <= now) else { return };
-        let celsius = self.surroundings.at(Quantity::Temperature, now);
+        let celsius = self.environment.at(Quantity::Temperature, now);
         let offset = self.memory[2].cast_signed();
         let steps = steps(celsius, LSB, [MIN, MAX], [i16::MIN.into(), i16::MAX.into()]) + i32::from(offset);
         self.result = (steps.clamp(i16::MIN.into(), i16::MAX.into()) as i16).cast_unsigned();
@@ -112,7 +114,13 @@ impl Tmp117 {
     }
 }
 
-impl Words for Tmp117 {
+impl Model for Tmp117 {
+    fn create(_: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Tmp117::device(environment))
+    }
+}
+
+impl RegisterMap for Tmp117 {
     const POINTER_BITS: u8 = 0x0f;
 
     fn power_up(&mut self, now: Duration) {
@@ -174,7 +182,7 @@ mod tests {
     fn bus(celsius: f64) -> (SimBus, Clock) {
         let clock = Clock::manual();
         let bus = SimBus::with_clock("i2c-1", clock.clone());
-        bus.attach(ADDRESS, Tmp117::device(Surroundings::constant(&[(Quantity::Temperature, celsius)])));
+        bus.attach(ADDRESS, Tmp117::device(Environment::constant(&[(Quantity::Temperature, celsius)])));
         (bus, clock)
     }
 

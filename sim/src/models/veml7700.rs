@@ -12,10 +12,12 @@
 
 use std::time::Duration;
 
-use atalaya_hal::Quantity;
+use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::surroundings::{Surroundings, steps};
-use super::words::{Registers, Words};
+use super::Model;
+use super::environment::{Environment, steps};
+use super::register_map::{Registers, RegisterMap};
+use crate::bus::Device;
 
 /// Finest resolution, at gain 2 and 800 ms, in lux.
 pub const FINEST: f64 = 0.004_2;
@@ -27,7 +29,7 @@ const LINEAR_TO: f64 = 1_000.0;
 /// Model of a VEML7700.
 #[derive(Debug)]
 pub struct Veml7700 {
-    surroundings: Surroundings,
+    environment: Environment,
     /// Configuration, both thresholds and power saving: registers 0 to 3.
     registers: [u16; 4],
     result: u16,
@@ -39,8 +41,8 @@ const POWER_UP: [u16; 4] = [SHUTDOWN, 0, 0, 0];
 
 impl Veml7700 {
     /// Creates a chip that was powered up long ago, ready for a bus.
-    pub fn device(surroundings: Surroundings) -> Registers<Veml7700> {
-        Registers::of(Veml7700 { surroundings, registers: POWER_UP, result: 0, due: None })
+    pub fn device(environment: Environment) -> Registers<Veml7700> {
+        Registers::of(Veml7700 { environment, registers: POWER_UP, result: 0, due: None })
     }
 
     /// Returns the integration time in units of 25 ms; undefined settings count as the usual 100 ms.
@@ -70,7 +72,7 @@ impl Veml7700 {
         if self.due.is_none_or(|due| due > now) {
             return;
         }
-        let lux = uncorrected(self.surroundings.at(Quantity::Illuminance, now));
+        let lux = uncorrected(self.environment.at(Quantity::Illuminance, now));
         // Clamped to 16 bits.
         self.result = steps(lux, self.step(), [0.0, f64::MAX], [0, u16::MAX.into()]) as u16;
         self.due = Some(now + self.takes());
@@ -96,7 +98,13 @@ fn corrected(lux: f64) -> f64 {
     (((6.013_5e-13 * lux - 9.392_4e-9) * lux + 8.148_8e-5) * lux + 1.002_3) * lux
 }
 
-impl Words for Veml7700 {
+impl Model for Veml7700 {
+    fn create(_: Chip, _: &Settings, environment: Environment) -> Box<dyn Device> {
+        Box::new(Veml7700::device(environment))
+    }
+}
+
+impl RegisterMap for Veml7700 {
     const LOW_BYTE_FIRST: bool = true;
     const POINTER_BITS: u8 = 0xff;
 
@@ -141,7 +149,7 @@ mod tests {
     #[test]
     fn it_counts_by_gain_and_integration_time_once_it_is_on() {
         let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
-        bus.attach(0x10, Veml7700::device(Surroundings::constant(&[(Quantity::Illuminance, 100.0)])));
+        bus.attach(0x10, Veml7700::device(Environment::constant(&[(Quantity::Illuminance, 100.0)])));
         assert_eq!([0, 1, 2, 3, 4, 7].map(|known| register(&mut bus, known)), [1, 0, 0, 0, 0, 0xc481]);
         // Gain 1, 100 ms; gain 1/8, 25 ms; gain 2, 800 ms.
         for (configuration, millis, want) in

@@ -126,7 +126,7 @@ async fn first_samples(sensors: &mut Sensors, board: &Board, selected: Option<&s
 /// Returns the maximum time from the first read of a sensor to its first measurement; zero if it measures at once.
 fn max_start_time(board: &Board, sensor: &str) -> Duration {
     let spec = board.specs().find(|spec| spec.name == sensor);
-    let first_reading = spec.map_or(Duration::ZERO, |spec| spec.chip.entry().first_reading);
+    let first_reading = spec.map_or(Duration::ZERO, |spec| spec.chip.spec().first_reading);
     if first_reading.is_zero() { Duration::ZERO } else { first_reading + START_MARGIN }
 }
 

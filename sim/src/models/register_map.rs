@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::bus::{Answer, Device, Direction};
 
 /// A chip as 16-bit registers.
-pub trait Words: Send {
+pub trait RegisterMap: Send {
     /// True if the low byte of a register comes first.
     const LOW_BYTE_FIRST: bool = false;
 
@@ -26,7 +26,7 @@ pub trait Words: Send {
     fn write_byte(&mut self, _register: u8, _value: u8, _now: Duration) {}
 }
 
-/// Adapter from [`Words`] to a device on a bus.
+/// Adapter from [`RegisterMap`] to a device on a bus.
 ///
 /// Choices that the datasheets leave open: a single byte written to a two-byte register has no effect; bytes after a
 /// register are ignored in writes, and repeat the register in reads.
@@ -45,13 +45,13 @@ pub struct Registers<C> {
     latched: [u8; 2],
 }
 
-impl<C: Words> Registers<C> {
+impl<C: RegisterMap> Registers<C> {
     pub(super) fn of(chip: C) -> Registers<C> {
         Registers { chip, pointer: 0, position: 0, now: Duration::ZERO, first: 0, latched: [0; 2] }
     }
 }
 
-impl<C: Words> Device for Registers<C> {
+impl<C: RegisterMap> Device for Registers<C> {
     fn power_up(&mut self, now: Duration) {
         self.pointer = 0;
         self.chip.power_up(now);

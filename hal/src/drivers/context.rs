@@ -1,4 +1,4 @@
-//! Context shared by all drivers: the place of the chip, its info, and the conversion of a crate's results to readings
+//! Context shared by all drivers: the place of the chip, its info and settings, and the conversion of a crate's results to readings
 //! and errors.
 
 use std::fmt;
@@ -9,26 +9,38 @@ use embedded_interfaces::TransportError;
 use crate::error::{BusError, Cause, Place, ReadError};
 use crate::reading::{Quantity, Reading};
 use crate::sensor::SensorInfo;
+use crate::settings::Settings;
 
 /// Physically possible relative humidity, in %RH.
 pub(super) const HUMIDITY: RangeInclusive<f64> = 0.0..=100.0;
 
-/// Place and info of a driver's chip.
-pub struct Mount {
+/// Place, info and settings of a driver's chip.
+pub struct DeviceContext {
     place: Place,
     address: u8,
     info: SensorInfo,
+    settings: Settings,
 }
 
-impl Mount {
+impl DeviceContext {
     /// Creates the context of a chip at `address`; `bus` is the name of the bus in messages.
-    pub fn new(bus: &str, address: u8, info: SensorInfo) -> Mount {
-        Mount { place: Place::new(bus, address), address, info }
+    pub fn new(bus: &str, address: u8, info: SensorInfo) -> DeviceContext {
+        DeviceContext { place: Place::new(bus, address), address, info, settings: Settings::default() }
     }
 
     /// Creates the context of a chip on `bus` that has no address.
-    pub(super) fn unaddressed(bus: &str, info: SensorInfo) -> Mount {
-        Mount { place: Place::at(bus), address: 0, info }
+    pub(super) fn unaddressed(bus: &str, info: SensorInfo) -> DeviceContext {
+        DeviceContext { place: Place::at(bus), address: 0, info, settings: Settings::default() }
+    }
+
+    /// Sets the settings of the chip.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> DeviceContext {
+        DeviceContext { settings, ..self }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     pub(super) fn info(&self) -> &SensorInfo {
@@ -79,7 +91,7 @@ impl Mount {
         self.exact(quantity, (value * 1e9).round_ties_even() / 1e9, range)
     }
 
-    /// Creates a reading as [`reading`](Mount::reading) does, of a value without rounding errors: the chip's steps are
+    /// Creates a reading as [`reading`](DeviceContext::reading) does, of a value without rounding errors: the chip's steps are
     /// powers of two.
     #[inline(always)]
     pub(super) fn exact(
@@ -146,9 +158,9 @@ pub(super) fn decimal(value: f32) -> f64 {
 }
 
 /// Delay that waits 25 % longer, for crates that wait for the typical duration of a conversion and not for the maximum.
-pub(super) struct Patient<'a, D>(pub &'a mut D);
+pub(super) struct SlowDelay<'a, D>(pub &'a mut D);
 
-impl<D: embedded_hal::delay::DelayNs> embedded_hal::delay::DelayNs for Patient<'_, D> {
+impl<D: embedded_hal::delay::DelayNs> embedded_hal::delay::DelayNs for SlowDelay<'_, D> {
     fn delay_ns(&mut self, ns: u32) {
         self.0.delay_ns(ns.saturating_add(ns / 4));
     }

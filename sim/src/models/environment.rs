@@ -10,34 +10,47 @@ use atalaya_hal::Quantity;
 ///
 /// A finite value beyond the chip's range reads as the end of that range. An infinite one represents a broken element:
 /// the converter outputs the end of its register's range. NaN has no position on the scale, and may read as any value.
-pub struct Surroundings(Box<Source>);
+pub struct Environment(Box<Source>);
 
-type Source = dyn FnMut(Quantity, Duration) -> f64 + Send;
+/// Function of the channel, of the quantity and of the time.
+type Source = dyn FnMut(Option<&str>, Quantity, Duration) -> f64 + Send;
 
-impl Surroundings {
-    /// Creates surroundings that call `source` at each conversion; the time is counted from the start of the bus's
+impl Environment {
+    /// Creates an environment that calls `source` at each conversion; the time is counted from the start of the bus's
     /// clock.
-    pub fn new(source: impl FnMut(Quantity, Duration) -> f64 + Send + 'static) -> Surroundings {
-        Surroundings(Box::new(source))
+    pub fn new(mut source: impl FnMut(Quantity, Duration) -> f64 + Send + 'static) -> Environment {
+        Environment::with_channels(move |_, quantity, now| source(quantity, now))
     }
 
-    /// Creates surroundings that never change; a quantity that is not in the list is 0.
-    pub fn constant(values: &[(Quantity, f64)]) -> Surroundings {
+    /// Creates the environment of a chip that measures different values on its channels.
+    pub fn with_channels(
+        source: impl FnMut(Option<&str>, Quantity, Duration) -> f64 + Send + 'static,
+    ) -> Environment {
+        Environment(Box::new(source))
+    }
+
+    /// Creates an environment that never changes; a quantity that is not in the list is 0.
+    pub fn constant(values: &[(Quantity, f64)]) -> Environment {
         let values = values.to_vec();
-        Surroundings::new(move |quantity, _| {
+        Environment::new(move |quantity, _| {
             values.iter().find(|(known, _)| *known == quantity).map_or(0.0, |(_, value)| *value)
         })
     }
 
     /// Returns the value for a conversion at `now`.
     pub fn at(&mut self, quantity: Quantity, now: Duration) -> f64 {
-        (self.0)(quantity, now)
+        (self.0)(None, quantity, now)
+    }
+
+    /// Returns the value of a channel for a conversion at `now`.
+    pub fn at_channel(&mut self, channel: &str, quantity: Quantity, now: Duration) -> f64 {
+        (self.0)(Some(channel), quantity, now)
     }
 }
 
-impl fmt::Debug for Surroundings {
+impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Surroundings")
+        f.write_str("Environment")
     }
 }
 

@@ -42,7 +42,7 @@ messages! {
     no_report_yet: "No report has arrived yet.", "Aún no ha llegado ningún informe.";
     configure_fleet: "Configure the address of this collector in the fleet: ", "Configura la dirección de este colector en la flota: ";
     no_report_for: "No report for {}.", "Sin informes desde hace {}.";
-    outage: "The leader, its connection to this collector, or ZooKeeper is unavailable. No average is lost: the fleet keeps them and delivers them later.", "El líder, su conexión con este colector o ZooKeeper no están disponibles. No se pierde ninguna media: la flota las conserva y las entrega después.";
+    outage: "The leader, its connection to this collector, or ZooKeeper is unavailable. Nothing is lost: the fleet keeps its reports and delivers them later.", "El líder, su conexión con este colector o ZooKeeper no están disponibles. No se pierde nada: la flota conserva sus informes y los entrega después.";
     delayed: "Reports of {} ago are arriving.", "Llegan informes de hace {}.";
     store_failed: "Reports cannot be recorded or shown.", "No se pueden guardar ni mostrar informes.";
     fleet_keeps: "The fleet keeps its reports and delivers them later.", "La flota conserva sus informes y los entrega después.";

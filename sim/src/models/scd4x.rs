@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::sensirion::{Response, code, crc8};
 use super::Model;
 use super::environment::Environment;
+use super::sensirion::{Response, code, crc8};
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in ppm.

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::sensirion::{Response, code};
 use super::Model;
 use super::environment::Environment;
+use super::sensirion::{Response, code};
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in °C.

@@ -84,7 +84,11 @@ class Classic:
             self.look(name, number)
 
     def results(self):
-        results = [self.ended.get(timeout=60)]
+        try:
+            results = [self.ended.get(timeout=1)]
+        except queue.Empty:
+            # The Python programs lose a task now and then. The others continue.
+            return []
         while not self.ended.empty():
             results.append(self.ended.get())
         return results

@@ -15,6 +15,7 @@ import uuid
 import secured
 from kazoo.exceptions import ConnectionClosedError, ConnectionLoss, NoNodeError, OperationTimeoutError
 from kazoo.exceptions import SessionExpiredError
+from kazoo.handlers.threading import KazooTimeoutError
 
 LOST = (ConnectionLoss, ConnectionClosedError, OperationTimeoutError, SessionExpiredError)
 ROOT = "/atalaya/tasks"
@@ -32,6 +33,22 @@ def again(what):
             return what()
         except LOST:
             time.sleep(0.1)
+
+
+def connect(hosts, timeout):
+    deadline = time.monotonic() + 60
+    while True:
+        client = secured.client(hosts, timeout=timeout)
+        try:
+            client.start(timeout=60)
+            return client
+        except LOST:
+            # After it has connected, Kazoo looks for the chroot once. The client is started, and connects again by itself.
+            return client
+        except KazooTimeoutError:
+            # Kazoo also gives up at once if it loses its first connection.
+            if time.monotonic() > deadline:
+                raise
 
 
 def read(client, path):
@@ -71,12 +88,7 @@ def main():
     parser.add_argument("promise")
     parser.add_argument("--timeout", type=float, default=5)
     arguments = parser.parse_args()
-    client = secured.client(arguments.hosts, timeout=arguments.timeout)
-    try:
-        client.start(timeout=60)
-    except LOST:
-        # After it has connected, Kazoo looks for the chroot once. The client is started, and connects again by itself.
-        pass
+    client = connect(arguments.hosts, arguments.timeout)
     for parent in ["spec", "state"]:
         again(lambda parent=parent: client.ensure_path(f"{ROOT}/{parent}"))
     spec = {

@@ -119,10 +119,10 @@ impl Setup<'_> {
 
     fn atalaya(&self, words: &[&str], hosts: &str, session: Duration) -> Command {
         let mut command = clean_command(self.scratch.path(), &self.bench.node.display().to_string());
-        command.args(words).args(["--zookeeper", hosts]);
-        command.env("ATALAYA_STATE_DIR", self.scratch.path().join("state"));
+        command.args(words).env("ATALAYA_STATE_DIR", self.scratch.path().join("state"));
+        // The state file has the servers.
         if words[0] != "reap" {
-            command.args(["--session-timeout", &format!("{}s", session.as_secs())]);
+            command.args(["--zookeeper", hosts, "--session-timeout", &format!("{}s", session.as_secs())]);
         }
         command
     }

@@ -169,7 +169,8 @@ fn lines(chip: Chip) -> String {
         BusKind::File => "path = \"level\"\nquantity = \"count\"\n".to_owned(),
         _ => String::new(),
     };
-    let channel = chip.spec().channels.last().map_or_else(String::new, |last| format!("channel = \"{last}\"\n"));
+    let channel =
+        chip.spec().channels.last().map_or_else(String::new, |last| format!("channel = \"{last}\"\n"));
     format!("chip = \"{chip}\"\n{place}{channel}")
 }
 

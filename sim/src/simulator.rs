@@ -153,7 +153,8 @@ fn environment<'a>(
         channels.push((sensor.spec.settings.channel(), generators, FaultSchedule::new(&sensor.faults)));
     }
     Ok(Environment::with_channels(move |channel, quantity, now| {
-        let Some((_, generators, schedule)) = channels.iter_mut().find(|(known, ..)| *known == channel) else {
+        let Some((_, generators, schedule)) = channels.iter_mut().find(|(known, ..)| *known == channel)
+        else {
             return 0.0;
         };
         let value = generators.get_mut(&quantity).map_or(0.0, |generator| generator.next(now));

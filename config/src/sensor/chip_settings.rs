@@ -30,11 +30,7 @@ pub(super) fn settings(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Resu
 }
 
 /// Returns the selected channel of a chip that has channels.
-fn channel<'a>(
-    raw: &'a RawSensor,
-    chip: Chip,
-    source: &Source<'_>,
-) -> Result<Option<&'a str>, BoardsError> {
+fn channel<'a>(raw: &'a RawSensor, chip: Chip, source: &Source<'_>) -> Result<Option<&'a str>, BoardsError> {
     let channels = chip.spec().channels;
     let Some(first) = channels.first() else { return Ok(None) };
     let name = chip.name().to_uppercase();

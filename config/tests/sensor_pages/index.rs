@@ -58,9 +58,9 @@ fn row(chip: Chip) -> String {
     let also = if also.is_empty() { String::new() } else { format!(" ({})", also.join(", ")) };
     let measures = match spec.measures {
         Measures::Always(measured) => {
-            let with_unit = measured.iter().map(|measured| {
-                format!("{} ({})", measured.quantity, measured.quantity.unit())
-            });
+            let with_unit = measured
+                .iter()
+                .map(|measured| format!("{} ({})", measured.quantity, measured.quantity.unit()));
             with_unit.collect::<Vec<_>>().join(", ")
         }
         Measures::Configured => "as configured".to_owned(),

@@ -53,7 +53,8 @@ fn sample_configurations_of_all_sensors_are_valid() {
     for chip in Chip::ALL {
         let backend = sample::backend(chip);
         for text in [sample::minimal(chip), sample::full(chip)] {
-            let boards = Boards::parse(&text, "boards.toml").unwrap_or_else(|error| panic!("{error}\n{text}"));
+            let boards =
+                Boards::parse(&text, "boards.toml").unwrap_or_else(|error| panic!("{error}\n{text}"));
             let board = boards.board(Some("pi")).unwrap().1;
             assert_eq!(board.backend, if backend == "sim" { Backend::Sim } else { Backend::Linux });
             assert_eq!(board.sensors[0].spec().chip, chip);
@@ -70,7 +71,11 @@ fn full_configuration_of_every_chip_has_the_defaults_of_its_settings() {
         for setting in chip.spec().settings {
             let same = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs();
             if let (Some(given), Some(default)) = (settings.get(setting.key), defaults.get(setting.key)) {
-                assert!(same(given, default), "{chip}: {} of {given}, but the default is {default}", setting.key);
+                assert!(
+                    same(given, default),
+                    "{chip}: {} of {given}, but the default is {default}",
+                    setting.key
+                );
             }
         }
     }

@@ -48,7 +48,8 @@ pub(crate) fn on(chip: Chip) -> String {
 
 fn summary(chip: Chip) -> String {
     let spec = chip.spec();
-    let mut lines = vec![format!("- Description: {}", spec.about), format!("- Name in boards.toml: `chip = \"{chip}\"`")];
+    let mut lines =
+        vec![format!("- Description: {}", spec.about), format!("- Name in boards.toml: `chip = \"{chip}\"`")];
     if !spec.aliases.is_empty() {
         let aliases: Vec<String> = spec.aliases.iter().map(|alias| format!("`{alias}`")).collect();
         lines[1] += &format!(", or {}", aliases.join(", "));
@@ -73,7 +74,8 @@ fn summary(chip: Chip) -> String {
         lines.push(format!("- First measurement: {} s after the first read", spec.first_reading.as_secs()));
     }
     if spec.on_bus() {
-        let checksum = if spec.has_checksum() { "the chip sends one, and the driver checks it" } else { "none" };
+        let checksum =
+            if spec.has_checksum() { "the chip sends one, and the driver checks it" } else { "none" };
         lines.push(format!("- Checksum: {checksum}"));
     }
     lines.push(format!("- Tested on: {}", spec.tested));
@@ -152,12 +154,19 @@ fn configuration(chip: Chip) -> String {
             row("bus", "`i2c-N`", "required", "bus: the device file without `/dev/`");
             row("address", &addresses.join(", "), "required", "address that the pins of the chip select");
         }
-        BusKind::Spi => row("bus", "`spi-N.N`", "required", "bus and chip select: `spi-0.0` is `/dev/spidev0.0`"),
+        BusKind::Spi => {
+            row("bus", "`spi-N.N`", "required", "bus and chip select: `spi-0.0` is `/dev/spidev0.0`")
+        }
         _ => {}
     }
     if !spec.channels.is_empty() {
         let channels: Vec<String> = spec.channels.iter().map(|channel| format!("`{channel}`")).collect();
-        row("channel", &channels.join(", "), "required", "input or result; several sensors may share the chip");
+        row(
+            "channel",
+            &channels.join(", "),
+            "required",
+            "input or result; several sensors may share the chip",
+        );
     }
     for key in spec.required {
         row(key.name, &format!("such as `{}`", key.example), "required", key.about);
@@ -166,7 +175,12 @@ fn configuration(chip: Chip) -> String {
         row(key.name, &format!("such as `{}`", key.example), key.default, key.about);
     }
     for setting in spec.settings {
-        row(&format!("settings.{}", setting.key), &setting.valid.to_string(), &setting.default.to_string(), setting.about);
+        row(
+            &format!("settings.{}", setting.key),
+            &setting.valid.to_string(),
+            &setting.default.to_string(),
+            setting.about,
+        );
     }
     row("filters", "a list", "none", "[filters](README.md#filters) of the values, in order");
     row("sim", "a table", "usual values", "[simulated values](README.md#simulation) for `backend = \"sim\"`");

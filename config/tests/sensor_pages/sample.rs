@@ -26,11 +26,16 @@ pub(crate) fn full(chip: Chip) -> String {
         (format!("name = \"{chip}\""), "unique on the board".to_owned()),
         (format!("chip = \"{chip}\""), String::new()),
     ];
-    lines.extend(keys(chip).into_iter().skip(2).map(|(name, value, about)| (format!("{name} = {value}"), about)));
-    lines.extend(spec.optional.iter().map(|key| (format!("{} = {}", key.name, key.example), key.about.to_owned())));
+    lines.extend(
+        keys(chip).into_iter().skip(2).map(|(name, value, about)| (format!("{name} = {value}"), about)),
+    );
+    lines.extend(
+        spec.optional.iter().map(|key| (format!("{} = {}", key.name, key.example), key.about.to_owned())),
+    );
     lines.push(("filters = [{ round = 2 }]".to_owned(), "default: no filters".to_owned()));
-    let waveforms: Vec<String> =
-        quantities(chip).map(|quantity| format!("{quantity} = {{ constant = {} }}", calm(quantity))).collect();
+    let waveforms: Vec<String> = quantities(chip)
+        .map(|quantity| format!("{quantity} = {{ constant = {} }}", calm(quantity)))
+        .collect();
     lines.push((format!("sim = {{ {} }}", waveforms.join(", ")), String::new()));
     let mut text = header(chip) + &aligned(&lines);
     if !spec.settings.is_empty() {
@@ -53,7 +58,8 @@ pub(crate) fn output(chip: Chip) -> String {
     let text = full(chip).replace("backend = \"linux\"", "backend = \"sim\"");
     let boards = Boards::parse(&text, "boards.toml").unwrap();
     let clock = Clock::manual();
-    let (_, mut buses) = Simulator::with_clock(boards.board(Some("pi")).unwrap().1.simulated(), "", clock.clone()).unwrap();
+    let (_, mut buses) =
+        Simulator::with_clock(boards.board(Some("pi")).unwrap().1.simulated(), "", clock.clone()).unwrap();
     let sensor = &mut buses[0].sensors[0];
     let readings = (0..10).find_map(|_| {
         let readings = sensor.read();
@@ -74,14 +80,13 @@ fn header(chip: Chip) -> String {
 /// Returns the required keys with their values and comments.
 fn keys(chip: Chip) -> Vec<(&'static str, String, String)> {
     let spec = chip.spec();
-    let mut keys = vec![
-        ("name", format!("\"{chip}\""), String::new()),
-        ("chip", format!("\"{chip}\""), String::new()),
-    ];
+    let mut keys =
+        vec![("name", format!("\"{chip}\""), String::new()), ("chip", format!("\"{chip}\""), String::new())];
     match spec.bus {
         BusKind::I2c { addresses } => {
             keys.push(("bus", "\"i2c-1\"".to_owned(), "/dev/i2c-1".to_owned()));
-            let others: Vec<String> = addresses[1..].iter().map(|address| format!("{address:#04x}")).collect();
+            let others: Vec<String> =
+                addresses[1..].iter().map(|address| format!("{address:#04x}")).collect();
             let about = if others.is_empty() { String::new() } else { format!("or {}", others.join(", ")) };
             keys.push(("address", format!("{:#04x}", addresses[0]), about));
         }

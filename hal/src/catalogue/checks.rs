@@ -34,7 +34,8 @@ fn check_max_current(settings: &mut Settings, chip: &str, most: f64) -> Result<(
     // A value slightly above the measurable maximum is a rounded number, not a mistake.
     if max_amperes > most * 1.01 {
         let problem = format!("a `{chip}` with a shunt of {ohms} ohm measures {} A at most", rounded(most));
-        let remedy = "write less, or the right `shunt`: its label R100 means 0.1 ohm, R010 means 0.01".to_owned();
+        let remedy =
+            "write less, or the right `shunt`: its label R100 means 0.1 ohm, R010 means 0.01".to_owned();
         return Err(InvalidSetting { key: "max_current", problem, remedy });
     }
     // The step of the current is this value divided by 32768, and the calibration of the chip must fit into 16 bits.

@@ -151,9 +151,7 @@ mod tests {
     fn every_input_and_full_scale_has_its_bits_and_its_step() {
         // Table 8-3: the multiplexer in bits 14 to 12, the full scale in bits 11 to 9.
         for (index, input) in
-            ["a0-a1", "a0-a3", "a1-a3", "a2-a3", "a0", "a1", "a2", "a3"]
-                .into_iter()
-                .enumerate()
+            ["a0-a1", "a0-a3", "a1-a3", "a2-a3", "a0", "a1", "a2", "a3"].into_iter().enumerate()
         {
             let i2c = bus(first([0x85, 0x83], [0x85 | (index as u8) << 4, 0x83], 0x4000));
             assert_eq!(values(sensor(i2c, input, 2.048).read()).unwrap(), [1.024], "{input}");

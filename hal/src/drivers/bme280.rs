@@ -141,7 +141,9 @@ fn prepare<I: I2c<Error: BusError>, D: DelayNs, const HUMID: bool>(
     }
     chip.init().map_err(|error| match error {
         InitError::Transport(error) => context.transport(error),
-        InitError::InvalidChip(id) => context.error(Cause::Other, format!("another chip: its id is {id:#04x}")),
+        InitError::InvalidChip(id) => {
+            context.error(Cause::Other, format!("another chip: its id is {id:#04x}"))
+        }
     })
 }
 

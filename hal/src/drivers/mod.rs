@@ -112,12 +112,7 @@ where
 ///
 /// # Errors
 /// The chip is not on an SPI bus.
-pub fn build_spi<S, D>(
-    spec: &SensorSpec,
-    spi: S,
-    delay: D,
-    bus: &str,
-) -> Result<Box<dyn Sensor>, OpenError>
+pub fn build_spi<S, D>(spec: &SensorSpec, spi: S, delay: D, bus: &str) -> Result<Box<dyn Sensor>, OpenError>
 where
     S: SpiDevice<Error: SpiError> + Send + 'static,
     D: DelayNs + Send + 'static,

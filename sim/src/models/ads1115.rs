@@ -14,7 +14,7 @@ use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::Model;
 use super::environment::{Environment, steps};
-use super::register_map::{Registers, RegisterMap};
+use super::register_map::{RegisterMap, Registers};
 use crate::bus::Device;
 
 /// Ready, AIN0 against AIN1, ±2.048 V, single-shot, 128 per second, comparator off.
@@ -55,7 +55,8 @@ impl Ads1115 {
     }
 
     fn input(&self) -> &'static str {
-        ["a0-a1", "a0-a3", "a1-a3", "a2-a3", "a0", "a1", "a2", "a3"][usize::from((self.configuration >> 12) & 0b111)]
+        ["a0-a1", "a0-a3", "a1-a3", "a2-a3", "a0", "a1", "a2", "a3"]
+            [usize::from((self.configuration >> 12) & 0b111)]
     }
 
     fn conversion_time(&self) -> Duration {

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::sensirion::{Response, crc8};
 use super::Model;
 use super::environment::{Environment, steps};
+use super::sensirion::{Response, crc8};
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in °C.

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::bosch::{self, FULL};
 use super::Model;
+use super::bosch::{self, FULL};
 use super::environment::Environment;
 use crate::bus::{Answer, Device, Direction};
 

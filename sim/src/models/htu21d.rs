@@ -237,6 +237,9 @@ mod tests {
     #[test]
     fn codes_end_at_the_range_and_infinite_values_at_the_rail() {
         let temperature = |value| code(value, -46.85, 175.72, TEMPERATURE, 14);
-        assert_eq!([temperature(1e9), temperature(f64::INFINITY), temperature(f64::NEG_INFINITY)], [0xfa5c, 0xfffc, 0]);
+        assert_eq!(
+            [temperature(1e9), temperature(f64::INFINITY), temperature(f64::NEG_INFINITY)],
+            [0xfa5c, 0xfffc, 0]
+        );
     }
 }

@@ -13,7 +13,7 @@ use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::Model;
 use super::environment::{Environment, steps};
-use super::register_map::{Registers, RegisterMap};
+use super::register_map::{RegisterMap, Registers};
 use crate::bus::Device;
 
 /// Resolution after power-up, in °C.
@@ -43,13 +43,7 @@ pub struct Mcp9808 {
 impl Mcp9808 {
     /// Creates a chip that was powered up long ago, ready for a bus.
     pub fn device(environment: Environment) -> Registers<Mcp9808> {
-        Registers::of(Mcp9808 {
-            environment,
-            configuration: 0,
-            limits: [0; 3],
-            steps: 0,
-            resolution: FINEST,
-        })
+        Registers::of(Mcp9808 { environment, configuration: 0, limits: [0; 3], steps: 0, resolution: FINEST })
     }
 
     fn convert(&mut self, now: Duration) {

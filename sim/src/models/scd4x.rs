@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::sensirion::{Response, code, crc8};
 use super::Model;
 use super::environment::Environment;
+use super::sensirion::{Response, code, crc8};
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in ppm.
@@ -25,10 +25,6 @@ pub const CONCENTRATION: [f64; 2] = [0.0, 40_000.0];
 pub const TEMPERATURE: [f64; 2] = [-10.0, 60.0];
 /// Measuring range, in %.
 pub const HUMIDITY: [f64; 2] = [0.0, 100.0];
-/// Resolution, in °C.
-pub const TEMPERATURE_LSB: f64 = 175.0 / 65_535.0;
-/// Resolution, in %.
-pub const HUMIDITY_LSB: f64 = 100.0 / 65_535.0;
 
 const PERIOD: Duration = Duration::from_secs(5);
 const LOW_POWER_PERIOD: Duration = Duration::from_secs(30);

@@ -12,19 +12,15 @@ use std::time::Duration;
 
 use atalaya_hal::{Chip, Quantity, Settings};
 
-use super::sensirion::{Response, code};
 use super::Model;
 use super::environment::Environment;
+use super::sensirion::{Response, code};
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in °C.
 pub const TEMPERATURE: [f64; 2] = [-40.0, 125.0];
 /// Measuring range, in %.
 pub const HUMIDITY: [f64; 2] = [0.0, 100.0];
-/// Resolution, in °C.
-pub const TEMPERATURE_LSB: f64 = 175.0 / 65_535.0;
-/// Resolution, in %.
-pub const HUMIDITY_LSB: f64 = 100.0 / 65_535.0;
 
 /// The alert and reset bits.
 const STATUS_AT_POWER_UP: u16 = 0x8010;

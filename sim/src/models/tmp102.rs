@@ -13,7 +13,7 @@ use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::Model;
 use super::environment::{Environment, steps};
-use super::register_map::{Registers, RegisterMap};
+use super::register_map::{RegisterMap, Registers};
 use crate::bus::Device;
 
 /// Resolution, in °C.

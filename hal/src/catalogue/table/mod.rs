@@ -59,10 +59,7 @@ pub(crate) mod pi {
 
 /// Remedies of problems that several chips have.
 pub(crate) mod remedy {
-    pub(crate) const SELF_HEATING: &str =
-        "The board or a voltage regulator beside the chip warms it: move the chip away with a cable, or calibrate with `filters = [{ offset = -1.5 }]`.";
-    pub(crate) const CONDENSATION: &str =
-        "Water has condensed on the sensor: let it dry. Several days above 80 %RH also shift the readings for a while.";
-    pub(crate) const WRONG_ID: &str =
-        "The module carries another chip than its label says. The message names the chip to write, if the id is known.";
+    pub(crate) const SELF_HEATING: &str = "The board or a voltage regulator beside the chip warms it: move the chip away with a cable, or calibrate with `filters = [{ offset = -1.5 }]`.";
+    pub(crate) const CONDENSATION: &str = "Water has condensed on the sensor: let it dry. Several days above 80 %RH also shift the readings for a while.";
+    pub(crate) const WRONG_ID: &str = "The module carries another chip than its label says. The message names the chip to write, if the id is known.";
 }

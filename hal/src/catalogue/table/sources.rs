@@ -11,7 +11,7 @@ Hwmon { other } ChipSpec {
     about: "a sensor of the kernel, in /sys/class/hwmon",
     bus: Kernel,
     tested: "emulated Pi, sysfs made by tests",
-    datasheet: datasheet("Linux", "Documentation/hwmon/sysfs-interface.rst", "6.12", "https://docs.kernel.org/hwmon/sysfs-interface.html"),
+    datasheet: datasheet("Linux", "Documentation/hwmon/sysfs-interface.rst", "", "https://docs.kernel.org/hwmon/sysfs-interface.html"),
     optional: &[
         key("device", "\"1-0048\"", "the only device that matches", "place on the bus (`1-0048`), name of the chip (`lm75`), or `hwmon2`"),
         key("channel", "\"temp1\"", "the channel that measures `quantity`", "`temp`, `in`, `curr`, `power`, `humidity` or `fan`, with its number"),
@@ -31,7 +31,7 @@ Iio { other } ChipSpec {
     about: "a sensor of the kernel, in /sys/bus/iio",
     bus: Kernel,
     tested: "sysfs made by tests",
-    datasheet: datasheet("Linux", "Documentation/ABI/testing/sysfs-bus-iio", "6.12", "https://docs.kernel.org/driver-api/iio/index.html"),
+    datasheet: datasheet("Linux", "Documentation/ABI/testing/sysfs-bus-iio", "", "https://docs.kernel.org/driver-api/iio/index.html"),
     optional: &[
         key("device", "\"bme280\"", "the only device that matches", "place on the bus (`1-0076`), name of the chip (`bme280`), or `iio:device0`"),
         key("quantity", "[\"temperature\", \"humidity\", \"pressure\"]", "that of the channel, or temperature", "quantity, or a list of quantities if there is no `channel`"),
@@ -70,7 +70,7 @@ Cpu { other } ChipSpec {
     bus: Kernel,
     measures: Always(&[Measured::new(Temperature, -273.0, 126.0, 0.001)]),
     tested: "sysfs made by tests",
-    datasheet: datasheet("Linux", "Documentation/driver-api/thermal/sysfs-api.rst", "6.12", "https://docs.kernel.org/driver-api/thermal/sysfs-api.html"),
+    datasheet: datasheet("Linux", "Documentation/driver-api/thermal/sysfs-api.rst", "", "https://docs.kernel.org/driver-api/thermal/sysfs-api.html"),
     optional: &[key("device", "\"cpu-thermal\"", "the zone of the processor", "type of the zone in /sys/class/thermal, or `thermal_zone0`")],
     problems: &[("`nothing to read`", "A virtual machine has no thermometer. The message lists the zones of this machine.")],
     ..SOURCE

@@ -99,9 +99,9 @@ Mlx90614 { i2c, driver: mlx90614::Mlx90614, model: mlx90614::Mlx90614 } ChipSpec
     name: "mlx90614",
     about: "infrared thermometer without contact",
     bus: I2c { addresses: &[0x5a, 0x5b, 0x5c, 0x5d] },
-    measures: Always(&[Measured::new(Temperature, -69.99, 379.99, 0.02).error(0.010_001)]),
+    measures: Always(&[Measured::new(Temperature, -70.0, 380.0, 0.02).error(0.010_001)]),
     limits: Some(|settings, measured| match settings.channel() {
-        Some("ambient") => Measured { min: -39.99, max: 124.99, ..measured },
+        Some("ambient") => Measured { min: -40.0, max: 125.0, ..measured },
         _ => measured,
     }),
     channels: &["object1", "object2", "ambient"],
@@ -122,8 +122,8 @@ Max31865 { spi, driver: max31865::Max31865, model: max31865::Max31865 } ChipSpec
     name: "max31865",
     about: "PT100 and PT1000 thermometers",
     bus: Spi,
-    // The step is 0.034 °C at 0 °C and 0.046 °C at 850 °C. The driver refuses less than -200 °C and more than 850 °C.
-    measures: Always(&[Measured::new(Temperature, -199.95, 849.95, 0.034).error(0.03)]),
+    // The step is 0.034 °C at 0 °C and 0.046 °C at 850 °C.
+    measures: Always(&[Measured::new(Temperature, -200.0, 850.0, 0.034).error(0.03)]),
     driver: "embedded-devices",
     settings: &[
         Setting::new("wires", "wires to the thermometer", OneOf(&[2.0, 3.0, 4.0]), Number(2.0))

@@ -1,4 +1,7 @@
-//! Compilation for other machines: Rust's library for the target from rustup, and a C compiler for linking. `cargo xtask pi` and `dist` use it.
+//! Compilation for other machines: Rust's library for the target from rustup, or from Debian's packages if rustup is
+//! not available; and a C compiler for linking. `cargo xtask pi` and `dist` use it.
+
+mod debian;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -90,14 +93,16 @@ impl Target {
 }
 
 /// Settings with which cargo builds for a target.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Toolchain {
     target: Target,
+    /// Compiler to use instead of cargo's default.
+    rustc: Option<PathBuf>,
 }
 
 impl Toolchain {
-    /// Finds the compilers, and installs missing parts: Rust's library for the target with rustup, the C compiler with
-    /// apt-get.
+    /// Finds the compilers, and installs missing parts: the library from rustup or, failing that, from Debian; the C
+    /// compiler with apt-get.
     pub fn ready(target: Target) -> anyhow::Result<Toolchain> {
         match target {
             _ if target.is_here() => {}
@@ -108,12 +113,15 @@ impl Toolchain {
                 "x86_64-linux-gnu-gcc is missing: please install a C compiler for x86_64"
             ),
         }
-        if !has_library(target) {
-            let status = Command::new("rustup").args(["target", "add", target.triple()]).status();
-            let help = || format!("{0} is needed: rustup target add {0}", target.triple());
-            ensure!(status.with_context(help)?.success() && has_library(target), help());
+        if has_library(None, target) {
+            return Ok(Toolchain { target, rustc: None });
         }
-        Ok(Toolchain { target })
+        let Err(error) = add_by_rustup(target) else { return Ok(Toolchain { target, rustc: None }) };
+        eprintln!("{error:#}; using Debian's Rust instead");
+        let rustc = debian::rustc(target).with_context(|| {
+            format!("cannot compile for {0}; with rustup: rustup target add {0}", target.triple())
+        })?;
+        Ok(Toolchain { target, rustc: Some(rustc) })
     }
 
     /// Returns `cargo build --target …` for the target, in the workspace's folder. With `is_static`, the program needs
@@ -146,6 +154,9 @@ impl Toolchain {
             variables
                 .push((format!("CARGO_TARGET_{upper}_RUSTFLAGS"), "-C target-feature=+crt-static".into()));
         }
+        if let Some(rustc) = &self.rustc {
+            variables.push(("RUSTC".into(), rustc.display().to_string()));
+        }
         variables
     }
 
@@ -158,9 +169,10 @@ impl Toolchain {
     }
 }
 
-/// Returns true if the compiler has Rust's library for the target.
-fn has_library(target: Target) -> bool {
-    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+/// Returns true if this compiler, or cargo's own one, has Rust's library for the target.
+fn has_library(rustc: Option<&Path>, target: Target) -> bool {
+    let own = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let mut command = Command::new(rustc.map_or(own, |rustc| rustc.as_os_str().to_owned()));
     let Ok(output) = command.args(["--print", "target-libdir", "--target", target.triple()]).output() else {
         return false;
     };
@@ -169,13 +181,22 @@ fn has_library(target: Target) -> bool {
     entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with("libstd-"))
 }
 
+fn add_by_rustup(target: Target) -> anyhow::Result<()> {
+    ensure!(std::env::var_os("RUSTC").is_none(), "RUSTC names a compiler without {}", target.triple());
+    eprintln!("rustup target add {}", target.triple());
+    let status = Command::new("rustup").args(["target", "add", target.triple()]).status();
+    ensure!(status.context("there is no rustup")?.success(), "rustup cannot add {}", target.triple());
+    ensure!(has_library(None, target), "rustup has added {} to another compiler", target.triple());
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn cross_compiler_is_passed_to_cargo() {
-        let variables = Toolchain { target: Target::Armv7 }.variables(true);
+        let variables = Toolchain { target: Target::Armv7, rustc: None }.variables(true);
         let value =
             |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         assert_eq!(
@@ -185,5 +206,6 @@ mod tests {
         assert_eq!(value("CC_armv7_unknown_linux_gnueabihf"), Some("arm-linux-gnueabihf-gcc"));
         let flags = value("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUSTFLAGS");
         assert_eq!(flags, Some("-C target-feature=+crt-static"));
+        assert_eq!(value("RUSTC"), None);
     }
 }

@@ -1,5 +1,5 @@
-//! Context shared by all drivers: the place of the chip, its info and settings, and the conversion of a crate's results to readings
-//! and errors.
+//! Context shared by all drivers: the place of the chip, its info and settings, and the conversion of a crate's results
+//! to readings and errors.
 
 use std::fmt;
 use std::ops::RangeInclusive;

@@ -151,7 +151,8 @@ impl Device for Htu21d {
         (self.now, self.position) = (now, 0);
         let left = self.busy.saturating_sub(now);
         let stretches = self.measuring.is_some_and(|measuring| measuring.stretches);
-        if !left.is_zero() && !(stretches && direction == Direction::Read) {
+        let waits = stretches && direction == Direction::Read;
+        if !left.is_zero() && !waits {
             return Answer::Refuse;
         }
         if let Some(Measuring { quantity, .. }) = self.measuring.take() {

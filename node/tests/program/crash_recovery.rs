@@ -196,7 +196,7 @@ fn restarted_node_publishes_at_once_after_a_kill(fleet: Fleet) {
         one = machine.leader(&fleet, "1", &SLOW);
         let new = probe.exists("/mediciones/1").unwrap().ephemeral_owner;
         assert!(new != old && begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
-        one.wait_for_line("deleted the znodes of a dead process of this node", Duration::ZERO);
+        one.wait_for_line("deleted the znodes of a dead process with this id", Duration::ZERO);
         assert!(!one.log().iter().any(|line| line.text.contains("waiting for it to end")));
         assert_eq!(probe.contenders("/election"), ["1"]);
     }
@@ -307,7 +307,7 @@ fn reap_times_out_without_zookeeper(mut fleet: Fleet) {
     let again = machine.node(&fleet, "1", &SLOW);
     again.wait_for_line("cannot reach ZooKeeper", DEADLINE);
     fleet.server.come_back();
-    again.wait_for_line("deleted the znodes of a dead process of this node", DEADLINE);
+    again.wait_for_line("deleted the znodes of a dead process with this id", DEADLINE);
     again.wait_for_line(" leading epoch=", DEADLINE);
 }
 

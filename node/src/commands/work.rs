@@ -84,19 +84,7 @@ async fn work(
     state_file: Option<StateFile>,
 ) -> Result<(), Failure> {
     let stop = stop_signal().map_err(Failure::internal)?;
-    let state_file = state_file.map(|file| {
-        // A worker does not contend for leadership, so no znode has this name.
-        let contender = Role::from(Naming::Kazoo).prefix(&ContenderId::random());
-        let record = ProcessRecord {
-            process: std::process::id(),
-            sessions: Vec::new(),
-            znodes: vec![paths::alive(args.id.as_str())],
-            election: settings.election.clone(),
-            contender: contender.clone(),
-        };
-        file.update(|known| known.add_process(record));
-        (file, contender)
-    });
+    let state_file = state_file.map(|file| add_process(file, args.id.as_str(), settings));
     let options = access.options(settings.zookeeper.clone(), settings.session_timeout);
     let recorded = state_file.clone();
     let session = Session::start_with_callback(options, move |session| {
@@ -158,4 +146,19 @@ async fn work(
         warn!("ZooKeeper did not confirm that the session is closed; it ends after the session timeout");
     }
     outcome
+}
+
+/// Adds this process to the state file. Returns the file and the name of this process in it.
+fn add_process(file: StateFile, id: &str, settings: &Settings) -> (StateFile, String) {
+    // A worker does not contend for leadership, so no znode has this name.
+    let contender = Role::from(Naming::Kazoo).prefix(&ContenderId::random());
+    let record = ProcessRecord {
+        process: std::process::id(),
+        sessions: Vec::new(),
+        znodes: vec![paths::alive(id)],
+        election: settings.election.clone(),
+        contender: contender.clone(),
+    };
+    file.update(|known| known.add_process(record));
+    (file, contender)
 }

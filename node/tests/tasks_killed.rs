@@ -25,14 +25,14 @@ use atalaya_testbed::{Ensemble, eventually};
 
 use self::common::server::Server;
 use self::common::{DEADLINE, Fleet};
-use self::schedule::{Fault, LEADER_POINTS, Parties, SCENARIOS, Schedule, WORKER_POINTS};
+use self::schedule::{Fault, LEADER_POINTS, SCENARIOS, Schedule, WORKER_POINTS};
 use self::stage::{SESSION, Servers, play_all};
 
 on_both!(
     parties_killed_at_each_step,
     parties_paused_at_each_step,
     leader_deposed_at_each_step_while_its_session_lives,
-    leader_and_worker_paused_for_ten_session_timeouts,
+    parties_paused_for_ten_session_timeouts_at_each_step,
 );
 
 fn servers(fleet: &Fleet) -> Servers<'_> {
@@ -46,11 +46,16 @@ fn servers(fleet: &Fleet) -> Servers<'_> {
 /// Returns the schedules of one fault at each step, with the scenarios in turn: two for each step in memory, all four
 /// on Apache ZooKeeper.
 fn at_each_step(fault: &[Fault], is_apache: bool) -> Vec<Schedule> {
+    schedules(fault, is_apache, if is_apache { 4 } else { 2 })
+}
+
+/// Returns `turns` schedules for each step.
+fn schedules(fault: &[Fault], is_apache: bool, turns: usize) -> Vec<Schedule> {
     let worker = WORKER_POINTS.iter().map(|point| (true, *point));
     let leader = LEADER_POINTS.iter().map(|point| (false, *point));
     let mut schedules = Vec::new();
     for (number, (is_worker, point)) in worker.chain(leader).enumerate() {
-        for turn in 0..if is_apache { 4 } else { 2 } {
+        for turn in 0..turns {
             let parties = SCENARIOS[(number + turn) % SCENARIOS.len()];
             let fault = fault[(number + turn) % fault.len()];
             // Both promises at each step, over the two servers.
@@ -78,15 +83,10 @@ fn leader_deposed_at_each_step_while_its_session_lives(fleet: Fleet) {
     play_all(&servers(&fleet), &schedules);
 }
 
-fn leader_and_worker_paused_for_ten_session_timeouts(fleet: Fleet) {
-    let schedule = |is_worker, point| Schedule {
-        parties: Parties { clients: 2, workers: 2, leaders: 2 },
-        is_worker,
-        point,
-        fault: Fault::Pause(100),
-        at_most_once_first: is_worker,
-    };
-    play_all(&servers(&fleet), &[schedule(true, "executing"), schedule(false, "tasks-committing:2")]);
+fn parties_paused_for_ten_session_timeouts_at_each_step(fleet: Fleet) {
+    let is_apache = matches!(fleet.server, Server::Apache(_));
+    // All at the same time, and so no more turns.
+    play_all(&servers(&fleet), &schedules(&[Fault::Pause(100)], is_apache, 1));
 }
 
 /// Each scenario while a party is killed or paused, and one of three servers is killed and restarted in turn.

@@ -7,8 +7,8 @@
   bench_tasks.py celery URL SECONDS WINDOW
 
 At most WINDOW tasks are in flight at a time. Prints one line of JSON: the number of results within SECONDS after a
-second of the same load, and the median time from submission to result in milliseconds; of a broadcast or of a number
-of native tasks, the time until all have ended.
+second of the same load, the median time from submission to result in milliseconds, and the number of lost tasks; of a
+broadcast or of a number of native tasks, the time until all have ended.
 """
 
 import json
@@ -19,6 +19,8 @@ import time
 import uuid
 
 WARM_UP = 1.0
+# Time without a result after which a task counts as lost, in seconds. The others take a few tenths of a second.
+LOST_AFTER = 3.0
 ROOT = "/atalaya/tasks"
 
 
@@ -87,7 +89,7 @@ class Classic:
         try:
             results = [self.ended.get(timeout=1)]
         except queue.Empty:
-            # The Python programs lose a task now and then. The others continue.
+            # The Python programs lose a task now and then, which is counted at the end.
             return []
         while not self.ended.empty():
             results.append(self.ended.get())
@@ -146,7 +148,9 @@ def load(system, seconds, window):
                 if now - begin >= WARM_UP:
                     times.append((now - sent) * 1000)
                 submit()
-    print(json.dumps({"results": len(times), "median": statistics.median(times) if times else None}))
+    median = statistics.median(times) if times else None
+    lost = sum(now - sent > LOST_AFTER for sent in submitted.values())
+    print(json.dumps({"results": len(times), "median": median, "lost": lost}))
 
 
 def main():

@@ -149,6 +149,11 @@ impl Setup<'_> {
             }
         };
         let answer = answer(&mut client).with_context(|| format!("{system:?}, {workers} workers"))?;
+        let lost = answer["lost"].as_u64().unwrap_or(0);
+        ensure!(
+            lost == 0 || system == System::Python,
+            "{system:?}, {workers} workers: {lost} tasks were lost"
+        );
         let count = answer["results"].as_f64().context("no number of results")?;
         eprintln!("{system:?}, {workers} workers: {:.0} per second", count / f64::from(seconds));
         results.per_second.push(count / f64::from(seconds));

@@ -31,9 +31,11 @@ Examples:
 
 The actions are those of [boards.NAME.tasks] in boards.toml. The leader of the fleet, a node started with \
 `atalaya run`, assigns the tasks. SIGINT and SIGTERM stop the worker: its tasks are assigned to another one. \
-After kill -9, atalaya reap ID, or the next start of the worker, does that at once.
+After kill -9 they are assigned again when its session expires, or at once after atalaya reap ID or the \
+next start of the worker.
 
-Exit codes: 0 stopped by a signal, 69 ZooKeeper unreachable, 73 id in use, 78 wrong configuration.")]
+Exit codes: 0 stopped by a signal, 69 ZooKeeper unreachable, 73 id in use, 75 a cleanup of this worker is \
+still running, 78 wrong configuration.")]
 pub(super) struct WorkArgs {
     /// Id of the worker, unique in the fleet, also among nodes.
     id: NodeId,

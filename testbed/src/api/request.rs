@@ -27,8 +27,8 @@ pub struct Recorded {
     pub body: Vec<u8>,
     /// Status of the answer; `None` before the answer, or if the client disconnected first.
     pub answered: Option<u16>,
-    /// True if the request was kept. A correct collector keeps what it answers 2xx, and sometimes more than that. Of
-    /// several requests with the same `Idempotency-Key`, it counts the first.
+    /// True if the request was kept. A correct collector keeps each request that it answers with 2xx, and may keep
+    /// others. Of several requests with the same `Idempotency-Key`, it counts the first.
     pub kept: bool,
 }
 

@@ -1,8 +1,8 @@
 //! The table of all chips: one row per chip, in files by purpose.
 //!
-//! [`chip_table!`](crate::chip_table) passes the rows to a macro, which creates of each what it needs: [`crate::Chip`]
-//! its variants and their [`ChipSpec`](super::ChipSpec), [`crate::drivers`] the arms that build drivers, and
-//! atalaya-sim the arms that build register models. A row has this form:
+//! [`chip_table!`](crate::chip_table) passes the rows to a macro of the caller: [`crate::Chip`] creates its variants and
+//! their [`ChipSpec`](super::ChipSpec) from them, [`crate::drivers`] the code that builds drivers, and atalaya-sim the
+//! code that builds register models. A row has this form:
 //!
 //! ```text
 //! /// Comment of the variant.

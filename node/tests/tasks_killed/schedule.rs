@@ -90,6 +90,11 @@ impl Schedule {
         Some(format!("{}{pass}{action}", self.point))
     }
 
+    /// Returns the session timeout of the fleet. The session of a deposed leader outlives its pause on a slow machine.
+    pub(crate) fn session_timeout(&self) -> Duration {
+        if matches!(self.fault, Fault::Depose) { SESSION * 7 } else { SESSION }
+    }
+
     /// Plays the schedule on a fleet of its own, and checks everything.
     pub(crate) fn play(&self, stage: &Stage<'_>) {
         let Parties { clients, workers, leaders } = self.parties;
@@ -116,6 +121,10 @@ impl Schedule {
         let victim = if self.is_worker { &mut worker } else { &mut leader };
         self.strike(victim);
         let struck = Instant::now();
+        if matches!(self.fault, Fault::Depose) {
+            // Before anything else: the leader does not send while it is paused.
+            stage.depose_leader();
+        }
         if self.is_worker {
             others.extend((1..workers).map(|_| stage.worker("w2", None)));
         }
@@ -124,10 +133,7 @@ impl Schedule {
             Fault::Kill if self.is_worker && workers == 1 => worker = stage.worker("w1", None),
             Fault::Kill if !self.is_worker && leaders == 1 => leader = stage.leader("n1", None),
             Fault::Kill => {}
-            Fault::Depose => {
-                stage.depose_leader();
-                leader.cont();
-            }
+            Fault::Depose => leader.cont(),
             Fault::Pause(tenths) => {
                 let pause = SESSION * tenths / 10;
                 eventually("the end of the pause", pause * 2, || (struck.elapsed() >= pause).then_some(()));

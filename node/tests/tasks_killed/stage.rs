@@ -41,7 +41,7 @@ pub(crate) fn play_all(servers: &Servers<'_>, schedules: &[Schedule]) {
         for _ in 0..PARALLEL.min(schedules.len()) {
             scope.spawn(|| {
                 while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let play = || schedule.play(&Stage::new(servers));
+                    let play = || schedule.play(&Stage::with_timeout(servers, schedule.session_timeout()));
                     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(play)).is_err() {
                         failed.lock().unwrap().push(schedule.to_string());
                     }

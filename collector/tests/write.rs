@@ -117,7 +117,7 @@ async fn a_batch_is_recorded_together_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn invalid_request_is_refused_and_not_recorded() {
+async fn wrong_query_or_key_is_refused_and_not_recorded() {
     let collector = started().await;
     let queries = "? ?dato ?dato= ?dato=NaN ?dato=inf ?dato=-Infinity ?dato=1e400 ?dato=78,4 ?dato=x ?dato=%FF ?dato=1&dato=2 \
                    ?data=1 ?dato=1&unit= ?dato=1&unit=%FF ?dato=1&unit=a%00b ?DATO=1 ?dato=1&x=%FF";
@@ -134,7 +134,12 @@ async fn invalid_request_is_refused_and_not_recorded() {
     refused(twice, 400).await;
     let broken = reqwest::header::HeaderValue::from_bytes(b"7-1-\xff").unwrap();
     refused(collector.get("/nuevo?dato=1").header("Idempotency-Key", broken), 400).await;
+    assert!(collector.means().await.is_empty());
+}
 
+#[tokio::test]
+async fn wrong_body_is_refused_and_not_recorded() {
+    let collector = started().await;
     let body = |kind: &'static str, body: &[u8]| {
         collector.post("/api/v1/reports").header("content-type", kind).body(body.to_vec())
     };
@@ -174,13 +179,17 @@ async fn invalid_request_is_refused_and_not_recorded() {
     refused(body("application/json", "[".repeat(100_000).as_bytes()), 400).await;
     let long = json!({"mean": 1, "unit": "x".repeat(65)}).to_string();
     refused(body("application/json", long.as_bytes()), 400).await;
-
     for kind in ["text/plain", "application/xml", "multipart/form-data", "application/jsonx", ""] {
         refused(body(kind, b"{\"mean\": 1}"), 415).await;
         refused(collector.post("/nuevo").header("content-type", kind).body("dato=1"), 415).await;
     }
     refused(collector.post("/nuevo?dato=1").json(&json!({"dato": 1})), 400).await;
+    assert!(collector.means().await.is_empty());
+}
 
+#[tokio::test]
+async fn other_paths_and_methods_are_refused_and_record_nothing() {
+    let collector = started().await;
     for path in
         "/nuevo/ //nuevo /nuevo/../nuevo?dato=1 /%6euevo?dato=1 /NUEVO /api/v1 /api/v1/reports/1".split(' ')
     {

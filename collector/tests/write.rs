@@ -36,7 +36,7 @@ async fn report_of_a_kazoo_leader_is_recorded() {
 async fn post_accepts_address_form_and_json() {
     let collector = started().await;
     let form = ("content-type", "application/x-www-form-urlencoded");
-    let ways = [
+    let requests = [
         collector.post("/nuevo?dato=1"),
         collector.post("/nuevo").header(form.0, form.1).body("dato=2&other=x"),
         collector.post("/nuevo").json(&json!({"dato": 3})),
@@ -47,8 +47,8 @@ async fn post_accepts_address_form_and_json() {
             .header("content-type", "application/json; charset=utf-8")
             .body(r#"{"dato":6}"#),
     ];
-    for way in ways {
-        assert_eq!(way.send().await.unwrap().status(), 200);
+    for request in requests {
+        assert_eq!(request.send().await.unwrap().status(), 200);
     }
     let mut means = collector.means().await;
     means.sort_by(f64::total_cmp);
@@ -75,8 +75,8 @@ async fn each_key_is_recorded_once() {
     let whole = collector.post("/api/v1/reports").json(&full(7, 1, 79.5)).send().await.unwrap();
     assert_eq!(whole.status(), 200);
     assert_eq!(collector.means().await.len(), 3);
-    let told = collector.json("/api/v1/reports?unit=Cel").await;
-    assert_eq!(told["reports"][0]["epoch"], 7, "{told}");
+    let filtered = collector.json("/api/v1/reports?unit=Cel").await;
+    assert_eq!(filtered["reports"][0]["epoch"], 7, "{filtered}");
 }
 
 #[tokio::test]
@@ -204,8 +204,8 @@ async fn other_paths_and_methods_are_refused_and_record_nothing() {
     ] {
         refused(request, 405).await;
     }
-    let looked = collector.client.head(collector.url("/nuevo?dato=1")).send().await.unwrap();
-    assert_eq!(looked.status(), 405, "HEAD records no report");
+    let head = collector.client.head(collector.url("/nuevo?dato=1")).send().await.unwrap();
+    assert_eq!(head.status(), 405, "HEAD records no report");
     assert!(collector.means().await.is_empty());
 }
 
@@ -234,8 +234,8 @@ async fn report_of_the_future_is_refused() {
         let kept = collector.post("/api/v1/reports").json(&full(epoch, cycle, 1.0)).send().await.unwrap();
         assert_eq!(kept.status(), 201);
         let status = json!({"epoch": epoch, "cycle": cycle, "leader": "1", "nodes": []});
-        let told = collector.post("/api/v1/fleet").json(&status).send().await.unwrap();
-        assert_eq!(told.status(), 204);
+        let answer = collector.post("/api/v1/fleet").json(&status).send().await.unwrap();
+        assert_eq!(answer.status(), 204);
     }
 }
 
@@ -247,8 +247,8 @@ async fn body_of_ten_megabytes_is_refused() {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
         );
-        let told = format!("{head}Content-Length: {}\r\n\r\n", long.len());
-        let answer = collector.raw(told).await;
+        let declared = format!("{head}Content-Length: {}\r\n\r\n", long.len());
+        let answer = collector.raw(declared).await;
         let is_refused = answer.starts_with("HTTP/1.1 413") && answer.contains("too-large");
         assert!(is_refused, "before the body is sent: {answer}");
         let chunked = [

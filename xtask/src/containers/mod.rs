@@ -40,9 +40,6 @@ pub(crate) struct Arguments {
     /// Build the program in release mode, as it is shipped.
     #[arg(long)]
     release: bool,
-    /// Put this program into the image instead of building one; must be linked statically.
-    #[arg(long, value_name = "FILE", conflicts_with = "release")]
-    program: Option<PathBuf>,
     /// Run the part inside the namespaces: folder, file of the parts, control group, program.
     #[arg(long, hide = true, num_args = 4, value_names = ["FOLDER", "PARTS", "GROUP", "PROGRAM"])]
     inside: Option<Vec<String>>,

@@ -111,22 +111,14 @@ pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<&'static s
     let target =
         xtask::toolchain::Target::here().context("this machine is none that Atalaya is packaged for")?;
     let toolchain = xtask::toolchain::Toolchain::ready(target)?;
-    let built = match &arguments.program {
-        Some(program) => program.clone(),
-        None => {
-            let mut command = toolchain.build(true);
-            command.args(["--package", "atalaya", "--bin", "atalaya"]);
-            if arguments.release {
-                command.arg("--release");
-            }
-            ensure!(
-                command.status().context("cannot run cargo")?.success(),
-                "the node does not build, see above"
-            );
-            let profile = if arguments.release { "release" } else { "debug" };
-            target_dir().join(target.triple()).join(profile).join("atalaya")
-        }
-    };
+    let mut command = toolchain.build(true);
+    command.args(["--package", "atalaya", "--bin", "atalaya"]);
+    if arguments.release {
+        command.arg("--release");
+    }
+    ensure!(command.status().context("cannot run cargo")?.success(), "the node does not build, see above");
+    let profile = if arguments.release { "release" } else { "debug" };
+    let built = target_dir().join(target.triple()).join(profile).join("atalaya");
     let path = xtask::cargo::workspace().join(PATH);
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;

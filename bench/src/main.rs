@@ -32,7 +32,7 @@ use atalaya_testbed::install::Part;
 
 use clap::{Parser as _, ValueEnum as _};
 use machine::Machine;
-use xtask::cargo::{build_node, cargo, require, workspace};
+use xtask::cargo::{Profile, build_node, cargo, require, workspace};
 
 /// Path of the page, relative to the workspace.
 const PAGE: &str = "docs/benchmarks.md";
@@ -135,7 +135,7 @@ impl Bench {
             |users: &[Subject], package: &str, name: &str| if_used(users, &|| build_bench(package, name));
         Ok(Bench {
             quick,
-            node: if_used(&USERS_OF_NODE, &|| build_node(true, &[]))?,
+            node: if_used(&USERS_OF_NODE, &|| build_node(Profile::Distribution, &[]))?,
             client: bench(&[Subject::Cycle, Subject::Start, Subject::Security], "atalaya", "client")?,
             workers: bench(&[Subject::Tasks], "atalaya", "tasks")?,
             fleet: bench(&[Subject::LockStep], "atalaya", "fleet")?,
@@ -208,7 +208,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Builds a benchmark program and returns its path.
 fn build_bench(package: &str, name: &str) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
-    command.args(["bench", "--package", package, "--bench", name, "--no-run"]);
+    command.args(["bench", "--profile", Profile::Distribution.name(), "--package", package, "--bench", name]);
+    command.arg("--no-run");
     command.arg("--message-format=json-render-diagnostics").stderr(std::process::Stdio::inherit());
     let output = command.output().context("cannot run cargo")?;
     ensure!(output.status.success(), "cannot build the benchmark {name}, see above");

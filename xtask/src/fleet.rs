@@ -10,7 +10,7 @@ use atalaya_testbed::{Api, Ensemble, Process, Recorded, Scratch, ZooKeeper, node
 
 use crate::console::Console;
 use crate::shutdown::Shutdown;
-use xtask::cargo::{build_node, require, workspace};
+use xtask::cargo::{Profile, build_node, require, workspace};
 
 /// Timeout for the end of a node. It closes its session and ends within 2 s, except on a busy machine.
 const NODE_ENDS: Duration = Duration::from_secs(5);
@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ensure!(boards.exists(), "--board {board}: there is no {}", boards.display());
     }
     require(&[Part::Java, Part::ZooKeeper]).context("a fleet needs Apache ZooKeeper")?;
-    let binary = build_node(!arguments.debug, &[])?;
+    let binary = build_node(if arguments.debug { Profile::Dev } else { Profile::Release }, &[])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // From here on, signals do not end this process: its end would leave the other processes running.

@@ -1,7 +1,7 @@
 //! Calls of the same cargo that runs this program.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context as _, ensure};
@@ -70,6 +70,11 @@ pub fn build_node(profile: Profile, arguments: &[&str]) -> anyhow::Result<PathBu
     let node = target_dir().join(profile.folder()).join(format!("atalaya{}", std::env::consts::EXE_SUFFIX));
     ensure!(node.exists(), "cargo did not build {}", node.display());
     Ok(node)
+}
+
+/// Returns the absolute path of an existing program.
+pub fn existing(program: &Path) -> anyhow::Result<PathBuf> {
+    program.canonicalize().with_context(|| format!("there is no {}", program.display()))
 }
 
 /// Converts the status of a command to an exit code. A command that was ended by a signal has none.

@@ -40,7 +40,7 @@ pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>
 /// Error for a key that the chip does not have.
 struct Stray {
     problem: String,
-    /// What else the user may do, appended to "remove `key`".
+    /// Alternative to the removal of the key, appended to "remove `key`".
     alternative: String,
 }
 

@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::clocks::{check_clocks, highest_epoch};
 use crate::app::App;
+use crate::auth::TokenParam;
 use crate::body::{content_type, is_plain, json, receive, require_json, unsupported};
 use crate::params::{Name, Number, Params, from_form};
 use crate::problem::Problem;
@@ -195,8 +196,7 @@ pub(crate) fn reporter(headers: &HeaderMap) -> Option<&str> {
 
 /// Records an average as existing fleets send it. Without an `Idempotency-Key` each request is a separate report.
 #[utoipa::path(
-    get, path = "/nuevo", tag = "write", 
-    params(Average, ("token" = Option<String>, Query, description = "Token, instead of `Authorization: Bearer`"), IdempotencyKey),
+    get, path = "/nuevo", tag = "write", params(Average, TokenParam, IdempotencyKey),
     responses((status = 200, description = "Recorded now or earlier", body = RecordStatus)),
 )]
 pub(super) async fn nuevo_get(
@@ -216,8 +216,7 @@ pub(super) async fn nuevo_get(
 
 /// Records an average that is sent as a form, as JSON with `dato` or with all fields, or in the address.
 #[utoipa::path(
-    post, path = "/nuevo", tag = "write", 
-    params(OptionalAverage, ("token" = Option<String>, Query, description = "Token, instead of `Authorization: Bearer`"), IdempotencyKey),
+    post, path = "/nuevo", tag = "write", params(OptionalAverage, TokenParam, IdempotencyKey),
     request_body(content((Incoming = "application/json"), (Average = "application/x-www-form-urlencoded"))),
     responses((status = 200, description = "Recorded now or earlier", body = RecordStatus)),
 )]

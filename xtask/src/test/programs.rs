@@ -40,7 +40,8 @@ pub(super) fn run(words: &[&str], threads: &str) -> anyhow::Result<bool> {
     let mut programs = build(words)?;
     programs.push(Program::documentation(words));
     programs.sort_by_key(|program| (program.name != FIRST, program.name.clone()));
-    let (alone, together) = programs.into_iter().partition(|program| ALONE.contains(&program.name.as_str()));
+    let (alone, together): (Vec<_>, Vec<_>) =
+        programs.into_iter().partition(|program| ALONE.contains(&program.name.as_str()));
     let mut summary = Summary::default();
     run_all(&together, PARALLEL, threads, &mut summary)?;
     run_all(&alone, 1, threads, &mut summary)?;

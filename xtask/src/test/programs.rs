@@ -24,7 +24,7 @@ const FIRST: &str = "node/program";
 const ALONE: [&str; 4] = ["node/exactly_once", "node/tasks_killed", "recipes/chaos", "recipes/recipes"];
 
 /// A test program that cargo has built, or cargo, which runs the tests in the documentation.
-pub(super) struct Program {
+struct Program {
     /// Folder of the package, and target.
     name: String,
     command: Vec<OsString>,
@@ -83,7 +83,7 @@ fn run_all(
 }
 
 /// Builds the test programs.
-pub(super) fn build(words: &[&str]) -> anyhow::Result<Vec<Program>> {
+fn build(words: &[&str]) -> anyhow::Result<Vec<Program>> {
     let mut command = cargo();
     command.args(words).args(["--no-run", "--message-format=json-render-diagnostics"]);
     let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;

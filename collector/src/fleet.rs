@@ -28,8 +28,9 @@ pub(crate) const TEXT_PATTERN: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]{0,512}
 /// Status of a fleet, as its leader sees it. Unknown fields are ignored, because newer leaders may add some.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 pub struct Status {
-    /// Name of the fleet.
-    #[serde(default)]
+    /// Name of the fleet; missing if it is `default`.
+    #[serde(default, skip_serializing_if = "FleetName::is_default")]
+    #[schema(value_type = Option<FleetName>, nullable = false)]
     pub fleet: FleetName,
     /// Epoch; increases with every leader. The same maximum as for reports.
     #[serde(deserialize_with = "needed_integer")]

@@ -63,7 +63,9 @@ fn whole(text: &str) -> Option<i64> {
 /// Average, as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Report {
-    /// Fleet of the sender.
+    /// Fleet of the sender; missing in JSON if it is `default`.
+    #[serde(skip_serializing_if = "FleetName::is_default")]
+    #[schema(value_type = Option<FleetName>, nullable = false)]
     pub fleet: FleetName,
     /// Epoch; increases with every leader. Null: the sender has no epochs.
     #[schema(minimum = 1)]

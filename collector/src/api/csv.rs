@@ -50,7 +50,7 @@ fn csv<const N: usize>(names: [&str; N], rows: impl IntoIterator<Item = [Cell; N
 pub(super) fn reports_csv(records: &[Record]) -> Response {
     let names = [
         "id", "epoch", "cycle", "time", "quantity", "unit", "mean", "min", "max", "stddev", "count",
-        "excluded", "received", "reporter", "fleet",
+        "excluded", "received", "reporter",
     ];
     let row = |Record { id, report }: &Record| {
         [
@@ -68,7 +68,6 @@ pub(super) fn reports_csv(records: &[Record]) -> Response {
             Cell::number(report.excluded),
             Cell::plain(report.received),
             Cell::text(report.reporter.as_deref()),
-            Cell::text(Some(report.fleet.as_str())),
         ]
     };
     csv(names, records.iter().map(row))

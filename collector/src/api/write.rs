@@ -172,14 +172,10 @@ fn note_outcomes<'a>(
     let mut are_two = false;
     if let Some(known) = app.fleets().get_mut(fleet) {
         for (sighting, outcome) in outcomes {
-            match *outcome {
-                Outcome::Recorded(id) => {
-                    known.note_arrival(id, now);
-                    are_two |= known.rivals.note(sighting, reporter, true, now);
-                }
-                Outcome::Stale(_) => are_two |= known.rivals.note(sighting, reporter, false, now),
-                Outcome::Repeated | Outcome::Conflict(_) => {}
+            if let Outcome::Recorded(id) = *outcome {
+                known.note_arrival(id, now);
             }
+            are_two |= known.rivals.note(sighting, reporter, outcome, now);
         }
     }
     if are_two {

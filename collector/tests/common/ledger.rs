@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use atalaya_collector::Store;
+use atalaya_collector::{FleetName, Store};
 use atalaya_collector::store::{Filter, Page};
 use reqwest::{Client, StatusCode};
 

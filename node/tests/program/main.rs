@@ -18,6 +18,7 @@ mod dynamic_config_scale;
 mod epochs;
 mod fleet;
 mod follower_killed;
+mod full_reports;
 mod frozen_process;
 mod health;
 mod hostile_settings;

@@ -105,7 +105,18 @@ impl Metrics {
         registry.register("fleets", "Known names of fleets", fleets.clone());
         let help = "Names under which two fleets have reported within the last hour";
         registry.register("fleets_mixed", help, fleets_mixed.clone());
-        Metrics { registry, reports, requests, refused, connections, turned_away, streams, store, fleets, fleets_mixed }
+        Metrics {
+            registry,
+            reports,
+            requests,
+            refused,
+            connections,
+            turned_away,
+            streams,
+            store,
+            fleets,
+            fleets_mixed,
+        }
     }
 
     pub(crate) fn count_outcome(&self, outcome: &Outcome) {

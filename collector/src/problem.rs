@@ -74,7 +74,9 @@ impl Problem {
 
     /// Creates the problem for a new fleet if there are `max` fleets already. The sender keeps its reports.
     pub(crate) fn too_many_fleets(fleet: &FleetName, max: usize) -> Problem {
-        let detail = format!("fleet {fleet} is new, and this collector has {max} fleets, the maximum: check fleet_name");
+        let detail = format!(
+            "fleet {fleet} is new, and this collector has {max} fleets, the maximum: check fleet_name"
+        );
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "fleets", "Too many fleets", detail).retry_after(60)
     }
 

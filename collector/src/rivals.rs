@@ -135,7 +135,8 @@ mod tests {
     #[test]
     fn leaders_that_take_over_above_each_other_are_two_fleets() {
         let (mut rivals, now) = (Rivals::default(), Instant::now());
-        let mut note = |epoch, second, recorded| rivals.note(sighting(epoch, second), None, &outcome(recorded), now);
+        let mut note =
+            |epoch, second, recorded| rivals.note(sighting(epoch, second), None, &outcome(recorded), now);
         assert!(!note(200, 1, true) && !note(100, 2, false) && !note(201, 3, true));
         assert!(note(200, 6, false));
     }
@@ -143,7 +144,8 @@ mod tests {
     #[test]
     fn fleet_whose_zookeeper_lost_its_data_is_one_fleet() {
         let (mut rivals, now) = (Rivals::default(), Instant::now());
-        let mut note = |epoch, second, recorded| rivals.note(sighting(epoch, second), None, &outcome(recorded), now);
+        let mut note =
+            |epoch, second, recorded| rivals.note(sighting(epoch, second), None, &outcome(recorded), now);
         assert!(!note(200, 1, true));
         for second in 5..9 {
             assert!(!note(100, second, false), "until it takes over");

@@ -36,7 +36,9 @@ async fn fleets_with_the_same_epochs_and_cycles_are_kept_apart() {
     }
     assert_eq!(post(&collector, &of("home", 9, 2, 1.0)).await["status"], "recorded");
     assert_eq!(post(&collector, &of("home", 7, 4, 1.0)).await["type"], "urn:problem-type:atalaya:stale");
-    for (query, mean, count) in [("", 2.0, 3), ("fleet=default", 2.0, 3), ("fleet=home", 1.0, 4), ("fleet=x", 0.0, 0)] {
+    for (query, mean, count) in
+        [("", 2.0, 3), ("fleet=default", 2.0, 3), ("fleet=home", 1.0, 4), ("fleet=x", 0.0, 0)]
+    {
         let path = |path: &str| format!("/api/v1/{path}?{query}");
         assert_eq!(means(&collector, &path("reports")).await, vec![mean; count], "{query}");
         assert_eq!(means(&collector, &path("latest")).await, vec![mean; count.min(1)]);
@@ -44,10 +46,15 @@ async fn fleets_with_the_same_epochs_and_cycles_are_kept_apart() {
         let names = reports["reports"].as_array().unwrap().iter().map(|report| report["fleet"].as_str());
         let expected = (query == "fleet=home").then_some("home");
         assert!(names.into_iter().all(|name| name == expected), "{reports}");
-        let series = collector.json(&(path("series") + "&from=2026-11-21T08:00:00Z&to=2026-11-21T09:00:00Z&step=1h")).await;
+        let series = collector
+            .json(&(path("series") + "&from=2026-11-21T08:00:00Z&to=2026-11-21T09:00:00Z&step=1h"))
+            .await;
         assert_eq!(series["points"].as_array().unwrap().len(), count.min(1), "{series}");
         let known = collector.json(&path("fleet")).await;
-        assert_eq!(known["epochs"].as_array().unwrap().len(), [0, 1, 2][usize::from(count > 0) + usize::from(mean == 1.0)]);
+        assert_eq!(
+            known["epochs"].as_array().unwrap().len(),
+            [0, 1, 2][usize::from(count > 0) + usize::from(mean == 1.0)]
+        );
         assert_eq!(known["warning"], Value::Null);
         let list = collector.get(&format!("/listar?{query}")).send().await.unwrap().text().await.unwrap();
         assert_eq!(list.lines().count(), count);
@@ -152,7 +159,10 @@ async fn two_fleets_under_one_name_are_reported() {
         let mut problem = Value::Null;
         for round in 0..3 {
             let epoch = 100 + 2 * round;
-            assert_eq!(post(&collector, &of(fleet, epoch + 1, 10 * round + 1, 1.0)).await["status"], "recorded");
+            assert_eq!(
+                post(&collector, &of(fleet, epoch + 1, 10 * round + 1, 1.0)).await["status"],
+                "recorded"
+            );
             problem = post(&collector, &of(fleet, epoch, 10 * round + 2, 2.0)).await;
             assert_eq!(problem["type"], "urn:problem-type:atalaya:stale", "{problem}");
             let has_warning = problem["detail"].as_str().unwrap().contains("two fleets");
@@ -171,11 +181,9 @@ async fn two_fleets_under_one_name_are_reported() {
 #[tokio::test]
 async fn every_answer_has_the_header_of_a_collector() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
-    let collector = run(
-        std::sync::Arc::new(MemoryStore::new()),
-        atalaya_collector::Options { tokens, ..open_to_all() },
-    )
-    .await;
+    let collector =
+        run(std::sync::Arc::new(MemoryStore::new()), atalaya_collector::Options { tokens, ..open_to_all() })
+            .await;
     let address = format!("/nuevo?dato=1&token={WRITER}");
     for (request, status) in [
         (collector.get(&address), 200),

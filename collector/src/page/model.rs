@@ -92,7 +92,8 @@ async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
     // The clocks of the fleet do not matter: arrival times decide whether reports arrive.
     let last = arrivals.last().or_else(|| model.kinds.iter().max_by_key(|record| record.id));
     model.age = last.map(|record| {
-        let monotonic = app.fleets().since_arrival(&fleet, record.id, Instant::now()).map(|age| age.as_secs_f64());
+        let monotonic =
+            app.fleets().since_arrival(&fleet, record.id, Instant::now()).map(|age| age.as_secs_f64());
         monotonic.unwrap_or_else(|| now.duration_since(record.report.received).as_secs_f64().max(0.0))
     });
     model.status =
@@ -126,11 +127,7 @@ async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
 }
 
 /// Returns true if there were reports earlier in the last hour, not only just now.
-async fn was_before(
-    app: &App,
-    now: Timestamp,
-    filter: &Filter,
-) -> Result<bool, Problem> {
+async fn was_before(app: &App, now: Timestamp, filter: &Filter) -> Result<bool, Problem> {
     let before = |ago: SignedDuration| now.checked_sub(ago).ok();
     let (from, to) = (before(HOUR), before(YOUNG));
     let filter = Filter { from, to, ..filter.clone() };

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use atalaya_collector::{FleetName, Store};
 use atalaya_collector::store::{Filter, Page};
+use atalaya_collector::{FleetName, Store};
 use reqwest::{Client, StatusCode};
 
 /// Outcome of sending a report.

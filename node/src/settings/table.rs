@@ -14,8 +14,8 @@ use super::api_token::{self, ApiToken};
 use super::setting::{ChangeMode, DefaultValue, Field, Setting};
 use super::values::{
     ACL_MODES, API_METHODS, AUTH_SCHEMES, BOOLS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url,
-    connect_string, fleet_name, listen_addr, log_filter, name_of, name_template, one_of, origin, origin_text, origins,
-    parent_path, sampling_period, session_timeout, url_text,
+    connect_string, fleet_name, listen_addr, log_filter, name_of, name_template, one_of, origin, origin_text,
+    origins, parent_path, sampling_period, session_timeout, url_text,
 };
 use crate::model::text;
 

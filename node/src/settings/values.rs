@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use atalaya_config::{duration, is_fleet_name};
 use atalaya_config::{ApiMethod, BarrierRelease, CounterMode, SyncMode};
+use atalaya_config::{duration, is_fleet_name};
 use atalaya_recipes::ConnectString;
 use atalaya_recipes::connect_string::check_path;
 use reqwest::Url;
@@ -58,7 +58,7 @@ pub(super) type Names<T> = &'static [(&'static str, T)];
 pub(super) const SYNC_MODES: Names<SyncMode> = &[("free", SyncMode::Free), ("barrier", SyncMode::Barrier)];
 pub(super) const RELEASES: Names<BarrierRelease> =
     &[("period", BarrierRelease::Period), ("complete", BarrierRelease::Complete)];
-pub(super) const API_METHODS: Names<ApiMethod> = 
+pub(super) const API_METHODS: Names<ApiMethod> =
     &[("auto", ApiMethod::Auto), ("get", ApiMethod::Get), ("post", ApiMethod::Post)];
 pub(super) const BOOLS: Names<bool> = &[("true", true), ("false", false)];
 pub(super) const COUNTERS: Names<CounterMode> =

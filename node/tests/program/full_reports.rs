@@ -59,7 +59,9 @@ fn forward(mut client: TcpStream, address: &str, posts: &AtomicBool) -> std::io:
         request.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&request).into_owned();
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     client.read_exact(&mut body)?;
     if head.starts_with("POST") && !posts.load(Ordering::Relaxed) {
@@ -82,7 +84,8 @@ fn leader_sends_full_reports_to_a_collector() {
     one.wait_for_line("full reports are sent to /api/v1/reports", DEADLINE);
     let two = node(&fleet, &url, "2", &[]);
     two.wait_for_line("following: waiting", DEADLINE);
-    let held = holds(&collector, "full reports", |held| held.iter().filter(|held| is_full(held)).count() >= 3);
+    let held =
+        holds(&collector, "full reports", |held| held.iter().filter(|held| is_full(held)).count() >= 3);
     assert!(!is_full(&held[0]), "the first one is sent before the API is known: {held:#?}");
     collector.process().kill9();
     let waiting = || fleet.probe().ls("/atalaya/reports").len();
@@ -129,9 +132,7 @@ fn leader_behind_a_proxy_without_post_stays_with_get() {
 #[test]
 fn leader_stays_with_get_at_a_plain_api_and_if_it_is_configured() {
     let fleet = Fleet::memory();
-    let requests = |what: &str, count: usize| {
-        fleet.api.wait_for(what, DEADLINE, |all| all.len() >= count)
-    };
+    let requests = |what: &str, count: usize| fleet.api.wait_for(what, DEADLINE, |all| all.len() >= count);
     let mut one = fleet.leader("1", &[]);
     let all = requests("reports", 5);
     assert!(all.iter().all(|request| request.method == "GET" && request.path == "/nuevo"), "{all:?}");
@@ -144,7 +145,10 @@ fn leader_stays_with_get_at_a_plain_api_and_if_it_is_configured() {
     let all = requests("further reports", before + 6);
     let reports = all[before..].iter().filter(|request| request.path != "/api/v1/fleet");
     assert!(reports.clone().count() >= 2);
-    assert!(reports.into_iter().all(|request| request.method == "GET" && request.path == "/nuevo"), "{all:?}");
+    assert!(
+        reports.into_iter().all(|request| request.method == "GET" && request.path == "/nuevo"),
+        "{all:?}"
+    );
 }
 
 /// Both fleets count their cycles from 1.
@@ -158,10 +162,17 @@ fn two_fleets_report_to_one_collector_under_their_names() {
     let cycles = |fleet: &str| -> Vec<u64> {
         let path = format!("/api/v1/reports?limit=1000&fleet={fleet}");
         let told: Value = serde_json::from_str(&collector.get(&path).body).expect("it is JSON");
-        told["reports"].as_array().expect("a list").iter().filter_map(|report| report["cycle"].as_u64()).collect()
+        told["reports"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|report| report["cycle"].as_u64())
+            .collect()
     };
     let [first, second] = ["home", "default"].map(|fleet| {
-        eventually("reports of both fleets", DEADLINE, || Some(cycles(fleet)).filter(|cycles| cycles.len() >= 4))
+        eventually("reports of both fleets", DEADLINE, || {
+            Some(cycles(fleet)).filter(|cycles| cycles.len() >= 4)
+        })
     });
     for cycles in [first, second] {
         assert_eq!(cycles, (1..=cycles.len() as u64).collect::<Vec<_>>());

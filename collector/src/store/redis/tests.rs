@@ -261,7 +261,10 @@ async fn documented_rights_are_sufficient() {
     let filter = || Filter::default();
     assert_eq!(store.series(filter(), crate::store::interface::HOUR, 10).await.unwrap()[0].reports, 5);
     assert_eq!(store.since(&fleet(), 3, 10).await.unwrap().len(), 2);
-    assert_eq!((store.latest(&fleet()).await.unwrap().len(), store.epochs(&fleet(), 10).await.unwrap().len()), (1, 1));
+    assert_eq!(
+        (store.latest(&fleet()).await.unwrap().len(), store.epochs(&fleet(), 10).await.unwrap().len()),
+        (1, 1)
+    );
     let elsewhere = open_at(&format!("redis://atalaya:secret@127.0.0.1:{}?prefix=other", server.port()));
     unavailable_because(&elsewhere.record(one(1)).await, "rights");
 }

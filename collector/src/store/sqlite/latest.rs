@@ -5,7 +5,10 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use crate::store::recency::Recency;
 
 /// Returns the order of the latest report of a fleet, quantity and unit; `''` stands for none.
-pub(super) fn read(transaction: &Transaction<'_>, kind: (i64, &str, &str)) -> rusqlite::Result<Option<Recency>> {
+pub(super) fn read(
+    transaction: &Transaction<'_>,
+    kind: (i64, &str, &str),
+) -> rusqlite::Result<Option<Recency>> {
     transaction
         .prepare_cached(
             "SELECT epoch, cycle, time, received FROM latest JOIN reports USING (id)

@@ -8,10 +8,10 @@ mod file;
 mod fleets;
 mod forget;
 mod latest;
+mod prune;
 mod reader;
 mod recording;
 mod rollups;
-mod prune;
 mod schema;
 mod writer;
 

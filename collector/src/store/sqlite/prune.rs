@@ -94,7 +94,9 @@ type Line = (i64, i64, String);
 /// Returns the cycles of an epoch and unit that have been pruned already.
 fn pruned_cycles(transaction: &Transaction<'_>, line: &Line) -> rusqlite::Result<IntervalSet> {
     transaction
-        .prepare_cached("SELECT first_cycle, last_cycle FROM pruned WHERE fleet = ? AND epoch = ? AND unit = ?")?
+        .prepare_cached(
+            "SELECT first_cycle, last_cycle FROM pruned WHERE fleet = ? AND epoch = ? AND unit = ?",
+        )?
         .query_map((line.0, line.1, &line.2), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
 }

@@ -214,7 +214,11 @@ pub(super) fn since(
     records(connection, fleet, &sql, [fleets::number(connection, fleet)?, id, count(limit)])
 }
 
-pub(super) fn last(connection: &Connection, fleet: &FleetName, limit: usize) -> rusqlite::Result<Vec<Record>> {
+pub(super) fn last(
+    connection: &Connection,
+    fleet: &FleetName,
+    limit: usize,
+) -> rusqlite::Result<Vec<Record>> {
     let sql = format!("SELECT {COLUMNS} FROM reports WHERE fleet = ? ORDER BY id DESC LIMIT ?");
     let mut last = records(connection, fleet, &sql, [fleets::number(connection, fleet)?, count(limit)])?;
     last.reverse();
@@ -299,7 +303,11 @@ pub(super) fn latest(connection: &Connection, fleet: &FleetName) -> rusqlite::Re
     records(connection, fleet, &sql, [fleets::number(connection, fleet)?, MAX_KINDS])
 }
 
-pub(super) fn epochs(connection: &Connection, fleet: &FleetName, limit: usize) -> rusqlite::Result<Vec<Epoch>> {
+pub(super) fn epochs(
+    connection: &Connection,
+    fleet: &FleetName,
+    limit: usize,
+) -> rusqlite::Result<Vec<Epoch>> {
     let fleet = fleets::number(connection, fleet)?;
     connection
         .prepare_cached(

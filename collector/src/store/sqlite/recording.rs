@@ -183,14 +183,18 @@ impl<'t, 'r> Recording<'t, 'r> {
                         "SELECT epoch, first_cycle FROM epochs WHERE fleet = ? AND epoch > ?
                          ORDER BY first_cycle, epoch LIMIT 1",
                     )?
-                    .query_row([fleet, epoch], |row| Ok(Stale { epoch: row.get(0)?, first_cycle: row.get(1)? }))
+                    .query_row([fleet, epoch], |row| {
+                        Ok(Stale { epoch: row.get(0)?, first_cycle: row.get(1)? })
+                    })
                     .optional()?;
                 *self.above.entry((fleet, epoch)).or_insert(before)
             }
         };
         let after = (std::ops::Bound::Excluded((fleet, epoch)), std::ops::Bound::Included((fleet, i64::MAX)));
-        let since =
-            self.epochs.range(after).map(|(&(_, epoch), change)| Stale { epoch, first_cycle: change.first_cycle });
+        let since = self
+            .epochs
+            .range(after)
+            .map(|(&(_, epoch), change)| Stale { epoch, first_cycle: change.first_cycle });
         Ok(since.chain(before).min_by_key(|later| (later.first_cycle, later.epoch)))
     }
 

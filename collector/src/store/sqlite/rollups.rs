@@ -114,7 +114,9 @@ pub(super) fn add(
     Rollup { reports, sum, min, max }: Rollup,
 ) -> rusqlite::Result<()> {
     transaction
-        .prepare_cached(&format!("INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ifnull(?, 0.0), ?, ?) {JOIN}"))?
+        .prepare_cached(&format!(
+            "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ifnull(?, 0.0), ?, ?) {JOIN}"
+        ))?
         .execute(params![fleet, step, time, quantity, unit, reports, sum, min, max])?;
     Ok(())
 }
@@ -124,7 +126,8 @@ pub(super) fn add(
 pub(super) fn delete_until(transaction: &Transaction<'_>, fleet: i64, end: i64) -> rusqlite::Result<()> {
     for step in STEPS {
         let last = end - end.rem_euclid(step);
-        transaction.execute("DELETE FROM rollups WHERE fleet = ? AND step = ? AND time <= ?", [fleet, step, last])?;
+        transaction
+            .execute("DELETE FROM rollups WHERE fleet = ? AND step = ? AND time <= ?", [fleet, step, last])?;
         sum_up(transaction, fleet, step, (last.max(0), last.saturating_add(step)))?;
     }
     Ok(())
@@ -146,7 +149,8 @@ pub(super) fn steps_of(
 ) -> rusqlite::Result<Vec<(i64, i64)>> {
     let mut all = Vec::new();
     for step in STEPS {
-        let sql = "SELECT DISTINCT time - time % ?1 FROM reports WHERE fleet = ?2 AND epoch = ?3 AND time >= 0";
+        let sql =
+            "SELECT DISTINCT time - time % ?1 FROM reports WHERE fleet = ?2 AND epoch = ?3 AND time >= 0";
         let mut begins = transaction.prepare_cached(sql)?;
         for begin in begins.query_map([step, fleet, epoch], |row| row.get(0))? {
             all.push((step, begin?));

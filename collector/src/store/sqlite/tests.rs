@@ -163,7 +163,11 @@ async fn file_of_version_3_has_one_fleet_and_accepts_others() {
     store.check().await.unwrap();
     assert_eq!(all(&store).await, before);
     assert_eq!(store.fleets().await.unwrap(), [fleet()]);
-    assert_eq!(store.record(vec![keyed(7, 3, Some("Cel"), 0.5)]).await.unwrap(), [Outcome::Repeated], "pruned");
+    assert_eq!(
+        store.record(vec![keyed(7, 3, Some("Cel"), 0.5)]).await.unwrap(),
+        [Outcome::Repeated],
+        "pruned"
+    );
     assert!(matches!(store.record(vec![keyed(7, 5_001, None, 0.5)]).await.unwrap()[0], Outcome::Stale(_)));
     let other = Report { fleet: "home".parse().unwrap(), ..keyed(7, 3, Some("Cel"), 0.5) };
     assert_eq!(store.record(vec![other]).await.unwrap(), [Outcome::Recorded(5_002)], "ids continue");
@@ -201,7 +205,8 @@ async fn file_of_version_2_gets_its_latest_reports_by_epoch_and_cycle() {
     downgrade(&folder.path().join("reports.db")).execute_batch(before).unwrap();
     let store = open(folder.path());
     store.check().await.unwrap();
-    let latest: Vec<f64> = store.latest(&fleet()).await.unwrap().iter().map(|record| record.report.mean).collect();
+    let latest: Vec<f64> =
+        store.latest(&fleet()).await.unwrap().iter().map(|record| record.report.mean).collect();
     assert_eq!(latest, [3.0, 2.0]);
 }
 

@@ -25,9 +25,13 @@ pub(in crate::store) async fn keeps_fleets_apart(store: &impl Store) {
     let fleets = [fleet(), two()[0].clone(), two()[1].clone()];
     for cycle in 1..=3 {
         for (mean, fleet) in [1.0, 2.0, 3.0].into_iter().zip(&fleets) {
-            let reports = vec![of(fleet, keyed(7, cycle, Some("Cel"), mean)), of(fleet, keyed(7, cycle, None, mean))];
+            let reports =
+                vec![of(fleet, keyed(7, cycle, Some("Cel"), mean)), of(fleet, keyed(7, cycle, None, mean))];
             let outcomes = store.record(reports.clone()).await.unwrap();
-            assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Recorded(_))), "{fleet}: {outcomes:?}");
+            assert!(
+                outcomes.iter().all(|outcome| matches!(outcome, Outcome::Recorded(_))),
+                "{fleet}: {outcomes:?}"
+            );
             assert_eq!(store.record(reports).await.unwrap(), [Outcome::Repeated, Outcome::Repeated]);
         }
     }
@@ -59,7 +63,8 @@ pub(in crate::store) async fn keeps_fleets_apart(store: &impl Store) {
             assert_eq!(points.iter().map(|point| point.reports).sum::<i64>(), 7, "{fleet} {step}");
         }
         let epochs = store.epochs(fleet, 10).await.unwrap();
-        let epochs: Vec<_> = epochs.iter().map(|known| (known.epoch, known.last_cycle, known.reports)).collect();
+        let epochs: Vec<_> =
+            epochs.iter().map(|known| (known.epoch, known.last_cycle, known.reports)).collect();
         let one: &[_] = if mean == 2.0 { &[(9, 3, 1), (7, 3, 6)] } else { &[(7, 4, 7)] };
         assert_eq!(epochs, one, "{fleet}");
         assert_eq!(store.latest(fleet).await.unwrap().len(), 2);
@@ -90,11 +95,15 @@ pub(in crate::store) async fn prunes_all_fleets(store: &impl Store) {
         fleets.iter().map(move |fleet| store.record(vec![of(fleet, keyed(7, cycle, None, 2.0))]))
     });
     let outcomes = futures_util::future::join_all(calls).await;
-    assert!(outcomes.iter().all(|outcome| matches!(outcome.as_deref(), Ok([Outcome::Recorded(_)]))), "{outcomes:?}");
+    assert!(
+        outcomes.iter().all(|outcome| matches!(outcome.as_deref(), Ok([Outcome::Recorded(_)]))),
+        "{outcomes:?}"
+    );
     let horizon = |reports, hours: Option<i64>| Horizon { reports: at(reports), hours: hours.map(at) };
     assert_eq!(store.prune(horizon(11, None)).await.unwrap(), 20);
     for fleet in &fleets {
-        let left: Vec<_> = store.since(fleet, 0, 100).await.unwrap().iter().map(|one| one.report.cycle).collect();
+        let left: Vec<_> =
+            store.since(fleet, 0, 100).await.unwrap().iter().map(|one| one.report.cycle).collect();
         assert_eq!(left, (11..=20).map(Some).collect::<Vec<_>>());
         let hours = store.series(page_of(fleet).filter, HOUR, 10).await.unwrap();
         assert_eq!(hours.iter().map(|point| (point.reports, point.mean)).collect::<Vec<_>>(), [(20, 2.0)]);

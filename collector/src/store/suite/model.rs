@@ -91,9 +91,20 @@ pub(in crate::store) async fn agrees_with_the_memory_store(store: &impl Store) {
             assert_eq!(store.page(page).await.unwrap(), expected, "round {round}");
         }
         let id = i64::try_from(limit).unwrap();
-        assert_eq!(store.since(&fleet(), id, limit).await.unwrap(), memory.since(&fleet(), id, limit).await.unwrap());
-        assert_eq!(store.latest(&fleet()).await.unwrap(), memory.latest(&fleet()).await.unwrap(), "round {round}");
-        assert_eq!(store.epochs(&fleet(), 3).await.unwrap(), memory.epochs(&fleet(), 3).await.unwrap(), "round {round}");
+        assert_eq!(
+            store.since(&fleet(), id, limit).await.unwrap(),
+            memory.since(&fleet(), id, limit).await.unwrap()
+        );
+        assert_eq!(
+            store.latest(&fleet()).await.unwrap(),
+            memory.latest(&fleet()).await.unwrap(),
+            "round {round}"
+        );
+        assert_eq!(
+            store.epochs(&fleet(), 3).await.unwrap(),
+            memory.epochs(&fleet(), 3).await.unwrap(),
+            "round {round}"
+        );
         assert_eq!(store.newest().await.unwrap(), memory.newest().await.unwrap());
     }
 }

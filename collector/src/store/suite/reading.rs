@@ -26,7 +26,8 @@ pub(in crate::store) async fn returns_pages_by_time(store: &impl Store) {
     assert_eq!(rest, back[4..]);
     back.reverse();
     assert_eq!(back, forth);
-    let filter = Filter { from: Some(at(2)), to: Some(at(4)), unit: Some("Cel".to_owned()), ..Filter::default() };
+    let filter =
+        Filter { from: Some(at(2)), to: Some(at(4)), unit: Some("Cel".to_owned()), ..Filter::default() };
     let some = store.page(Page { filter: filter.clone(), ..all() }).await.unwrap();
     assert_eq!(some.len(), 2, "from is inclusive, to is exclusive: {some:?}");
     let none = Filter { quantity: Some("pressure".to_owned()), ..filter };

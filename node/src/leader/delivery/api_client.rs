@@ -194,8 +194,9 @@ impl Api {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let mut builder =
-            Client::builder().user_agent(&self.user_agent).redirect(response::redirect_policy(self.method, self.full_reports.path()));
+        let mut builder = Client::builder()
+            .user_agent(&self.user_agent)
+            .redirect(response::redirect_policy(self.method, self.full_reports.path()));
         if self.url.scheme() == "http" {
             // Without TLS, reading the machine's certificates is useless work.
             builder = builder.tls_certs_only(std::iter::empty());

@@ -80,7 +80,8 @@ pub(super) fn is_of_collector(response: &Response) -> bool {
 pub(super) fn refusal(response: &Response) -> Option<String> {
     let status = response.status();
     let is_temporary = (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
-        || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+        || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS]
+            .contains(&status);
     match status {
         StatusCode::UNAUTHORIZED
         | StatusCode::FORBIDDEN

@@ -128,7 +128,7 @@ fn leader_behind_a_proxy_without_post_stays_with_get() {
     assert!(!one.log().iter().any(|line| line.text.contains("the API does not accept reports")));
 }
 
-/// Any other API receives what it always received, and so does a collector if GET is configured.
+/// Any other API receives the requests of earlier versions, and so does a collector if GET is configured.
 #[test]
 fn leader_stays_with_get_at_a_plain_api_and_if_it_is_configured() {
     let fleet = Fleet::memory();
@@ -188,7 +188,7 @@ fn two_fleets_report_to_one_collector_under_their_names() {
 }
 
 #[test]
-fn two_fleets_under_one_name_are_told_to_take_names() {
+fn two_fleets_under_one_name_are_recognised() {
     let (home, office) = (Fleet::memory(), Fleet::memory());
     let mut collector = Collector::start(BINARY, &[]);
     let url = collector.url();

@@ -73,6 +73,8 @@ pub(crate) struct Metrics {
     /// Number of open event streams.
     pub(crate) streams: Gauge,
     store: Gauge,
+    fleets: Gauge,
+    fleets_mixed: Gauge,
 }
 
 impl Metrics {
@@ -99,7 +101,22 @@ impl Metrics {
         registry.register("connections_turned_away", help, turned_away.clone());
         registry.register("streams", "Open event streams", streams.clone());
         registry.register("store_ready", "1 if reports can be recorded, otherwise 0", store.clone());
-        Metrics { registry, reports, requests, refused, connections, turned_away, streams, store }
+        let (fleets, fleets_mixed) = (Gauge::default(), Gauge::default());
+        registry.register("fleets", "Known names of fleets", fleets.clone());
+        let help = "Names under which two fleets have reported within the last hour";
+        registry.register("fleets_mixed", help, fleets_mixed.clone());
+        Metrics {
+            registry,
+            reports,
+            requests,
+            refused,
+            connections,
+            turned_away,
+            streams,
+            store,
+            fleets,
+            fleets_mixed,
+        }
     }
 
     pub(crate) fn count_outcome(&self, outcome: &Outcome) {
@@ -121,9 +138,13 @@ impl Metrics {
         self.requests.get_or_create(&ByStatus { path: path.to_owned(), status }).inc();
     }
 
-    /// Formats the metrics. `ready`: true if reports can be recorded.
-    pub(crate) fn text(&self, ready: bool) -> String {
+    /// Formats the metrics. `ready`: true if reports can be recorded. `fleets`: number of fleets, and of names of two
+    /// fleets.
+    pub(crate) fn text(&self, ready: bool, fleets: (usize, usize)) -> String {
         self.store.set(i64::from(ready));
+        let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.fleets.set(count(fleets.0));
+        self.fleets_mixed.set(count(fleets.1));
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -14,6 +14,7 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::fleet_name::FleetName;
 use crate::invalid::Invalid;
 use crate::problem::Problem;
 use crate::store::{Cursor, Filter};
@@ -228,13 +229,14 @@ impl<const DEFAULT: usize, const MAX: usize> TryFrom<String> for Limit<DEFAULT, 
 
 /// Returns the filter of these parameters.
 pub(crate) fn filter(
+    fleet: Option<FleetName>,
     (from, to): (Option<Time>, Option<Time>),
     quantity: Option<Name>,
     unit: Option<Name>,
 ) -> Filter {
     let [from, to] = [from, to].map(|time| time.map(|Time(time)| time));
     let [quantity, unit] = [quantity, unit].map(|name| name.map(|Name(name)| name));
-    Filter { from, to, quantity, unit }
+    Filter { fleet: fleet.unwrap_or_default(), from, to, quantity, unit }
 }
 
 #[cfg(test)]

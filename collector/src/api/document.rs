@@ -7,6 +7,7 @@ use utoipa::openapi::{Content, Header, Ref, RefOr, Response, ResponseBuilder, Sc
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::fleet::{MAX_TEXT, TEXT_PATTERN};
+use crate::fleet_name::FleetName;
 use crate::params::{After, Name, Number, Order, Step, Time};
 use crate::problem::Problem;
 use crate::tokens::{Role, Tokens};
@@ -17,7 +18,7 @@ use crate::values::{MAX_NAME, NAME_PATTERN};
     info(title = "Atalaya collector", description = "Receives the reports of a fleet, stores each once, and serves them."),
     servers((url = "../..", description = "Relative to the address of this document")),
     modifiers(&Bearer),
-    components(schemas(After, Name, Number, Order, Problem, Step, Time)),
+    components(schemas(After, FleetName, Name, Number, Order, Problem, Step, Time)),
     tags(
         (name = "write", description = "Requires a writer's token, if tokens are configured"),
         (name = "read", description = "Requires a reader's token, if tokens are configured"),

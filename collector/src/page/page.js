@@ -96,7 +96,8 @@ function soon() {
 let stream;
 function follow() {
   if (stream && stream.readyState !== EventSource.CLOSED) return;
-  stream = new EventSource("api/v1/stream");
+  const fleet = new URLSearchParams(location.search).get("fleet");
+  stream = new EventSource(`api/v1/stream${fleet ? `?fleet=${encodeURIComponent(fleet)}` : ""}`);
   stream.addEventListener("report", () => document.hidden || soon());
 }
 

@@ -5,12 +5,14 @@ use axum::http::{HeaderMap, header};
 
 use super::i18n::Lang;
 use super::range::Range;
+use crate::fleet_name::FleetName;
 use crate::params::cookie;
 use crate::report::Report;
 
 /// Parameters of the page.
 #[derive(Clone, Debug)]
 pub(super) struct PageParams {
+    pub(super) fleet: FleetName,
     pub(super) lang: Lang,
     /// True if the address contains the language.
     has_lang: bool,
@@ -33,6 +35,7 @@ impl PageParams {
         let accept = headers.get(header::ACCEPT_LANGUAGE).and_then(|accept| accept.to_str().ok());
         let minutes = cookie(headers, "tz").and_then(|minutes| minutes.parse::<i32>().ok());
         PageParams {
+            fleet: get("fleet").and_then(|name| name.parse().ok()).unwrap_or_default(),
             lang: Lang::choose(get("lang"), accept),
             has_lang: get("lang").is_some(),
             range: Range::named(get("range")),
@@ -56,6 +59,9 @@ impl PageParams {
         lang: Option<Lang>,
     ) -> String {
         let mut query = form_urlencoded::Serializer::for_suffix("?".to_owned(), 1);
+        if !self.fleet.is_default() {
+            query.append_pair("fleet", self.fleet.as_str());
+        }
         query.append_pair("range", range.name);
         if let Some((quantity, unit)) = kind {
             query.append_pair("quantity", quantity.unwrap_or_default());

@@ -1,10 +1,13 @@
 //! Queue of a store's writer. Its length is bounded, and all waiting reports are taken out together.
 
+use std::collections::BTreeMap;
+
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::StoreError;
 use super::interface::{Horizon, Outcome, StoreFuture};
+use crate::fleet_name::FleetName;
 use crate::report::Report;
 
 /// Maximum number of calls that wait for the writer.
@@ -17,7 +20,7 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Job {
     Record(Vec<Report>, Answer<Vec<Outcome>>),
     Prune(Horizon, Answer<usize>),
-    Forget(i64, Answer<usize>),
+    Forget(FleetName, i64, Answer<usize>),
     Check(Answer<()>),
     Close(oneshot::Sender<()>),
 }
@@ -50,8 +53,9 @@ impl WriteQueue {
         self.call(move |answer| Job::Prune(horizon, answer)).boxed()
     }
 
-    pub(super) fn forget_epoch(&self, epoch: i64) -> StoreFuture<'_, usize> {
-        self.call(move |answer| Job::Forget(epoch, answer)).boxed()
+    pub(super) fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
+        let fleet = fleet.clone();
+        self.call(move |answer| Job::Forget(fleet, epoch, answer)).boxed()
     }
 
     pub(super) fn check(&self) -> StoreFuture<'_, ()> {
@@ -118,7 +122,7 @@ impl Receiver {
         while let Some(refused) = job {
             match refused {
                 Job::Record(_, answer) => drop(answer.send(Err(error.clone()))),
-                Job::Prune(_, answer) | Job::Forget(_, answer) => drop(answer.send(Err(error.clone()))),
+                Job::Prune(_, answer) | Job::Forget(.., answer) => drop(answer.send(Err(error.clone()))),
                 Job::Check(answer) => drop(answer.send(Err(error.clone()))),
                 Job::Close(_) => {
                     self.next = Some(refused);
@@ -144,7 +148,7 @@ impl Receiver {
 }
 
 /// Calls to record that are executed together.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Batch {
     calls: Vec<(Vec<Report>, Answer<Vec<Outcome>>)>,
 }
@@ -152,6 +156,16 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.calls.is_empty()
+    }
+
+    /// Divides the calls by the fleet of their reports.
+    pub(super) fn by_fleet(self) -> BTreeMap<FleetName, Batch> {
+        let mut fleets: BTreeMap<FleetName, Batch> = BTreeMap::new();
+        for (reports, answer) in self.calls {
+            let fleet = reports.first().map(|report| report.fleet.clone()).unwrap_or_default();
+            fleets.entry(fleet).or_default().calls.push((reports, answer));
+        }
+        fleets
     }
 
     pub(super) fn reports(&self) -> impl Iterator<Item = &Report> + Clone {

@@ -257,6 +257,7 @@ impl Shared {
         let api = settings.api_url.clone().map(|url| {
             let mut api = Api::new(&self.id, url, settings.api_method);
             (api.token, api.runtime) = (settings.api_token.clone(), self.network.clone());
+            api.fleet.clone_from(&settings.fleet_name);
             api
         });
         LeaderConfig {

@@ -8,14 +8,15 @@ use redis::{FromRedisValue, Value, cmd};
 use tracing::{info, warn};
 
 use super::connection::{Connection, Failure};
-use super::keys::{VERSION, script_arguments, time};
+use super::keys::{self, VERSION, script_arguments, time};
 use super::options::RedisOptions;
 use super::server::{Durability, inspect};
 use crate::fence::Stale;
+use crate::fleet_name::FleetName;
 use crate::report::Report;
 use crate::store::error::StoreError;
 use crate::store::interface::{HOUR, Horizon, Outcome, PRUNE_BATCH};
-use crate::store::write_queue::{Job, Receiver};
+use crate::store::write_queue::{Batch, Job, Receiver};
 
 /// Maximum number of reports per script; the last call may exceed it. Redis executes no other command while the
 /// script runs.
@@ -66,10 +67,7 @@ impl Writer {
                     if batch.is_empty() {
                         continue;
                     }
-                    let written = self.write(batch.reports()).await;
-                    let (outcomes, failed) = self.note_result(written);
-                    batch.answer(outcomes);
-                    failed
+                    self.record(batch).await
                 }
                 Job::Prune(horizon, answer) => {
                     let pruned = self.prune(horizon).await;
@@ -77,8 +75,8 @@ impl Writer {
                     let _ = answer.send(pruned);
                     failed
                 }
-                Job::Forget(epoch, answer) => {
-                    let forgotten = self.forget_epoch(epoch).await;
+                Job::Forget(fleet, epoch, answer) => {
+                    let forgotten = self.forget_epoch(&fleet, epoch).await;
                     let (forgotten, failed) = self.note_result(forgotten);
                     let _ = answer.send(forgotten);
                     failed
@@ -103,6 +101,25 @@ impl Writer {
         }
     }
 
+    /// Records the reports of a batch, with one script per fleet, and answers its calls. After an error the calls that
+    /// are left are refused.
+    async fn record(&mut self, batch: Batch) -> Option<StoreError> {
+        let mut failed = None;
+        for (fleet, batch) in batch.by_fleet() {
+            let outcomes = match &failed {
+                Some(error) => Err(StoreError::clone(error)),
+                None => {
+                    let written = self.write(&fleet, batch.reports()).await;
+                    let (outcomes, error) = self.note_result(written);
+                    failed = error;
+                    outcomes
+                }
+            };
+            batch.answer(outcomes);
+        }
+        failed
+    }
+
     /// Converts a result to the answer of the call and to the error, if any. Logs new errors. After any error the next
     /// call opens a new connection.
     fn note_result<T>(&mut self, done: Result<T, Failure>) -> (Result<T, StoreError>, Option<StoreError>) {
@@ -125,9 +142,9 @@ impl Writer {
         }
     }
 
-    /// Returns the name of a key below the prefix.
-    pub(super) fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.options.prefix)
+    /// Returns the name of a key of a fleet.
+    pub(super) fn key(&self, fleet: &FleetName, name: &str) -> String {
+        keys::of_fleet(&self.options.prefix, fleet) + name
     }
 
     /// Returns the current connection if it is alive, or a new one.
@@ -175,18 +192,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Runs a script. A script that the server does not have cached was not executed, so it is loaded and run again.
+    /// Runs a script for a fleet. A script that the server does not have cached was not executed, so it is loaded and run again.
     pub(super) async fn eval<T: FromRedisValue>(
         &mut self,
         script: fn(&Opened) -> &str,
+        fleet: &FleetName,
         arguments: &[String],
     ) -> Result<T, Failure> {
         let mut again = true;
         loop {
-            let prefix = self.options.prefix.clone();
+            let keys = [self.key(fleet, ""), self.options.prefix.clone()];
             let opened = self.opened().await?;
             let mut command = cmd("EVALSHA");
-            command.arg(script(opened)).arg(1).arg(prefix).arg(arguments);
+            command.arg(script(opened)).arg(keys.len()).arg(&keys).arg(arguments);
             match opened.connection.query(&command).await {
                 Err(Failure::Redis(error)) if again && error.code() == Some("NOSCRIPT") => {
                     self.opened = None;
@@ -199,12 +217,14 @@ impl Writer {
 
     async fn write<'a>(
         &mut self,
+        fleet: &FleetName,
         reports: impl Iterator<Item = &'a Report> + Clone,
     ) -> Result<Vec<Outcome>, Failure> {
         let count = reports.clone().count();
-        let mut arguments = vec![VERSION.to_owned(), count.to_string()];
+        let name = if fleet.is_default() { "" } else { fleet.as_str() };
+        let mut arguments = vec![VERSION.to_owned(), count.to_string(), name.to_owned()];
         reports.clone().for_each(|report| script_arguments(report, &mut arguments));
-        let results: Vec<Value> = self.eval(|opened| &opened.record, &arguments).await?;
+        let results: Vec<Value> = self.eval(|opened| &opened.record, fleet, &arguments).await?;
         if results.len() != count {
             return Err(Failure::foreign_data());
         }
@@ -226,7 +246,8 @@ impl Writer {
             self.inspect(&mut opened.connection, false).await?;
             self.opened = Some(opened);
         }
-        let _: Vec<Value> = self.eval(|opened| &opened.record, &[VERSION.to_owned(), "0".to_owned()]).await?;
+        let arguments = [VERSION, "0", ""].map(str::to_owned);
+        let _: Vec<Value> = self.eval(|opened| &opened.record, &FleetName::default(), &arguments).await?;
         Ok(())
     }
 
@@ -235,16 +256,25 @@ impl Writer {
         let first_hour = |hours: Timestamp| hours.as_microsecond().max(0).saturating_add(HOUR - 1) / HOUR;
         let hours = horizon.hours.map(|hours| first_hour(hours).to_string()).unwrap_or_default();
         let reports = time(horizon.reports.as_microsecond());
+        let prefix = self.options.prefix.clone();
+        let fleets = super::reader::fleets(&mut self.opened().await?.connection, &prefix).await?;
         let mut pruned = 0;
-        loop {
-            let max = MAX_PRUNED.min(PRUNE_BATCH - pruned);
-            let arguments = [VERSION.to_owned(), reports.clone(), hours.clone(), max.to_string()];
-            let (reports, forgotten): (usize, usize) = self.eval(|opened| &opened.prune, &arguments).await?;
-            pruned += reports;
-            if pruned >= PRUNE_BATCH || (reports < max && forgotten < max) {
-                return Ok(pruned);
+        for fleet in fleets {
+            loop {
+                let max = MAX_PRUNED.min(PRUNE_BATCH - pruned);
+                let arguments = [VERSION.to_owned(), reports.clone(), hours.clone(), max.to_string()];
+                let (reports, forgotten): (usize, usize) =
+                    self.eval(|opened| &opened.prune, &fleet, &arguments).await?;
+                pruned += reports;
+                if pruned >= PRUNE_BATCH {
+                    return Ok(pruned);
+                }
+                if reports < max && forgotten < max {
+                    break;
+                }
             }
         }
+        Ok(pruned)
     }
 }
 

@@ -5,8 +5,10 @@
 //! that was locked or damaged, requires no restart after it is repaired.
 
 mod file;
+mod fleets;
 mod forget;
 mod latest;
+mod prune;
 mod reader;
 mod recording;
 mod rollups;
@@ -26,6 +28,7 @@ use self::writer::Writer;
 use super::interface::{Filter, Horizon, Outcome, Page, Point, Store, StoreFuture};
 use super::write_queue::WriteQueue;
 use crate::fence::Epoch;
+use crate::fleet_name::FleetName;
 use crate::report::{Record, Report};
 
 /// Store in an SQLite file.
@@ -65,8 +68,18 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| reader::page(connection, &page)).boxed()
     }
 
-    fn since(&self, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>> {
-        self.readers.read(move |connection| reader::since(connection, id, limit)).boxed()
+    fn since(&self, fleet: &FleetName, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>> {
+        let fleet = fleet.clone();
+        self.readers.read(move |connection| reader::since(connection, &fleet, id, limit)).boxed()
+    }
+
+    fn last(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Record>> {
+        let fleet = fleet.clone();
+        self.readers.read(move |connection| reader::last(connection, &fleet, limit)).boxed()
+    }
+
+    fn fleets(&self) -> StoreFuture<'_, Vec<FleetName>> {
+        self.readers.read(fleets::names).boxed()
     }
 
     fn newest(&self) -> StoreFuture<'_, i64> {
@@ -77,29 +90,33 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| reader::series(connection, &filter, step, limit)).boxed()
     }
 
-    fn latest(&self) -> StoreFuture<'_, Vec<Record>> {
-        self.readers.read(reader::latest).boxed()
+    fn latest(&self, fleet: &FleetName) -> StoreFuture<'_, Vec<Record>> {
+        let fleet = fleet.clone();
+        self.readers.read(move |connection| reader::latest(connection, &fleet)).boxed()
     }
 
-    fn epochs(&self, limit: usize) -> StoreFuture<'_, Vec<Epoch>> {
-        self.readers.read(move |connection| reader::epochs(connection, limit)).boxed()
+    fn epochs(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Epoch>> {
+        let fleet = fleet.clone();
+        self.readers.read(move |connection| reader::epochs(connection, &fleet, limit)).boxed()
     }
 
     fn changes(
         &self,
+        fleet: &FleetName,
         from: Timestamp,
         to: Timestamp,
         limit: usize,
     ) -> StoreFuture<'_, Vec<(Timestamp, i64)>> {
-        self.readers.read(move |connection| reader::changes(connection, (from, to), limit)).boxed()
+        let fleet = fleet.clone();
+        self.readers.read(move |connection| reader::changes(connection, &fleet, (from, to), limit)).boxed()
     }
 
     fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize> {
         self.queue.prune(horizon)
     }
 
-    fn forget_epoch(&self, epoch: i64) -> StoreFuture<'_, usize> {
-        self.queue.forget_epoch(epoch)
+    fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
+        self.queue.forget_epoch(fleet, epoch)
     }
 
     fn check(&self) -> StoreFuture<'_, ()> {

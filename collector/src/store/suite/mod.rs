@@ -1,6 +1,7 @@
 //! Tests of the guarantees of every store: `store_suite!` generates the tests for one store.
 
 mod epochs;
+mod fleets;
 mod model;
 mod reading;
 mod recording;
@@ -11,9 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::interface::HOUR;
 use super::*;
 use crate::fence::Stale;
+use crate::fleet_name::FleetName;
 use crate::report::{Incoming, Record, Report};
 
 pub(super) use epochs::*;
+pub(super) use fleets::*;
 pub(super) use model::*;
 pub(super) use reading::*;
 pub(super) use recording::*;
@@ -28,7 +31,7 @@ macro_rules! store_suite {
             series_equals_the_sums_of_its_reports, latest_report_is_one_of_each_unit, latest_report_is_that_of_the_highest_epoch_and_cycle,
             latest_report_without_epoch_is_the_last_to_arrive, deletes_an_epoch_and_its_reports, deletes_an_epoch_but_not_its_pruned_reports,
             compares_numbers_at_the_limits_of_their_types, pruned_reports_are_summed_up_and_their_keys_stay_known, returns_every_number_unchanged, returns_no_negative_zero,
-            records_concurrent_repeats_once, returns_the_beginnings_of_epochs, agrees_with_the_memory_store);
+            records_concurrent_repeats_once, returns_the_beginnings_of_epochs, keeps_fleets_apart, prunes_all_fleets, agrees_with_the_memory_store);
     };
     (@ $open:expr; $($test:ident),*) => {
         $(
@@ -43,6 +46,11 @@ macro_rules! store_suite {
     };
 }
 pub(super) use store_suite;
+
+/// Returns the fleet of most tests.
+pub(super) fn fleet() -> FleetName {
+    FleetName::default()
+}
 
 /// Returns the time this many seconds after the beginning of 2026.
 pub(super) fn at(seconds: i64) -> Timestamp {

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Layers, from top to bottom; imports point downwards: `commands`, `node`, `demo` and `observe`, `reload`, `leader`,
-//! `tasks`, `sampling` and `zk`, `dynamic_config`, `process`, `settings`, `metrics`, `model`.
+//! `tasks`, `sampling` and `zk`, `history`, `dynamic_config`, `process`, `settings`, `metrics`, `model`.
 //!
 //! This library exists for the binary `atalaya` and for its tests and benchmarks. Its interface may change with every
 //! version.
@@ -21,6 +21,11 @@ mod demo;
 pub mod dynamic_config;
 mod fail_points;
 pub mod fleet_status;
+#[cfg(feature = "history")]
+mod history;
+#[cfg(not(feature = "history"))]
+#[path = "history/absent.rs"]
+mod history;
 pub mod inspect;
 pub mod leader;
 pub mod logging;

@@ -1,0 +1,313 @@
+//! The thread that owns the ring: takes samples from the buffer into the file, syncs it, and replaces a damaged one.
+//!
+//! While the file cannot be used, samples stay in the buffer, and are read from there once the file has none. The keeper
+//! tries the file again at every sample and every few seconds.
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use atalaya_recipes::node_names::ContenderId;
+use tokio::sync::{Notify, oneshot};
+use tracing::{error, info, warn};
+
+use super::RingPath;
+use super::clock::{self, Clock, ClockReading};
+use super::recorder::Buffer;
+use super::ring::{Dropped, Limits, Ring, is_damage, set_aside};
+use super::sample::{Batch, ClockState, StoredSample};
+use crate::metrics::{DropReason, HistoryMetrics};
+
+/// Delay before a file that cannot be used is tried again, and before the clock is checked again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Delay without anything to do.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Time for which samples that were taken before the clock was set wait until it is.
+const MAX_HOLD: Duration = Duration::from_secs(600);
+
+pub(super) enum Command {
+    /// There are samples in the buffer.
+    Recorded,
+    /// Return the oldest samples, at most this number. `Done` follows.
+    Read(usize, oneshot::Sender<Option<Batch>>),
+    /// The batch was sent. True: delete its samples.
+    Done(bool),
+    /// Store and sync everything, and end.
+    Close(oneshot::Sender<()>),
+}
+
+/// Samples that are being sent.
+#[derive(Clone, Copy, Debug)]
+enum InFlight {
+    /// Those of the file before this id.
+    File(i64),
+    /// Those of the buffer up to this sequence number. They stay there meanwhile.
+    Buffer(i64),
+}
+
+pub(super) struct Keeper {
+    path: RingPath,
+    limits: Limits,
+    buffer: Arc<Buffer>,
+    clock: Clock,
+    changed: Arc<Notify>,
+    metrics: HistoryMetrics,
+    /// Name of this run.
+    boot: String,
+    /// Beginning of the names of all runs since the start of the machine.
+    machine: String,
+    ring: Option<Ring>,
+    next_id: i64,
+    in_flight: Option<InFlight>,
+    /// Time of the first transaction that is not synced.
+    unsynced: Option<Instant>,
+    /// True if the last sync failed.
+    sync_failed: bool,
+    /// True if the file could not be used.
+    failed: bool,
+    /// True if there may be samples that were taken before the clock was set.
+    may_correct: bool,
+    hold_until: Instant,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        path: RingPath,
+        limits: Limits,
+        buffer: Arc<Buffer>,
+        clock: Clock,
+        changed: Arc<Notify>,
+        metrics: HistoryMetrics,
+    ) -> Keeper {
+        let random = ContenderId::random().to_hex();
+        // Without the machine's id, only the own samples can be corrected.
+        let machine = clock::machine_start().unwrap_or_else(|| format!("{}-", &random[..16]));
+        Keeper {
+            path,
+            limits,
+            buffer,
+            clock,
+            changed,
+            metrics,
+            boot: format!("{machine}{}", &random[..16]),
+            machine,
+            ring: None,
+            next_id: 1,
+            in_flight: None,
+            unsynced: None,
+            sync_failed: false,
+            failed: false,
+            may_correct: true,
+            hold_until: Instant::now() + MAX_HOLD,
+        }
+    }
+
+    /// Executes commands until [`Command::Close`], or until all senders are dropped.
+    pub(super) fn run(mut self, commands: &mpsc::Receiver<Command>) {
+        self.store();
+        loop {
+            self.record_stats();
+            match commands.recv_timeout(self.delay()) {
+                Ok(Command::Recorded) => self.store(),
+                Ok(Command::Read(max, reply)) => {
+                    let batch = self.read(max);
+                    // The sender may have been dropped meanwhile: the node stops.
+                    let _ = reply.send(batch);
+                }
+                Ok(Command::Done(is_delivered)) => self.done(is_delivered),
+                Ok(Command::Close(reply)) => {
+                    self.close();
+                    let _ = reply.send(());
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => self.store(),
+                Err(RecvTimeoutError::Disconnected) => return self.close(),
+            }
+            self.sync_if_due();
+        }
+    }
+
+    /// Returns the time until something must be done without a command.
+    fn delay(&self) -> Duration {
+        let is_waiting = self.failed || self.is_holding();
+        let sync = self.unsynced.map(|since| self.limits.sync.saturating_sub(since.elapsed()));
+        sync.into_iter().chain(is_waiting.then_some(RETRY_INTERVAL)).min().unwrap_or(IDLE)
+    }
+
+    fn is_holding(&self) -> bool {
+        self.may_correct && Instant::now() < self.hold_until
+    }
+
+    fn close(&mut self) {
+        self.in_flight = None;
+        self.store();
+        if self.unsynced.is_some() {
+            self.sync();
+        }
+    }
+
+    /// Moves the samples of the buffer into the file, and corrects their times once the clock is set.
+    fn store(&mut self) {
+        let now = (self.clock)();
+        let (samples, has_unsynchronised) = {
+            let mut buffered = self.buffer.lock();
+            buffered.is_signalled = false;
+            if now.is_synchronised {
+                buffered.samples.iter_mut().for_each(|sample| sample.correct(now.offset_ms()));
+            }
+            let samples: Vec<StoredSample> = buffered.samples.iter().cloned().collect();
+            let has = samples.iter().any(|sample| sample.clock == ClockState::Unsynchronised);
+            (samples, has)
+        };
+        self.may_correct |= has_unsynchronised;
+        if !matches!(self.in_flight, Some(InFlight::Buffer(_))) {
+            let stored = self.with_ring(|ring, boot| ring.append(boot, &samples, now));
+            if let Some(Dropped { by_age, by_size }) = stored {
+                let last = samples.last().map_or(0, |sample| sample.seq);
+                self.buffer.lock().samples.retain(|sample| sample.seq > last);
+                self.metrics.drop_samples(DropReason::Age, by_age);
+                self.metrics.drop_samples(DropReason::Size, by_size);
+                if !self.limits.sync.is_zero() && !samples.is_empty() {
+                    self.unsynced.get_or_insert_with(Instant::now);
+                }
+            }
+        }
+        if now.is_synchronised && self.may_correct {
+            self.correct(now);
+        }
+        self.changed.notify_one();
+    }
+
+    fn correct(&mut self, now: ClockReading) {
+        let (machine, offset_ms) = (self.machine.clone(), now.offset_ms());
+        let corrected = self.with_ring(|ring, _| ring.correct(&machine, offset_ms));
+        // Also without a file: the buffer is corrected by now.
+        self.may_correct = corrected.is_none() && self.path.is_some();
+        if let Some(corrected @ 1..) = corrected {
+            info!(corrected, "the clock is set; the times of samples that were taken before are corrected");
+        }
+    }
+
+    /// Returns the oldest samples: those of the file, or those of the buffer if the file has none.
+    fn read(&mut self, max: usize) -> Option<Batch> {
+        let (now, machine) = ((self.clock)(), self.machine.clone());
+        let holds = !now.is_synchronised && Instant::now() < self.hold_until;
+        let is_held = |boot: &str, sample: &StoredSample| {
+            holds && sample.clock == ClockState::Unsynchronised && boot.starts_with(&machine)
+        };
+        if self.ring.as_ref().is_some_and(|ring| ring.depth() > 0) {
+            let (batch, end) = self.with_ring(|ring, _| ring.read(max, is_held))??;
+            self.in_flight = Some(InFlight::File(end));
+            return Some(batch);
+        }
+        let buffered = self.buffer.lock();
+        let samples = buffered.samples.iter().take_while(|sample| !is_held(&self.boot, sample));
+        let samples: Vec<StoredSample> = samples.take(max).cloned().collect();
+        self.in_flight = Some(InFlight::Buffer(samples.last()?.seq));
+        let has_more = buffered.samples.len() > samples.len();
+        Some(Batch { boot: self.boot.clone(), samples, has_more })
+    }
+
+    fn done(&mut self, is_delivered: bool) {
+        match self.in_flight.take().filter(|_| is_delivered) {
+            Some(InFlight::File(end)) => drop(self.with_ring(|ring, _| ring.delete_before(end))),
+            Some(InFlight::Buffer(seq)) => self.buffer.lock().samples.retain(|sample| sample.seq > seq),
+            None => {}
+        }
+    }
+
+    fn sync_if_due(&mut self) {
+        if self.unsynced.is_some_and(|since| since.elapsed() >= self.limits.sync) {
+            self.sync();
+        }
+    }
+
+    fn sync(&mut self) {
+        let synced = self.ring.as_ref().map_or(Ok(()), Ring::sync);
+        // After a failure the next attempt comes one interval later.
+        self.unsynced = synced.is_err().then(Instant::now);
+        self.sync_failed = synced.is_err();
+        if let Err(error) = synced {
+            self.metrics.update(|stats| stats.sync_failures += 1);
+            self.report(Some(format!("its file cannot be synced: {error}")));
+        }
+    }
+
+    /// Calls `action` with the ring and the name of this run. Opens the file first if it is not open, and replaces a
+    /// damaged one. Returns `None` if the file cannot be used.
+    fn with_ring<T>(&mut self, action: impl FnOnce(&mut Ring, &str) -> rusqlite::Result<T>) -> Option<T> {
+        let path = self.path.clone()?;
+        let result = match &mut self.ring {
+            Some(ring) => action(ring, &self.boot),
+            None => Ring::open(&path, self.limits, self.next_id).and_then(|ring| {
+                self.next_id = ring.next_id();
+                action(self.ring.insert(ring), &self.boot)
+            }),
+        };
+        match result {
+            Ok(result) => {
+                self.next_id = self.ring.as_ref().map_or(self.next_id, Ring::next_id);
+                self.failed = false;
+                if !self.sync_failed {
+                    self.report(None);
+                }
+                Some(result)
+            }
+            Err(error) => {
+                self.failed = true;
+                self.metrics.update(|stats| stats.sync_failures += 1);
+                if is_damage(&error) {
+                    self.replace_file(&path, &error);
+                } else {
+                    self.report(Some(format!("its file cannot be used: {error}")));
+                }
+                None
+            }
+        }
+    }
+
+    /// Sets a damaged file aside. The next attempt creates another.
+    fn replace_file(&mut self, path: &std::path::Path, damage: &rusqlite::Error) {
+        let lost = self.ring.take().map_or(0, |ring| ring.depth());
+        self.metrics.drop_samples(DropReason::Damage, lost);
+        match set_aside(path) {
+            Ok(aside) => {
+                let aside = aside.display();
+                error!(lost, "the file with the samples for the collector is damaged: {damage}; it is set aside as {aside}");
+            }
+            Err(error) => {
+                self.report(Some(format!("its file is damaged ({damage}) and cannot be set aside: {error}")));
+            }
+        }
+    }
+
+    /// Records the state of the file, and logs a change.
+    fn report(&self, problem: Option<String>) {
+        let known = self.metrics.update(|stats| std::mem::replace(&mut stats.file_problem, problem.clone()));
+        match &problem {
+            _ if known == problem => {}
+            Some(problem) => warn!("samples for the collector are not safe from a restart: {problem}"),
+            None => info!("samples for the collector are stored in their file again"),
+        }
+    }
+
+    fn record_stats(&self) {
+        let ring = self.ring.as_ref();
+        let now = (self.clock)();
+        let buffered = self.buffer.lock();
+        let in_memory = buffered.samples.len() as u64;
+        let oldest = buffered.samples.front().map(|sample| now.since_boot_ms - sample.since_boot_ms);
+        drop(buffered);
+        let oldest = Duration::from_millis(oldest.unwrap_or(0).max(0).unsigned_abs());
+        let age = ring.and_then(|ring| ring.oldest_age(now).ok()).unwrap_or_default();
+        self.metrics.update(|stats| {
+            stats.samples = ring.map_or(0, Ring::depth) + in_memory;
+            stats.size = ring.and_then(|ring| ring.size().ok()).unwrap_or(0);
+            stats.set_oldest_age(age.max(oldest));
+        });
+    }
+}
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! Stands in for the history in a build without the feature `history`.
+//! Replaces the history in a build without the feature `history`.
 
 use std::time::Duration;
 

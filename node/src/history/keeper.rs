@@ -1,19 +1,19 @@
 //! The thread that owns the ring: takes samples from the buffer into the file, syncs it, and replaces a damaged one.
 //!
 //! While the file cannot be used, samples stay in the buffer, and are read from there once the file has none. The keeper
-//! tries the file again at every sample and every few seconds.
+//! tries the file again every few seconds.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use atalaya_recipes::node_names::ContenderId;
 use tokio::sync::{Notify, oneshot};
 use tracing::{error, info, warn};
 
-use super::RingPath;
+use super::buffer::Buffer;
 use super::clock::{self, Clock, ClockReading};
-use super::recorder::Buffer;
 use super::ring::{Dropped, Limits, Ring, is_damage, set_aside};
 use super::sample::{Batch, ClockState, StoredSample};
 use crate::metrics::{DropReason, HistoryMetrics};
@@ -41,12 +41,13 @@ pub(super) enum Command {
 enum InFlight {
     /// Those of the file before this id.
     File(i64),
-    /// Those of the buffer up to this sequence number. They stay there meanwhile.
+    /// Those of the buffer up to this sequence number. They stay there until they are delivered.
     Buffer(i64),
 }
 
 pub(super) struct Keeper {
-    path: RingPath,
+    /// Path of the ring. `None`: memory only.
+    path: Option<PathBuf>,
     limits: Limits,
     buffer: Arc<Buffer>,
     clock: Clock,
@@ -65,6 +66,8 @@ pub(super) struct Keeper {
     sync_failed: bool,
     /// True if the file could not be used.
     failed: bool,
+    /// Time of the last attempt to store samples.
+    stored: Instant,
     /// True if there may be samples that were taken before the clock was set.
     may_correct: bool,
     hold_until: Instant,
@@ -72,7 +75,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(
-        path: RingPath,
+        path: Option<PathBuf>,
         limits: Limits,
         buffer: Arc<Buffer>,
         clock: Clock,
@@ -97,6 +100,7 @@ impl Keeper {
             unsynced: None,
             sync_failed: false,
             failed: false,
+            stored: Instant::now(),
             may_correct: true,
             hold_until: Instant::now() + MAX_HOLD,
         }
@@ -108,10 +112,12 @@ impl Keeper {
         loop {
             self.record_stats();
             match commands.recv_timeout(self.delay()) {
+                // A file that failed is tried again later, with all samples.
+                Ok(Command::Recorded) if self.failed => {}
                 Ok(Command::Recorded) => self.store(),
                 Ok(Command::Read(max, reply)) => {
                     let batch = self.read(max);
-                    // The sender may have been dropped meanwhile: the node stops.
+                    // An error means that the node stops.
                     let _ = reply.send(batch);
                 }
                 Ok(Command::Done(is_delivered)) => self.done(is_delivered),
@@ -120,18 +126,30 @@ impl Keeper {
                     let _ = reply.send(());
                     return;
                 }
-                Err(RecvTimeoutError::Timeout) => self.store(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.close(),
             }
-            self.sync_if_due();
+            if self.delay().is_zero() {
+                self.do_due();
+            }
         }
     }
 
-    /// Returns the time until something must be done without a command.
+    /// Returns the time until [`Self::do_due`] has something to do.
     fn delay(&self) -> Duration {
-        let is_waiting = self.failed || self.is_holding();
+        let must_store = self.failed || self.is_holding();
+        let store = must_store.then(|| RETRY_INTERVAL.saturating_sub(self.stored.elapsed()));
         let sync = self.unsynced.map(|since| self.limits.sync.saturating_sub(since.elapsed()));
-        sync.into_iter().chain(is_waiting.then_some(RETRY_INTERVAL)).min().unwrap_or(IDLE)
+        store.into_iter().chain(sync).min().unwrap_or(IDLE)
+    }
+
+    fn do_due(&mut self) {
+        if self.unsynced.is_some_and(|since| since.elapsed() >= self.limits.sync) {
+            self.sync();
+        }
+        if (self.failed || self.is_holding()) && self.stored.elapsed() >= RETRY_INTERVAL {
+            self.store();
+        }
     }
 
     fn is_holding(&self) -> bool {
@@ -148,27 +166,31 @@ impl Keeper {
 
     /// Moves the samples of the buffer into the file, and corrects their times once the clock is set.
     fn store(&mut self) {
+        self.stored = Instant::now();
         let now = (self.clock)();
-        let (samples, has_unsynchronised) = {
-            let mut buffered = self.buffer.lock();
-            buffered.is_signalled = false;
-            if now.is_synchronised {
-                buffered.samples.iter_mut().for_each(|sample| sample.correct(now.offset_ms()));
-            }
-            let samples: Vec<StoredSample> = buffered.samples.iter().cloned().collect();
-            let has = samples.iter().any(|sample| sample.clock == ClockState::Unsynchronised);
-            (samples, has)
-        };
-        self.may_correct |= has_unsynchronised;
+        // Samples that are being sent from the buffer stay there.
         if !matches!(self.in_flight, Some(InFlight::Buffer(_))) {
-            let stored = self.with_ring(|ring, boot| ring.append(boot, &samples, now));
-            if let Some(Dropped { by_age, by_size }) = stored {
-                let last = samples.last().map_or(0, |sample| sample.seq);
-                self.buffer.lock().samples.retain(|sample| sample.seq > last);
-                self.metrics.drop_samples(DropReason::Age, by_age);
-                self.metrics.drop_samples(DropReason::Size, by_size);
-                if !self.limits.sync.is_zero() && !samples.is_empty() {
-                    self.unsynced.get_or_insert_with(Instant::now);
+            let mut samples = {
+                let mut buffered = self.buffer.lock();
+                buffered.is_signalled = false;
+                std::mem::take(&mut buffered.samples)
+            };
+            if now.is_synchronised {
+                samples.iter_mut().for_each(|sample| sample.correct(now.offset_ms()));
+            }
+            self.may_correct |= samples.iter().any(|sample| sample.clock == ClockState::Unsynchronised);
+            match self.with_ring(|ring, boot| ring.append(boot, &samples, now)) {
+                Some(Dropped { by_age, by_size }) => {
+                    self.metrics.drop_samples(DropReason::Age, by_age);
+                    self.metrics.drop_samples(DropReason::Size, by_size);
+                    if !self.limits.sync.is_zero() && !samples.is_empty() {
+                        self.unsynced.get_or_insert_with(Instant::now);
+                    }
+                }
+                None => {
+                    let mut buffered = self.buffer.lock();
+                    samples.append(&mut buffered.samples);
+                    buffered.samples = samples;
                 }
             }
         }
@@ -213,12 +235,6 @@ impl Keeper {
             Some(InFlight::File(end)) => drop(self.with_ring(|ring, _| ring.delete_before(end))),
             Some(InFlight::Buffer(seq)) => self.buffer.lock().samples.retain(|sample| sample.seq > seq),
             None => {}
-        }
-    }
-
-    fn sync_if_due(&mut self) {
-        if self.unsynced.is_some_and(|since| since.elapsed() >= self.limits.sync) {
-            self.sync();
         }
     }
 
@@ -267,7 +283,7 @@ impl Keeper {
     }
 
     /// Sets a damaged file aside. The next attempt creates another.
-    fn replace_file(&mut self, path: &std::path::Path, damage: &rusqlite::Error) {
+    fn replace_file(&mut self, path: &Path, damage: &rusqlite::Error) {
         let lost = self.ring.take().map_or(0, |ring| ring.depth());
         self.metrics.drop_samples(DropReason::Damage, lost);
         match set_aside(path) {

@@ -16,6 +16,7 @@
 //! docs/storage.md describes what a crash, a power cut, and a full or damaged disk cost. Without `measurements_url`
 //! nothing here runs, and no file exists.
 
+mod buffer;
 mod clock;
 mod forwarder;
 mod keeper;
@@ -25,7 +26,6 @@ mod sample;
 mod sender;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -35,9 +35,9 @@ use tracing::warn;
 
 pub(crate) use self::recorder::Recorder;
 
+use self::buffer::Buffer;
 use self::clock::Clock;
 use self::keeper::{Command, Keeper};
-use self::recorder::Buffer;
 use self::ring::Limits;
 use crate::metrics::HistoryMetrics;
 use crate::model::node_id::NodeId;
@@ -106,6 +106,3 @@ fn start_thread(keeper: Keeper, commands: mpsc::Receiver<Command>) -> io::Result
     std::thread::Builder::new().name("history".to_owned()).spawn(move || keeper.run(&commands))?;
     Ok(())
 }
-
-/// Path of the ring. `None`: memory only.
-type RingPath = Option<PathBuf>;

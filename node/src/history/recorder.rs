@@ -1,35 +1,14 @@
 //! Takes samples from the sampler into a bounded buffer in memory, from which the keeper stores them. Never waits.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, mpsc};
 
 use atalaya_hal::Reading;
 
+use super::buffer::{Buffer, MAX_BUFFERED};
 use super::clock::Clock;
 use super::keeper::Command;
 use super::sample::{ClockState, StoredSample};
-use crate::metrics::{DropReason, HistoryMetrics, lock};
-
-/// Maximum number of samples in memory, while the file cannot be written.
-pub(super) const MAX_BUFFERED: usize = 10_000;
-
-/// Samples that are not in the file yet.
-#[derive(Debug, Default)]
-pub(super) struct Buffer(Mutex<Buffered>);
-
-#[derive(Debug, Default)]
-pub(super) struct Buffered {
-    pub(super) samples: VecDeque<StoredSample>,
-    /// True if the keeper has been notified of samples and has not taken them yet.
-    pub(super) is_signalled: bool,
-    last_seq: i64,
-}
-
-impl Buffer {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Buffered> {
-        lock(&self.0)
-    }
-}
+use crate::metrics::{DropReason, HistoryMetrics};
 
 /// Recorder of the samples of one node.
 #[derive(Clone)]

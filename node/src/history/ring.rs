@@ -298,4 +298,4 @@ fn to_sample(row: &Row<'_>) -> rusqlite::Result<StoredSample> {
 
 #[cfg(test)]
 #[path = "ring_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -99,7 +99,7 @@ impl History {
         match status {
             StatusCode::OK => match body.and_then(|body| Answer::parse(&body, batch.samples.len())) {
                 Some(answer) => (Outcome::Answered, Some(answer)),
-                None => failed("its answer does not say what is stored: is it a collector?".to_owned()),
+                None => failed("its answer is not that of a collector".to_owned()),
             },
             StatusCode::BAD_REQUEST
             | StatusCode::PAYLOAD_TOO_LARGE

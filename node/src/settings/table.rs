@@ -14,9 +14,8 @@ use super::api_token::{self, ApiToken};
 use super::setting::{ChangeMode, DefaultValue, Field, Setting};
 use super::values::{
     ACL_MODES, API_METHODS, AUTH_SCHEMES, BOOLS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url,
-    connect_string, interval, interval_text, listen_addr, log_filter, measurements_url, name_of, name_template, one_of,
-    origin, origin_text, origins, parent_path, period, sampling_period, session_timeout, size, size_text,
-    url_text,
+    connect_string, listen_addr, log_filter, name_of, name_template, one_of, origin, origin_text, origins,
+    parent_path, sampling_period, session_timeout, url_text,
 };
 use crate::model::text;
 
@@ -34,6 +33,10 @@ macro_rules! field {
         }
     };
 }
+
+// After the macro, which it uses.
+#[path = "table_history.rs"]
+mod history;
 
 /// All settings, in the order of the help and of the documentation.
 pub(crate) static SETTINGS: [Setting; 30] = [
@@ -316,50 +319,10 @@ pub(crate) static SETTINGS: [Setting; 30] = [
         show: |settings| settings.counter.map(|counter| name_of(COUNTERS, &counter)),
         field: field!(counter, |text, _| one_of("counter", COUNTERS, text).map(Some)),
     },
-    Setting {
-        name: "measurements_url",
-        value_name: Some("URL"),
-        variables: &["ATALAYA_MEASUREMENTS_URL"],
-        help: "Collector to which the node sends every sample; a URL that ends in / means api/v1/measurements below it",
-        default: DefaultValue::Unset("none: samples are not stored"),
-        change: ChangeMode::Fixed,
-        in_file: Some(|boards| boards.fleet.measurements_url.clone()),
-        show: |settings| settings.measurements_url.as_ref().map(url_text),
-        field: field!(measurements_url, |text, _| measurements_url(text).map(Some)),
-    },
-    Setting {
-        name: "measurements_keep",
-        value_name: Some("DURATION"),
-        variables: &["ATALAYA_MEASUREMENTS_KEEP"],
-        help: "Maximum age of samples that wait for the collector; older ones are dropped",
-        default: DefaultValue::Value("24h"),
-        change: ChangeMode::Fixed,
-        in_file: Some(|boards| as_text(&boards.fleet.measurements_keep, debug)),
-        show: |settings| Some(debug(&settings.measurements_keep)),
-        field: field!(measurements_keep, |text, _| period("maximum age", text)),
-    },
-    Setting {
-        name: "measurements_max_size",
-        value_name: Some("SIZE"),
-        variables: &["ATALAYA_MEASUREMENTS_MAX_SIZE"],
-        help: "Maximum size of the samples that wait for the collector; the oldest are dropped",
-        default: DefaultValue::Value("64MiB"),
-        change: ChangeMode::Fixed,
-        in_file: Some(|boards| boards.fleet.measurements_max_size.clone()),
-        show: |settings| Some(size_text(settings.measurements_max_size)),
-        field: field!(measurements_max_size, |text, _| size(text)),
-    },
-    Setting {
-        name: "measurements_sync",
-        value_name: Some("DURATION"),
-        variables: &["ATALAYA_MEASUREMENTS_SYNC"],
-        help: "Interval at which samples are synced to the disk, and maximum loss at a power cut; 0s: after every sample",
-        default: DefaultValue::Value("10s"),
-        change: ChangeMode::Fixed,
-        in_file: Some(|boards| boards.fleet.measurements_sync.clone()),
-        show: |settings| Some(interval_text(settings.measurements_sync)),
-        field: field!(measurements_sync, |text, _| interval(text)),
-    },
+    history::URL,
+    history::KEEP,
+    history::MAX_SIZE,
+    history::SYNC,
     Setting {
         name: "metrics_listen",
         value_name: Some("HOST:PORT"),

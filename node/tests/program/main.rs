@@ -20,6 +20,7 @@ mod fleet;
 mod follower_killed;
 mod frozen_process;
 mod health;
+mod history;
 mod hostile_settings;
 mod invalid_measurements;
 mod lead_setting;

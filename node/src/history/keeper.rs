@@ -231,10 +231,20 @@ impl Keeper {
     }
 
     fn done(&mut self, is_delivered: bool) {
-        match self.in_flight.take().filter(|_| is_delivered) {
-            Some(InFlight::File(end)) => drop(self.with_ring(|ring, _| ring.delete_before(end))),
-            Some(InFlight::Buffer(seq)) => self.buffer.lock().samples.retain(|sample| sample.seq > seq),
-            None => {}
+        match self.in_flight.take() {
+            Some(InFlight::File(end)) if is_delivered => {
+                self.with_ring(|ring, _| ring.delete_before(end));
+            }
+            Some(InFlight::Buffer(seq)) => {
+                if is_delivered {
+                    self.buffer.lock().samples.retain(|sample| sample.seq > seq);
+                }
+                // Those that were recorded during the request.
+                if !self.failed {
+                    self.store();
+                }
+            }
+            _ => {}
         }
     }
 
@@ -308,17 +318,18 @@ impl Keeper {
     }
 
     fn record_stats(&self) {
-        let ring = self.ring.as_ref();
-        let now = (self.clock)();
-        let buffered = self.buffer.lock();
-        let in_memory = buffered.samples.len() as u64;
-        let oldest = buffered.samples.front().map(|sample| now.since_boot_ms - sample.since_boot_ms);
-        drop(buffered);
-        let oldest = Duration::from_millis(oldest.unwrap_or(0).max(0).unsigned_abs());
+        let (ring, now) = (self.ring.as_ref(), (self.clock)());
+        let (in_memory, oldest) = {
+            let buffered = self.buffer.lock();
+            let oldest = buffered.samples.front().map(|sample| now.since_boot_ms - sample.since_boot_ms);
+            (buffered.samples.len() as u64, Duration::from_millis(oldest.unwrap_or(0).max(0).unsigned_abs()))
+        };
+        // Before the lock of the metrics is taken: the disk may hang.
+        let size = ring.and_then(|ring| ring.size().ok()).unwrap_or(0);
         let age = ring.and_then(|ring| ring.oldest_age(now).ok()).unwrap_or_default();
         self.metrics.update(|stats| {
             stats.samples = ring.map_or(0, Ring::depth) + in_memory;
-            stats.size = ring.and_then(|ring| ring.size().ok()).unwrap_or(0);
+            stats.size = size;
             stats.set_oldest_age(age.max(oldest));
         });
     }

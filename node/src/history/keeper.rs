@@ -183,8 +183,8 @@ impl Keeper {
                 Some(Dropped { by_age, by_size }) => {
                     self.metrics.drop_samples(DropReason::Age, by_age);
                     self.metrics.drop_samples(DropReason::Size, by_size);
-                    if !self.limits.sync.is_zero() && !samples.is_empty() {
-                        self.unsynced.get_or_insert_with(Instant::now);
+                    if !samples.is_empty() {
+                        self.on_written();
                     }
                 }
                 None => {
@@ -198,6 +198,17 @@ impl Keeper {
             self.correct(now);
         }
         self.changed.notify_one();
+    }
+
+    /// Records that the file can be written. A read does not show that, nor does a transaction without a change.
+    fn on_written(&mut self) {
+        self.failed = false;
+        if !self.sync_failed {
+            self.report(None);
+        }
+        if !self.limits.sync.is_zero() {
+            self.unsynced.get_or_insert_with(Instant::now);
+        }
     }
 
     fn correct(&mut self, now: ClockReading) {
@@ -273,10 +284,6 @@ impl Keeper {
         match result {
             Ok(result) => {
                 self.next_id = self.ring.as_ref().map_or(self.next_id, Ring::next_id);
-                self.failed = false;
-                if !self.sync_failed {
-                    self.report(None);
-                }
                 Some(result)
             }
             Err(error) => {

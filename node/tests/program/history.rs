@@ -33,8 +33,8 @@ impl Site {
     }
 
     fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let log = ["--log", "info,atalaya::sampling=debug", "--sampling-period", "100ms"];
-        let mut command = self.around.command("1", &[&log, &["--metrics-listen", "127.0.0.1:0"], arguments].concat());
+        let own = ["--log", "info,atalaya::sampling=debug", "--sampling-period", "100ms", "--metrics-listen", "127.0.0.1:0"];
+        let mut command = self.around.command("1", &[&own, arguments].concat());
         command.env("ATALAYA_STATE_DIR", &self.state);
         command
     }
@@ -112,7 +112,8 @@ fn kept(requests: &[Recorded]) -> Vec<(String, usize, f64)> {
         let boot = body["boot"].as_str().unwrap().to_owned();
         let samples = body["samples"].as_array().unwrap().clone();
         samples.into_iter().map(move |sample| {
-            assert_eq!((&sample["sensor"], &sample["clock"]), (&"s".into(), &"synchronised".into()));
+            assert_eq!(sample["sensor"], "s");
+            assert_eq!(sample["clock"], "synchronised");
             let seq = usize::try_from(sample["seq"].as_u64().unwrap()).unwrap();
             (boot.clone(), seq, sample["value"].as_f64().unwrap())
         })

@@ -306,7 +306,10 @@ impl Keeper {
         match set_aside(path) {
             Ok(aside) => {
                 let aside = aside.display();
-                error!(lost, "the file with the samples for the collector is damaged: {damage}; it is set aside as {aside}");
+                error!(
+                    lost,
+                    "the file with the samples for the collector is damaged: {damage}; it is set aside as {aside}"
+                );
             }
             Err(error) => {
                 self.report(Some(format!("its file is damaged ({damage}) and cannot be set aside: {error}")));

@@ -126,7 +126,8 @@ fn memory_is_bounded_and_drops_the_oldest_samples() {
 #[test]
 fn damaged_file_is_replaced_and_sampling_continues() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("ring"), "this is not a database, and never was one".repeat(100)).unwrap();
+    std::fs::write(folder.path().join("ring"), "this is not a database, and never was one".repeat(100))
+        .unwrap();
     let mut harness = harness(path(&folder));
     harness.record(0..3);
     harness.keeper.store();

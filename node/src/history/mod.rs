@@ -68,7 +68,9 @@ impl History {
         let url = settings.measurements_url.clone()?;
         let path = state_file.map(StateFile::ring);
         if path.is_none() {
-            warn!("without a state folder, samples for the collector are in memory only, and a restart loses them");
+            warn!(
+                "without a state folder, samples for the collector are in memory only, and a restart loses them"
+            );
         }
         let limits = Limits {
             keep: settings.measurements_keep,

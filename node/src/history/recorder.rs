@@ -41,8 +41,7 @@ impl Recorder {
             return;
         }
         let now = (self.clock)();
-        let clock =
-            if now.is_synchronised { ClockState::Synchronised } else { ClockState::Unsynchronised };
+        let clock = if now.is_synchronised { ClockState::Synchronised } else { ClockState::Unsynchronised };
         let (dropped, is_signalled) = {
             let mut buffered = self.buffer.lock();
             for (sensor, reading) in readings {

@@ -119,7 +119,9 @@ impl Ring {
         match transaction.query_row("PRAGMA user_version", [], |row| row.get(0))? {
             0 => transaction.execute_batch(TABLE)?,
             VERSION => {}
-            version => return Err(failure(ffi::SQLITE_NOTADB, format!("it has the unknown version {version}"))),
+            version => {
+                return Err(failure(ffi::SQLITE_NOTADB, format!("it has the unknown version {version}")));
+            }
         }
         let range = "SELECT min(id), max(id) FROM samples";
         let (first, last): (Option<i64>, Option<i64>) =

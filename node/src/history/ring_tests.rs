@@ -19,7 +19,16 @@ pub(in crate::history) fn reading(time_ms: i64, is_synchronised: bool) -> ClockR
 fn sample(seq: i64, time_ms: i64, clock: ClockState) -> StoredSample {
     let name = |text: &str| text.to_owned();
     let (sensor, quantity, unit) = (name("outside"), name("temperature"), name("Cel"));
-    StoredSample { seq, sensor, quantity, unit, value: seq as f64 / 7.0, time_ms, since_boot_ms: time_ms, clock }
+    StoredSample {
+        seq,
+        sensor,
+        quantity,
+        unit,
+        value: seq as f64 / 7.0,
+        time_ms,
+        since_boot_ms: time_ms,
+        clock,
+    }
 }
 
 fn samples(seqs: std::ops::Range<i64>) -> Vec<StoredSample> {
@@ -163,7 +172,8 @@ fn ring_drops_the_oldest_samples_beyond_its_size_and_counts_them() {
     assert!(dropped > 5_000);
     assert_eq!(seqs(&ring), (dropped + 1..seq).collect::<Vec<_>>());
     drop(ring);
-    let files = ["ring", "ring-wal"].map(|name| fs::metadata(folder.path().join(name)).map_or(0, |file| file.len()));
+    let files =
+        ["ring", "ring-wal"].map(|name| fs::metadata(folder.path().join(name)).map_or(0, |file| file.len()));
     assert!(files.iter().sum::<u64>() < max_size + (2 << 20), "{files:?}");
 }
 
@@ -187,7 +197,8 @@ fn damaged_file_is_found_and_one_is_set_aside() {
         assert_eq!((ring.depth(), ring.next_id()), (0, 5_000), "{number}");
         ring.append(BOOT, &samples(1..2_000), reading(HOUR_MS, true)).unwrap();
     }
-    let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["ring", "ring.damaged"]);
 }

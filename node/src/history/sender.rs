@@ -101,9 +101,9 @@ impl History {
                 Some(answer) => (Outcome::Answered, Some(answer)),
                 None => failed("its answer is not that of a collector".to_owned()),
             },
-            StatusCode::BAD_REQUEST
-            | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::UNSUPPORTED_MEDIA_TYPE => (Outcome::Refused(format!("it answers {status}")), None),
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                (Outcome::Refused(format!("it answers {status}")), None)
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => failed(api.denied(status)),
             status => failed(format!("it answers {status}")),
         }
@@ -141,7 +141,9 @@ impl History {
             None => info!(url, waiting, "the collector accepts samples again"),
         }
         let mut refusals = answer.map(|answer| answer.refused).unwrap_or_default();
-        if let (Decision::Drop, Outcome::Refused(reason), [sample, ..]) = (decision, outcome, &batch.samples[..]) {
+        if let (Decision::Drop, Outcome::Refused(reason), [sample, ..]) =
+            (decision, outcome, &batch.samples[..])
+        {
             refusals.push(Refused { seq: sample.seq, code: "request".to_owned(), detail: reason.clone() });
         }
         for Refused { seq, code, detail } in refusals {

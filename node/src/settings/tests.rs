@@ -208,7 +208,8 @@ fn change_of_the_api_to_another_origin_is_one_line_with_what_happens_to_the_toke
 #[test]
 fn sizes_have_units_and_bounds() {
     use super::values::{size, size_text};
-    for (text, bytes) in [("64MiB", 64 << 20), ("65536", 64 << 10), ("100 KiB", 100 << 10), ("2GiB", 2 << 30)] {
+    for (text, bytes) in [("64MiB", 64 << 20), ("65536", 64 << 10), ("100 KiB", 100 << 10), ("2GiB", 2 << 30)]
+    {
         assert_eq!(size(text).unwrap(), bytes, "{text}");
         assert_eq!(size(&size_text(bytes)).unwrap(), bytes);
     }

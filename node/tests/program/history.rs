@@ -33,7 +33,14 @@ impl Site {
     }
 
     fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let own = ["--log", "info,atalaya::sampling=debug", "--sampling-period", "100ms", "--metrics-listen", "127.0.0.1:0"];
+        let own = [
+            "--log",
+            "info,atalaya::sampling=debug",
+            "--sampling-period",
+            "100ms",
+            "--metrics-listen",
+            "127.0.0.1:0",
+        ];
         let mut command = self.around.command("1", &[&own, arguments].concat());
         command.env("ATALAYA_STATE_DIR", &self.state);
         command
@@ -53,10 +60,11 @@ impl Site {
     fn wait_for_delivery(&self, measured: &[Vec<f64>]) {
         let is_complete = |requests: &[Recorded]| {
             let delivered = delivered(requests);
-            delivered.len() >= measured.len() && measured.iter().zip(&delivered).all(|(measured, (_, delivered))| {
-                // The last sample of a killed process may not be in its file yet.
-                delivered.len() + 1 >= measured.len()
-            })
+            delivered.len() >= measured.len()
+                && measured.iter().zip(&delivered).all(|(measured, (_, delivered))| {
+                    // The last sample of a killed process may not be in its file yet.
+                    delivered.len() + 1 >= measured.len()
+                })
         };
         let requests = self.around.api.wait_for("all samples", 2 * DEADLINE, is_complete);
         for (measured, (boot, delivered)) in measured.iter().zip(delivered(&requests)) {
@@ -93,7 +101,9 @@ fn delivered(requests: &[Recorded]) -> Vec<(String, Vec<f64>)> {
         // A repeat of an earlier run would come before later runs only.
         assert_eq!(*last, boot, "runs are delivered one after the other");
         match values.get(seq - 1) {
-            Some(first) => assert_eq!(*first, value, "sample {seq} of {boot} was repeated with another value"),
+            Some(first) => {
+                assert_eq!(*first, value, "sample {seq} of {boot} was repeated with another value")
+            }
             None => {
                 assert_eq!(seq, values.len() + 1, "samples of {boot} are missing");
                 values.push(value);
@@ -153,7 +163,13 @@ fn samples_arrive_in_order_after_the_collector_was_away_and_after_a_restart() {
 fn node_that_is_killed_at_random_moments_loses_no_sample_whatever_the_collector_does() {
     let site = Site::new();
     let random = || RandomState::new().build_hasher().finish() as usize;
-    let modes = [ApiMode::Refuse, ApiMode::Accept, ApiMode::KeepAndCut, ApiMode::KeepAndAnswer(500), ApiMode::Status(429)];
+    let modes = [
+        ApiMode::Refuse,
+        ApiMode::Accept,
+        ApiMode::KeepAndCut,
+        ApiMode::KeepAndAnswer(500),
+        ApiMode::Status(429),
+    ];
     let mut all = Vec::new();
     for _ in 0..8 {
         site.set(modes[random() % modes.len()]);
@@ -196,7 +212,12 @@ fn full_disk_is_reported_and_neither_stops_sampling_nor_loses_samples() {
     metrics.wait_for(SAMPLES, |samples| samples >= 5.0);
     let filling = disk.fill();
     metrics.wait_for("atalaya_history_failing{part=\"file\"}", |failing| failing == 1.0);
-    assert!(metrics.ask("/healthz").body.contains("samples wait in memory: its file cannot be used: database or disk is full"));
+    assert!(
+        metrics
+            .ask("/healthz")
+            .body
+            .contains("samples wait in memory: its file cannot be used: database or disk is full")
+    );
     assert!(metrics.figure("atalaya_history_sync_failures_total").unwrap() > 0.0);
     wait_for_samples(&node, measured(&node).len() + 20);
     fs::remove_file(filling).unwrap();
@@ -280,7 +301,8 @@ fn node_without_a_collector_for_samples_writes_no_file_and_has_no_metrics_of_it(
     let node = Process::spawn(site.command(&[]));
     let metrics = MetricsClient::of(&node);
     wait_for_samples(&node, 10);
-    let mut endings: Vec<_> = files(&site.state).iter().map(|path| path.extension().unwrap().to_owned()).collect();
+    let mut endings: Vec<_> =
+        files(&site.state).iter().map(|path| path.extension().unwrap().to_owned()).collect();
     endings.sort();
     assert_eq!(endings, ["json", "lock"]);
     assert!(!metrics.text().contains("atalaya_history"));
@@ -302,13 +324,21 @@ fn samples_that_were_taken_before_the_clock_is_set_wait_and_are_marked_as_correc
     metrics.wait_for(SAMPLES, |samples| samples >= 20.0);
     assert!(site.around.api.requests().is_empty(), "they wait");
     fs::write(format!("/proc/{}/root/run/systemd/timesync/synchronized", node.pid()), "").unwrap();
-    node.wait_for_line("the clock is set; the times of samples that were taken before are corrected", DEADLINE);
+    node.wait_for_line(
+        "the clock is set; the times of samples that were taken before are corrected",
+        DEADLINE,
+    );
     let clocks = |requests: &[Recorded]| -> Vec<String> {
-        let bodies = requests.iter().map(|request| serde_json::from_slice::<serde_json::Value>(&request.body).unwrap());
+        let bodies = requests
+            .iter()
+            .map(|request| serde_json::from_slice::<serde_json::Value>(&request.body).unwrap());
         let clock = |sample: &serde_json::Value| sample["clock"].as_str().unwrap().to_owned();
-        bodies.flat_map(|body| body["samples"].as_array().unwrap().iter().map(clock).collect::<Vec<_>>()).collect()
+        bodies
+            .flat_map(|body| body["samples"].as_array().unwrap().iter().map(clock).collect::<Vec<_>>())
+            .collect()
     };
-    let arrived = |requests: &[Recorded]| clocks(requests).last().is_some_and(|clock| clock == "synchronised");
+    let arrived =
+        |requests: &[Recorded]| clocks(requests).last().is_some_and(|clock| clock == "synchronised");
     let clocks = clocks(&site.around.api.wait_for("synchronised samples", DEADLINE, arrived));
     let corrected = clocks.iter().take_while(|clock| *clock == "corrected").count();
     assert!(corrected >= 20 && clocks[corrected..].iter().all(|clock| clock == "synchronised"), "{clocks:?}");

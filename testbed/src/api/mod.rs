@@ -246,7 +246,13 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
         shared.changed.notify_all();
         let status = match mode {
             ApiMode::Accept | ApiMode::Refuse | ApiMode::RefuseSample(_) => 200,
-            ApiMode::RefuseBatch(seq) => if has_sample(seq) { 400 } else { 200 },
+            ApiMode::RefuseBatch(seq) => {
+                if has_sample(seq) {
+                    400
+                } else {
+                    200
+                }
+            }
             ApiMode::Status(status) | ApiMode::KeepAndAnswer(status) => status,
             ApiMode::Once if is_repeat => 409,
             ApiMode::Once => 200,
@@ -305,7 +311,8 @@ fn answer_about(samples: &[u64], refused: Option<u64>) -> String {
         .into_iter()
         .collect();
     let (accepted, count) = (samples.len() - refused.len(), refused.len());
-    serde_json::json!({"accepted": accepted, "repeated": 0, "refused": refused, "refused_count": count}).to_string()
+    serde_json::json!({"accepted": accepted, "repeated": 0, "refused": refused, "refused_count": count})
+        .to_string()
 }
 
 /// Returns true if the client closed its end while it waited.

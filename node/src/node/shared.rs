@@ -11,10 +11,12 @@ use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{Election, Session, WriteCounter, WrongZnode, ZnodeProblem};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio_util::context::TokioContext;
 use tracing::{info, warn};
 
 use super::{Node, NodeError, Task, Tasks};
 use crate::dynamic_config::DynamicConfig;
+use crate::history::History;
 use crate::leader::delivery::api_client::Api;
 use crate::leader::{AclCheck, Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
@@ -46,6 +48,8 @@ use crate::zk::id_owner;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1_200);
 /// Maximum time for stopping the tasks that the node executes, before the shutdown. Without tasks it takes no time.
 const STOP_WORK_TIMEOUT: Duration = Duration::from_secs(6);
+/// Maximum part of it for storing the last samples.
+const HISTORY_TIMEOUT: Duration = Duration::from_millis(300);
 /// Maximum part of it for deleting the counter's dedup record.
 const COUNTER_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -74,6 +78,8 @@ pub(super) struct Shared {
     pub(super) notifier: Notifier,
     observer: Option<Observer>,
     metrics: Metrics,
+    /// Stores samples for the collector, if there is one.
+    history: Option<History>,
     node_status: watch::Sender<NodeStatus>,
     /// Newest measurement, encoded for its znode.
     measurement: watch::Sender<Option<Vec<u8>>>,
@@ -132,6 +138,8 @@ impl Shared {
         let executor = Executor::new(id.as_str(), actions, &settings, handles);
         let (worker_info, tasks_overview) = (watch::Sender::default(), OverviewSender::default());
         let metrics = observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default();
+        let state = state_file.as_ref().map(|(file, _)| file);
+        let history = History::start(&id, &settings, state, metrics.history.clone());
         let shared = Shared {
             worker: Worker::new(
                 session.clone(),
@@ -169,6 +177,7 @@ impl Shared {
             network: node.network,
             notifier: node.notifier,
             metrics,
+            history,
             observer,
             node_status: node.node_status,
         };
@@ -191,6 +200,7 @@ impl Shared {
             mode: self.sampling_mode.subscribe(),
             published: published.clone(),
             metrics: self.metrics.sampling.clone(),
+            recorder: self.history.as_ref().map(History::recorder),
         };
         let (new_sensors, replacements) = mpsc::channel(1);
         let election = Election::with_contender_id(
@@ -247,6 +257,7 @@ impl Shared {
             )),
             notify_systemd: self.notify_systemd(connect_timeout.is_some()),
             observe: self.observe(),
+            forward: self.forward(),
             work: Box::pin(self.work()),
             keep_access_current: Box::pin(zookeeper_access::keep_current(&self.access)),
             update_status: Box::pin(status),
@@ -294,6 +305,16 @@ impl Shared {
         }))
     }
 
+    /// Sends samples to the collector.
+    fn forward(&self) -> Task<'_> {
+        let Some(history) = &self.history else { return Box::pin(std::future::pending()) };
+        let forward = history.forward(self.config.settings());
+        match self.network.clone() {
+            Some(network) => Box::pin(TokioContext::new(forward, network)),
+            None => Box::pin(forward),
+        }
+    }
+
     /// Returns the error for an id that is in use, with the owner of the znode.
     pub(super) async fn id_in_use(&self, conflict: Conflict) -> NodeError {
         let path = &self.measurement_path;
@@ -315,6 +336,9 @@ impl Shared {
     /// Closes the session, after all tasks are dropped.
     pub(super) async fn shutdown(self) {
         let begin = Instant::now();
+        if let Some(history) = &self.history {
+            history.close(HISTORY_TIMEOUT).await;
+        }
         // Before the session is closed: the dedup record is deleted over it.
         let _ = tokio::time::timeout(COUNTER_TIMEOUT, self.counter.close()).await;
         if self.session.close(SHUTDOWN_TIMEOUT.saturating_sub(begin.elapsed())).await {

@@ -167,7 +167,7 @@ impl Api {
 
     /// Returns the reason for a response that concerns the sender and not the report (401, 403, 407), with the remedy.
     /// Reads the token again, in case its file has changed.
-    fn denied(&self, status: StatusCode) -> String {
+    pub(crate) fn denied(&self, status: StatusCode) -> String {
         match &self.token {
             None => format!("it answers {status}, and no token is configured (api_token_file)"),
             Some(token) if !token.is_for(&self.url) => {
@@ -227,7 +227,7 @@ impl Api {
 }
 
 /// Returns the innermost cause, which names the problem ("Connection refused"); the outer errors only name their layer.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     let first: &dyn std::error::Error = error;
     let cause = std::iter::successors(Some(first), |cause| cause.source()).last().unwrap_or(first);
     if error.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }

@@ -97,6 +97,12 @@ impl StateFile {
         Ok(state_file)
     }
 
+    /// Returns the path of the node's file with samples for the collector.
+    #[cfg_attr(not(feature = "history"), expect(dead_code, reason = "used by the history"))]
+    pub(crate) fn ring(&self) -> PathBuf {
+        self.0.file.with_extension("samples")
+    }
+
     /// Returns the processes other than `contender` that may have left znodes.
     pub(crate) fn earlier_processes(&self, contender: &str) -> Vec<ProcessRecord> {
         let state = metrics::lock(&self.0.state);
@@ -117,6 +123,17 @@ impl StateFile {
             _ => {}
         }
         state.failing = written.is_err();
+    }
+}
+
+/// Creates a file that only its owner can read. An existing file must be one of the state directory.
+#[cfg_attr(not(feature = "history"), expect(dead_code, reason = "used by the history"))]
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
+    match files::create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            files::open(path, File::options().read(true)).map(drop)
+        }
+        created => created.map(drop),
     }
 }
 

@@ -19,8 +19,8 @@ mod programs;
   cargo xtask test leader_killed                    the tests with that in their names
   cargo xtask test -p atalaya -- --test-threads 1   of one crate, one after the other
 
-Two test programs run at the same time, and in each twice as many tests as there are processors: mostly they wait. The
-output of a program appears when it ends; meanwhile it is in target/tests.")]
+Two test programs run at the same time, and in each four times as many tests as there are processors: mostly they wait.
+The output of a program appears when it ends; meanwhile it is in target/tests.")]
 pub(crate) struct Arguments {
     /// Test only this package; may be given several times.
     #[arg(short, long = "package", value_name = "PACKAGE")]
@@ -64,10 +64,10 @@ impl Arguments {
 /// precedence.
 const THREADS: &str = "RUST_TEST_THREADS";
 
-/// Returns the number of tests to run in parallel: twice the number of processors, unless [`THREADS`] is set. Tests
+/// Returns the number of tests to run in parallel: four times the number of processors, unless [`THREADS`] is set. Tests
 /// wait for sessions, leases and servers most of the time.
 fn threads() -> String {
-    let usual = || (2 * std::thread::available_parallelism().map_or(1, usize::from)).to_string();
+    let usual = || (4 * std::thread::available_parallelism().map_or(1, usize::from)).to_string();
     std::env::var(THREADS).unwrap_or_else(|_| usual())
 }
 

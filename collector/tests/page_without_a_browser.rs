@@ -216,10 +216,10 @@ async fn page_shows_tasks_in_both_languages_and_escapes_their_texts() {
         assert!(!page.contains("<script>alert"), "{page}");
     }
     // Too many tasks, and texts that do not print.
-    refused(tell(&status(3, json!({"list": vec![json!({"id": "t"}); 101]}))), 400).await;
-    refused(tell(&status(3, json!({"list": [{"id": "t", "reason": "\u{1b}[2J"}]}))), 400).await;
-    refused(tell(&status(3, json!({"list": [{"id": "t", "age": -1}]}))), 400).await;
-    refused(tell(&status(3, json!({"list": 7}))), 400).await;
+    refused(push(&status(3, json!({"list": vec![json!({"id": "t"}); 101]}))), 400).await;
+    refused(push(&status(3, json!({"list": [{"id": "t", "reason": "\u{1b}[2J"}]}))), 400).await;
+    refused(push(&status(3, json!({"list": [{"id": "t", "age": -1}]}))), 400).await;
+    refused(push(&status(3, json!({"list": 7}))), 400).await;
     assert_eq!(collector.json("/api/v1/fleet").await["status"]["cycle"], 2);
 }
 
@@ -227,9 +227,9 @@ async fn page_shows_tasks_in_both_languages_and_escapes_their_texts() {
 async fn only_writers_send_the_fleet_status() {
     let collector = started_with_tokens().await;
     let status = json!({"epoch": 9, "cycle": 1, "leader": "1", "nodes": []});
-    let tell = |token: &str| collector.post("/api/v1/fleet").bearer_auth(token).json(&status);
-    refused(tell(READER), 403).await;
-    assert_eq!(tell(WRITER).send().await.unwrap().status(), 204);
+    let push = |token: &str| collector.post("/api/v1/fleet").bearer_auth(token).json(&status);
+    refused(push(READER), 403).await;
+    assert_eq!(push(WRITER).send().await.unwrap().status(), 204);
 }
 
 #[tokio::test]

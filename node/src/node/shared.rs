@@ -110,7 +110,7 @@ impl Shared {
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let contender_id = ContenderId::random();
         let measurement_path = settings.measurement_path(id.as_str());
-        let process = state_file.map(|file| {
+        let process = state_file.clone().map(|file| {
             let node_info = format!("{}/{id}", node_info::PARENT_PATH);
             let znodes = vec![measurement_path.clone(), node_info, paths::alive(id.as_str())];
             OwnProcess::add(file, znodes, &settings.election, &contender_id)
@@ -138,8 +138,7 @@ impl Shared {
         let executor = Executor::new(id.as_str(), actions, &settings, handles);
         let (worker_info, tasks_overview) = (watch::Sender::default(), OverviewSender::default());
         let metrics = observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default();
-        let state = state_file.as_ref().map(|(file, _)| file);
-        let history = History::start(&id, &settings, state, metrics.history.clone());
+        let history = History::start(&id, &settings, state_file.as_ref(), metrics.history.clone());
         let shared = Shared {
             worker: Worker::new(
                 session.clone(),

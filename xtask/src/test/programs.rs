@@ -25,7 +25,7 @@ const ALONE: [&str; 4] = ["node/exactly_once", "node/tasks_killed", "recipes/cha
 
 /// A test program that cargo has built, or cargo, which runs the tests in the documentation.
 struct Program {
-    /// Folder of the package, and target.
+    /// Folder of the package and target. A library and a binary of the same name differ by their kind.
     name: String,
     command: Vec<OsString>,
     /// Folder of its package, in which tests run.
@@ -100,7 +100,9 @@ impl Program {
         let is_test = message.pointer("/profile/test")?.as_bool()?;
         let command = vec![text("/executable")?.into()];
         let folder = PathBuf::from(text("/manifest_path")?).parent()?.to_owned();
-        let name = format!("{}/{}", folder.file_name()?.to_str()?, text("/target/name")?);
+        let kind = text("/target/kind/0")?;
+        let suffix = if kind == "test" { "" } else { &format!(" ({kind})") };
+        let name = format!("{}/{}{suffix}", folder.file_name()?.to_str()?, text("/target/name")?);
         is_test.then_some(Program { name, command, folder })
     }
 
@@ -174,12 +176,12 @@ mod tests {
     #[test]
     fn messages_of_cargo_are_read() {
         let message =
-            br#"{"reason":"compiler-artifact","manifest_path":"/p/node/Cargo.toml","target":{"name":"slim"},
+            br#"{"reason":"compiler-artifact","manifest_path":"/p/node/Cargo.toml","target":{"name":"slim","kind":["test"]},
             "profile":{"test":true},"executable":"/p/target/debug/deps/slim-1"}"#;
         let program = Program::of_message(message).unwrap();
         assert_eq!((program.name.as_str(), program.folder.to_str()), ("node/slim", Some("/p/node")));
         let no_program =
-            br#"{"reason":"compiler-artifact","manifest_path":"/p/hal/Cargo.toml","target":{"name":"hal"},
+            br#"{"reason":"compiler-artifact","manifest_path":"/p/hal/Cargo.toml","target":{"name":"hal","kind":["lib"]},
             "profile":{"test":false},"executable":null}"#;
         assert!(Program::of_message(no_program).is_none());
         assert!(Program::of_message(b"").is_none());

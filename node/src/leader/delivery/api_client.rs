@@ -103,7 +103,8 @@ impl Api {
             }
         }
         // A report that was refused as a full one is sent at once in the other way, with the same key.
-        let timeout = timeout.saturating_sub(begun.elapsed());
+        let spent = refusal.as_ref().map_or(Duration::ZERO, |_| begun.elapsed());
+        let timeout = timeout.saturating_sub(spent);
         let (requested, response) = match self.exchange(report, (self.method, &self.url), timeout).await {
             Ok(exchanged) => exchanged,
             Err(outcome) => return outcome,

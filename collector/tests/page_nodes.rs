@@ -48,7 +48,7 @@ async fn hour(collector: &Running) {
         }
         if shift > 1.0 {
             samples.push(sample(hard, 1, -1.234e-300, "unsynchronised"));
-            samples.push(sample((&hebrew[..124], "temperature", "Cel"), 1, 1.5, "synchronised"));
+            samples.push(sample((hebrew.trim_end(), "temperature", "Cel"), 1, 1.5, "synchronised"));
         }
         send(collector, node, &samples).await;
     }

@@ -65,6 +65,8 @@ async fn fleets_with_the_same_epochs_and_cycles_are_kept_apart() {
     assert!(page.contains("?fleet=home&amp;range="), "links of the page stay in the fleet");
 }
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
 #[tokio::test]
 async fn nuevo_accepts_a_fleet_and_uses_default_without_one() {
     let collector = started().await;
@@ -72,7 +74,7 @@ async fn nuevo_accepts_a_fleet_and_uses_default_without_one() {
         (collector.get("/nuevo?dato=1"), "default"),
         (collector.get("/nuevo?dato=2&fleet=home"), "home"),
         (collector.post("/nuevo?dato=3&fleet=home"), "home"),
-        (collector.post("/nuevo").form(&[("dato", "4"), ("fleet", "home")]), "home"),
+        (collector.post("/nuevo").header("content-type", FORM).body("dato=4&fleet=home"), "home"),
         (collector.post("/nuevo").json(&json!({"dato": 5, "fleet": "home"})), "home"),
         (collector.post("/nuevo").json(&json!({"dato": 6, "fleet": null})), "default"),
     ];
@@ -99,10 +101,11 @@ async fn invalid_names_and_mixed_arrays_are_refused() {
     let collector = started().await;
     for name in ["", "a b", "ñ", "../x", &"x".repeat(65)] {
         refused(collector.post("/api/v1/reports").json(&of(name, 7, 1, 1.0)), 400).await;
+        let encoded: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
         for path in ["reports", "latest", "series", "fleet", "stream"] {
-            refused(collector.get(&format!("/api/v1/{path}")).query(&[("fleet", name)]), 400).await;
+            refused(collector.get(&format!("/api/v1/{path}?fleet={encoded}")), 400).await;
         }
-        refused(collector.get("/nuevo?dato=1").query(&[("fleet", name)]), 400).await;
+        refused(collector.get(&format!("/nuevo?dato=1&fleet={encoded}")), 400).await;
     }
     let mixed = json!([of("home", 7, 1, 1.0), of("office", 7, 1, 1.0)]);
     let problem = refused(collector.post("/api/v1/reports").json(&mixed), 400).await;

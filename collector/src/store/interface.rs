@@ -139,7 +139,7 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the reports that were recorded last, at most `limit`, in the order of their ids.
     fn last(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Record>>;
 
-    /// Returns the names of the fleets that have sent reports, and [`FleetName::default`], ordered by name.
+    /// Returns the names of the fleets that have sent reports, and [`FleetName::default`], which is the first one.
     fn fleets(&self) -> StoreFuture<'_, Vec<FleetName>>;
 
     /// Returns the highest id that was recorded over all fleets, or 0 if there is none.

@@ -179,7 +179,7 @@ pub(super) async fn last(
     read(entries.into_iter().rev())
 }
 
-/// Returns the names of all fleets, ordered. `prefix`: that of all keys.
+/// Returns the names of all fleets, that of the default one first. `prefix`: that of all keys.
 pub(super) async fn fleets(connection: &mut Connection, prefix: &str) -> Result<Vec<FleetName>, Failure> {
     let names: Vec<String> = connection.query(cmd("SMEMBERS").arg(format!("{prefix}fleets"))).await?;
     let mut fleets = vec![FleetName::default()];

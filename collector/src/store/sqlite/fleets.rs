@@ -37,7 +37,7 @@ pub(super) fn numbers(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
     connection.prepare_cached("SELECT number FROM fleets")?.query_map([], |row| row.get(0))?.collect()
 }
 
-/// Returns the names of all fleets, ordered.
+/// Returns the names of all fleets, that of the default one first.
 pub(super) fn names(connection: &Connection) -> rusqlite::Result<Vec<FleetName>> {
     let mut names = connection
         .prepare_cached("SELECT name FROM fleets")?

@@ -11,6 +11,7 @@ mod forget;
 mod keys;
 mod options;
 mod reader;
+mod samples;
 mod series;
 mod server;
 mod writer;
@@ -33,9 +34,13 @@ use self::connection::{Connection, Failure};
 pub use self::options::RedisOptions;
 use self::writer::Writer;
 use super::error::StoreError;
-use super::interface::{Filter, Horizon, Outcome, Page, Point, Store, StoreFuture};
+use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Point, Store, StoreFuture};
 use super::write_queue::WriteQueue;
 use crate::fence::Epoch;
+use crate::measurements::{
+    FleetSummary, LatestSample, Pruned, Retention, SampleBatch, SampleOutcome, Selection, SeriesQuery,
+    SeriesRows,
+};
 use crate::report::{Record, Report};
 
 /// Maximum number of concurrent reads.
@@ -185,6 +190,10 @@ impl Store for RedisStore {
         self.queue.forget_epoch(epoch)
     }
 
+    fn measurements(&self) -> &dyn Measurements {
+        self
+    }
+
     fn check(&self) -> StoreFuture<'_, ()> {
         self.queue.check()
     }
@@ -196,6 +205,38 @@ impl Store for RedisStore {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         .boxed()
+    }
+}
+
+impl Measurements for RedisStore {
+    fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>> {
+        self.queue.add_samples(batch)
+    }
+
+    fn sample_fleets(&self) -> StoreFuture<'_, Vec<FleetSummary>> {
+        self.read(|connection, prefix| samples::fleets(connection, prefix).boxed()).boxed()
+    }
+
+    fn latest_samples(&self, selection: Selection, limit: usize) -> StoreFuture<'_, Vec<LatestSample>> {
+        self.read(move |connection, prefix| {
+            async move { samples::latest(connection, prefix, &selection, limit).await }.boxed()
+        })
+        .boxed()
+    }
+
+    fn sample_series(&self, query: SeriesQuery) -> StoreFuture<'_, Vec<SeriesRows>> {
+        self.read(move |connection, prefix| {
+            async move { samples::series(connection, prefix, &query).await }.boxed()
+        })
+        .boxed()
+    }
+
+    fn prune_samples(&self, retention: Retention, after: i64) -> StoreFuture<'_, Pruned> {
+        self.queue.prune_samples(retention, after)
+    }
+
+    fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool> {
+        self.queue.forget_node(fleet, node)
     }
 }
 

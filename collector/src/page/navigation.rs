@@ -31,7 +31,7 @@ impl Navigation {
     pub(super) async fn load(app: &App, chosen: &FleetName) -> Navigation {
         let (reporting, measuring) = futures_util::join!(
             app.with_store_timeout(app.store.fleets()),
-            app.with_store_timeout(app.store.measurements().fleets())
+            app.with_store_timeout(app.store.measurements().sample_fleets())
         );
         let measuring = measuring.unwrap_or_default().into_iter().filter_map(|summary| summary.fleet.parse().ok());
         let measuring: BTreeSet<FleetName> = measuring.collect();

@@ -1,13 +1,13 @@
 //! Samples of single sensors, read from the store as points of a chart.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use super::chart::ClockRun;
 use super::range::Window;
 use crate::app::App;
 use crate::measurements::{
-    ClockState, HOUR, LatestSample, MINUTE, Resolution, Row, Selection, SeriesQuery,
+    ClockState, HOUR, LatestSample, MINUTE, Resolution, Row, Selection, SeriesQuery, SeriesRows,
 };
 use crate::problem::Problem;
 use crate::store::Point;
@@ -30,11 +30,13 @@ pub(super) async fn read(
     series: &[&LatestSample],
     window: &Window,
 ) -> Result<Vec<SampledPoints>, Problem> {
-    let read = series.iter().map(|series| async {
-        let rows = rows(app, series, window).await?;
-        Ok(SampledPoints::of(rows, series, window.step))
-    });
-    stream::iter(read).buffered(MAX_PARALLEL).try_collect().await
+    // Boxed, because the compiler cannot prove that a stream of borrowing futures may move between threads.
+    let reads: Vec<_> = series.iter().map(|series| read_one(app, series, window).boxed()).collect();
+    stream::iter(reads).buffered(MAX_PARALLEL).try_collect().await
+}
+
+async fn read_one(app: &App, series: &LatestSample, window: &Window) -> Result<SampledPoints, Problem> {
+    Ok(SampledPoints::of(rows(app, series, window).await?, series, window.step))
 }
 
 async fn rows(app: &App, series: &LatestSample, window: &Window) -> Result<Vec<Row>, Problem> {
@@ -64,7 +66,7 @@ async fn rows(app: &App, series: &LatestSample, window: &Window) -> Result<Vec<R
 }
 
 /// Returns the rows of the only selected series.
-fn first_rows(series: Vec<crate::measurements::SeriesRows>) -> Vec<Row> {
+fn first_rows(series: Vec<SeriesRows>) -> Vec<Row> {
     series.into_iter().next().map_or_else(Vec::new, |series| series.rows)
 }
 

@@ -5,13 +5,15 @@
 #   docker run atalaya collect                  the REST API
 #   docker run -it atalaya demo
 #
-# Compiled here, it takes some minutes. A program that was linked statically before is taken as it is:
+# Compiled here, it takes some minutes, half of them for the licences of the crates in the program. A program that was
+# linked statically before is taken as it is, with the file of licences beside it:
 #
 #   cargo xtask dist --static
 #   docker build --tag atalaya --build-arg PROGRAM=target/dist/atalaya-x86_64-static .
 #
 # Nothing in here needs BuildKit: docker-compose 1.29 builds it as well.
 ARG BUILDER=rust:1.95-bookworm
+ARG BASE=scratch
 FROM ${BUILDER} AS build
 ARG PROGRAM=
 WORKDIR /source
@@ -19,19 +21,22 @@ COPY . .
 # With --target, what runs during the build is linked as usual, and only the program statically. Its paths are the same
 # in every build, and so is what it says of the time: the same sources make the same files.
 RUN set -eu; \
-    mkdir -p /image/usr/bin /image/etc/atalaya /image/etc/ssl/certs /state/var/lib/atalaya; \
+    mkdir -p /image/usr/bin /image/usr/share/doc/atalaya /image/etc/atalaya /image/etc/ssl/certs /state/var/lib/atalaya; \
     if [ -z "$PROGRAM" ]; then \
         triple=$(rustc -vV | sed -n 's/^host: //p'); \
-        RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --package atalaya --target "$triple"; \
-        PROGRAM="target/$triple/release/atalaya"; \
+        RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile distribution --locked --package atalaya --target "$triple"; \
+        PROGRAM="target/$triple/distribution/atalaya"; \
+        cargo install --locked --features cli --version =0.9.3 cargo-about; \
+        cargo about generate --fail --manifest-path node/Cargo.toml deploy/notices.hbs --output-file "$PROGRAM.notices"; \
     fi; \
+    if [ -e "$PROGRAM.notices" ]; then cp "$PROGRAM.notices" /image/usr/share/doc/atalaya/notices; fi; \
     cp "$PROGRAM" /image/usr/bin/atalaya; \
     chmod 755 /image/usr/bin/atalaya; \
     cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/; \
     /image/usr/bin/atalaya --version; \
     find /image /state -exec touch --no-dereference --date=@0 {} +
 
-FROM scratch
+FROM ${BASE}
 # Also what makes /tmp unnecessary: nothing is written but below /var/lib/atalaya.
 COPY --from=build /image/ /
 COPY --from=build --chown=65532:65532 /state/ /

@@ -32,7 +32,7 @@ use atalaya_testbed::install::Part;
 
 use clap::{Parser as _, ValueEnum as _};
 use machine::Machine;
-use xtask::cargo::{build_node, cargo, existing, require, workspace};
+use xtask::cargo::{Profile, build_node, cargo, existing, require, workspace};
 
 /// Path of the page, relative to the workspace.
 const PAGE: &str = "docs/benchmarks.md";
@@ -145,7 +145,9 @@ impl Bench {
             |users: &[Subject], package: &str, name: &str| if_used(users, &|| build_bench(package, name));
         Ok(Bench {
             quick: arguments.quick,
-            node: given(&arguments.node, &|| if_used(&USERS_OF_NODE, &|| build_node(true, &[])))?,
+            node: given(&arguments.node, &|| {
+                if_used(&USERS_OF_NODE, &|| build_node(Profile::Distribution, &[]))
+            })?,
             client: bench(&[Subject::Cycle, Subject::Start, Subject::Security], "atalaya", "client")?,
             workers: given(&arguments.workers, &|| bench(&[Subject::Tasks], "atalaya", "tasks"))?,
             fleet: bench(&[Subject::LockStep], "atalaya", "fleet")?,
@@ -218,7 +220,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Builds a benchmark program and returns its path.
 fn build_bench(package: &str, name: &str) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
-    command.args(["bench", "--package", package, "--bench", name, "--no-run"]);
+    command.args(["bench", "--profile", Profile::Distribution.name(), "--package", package, "--bench", name]);
+    command.arg("--no-run");
     command.arg("--message-format=json-render-diagnostics").stderr(std::process::Stdio::inherit());
     let output = command.output().context("cannot run cargo")?;
     ensure!(output.status.success(), "cannot build the benchmark {name}, see above");

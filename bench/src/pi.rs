@@ -11,7 +11,7 @@ use super::Bench;
 use super::report::Section;
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
-use xtask::cargo::{cargo, require, succeeds};
+use xtask::cargo::{Profile, cargo, require, succeeds};
 use xtask::pi::build::{self, BuildOptions};
 use xtask::pi::site::{ID, Site, TIMEOUT};
 
@@ -57,7 +57,7 @@ struct Results {
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
     require(&[Part::OpenSsl])?;
     let parts = Parts::ready(|line| eprintln!("{line}")).context("cannot prepare the emulator of the Pi")?;
-    let options = BuildOptions { release: true, is_static: false };
+    let options = BuildOptions { profile: Profile::Distribution, is_static: false, is_slim: false };
     let program = build::for_the_pi(options)?;
     let loop_program = build::example_for_the_pi(options, "atalaya-hal", "samples")?;
     let mut results = Results { size: program.len(), ..Results::default() };
@@ -131,8 +131,10 @@ fn snapshot(site: &mut Site) -> anyhow::Result<Snapshot> {
 
 /// Builds and runs the loop over a simulated bus on this machine, and returns its output.
 fn run_simulated() -> anyhow::Result<String> {
-    succeeds(cargo().args(["build", "--release", "--package", "atalaya-sim", "--example", "samples"]))?;
-    let program = target_dir().join("release/examples/samples");
+    let profile = Profile::Distribution;
+    let words = ["build", "--profile", profile.name(), "--package", "atalaya-sim", "--example", "samples"];
+    succeeds(cargo().args(words))?;
+    let program = target_dir().join(profile.folder()).join("examples/samples");
     let output = std::process::Command::new(&program).output();
     let output = output.with_context(|| format!("cannot run {}", program.display()))?;
     ensure!(

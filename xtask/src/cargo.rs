@@ -35,16 +35,39 @@ pub fn succeeds(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the node for this machine, with additional arguments, and returns its path.
-pub fn build_node(release: bool, arguments: &[&str]) -> anyhow::Result<PathBuf> {
-    let mut command = cargo();
-    command.args(["build", "--package", "atalaya", "--bin", "atalaya"]).args(arguments);
-    if release {
-        command.arg("--release");
+/// Profile of cargo for the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Without optimisation.
+    Dev,
+    /// Optimised, and quickly built.
+    Release,
+    /// As it is shipped: the whole program is optimised at once, which takes minutes.
+    Distribution,
+}
+
+impl Profile {
+    /// Returns the name of the profile, for `--profile`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Release => "release",
+            Self::Distribution => "distribution",
+        }
     }
-    succeeds(&mut command)?;
-    let profile = if release { "release" } else { "debug" };
-    let node = target_dir().join(profile).join(format!("atalaya{}", std::env::consts::EXE_SUFFIX));
+
+    /// Returns the name of its folder below the target folder.
+    pub fn folder(self) -> &'static str {
+        if self == Self::Dev { "debug" } else { self.name() }
+    }
+}
+
+/// Builds the node for this machine, with additional arguments, and returns its path.
+pub fn build_node(profile: Profile, arguments: &[&str]) -> anyhow::Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--profile", profile.name(), "--package", "atalaya", "--bin", "atalaya"]);
+    succeeds(command.args(arguments))?;
+    let node = target_dir().join(profile.folder()).join(format!("atalaya{}", std::env::consts::EXE_SUFFIX));
     ensure!(node.exists(), "cargo did not build {}", node.display());
     Ok(node)
 }

@@ -14,7 +14,7 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::chaos::{FaultKind, seed_of};
 use atalaya_testbed::target_dir;
 
-use xtask::cargo::{build_node, cargo, existing, exit_code};
+use xtask::cargo::{Profile, build_node, cargo, existing, exit_code};
 
 /// Run random fault schedules.
 ///
@@ -153,7 +153,7 @@ impl Arguments {
         if let Some(binary) = &self.binary {
             return existing(binary);
         }
-        let built = build_node(false, &["--features", "fault-points"])?;
+        let built = build_node(Profile::Dev, &["--features", "fault-points"])?;
         // Copy the program, because the next build without fail points overwrites it.
         let kept = folder().join("atalaya");
         std::fs::create_dir_all(folder()).with_context(|| format!("make {}", folder().display()))?;

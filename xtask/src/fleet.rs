@@ -10,7 +10,7 @@ use atalaya_testbed::{Api, Ensemble, Process, Recorded, Scratch, ZooKeeper, node
 
 use crate::console::Console;
 use crate::shutdown::Shutdown;
-use xtask::cargo::{build_node, existing, require, workspace};
+use xtask::cargo::{Profile, build_node, existing, require, workspace};
 
 /// Timeout for the end of a node. It closes its session and ends within 2 s, except on a busy machine.
 const NODE_ENDS: Duration = Duration::from_secs(5);
@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     require(&[Part::Java, Part::ZooKeeper]).context("a fleet needs Apache ZooKeeper")?;
     let binary = match &arguments.binary {
         Some(binary) => existing(binary)?,
-        None => build_node(!arguments.debug, &[])?,
+        None => build_node(if arguments.debug { Profile::Dev } else { Profile::Release }, &[])?,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

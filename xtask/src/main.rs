@@ -1,5 +1,5 @@
 //! Development tasks: `cargo xtask test`, `fleet`, `bench`, `fuzz`, `chaos`, `picture`, `pi`, `dist`,
-//! `docs`, `containers`.
+//! `docs`, `containers`, `nightly`.
 #![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
 
 mod bench;
@@ -10,6 +10,7 @@ mod dist;
 mod docs;
 mod fleet;
 mod fuzz;
+mod nightly;
 mod screenshot;
 mod shutdown;
 mod test;
@@ -41,6 +42,7 @@ enum Task {
     Pi(pi::Arguments),
     Dist(dist::Arguments),
     Docs(docs::Arguments),
+    Nightly(nightly::Arguments),
     Containers(containers::Arguments),
 }
 
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Task::Pi(arguments) => pi::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),
         Task::Docs(arguments) => docs::run(&arguments),
+        Task::Nightly(arguments) => nightly::run(&arguments),
         Task::Containers(arguments) => containers::run(&arguments),
     };
     done.unwrap_or_else(|error| {
@@ -79,10 +82,17 @@ mod tests {
         let parsed =
             Arguments::try_parse_from(["x", "test", "-p", "atalaya", "leader", "--", "--nocapture"]).unwrap();
         let Task::Test(test) = parsed.task else { panic!("another task was parsed") };
-        assert_eq!(test.words(), ["test", "--package", "atalaya", "--", "leader", "--nocapture"]);
+        let features = ["--features", "atalaya/fault-points"];
+        assert_eq!(
+            test.words(),
+            [&["test", "--package", "atalaya"], &features[..], &["--", "leader", "--nocapture"]].concat()
+        );
         let Task::Test(all) = Arguments::try_parse_from(["x", "test"]).unwrap().task else {
             panic!("not test")
         };
-        assert_eq!(all.words(), ["test", "--workspace", "--exclude", "atalaya-bench"]);
+        assert_eq!(
+            all.words(),
+            [&["test", "--workspace", "--exclude", "atalaya-bench"], &features[..]].concat()
+        );
     }
 }

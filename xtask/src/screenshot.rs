@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use atalaya_testbed::{Scratch, Terminal, parent_death_command};
 
-use xtask::cargo::{build_node, workspace};
+use xtask::cargo::{Profile, build_node, workspace};
 
 /// Path of the picture, relative to the workspace.
 const PICTURE: &str = "docs/demo.svg";
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let program = build_node(false, &[])?;
+    let program = build_node(Profile::Dev, &[])?;
     let scratch = Scratch::new("picture");
     let script = scratch.path().join("show.txt");
     std::fs::write(&script, SHOW).with_context(|| format!("cannot write {}", script.display()))?;

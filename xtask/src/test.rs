@@ -1,12 +1,13 @@
 //! `cargo xtask test`: runs the tests, with all programs that they need.
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use atalaya_testbed::install::{self, Part};
 
 use xtask::cargo::{cargo, exit_code, require};
+
+mod programs;
 
 /// Install the programs that the tests need (Java, Apache ZooKeeper, Kazoo) if they are missing, then run the tests.
 ///
@@ -18,34 +19,19 @@ use xtask::cargo::{cargo, exit_code, require};
   cargo xtask test leader_killed                    the tests with that in their names
   cargo xtask test -p atalaya -- --test-threads 1   of one crate, one after the other
 
-Twice as many tests run at the same time as there are processors: mostly they wait.")]
+Two test programs run at the same time, and in each four times as many tests as there are processors: mostly they wait.
+The output of a program appears when it ends; meanwhile it is in target/tests.")]
 pub(crate) struct Arguments {
     /// Test only this package; may be given several times.
     #[arg(short, long = "package", value_name = "PACKAGE")]
     packages: Vec<String>,
+    /// Build the tests, and run none.
+    #[arg(long)]
+    no_run: bool,
     /// Run the tests whose names contain one of these; after `--`, options of the test runner.
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
 }
-
-/// Tests of the node without the features for laptops. Slow tests that use none of these features have run already.
-const SLIM: [&str; 8] =
-    ["test", "--package", "atalaya", "--no-default-features", "--lib", "--bins", "--test", "slim"];
-
-/// Tests with nodes that die at fail points.
-const DYING: [&str; 11] = [
-    "test",
-    "--package",
-    "atalaya",
-    "--features",
-    "fault-points",
-    "--test",
-    "exactly_once",
-    "--test",
-    "panics",
-    "--test",
-    "tasks_killed",
-];
 
 impl Arguments {
     /// Returns true if all tests are selected.
@@ -62,6 +48,10 @@ impl Arguments {
         if self.packages.is_empty() {
             words.extend(["--workspace", "--exclude", "atalaya-bench"]);
         }
+        if self.packages.is_empty() || self.packages.iter().any(|package| package == "atalaya") {
+            // Nodes that die, stop and panic at fail points.
+            words.extend(["--features", "atalaya/fault-points"]);
+        }
         if !self.filters.is_empty() {
             words.push("--");
             words.extend(self.filters.iter().map(String::as_str));
@@ -74,27 +64,26 @@ impl Arguments {
 /// precedence.
 const THREADS: &str = "RUST_TEST_THREADS";
 
-/// Returns the number of tests to run in parallel: twice the number of processors, unless [`THREADS`] is set. Tests
+/// Returns the number of tests to run in parallel: four times the number of processors, unless [`THREADS`] is set. Tests
 /// wait for sessions, leases and servers most of the time.
-fn threads() -> OsString {
-    let usual = || (2 * std::thread::available_parallelism().map_or(1, usize::from)).to_string().into();
-    std::env::var_os(THREADS).unwrap_or_else(usual)
+fn threads() -> String {
+    let usual = || (4 * std::thread::available_parallelism().map_or(1, usize::from)).to_string();
+    std::env::var(THREADS).unwrap_or_else(|_| usual())
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     require(&Part::ALL).context("the tests need more than Rust")?;
     install::ensure_kazoo(|line| eprintln!("{line}")).context("the tests need Kazoo")?;
     let threads = threads();
-    let run = |words: &[&str]| {
-        let mut cargo = cargo();
-        cargo.args(words).env(THREADS, &threads);
-        cargo.status().context("cannot run cargo")
-    };
-    let mut status = run(&arguments.words())?;
-    for words in [&SLIM[..], &DYING] {
-        if status.success() && arguments.is_everything() {
-            status = run(words)?;
-        }
+    let words = arguments.words();
+    if arguments.no_run {
+        programs::build(&words)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(exit_code(status))
+    if !arguments.is_everything() {
+        let status = cargo().args(&words).env(THREADS, &threads).status().context("cannot run cargo")?;
+        return Ok(exit_code(status));
+    }
+    let passed = programs::run(&words, &threads)?;
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,6 +1,7 @@
 //! Tools from crates.io, each built once into the target folder.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -25,7 +26,22 @@ pub(crate) const CARGO_DEB: Tool = Tool { name: "cargo-deb", version: "3.8.0", o
 pub(crate) const MDBOOK: Tool =
     Tool { name: "mdbook", version: "0.5.4", options: &["--no-default-features", "--features", "search"] };
 
+/// Checks licences, sources and advisories of dependencies.
+pub(crate) const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", options: &[] };
+
+/// Writes the licences of dependencies.
+pub(crate) const CARGO_ABOUT: Tool =
+    Tool { name: "cargo-about", version: "0.9.3", options: &["--features", "cli"] };
+
 impl Tool {
+    /// Installs the program if necessary, and returns a `PATH` on which cargo finds it as its command.
+    pub(crate) fn on_path(self) -> anyhow::Result<OsString> {
+        let program = self.installed()?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = program.parent().map(Path::to_path_buf).into_iter().chain(std::env::split_paths(&path));
+        std::env::join_paths(folders).context("a folder in PATH has an invalid name")
+    }
+
     /// Returns the path of the program. Installs it if it is missing or has another version.
     pub(crate) fn installed(self) -> anyhow::Result<PathBuf> {
         let Self { name, version, options } = self;

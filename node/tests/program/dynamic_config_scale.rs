@@ -3,7 +3,7 @@
 //!
 //! The results are printed: `cargo test -p atalaya --test program dynamic_config_scale -- --nocapture`.
 
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use atalaya::dynamic_config::DynamicConfig;
@@ -42,16 +42,24 @@ fn session(server: &Server) -> Session {
     Session::start(SessionOptions::new(server.connect_string().parse().unwrap(), SESSION))
 }
 
-/// Starts a node that runs until this process ends.
-fn node(server: &Server, number: usize) -> watch::Receiver<NodeStatus> {
+/// Starts a node that runs until the sender of `stop` is dropped: without its server, it would connect again and again.
+fn node(
+    server: &Server,
+    number: usize,
+    mut stop: watch::Receiver<()>,
+) -> (watch::Receiver<NodeStatus>, JoinHandle<()>) {
     let id = number.to_string().parse().unwrap();
     let node = Node::build(id, None, &Boards::builtin(), settings(server)).unwrap();
     let vitals = node.node_status();
-    thread::spawn(move || {
+    let thread = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(Box::pin(node.run(None, std::future::pending()))).unwrap();
+        let stopped = async move {
+            let _ = stop.changed().await;
+            "the end of the test"
+        };
+        runtime.block_on(Box::pin(node.run(None, stopped))).unwrap();
     });
-    vitals
+    (vitals, thread)
 }
 
 async fn figures(server: &Server) -> ServerStats {
@@ -84,7 +92,9 @@ async fn write(connection: &Connection, text: &str) {
 #[tokio::test]
 async fn hundred_nodes_follow_a_new_period() {
     let server = server();
-    let mut nodes: Vec<_> = (1..=NODES).map(|number| node(&server, number)).collect();
+    let (stop, stopped) = watch::channel(());
+    let (mut nodes, threads): (Vec<_>, Vec<_>) =
+        (1..=NODES).map(|number| node(&server, number, stopped.clone())).unzip();
     for node in &mut nodes {
         let in_line =
             |vitals: &NodeStatus| vitals.published.held && !matches!(vitals.standing, Standing::Inactive);
@@ -107,6 +117,8 @@ async fn hundred_nodes_follow_a_new_period() {
     println!(
         "from the write to the first sample of the last of {NODES} nodes at the new period: {shown:.1?}"
     );
+    drop(stop);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 #[tokio::test]

@@ -30,8 +30,10 @@ use xtask::cargo::require;
 /// Prometheus come from Debian's packages.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask containers                      with a program that is quickly built: what .ci/run does
+  cargo xtask containers                      with a program that is quickly built
   cargo xtask containers --release            with one as it is shipped
+  cargo xtask containers --program target/debug/atalaya single
+                                              what .ci/run does, with the program that the tests use
   cargo xtask containers single               only what has that in its name: ensemble, single, existing")]
 pub(crate) struct Arguments {
     /// Test only the fleets whose names contain one of these.
@@ -40,30 +42,31 @@ pub(crate) struct Arguments {
     /// Build the program in release mode, as it is shipped.
     #[arg(long)]
     release: bool,
-    /// Put this program into the image instead of building one; must be linked statically.
+    /// Put this program into the image instead of building one. If it is not linked statically, the image is based on a
+    /// Debian system instead of nothing.
     #[arg(long, value_name = "FILE", conflicts_with = "release")]
     program: Option<PathBuf>,
-    /// Run the part inside the namespaces: folder, file of the parts, control group, program.
-    #[arg(long, hide = true, num_args = 4, value_names = ["FOLDER", "PARTS", "GROUP", "PROGRAM"])]
+    /// Run the part inside the namespaces: folder, file of the parts, control group, program, image below it.
+    #[arg(long, hide = true, num_args = 5, value_names = ["FOLDER", "PARTS", "GROUP", "PROGRAM", "BASE"])]
     inside: Option<Vec<String>>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if let Some([folder, tarball, group, program]) = arguments.inside.as_deref() {
-        let inside =
-            inside::Inside { folder: Path::new(folder), tarball: Path::new(tarball), group, program };
+    if let Some([folder, tarball, group, program, base]) = arguments.inside.as_deref() {
+        let (folder, tarball) = (Path::new(folder), Path::new(tarball));
+        let inside = inside::Inside { folder, tarball, group, program, base };
         inside.run(&arguments.filters)?;
         return Ok(ExitCode::SUCCESS);
     }
     ensure!(cfg!(target_os = "linux"), "containers need Linux");
     require(&[Part::Docker, Part::Debootstrap]).context("this needs Docker")?;
-    let program = parts::program(arguments)?;
+    let [program, base] = parts::program(arguments)?;
     let tarball = parts::tarball()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let start = Instant::now();
     let succeeded = runtime.block_on(async {
         let shutdown = Shutdown::listen()?;
-        isolated(arguments, &tarball, program, shutdown).await
+        isolated(arguments, &tarball, [program, base], shutdown).await
     })?;
     println!("\n{:.0} s", start.elapsed().as_secs_f64());
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -73,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 async fn isolated(
     arguments: &Arguments,
     tarball: &Path,
-    program: &str,
+    program_and_base: [&str; 2],
     mut shutdown: Shutdown,
 ) -> anyhow::Result<bool> {
     let scratch = Scratch::new("containers");
@@ -81,7 +84,13 @@ async fn isolated(
     let mut command = parent_death_command("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     command.arg(std::env::current_exe().context("where is this program?")?).arg("containers");
-    command.args(&arguments.filters).arg("--inside").arg(scratch.path()).arg(tarball).args([&group, program]);
+    command
+        .args(&arguments.filters)
+        .arg("--inside")
+        .arg(scratch.path())
+        .arg(tarball)
+        .arg(&group)
+        .args(program_and_base);
     let mut process = Process::spawn_watched(command, |line| println!("{}", line.text));
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let status = loop {

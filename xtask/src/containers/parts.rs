@@ -3,10 +3,13 @@
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::debian;
 use atalaya_testbed::{Scratch, target_dir};
+
+use xtask::cargo::Profile;
 
 use super::compose::Docker;
 
@@ -104,10 +107,10 @@ pub(super) fn images(docker: &Docker, tarball: &Path, folder: &Path) -> anyhow::
     Ok(())
 }
 
-/// Returns the program for an image as a path relative to the workspace, where the Dockerfile finds it. The program is
-/// linked statically and contains no data that only debuggers read.
-pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<&'static str> {
-    const PATH: &str = "target/dist/atalaya-test-static";
+/// Returns the program for an image as a path relative to the workspace, where the Dockerfile finds it, and the image
+/// below it. The program contains no data that only debuggers read.
+pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<[&'static str; 2]> {
+    const PATH: &str = "target/dist/atalaya-test";
     let target =
         xtask::toolchain::Target::here().context("this machine is none that Atalaya is packaged for")?;
     let toolchain = xtask::toolchain::Toolchain::ready(target)?;
@@ -115,16 +118,13 @@ pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<&'static s
         Some(program) => program.clone(),
         None => {
             let mut command = toolchain.build(true);
-            command.args(["--package", "atalaya", "--bin", "atalaya"]);
-            if arguments.release {
-                command.arg("--release");
-            }
+            let profile = if arguments.release { Profile::Distribution } else { Profile::Dev };
+            command.args(["--profile", profile.name(), "--package", "atalaya", "--bin", "atalaya"]);
             ensure!(
                 command.status().context("cannot run cargo")?.success(),
                 "the node does not build, see above"
             );
-            let profile = if arguments.release { "release" } else { "debug" };
-            target_dir().join(target.triple()).join(profile).join("atalaya")
+            target_dir().join(target.triple()).join(profile.folder()).join("atalaya")
         }
     };
     let path = xtask::cargo::workspace().join(PATH);
@@ -132,7 +132,11 @@ pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<&'static s
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     toolchain.strip(&built, &path)?;
-    Ok(PATH)
+    let headers = Command::new("readelf").arg("--program-headers").arg(&path).output();
+    let headers = String::from_utf8_lossy(&headers.context("cannot run readelf")?.stdout).into_owned();
+    // The name of the dynamic linker.
+    let is_static = !headers.contains("INTERP");
+    Ok([PATH, if is_static { "scratch" } else { BASE }])
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::target_dir;
-use xtask::cargo::{build_node, succeeds, workspace};
+use xtask::cargo::{Profile, build_node, cargo, succeeds, workspace};
 use xtask::toolchain::{Target, Toolchain};
 
-use crate::tools::CARGO_DEB;
+use crate::tools::{CARGO_ABOUT, CARGO_DEB};
 
 /// Shells whose completions a package contains: clap's names, which are also the suffixes of the files.
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
@@ -32,8 +32,8 @@ const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
                                                        for any Raspberry Pi, whatever its C library
   cargo xtask dist --target aarch64 --slim             without simulator, demo and collector
 
-An optimised build takes minutes. To try something out: CARGO_PROFILE_RELEASE_LTO=off \\
-CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo xtask dist --no-limits")]
+An optimised build takes minutes. To try something out: CARGO_PROFILE_DISTRIBUTION_LTO=off \\
+CARGO_PROFILE_DISTRIBUTION_CODEGEN_UNITS=16 cargo xtask dist --no-limits")]
 pub(crate) struct Arguments {
     /// Target machine; may be given several times [default: this one].
     #[arg(long = "target", value_name = "MACHINE")]
@@ -103,17 +103,24 @@ fn build(
     say("compiling");
     let toolchain = Toolchain::ready(target)?;
     let mut command = toolchain.build(arguments.is_static);
-    command.args(["--release", "--package", "atalaya", "--bin", "atalaya"]).args(arguments.features());
+    command.args(["--profile", Profile::Distribution.name(), "--package", "atalaya", "--bin", "atalaya"]);
+    command.args(arguments.features());
     succeeds(&mut command)?;
-    let built = target_dir().join(target.triple()).join("release/atalaya");
+    let built = target_dir().join(target.triple()).join(Profile::Distribution.folder()).join("atalaya");
     let program = folder.join(format!("atalaya-{}{}", target.name(), arguments.suffix()));
     fs::copy(&built, &program).with_context(|| format!("cannot copy {}", built.display()))?;
     println!("built in {:.0} s", start.elapsed().as_secs_f64());
 
-    say("writing the manual and the completions");
+    say("writing the manual, the completions and the notices");
     // A program for another machine cannot run here, but one for this machine with the same features prints the same.
-    let here = if target.is_here() { program.clone() } else { build_node(false, arguments.features())? };
-    write_parts(&here, &built.with_file_name("package"))?;
+    let here =
+        if target.is_here() { program.clone() } else { build_node(Profile::Dev, arguments.features())? };
+    let parts = built.with_file_name("package");
+    write_parts(&here, &parts)?;
+    let notices = parts.join("notices");
+    write_notices(&notices, arguments)?;
+    // For the image, see Dockerfile.
+    fs::copy(&notices, program.with_extension("notices")).context("cannot copy the notices")?;
     say("making the package");
     let package = package(folder, target, arguments, cargo_deb)?;
     say("checking the package");
@@ -144,6 +151,15 @@ fn write_parts(program: &Path, folder: &Path) -> anyhow::Result<()> {
     output(&mut gzip).map(drop)
 }
 
+/// Writes the licences of all crates that are linked into the program.
+fn write_notices(file: &Path, arguments: &Arguments) -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.arg("about").env("PATH", CARGO_ABOUT.on_path()?).args(["generate", "--fail", "--offline"]);
+    command.args(["--manifest-path", "node/Cargo.toml"]).args(arguments.features());
+    command.args(["deploy/notices.hbs", "--output-file"]).arg(file);
+    output(&mut command).map(drop)
+}
+
 /// Makes the package of the program that was built before. node/Cargo.toml defines its contents.
 fn package(
     folder: &Path,
@@ -158,7 +174,15 @@ fn package(
     // cargo-deb looks for the description relative to this folder.
     command.current_dir(workspace().join("node")).args(["--package", "atalaya", "--target", target.triple()]);
     // The profile has stripped the program already.
-    command.args(["--no-build", "--no-strip", "--locked", "--output"]).arg(&package);
+    command.args([
+        "--profile",
+        Profile::Distribution.name(),
+        "--no-build",
+        "--no-strip",
+        "--locked",
+        "--output",
+    ]);
+    command.arg(&package);
     command.env("CARGO_TARGET_DIR", target_dir());
     if arguments.is_static {
         command.args(["--variant", "static"]);

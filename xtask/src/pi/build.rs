@@ -5,21 +5,27 @@ use std::path::Path;
 use anyhow::Context as _;
 use atalaya_testbed::target_dir;
 
-use crate::cargo::succeeds;
+use crate::cargo::{Profile, succeeds};
 use crate::toolchain::{Target, Toolchain};
 
 /// Build options of the program for the Pi.
 #[derive(Clone, Copy, Debug)]
 pub struct BuildOptions {
-    /// True for an optimised program, as it is shipped.
-    pub release: bool,
+    /// Profile of cargo.
+    pub profile: Profile,
     /// True for a static program, which needs no C library.
     pub is_static: bool,
+    /// True for a program without simulator, demo and collector.
+    pub is_slim: bool,
 }
 
 /// Builds the node for the Pi, and returns its bytes without the data that only debuggers read.
 pub fn for_the_pi(options: BuildOptions) -> anyhow::Result<Vec<u8>> {
-    cross(options, &["--package", "atalaya", "--bin", "atalaya"], Path::new("atalaya"))
+    let mut what = vec!["--package", "atalaya", "--bin", "atalaya"];
+    if options.is_slim {
+        what.push("--no-default-features");
+    }
+    cross(options, &what, Path::new("atalaya"))
 }
 
 /// Builds an example of a package for the Pi, like [`for_the_pi`].
@@ -31,12 +37,8 @@ fn cross(options: BuildOptions, what: &[&str], program: &Path) -> anyhow::Result
     let toolchain = Toolchain::ready(Target::Aarch64)?;
     let mut command = toolchain.build(options.is_static);
     command.args(what);
-    if options.release {
-        command.arg("--release");
-    }
-    succeeds(&mut command)?;
-    let profile = if options.release { "release" } else { "debug" };
-    let built = target_dir().join(Target::Aarch64.triple()).join(profile).join(program);
+    succeeds(command.args(["--profile", options.profile.name()]))?;
+    let built = target_dir().join(Target::Aarch64.triple()).join(options.profile.folder()).join(program);
     let stripped = built.with_extension("stripped");
     toolchain.strip(&built, &stripped)?;
     std::fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))

@@ -15,7 +15,7 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::Part;
 use atalaya_testbed::pi::Parts;
 
-use crate::cargo::{build_node, require};
+use crate::cargo::{Profile, build_node, existing, require};
 use build::BuildOptions;
 use checks::Check;
 use site::Site;
@@ -29,7 +29,9 @@ use site::Site;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask pi                    build as it is shipped, boot, check everything
-  cargo xtask pi --debug            the same, quicker to build: what .ci/run does
+  cargo xtask pi --debug            the same, quicker to build
+  cargo xtask pi --debug --slim --node target/debug/atalaya
+                                    what .ci/run does, with the program that the tests use
   cargo xtask pi --shell            a console on the Pi, with a fleet for it to join
   cargo xtask pi --keep             check, then leave everything running until Ctrl-C
   cargo xtask pi --temperature 36.5 set the thermometer of a Pi that runs with --keep or --shell")]
@@ -40,6 +42,12 @@ pub struct Arguments {
     /// Link statically: the program then needs no C library on the Pi.
     #[arg(long = "static")]
     is_static: bool,
+    /// Build without simulator, demo and collector, which the Pi does not use.
+    #[arg(long)]
+    slim: bool,
+    /// Run this program beside the Pi instead of building one.
+    #[arg(long, value_name = "FILE")]
+    node: Option<PathBuf>,
     /// Run this program on the Pi instead of building one.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -65,12 +73,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     require(&[Part::Java, Part::ZooKeeper, Part::Python, Part::OpenSsl])
         .context("a fleet with a Pi needs more than Rust")?;
     let parts = Parts::ready(|line| eprintln!("{line}")).context("no parts for a Pi")?;
-    let options = BuildOptions { release: !arguments.debug, is_static: arguments.is_static };
+    let profile = if arguments.debug { Profile::Dev } else { Profile::Distribution };
+    let options = BuildOptions { profile, is_static: arguments.is_static, is_slim: arguments.slim };
     let program = match &arguments.binary {
         Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
         None => build::for_the_pi(options)?,
     };
-    let node = build_node(options.release, &[])?;
+    let node = match &arguments.node {
+        Some(node) => existing(node)?,
+        None => build_node(profile, &[])?,
+    };
     eprintln!("built after {:.0} s; starting ZooKeeper, the API and the Pi", start.elapsed().as_secs_f64());
     let mut site = Site::prepare(parts, &program, &node)?;
     if arguments.shell {

@@ -1,0 +1,112 @@
+//! `cargo xtask nightly`: the checks that take too long for `.ci/run`.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use xtask::cargo::cargo;
+
+use crate::tools::CARGO_DENY;
+
+/// Run the checks that take too long for `.ci/run`, one after the other, and print a table with their results.
+///
+/// A failed check does not stop the others. Tools are built once, into the target folder. All together take some hours
+/// on two processors; name some to run only these.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask nightly                     everything
+  cargo xtask nightly licences book       these two
+  cargo xtask nightly --list              what there is")]
+pub(crate) struct Arguments {
+    /// Run only these checks.
+    #[arg(value_name = "CHECK")]
+    checks: Vec<String>,
+    /// Print the checks with their commands, and run nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+/// Name and arguments of cargo.
+type Check = (&'static str, &'static [&'static str]);
+
+const CHECKS: [Check; 14] = [
+    ("licences", &["deny", "--all-features", "check", "licenses", "bans", "sources"]),
+    // Needs the database of advisories from the network.
+    ("advisories", &["deny", "--all-features", "check", "advisories"]),
+    ("book", &["xtask", "docs"]),
+    (
+        "slim-clippy",
+        &["clippy", "--package", "atalaya", "--no-default-features", "--all-targets", "--", "-D", "warnings"],
+    ),
+    (
+        "slim-tests",
+        &["test", "--package", "atalaya", "--no-default-features", "--lib", "--bins", "--test", "slim"],
+    ),
+    (
+        "publish",
+        &[
+            "package",
+            "--package",
+            "atalaya-zookeeper",
+            "--package",
+            "atalaya-hal",
+            "--package",
+            "atalaya-sim",
+            "--package",
+            "atalaya-recipes",
+        ],
+    ),
+    ("fuzz", &["xtask", "fuzz", "--for", "5m"]),
+    ("package", &["xtask", "dist"]),
+    ("slim-package", &["xtask", "dist", "--slim", "--static"]),
+    ("pi", &["xtask", "pi"]),
+    ("containers", &["xtask", "containers", "--release"]),
+    ("chaos-recipes", &["xtask", "chaos", "recipes"]),
+    ("chaos-fleet", &["xtask", "chaos", "fleet"]),
+    ("chaos-tasks", &["xtask", "chaos", "tasks"]),
+];
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    for name in &arguments.checks {
+        let known = || CHECKS.map(|(name, _)| name).join(", ");
+        ensure!(
+            CHECKS.iter().any(|(check, _)| check == name),
+            "there is no check {name}; there are {}",
+            known()
+        );
+    }
+    let is_chosen =
+        |check: &&Check| arguments.checks.is_empty() || arguments.checks.iter().any(|name| name == check.0);
+    let mut rows = Vec::new();
+    let mut is_success = true;
+    for (name, words) in CHECKS.iter().filter(is_chosen) {
+        if arguments.list {
+            println!("{name:14} cargo {}", words.join(" "));
+            continue;
+        }
+        let start = Instant::now();
+        eprintln!("== {name}: cargo {}", words.join(" "));
+        let result = check(words);
+        let seconds = start.elapsed().as_secs();
+        is_success &= matches!(result, Ok(true));
+        let result = match result {
+            Ok(true) => "passed".to_owned(),
+            Ok(false) => "FAILED".to_owned(),
+            Err(error) => format!("FAILED: {error:#}"),
+        };
+        rows.push(format!("| {name} | {result} | {seconds} s |"));
+    }
+    if !rows.is_empty() {
+        println!("\n| check | result | time |\n|---|---|---|\n{}", rows.join("\n"));
+    }
+    Ok(if is_success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs cargo with these arguments. Returns true if it succeeds.
+fn check(words: &[&str]) -> anyhow::Result<bool> {
+    let mut command = cargo();
+    if words.first() == Some(&"deny") {
+        command.env("PATH", CARGO_DENY.on_path()?);
+    }
+    Ok(command.args(words).status().context("cannot run cargo")?.success())
+}

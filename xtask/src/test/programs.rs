@@ -1,0 +1,191 @@
+//! Builds the test programs with cargo, and runs several of them at the same time: each waits for a third of its time.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::target_dir;
+use serde_json::Value;
+use xtask::cargo::cargo;
+
+use super::THREADS;
+
+/// Number of test programs that run at the same time.
+const PARALLEL: usize = 2;
+/// They run for more than half of the time of all, so they start first.
+const SLOWEST: [&str; 5] =
+    ["node/program", "documentation", "node/tasks_killed", "recipes/recipes", "recipes/chaos"];
+
+/// A test program that cargo has built, or cargo, which runs the tests in the documentation.
+pub(super) struct Program {
+    /// Folder of the package, and target.
+    name: String,
+    command: Vec<OsString>,
+    /// Folder of its package, in which tests run.
+    folder: PathBuf,
+}
+
+/// Builds and runs the tests that `words` select, and prints the output of each program when it ends. Returns true if
+/// all tests passed.
+pub(super) fn run(words: &[&str], threads: &str) -> anyhow::Result<bool> {
+    let folder = target_dir().join("tests");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let mut programs = build(words)?;
+    let place = |name: &str| SLOWEST.iter().position(|slow| *slow == name).unwrap_or(SLOWEST.len());
+    programs.push(Program::documentation(words));
+    programs.sort_by_key(|program| (place(&program.name), program.name.clone()));
+    let (start, next) = (Instant::now(), AtomicUsize::new(0));
+    let (sender, results) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..PARALLEL {
+            let sender = sender.clone();
+            let (programs, next) = (&programs, &next);
+            scope.spawn(move || {
+                while let Some(program) = programs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    eprintln!("[{:4.0} s] started {}", start.elapsed().as_secs_f64(), program.name);
+                    // The receiver lives as long as the scope.
+                    let _ = sender.send((program, program.run(threads)));
+                }
+            });
+        }
+        drop(sender);
+        let mut summary = Summary::default();
+        for (program, result) in results {
+            let (output, is_success) = result?;
+            println!("     Running {}", program.name);
+            print!("{output}");
+            summary.add(&program.name, &output, is_success);
+            let Summary { programs: ended, .. } = summary;
+            eprintln!("[{:4.0} s] {ended} of {} ended", start.elapsed().as_secs_f64(), programs.len());
+        }
+        summary.print();
+        Ok(summary.failed.is_empty())
+    })
+}
+
+/// Builds the test programs.
+pub(super) fn build(words: &[&str]) -> anyhow::Result<Vec<Program>> {
+    let mut command = cargo();
+    command.args(words).args(["--no-run", "--message-format=json-render-diagnostics"]);
+    let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    ensure!(output.status.success(), "the tests do not build, see above");
+    let lines = output.stdout.split(|byte| *byte == b'\n');
+    Ok(lines.filter_map(Program::of_message).collect())
+}
+
+impl Program {
+    /// Reads a message of cargo, which is JSON. Returns `None` unless it is about a test program.
+    fn of_message(line: &[u8]) -> Option<Program> {
+        let message: Value = serde_json::from_slice(line).ok()?;
+        let text = |path: &str| message.pointer(path)?.as_str();
+        let is_test = message.pointer("/profile/test")?.as_bool()?;
+        let command = vec![text("/executable")?.into()];
+        let folder = PathBuf::from(text("/manifest_path")?).parent()?.to_owned();
+        let name = format!("{}/{}", folder.file_name()?.to_str()?, text("/target/name")?);
+        is_test.then_some(Program { name, command, folder })
+    }
+
+    fn documentation(words: &[&str]) -> Program {
+        let command = cargo();
+        let words = words.iter().chain(&["--doc"]).map(OsString::from);
+        let folder = command.get_current_dir().map(Path::to_path_buf).unwrap_or_default();
+        let command = [command.get_program().to_owned()].into_iter().chain(words).collect();
+        Program { name: "documentation".to_owned(), command, folder }
+    }
+
+    /// Runs the program. Returns its output, and true if it succeeded.
+    fn run(&self, threads: &str) -> anyhow::Result<(String, bool)> {
+        // A file and not a pipe, which a process that outlives its test would keep open.
+        let log = target_dir().join("tests").join(format!("{}.log", self.name.replace('/', "-")));
+        let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]).current_dir(&self.folder);
+        command.env("CARGO_MANIFEST_DIR", &self.folder).env(THREADS, threads);
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let status = command.status().with_context(|| format!("cannot run {}", self.name))?;
+        let output = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        Ok((String::from_utf8_lossy(&output).into_owned(), status.success()))
+    }
+}
+
+/// Results of the programs that have ended.
+#[derive(Default)]
+struct Summary {
+    programs: usize,
+    /// Numbers of tests that passed, failed, and were ignored.
+    tests: [u64; 3],
+    failed: Vec<String>,
+}
+
+impl Summary {
+    fn add(&mut self, name: &str, output: &str, is_success: bool) {
+        self.programs += 1;
+        if !is_success {
+            self.failed.push(name.to_owned());
+        }
+        // Documentation tests print one for each package.
+        for line in output.lines().filter_map(|line| line.strip_prefix("test result: ")) {
+            for (sum, kind) in self.tests.iter_mut().zip([" passed", " failed", " ignored"]) {
+                let number = line
+                    .split_once(kind)
+                    .and_then(|(before, _)| before.rsplit(' ').next()?.parse::<u64>().ok());
+                *sum += number.unwrap_or(0);
+            }
+        }
+    }
+
+    /// Prints a line like that of the test runner, for all programs together.
+    fn print(&self) {
+        let [passed, failed, ignored] = self.tests;
+        for name in &self.failed {
+            println!("failed: {name}");
+        }
+        let result = if self.failed.is_empty() { "ok" } else { "FAILED" };
+        println!(
+            "\ntest result: {result}. {passed} passed; {failed} failed; {ignored} ignored; {} programs",
+            self.programs
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_cargo_are_read() {
+        let message =
+            br#"{"reason":"compiler-artifact","manifest_path":"/p/node/Cargo.toml","target":{"name":"slim"},
+            "profile":{"test":true},"executable":"/p/target/debug/deps/slim-1"}"#;
+        let program = Program::of_message(message).unwrap();
+        assert_eq!((program.name.as_str(), program.folder.to_str()), ("node/slim", Some("/p/node")));
+        let no_program =
+            br#"{"reason":"compiler-artifact","manifest_path":"/p/hal/Cargo.toml","target":{"name":"hal"},
+            "profile":{"test":false},"executable":null}"#;
+        assert!(Program::of_message(no_program).is_none());
+        assert!(Program::of_message(b"").is_none());
+    }
+
+    #[test]
+    fn results_are_added_up() {
+        let mut summary = Summary::default();
+        summary.add(
+            "a/one",
+            "\ntest result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out\n",
+            true,
+        );
+        summary.add(
+            "a/two",
+            "\ntest result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; finished\n",
+            false,
+        );
+        summary.add("a/crashed", "signal", false);
+        assert_eq!((summary.programs, summary.tests), (3, [14, 1, 1]));
+        assert_eq!(summary.failed, ["a/two", "a/crashed"]);
+    }
+}

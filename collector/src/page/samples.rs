@@ -163,7 +163,7 @@ mod tests {
         let found: Vec<_> = points.iter().map(|point| (point.time.as_second(), point.mean, point.reports)).collect();
         assert_eq!(found, [(0, 2.5, 2), (10, 5.0, 1), (30, f64::MAX, 1), (40, f64::MAX, 2)]);
         assert_eq!((points[0].min, points[0].max), (1.0, 4.0));
-        let run = |from, to, clock| ClockRun { from: from * 1_000_000, to: to * 1_000_000, clock };
+        let run = |from: i64, to: i64, clock| ClockRun { from: from * 1_000_000, to: to * 1_000_000, clock };
         assert_eq!(clocks, [run(0, 20, Corrected), run(30, 40, Unsynchronised), run(40, 50, Corrected)]);
     }
 

@@ -180,8 +180,14 @@ mod tests {
         chart.clocks = vec![run(1, ClockState::Corrected), run(100, ClockState::Unsynchronised)];
         let svg = draw(&chart, Lang::Es, "x").into_string();
         for view in svg.split("<svg class=\"plot").skip(1) {
-            assert!(view.contains("<title>reloj corregido: 1 min") && view.contains("<title>reloj sin sincronizar: 1 min"));
-            assert!(view.contains("<title>Sin muestras durante") && view.contains("stroke=\"#0A0006\""), "{view}");
+            assert!(
+                view.contains("<title>reloj corregido: 1 min")
+                    && view.contains("<title>reloj sin sincronizar: 1 min")
+            );
+            assert!(
+                view.contains("<title>Sin muestras durante") && view.contains("stroke=\"#0A0006\""),
+                "{view}"
+            );
         }
     }
 

@@ -1,5 +1,6 @@
 //! Routes of the measurements of single sensors. A successful answer to a batch means that its samples are on the disk.
 
+mod csv;
 mod parse;
 mod rows;
 
@@ -14,11 +15,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use self::csv::{latest_measurements_csv, measurements_csv};
 use self::parse::{ParsedBatch, RefusedSample, all_refused, parse};
-use self::rows::page;
-pub(super) use self::rows::{MeasurementRow, MeasurementSeries, SampleRow, StepRow};
+use self::rows::{MeasurementSeries, page};
 use super::accept::prefers_csv;
-use super::csv::{latest_measurements_csv, measurements_csv};
 use crate::app::App;
 use crate::body::{content_type, is_gzip, is_plain, receive, unpack, unsupported_coding};
 use crate::measurements::{
@@ -51,8 +51,7 @@ pub(crate) struct MeasurementBatch {
     /// Identifier of one run of the sequence of numbers.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     boot: String,
-    /// Samples, each a `Measurement`. One that is not valid is refused alone.
-    #[schema(max_items = 10_000)]
+    /// At most 10 000 samples, each a `Measurement`. One that is not valid is refused alone.
     samples: Vec<serde_json::Value>,
 }
 
@@ -135,6 +134,7 @@ pub(super) struct LatestParams {
     /// Name of the node. The default is all nodes.
     node: Option<Name>,
     /// Format, instead of the header `Accept`.
+    #[param(inline)]
     format: Option<Format>,
 }
 
@@ -161,6 +161,7 @@ pub(super) struct MeasurementsParams {
     #[serde(default)]
     limit: RowLimit,
     /// Format, instead of the header `Accept`.
+    #[param(inline)]
     format: Option<Format>,
 }
 

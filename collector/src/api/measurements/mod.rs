@@ -1,5 +1,6 @@
 //! Routes of the measurements of single sensors. A successful answer to a batch means that its samples are on the disk.
 
+mod csv;
 mod parse;
 mod rows;
 
@@ -14,11 +15,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use self::csv::{latest_measurements_csv, measurements_csv};
 use self::parse::{ParsedBatch, RefusedSample, all_refused, parse};
-use self::rows::page;
-pub(super) use self::rows::{MeasurementRow, MeasurementSeries, SampleRow, StepRow};
+use self::rows::{MeasurementSeries, page};
 use super::accept::prefers_csv;
-use super::csv::{latest_measurements_csv, measurements_csv};
 use crate::app::App;
 use crate::body::{content_type, is_gzip, is_plain, receive, unpack, unsupported_coding};
 use crate::measurements::{

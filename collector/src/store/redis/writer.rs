@@ -10,7 +10,6 @@ use tracing::{info, warn};
 use super::connection::{Connection, Failure};
 use super::keys::{self, VERSION, script_arguments, time};
 use super::options::RedisOptions;
-use super::samples;
 use super::server::{Durability, inspect};
 use crate::fence::Stale;
 use crate::fleet_name::FleetName;
@@ -31,6 +30,8 @@ const MAX_PRUNED: usize = 500;
 const RECORD: &str = include_str!("record.lua");
 const PRUNE: &str = include_str!("prune.lua");
 const FORGET: &str = include_str!("forget.lua");
+const ADD_SAMPLES: &str = include_str!("samples/add.lua");
+const FORGET_NODE: &str = include_str!("samples/forget.lua");
 
 /// Owner of the connection that writes.
 pub(super) struct Writer {
@@ -201,8 +202,8 @@ impl Writer {
         let record = connection.query(&load(RECORD)).await?;
         let prune = connection.query(&load(PRUNE)).await?;
         let forget = connection.query(&load(FORGET)).await?;
-        let add_samples = connection.query(&load(samples::ADD)).await?;
-        let forget_node = connection.query(&load(samples::FORGET)).await?;
+        let add_samples = connection.query(&load(ADD_SAMPLES)).await?;
+        let forget_node = connection.query(&load(FORGET_NODE)).await?;
         if newest < self.newest {
             warn!(redis = %self.options.address(), kept = newest, recorded = self.newest,
                 "Redis has lost reports that it had acknowledged");

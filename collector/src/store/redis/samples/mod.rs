@@ -32,9 +32,6 @@ use crate::measurements::{
 
 pub(super) use self::reading::{fleets, latest, series};
 
-pub(super) const ADD: &str = include_str!("add.lua");
-pub(super) const FORGET: &str = include_str!("forget.lua");
-
 /// Length of a stored sample: number of the boot (4 bytes), time, number, value (8 bytes each) and clock, all with the
 /// most significant byte first.
 const RECORD: usize = 29;

@@ -104,10 +104,7 @@ async fn select(
     Ok(all)
 }
 
-pub(in crate::store::redis) async fn fleets(
-    connection: &mut Connection,
-    prefix: &str,
-) -> Result<Vec<FleetSummary>, Failure> {
+pub(crate) async fn fleets(connection: &mut Connection, prefix: &str) -> Result<Vec<FleetSummary>, Failure> {
     let all = select(connection, prefix, &Selection::default()).await?;
     let summary = |series: &[Selected]| {
         let nodes: HashSet<&str> = series.iter().map(|series| series.node.as_str()).collect();
@@ -123,7 +120,7 @@ pub(in crate::store::redis) async fn fleets(
     Ok(all.chunk_by(|a, b| a.fleet == b.fleet).filter_map(summary).collect())
 }
 
-pub(in crate::store::redis) async fn latest(
+pub(crate) async fn latest(
     connection: &mut Connection,
     prefix: &str,
     selection: &Selection,
@@ -138,7 +135,7 @@ pub(in crate::store::redis) async fn latest(
     Ok(all.into_iter().map(latest).take(limit).collect())
 }
 
-pub(in crate::store::redis) async fn series(
+pub(crate) async fn series(
     connection: &mut Connection,
     prefix: &str,
     query: &SeriesQuery,

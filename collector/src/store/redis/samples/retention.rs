@@ -17,7 +17,7 @@ const HOURS: usize = 100;
 
 impl Writer {
     /// Deletes data past the retention, of series after number `after`.
-    pub(in crate::store::redis) async fn prune_samples(
+    pub(crate) async fn prune_samples(
         &mut self,
         retention: Retention,
         after: i64,

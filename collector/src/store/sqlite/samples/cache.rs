@@ -14,7 +14,7 @@ use crate::measurements::{ClockState, MAX_BOOTS, MAX_FLEETS, MAX_SERIES, Positio
 const MAX_CACHED: usize = 200_000;
 
 #[derive(Debug, Default)]
-pub(in crate::store::sqlite) struct Cache {
+pub(crate) struct Cache {
     /// `data_version` of the file.
     version: i64,
     /// Nodes, by fleet and name.

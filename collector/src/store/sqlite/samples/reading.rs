@@ -35,7 +35,7 @@ fn conditions(selection: &Selection) -> (String, Vec<Value>) {
     (sql, values)
 }
 
-pub(in crate::store::sqlite) fn fleets(connection: &Connection) -> rusqlite::Result<Vec<FleetSummary>> {
+pub(crate) fn fleets(connection: &Connection) -> rusqlite::Result<Vec<FleetSummary>> {
     connection
         .prepare_cached(
             "SELECT fleet, count(DISTINCT nodes.id), count(*), max(received)
@@ -48,7 +48,7 @@ pub(in crate::store::sqlite) fn fleets(connection: &Connection) -> rusqlite::Res
         .collect()
 }
 
-pub(in crate::store::sqlite) fn latest(
+pub(crate) fn latest(
     connection: &Connection,
     selection: &Selection,
     limit: usize,
@@ -77,10 +77,7 @@ pub(in crate::store::sqlite) fn latest(
         .collect()
 }
 
-pub(in crate::store::sqlite) fn series(
-    connection: &Connection,
-    query: &SeriesQuery,
-) -> rusqlite::Result<Vec<SeriesRows>> {
+pub(crate) fn series(connection: &Connection, query: &SeriesQuery) -> rusqlite::Result<Vec<SeriesRows>> {
     let (conditions, values) = conditions(&query.selection);
     let mut selected = connection.prepare_cached(&format!(
         "SELECT fleet, nodes.node, sensor, quantity, unit, series.id

@@ -14,7 +14,7 @@ const MAX_SERIES: usize = 500;
 const MAX_BOOTS: usize = 1_000;
 
 /// Forgets a node. Returns false if it is unknown.
-pub(in crate::store::sqlite) fn forget_node(
+pub(crate) fn forget_node(
     transaction: &Transaction<'_>,
     cache: &mut Cache,
     fleet: &str,
@@ -33,7 +33,7 @@ pub(in crate::store::sqlite) fn forget_node(
 }
 
 /// Deletes at most about [`PRUNE_BATCH`] samples and sums, of series after number `after`.
-pub(in crate::store::sqlite) fn prune(
+pub(crate) fn prune(
     transaction: &Transaction<'_>,
     cache: &mut Cache,
     retention: Retention,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +30,12 @@ pub(crate) struct App {
     pub(crate) streams: Mutex<StreamSlots>,
     pub(crate) buckets: Mutex<Buckets>,
     pub(crate) refusals: RefusalLog,
+    /// Permits to unpack and parse a batch of measurements. They bound the memory for unpacked bodies.
+    pub(crate) parsers: Arc<Semaphore>,
 }
+
+/// Maximum number of batches of measurements that are unpacked and parsed at a time.
+const MAX_PARSERS: usize = 4;
 
 impl App {
     pub(crate) fn new(store: Arc<dyn Store>, options: Options) -> App {
@@ -43,6 +48,7 @@ impl App {
             streams: Mutex::new(StreamSlots::new(&options.limits)),
             buckets: Mutex::new(Buckets::new(&options.limits)),
             refusals: RefusalLog::default(),
+            parsers: Arc::new(Semaphore::new(MAX_PARSERS)),
             options,
         }
     }

@@ -28,6 +28,19 @@ struct ByOutcome {
     outcome: OutcomeLabel,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the names of the labels")]
+enum SampleLabel {
+    accepted,
+    repeated,
+    refused,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySampleOutcome {
+    outcome: SampleLabel,
+}
+
 /// Reason to refuse a request because of its token, host or site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the names of the labels")]
@@ -64,6 +77,7 @@ struct ByStatus {
 pub(crate) struct Metrics {
     registry: Registry,
     reports: Family<ByOutcome, Counter>,
+    samples: Family<BySampleOutcome, Counter>,
     requests: Family<ByStatus, Counter>,
     refused: Family<ByReason, Counter>,
     /// Number of open connections.
@@ -86,6 +100,10 @@ impl Metrics {
             // Each label exists from the start, so that its first increase is visible.
             drop(reports.get_or_create(&ByOutcome { outcome }));
         }
+        let samples = Family::<BySampleOutcome, Counter>::default();
+        for outcome in [SampleLabel::accepted, SampleLabel::repeated, SampleLabel::refused] {
+            drop(samples.get_or_create(&BySampleOutcome { outcome }));
+        }
         let refused = Family::<ByReason, Counter>::default();
         for reason in Refused::ALL {
             drop(refused.get_or_create(&ByReason { reason }));
@@ -93,6 +111,7 @@ impl Metrics {
         let (connections, streams, store) = (Gauge::default(), Gauge::default(), Gauge::default());
         let turned_away = Counter::default();
         registry.register("reports", "Received reports by outcome", reports.clone());
+        registry.register("samples", "Received samples of single sensors by outcome", samples.clone());
         registry.register("requests", "Requests by path and status", requests.clone());
         let help = "Requests refused because of their token, Host or site, by reason";
         registry.register("requests_refused", help, refused.clone());
@@ -108,6 +127,7 @@ impl Metrics {
         Metrics {
             registry,
             reports,
+            samples,
             requests,
             refused,
             connections,
@@ -127,6 +147,17 @@ impl Metrics {
             Outcome::Stale(_) => OutcomeLabel::stale,
         };
         self.reports.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// Counts the samples of a batch.
+    pub(crate) fn count_samples(&self, accepted: u64, repeated: u64, refused: u64) {
+        for (outcome, count) in [
+            (SampleLabel::accepted, accepted),
+            (SampleLabel::repeated, repeated),
+            (SampleLabel::refused, refused),
+        ] {
+            self.samples.get_or_create(&BySampleOutcome { outcome }).inc_by(count);
+        }
     }
 
     pub(crate) fn count_refusal(&self, reason: Refused) {

@@ -2,15 +2,16 @@
 
 use std::time::Instant;
 
-use jiff::{SignedDuration, Timestamp, tz};
+use jiff::{SignedDuration, Timestamp};
 
-use super::chart::Chart;
+use super::chart::{Chart, Subject};
 use super::params::PageParams;
 use super::range::Range;
 use super::status::{self, ReportStatus};
 use crate::app::App;
 use crate::fence::Epoch;
 use crate::fleet::FleetSnapshot;
+use crate::fleet_name::FleetName;
 use crate::problem::Problem;
 use crate::report::{Record, Report};
 use crate::store::{Filter, Page};
@@ -46,19 +47,27 @@ pub(super) struct PageModel {
 }
 
 impl PageModel {
+    /// Returns true if the store cannot be read.
+    pub(super) fn store_fails(&self) -> bool {
+        matches!(self.status, ReportStatus::Store(_))
+    }
+
     /// Returns the report that is displayed large.
     pub(super) fn report(&self) -> Option<&Report> {
         self.kinds.get(self.chosen).map(|record| &record.report)
     }
 }
 
+/// Returns the last status of a fleet, and its age in seconds.
+pub(super) fn last_status(app: &App, fleet: &FleetName) -> Option<(FleetSnapshot, f64)> {
+    let fleets = app.fleets();
+    let status = fleets.get(fleet)?.status.snapshot()?;
+    Some((status.clone(), status.age(Instant::now()).as_secs_f64()))
+}
+
 /// Reads the content. If the store fails, the status contains the error.
 pub(super) async fn load(app: &App, params: PageParams) -> PageModel {
-    let fleet = {
-        let fleets = app.fleets();
-        let status = fleets.get(&params.fleet).and_then(|known| known.status.snapshot());
-        status.map(|status| (status.clone(), status.age(Instant::now()).as_secs_f64()))
-    };
+    let fleet = last_status(app, &params.fleet);
     let mut model = PageModel {
         params,
         status: ReportStatus::Empty,
@@ -121,8 +130,16 @@ async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
     let changes = changes?.into_iter().map(|(time, epoch)| (time.as_microsecond(), epoch)).collect();
     #[allow(clippy::cast_possible_truncation, reason = "far below 2^63")]
     let period = model.period.map(|period| (period * 1e6) as i64);
-    let ahead = tz::Offset::from_seconds(model.params.ahead).unwrap_or(tz::Offset::UTC);
-    model.chart = Some(Chart { window, points, period, changes, ahead });
+    model.chart = Some(Chart {
+        subject: Subject::Reports,
+        window,
+        points,
+        average: Vec::new(),
+        period,
+        changes,
+        clocks: Vec::new(),
+        ahead: model.params.zone(),
+    });
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! mistype addresses. Pure.
 
 use axum::http::{HeaderMap, header};
+use jiff::tz;
 
 use super::i18n::Lang;
 use super::range::Range;
@@ -24,7 +25,7 @@ pub(super) struct PageParams {
     /// True if the address contains the quantity that is displayed large.
     has_kind: bool,
     /// Offset from UTC of the browser's clock, in seconds, from a cookie that the script has set.
-    pub(super) ahead: i32,
+    ahead: i32,
 }
 
 impl PageParams {
@@ -45,6 +46,11 @@ impl PageParams {
             has_kind: get("quantity").or(get("unit")).is_some(),
             ahead: minutes.filter(|minutes| minutes.abs() <= 18 * 60).map_or(0, |minutes| minutes * 60),
         }
+    }
+
+    /// Returns the offset from UTC of the browser's clock.
+    pub(super) fn zone(&self) -> tz::Offset {
+        tz::Offset::from_seconds(self.ahead).unwrap_or(tz::Offset::UTC)
     }
 
     /// Returns true if the address selects this report to be displayed large.
@@ -71,6 +77,33 @@ impl PageParams {
             query.append_pair("lang", lang.messages().code);
         }
         query.finish()
+    }
+
+    /// Returns the range and the language as pairs, if the address contains them.
+    pub(super) fn common(&self) -> Vec<(&'static str, &'static str)> {
+        let range = self.has_range.then_some(("range", self.range.name));
+        let lang = self.has_lang.then_some(("lang", self.lang.messages().code));
+        range.into_iter().chain(lang).collect()
+    }
+
+    /// Returns the address of a page of the same fleet, range and language, with further parameters.
+    pub(super) fn link(&self, path: &str, pairs: &[(&str, &str)]) -> String {
+        let mut query = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
+        if !self.fleet.is_default() {
+            query.append_pair("fleet", self.fleet.as_str());
+        }
+        query.extend_pairs(pairs).extend_pairs(self.common());
+        query.finish().trim_end_matches('?').to_owned()
+    }
+
+    /// Returns the parameters of the same address in another language.
+    pub(super) fn in_lang(&self, lang: Lang) -> PageParams {
+        PageParams { lang, has_lang: true, ..self.clone() }
+    }
+
+    /// Returns the parameters of the same address with another range.
+    pub(super) fn in_range(&self, range: Range) -> PageParams {
+        PageParams { range, has_range: true, ..self.clone() }
     }
 
     fn kind(&self) -> Option<(Option<&str>, Option<&str>)> {

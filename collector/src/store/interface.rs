@@ -9,6 +9,10 @@ use utoipa::ToSchema;
 use super::error::StoreError;
 use crate::fence::{Epoch, Stale};
 use crate::fleet_name::FleetName;
+use crate::measurements::{
+    FleetSummary, LatestSample, Pruned, Retention, SampleBatch, SampleOutcome, Selection, SeriesQuery,
+    SeriesRows,
+};
 use crate::report::{Record, Report};
 
 /// Result of recording a report.
@@ -182,9 +186,36 @@ pub trait Store: Send + Sync + 'static {
     /// reports past the retention stay, and so do their keys. Reports of lower epochs are accepted again.
     fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize>;
 
+    /// Returns the measurements of single sensors.
+    fn measurements(&self) -> &dyn Measurements;
+
     /// Checks whether reports can be recorded.
     fn check(&self) -> StoreFuture<'_, ()>;
 
     /// Closes the store after the calls that have begun.
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Measurements of single sensors in a store. A call may be cancelled, as in [`Store`].
+pub trait Measurements: Send + Sync {
+    /// Adds the samples of a batch durably, in their order, and returns the outcome of each. All accepted ones are
+    /// added together or not at all.
+    fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>>;
+
+    /// Returns all fleets with measurements, by name.
+    fn sample_fleets(&self) -> StoreFuture<'_, Vec<FleetSummary>>;
+
+    /// Returns the latest sample of each selected series, by fleet, node, sensor and quantity, at most `limit`.
+    fn latest_samples(&self, selection: Selection, limit: usize) -> StoreFuture<'_, Vec<LatestSample>>;
+
+    /// Returns rows of each selected series, in the same order. Series after the one that reaches the maximum number of
+    /// rows are left out.
+    fn sample_series(&self, query: SeriesQuery) -> StoreFuture<'_, Vec<SeriesRows>>;
+
+    /// Deletes a bounded amount of data past the retention, and of forgotten nodes, of series after number `after`.
+    fn prune_samples(&self, retention: Retention, after: i64) -> StoreFuture<'_, Pruned>;
+
+    /// Deletes all measurements of a node. They are no longer found; their space may be freed by later calls of
+    /// [`Measurements::prune_samples`]. Returns false if there are none.
+    fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool>;
 }

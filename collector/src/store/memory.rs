@@ -1,5 +1,7 @@
 //! Store in memory, for tests and trials. Its guarantees hold until the process ends.
 
+mod samples;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,20 +9,26 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use jiff::Timestamp;
 
+use self::samples::Samples;
 use super::interface::{
-    Cursor, Filter, HOUR, Horizon, Outcome, PRUNE_BATCH, Page, Point, Store, StoreFuture,
+    Cursor, Filter, HOUR, Horizon, Measurements, Outcome, PRUNE_BATCH, Page, Point, Store, StoreFuture,
 };
 use super::recency::Recency;
 use super::rollup::{Kind, Rollup, kind};
 use crate::fence::{Epoch, Fence};
 use crate::fleet_name::FleetName;
 use crate::interval_set::IntervalSet;
+use crate::measurements::{
+    FleetSummary, LatestSample, Pruned, Retention, SampleBatch, SampleOutcome, Selection, SeriesQuery,
+    SeriesRows,
+};
 use crate::report::{Key, Record, Report};
 
 /// Store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     data: Mutex<Data>,
+    samples: Mutex<Samples>,
 }
 
 #[derive(Debug, Default)]
@@ -218,6 +226,10 @@ impl MemoryStore {
     ) -> StoreFuture<'_, T> {
         done(self.data().fleets.get(fleet).map(read).unwrap_or_default())
     }
+
+    fn samples(&self) -> MutexGuard<'_, Samples> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn done<'a, T: Send + 'a>(value: T) -> StoreFuture<'a, T> {
@@ -288,12 +300,42 @@ impl Store for MemoryStore {
         done(data.fleets.get_mut(fleet).map_or(0, |data| data.forget_epoch(epoch)))
     }
 
+    fn measurements(&self) -> &dyn Measurements {
+        self
+    }
+
     fn check(&self) -> StoreFuture<'_, ()> {
         done(())
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         ready(()).boxed()
+    }
+}
+
+impl Measurements for MemoryStore {
+    fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>> {
+        done(self.samples().add(&batch))
+    }
+
+    fn sample_fleets(&self) -> StoreFuture<'_, Vec<FleetSummary>> {
+        done(self.samples().fleets())
+    }
+
+    fn latest_samples(&self, selection: Selection, limit: usize) -> StoreFuture<'_, Vec<LatestSample>> {
+        done(self.samples().latest(&selection, limit))
+    }
+
+    fn sample_series(&self, query: SeriesQuery) -> StoreFuture<'_, Vec<SeriesRows>> {
+        done(self.samples().series(&query))
+    }
+
+    fn prune_samples(&self, retention: Retention, _after: i64) -> StoreFuture<'_, Pruned> {
+        done(Pruned { deleted: self.samples().prune(retention), next: None })
+    }
+
+    fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool> {
+        done(self.samples().forget_node(&fleet, &node))
     }
 }
 

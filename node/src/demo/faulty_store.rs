@@ -1,7 +1,7 @@
 //! The store of the demo's API: reports each recorded report to the demo, and hangs or fails on demand.
 
 use atalaya_collector::fence::Epoch;
-use atalaya_collector::store::{Filter, Horizon, Page, Point};
+use atalaya_collector::store::{Filter, Horizon, Measurements, Page, Point};
 use atalaya_collector::{FleetName, MemoryStore, Outcome, Record, Report, Store, StoreError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -61,6 +61,10 @@ impl Store for FaultyStore {
         prune(horizon: Horizon) -> Result<usize, StoreError>;
         forget_epoch(fleet: &FleetName, epoch: i64) -> Result<usize, StoreError>;
         close() -> ();
+    }
+
+    fn measurements(&self) -> &dyn Measurements {
+        self.inner.measurements()
     }
 
     fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {

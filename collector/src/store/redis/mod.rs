@@ -11,6 +11,7 @@ mod forget;
 mod keys;
 mod options;
 mod reader;
+mod samples;
 mod series;
 mod server;
 mod writer;
@@ -33,10 +34,14 @@ use self::connection::{Connection, Failure};
 pub use self::options::RedisOptions;
 use self::writer::Writer;
 use super::error::StoreError;
-use super::interface::{Filter, Horizon, Outcome, Page, Point, Store, StoreFuture};
+use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Point, Store, StoreFuture};
 use super::write_queue::WriteQueue;
 use crate::fence::Epoch;
 use crate::fleet_name::FleetName;
+use crate::measurements::{
+    FleetSummary, LatestSample, Pruned, Retention, SampleBatch, SampleOutcome, Selection, SeriesQuery,
+    SeriesRows,
+};
 use crate::report::{Record, Report};
 
 /// Maximum number of concurrent reads.
@@ -226,6 +231,10 @@ impl Store for RedisStore {
         self.queue.forget_epoch(fleet, epoch)
     }
 
+    fn measurements(&self) -> &dyn Measurements {
+        self
+    }
+
     fn check(&self) -> StoreFuture<'_, ()> {
         self.queue.check()
     }
@@ -237,6 +246,36 @@ impl Store for RedisStore {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         .boxed()
+    }
+}
+
+impl Measurements for RedisStore {
+    fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>> {
+        self.queue.add_samples(batch)
+    }
+
+    fn sample_fleets(&self) -> StoreFuture<'_, Vec<FleetSummary>> {
+        self.read_of(FleetName::default(), |connection, prefix| samples::fleets(connection, prefix).boxed())
+    }
+
+    fn latest_samples(&self, selection: Selection, limit: usize) -> StoreFuture<'_, Vec<LatestSample>> {
+        self.read_of(FleetName::default(), move |connection, prefix| {
+            async move { samples::latest(connection, prefix, &selection, limit).await }.boxed()
+        })
+    }
+
+    fn sample_series(&self, query: SeriesQuery) -> StoreFuture<'_, Vec<SeriesRows>> {
+        self.read_of(FleetName::default(), move |connection, prefix| {
+            async move { samples::series(connection, prefix, &query).await }.boxed()
+        })
+    }
+
+    fn prune_samples(&self, retention: Retention, after: i64) -> StoreFuture<'_, Pruned> {
+        self.queue.prune_samples(retention, after)
+    }
+
+    fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool> {
+        self.queue.forget_node(fleet, node)
     }
 }
 

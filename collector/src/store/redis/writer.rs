@@ -4,23 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
-use redis::{FromRedisValue, Value, cmd};
+use redis::{FromRedisValue, ToRedisArgs, Value, cmd};
 use tracing::{info, warn};
 
 use super::connection::{Connection, Failure};
 use super::keys::{self, VERSION, script_arguments, time};
 use super::options::RedisOptions;
+use super::samples;
 use super::server::{Durability, inspect};
 use crate::fence::Stale;
 use crate::fleet_name::FleetName;
+use crate::measurements::SampleBatch;
 use crate::report::Report;
 use crate::store::error::StoreError;
 use crate::store::interface::{HOUR, Horizon, Outcome, PRUNE_BATCH};
-use crate::store::write_queue::{Batch, Job, Receiver};
+use crate::store::write_queue::{Batch, Job, Receiver, answer_samples};
 
 /// Maximum number of reports per script; the last call may exceed it. Redis executes no other command while the
 /// script runs.
 const MAX_BATCH: usize = 1_000;
+/// Maximum number of samples per script; the last call may exceed it.
+const MAX_SAMPLES: usize = 4_000;
 /// Maximum number of reports that one script prunes.
 const MAX_PRUNED: usize = 500;
 
@@ -45,6 +49,8 @@ pub(super) struct Opened {
     record: String,
     prune: String,
     pub(super) forget: String,
+    pub(super) add_samples: String,
+    pub(super) forget_node: String,
 }
 
 impl Opened {
@@ -77,6 +83,29 @@ impl Writer {
                 }
                 Job::Forget(fleet, epoch, answer) => {
                     let forgotten = self.forget_epoch(&fleet, epoch).await;
+                    let (forgotten, failed) = self.note_result(forgotten);
+                    let _ = answer.send(forgotten);
+                    failed
+                }
+                Job::AddSamples(call) => {
+                    let calls = jobs.sample_calls(call, MAX_SAMPLES);
+                    if calls.is_empty() {
+                        continue;
+                    }
+                    let batches: Vec<&SampleBatch> = calls.iter().map(|(batch, _)| batch).collect();
+                    let added = self.add_samples(&batches).await;
+                    let (outcomes, failed) = self.note_result(added);
+                    answer_samples(calls, outcomes);
+                    failed
+                }
+                Job::PruneSamples(retention, after, answer) => {
+                    let pruned = self.prune_samples(retention, after).await;
+                    let (pruned, failed) = self.note_result(pruned);
+                    let _ = answer.send(pruned);
+                    failed
+                }
+                Job::ForgetNode(fleet, node, answer) => {
+                    let forgotten = self.forget_node(fleet, node).await;
                     let (forgotten, failed) = self.note_result(forgotten);
                     let _ = answer.send(forgotten);
                     failed
@@ -172,12 +201,14 @@ impl Writer {
         let record = connection.query(&load(RECORD)).await?;
         let prune = connection.query(&load(PRUNE)).await?;
         let forget = connection.query(&load(FORGET)).await?;
+        let add_samples = connection.query(&load(samples::ADD)).await?;
+        let forget_node = connection.query(&load(samples::FORGET)).await?;
         if newest < self.newest {
             warn!(redis = %self.options.address(), kept = newest, recorded = self.newest,
                 "Redis has lost reports that it had acknowledged");
             self.newest = newest;
         }
-        Ok(Opened { connection, record, prune, forget })
+        Ok(Opened { connection, record, prune, forget, add_samples, forget_node })
     }
 
     async fn inspect(&mut self, connection: &mut Connection, lost: bool) -> Result<(), Failure> {
@@ -197,7 +228,7 @@ impl Writer {
         &mut self,
         script: fn(&Opened) -> &str,
         fleet: &FleetName,
-        arguments: &[String],
+        arguments: &[impl ToRedisArgs],
     ) -> Result<T, Failure> {
         let mut again = true;
         loop {

@@ -12,6 +12,7 @@ mod prune;
 mod reader;
 mod recording;
 mod rollups;
+mod samples;
 mod schema;
 mod writer;
 
@@ -25,10 +26,14 @@ use jiff::Timestamp;
 pub use self::file::SqliteOptions;
 use self::reader::Readers;
 use self::writer::Writer;
-use super::interface::{Filter, Horizon, Outcome, Page, Point, Store, StoreFuture};
+use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Point, Store, StoreFuture};
 use super::write_queue::WriteQueue;
 use crate::fence::Epoch;
 use crate::fleet_name::FleetName;
+use crate::measurements::{
+    FleetSummary, LatestSample, Pruned, Retention, SampleBatch, SampleOutcome, Selection, SeriesQuery,
+    SeriesRows,
+};
 use crate::report::{Record, Report};
 
 /// Store in an SQLite file.
@@ -119,6 +124,10 @@ impl Store for SqliteStore {
         self.queue.forget_epoch(fleet, epoch)
     }
 
+    fn measurements(&self) -> &dyn Measurements {
+        self
+    }
+
     fn check(&self) -> StoreFuture<'_, ()> {
         self.queue.check()
     }
@@ -129,6 +138,32 @@ impl Store for SqliteStore {
             self.readers.close();
         }
         .boxed()
+    }
+}
+
+impl Measurements for SqliteStore {
+    fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>> {
+        self.queue.add_samples(batch)
+    }
+
+    fn sample_fleets(&self) -> StoreFuture<'_, Vec<FleetSummary>> {
+        self.readers.read(samples::fleets).boxed()
+    }
+
+    fn latest_samples(&self, selection: Selection, limit: usize) -> StoreFuture<'_, Vec<LatestSample>> {
+        self.readers.read(move |connection| samples::latest(connection, &selection, limit)).boxed()
+    }
+
+    fn sample_series(&self, query: SeriesQuery) -> StoreFuture<'_, Vec<SeriesRows>> {
+        self.readers.read(move |connection| samples::series(connection, &query)).boxed()
+    }
+
+    fn prune_samples(&self, retention: Retention, after: i64) -> StoreFuture<'_, Pruned> {
+        self.queue.prune_samples(retention, after)
+    }
+
+    fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool> {
+        self.queue.forget_node(fleet, node)
     }
 }
 

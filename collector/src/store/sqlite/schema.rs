@@ -133,6 +133,84 @@ const OTHER_TABLES: [(&str, &str); 6] = [
     ),
 ];
 
+/// Addition of version 4: measurements of single sensors. Times are milliseconds since 1970. `clock` is the number of
+/// a `ClockState`; of sums, that of the least certain sample. Nodes with an empty fleet are forgotten: see
+/// `samples/retention.rs`.
+const SAMPLES: &str = "
+CREATE TABLE IF NOT EXISTS nodes (
+    id    INTEGER PRIMARY KEY AUTOINCREMENT,
+    fleet TEXT NOT NULL,
+    node  TEXT NOT NULL,
+    UNIQUE (fleet, node)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS boots (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    node     INTEGER NOT NULL,
+    boot     TEXT NOT NULL,
+    received INTEGER NOT NULL,
+    UNIQUE (node, boot)
+) STRICT;
+
+-- Series, each with its latest sample.
+CREATE TABLE IF NOT EXISTS series (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    node     INTEGER NOT NULL,
+    sensor   TEXT NOT NULL,
+    quantity TEXT NOT NULL,
+    unit     TEXT,
+    time     INTEGER NOT NULL,
+    boot     INTEGER NOT NULL,
+    value    REAL NOT NULL,
+    clock    INTEGER NOT NULL,
+    received INTEGER NOT NULL,
+    UNIQUE (node, sensor, quantity)
+) STRICT;
+
+-- Highest accepted number of each series and boot.
+CREATE TABLE IF NOT EXISTS marks (
+    boot   INTEGER NOT NULL,
+    series INTEGER NOT NULL,
+    seq    INTEGER NOT NULL,
+    PRIMARY KEY (boot, series)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS samples (
+    series INTEGER NOT NULL,
+    time   INTEGER NOT NULL,
+    boot   INTEGER NOT NULL,
+    seq    INTEGER NOT NULL,
+    value  REAL NOT NULL,
+    clock  INTEGER NOT NULL,
+    PRIMARY KEY (series, time, boot, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Sums of all samples, also of those past the retention.
+CREATE TABLE IF NOT EXISTS sample_minutes (
+    series INTEGER NOT NULL,
+    time   INTEGER NOT NULL,
+    count  INTEGER NOT NULL,
+    sum    REAL NOT NULL,
+    min    REAL NOT NULL,
+    max    REAL NOT NULL,
+    clock  INTEGER NOT NULL,
+    PRIMARY KEY (series, time)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sample_hours (
+    series INTEGER NOT NULL,
+    time   INTEGER NOT NULL,
+    count  INTEGER NOT NULL,
+    sum    REAL NOT NULL,
+    min    REAL NOT NULL,
+    max    REAL NOT NULL,
+    clock  INTEGER NOT NULL,
+    PRIMARY KEY (series, time)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Maximum number of cached statements of a connection: more than there are, so that none is compiled again.
+const STATEMENTS: usize = 64;
+
 /// Opens a connection that writes. Creates the file and the tables if they are missing.
 pub(super) fn open_to_write(
     path: &Path,
@@ -145,6 +223,7 @@ pub(super) fn open_to_write(
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(lock_timeout)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "journal_mode", "wal")?;
     // Each commit is on the disk before it returns.
     connection.pragma_update(None, "synchronous", "full")?;
@@ -168,6 +247,7 @@ pub(super) fn open_to_read(path: &Path, lock_timeout: Duration) -> rusqlite::Res
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(lock_timeout)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)
@@ -200,6 +280,7 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
             return Err(rusqlite::Error::SqliteFailure(code, Some(message)));
         }
     }
+    transaction.execute_batch(SAMPLES)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }

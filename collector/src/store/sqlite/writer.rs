@@ -10,12 +10,15 @@ use super::file::{SqliteOptions, file_id, to_store_error};
 use super::forget::forget_epoch;
 use super::prune::prune;
 use super::recording::record;
+use super::samples::{self, Cache};
 use super::schema;
 use crate::store::error::StoreError;
-use crate::store::write_queue::{Job, Receiver};
+use crate::store::write_queue::{Job, Receiver, answer_samples};
 
 /// Maximum number of reports per transaction; the last call may exceed it.
 const MAX_BATCH: usize = 4096;
+/// Maximum number of samples per transaction; the last call may exceed it.
+const MAX_SAMPLES: usize = 16_384;
 
 /// Owner of the connection that writes.
 pub(super) struct Writer {
@@ -29,6 +32,7 @@ pub(super) struct Writer {
 struct Opened {
     connection: Connection,
     file: Option<(u64, u64)>,
+    cache: Cache,
 }
 
 impl Writer {
@@ -39,25 +43,47 @@ impl Writer {
     /// Runs until the store is closed or dropped.
     pub(super) fn run(mut self, mut jobs: Receiver) {
         // Migrating an older file takes a while, so it starts now. Errors are returned to the first call.
-        let _ = self.write(|transaction| check(transaction, false));
+        let _ = self.write(|transaction, _| check(transaction, false));
         while let Some(job) = jobs.blocking_next() {
             match job {
                 Job::Record(reports, answer) => {
                     let batch = jobs.batch(reports, answer, MAX_BATCH);
                     if !batch.is_empty() {
-                        let written = self.write(|transaction| record(transaction, batch.reports()));
+                        let written = self.write(|transaction, _| record(transaction, batch.reports()));
                         batch.answer(written);
                     }
                 }
                 Job::Prune(horizon, answer) => {
-                    let _ = answer.send(self.write(|transaction| prune(transaction, horizon)));
+                    let _ = answer.send(self.write(|transaction, _| prune(transaction, horizon)));
                 }
                 Job::Forget(fleet, epoch, answer) => {
-                    let _ = answer.send(self.write(|transaction| forget_epoch(transaction, &fleet, epoch)));
+                    let _ =
+                        answer.send(self.write(|transaction, _| forget_epoch(transaction, &fleet, epoch)));
+                }
+                Job::AddSamples(call) => {
+                    let calls = jobs.sample_calls(call, MAX_SAMPLES);
+                    if !calls.is_empty() {
+                        let batches = calls.iter().map(|(batch, _)| batch);
+                        let added =
+                            self.write(|transaction, cache| samples::add(transaction, cache, batches));
+                        answer_samples(calls, added);
+                    }
+                }
+                Job::PruneSamples(retention, after, answer) => {
+                    let _ =
+                        answer.send(self.write(|transaction, cache| {
+                            samples::prune(transaction, cache, retention, after)
+                        }));
+                }
+                Job::ForgetNode(fleet, node, answer) => {
+                    let _ =
+                        answer.send(self.write(|transaction, cache| {
+                            samples::forget_node(transaction, cache, &fleet, &node)
+                        }));
                 }
                 Job::Check(answer) => {
                     let failed = self.last_error.is_some();
-                    let _ = answer.send(self.write(|transaction| check(transaction, failed)));
+                    let _ = answer.send(self.write(|transaction, _| check(transaction, failed)));
                 }
                 Job::Close(answer) => {
                     // The last connection merges the write-ahead log into the file.
@@ -73,7 +99,7 @@ impl Writer {
     /// Runs `work` in a transaction. If it succeeds, its changes are on the disk.
     fn write<T>(
         &mut self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+        work: impl FnOnce(&Transaction<'_>, &mut Cache) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         match self.try_write(work) {
             Ok(done) => {
@@ -97,7 +123,7 @@ impl Writer {
 
     fn try_write<T>(
         &mut self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+        work: impl FnOnce(&Transaction<'_>, &mut Cache) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
         // Data that is written to a file that was moved away would be lost.
         let path = self.options.path.clone();
@@ -107,11 +133,11 @@ impl Writer {
             None => {
                 let connection =
                     schema::open_to_write(&path, self.options.lock_timeout, self.options.max_bytes)?;
-                self.connection.insert(Opened { connection, file: file_id(&path) })
+                self.connection.insert(Opened { connection, file: file_id(&path), cache: Cache::default() })
             }
         };
         let transaction = opened.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&transaction)?;
+        let done = work(&transaction, &mut opened.cache)?;
         transaction.commit()?;
         if !same(opened) {
             let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);

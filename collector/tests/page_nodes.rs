@@ -86,10 +86,9 @@ async fn pages_of_nodes_fit_in_all_widths_and_colours() {
             ("node", "/node?node=pi-2", "document.querySelectorAll('#node article').length === 2"),
             ("names", "/node?range=1h&node=W", "document.querySelectorAll('#node article').length === 4"),
         ] {
-            let hard: String = form_urlencoded::byte_serialize(
-                format!("{}<i>{}", "W".repeat(45), "שלום").as_bytes(),
-            )
-            .collect();
+            let hard: String =
+                form_urlencoded::byte_serialize(format!("{}<i>{}", "W".repeat(45), "שלום").as_bytes())
+                    .collect();
             let address = address.replace("=W", &format!("={hard}"));
             page.open(&collector.url(&format!("{address}&lang={lang}"))).await;
             page.wait_for(ready).await;
@@ -117,7 +116,10 @@ async fn nodes_are_filtered_and_opened_with_the_keyboard() {
     page.evaluate("(document.querySelector('[name=find]').focus())").await;
     page.devtools("Input.insertText", json!({"text": "PI-2"})).await;
     page.press("Enter").await;
-    page.wait_for("location.search.includes('find=PI-2') && document.querySelectorAll('.nodes > li').length === 1").await;
+    page.wait_for(
+        "location.search.includes('find=PI-2') && document.querySelectorAll('.nodes > li').length === 1",
+    )
+    .await;
     assert_eq!(page.evaluate("document.documentElement.lang").await, "en", "the language stays");
     // From the text over the order, the range and the button to the node.
     page.evaluate("(document.querySelector('[name=find]').focus())").await;
@@ -135,7 +137,10 @@ async fn nodes_are_filtered_and_opened_with_the_keyboard() {
     page.evaluate("(document.querySelector('#table-1').open = true)").await;
     page.evaluate("(document.querySelector('#range-24h').focus())").await;
     page.press("Enter").await;
-    page.wait_for("location.search.includes('range=24h') && document.querySelector('#range-24h').ariaCurrent").await;
+    page.wait_for(
+        "location.search.includes('range=24h') && document.querySelector('#range-24h').ariaCurrent",
+    )
+    .await;
     send(&collector, "pi-2", &[sample(OUTSIDE, 0, 99.5, "synchronised")]).await;
     page.wait_for("document.querySelector('#node').innerText.includes('99.50 °C')").await;
     assert_eq!(page.evaluate("document.querySelector('#table-1').open").await, true);
@@ -156,13 +161,17 @@ async fn pages_of_nodes_work_without_javascript() {
     page.evaluate("(document.querySelector('[name=sort]').value = 'age')").await;
     page.evaluate("(document.querySelector('[name=range]').value = '24h')").await;
     page.click(".filter button").await;
-    page.wait_for("location.search.includes('sort=age') && document.querySelectorAll('#list .spark').length === 4").await;
+    page.wait_for(
+        "location.search.includes('sort=age') && document.querySelectorAll('#list .spark').length === 4",
+    )
+    .await;
     assert_eq!(page.text(".nodes .name").await, "pi-9");
     assert!(page.text(".nodes > li").await.contains("datos antiguos"));
     page.click("#node-pi-2").await;
     page.wait_for("document.querySelectorAll('#node article').length === 2").await;
     let text = page.text("#node").await;
-    for word in ["reloj corregido: ", "reloj sin sincronizar: ", "1 hueco", "media de la flota", "con fallos"] {
+    for word in ["reloj corregido: ", "reloj sin sincronizar: ", "1 hueco", "media de la flota", "con fallos"]
+    {
         assert!(text.contains(word), "{word} in {text}");
     }
     page.click("#range-5m").await;

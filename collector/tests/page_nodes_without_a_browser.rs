@@ -52,8 +52,36 @@ async fn list_shows_values_health_and_age_in_both_languages() {
         {"id": "n3", "age": 1.0, "health": "failing", "problem": "bus 1: no acknowledge"}]});
     assert_eq!(collector.post("/api/v1/fleet").json(&status).send().await.unwrap().status(), 204);
     for (lang, words) in [
-        ("en", ["21.75 °C", "55.50 % RH", "cellar", "healthy", "−3.25 °C", "2 h ago", "old data", "3 of 3 nodes · 1 with old data", "No samples of this node.", "failing"]),
-        ("es", ["21,75 °C", "55,50 % RH", "cellar", "en buen estado", "−3,25 °C", "hace 2 h", "datos antiguos", "3 de 3 nodos · 1 con datos antiguos", "No hay muestras de este nodo.", "con fallos"]),
+        (
+            "en",
+            [
+                "21.75 °C",
+                "55.50 % RH",
+                "cellar",
+                "healthy",
+                "−3.25 °C",
+                "2 h ago",
+                "old data",
+                "3 of 3 nodes · 1 with old data",
+                "No samples of this node.",
+                "failing",
+            ],
+        ),
+        (
+            "es",
+            [
+                "21,75 °C",
+                "55,50 % RH",
+                "cellar",
+                "en buen estado",
+                "−3,25 °C",
+                "hace 2 h",
+                "datos antiguos",
+                "3 de 3 nodos · 1 con datos antiguos",
+                "No hay muestras de este nodo.",
+                "con fallos",
+            ],
+        ),
     ] {
         let page = html(&collector, &format!("/nodes?lang={lang}")).await;
         for word in words.iter().chain(&["bus 1: no acknowledge"]) {
@@ -62,7 +90,10 @@ async fn list_shows_values_health_and_age_in_both_languages() {
         assert_eq!(names(&page), ["n1", "n2", "n3"]);
         assert_eq!(page.matches("class=\"spark\"").count(), 1, "n2 has no data in this range");
         let live = html(&collector, &format!("/page/nodes?lang={lang}")).await;
-        assert!(live.starts_with("<section id=\"state\"") && live.contains(words[0]) && !live.contains("<form"), "{live}");
+        assert!(
+            live.starts_with("<section id=\"state\"") && live.contains(words[0]) && !live.contains("<form"),
+            "{live}"
+        );
     }
     let day = html(&collector, "/nodes?range=24h").await;
     assert_eq!(day.matches("class=\"spark\"").count(), 2, "{day}");
@@ -85,7 +116,10 @@ async fn list_is_sorted_filtered_and_divided_into_parts() {
         names(&page).into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     let first = list("").await;
-    assert_eq!((first.len(), &*first[0], &*first[1], &*first[9], &*first[99]), (100, "n1", "n2", "n10", "n100"));
+    assert_eq!(
+        (first.len(), &*first[0], &*first[1], &*first[9], &*first[99]),
+        (100, "n1", "n2", "n10", "n100")
+    );
     assert_eq!(list("page=3").await, ["n201", "n202", "n203", "n204", "n205"]);
     assert_eq!(list("page=99").await, list("page=3").await, "the last part");
     assert_eq!(list("sort=age").await[..2], ["n205", "n204"]);
@@ -97,10 +131,17 @@ async fn list_is_sorted_filtered_and_divided_into_parts() {
     assert_eq!(list("find=outside&sort=highest&page=3").await.len(), 5);
     assert!(html(&collector, "/nodes?find=nothing&lang=en").await.contains("No nodes found."));
     let page = html(&collector, "/nodes?find=n&sort=age&page=2&range=24h&lang=en").await;
-    for address in ["nodes?find=n&amp;sort=age&amp;range=24h&amp;lang=en", "nodes?find=n&amp;sort=age&amp;page=3&amp;range=24h&amp;lang=en"] {
+    for address in [
+        "nodes?find=n&amp;sort=age&amp;range=24h&amp;lang=en",
+        "nodes?find=n&amp;sort=age&amp;page=3&amp;range=24h&amp;lang=en",
+    ] {
         assert!(page.contains(&format!("href=\"{address}\"")), "no {address} in {page}");
     }
-    assert!(page.contains("Page 2 of 3") && page.contains("value=\"age\" selected") && page.contains("205 of 205 nodes"));
+    assert!(
+        page.contains("Page 2 of 3")
+            && page.contains("value=\"age\" selected")
+            && page.contains("205 of 205 nodes")
+    );
 }
 
 #[tokio::test]
@@ -109,7 +150,11 @@ async fn page_of_a_node_has_a_chart_per_series_with_gaps_clocks_and_the_average(
     let mut samples = Vec::new();
     for ago in (0..3_000).rev().step_by(10).filter(|ago| !(1_000..2_000).contains(ago)) {
         let mut one = temperature(ago, 20.0 + f64::from(u32::try_from(ago).unwrap()) / 1_000.0);
-        one["clock"] = json!(match ago { 2_500.. => "unsynchronised", 2_000.. => "corrected", _ => "synchronised" });
+        one["clock"] = json!(match ago {
+            2_500.. => "unsynchronised",
+            2_000.. => "corrected",
+            _ => "synchronised",
+        });
         samples.push(one);
     }
     samples.push(sample("cellar", "humidity", "%RH", 0, 55.5));
@@ -118,8 +163,38 @@ async fn page_of_a_node_has_a_chart_per_series_with_gaps_clocks_and_the_average(
     report["time"] = json!((Timestamp::now() - SignedDuration::from_secs(600)).to_string());
     assert_eq!(collector.post("/api/v1/reports").json(&report).send().await.unwrap().status(), 201);
     for (lang, words) in [
-        ("en", ["outside", "Temperature", "cellar", "55.50 % RH", "1 gap", "clock corrected: 8 min", "clock not synchronised: 8 min", "average of the fleet", "no samples", "Download as CSV", "As a table"]),
-        ("es", ["outside", "Temperatura", "cellar", "55,50 % RH", "1 hueco", "reloj corregido: 8 min", "reloj sin sincronizar: 8 min", "media de la flota", "sin muestras", "Descargar como CSV", "Como tabla"]),
+        (
+            "en",
+            [
+                "outside",
+                "Temperature",
+                "cellar",
+                "55.50 % RH",
+                "1 gap",
+                "clock corrected: 8 min",
+                "clock not synchronised: 8 min",
+                "average of the fleet",
+                "no samples",
+                "Download as CSV",
+                "As a table",
+            ],
+        ),
+        (
+            "es",
+            [
+                "outside",
+                "Temperatura",
+                "cellar",
+                "55,50 % RH",
+                "1 hueco",
+                "reloj corregido: 8 min",
+                "reloj sin sincronizar: 8 min",
+                "media de la flota",
+                "sin muestras",
+                "Descargar como CSV",
+                "Como tabla",
+            ],
+        ),
     ] {
         for path in ["/node", "/page/node"] {
             let page = html(&collector, &format!("{path}?node=n1&range=1h&lang={lang}")).await;
@@ -135,10 +210,19 @@ async fn page_of_a_node_has_a_chart_per_series_with_gaps_clocks_and_the_average(
     let csv = page.split("href=\"api/v1/measurements?").nth(2).unwrap().split('"').next().unwrap();
     let address = format!("/api/v1/measurements?{}", csv.replace("&amp;", "&"));
     let answer = collector.get(&address).send().await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap().starts_with("text/csv")), (200, true));
+    assert_eq!(
+        (
+            answer.status().as_u16(),
+            answer.headers()["content-type"].to_str().unwrap().starts_with("text/csv")
+        ),
+        (200, true)
+    );
     assert_eq!(answer.text().await.unwrap().lines().count(), 201, "{address}");
     for range in ["5m", "24h", "7d", "30d", "1y"] {
-        assert!(html(&collector, &format!("/node?node=n1&range={range}")).await.contains("<article"), "{range}");
+        assert!(
+            html(&collector, &format!("/node?node=n1&range={range}")).await.contains("<article"),
+            "{range}"
+        );
     }
     assert!(html(&collector, "/node?node=unknown&lang=en").await.contains("No samples of this node."));
     assert!(html(&collector, "/node?lang=en").await.contains("No samples of this node."));
@@ -167,7 +251,10 @@ async fn names_are_escaped() {
     let encoded: String = form_urlencoded::byte_serialize(node.as_bytes()).collect();
     for address in ["/nodes", "/nodes?find=%3Cscript%3E&sort=%22&page=%22", "/page/nodes"] {
         let page = html(&collector, address).await;
-        assert!(!page.contains("<script>") && !page.contains("<b>") && page.contains("&lt;script&gt;"), "{page}");
+        assert!(
+            !page.contains("<script>") && !page.contains("<b>") && page.contains("&lt;script&gt;"),
+            "{page}"
+        );
         assert!(page.contains(&format!("href=\"node?node={encoded}\"")), "{page}");
         assert!(page.contains(&format!("<bdi>{long}</bdi>")), "{page}");
     }
@@ -182,7 +269,10 @@ async fn names_are_escaped() {
 async fn fleet_is_selected() {
     let collector = started().await;
     let alone = html(&collector, "/?lang=en").await;
-    assert!(!alone.contains("<select") && !alone.contains("href=\"nodes"), "neither fleets nor nodes: {alone}");
+    assert!(
+        !alone.contains("<select") && !alone.contains("href=\"nodes"),
+        "neither fleets nor nodes: {alone}"
+    );
     send(&collector, "default", "n1", &[temperature(1, 1.0)]).await;
     assert!(!html(&collector, "/").await.contains("<select"), "one fleet");
     send(&collector, "home", "h1", &[temperature(1, 1.0)]).await;
@@ -210,7 +300,10 @@ async fn pages_have_no_inline_code_and_only_relative_addresses() {
         assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(answer.headers()["cache-control"], "no-store");
         let html = answer.text().await.unwrap();
-        assert!(!html.contains("style=\"") && !html.contains("<style") && !html.contains("<script>"), "{html}");
+        assert!(
+            !html.contains("style=\"") && !html.contains("<style") && !html.contains("<script>"),
+            "{html}"
+        );
         for name in [" href=\"", " src=\"", " action=\""] {
             for place in html.split(name).skip(1).filter_map(|rest| rest.split('"').next()) {
                 let path = place.split('?').next().unwrap();
@@ -243,10 +336,15 @@ async fn store_that_fails_is_shown() {
         let _ = std::fs::remove_file(folder.path().join(file));
     }
     std::fs::write(&path, "not a database, and long enough to be read as one".repeat(100)).unwrap();
-    for path in ["/nodes?lang=en", "/page/nodes?lang=en", "/node?node=n1&lang=en", "/page/node?node=n1&lang=en"] {
+    for path in
+        ["/nodes?lang=en", "/page/nodes?lang=en", "/node?node=n1&lang=en", "/page/node?node=n1&lang=en"]
+    {
         let answer = collector.get(path).send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].to_str().unwrap()), (503, "2"));
         let html = answer.text().await.unwrap();
-        assert!(html.contains("data-state=\"store\"") && html.contains("The storage cannot be read."), "{html}");
+        assert!(
+            html.contains("data-state=\"store\"") && html.contains("The storage cannot be read."),
+            "{html}"
+        );
     }
 }

@@ -33,7 +33,8 @@ impl Navigation {
             app.with_store_timeout(app.store.fleets()),
             app.with_store_timeout(app.store.measurements().sample_fleets())
         );
-        let measuring = measuring.unwrap_or_default().into_iter().filter_map(|summary| summary.fleet.parse().ok());
+        let measuring =
+            measuring.unwrap_or_default().into_iter().filter_map(|summary| summary.fleet.parse().ok());
         let measuring: BTreeSet<FleetName> = measuring.collect();
         let has_samples = measuring.contains(chosen);
         let fleets = reporting.unwrap_or_default().into_iter().chain(measuring).collect();

@@ -51,7 +51,8 @@ async fn rows(app: &App, series: &LatestSample, window: &Window) -> Result<Vec<R
     };
     let query = |resolution| {
         let limit = MAX_SAMPLES;
-        let query = SeriesQuery { selection: selection.clone(), from, to, resolution, limit, max_rows: limit };
+        let query =
+            SeriesQuery { selection: selection.clone(), from, to, resolution, limit, max_rows: limit };
         app.with_store_timeout(app.store.measurements().sample_series(query))
     };
     if step % MINUTE != 0 && kept.samples.is_none_or(|kept| kept <= from) {
@@ -160,7 +161,8 @@ mod tests {
             row(41, f64::MAX, Corrected),
         ];
         let SampledPoints { points, clocks } = SampledPoints::of(rows, &series(), 10_000_000);
-        let found: Vec<_> = points.iter().map(|point| (point.time.as_second(), point.mean, point.reports)).collect();
+        let found: Vec<_> =
+            points.iter().map(|point| (point.time.as_second(), point.mean, point.reports)).collect();
         assert_eq!(found, [(0, 2.5, 2), (10, 5.0, 1), (30, f64::MAX, 1), (40, f64::MAX, 2)]);
         assert_eq!((points[0].min, points[0].max), (1.0, 4.0));
         let run = |from: i64, to: i64, clock| ClockRun { from: from * 1_000_000, to: to * 1_000_000, clock };

@@ -120,12 +120,8 @@ impl NodeModel {
         let selection =
             Selection { fleet: Some(fleet.to_string()), node: Some(node.clone()), ..Selection::default() };
         let time = |micros| Timestamp::from_microsecond(micros).unwrap_or(now);
-        let filter = Filter {
-            fleet,
-            from: Some(time(window.from)),
-            to: Some(time(window.to)),
-            ..Filter::default()
-        };
+        let filter =
+            Filter { fleet, from: Some(time(window.from)), to: Some(time(window.to)), ..Filter::default() };
         let (latest, averages) = futures_util::join!(
             app.with_store_timeout(app.store.measurements().latest_samples(selection, MAX_SERIES)),
             app.with_store_timeout(app.store.series(filter, window.step, MAX_AVERAGES)),
@@ -158,9 +154,9 @@ impl NodeModel {
 
 /// Returns the means of the quantity and unit of a series.
 fn average_of(averages: &[Point], series: &LatestSample) -> Vec<Point> {
-    let of_series = averages.iter().filter(|point| {
-        point.quantity.as_ref() == Some(&series.quantity) && point.unit == series.unit
-    });
+    let of_series = averages
+        .iter()
+        .filter(|point| point.quantity.as_ref() == Some(&series.quantity) && point.unit == series.unit);
     of_series.map(|point| Point { min: point.mean, max: point.mean, ..point.clone() }).collect()
 }
 

@@ -7,9 +7,9 @@ use super::model::{NodeModel, SeriesChart};
 use crate::page::chart;
 use crate::page::document::{Frame, Live, Parts, ago, store_state};
 use crate::page::fleet::class_and_name;
+use crate::page::latest::{clock_note, series_name, value};
 use crate::page::navigation::{Navigation, PageKind};
 use crate::page::range::RANGES;
-use crate::page::latest::{clock_note, series_name, value};
 
 const LIVE: Live = Live { path: "page/node", reload: 60 };
 
@@ -89,7 +89,8 @@ fn csv(series: &SeriesChart, model: &NodeModel) -> String {
     let time = |micros: i64| Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX).to_string();
     let mut query = form_urlencoded::Serializer::new("api/v1/measurements?".to_owned());
     query.append_pair("fleet", model.params.page.fleet.as_str());
-    for (name, value) in [("node", &latest.node), ("sensor", &latest.sensor), ("quantity", &latest.quantity)] {
+    for (name, value) in [("node", &latest.node), ("sensor", &latest.sensor), ("quantity", &latest.quantity)]
+    {
         query.append_pair(name, value);
     }
     query.append_pair("from", &time(window.from)).append_pair("to", &time(window.to));

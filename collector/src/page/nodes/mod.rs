@@ -11,8 +11,8 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-pub(super) use self::model::old_after;
 use self::model::NodesModel;
+pub(super) use self::model::old_after;
 use self::params::NodesParams;
 use super::document::store_response;
 use super::navigation::Navigation;

@@ -121,12 +121,8 @@ impl NodesModel {
         self.params.part = self.params.part.clamp(1, self.parts);
         self.nodes = rows.into_iter().skip((self.params.part - 1) * PART).take(PART).collect();
 
-        let (with, series): (Vec<usize>, Vec<&LatestSample>) = self
-            .nodes
-            .iter()
-            .enumerate()
-            .filter_map(|(at, row)| Some((at, row.latest.first()?)))
-            .unzip();
+        let (with, series): (Vec<usize>, Vec<&LatestSample>) =
+            self.nodes.iter().enumerate().filter_map(|(at, row)| Some((at, row.latest.first()?))).unzip();
         let points = samples::read(app, &series, &self.window).await?;
         for (at, read) in with.into_iter().zip(points) {
             if let Some(row) = self.nodes.get_mut(at) {
@@ -209,9 +205,12 @@ mod tests {
             let found = filtered("N1", ["Attic", "Cellar", "Roof"].map(sample).to_vec(), find)?;
             Some(found.into_iter().map(|sample| sample.sensor).collect::<Vec<_>>().join(" "))
         };
-        for (find, sensors) in
-            [("", "Attic Cellar Roof"), ("n1", "Attic Cellar Roof"), ("roof", "Roof Attic Cellar"), ("ell", "Cellar Attic Roof")]
-        {
+        for (find, sensors) in [
+            ("", "Attic Cellar Roof"),
+            ("n1", "Attic Cellar Roof"),
+            ("roof", "Roof Attic Cellar"),
+            ("ell", "Cellar Attic Roof"),
+        ] {
             assert_eq!(found(find).as_deref(), Some(sensors), "{find}");
         }
         assert_eq!(found("x"), None);

@@ -18,7 +18,8 @@ pub(super) fn sparkline(points: &[Point], window: &Window, label: &str) -> Marku
     let half = max / 2.0 - min / 2.0;
     #[allow(clippy::cast_precision_loss, reason = "pixels")]
     let x = |point: &Point| {
-        let share = (point.time.as_microsecond() - window.from) as f64 / (window.to - window.from).max(1) as f64;
+        let share =
+            (point.time.as_microsecond() - window.from) as f64 / (window.to - window.from).max(1) as f64;
         share.clamp(0.0, 1.0) * WIDTH
     };
     let y = |point: &Point| {
@@ -49,8 +50,11 @@ mod tests {
         let minute = 60_000_000;
         let window = Window { from: 0, now: 59 * minute, to: 60 * minute, step: minute };
         for values in [[1.0, 2.0, 3.0], [7.0; 3], [f64::MIN, 0.0, f64::MAX]] {
-            let points: Vec<_> =
-                [0, 60, 600].into_iter().zip(values).map(|(second, value)| Point::of_one(second, value)).collect();
+            let points: Vec<_> = [0, 60, 600]
+                .into_iter()
+                .zip(values)
+                .map(|(second, value)| Point::of_one(second, value))
+                .collect();
             let svg = sparkline(&points, &window, "<x>").into_string();
             assert_eq!(svg.matches("<polyline").count(), 2, "{svg}");
             assert!(svg.contains("&lt;x&gt;") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");

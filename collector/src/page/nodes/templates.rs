@@ -9,8 +9,8 @@ use super::sparkline::sparkline;
 use crate::page::document::{Frame, Live, Parts, ago, store_state};
 use crate::page::fleet::class_and_name;
 use crate::page::i18n::Lang;
-use crate::page::navigation::{Navigation, PageKind, hidden_fields};
 use crate::page::latest::{clock_note, series_name, value};
+use crate::page::navigation::{Navigation, PageKind, hidden_fields};
 
 const LIVE: Live = Live { path: "page/nodes", reload: 60 };
 /// Maximum number of values that are displayed per node.

@@ -57,7 +57,8 @@ impl Writer {
                     let _ = answer.send(self.write(|transaction, _| prune(transaction, horizon)));
                 }
                 Job::Forget(fleet, epoch, answer) => {
-                    let _ = answer.send(self.write(|transaction, _| forget_epoch(transaction, &fleet, epoch)));
+                    let _ =
+                        answer.send(self.write(|transaction, _| forget_epoch(transaction, &fleet, epoch)));
                 }
                 Job::AddSamples(call) => {
                     let calls = jobs.sample_calls(call, MAX_SAMPLES);

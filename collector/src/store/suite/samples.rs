@@ -195,8 +195,7 @@ pub(in crate::store) async fn steps_sum_up_samples(store: &impl Store) {
 }
 
 pub(in crate::store) async fn samples_and_sums_past_their_retention_are_deleted(store: &impl Store) {
-    let all =
-        (0..4).flat_map(|hour| [(0, 2 * hour, hour * HOUR, 1.0), (1, 2 * hour + 1, hour * HOUR, 2.0)]);
+    let all = (0..4).flat_map(|hour| [(0, 2 * hour, hour * HOUR, 1.0), (1, 2 * hour + 1, hour * HOUR, 2.0)]);
     let all: Vec<_> = all.collect();
     add(store, batch("n", "a", &all)).await;
     let hour = |hours: i64| Some(START + hours * HOUR + 5);

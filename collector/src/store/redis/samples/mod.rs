@@ -126,7 +126,8 @@ impl Writer {
             [MAX_SERIES, MAX_FLEETS, MAX_BOOTS, batches.len()].map(|number| number.to_string().into_bytes()),
         );
         batches.iter().for_each(|batch| script_arguments(batch, &mut arguments));
-        let results: Vec<SeriesResult> = self.eval(|opened| &opened.add_samples, &FleetName::default(), &arguments).await?;
+        let results: Vec<SeriesResult> =
+            self.eval(|opened| &opened.add_samples, &FleetName::default(), &arguments).await?;
         let kept = self.kept(batches, &results).await?;
         let mut results = results.iter();
         let mut all = Vec::with_capacity(batches.len());
@@ -191,7 +192,8 @@ impl Writer {
     /// Deletes a node with all of its data. Returns false if it is unknown.
     pub(super) async fn forget_node(&mut self, fleet: String, node: String) -> Result<bool, Failure> {
         let arguments = [VERSION.to_owned(), fleet, node];
-        let forgotten: i64 = self.eval(|opened| &opened.forget_node, &FleetName::default(), &arguments).await?;
+        let forgotten: i64 =
+            self.eval(|opened| &opened.forget_node, &FleetName::default(), &arguments).await?;
         Ok(forgotten == 1)
     }
 }

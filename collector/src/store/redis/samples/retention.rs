@@ -23,7 +23,12 @@ impl Writer {
         after: i64,
     ) -> Result<Pruned, Failure> {
         let mut next = cmd("ZRANGEBYSCORE");
-        next.arg(self.sample_key("m:all")).arg(format!("({after}")).arg("+inf").arg("LIMIT").arg(0).arg(SERIES);
+        next.arg(self.sample_key("m:all"))
+            .arg(format!("({after}"))
+            .arg("+inf")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(SERIES);
         let members: Vec<String> = self.opened().await?.connection.query(&next).await?;
         let mut pruned = Pruned::default();
         for member in &members {

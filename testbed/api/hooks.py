@@ -62,6 +62,10 @@ def before_call(context, case, kwargs):
     query.pop("token", None)
     if isinstance(case.body, list):
         case.body = [consistent(report) for report in case.body]
+        # The reports of an array are of one fleet.
+        reports = [report for report in case.body if isinstance(report, dict)]
+        for report in reports:
+            report["fleet"] = reports[0].get("fleet")
         case.headers.pop("Idempotency-Key", None)
     elif isinstance(case.body, dict):
         case.body = consistent(case.body)

@@ -93,23 +93,23 @@ impl Api {
         let begun = Instant::now();
         let mut refusal = None;
         if let Some(url) = self.full_reports.url() {
-            let response = match self.exchange(report, (ApiMethod::Post, url), timeout).await {
-                Ok(response) => response,
+            let (requested, response) = match self.exchange(report, (ApiMethod::Post, url), timeout).await {
+                Ok(exchanged) => exchanged,
                 Err(outcome) => return outcome,
             };
             refusal = full_reports::refusal(&response);
             if refusal.is_none() {
-                return self.classify(url, response).await;
+                return self.classify(&requested, response).await;
             }
         }
         // A report that was refused as a full one is sent at once in the other way, with the same key.
         let timeout = timeout.saturating_sub(begun.elapsed());
-        let response = match self.exchange(report, (self.method, &self.url), timeout).await {
-            Ok(response) => response,
+        let (requested, response) = match self.exchange(report, (self.method, &self.url), timeout).await {
+            Ok(exchanged) => exchanged,
             Err(outcome) => return outcome,
         };
         let is_of_collector = full_reports::is_of_collector(&response);
-        let outcome = self.classify(&self.url, response).await;
+        let outcome = self.classify(&requested, response).await;
         match (&outcome, refusal) {
             (Outcome::Accepted, Some(reason)) => self.full_reports.stop(&reason),
             (Outcome::Accepted, None) if is_of_collector => self.full_reports.start(),
@@ -118,13 +118,13 @@ impl Api {
         outcome
     }
 
-    /// Sends a report and returns the response; the error is the outcome without a response.
+    /// Sends a report and returns its address and the response; the error is the outcome without a response.
     async fn exchange(
         &self,
         report: &Report,
         (method, url): (ApiMethod, &Url),
         timeout: Duration,
-    ) -> Result<Response, Outcome> {
+    ) -> Result<(Url, Response), Outcome> {
         let setup_error = |error: &reqwest::Error| format!("cannot set up HTTP: {}", root_cause(error));
         let begin = |method, url| self.request(method, url);
         let request = match report.request(url, method, self.fleet.as_deref(), begin) {
@@ -144,6 +144,7 @@ impl Api {
                 return Err(Outcome::Invalid(format!("it cannot be sent: {}", root_cause(&error))));
             }
         };
+        let requested = request.url().clone();
         let response = client.execute(request).await.map_err(|error| {
             Outcome::Failed(match error.is_timeout() {
                 true => format!("no answer within {timeout:?}"),
@@ -151,11 +152,11 @@ impl Api {
             })
         })?;
         self.is_collector.store(full_reports::is_of_collector(&response), Ordering::Relaxed);
-        Ok(response)
+        Ok((requested, response))
     }
 
-    async fn classify(&self, url: &Url, response: Response) -> Outcome {
-        response::classify(url, response, |status| self.denied(status)).await
+    async fn classify(&self, requested: &Url, response: Response) -> Outcome {
+        response::classify(requested, response, |status| self.denied(status)).await
     }
 
     pub(in crate::leader) async fn with_network<T>(&self, request: impl Future<Output = T>) -> T {

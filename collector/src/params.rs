@@ -6,7 +6,7 @@ use std::error::Error;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Form, FromRequest, FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Request, header};
+use axum::http::{HeaderMap, Request, Uri, header};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -23,17 +23,22 @@ use crate::values::{
     MAX_NAME, MAX_SENSOR, NAME_PATTERN, SENSOR_PATTERN, cut, name, number, printable, shortened,
 };
 
-/// Extractor of the parameters in the address: each at most once, in UTF-8.
+/// Extractor of the parameters in the address, see [`from_address`].
 pub(crate) struct Params<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Params<T>, Problem> {
-        check_utf8(parts.uri.query().unwrap_or_default().as_bytes())?;
-        let Query(parameters) = Query::try_from_uri(&parts.uri).map_err(|error| invalid(&error))?;
-        Ok(Params(parameters))
+        from_address(&parts.uri).map(Params)
     }
+}
+
+/// Parses the parameters in the address: each at most once, in UTF-8.
+pub(crate) fn from_address<T: DeserializeOwned>(address: &Uri) -> Result<T, Problem> {
+    check_utf8(address.query().unwrap_or_default().as_bytes())?;
+    let Query(parameters) = Query::try_from_uri(address).map_err(|error| invalid(&error))?;
+    Ok(parameters)
 }
 
 /// Parses a form, with the same rules as for parameters in the address.

@@ -62,6 +62,14 @@ pub struct Fleet {
     pub api_token_origin: Option<Located<String>>,
     /// Origins that ZooKeeper may configure for the API. Their grammar is checked by the sender.
     pub api_origins: Option<Located<Vec<String>>>,
+    /// URL to which every node sends its samples: `http://host:port/api/v1/measurements`.
+    pub measurements_url: Option<Located<String>>,
+    /// Maximum age of samples that are not delivered; from 100 ms to 31 days.
+    pub measurements_keep: Option<Located<Duration>>,
+    /// Maximum size of the file with these samples: `64MiB`. Its grammar is checked by the node.
+    pub measurements_max_size: Option<Located<String>>,
+    /// Maximum age of a sample that a power cut may lose: `10s`. Its grammar is checked by the node.
+    pub measurements_sync: Option<Located<String>>,
     /// Address on which a node serves its metrics: `0.0.0.0:9100`. Its grammar is checked by the listener.
     pub metrics_listen: Option<Located<String>>,
 }
@@ -143,6 +151,10 @@ pub(crate) struct RawFleet {
     api_token_file: Option<Spanned<String>>,
     api_token_origin: Option<Spanned<String>>,
     api_origins: Option<Spanned<Vec<String>>>,
+    measurements_url: Option<Spanned<String>>,
+    measurements_keep: Option<Spanned<Period>>,
+    measurements_max_size: Option<Spanned<String>>,
+    measurements_sync: Option<Spanned<String>>,
     metrics_listen: Option<Spanned<String>>,
 }
 
@@ -187,6 +199,10 @@ pub(crate) fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsE
         api_token_file: located(raw.api_token_file, check_file)?,
         api_token_origin: located(raw.api_token_origin, check_url)?,
         api_origins: raw.api_origins.map(|origins| locate(origins, source)),
+        measurements_url: located(raw.measurements_url, check_url)?,
+        measurements_keep: duration(raw.measurements_keep),
+        measurements_max_size: located(raw.measurements_max_size, check_text)?,
+        measurements_sync: located(raw.measurements_sync, check_text)?,
         metrics_listen: raw.metrics_listen.map(|listen| locate(listen, source)),
     })
 }

@@ -9,8 +9,10 @@
 //! REST API ─ leader::delivery ─ leader::cycle ─ leader::aggregate ─ leader::read_fleet
 //! ```
 //!
+//! Each reading also goes to a collector, if there is one: sampling ─ history ─ collector.
+//!
 //! Layers, from top to bottom; imports point downwards: `commands`, `node`, `demo` and `observe`, `reload`, `leader`,
-//! `tasks`, `sampling` and `zk`, `dynamic_config`, `process`, `settings`, `metrics`, `model`.
+//! `tasks`, `sampling`, `history` and `zk`, `dynamic_config`, `process`, `settings`, `metrics`, `model`.
 //!
 //! This library exists for the binary `atalaya` and for its tests and benchmarks. Its interface may change with every
 //! version.
@@ -21,6 +23,11 @@ mod demo;
 pub mod dynamic_config;
 mod fail_points;
 pub mod fleet_status;
+#[cfg(feature = "history")]
+mod history;
+#[cfg(not(feature = "history"))]
+#[path = "history/absent.rs"]
+mod history;
 pub mod inspect;
 pub mod leader;
 pub mod logging;

@@ -150,6 +150,7 @@ impl Node {
                 () = tasks.follow_barrier => Ok(()),
                 () = tasks.notify_systemd => Ok(()),
                 () = tasks.observe => Ok(()),
+                () = tasks.forward => Ok(()),
                 () = tasks.keep_access_current => Ok(()),
                 () = tasks.work => Ok(()),
             }
@@ -179,6 +180,7 @@ struct Tasks<'a> {
     follow_barrier: Task<'a>,
     notify_systemd: Task<'a>,
     observe: Task<'a>,
+    forward: Task<'a>,
     keep_access_current: Task<'a>,
     work: Task<'a>,
 }

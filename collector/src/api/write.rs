@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::clocks::{check_clocks, highest_epoch};
 use crate::app::App;
+use crate::auth::TokenParam;
 use crate::body::{content_type, is_plain, json, receive, require_json, unsupported};
 use crate::fleet_name::FleetName;
 use crate::fleets::two_fleets;
@@ -135,19 +136,34 @@ fn answer(outcome: &Outcome, created: StatusCode) -> Result<Response, Problem> {
     }
 }
 
-/// Stores reports of one fleet, and notifies the streams.
+/// Stores reports, and notifies the streams. Nothing is stored if one of them is not plausible. Consecutive reports of
+/// one fleet are stored together.
 async fn record(app: &App, reports: Vec<Report>) -> Result<Vec<Outcome>, Problem> {
-    let Some(Report { fleet, received, reporter, .. }) = reports.first().cloned() else {
-        return Ok(Vec::new());
-    };
-    if reports.iter().any(|report| report.fleet != fleet) {
-        return Err(Problem::invalid("the reports of an array must be of one fleet"));
+    let mut runs: Vec<(FleetName, Vec<Report>)> = Vec::new();
+    for report in reports {
+        match runs.last_mut() {
+            Some((fleet, run)) if *fleet == report.fleet => run.push(report),
+            _ => runs.push((report.fleet.clone(), vec![report])),
+        }
     }
-    app.admit_fleet(&fleet).await?;
-    check_clocks(app, &fleet, &reports, received).await?;
+    for (fleet, run) in &runs {
+        app.admit_fleet(fleet).await?;
+        let received = run.iter().map(|report| report.received).next();
+        check_clocks(app, fleet, run, received.unwrap_or_default()).await?;
+    }
+    let mut outcomes = Vec::new();
+    for (fleet, run) in runs {
+        outcomes.extend(record_run(app, &fleet, run).await?);
+    }
+    Ok(outcomes)
+}
+
+/// Stores reports of one fleet, and notifies the streams.
+async fn record_run(app: &App, fleet: &FleetName, reports: Vec<Report>) -> Result<Vec<Outcome>, Problem> {
+    let reporter = reports.first().and_then(|report| report.reporter.clone());
     let sightings: Vec<Sighting> = reports.iter().map(Sighting::of).collect();
     let outcomes = app.with_store_timeout(app.store.record(reports)).await?;
-    note_outcomes(app, &fleet, reporter.as_deref(), sightings.into_iter().zip(&outcomes));
+    note_outcomes(app, fleet, reporter.as_deref(), sightings.into_iter().zip(&outcomes));
     for outcome in &outcomes {
         app.metrics.count_outcome(outcome);
         if let Outcome::Recorded(id) = *outcome {
@@ -235,8 +251,7 @@ pub(crate) fn reporter(headers: &HeaderMap) -> Option<&str> {
 
 /// Records an average as existing fleets send it. Without an `Idempotency-Key` each request is a separate report.
 #[utoipa::path(
-    get, path = "/nuevo", tag = "write", 
-    params(Average, ("token" = Option<String>, Query, description = "Token, instead of `Authorization: Bearer`"), IdempotencyKey),
+    get, path = "/nuevo", tag = "write", params(Average, TokenParam, IdempotencyKey),
     responses((status = 200, description = "Recorded now or earlier", body = RecordStatus)),
 )]
 pub(super) async fn nuevo_get(
@@ -256,8 +271,7 @@ pub(super) async fn nuevo_get(
 
 /// Records an average that is sent as a form, as JSON with `dato` or with all fields, or in the address.
 #[utoipa::path(
-    post, path = "/nuevo", tag = "write", 
-    params(OptionalAverage, ("token" = Option<String>, Query, description = "Token, instead of `Authorization: Bearer`"), IdempotencyKey),
+    post, path = "/nuevo", tag = "write", params(OptionalAverage, TokenParam, IdempotencyKey),
     request_body(content((Incoming = "application/json"), (Average = "application/x-www-form-urlencoded"))),
     responses((status = 200, description = "Recorded now or earlier", body = RecordStatus)),
 )]

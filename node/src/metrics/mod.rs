@@ -3,16 +3,19 @@
 //! This is the bottom layer: it knows neither the modules that record nor those that serve. A disabled recorder, which
 //! is the default, ignores every call.
 
+mod history;
 mod leader;
 mod sampling;
 mod tasks;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub(crate) use history::{DropReason, HistoryStats};
 pub(crate) use leader::{CycleResult, FleetCounts, LeaderStats};
 pub(crate) use sampling::SamplingStats;
 pub(crate) use tasks::TaskStats;
 
+pub use history::HistoryMetrics;
 pub use leader::LeaderMetrics;
 pub use sampling::SamplingMetrics;
 pub use tasks::TaskMetrics;
@@ -23,6 +26,7 @@ pub struct Metrics {
     pub(crate) sampling: SamplingMetrics,
     pub(crate) leader: LeaderMetrics,
     pub(crate) tasks: TaskMetrics,
+    pub(crate) history: HistoryMetrics,
 }
 
 impl Metrics {
@@ -31,6 +35,7 @@ impl Metrics {
             sampling: SamplingMetrics::enabled(),
             leader: LeaderMetrics::enabled(),
             tasks: TaskMetrics::enabled(),
+            history: HistoryMetrics::default(),
         }
     }
 }

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_config::CounterMode;
-use atalaya_recipes::node_names::{ContenderId, Naming, Role};
+use atalaya_recipes::node_names::{ContenderId, Naming};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{Election, Session, WriteCounter, WrongZnode, ZnodeProblem};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio_util::context::TokioContext;
 use tracing::{info, warn};
 
 use super::{Node, NodeError, Task, Tasks};
 use crate::dynamic_config::DynamicConfig;
+use crate::history::History;
 use crate::leader::delivery::api_client::Api;
 use crate::leader::{AclCheck, Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
@@ -29,7 +31,7 @@ use crate::model::task::paths;
 use crate::model::task::worker_info::WorkerInfo;
 use crate::observe::node_status::{self, NodeStatus};
 use crate::observe::{NodeHandles, Observer, systemd_notifications};
-use crate::process::state_dir::{ProcessRecord, StateFile};
+use crate::process::state_dir::{OwnProcess, start_session};
 use crate::process::systemd::Notifier;
 use crate::reload::{self, Reload};
 use crate::sampling::{BusReservations, LatestSample, Sampler, Sensors};
@@ -46,6 +48,8 @@ use crate::zk::id_owner;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1_200);
 /// Maximum time for stopping the tasks that the node executes, before the shutdown. Without tasks it takes no time.
 const STOP_WORK_TIMEOUT: Duration = Duration::from_secs(6);
+/// Maximum part of it for storing the last samples.
+const HISTORY_TIMEOUT: Duration = Duration::from_millis(300);
 /// Maximum part of it for deleting the counter's dedup record.
 const COUNTER_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -66,14 +70,16 @@ pub(super) struct Shared {
     access: ZooKeeperAccess,
     measurement_path: String,
     session: Session,
-    /// With the name of this process in it.
-    state_file: Option<(StateFile, String)>,
+    /// Record of this process in the state file.
+    process: Option<OwnProcess>,
     config: DynamicConfig,
     counter: WriteCounter,
     network: Option<Handle>,
     pub(super) notifier: Notifier,
     observer: Option<Observer>,
     metrics: Metrics,
+    /// Stores samples for the collector, if there is one.
+    history: Option<History>,
     node_status: watch::Sender<NodeStatus>,
     /// Newest measurement, encoded for its znode.
     measurement: watch::Sender<Option<Vec<u8>>>,
@@ -104,41 +110,21 @@ impl Shared {
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let contender_id = ContenderId::random();
         let measurement_path = settings.measurement_path(id.as_str());
-        let state_file = state_file.map(|file| {
-            let record = ProcessRecord {
-                process: std::process::id(),
-                sessions: Vec::new(),
-                znodes: vec![
-                    measurement_path.clone(),
-                    format!("{}/{id}", node_info::PARENT_PATH),
-                    paths::alive(id.as_str()),
-                ],
-                election: settings.election.clone(),
-                contender: Role::from(Naming::Kazoo).prefix(&contender_id),
-            };
-            let own = record.contender.clone();
-            file.update(|known| known.add_process(record));
-            (file, own)
+        let process = state_file.clone().map(|file| {
+            let node_info = format!("{}/{id}", node_info::PARENT_PATH);
+            let znodes = vec![measurement_path.clone(), node_info, paths::alive(id.as_str())];
+            OwnProcess::add(file, znodes, &settings.election, &contender_id)
         });
         let mut options = access.options(settings.zookeeper.clone(), settings.session_timeout);
         if !limits_responses {
             options = options.with_max_response(None);
         }
-        // Each session is recorded before a znode is created in it.
-        let record = state_file.clone();
-        let session = Session::start_with_callback(options, move |session| {
-            if let Some((file, _)) = &record {
-                file.update(|record| record.add_session(session));
-            }
-        });
+        let session = start_session(options, process.clone());
         let counter = WriteCounter::new(session.clone(), counter::PATH);
         counter.set_enabled(settings.counting() == CounterMode::PerNode).await;
         let sampling_mode = SamplingMode { period: settings.sampling_period, barrier: None };
         let (sensor_info, latest_sample) = (watch::Sender::default(), watch::Sender::default());
         let (reservations, leader_state) = (BusReservations::default(), watch::Sender::default());
-        let install = node.reload.as_ref().and_then(|reload| reload.file.clone());
-        let install =
-            install.map(|(reload, file)| BoardsInstaller { file, board: Some(board.clone()), reload });
         let handles = ActionHandles {
             sensors: Some(SensorHandles {
                 info: sensor_info.subscribe(),
@@ -147,11 +133,12 @@ impl Shared {
             }),
             leader: Some(leader_state.subscribe()),
             session: Some(session.clone()),
-            install,
+            install: node.reload.as_ref().and_then(|reload| boards_installer(reload, &board)),
         };
         let executor = Executor::new(id.as_str(), actions, &settings, handles);
         let (worker_info, tasks_overview) = (watch::Sender::default(), OverviewSender::default());
         let metrics = observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default();
+        let history = History::start(&id, &settings, state_file.as_ref(), metrics.history.clone());
         let shared = Shared {
             worker: Worker::new(
                 session.clone(),
@@ -184,11 +171,12 @@ impl Shared {
             access,
             measurement_path,
             session,
-            state_file,
+            process,
             counter,
             network: node.network,
             notifier: node.notifier,
             metrics,
+            history,
             observer,
             node_status: node.node_status,
         };
@@ -211,6 +199,7 @@ impl Shared {
             mode: self.sampling_mode.subscribe(),
             published: published.clone(),
             metrics: self.metrics.sampling.clone(),
+            recorder: self.history.as_ref().map(History::recorder),
         };
         let (new_sensors, replacements) = mpsc::channel(1);
         let election = Election::with_contender_id(
@@ -267,6 +256,7 @@ impl Shared {
             )),
             notify_systemd: self.notify_systemd(connect_timeout.is_some()),
             observe: self.observe(),
+            forward: self.forward(),
             work: Box::pin(self.work()),
             keep_access_current: Box::pin(zookeeper_access::keep_current(&self.access)),
             update_status: Box::pin(status),
@@ -314,6 +304,16 @@ impl Shared {
         }))
     }
 
+    /// Sends samples to the collector.
+    fn forward(&self) -> Task<'_> {
+        let Some(history) = &self.history else { return Box::pin(std::future::pending()) };
+        let forward = history.forward(self.config.settings());
+        match self.network.clone() {
+            Some(network) => Box::pin(TokioContext::new(forward, network)),
+            None => Box::pin(forward),
+        }
+    }
+
     /// Returns the error for an id that is in use, with the owner of the znode.
     pub(super) async fn id_in_use(&self, conflict: Conflict) -> NodeError {
         let path = &self.measurement_path;
@@ -335,12 +335,15 @@ impl Shared {
     /// Closes the session, after all tasks are dropped.
     pub(super) async fn shutdown(self) {
         let begin = Instant::now();
+        if let Some(history) = &self.history {
+            history.close(HISTORY_TIMEOUT).await;
+        }
         // Before the session is closed: the dedup record is deleted over it.
         let _ = tokio::time::timeout(COUNTER_TIMEOUT, self.counter.close()).await;
         if self.session.close(SHUTDOWN_TIMEOUT.saturating_sub(begin.elapsed())).await {
             // Only now: if the session was not closed, the next process of this node must delete the znodes.
-            if let Some((file, own)) = &self.state_file {
-                file.update(|record| record.remove_process(own));
+            if let Some(process) = &self.process {
+                process.remove();
             }
             info!("stopped; all znodes of this node are deleted");
         } else {
@@ -349,4 +352,10 @@ impl Shared {
             );
         }
     }
+}
+
+/// Returns the installer of boards.toml for the node with this board. Returns `None` without a file.
+fn boards_installer(reload: &Reload, board: &str) -> Option<BoardsInstaller> {
+    let (reload, file) = reload.file.clone()?;
+    Some(BoardsInstaller { file, board: Some(board.to_owned()), reload })
 }

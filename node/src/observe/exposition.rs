@@ -12,7 +12,7 @@ use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::{LeaderStats, Metrics, SamplingStats, TaskStats};
+use crate::metrics::{DropReason, HistoryStats, LeaderStats, Metrics, SamplingStats, TaskStats};
 use crate::model::barrier::{Barrier, SamplingMode};
 use crate::model::measurement::Exclusion;
 use crate::model::text::sanitize_for_log;
@@ -24,7 +24,7 @@ use crate::observe::process_stats::ProcessStats;
 pub(super) fn page(observer: &Observer) -> String {
     let mut read_now = Registry::default();
     read_now.register_collector(Box::new(NodeCollector(observer.clone())));
-    let Metrics { leader, sampling, tasks } = observer.metrics();
+    let Metrics { leader, sampling, tasks, history: _ } = observer.metrics();
     let mut page = String::new();
     let registries = [Some(&read_now), leader.registry(), sampling.registry(), tasks.registry()];
     for registry in registries.into_iter().flatten() {
@@ -57,6 +57,9 @@ impl Collector for NodeCollector {
         if let Some(tasks) = &observer.metrics().tasks.stats() {
             encode_tasks(&mut encoder, tasks, now)?;
         }
+        if let Some(history) = &observer.metrics().history.stats() {
+            encode_history(&mut encoder, history, now)?;
+        }
         let help = "Log lines that could not be written to stderr";
         encoder.counter(("atalaya_log_lines_lost", None, help), count(crate::logging::lines_lost()))?;
         encode_process(&mut encoder, ProcessStats::read())
@@ -68,6 +71,7 @@ fn encode_build(encoder: &mut Encoder<'_>, node_id: &str, board: &str) -> Result
         ("sim", cfg!(feature = "sim")),
         ("demo", cfg!(feature = "demo")),
         ("collector", cfg!(feature = "collector")),
+        ("history", cfg!(feature = "history")),
     ];
     let features: Vec<&str> = features.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect();
     let features = features.join(",");
@@ -253,6 +257,32 @@ fn encode_tasks(encoder: &mut Encoder<'_>, stats: &TaskStats, now: BootInstant) 
     encoder.gauge(("atalaya_tasks_oldest_wait", SECONDS, help), Some(wait))?;
     let help = "Tasks that the present workers could execute in addition";
     encoder.gauge(("atalaya_task_slots_free", None, help), Some(count(stats.free_slots)))
+}
+
+fn encode_history(encoder: &mut Encoder<'_>, stats: &HistoryStats, now: BootInstant) -> Result<(), Error> {
+    let help = "Samples that wait for the collector";
+    encoder.gauge(("atalaya_history_samples", None, help), Some(count(stats.samples)))?;
+    let help = "Age of the oldest sample that waits for the collector, or 0";
+    let age = stats.oldest_age(now).as_secs_f64();
+    encoder.gauge(("atalaya_history_oldest_age", SECONDS, help), Some(age))?;
+    let help = "Size of the samples in the file";
+    encoder.gauge(("atalaya_history_size", BYTES, help), Some(count(stats.size)))?;
+    let dropped = DropReason::LABELS.iter().zip(stats.dropped);
+    let dropped = dropped.map(|(reason, samples)| ([("reason", *reason)], count(samples)));
+    let help = "Samples that were dropped before they were sent, by reason";
+    encoder.family(MetricType::Counter, ("atalaya_history_dropped", None, help), dropped)?;
+    let failing = [("file", &stats.file_problem), ("collector", &stats.delivery_problem)];
+    let failing = failing.map(|(part, problem)| ([("part", part)], f64::from(u8::from(problem.is_some()))));
+    let help = "1 if the file cannot be used, or the collector does not accept samples";
+    encoder.gauges(("atalaya_history_failing", None, help), failing)?;
+    for (name, help, value) in [
+        ("atalaya_history_delivered", "Samples that the collector has", stats.delivered),
+        ("atalaya_history_refused", "Samples that the collector can never accept", stats.refused),
+        ("atalaya_history_sync_failures", "Writes and syncs of the file that failed", stats.sync_failures),
+    ] {
+        encoder.counter((name, None, help), count(value))?;
+    }
+    Ok(())
 }
 
 fn encode_process(encoder: &mut Encoder<'_>, stats: ProcessStats) -> Result<(), Error> {

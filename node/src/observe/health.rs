@@ -12,6 +12,8 @@ pub(crate) struct HealthSnapshot {
     pub(crate) problems: Vec<&'static str>,
     /// Names of the sensors that cannot be read, and their errors.
     pub(crate) sensor_errors: Vec<(String, String)>,
+    /// Problems of the samples that wait for the collector.
+    pub(crate) history_problems: Vec<String>,
     pub(crate) measurement_age: Option<Duration>,
     /// Time since a measurement was stored in ZooKeeper.
     pub(crate) publication_age: Option<Duration>,
@@ -62,7 +64,7 @@ impl HealthSnapshot {
             Stage::Running => {}
         }
         let disconnected = (!self.is_connected).then(|| self.disconnected());
-        let notes = self.sensor_notes().into_iter().chain(disconnected);
+        let notes = self.notes().into_iter().chain(disconnected);
         let is_healthy = self.problems.is_empty();
         let first = if is_healthy { &["ok"][..] } else { &self.problems };
         HealthReport::new(is_healthy, first.iter().map(|line| (*line).to_owned()).chain(notes))
@@ -94,7 +96,7 @@ impl HealthSnapshot {
         }
         let is_ready = reasons.is_empty();
         reasons.extend(is_ready.then(|| "ready".to_owned()));
-        HealthReport::new(is_ready, reasons.into_iter().chain(self.sensor_notes()))
+        HealthReport::new(is_ready, reasons.into_iter().chain(self.notes()))
     }
 
     fn disconnected(&self) -> String {
@@ -104,11 +106,13 @@ impl HealthSnapshot {
         }
     }
 
-    fn sensor_notes(&self) -> Vec<String> {
+    /// Returns notes about sensors and samples, which do not fail a probe.
+    fn notes(&self) -> Vec<String> {
         let errors = self.sensor_errors.iter().take(MAX_SENSORS);
         let named = errors.map(|(name, error)| format!("sensor {name}: {error}"));
         let more = self.sensor_errors.len().saturating_sub(MAX_SENSORS);
-        named.chain((more > 0).then(|| format!("and {more} more sensors"))).collect()
+        let more = (more > 0).then(|| format!("and {more} more sensors"));
+        named.chain(more).chain(self.history_problems.iter().cloned()).collect()
     }
 }
 
@@ -130,6 +134,7 @@ mod tests {
             sampling_period: SECOND,
             problems: Vec::new(),
             sensor_errors: Vec::new(),
+            history_problems: Vec::new(),
             measurement_age: Some(SECOND),
             publication_age: Some(SECOND),
             is_connected: true,
@@ -158,6 +163,13 @@ mod tests {
         let HealthReport { is_healthy, text } = snapshot.readiness();
         assert!(!is_healthy && text.contains("no measurement yet\n"), "{text}");
         assert!(text.contains("no measurement published yet\nsensor air: cut\n"), "{text}");
+    }
+
+    #[test]
+    fn problems_of_the_history_are_notes() {
+        let snapshot = HealthSnapshot { history_problems: vec!["full".into()], ..healthy() };
+        assert_eq!(snapshot.liveness(), HealthReport { is_healthy: true, text: "ok\nfull\n".into() });
+        assert_eq!(snapshot.readiness(), HealthReport { is_healthy: true, text: "ready\nfull\n".into() });
     }
 
     #[test]

@@ -151,6 +151,8 @@ impl Observer {
         snapshot.measurement_age = sampling.measured_at.map(|at| now.since(at));
         snapshot.publication_age = sampling.published_at.map(|at| now.since(at));
         snapshot.sensor_errors = sampling.sensor_errors();
+        let history = self.0.metrics.history.stats();
+        snapshot.history_problems = history.map(|stats| stats.problems()).unwrap_or_default();
         snapshot
     }
 

@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::barrier_gate::BarrierGate;
 use super::{BusReservations, LatestSample, Sample, Sensors, read_timeout};
+use crate::history::Recorder;
 use crate::metrics::SamplingMetrics;
 use crate::model::barrier::{self, Barrier, LOG_TARGET, SamplingMode};
 use crate::model::measurement::Format;
@@ -42,6 +43,8 @@ pub(crate) struct Sampler {
     /// State of the measurement's znode. In lock-step mode, the next sample waits until the last one is published.
     pub(crate) published: watch::Receiver<NodeState>,
     pub(crate) metrics: SamplingMetrics,
+    /// Stores each reading for the collector.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 impl Sampler {
@@ -148,6 +151,9 @@ impl Sampler {
             .iter()
             .flat_map(|sample| sample.readings().map(|reading| (sample.sensor.as_str(), *reading)))
             .collect();
+        if let Some(recorder) = &self.recorder {
+            recorder.record(&readings);
+        }
         // In lock-step mode the leader decides when the next sample is due.
         let wait = if mode.barrier.is_some() { MAX_BARRIER_WAIT } else { mode.period };
         let next_by = Instant::now() + wait + read_timeout(mode.period);
@@ -293,6 +299,7 @@ mod tests {
                 mode: modes,
                 published,
                 metrics,
+                recorder: None,
             },
             measurement: measurements,
             sensor_info: sensor_infos,

@@ -80,6 +80,14 @@ pub struct Settings {
     pub api_token_origin: Option<Url>,
     /// Origins that `/config/api_url` in ZooKeeper may name. Empty: any.
     pub api_origins: Vec<Url>,
+    /// Collector to which the node sends its samples. `None`: samples are not stored.
+    pub measurements_url: Option<Url>,
+    /// Maximum age of stored samples.
+    pub measurements_keep: Duration,
+    /// Maximum size of the stored samples, in bytes.
+    pub measurements_max_size: u64,
+    /// Interval at which stored samples are synced to the disk. Zero: after each sample.
+    pub measurements_sync: Duration,
     /// Address of the metrics and health server.
     pub metrics_listen: Option<ListenAddr>,
     /// Sampling mode.
@@ -228,6 +236,10 @@ impl Default for Settings {
             api_token: None,
             api_token_origin: None,
             api_origins: Vec::new(),
+            measurements_url: None,
+            measurements_keep: Duration::ZERO,
+            measurements_max_size: 0,
+            measurements_sync: Duration::ZERO,
             metrics_listen: None,
             sync: SyncMode::default(),
             release: BarrierRelease::default(),
@@ -271,7 +283,8 @@ impl Settings {
         }
         // The token is bound to the node's own settings: a client that can write `/config/api_url` must not be able to
         // have the token sent to its own server.
-        let origin = settings.api_token_origin.as_ref().or(settings.api_url.as_ref()).cloned();
+        let origins = [&settings.api_token_origin, &settings.api_url, &settings.measurements_url];
+        let origin = origins.into_iter().flatten().next().cloned();
         settings.api_token = settings.api_token.map(|token| token.with_origin(origin));
         Ok(settings)
     }

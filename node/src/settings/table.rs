@@ -34,8 +34,12 @@ macro_rules! field {
     };
 }
 
+// After the macro, which it uses.
+#[path = "table_history.rs"]
+mod history;
+
 /// All settings, in the order of the help and of the documentation.
-pub(crate) static SETTINGS: [Setting; 27] = [
+pub(crate) static SETTINGS: [Setting; 31] = [
     Setting {
         name: "zookeeper",
         value_name: Some("HOST:PORT,…/CHROOT"),
@@ -326,6 +330,10 @@ pub(crate) static SETTINGS: [Setting; 27] = [
         show: |settings| settings.counter.map(|counter| name_of(COUNTERS, &counter)),
         field: field!(counter, |text, _| one_of("counter", COUNTERS, text).map(Some)),
     },
+    history::URL,
+    history::KEEP,
+    history::MAX_SIZE,
+    history::SYNC,
     Setting {
         name: "metrics_listen",
         value_name: Some("HOST:PORT"),

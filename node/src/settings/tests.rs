@@ -204,3 +204,42 @@ fn change_of_the_api_to_another_origin_is_one_line_with_what_happens_to_the_toke
     let nowhere = Settings { api_url: None, ..before.clone() };
     assert!(nowhere.api_change(&before).unwrap().contains("reports are only logged"));
 }
+
+#[test]
+fn sizes_have_units_and_bounds() {
+    use super::values::{size, size_text};
+    for (text, bytes) in [("64MiB", 64 << 20), ("65536", 64 << 10), ("100 KiB", 100 << 10), ("2GiB", 2 << 30)]
+    {
+        assert_eq!(size(text).unwrap(), bytes, "{text}");
+        assert_eq!(size(&size_text(bytes)).unwrap(), bytes);
+    }
+    for wrong in ["", "MiB", "63KiB", "-1MiB", "1.5MiB", "64MB", "9999999999GiB", "2048GiB"] {
+        assert!(size(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn measurements_url_that_is_a_base_means_the_collectors_path_below_it() {
+    use super::values::measurements_url;
+    for (text, url) in [
+        ("http://h:8000", "http://h:8000/api/v1/measurements"),
+        ("http://h/base/", "http://h/base/api/v1/measurements"),
+        ("http://h/other", "http://h/other"),
+    ] {
+        assert_eq!(measurements_url(text).unwrap().as_str(), url);
+    }
+    assert!(measurements_url("ftp://h/").is_err());
+}
+
+#[test]
+fn token_is_bound_to_the_url_of_measurements_without_another_origin() {
+    let secret = ("ATALAYA_API_TOKEN", "secret");
+    let bound = |variables: &[(&str, &str)], url: &str| {
+        let token = assemble(FleetArgs::default(), variables, "").unwrap().api_token.unwrap();
+        token.is_for(&url.parse().unwrap())
+    };
+    let measurements = ("ATALAYA_MEASUREMENTS_URL", "http://m/");
+    assert!(bound(&[secret, measurements], "http://m/"));
+    let both = [secret, measurements, ("ATALAYA_API_URL", "http://a/")];
+    assert!(bound(&both, "http://a/") && !bound(&both, "http://m/"));
+}

@@ -135,10 +135,15 @@ fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
 }
 
 pub(crate) fn sampling_period(text: &str) -> Result<Duration, InvalidValue> {
+    period("sampling period", text)
+}
+
+/// Parses a duration within the bounds of periods; `what` is the noun for the error.
+pub(super) fn period(what: &str, text: &str) -> Result<Duration, InvalidValue> {
     let period = parse_duration(text)?;
     duration::period(period).map_err(|_| {
         InvalidValue::new(
-            format!("a sampling period of {period:?} is out of bounds"),
+            format!("a {what} of {period:?} is out of bounds"),
             "a duration from 100ms to 31d, such as 5s, or a number of seconds",
         )
     })
@@ -216,6 +221,51 @@ pub(super) fn origin(text: &str) -> Result<Url, InvalidValue> {
 /// Parses origins that are separated by commas.
 pub(super) fn origins(text: &str) -> Result<Vec<Url>, InvalidValue> {
     text.split(',').filter(|text| !text.trim().is_empty()).map(origin).collect()
+}
+
+/// Parses the URL of the collector's samples. A path that ends in `/` is the collector's base.
+pub(super) fn measurements_url(text: &str) -> Result<Url, InvalidValue> {
+    let hint = "an address such as http://127.0.0.1:8000/api/v1/measurements";
+    let invalid = |problem: String| bad("address", text, problem, hint);
+    let url = http_url(text).map_err(invalid)?;
+    if !url.path().ends_with('/') {
+        return Ok(url);
+    }
+    url.join("api/v1/measurements").map_err(|error| invalid(error.to_string()))
+}
+
+/// Parses an interval of zero or more.
+pub(super) fn interval(text: &str) -> Result<Duration, InvalidValue> {
+    if ["0", "0s"].contains(&text.trim()) { Ok(Duration::ZERO) } else { parse_duration(text) }
+}
+
+/// Returns an interval as [`interval`] parses it.
+pub(super) fn interval_text(interval: Duration) -> String {
+    if interval.is_zero() { "0s".to_owned() } else { format!("{interval:?}") }
+}
+
+/// Units of sizes, largest first.
+const SIZE_UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+/// SQLite cannot do much with fewer pages.
+const MIN_SIZE: u64 = 64 << 10;
+const MAX_SIZE: u64 = 1 << 40;
+
+/// Parses a size in bytes, or with a unit.
+pub(super) fn size(text: &str) -> Result<u64, InvalidValue> {
+    let text = text.trim();
+    let suffix = SIZE_UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
+    let (number, unit) = suffix.unwrap_or((text, 1));
+    let bytes = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    bytes.filter(|bytes| (MIN_SIZE..=MAX_SIZE).contains(bytes)).ok_or_else(|| {
+        let problem = format!("\"{}\" is not a size", sanitize_for_log(text));
+        InvalidValue::new(problem, "a size from 64KiB to 1024GiB, such as 64MiB")
+    })
+}
+
+/// Returns a size as [`size`] parses it.
+pub(super) fn size_text(bytes: u64) -> String {
+    let unit = SIZE_UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    unit.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 
 fn http_url(text: &str) -> Result<Url, String> {

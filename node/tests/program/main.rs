@@ -21,6 +21,7 @@ mod follower_killed;
 mod frozen_process;
 mod full_reports;
 mod health;
+mod history;
 mod hostile_settings;
 mod invalid_measurements;
 mod lead_setting;

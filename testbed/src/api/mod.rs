@@ -33,6 +33,10 @@ pub enum ApiMode {
     KeepAndAnswer(u16),
     /// Keeps the request, and cuts the connection instead of an answer.
     KeepAndCut,
+    /// Like `Accept`, but the sample with this sequence number is refused in the answer.
+    RefuseSample(u64),
+    /// Like `Accept`, but answers 400 to a request that contains the sample with this sequence number.
+    RefuseBatch(u64),
     /// Answers 200 and identifies itself as a collector, but does not answer requests with the fleet status for this
     /// time.
     Collector(Duration),
@@ -228,7 +232,10 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
             && state.requests.iter().any(|other| {
                 other.kept && key.is_some() && other.header("idempotency-key") == key.as_deref()
             });
+        let samples = request.samples();
+        let has_sample = |seq| samples.as_ref().is_some_and(|samples| samples.contains(&seq));
         let kept = match mode {
+            ApiMode::RefuseBatch(seq) => !has_sample(seq),
             ApiMode::Hang => false,
             ApiMode::Status(status) => (200..300).contains(&status),
             ApiMode::Once => !is_repeat,
@@ -238,7 +245,14 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
         state.requests.push(Recorded { kept, ..request });
         shared.changed.notify_all();
         let status = match mode {
-            ApiMode::Accept | ApiMode::Refuse => 200,
+            ApiMode::Accept | ApiMode::Refuse | ApiMode::RefuseSample(_) => 200,
+            ApiMode::RefuseBatch(seq) => {
+                if has_sample(seq) {
+                    400
+                } else {
+                    200
+                }
+            }
             ApiMode::Status(status) | ApiMode::KeepAndAnswer(status) => status,
             ApiMode::Once if is_repeat => 409,
             ApiMode::Once => 200,
@@ -263,7 +277,12 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
         if is_over || has_left(stream)? {
             return Ok(());
         }
-        let body = if status < 300 { "ok\n" } else { "as told\n" };
+        let refused = if let ApiMode::RefuseSample(seq) = mode { Some(seq) } else { None };
+        let body = match &samples {
+            Some(samples) if status == 200 => answer_about(samples, refused),
+            _ if status < 300 => "ok\n".to_owned(),
+            _ => "as told\n".to_owned(),
+        };
         let length = body.len();
         let connection = if close { "close" } else { "keep-alive" };
         let collector = matches!(mode, ApiMode::Collector(_));
@@ -282,6 +301,18 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
         }
     }
     Ok(())
+}
+
+/// Returns a collector's answer about samples with these sequence numbers, of which it refuses one.
+fn answer_about(samples: &[u64], refused: Option<u64>) -> String {
+    let index = refused.and_then(|refused| samples.iter().position(|seq| *seq == refused));
+    let refused: Vec<_> = index
+        .map(|index| serde_json::json!({"index": index, "seq": samples[index], "code": "value", "detail": "as told"}))
+        .into_iter()
+        .collect();
+    let (accepted, count) = (samples.len() - refused.len(), refused.len());
+    serde_json::json!({"accepted": accepted, "repeated": 0, "refused": refused, "refused_count": count})
+        .to_string()
 }
 
 /// Returns true if the client closed its end while it waited.

@@ -42,6 +42,12 @@ impl Recorded {
         body.get("dato").or_else(|| body.get("mean"))?.as_f64()
     }
 
+    /// Returns the sequence numbers of the samples in the body; `None` if it has none.
+    pub(super) fn samples(&self) -> Option<Vec<u64>> {
+        let body: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
+        Some(body.get("samples")?.as_array()?.iter().filter_map(|sample| sample["seq"].as_u64()).collect())
+    }
+
     /// Returns the first header of that name; case does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers

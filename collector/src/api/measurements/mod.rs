@@ -51,8 +51,7 @@ pub(crate) struct MeasurementBatch {
     /// Identifier of one run of the sequence of numbers.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     boot: String,
-    /// Samples, each a `Measurement`. One that is not valid is refused alone.
-    #[schema(max_items = 10_000)]
+    /// At most 10 000 samples, each a `Measurement`. One that is not valid is refused alone.
     samples: Vec<serde_json::Value>,
 }
 
@@ -135,6 +134,7 @@ pub(super) struct LatestParams {
     /// Name of the node. The default is all nodes.
     node: Option<Name>,
     /// Format, instead of the header `Accept`.
+    #[param(inline)]
     format: Option<Format>,
 }
 
@@ -161,6 +161,7 @@ pub(super) struct MeasurementsParams {
     #[serde(default)]
     limit: RowLimit,
     /// Format, instead of the header `Accept`.
+    #[param(inline)]
     format: Option<Format>,
 }
 

@@ -266,12 +266,12 @@ fn wrong_field(element: &RawValue) -> &'static str {
     }
     let Ok(fields) = serde_json::from_str::<RawFields<'_>>(element.get()) else { return "sample" };
     match fields {
-        _ if !fields.seq.is_some_and(|text| as_integer(text).is_some()) => "seq",
+        _ if fields.seq.is_none_or(|text| as_integer(text).is_none()) => "seq",
         _ if !fields.sensor.is_some_and(is::<String>) => "sensor",
         _ if !fields.quantity.is_some_and(is::<String>) => "quantity",
         _ if fields.unit.is_some_and(|text| !is::<String>(text)) => "unit",
         _ if !fields.value.is_some_and(is::<f64>) => "value",
-        _ if !fields.time_ms.is_some_and(|text| as_integer(text).is_some()) => "time",
+        _ if fields.time_ms.is_none_or(|text| as_integer(text).is_none()) => "time",
         _ if !fields.clock.is_some_and(is::<ClockState>) => "clock",
         _ => "sample",
     }

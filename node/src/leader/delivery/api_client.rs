@@ -103,7 +103,8 @@ impl Api {
             }
         }
         // A report that was refused as a full one is sent at once in the other way, with the same key.
-        let timeout = timeout.saturating_sub(begun.elapsed());
+        let spent = refusal.as_ref().map_or(Duration::ZERO, |_| begun.elapsed());
+        let timeout = timeout.saturating_sub(spent);
         let (requested, response) = match self.exchange(report, (self.method, &self.url), timeout).await {
             Ok(exchanged) => exchanged,
             Err(outcome) => return outcome,
@@ -118,7 +119,7 @@ impl Api {
         outcome
     }
 
-    /// Sends a report and returns its address and the response; the error is the outcome without a response.
+    /// Sends a report. Returns the requested address and the response; the error is the outcome without a response.
     async fn exchange(
         &self,
         report: &Report,
@@ -155,8 +156,8 @@ impl Api {
         Ok((requested, response))
     }
 
-    async fn classify(&self, requested: &Url, response: Response) -> Outcome {
-        response::classify(requested, response, |status| self.denied(status)).await
+    async fn classify(&self, url: &Url, response: Response) -> Outcome {
+        response::classify(url, response, |status| self.denied(status)).await
     }
 
     pub(in crate::leader) async fn with_network<T>(&self, request: impl Future<Output = T>) -> T {
@@ -168,7 +169,7 @@ impl Api {
 
     /// Returns the reason for a response that concerns the sender and not the report (401, 403, 407), with the remedy.
     /// Reads the token again, in case its file has changed.
-    fn denied(&self, status: StatusCode) -> String {
+    pub(crate) fn denied(&self, status: StatusCode) -> String {
         match &self.token {
             None => format!("it answers {status}, and no token is configured (api_token_file)"),
             Some(token) if !token.is_for(&self.url) => {
@@ -228,7 +229,7 @@ impl Api {
 }
 
 /// Returns the innermost cause, which names the problem ("Connection refused"); the outer errors only name their layer.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     let first: &dyn std::error::Error = error;
     let cause = std::iter::successors(Some(first), |cause| cause.source()).last().unwrap_or(first);
     if error.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }

@@ -10,6 +10,6 @@ pub(crate) mod outbox;
 pub(super) mod outbox_reader;
 pub(crate) mod outcome;
 pub(crate) mod queue;
-mod response;
+pub(crate) mod response;
 pub(super) mod shared_outbox;
 pub(super) mod worker;

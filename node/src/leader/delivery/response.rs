@@ -56,7 +56,7 @@ pub(super) async fn classify(
     let (is_redirected, final_url) = (response.url() != requested, response.url().clone());
     let content_type = header(&response, CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
     let location = header(&response, LOCATION).and_then(|to| final_url.join(&to).ok());
-    let body = read_body(&mut response).await;
+    let body = read_body(&mut response, MAX_BODY).await;
     match status {
         StatusCode::CONFLICT => classify_conflict(&content_type, body.as_deref()),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => doubtful(denied(status), FORBIDDEN),
@@ -82,14 +82,14 @@ fn header(response: &Response, name: reqwest::header::HeaderName) -> Option<Stri
     response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// Reads the beginning of the body, so that the connection can be used again. Returns `None` if the body is incomplete;
-/// a status of success counts all the same.
-async fn read_body(response: &mut Response) -> Option<Vec<u8>> {
+/// Reads the beginning of the body, up to `max` bytes, so that the connection can be used again. Returns `None` if the
+/// body is incomplete; a status of success counts all the same.
+pub(crate) async fn read_body(response: &mut Response, max: usize) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) => {
-                let room = MAX_BODY - body.len();
+                let room = max - body.len();
                 body.extend_from_slice(&chunk[..chunk.len().min(room)]);
                 if chunk.len() >= room {
                     return Some(body);

@@ -14,6 +14,7 @@
 mod files;
 pub(in crate::process) mod location;
 mod lock;
+mod own_process;
 mod record;
 
 use std::fs::{self, File};
@@ -28,6 +29,7 @@ use crate::metrics;
 
 pub(crate) use location::{StateDir, file_stem};
 pub(crate) use lock::{Holder, Lock, Purpose};
+pub(crate) use own_process::{OwnProcess, start_session};
 pub use record::ProcessRecord;
 pub(crate) use record::{Found, NodeRecord};
 
@@ -95,6 +97,12 @@ impl StateFile {
         Ok(state_file)
     }
 
+    /// Returns the path of the node's file with samples for the collector.
+    #[cfg_attr(not(feature = "history"), expect(dead_code, reason = "used by the history"))]
+    pub(crate) fn ring(&self) -> PathBuf {
+        self.0.file.with_extension("samples")
+    }
+
     /// Returns the processes other than `contender` that may have left znodes.
     pub(crate) fn earlier_processes(&self, contender: &str) -> Vec<ProcessRecord> {
         let state = metrics::lock(&self.0.state);
@@ -115,6 +123,17 @@ impl StateFile {
             _ => {}
         }
         state.failing = written.is_err();
+    }
+}
+
+/// Creates a file that only its owner can read. An existing file must be one of the state directory.
+#[cfg_attr(not(feature = "history"), expect(dead_code, reason = "used by the history"))]
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
+    match files::create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            files::open(path, File::options().read(true)).map(drop)
+        }
+        created => created.map(drop),
     }
 }
 

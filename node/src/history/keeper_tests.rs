@@ -1,0 +1,179 @@
+use std::sync::Mutex;
+
+use atalaya_hal::{Quantity, Reading};
+use tempfile::TempDir;
+
+use super::super::buffer::MAX_BUFFERED;
+use super::super::recorder::Recorder;
+use super::super::ring::tests::{limits, reading};
+use super::*;
+
+/// A keeper without its thread, and its clock.
+struct Harness {
+    keeper: Keeper,
+    recorder: Recorder,
+    time: Arc<Mutex<ClockReading>>,
+    _commands: mpsc::Receiver<Command>,
+}
+
+const SET_MS: i64 = 1_800_000_000_000;
+
+fn harness(path: Option<PathBuf>) -> Harness {
+    let time = Arc::new(Mutex::new(reading(SET_MS, true)));
+    let shared = time.clone();
+    let clock: Clock = Arc::new(move || *shared.lock().unwrap());
+    let (buffer, metrics) = (Arc::new(Buffer::default()), HistoryMetrics::default());
+    let (commands, received) = mpsc::channel();
+    let recorder = Recorder::new(buffer.clone(), commands, clock.clone(), metrics.clone());
+    let keeper = Keeper::new(path, limits(), buffer, clock, Arc::default(), metrics);
+    Harness { keeper, recorder, time, _commands: received }
+}
+
+impl Harness {
+    fn record(&self, values: std::ops::Range<i32>) {
+        for value in values {
+            let reading = Reading::new(Quantity::Temperature, f64::from(value)).unwrap();
+            self.recorder.record(&[("s", reading)]);
+        }
+    }
+
+    /// Returns the values of the next batch.
+    fn read(&mut self) -> Vec<f64> {
+        let batch = self.keeper.read(1_000);
+        batch.map(|batch| batch.samples.iter().map(|sample| sample.value).collect()).unwrap_or_default()
+    }
+
+    fn set_clock(&self, time_ms: i64, since_boot_ms: i64, is_synchronised: bool) {
+        *self.time.lock().unwrap() = ClockReading { time_ms, since_boot_ms, is_synchronised };
+    }
+
+    fn stats(&self) -> crate::metrics::HistoryStats {
+        self.keeper.record_stats();
+        self.keeper.metrics.stats().unwrap()
+    }
+}
+
+fn path(folder: &TempDir) -> Option<PathBuf> {
+    Some(folder.path().join("ring"))
+}
+
+fn values(values: std::ops::Range<i32>) -> Vec<f64> {
+    values.map(f64::from).collect()
+}
+
+#[test]
+fn keeper_stores_samples_and_another_process_finds_them_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = harness(path(&folder));
+    first.record(0..3);
+    first.keeper.store();
+    assert_eq!(first.read(), values(0..3));
+    first.keeper.done(false);
+    // Killed: not closed.
+    drop(first.keeper.ring.take());
+    let mut second = harness(path(&folder));
+    second.record(3..5);
+    second.keeper.store();
+    assert_eq!(second.read(), values(0..3), "a batch has one run");
+    second.record(5..6);
+    second.keeper.store();
+    second.keeper.done(true);
+    assert_eq!(second.read(), values(3..6));
+    second.keeper.done(true);
+    assert_eq!(second.read(), values(0..0));
+    assert_eq!(second.stats().samples, 0);
+}
+
+#[test]
+fn samples_wait_in_memory_while_the_file_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = harness(path(&folder));
+    // SQLite cannot open a folder.
+    let obstacle = folder.path().join("ring");
+    std::fs::create_dir(&obstacle).unwrap();
+    harness.record(0..3);
+    harness.keeper.store();
+    let stats = harness.stats();
+    assert!(stats.samples == 3 && stats.sync_failures > 0 && stats.file_problem.is_some(), "{stats:?}");
+    assert!(harness.keeper.delay() <= RETRY_INTERVAL);
+    assert_eq!(harness.read(), values(0..3), "they can be sent");
+    // The file can be used again while they are being sent.
+    std::fs::remove_dir(&obstacle).unwrap();
+    harness.record(3..4);
+    harness.keeper.store();
+    harness.keeper.done(true);
+    harness.keeper.store();
+    assert_eq!(harness.stats().file_problem, None);
+    assert_eq!(harness.read(), values(3..4));
+    assert_eq!(harness.keeper.ring.as_ref().map(Ring::depth), Some(1));
+}
+
+#[test]
+fn memory_is_bounded_and_drops_the_oldest_samples() {
+    let mut harness = harness(None);
+    let extra = 7;
+    harness.record(0..MAX_BUFFERED as i32);
+    assert_eq!(harness.read(), values(0..1_000));
+    // Samples of the batch under way are dropped. Its end deletes no others.
+    harness.record(MAX_BUFFERED as i32..MAX_BUFFERED as i32 + extra);
+    harness.keeper.done(true);
+    assert_eq!(harness.read(), values(1_000..2_000));
+    let stats = harness.stats();
+    assert_eq!(stats.dropped[DropReason::Memory as usize], extra as u64);
+    assert_eq!(stats.samples, (MAX_BUFFERED - 1_000) as u64 + extra as u64);
+}
+
+#[test]
+fn damaged_file_is_replaced_and_sampling_continues() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ring"), "this is not a database, and never was one".repeat(100))
+        .unwrap();
+    let mut harness = harness(path(&folder));
+    harness.record(0..3);
+    harness.keeper.store();
+    assert!(folder.path().join("ring.damaged").exists());
+    harness.keeper.store();
+    assert_eq!(harness.read(), values(0..3));
+    assert_eq!(harness.keeper.ring.as_ref().map(Ring::depth), Some(3));
+}
+
+#[test]
+fn samples_wait_until_the_clock_is_set_and_are_corrected() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut earlier = harness(path(&folder));
+    earlier.set_clock(5_000, 5_000, false);
+    earlier.record(0..1);
+    earlier.keeper.store();
+    drop(earlier.keeper.ring.take());
+    let mut harness = harness(path(&folder));
+    harness.set_clock(60_000, 60_000, false);
+    harness.record(1..2);
+    harness.keeper.store();
+    assert_eq!(harness.read(), values(0..0));
+    assert!(harness.keeper.delay() <= RETRY_INTERVAL);
+    harness.set_clock(SET_MS, 70_000, true);
+    harness.record(2..3);
+    harness.keeper.store();
+    let mut found = Vec::new();
+    while let Some(batch) = harness.keeper.read(1_000) {
+        found.extend(batch.samples.iter().map(|sample| (sample.time_ms, sample.clock)));
+        harness.keeper.done(true);
+    }
+    let corrected = |since_boot_ms| (SET_MS - 70_000 + since_boot_ms, ClockState::Corrected);
+    assert_eq!(found, [corrected(5_000), corrected(60_000), (SET_MS, ClockState::Synchronised)]);
+}
+
+#[test]
+fn samples_are_sent_unsynchronised_if_the_clock_is_not_set_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [None, path(&folder)] {
+        let mut harness = harness(path);
+        harness.set_clock(60_000, 60_000, false);
+        harness.record(0..2);
+        harness.keeper.store();
+        assert_eq!(harness.read(), values(0..0));
+        harness.keeper.hold_until = Instant::now();
+        let batch = harness.keeper.read(1_000).unwrap();
+        assert!(batch.samples.iter().all(|sample| sample.clock == ClockState::Unsynchronised));
+    }
+}

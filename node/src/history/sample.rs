@@ -1,0 +1,139 @@
+//! A sample, a batch of samples, and the collector's answer, as they are on the wire. See docs/protocol.md.
+
+use serde::{Deserialize, Serialize};
+
+/// Trust in the time of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ClockState {
+    Synchronised = 0,
+    /// Taken before the clock was set.
+    Unsynchronised = 1,
+    /// Taken before the clock was set, and corrected since.
+    Corrected = 2,
+}
+
+impl From<i64> for ClockState {
+    fn from(number: i64) -> ClockState {
+        match number {
+            0 => ClockState::Synchronised,
+            2 => ClockState::Corrected,
+            _ => ClockState::Unsynchronised,
+        }
+    }
+}
+
+/// One value of one quantity of one sensor.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct StoredSample {
+    pub(super) seq: i64,
+    pub(super) sensor: String,
+    pub(super) quantity: String,
+    pub(super) unit: String,
+    pub(super) value: f64,
+    /// Unix time.
+    pub(super) time_ms: i64,
+    /// Time since the start of the machine, to correct the time.
+    #[serde(skip)]
+    pub(super) since_boot_ms: i64,
+    pub(super) clock: ClockState,
+}
+
+impl StoredSample {
+    /// Corrects the time, if it was taken before the clock was set. `offset_ms` is the Unix time of the machine's start.
+    pub(super) fn correct(&mut self, offset_ms: i64) {
+        if self.clock == ClockState::Unsynchronised {
+            self.time_ms = self.since_boot_ms + offset_ms;
+            self.clock = ClockState::Corrected;
+        }
+    }
+}
+
+/// Consecutive samples of one run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Batch {
+    pub(super) boot: String,
+    pub(super) samples: Vec<StoredSample>,
+    /// True if there are further samples, also of other runs.
+    pub(super) has_more: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Body<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fleet: Option<&'a str>,
+    pub(super) node: &'a str,
+    pub(super) boot: &'a str,
+    pub(super) samples: &'a [StoredSample],
+}
+
+/// Answer of status 200.
+#[derive(Debug, Deserialize)]
+pub(super) struct Answer {
+    accepted: u64,
+    repeated: u64,
+    #[serde(default)]
+    pub(super) refused: Vec<Refused>,
+    refused_count: Option<u64>,
+}
+
+/// A sample that the collector can never accept.
+#[derive(Debug, Deserialize)]
+pub(super) struct Refused {
+    #[serde(default)]
+    pub(super) seq: i64,
+    #[serde(default)]
+    pub(super) code: String,
+    #[serde(default)]
+    pub(super) detail: String,
+}
+
+impl Answer {
+    /// Parses an answer about `samples` samples. `None` if it is not one: the samples may not be stored.
+    pub(super) fn parse(body: &[u8], samples: usize) -> Option<Answer> {
+        let answer: Answer = serde_json::from_slice(body).ok()?;
+        let counts = [answer.accepted, answer.repeated, answer.refused_count()];
+        let total = counts.into_iter().try_fold(0_u64, u64::checked_add)?;
+        (usize::try_from(total) == Ok(samples)).then_some(answer)
+    }
+
+    pub(super) fn refused_count(&self) -> u64 {
+        self.refused_count.unwrap_or(self.refused.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sample_has_the_json_that_collectors_understand() {
+        let sample = StoredSample {
+            seq: 17,
+            sensor: "outside".into(),
+            quantity: "temperature".into(),
+            unit: "Cel".into(),
+            value: 21.53,
+            time_ms: 1_795_993_511_000,
+            since_boot_ms: 5,
+            clock: ClockState::Synchronised,
+        };
+        let body = Body { fleet: Some("home"), node: "n1", boot: "3f0c", samples: &[sample] };
+        let expected = r#"{"fleet":"home","node":"n1","boot":"3f0c","samples":[{"seq":17,"sensor":"outside","quantity":"temperature","unit":"Cel","value":21.53,"time_ms":1795993511000,"clock":"synchronised"}]}"#;
+        assert_eq!(serde_json::to_string(&body).unwrap(), expected);
+    }
+
+    #[test]
+    fn answer_must_account_for_each_sample() {
+        let answer = br#"{"accepted":7,"repeated":1,"refused":[{"index":5,"seq":22,"code":"value","detail":"x"}],"refused_count":2}"#;
+        let parsed = Answer::parse(answer, 10).unwrap();
+        assert_eq!((parsed.refused_count(), parsed.refused[0].seq), (2, 22));
+        assert!(Answer::parse(answer, 11).is_none());
+        for other in [&b""[..], b"<html>", b"{}", b"[]", br#"{"accepted":10}"#] {
+            assert!(Answer::parse(other, 10).is_none());
+        }
+        assert!(Answer::parse(br#"{"accepted":10,"repeated":0}"#, 10).is_some());
+        let overflow = format!(r#"{{"accepted":{0},"repeated":{0}}}"#, u64::MAX);
+        assert!(Answer::parse(overflow.as_bytes(), 10).is_none());
+    }
+}

@@ -169,6 +169,8 @@ async fn pages_of_nodes_work_without_javascript() {
     assert!(page.text(".nodes > li").await.contains("datos antiguos"));
     page.click("#node-pi-2").await;
     page.wait_for("document.querySelectorAll('#node article').length === 2").await;
+    page.click("#range-1h").await;
+    page.wait_for("location.search.includes('range=1h') && document.querySelector('#node .plot')").await;
     let text = page.text("#node").await;
     for word in ["reloj corregido: ", "reloj sin sincronizar: ", "1 hueco", "media de la flota", "con fallos"]
     {

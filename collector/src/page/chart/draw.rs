@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn samples_have_marks_of_clocks_and_the_average_of_the_fleet() {
-        let mut chart = chart(vec![(1, 1.0, 0.5, 2.0), (290, 2.0, 1.0, 3.0)]);
+        let mut chart = chart([0, 5, 10, 15, 290].map(|second| (second, 1.0, 0.5, 2.0)).to_vec());
         chart.subject = Subject::Samples;
         chart.average = vec![Point::of_one(1, 9.0), Point::of_one(2, 9.0)];
         let run = |from: i64, clock| ClockRun { from: from * 1_000_000, to: (from + 60) * 1_000_000, clock };

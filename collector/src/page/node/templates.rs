@@ -38,7 +38,10 @@ pub(super) fn live(model: &NodeModel) -> Markup {
                 h1.(class) {
                     span.light aria-hidden="true" {}
                     bdi { (model.params.node) }
-                    span.faint { (health) }
+                    span.faint {
+                        (health)
+                        @if !model.params.page.fleet.is_default() { " · " (model.params.page.fleet) }
+                    }
                 }
                 nav.ranges aria-label=(messages.time_range) {
                     @for range in RANGES {

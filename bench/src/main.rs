@@ -32,7 +32,7 @@ use atalaya_testbed::install::Part;
 
 use clap::{Parser as _, ValueEnum as _};
 use machine::Machine;
-use xtask::cargo::{Profile, build_node, cargo, existing, require, workspace};
+use xtask::cargo::{Profile, build_node, cargo, require, workspace};
 
 /// Path of the page, relative to the workspace.
 const PAGE: &str = "docs/benchmarks.md";
@@ -65,12 +65,6 @@ struct Arguments {
     /// they are.
     #[arg(long, value_name = "FILE")]
     output: Option<Option<PathBuf>>,
-    /// Measure this node instead of building one.
-    #[arg(long, value_name = "FILE", hide = true)]
-    node: Option<PathBuf>,
-    /// Use these workers of `node/benches/tasks.rs` instead of building them.
-    #[arg(long, value_name = "FILE", hide = true)]
-    workers: Option<PathBuf>,
 }
 
 /// Subject of a benchmark.
@@ -133,23 +127,17 @@ struct Bench {
 
 impl Bench {
     /// Builds the programs that these subjects use. Others are skipped, because the node takes long to build.
-    fn build(subjects: &[Subject], arguments: &Arguments) -> anyhow::Result<Bench> {
+    fn build(subjects: &[Subject], quick: bool) -> anyhow::Result<Bench> {
         let if_used = |users: &[Subject], build: &dyn Fn() -> anyhow::Result<PathBuf>| {
             if subjects.iter().any(|subject| users.contains(subject)) { build() } else { Ok(PathBuf::new()) }
-        };
-        let given = |program: &Option<PathBuf>, build: &dyn Fn() -> anyhow::Result<PathBuf>| match program {
-            Some(program) => existing(program),
-            None => build(),
         };
         let bench =
             |users: &[Subject], package: &str, name: &str| if_used(users, &|| build_bench(package, name));
         Ok(Bench {
-            quick: arguments.quick,
-            node: given(&arguments.node, &|| {
-                if_used(&USERS_OF_NODE, &|| build_node(Profile::Distribution, &[]))
-            })?,
+            quick,
+            node: if_used(&USERS_OF_NODE, &|| build_node(Profile::Distribution, &[]))?,
             client: bench(&[Subject::Cycle, Subject::Start, Subject::Security], "atalaya", "client")?,
-            workers: given(&arguments.workers, &|| bench(&[Subject::Tasks], "atalaya", "tasks"))?,
+            workers: bench(&[Subject::Tasks], "atalaya", "tasks")?,
             fleet: bench(&[Subject::LockStep], "atalaya", "fleet")?,
             load: bench(&[Subject::Server], "atalaya-zookeeper", "load")?,
             recipes: bench(&[Subject::Recipes], "atalaya-recipes", "recipes")?,
@@ -181,7 +169,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => complete.then(page),
     };
 
-    let bench = Bench::build(subjects, arguments)?;
+    let bench = Bench::build(subjects, arguments.quick)?;
     let mut machine = Machine::inspect()?;
     let mut sections = Vec::new();
     for subject in subjects {

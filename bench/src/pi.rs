@@ -132,9 +132,10 @@ fn snapshot(site: &mut Site) -> anyhow::Result<Snapshot> {
 /// Builds and runs the loop over a simulated bus on this machine, and returns its output.
 fn run_simulated() -> anyhow::Result<String> {
     let profile = Profile::Distribution;
-    let words = ["build", "--profile", profile.name(), "--package", "atalaya-sim", "--example", "samples"];
+    let words =
+        ["build", "--profile", profile.name(), "--package", "atalaya-sim", "--example", "simulated_samples"];
     succeeds(cargo().args(words))?;
-    let program = target_dir().join(profile.folder()).join("examples/samples");
+    let program = target_dir().join(profile.folder()).join("examples/simulated_samples");
     let output = std::process::Command::new(&program).output();
     let output = output.with_context(|| format!("cannot run {}", program.display()))?;
     ensure!(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_collector::store::{Filter, Horizon, Page};
-use atalaya_collector::{Report, Store, open_store};
+use atalaya_collector::{FleetName, Report, Store, open_store};
 use jiff::{SignedDuration, Timestamp};
 
 const UNITS: [&str; 3] = ["Cel", "%RH", "Pa"];
@@ -125,7 +125,7 @@ async fn queries(store: &Arc<dyn Store>, start: Timestamp, end: Timestamp) -> Re
         print(what, begin.elapsed());
     }
     let begin = Instant::now();
-    store.latest().await?;
+    store.latest(&FleetName::default()).await?;
     print("the latest of each unit", begin.elapsed());
     Ok(())
 }

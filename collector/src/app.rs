@@ -1,14 +1,14 @@
 //! State that all handlers share.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::fleet::LatestStatus;
+use crate::fleet_name::FleetName;
+use crate::fleets::{Fleets, MAX_FLEETS};
 use crate::limits::Buckets;
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -24,17 +24,18 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// Highest id that this process has recorded.
     pub(crate) newest: watch::Sender<i64>,
-    /// Id and time of the newest report that this process recorded. It decides whether reports arrive, so its clock is
-    /// monotonic.
-    arrived: Mutex<Option<(i64, Instant)>>,
-    /// Last fleet status.
-    pub(crate) fleet: Mutex<LatestStatus>,
+    fleets: Mutex<Fleets>,
     /// Cancelled at shutdown; ends the streams.
     pub(crate) stopping: CancellationToken,
     pub(crate) streams: Mutex<StreamSlots>,
     pub(crate) buckets: Mutex<Buckets>,
     pub(crate) refusals: RefusalLog,
+    /// Permits to unpack and parse a batch of measurements. They bound the memory for unpacked bodies.
+    pub(crate) parsers: Arc<Semaphore>,
 }
+
+/// Maximum number of batches of measurements that are unpacked and parsed at a time.
+const MAX_PARSERS: usize = 4;
 
 impl App {
     pub(crate) fn new(store: Arc<dyn Store>, options: Options) -> App {
@@ -42,28 +43,33 @@ impl App {
             store,
             metrics: Metrics::new(),
             newest: watch::Sender::new(0),
-            arrived: Mutex::default(),
-            fleet: Mutex::default(),
+            fleets: Mutex::default(),
             stopping: CancellationToken::new(),
             streams: Mutex::new(StreamSlots::new(&options.limits)),
             buckets: Mutex::new(Buckets::new(&options.limits)),
             refusals: RefusalLog::default(),
+            parsers: Arc::new(Semaphore::new(MAX_PARSERS)),
             options,
         }
     }
 
-    /// Records that a report has just arrived.
-    pub(crate) fn note_arrival(&self, id: i64) {
-        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-        if arrived.is_none_or(|(known, _)| id > known) {
-            *arrived = Some((id, Instant::now()));
-        }
+    /// Returns the known fleets.
+    pub(crate) fn fleets(&self) -> MutexGuard<'_, Fleets> {
+        self.fleets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the time since this process recorded report `id`, if that was the newest one that it recorded.
-    pub(crate) fn since_arrival(&self, id: i64) -> Option<Duration> {
-        let arrived = *self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-        arrived.filter(|(known, _)| *known == id).map(|(_, at)| at.elapsed())
+    /// Admits a fleet. If the store fails, only the fleets that this process knows count.
+    ///
+    /// # Errors
+    /// The fleet is unknown, and there are [`MAX_FLEETS`] already.
+    pub(crate) async fn admit_fleet(&self, fleet: &FleetName) -> Result<(), Problem> {
+        if self.fleets().contains(fleet) {
+            return Ok(());
+        }
+        let stored = self.with_store_timeout(self.store.fleets()).await.unwrap_or_default();
+        let mut fleets = self.fleets();
+        fleets.add_stored(stored);
+        if fleets.admit(fleet) { Ok(()) } else { Err(Problem::too_many_fleets(fleet, MAX_FLEETS)) }
     }
 
     /// Waits for an answer of the store, up to the limit for answers.

@@ -6,9 +6,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::app::App;
-use crate::params::{cookie, single_value};
+use crate::params::{cookie, from_address, single_value};
 use crate::problem::Problem;
 use crate::tokens::{Admission, Role};
 
@@ -74,10 +76,17 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-/// Returns the token in the address, for programs that do not support tokens: their configured address can contain one.
-fn token_in_address(uri: &Uri) -> Option<String> {
-    if uri.path() != "/nuevo" {
+/// Token in the address of `/nuevo`, for programs that do not support tokens: their configured address can contain one.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TokenParam {
+    /// Token, instead of `Authorization: Bearer`
+    token: Option<String>,
+}
+
+fn token_in_address(address: &Uri) -> Option<String> {
+    if address.path() != "/nuevo" {
         return None;
     }
-    single_value(uri.query()?.as_bytes(), "token")
+    from_address::<TokenParam>(address).ok()?.token
 }

@@ -1,9 +1,12 @@
 //! Bodies of requests: media type, length and duration.
 
+use std::io::Read;
+
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, StatusCode, header};
+use flate2::read::MultiGzDecoder;
 use http_body_util::LengthLimitError;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::limits::Limits;
@@ -32,6 +35,31 @@ pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
         .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
+/// Returns true if the body is compressed with gzip, and with nothing else.
+pub(crate) fn is_gzip(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter().map(|coding| coding.as_bytes());
+    let is_gzip = |coding: &[u8]| coding.eq_ignore_ascii_case(b"gzip");
+    codings.next().is_some_and(is_gzip) && codings.next().is_none()
+}
+
+/// Unpacks a body that is compressed with gzip.
+pub(crate) fn unpack(body: &[u8], max: usize) -> Result<Vec<u8>, Problem> {
+    let mut unpacked = Vec::new();
+    // One byte more shows that the limit is exceeded, before more is unpacked.
+    let limit = (max as u64).saturating_add(1);
+    let read = MultiGzDecoder::new(body).take(limit).read_to_end(&mut unpacked);
+    if unpacked.len() > max {
+        return Err(too_long(max));
+    }
+    read.map_err(|_| Problem::invalid("the body is not valid gzip"))?;
+    Ok(unpacked)
+}
+
+fn too_long(max: usize) -> Problem {
+    let detail = format!("the maximum is {max} bytes");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large", detail)
+}
+
 /// Refuses a body that is not plain JSON.
 pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let is_json = content_type(headers) == "application/json" && is_plain(headers);
@@ -39,11 +67,15 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 pub(crate) fn unsupported(expected: &str) -> Problem {
+    unsupported_coding(expected, "not compressed")
+}
+
+pub(crate) fn unsupported_coding(expected: &str, coding: &str) -> Problem {
     Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "media-type",
         "Unsupported media type",
-        format!("supported is Content-Type: {expected}, in UTF-8 and not compressed"),
+        format!("supported is Content-Type: {expected}, in UTF-8 and {coding}"),
     )
 }
 
@@ -55,20 +87,12 @@ fn is_too_long(error: &axum::Error) -> bool {
 /// Reads the body, up to the limits of its length and its duration.
 pub(crate) async fn receive(limits: &Limits, body: Body) -> Result<Bytes, Problem> {
     let max = limits.body;
-    let too_long = || {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "Body too large",
-            format!("the maximum is {max} bytes"),
-        )
-    };
     if body.size_hint().lower() > max as u64 {
-        return Err(too_long());
+        return Err(too_long(max));
     }
     match timeout(limits.receive, axum::body::to_bytes(body, max)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_long(&error) => Err(too_long()),
+        Ok(Err(error)) if is_too_long(&error) => Err(too_long(max)),
         Ok(Err(error)) => {
             tracing::debug!(%error, "cannot read a body");
             Err(Problem::invalid("the body is incomplete, or its framing is not valid HTTP"))
@@ -82,7 +106,7 @@ pub(crate) async fn receive(limits: &Limits, body: Body) -> Result<Bytes, Proble
     }
 }
 
-pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(crate) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     // The message repeats text of the body, which may be as long as the body.
     serde_json::from_slice(body).map_err(|error| Problem::invalid(cut(&error.to_string())))
 }

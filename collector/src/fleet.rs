@@ -1,5 +1,5 @@
 //! The fleet status, which the leader sends besides its reports: nodes, their health, and the outbox. Only the newest
-//! one is kept, in memory. Pure: time is passed in.
+//! one of each fleet is kept, in memory. Pure: time is passed in.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::fleet_name::FleetName;
 use crate::invalid::Invalid;
 use crate::plausibility::{check_cycle_range, check_epoch_range};
 use crate::tasks::{MAX_TASKS, Tasks};
@@ -27,6 +28,10 @@ pub(crate) const TEXT_PATTERN: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]{0,512}
 /// Status of a fleet, as its leader sees it. Unknown fields are ignored, because newer leaders may add some.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 pub struct Status {
+    /// Name of the fleet; missing if it is `default`.
+    #[serde(default, skip_serializing_if = "FleetName::is_default")]
+    #[schema(value_type = Option<FleetName>, nullable = false)]
+    pub fleet: FleetName,
     /// Epoch; increases with every leader. The same maximum as for reports.
     #[serde(deserialize_with = "needed_integer")]
     #[schema(minimum = 1, maximum = 4_611_686_018_427_387_904_i64)]

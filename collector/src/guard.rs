@@ -200,7 +200,9 @@ fn cross_site() -> Problem {
 fn note_refusal(app: &App, refused: Refused, address: Option<IpAddr>, path: &str) {
     app.metrics.count_refusal(refused);
     // Every new visitor of the page has no token at first.
-    if refused == Refused::token_missing && ["/", "/page/live"].contains(&path) {
+    if refused == Refused::token_missing
+        && ["/", "/nodes", "/node", "/page/live", "/page/nodes", "/page/node"].contains(&path)
+    {
         return;
     }
     let Some(suppressed) = app.refusals.due(refused, Instant::now()) else { return };

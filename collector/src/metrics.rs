@@ -28,6 +28,19 @@ struct ByOutcome {
     outcome: OutcomeLabel,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the names of the labels")]
+enum SampleLabel {
+    accepted,
+    repeated,
+    refused,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySampleOutcome {
+    outcome: SampleLabel,
+}
+
 /// Reason to refuse a request because of its token, host or site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the names of the labels")]
@@ -64,6 +77,7 @@ struct ByStatus {
 pub(crate) struct Metrics {
     registry: Registry,
     reports: Family<ByOutcome, Counter>,
+    samples: Family<BySampleOutcome, Counter>,
     requests: Family<ByStatus, Counter>,
     refused: Family<ByReason, Counter>,
     /// Number of open connections.
@@ -73,6 +87,8 @@ pub(crate) struct Metrics {
     /// Number of open event streams.
     pub(crate) streams: Gauge,
     store: Gauge,
+    fleets: Gauge,
+    fleets_mixed: Gauge,
 }
 
 impl Metrics {
@@ -84,6 +100,10 @@ impl Metrics {
             // Each label exists from the start, so that its first increase is visible.
             drop(reports.get_or_create(&ByOutcome { outcome }));
         }
+        let samples = Family::<BySampleOutcome, Counter>::default();
+        for outcome in [SampleLabel::accepted, SampleLabel::repeated, SampleLabel::refused] {
+            drop(samples.get_or_create(&BySampleOutcome { outcome }));
+        }
         let refused = Family::<ByReason, Counter>::default();
         for reason in Refused::ALL {
             drop(refused.get_or_create(&ByReason { reason }));
@@ -91,6 +111,7 @@ impl Metrics {
         let (connections, streams, store) = (Gauge::default(), Gauge::default(), Gauge::default());
         let turned_away = Counter::default();
         registry.register("reports", "Received reports by outcome", reports.clone());
+        registry.register("samples", "Received samples of single sensors by outcome", samples.clone());
         registry.register("requests", "Requests by path and status", requests.clone());
         let help = "Requests refused because of their token, Host or site, by reason";
         registry.register("requests_refused", help, refused.clone());
@@ -99,7 +120,23 @@ impl Metrics {
         registry.register("connections_turned_away", help, turned_away.clone());
         registry.register("streams", "Open event streams", streams.clone());
         registry.register("store_ready", "1 if reports can be recorded, otherwise 0", store.clone());
-        Metrics { registry, reports, requests, refused, connections, turned_away, streams, store }
+        let (fleets, fleets_mixed) = (Gauge::default(), Gauge::default());
+        registry.register("fleets", "Known names of fleets", fleets.clone());
+        let help = "Names under which two fleets have reported within the last hour";
+        registry.register("fleets_mixed", help, fleets_mixed.clone());
+        Metrics {
+            registry,
+            reports,
+            samples,
+            requests,
+            refused,
+            connections,
+            turned_away,
+            streams,
+            store,
+            fleets,
+            fleets_mixed,
+        }
     }
 
     pub(crate) fn count_outcome(&self, outcome: &Outcome) {
@@ -112,6 +149,17 @@ impl Metrics {
         self.reports.get_or_create(&ByOutcome { outcome }).inc();
     }
 
+    /// Counts the samples of a batch.
+    pub(crate) fn count_samples(&self, accepted: u64, repeated: u64, refused: u64) {
+        for (outcome, count) in [
+            (SampleLabel::accepted, accepted),
+            (SampleLabel::repeated, repeated),
+            (SampleLabel::refused, refused),
+        ] {
+            self.samples.get_or_create(&BySampleOutcome { outcome }).inc_by(count);
+        }
+    }
+
     pub(crate) fn count_refusal(&self, reason: Refused) {
         self.refused.get_or_create(&ByReason { reason }).inc();
     }
@@ -121,9 +169,13 @@ impl Metrics {
         self.requests.get_or_create(&ByStatus { path: path.to_owned(), status }).inc();
     }
 
-    /// Formats the metrics. `ready`: true if reports can be recorded.
-    pub(crate) fn text(&self, ready: bool) -> String {
+    /// Formats the metrics. `ready`: true if reports can be recorded. `fleets`: number of fleets, and of names of two
+    /// fleets.
+    pub(crate) fn text(&self, ready: bool, fleets: (usize, usize)) -> String {
         self.store.set(i64::from(ready));
+        let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.fleets.set(count(fleets.0));
+        self.fleets_mixed.set(count(fleets.1));
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);

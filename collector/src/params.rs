@@ -6,7 +6,7 @@ use std::error::Error;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Form, FromRequest, FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Request, header};
+use axum::http::{HeaderMap, Request, Uri, header};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,22 +14,31 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::fleet_name::FleetName;
 use crate::invalid::Invalid;
+use crate::measurements::MINUTE;
 use crate::problem::Problem;
 use crate::store::{Cursor, Filter};
-use crate::values::{MAX_NAME, NAME_PATTERN, cut, name, number, shortened};
+use crate::values::{
+    MAX_NAME, MAX_SENSOR, NAME_PATTERN, SENSOR_PATTERN, cut, name, number, printable, shortened,
+};
 
-/// Extractor of the parameters in the address: each at most once, in UTF-8.
+/// Extractor of the parameters in the address, see [`from_address`].
 pub(crate) struct Params<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Params<T>, Problem> {
-        check_utf8(parts.uri.query().unwrap_or_default().as_bytes())?;
-        let Query(parameters) = Query::try_from_uri(&parts.uri).map_err(|error| invalid(&error))?;
-        Ok(Params(parameters))
+        from_address(&parts.uri).map(Params)
     }
+}
+
+/// Parses the parameters in the address: each at most once, in UTF-8.
+pub(crate) fn from_address<T: DeserializeOwned>(address: &Uri) -> Result<T, Problem> {
+    check_utf8(address.query().unwrap_or_default().as_bytes())?;
+    let Query(parameters) = Query::try_from_uri(address).map_err(|error| invalid(&error))?;
+    Ok(parameters)
 }
 
 /// Parses a form, with the same rules as for parameters in the address.
@@ -113,6 +122,18 @@ parameter!(
     name
 );
 parameter!(
+    /// Name of a sensor or of the quantity that it measures.
+    SensorName(String),
+    text().min_length(Some(1)).max_length(Some(MAX_SENSOR)).pattern(Some(SENSOR_PATTERN)),
+    |text: &str| printable(text, MAX_SENSOR)
+);
+parameter!(
+    /// Resolution of measurements.
+    SampleResolution(Wanted),
+    text().pattern(Some(RESOLUTION_PATTERN)),
+    resolution
+);
+parameter!(
     /// Finite number.
     Number(f64),
     ObjectBuilder::new().schema_type(Type::Number),
@@ -136,6 +157,35 @@ parameter!(
     text().pattern(Some("^[0-9]{1,15}-[0-9]{1,15}$")),
     cursor
 );
+
+/// Resolution that a client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Samples for a short range, otherwise a usual step.
+    Auto,
+    /// The samples themselves.
+    Raw,
+    /// Steps of this length in milliseconds, a multiple of a minute.
+    Step(i64),
+}
+
+const RESOLUTION_PATTERN: &str = "^(raw|auto|minute|hour|day|[1-9][0-9]{0,4}m|[1-9][0-9]{0,2}h|([1-9][0-9]?|[12][0-9][0-9]|3[0-5][0-9]|36[0-6])d)$";
+
+fn resolution(text: &str) -> Result<Wanted, Invalid> {
+    let named = match text {
+        "raw" => return Ok(Wanted::Raw),
+        "auto" => return Ok(Wanted::Auto),
+        "minute" => "1m",
+        "hour" => "1h",
+        "day" => "1d",
+        other => other,
+    };
+    let millis = step(named).ok().map(|micros| micros / 1_000).filter(|millis| millis % MINUTE == 0);
+    millis.map(Wanted::Step).ok_or_else(|| {
+        let text = shortened(text);
+        Invalid::new(format!("{text:?} is not raw, auto, minute, hour, day, or whole minutes such as 5m"))
+    })
+}
 
 const STEP_PATTERN: &str = "^([1-9][0-9]{0,6}s?|[1-9][0-9]{0,4}m|[1-9][0-9]{0,2}h|([1-9][0-9]?|[12][0-9][0-9]|3[0-5][0-9]|36[0-6])d)$";
 
@@ -223,13 +273,14 @@ impl<const DEFAULT: usize, const MAX: usize> TryFrom<String> for Limit<DEFAULT, 
 
 /// Returns the filter of these parameters.
 pub(crate) fn filter(
+    fleet: Option<FleetName>,
     (from, to): (Option<Time>, Option<Time>),
     quantity: Option<Name>,
     unit: Option<Name>,
 ) -> Filter {
     let [from, to] = [from, to].map(|time| time.map(|Time(time)| time));
     let [quantity, unit] = [quantity, unit].map(|name| name.map(|Name(name)| name));
-    Filter { from, to, quantity, unit }
+    Filter { fleet: fleet.unwrap_or_default(), from, to, quantity, unit }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::fence::Stale;
+use crate::fleet_name::FleetName;
 use crate::invalid::Invalid;
 use crate::plausibility::Ahead;
 use crate::store::StoreError;
@@ -71,6 +72,14 @@ impl Problem {
             .retry_after(2)
     }
 
+    /// Creates the problem for a new fleet if there are `max` fleets already. The sender keeps its reports.
+    pub(crate) fn too_many_fleets(fleet: &FleetName, max: usize) -> Problem {
+        let detail = format!(
+            "fleet {fleet} is new, and this collector has {max} fleets, the maximum: check fleet_name"
+        );
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "fleets", "Too many fleets", detail).retry_after(60)
+    }
+
     pub(crate) fn not_found() -> Problem {
         Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", "see /api/v1/openapi.json")
     }
@@ -123,6 +132,14 @@ impl Problem {
     pub(crate) fn with_epochs(self, report: Option<i64>, highest: Option<i64>) -> Problem {
         let [report_epoch, highest_epoch] = [report, highest].map(|epoch| epoch.and_then(NonZeroI64::new));
         Problem { report_epoch, highest_epoch, ..self }
+    }
+
+    /// Adds a warning to the explanation.
+    pub(crate) fn with_warning(self, warning: Option<String>) -> Problem {
+        match warning {
+            Some(warning) => Problem { detail: format!("{}; {warning}", self.detail).into(), ..self },
+            None => self,
+        }
     }
 
     /// Returns the explanation of this occurrence.

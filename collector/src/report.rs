@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::fleet_name::FleetName;
 use crate::invalid::Invalid;
 use crate::plausibility::{check_cycle_range, check_epoch_range};
 use crate::values::{cut, integer, name, shortened, without_negative_zero};
@@ -62,6 +63,10 @@ fn whole(text: &str) -> Option<i64> {
 /// Average, as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Report {
+    /// Fleet of the sender; missing in JSON if it is `default`.
+    #[serde(skip_serializing_if = "FleetName::is_default")]
+    #[schema(value_type = Option<FleetName>, nullable = false)]
+    pub fleet: FleetName,
     /// Epoch; increases with every leader. Null: the sender has no epochs.
     #[schema(minimum = 1)]
     pub epoch: Option<i64>,
@@ -116,6 +121,9 @@ impl Report {
 /// Report in a request, as JSON. Unknown fields are ignored, because newer senders may add some.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 pub struct Incoming {
+    /// Name of the fleet; `default` if it is missing.
+    #[schema(value_type = Option<FleetName>)]
+    pub fleet: Option<FleetName>,
     /// Epoch; increases with every leader; not without `cycle`. The maximum is the collector's clock in seconds since
     /// 1970 plus its `--max-clock-skew` (one day), or the number after the highest recorded epoch.
     #[schema(minimum = 1, maximum = 4_611_686_018_427_387_904_i64)]
@@ -218,6 +226,7 @@ impl Incoming {
         let (quantity, unit) = (named("quantity", self.quantity)?, named("unit", unit)?);
         let reporter = reporter.map(cut);
         Ok(Report {
+            fleet: self.fleet.unwrap_or_default(),
             epoch,
             cycle,
             time: micros(time),

@@ -72,6 +72,7 @@ impl Collector {
         if let Some(keep) = app.options.keep_reports {
             pruning.spawn(prune(Arc::clone(&app), keep, app.options.keep_hours));
         }
+        pruning.spawn(prune_measurements(Arc::clone(&app)));
         let mut connections = Connections::new(Arc::clone(&app));
         stop.run_until_cancelled(connections.accept_from(&listener)).await;
         // No further connection is accepted.
@@ -99,6 +100,30 @@ async fn prune(app: Arc<App>, keep_reports: Duration, keep_hours: Option<Duratio
                 }
                 Err(error) => warn!(%error, "reports past the retention could not be replaced by sums"),
             }
+        }
+        sleep(PRUNE_INTERVAL).await;
+    }
+}
+
+/// Deletes measurements past the retention, and those of deleted nodes, until it is cancelled.
+async fn prune_measurements(app: Arc<App>) {
+    loop {
+        let retention = app.options.measurements.retention(Timestamp::now());
+        let (mut deleted, mut after) = (0, Some(0));
+        while let Some(series) = after {
+            match app.store.measurements().prune_samples(retention, series).await {
+                Ok(pruned) => {
+                    deleted += pruned.deleted;
+                    after = pruned.next;
+                }
+                Err(error) => {
+                    warn!(%error, "measurements past the retention could not be deleted");
+                    break;
+                }
+            }
+        }
+        if deleted > 0 {
+            info!(deleted, "samples and sums past the retention were deleted");
         }
         sleep(PRUNE_INTERVAL).await;
     }

@@ -9,6 +9,11 @@ pub(crate) const MAX_NAME: usize = 64;
 /// Pattern of such a name, for the OpenAPI document; see [`is_printable`].
 pub(crate) const NAME_PATTERN: &str =
     "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffd]{1,64}$";
+/// Maximum length of the name of a sensor or of the quantity that it measures, in characters.
+pub(crate) const MAX_SENSOR: usize = 128;
+/// Pattern of such a name; see [`is_printable`].
+pub(crate) const SENSOR_PATTERN: &str =
+    "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffd]{1,128}$";
 /// Maximum length of the stored sender of a report, in bytes.
 pub(crate) const MAX_REPORTER: usize = 200;
 
@@ -41,9 +46,17 @@ pub(crate) fn is_printable(character: char) -> bool {
 /// # Errors
 /// Returns an error if the name is empty, too long, or has characters that are not printable.
 pub(crate) fn name(text: &str) -> Result<String, Invalid> {
-    if text.is_empty() || text.chars().nth(MAX_NAME).is_some() || !text.chars().all(is_printable) {
+    printable(text, MAX_NAME)
+}
+
+/// Checks a name of at most `max` characters.
+///
+/// # Errors
+/// Returns an error if the name is empty, too long, or has characters that are not printable.
+pub(crate) fn printable(text: &str, max: usize) -> Result<String, Invalid> {
+    if text.is_empty() || text.chars().nth(max).is_some() || !text.chars().all(is_printable) {
         let text = shortened(text);
-        return Err(Invalid::new(format!("{text:?} is not 1 to {MAX_NAME} printable characters")));
+        return Err(Invalid::new(format!("{text:?} is not 1 to {max} printable characters")));
     }
     Ok(text.to_owned())
 }

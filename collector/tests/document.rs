@@ -63,14 +63,14 @@ async fn conforms(tokens: Tokens, more: &[&str]) {
     command.args(["--max-examples", EXAMPLES, "--seed", SEED, "--request-timeout", "30"]).args(more);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     succeeds(&output);
-    let said = String::from_utf8_lossy(&output.stdout);
+    let report = String::from_utf8_lossy(&output.stdout);
     let count = |what: &str| {
-        let line = said.lines().find_map(|line| line.trim().strip_prefix(what)).unwrap_or_default();
+        let line = report.lines().find_map(|line| line.trim().strip_prefix(what)).unwrap_or_default();
         line.split('/').map(|count| count.trim().parse::<u32>().unwrap()).collect::<Vec<_>>()
     };
     // All operations except the stream.
     let (selected, tested) = (count("Selected:"), count("Tested:"));
-    assert_eq!((tested[0], selected[0]), (selected[0], selected[1] - 1), "{said}");
+    assert_eq!((tested[0], selected[0]), (selected[0], selected[1] - 1), "{report}");
     collector.stop().await;
 }
 

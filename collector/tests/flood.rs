@@ -100,7 +100,7 @@ async fn ten_thousand_concurrent_requests_are_answered() {
     let mut found = BTreeMap::<u16, u32>::new();
     let mut healthy = 0;
     // One request at a time: cancelled ones would occupy the slots of their address.
-    let mut asked = Box::pin(flooded.get("/healthz"));
+    let mut request = Box::pin(flooded.get("/healthz"));
     while !clients.is_empty() {
         tokio::select! {
             Some(client) = clients.join_next() => {
@@ -108,14 +108,14 @@ async fn ten_thousand_concurrent_requests_are_answered() {
                     *found.entry(status).or_default() += count;
                 }
             }
-            text = &mut asked => {
+            text = &mut request => {
                 assert_eq!(text, "ok\n");
                 healthy += 1;
-                asked = Box::pin(flooded.get("/healthz"));
+                request = Box::pin(flooded.get("/healthz"));
             }
         }
     }
-    assert_eq!(asked.await, "ok\n");
+    assert_eq!(request.await, "ok\n");
     assert!(found.keys().all(|status| [400, 429].contains(status)), "{found:?}");
     assert_eq!(found.values().sum::<u32>(), CONNECTIONS * REQUESTS, "{found:?}");
     // Each address may send a burst, and little more.

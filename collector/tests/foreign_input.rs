@@ -75,8 +75,8 @@ async fn conflict_answers_name_the_epoch_of_the_report_and_the_highest_epoch() {
     assert_eq!(conflict["type"], "urn:problem-type:atalaya:conflict");
     assert_eq!(fields(&conflict), [json!(8), json!(9), Value::Null, Value::Null]);
     let status = json!({"epoch": 7, "cycle": 9, "leader": "1", "nodes": []});
-    let told = refused(collector.post("/api/v1/fleet").json(&status), 409).await;
-    assert_eq!(fields(&told), [json!(7), json!(9), Value::Null, Value::Null]);
+    let problem = refused(collector.post("/api/v1/fleet").json(&status), 409).await;
+    assert_eq!(fields(&problem), [json!(7), json!(9), Value::Null, Value::Null]);
     let document = collector.json("/api/v1/openapi.json").await;
     for field in ["report_epoch", "highest_epoch", "max_epoch"] {
         assert!(document["components"]["schemas"]["Problem"]["properties"][field].is_object(), "{field}");
@@ -135,8 +135,8 @@ async fn negative_zero_is_zero_wherever_it_is_shown() {
     }
     let status = r#"{"epoch": 7, "cycle": 1, "leader": "1", "period": -0.0,
         "nodes": [{"id": "1", "age": -0.0, "readings": [{"value": -0.0, "unit": "Cel"}]}]}"#;
-    let told = collector.post("/api/v1/fleet").header("content-type", "application/json").body(status);
-    assert_eq!(told.send().await.unwrap().status(), 204);
+    let request = collector.post("/api/v1/fleet").header("content-type", "application/json").body(status);
+    assert_eq!(request.send().await.unwrap().status(), 204);
     let shown =
         ["/listar", "/api/v1/reports", "/api/v1/series?step=1h", "/api/v1/latest", "/api/v1/fleet", "/"];
     for path in shown {
@@ -207,9 +207,9 @@ async fn collector_refuses_epochs_and_cycles_at_the_limits_of_their_types() {
             )
             .await;
             let status = format!(r#"{{"epoch": {epoch}, "cycle": {cycle}, "leader": "1", "nodes": []}}"#);
-            let told =
+            let request =
                 collector.post("/api/v1/fleet").header("content-type", "application/json").body(status);
-            refused(told, 400).await;
+            refused(request, 400).await;
         }
     }
     assert!(collector.means().await.is_empty());

@@ -238,10 +238,10 @@ async fn expect_100_continue_is_answered_before_the_body() {
         |length: usize| post(&format!("{JSON}Expect: 100-continue\r\nContent-Length: {length}\r\n"), "");
     answered(&collector, &expecting(10 << 20), 413).await;
     let unwanted = String::from_utf8(expecting(11)).unwrap().replace("application/json", "text/csv");
-    let told = collector.raw(unwanted + REPORT).await;
-    assert!(told.contains("HTTP/1.1 415"), "{told}");
-    let wanted = collector.raw(String::from_utf8(expecting(11)).unwrap() + REPORT).await;
-    assert!(wanted.contains("HTTP/1.1 200"), "{wanted}");
+    let refused = collector.raw(unwanted + REPORT).await;
+    assert!(refused.contains("HTTP/1.1 415"), "{refused}");
+    let accepted = collector.raw(String::from_utf8(expecting(11)).unwrap() + REPORT).await;
+    assert!(accepted.contains("HTTP/1.1 200"), "{accepted}");
     assert_eq!(collector.means().await, [12.0]);
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use atalaya_collector::open_store;
-use atalaya_testbed::Redis;
+use atalaya_testbed::{Pauses, Redis};
 use common::child::{self, Child};
 use common::ledger::{Sent, judge, kept, send};
 use common::open_to_all;
@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 const KILLS: usize = 12;
 /// Number of concurrent clients.
 const SENDERS: i64 = 8;
+/// Maximum time until a report is accepted, over the restart of Redis.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Not a test: the entry point of the process that `start` spawns.
 #[tokio::test]
@@ -114,14 +116,16 @@ async fn redis_is_killed_at_any_point() {
             let client = client();
             tokio::spawn(async move {
                 let mut cycle = sender;
+                let mut pauses = Pauses::until(ACCEPT_TIMEOUT);
                 while !enough.load(Ordering::Relaxed) {
                     let sent = send(&client, &url, cycle).await;
                     assert_ne!(sent, Sent::Nothing, "the collector is running");
                     let _ = answered.send((cycle, sent)).await;
                     if sent == Sent::Unavailable {
-                        tokio::time::sleep(Duration::from_millis(10)).await;
+                        tokio::time::sleep(pauses.next().expect("the report is not accepted")).await;
                     } else {
                         cycle += SENDERS;
+                        pauses = Pauses::until(ACCEPT_TIMEOUT);
                     }
                 }
             })

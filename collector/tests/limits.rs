@@ -138,14 +138,14 @@ async fn client_that_does_not_read_is_disconnected() {
     let batch: Vec<_> = (0..1000).map(|cycle| full(1, cycle, 1.0)).collect();
     assert_eq!(collector.post("/api/v1/reports").json(&batch).send().await.unwrap().status(), 200);
     let address = collector.address;
-    let deaf = tokio::task::spawn_blocking(move || {
+    let stream = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
-        let ask = "GET /api/v1/reports?limit=5000 HTTP/1.1\r\nHost: x\r\n\r\n";
+        let request = "GET /api/v1/reports?limit=5000 HTTP/1.1\r\nHost: x\r\n\r\n";
         // Far more answers than the buffers of both sides can hold.
-        let _ = stream.write_all(ask.repeat(200).as_bytes());
+        let _ = stream.write_all(request.repeat(200).as_bytes());
         stream
     });
-    let _deaf = deaf.await.unwrap();
+    let _unread = stream.await.unwrap();
     // There is only one slot.
     assert_eq!(collector.get("/healthz").send().await.unwrap().status(), 200);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use atalaya_collector::{MemoryStore, Options};
 use common::{READER, WRITER, open_to_all, refused, run, started, started_with_tokens};
 
-fn ask(target: &str, headers: &str) -> String {
+fn get_request(target: &str, headers: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n")
 }
 
@@ -32,7 +32,7 @@ async fn collector_records_nothing_that_a_page_of_another_site_requests() {
         "Referer: http://evil.example/page\r\n",
         "User-Agent: Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0\r\nAccept-Language: es\r\n",
     ] {
-        let answer = collector.raw(ask("/nuevo?dato=666", &(host.clone() + headers))).await;
+        let answer = collector.raw(get_request("/nuevo?dato=666", &(host.clone() + headers))).await;
         assert_eq!(status(&answer), "403", "{headers}: {answer}");
         assert!(answer.contains("urn:problem-type:atalaya:cross-site"), "{answer}");
         let body = r#"{"dato": 666}"#;
@@ -55,7 +55,7 @@ async fn collector_records_nothing_that_a_page_of_another_site_requests() {
         &format!("Sec-Fetch-Site: same-origin\r\nOrigin: http://{}\r\n", collector.address),
         &format!("Origin: http://{}\r\n", collector.address),
     ] {
-        let answer = collector.raw(ask("/nuevo?dato=1", &(host.clone() + headers))).await;
+        let answer = collector.raw(get_request("/nuevo?dato=1", &(host.clone() + headers))).await;
         assert_eq!(status(&answer), "200", "{headers}: {answer}");
     }
     assert_eq!(collector.means().await, [1.0; 6]);
@@ -66,17 +66,17 @@ async fn collector_is_read_by_links_of_other_sites_and_not_by_their_pages() {
     let collector = started().await;
     let host = format!("Host: {}\r\n", collector.address);
     let link = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n";
-    assert_eq!(status(&collector.raw(ask("/", &(host.clone() + link))).await), "200");
+    assert_eq!(status(&collector.raw(get_request("/", &(host.clone() + link))).await), "200");
     for headers in [
         "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: script\r\n",
         "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: cors\r\nOrigin: http://evil.example\r\n",
         "Origin: http://evil.example\r\n",
     ] {
         for path in ["/", "/listar", "/api/v1/latest", "/api/v1/stream", "/metrics"] {
-            let answer = collector.raw(ask(path, &(host.clone() + headers))).await;
+            let answer = collector.raw(get_request(path, &(host.clone() + headers))).await;
             assert_eq!(status(&answer), "403", "{path} {headers}");
         }
-        assert_eq!(status(&collector.raw(ask("/healthz", &(host.clone() + headers))).await), "200");
+        assert_eq!(status(&collector.raw(get_request("/healthz", &(host.clone() + headers))).await), "200");
     }
 }
 
@@ -87,18 +87,22 @@ async fn collector_refuses_an_unknown_host() {
         ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "a b", ""]
     {
         for path in ["/nuevo?dato=666", "/", "/listar", "/api/v1/latest", "/api/v1/stream", "/metrics"] {
-            let answer = collector.raw(ask(path, &format!("Host: {host}\r\n"))).await;
+            let answer = collector.raw(get_request(path, &format!("Host: {host}\r\n"))).await;
             assert_eq!(status(&answer), "421", "{host} {path}: {answer}");
             assert!(answer.contains("urn:problem-type:atalaya:host"), "{answer}");
             assert!(answer.contains("--allowed-host") && answer.contains("ATALAYA_ALLOWED_HOST"), "{answer}");
         }
-        assert_eq!(status(&collector.raw(ask("/healthz", &format!("Host: {host}\r\n"))).await), "200");
+        assert_eq!(
+            status(&collector.raw(get_request("/healthz", &format!("Host: {host}\r\n"))).await),
+            "200"
+        );
     }
-    let answer = collector.raw(ask("http://evil.example/nuevo?dato=666", "Host: 127.0.0.1\r\n")).await;
+    let answer =
+        collector.raw(get_request("http://evil.example/nuevo?dato=666", "Host: 127.0.0.1\r\n")).await;
     assert_eq!(status(&answer), "421", "{answer}");
     assert!(collector.means().await.is_empty());
     for host in ["127.0.0.1:1", "[::1]:8000", "localhost", "collector:8000"] {
-        let answer = collector.raw(ask("/nuevo?dato=1", &format!("Host: {host}\r\n"))).await;
+        let answer = collector.raw(get_request("/nuevo?dato=1", &format!("Host: {host}\r\n"))).await;
         assert_eq!(status(&answer), "200", "{host}: {answer}");
     }
     assert_eq!(status(&collector.raw("GET /nuevo?dato=1 HTTP/1.0\r\n\r\n").await), "200", "before HTTP/1.1");

@@ -69,17 +69,20 @@ async fn cookie_of_a_reader_permits_reading_only() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER};ñ")).unwrap();
     let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
     let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
-    let asked = collector.get("/").send().await.unwrap();
-    assert_eq!(asked.status(), 401);
-    assert!(asked.text().await.unwrap().contains("<form"));
+    let anonymous = collector.get("/").send().await.unwrap();
+    assert_eq!(anonymous.status(), 401);
+    assert!(anonymous.text().await.unwrap().contains("<form"));
     assert_eq!(collector.get("/page/live").send().await.unwrap().status(), 401);
     let sign_in =
         |token: &str| client.post(collector.url("/sign-in")).body(format!("token={}", encoded(token)));
     assert_eq!(sign_in("unknown-token-0123").send().await.unwrap().status(), 401);
     assert_eq!(sign_in(WRITER).send().await.unwrap().status(), 403, "a writer's token");
-    let let_in = sign_in(&format!(" {READER};ñ ")).send().await.unwrap();
-    assert_eq!((let_in.status().as_u16(), &let_in.headers()["location"]), (303, &"./".parse().unwrap()));
-    let cookie = let_in.headers()["set-cookie"].to_str().unwrap();
+    let signed_in = sign_in(&format!(" {READER};ñ ")).send().await.unwrap();
+    assert_eq!(
+        (signed_in.status().as_u16(), &signed_in.headers()["location"]),
+        (303, &"./".parse().unwrap())
+    );
+    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap();
     assert!(cookie.contains("; HttpOnly; SameSite=Strict; Max-Age="), "{cookie}");
     assert!(!cookie.contains("Path"), "only for the folder of the page: {cookie}");
     let cookie = cookie.split(';').next().unwrap();
@@ -144,32 +147,32 @@ async fn fleet_status_of_the_leader_is_returned() {
         json!({"epoch": epoch, "cycle": cycle, "leader": "1", "period": 2.5, "waiting": 3, "delivered": cycle - 1,
             "nodes": [{"id": "1", "age": 0.5, "health": "ok", "readings": [{"value": 78.4, "unit": null}]}], "more": 2})
     };
-    let tell = |status: &Value| collector.post("/api/v1/fleet").header("user-agent", "test").json(status);
-    assert_eq!(tell(&status(7, 5)).send().await.unwrap().status(), 204);
-    let told = collector.json("/api/v1/fleet").await["status"].clone();
+    let push = |status: &Value| collector.post("/api/v1/fleet").header("user-agent", "test").json(status);
+    assert_eq!(push(&status(7, 5)).send().await.unwrap().status(), 204);
+    let stored = collector.json("/api/v1/fleet").await["status"].clone();
     for (name, value) in status(7, 5).as_object().unwrap() {
         if name != "nodes" {
-            assert_eq!(&told[name], value, "{name}");
+            assert_eq!(&stored[name], value, "{name}");
         }
     }
-    assert_eq!(told["nodes"][0]["age"], 0.5);
-    assert_eq!(told["nodes"][0]["readings"][0]["value"], 78.4);
-    assert_eq!(told["reporter"], "test");
-    assert!(told["received_ago"].as_f64().unwrap() < 60.0 && told["received"].is_string());
+    assert_eq!(stored["nodes"][0]["age"], 0.5);
+    assert_eq!(stored["nodes"][0]["readings"][0]["value"], 78.4);
+    assert_eq!(stored["reporter"], "test");
+    assert!(stored["received_ago"].as_f64().unwrap() < 60.0 && stored["received"].is_string());
     // From a deposed leader, or late.
-    refused(tell(&status(7, 4)), 409).await;
+    refused(push(&status(7, 4)), 409).await;
     collector.post("/api/v1/reports").json(&full(8, 6, 1.0)).send().await.unwrap();
-    refused(tell(&status(7, 6)), 409).await;
-    assert_eq!(tell(&status(8, 6)).send().await.unwrap().status(), 204);
+    refused(push(&status(7, 6)), 409).await;
+    assert_eq!(push(&status(8, 6)).send().await.unwrap().status(), 204);
     // Invalid, and too long.
-    refused(tell(&json!({"epoch": 9, "cycle": 1, "leader": "1"})), 400).await;
-    refused(tell(&json!({"epoch": 0, "cycle": 1, "leader": "1", "nodes": []})), 400).await;
+    refused(push(&json!({"epoch": 9, "cycle": 1, "leader": "1"})), 400).await;
+    refused(push(&json!({"epoch": 0, "cycle": 1, "leader": "1", "nodes": []})), 400).await;
     let many = vec![json!({"id": "1"}); 1_001];
-    refused(tell(&json!({"epoch": 9, "cycle": 1, "leader": "1", "nodes": many})), 400).await;
+    refused(push(&json!({"epoch": 9, "cycle": 1, "leader": "1", "nodes": many})), 400).await;
     refused(collector.post("/api/v1/fleet").body("{}"), 415).await;
-    refused(tell(&status(9, 1)).header("content-encoding", "gzip"), 415).await;
+    refused(push(&status(9, 1)).header("content-encoding", "gzip"), 415).await;
     let long = "x".repeat(300 << 10);
-    refused(tell(&json!({"epoch": 9, "cycle": 1, "leader": long, "nodes": []})), 413).await;
+    refused(push(&json!({"epoch": 9, "cycle": 1, "leader": long, "nodes": []})), 413).await;
     assert_eq!(collector.json("/api/v1/fleet").await["status"]["epoch"], 8);
 }
 
@@ -183,13 +186,13 @@ async fn page_shows_tasks_in_both_languages_and_escapes_their_texts() {
         }
         status
     };
-    let tell = |status: &Value| collector.post("/api/v1/fleet").json(status);
+    let push = |status: &Value| collector.post("/api/v1/fleet").json(status);
     let page = async |lang: &str| {
         let answer = collector.get(&format!("/?lang={lang}")).send().await.unwrap();
         answer.text().await.unwrap()
     };
     // From an older leader, or a fleet without tasks.
-    assert_eq!(tell(&status(1, Value::Null)).send().await.unwrap().status(), 204);
+    assert_eq!(push(&status(1, Value::Null)).send().await.unwrap().status(), 204);
     assert!(page("en").await.contains("<section id=\"tasks\" hidden"));
     let tasks = json!({"live": 1, "list": [
         {"id": "t-0000000004", "action": "<i>", "state": "assigned", "node": "pi3", "progress": "step 2 of 5", "all": 1,
@@ -197,10 +200,10 @@ async fn page_shows_tasks_in_both_languages_and_escapes_their_texts() {
         {"id": "t-0000000003", "action": "sensors.selftest", "state": "failed", "done": 7, "failed": 1, "all": 10,
          "age": 60.0, "ended": 50.0, "reason": "<script>alert(1)</script>"},
         {"id": "t-0000000002", "action": "status", "state": "resting", "mood": 3}]});
-    assert_eq!(tell(&status(2, tasks.clone())).send().await.unwrap().status(), 204);
-    let told = collector.json("/api/v1/fleet").await["status"]["tasks"].clone();
-    assert_eq!((&told["live"], &told["list"][1]["done"]), (&json!(1), &json!(7)));
-    assert_eq!((&told["list"][0]["ended"], &told["list"][2]["state"]), (&Value::Null, &json!("unknown")));
+    assert_eq!(push(&status(2, tasks.clone())).send().await.unwrap().status(), 204);
+    let stored = collector.json("/api/v1/fleet").await["status"]["tasks"].clone();
+    assert_eq!((&stored["live"], &stored["list"][1]["done"]), (&json!(1), &json!(7)));
+    assert_eq!((&stored["list"][0]["ended"], &stored["list"][2]["state"]), (&Value::Null, &json!("unknown")));
     for (lang, words) in [
         ("en", ["Tasks", "in progress", "7 of 10 nodes done, 1 failed", "node pi3", "step 2 of 5"]),
         ("es", ["Tareas", "en curso", "7 de 10 nodos listos, 1 con fallo", "nodo pi3", "step 2 of 5"]),
@@ -213,10 +216,10 @@ async fn page_shows_tasks_in_both_languages_and_escapes_their_texts() {
         assert!(!page.contains("<script>alert"), "{page}");
     }
     // Too many tasks, and texts that do not print.
-    refused(tell(&status(3, json!({"list": vec![json!({"id": "t"}); 101]}))), 400).await;
-    refused(tell(&status(3, json!({"list": [{"id": "t", "reason": "\u{1b}[2J"}]}))), 400).await;
-    refused(tell(&status(3, json!({"list": [{"id": "t", "age": -1}]}))), 400).await;
-    refused(tell(&status(3, json!({"list": 7}))), 400).await;
+    refused(push(&status(3, json!({"list": vec![json!({"id": "t"}); 101]}))), 400).await;
+    refused(push(&status(3, json!({"list": [{"id": "t", "reason": "\u{1b}[2J"}]}))), 400).await;
+    refused(push(&status(3, json!({"list": [{"id": "t", "age": -1}]}))), 400).await;
+    refused(push(&status(3, json!({"list": 7}))), 400).await;
     assert_eq!(collector.json("/api/v1/fleet").await["status"]["cycle"], 2);
 }
 
@@ -224,9 +227,9 @@ async fn page_shows_tasks_in_both_languages_and_escapes_their_texts() {
 async fn only_writers_send_the_fleet_status() {
     let collector = started_with_tokens().await;
     let status = json!({"epoch": 9, "cycle": 1, "leader": "1", "nodes": []});
-    let tell = |token: &str| collector.post("/api/v1/fleet").bearer_auth(token).json(&status);
-    refused(tell(READER), 403).await;
-    assert_eq!(tell(WRITER).send().await.unwrap().status(), 204);
+    let push = |token: &str| collector.post("/api/v1/fleet").bearer_auth(token).json(&status);
+    refused(push(READER), 403).await;
+    assert_eq!(push(WRITER).send().await.unwrap().status(), 204);
 }
 
 #[tokio::test]

@@ -126,12 +126,12 @@ async fn stream_sends_every_recorded_report() {
     let mut stream = collector.get("/api/v1/stream").send().await.unwrap();
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
     collector.post("/api/v1/reports").json(&full(7, 3, 3.0)).send().await.unwrap();
-    let told = events(&mut stream, &mut String::new(), 1).await;
-    assert_eq!((told[0].0.as_str(), &told[0].1["cycle"]), ("3", &json!(3)), "from now on");
+    let new_events = events(&mut stream, &mut String::new(), 1).await;
+    assert_eq!((new_events[0].0.as_str(), &new_events[0].1["cycle"]), ("3", &json!(3)), "from now on");
     drop(stream);
     let mut again = collector.get("/api/v1/stream").header("last-event-id", "1").send().await.unwrap();
     let mut text = String::new();
-    let ids = |told: &[(String, Value)]| told.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
+    let ids = |events: &[(String, Value)]| events.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
     assert_eq!(ids(&events(&mut again, &mut text, 2).await), ["2", "3"]);
     collector.get("/nuevo?dato=4").send().await.unwrap();
     assert_eq!(ids(&events(&mut again, &mut text, 3).await), ["2", "3", "4"]);

@@ -19,8 +19,8 @@ use tokio::time::timeout;
 const SOON: Duration = Duration::from_secs(6);
 
 /// Sends a request from this address, and returns the beginning of the answer.
-async fn ask(to: SocketAddr, from: u8, path: &str) -> Option<String> {
-    let asked = async {
+async fn get(to: SocketAddr, from: u8, path: &str) -> Option<String> {
+    let exchange = async {
         let mut stream = connect(to, from).await;
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
@@ -28,7 +28,7 @@ async fn ask(to: SocketAddr, from: u8, path: &str) -> Option<String> {
         let read = stream.read(&mut answer).await.ok().filter(|read| *read > 0)?;
         Some(String::from_utf8_lossy(&answer[..read]).into_owned())
     };
-    timeout(SOON, asked).await.ok().flatten()
+    timeout(SOON, exchange).await.ok().flatten()
 }
 
 async fn slow(to: SocketAddr, from: u8, count: usize, begin: &[u8]) -> Vec<TcpStream> {
@@ -48,9 +48,12 @@ async fn slow_headers_from_two_addresses_do_not_keep_a_third_out() {
     let mut held = Vec::new();
     for from in [1, 2] {
         held.extend(slow(collector.address, from, 300, b"GET /healthz HTTP/1.1\r\n").await);
-        for asks in [1, 2, 3] {
-            let answer = ask(collector.address, asks, "/healthz").await;
-            assert!(answer.as_ref().is_some_and(|text| text.contains(" 200 ")), "127.0.0.{asks}: {answer:?}");
+        for client in [1, 2, 3] {
+            let answer = get(collector.address, client, "/healthz").await;
+            assert!(
+                answer.as_ref().is_some_and(|text| text.contains(" 200 ")),
+                "127.0.0.{client}: {answer:?}"
+            );
         }
     }
     let metrics = collector.get("/metrics").send().await.unwrap().text().await.unwrap();
@@ -67,7 +70,7 @@ async fn slow_bodies_from_two_addresses_do_not_keep_a_third_out() {
     for from in [1, 2] {
         held.extend(slow(collector.address, from, 128, head).await);
     }
-    let answer = ask(collector.address, 3, "/healthz").await;
+    let answer = get(collector.address, 3, "/healthz").await;
     assert!(answer.as_ref().is_some_and(|text| text.contains(" 200 ")), "{answer:?}");
 }
 
@@ -102,9 +105,9 @@ async fn event_streams_of_two_addresses_leave_one_for_a_third() {
             held.push(stream);
         }
     }
-    let answer = ask(collector.address, 1, "/api/v1/stream").await;
+    let answer = get(collector.address, 1, "/api/v1/stream").await;
     assert!(answer.as_ref().is_some_and(|text| text.contains(" 503 ")), "it has its share: {answer:?}");
-    let answer = ask(collector.address, 3, "/api/v1/stream").await;
+    let answer = get(collector.address, 3, "/api/v1/stream").await;
     assert!(answer.as_ref().is_some_and(|text| text.contains(" 200 ")), "{answer:?}");
 }
 

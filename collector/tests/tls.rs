@@ -96,7 +96,7 @@ async fn client_without_a_handshake_is_disconnected() {
 async fn old_versions_of_tls_are_refused() {
     let secured = secured(Arc::new(MemoryStore::new()), Limits::default()).await;
     // The minimum version of OpenSSL is lowered, so that the collector is the side that refuses.
-    let ask = |version: &'static str| {
+    let handshake = |version: &'static str| {
         let address = secured.running.address.to_string();
         spawn_blocking(move || {
             let mut command = std::process::Command::new("openssl");
@@ -107,13 +107,13 @@ async fn old_versions_of_tls_are_refused() {
         })
     };
     for version in ["-tls1", "-tls1_1"] {
-        let (greeted, said) = ask(version).await.unwrap();
-        let is_refused = !greeted && said.contains("alert") && said.contains("no peer certificate");
-        assert!(is_refused, "{version}: {said}");
+        let (greeted, output) = handshake(version).await.unwrap();
+        let is_refused = !greeted && output.contains("alert") && output.contains("no peer certificate");
+        assert!(is_refused, "{version}: {output}");
     }
     for version in ["-tls1_2", "-tls1_3"] {
-        let (greeted, said) = ask(version).await.unwrap();
-        assert!(greeted && said.contains("BEGIN CERTIFICATE"), "{version}: {said}");
+        let (greeted, output) = handshake(version).await.unwrap();
+        assert!(greeted && output.contains("BEGIN CERTIFICATE"), "{version}: {output}");
     }
 }
 
@@ -121,17 +121,17 @@ async fn old_versions_of_tls_are_refused() {
 async fn certificate_is_replaced_at_run_time() {
     let secured = secured(Arc::new(MemoryStore::new()), Limits::default()).await;
     let before = client(&secured.certificate);
-    let ask = |client: &Client| client.get(secured.url("/nuevo?dato=1")).send();
-    assert_eq!(ask(&before).await.unwrap().status(), 200);
+    let report = |client: &Client| client.get(secured.url("/nuevo?dato=1")).send();
+    assert_eq!(report(&before).await.unwrap().status(), 200);
 
     std::fs::write(&secured.key, "no key").unwrap();
     assert!(secured.tls.reload().is_err());
-    assert_eq!(ask(&before).await.unwrap().status(), 200, "an invalid key changes nothing");
+    assert_eq!(report(&before).await.unwrap().status(), 200, "an invalid key changes nothing");
 
     let (other, _) = make_certificate(secured.folder.path(), "127.0.0.1");
     secured.tls.reload().unwrap();
-    assert!(ask(&before).await.is_err(), "the old certificate is replaced");
-    assert_eq!(ask(&client(&other)).await.unwrap().status(), 200);
+    assert!(report(&before).await.is_err(), "the old certificate is replaced");
+    assert_eq!(report(&client(&other)).await.unwrap().status(), 200);
 }
 
 /// A handshake that never finishes does not delay the shutdown; a request does until it is answered.
@@ -151,8 +151,8 @@ async fn shutdown_with_tls_is_orderly() {
 
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let asked = client.post(secured.url("/api/v1/reports")).json(&full(7, 2, 2.0)).send();
-    let waiting = tokio::spawn(asked);
+    let request = client.post(secured.url("/api/v1/reports")).json(&full(7, 2, 2.0)).send();
+    let waiting = tokio::spawn(request);
     let metrics = async || client.get(secured.url("/metrics")).send().await.unwrap().text().await.unwrap();
     // The unfinished handshake, the waiting request, and the request for the metrics.
     while !metrics().await.contains("atalaya_collector_connections 3") {

@@ -36,7 +36,7 @@ async fn report_of_a_kazoo_leader_is_recorded() {
 async fn post_accepts_address_form_and_json() {
     let collector = started().await;
     let form = ("content-type", "application/x-www-form-urlencoded");
-    let ways = [
+    let requests = [
         collector.post("/nuevo?dato=1"),
         collector.post("/nuevo").header(form.0, form.1).body("dato=2&other=x"),
         collector.post("/nuevo").json(&json!({"dato": 3})),
@@ -47,8 +47,8 @@ async fn post_accepts_address_form_and_json() {
             .header("content-type", "application/json; charset=utf-8")
             .body(r#"{"dato":6}"#),
     ];
-    for way in ways {
-        assert_eq!(way.send().await.unwrap().status(), 200);
+    for request in requests {
+        assert_eq!(request.send().await.unwrap().status(), 200);
     }
     let mut means = collector.means().await;
     means.sort_by(f64::total_cmp);
@@ -75,8 +75,8 @@ async fn each_key_is_recorded_once() {
     let whole = collector.post("/api/v1/reports").json(&full(7, 1, 79.5)).send().await.unwrap();
     assert_eq!(whole.status(), 200);
     assert_eq!(collector.means().await.len(), 3);
-    let told = collector.json("/api/v1/reports?unit=Cel").await;
-    assert_eq!(told["reports"][0]["epoch"], 7, "{told}");
+    let filtered = collector.json("/api/v1/reports?unit=Cel").await;
+    assert_eq!(filtered["reports"][0]["epoch"], 7, "{filtered}");
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn a_batch_is_recorded_together_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn invalid_request_is_refused_and_not_recorded() {
+async fn wrong_query_or_key_is_refused_and_not_recorded() {
     let collector = started().await;
     let queries = "? ?dato ?dato= ?dato=NaN ?dato=inf ?dato=-Infinity ?dato=1e400 ?dato=78,4 ?dato=x ?dato=%FF ?dato=1&dato=2 \
                    ?data=1 ?dato=1&unit= ?dato=1&unit=%FF ?dato=1&unit=a%00b ?DATO=1 ?dato=1&x=%FF";
@@ -134,7 +134,12 @@ async fn invalid_request_is_refused_and_not_recorded() {
     refused(twice, 400).await;
     let broken = reqwest::header::HeaderValue::from_bytes(b"7-1-\xff").unwrap();
     refused(collector.get("/nuevo?dato=1").header("Idempotency-Key", broken), 400).await;
+    assert!(collector.means().await.is_empty());
+}
 
+#[tokio::test]
+async fn wrong_body_is_refused_and_not_recorded() {
+    let collector = started().await;
     let body = |kind: &'static str, body: &[u8]| {
         collector.post("/api/v1/reports").header("content-type", kind).body(body.to_vec())
     };
@@ -174,13 +179,17 @@ async fn invalid_request_is_refused_and_not_recorded() {
     refused(body("application/json", "[".repeat(100_000).as_bytes()), 400).await;
     let long = json!({"mean": 1, "unit": "x".repeat(65)}).to_string();
     refused(body("application/json", long.as_bytes()), 400).await;
-
     for kind in ["text/plain", "application/xml", "multipart/form-data", "application/jsonx", ""] {
         refused(body(kind, b"{\"mean\": 1}"), 415).await;
         refused(collector.post("/nuevo").header("content-type", kind).body("dato=1"), 415).await;
     }
     refused(collector.post("/nuevo?dato=1").json(&json!({"dato": 1})), 400).await;
+    assert!(collector.means().await.is_empty());
+}
 
+#[tokio::test]
+async fn other_paths_and_methods_are_refused_and_record_nothing() {
+    let collector = started().await;
     for path in
         "/nuevo/ //nuevo /nuevo/../nuevo?dato=1 /%6euevo?dato=1 /NUEVO /api/v1 /api/v1/reports/1".split(' ')
     {
@@ -195,8 +204,8 @@ async fn invalid_request_is_refused_and_not_recorded() {
     ] {
         refused(request, 405).await;
     }
-    let looked = collector.client.head(collector.url("/nuevo?dato=1")).send().await.unwrap();
-    assert_eq!(looked.status(), 405, "HEAD records no report");
+    let head = collector.client.head(collector.url("/nuevo?dato=1")).send().await.unwrap();
+    assert_eq!(head.status(), 405, "HEAD records no report");
     assert!(collector.means().await.is_empty());
 }
 
@@ -225,8 +234,8 @@ async fn report_of_the_future_is_refused() {
         let kept = collector.post("/api/v1/reports").json(&full(epoch, cycle, 1.0)).send().await.unwrap();
         assert_eq!(kept.status(), 201);
         let status = json!({"epoch": epoch, "cycle": cycle, "leader": "1", "nodes": []});
-        let told = collector.post("/api/v1/fleet").json(&status).send().await.unwrap();
-        assert_eq!(told.status(), 204);
+        let answer = collector.post("/api/v1/fleet").json(&status).send().await.unwrap();
+        assert_eq!(answer.status(), 204);
     }
 }
 
@@ -238,8 +247,8 @@ async fn body_of_ten_megabytes_is_refused() {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
         );
-        let told = format!("{head}Content-Length: {}\r\n\r\n", long.len());
-        let answer = collector.raw(told).await;
+        let declared = format!("{head}Content-Length: {}\r\n\r\n", long.len());
+        let answer = collector.raw(declared).await;
         let is_refused = answer.starts_with("HTTP/1.1 413") && answer.contains("too-large");
         assert!(is_refused, "before the body is sent: {answer}");
         let chunked = [

@@ -54,6 +54,8 @@ pub struct Fleet {
     pub api_url: Option<Located<String>>,
     /// HTTP method of the reports.
     pub api_method: Option<Located<ApiMethod>>,
+    /// Name of the fleet for a collector: 1 to 64 letters, digits, `.`, `_` and `-`.
+    pub fleet_name: Option<Located<String>>,
     /// File with the token for the API; a relative path starts from the folder of boards.toml.
     pub api_token_file: Option<Located<String>>,
     /// Only origin to which that token is sent: `https://api.example:8443`. Its grammar is checked by the sender.
@@ -110,8 +112,10 @@ pub enum CounterMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ApiMethod {
-    /// `GET {api_url}?dato={mean}`.
+    /// `GET` and, once the API is known to be a collector of Atalaya, `POST` of full reports.
     #[default]
+    Auto,
+    /// `GET {api_url}?dato={mean}`.
     #[serde(alias = "GET")]
     Get,
     /// `POST {api_url}` with a JSON body.
@@ -143,6 +147,7 @@ pub(crate) struct RawFleet {
     lead: Option<Spanned<bool>>,
     api_url: Option<Spanned<String>>,
     api_method: Option<Spanned<ApiMethod>>,
+    fleet_name: Option<Spanned<String>>,
     api_token_file: Option<Spanned<String>>,
     api_token_origin: Option<Spanned<String>>,
     api_origins: Option<Spanned<Vec<String>>>,
@@ -190,6 +195,7 @@ pub(crate) fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsE
         lead: raw.lead.map(|lead| locate(lead, source)),
         api_url: located(raw.api_url, check_url)?,
         api_method: raw.api_method.map(|method| locate(method, source)),
+        fleet_name: located(raw.fleet_name, check_fleet_name)?,
         api_token_file: located(raw.api_token_file, check_file)?,
         api_token_origin: located(raw.api_token_origin, check_url)?,
         api_origins: raw.api_origins.map(|origins| locate(origins, source)),
@@ -254,6 +260,22 @@ fn check_file(text: &str) -> Checked {
         return Err((problem, "write the path of a file, such as \"/etc/atalaya/api-token\""));
     }
     Ok(())
+}
+
+fn check_fleet_name(text: &str) -> Checked {
+    if is_fleet_name(text) {
+        return Ok(());
+    }
+    Err((
+        format!("`{}` is not the name of a fleet", printable(text)),
+        "write 1 to 64 letters, digits, `.`, `_` or `-`, such as \"home\"",
+    ))
+}
+
+/// Returns true for 1 to 64 letters, digits, `.`, `_` and `-` of ASCII.
+pub fn is_fleet_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 fn check_url(text: &str) -> Checked {

@@ -13,7 +13,7 @@ mod value;
 pub use backend::Backend;
 pub use boards::{Board, Boards, MAX_SIZE};
 pub use diagnostic::{BoardsError, Located, Location};
-pub use fleet::{ApiMethod, BarrierRelease, CounterMode, Fleet, SyncMode};
+pub use fleet::{ApiMethod, BarrierRelease, CounterMode, Fleet, SyncMode, is_fleet_name};
 pub use sensor::SensorConfig;
 pub use tasks::{
     ArgType, BUILT_IN_ACTIONS, DEFAULT_RUN_FOR, INSTALL_BOARDS, MAX_RUN_FOR, MAX_SLOTS, MIN_RUN_FOR, Promise,

@@ -24,7 +24,7 @@ fn the_example_says_what_its_comments_say() {
     assert_eq!(text(&fleet.name), "{id}");
     assert_eq!(text(&fleet.election), "/election");
     assert_eq!(text(&fleet.api_url), "http://127.0.0.1:8000/nuevo");
-    assert_eq!(fleet.api_method.as_ref().unwrap().value, ApiMethod::Get);
+    assert_eq!(fleet.api_method.as_ref().unwrap().value, ApiMethod::Auto);
 
     let (name, laptop) = boards.board(Some("laptop")).unwrap();
     assert_eq!((name, laptop.backend), ("laptop", Backend::Sim));

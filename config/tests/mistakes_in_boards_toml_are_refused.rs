@@ -120,6 +120,7 @@ fn in_the_fleet() {
         ),
         fleet("api_origins = \"http://h\"", 15, "\"http://h\"", "invalid type: string", "expected a list"),
         fleet("api_method = \"put\"", 14, "\"put\"", "unknown name `put`", "`get`"),
+        fleet("fleet_name = \"my home\"", 14, "\"my home\"", "not the name of a fleet", "1 to 64 letters"),
         fleet(
             "api_url = \"localhost\"",
             11,

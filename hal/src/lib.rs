@@ -17,8 +17,6 @@ pub mod reading;
 pub mod sensor;
 pub mod settings;
 pub mod spec;
-#[cfg(target_os = "linux")]
-pub mod tree;
 
 pub use chip::Chip;
 pub use error::{BusError, Cause, OpenError, Place, ReadError, SpiError};

@@ -40,7 +40,8 @@ def before_call(context, case, kwargs):
     if meta is None or meta.generation.mode != GenerationMode.POSITIVE:
         return
     query = case.query
-    if case.path == "/api/v1/series" or ("from" in query and "to" in query):
+    is_range = case.path == "/api/v1/series" or (case.path == "/api/v1/measurements" and case.method == "GET")
+    if is_range or ("from" in query and "to" in query):
         # In order, with few of the shortest steps between them.
         query["from"], query["to"] = FULL, LATER
     if "unit" in query:

@@ -79,6 +79,6 @@ pub use security::{FLEET_ACL, Issue, Security};
 pub use spawn::parent_death_command;
 pub use terminal::Terminal;
 pub use tls::{Tls, make_certificate};
-pub use wait::eventually;
+pub use wait::{Pauses, eventually};
 pub use zk_probe::{Stat, ZkProbe};
 pub use zookeeper::ZooKeeper;

@@ -14,7 +14,7 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::chaos::{FaultKind, seed_of};
 use atalaya_testbed::target_dir;
 
-use xtask::cargo::{Profile, build_node, cargo, existing, exit_code};
+use xtask::cargo::{Profile, build_node, cargo, exit_code};
 
 /// Run random fault schedules.
 ///
@@ -72,7 +72,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
     /// Fleets: run the same schedules with nodes of Kazoo. Their losses are counted, but are not failures.
-    #[arg(long, conflicts_with_all = ["binary", "receiver"])]
+    #[arg(long, conflicts_with = "receiver")]
     kazoo: bool,
     /// Fleets: run fixed schedules: the API is down for 30 s; a leader is paused six times, and at each of its steps;
     /// in lock-step, ZooKeeper's leader is killed in every cycle for two minutes.
@@ -81,13 +81,6 @@ pub(crate) struct Arguments {
     /// Fleets: on servers with TLS and SASL, with nodes that use `acl = "fleet"`.
     #[arg(long, conflicts_with = "kazoo")]
     secure: bool,
-    /// Fleets and tasks: keep the files of all schedules, below `chaos` in the target folder, not only of those that
-    /// fail.
-    #[arg(long)]
-    keep: bool,
-    /// Fleets and tasks: use this program instead of building one. Fleets need one with the feature `fault-points`.
-    #[arg(long, value_name = "FILE")]
-    binary: Option<PathBuf>,
     /// Tasks: programs that run them: the nodes of the fleet, `atalaya classic`, or Python programs of the classic
     /// layout, which give fewer guarantees.
     #[arg(long, default_value = "native", value_parser = ["native", "classic", "python"])]
@@ -147,19 +140,16 @@ impl Arguments {
         eprintln!("{count} schedules, --seed {seed}");
         (0..count).map(|number| seed_of(seed, number)).collect()
     }
+}
 
-    /// Returns the program of the nodes. Builds one with fail points if none is given.
-    fn node(&self) -> anyhow::Result<PathBuf> {
-        if let Some(binary) = &self.binary {
-            return existing(binary);
-        }
-        let built = build_node(Profile::Dev, &["--features", "fault-points"])?;
-        // Copy the program, because the next build without fail points overwrites it.
-        let kept = folder().join("atalaya");
-        std::fs::create_dir_all(folder()).with_context(|| format!("make {}", folder().display()))?;
-        std::fs::copy(&built, &kept).with_context(|| format!("copy to {}", kept.display()))?;
-        Ok(kept)
-    }
+/// Builds the program of the nodes with fail points, and returns its path.
+fn build_with_fail_points() -> anyhow::Result<PathBuf> {
+    let built = build_node(Profile::Dev, &["--features", "fault-points"])?;
+    // Copy the program, because the next build without fail points overwrites it.
+    let kept = folder().join("atalaya");
+    std::fs::create_dir_all(folder()).with_context(|| format!("make {}", folder().display()))?;
+    std::fs::copy(&built, &kept).with_context(|| format!("copy to {}", kept.display()))?;
+    Ok(kept)
 }
 
 /// Returns the folder for files of schedules.

@@ -10,7 +10,7 @@ use atalaya_testbed::{Api, Ensemble, Process, Recorded, Scratch, ZooKeeper, node
 
 use crate::console::Console;
 use crate::shutdown::Shutdown;
-use xtask::cargo::{Profile, build_node, existing, require, workspace};
+use xtask::cargo::{Profile, build_node, require, workspace};
 
 /// Timeout for the end of a node. It closes its session and ends within 2 s, except on a busy machine.
 const NODE_ENDS: Duration = Duration::from_secs(5);
@@ -52,12 +52,6 @@ pub(crate) struct Arguments {
     /// Build without optimisation, for a quicker start.
     #[arg(long)]
     debug: bool,
-    /// Run this program instead of building the node.
-    #[arg(long, value_name = "FILE", conflicts_with = "debug")]
-    binary: Option<PathBuf>,
-    /// Show ZooKeeper's whole log, not only its warnings.
-    #[arg(long)]
-    verbose: bool,
     /// Options for each node.
     #[arg(last = true, value_name = "NODE OPTIONS")]
     node_options: Vec<String>,
@@ -78,10 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ensure!(boards.exists(), "--board {board}: there is no {}", boards.display());
     }
     require(&[Part::Java, Part::ZooKeeper]).context("a fleet needs Apache ZooKeeper")?;
-    let binary = match &arguments.binary {
-        Some(binary) => existing(binary)?,
-        None => build_node(if arguments.debug { Profile::Dev } else { Profile::Release }, &[])?,
-    };
+    let binary = build_node(if arguments.debug { Profile::Dev } else { Profile::Release }, &[])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // From here on, signals do not end this process: its end would leave the other processes running.
@@ -133,7 +124,7 @@ async fn fleet(
             () = console.unheard() => break "the output has no reader any more",
             _ = tick.tick() => {}
         }
-        show_servers(&console, &servers, &mut shown, arguments.verbose);
+        show_servers(&console, &servers, &mut shown);
         for ((server, told), number) in servers.servers_mut().iter_mut().zip(&mut ended_servers).zip(1..) {
             if let Some(status) = server.try_exit().filter(|_| !*told) {
                 *told = true;
@@ -246,12 +237,12 @@ fn tell(request: &Recorded) -> String {
     }
 }
 
-/// Prints the lines that the servers logged since the last call.
-fn show_servers(console: &Console, servers: &Ensemble, shown: &mut [usize], verbose: bool) {
+/// Prints the warnings and errors that the servers logged since the last call.
+fn show_servers(console: &Console, servers: &Ensemble, shown: &mut [usize]) {
     for ((server, shown), number) in all(servers).zip(shown).zip(1..) {
         let log = server.process().log();
         for line in &log[*shown..] {
-            if verbose || line.text.contains(" WARN ") || line.text.contains(" ERROR ") {
+            if line.text.contains(" WARN ") || line.text.contains(" ERROR ") {
                 console.line(0, &format!("zk{number}"), &line.text);
             }
         }

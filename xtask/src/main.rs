@@ -37,7 +37,8 @@ enum Task {
     Bench(bench::Arguments),
     Fuzz(fuzz::Arguments),
     Chaos(chaos::Arguments),
-    Picture(screenshot::Arguments),
+    /// Run the demo in a terminal for half a minute, and draw its screen into docs/demo.svg.
+    Picture,
     #[cfg(unix)]
     Pi(pi::Arguments),
     Dist(dist::Arguments),
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Chaos(arguments) => chaos::run(&arguments),
-        Task::Picture(arguments) => screenshot::run(&arguments),
+        Task::Picture => screenshot::run(),
         #[cfg(unix)]
         Task::Pi(arguments) => pi::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),

@@ -1,6 +1,5 @@
 //! `cargo xtask picture`: draws the picture of the demo in the README from the output of the program.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,15 +23,7 @@ const SHOW: &str = "\
 /// Texts on the screen at which the picture is taken: some averages are waiting.
 const MOMENT: [&str; 2] = ["API down", "waiting 4"];
 
-/// Run the demo in a terminal for half a minute, and draw its screen into docs/demo.svg.
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    /// Write to another file.
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-}
-
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let program = build_node(Profile::Dev, &[])?;
     let scratch = Scratch::new("picture");
     let script = scratch.path().join("show.txt");
@@ -50,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     terminal.wait_exit(Duration::from_secs(5));
 
     let picture = anstyle_svg::Term::new().render_svg(&colours);
-    let path = arguments.output.clone().unwrap_or_else(|| workspace().join(PICTURE));
+    let path = workspace().join(PICTURE);
     std::fs::write(&path, picture).with_context(|| format!("cannot write {}", path.display()))?;
     println!("{shown}");
     eprintln!("written to {}", path.display());

@@ -25,9 +25,6 @@ pub(crate) struct Arguments {
     /// Test only this package; may be given several times.
     #[arg(short, long = "package", value_name = "PACKAGE")]
     packages: Vec<String>,
-    /// Build the tests, and run none.
-    #[arg(long)]
-    no_run: bool,
     /// Run the tests whose names contain one of these; after `--`, options of the test runner.
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
@@ -76,10 +73,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     install::ensure_kazoo(|line| eprintln!("{line}")).context("the tests need Kazoo")?;
     let threads = threads();
     let words = arguments.words();
-    if arguments.no_run {
-        programs::build(&words)?;
-        return Ok(ExitCode::SUCCESS);
-    }
     if !arguments.is_everything() {
         let status = cargo().args(&words).env(THREADS, &threads).status().context("cannot run cargo")?;
         return Ok(exit_code(status));

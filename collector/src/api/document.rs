@@ -6,8 +6,10 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{Content, Header, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi, ToSchema};
 
+use super::measurements::Measurement;
 use crate::fleet::{MAX_TEXT, TEXT_PATTERN};
-use crate::params::{After, Name, Number, Order, Step, Time};
+use crate::fleet_name::FleetName;
+use crate::params::{After, Name, Number, Order, SampleResolution, SensorName, Step, Time};
 use crate::problem::Problem;
 use crate::tokens::{Role, Tokens};
 use crate::values::{MAX_NAME, NAME_PATTERN};
@@ -17,7 +19,7 @@ use crate::values::{MAX_NAME, NAME_PATTERN};
     info(title = "Atalaya collector", description = "Receives the reports of a fleet, stores each once, and serves them."),
     servers((url = "../..", description = "Relative to the address of this document")),
     modifiers(&Bearer),
-    components(schemas(After, Name, Number, Order, Problem, Step, Time)),
+    components(schemas(After, FleetName, Measurement, Name, Number, Order, Problem, SampleResolution, SensorName, Step, Time)),
     tags(
         (name = "write", description = "Requires a writer's token, if tokens are configured"),
         (name = "read", description = "Requires a reader's token, if tokens are configured"),
@@ -39,8 +41,9 @@ impl Modify for Bearer {
 /// Completes the document with facts that the code of the routes does not contain: permitted texts, required roles, and
 /// refusals.
 pub(super) fn complete(document: &mut utoipa::openapi::OpenApi, tokens: &Tokens) {
-    let texts: [(&str, &[&str], usize, &str); 5] = [
+    let texts: [(&str, &[&str], usize, &str); 6] = [
         ("Incoming", &["quantity", "unit"], MAX_NAME, NAME_PATTERN),
+        ("MeasurementBatch", &["node"], MAX_NAME, NAME_PATTERN),
         ("Status", &["leader"], MAX_TEXT, TEXT_PATTERN),
         ("Node", &["id", "problem", "host"], MAX_TEXT, TEXT_PATTERN),
         ("Reading", &["unit"], MAX_TEXT, TEXT_PATTERN),
@@ -59,7 +62,7 @@ pub(super) fn complete(document: &mut utoipa::openapi::OpenApi, tokens: &Tokens)
         }
     }
     for (path, item) in &mut document.paths.paths {
-        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+        for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
             add_refusals(path, operation);
             if let Some(role) = role(operation) {
                 operation.security = Some(security(tokens, role));
@@ -96,7 +99,7 @@ fn add_refusals(path: &str, operation: &mut Operation) {
         ("401", role.is_some(), "Token required"),
         ("403", role.is_some(), "Token of another role"),
         ("408", has_body, "Body too slow"),
-        ("409", role == Some(Role::Write), conflict),
+        ("409", role == Some(Role::Write) && path != "/api/v1/measurements", conflict),
         ("413", has_body, "Body too large"),
         ("415", has_body, "Unsupported media type"),
         ("429", path != "/healthz", "Too many requests"),

@@ -1,6 +1,6 @@
 //! Routes of the fleet status and of the epochs.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::body::{json, receive, require_json};
 use crate::fence::Epoch;
 use crate::fleet::{FleetSnapshot, Status};
+use crate::fleet_name::FleetName;
 use crate::params::{Limit, Params};
 use crate::plausibility::Clock;
 use crate::problem::Problem;
@@ -27,6 +28,8 @@ type EpochLimit = Limit<10, 1_000>;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FleetParams {
+    /// Name of the fleet, by default `default`.
+    fleet: Option<FleetName>,
     /// Maximum number of epochs.
     #[param(inline)]
     #[serde(default)]
@@ -39,6 +42,8 @@ const EPOCH_TIMEOUT: Duration = Duration::from_secs(1);
 /// The fleet.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Fleet {
+    /// Problem of the fleet, for people: two fleets report under its name.
+    warning: Option<String>,
     /// Last fleet status; null: none was received since the collector was started.
     status: Option<ReceivedStatus>,
     /// Epochs, newest first.
@@ -72,15 +77,17 @@ impl ReceivedStatus {
 )]
 pub(super) async fn get_fleet(
     State(app): State<Arc<App>>,
-    Params(FleetParams { limit: Limit(limit) }): Params<FleetParams>,
+    Params(FleetParams { fleet, limit: Limit(limit) }): Params<FleetParams>,
 ) -> Result<Json<Fleet>, Problem> {
-    let epochs = app.with_store_timeout(app.store.epochs(limit)).await?;
-    let fleet = app.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-    let status = fleet.snapshot().map(|snapshot| ReceivedStatus::of(snapshot, Instant::now()));
-    Ok(Json(Fleet { status, epochs }))
+    let (fleet, now) = (fleet.unwrap_or_default(), Instant::now());
+    let epochs = app.with_store_timeout(app.store.epochs(&fleet, limit)).await?;
+    let fleets = app.fleets();
+    let status = fleets.get(&fleet).and_then(|known| known.status.snapshot());
+    let status = status.map(|snapshot| ReceivedStatus::of(snapshot, now));
+    Ok(Json(Fleet { warning: fleets.warning(&fleet, now), status, epochs }))
 }
 
-/// Receives the fleet status from the leader. Only the newest one is kept, in memory.
+/// Receives the fleet status from the leader. Only the newest one of each fleet is kept, in memory.
 #[utoipa::path(
     post, path = "/api/v1/fleet", tag = "write", request_body = Status,
     responses((status = 204, description = "Accepted as the newest status")),
@@ -94,13 +101,16 @@ pub(super) async fn post_fleet(
     let status: Status = json(&receive(&app.options.limits, body).await?)?;
     let received = Timestamp::now();
     status.check()?;
+    let fleet = status.fleet.clone();
+    app.admit_fleet(&fleet).await?;
     let (clock, sent) = (Clock::new(received, app.options.limits.max_clock_skew), status.epoch);
     // If the store fails, the fleet status is still accepted.
-    let newest = timeout(EPOCH_TIMEOUT, app.store.epochs(1)).await.ok().and_then(Result::ok);
+    let newest = timeout(EPOCH_TIMEOUT, app.store.epochs(&fleet, 1)).await.ok().and_then(Result::ok);
     let newest = newest.and_then(|epochs| Some(epochs.first()?.epoch));
     clock.check_epoch(sent, newest).map_err(|ahead| Problem::ahead(ahead, &clock.skew()))?;
-    let mut fleet = app.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-    let updated = fleet.update(status, newest, reporter(&headers), (received, Instant::now()));
+    let mut fleets = app.fleets();
+    let Some(known) = fleets.get_mut(&fleet) else { return Ok(StatusCode::NO_CONTENT) };
+    let updated = known.status.update(status, newest, reporter(&headers), (received, Instant::now()));
     updated.map_err(|epoch| Problem::newer_status(epoch).with_epochs(Some(sent), newest.max(Some(epoch))))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,6 +5,7 @@ mod clocks;
 mod csv;
 mod document;
 mod fleet;
+mod measurements;
 mod operate;
 mod read;
 mod stream;
@@ -31,12 +32,16 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(write::nuevo_get, write::nuevo_post))
         .routes(routes!(write::post_reports))
         .routes(routes!(fleet::post_fleet))
+        .routes(routes!(measurements::post_measurements, measurements::delete_measurements))
         .route_layer(guarded(Role::Write));
     let read = OpenApiRouter::new()
         .routes(routes!(read::get_reports))
         .routes(routes!(read::get_series))
         .routes(routes!(read::get_latest))
         .routes(routes!(fleet::get_fleet))
+        .routes(routes!(measurements::get_fleets))
+        .routes(routes!(measurements::get_latest_measurements))
+        .routes(routes!(measurements::get_measurements))
         .routes(routes!(read::listar))
         .routes(routes!(stream::stream))
         .routes(routes!(operate::metrics))

@@ -1,7 +1,7 @@
 //! Routes for operators: health, readiness and metrics.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
@@ -40,6 +40,7 @@ const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 ))]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let fleets = app.fleets().counts(Instant::now());
     let checked = timeout(METRICS_TIMEOUT, app.store.check()).await;
-    ([(header::CONTENT_TYPE, kind)], app.metrics.text(matches!(checked, Ok(Ok(()))))).into_response()
+    ([(header::CONTENT_TYPE, kind)], app.metrics.text(matches!(checked, Ok(Ok(()))), fleets)).into_response()
 }

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::accept::{prefers_csv, prefers_json};
 use super::csv::{reports_csv, series_csv};
 use crate::app::App;
+use crate::fleet_name::FleetName;
 use crate::params::{After, Limit, Name, Order, Params, Step, Time, default_step, filter};
 use crate::problem::Problem;
 use crate::report::Record;
@@ -30,6 +31,8 @@ type ListLimit = Limit<1_000, 10_000>;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReportsParams {
+    /// Name of the fleet, by default `default`.
+    fleet: Option<FleetName>,
     /// Earliest time, inclusive.
     from: Option<Time>,
     /// Latest time, exclusive.
@@ -52,6 +55,8 @@ pub(super) struct ReportsParams {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SeriesParams {
+    /// Name of the fleet, by default `default`.
+    fleet: Option<FleetName>,
     /// Earliest time, inclusive. The default is a day before `to`.
     from: Option<Time>,
     /// Latest time, exclusive. The default is the current time.
@@ -67,6 +72,8 @@ pub(super) struct SeriesParams {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListParams {
+    /// Name of the fleet, by default `default`.
+    fleet: Option<FleetName>,
     /// Earliest time, inclusive.
     from: Option<Time>,
     /// Latest time, exclusive.
@@ -79,6 +86,13 @@ pub(super) struct ListParams {
     #[param(inline)]
     #[serde(default)]
     limit: ListLimit,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LatestParams {
+    /// Name of the fleet, by default `default`.
+    fleet: Option<FleetName>,
 }
 
 /// Page of reports.
@@ -116,9 +130,9 @@ pub(super) async fn get_reports(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let ReportsParams { from, to, quantity, unit, order, limit: Limit(limit), cursor } = params;
+    let ReportsParams { fleet, from, to, quantity, unit, order, limit: Limit(limit), cursor } = params;
     let page = Page {
-        filter: filter((from, to), quantity, unit),
+        filter: filter(fleet, (from, to), quantity, unit),
         after: cursor.map(|After(cursor)| cursor),
         newest_first: order == Some(Order::Desc),
         limit,
@@ -156,8 +170,8 @@ pub(super) async fn get_series(
     Params(params): Params<SeriesParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let SeriesParams { from, to, step, quantity, unit } = params;
-    let filter = filter((from, to), quantity, unit);
+    let SeriesParams { fleet, from, to, step, quantity, unit } = params;
+    let filter = filter(fleet, (from, to), quantity, unit);
     let to = filter.to.unwrap_or_else(Timestamp::now);
     let day = SignedDuration::from_hours(24);
     let from = match filter.from {
@@ -188,11 +202,15 @@ pub(super) async fn get_series(
 
 /// Returns the latest report of each quantity and unit, by epoch and cycle, or otherwise by arrival.
 #[utoipa::path(
-    get, path = "/api/v1/latest", tag = "read",
+    get, path = "/api/v1/latest", tag = "read", params(LatestParams),
     responses((status = 200, description = "Latest reports", content((Latest = "application/json"), (String = "text/csv")))),
 )]
-pub(super) async fn get_latest(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let reports = app.with_store_timeout(app.store.latest()).await?;
+pub(super) async fn get_latest(
+    State(app): State<Arc<App>>,
+    Params(LatestParams { fleet }): Params<LatestParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let reports = app.with_store_timeout(app.store.latest(&fleet.unwrap_or_default())).await?;
     Ok(match prefers_csv(&headers) {
         true => reports_csv(&reports),
         false => Json(Latest { reports }).into_response(),
@@ -224,8 +242,8 @@ pub(super) async fn listar(
     Params(params): Params<ListParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let ListParams { from, to, quantity, unit, limit: Limit(limit) } = params;
-    let newest = newest(&app, filter((from, to), quantity, unit), limit).await?;
+    let ListParams { fleet, from, to, quantity, unit, limit: Limit(limit) } = params;
+    let newest = newest(&app, filter(fleet, (from, to), quantity, unit), limit).await?;
     let means = newest.iter().map(|record| record.report.mean);
     Ok(match prefers_json(&headers) {
         true => Json(means.collect::<Vec<_>>()).into_response(),

@@ -20,6 +20,7 @@ use utoipa::IntoParams;
 
 use crate::app::App;
 use crate::auth::reader_token;
+use crate::fleet_name::FleetName;
 use crate::limits::Client;
 use crate::params::Params;
 use crate::problem::Problem;
@@ -35,6 +36,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StreamParams {
+    /// Name of the fleet, by default `default`.
+    fleet: Option<FleetName>,
     /// Id after which the stream begins, for a first request; 0 for all reports.
     after: Option<i64>,
 }
@@ -42,6 +45,7 @@ pub(super) struct StreamParams {
 /// Stream of one client.
 struct Follower {
     app: Arc<App>,
+    fleet: FleetName,
     newest: watch::Receiver<i64>,
     last: i64,
     read: VecDeque<Record>,
@@ -81,7 +85,7 @@ impl Follower {
                 return Some(record);
             }
             self.newest.borrow_and_update();
-            match self.app.store.since(self.last, CHUNK).await {
+            match self.app.store.since(&self.fleet, self.last, CHUNK).await {
                 Ok(read) => self.read = read.into(),
                 Err(error) => {
                     debug!(%error, "an event stream ends");
@@ -114,7 +118,7 @@ impl Follower {
 pub(super) async fn stream(
     State(app): State<Arc<App>>,
     Extension(client): Extension<Client>,
-    Params(StreamParams { after }): Params<StreamParams>,
+    Params(StreamParams { fleet, after }): Params<StreamParams>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let seen = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default().parse::<i64>());
@@ -133,8 +137,8 @@ pub(super) async fn stream(
         Some(id) => id,
         None => app.store.newest().await?,
     };
-    let read = VecDeque::new();
-    let follower = Follower { app, newest, last, read, token, replaced, evict, _slot: slot };
+    let (fleet, read) = (fleet.unwrap_or_default(), VecDeque::new());
+    let follower = Follower { app, fleet, newest, last, read, token, replaced, evict, _slot: slot };
     let events = futures_util::stream::unfold(follower, |mut follower| async {
         let record = follower.next().await?;
         let event = Event::default().event("report").id(record.id.to_string());

@@ -1,6 +1,7 @@
 //! Routes that receive reports. A successful answer means that the reports are stored on the disk.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::Body;
@@ -10,14 +11,19 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use utoipa::{IntoParams, ToSchema};
 
 use super::clocks::{check_clocks, highest_epoch};
 use crate::app::App;
+use crate::auth::TokenParam;
 use crate::body::{content_type, is_plain, json, receive, require_json, unsupported};
+use crate::fleet_name::FleetName;
+use crate::fleets::two_fleets;
 use crate::params::{Name, Number, Params, from_form};
 use crate::problem::Problem;
 use crate::report::{Incoming, Key, Report};
+use crate::rivals::Sighting;
 use crate::store::Outcome;
 
 /// Average in the address or in a form. Other parameters are ignored.
@@ -32,6 +38,9 @@ pub(crate) struct Average {
     /// Unit of the quantity, such as `Cel`.
     #[schema(nullable = false)]
     unit: Option<Name>,
+    /// Name of the fleet, by default `default`.
+    #[schema(nullable = false)]
+    fleet: Option<FleetName>,
 }
 
 /// Average in the address of a request that may have a body instead.
@@ -44,12 +53,14 @@ pub(super) struct OptionalAverage {
     quantity: Option<Name>,
     /// Unit of the quantity. Ignored if the request has a body.
     unit: Option<Name>,
+    /// Name of the fleet. Ignored if the request has a body.
+    fleet: Option<FleetName>,
 }
 
 impl From<Average> for Incoming {
     fn from(average: Average) -> Incoming {
         let [quantity, unit] = [average.quantity, average.unit].map(|name| name.map(|Name(name)| name));
-        Incoming { quantity, unit, ..Incoming::bare(average.dato.0) }
+        Incoming { fleet: average.fleet, quantity, unit, ..Incoming::bare(average.dato.0) }
     }
 }
 
@@ -125,15 +136,37 @@ fn answer(outcome: &Outcome, created: StatusCode) -> Result<Response, Problem> {
     }
 }
 
-/// Stores reports, and notifies the streams.
+/// Stores reports, and notifies the streams. Nothing is stored if one of them is not plausible. Consecutive reports of
+/// one fleet are stored together.
 async fn record(app: &App, reports: Vec<Report>) -> Result<Vec<Outcome>, Problem> {
-    let Some(received) = reports.first().map(|report| report.received) else { return Ok(Vec::new()) };
-    check_clocks(app, &reports, received).await?;
+    let mut runs: Vec<(FleetName, Vec<Report>)> = Vec::new();
+    for report in reports {
+        match runs.last_mut() {
+            Some((fleet, run)) if *fleet == report.fleet => run.push(report),
+            _ => runs.push((report.fleet.clone(), vec![report])),
+        }
+    }
+    for (fleet, run) in &runs {
+        app.admit_fleet(fleet).await?;
+        let received = run.iter().map(|report| report.received).next();
+        check_clocks(app, fleet, run, received.unwrap_or_default()).await?;
+    }
+    let mut outcomes = Vec::new();
+    for (fleet, run) in runs {
+        outcomes.extend(record_run(app, &fleet, run).await?);
+    }
+    Ok(outcomes)
+}
+
+/// Stores reports of one fleet, and notifies the streams.
+async fn record_run(app: &App, fleet: &FleetName, reports: Vec<Report>) -> Result<Vec<Outcome>, Problem> {
+    let reporter = reports.first().and_then(|report| report.reporter.clone());
+    let sightings: Vec<Sighting> = reports.iter().map(Sighting::of).collect();
     let outcomes = app.with_store_timeout(app.store.record(reports)).await?;
+    note_outcomes(app, fleet, reporter.as_deref(), sightings.into_iter().zip(&outcomes));
     for outcome in &outcomes {
         app.metrics.count_outcome(outcome);
         if let Outcome::Recorded(id) = *outcome {
-            app.note_arrival(id);
             app.newest.send_if_modified(|newest| {
                 let newer = id > *newest;
                 *newest = id.max(*newest);
@@ -144,8 +177,30 @@ async fn record(app: &App, reports: Vec<Report>) -> Result<Vec<Outcome>, Problem
     Ok(outcomes)
 }
 
+/// Records arrivals, and contradictions between two fleets of one name.
+fn note_outcomes<'a>(
+    app: &App,
+    fleet: &FleetName,
+    reporter: Option<&str>,
+    outcomes: impl Iterator<Item = (Sighting, &'a Outcome)>,
+) {
+    let now = Instant::now();
+    let mut are_two = false;
+    if let Some(known) = app.fleets().get_mut(fleet) {
+        for (sighting, outcome) in outcomes {
+            if let Outcome::Recorded(id) = *outcome {
+                known.note_arrival(id, now);
+            }
+            are_two |= known.rivals.note(sighting, reporter, outcome, now);
+        }
+    }
+    if are_two {
+        warn!("{}", two_fleets(fleet));
+    }
+}
+
 async fn record_one(app: &App, report: Report, created: StatusCode) -> Result<Response, Problem> {
-    let epoch = report.epoch;
+    let (epoch, fleet) = (report.epoch, report.fleet.clone());
     let outcomes = record(app, vec![report]).await?;
     let Some(outcome) = outcomes.first() else {
         return Err(Problem::unavailable("the store has not answered"));
@@ -158,8 +213,9 @@ async fn record_one(app: &App, report: Report, created: StatusCode) -> Result<Re
                 _ => epoch,
             };
             // If the store fails now, the epochs of the outcome are a lower bound.
-            let highest = highest_epoch(app).await.ok().flatten();
-            Err(problem.with_epochs(epoch, highest.max(later)))
+            let highest = highest_epoch(app, &fleet).await.ok().flatten();
+            let warning = app.fleets().warning(&fleet, Instant::now());
+            Err(problem.with_epochs(epoch, highest.max(later)).with_warning(warning))
         }
     }
 }
@@ -195,8 +251,7 @@ pub(crate) fn reporter(headers: &HeaderMap) -> Option<&str> {
 
 /// Records an average as existing fleets send it. Without an `Idempotency-Key` each request is a separate report.
 #[utoipa::path(
-    get, path = "/nuevo", tag = "write", 
-    params(Average, ("token" = Option<String>, Query, description = "Token, instead of `Authorization: Bearer`"), IdempotencyKey),
+    get, path = "/nuevo", tag = "write", params(Average, TokenParam, IdempotencyKey),
     responses((status = 200, description = "Recorded now or earlier", body = RecordStatus)),
 )]
 pub(super) async fn nuevo_get(
@@ -216,21 +271,20 @@ pub(super) async fn nuevo_get(
 
 /// Records an average that is sent as a form, as JSON with `dato` or with all fields, or in the address.
 #[utoipa::path(
-    post, path = "/nuevo", tag = "write", 
-    params(OptionalAverage, ("token" = Option<String>, Query, description = "Token, instead of `Authorization: Bearer`"), IdempotencyKey),
+    post, path = "/nuevo", tag = "write", params(OptionalAverage, TokenParam, IdempotencyKey),
     request_body(content((Incoming = "application/json"), (Average = "application/x-www-form-urlencoded"))),
     responses((status = 200, description = "Recorded now or earlier", body = RecordStatus)),
 )]
 pub(super) async fn nuevo_post(
     State(app): State<Arc<App>>,
-    Params(OptionalAverage { dato, quantity, unit }): Params<OptionalAverage>,
+    Params(OptionalAverage { dato, quantity, unit, fleet }): Params<OptionalAverage>,
     IdempotencyKey { key }: IdempotencyKey,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let body = receive(&app.options.limits, body).await?;
     let incoming = match (body.is_empty(), dato) {
-        (true, Some(dato)) => Incoming::from(Average { dato, quantity, unit }),
+        (true, Some(dato)) => Incoming::from(Average { dato, quantity, unit, fleet }),
         (true, None) => return Err(Problem::invalid("missing field `dato`")),
         (false, Some(_)) => {
             return Err(Problem::invalid("dato is in the address, and the request has a body"));

@@ -106,16 +106,16 @@ fn nodes(status: &Status, age: f64, period: Option<f64>, leader: Option<&str>, l
     }
 }
 
-/// NodeCondition of a node, worst first.
+/// Condition of a node, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum NodeCondition {
+pub(super) enum NodeCondition {
     Failing,
     Late,
     Unknown,
     Ok,
 }
 
-fn condition(node: &Node, age: f64, period: Option<f64>) -> NodeCondition {
+pub(super) fn condition(node: &Node, age: f64, period: Option<f64>) -> NodeCondition {
     match node.health {
         Health::Failing => NodeCondition::Failing,
         _ if node.age.is_none_or(|measured| measured + age > stale_after(period) + 5.0) => {
@@ -127,7 +127,7 @@ fn condition(node: &Node, age: f64, period: Option<f64>) -> NodeCondition {
 }
 
 /// Returns the class of a condition in the style sheet, and its name.
-fn class_and_name(condition: NodeCondition, lang: Lang) -> (&'static str, &'static str) {
+pub(super) fn class_and_name(condition: NodeCondition, lang: Lang) -> (&'static str, &'static str) {
     let messages = lang.messages();
     match condition {
         NodeCondition::Failing => ("failing", messages.failing),

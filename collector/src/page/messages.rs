@@ -19,7 +19,8 @@ messages! {
     ago: "{} ago", "hace {}";
 
     // Head and foot of the page.
-    skip: "To the averages", "A las medias";
+    skip: "To the content", "Al contenido";
+    pages: "Pages", "Páginas";
     language: "Language", "Idioma";
     other_language: "Español", "English";
     sign_out: "Sign out", "Cerrar sesión";
@@ -48,6 +49,7 @@ messages! {
     fleet_keeps: "The fleet keeps its reports and delivers them later.", "La flota conserva sus informes y los entrega después.";
 
     // Latest report.
+    averages: "Averages", "Medias";
     fleet_average: "average of the fleet", "media de la flota";
     cycle: "cycle", "ciclo";
     quantities: "Quantities", "Magnitudes";
@@ -80,24 +82,30 @@ messages! {
     one_year: "1 y", "1 a";
     legend_mean: "mean", "media";
     legend_band: "min to max", "mín. a máx.";
-    legend_gap: "no reports", "sin informes";
+    reports: "reports", "informes";
+    samples: "samples", "muestras";
+    no_data: "no {what}", "sin {what}";
     legend_epoch: "new leader", "nuevo líder";
-    no_reports_in_range: "No reports in this time range.", "No hay informes en este intervalo.";
+    clock_corrected: "clock corrected", "reloj corregido";
+    clock_unsynchronised: "clock not synchronised", "reloj sin sincronizar";
+    no_data_in_range: "No {what} in this time range.", "No hay {what} en este intervalo.";
     chart_failed: "The chart cannot be drawn.", "No se puede dibujar la gráfica.";
-    gap_title: "No reports for {}", "Sin informes durante {}";
+    gap_title: "No {what} for {}", "Sin {what} durante {}";
     epoch_title: "A new leader: epoch {}", "Nuevo líder: época {}";
-    summary: "{reports} reports, {mean} on average, from {min} to {max}", "{reports} informes, {mean} de media, de {min} a {max}";
+    summary: "{count} {what}, {mean} on average, from {min} to {max}", "{count} {what}, {mean} de media, de {min} a {max}";
     gap: "gap", "hueco";
     gaps: "gaps", "huecos";
     leader_change: "change of leader", "cambio de líder";
     leader_changes: "changes of leader", "cambios de líder";
     as_table: "As a table", "Como tabla";
-    averages_as_table: "Averages as a table", "Medias como tabla";
+    data_as_table: "Data as a table", "Datos como tabla";
     column_from: "From", "Desde";
     column_mean: "Mean", "Media";
     column_min: "Min", "Mín.";
     column_max: "Max", "Máx.";
     column_reports: "Reports", "Informes";
+    column_samples: "Samples", "Muestras";
+    column_clock: "Clock", "Reloj";
 
     // Fleet.
     fleet: "The fleet", "La flota";
@@ -113,6 +121,28 @@ messages! {
     outdated: "no recent data", "sin datos recientes";
     health_unknown: "health unknown", "estado desconocido";
     healthy: "healthy", "en buen estado";
+
+    // List of nodes.
+    fleet_field: "Fleet", "Flota";
+    find: "Node or sensor", "Nodo o sensor";
+    sort: "Order", "Orden";
+    sort_name: "By name", "Por nombre";
+    sort_age: "Oldest data first", "Datos más antiguos primero";
+    sort_highest: "Highest value first", "Valor más alto primero";
+    sort_lowest: "Lowest value first", "Valor más bajo primero";
+    show: "Show", "Mostrar";
+    count_of_nodes: "{found} of {all} nodes", "{found} de {all} nodos";
+    count_of_old: "{} with old data", "{} con datos antiguos";
+    no_nodes: "No nodes found.", "No se han encontrado nodos.";
+    no_samples: "No samples of this node.", "No hay muestras de este nodo.";
+    more_values: "and {} more values", "y {} valores más";
+    old_data: "old data", "datos antiguos";
+    parts: "Parts of the list", "Partes de la lista";
+    part: "Page {part} of {parts}", "Página {part} de {parts}";
+    previous: "Previous", "Anterior";
+    next: "Next", "Siguiente";
+    store_unreadable: "The storage cannot be read.", "No se puede leer el almacenamiento.";
+    as_csv: "Download as CSV", "Descargar como CSV";
 
     // Tasks.
     tasks: "Tasks", "Tareas";

@@ -1,5 +1,5 @@
-//! The page: an overview of the fleet for people. The server renders it; a small script keeps it up to date, and it is
-//! complete without the script. Nothing is loaded from other servers. All addresses are relative, so that a proxy may
+//! The page: an overview of a fleet for people, the list of its nodes, and a page for each node. The server renders them;
+//! a small script keeps them up to date, and they are complete without the script. Nothing is loaded from other servers. All addresses are relative, so that a proxy may
 //! serve it below any path.
 
 mod assets;
@@ -9,10 +9,15 @@ mod colours;
 mod document;
 mod fleet;
 mod i18n;
+mod latest;
 mod messages;
 mod model;
+mod navigation;
+mod node;
+mod nodes;
 mod params;
 mod range;
+mod samples;
 mod sign_in;
 mod status;
 mod tasks;
@@ -22,15 +27,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{get, post};
-use maud::Markup;
 
-use self::document::html_response;
-use self::model::PageModel;
+use self::document::store_response;
+use self::navigation::Navigation;
 use self::params::PageParams;
-use self::status::ReportStatus;
 use crate::app::App;
 use crate::auth::may_read;
 
@@ -38,7 +41,11 @@ use crate::auth::may_read;
 pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()
         .route("/", get(page))
+        .route("/nodes", get(nodes::page))
+        .route("/node", get(node::page))
         .route("/page/live", get(live))
+        .route("/page/nodes", get(nodes::live))
+        .route("/page/node", get(node::live))
         .route("/sign-in", post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route(assets::STYLE.path, get(async || assets::STYLE.response()))
@@ -47,31 +54,22 @@ pub(crate) fn router() -> Router<Arc<App>> {
 }
 
 async fn page(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    let params = PageParams::of(query.as_deref(), &headers);
+    if !may_read(&app, &headers) {
+        return sign_in::required(params.lang);
+    }
+    let fleet = params.fleet.clone();
+    let (model, navigation) = futures_util::join!(model::load(&app, params), Navigation::load(&app, &fleet));
     let may_leave = sign_in::has_cookie(&headers);
-    respond(&app, &headers, query, |model| templates::page(model, may_leave)).await
+    store_response(model.store_fails(), templates::page(&model, &navigation, may_leave))
 }
 
 /// Returns the sections that change. 401: the user must sign in.
 async fn live(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    respond(&app, &headers, query, templates::live).await
-}
-
-async fn respond(
-    app: &App,
-    headers: &HeaderMap,
-    query: Option<String>,
-    render: impl FnOnce(&PageModel) -> Markup,
-) -> Response {
-    let params = PageParams::of(query.as_deref(), headers);
-    if !may_read(app, headers) {
-        return sign_in::form_page(params.lang, StatusCode::UNAUTHORIZED, None);
+    let params = PageParams::of(query.as_deref(), &headers);
+    if !may_read(&app, &headers) {
+        return sign_in::required(params.lang);
     }
-    let model = model::load(app, params).await;
-    let markup = render(&model);
-    if !matches!(model.status, ReportStatus::Store(_)) {
-        return html_response(StatusCode::OK, markup);
-    }
-    let mut response = html_response(StatusCode::SERVICE_UNAVAILABLE, markup);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-    response
+    let model = model::load(&app, params).await;
+    store_response(model.store_fails(), templates::live(&model))
 }

@@ -1,23 +1,23 @@
 //! Content of the page, collected from the store and from the leader.
 
-use std::sync::PoisonError;
 use std::time::Instant;
 
-use jiff::{SignedDuration, Timestamp, tz};
+use jiff::{SignedDuration, Timestamp};
 
-use super::chart::Chart;
+use super::chart::{Chart, Subject};
 use super::params::PageParams;
 use super::range::Range;
 use super::status::{self, ReportStatus};
 use crate::app::App;
 use crate::fence::Epoch;
 use crate::fleet::FleetSnapshot;
+use crate::fleet_name::FleetName;
 use crate::problem::Problem;
 use crate::report::{Record, Report};
-use crate::store::{Filter, Page, StoreError};
+use crate::store::{Filter, Page};
 
 /// Number of newest reports from whose arrivals the period is computed.
-const NEWEST: i64 = 64;
+const NEWEST: usize = 64;
 /// Maximum number of points read for a chart, including other quantities that match the filter.
 const MAX_POINTS: usize = 40_000;
 /// Maximum number of changes of epoch that are read.
@@ -47,18 +47,27 @@ pub(super) struct PageModel {
 }
 
 impl PageModel {
+    /// Returns true if the store cannot be read.
+    pub(super) fn store_fails(&self) -> bool {
+        matches!(self.status, ReportStatus::Store(_))
+    }
+
     /// Returns the report that is displayed large.
     pub(super) fn report(&self) -> Option<&Report> {
         self.kinds.get(self.chosen).map(|record| &record.report)
     }
 }
 
+/// Returns the last status of a fleet, and its age in seconds.
+pub(super) fn last_status(app: &App, fleet: &FleetName) -> Option<(FleetSnapshot, f64)> {
+    let fleets = app.fleets();
+    let status = fleets.get(fleet)?.status.snapshot()?;
+    Some((status.clone(), status.age(Instant::now()).as_secs_f64()))
+}
+
 /// Reads the content. If the store fails, the status contains the error.
 pub(super) async fn load(app: &App, params: PageParams) -> PageModel {
-    let fleet = {
-        let fleet = app.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-        fleet.snapshot().map(|status| (status.clone(), status.age(Instant::now()).as_secs_f64()))
-    };
+    let fleet = last_status(app, &params.fleet);
     let mut model = PageModel {
         params,
         status: ReportStatus::Empty,
@@ -77,8 +86,12 @@ pub(super) async fn load(app: &App, params: PageParams) -> PageModel {
 }
 
 async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
-    let (kinds, arrivals, epochs) =
-        futures_util::join!(app.store.latest(), arrivals(app), app.store.epochs(1));
+    let fleet = model.params.fleet.clone();
+    let (kinds, arrivals, epochs) = futures_util::join!(
+        app.store.latest(&fleet),
+        app.store.last(&fleet, NEWEST),
+        app.store.epochs(&fleet, 1)
+    );
     model.kinds = kinds?;
     model.epoch = epochs?.pop();
     let arrivals = arrivals?;
@@ -88,25 +101,28 @@ async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
     // The clocks of the fleet do not matter: arrival times decide whether reports arrive.
     let last = arrivals.last().or_else(|| model.kinds.iter().max_by_key(|record| record.id));
     model.age = last.map(|record| {
-        let monotonic = app.since_arrival(record.id).map(|age| age.as_secs_f64());
+        let monotonic =
+            app.fleets().since_arrival(&fleet, record.id, Instant::now()).map(|age| age.as_secs_f64());
         monotonic.unwrap_or_else(|| now.duration_since(record.report.received).as_secs_f64().max(0.0))
     });
     model.status =
         ReportStatus::of(model.age, last.map_or(0.0, |record| status::delay(&record.report)), model.period);
     let Some(Report { quantity, unit, .. }) = model.report().cloned() else { return Ok(()) };
 
+    let (quantity_of, unit_of) = (quantity.clone(), unit.clone());
+    let filter = Filter { fleet: fleet.clone(), quantity: quantity_of, unit: unit_of, ..Filter::default() };
     let is_new = !model.params.has_range && model.age.is_some_and(|age| age < YOUNG.as_secs_f64());
-    if is_new && !was_before(app, now, &quantity, &unit).await? {
+    if is_new && !was_before(app, now, &filter).await? {
         // A chart of one hour would be almost empty.
         model.params.range = Range::shortest();
     }
     let window = model.params.range.window(now);
     let time = |micros| Timestamp::from_microsecond(micros).unwrap_or(now);
     let (from, to) = (time(window.from), time(window.to));
-    let filter = Filter { from: Some(from), to: Some(to), quantity: quantity.clone(), unit: unit.clone() };
+    let filter = Filter { from: Some(from), to: Some(to), ..filter };
     let (points, changes) = futures_util::join!(
         app.with_store_timeout(app.store.series(filter, window.step, MAX_POINTS)),
-        app.with_store_timeout(app.store.changes(from, to, MAX_CHANGES)),
+        app.with_store_timeout(app.store.changes(&fleet, from, to, MAX_CHANGES)),
     );
     // A filter cannot select reports without a quantity.
     let mut points = points?;
@@ -114,27 +130,24 @@ async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
     let changes = changes?.into_iter().map(|(time, epoch)| (time.as_microsecond(), epoch)).collect();
     #[allow(clippy::cast_possible_truncation, reason = "far below 2^63")]
     let period = model.period.map(|period| (period * 1e6) as i64);
-    let ahead = tz::Offset::from_seconds(model.params.ahead).unwrap_or(tz::Offset::UTC);
-    model.chart = Some(Chart { window, points, period, changes, ahead });
+    model.chart = Some(Chart {
+        subject: Subject::Reports,
+        window,
+        points,
+        average: Vec::new(),
+        period,
+        changes,
+        clocks: Vec::new(),
+        ahead: model.params.zone(),
+    });
     Ok(())
 }
 
-/// Returns the last recorded reports, in the order of their arrival.
-async fn arrivals(app: &App) -> Result<Vec<Record>, StoreError> {
-    let newest = app.store.newest().await?;
-    app.store.since(newest.saturating_sub(NEWEST), usize::try_from(NEWEST).unwrap_or(usize::MAX)).await
-}
-
 /// Returns true if there were reports earlier in the last hour, not only just now.
-async fn was_before(
-    app: &App,
-    now: Timestamp,
-    quantity: &Option<String>,
-    unit: &Option<String>,
-) -> Result<bool, Problem> {
+async fn was_before(app: &App, now: Timestamp, filter: &Filter) -> Result<bool, Problem> {
     let before = |ago: SignedDuration| now.checked_sub(ago).ok();
     let (from, to) = (before(HOUR), before(YOUNG));
-    let filter = Filter { from, to, quantity: quantity.clone(), unit: unit.clone() };
+    let filter = Filter { from, to, ..filter.clone() };
     let page = Page { filter, after: None, newest_first: true, limit: 1 };
     Ok(!app.store.page(page).await?.is_empty())
 }

@@ -1,5 +1,5 @@
 // Keeps the page up to date: a stream announces new reports, and the script then fetches the sections that change, in
-// the same form as in the whole page. Without this script the page is reloaded periodically.
+// the same form as in the whole page. Pages of samples are fetched periodically. Without this script the page is reloaded periodically.
 "use strict";
 
 const MIN_INTERVAL = 1000; // Minimum time between two fetches.
@@ -8,6 +8,7 @@ const FETCH_TIMEOUT = 8000;
 
 const by = (id) => document.getElementById(id);
 const away = by("away");
+const live = document.body.dataset.live;
 let fetched = performance.now();
 let fetching = false;
 let wanted = false;
@@ -44,13 +45,13 @@ function exchange(html) {
   const fresh = new DOMParser().parseFromString(html, "text/html");
   const before = by("state")?.dataset.state;
   const focused = document.activeElement?.id;
-  const open = by("table")?.open;
+  const open = [...document.querySelectorAll("details[open]")].map((details) => details.id);
   for (const section of fresh.querySelectorAll("section[id]")) {
     // Content that is unavailable because the store fails keeps its last version.
     if (section.hidden && fresh.querySelector("#state[data-state=store]")) continue;
     by(section.id)?.replaceWith(section);
   }
-  if (open && by("table")) by("table").open = true;
+  for (const id of open) if (by(id)) by(id).open = true;
   if (focused && document.activeElement?.id !== focused) by(focused)?.focus({ preventScroll: true });
   const value = document.querySelector("#now .value");
   if (value) document.title = `${value.dataset.spoken} · Atalaya`;
@@ -68,7 +69,7 @@ async function refresh() {
   fetching = true;
   wanted = false;
   try {
-    const answer = await fetch(`page/live${location.search}`, { signal: AbortSignal.timeout(FETCH_TIMEOUT) });
+    const answer = await fetch(`${live}${location.search}`, { signal: AbortSignal.timeout(FETCH_TIMEOUT) });
     if (answer.status === 401) return location.reload();
     const html = await answer.text();
     if (!html.includes('id="state"')) throw new Error(answer.status);
@@ -95,8 +96,9 @@ function soon() {
 
 let stream;
 function follow() {
-  if (stream && stream.readyState !== EventSource.CLOSED) return;
-  stream = new EventSource("api/v1/stream");
+  if (live !== "page/live" || (stream && stream.readyState !== EventSource.CLOSED)) return;
+  const fleet = new URLSearchParams(location.search).get("fleet");
+  stream = new EventSource(`api/v1/stream${fleet ? `?fleet=${encodeURIComponent(fleet)}` : ""}`);
   stream.addEventListener("report", () => document.hidden || soon());
 }
 

@@ -2,15 +2,18 @@
 //! mistype addresses. Pure.
 
 use axum::http::{HeaderMap, header};
+use jiff::tz;
 
 use super::i18n::Lang;
 use super::range::Range;
+use crate::fleet_name::FleetName;
 use crate::params::cookie;
 use crate::report::Report;
 
 /// Parameters of the page.
 #[derive(Clone, Debug)]
 pub(super) struct PageParams {
+    pub(super) fleet: FleetName,
     pub(super) lang: Lang,
     /// True if the address contains the language.
     has_lang: bool,
@@ -22,7 +25,7 @@ pub(super) struct PageParams {
     /// True if the address contains the quantity that is displayed large.
     has_kind: bool,
     /// Offset from UTC of the browser's clock, in seconds, from a cookie that the script has set.
-    pub(super) ahead: i32,
+    ahead: i32,
 }
 
 impl PageParams {
@@ -33,6 +36,7 @@ impl PageParams {
         let accept = headers.get(header::ACCEPT_LANGUAGE).and_then(|accept| accept.to_str().ok());
         let minutes = cookie(headers, "tz").and_then(|minutes| minutes.parse::<i32>().ok());
         PageParams {
+            fleet: get("fleet").and_then(|name| name.parse().ok()).unwrap_or_default(),
             lang: Lang::choose(get("lang"), accept),
             has_lang: get("lang").is_some(),
             range: Range::named(get("range")),
@@ -42,6 +46,11 @@ impl PageParams {
             has_kind: get("quantity").or(get("unit")).is_some(),
             ahead: minutes.filter(|minutes| minutes.abs() <= 18 * 60).map_or(0, |minutes| minutes * 60),
         }
+    }
+
+    /// Returns the offset from UTC of the browser's clock.
+    pub(super) fn zone(&self) -> tz::Offset {
+        tz::Offset::from_seconds(self.ahead).unwrap_or(tz::Offset::UTC)
     }
 
     /// Returns true if the address selects this report to be displayed large.
@@ -56,6 +65,9 @@ impl PageParams {
         lang: Option<Lang>,
     ) -> String {
         let mut query = form_urlencoded::Serializer::for_suffix("?".to_owned(), 1);
+        if !self.fleet.is_default() {
+            query.append_pair("fleet", self.fleet.as_str());
+        }
         query.append_pair("range", range.name);
         if let Some((quantity, unit)) = kind {
             query.append_pair("quantity", quantity.unwrap_or_default());
@@ -65,6 +77,33 @@ impl PageParams {
             query.append_pair("lang", lang.messages().code);
         }
         query.finish()
+    }
+
+    /// Returns the range and the language as pairs, if the address contains them.
+    pub(super) fn common(&self) -> Vec<(&'static str, &'static str)> {
+        let range = self.has_range.then_some(("range", self.range.name));
+        let lang = self.has_lang.then_some(("lang", self.lang.messages().code));
+        range.into_iter().chain(lang).collect()
+    }
+
+    /// Returns the address of a page of the same fleet, range and language, with further parameters.
+    pub(super) fn link(&self, path: &str, pairs: &[(&str, &str)]) -> String {
+        let mut query = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
+        if !self.fleet.is_default() {
+            query.append_pair("fleet", self.fleet.as_str());
+        }
+        query.extend_pairs(pairs).extend_pairs(self.common());
+        query.finish().trim_end_matches('?').to_owned()
+    }
+
+    /// Returns the parameters of the same address in another language.
+    pub(super) fn in_lang(&self, lang: Lang) -> PageParams {
+        PageParams { lang, has_lang: true, ..self.clone() }
+    }
+
+    /// Returns the parameters of the same address with another range.
+    pub(super) fn in_range(&self, range: Range) -> PageParams {
+        PageParams { range, has_range: true, ..self.clone() }
     }
 
     fn kind(&self) -> Option<(Option<&str>, Option<&str>)> {

@@ -53,9 +53,28 @@ impl Range {
         default_step(self.seconds * 1_000_000)
     }
 
+    /// Returns true for a range of small charts. For a shorter one there are too few sums of measurements, and for a
+    /// longer one too many.
+    pub(super) fn is_coarse(self) -> bool {
+        (3_600..=30 * 86_400).contains(&self.seconds)
+    }
+
+    /// Returns the microseconds from one point of a small chart to the next: those of the sums of measurements.
+    pub(super) fn coarse_step(self) -> i64 {
+        match self.seconds {
+            ..=3_600 => 60_000_000,
+            3_601..=604_800 => 3_600_000_000,
+            _ => 21_600_000_000,
+        }
+    }
+
     /// Returns the window that is displayed at `now`: whole steps, of which the last has not ended yet.
     pub(super) fn window(self, now: Timestamp) -> Window {
-        let step = self.step();
+        self.window_of_steps(self.step(), now)
+    }
+
+    /// Returns the window at `now` with steps of this length.
+    pub(super) fn window_of_steps(self, step: i64, now: Timestamp) -> Window {
         let end = now.as_microsecond();
         let from = end.saturating_sub(self.seconds * 1_000_000);
         let from = from - from.rem_euclid(step);

@@ -27,7 +27,7 @@ pub(super) fn has_cookie(headers: &HeaderMap) -> bool {
 }
 
 /// Renders the form that asks for a token; `error` is that of the previous attempt.
-pub(super) fn form_page(lang: Lang, status: StatusCode, error: Option<&str>) -> Response {
+fn form_page(lang: Lang, status: StatusCode, error: Option<&str>) -> Response {
     let body = html! {
         main.sign-in {
             form.card method="post" action="sign-in" {
@@ -41,11 +41,16 @@ pub(super) fn form_page(lang: Lang, status: StatusCode, error: Option<&str>) -> 
             }
         }
     };
-    let mut response = html_response(status, document(lang, "Atalaya", false, &body));
+    let mut response = html_response(status, document(lang, "Atalaya", None, &body));
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+/// Renders the form for a user without a token.
+pub(super) fn required(lang: Lang) -> Response {
+    form_page(lang, StatusCode::UNAUTHORIZED, None)
 }
 
 /// Redirects to the page and sets the cookie.

@@ -1,60 +1,35 @@
 //! The page as HTML. The parts that change are sections with ids, which the script replaces one by one.
 
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 
-use super::assets;
 use super::chart;
-use super::document::{ago, document};
+use super::document::{Frame, Live, ago};
 use super::fleet::fleet;
 use super::i18n::{Lang, span, unit};
 use super::model::PageModel;
+use super::navigation::{Navigation, PageKind};
 use super::range::RANGES;
 use super::status::ReportStatus;
 use super::tasks::tasks;
 use crate::report::{Record, Report};
 
-pub(super) fn page(model: &PageModel, may_leave: bool) -> Markup {
-    let lang = model.params.lang;
-    let messages = lang.messages();
+const LIVE: Live = Live { path: "page/live", reload: 10 };
+
+pub(super) fn page(model: &PageModel, navigation: &Navigation, may_leave: bool) -> Markup {
+    let params = &model.params;
     let title = match model.report() {
-        Some(report) => format!("{} · Atalaya", value(report, lang)),
+        Some(report) => format!("{} · Atalaya", value(report, params.lang)),
         None => "Atalaya".to_owned(),
     };
-    let other = lang.other();
-    let other_code = other.messages().code;
-    let body = html! {
-        a.skip href="#main" { (messages.skip) }
-        header {
-            a.brand href="./" {
-                (PreEscaped(assets::TOWER))
-                span { "Atalaya" }
-            }
-            nav.small aria-label=(messages.language) {
-                a href=(model.params.with_lang(other)) hreflang=(other_code) lang=(other_code) { (messages.other_language) }
-                @if may_leave {
-                    form method="post" action="sign-out" { button.link { (messages.sign_out) } }
-                }
-            }
-        }
-        p #spoken.unseen role="status" aria-live="polite" {}
-        main #main {
-            div #away.banner.bad hidden role="alert" {
-                strong { (messages.no_answer) }
-                " "
-                span { (messages.data_from) span.age data-age="0" {} "." }
-            }
-            (live(model))
-        }
-        footer {
-            p {
-                a href="api/v1/openapi.json" { "API" }
-                " · "
-                a href="metrics" { (messages.metrics) }
-                " · Atalaya " (env!("CARGO_PKG_VERSION"))
-            }
-        }
+    let frame = Frame {
+        params,
+        title,
+        translated: params.with_lang(params.lang.other()),
+        live: &LIVE,
+        may_leave,
+        pages: navigation.pages(params, PageKind::Averages),
     };
-    document(lang, &title, true, &body)
+    frame.document(&html! { (navigation.fleet_form(params)) (live(model)) })
 }
 
 /// Renders the sections that change.
@@ -193,71 +168,7 @@ fn history(model: &PageModel) -> Markup {
                     }
                 }
             }
-            @if let Some(chart) = &model.chart {
-                @let summary = summary(model, chart);
-                (chart::draw(chart, lang, &summary))
-                ul.legend aria-hidden="true" {
-                    li.mean { (messages.legend_mean) }
-                    li.band { (messages.legend_band) }
-                    @if !chart.gaps().is_empty() { li.gap { (messages.legend_gap) } }
-                    @if !chart.changes.is_empty() { li.epoch { (messages.legend_epoch) } }
-                    li.zone { (zone(chart.ahead.seconds())) }
-                }
-                p.summary { (summary) }
-                details #table {
-                    summary { (messages.as_table) }
-                    div.scroll tabindex="0" role="region" aria-label=(messages.averages_as_table) {
-                        (chart::table(chart, lang))
-                    }
-                }
-            }
+            @if let Some(chart) = &model.chart { (chart::figure(chart, lang, "table")) }
         }
-    }
-}
-
-/// Formats an offset, such as `UTC+2`.
-fn zone(ahead: i32) -> String {
-    let (hours, minutes) = (ahead / 3_600, ahead.abs() / 60 % 60);
-    match (ahead, minutes) {
-        (0, _) => "UTC".to_owned(),
-        (_, 0) => format!("UTC{hours:+}"),
-        _ => format!("UTC{}{}:{minutes:02}", if ahead < 0 { "-" } else { "+" }, hours.abs()),
-    }
-}
-
-/// Returns a description of the chart for people who cannot see it.
-fn summary(model: &PageModel, chart: &chart::Chart) -> String {
-    let lang = model.params.lang;
-    let messages = lang.messages();
-    let Some(whole) = chart.whole() else { return String::new() };
-    let unit = unit(whole.unit.as_deref());
-    let number = |value| format!("{} {unit}", lang.measured(value)).trim_end().to_owned();
-    let mut text = messages
-        .summary
-        .replace("{reports}", &lang.count(whole.reports))
-        .replace("{mean}", &number(whole.mean))
-        .replace("{min}", &number(whole.min))
-        .replace("{max}", &number(whole.max));
-    for (count, one, more) in [
-        (chart.gaps().len(), messages.gap, messages.gaps),
-        (chart.changes.len(), messages.leader_change, messages.leader_changes),
-    ] {
-        match count {
-            0 => {}
-            1 => text += &format!("; 1 {one}"),
-            count => text += &format!("; {count} {more}"),
-        }
-    }
-    text + "."
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn zone_is_an_offset_from_utc() {
-        let zones: Vec<_> = [0, 7_200, -12_600, 20_700].into_iter().map(zone).collect();
-        assert_eq!(zones, ["UTC", "UTC+2", "UTC-3:30", "UTC+5:45"]);
     }
 }

@@ -8,6 +8,11 @@ use utoipa::ToSchema;
 
 use super::error::StoreError;
 use crate::fence::{Epoch, Stale};
+use crate::fleet_name::FleetName;
+use crate::measurements::{
+    FleetSummary, LatestSample, Pruned, Retention, SampleBatch, SampleOutcome, Selection, SeriesQuery,
+    SeriesRows,
+};
 use crate::report::{Record, Report};
 
 /// Result of recording a report.
@@ -26,6 +31,8 @@ pub enum Outcome {
 /// Filter for reports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
+    /// Fleet of the reports.
+    pub fleet: FleetName,
     /// Earliest time, inclusive.
     pub from: Option<Timestamp>,
     /// Latest time, exclusive.
@@ -39,7 +46,8 @@ pub struct Filter {
 impl Filter {
     /// Returns true if the filter selects the report.
     pub fn matches(&self, report: &Report) -> bool {
-        self.matches_time(report.time)
+        self.fleet == report.fleet
+            && self.matches_time(report.time)
             && self.matches_kind(report.quantity.as_deref(), report.unit.as_deref())
     }
 
@@ -121,18 +129,24 @@ pub(super) const HOUR: i64 = 3_600_000_000;
 /// Result of a call to a store, once it is available.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// Store of reports. A call may be cancelled: its effect is then unknown, as after a lost answer.
+/// Store of reports. Everything except ids and the retention is separate for each fleet. A call may be cancelled: its effect is then unknown, as after a lost answer.
 pub trait Store: Send + Sync + 'static {
-    /// Records `reports` durably, in their order.
+    /// Records `reports` durably, in their order. All of them must be of one fleet.
     fn record(&self, reports: Vec<Report>) -> StoreFuture<'_, Vec<Outcome>>;
 
     /// Returns a part of the reports.
     fn page(&self, page: Page) -> StoreFuture<'_, Vec<Record>>;
 
     /// Returns at most `limit` reports that were recorded after `id`, in the order of their ids.
-    fn since(&self, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>>;
+    fn since(&self, fleet: &FleetName, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>>;
 
-    /// Returns the highest id that was recorded, or 0 if there is none.
+    /// Returns the reports that were recorded last, at most `limit`, in the order of their ids.
+    fn last(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Record>>;
+
+    /// Returns the names of the fleets that have sent reports, and [`FleetName::default`], which is the first one.
+    fn fleets(&self) -> StoreFuture<'_, Vec<FleetName>>;
+
+    /// Returns the highest id that was recorded over all fleets, or 0 if there is none.
     fn newest(&self) -> StoreFuture<'_, i64>;
 
     /// Returns at most `limit` steps of `step` microseconds that have reports, by time, quantity and unit. Data past
@@ -141,38 +155,67 @@ pub trait Store: Send + Sync + 'static {
 
     /// Returns the latest report of each quantity and unit, by epoch and cycle, otherwise by arrival; see `recency.rs`.
     /// Omits a quantity whose latest report is past the retention.
-    fn latest(&self) -> StoreFuture<'_, Vec<Record>>;
+    fn latest(&self, fleet: &FleetName) -> StoreFuture<'_, Vec<Record>>;
 
     /// Returns the newest epochs, at most `limit`.
-    fn epochs(&self, limit: usize) -> StoreFuture<'_, Vec<Epoch>>;
+    fn epochs(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Epoch>>;
 
     /// Returns the epochs, except the first one, that are known to begin in `[from, to)`: the time of their first
     /// report and their number, newest first, at most `limit`. The default implementation, for stores without these
     /// times, uses the time at which the last report of the previous epoch was received.
     fn changes(
         &self,
+        fleet: &FleetName,
         from: Timestamp,
         to: Timestamp,
         limit: usize,
     ) -> StoreFuture<'_, Vec<(Timestamp, i64)>> {
+        let fleet = fleet.clone();
         async move {
-            let epochs = self.epochs(limit.saturating_add(1)).await?;
+            let epochs = self.epochs(&fleet, limit.saturating_add(1)).await?;
             let changes = epochs.windows(2).map(|pair| (pair[1].received, pair[0].epoch));
             Ok(changes.filter(|(time, _)| (from..to).contains(time)).take(limit).collect())
         }
         .boxed()
     }
 
-    /// Replaces at most [`PRUNE_BATCH`] reports past the retention by sums, and returns their number.
+    /// Replaces at most [`PRUNE_BATCH`] reports of all fleets past the retention by sums, and returns their number.
     fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize>;
 
     /// Deletes an epoch from the fence and all of its reports, and returns how many reports were deleted. Sums of
     /// reports past the retention stay, and so do their keys. Reports of lower epochs are accepted again.
-    fn forget_epoch(&self, epoch: i64) -> StoreFuture<'_, usize>;
+    fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize>;
+
+    /// Returns the measurements of single sensors.
+    fn measurements(&self) -> &dyn Measurements;
 
     /// Checks whether reports can be recorded.
     fn check(&self) -> StoreFuture<'_, ()>;
 
     /// Closes the store after the calls that have begun.
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Measurements of single sensors in a store. A call may be cancelled, as in [`Store`].
+pub trait Measurements: Send + Sync {
+    /// Adds the samples of a batch durably, in their order, and returns the outcome of each. All accepted ones are
+    /// added together or not at all.
+    fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>>;
+
+    /// Returns all fleets with measurements, by name.
+    fn sample_fleets(&self) -> StoreFuture<'_, Vec<FleetSummary>>;
+
+    /// Returns the latest sample of each selected series, by fleet, node, sensor and quantity, at most `limit`.
+    fn latest_samples(&self, selection: Selection, limit: usize) -> StoreFuture<'_, Vec<LatestSample>>;
+
+    /// Returns rows of each selected series, in the same order. Series after the one that reaches the maximum number of
+    /// rows are left out.
+    fn sample_series(&self, query: SeriesQuery) -> StoreFuture<'_, Vec<SeriesRows>>;
+
+    /// Deletes a bounded amount of data past the retention, and of forgotten nodes, of series after number `after`.
+    fn prune_samples(&self, retention: Retention, after: i64) -> StoreFuture<'_, Pruned>;
+
+    /// Deletes all measurements of a node. They are no longer found; their space may be freed by later calls of
+    /// [`Measurements::prune_samples`]. Returns false if there are none.
+    fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool>;
 }

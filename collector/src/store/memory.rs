@@ -1,5 +1,7 @@
 //! Store in memory, for tests and trials. Its guarantees hold until the process ends.
 
+mod samples;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,27 +9,40 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use jiff::Timestamp;
 
+use self::samples::Samples;
 use super::interface::{
-    Cursor, Filter, HOUR, Horizon, Outcome, PRUNE_BATCH, Page, Point, Store, StoreFuture,
+    Cursor, Filter, HOUR, Horizon, Measurements, Outcome, PRUNE_BATCH, Page, Point, Store, StoreFuture,
 };
 use super::recency::Recency;
 use super::rollup::{Kind, Rollup, kind};
 use crate::fence::{Epoch, Fence};
+use crate::fleet_name::FleetName;
 use crate::interval_set::IntervalSet;
+use crate::measurements::{
+    FleetSummary, LatestSample, Pruned, Retention, SampleBatch, SampleOutcome, Selection, SeriesQuery,
+    SeriesRows,
+};
 use crate::report::{Key, Record, Report};
 
 /// Store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     data: Mutex<Data>,
+    samples: Mutex<Samples>,
 }
 
 #[derive(Debug, Default)]
 struct Data {
+    newest: i64,
+    fleets: BTreeMap<FleetName, FleetData>,
+}
+
+/// Data of one fleet.
+#[derive(Debug, Default)]
+struct FleetData {
     records: BTreeMap<Cursor, Record>,
     /// Time of each report, by id.
     times: BTreeMap<i64, i64>,
-    newest: i64,
     /// Position of the latest report of each quantity and unit.
     latest: BTreeMap<Kind, Cursor>,
     keys: HashMap<Key, f64>,
@@ -39,6 +54,31 @@ struct Data {
 
 impl Data {
     fn record(&mut self, report: Report) -> Outcome {
+        let fleet = self.fleets.entry(report.fleet.clone()).or_default();
+        let outcome = fleet.record(report, self.newest + 1);
+        if let Outcome::Recorded(id) = outcome {
+            self.newest = id;
+        }
+        outcome
+    }
+
+    fn fleets(&self) -> Vec<FleetName> {
+        let all: BTreeSet<FleetName> = self.fleets.keys().cloned().chain([FleetName::default()]).collect();
+        all.into_iter().collect()
+    }
+
+    fn prune(&mut self, horizon: Horizon) -> usize {
+        let mut left = PRUNE_BATCH;
+        for fleet in self.fleets.values_mut() {
+            left -= fleet.prune(horizon, left);
+        }
+        PRUNE_BATCH - left
+    }
+}
+
+impl FleetData {
+    /// Records a report with this id, if it may be recorded.
+    fn record(&mut self, report: Report, id: i64) -> Outcome {
         if let Some(key) = report.key() {
             if let Some(mean) = self.keys.get(&key) {
                 return if report.agrees(*mean) { Outcome::Repeated } else { Outcome::Conflict(*mean) };
@@ -53,8 +93,7 @@ impl Data {
             self.fence.record(epoch, cycle, report.received, report.reporter.as_deref());
             self.keys.insert(key, report.mean);
         }
-        self.newest += 1;
-        let (id, time) = (self.newest, report.time.as_microsecond());
+        let time = report.time.as_microsecond();
         self.times.insert(id, time);
         self.note_latest(Cursor { time, id }, &report);
         self.records.insert(Cursor { time, id }, Record { id, report });
@@ -143,9 +182,10 @@ impl Data {
         begun.filter(|(time, _)| (from..to).contains(time)).take(limit).collect()
     }
 
-    fn prune(&mut self, horizon: Horizon) -> usize {
+    /// Prunes at most `max` reports.
+    fn prune(&mut self, horizon: Horizon, max: usize) -> usize {
         let end = Cursor { time: horizon.reports.as_microsecond(), id: 0 };
-        let past: Vec<Cursor> = self.records.range(..end).map(|(at, _)| *at).take(PRUNE_BATCH).collect();
+        let past: Vec<Cursor> = self.records.range(..end).map(|(at, _)| *at).take(max).collect();
         for at in &past {
             let Some(Record { report, .. }) = self.records.remove(at) else { continue };
             self.latest.retain(|_, latest| latest != at);
@@ -177,6 +217,19 @@ impl MemoryStore {
     fn data(&self) -> MutexGuard<'_, Data> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Returns the result of `read` for a fleet, or the default if it has no data.
+    fn read<T: Default + Send + 'static>(
+        &self,
+        fleet: &FleetName,
+        read: impl FnOnce(&FleetData) -> T,
+    ) -> StoreFuture<'_, T> {
+        done(self.data().fleets.get(fleet).map(read).unwrap_or_default())
+    }
+
+    fn samples(&self) -> MutexGuard<'_, Samples> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn done<'a, T: Send + 'a>(value: T) -> StoreFuture<'a, T> {
@@ -190,14 +243,26 @@ impl Store for MemoryStore {
     }
 
     fn page(&self, page: Page) -> StoreFuture<'_, Vec<Record>> {
-        done(self.data().page(&page))
+        self.read(&page.filter.fleet, |data| data.page(&page))
     }
 
-    fn since(&self, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>> {
-        let data = self.data();
-        let after = data.times.range(id.saturating_add(1)..).take(limit);
-        let records = after.filter_map(|(&id, &time)| data.records.get(&Cursor { time, id }).cloned());
-        done(records.collect())
+    fn since(&self, fleet: &FleetName, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>> {
+        self.read(fleet, |data| {
+            let after = data.times.range(id.saturating_add(1)..).take(limit);
+            after.filter_map(|(&id, &time)| data.records.get(&Cursor { time, id }).cloned()).collect()
+        })
+    }
+
+    fn last(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Record>> {
+        self.read(fleet, |data| {
+            let last: Vec<_> = data.times.iter().rev().take(limit).collect();
+            let last = last.into_iter().rev();
+            last.filter_map(|(&id, &time)| data.records.get(&Cursor { time, id }).cloned()).collect()
+        })
+    }
+
+    fn fleets(&self) -> StoreFuture<'_, Vec<FleetName>> {
+        done(self.data().fleets())
     }
 
     fn newest(&self) -> StoreFuture<'_, i64> {
@@ -205,32 +270,38 @@ impl Store for MemoryStore {
     }
 
     fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>> {
-        done(self.data().series(&filter, step, limit))
+        self.read(&filter.fleet, |data| data.series(&filter, step, limit))
     }
 
-    fn latest(&self) -> StoreFuture<'_, Vec<Record>> {
-        done(self.data().latest())
+    fn latest(&self, fleet: &FleetName) -> StoreFuture<'_, Vec<Record>> {
+        self.read(fleet, FleetData::latest)
     }
 
-    fn epochs(&self, limit: usize) -> StoreFuture<'_, Vec<Epoch>> {
-        done(self.data().fence.newest(limit))
+    fn epochs(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Epoch>> {
+        self.read(fleet, |data| data.fence.newest(limit))
     }
 
     fn changes(
         &self,
+        fleet: &FleetName,
         from: Timestamp,
         to: Timestamp,
         limit: usize,
     ) -> StoreFuture<'_, Vec<(Timestamp, i64)>> {
-        done(self.data().changes(from, to, limit))
+        self.read(fleet, |data| data.changes(from, to, limit))
     }
 
     fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize> {
         done(self.data().prune(horizon))
     }
 
-    fn forget_epoch(&self, epoch: i64) -> StoreFuture<'_, usize> {
-        done(self.data().forget_epoch(epoch))
+    fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
+        let mut data = self.data();
+        done(data.fleets.get_mut(fleet).map_or(0, |data| data.forget_epoch(epoch)))
+    }
+
+    fn measurements(&self) -> &dyn Measurements {
+        self
     }
 
     fn check(&self) -> StoreFuture<'_, ()> {
@@ -239,6 +310,32 @@ impl Store for MemoryStore {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         ready(()).boxed()
+    }
+}
+
+impl Measurements for MemoryStore {
+    fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>> {
+        done(self.samples().add(&batch))
+    }
+
+    fn sample_fleets(&self) -> StoreFuture<'_, Vec<FleetSummary>> {
+        done(self.samples().fleets())
+    }
+
+    fn latest_samples(&self, selection: Selection, limit: usize) -> StoreFuture<'_, Vec<LatestSample>> {
+        done(self.samples().latest(&selection, limit))
+    }
+
+    fn sample_series(&self, query: SeriesQuery) -> StoreFuture<'_, Vec<SeriesRows>> {
+        done(self.samples().series(&query))
+    }
+
+    fn prune_samples(&self, retention: Retention, _after: i64) -> StoreFuture<'_, Pruned> {
+        done(Pruned { deleted: self.samples().prune(retention), next: None })
+    }
+
+    fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool> {
+        done(self.samples().forget_node(&fleet, &node))
     }
 }
 

@@ -35,14 +35,18 @@ impl Rollup {
         self.max = self.max.max(other.max);
     }
 
-    /// Computes the point of a step that begins at `time`. Its mean lies between minimum and maximum even if the sum
-    /// overflows.
-    pub(super) fn point(self, time: i64, (quantity, unit): Kind) -> Point {
-        let Rollup { reports, sum, min, max } = self;
+    /// Returns the mean. It lies between minimum and maximum even if the sum overflows.
+    pub(super) fn mean(&self) -> f64 {
         #[allow(clippy::cast_precision_loss, reason = "far below 2^52 reports")]
-        let mean = (sum / reports.max(1) as f64).max(min).min(max);
+        let count = self.reports.max(1) as f64;
+        (self.sum / count).max(self.min).min(self.max)
+    }
+
+    /// Computes the point of a step that begins at `time`.
+    pub(super) fn point(self, time: i64, (quantity, unit): Kind) -> Point {
+        let Rollup { reports, min, max, .. } = self;
         let time = Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX);
-        let [mean, min, max] = [mean, min, max].map(without_negative_zero);
+        let [mean, min, max] = [self.mean(), min, max].map(without_negative_zero);
         Point { time, quantity, unit, reports, mean, min, max }
     }
 }

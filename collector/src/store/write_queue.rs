@@ -1,10 +1,14 @@
-//! Queue of a store's writer. Its length is bounded, and all waiting reports are taken out together.
+//! Queue of a store's writer. Its length is bounded, and all waiting calls of one kind are taken out together.
+
+use std::collections::BTreeMap;
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::StoreError;
 use super::interface::{Horizon, Outcome, StoreFuture};
+use crate::fleet_name::FleetName;
+use crate::measurements::{Pruned, Retention, SampleBatch, SampleOutcome};
 use crate::report::Report;
 
 /// Maximum number of calls that wait for the writer.
@@ -12,12 +16,18 @@ const CAPACITY: usize = 512;
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
+/// Call to add samples.
+pub(super) type SampleCall = (SampleBatch, Answer<Vec<SampleOutcome>>);
+
 /// Call that waits for the writer.
 #[derive(Debug)]
 pub(super) enum Job {
     Record(Vec<Report>, Answer<Vec<Outcome>>),
     Prune(Horizon, Answer<usize>),
-    Forget(i64, Answer<usize>),
+    Forget(FleetName, i64, Answer<usize>),
+    AddSamples(SampleCall),
+    PruneSamples(Retention, i64, Answer<Pruned>),
+    ForgetNode(String, String, Answer<bool>),
     Check(Answer<()>),
     Close(oneshot::Sender<()>),
 }
@@ -50,8 +60,21 @@ impl WriteQueue {
         self.call(move |answer| Job::Prune(horizon, answer)).boxed()
     }
 
-    pub(super) fn forget_epoch(&self, epoch: i64) -> StoreFuture<'_, usize> {
-        self.call(move |answer| Job::Forget(epoch, answer)).boxed()
+    pub(super) fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
+        let fleet = fleet.clone();
+        self.call(move |answer| Job::Forget(fleet, epoch, answer)).boxed()
+    }
+
+    pub(super) fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>> {
+        self.call(|answer| Job::AddSamples((batch, answer))).boxed()
+    }
+
+    pub(super) fn prune_samples(&self, retention: Retention, after: i64) -> StoreFuture<'_, Pruned> {
+        self.call(move |answer| Job::PruneSamples(retention, after, answer)).boxed()
+    }
+
+    pub(super) fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool> {
+        self.call(|answer| Job::ForgetNode(fleet, node, answer)).boxed()
     }
 
     pub(super) fn check(&self) -> StoreFuture<'_, ()> {
@@ -112,13 +135,38 @@ impl Receiver {
         Batch { calls }
     }
 
+    /// Returns a call to add samples together with those that wait directly behind it, up to `max` samples; the last
+    /// call may exceed that. Cancelled calls are dropped.
+    pub(super) fn sample_calls(&mut self, first: SampleCall, max: usize) -> Vec<SampleCall> {
+        let mut total = first.0.samples.len();
+        let mut calls = vec![first];
+        while total < max {
+            match self.jobs.try_recv() {
+                Ok(Job::AddSamples(call)) => {
+                    total += call.0.samples.len();
+                    calls.push(call);
+                }
+                Ok(other) => {
+                    self.next = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        calls.retain(|(_, answer)| !answer.is_closed());
+        calls
+    }
+
     /// Refuses all waiting jobs except a close.
     pub(super) fn refuse(&mut self, error: &StoreError) {
         let mut job = self.next.take().or_else(|| self.jobs.try_recv().ok());
         while let Some(refused) = job {
             match refused {
                 Job::Record(_, answer) => drop(answer.send(Err(error.clone()))),
-                Job::Prune(_, answer) | Job::Forget(_, answer) => drop(answer.send(Err(error.clone()))),
+                Job::Prune(_, answer) | Job::Forget(.., answer) => drop(answer.send(Err(error.clone()))),
+                Job::AddSamples((_, answer)) => drop(answer.send(Err(error.clone()))),
+                Job::PruneSamples(.., answer) => drop(answer.send(Err(error.clone()))),
+                Job::ForgetNode(.., answer) => drop(answer.send(Err(error.clone()))),
                 Job::Check(answer) => drop(answer.send(Err(error.clone()))),
                 Job::Close(_) => {
                     self.next = Some(refused);
@@ -144,7 +192,7 @@ impl Receiver {
 }
 
 /// Calls to record that are executed together.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Batch {
     calls: Vec<(Vec<Report>, Answer<Vec<Outcome>>)>,
 }
@@ -152,6 +200,16 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.calls.is_empty()
+    }
+
+    /// Divides the calls by the fleet of their reports.
+    pub(super) fn by_fleet(self) -> BTreeMap<FleetName, Batch> {
+        let mut fleets: BTreeMap<FleetName, Batch> = BTreeMap::new();
+        for (reports, answer) in self.calls {
+            let fleet = reports.first().map(|report| report.fleet.clone()).unwrap_or_default();
+            fleets.entry(fleet).or_default().calls.push((reports, answer));
+        }
+        fleets
     }
 
     pub(super) fn reports(&self) -> impl Iterator<Item = &Report> + Clone {
@@ -168,5 +226,17 @@ impl Batch {
             };
             let _ = answer.send(own);
         }
+    }
+}
+
+/// Returns to each call to add samples the outcomes of its samples.
+pub(super) fn answer_samples(calls: Vec<SampleCall>, outcomes: Result<Vec<Vec<SampleOutcome>>, StoreError>) {
+    let mut outcomes = outcomes.map(Vec::into_iter);
+    for (_, answer) in calls {
+        let own = match &mut outcomes {
+            Ok(outcomes) => Ok(outcomes.next().unwrap_or_default()),
+            Err(error) => Err(error.clone()),
+        };
+        let _ = answer.send(own);
     }
 }

@@ -6,9 +6,9 @@
     reason = "tests and the benchmark include it, and neither uses all of it"
 )]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use atalaya_testbed::Browser;
+use atalaya_testbed::{Browser, Pauses};
 use serde_json::{Value, json};
 use thirtyfour::{Capabilities, WebDriver};
 
@@ -66,17 +66,13 @@ impl Page {
 
     /// Waits until an expression of JavaScript is true.
     pub async fn wait_for(&self, expression: &str) {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            let late = Instant::now() >= end;
-            if self.evaluate(&format!("Boolean({expression})")).await == json!(true) {
-                return;
-            }
-            if late {
+        let mut pauses = Pauses::until(DEADLINE);
+        while self.evaluate(&format!("Boolean({expression})")).await != json!(true) {
+            let Some(pause) = pauses.next() else {
                 let shown = self.evaluate("document.body.innerText").await;
                 panic!("timeout waiting for {expression}; the page shows {shown}");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use atalaya_collector::Store;
 use atalaya_collector::store::{Filter, Page};
+use atalaya_collector::{FleetName, Store};
 use reqwest::{Client, StatusCode};
 
 /// Outcome of sending a report.
@@ -43,7 +43,7 @@ pub async fn kept(store: &Arc<dyn Store>) -> BTreeMap<i64, usize> {
     let mut cycles = BTreeMap::new();
     let mut id = 0;
     loop {
-        let records = store.since(id, 1_000).await.unwrap();
+        let records = store.since(&FleetName::default(), id, 1_000).await.unwrap();
         let Some(last) = records.last() else { break };
         id = last.id;
         for record in &records {

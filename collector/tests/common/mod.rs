@@ -92,7 +92,7 @@ impl Running {
 
     async fn exchange(&self, text: Vec<u8>, end: bool) -> String {
         let address = self.address;
-        let asked = tokio::task::spawn_blocking(move || {
+        let exchanged = tokio::task::spawn_blocking(move || {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             // The collector may answer and close the connection before everything is sent.
@@ -104,7 +104,7 @@ impl Running {
             let _ = stream.read_to_end(&mut answer);
             String::from_utf8_lossy(&answer).into_owned()
         });
-        asked.await.unwrap()
+        exchanged.await.unwrap()
     }
 
     pub async fn stop(self) {

@@ -9,99 +9,98 @@ use toml::Spanned;
 use super::raw::RawSensor;
 use crate::diagnostic::{BoardsError, Source, list};
 
-/// Key of a sensor: its name, its place in the file if present, true if the chip has it, and otherwise the problem and
-/// the remedy.
-type Key = (&'static str, Option<Range<usize>>, bool, (String, String));
+/// Key of a sensor: its name, its place in the file if present, true if the chip has it, and the error otherwise.
+type Key = (&'static str, Option<Range<usize>>, bool, fn(Chip) -> Stray);
 
 /// Refuses every key that the chip does not have.
 pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<(), BoardsError> {
     let spec = chip.spec();
-    let attachment = spec.bus;
-    let i2c = matches!(attachment, BusKind::I2c { .. });
-    let kernel = attachment == BusKind::Kernel;
-    let configured = spec.measures == Measures::Configured && chip != Chip::Random;
-    let of_hardware = || {
-        let elsewhere = match attachment {
-            BusKind::Nothing => format!("`{chip}` sits on no bus"),
-            _ => format!("`{chip}` sits on no bus: it is {}", spec.about),
-        };
-        (elsewhere, format!("or name a chip: {}", chips_on_a_bus()))
-    };
-    let keys: [Key; 7] = [
-        ("bus", span(&raw.bus), chip.needs_bus(), of_hardware()),
-        (
-            "address",
-            span(&raw.address),
-            i2c,
-            match attachment {
-                BusKind::Spi => (
-                    format!("`{chip}` sits on SPI and has no address"),
-                    "its bus says the chip select: \"spi-0.0\"".to_owned(),
-                ),
-                _ => of_hardware(),
-            },
-        ),
-        (
-            "device",
-            span(&raw.device),
-            kernel,
-            (
-                format!("`{chip}` is not a device of the kernel"),
-                "`device` is for hwmon, iio, w1 and cpu".to_owned(),
-            ),
-        ),
-        (
-            "channel",
-            span(&raw.channel),
-            matches!(chip, Chip::Hwmon | Chip::Iio) || !spec.channels.is_empty(),
-            (format!("`{chip}` has no channels"), format!("`channel` is for {}", chips_with_channels())),
-        ),
-        (
-            "quantity",
-            span(&raw.quantity),
-            configured,
-            match chip.quantities() {
-                Some(quantities) => {
-                    let names: Vec<&str> = quantities.iter().map(|quantity| quantity.name()).collect();
-                    (
-                        format!("`{chip}` measures {} anyway", list(&names)),
-                        "`quantity` is for hwmon, iio, command and file".to_owned(),
-                    )
-                }
-                None => (
-                    format!("what `{chip}` measures is what `sim` says"),
-                    "write sim = { temperature = { uniform = [75, 85] } }, with the quantities you want"
-                        .to_owned(),
-                ),
-            },
-        ),
-        (
-            "path",
-            span(&raw.path),
-            attachment == BusKind::File,
-            (format!("`{chip}` is not read from a file"), "or write chip = \"file\"".to_owned()),
-        ),
-        (
-            "command",
-            span(&raw.command),
-            attachment == BusKind::Command,
-            (format!("`{chip}` runs no program"), "or write chip = \"command\"".to_owned()),
-        ),
+    let is_i2c = matches!(spec.bus, BusKind::I2c { .. });
+    let has_channels = matches!(chip, Chip::Hwmon | Chip::Iio) || !spec.channels.is_empty();
+    let has_quantity = spec.measures == Measures::Configured && chip != Chip::Random;
+    let keys: [Key; 8] = [
+        ("bus", span(&raw.bus), chip.needs_bus(), no_bus),
+        ("address", span(&raw.address), is_i2c, no_address),
+        ("device", span(&raw.device), spec.bus == BusKind::Kernel, no_device),
+        ("channel", span(&raw.channel), has_channels, no_channels),
+        ("quantity", span(&raw.quantity), has_quantity, no_choice_of_quantities),
+        ("path", span(&raw.path), spec.bus == BusKind::File, no_file),
+        ("command", span(&raw.command), spec.bus == BusKind::Command, no_program),
+        ("timeout", span(&raw.timeout), spec.bus == BusKind::Command, no_timeout),
     ];
-    for (key, span, meant, (problem, remedy)) in keys {
-        if let (Some(span), false) = (span, meant) {
-            return Err(source.error(
-                span,
-                problem,
-                format!("remove `{key}`, {remedy}").replace(", `", "; `"),
-            ));
+    for (key, span, allowed, error) in keys {
+        if let (Some(span), false) = (span, allowed) {
+            let Stray { problem, alternative } = error(chip);
+            return Err(source.error(span, problem, format!("remove `{key}`{alternative}")));
         }
     }
-    if let (Some(span), true) = (span(&raw.timeout), attachment != BusKind::Command) {
-        let problem = format!("`{chip}` runs no program that a `timeout` could end");
-        return Err(source.error(span, problem, "remove `timeout`"));
-    }
     Ok(())
+}
+
+/// Error for a key that the chip does not have.
+struct Stray {
+    problem: String,
+    /// Alternative to the removal of the key, appended to "remove `key`".
+    alternative: String,
+}
+
+impl Stray {
+    fn new(problem: String, alternative: impl Into<String>) -> Stray {
+        Stray { problem, alternative: alternative.into() }
+    }
+}
+
+fn no_bus(chip: Chip) -> Stray {
+    let spec = chip.spec();
+    let problem = match spec.bus {
+        BusKind::Nothing => format!("`{chip}` sits on no bus"),
+        _ => format!("`{chip}` sits on no bus: it is {}", spec.about),
+    };
+    Stray::new(problem, format!(", or name a chip: {}", chips_on_a_bus()))
+}
+
+fn no_address(chip: Chip) -> Stray {
+    match chip.spec().bus {
+        BusKind::Spi => Stray::new(
+            format!("`{chip}` sits on SPI and has no address"),
+            "; its bus says the chip select: \"spi-0.0\"",
+        ),
+        _ => no_bus(chip),
+    }
+}
+
+fn no_device(chip: Chip) -> Stray {
+    Stray::new(format!("`{chip}` is not a device of the kernel"), "; `device` is for hwmon, iio, w1 and cpu")
+}
+
+fn no_channels(chip: Chip) -> Stray {
+    Stray::new(format!("`{chip}` has no channels"), format!("; `channel` is for {}", chips_with_channels()))
+}
+
+fn no_choice_of_quantities(chip: Chip) -> Stray {
+    let Some(quantities) = chip.quantities() else {
+        return Stray::new(
+            format!("what `{chip}` measures is what `sim` says"),
+            "; write sim = { temperature = { uniform = [75, 85] } }, with the quantities you want",
+        );
+    };
+    let names: Vec<&str> = quantities.iter().map(|quantity| quantity.name()).collect();
+    Stray::new(
+        format!("`{chip}` measures {} anyway", list(&names)),
+        "; `quantity` is for hwmon, iio, command and file",
+    )
+}
+
+fn no_file(chip: Chip) -> Stray {
+    Stray::new(format!("`{chip}` is not read from a file"), ", or write chip = \"file\"")
+}
+
+fn no_program(chip: Chip) -> Stray {
+    Stray::new(format!("`{chip}` runs no program"), ", or write chip = \"command\"")
+}
+
+fn no_timeout(chip: Chip) -> Stray {
+    Stray::new(format!("`{chip}` runs no program that a `timeout` could end"), "")
 }
 
 /// Returns the chips that have channels.

@@ -37,9 +37,14 @@ fn tasks(text: &str) -> Tasks {
     boards.boards["pi"].tasks.clone().unwrap()
 }
 
+/// Returns the table of an action with these lines.
+fn action_table(lines: &str) -> String {
+    format!("[boards.pi.tasks.a]\n{lines}\n")
+}
+
 /// Returns the action defined by these lines.
 fn action(lines: &str) -> TaskAction {
-    tasks(&format!("[boards.pi.tasks.a]\n{lines}\n")).actions["a"].clone()
+    tasks(&action_table(lines)).actions["a"].clone()
 }
 
 #[test]
@@ -170,19 +175,10 @@ fn tasks_that_are_not_a_table_are_refused() {
 }
 
 #[test]
-fn mistakes_in_an_action_are_refused() {
-    let lines = |lines: &str| format!("[boards.pi.tasks.a]\n{lines}\n");
-    let run = |run: &str| lines(&format!("run = {run}"));
+fn mistakes_in_the_command_of_an_action_are_refused() {
+    let run = |run: &str| action_table(&format!("run = {run}"));
     for bad in [
-        Bad(lines("needs = []"), 0, 1, "[boards.pi.tasks.a]", "`run` is missing", "add `run"),
-        Bad(
-            lines("run = [\"/bin/true\"]\nrunfor = \"1m\""),
-            2,
-            1,
-            "runfor",
-            "unknown key",
-            "did you mean `run_for`",
-        ),
+        Bad(action_table("needs = []"), 0, 1, "[boards.pi.tasks.a]", "`run` is missing", "add `run"),
         Bad(run("\"/bin/true\""), 1, 7, "\"/bin/true\"", "invalid type: string", "a list"),
         Bad(run("[]"), 1, 7, "[]", "no command", "the absolute path of a program"),
         Bad(run("[\"true\"]"), 1, 8, "\"true\"", "`true` is not an absolute path", "/usr/bin/logger"),
@@ -209,8 +205,22 @@ fn mistakes_in_an_action_are_refused() {
         Bad(run("[\"/bin/a\", \"x}\"]"), 1, 18, "\"x}\"", "a `}` without `{`", "`}}`"),
         Bad(run("[\"/bin/a\", \"{a{b}\"]"), 1, 18, "\"{a{b}\"", "a `{` without `}`", "`{{`"),
         Bad(run("[\"/bin/a\", \"a\\u0000b\"]"), 1, 18, "\"a\\u0000b\"", "NUL", "remove it"),
+    ] {
+        check(bad);
+    }
+    let many = vec!["\"x\""; 101].join(", ");
+    let text = format!("{BOARD}[boards.pi.tasks.a]\nrun = [\"/bin/a\", {many}]\n");
+    let error = Boards::parse(&text, "boards.toml").unwrap_err();
+    assert!(error.problem().contains("102 elements"), "{error}");
+}
+
+#[test]
+fn mistakes_in_the_other_keys_of_an_action_are_refused() {
+    let with = |lines: &str| action_table(&format!("run = [\"/bin/a\"]\n{lines}"));
+    for bad in [
+        Bad(with("runfor = \"1m\""), 2, 1, "runfor", "unknown key", "did you mean `run_for`"),
         Bad(
-            run("[\"/bin/a\"]\nargs = { x = \"name\" }"),
+            with("args = { x = \"name\" }"),
             2,
             10,
             "x",
@@ -218,7 +228,7 @@ fn mistakes_in_an_action_are_refused() {
             "write `{x}` in `run`",
         ),
         Bad(
-            run("[\"/bin/a\"]\nargs = { \"X y\" = \"name\" }"),
+            with("args = { \"X y\" = \"name\" }"),
             2,
             10,
             "\"X y\"",
@@ -226,33 +236,19 @@ fn mistakes_in_an_action_are_refused() {
             "lower-case",
         ),
         Bad(
-            run("[\"/bin/a\"]\nneeds = [\"i2c-2\"]"),
+            with("needs = [\"i2c-2\"]"),
             2,
             10,
             "\"i2c-2\"",
             "`i2c-2` is not a bus of this board",
             "its buses are `i2c-1`",
         ),
+        Bad(with("needs = [\"i2c-1\", \"i2c-1\"]"), 2, 19, "\"i2c-1\"", "occurs twice", "remove one"),
+        Bad(with("run_for = \"500ms\""), 2, 11, "\"500ms\"", "a time limit of 500ms", "\"1s\" to \"24h\""),
+        Bad(with("run_for = \"25h\""), 2, 11, "\"25h\"", "a time limit", "\"1s\" to \"24h\""),
+        Bad(with("run_for = \"x\""), 2, 11, "\"x\"", "not a duration", "such as"),
         Bad(
-            run("[\"/bin/a\"]\nneeds = [\"i2c-1\", \"i2c-1\"]"),
-            2,
-            19,
-            "\"i2c-1\"",
-            "occurs twice",
-            "remove one",
-        ),
-        Bad(
-            run("[\"/bin/a\"]\nrun_for = \"500ms\""),
-            2,
-            11,
-            "\"500ms\"",
-            "a time limit of 500ms",
-            "\"1s\" to \"24h\"",
-        ),
-        Bad(run("[\"/bin/a\"]\nrun_for = \"25h\""), 2, 11, "\"25h\"", "a time limit", "\"1s\" to \"24h\""),
-        Bad(run("[\"/bin/a\"]\nrun_for = \"x\""), 2, 11, "\"x\"", "not a duration", "such as"),
-        Bad(
-            run("[\"/bin/a\"]\nenv = { \"A=B\" = \"c\" }"),
+            with("env = { \"A=B\" = \"c\" }"),
             2,
             9,
             "\"A=B\"",
@@ -260,16 +256,16 @@ fn mistakes_in_an_action_are_refused() {
             "letters, digits",
         ),
         Bad(
-            run("[\"/bin/a\"]\nenv = { ATALAYA_FENCE = \"1\" }"),
+            with("env = { ATALAYA_FENCE = \"1\" }"),
             2,
             9,
             "ATALAYA_FENCE",
             "sets the variables ATALAYA_*",
             "another name",
         ),
-        Bad(run("[\"/bin/a\"]\nenv = { A = 1 }"), 2, 13, "1", "invalid type: integer", "a string"),
+        Bad(with("env = { A = 1 }"), 2, 13, "1", "invalid type: integer", "a string"),
         Bad(
-            run("[\"/bin/a\"]\npromise = \"at-least-onec\""),
+            with("promise = \"at-least-onec\""),
             2,
             11,
             "\"at-least-onec\"",
@@ -279,10 +275,6 @@ fn mistakes_in_an_action_are_refused() {
     ] {
         check(bad);
     }
-    let many = vec!["\"x\""; 101].join(", ");
-    let text = format!("{BOARD}[boards.pi.tasks.a]\nrun = [\"/bin/a\", {many}]\n");
-    let error = Boards::parse(&text, "boards.toml").unwrap_err();
-    assert!(error.problem().contains("102 elements"), "{error}");
 }
 
 proptest! {

@@ -15,8 +15,8 @@
 //!   prints more is killed). stderr may have any length; its first line is part of the error if the exit status is not
 //!   0.
 //! * **Timeout**: `timeout`, 3 s by default. After it the program is killed, with all processes that it started.
-//!   Processes that it leaves behind when it ends in time are killed, too. On Linux that includes daemons
-//!   ([`run_below`]), elsewhere only the process group.
+//!   Processes that it leaves behind when it ends in time are killed, too. That is its process group; with a [`Keeper`]
+//!   it is every process that the program started, including daemons.
 //! * **Working directory**: the folder of boards.toml. A relative program path with a `/` is resolved from there, too;
 //!   a name without a `/` is searched in `PATH`.
 //! * **Environment**: that of the node, without the variables that are for the node alone (`ATALAYA_*`, which may hold
@@ -24,8 +24,8 @@
 //!   decimal point. stdin is empty; no other file descriptor of the node is open in it. The program has the permissions
 //!   of the node.
 //!
-//! If the node is killed while the program runs, the program is killed too on Linux; elsewhere the program continues to
-//! run, unless a service manager ends both. Unix only.
+//! If the node is killed while the program runs, a [`Keeper`] kills the program too; without one the program continues
+//! to run, unless a service manager ends both. Unix only.
 
 #[cfg(unix)]
 mod run;
@@ -47,20 +47,28 @@ use crate::sensor::{Sensor, SensorInfo};
 /// Maximum output of a program, in bytes.
 pub const MAX_OUTPUT: usize = 64 * 1024;
 
-/// Text that a keeper ([`run_below`]) writes to stderr when it cannot run the program, followed by the error number.
-/// Its exit code is then one of [`CANNOT_RUN_CODES`].
+/// Text that a [`Keeper`] writes to stderr when it cannot run the program, followed by the error number.
 pub const CANNOT_RUN: &str = "atalaya: cannot run the program of a sensor: os error ";
 /// Exit codes of a keeper that cannot run the program, as in shells.
-pub const CANNOT_RUN_CODES: [i32; 2] = [126, 127];
+const CANNOT_RUN_CODES: [i32; 2] = [126, 127];
 
-/// Words in front of each command.
-static KEEPER: OnceLock<Vec<OsString>> = OnceLock::new();
+/// Program that runs the program of a sensor, and ends all processes which that program starts.
+///
+/// It must run the command in a process group of its own, end the processes that the command leaves behind, kill all of
+/// them if this process ends, and end with the status of the command. If it cannot run the command, it writes
+/// [`CANNOT_RUN`] to stderr and exits with 126 or 127.
+#[derive(Debug)]
+pub struct Keeper {
+    /// Keeper and its arguments. Those of the command are appended.
+    pub words: Vec<OsString>,
+    /// Kills the descendants of the keeper with this process id, but not the keeper.
+    pub kill_descendants: fn(u32) -> io::Result<()>,
+}
 
-/// Runs every program of this process below a keeper from now on: a program that receives these words, followed by
-/// those of the command. It must run the command in a process group of its own, end the processes that the command
-/// leaves behind, kill all of them if this process ends, and end with the status of the command. Only the first call
-/// has an effect.
-pub fn run_below(keeper: Vec<OsString>) {
+static KEEPER: OnceLock<Keeper> = OnceLock::new();
+
+/// Runs every program of this process below this keeper from now on. Only the first call has an effect.
+pub fn run_below(keeper: Keeper) {
     let _ = KEEPER.set(keeper);
 }
 
@@ -149,7 +157,7 @@ impl Program {
             true => folder.join(program),
             false => PathBuf::from(program),
         };
-        let mut command = match KEEPER.get().and_then(|keeper| keeper.split_first()) {
+        let mut command = match KEEPER.get().and_then(|keeper| keeper.words.split_first()) {
             Some((keeper, words)) => {
                 let mut command = Command::new(keeper);
                 command.args(words).arg(program);

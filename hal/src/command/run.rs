@@ -177,22 +177,19 @@ fn exit_of(_: &Child) -> Option<OwnedFd> {
     None
 }
 
-/// Kills the process group of the program, and all processes that it has started, as far as they still exist.
+/// Kills the processes of the program that still exist: the descendants of the keeper, or the process group.
 fn kill(child: &mut Child) {
-    // A keeper ends after all other processes have ended: it is killed only if it does not end.
-    #[cfg(target_os = "linux")]
-    if super::KEEPER.get().is_some() {
+    // A keeper ends after all other processes have ended.
+    if let Some(keeper) = super::KEEPER.get() {
         let end = Instant::now() + DYING;
         while matches!(has_ended(child), Ok(false)) && Instant::now() < end {
-            if crate::tree::kill(Pid::from_child(child)).is_err() {
+            if (keeper.kill_descendants)(child.id()).is_err() {
                 break;
             }
             std::thread::sleep(GLANCE);
         }
         return;
     }
-    #[cfg(target_os = "linux")]
-    let _ = crate::tree::kill(Pid::from_child(child));
     // An error is expected here: no process is left in the group, or none to kill.
     let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
     let _ = child.kill();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use atalaya_collector::fence::Epoch;
-use atalaya_collector::{Store, StoreError, open_store};
+use atalaya_collector::{FleetName, Store, StoreError, open_store};
 use clap::{Args, Subcommand};
 
 use super::args::Output;
@@ -23,7 +23,7 @@ pub(super) enum EpochsCommand {
     #[command(after_help = "\
 Examples:
   atalaya epochs list --store sqlite:/var/lib/atalaya-collector/reports.db
-  atalaya epochs list --store redis://127.0.0.1:6379/0
+  atalaya epochs list --store redis://127.0.0.1:6379/0 --fleet home
   docker compose exec collector atalaya epochs list
 
 The collector rejects reports of an epoch below the highest one with 409 (problem `stale`), unless their \
@@ -81,6 +81,10 @@ pub(super) struct StoreArgs {
     /// STATE_DIRECTORY, or in the current folder] [env: ATALAYA_STORE].
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
+
+    /// Name of the fleet, as fleet_name of its nodes.
+    #[arg(long, value_name = "NAME", default_value_t)]
+    fleet: FleetName,
 }
 
 /// Maximum number of epochs that `drop` reads to find one.
@@ -93,6 +97,7 @@ pub(super) fn main(command: &EpochsCommand) -> Result<(), Failure> {
         EpochsCommand::Drop(args) => &args.store,
     };
     runtime.block_on(async {
+        let fleet = &store.fleet;
         let (store, name) = open(store)?;
         let unavailable = |error: StoreError| Failure::unavailable(anyhow!("the store {name}: {error}"));
         // Waits for a lock, and migrates a file of an older version.
@@ -100,14 +105,14 @@ pub(super) fn main(command: &EpochsCommand) -> Result<(), Failure> {
         let done = match command {
             EpochsCommand::List { output, limit, .. } => {
                 let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
-                list(&store.epochs(limit).await.map_err(unavailable)?, *output)
+                list(&store.epochs(fleet, limit).await.map_err(unavailable)?, *output)
             }
             EpochsCommand::Drop(args) => {
-                let epochs = store.epochs(MAX_EPOCHS).await.map_err(unavailable)?;
+                let epochs = store.epochs(fleet, MAX_EPOCHS).await.map_err(unavailable)?;
                 if confirm(&epochs, args)? {
-                    let deleted = store.forget_epoch(args.epoch).await.map_err(unavailable)?;
+                    let deleted = store.forget_epoch(fleet, args.epoch).await.map_err(unavailable)?;
                     let highest =
-                        store.epochs(1).await.map_err(unavailable)?.first().map(|epoch| epoch.epoch);
+                        store.epochs(fleet, 1).await.map_err(unavailable)?.first().map(|epoch| epoch.epoch);
                     let (epoch, deleted, highest) = (args.epoch, reports(deleted), highest_epoch(highest));
                     print(format!("epoch {epoch} dropped, {deleted} deleted, {highest}\n").as_bytes())?;
                 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use atalaya_config::duration;
-use atalaya_recipes::Session;
-use atalaya_recipes::node_names::{ContenderId, Naming, Role};
+use atalaya_recipes::node_names::ContenderId;
 use clap::Args;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -17,7 +16,7 @@ use crate::commands::exit::Failure;
 use crate::model::node_id::NodeId;
 use crate::model::task::paths;
 use crate::process::stale_sessions;
-use crate::process::state_dir::{ProcessRecord, StateFile};
+use crate::process::state_dir::{OwnProcess, StateFile, start_session};
 use crate::settings::zookeeper_access::{self, ZooKeeperAccess};
 use crate::settings::{Settings, SettingsError};
 use crate::tasks::actions::{ActionHandles, BoardActions, Executor};
@@ -86,14 +85,13 @@ async fn work(
     state_file: Option<StateFile>,
 ) -> Result<(), Failure> {
     let stop = stop_signal().map_err(Failure::internal)?;
-    let state_file = state_file.map(|file| add_process(file, args.id.as_str(), settings));
-    let options = access.options(settings.zookeeper.clone(), settings.session_timeout);
-    let recorded = state_file.clone();
-    let session = Session::start_with_callback(options, move |session| {
-        if let Some((file, _)) = &recorded {
-            file.update(|record| record.add_session(session));
-        }
+    let process = state_file.map(|file| {
+        let znodes = vec![paths::alive(args.id.as_str())];
+        // A worker does not contend for leadership, so no znode has this name.
+        OwnProcess::add(file, znodes, &settings.election, &ContenderId::random())
     });
+    let options = access.options(settings.zookeeper.clone(), settings.session_timeout);
+    let session = start_session(options, process.clone());
     let handles =
         ActionHandles { sensors: None, leader: None, session: Some(session.clone()), install: None };
     let executor = Executor::new(args.id.as_str(), actions, settings, handles);
@@ -123,8 +121,8 @@ async fn work(
     };
     let serve = async {
         // First, because the znode of a dead process with this id would look like another worker.
-        if let Some((file, own)) = &state_file {
-            stale_sessions::clean_up_earlier_processes(&session, file, own).await;
+        if let Some(process) = &process {
+            stale_sessions::clean_up_earlier_processes(&session, process).await;
         }
         worker.run().await
     };
@@ -140,27 +138,12 @@ async fn work(
         () = zookeeper_access::keep_current(access) => Ok(()),
     };
     if session.close(CLOSE_TIMEOUT).await {
-        if let Some((file, own)) = &state_file {
-            file.update(|record| record.remove_process(own));
+        if let Some(process) = &process {
+            process.remove();
         }
         info!("stopped");
     } else {
         warn!("ZooKeeper did not confirm that the session is closed; it ends after the session timeout");
     }
     outcome
-}
-
-/// Adds this process to the state file. Returns the file and the name of this process in it.
-fn add_process(file: StateFile, id: &str, settings: &Settings) -> (StateFile, String) {
-    // A worker does not contend for leadership, so no znode has this name.
-    let contender = Role::from(Naming::Kazoo).prefix(&ContenderId::random());
-    let record = ProcessRecord {
-        process: std::process::id(),
-        sessions: Vec::new(),
-        znodes: vec![paths::alive(id)],
-        election: settings.election.clone(),
-        contender: contender.clone(),
-    };
-    file.update(|known| known.add_process(record));
-    (file, contender)
 }

@@ -1,8 +1,8 @@
 //! The store of the demo's API: reports each recorded report to the demo, and hangs or fails on demand.
 
 use atalaya_collector::fence::Epoch;
-use atalaya_collector::store::{Filter, Horizon, Page, Point};
-use atalaya_collector::{MemoryStore, Outcome, Record, Report, Store, StoreError};
+use atalaya_collector::store::{Filter, Horizon, Measurements, Page, Point};
+use atalaya_collector::{FleetName, MemoryStore, Outcome, Record, Report, Store, StoreError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -48,15 +48,23 @@ macro_rules! forward {
 impl Store for FaultyStore {
     forward! {
         page(page: Page) -> Result<Vec<Record>, StoreError>;
-        since(id: i64, limit: usize) -> Result<Vec<Record>, StoreError>;
+        since(fleet: &FleetName, id: i64, limit: usize) -> Result<Vec<Record>, StoreError>;
+        last(fleet: &FleetName, limit: usize) -> Result<Vec<Record>, StoreError>;
+        fleets() -> Result<Vec<FleetName>, StoreError>;
         newest() -> Result<i64, StoreError>;
         series(filter: Filter, step: i64, limit: usize) -> Result<Vec<Point>, StoreError>;
-        latest() -> Result<Vec<Record>, StoreError>;
-        epochs(limit: usize) -> Result<Vec<Epoch>, StoreError>;
-        changes(from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<(Timestamp, i64)>, StoreError>;
+        latest(fleet: &FleetName) -> Result<Vec<Record>, StoreError>;
+        epochs(fleet: &FleetName, limit: usize) -> Result<Vec<Epoch>, StoreError>;
+        changes(
+            fleet: &FleetName, from: Timestamp, to: Timestamp, limit: usize
+        ) -> Result<Vec<(Timestamp, i64)>, StoreError>;
         prune(horizon: Horizon) -> Result<usize, StoreError>;
-        forget_epoch(epoch: i64) -> Result<usize, StoreError>;
+        forget_epoch(fleet: &FleetName, epoch: i64) -> Result<usize, StoreError>;
         close() -> ();
+    }
+
+    fn measurements(&self) -> &dyn Measurements {
+        self.inner.measurements()
     }
 
     fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {

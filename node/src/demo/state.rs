@@ -1,4 +1,4 @@
-//! State of the demo, and the lines of its event log. No I/O; times are passed in.
+//! State of the demo, and the lines of its events and averages. No I/O; times are passed in.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use super::throttle::Throttle;
 use crate::model::report::{Average, Report};
 use crate::observe::node_status::NodeStatus;
 
+/// Maximum number of lines in each of the two lists.
 const MAX_LINES: usize = 1_000;
 
 #[derive(Clone, Debug)]
@@ -50,7 +51,7 @@ impl Row {
     }
 }
 
-/// Kind of a line in the event log; decides its colour.
+/// Kind of a line; decides its colour, and its list: averages have their own, so that they do not displace the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LineKind {
     Info,
@@ -59,9 +60,11 @@ pub(crate) enum LineKind {
     Warning,
 }
 
-/// A line of the event log.
+/// A line of the events or of the averages.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
+    /// Number of lines before, in both lists.
+    number: u64,
     /// Time since the start.
     pub(crate) at: Duration,
     /// Node or part of the demo that caused the line.
@@ -79,8 +82,10 @@ pub(crate) struct State {
     /// Nodes by number.
     pub(crate) rows: Vec<Row>,
     pub(crate) audit: DeliveryAudit,
-    /// Lines of the event log, oldest first.
-    pub(crate) log: VecDeque<Line>,
+    /// Lines of all kinds except averages, oldest first.
+    pub(crate) events: VecDeque<Line>,
+    /// Lines of averages, oldest first.
+    pub(crate) averages: VecDeque<Line>,
     pub(crate) api: ApiMode,
     pub(crate) page: String,
     pub(crate) zookeeper: String,
@@ -88,8 +93,10 @@ pub(crate) struct State {
     pub(crate) server: ServerStats,
     /// Number of averages over all nodes.
     pub(crate) complete: u64,
-    /// Number of lines at the end of the log that were not printed yet.
-    unprinted: usize,
+    /// Number of lines so far, in both lists.
+    lines: u64,
+    /// Number of the first line that was not printed yet.
+    unprinted: u64,
     throttle: Throttle,
     /// True once all nodes have published.
     all_published: bool,
@@ -109,12 +116,14 @@ impl State {
             period,
             rows: (1..=nodes).map(row).collect(),
             audit: DeliveryAudit::default(),
-            log: VecDeque::new(),
+            events: VecDeque::new(),
+            averages: VecDeque::new(),
             api: ApiMode::Up,
             page,
             zookeeper,
             server: ServerStats::default(),
             complete: 0,
+            lines: 0,
             unprinted: 0,
             throttle: Throttle::default(),
             all_published: false,
@@ -139,7 +148,7 @@ impl State {
                 self.log_suppressed(at);
                 // A change of the leader is always shown, independent of the number of other lines.
                 if self.throttle.admit() || line.text.starts_with("leading") {
-                    self.push(Line { at, source, kind, text: line.text });
+                    self.push(at, source, kind, line.text);
                 }
             }
             Event::Averaged(report) => self.on_averaged(&report, now),
@@ -198,27 +207,33 @@ impl State {
     fn log_suppressed(&mut self, at: Duration) {
         if let Some(suppressed) = self.throttle.flush(at) {
             let text = format!("… and {suppressed} more lines");
-            self.push(Line { at, source: "nodes".to_owned(), kind: LineKind::Info, text });
+            self.push(at, "nodes".to_owned(), LineKind::Info, text);
         }
     }
 
     pub(crate) fn log(&mut self, source: &str, kind: LineKind, text: String, now: Instant) {
         let at = now.saturating_duration_since(self.started);
-        self.push(Line { at, source: source.to_owned(), kind, text });
+        self.push(at, source.to_owned(), kind, text);
     }
 
-    fn push(&mut self, line: Line) {
-        if self.log.len() == MAX_LINES {
-            self.log.pop_front();
+    fn push(&mut self, at: Duration, source: String, kind: LineKind, text: String) {
+        let list = if kind == LineKind::Average { &mut self.averages } else { &mut self.events };
+        if list.len() == MAX_LINES {
+            list.pop_front();
         }
-        self.log.push_back(line);
-        self.unprinted = (self.unprinted + 1).min(self.log.len());
+        list.push_back(Line { number: self.lines, at, source, kind, text });
+        self.lines += 1;
     }
 
-    /// Returns the lines since the last call as text, oldest first.
+    /// Returns the lines of both lists since the last call as text, in the order of their arrival.
     pub(crate) fn take_lines(&mut self) -> String {
-        let new = self.log.range(self.log.len() - std::mem::take(&mut self.unprinted)..);
-        new.map(|line| format!("{:>9.3}  {:<10} {}\n", line.at.as_secs_f64(), line.source, line.text))
+        let first = std::mem::replace(&mut self.unprinted, self.lines);
+        let lists = [&self.events, &self.averages];
+        let new = lists.map(|list| list.range(list.partition_point(|line| line.number < first)..));
+        let mut new: Vec<&Line> = new.into_iter().flatten().collect();
+        new.sort_unstable_by_key(|line| line.number);
+        new.iter()
+            .map(|line| format!("{:>9.3}  {:<10} {}\n", line.at.as_secs_f64(), line.source, line.text))
             .collect()
     }
 
@@ -264,12 +279,13 @@ mod tests {
             let line = LogLine { at, node: Some(7), level: Level::WARN, text: "suspended".to_owned() };
             state.on_event(Event::Logged(line), at);
         }
-        assert!(state.log.len() < 350, "{} lines", state.log.len());
+        assert!(state.events.len() < 350, "{} lines", state.events.len());
         let (at, text) = (start + Duration::from_millis(4_999), "leading epoch=5".to_owned());
         state.on_event(Event::Logged(LogLine { at, node: Some(8), level: Level::INFO, text }), at);
-        assert!(state.log.back().is_some_and(|line| line.text.contains("leading")), "{:?}", state.log.back());
-        assert!(state.log.iter().any(|line| line.text.contains("more lines")));
-        assert_eq!(state.take_lines().lines().count(), state.log.len());
+        let newest = state.events.back();
+        assert!(newest.is_some_and(|line| line.text.contains("leading")), "{newest:?}");
+        assert!(state.events.iter().any(|line| line.text.contains("more lines")));
+        assert_eq!(state.take_lines().lines().count(), state.events.len());
         assert_eq!(state.take_lines(), "");
     }
 
@@ -288,7 +304,7 @@ mod tests {
         let report =
             CycleReport::new(5, 1, Timestamp::UNIX_EPOCH, vec![average], 1).reports().next().unwrap();
         state.on_event(Event::Averaged(report), start + Duration::from_secs(2));
-        let line = state.log.back().unwrap();
+        let line = state.averages.back().unwrap();
         assert_eq!(line.text, "79.67 Cel count=3 min=75 max=85 cycle=1 excluded=1");
         assert_eq!(state.complete, 1);
         assert!(state.summary().contains("averages of all nodes: 1\n"), "{}", state.summary());

@@ -86,8 +86,8 @@ impl History {
             warn!("no samples are sent to the collector: their thread cannot be started: {error}");
             return None;
         }
-        // `fleet_name` of the settings, once it exists.
-        Some(History { node: node.clone(), fleet: None, url, recorder, commands, changed, metrics })
+        let (node, fleet) = (node.clone(), settings.fleet_name.clone());
+        Some(History { node, fleet, url, recorder, commands, changed, metrics })
     }
 
     pub(crate) fn recorder(&self) -> Recorder {

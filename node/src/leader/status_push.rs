@@ -16,6 +16,7 @@ use tracing::debug;
 use crate::fleet_status::{FleetStatus, NodeSummary, RawFleet, RawMeasurement, parse_node_info};
 use crate::leader::config::{LeaderConfig, LeaderHandles};
 use crate::leader::delivery::api_client::Api;
+use crate::leader::delivery::full_reports::token_of;
 use crate::leader::status_text::line;
 use crate::leader::task_status::{TasksStatus, read_progress};
 use crate::model::leader_state::LeaderState;
@@ -45,6 +46,8 @@ pub(super) struct FleetSnapshot {
 /// The status on the wire; see `docs/protocol.md`.
 #[derive(Debug, PartialEq, Serialize)]
 struct Status {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<String>,
     epoch: i64,
     cycle: u64,
     leader: String,
@@ -107,6 +110,7 @@ impl From<NodeSummary> for NodeStatus {
 impl Status {
     fn new(id: &str, leader: &LeaderState, period: Duration, nodes: Vec<NodeSummary>, more: usize) -> Status {
         Status {
+            fleet: None,
             epoch: leader.epoch,
             cycle: leader.cycle,
             leader: line(id),
@@ -124,9 +128,8 @@ impl Status {
 /// Returns the address for statuses of a collector that receives reports at `reports`, and the token in that address:
 /// some clients cannot send it in a header.
 fn status_endpoint(reports: &Url) -> Option<(Url, Option<String>)> {
-    let token = reports.query_pairs().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned());
     let relative = if reports.path().ends_with("/api/v1/reports") { "fleet" } else { "api/v1/fleet" };
-    Some((reports.join(relative).ok()?, token))
+    Some((reports.join(relative).ok()?, token_of(reports)))
 }
 
 #[derive(Debug)]
@@ -173,7 +176,8 @@ impl StatusPusher<'_> {
         if !self.leadership.holds() {
             return;
         }
-        let status = Status { tasks, ..Status::new(&self.handles.id, state, period, nodes, more) };
+        let fleet = api.fleet.clone();
+        let status = Status { fleet, tasks, ..Status::new(&self.handles.id, state, period, nodes, more) };
         let mut request = request.json(&status).timeout(TIMEOUT);
         if let Some(token) = token.filter(|_| !api.has_token()) {
             request = request.bearer_auth(token);

@@ -194,7 +194,8 @@ impl Report {
     }
 
     /// Returns the request: `GET {url}?dato={mean}` as existing fleets send it, with quantity and unit if they are
-    /// known, or `POST` with all values as JSON. `begin` creates a request.
+    /// known, or `POST` with all values as JSON. Both have the name of the fleet, if there is one. `begin` creates a
+    /// request.
     ///
     /// # Errors
     /// The errors of `begin`.
@@ -202,33 +203,39 @@ impl Report {
         &self,
         url: &Url,
         method: ApiMethod,
+        fleet: Option<&str>,
         begin: impl FnOnce(Method, Url) -> reqwest::Result<RequestBuilder>,
     ) -> reqwest::Result<RequestBuilder> {
         let Average { quantity, unit, mean, .. } = &self.average;
         let request = match method {
-            ApiMethod::Get => {
+            ApiMethod::Get | ApiMethod::Auto => {
                 let mut url = url.clone();
                 url.query_pairs_mut().append_pair("dato", &mean.to_string());
-                for (name, value) in [("quantity", quantity), ("unit", unit)] {
+                let named = [("quantity", quantity.as_deref()), ("unit", unit.as_deref()), ("fleet", fleet)];
+                for (name, value) in named {
                     if let Some(value) = value {
                         url.query_pairs_mut().append_pair(name, value);
                     }
                 }
                 begin(Method::GET, url)?
             }
-            ApiMethod::Post => begin(Method::POST, url.clone())?.json(&self.body()),
+            ApiMethod::Post => begin(Method::POST, url.clone())?.json(&self.body(fleet)),
         };
         Ok(request.header("Idempotency-Key", self.idempotency_key()))
     }
 
-    /// Returns the body of a `POST`. An unknown value is null, not omitted.
-    fn body(&self) -> serde_json::Value {
+    /// Returns the body of a `POST`. An unknown value is null, not omitted; only the fleet is.
+    fn body(&self, fleet: Option<&str>) -> serde_json::Value {
         let Report { epoch, cycle, time, excluded, average } = self;
         let Average { quantity, unit, mean, min, max, stddev, count } = average;
-        json!({
+        let mut body = json!({
             "epoch": epoch, "cycle": cycle, "time": time, "quantity": quantity, "unit": unit, "mean": mean,
             "min": min, "max": max, "stddev": stddev, "count": count, "excluded": excluded,
-        })
+        });
+        if let Some(fleet) = fleet {
+            body["fleet"] = fleet.into();
+        }
+        body
     }
 }
 

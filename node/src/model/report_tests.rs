@@ -17,7 +17,7 @@ fn report(unit: Option<&str>) -> Report {
 fn built(report: &Report, url: &Url, method: ApiMethod) -> reqwest::Request {
     let client = reqwest::Client::new();
     let begin = |method, url| Ok(client.request(method, url));
-    report.request(url, method, begin).unwrap().build().unwrap()
+    report.request(url, method, None, begin).unwrap().build().unwrap()
 }
 
 #[test]
@@ -43,6 +43,19 @@ fn post_request_has_all_values() {
             "unit": "Cel", "mean": 79.5, "min": 79.0, "max": 80.0, "stddev": 0.5, "count": 2, "excluded": 1})
     );
     assert_eq!(request.headers()["idempotency-key"], "7-3-Cel");
+}
+
+#[test]
+fn requests_have_the_name_of_the_fleet() {
+    let client = reqwest::Client::new();
+    let built = |method| {
+        let begin = |method, url| Ok(client.request(method, url));
+        let url = "http://h/nuevo".parse().unwrap();
+        report(None).request(&url, method, Some("home"), begin).unwrap().build().unwrap()
+    };
+    assert_eq!(built(ApiMethod::Auto).url().query(), Some("dato=79.5&fleet=home"));
+    let body = built(ApiMethod::Post).body().unwrap().as_bytes().unwrap().to_vec();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap()["fleet"], "home");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_config::CounterMode;
-use atalaya_recipes::node_names::{ContenderId, Naming, Role};
+use atalaya_recipes::node_names::{ContenderId, Naming};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{Election, Session, WriteCounter, WrongZnode, ZnodeProblem};
 use tokio::runtime::Handle;
@@ -31,7 +31,7 @@ use crate::model::task::paths;
 use crate::model::task::worker_info::WorkerInfo;
 use crate::observe::node_status::{self, NodeStatus};
 use crate::observe::{NodeHandles, Observer, systemd_notifications};
-use crate::process::state_dir::{ProcessRecord, StateFile};
+use crate::process::state_dir::{OwnProcess, start_session};
 use crate::process::systemd::Notifier;
 use crate::reload::{self, Reload};
 use crate::sampling::{BusReservations, LatestSample, Sampler, Sensors};
@@ -70,8 +70,8 @@ pub(super) struct Shared {
     access: ZooKeeperAccess,
     measurement_path: String,
     session: Session,
-    /// With the name of this process in it.
-    state_file: Option<(StateFile, String)>,
+    /// Record of this process in the state file.
+    process: Option<OwnProcess>,
     config: DynamicConfig,
     counter: WriteCounter,
     network: Option<Handle>,
@@ -110,41 +110,21 @@ impl Shared {
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let contender_id = ContenderId::random();
         let measurement_path = settings.measurement_path(id.as_str());
-        let state_file = state_file.map(|file| {
-            let record = ProcessRecord {
-                process: std::process::id(),
-                sessions: Vec::new(),
-                znodes: vec![
-                    measurement_path.clone(),
-                    format!("{}/{id}", node_info::PARENT_PATH),
-                    paths::alive(id.as_str()),
-                ],
-                election: settings.election.clone(),
-                contender: Role::from(Naming::Kazoo).prefix(&contender_id),
-            };
-            let own = record.contender.clone();
-            file.update(|known| known.add_process(record));
-            (file, own)
+        let process = state_file.clone().map(|file| {
+            let node_info = format!("{}/{id}", node_info::PARENT_PATH);
+            let znodes = vec![measurement_path.clone(), node_info, paths::alive(id.as_str())];
+            OwnProcess::add(file, znodes, &settings.election, &contender_id)
         });
         let mut options = access.options(settings.zookeeper.clone(), settings.session_timeout);
         if !limits_responses {
             options = options.with_max_response(None);
         }
-        // Each session is recorded before a znode is created in it.
-        let record = state_file.clone();
-        let session = Session::start_with_callback(options, move |session| {
-            if let Some((file, _)) = &record {
-                file.update(|record| record.add_session(session));
-            }
-        });
+        let session = start_session(options, process.clone());
         let counter = WriteCounter::new(session.clone(), counter::PATH);
         counter.set_enabled(settings.counting() == CounterMode::PerNode).await;
         let sampling_mode = SamplingMode { period: settings.sampling_period, barrier: None };
         let (sensor_info, latest_sample) = (watch::Sender::default(), watch::Sender::default());
         let (reservations, leader_state) = (BusReservations::default(), watch::Sender::default());
-        let install = node.reload.as_ref().and_then(|reload| reload.file.clone());
-        let install =
-            install.map(|(reload, file)| BoardsInstaller { file, board: Some(board.clone()), reload });
         let handles = ActionHandles {
             sensors: Some(SensorHandles {
                 info: sensor_info.subscribe(),
@@ -153,13 +133,12 @@ impl Shared {
             }),
             leader: Some(leader_state.subscribe()),
             session: Some(session.clone()),
-            install,
+            install: node.reload.as_ref().and_then(|reload| boards_installer(reload, &board)),
         };
         let executor = Executor::new(id.as_str(), actions, &settings, handles);
         let (worker_info, tasks_overview) = (watch::Sender::default(), OverviewSender::default());
         let metrics = observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default();
-        let state = state_file.as_ref().map(|(file, _)| file);
-        let history = History::start(&id, &settings, state, metrics.history.clone());
+        let history = History::start(&id, &settings, state_file.as_ref(), metrics.history.clone());
         let shared = Shared {
             worker: Worker::new(
                 session.clone(),
@@ -192,7 +171,7 @@ impl Shared {
             access,
             measurement_path,
             session,
-            state_file,
+            process,
             counter,
             network: node.network,
             notifier: node.notifier,
@@ -288,6 +267,7 @@ impl Shared {
         let api = settings.api_url.clone().map(|url| {
             let mut api = Api::new(&self.id, url, settings.api_method);
             (api.token, api.runtime) = (settings.api_token.clone(), self.network.clone());
+            api.fleet.clone_from(&settings.fleet_name);
             api
         });
         LeaderConfig {
@@ -362,8 +342,8 @@ impl Shared {
         let _ = tokio::time::timeout(COUNTER_TIMEOUT, self.counter.close()).await;
         if self.session.close(SHUTDOWN_TIMEOUT.saturating_sub(begin.elapsed())).await {
             // Only now: if the session was not closed, the next process of this node must delete the znodes.
-            if let Some((file, own)) = &self.state_file {
-                file.update(|record| record.remove_process(own));
+            if let Some(process) = &self.process {
+                process.remove();
             }
             info!("stopped; all znodes of this node are deleted");
         } else {
@@ -372,4 +352,10 @@ impl Shared {
             );
         }
     }
+}
+
+/// Returns the installer of boards.toml for the node with this board. Returns `None` without a file.
+fn boards_installer(reload: &Reload, board: &str) -> Option<BoardsInstaller> {
+    let (reload, file) = reload.file.clone()?;
+    Some(BoardsInstaller { file, board: Some(board.to_owned()), reload })
 }

@@ -2,10 +2,17 @@
 
 #[cfg(target_os = "linux")]
 use std::ffi::OsString;
+#[cfg(target_os = "linux")]
+use std::io;
 use std::process::Command;
 
+#[cfg(target_os = "linux")]
+use atalaya_hal::command::Keeper;
 #[cfg(unix)]
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
+
+#[cfg(target_os = "linux")]
+use super::process_tree;
 
 /// Path of the running program on Linux. It still works after an upgrade has replaced the file.
 #[cfg(target_os = "linux")]
@@ -29,7 +36,12 @@ pub(crate) fn own_program() -> Command {
 pub(crate) fn run_sensor_commands_below_keep() {
     let parent = std::process::id().to_string();
     let words = [OWN, "keep", "--sensor", "--parent", &parent, "--"];
-    atalaya_hal::command::run_below(words.map(OsString::from).to_vec());
+    let kill_descendants = |keeper: u32| {
+        let keeper = Pid::from_raw(keeper.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
+        process_tree::kill(keeper).map(drop)
+    };
+    let words = words.map(OsString::from).to_vec();
+    atalaya_hal::command::run_below(Keeper { words, kill_descendants });
 }
 
 /// Reaps all processes that have ended, and stores the status of `child` if it is among them. Returns true if no child

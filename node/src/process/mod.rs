@@ -1,7 +1,10 @@
-//! Interface to the operating system: state directory, cleanup of stale sessions, panics, restarts and systemd.
+//! Interface to the operating system: state directory, cleanup of stale sessions, process trees, panics, restarts and
+//! systemd.
 
 pub(crate) mod child_processes;
 pub(crate) mod panics;
+#[cfg(target_os = "linux")]
+pub(crate) mod process_tree;
 pub(crate) mod restart_policy;
 pub mod stale_sessions;
 pub mod state_dir;

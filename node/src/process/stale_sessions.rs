@@ -21,7 +21,7 @@ use crate::model::node_id::NodeId;
 use crate::model::task::paths;
 use crate::process::state_dir::location::is_file_stem_of;
 use crate::process::state_dir::{
-    Found, Holder, Lock, NodeRecord, ProcessRecord, Purpose, StateFile, lock_file, read, write,
+    Found, Holder, Lock, NodeRecord, OwnProcess, ProcessRecord, Purpose, lock_file, read, write,
 };
 use crate::settings::zookeeper_access::ZooKeeperAccess;
 
@@ -136,10 +136,10 @@ pub async fn clean_up_all(
 }
 
 /// Deletes the znodes of earlier processes with the id of this one. They are dead, because this process holds their lock.
-pub(crate) async fn clean_up_earlier_processes(session: &Session, state_file: &StateFile, own: &str) {
-    let dead = state_file.earlier_processes(own);
+pub(crate) async fn clean_up_earlier_processes(session: &Session, own: &OwnProcess) {
+    let dead = own.earlier_processes();
     let cleaned_up = clean_up_all(session, &dead, |process, deleted| {
-        state_file.update(|record| record.remove_process(&process.contender));
+        own.remove_earlier(process);
         if !deleted.is_empty() {
             let znodes = deleted.join(", ");
             info!(process = process.process, znodes, "deleted the znodes of a dead process with this id");

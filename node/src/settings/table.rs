@@ -14,8 +14,8 @@ use super::api_token::{self, ApiToken};
 use super::setting::{ChangeMode, DefaultValue, Field, Setting};
 use super::values::{
     ACL_MODES, API_METHODS, AUTH_SCHEMES, BOOLS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url,
-    connect_string, listen_addr, log_filter, name_of, name_template, one_of, origin, origin_text, origins,
-    parent_path, sampling_period, session_timeout, url_text,
+    connect_string, fleet_name, listen_addr, log_filter, name_of, name_template, one_of, origin, origin_text,
+    origins, parent_path, sampling_period, session_timeout, url_text,
 };
 use crate::model::text;
 
@@ -39,7 +39,7 @@ macro_rules! field {
 mod history;
 
 /// All settings, in the order of the help and of the documentation.
-pub(crate) static SETTINGS: [Setting; 30] = [
+pub(crate) static SETTINGS: [Setting; 31] = [
     Setting {
         name: "zookeeper",
         value_name: Some("HOST:PORT,…/CHROOT"),
@@ -187,12 +187,23 @@ pub(crate) static SETTINGS: [Setting; 30] = [
         name: "api_method",
         value_name: Some("METHOD"),
         variables: &["ATALAYA_API_METHOD"],
-        help: "HTTP method of reports: get (…?dato=MEAN) or post (JSON)",
-        default: DefaultValue::Value("get"),
+        help: "HTTP method of reports: get (…?dato=MEAN), post (JSON), or auto: get, and JSON to a collector of Atalaya",
+        default: DefaultValue::Value("auto"),
         change: ChangeMode::Reloadable,
         in_file: Some(|boards| as_text(&boards.fleet.api_method, |method| name_of(API_METHODS, method))),
         show: |settings| Some(name_of(API_METHODS, &settings.api_method)),
         field: field!(api_method, |text, _| one_of("method", API_METHODS, text)),
+    },
+    Setting {
+        name: "fleet_name",
+        value_name: Some("NAME"),
+        variables: &["ATALAYA_FLEET_NAME"],
+        help: "Name of the fleet in reports, for a collector that several fleets use",
+        default: DefaultValue::Unset("none: the collector's fleet default"),
+        change: ChangeMode::Reloadable,
+        in_file: Some(|boards| boards.fleet.fleet_name.clone()),
+        show: |settings| settings.fleet_name.clone(),
+        field: field!(fleet_name, |text, _| fleet_name(text).map(Some)),
     },
     Setting {
         name: "api_token_file",

@@ -2,7 +2,7 @@ use super::*;
 use crate::settings::{FleetArgs, Settings, tests};
 
 /// Valid value of each setting that is not the default, as a flag has it and as boards.toml has it.
-const SAMPLES: [(&str, &str, &str); 29] = [
+const SAMPLES: [(&str, &str, &str); 30] = [
     ("zookeeper", "zk1:2181/fleet", "'zk1:2181/fleet'"),
     ("zookeeper_ca", "ca.pem", "'ca.pem'"),
     ("zookeeper_certificate", "node.pem", "'node.pem'"),
@@ -17,6 +17,7 @@ const SAMPLES: [(&str, &str, &str); 29] = [
     ("sampling_period", "500ms", "0.5"),
     ("api_url", "http://h/nuevo", "'http://h/nuevo'"),
     ("api_method", "post", "'post'"),
+    ("fleet_name", "home", "'home'"),
     ("api_token_file", "token", "'token'"),
     ("api_token_origin", "https://h:8443", "'https://h:8443'"),
     ("api_origins", "http://a,http://b", "['http://a', 'http://b']"),

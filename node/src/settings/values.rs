@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use atalaya_config::duration;
 use atalaya_config::{ApiMethod, BarrierRelease, CounterMode, SyncMode};
+use atalaya_config::{duration, is_fleet_name};
 use atalaya_recipes::ConnectString;
 use atalaya_recipes::connect_string::check_path;
 use reqwest::Url;
@@ -58,7 +58,8 @@ pub(super) type Names<T> = &'static [(&'static str, T)];
 pub(super) const SYNC_MODES: Names<SyncMode> = &[("free", SyncMode::Free), ("barrier", SyncMode::Barrier)];
 pub(super) const RELEASES: Names<BarrierRelease> =
     &[("period", BarrierRelease::Period), ("complete", BarrierRelease::Complete)];
-pub(super) const API_METHODS: Names<ApiMethod> = &[("get", ApiMethod::Get), ("post", ApiMethod::Post)];
+pub(super) const API_METHODS: Names<ApiMethod> =
+    &[("auto", ApiMethod::Auto), ("get", ApiMethod::Get), ("post", ApiMethod::Post)];
 pub(super) const BOOLS: Names<bool> = &[("true", true), ("false", false)];
 pub(super) const COUNTERS: Names<CounterMode> =
     &[("per-node", CounterMode::PerNode), ("per-cycle", CounterMode::PerCycle), ("off", CounterMode::Off)];
@@ -112,6 +113,16 @@ pub(super) fn connect_string(text: &str) -> Result<ConnectString, InvalidValue> 
             "host:port[,host:port…][/chroot], such as zk1:2181,zk2:2181/fleet",
         )
     })
+}
+
+pub(super) fn fleet_name(text: &str) -> Result<String, InvalidValue> {
+    match is_fleet_name(text) {
+        true => Ok(text.to_owned()),
+        false => {
+            let problem = format!("\"{}\" is not the name of a fleet", sanitize_for_log(text));
+            Err(InvalidValue::new(problem, "1 to 64 letters, digits, '.', '_' or '-', such as home"))
+        }
+    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {

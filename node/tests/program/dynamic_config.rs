@@ -48,17 +48,9 @@ fn set(fleet: &Fleet, path: &str, value: &str) {
 
 /// Writes a value that `atalaya config set` would refuse.
 fn write(probe: &ZkProbe, path: &str, data: &[u8]) {
-    if probe.exists(path).is_none() {
-        let mut above = String::new();
-        let (parents, _) = path.rsplit_once('/').unwrap();
-        for name in parents.split('/').skip(1) {
-            above = format!("{above}/{name}");
-            // The znode may exist.
-            let _ = probe.create(&above, b"", false);
-        }
-        probe.create(path, data, false).unwrap();
-    } else {
-        probe.set(path, data).unwrap();
+    match probe.exists(path) {
+        None => probe.create(path, data, false).unwrap(),
+        Some(_) => probe.set(path, data).unwrap(),
     }
 }
 

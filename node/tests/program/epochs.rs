@@ -20,10 +20,15 @@ fn epochs(collector: &Collector, args: &[&str]) -> (Option<i32>, String) {
 
 /// Sends a report. Returns the status of the answer.
 fn send(collector: &Collector, epoch: i64, cycle: i64) -> u16 {
+    send_as(collector, "default", epoch, cycle)
+}
+
+/// Sends a report of this fleet. Returns the status of the answer.
+fn send_as(collector: &Collector, fleet: &str, epoch: i64, cycle: i64) -> u16 {
     let config =
         ureq::Agent::config_builder().proxy(None).timeout_global(Some(TIMEOUT)).http_status_as_error(false);
     let agent = ureq::Agent::new_with_config(config.build());
-    let url = format!("{}?dato=1.5", collector.url());
+    let url = format!("{}?dato=1.5&fleet={fleet}", collector.url());
     agent.get(url).header("idempotency-key", format!("{epoch}-{cycle}")).call().unwrap().status().as_u16()
 }
 
@@ -78,6 +83,24 @@ fn epoch_of_a_redis_store_is_dropped_while_the_collector_runs() {
     let server = Redis::with("appendonly yes\nappendfsync always");
     let collector = Collector::start(BINARY, &["--max-clock-skew", "365d", "--store", &server.url()]);
     epoch_is_dropped_while_the_collector_runs(&collector, &["--store", &server.url()]);
+}
+
+#[test]
+fn epochs_of_a_named_fleet_are_listed_and_dropped() {
+    let collector = Collector::start(BINARY, &[]);
+    assert_eq!((send(&collector, 7, 1), send_as(&collector, "home", 9, 1)), (200, 200));
+    let listed = |args: &[&str]| {
+        let (code, listed) = epochs(&collector, &[&["list", "--output", "json"], args].concat());
+        assert_eq!(code, Some(0), "{listed}");
+        let lines = listed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.map(|line| line["epoch"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((listed(&[]), listed(&["--fleet", "home"])), (vec![7], vec![9]));
+    let (code, said) = epochs(&collector, &["drop", "9", "--yes", "--fleet", "home"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((listed(&[]), listed(&["--fleet", "home"])), (vec![7], vec![]));
+    let (code, said) = epochs(&collector, &["list", "--fleet", "my home"]);
+    assert!(code == Some(64) && said.contains("1 to 64 letters"), "{code:?} {said}");
 }
 
 #[test]

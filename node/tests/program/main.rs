@@ -19,6 +19,7 @@ mod epochs;
 mod fleet;
 mod follower_killed;
 mod frozen_process;
+mod full_reports;
 mod health;
 mod history;
 mod hostile_settings;

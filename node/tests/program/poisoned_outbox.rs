@@ -32,13 +32,6 @@ fn now() -> i64 {
 }
 
 fn create(probe: &ZkProbe, path: &str, data: &[u8]) {
-    let mut above = String::new();
-    let (parents, _) = path.rsplit_once('/').unwrap();
-    for name in parents.split('/').skip(1) {
-        above = format!("{above}/{name}");
-        // The znode may exist.
-        let _ = probe.create(&above, b"", false);
-    }
     probe.create(path, data, false).unwrap();
 }
 

@@ -100,8 +100,9 @@ const EXISTS_DURING_A_FAULT: &str = "atalaya_znode_wrong_type";
 fn prometheus_scrapes_a_fleet_its_collector_and_a_failover() {
     let fleet = Fleet::apache();
     let (_collector, collector) = collector();
-    let url = format!("http://{collector}/nuevo");
-    let arguments = ["--metrics-listen", "127.0.0.1:0", "--api-url", &url, "--api-method", "post"];
+    let (url, samples) = (format!("http://{collector}/nuevo"), format!("http://{collector}/"));
+    let mut arguments = vec!["--metrics-listen", "127.0.0.1:0", "--api-url", &url, "--api-method", "post"];
+    arguments.extend(["--measurements-url", &samples]);
     let mut one = fleet.leader("1", &arguments);
     let others = [fleet.follower("2", &arguments), fleet.follower("3", &arguments)];
     let nodes = [MetricsClient::of(&one), MetricsClient::of(&others[0]), MetricsClient::of(&others[1])];

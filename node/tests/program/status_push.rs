@@ -22,8 +22,10 @@ fn told(fleet: &Fleet) -> Vec<Value> {
     told.map(|request| serde_json::from_slice(&request.body).expect("it is JSON")).collect()
 }
 
+/// Number of requests with a report: a collector receives full ones.
 fn reports(fleet: &Fleet) -> usize {
-    fleet.api.requests().iter().filter(|request| request.path == "/nuevo").count()
+    let paths = ["/nuevo", "/api/v1/reports"];
+    fleet.api.requests().iter().filter(|request| paths.contains(&&*request.path)).count()
 }
 
 fn leader_pushes_nodes_and_leader_to_a_collector(fleet: Fleet) {

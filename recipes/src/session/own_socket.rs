@@ -1,9 +1,10 @@
 //! Checks whether the other end of a local TCP connection belongs to this process.
 //!
-//! The inode of that end is in `/proc/self/net/tcp`, where a search takes 2 µs for each socket of the host. The process has
-//! the socket if a link in `/proc/self/fd` names the inode. Both are read once for all connections that wait for a check:
-//! a process with thousands of sessions would otherwise read thousands of lines for each of them. On systems other than
-//! Linux, which are for development only, nothing is checked.
+//! The kernel returns the inode of that end (sock_diag(7)); where it does not, it is in `/proc/self/net/tcp`, where a search
+//! takes 2 µs for each socket of the host. The process has the socket if a link in `/proc/self/fd` names the inode. These
+//! links are read once for all connections that wait for a check: a process with thousands of sessions would otherwise
+//! read thousands of links for each of them. On systems other than Linux, which are for development only, nothing is
+//! checked.
 
 use std::io;
 
@@ -20,27 +21,15 @@ pub(super) use linux::is_own_connection;
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::collections::{HashMap, HashSet};
-    use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+    use std::collections::HashSet;
+    use std::net::{SocketAddr, SocketAddrV4};
     use std::sync::Mutex;
     use std::time::Instant;
 
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+
     use super::{TcpStream, io};
     use crate::session::lock;
-
-    /// The newest snapshot.
-    static NEWEST: Mutex<Option<Snapshot>> = Mutex::new(None);
-    /// The kernel can skip an entry if others change while the file is read.
-    const ATTEMPTS: usize = 3;
-
-    /// Established connections of the host, and sockets of this process.
-    pub(super) struct Snapshot {
-        /// Time before the first file was read.
-        since: Instant,
-        /// Inode of each socket, by its own address and that of the other end.
-        inodes: HashMap<(SocketAddrV4, SocketAddrV4), u32>,
-        own: HashSet<u32>,
-    }
 
     /// Returns true if the other end of the accepted connection `stream` belongs to this process.
     pub(in crate::session) fn is_own_connection(stream: &TcpStream) -> io::Result<bool> {
@@ -49,61 +38,95 @@ mod linux {
         else {
             return Ok(false);
         };
+        let inode = match inode_by_netlink(peer, local) {
+            Ok(inode) => inode,
+            Err(_) => inode_in_table(peer, local)?,
+        };
+        // The inode of a socket that no process has open is 0.
+        inode.filter(|inode| *inode != 0).map_or(Ok(false), |inode| is_own_socket(inode, accepted))
+    }
+
+    /// Returns true if this process has the socket with this inode, which it had at `since` if it has it at all.
+    fn is_own_socket(inode: u32, since: Instant) -> io::Result<bool> {
+        /// Inodes of all sockets of this process, and the time before the first one was read.
+        static NEWEST: Mutex<Option<(Instant, HashSet<u32>)>> = Mutex::new(None);
         let mut newest = lock(&NEWEST);
-        let mut attempts = 0;
-        loop {
-            // A snapshot that was begun later contains the connection.
-            let usable = newest.as_ref().filter(|snapshot| snapshot.since >= accepted);
-            if let Some(is_own) = usable.and_then(|snapshot| snapshot.is_own(peer, local)) {
-                return Ok(is_own);
-            }
-            if attempts == ATTEMPTS {
-                return Ok(false);
-            }
-            *newest = Some(Snapshot::take()?);
-            attempts += 1;
-        }
-    }
-
-    impl Snapshot {
-        pub(super) fn take() -> io::Result<Snapshot> {
-            let since = Instant::now();
-            let table = std::fs::read_to_string("/proc/self/net/tcp")?;
-            let inodes = table.lines().filter_map(entry).collect();
+        // Another connection may have read them while this one waited.
+        if newest.as_ref().is_none_or(|(read, _)| *read < since) {
+            let read = Instant::now();
             let links = std::fs::read_dir("/proc/self/fd")?.flatten();
-            let own =
-                links.filter_map(|link| socket(std::fs::read_link(link.path()).ok()?.to_str()?)).collect();
-            Ok(Snapshot { since, inodes, own })
+            let inode = |link: &str| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+            let sockets = links.filter_map(|link| inode(std::fs::read_link(link.path()).ok()?.to_str()?));
+            *newest = Some((read, sockets.collect()));
         }
+        Ok(newest.as_ref().is_some_and(|(_, sockets)| sockets.contains(&inode)))
+    }
 
-        /// Returns true if this process has the socket from `peer` to `local`, or `None` if there is no such socket.
-        pub(super) fn is_own(&self, peer: SocketAddrV4, local: SocketAddrV4) -> Option<bool> {
-            // The inode of a socket that no process has open is 0.
-            self.inodes.get(&(peer, local)).map(|inode| *inode != 0 && self.own.contains(inode))
+    /// Asks the kernel for the inode of the established socket from `peer` to `local`. Fails if the kernel cannot tell.
+    pub(super) fn inode_by_netlink(peer: SocketAddrV4, local: SocketAddrV4) -> io::Result<Option<u32>> {
+        // linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h; numbers in the byte order of this machine, ports and
+        // addresses in that of the network.
+        const HEADER: usize = 16;
+        const BY_FAMILY: u16 = 20;
+        const ERROR: u16 = 2;
+        const REQUEST: u16 = 1;
+        const NO_ENTRY: i32 = -2;
+        const TCP: u8 = 6;
+        const ESTABLISHED: u8 = 1;
+        const ANY_COOKIE: [u8; 8] = [0xff; 8];
+        const INODE: usize = 68;
+        let padded = |address: SocketAddrV4| [&address.ip().octets()[..], &[0; 12]].concat();
+        let request = [
+            &[AddressFamily::INET.as_raw() as u8, TCP, 0, 0][..],
+            &u32::MAX.to_ne_bytes(),
+            &peer.port().to_be_bytes(),
+            &local.port().to_be_bytes(),
+            &padded(peer),
+            &padded(local),
+            &[0; 4],
+            &ANY_COOKIE,
+        ]
+        .concat();
+        let length = u32::try_from(HEADER + request.len()).unwrap_or_default();
+        let header = [&length.to_ne_bytes()[..], &BY_FAMILY.to_ne_bytes(), &REQUEST.to_ne_bytes(), &[0; 8]];
+        let flags = SocketFlags::CLOEXEC;
+        let kind = (AddressFamily::NETLINK, SocketType::DGRAM, Some(netlink::SOCK_DIAG));
+        let socket = rustix::net::socket_with(kind.0, kind.1, flags, kind.2)?;
+        rustix::net::send(&socket, &[&header.concat()[..], &request].concat(), SendFlags::empty())?;
+        let mut reply = [0; 1024];
+        let (length, _) = rustix::net::recv(&socket, &mut reply, RecvFlags::DONTWAIT)?;
+        let reply = &reply[..length];
+        let number = |at: usize| Some(u32::from_ne_bytes(*reply.get(at..)?.first_chunk()?));
+        let kind = reply.get(4..).and_then(|rest| Some(u16::from_ne_bytes(*rest.first_chunk()?)));
+        match kind {
+            Some(BY_FAMILY) if reply.get(HEADER + 1) == Some(&ESTABLISHED) => Ok(number(HEADER + INODE)),
+            Some(BY_FAMILY) => Ok(None),
+            Some(ERROR) if number(HEADER).map(u32::cast_signed) == Some(NO_ENTRY) => Ok(None),
+            _ => Err(io::Error::other("no sock_diag")),
         }
     }
 
-    /// Reads a line of the table: addresses and inode of an established connection.
-    fn entry(line: &str) -> Option<((SocketAddrV4, SocketAddrV4), u32)> {
+    /// Looks the inode of the established socket from `peer` to `local` up in the table of all sockets.
+    pub(super) fn inode_in_table(peer: SocketAddrV4, local: SocketAddrV4) -> io::Result<Option<u32>> {
         const ESTABLISHED: &str = "01";
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let (from, to) = (fields.next()?, fields.next()?);
-        if fields.next() != Some(ESTABLISHED) {
-            return None;
+        let address =
+            |of: SocketAddrV4| format!("{:08X}:{:04X}", u32::from_ne_bytes(of.ip().octets()), of.port());
+        let start = [address(peer), address(local), ESTABLISHED.to_owned()];
+        let find = |text: &str| {
+            text.lines().find_map(|line| {
+                let mut fields = line.split_ascii_whitespace().skip(1);
+                let is_it = start.iter().all(|expected| fields.next() == Some(expected));
+                is_it.then(|| fields.nth(5)?.parse().ok()).flatten()
+            })
+        };
+        // The kernel can skip an entry if others change while the file is read.
+        for _ in 0..3 {
+            let found = find(&std::fs::read_to_string("/proc/self/net/tcp")?);
+            if found.is_some() {
+                return Ok(found);
+            }
         }
-        Some(((address(from)?, address(to)?), fields.nth(5)?.parse().ok()?))
-    }
-
-    /// Reads an address: the IP address as a hexadecimal number in the byte order of this machine, and the port.
-    fn address(text: &str) -> Option<SocketAddrV4> {
-        let (ip, port) = text.split_once(':')?;
-        let ip = Ipv4Addr::from(u32::from_str_radix(ip, 16).ok()?.to_ne_bytes());
-        Some(SocketAddrV4::new(ip, u16::from_str_radix(port, 16).ok()?))
-    }
-
-    /// Reads the link of an open file, and returns the inode if it is a socket.
-    fn socket(link: &str) -> Option<u32> {
-        link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+        Ok(None)
     }
 }
 
@@ -141,7 +164,10 @@ mod tests {
         else {
             panic!("{accepted:?}");
         };
-        assert_eq!(linux::Snapshot::take().unwrap().is_own(peer, local), Some(false));
+        let inode = linux::inode_in_table(peer, local).unwrap();
+        assert!(inode.is_some_and(|inode| inode != 0));
+        assert_eq!(linux::inode_by_netlink(peer, local).unwrap(), inode);
+        assert_eq!(linux::inode_by_netlink(local, local).unwrap(), None);
         assert!(!is_own_connection(&accepted).unwrap());
         drop(other.stdin.take());
         other.wait().await.unwrap();

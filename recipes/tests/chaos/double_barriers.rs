@@ -46,22 +46,23 @@ impl Drop for Standing {
     fn drop(&mut self) {
         let (clients, number, observer) = (self.clients.clone(), self.number, self.observer.clone());
         tokio::spawn(async move {
-            while is_there(&observer, number).await {
-                tokio::time::sleep(Duration::from_millis(2)).await;
+            while let Some(znode) = find(&observer, number).await {
+                observer.until_deleted(&znode).await;
             }
             clients.standing.lock().unwrap().retain(|(other, _)| *other != number);
         });
     }
 }
 
-/// Returns true if the member with this number is at the barrier.
-async fn is_there(observer: &Observer, number: usize) -> bool {
+/// Returns the znode of the member with this number, if it is at the barrier.
+async fn find(observer: &Observer, number: usize) -> Option<String> {
     for name in observer.children(PATH).await {
-        if observer.data(&format!("{PATH}/{name}")).await == Some(number.to_string().into_bytes()) {
-            return true;
+        let znode = format!("{PATH}/{name}");
+        if observer.data(&znode).await == Some(number.to_string().into_bytes()) {
+            return Some(znode);
         }
     }
-    false
+    None
 }
 
 impl Crowd {

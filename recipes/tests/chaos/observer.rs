@@ -51,6 +51,23 @@ impl Observer {
         }
     }
 
+    /// Waits until a znode does not exist.
+    pub(crate) async fn until_deleted(&self, path: &str) {
+        let mut begun = Instant::now();
+        loop {
+            let connection = self.synced().await;
+            match connection.stat_and_watch(path).await {
+                Ok((None, _)) => return,
+                Ok((Some(_), watcher)) => {
+                    // Also returns when the connection is lost.
+                    connection.watch_event(watcher).await;
+                    begun = Instant::now();
+                }
+                Err(error) => again(&error, begun).await,
+            }
+        }
+    }
+
     /// Returns a connection after a `sync`, so that it sees all earlier writes.
     async fn synced(&self) -> Connection {
         let begun = Instant::now();

@@ -233,7 +233,9 @@ impl CollectorSink {
                     }
                     exit => exit,
                 };
-                if let Some(exit) = exit.filter(|exit| !exit.success()) {
+                // A process that has not logged anything does not handle the signal yet.
+                let is_started = !self.collector.process().log().is_empty();
+                if let Some(exit) = exit.filter(|exit| is_started && !exit.success()) {
                     self.violations.push(format!("the collector ended with {exit} after SIGTERM"));
                 }
                 self.is_away(Instant::now() + lasts);

@@ -1,7 +1,7 @@
 //! The serial console of the Pi: a shell at one end, the test at the other. Programs that run in the background in the
 //! Pi write their logs to it as well.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::process::{Line, Process, Stream};
 
@@ -56,12 +56,6 @@ impl Console {
     #[track_caller]
     pub fn wait_for(&self, words: &str, deadline: Duration) -> Line {
         self.qemu.wait_for_line(words, deadline)
-    }
-
-    /// Waits like [`wait_for`](Self::wait_for), for lines that arrived after `since`.
-    #[track_caller]
-    pub fn wait_for_since(&self, since: Instant, words: &str, deadline: Duration) -> Line {
-        self.qemu.wait_for_line_since(since, words, deadline)
     }
 
     /// Waits until the shell answers: input before it runs may be lost.

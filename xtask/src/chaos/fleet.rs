@@ -14,7 +14,7 @@ use atalaya_testbed::install::Part;
 use atalaya_testbed::{Kazoo, Security};
 use xtask::cargo::require;
 
-use super::{Arguments, SyncMode, keep, run_all};
+use super::{Arguments, SyncMode, build_with_fail_points, keep, run_all};
 
 /// Default number of schedules.
 const SCHEDULES: u64 = 200;
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let security = arguments.secure.then(|| Arc::new(Security::new()));
     let program = match arguments.kazoo {
         true => NodeProgram::Kazoo(Kazoo::ready()),
-        false => NodeProgram::Atalaya(arguments.node()?),
+        false => NodeProgram::Atalaya(build_with_fail_points()?),
     };
     let lock_step = match arguments.sync {
         SyncMode::Free => Some(false),
@@ -141,8 +141,6 @@ fn report(
         eprintln!(
             "  again: cargo xtask chaos fleet --sync {sync} --receiver {receiver}{faults}{secure} --replay {seed}"
         );
-    }
-    if !violations.is_empty() || arguments.keep {
         keep(&seed.to_string(), |folder| outcome.keep(folder));
     }
 }

@@ -11,7 +11,7 @@ use atalaya_testbed::chaos::tasks::{Cluster, Counts, Outcome, Programs, Schedule
 use atalaya_testbed::install::Part;
 use xtask::cargo::require;
 
-use super::{Arguments, keep, run_all};
+use super::{Arguments, build_with_fail_points, keep, run_all};
 
 /// Default number of schedules.
 const SCHEDULES: u64 = 1_000;
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     require(&[Part::Java, Part::ZooKeeper, Part::Python]).context("tasks need more than Rust")?;
     let programs = Programs::ALL.into_iter().find(|(_, name)| arguments.programs == *name);
     let programs = programs.map(|(programs, _)| programs).context("unknown programs")?;
-    let binary = if programs == Programs::Python { PathBuf::new() } else { arguments.node()? };
+    let binary = if programs == Programs::Python { PathBuf::new() } else { build_with_fail_points()? };
     let seeds = arguments.seeds(SCHEDULES);
     let begin = Instant::now();
     let total = Mutex::new(Total::default());
@@ -93,15 +93,12 @@ fn report(
          longest delay {} ms, {seconds:.1} s: {result}",
         total.done, outcome.history.stall
     );
-    let is_good = result == "good";
-    if !is_good {
+    if result != "good" {
         if findings.violations.is_empty() { &mut total.undecided } else { &mut total.failed }.push(seed);
         for (kind, text) in findings.violations.iter().chain(&findings.undecided).take(SHOWN) {
             eprintln!("  {kind}: {text}");
         }
         eprintln!("  again: cargo xtask chaos tasks --programs {programs} --replay {seed}");
-    }
-    if !is_good || arguments.keep {
         keep(&format!("tasks-{programs}-{seed}"), |folder| outcome.keep(folder));
     }
 }

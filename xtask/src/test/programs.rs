@@ -1,4 +1,5 @@
-//! Builds the test programs with cargo, and runs several of them at the same time: each waits for a third of its time.
+//! Builds the test programs with cargo, and runs several of them at the same time: most of them wait for half of their
+//! time. Those that need the processors for themselves follow, one after the other.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -17,13 +18,14 @@ use super::THREADS;
 
 /// Number of test programs that run at the same time.
 const PARALLEL: usize = 2;
-/// They run for more than half of the time of all, so they start first.
-const SLOWEST: [&str; 5] =
-    ["node/program", "documentation", "node/tasks_killed", "recipes/recipes", "recipes/chaos"];
+/// The slowest one, which runs beside many others.
+const FIRST: &str = "node/program";
+/// Programs that run alone: their sessions expire after less than a second, or they run dozens of fleets at a time.
+const ALONE: [&str; 4] = ["node/exactly_once", "node/tasks_killed", "recipes/chaos", "recipes/recipes"];
 
 /// A test program that cargo has built, or cargo, which runs the tests in the documentation.
-pub(super) struct Program {
-    /// Folder of the package, and target.
+struct Program {
+    /// Folder of the package and target. A library and a binary of the same name differ by their kind.
     name: String,
     command: Vec<OsString>,
     /// Folder of its package, in which tests run.
@@ -36,15 +38,29 @@ pub(super) fn run(words: &[&str], threads: &str) -> anyhow::Result<bool> {
     let folder = target_dir().join("tests");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut programs = build(words)?;
-    let place = |name: &str| SLOWEST.iter().position(|slow| *slow == name).unwrap_or(SLOWEST.len());
     programs.push(Program::documentation(words));
-    programs.sort_by_key(|program| (place(&program.name), program.name.clone()));
+    programs.sort_by_key(|program| (program.name != FIRST, program.name.clone()));
+    let (alone, together): (Vec<_>, Vec<_>) =
+        programs.into_iter().partition(|program| ALONE.contains(&program.name.as_str()));
+    let mut summary = Summary::default();
+    run_all(&together, PARALLEL, threads, &mut summary)?;
+    run_all(&alone, 1, threads, &mut summary)?;
+    summary.print();
+    Ok(summary.failed.is_empty())
+}
+
+/// Runs programs, `parallel` at the same time.
+fn run_all(
+    programs: &[Program],
+    parallel: usize,
+    threads: &str,
+    summary: &mut Summary,
+) -> anyhow::Result<()> {
     let (start, next) = (Instant::now(), AtomicUsize::new(0));
     let (sender, results) = mpsc::channel();
     std::thread::scope(|scope| {
-        for _ in 0..PARALLEL {
-            let sender = sender.clone();
-            let (programs, next) = (&programs, &next);
+        for _ in 0..parallel {
+            let (sender, next) = (sender.clone(), &next);
             scope.spawn(move || {
                 while let Some(program) = programs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     eprintln!("[{:4.0} s] started {}", start.elapsed().as_secs_f64(), program.name);
@@ -54,22 +70,20 @@ pub(super) fn run(words: &[&str], threads: &str) -> anyhow::Result<bool> {
             });
         }
         drop(sender);
-        let mut summary = Summary::default();
-        for (program, result) in results {
+        for (number, (program, result)) in results.into_iter().enumerate() {
             let (output, is_success) = result?;
             println!("     Running {}", program.name);
             print!("{output}");
             summary.add(&program.name, &output, is_success);
-            let Summary { programs: ended, .. } = summary;
-            eprintln!("[{:4.0} s] {ended} of {} ended", start.elapsed().as_secs_f64(), programs.len());
+            let seconds = start.elapsed().as_secs_f64();
+            eprintln!("[{seconds:4.0} s] {} of {} ended: {}", number + 1, programs.len(), program.name);
         }
-        summary.print();
-        Ok(summary.failed.is_empty())
+        Ok(())
     })
 }
 
 /// Builds the test programs.
-pub(super) fn build(words: &[&str]) -> anyhow::Result<Vec<Program>> {
+fn build(words: &[&str]) -> anyhow::Result<Vec<Program>> {
     let mut command = cargo();
     command.args(words).args(["--no-run", "--message-format=json-render-diagnostics"]);
     let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
@@ -86,7 +100,9 @@ impl Program {
         let is_test = message.pointer("/profile/test")?.as_bool()?;
         let command = vec![text("/executable")?.into()];
         let folder = PathBuf::from(text("/manifest_path")?).parent()?.to_owned();
-        let name = format!("{}/{}", folder.file_name()?.to_str()?, text("/target/name")?);
+        let kind = text("/target/kind/0")?;
+        let suffix = if kind == "test" { "" } else { &format!(" ({kind})") };
+        let name = format!("{}/{}{suffix}", folder.file_name()?.to_str()?, text("/target/name")?);
         is_test.then_some(Program { name, command, folder })
     }
 
@@ -160,12 +176,12 @@ mod tests {
     #[test]
     fn messages_of_cargo_are_read() {
         let message =
-            br#"{"reason":"compiler-artifact","manifest_path":"/p/node/Cargo.toml","target":{"name":"slim"},
+            br#"{"reason":"compiler-artifact","manifest_path":"/p/node/Cargo.toml","target":{"name":"slim","kind":["test"]},
             "profile":{"test":true},"executable":"/p/target/debug/deps/slim-1"}"#;
         let program = Program::of_message(message).unwrap();
         assert_eq!((program.name.as_str(), program.folder.to_str()), ("node/slim", Some("/p/node")));
         let no_program =
-            br#"{"reason":"compiler-artifact","manifest_path":"/p/hal/Cargo.toml","target":{"name":"hal"},
+            br#"{"reason":"compiler-artifact","manifest_path":"/p/hal/Cargo.toml","target":{"name":"hal","kind":["lib"]},
             "profile":{"test":false},"executable":null}"#;
         assert!(Program::of_message(no_program).is_none());
         assert!(Program::of_message(b"").is_none());

@@ -4,12 +4,12 @@ use maud::{Markup, PreEscaped, html};
 
 use super::plot::{Drawing, FINE, Plot, VIEWS, View};
 use super::values::Values;
-use super::{Chart, gaps};
+use super::{Chart, clock_class_and_name, gaps, seconds};
 use crate::page::i18n::{Lang, span};
 use crate::store::Point;
 
 /// Maximum number of epochs that are marked.
-pub(in super::super) const MAX_EPOCHS: usize = 40;
+const MAX_EPOCHS: usize = 40;
 
 /// Returns the data for the script: position in the plot as fractions from the left and the top, seconds since 1970,
 /// mean, minimum, maximum, number of reports.
@@ -27,9 +27,13 @@ fn data(drawing: &Drawing<'_>) -> String {
 }
 
 /// Renders the chart. `label` describes it for screen readers.
-pub(in super::super) fn draw(chart: &Chart, lang: Lang, label: &str) -> Markup {
-    let Some(values) = Values::of(&chart.points) else {
-        return nothing(lang.messages().no_reports_in_range);
+pub(super) fn draw(chart: &Chart, lang: Lang, label: &str) -> Markup {
+    let (noun, _) = chart.subject.nouns(lang);
+    if chart.points.is_empty() {
+        return nothing(&lang.messages().no_data_in_range.replace("{what}", noun));
+    }
+    let Some(values) = Values::of(&[&chart.points[..], &chart.average].concat()) else {
+        return nothing(lang.messages().chart_failed);
     };
     let (runs, gaps) = gaps::cut(&chart.points, chart.window.step, chart.period, chart.window.now);
     let drawing = Drawing { chart, values, runs, gaps, lang };
@@ -37,7 +41,7 @@ pub(in super::super) fn draw(chart: &Chart, lang: Lang, label: &str) -> Markup {
     match plots {
         Ok(plots) => html! {
             div.chart data-points=(data(&drawing)) {
-                @for (view, plot) in &plots { (over(view, plot, lang, label)) }
+                @for (view, plot) in &plots { (over(view, plot, lang, noun, label)) }
             }
         },
         Err::<_, super::plot::Failed>(error) => {
@@ -51,8 +55,8 @@ fn nothing(reason: &str) -> Markup {
     html! { p.nothing { (reason) } }
 }
 
-/// Renders a plot and its overlay. `data-area` is the position of the plot for the script: left, top, width and height.
-fn over(view: &View, plot: &Plot, lang: Lang, label: &str) -> Markup {
+/// Renders a plot and its overlay. `noun`: plural of the subject. `data-area` is the position of the plot for the script: left, top, width and height.
+fn over(view: &View, plot: &Plot, lang: Lang, noun: &str, label: &str) -> Markup {
     let (x, y) = (&plot.x, &plot.y);
     html! {
         svg.plot.(view.class) viewBox=(format!("0 0 {} {}", plot.width, plot.height)) role="img" aria-label=(label)
@@ -61,7 +65,13 @@ fn over(view: &View, plot: &Plot, lang: Lang, label: &str) -> Markup {
             @for shade in &plot.gaps {
                 rect.gap x=(shade.x) y=(y.start) width=(shade.width) height=(y.end - y.start) {
                     @let length = span(seconds(shade.gap.to - shade.gap.from));
-                    title { (lang.messages().gap_title.replace("{}", &length)) }
+                    title { (lang.messages().gap_title.replace("{what}", noun).replace("{}", &length)) }
+                }
+            }
+            @for (x, width, run) in &plot.clocks {
+                @let (class, name) = clock_class_and_name(run.clock, lang);
+                line.clock.(class) x1=(x) x2=(x + width) y1=(y.start) y2=(y.start) {
+                    title { (name) ": " (span(seconds(run.to - run.from))) }
                 }
             }
             @for (x, epoch) in plot.epochs.iter().take(MAX_EPOCHS) {
@@ -83,24 +93,30 @@ fn over(view: &View, plot: &Plot, lang: Lang, label: &str) -> Markup {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "for people")]
-fn seconds(micros: i64) -> f64 {
-    micros as f64 / 1e6
-}
-
 #[cfg(test)]
 mod tests {
     use jiff::tz;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::measurements::ClockState;
+    use crate::page::chart::{ClockRun, Subject};
     use crate::page::range::Window;
 
     fn chart(points: Vec<(i64, f64, f64, f64)>) -> Chart {
         let window = Window { from: 0, now: 299_500_000, to: 300_000_000, step: 1_000_000 };
         let point = |(second, mean, min, max)| Point { min, max, ..Point::of_one(second, mean) };
         let points = points.into_iter().map(point).collect();
-        Chart { window, points, period: None, changes: vec![(100_000_000, 8)], ahead: tz::Offset::UTC }
+        Chart {
+            subject: Subject::Reports,
+            window,
+            points,
+            average: Vec::new(),
+            period: None,
+            changes: vec![(100_000_000, 8)],
+            clocks: Vec::new(),
+            ahead: tz::Offset::UTC,
+        }
     }
 
     /// Returns all values of an attribute.
@@ -153,6 +169,26 @@ mod tests {
         }
         assert!(colours > 20, "{svg}");
         assert!(!svg.contains("style=") && !svg.contains("<?") && !svg.contains("<!"), "{svg}");
+    }
+
+    #[test]
+    fn samples_have_marks_of_clocks_and_the_average_of_the_fleet() {
+        let mut chart = chart(vec![(1, 1.0, 0.5, 2.0), (290, 2.0, 1.0, 3.0)]);
+        chart.subject = Subject::Samples;
+        chart.average = vec![Point::of_one(1, 9.0), Point::of_one(2, 9.0)];
+        let run = |from: i64, clock| ClockRun { from: from * 1_000_000, to: (from + 60) * 1_000_000, clock };
+        chart.clocks = vec![run(1, ClockState::Corrected), run(100, ClockState::Unsynchronised)];
+        let svg = draw(&chart, Lang::Es, "x").into_string();
+        for view in svg.split("<svg class=\"plot").skip(1) {
+            assert!(
+                view.contains("<title>reloj corregido: 1 min")
+                    && view.contains("<title>reloj sin sincronizar: 1 min")
+            );
+            assert!(
+                view.contains("<title>Sin muestras durante") && view.contains("stroke=\"#0A0006\""),
+                "{view}"
+            );
+        }
     }
 
     proptest! {

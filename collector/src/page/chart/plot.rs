@@ -12,7 +12,7 @@ use plotters::prelude::*;
 
 use super::times::{Tick, times};
 use super::values::Values;
-use super::{Chart, Gap};
+use super::{Chart, ClockRun, Gap, gaps};
 use crate::page::i18n::Lang;
 use crate::store::Point;
 
@@ -24,6 +24,7 @@ const AXIS: RGBColor = RGBColor(10, 0, 2);
 const LABEL: RGBColor = RGBColor(10, 0, 3);
 const BAND: RGBColor = RGBColor(10, 0, 4);
 const MEAN: RGBColor = RGBColor(10, 0, 5);
+const AVERAGE: RGBColor = RGBColor(10, 0, 6);
 
 /// Size of a drawing, for one width of screen.
 pub(super) struct View {
@@ -74,6 +75,8 @@ pub(super) struct Plot {
     pub(super) x: Range<i32>,
     pub(super) y: Range<i32>,
     pub(super) gaps: Vec<Shade>,
+    /// Positions and widths of the marks of clocks.
+    pub(super) clocks: Vec<(i32, i32, ClockRun)>,
     /// Positions and numbers of the beginnings of epochs.
     pub(super) epochs: Vec<(i32, i64)>,
     /// Newest mean, if reports still arrive.
@@ -169,6 +172,13 @@ impl Drawing<'_> {
             let means = positions.iter().map(|(at, point)| (*at, self.values.scaled(point.mean)));
             chart.draw_series(LineSeries::new(means, MEAN))?;
         }
+        let average = &self.chart.average;
+        let (runs, _) = gaps::cut(average, self.chart.window.step, None, self.chart.window.now);
+        for run in runs {
+            let positions = self.positions(run, time);
+            let means = positions.iter().map(|(at, point)| (*at, self.values.scaled(point.mean)));
+            chart.draw_series(LineSeries::new(means, AVERAGE))?;
+        }
         Ok(())
     }
 
@@ -177,7 +187,8 @@ impl Drawing<'_> {
         let position = |at: i64, value: f64| chart.backend_coord(&(at.clamp(time.start, time.end), value));
         let x = |at: i64| position(at, self.values.range().start).0;
         let shade = |gap: &Gap| Shade { x: x(gap.from), width: x(gap.to) - x(gap.from), gap: *gap };
-        let Chart { window, changes, points, .. } = self.chart;
+        let mark = |run: &ClockRun| (x(run.from), (x(run.to) - x(run.from)).max(4 * FINE), *run);
+        let Chart { window, changes, clocks, points, .. } = self.chart;
         let last = points.last().filter(|_| self.gaps.last().is_none_or(|gap| gap.to < window.now));
         Plot {
             width: view.width(),
@@ -185,6 +196,7 @@ impl Drawing<'_> {
             x: chart.plotting_area().get_x_axis_pixel_range(),
             y: chart.plotting_area().get_y_axis_pixel_range(),
             gaps: self.gaps.iter().map(shade).collect(),
+            clocks: clocks.iter().map(mark).collect(),
             epochs: changes.iter().map(|(at, epoch)| (x(*at), *epoch)).collect(),
             last: last.map(|last| position(self.at(last), self.values.scaled(last.mean))),
             svg: String::new(),

@@ -3,11 +3,12 @@
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
-use super::Chart;
+use super::{Chart, clock_class_and_name};
+use crate::measurements::ClockState;
 use crate::page::i18n::Lang;
 use crate::store::Point;
 
-/// Maximum number of rows; `/api/v1/series` returns all points.
+/// Maximum number of rows; `/api/v1/series` and `/api/v1/measurements` return all points.
 const MAX_ROWS: usize = 48;
 
 /// Merges several points into one.
@@ -22,38 +23,50 @@ pub(super) fn merged(points: &[Point]) -> Option<Point> {
 }
 
 /// Renders the table, newest rows first.
-pub(in super::super) fn table(chart: &Chart, lang: Lang) -> Markup {
+pub(super) fn table(chart: &Chart, lang: Lang) -> Markup {
     let zone = TimeZone::fixed(chart.ahead);
     let size = chart.points.len().div_ceil(MAX_ROWS).max(1);
-    let rows: Vec<Point> = chart.points.rchunks(size).filter_map(merged).collect();
     let messages = lang.messages();
     let columns = [
         messages.column_from,
         messages.column_mean,
         messages.column_min,
         messages.column_max,
-        messages.column_reports,
+        chart.subject.nouns(lang).1,
     ];
+    let has_clocks = !chart.clocks.is_empty();
     html! {
         table {
             thead {
                 tr {
                     @for column in columns { th scope="col" { (column) } }
+                    @if has_clocks { th scope="col" { (messages.column_clock) } }
                 }
             }
             tbody {
-                @for point in &rows {
-                    tr {
-                        th scope="row" {
-                            (point.time.to_zoned(zone.clone()).strftime("%d/%m/%Y %H:%M:%S"))
+                @for points in chart.points.rchunks(size) {
+                    @if let Some(row) = merged(points) {
+                        tr {
+                            th scope="row" {
+                                (row.time.to_zoned(zone.clone()).strftime("%d/%m/%Y %H:%M:%S"))
+                            }
+                            td { (lang.measured(row.mean)) }
+                            td { (lang.measured(row.min)) }
+                            td { (lang.measured(row.max)) }
+                            td { (lang.count(row.reports)) }
+                            @if has_clocks { td { (clock_class_and_name(clock(chart, points), lang).1) } }
                         }
-                        td { (lang.measured(point.mean)) }
-                        td { (lang.measured(point.min)) }
-                        td { (lang.measured(point.max)) }
-                        td { (lang.count(point.reports)) }
                     }
                 }
             }
         }
     }
+}
+
+/// Returns the least certain clock of the points.
+fn clock(chart: &Chart, points: &[Point]) -> ClockState {
+    let at = |point: Option<&Point>| point.map_or(0, |point| point.time.as_microsecond());
+    let (first, last) = (at(points.first()), at(points.last()));
+    let runs = chart.clocks.iter().filter(|run| run.from <= last && first < run.to);
+    runs.map(|run| run.clock).max().unwrap_or_default()
 }

@@ -1,11 +1,11 @@
--- Deletes reports of one epoch, and the epoch from the fence. KEYS[1]: the prefix with its colon. ARGV: version of
--- the data, the epoch in 19 digits, ids of reports. Reports of other epochs are skipped. Returns the number of
+-- Deletes reports of one epoch, and the epoch from the fence. KEYS: the prefix of the fleet's keys and that of all
+-- keys, with their colons. ARGV: version of the data, the epoch in 19 digits, ids of reports. Reports of other epochs are skipped. Returns the number of
 -- deleted reports. As in record.lua, all keys are read before
 -- the first write.
 local P, VERSION, EPOCH = KEYS[1], ARGV[1], ARGV[2]
 local call, sub = redis.call, string.sub
 
-local version = call('HGET', P .. 'meta', 'version')
+local version = call('HGET', KEYS[2] .. 'meta', 'version')
 if version and version ~= VERSION then
     return redis.error_reply('VERSION ' .. version)
 end

@@ -9,6 +9,7 @@ use super::connection::Failure;
 use super::keys::{self, VERSION};
 use super::reader;
 use super::writer::Writer;
+use crate::fleet_name::FleetName;
 use crate::report::Record;
 use crate::store::interface::Cursor;
 use crate::store::recency::Recency;
@@ -20,13 +21,13 @@ const CHUNK: usize = 500;
 type Latest = (Recency, String);
 
 impl Writer {
-    /// Deletes `epoch` from the fence and all of its reports, and returns the number of deleted reports.
-    pub(super) async fn forget_epoch(&mut self, epoch: i64) -> Result<usize, Failure> {
-        self.forget(epoch, &[]).await?;
+    /// Deletes `epoch` of a fleet from the fence and all of its reports, and returns the number of deleted reports.
+    pub(super) async fn forget_epoch(&mut self, fleet: &FleetName, epoch: i64) -> Result<usize, Failure> {
+        self.forget(fleet, epoch, &[]).await?;
         let (mut deleted, mut read) = (0, 0);
         let mut latest: HashMap<String, Latest> = HashMap::new();
         loop {
-            let prefix = self.key("");
+            let prefix = self.key(fleet, "");
             let records = reader::since(&mut self.opened().await?.connection, &prefix, read, CHUNK).await?;
             let Some(last) = records.last() else { break };
             read = last.id;
@@ -43,24 +44,28 @@ impl Writer {
                 }
             }
             if !ids.is_empty() {
-                deleted += self.forget(epoch, &ids).await?;
+                deleted += self.forget(fleet, epoch, &ids).await?;
             }
         }
         // Reports of the epoch may have arrived in the meantime.
-        self.forget(epoch, &[]).await?;
-        self.set_missing_latest(&latest).await?;
+        self.forget(fleet, epoch, &[]).await?;
+        self.set_missing_latest(fleet, &latest).await?;
         Ok(deleted)
     }
 
-    async fn forget(&mut self, epoch: i64, ids: &[String]) -> Result<usize, Failure> {
+    async fn forget(&mut self, fleet: &FleetName, epoch: i64, ids: &[String]) -> Result<usize, Failure> {
         let mut arguments = vec![VERSION.to_owned(), keys::padded(epoch)];
         arguments.extend_from_slice(ids);
-        self.eval(|opened| &opened.forget, &arguments).await
+        self.eval(|opened| &opened.forget, fleet, &arguments).await
     }
 
     /// Sets the latest report of each kind that has none.
-    async fn set_missing_latest(&mut self, latest: &HashMap<String, Latest>) -> Result<(), Failure> {
-        let (kinds, key) = (self.key("kinds"), self.key("latest"));
+    async fn set_missing_latest(
+        &mut self,
+        fleet: &FleetName,
+        latest: &HashMap<String, Latest>,
+    ) -> Result<(), Failure> {
+        let (kinds, key) = (self.key(fleet, "kinds"), self.key(fleet, "latest"));
         let connection = &mut self.opened().await?.connection;
         let numbers: HashMap<String, String> = connection.query(cmd("HGETALL").arg(kinds)).await?;
         for (kind, (_, member)) in latest {

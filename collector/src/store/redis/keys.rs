@@ -1,8 +1,10 @@
-//! Names and formats of the keys in Redis. The keys below the prefix are
+//! Names and formats of the keys in Redis. The keys of the fleet `default` are below the prefix itself, those of another
+//! fleet below `fleet:NAME:` after the prefix:
 //!
 //! | key | type | content |
 //! |---|---|---|
-//! | `meta` | hash | version of the data, newest id |
+//! | `meta` | hash | version of the data, newest id over all fleets; only below the prefix itself |
+//! | `fleets` | set | the names of the other fleets; only below the prefix itself |
 //! | `reports` | stream | the reports, by id |
 //! | `times` | sorted set | `time:id:kind`, by time |
 //! | `kinds` | hash | the number of each quantity and unit |
@@ -21,6 +23,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
+use crate::fleet_name::FleetName;
 use crate::report::{Record, Report};
 use crate::store::interface::{Cursor, HOUR};
 use crate::store::rollup::{Kind, Rollup};
@@ -31,6 +34,11 @@ pub(super) const VERSION: &str = "1";
 
 /// Microseconds in a minute.
 pub(super) const MINUTE: i64 = 60_000_000;
+
+/// Returns the prefix of a fleet's keys.
+pub(super) fn of_fleet(prefix: &str, fleet: &FleetName) -> String {
+    if fleet.is_default() { prefix.to_owned() } else { format!("{prefix}fleet:{fleet}:") }
+}
 
 /// Formats an epoch or a cycle.
 pub(super) fn padded(number: i64) -> String {
@@ -106,7 +114,7 @@ pub(super) fn script_arguments(report: &Report, arguments: &mut Vec<String>) {
     ]);
 }
 
-/// Parses an entry of the stream; `None` if its format is unknown.
+/// Parses an entry of the stream; `None` if its format is unknown. The fleet is not part of an entry.
 pub(super) fn record(id: &str, fields: &HashMap<String, String>) -> Option<Record> {
     let text = |name: &str| fields.get(name).cloned();
     let whole = |name: &str| {
@@ -120,6 +128,7 @@ pub(super) fn record(id: &str, fields: &HashMap<String, String>) -> Option<Recor
     Some(Record {
         id: id.strip_suffix("-0")?.parse().ok()?,
         report: Report {
+            fleet: FleetName::default(),
             epoch: whole("epoch")?,
             cycle: whole("cycle")?,
             time: micros("time")?,

@@ -11,6 +11,7 @@ mod forget;
 mod keys;
 mod options;
 mod reader;
+mod samples;
 mod series;
 mod server;
 mod writer;
@@ -33,9 +34,14 @@ use self::connection::{Connection, Failure};
 pub use self::options::RedisOptions;
 use self::writer::Writer;
 use super::error::StoreError;
-use super::interface::{Filter, Horizon, Outcome, Page, Point, Store, StoreFuture};
+use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Point, Store, StoreFuture};
 use super::write_queue::WriteQueue;
 use crate::fence::Epoch;
+use crate::fleet_name::FleetName;
+use crate::measurements::{
+    FleetSummary, LatestSample, Pruned, Retention, SampleBatch, SampleOutcome, Selection, SeriesQuery,
+    SeriesRows,
+};
 use crate::report::{Record, Report};
 
 /// Maximum number of concurrent reads.
@@ -87,11 +93,36 @@ impl RedisStore {
         self.commits.load(Ordering::Relaxed)
     }
 
-    /// Runs `query` on a connection of its own.
+    /// Calls [`RedisStore::read`], as a future of the trait.
+    fn read_of<T: Send + 'static>(
+        &self,
+        fleet: FleetName,
+        query: impl for<'a> FnOnce(&'a mut Connection, &'a str) -> Reading<'a, T> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        async move { self.read(&fleet, query).await }.boxed()
+    }
+
+    /// Reads reports of a fleet.
+    fn read_records(
+        &self,
+        fleet: FleetName,
+        query: impl for<'a> FnOnce(&'a mut Connection, &'a str) -> Reading<'a, Vec<Record>> + Send + 'static,
+    ) -> StoreFuture<'_, Vec<Record>> {
+        async move {
+            let mut records = self.read(&fleet, query).await?;
+            records.iter_mut().for_each(|record| record.report.fleet = fleet.clone());
+            Ok(records)
+        }
+        .boxed()
+    }
+
+    /// Runs `query` on a connection of its own, with the prefix of the fleet's keys.
     async fn read<T>(
         &self,
+        fleet: &FleetName,
         query: impl for<'a> FnOnce(&'a mut Connection, &'a str) -> Reading<'a, T>,
     ) -> Result<T, StoreError> {
+        let prefix = keys::of_fleet(&self.options.prefix, fleet);
         let limit = self.options.read_timeout;
         let permit = timeout(limit, self.permits.acquire()).await.map_err(|_| StoreError::Busy)?;
         let _permit = permit.map_err(|_| StoreError::closed())?;
@@ -105,7 +136,7 @@ impl RedisStore {
                 Some(connection) => connection,
                 None => Connection::open(&self.options).await?,
             };
-            let answer = query(&mut connection, &self.options.prefix).await?;
+            let answer = query(&mut connection, &prefix).await?;
             Ok((connection, answer))
         };
         let result: Result<(Connection, T), Failure> =
@@ -138,51 +169,70 @@ impl Store for RedisStore {
     }
 
     fn page(&self, page: Page) -> StoreFuture<'_, Vec<Record>> {
-        self.read(move |connection, prefix| {
+        let fleet = page.filter.fleet.clone();
+        self.read_records(fleet, move |connection, prefix| {
             async move { reader::page(connection, prefix, &page).await }.boxed()
         })
-        .boxed()
     }
 
-    fn since(&self, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>> {
-        self.read(move |connection, prefix| reader::since(connection, prefix, id, limit).boxed()).boxed()
+    fn since(&self, fleet: &FleetName, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>> {
+        self.read_records(fleet.clone(), move |connection, prefix| {
+            reader::since(connection, prefix, id, limit).boxed()
+        })
+    }
+
+    fn last(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Record>> {
+        self.read_records(fleet.clone(), move |connection, prefix| {
+            reader::last(connection, prefix, limit).boxed()
+        })
+    }
+
+    fn fleets(&self) -> StoreFuture<'_, Vec<FleetName>> {
+        self.read_of(FleetName::default(), |connection, prefix| reader::fleets(connection, prefix).boxed())
     }
 
     fn newest(&self) -> StoreFuture<'_, i64> {
-        self.read(|connection, prefix| reader::newest(connection, prefix).boxed()).boxed()
+        self.read_of(FleetName::default(), |connection, prefix| reader::newest(connection, prefix).boxed())
     }
 
     fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>> {
-        self.read(move |connection, prefix| {
+        self.read_of(filter.fleet.clone(), move |connection, prefix| {
             async move { series::series(connection, prefix, &filter, step, limit).await }.boxed()
         })
-        .boxed()
     }
 
-    fn latest(&self) -> StoreFuture<'_, Vec<Record>> {
-        self.read(|connection, prefix| reader::latest(connection, prefix).boxed()).boxed()
+    fn latest(&self, fleet: &FleetName) -> StoreFuture<'_, Vec<Record>> {
+        self.read_records(fleet.clone(), |connection, prefix| reader::latest(connection, prefix).boxed())
     }
 
-    fn epochs(&self, limit: usize) -> StoreFuture<'_, Vec<Epoch>> {
-        self.read(move |connection, prefix| reader::epochs(connection, prefix, limit).boxed()).boxed()
+    fn epochs(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Epoch>> {
+        self.read_of(fleet.clone(), move |connection, prefix| {
+            reader::epochs(connection, prefix, limit).boxed()
+        })
     }
 
     fn changes(
         &self,
+        fleet: &FleetName,
         from: Timestamp,
         to: Timestamp,
         limit: usize,
     ) -> StoreFuture<'_, Vec<(Timestamp, i64)>> {
-        self.read(move |connection, prefix| reader::changes(connection, prefix, (from, to), limit).boxed())
-            .boxed()
+        self.read_of(fleet.clone(), move |connection, prefix| {
+            reader::changes(connection, prefix, (from, to), limit).boxed()
+        })
     }
 
     fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize> {
         self.queue.prune(horizon)
     }
 
-    fn forget_epoch(&self, epoch: i64) -> StoreFuture<'_, usize> {
-        self.queue.forget_epoch(epoch)
+    fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
+        self.queue.forget_epoch(fleet, epoch)
+    }
+
+    fn measurements(&self) -> &dyn Measurements {
+        self
     }
 
     fn check(&self) -> StoreFuture<'_, ()> {
@@ -196,6 +246,36 @@ impl Store for RedisStore {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         .boxed()
+    }
+}
+
+impl Measurements for RedisStore {
+    fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>> {
+        self.queue.add_samples(batch)
+    }
+
+    fn sample_fleets(&self) -> StoreFuture<'_, Vec<FleetSummary>> {
+        self.read_of(FleetName::default(), |connection, prefix| samples::fleets(connection, prefix).boxed())
+    }
+
+    fn latest_samples(&self, selection: Selection, limit: usize) -> StoreFuture<'_, Vec<LatestSample>> {
+        self.read_of(FleetName::default(), move |connection, prefix| {
+            async move { samples::latest(connection, prefix, &selection, limit).await }.boxed()
+        })
+    }
+
+    fn sample_series(&self, query: SeriesQuery) -> StoreFuture<'_, Vec<SeriesRows>> {
+        self.read_of(FleetName::default(), move |connection, prefix| {
+            async move { samples::series(connection, prefix, &query).await }.boxed()
+        })
+    }
+
+    fn prune_samples(&self, retention: Retention, after: i64) -> StoreFuture<'_, Pruned> {
+        self.queue.prune_samples(retention, after)
+    }
+
+    fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool> {
+        self.queue.forget_node(fleet, node)
     }
 }
 

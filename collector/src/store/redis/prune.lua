@@ -1,12 +1,12 @@
 -- Replaces the oldest reports by sums per hour, and their keys by intervals of cycles.
--- KEYS[1]: the prefix with its colon. ARGV: version of the data, time before which reports are replaced, first hour whose
+-- KEYS: the prefix of the fleet's keys and that of all keys, with their colons. ARGV: version of the data, time before which reports are replaced, first hour whose
 -- sums stay ('' to keep all), maximum number of reports and of hours. Returns the numbers of replaced reports and of
 -- deleted hours. As in record.lua, all keys are read before the first write. Deletions come first: they free the memory
 -- without which Redis would refuse the other writes.
 local P, VERSION, HORIZON, HOURS, MOST = KEYS[1], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local call, sub = redis.call, string.sub
 
-local version = call('HGET', P .. 'meta', 'version')
+local version = call('HGET', KEYS[2] .. 'meta', 'version')
 if version and version ~= VERSION then
     return redis.error_reply('VERSION ' .. version)
 end

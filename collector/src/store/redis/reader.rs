@@ -8,6 +8,7 @@ use redis::{cmd, pipe};
 use super::connection::{Connection, Failure};
 use super::keys::{self, of_kind};
 use crate::fence::Epoch;
+use crate::fleet_name::FleetName;
 use crate::report::Record;
 use crate::store::interface::{Cursor, Filter, Page};
 use crate::store::rollup::Kind;
@@ -165,6 +166,28 @@ pub(super) async fn since(
     command.arg(format!("{prefix}reports")).arg(format!("{first}-0")).arg("+").arg("COUNT").arg(limit);
     let entries: Entries = connection.query(&command).await?;
     read(entries.into_iter())
+}
+
+pub(super) async fn last(
+    connection: &mut Connection,
+    prefix: &str,
+    limit: usize,
+) -> Result<Vec<Record>, Failure> {
+    let mut command = cmd("XREVRANGE");
+    command.arg(format!("{prefix}reports")).arg("+").arg("-").arg("COUNT").arg(limit);
+    let entries: Entries = connection.query(&command).await?;
+    read(entries.into_iter().rev())
+}
+
+/// Returns the names of all fleets, that of the default one first. `prefix`: that of all keys.
+pub(super) async fn fleets(connection: &mut Connection, prefix: &str) -> Result<Vec<FleetName>, Failure> {
+    let names: Vec<String> = connection.query(cmd("SMEMBERS").arg(format!("{prefix}fleets"))).await?;
+    let mut fleets = vec![FleetName::default()];
+    for name in names {
+        fleets.push(name.parse().map_err(|_| Failure::foreign_data())?);
+    }
+    fleets.sort();
+    Ok(fleets)
 }
 
 pub(super) async fn newest(connection: &mut Connection, prefix: &str) -> Result<i64, Failure> {

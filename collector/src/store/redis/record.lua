@@ -1,15 +1,16 @@
 -- Records the new reports of a batch, in their order, and returns the outcome of each report.
--- KEYS[1]: the prefix with its colon. ARGV: version of the data, number of reports, then WIDTH arguments per report.
+-- KEYS: the prefix of the fleet's keys and that of all keys, with their colons. ARGV: version of the data, number of
+-- reports, name of the fleet ('' for the fleet `default`), then WIDTH arguments per report.
 --
 -- The writes of a script that fails are not undone. Therefore all keys are read first, with commands of their types: data
 -- of another program is found before the first write. A lack of memory or disk space is reported at the first write.
 -- Numbers that may exceed 2^53 are text of fixed width, so that their order as text is their order as numbers.
-local P, VERSION, COUNT, WIDTH = KEYS[1], ARGV[1], tonumber(ARGV[2]), 20
+local P, ROOT, VERSION, COUNT, NAME, WIDTH = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2]), ARGV[3], 20
 local call, sub = redis.call, string.sub
 local FIELDS = {'epoch', 'cycle', 'time', 'quantity', 'unit', 'mean', 'min', 'max', 'stddev', 'count', 'excluded',
     'received', 'reporter'}
 
-local meta = call('HMGET', P .. 'meta', 'version', 'newest')
+local meta = call('HMGET', ROOT .. 'meta', 'version', 'newest')
 if meta[1] and meta[1] ~= VERSION then
     return redis.error_reply('VERSION ' .. meta[1])
 end
@@ -20,6 +21,7 @@ for _, name in ipairs({'times', 'epochs', 'fence', 'hours'}) do
     call('ZCARD', P .. name)
 end
 call('HLEN', P .. 'latest')
+local is_new_fleet = NAME ~= '' and call('SISMEMBER', ROOT .. 'fleets', NAME) == 0
 
 local results, additions, kept = {}, {}, {}
 local kinds, new_kinds = {}, {}
@@ -141,7 +143,7 @@ local function add(key, field, mean, least, most)
     if tonumber(most) > tonumber(sum.most) then sum.most = most end
 end
 
-for at = 3, 2 + COUNT * WIDTH, WIDTH do
+for at = 4, 3 + COUNT * WIDTH, WIDTH do
     local line, epoch, cycle, time, kind, hour, minute = unpack(ARGV, at, at + 6)
     local report = at + 7
     local bucket = P .. 'keys:' .. line .. ':' .. sub(cycle, 1, 17)
@@ -218,6 +220,7 @@ for _, epoch in ipairs(epoch_order) do
     end
 end
 if COUNT == 0 or #additions > 0 then
-    call('HSET', P .. 'meta', 'version', VERSION, 'newest', string.format('%d', newest))
+    if is_new_fleet then call('SADD', ROOT .. 'fleets', NAME) end
+    call('HSET', ROOT .. 'meta', 'version', VERSION, 'newest', string.format('%d', newest))
 end
 return results

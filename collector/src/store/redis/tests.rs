@@ -3,7 +3,7 @@ use std::time::Duration;
 use atalaya_testbed::Redis;
 
 use super::*;
-use crate::store::suite::{at, keyed, means, store_suite, unavailable_because};
+use crate::store::suite::{at, fleet, keyed, means, store_suite, unavailable_because};
 
 /// Configuration that a store requires.
 const KEEPING: &str = "appendonly yes\nappendfsync always";
@@ -129,7 +129,7 @@ async fn data_of_a_later_version_is_not_modified() {
     let horizon = Horizon { reports: at(1_000), hours: None };
     unavailable_because(&store.prune(horizon).await, "version");
     unavailable_because(&store.check().await, "version");
-    unavailable_because(&open(&server).latest().await, "version");
+    unavailable_because(&open(&server).latest(&fleet()).await, "version");
     assert_eq!(server.ask(&["DEBUG", "DIGEST"]), before);
 }
 
@@ -162,7 +162,7 @@ async fn data_of_other_programs_is_neither_read_nor_written() {
     }
     server.ask(&["XADD", "atalaya:reports", "*", "what", "is this"]);
     unavailable_because(&store.record(one(2)).await, "data of another program");
-    unavailable_because(&store.since(0, 10).await, "data of another program");
+    unavailable_because(&store.since(&fleet(), 0, 10).await, "data of another program");
     assert_eq!(server.ask(&["ZCARD", "atalaya:times"]), "1");
 }
 
@@ -223,7 +223,7 @@ async fn cancelled_call_leaves_no_answer_for_the_next_one() {
     assert!([1, 2].contains(&store.newest().await.unwrap()), "done or not");
     let third = store.record(one(3)).await.unwrap();
     assert!(matches!(third[..], [Outcome::Recorded(2 | 3)]), "{third:?}");
-    assert_eq!(store.epochs(1).await.unwrap()[0].last_cycle, 3);
+    assert_eq!(store.epochs(&fleet(), 1).await.unwrap()[0].last_cycle, 3);
 }
 
 /// Keys that are kept indefinitely cost memory, but one line per leader is acceptable.
@@ -260,8 +260,11 @@ async fn documented_rights_are_sufficient() {
     assert_eq!(means(&store).await.len(), 3);
     let filter = || Filter::default();
     assert_eq!(store.series(filter(), crate::store::interface::HOUR, 10).await.unwrap()[0].reports, 5);
-    assert_eq!(store.since(3, 10).await.unwrap().len(), 2);
-    assert_eq!((store.latest().await.unwrap().len(), store.epochs(10).await.unwrap().len()), (1, 1));
+    assert_eq!(store.since(&fleet(), 3, 10).await.unwrap().len(), 2);
+    assert_eq!(
+        (store.latest(&fleet()).await.unwrap().len(), store.epochs(&fleet(), 10).await.unwrap().len()),
+        (1, 1)
+    );
     let elsewhere = open_at(&format!("redis://atalaya:secret@127.0.0.1:{}?prefix=other", server.port()));
     unavailable_because(&elsewhere.record(one(1)).await, "rights");
 }

@@ -4,22 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
-use redis::{FromRedisValue, Value, cmd};
+use redis::{FromRedisValue, ToRedisArgs, Value, cmd};
 use tracing::{info, warn};
 
 use super::connection::{Connection, Failure};
-use super::keys::{VERSION, script_arguments, time};
+use super::keys::{self, VERSION, script_arguments, time};
 use super::options::RedisOptions;
+use super::samples;
 use super::server::{Durability, inspect};
 use crate::fence::Stale;
+use crate::fleet_name::FleetName;
+use crate::measurements::SampleBatch;
 use crate::report::Report;
 use crate::store::error::StoreError;
 use crate::store::interface::{HOUR, Horizon, Outcome, PRUNE_BATCH};
-use crate::store::write_queue::{Job, Receiver};
+use crate::store::write_queue::{Batch, Job, Receiver, answer_samples};
 
 /// Maximum number of reports per script; the last call may exceed it. Redis executes no other command while the
 /// script runs.
 const MAX_BATCH: usize = 1_000;
+/// Maximum number of samples per script; the last call may exceed it.
+const MAX_SAMPLES: usize = 4_000;
 /// Maximum number of reports that one script prunes.
 const MAX_PRUNED: usize = 500;
 
@@ -44,6 +49,8 @@ pub(super) struct Opened {
     record: String,
     prune: String,
     pub(super) forget: String,
+    pub(super) add_samples: String,
+    pub(super) forget_node: String,
 }
 
 impl Opened {
@@ -66,10 +73,7 @@ impl Writer {
                     if batch.is_empty() {
                         continue;
                     }
-                    let written = self.write(batch.reports()).await;
-                    let (outcomes, failed) = self.note_result(written);
-                    batch.answer(outcomes);
-                    failed
+                    self.record(batch).await
                 }
                 Job::Prune(horizon, answer) => {
                     let pruned = self.prune(horizon).await;
@@ -77,8 +81,31 @@ impl Writer {
                     let _ = answer.send(pruned);
                     failed
                 }
-                Job::Forget(epoch, answer) => {
-                    let forgotten = self.forget_epoch(epoch).await;
+                Job::Forget(fleet, epoch, answer) => {
+                    let forgotten = self.forget_epoch(&fleet, epoch).await;
+                    let (forgotten, failed) = self.note_result(forgotten);
+                    let _ = answer.send(forgotten);
+                    failed
+                }
+                Job::AddSamples(call) => {
+                    let calls = jobs.sample_calls(call, MAX_SAMPLES);
+                    if calls.is_empty() {
+                        continue;
+                    }
+                    let batches: Vec<&SampleBatch> = calls.iter().map(|(batch, _)| batch).collect();
+                    let added = self.add_samples(&batches).await;
+                    let (outcomes, failed) = self.note_result(added);
+                    answer_samples(calls, outcomes);
+                    failed
+                }
+                Job::PruneSamples(retention, after, answer) => {
+                    let pruned = self.prune_samples(retention, after).await;
+                    let (pruned, failed) = self.note_result(pruned);
+                    let _ = answer.send(pruned);
+                    failed
+                }
+                Job::ForgetNode(fleet, node, answer) => {
+                    let forgotten = self.forget_node(fleet, node).await;
                     let (forgotten, failed) = self.note_result(forgotten);
                     let _ = answer.send(forgotten);
                     failed
@@ -103,6 +130,25 @@ impl Writer {
         }
     }
 
+    /// Records the reports of a batch, with one script per fleet, and answers its calls. After an error the calls that
+    /// are left are refused.
+    async fn record(&mut self, batch: Batch) -> Option<StoreError> {
+        let mut failed = None;
+        for (fleet, batch) in batch.by_fleet() {
+            let outcomes = match &failed {
+                Some(error) => Err(StoreError::clone(error)),
+                None => {
+                    let written = self.write(&fleet, batch.reports()).await;
+                    let (outcomes, error) = self.note_result(written);
+                    failed = error;
+                    outcomes
+                }
+            };
+            batch.answer(outcomes);
+        }
+        failed
+    }
+
     /// Converts a result to the answer of the call and to the error, if any. Logs new errors. After any error the next
     /// call opens a new connection.
     fn note_result<T>(&mut self, done: Result<T, Failure>) -> (Result<T, StoreError>, Option<StoreError>) {
@@ -125,9 +171,9 @@ impl Writer {
         }
     }
 
-    /// Returns the name of a key below the prefix.
-    pub(super) fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.options.prefix)
+    /// Returns the name of a key of a fleet.
+    pub(super) fn key(&self, fleet: &FleetName, name: &str) -> String {
+        keys::of_fleet(&self.options.prefix, fleet) + name
     }
 
     /// Returns the current connection if it is alive, or a new one.
@@ -155,12 +201,14 @@ impl Writer {
         let record = connection.query(&load(RECORD)).await?;
         let prune = connection.query(&load(PRUNE)).await?;
         let forget = connection.query(&load(FORGET)).await?;
+        let add_samples = connection.query(&load(samples::ADD)).await?;
+        let forget_node = connection.query(&load(samples::FORGET)).await?;
         if newest < self.newest {
             warn!(redis = %self.options.address(), kept = newest, recorded = self.newest,
                 "Redis has lost reports that it had acknowledged");
             self.newest = newest;
         }
-        Ok(Opened { connection, record, prune, forget })
+        Ok(Opened { connection, record, prune, forget, add_samples, forget_node })
     }
 
     async fn inspect(&mut self, connection: &mut Connection, lost: bool) -> Result<(), Failure> {
@@ -175,18 +223,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Runs a script. A script that the server does not have cached was not executed, so it is loaded and run again.
+    /// Runs a script for a fleet. A script that the server does not have cached was not executed, so it is loaded and run again.
     pub(super) async fn eval<T: FromRedisValue>(
         &mut self,
         script: fn(&Opened) -> &str,
-        arguments: &[String],
+        fleet: &FleetName,
+        arguments: &[impl ToRedisArgs],
     ) -> Result<T, Failure> {
         let mut again = true;
         loop {
-            let prefix = self.options.prefix.clone();
+            let keys = [self.key(fleet, ""), self.options.prefix.clone()];
             let opened = self.opened().await?;
             let mut command = cmd("EVALSHA");
-            command.arg(script(opened)).arg(1).arg(prefix).arg(arguments);
+            command.arg(script(opened)).arg(keys.len()).arg(&keys).arg(arguments);
             match opened.connection.query(&command).await {
                 Err(Failure::Redis(error)) if again && error.code() == Some("NOSCRIPT") => {
                     self.opened = None;
@@ -199,12 +248,14 @@ impl Writer {
 
     async fn write<'a>(
         &mut self,
+        fleet: &FleetName,
         reports: impl Iterator<Item = &'a Report> + Clone,
     ) -> Result<Vec<Outcome>, Failure> {
         let count = reports.clone().count();
-        let mut arguments = vec![VERSION.to_owned(), count.to_string()];
+        let name = if fleet.is_default() { "" } else { fleet.as_str() };
+        let mut arguments = vec![VERSION.to_owned(), count.to_string(), name.to_owned()];
         reports.clone().for_each(|report| script_arguments(report, &mut arguments));
-        let results: Vec<Value> = self.eval(|opened| &opened.record, &arguments).await?;
+        let results: Vec<Value> = self.eval(|opened| &opened.record, fleet, &arguments).await?;
         if results.len() != count {
             return Err(Failure::foreign_data());
         }
@@ -226,7 +277,8 @@ impl Writer {
             self.inspect(&mut opened.connection, false).await?;
             self.opened = Some(opened);
         }
-        let _: Vec<Value> = self.eval(|opened| &opened.record, &[VERSION.to_owned(), "0".to_owned()]).await?;
+        let arguments = [VERSION, "0", ""].map(str::to_owned);
+        let _: Vec<Value> = self.eval(|opened| &opened.record, &FleetName::default(), &arguments).await?;
         Ok(())
     }
 
@@ -235,16 +287,25 @@ impl Writer {
         let first_hour = |hours: Timestamp| hours.as_microsecond().max(0).saturating_add(HOUR - 1) / HOUR;
         let hours = horizon.hours.map(|hours| first_hour(hours).to_string()).unwrap_or_default();
         let reports = time(horizon.reports.as_microsecond());
+        let prefix = self.options.prefix.clone();
+        let fleets = super::reader::fleets(&mut self.opened().await?.connection, &prefix).await?;
         let mut pruned = 0;
-        loop {
-            let max = MAX_PRUNED.min(PRUNE_BATCH - pruned);
-            let arguments = [VERSION.to_owned(), reports.clone(), hours.clone(), max.to_string()];
-            let (reports, forgotten): (usize, usize) = self.eval(|opened| &opened.prune, &arguments).await?;
-            pruned += reports;
-            if pruned >= PRUNE_BATCH || (reports < max && forgotten < max) {
-                return Ok(pruned);
+        for fleet in fleets {
+            loop {
+                let max = MAX_PRUNED.min(PRUNE_BATCH - pruned);
+                let arguments = [VERSION.to_owned(), reports.clone(), hours.clone(), max.to_string()];
+                let (reports, forgotten): (usize, usize) =
+                    self.eval(|opened| &opened.prune, &fleet, &arguments).await?;
+                pruned += reports;
+                if pruned >= PRUNE_BATCH {
+                    return Ok(pruned);
+                }
+                if reports < max && forgotten < max {
+                    break;
+                }
             }
         }
+        Ok(pruned)
     }
 }
 

@@ -1,29 +1,32 @@
-//! Table `latest`: the id of the latest report of each quantity and unit.
+//! Table `latest`: the id of the latest report of each quantity and unit of a fleet.
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use crate::store::recency::Recency;
 
-/// Returns the order of the latest report of a quantity and unit; `''` stands for none.
-pub(super) fn read(transaction: &Transaction<'_>, kind: (&str, &str)) -> rusqlite::Result<Option<Recency>> {
+/// Returns the order of the latest report of a fleet, quantity and unit; `''` stands for none.
+pub(super) fn read(
+    transaction: &Transaction<'_>,
+    kind: (i64, &str, &str),
+) -> rusqlite::Result<Option<Recency>> {
     transaction
         .prepare_cached(
             "SELECT epoch, cycle, time, received FROM latest JOIN reports USING (id)
-             WHERE latest.quantity = ? AND latest.unit = ?",
+             WHERE latest.fleet = ? AND latest.quantity = ? AND latest.unit = ?",
         )?
         .query_row(kind, |row| recency(row, 0))
         .optional()
 }
 
-/// Makes report `id` the latest of its quantity and unit.
+/// Makes report `id` the latest of its fleet, quantity and unit.
 pub(super) fn write(
     transaction: &Transaction<'_>,
-    (quantity, unit): (&str, &str),
+    (fleet, quantity, unit): (i64, &str, &str),
     id: i64,
 ) -> rusqlite::Result<()> {
     transaction
-        .prepare_cached("INSERT OR REPLACE INTO latest VALUES (?, ?, ?)")?
-        .execute(params![quantity, unit, id])?;
+        .prepare_cached("INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?)")?
+        .execute(params![fleet, quantity, unit, id])?;
     Ok(())
 }
 
@@ -36,20 +39,20 @@ pub(super) fn delete_orphans(transaction: &Transaction<'_>) -> rusqlite::Result<
     Ok(())
 }
 
-/// Finds the latest report of each quantity and unit that has none in the table. Reads all of their reports.
+/// Finds the latest report of each fleet, quantity and unit that has none in the table. Reads all of their reports.
 pub(super) fn fill(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    let missing = "SELECT quantity, unit FROM kinds EXCEPT SELECT quantity, unit FROM latest";
-    let kinds: Vec<(String, String)> = transaction
+    let missing = "SELECT fleet, quantity, unit FROM kinds EXCEPT SELECT fleet, quantity, unit FROM latest";
+    let kinds: Vec<(i64, String, String)> = transaction
         .prepare(missing)?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
-    for (quantity, unit) in kinds {
+    for (fleet, quantity, unit) in kinds {
         let mut latest: Option<(Recency, i64)> = None;
         let mut reports = transaction.prepare_cached(
             "SELECT id, epoch, cycle, time, received FROM reports
-             WHERE quantity IS nullif(?, '') AND unit IS nullif(?, '') ORDER BY id",
+             WHERE fleet = ? AND quantity IS nullif(?, '') AND unit IS nullif(?, '') ORDER BY id",
         )?;
-        let mut rows = reports.query((&quantity, &unit))?;
+        let mut rows = reports.query((fleet, &quantity, &unit))?;
         while let Some(row) = rows.next()? {
             let own = recency(row, 1)?;
             if latest.is_none_or(|(latest, _)| own.supersedes(&latest)) {
@@ -57,7 +60,7 @@ pub(super) fn fill(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
             }
         }
         if let Some((_, id)) = latest {
-            write(transaction, (&quantity, &unit), id)?;
+            write(transaction, (fleet, &quantity, &unit), id)?;
         }
     }
     Ok(())

@@ -5,11 +5,14 @@
 //! that was locked or damaged, requires no restart after it is repaired.
 
 mod file;
+mod fleets;
 mod forget;
 mod latest;
+mod prune;
 mod reader;
 mod recording;
 mod rollups;
+mod samples;
 mod schema;
 mod writer;
 
@@ -23,9 +26,14 @@ use jiff::Timestamp;
 pub use self::file::SqliteOptions;
 use self::reader::Readers;
 use self::writer::Writer;
-use super::interface::{Filter, Horizon, Outcome, Page, Point, Store, StoreFuture};
+use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Point, Store, StoreFuture};
 use super::write_queue::WriteQueue;
 use crate::fence::Epoch;
+use crate::fleet_name::FleetName;
+use crate::measurements::{
+    FleetSummary, LatestSample, Pruned, Retention, SampleBatch, SampleOutcome, Selection, SeriesQuery,
+    SeriesRows,
+};
 use crate::report::{Record, Report};
 
 /// Store in an SQLite file.
@@ -65,8 +73,18 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| reader::page(connection, &page)).boxed()
     }
 
-    fn since(&self, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>> {
-        self.readers.read(move |connection| reader::since(connection, id, limit)).boxed()
+    fn since(&self, fleet: &FleetName, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>> {
+        let fleet = fleet.clone();
+        self.readers.read(move |connection| reader::since(connection, &fleet, id, limit)).boxed()
+    }
+
+    fn last(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Record>> {
+        let fleet = fleet.clone();
+        self.readers.read(move |connection| reader::last(connection, &fleet, limit)).boxed()
+    }
+
+    fn fleets(&self) -> StoreFuture<'_, Vec<FleetName>> {
+        self.readers.read(fleets::names).boxed()
     }
 
     fn newest(&self) -> StoreFuture<'_, i64> {
@@ -77,29 +95,37 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| reader::series(connection, &filter, step, limit)).boxed()
     }
 
-    fn latest(&self) -> StoreFuture<'_, Vec<Record>> {
-        self.readers.read(reader::latest).boxed()
+    fn latest(&self, fleet: &FleetName) -> StoreFuture<'_, Vec<Record>> {
+        let fleet = fleet.clone();
+        self.readers.read(move |connection| reader::latest(connection, &fleet)).boxed()
     }
 
-    fn epochs(&self, limit: usize) -> StoreFuture<'_, Vec<Epoch>> {
-        self.readers.read(move |connection| reader::epochs(connection, limit)).boxed()
+    fn epochs(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Epoch>> {
+        let fleet = fleet.clone();
+        self.readers.read(move |connection| reader::epochs(connection, &fleet, limit)).boxed()
     }
 
     fn changes(
         &self,
+        fleet: &FleetName,
         from: Timestamp,
         to: Timestamp,
         limit: usize,
     ) -> StoreFuture<'_, Vec<(Timestamp, i64)>> {
-        self.readers.read(move |connection| reader::changes(connection, (from, to), limit)).boxed()
+        let fleet = fleet.clone();
+        self.readers.read(move |connection| reader::changes(connection, &fleet, (from, to), limit)).boxed()
     }
 
     fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize> {
         self.queue.prune(horizon)
     }
 
-    fn forget_epoch(&self, epoch: i64) -> StoreFuture<'_, usize> {
-        self.queue.forget_epoch(epoch)
+    fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
+        self.queue.forget_epoch(fleet, epoch)
+    }
+
+    fn measurements(&self) -> &dyn Measurements {
+        self
     }
 
     fn check(&self) -> StoreFuture<'_, ()> {
@@ -112,6 +138,32 @@ impl Store for SqliteStore {
             self.readers.close();
         }
         .boxed()
+    }
+}
+
+impl Measurements for SqliteStore {
+    fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>> {
+        self.queue.add_samples(batch)
+    }
+
+    fn sample_fleets(&self) -> StoreFuture<'_, Vec<FleetSummary>> {
+        self.readers.read(samples::fleets).boxed()
+    }
+
+    fn latest_samples(&self, selection: Selection, limit: usize) -> StoreFuture<'_, Vec<LatestSample>> {
+        self.readers.read(move |connection| samples::latest(connection, &selection, limit)).boxed()
+    }
+
+    fn sample_series(&self, query: SeriesQuery) -> StoreFuture<'_, Vec<SeriesRows>> {
+        self.readers.read(move |connection| samples::series(connection, &query)).boxed()
+    }
+
+    fn prune_samples(&self, retention: Retention, after: i64) -> StoreFuture<'_, Pruned> {
+        self.queue.prune_samples(retention, after)
+    }
+
+    fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool> {
+        self.queue.forget_node(fleet, node)
     }
 }
 

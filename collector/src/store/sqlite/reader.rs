@@ -10,8 +10,9 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::file::{SqliteOptions, file_id, to_store_error};
-use super::{rollups, schema};
+use super::{fleets, rollups, schema};
 use crate::fence::Epoch;
+use crate::fleet_name::FleetName;
 use crate::report::{Record, Report};
 use crate::store::error::StoreError;
 use crate::store::interface::{Cursor, Filter, Page, Point};
@@ -116,10 +117,11 @@ fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     Timestamp::from_microsecond(micros).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, micros))
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+fn record(row: &Row<'_>, fleet: &FleetName) -> rusqlite::Result<Record> {
     Ok(Record {
         id: row.get(0)?,
         report: Report {
+            fleet: fleet.clone(),
             epoch: row.get(1)?,
             cycle: row.get(2)?,
             time: timestamp(row, 3)?,
@@ -139,10 +141,12 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
 
 fn records(
     connection: &Connection,
+    fleet: &FleetName,
     sql: &str,
     values: impl IntoIterator<Item = impl ToSql>,
 ) -> rusqlite::Result<Vec<Record>> {
-    connection.prepare_cached(sql)?.query_map(params_from_iter(values), record)?.collect()
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.query_map(params_from_iter(values), |row| record(row, fleet))?.collect()
 }
 
 /// Conditions, and the values of their placeholders.
@@ -153,20 +157,19 @@ struct Where {
 }
 
 impl Where {
-    fn of(filter: &Filter, times: [&'static str; 2]) -> Where {
-        let mut all = Where::default();
+    /// Returns the conditions of a filter. `fleet`: number of its fleet.
+    fn of(filter: &Filter, fleet: i64, times: [&'static str; 2]) -> Where {
+        let mut all = Where::kinds(filter, fleet);
         let micros = |time: Timestamp| Value::from(time.as_microsecond());
         all.add(times[0], filter.from.map(micros));
         all.add(times[1], filter.to.map(micros));
-        let Where { conditions, values } = Where::kinds(filter);
-        all.conditions.extend(conditions);
-        all.values.extend(values);
         all
     }
 
     /// Returns the conditions without the times.
-    fn kinds(filter: &Filter) -> Where {
+    fn kinds(filter: &Filter, fleet: i64) -> Where {
         let mut all = Where::default();
+        all.add("fleet = ?", Some(Value::from(fleet)));
         all.add("quantity = ?", filter.quantity.clone().map(Value::from));
         all.add("unit = ?", filter.unit.clone().map(Value::from));
         all
@@ -180,7 +183,7 @@ impl Where {
     }
 
     fn sql(&self) -> String {
-        if self.conditions.is_empty() { "1".to_owned() } else { self.conditions.join(" AND ") }
+        self.conditions.join(" AND ")
     }
 }
 
@@ -189,7 +192,8 @@ fn count(limit: usize) -> i64 {
 }
 
 pub(super) fn page(connection: &Connection, page: &Page) -> rusqlite::Result<Vec<Record>> {
-    let mut wanted = Where::of(&page.filter, ["time >= ?", "time < ?"]);
+    let fleet = &page.filter.fleet;
+    let mut wanted = Where::of(&page.filter, fleets::number(connection, fleet)?, ["time >= ?", "time < ?"]);
     if let Some(Cursor { time, id }) = page.after {
         wanted.conditions.push(if page.newest_first { "(time, id) < (?, ?)" } else { "(time, id) > (?, ?)" });
         wanted.values.extend([Value::from(time), Value::from(id)]);
@@ -197,12 +201,28 @@ pub(super) fn page(connection: &Connection, page: &Page) -> rusqlite::Result<Vec
     let order = if page.newest_first { "time DESC, id DESC" } else { "time, id" };
     let sql = format!("SELECT {COLUMNS} FROM reports WHERE {} ORDER BY {order} LIMIT ?", wanted.sql());
     wanted.values.push(Value::from(count(page.limit)));
-    records(connection, &sql, wanted.values)
+    records(connection, fleet, &sql, wanted.values)
 }
 
-pub(super) fn since(connection: &Connection, id: i64, limit: usize) -> rusqlite::Result<Vec<Record>> {
-    let sql = format!("SELECT {COLUMNS} FROM reports WHERE id > ? ORDER BY id LIMIT ?");
-    records(connection, &sql, [id, count(limit)])
+pub(super) fn since(
+    connection: &Connection,
+    fleet: &FleetName,
+    id: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<Record>> {
+    let sql = format!("SELECT {COLUMNS} FROM reports WHERE fleet = ? AND id > ? ORDER BY id LIMIT ?");
+    records(connection, fleet, &sql, [fleets::number(connection, fleet)?, id, count(limit)])
+}
+
+pub(super) fn last(
+    connection: &Connection,
+    fleet: &FleetName,
+    limit: usize,
+) -> rusqlite::Result<Vec<Record>> {
+    let sql = format!("SELECT {COLUMNS} FROM reports WHERE fleet = ? ORDER BY id DESC LIMIT ?");
+    let mut last = records(connection, fleet, &sql, [fleets::number(connection, fleet)?, count(limit)])?;
+    last.reverse();
+    Ok(last)
 }
 
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
@@ -220,8 +240,9 @@ pub(super) fn series(
     step: i64,
     limit: usize,
 ) -> rusqlite::Result<Vec<Point>> {
-    let kinds = Where::kinds(filter);
-    let hours = Where::of(filter, ["hour >= ?", "hour < ?"]);
+    let fleet = fleets::number(connection, &filter.fleet)?;
+    let kinds = Where::kinds(filter, fleet);
+    let hours = Where::of(filter, fleet, ["hour >= ?", "hour < ?"]);
     let mut parts = vec![format!(
         "SELECT hour AS time, quantity, unit, reports, sum, min, max FROM hours WHERE {}",
         hours.sql()
@@ -254,36 +275,46 @@ pub(super) fn series(
 
 pub(super) fn changes(
     connection: &Connection,
+    fleet: &FleetName,
     (from, to): (Timestamp, Timestamp),
     limit: usize,
 ) -> rusqlite::Result<Vec<(Timestamp, i64)>> {
     // An epoch whose first report is past the retention began earlier.
     let sql = "SELECT time, epoch FROM (
             SELECT epoch, (SELECT min(time) FROM reports
-                           WHERE reports.epoch = epochs.epoch AND reports.cycle = epochs.first_cycle) AS time
-            FROM epochs WHERE epoch > (SELECT min(epoch) FROM epochs)
-         ) WHERE time >= ? AND time < ? ORDER BY epoch DESC LIMIT ?";
+                           WHERE reports.fleet = ?1 AND reports.epoch = epochs.epoch
+                                 AND reports.cycle = epochs.first_cycle) AS time
+            FROM epochs WHERE fleet = ?1 AND epoch > (SELECT min(epoch) FROM epochs WHERE fleet = ?1)
+         ) WHERE time >= ?2 AND time < ?3 ORDER BY epoch DESC LIMIT ?4";
+    let fleet = fleets::number(connection, fleet)?;
     connection
         .prepare_cached(sql)?
-        .query_map((from.as_microsecond(), to.as_microsecond(), count(limit)), |row| {
+        .query_map((fleet, from.as_microsecond(), to.as_microsecond(), count(limit)), |row| {
             Ok((timestamp(row, 0)?, row.get(1)?))
         })?
         .collect()
 }
 
-pub(super) fn latest(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
+pub(super) fn latest(connection: &Connection, fleet: &FleetName) -> rusqlite::Result<Vec<Record>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM reports WHERE id IN (SELECT id FROM latest LIMIT ?) ORDER BY quantity, unit"
+        "SELECT {COLUMNS} FROM reports WHERE id IN (SELECT id FROM latest WHERE fleet = ? LIMIT ?)
+         ORDER BY quantity, unit"
     );
-    records(connection, &sql, [MAX_KINDS])
+    records(connection, fleet, &sql, [fleets::number(connection, fleet)?, MAX_KINDS])
 }
 
-pub(super) fn epochs(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<Epoch>> {
+pub(super) fn epochs(
+    connection: &Connection,
+    fleet: &FleetName,
+    limit: usize,
+) -> rusqlite::Result<Vec<Epoch>> {
+    let fleet = fleets::number(connection, fleet)?;
     connection
         .prepare_cached(
-            "SELECT epoch, first_cycle, last_cycle, reports, received, reporter FROM epochs ORDER BY epoch DESC LIMIT ?",
+            "SELECT epoch, first_cycle, last_cycle, reports, received, reporter FROM epochs
+             WHERE fleet = ? ORDER BY epoch DESC LIMIT ?",
         )?
-        .query_map([count(limit)], |row| {
+        .query_map([fleet, count(limit)], |row| {
             Ok(Epoch {
                 epoch: row.get(0)?,
                 first_cycle: row.get(1)?,

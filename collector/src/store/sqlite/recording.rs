@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
-use super::{latest, rollups};
+use super::{fleets, latest, rollups};
 use crate::fence::Stale;
+use crate::fleet_name::FleetName;
 use crate::report::{Key, Report};
 use crate::store::interface::Outcome;
 use crate::store::recency::Recency;
@@ -23,17 +24,20 @@ pub(super) fn record<'r>(
     Ok(outcomes)
 }
 
-/// Quantity and unit; empty if missing.
-type Kind<'r> = (&'r str, &'r str);
+/// Number of the fleet, quantity and unit; the texts are empty if missing.
+type Kind<'r> = (i64, &'r str, &'r str);
 
 /// State of a transaction, in addition to the table `reports`.
 struct Recording<'t, 'r> {
     transaction: &'t Transaction<'t>,
     /// True if any report is past the retention.
     pruned: bool,
-    /// For each epoch, the later leader that had reported the lowest cycle before this transaction.
-    above: BTreeMap<i64, Option<Stale>>,
-    epochs: BTreeMap<i64, EpochChange<'r>>,
+    /// Numbers of the fleets of the transaction.
+    fleets: BTreeMap<&'r FleetName, i64>,
+    /// For each fleet and epoch, the later leader that had reported the lowest cycle before this transaction.
+    above: BTreeMap<(i64, i64), Option<Stale>>,
+    /// Changes by fleet and epoch.
+    epochs: BTreeMap<(i64, i64), EpochChange<'r>>,
     /// Latest report of each quantity and unit of the transaction, and its id if it is of this transaction.
     kinds: BTreeMap<Kind<'r>, (Recency, Option<i64>)>,
     /// Sums by length of the step, beginning of the step and kind.
@@ -57,6 +61,7 @@ impl<'t, 'r> Recording<'t, 'r> {
         Ok(Recording {
             transaction,
             pruned,
+            fleets: BTreeMap::new(),
             above: BTreeMap::new(),
             epochs: BTreeMap::new(),
             kinds: BTreeMap::new(),
@@ -64,14 +69,26 @@ impl<'t, 'r> Recording<'t, 'r> {
         })
     }
 
+    /// Returns the number of a fleet.
+    fn fleet(&mut self, name: &'r FleetName) -> rusqlite::Result<i64> {
+        match self.fleets.get(name) {
+            Some(number) => Ok(*number),
+            None => {
+                let number = fleets::assign_number(self.transaction, name)?;
+                Ok(*self.fleets.entry(name).or_insert(number))
+            }
+        }
+    }
+
     fn add(&mut self, report: &'r Report) -> rusqlite::Result<Outcome> {
+        let fleet = self.fleet(&report.fleet)?;
         if let Some(key) = report.key() {
-            if let Some(refused) = self.refusal(&key, report)? {
+            if let Some(refused) = self.refusal(fleet, &key, report)? {
                 return Ok(refused);
             }
             let Key { epoch, cycle, .. } = key;
             let change = EpochChange { first_cycle: cycle, last_cycle: cycle, reports: 0, newest: report };
-            let change = self.epochs.entry(epoch).or_insert(change);
+            let change = self.epochs.entry((fleet, epoch)).or_insert(change);
             change.first_cycle = change.first_cycle.min(cycle);
             change.last_cycle = change.last_cycle.max(cycle);
             change.reports += 1;
@@ -80,10 +97,12 @@ impl<'t, 'r> Recording<'t, 'r> {
         self.transaction
             .prepare_cached(
                 "INSERT INTO reports
-                    (epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received, reporter)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (fleet, epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received,
+                     reporter)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
+                fleet,
                 report.epoch,
                 report.cycle,
                 report.time.as_microsecond(),
@@ -99,7 +118,7 @@ impl<'t, 'r> Recording<'t, 'r> {
                 report.reporter,
             ])?;
         let id = self.transaction.last_insert_rowid();
-        let kind = (report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""));
+        let kind = (fleet, report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""));
         self.note_latest(kind, id, report)?;
         let own = Rollup::of(report);
         for (step, time) in rollups::steps(report.time) {
@@ -122,15 +141,16 @@ impl<'t, 'r> Recording<'t, 'r> {
     }
 
     /// Returns the reason for not recording a report, if any.
-    fn refusal(&mut self, key: &Key, report: &Report) -> rusqlite::Result<Option<Outcome>> {
+    fn refusal(&mut self, fleet: i64, key: &Key, report: &Report) -> rusqlite::Result<Option<Outcome>> {
         let Key { epoch, cycle, ref unit } = *key;
         let unit = unit.as_deref().unwrap_or("");
         let kept: Option<f64> = self
             .transaction
             .prepare_cached(
-                "SELECT mean FROM reports WHERE epoch = ? AND cycle = ? AND ifnull(unit, '') = ? AND epoch IS NOT NULL",
+                "SELECT mean FROM reports
+                 WHERE fleet = ? AND epoch = ? AND cycle = ? AND ifnull(unit, '') = ? AND epoch IS NOT NULL",
             )?
-            .query_row(params![epoch, cycle, unit], |row| row.get(0))
+            .query_row(params![fleet, epoch, cycle, unit], |row| row.get(0))
             .optional()?;
         if let Some(mean) = kept {
             return Ok(Some(if report.agrees(mean) { Outcome::Repeated } else { Outcome::Conflict(mean) }));
@@ -139,58 +159,64 @@ impl<'t, 'r> Recording<'t, 'r> {
             let pruned: Option<i64> = self
                 .transaction
                 .prepare_cached(
-                    "SELECT last_cycle FROM pruned WHERE epoch = ? AND unit = ? AND first_cycle <= ?
+                    "SELECT last_cycle FROM pruned
+                     WHERE fleet = ? AND epoch = ? AND unit = ? AND first_cycle <= ?
                      ORDER BY first_cycle DESC LIMIT 1",
                 )?
-                .query_row(params![epoch, unit, cycle], |row| row.get(0))
+                .query_row(params![fleet, epoch, unit, cycle], |row| row.get(0))
                 .optional()?;
             if pruned.is_some_and(|last| cycle <= last) {
                 return Ok(Some(Outcome::Repeated));
             }
         }
-        Ok(self.lowest_above(epoch)?.filter(|later| later.first_cycle <= cycle).map(Outcome::Stale))
+        Ok(self.lowest_above(fleet, epoch)?.filter(|later| later.first_cycle <= cycle).map(Outcome::Stale))
     }
 
     /// Returns the leader later than `epoch` that has reported the lowest cycle.
-    fn lowest_above(&mut self, epoch: i64) -> rusqlite::Result<Option<Stale>> {
-        let before = match self.above.get(&epoch) {
+    fn lowest_above(&mut self, fleet: i64, epoch: i64) -> rusqlite::Result<Option<Stale>> {
+        let before = match self.above.get(&(fleet, epoch)) {
             Some(before) => *before,
             None => {
                 let before = self
                     .transaction
                     .prepare_cached(
-                        "SELECT epoch, first_cycle FROM epochs WHERE epoch > ? ORDER BY first_cycle, epoch LIMIT 1",
+                        "SELECT epoch, first_cycle FROM epochs WHERE fleet = ? AND epoch > ?
+                         ORDER BY first_cycle, epoch LIMIT 1",
                     )?
-                    .query_row([epoch], |row| Ok(Stale { epoch: row.get(0)?, first_cycle: row.get(1)? }))
+                    .query_row([fleet, epoch], |row| {
+                        Ok(Stale { epoch: row.get(0)?, first_cycle: row.get(1)? })
+                    })
                     .optional()?;
-                *self.above.entry(epoch).or_insert(before)
+                *self.above.entry((fleet, epoch)).or_insert(before)
             }
         };
-        let after = (std::ops::Bound::Excluded(epoch), std::ops::Bound::Unbounded);
-        let since =
-            self.epochs.range(after).map(|(&epoch, change)| Stale { epoch, first_cycle: change.first_cycle });
+        let after = (std::ops::Bound::Excluded((fleet, epoch)), std::ops::Bound::Included((fleet, i64::MAX)));
+        let since = self
+            .epochs
+            .range(after)
+            .map(|(&(_, epoch), change)| Stale { epoch, first_cycle: change.first_cycle });
         Ok(since.chain(before).min_by_key(|later| (later.first_cycle, later.epoch)))
     }
 
     /// Writes the accumulated changes.
     fn finish(self) -> rusqlite::Result<()> {
         let Recording { transaction, epochs, kinds, sums, .. } = self;
-        for (epoch, EpochChange { first_cycle, last_cycle, reports, newest }) in epochs {
+        for ((fleet, epoch), EpochChange { first_cycle, last_cycle, reports, newest }) in epochs {
             transaction
                 .prepare_cached(
-                    "INSERT INTO epochs VALUES (:epoch, :first, :last, :reports, :received, :reporter)
-                     ON CONFLICT (epoch) DO UPDATE SET
+                    "INSERT INTO epochs VALUES (:fleet, :epoch, :first, :last, :reports, :received, :reporter)
+                     ON CONFLICT (fleet, epoch) DO UPDATE SET
                         first_cycle = min(first_cycle, excluded.first_cycle),
                         last_cycle = max(last_cycle, excluded.last_cycle),
                         reports = reports + excluded.reports, received = excluded.received, reporter = excluded.reporter",
                 )?
                 .execute(named_params! {
-                    ":epoch": epoch, ":first": first_cycle, ":last": last_cycle, ":reports": reports,
+                    ":fleet": fleet, ":epoch": epoch, ":first": first_cycle, ":last": last_cycle, ":reports": reports,
                     ":received": newest.received.as_microsecond(), ":reporter": newest.reporter,
                 })?;
         }
         for (kind, (_, id)) in kinds {
-            transaction.prepare_cached("INSERT OR IGNORE INTO kinds VALUES (?, ?)")?.execute(kind)?;
+            transaction.prepare_cached("INSERT OR IGNORE INTO kinds VALUES (?, ?, ?)")?.execute(kind)?;
             if let Some(id) = id {
                 latest::write(transaction, kind, id)?;
             }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Transaction, params};
 
+use super::fleets;
 use crate::store::interface::HOUR;
 use crate::store::rollup::Rollup;
 
@@ -65,7 +66,7 @@ fn cut(from: Option<i64>, to: Option<i64>, sizes: &[i64], pieces: &mut Vec<Piece
     }
 }
 
-/// Returns the `SELECT` of a piece, and the values of its placeholders. `kinds` are conditions on quantity and unit.
+/// Returns the `SELECT` of a piece, and the values of its placeholders. `kinds` are conditions on fleet, quantity and unit.
 pub(super) fn select(piece: &Piece, kinds: &str, kind_values: &[Value]) -> (String, Vec<Value>) {
     let mut values = Vec::new();
     let mut conditions = Vec::new();
@@ -95,7 +96,7 @@ pub(super) fn select(piece: &Piece, kinds: &str, kind_values: &[Value]) -> (Stri
     (sql, values)
 }
 
-const JOIN: &str = "ON CONFLICT (step, time, quantity, unit) DO UPDATE SET
+const JOIN: &str = "ON CONFLICT (fleet, step, time, quantity, unit) DO UPDATE SET
     reports = reports + excluded.reports, sum = ifnull(sum + excluded.sum, 0.0),
     min = min(min, excluded.min), max = max(max, excluded.max)";
 
@@ -109,38 +110,49 @@ pub(super) fn steps(time: Timestamp) -> impl Iterator<Item = (i64, i64)> {
 pub(super) fn add(
     transaction: &Transaction<'_>,
     (step, time): (i64, i64),
-    (quantity, unit): (&str, &str),
+    (fleet, quantity, unit): (i64, &str, &str),
     Rollup { reports, sum, min, max }: Rollup,
 ) -> rusqlite::Result<()> {
     transaction
-        .prepare_cached(&format!("INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ifnull(?, 0.0), ?, ?) {JOIN}"))?
-        .execute(params![step, time, quantity, unit, reports, sum, min, max])?;
+        .prepare_cached(&format!(
+            "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ifnull(?, 0.0), ?, ?) {JOIN}"
+        ))?
+        .execute(params![fleet, step, time, quantity, unit, reports, sum, min, max])?;
     Ok(())
 }
 
-/// Deletes the sums up to `end`, after all reports up to there have been deleted, and recomputes the last ones from the
+/// Deletes the sums of a fleet up to `end`, after all of its reports up to there have been deleted, and recomputes the last ones from the
 /// reports that are left.
-pub(super) fn delete_until(transaction: &Transaction<'_>, end: i64) -> rusqlite::Result<()> {
+pub(super) fn delete_until(transaction: &Transaction<'_>, fleet: i64, end: i64) -> rusqlite::Result<()> {
     for step in STEPS {
         let last = end - end.rem_euclid(step);
-        transaction.execute("DELETE FROM rollups WHERE step = ? AND time <= ?", [step, last])?;
-        sum_up(transaction, step, last.max(0), last.saturating_add(step))?;
+        transaction
+            .execute("DELETE FROM rollups WHERE fleet = ? AND step = ? AND time <= ?", [fleet, step, last])?;
+        sum_up(transaction, fleet, step, (last.max(0), last.saturating_add(step)))?;
     }
     Ok(())
 }
 
 /// Computes the sums of a file of an earlier version.
 pub(super) fn compute_all(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    STEPS.iter().try_for_each(|step| sum_up(transaction, *step, 0, i64::MAX))
+    for fleet in fleets::numbers(transaction)? {
+        STEPS.iter().try_for_each(|step| sum_up(transaction, fleet, *step, (0, i64::MAX)))?;
+    }
+    Ok(())
 }
 
 /// Returns the lengths and the beginnings of the steps to whose sums reports of `epoch` belong.
-pub(super) fn steps_of(transaction: &Transaction<'_>, epoch: i64) -> rusqlite::Result<Vec<(i64, i64)>> {
+pub(super) fn steps_of(
+    transaction: &Transaction<'_>,
+    fleet: i64,
+    epoch: i64,
+) -> rusqlite::Result<Vec<(i64, i64)>> {
     let mut all = Vec::new();
     for step in STEPS {
-        let sql = "SELECT DISTINCT time - time % ?1 FROM reports WHERE epoch = ?2 AND time >= 0";
+        let sql =
+            "SELECT DISTINCT time - time % ?1 FROM reports WHERE fleet = ?2 AND epoch = ?3 AND time >= 0";
         let mut begins = transaction.prepare_cached(sql)?;
-        for begin in begins.query_map([step, epoch], |row| row.get(0))? {
+        for begin in begins.query_map([step, fleet, epoch], |row| row.get(0))? {
             all.push((step, begin?));
         }
     }
@@ -148,26 +160,35 @@ pub(super) fn steps_of(transaction: &Transaction<'_>, epoch: i64) -> rusqlite::R
 }
 
 /// Replaces the sums of `steps` by those of the reports that are left.
-pub(super) fn recompute(transaction: &Transaction<'_>, steps: &[(i64, i64)]) -> rusqlite::Result<()> {
+pub(super) fn recompute(
+    transaction: &Transaction<'_>,
+    fleet: i64,
+    steps: &[(i64, i64)],
+) -> rusqlite::Result<()> {
     for &(step, begin) in steps {
         transaction
-            .prepare_cached("DELETE FROM rollups WHERE step = ? AND time = ?")?
-            .execute([step, begin])?;
-        sum_up(transaction, step, begin, begin.saturating_add(step))?;
+            .prepare_cached("DELETE FROM rollups WHERE fleet = ? AND step = ? AND time = ?")?
+            .execute([fleet, step, begin])?;
+        sum_up(transaction, fleet, step, (begin, begin.saturating_add(step)))?;
     }
     Ok(())
 }
 
-/// Computes the sums of the reports in `[from, to)`, for which there must be no sums yet.
-fn sum_up(transaction: &Transaction<'_>, step: i64, from: i64, to: i64) -> rusqlite::Result<()> {
+/// Computes the sums of a fleet's reports in `[from, to)`, for which there must be no sums yet.
+fn sum_up(
+    transaction: &Transaction<'_>,
+    fleet: i64,
+    step: i64,
+    (from, to): (i64, i64),
+) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO rollups
-             SELECT ?1, time - time % ?1, ifnull(quantity, ''), ifnull(unit, ''), count(*), ifnull(sum(mean), 0.0),
+             SELECT ?4, ?1, time - time % ?1, ifnull(quantity, ''), ifnull(unit, ''), count(*), ifnull(sum(mean), 0.0),
                     min(ifnull(min, mean)), max(ifnull(max, mean))
-             FROM reports WHERE time >= ?2 AND time < ?3 GROUP BY 2, 3, 4",
+             FROM reports WHERE fleet = ?4 AND time >= ?2 AND time < ?3 GROUP BY 3, 4, 5",
         )?
-        .execute([step, from, to])?;
+        .execute([step, from, to, fleet])?;
     Ok(())
 }
 

@@ -3,16 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tracing::info;
 
 use super::{latest, rollups};
 
 /// Version of the tables; increases with every change.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
-/// Times are microseconds since 1970, UTC; `readable` shows them as text.
-const TABLES: &str = "
+/// Times are microseconds since 1970, UTC; `readable` shows them as text. `fleet` is the number of a fleet, 0 for the
+/// reports of nodes that send no name.
+const REPORTS: &str = "
 CREATE TABLE reports (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
     epoch    INTEGER,
@@ -27,76 +28,188 @@ CREATE TABLE reports (
     count    INTEGER,
     excluded INTEGER,
     received INTEGER NOT NULL,
-    reporter TEXT
+    reporter TEXT,
+    fleet    INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE UNIQUE INDEX reports_by_key ON reports (epoch, cycle, ifnull(unit, '')) WHERE epoch IS NOT NULL;
-CREATE INDEX reports_by_time ON reports (time, id);
-CREATE INDEX reports_by_kind ON reports (quantity, unit, time, id);
+";
 
--- Every quantity and unit that was ever recorded; '' for none.
-CREATE TABLE kinds (quantity TEXT NOT NULL, unit TEXT NOT NULL, PRIMARY KEY (quantity, unit)) STRICT, WITHOUT ROWID;
+const FLEETS: &str = "
+CREATE TABLE fleets (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+INSERT INTO fleets VALUES (0, 'default');
+";
 
--- The fence.
-CREATE TABLE epochs (
-    epoch       INTEGER PRIMARY KEY,
-    first_cycle INTEGER NOT NULL,
-    last_cycle  INTEGER NOT NULL,
-    reports     INTEGER NOT NULL,
-    received    INTEGER NOT NULL,
-    reporter    TEXT
-) STRICT;
-
--- Reports past the retention, by the hour; '' for no quantity, no unit.
-CREATE TABLE hours (
-    hour     INTEGER NOT NULL,
-    quantity TEXT NOT NULL,
-    unit     TEXT NOT NULL,
-    reports  INTEGER NOT NULL,
-    sum      REAL NOT NULL,
-    min      REAL NOT NULL,
-    max      REAL NOT NULL,
-    PRIMARY KEY (hour, quantity, unit)
-) STRICT, WITHOUT ROWID;
-
--- Their keys, so that none is recorded again.
-CREATE TABLE pruned (
-    epoch       INTEGER NOT NULL,
-    unit        TEXT NOT NULL,
-    first_cycle INTEGER NOT NULL,
-    last_cycle  INTEGER NOT NULL,
-    PRIMARY KEY (epoch, unit, first_cycle)
-) STRICT, WITHOUT ROWID;
+const INDEXES: &str = "
+CREATE UNIQUE INDEX reports_by_key ON reports (fleet, epoch, cycle, ifnull(unit, '')) WHERE epoch IS NOT NULL;
+CREATE INDEX reports_by_time ON reports (fleet, time, id);
+CREATE INDEX reports_by_kind ON reports (fleet, quantity, unit, time, id);
+CREATE INDEX reports_by_fleet ON reports (fleet);
 
 CREATE VIEW readable AS
-SELECT id, epoch, cycle, strftime('%Y-%m-%dT%H:%M:%fZ', time / 1e6, 'unixepoch') AS time, quantity, unit, mean, min, max,
+SELECT id, (SELECT name FROM fleets WHERE number = fleet) AS fleet, epoch, cycle,
+       strftime('%Y-%m-%dT%H:%M:%fZ', time / 1e6, 'unixepoch') AS time, quantity, unit, mean, min, max,
        stddev, count, excluded, strftime('%Y-%m-%dT%H:%M:%fZ', received / 1e6, 'unixepoch') AS received, reporter
 FROM reports;
 ";
 
-/// Addition of version 2: sums of the reports in `reports`, for each `step` microseconds; see `rollups.rs`.
-const ROLLUPS: &str = "
-CREATE TABLE rollups (
-    step     INTEGER NOT NULL,
-    time     INTEGER NOT NULL,
+/// Other tables with data of a fleet. Their first column is always its number.
+const OTHER_TABLES: [(&str, &str); 6] = [
+    // Every quantity and unit that was ever recorded; '' for none.
+    (
+        "kinds",
+        "CREATE TABLE kinds (
+            fleet    INTEGER NOT NULL,
+            quantity TEXT NOT NULL,
+            unit     TEXT NOT NULL,
+            PRIMARY KEY (fleet, quantity, unit)
+        ) STRICT, WITHOUT ROWID;",
+    ),
+    // The fence.
+    (
+        "epochs",
+        "CREATE TABLE epochs (
+            fleet       INTEGER NOT NULL,
+            epoch       INTEGER NOT NULL,
+            first_cycle INTEGER NOT NULL,
+            last_cycle  INTEGER NOT NULL,
+            reports     INTEGER NOT NULL,
+            received    INTEGER NOT NULL,
+            reporter    TEXT,
+            PRIMARY KEY (fleet, epoch)
+        ) STRICT, WITHOUT ROWID;",
+    ),
+    // Reports past the retention, by the hour; '' for no quantity, no unit.
+    (
+        "hours",
+        "CREATE TABLE hours (
+            fleet    INTEGER NOT NULL,
+            hour     INTEGER NOT NULL,
+            quantity TEXT NOT NULL,
+            unit     TEXT NOT NULL,
+            reports  INTEGER NOT NULL,
+            sum      REAL NOT NULL,
+            min      REAL NOT NULL,
+            max      REAL NOT NULL,
+            PRIMARY KEY (fleet, hour, quantity, unit)
+        ) STRICT, WITHOUT ROWID;",
+    ),
+    // Their keys, so that none is recorded again.
+    (
+        "pruned",
+        "CREATE TABLE pruned (
+            fleet       INTEGER NOT NULL,
+            epoch       INTEGER NOT NULL,
+            unit        TEXT NOT NULL,
+            first_cycle INTEGER NOT NULL,
+            last_cycle  INTEGER NOT NULL,
+            PRIMARY KEY (fleet, epoch, unit, first_cycle)
+        ) STRICT, WITHOUT ROWID;",
+    ),
+    // Since version 2: sums of the reports in `reports`, for each `step` microseconds; see `rollups.rs`.
+    (
+        "rollups",
+        "CREATE TABLE rollups (
+            fleet    INTEGER NOT NULL,
+            step     INTEGER NOT NULL,
+            time     INTEGER NOT NULL,
+            quantity TEXT NOT NULL,
+            unit     TEXT NOT NULL,
+            reports  INTEGER NOT NULL,
+            sum      REAL NOT NULL,
+            min      REAL NOT NULL,
+            max      REAL NOT NULL,
+            PRIMARY KEY (fleet, step, time, quantity, unit)
+        ) STRICT, WITHOUT ROWID;",
+    ),
+    // Since version 3: the latest report of each quantity and unit; see `latest.rs`.
+    (
+        "latest",
+        "CREATE TABLE latest (
+            fleet    INTEGER NOT NULL,
+            quantity TEXT NOT NULL,
+            unit     TEXT NOT NULL,
+            id       INTEGER NOT NULL,
+            PRIMARY KEY (fleet, quantity, unit)
+        ) STRICT, WITHOUT ROWID;",
+    ),
+];
+
+/// Addition of version 4: measurements of single sensors. Times are milliseconds since 1970. `clock` is the number of
+/// a `ClockState`; of sums, that of the least certain sample. Nodes with an empty fleet are forgotten: see
+/// `samples/retention.rs`.
+const SAMPLES: &str = "
+CREATE TABLE IF NOT EXISTS nodes (
+    id    INTEGER PRIMARY KEY AUTOINCREMENT,
+    fleet TEXT NOT NULL,
+    node  TEXT NOT NULL,
+    UNIQUE (fleet, node)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS boots (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    node     INTEGER NOT NULL,
+    boot     TEXT NOT NULL,
+    received INTEGER NOT NULL,
+    UNIQUE (node, boot)
+) STRICT;
+
+-- Series, each with its latest sample.
+CREATE TABLE IF NOT EXISTS series (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    node     INTEGER NOT NULL,
+    sensor   TEXT NOT NULL,
     quantity TEXT NOT NULL,
-    unit     TEXT NOT NULL,
-    reports  INTEGER NOT NULL,
-    sum      REAL NOT NULL,
-    min      REAL NOT NULL,
-    max      REAL NOT NULL,
-    PRIMARY KEY (step, time, quantity, unit)
+    unit     TEXT,
+    time     INTEGER NOT NULL,
+    boot     INTEGER NOT NULL,
+    value    REAL NOT NULL,
+    clock    INTEGER NOT NULL,
+    received INTEGER NOT NULL,
+    UNIQUE (node, sensor, quantity)
+) STRICT;
+
+-- Highest accepted number of each series and boot.
+CREATE TABLE IF NOT EXISTS marks (
+    boot   INTEGER NOT NULL,
+    series INTEGER NOT NULL,
+    seq    INTEGER NOT NULL,
+    PRIMARY KEY (boot, series)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS samples (
+    series INTEGER NOT NULL,
+    time   INTEGER NOT NULL,
+    boot   INTEGER NOT NULL,
+    seq    INTEGER NOT NULL,
+    value  REAL NOT NULL,
+    clock  INTEGER NOT NULL,
+    PRIMARY KEY (series, time, boot, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Sums of all samples, also of those past the retention.
+CREATE TABLE IF NOT EXISTS sample_minutes (
+    series INTEGER NOT NULL,
+    time   INTEGER NOT NULL,
+    count  INTEGER NOT NULL,
+    sum    REAL NOT NULL,
+    min    REAL NOT NULL,
+    max    REAL NOT NULL,
+    clock  INTEGER NOT NULL,
+    PRIMARY KEY (series, time)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sample_hours (
+    series INTEGER NOT NULL,
+    time   INTEGER NOT NULL,
+    count  INTEGER NOT NULL,
+    sum    REAL NOT NULL,
+    min    REAL NOT NULL,
+    max    REAL NOT NULL,
+    clock  INTEGER NOT NULL,
+    PRIMARY KEY (series, time)
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Addition of version 3: the latest report of each quantity and unit; see `latest.rs`.
-const LATEST: &str = "
-CREATE TABLE IF NOT EXISTS latest (
-    quantity TEXT NOT NULL,
-    unit     TEXT NOT NULL,
-    id       INTEGER NOT NULL,
-    PRIMARY KEY (quantity, unit)
-) STRICT, WITHOUT ROWID;
-";
+/// Maximum number of cached statements of a connection: more than there are, so that none is compiled again.
+const STATEMENTS: usize = 64;
 
 /// Opens a connection that writes. Creates the file and the tables if they are missing.
 pub(super) fn open_to_write(
@@ -110,6 +223,7 @@ pub(super) fn open_to_write(
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(lock_timeout)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "journal_mode", "wal")?;
     // Each commit is on the disk before it returns.
     connection.pragma_update(None, "synchronous", "full")?;
@@ -133,6 +247,7 @@ pub(super) fn open_to_read(path: &Path, lock_timeout: Duration) -> rusqlite::Res
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(lock_timeout)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)
@@ -150,18 +265,14 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         // Another process was faster.
         VERSION => {}
         0 => {
-            transaction.execute_batch(TABLES)?;
-            transaction.execute_batch(ROLLUPS)?;
-            transaction.execute_batch(LATEST)?;
+            transaction.execute_batch(REPORTS)?;
+            transaction.execute_batch(FLEETS)?;
+            transaction.execute_batch(INDEXES)?;
+            OTHER_TABLES.iter().try_for_each(|(_, create)| transaction.execute_batch(create))?;
         }
-        older @ (1 | 2) => {
-            info!("the file is of an older version: computing the sums of its reports");
-            if older == 1 {
-                transaction.execute_batch(ROLLUPS)?;
-                rollups::compute_all(&transaction)?;
-            }
-            transaction.execute_batch(LATEST)?;
-            latest::fill(&transaction)?;
+        older @ 1..VERSION => {
+            info!("the file is of an older version: converting it");
+            convert(&transaction, older)?;
         }
         other => {
             let message = format!("the file has version {other}, this program supports {VERSION}");
@@ -169,6 +280,38 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
             return Err(rusqlite::Error::SqliteFailure(code, Some(message)));
         }
     }
+    transaction.execute_batch(SAMPLES)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
+}
+
+/// Converts a file of an older version. All of its data is of the fleet `default`.
+fn convert(transaction: &Transaction<'_>, older: i64) -> rusqlite::Result<()> {
+    // Old indexes are removed first: the new ones use their space.
+    transaction.execute_batch(
+        "DROP VIEW readable;
+         DROP INDEX reports_by_key; DROP INDEX reports_by_time; DROP INDEX reports_by_kind;
+         ALTER TABLE reports ADD COLUMN fleet INTEGER NOT NULL DEFAULT 0;",
+    )?;
+    transaction.execute_batch(FLEETS)?;
+    transaction.execute_batch(INDEXES)?;
+    for (name, create) in OTHER_TABLES {
+        let exists: bool = transaction.query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?)",
+            [name],
+            |row| row.get(0),
+        )?;
+        if exists {
+            transaction.execute_batch(&format!("ALTER TABLE {name} RENAME TO old_{name};"))?;
+        }
+        transaction.execute_batch(create)?;
+        if exists {
+            let copy = format!("INSERT INTO {name} SELECT 0, * FROM old_{name}; DROP TABLE old_{name};");
+            transaction.execute_batch(&copy)?;
+        }
+    }
+    if older == 1 {
+        rollups::compute_all(transaction)?;
+    }
+    latest::fill(transaction)
 }

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::store::StoreError;
-use crate::store::suite::{at, keyed, means, store_suite, unavailable_because};
+use crate::store::suite::{at, fleet, keyed, means, store_suite, unavailable_because};
 
 fn open(folder: &Path) -> SqliteStore {
     SqliteStore::open(SqliteOptions::new(folder.join("reports.db"))).unwrap()
@@ -102,7 +102,7 @@ async fn damaged_file_is_reported_until_it_is_replaced() {
     std::fs::write(&path, "this is not a database, and long enough to be read as one".repeat(100)).unwrap();
     let store = open(folder.path());
     unavailable_because(&store.record(vec![keyed(1, 1, None, 1.0)]).await, "damaged");
-    assert!(store.check().await.is_err() && store.latest().await.is_err());
+    assert!(store.check().await.is_err() && store.latest(&fleet()).await.is_err());
     std::fs::remove_file(&path).unwrap();
     assert_eq!(store.record(vec![keyed(1, 1, None, 1.0)]).await.unwrap(), [Outcome::Recorded(1)]);
     store.close().await;
@@ -126,6 +126,54 @@ async fn file_of_a_later_version_is_not_modified() {
     assert_eq!(Connection::open(&path).unwrap().query_row(tables, [], |row| row.get(0)), Ok(0));
 }
 
+/// Replaces a file by one of version 3 with the same reports.
+fn downgrade(path: &Path) -> Connection {
+    let new = path.with_extension("new");
+    std::fs::rename(path, &new).unwrap();
+    let connection = Connection::open(path).unwrap();
+    connection.execute("ATTACH ? AS new", [new.to_str().unwrap()]).unwrap();
+    connection.execute_batch(include_str!("version_3.sql")).unwrap();
+    connection.execute_batch("DETACH new").unwrap();
+    connection
+}
+
+/// All data of version 3 is of the fleet `default`, and its limits continue.
+#[tokio::test]
+async fn file_of_version_3_has_one_fleet_and_accepts_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let reports: Vec<_> = (0..5_000).map(|cycle| keyed(7, cycle, Some("Cel"), 0.5)).collect();
+    store.record(reports).await.unwrap();
+    store.record(vec![keyed(8, 5_000, None, 1.0)]).await.unwrap();
+    store.prune(Horizon { reports: at(1_000), hours: None }).await.unwrap();
+    let all = async |store: &SqliteStore| {
+        let page = Page { filter: Filter::default(), after: None, newest_first: false, limit: 9_000 };
+        let changes = store.changes(&fleet(), at(0), at(9_000), 9).await.unwrap();
+        (
+            store.page(page).await.unwrap(),
+            store.series(Filter::default(), 3_600_000_000, 10).await.unwrap(),
+            (store.latest(&fleet()).await.unwrap(), store.epochs(&fleet(), 9).await.unwrap(), changes),
+            (store.last(&fleet(), 5).await.unwrap(), store.newest().await.unwrap()),
+        )
+    };
+    let before = all(&store).await;
+    store.close().await;
+    drop(downgrade(&folder.path().join("reports.db")));
+    let store = open(folder.path());
+    store.check().await.unwrap();
+    assert_eq!(all(&store).await, before);
+    assert_eq!(store.fleets().await.unwrap(), [fleet()]);
+    assert_eq!(
+        store.record(vec![keyed(7, 3, Some("Cel"), 0.5)]).await.unwrap(),
+        [Outcome::Repeated],
+        "pruned"
+    );
+    assert!(matches!(store.record(vec![keyed(7, 5_001, None, 0.5)]).await.unwrap()[0], Outcome::Stale(_)));
+    let other = Report { fleet: "home".parse().unwrap(), ..keyed(7, 3, Some("Cel"), 0.5) };
+    assert_eq!(store.record(vec![other]).await.unwrap(), [Outcome::Recorded(5_002)], "ids continue");
+    assert_eq!(all(&store).await.0, before.0);
+}
+
 #[tokio::test]
 async fn file_of_an_earlier_version_gets_its_sums() {
     let folder = tempfile::tempdir().unwrap();
@@ -135,8 +183,8 @@ async fn file_of_an_earlier_version_gets_its_sums() {
     let hours = store.series(Filter::default(), 3_600_000_000, 10).await.unwrap();
     store.close().await;
     let path = folder.path().join("reports.db");
-    let before = "DROP TABLE rollups; PRAGMA user_version = 1;";
-    Connection::open(&path).unwrap().execute_batch(before).unwrap();
+    let before = "DROP TABLE rollups; DROP TABLE latest; PRAGMA user_version = 1;";
+    downgrade(&path).execute_batch(before).unwrap();
     let store = open(folder.path());
     store.check().await.unwrap();
     assert_eq!(store.series(Filter::default(), 3_600_000_000, 10).await.unwrap(), hours);
@@ -154,10 +202,11 @@ async fn file_of_version_2_gets_its_latest_reports_by_epoch_and_cycle() {
     store.record(vec![ahead, keyed(7, 2, Some("Cel"), 2.0), keyed(7, 2, None, 3.0)]).await.unwrap();
     store.close().await;
     let before = "DROP TABLE latest; PRAGMA user_version = 2;";
-    Connection::open(folder.path().join("reports.db")).unwrap().execute_batch(before).unwrap();
+    downgrade(&folder.path().join("reports.db")).execute_batch(before).unwrap();
     let store = open(folder.path());
     store.check().await.unwrap();
-    let latest: Vec<f64> = store.latest().await.unwrap().iter().map(|record| record.report.mean).collect();
+    let latest: Vec<f64> =
+        store.latest(&fleet()).await.unwrap().iter().map(|record| record.report.mean).collect();
     assert_eq!(latest, [3.0, 2.0]);
 }
 

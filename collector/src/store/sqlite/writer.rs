@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tracing::{info, warn};
 
 use super::file::{SqliteOptions, file_id, to_store_error};
 use super::forget::forget_epoch;
+use super::prune::prune;
 use super::recording::record;
-use super::{latest, rollups, schema};
-use crate::interval_set::IntervalSet;
+use super::samples::{self, Cache};
+use super::schema;
 use crate::store::error::StoreError;
-use crate::store::interface::{HOUR, Horizon, PRUNE_BATCH};
-use crate::store::write_queue::{Job, Receiver};
+use crate::store::write_queue::{Job, Receiver, answer_samples};
 
 /// Maximum number of reports per transaction; the last call may exceed it.
 const MAX_BATCH: usize = 4096;
+/// Maximum number of samples per transaction; the last call may exceed it.
+const MAX_SAMPLES: usize = 16_384;
 
 /// Owner of the connection that writes.
 pub(super) struct Writer {
@@ -30,6 +32,7 @@ pub(super) struct Writer {
 struct Opened {
     connection: Connection,
     file: Option<(u64, u64)>,
+    cache: Cache,
 }
 
 impl Writer {
@@ -40,25 +43,47 @@ impl Writer {
     /// Runs until the store is closed or dropped.
     pub(super) fn run(mut self, mut jobs: Receiver) {
         // Migrating an older file takes a while, so it starts now. Errors are returned to the first call.
-        let _ = self.write(|transaction| check(transaction, false));
+        let _ = self.write(|transaction, _| check(transaction, false));
         while let Some(job) = jobs.blocking_next() {
             match job {
                 Job::Record(reports, answer) => {
                     let batch = jobs.batch(reports, answer, MAX_BATCH);
                     if !batch.is_empty() {
-                        let written = self.write(|transaction| record(transaction, batch.reports()));
+                        let written = self.write(|transaction, _| record(transaction, batch.reports()));
                         batch.answer(written);
                     }
                 }
                 Job::Prune(horizon, answer) => {
-                    let _ = answer.send(self.write(|transaction| prune(transaction, horizon)));
+                    let _ = answer.send(self.write(|transaction, _| prune(transaction, horizon)));
                 }
-                Job::Forget(epoch, answer) => {
-                    let _ = answer.send(self.write(|transaction| forget_epoch(transaction, epoch)));
+                Job::Forget(fleet, epoch, answer) => {
+                    let _ =
+                        answer.send(self.write(|transaction, _| forget_epoch(transaction, &fleet, epoch)));
+                }
+                Job::AddSamples(call) => {
+                    let calls = jobs.sample_calls(call, MAX_SAMPLES);
+                    if !calls.is_empty() {
+                        let batches = calls.iter().map(|(batch, _)| batch);
+                        let added =
+                            self.write(|transaction, cache| samples::add(transaction, cache, batches));
+                        answer_samples(calls, added);
+                    }
+                }
+                Job::PruneSamples(retention, after, answer) => {
+                    let _ =
+                        answer.send(self.write(|transaction, cache| {
+                            samples::prune(transaction, cache, retention, after)
+                        }));
+                }
+                Job::ForgetNode(fleet, node, answer) => {
+                    let _ =
+                        answer.send(self.write(|transaction, cache| {
+                            samples::forget_node(transaction, cache, &fleet, &node)
+                        }));
                 }
                 Job::Check(answer) => {
                     let failed = self.last_error.is_some();
-                    let _ = answer.send(self.write(|transaction| check(transaction, failed)));
+                    let _ = answer.send(self.write(|transaction, _| check(transaction, failed)));
                 }
                 Job::Close(answer) => {
                     // The last connection merges the write-ahead log into the file.
@@ -74,7 +99,7 @@ impl Writer {
     /// Runs `work` in a transaction. If it succeeds, its changes are on the disk.
     fn write<T>(
         &mut self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+        work: impl FnOnce(&Transaction<'_>, &mut Cache) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         match self.try_write(work) {
             Ok(done) => {
@@ -98,7 +123,7 @@ impl Writer {
 
     fn try_write<T>(
         &mut self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+        work: impl FnOnce(&Transaction<'_>, &mut Cache) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
         // Data that is written to a file that was moved away would be lost.
         let path = self.options.path.clone();
@@ -108,11 +133,11 @@ impl Writer {
             None => {
                 let connection =
                     schema::open_to_write(&path, self.options.lock_timeout, self.options.max_bytes)?;
-                self.connection.insert(Opened { connection, file: file_id(&path) })
+                self.connection.insert(Opened { connection, file: file_id(&path), cache: Cache::default() })
             }
         };
         let transaction = opened.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&transaction)?;
+        let done = work(&transaction, &mut opened.cache)?;
         transaction.commit()?;
         if !same(opened) {
             let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
@@ -132,94 +157,5 @@ fn check(transaction: &Transaction<'_>, failed: bool) -> rusqlite::Result<()> {
         )?;
     }
     transaction.execute("DELETE FROM kinds WHERE 0", [])?;
-    Ok(())
-}
-
-fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<usize> {
-    let Some(last) = last_pruned(transaction, horizon)? else {
-        delete_hours(transaction, horizon)?;
-        return Ok(0);
-    };
-    const PAST: &str = "(time, id) <= (:time, :id)";
-    let end = named_params! { ":time": last.0, ":id": last.1 };
-    transaction.execute(
-        &format!(
-            "INSERT INTO hours
-             SELECT time - time % {HOUR}, ifnull(quantity, ''), ifnull(unit, ''), count(*), ifnull(sum(mean), 0.0),
-                    min(ifnull(min, mean)), max(ifnull(max, mean))
-             FROM reports WHERE {PAST} GROUP BY 1, 2, 3
-             ON CONFLICT (hour, quantity, unit) DO UPDATE SET
-                reports = reports + excluded.reports, sum = ifnull(sum + excluded.sum, 0.0),
-                min = min(min, excluded.min), max = max(max, excluded.max)"
-        ),
-        end,
-    )?;
-    let mut current: Option<(i64, String)> = None;
-    let mut keys = transaction.prepare(&format!(
-        "SELECT epoch, ifnull(unit, ''), cycle FROM reports WHERE {PAST} AND epoch IS NOT NULL ORDER BY 1, 2, 3"
-    ))?;
-    let mut rows = keys.query(end)?;
-    let mut cycles = IntervalSet::default();
-    while let Some(row) = rows.next()? {
-        let line: (i64, String) = (row.get(0)?, row.get(1)?);
-        if current.as_ref() != Some(&line) {
-            if let Some(before) = current {
-                store_pruned_cycles(transaction, &before, &cycles)?;
-            }
-            cycles = pruned_cycles(transaction, &line)?;
-            current = Some(line);
-        }
-        let cycle = row.get(2)?;
-        cycles.insert(cycle, cycle);
-    }
-    if let Some(last) = current {
-        store_pruned_cycles(transaction, &last, &cycles)?;
-    }
-    let pruned = transaction.execute(&format!("DELETE FROM reports WHERE {PAST}"), end)?;
-    rollups::delete_until(transaction, last.0)?;
-    latest::delete_orphans(transaction)?;
-    delete_hours(transaction, horizon)?;
-    Ok(pruned)
-}
-
-/// Returns time and id of the last report to be pruned this time.
-fn last_pruned(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<Option<(i64, i64)>> {
-    transaction
-        .query_row(
-            "SELECT time, id FROM (SELECT time, id FROM reports WHERE time < ? ORDER BY time, id LIMIT ?)
-             ORDER BY time DESC, id DESC LIMIT 1",
-            params![horizon.reports.as_microsecond(), i64::try_from(PRUNE_BATCH).unwrap_or(i64::MAX)],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .optional()
-}
-
-fn delete_hours(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<()> {
-    if let Some(hours) = horizon.hours {
-        transaction.execute("DELETE FROM hours WHERE hour < ?", [hours.as_microsecond()])?;
-    }
-    Ok(())
-}
-
-/// Returns the cycles of an epoch and unit that have been pruned already.
-fn pruned_cycles(transaction: &Transaction<'_>, line: &(i64, String)) -> rusqlite::Result<IntervalSet> {
-    transaction
-        .prepare_cached("SELECT first_cycle, last_cycle FROM pruned WHERE epoch = ? AND unit = ?")?
-        .query_map((line.0, &line.1), |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
-}
-
-fn store_pruned_cycles(
-    transaction: &Transaction<'_>,
-    line: &(i64, String),
-    cycles: &IntervalSet,
-) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached("DELETE FROM pruned WHERE epoch = ? AND unit = ?")?
-        .execute((line.0, &line.1))?;
-    let mut insert = transaction.prepare_cached("INSERT INTO pruned VALUES (?, ?, ?, ?)")?;
-    for (first, last) in cycles.iter() {
-        insert.execute((line.0, &line.1, first, last))?;
-    }
     Ok(())
 }

@@ -3,11 +3,11 @@
 use super::*;
 
 pub(in crate::store) async fn latest_report_is_one_of_each_unit(store: &impl Store) {
-    assert_eq!(store.latest().await.unwrap_or_default(), []);
+    assert_eq!(store.latest(&fleet()).await.unwrap_or_default(), []);
     record(store, keyed(1, 2, Some("Cel"), 20.0)).await;
     record(store, keyed(1, 1, Some("Cel"), 10.0)).await;
     record(store, keyed(1, 1, None, 80.0)).await;
-    let latest = store.latest().await.unwrap();
+    let latest = store.latest(&fleet()).await.unwrap();
     let found: Vec<_> =
         latest.iter().map(|record| (record.report.unit.as_deref(), record.report.mean)).collect();
     assert_eq!(found, [(None, 80.0), (Some("Cel"), 20.0)], "by its epoch and cycle, not by arrival");
@@ -18,7 +18,7 @@ fn stale(epoch: i64, first_cycle: i64) -> Outcome {
 }
 
 async fn latest_means(store: &impl Store) -> Vec<f64> {
-    store.latest().await.unwrap().iter().map(|record| record.report.mean).collect()
+    store.latest(&fleet()).await.unwrap().iter().map(|record| record.report.mean).collect()
 }
 
 /// A report does not stay the latest because the clock of ZooKeeper was ahead, or was set back.
@@ -72,21 +72,21 @@ pub(in crate::store) async fn deletes_an_epoch_and_its_reports(store: &impl Stor
         record(store, keyed(8, cycle + 3, Some("Cel"), 2.0)).await;
     }
     let series = store.series(Filter::default(), HOUR, 10).await.unwrap();
-    let (latest, page) = (store.latest().await.unwrap(), store.page(all()).await.unwrap());
+    let (latest, page) = (store.latest(&fleet()).await.unwrap(), store.page(all()).await.unwrap());
     let batch =
         vec![keyed(900, 1, None, 666.0), keyed(900, 2, Some("Cel"), 666.0), keyed(900, 9, Some("lx"), 666.0)];
     store.record(batch).await.unwrap();
     assert_eq!(record(store, keyed(8, 7, None, 3.0)).await, stale(900, 1));
     assert_eq!(latest_means(store).await, [666.0; 3]);
 
-    assert_eq!(store.forget_epoch(900).await.unwrap(), 3);
-    assert_eq!(store.forget_epoch(900).await.unwrap(), 0);
-    let epochs: Vec<_> = store.epochs(10).await.unwrap().iter().map(|known| known.epoch).collect();
+    assert_eq!(store.forget_epoch(&fleet(), 900).await.unwrap(), 3);
+    assert_eq!(store.forget_epoch(&fleet(), 900).await.unwrap(), 0);
+    let epochs: Vec<_> = store.epochs(&fleet(), 10).await.unwrap().iter().map(|known| known.epoch).collect();
     assert_eq!(epochs, [8, 7]);
     assert_eq!(store.page(all()).await.unwrap(), page);
     assert_eq!(store.series(Filter::default(), HOUR, 10).await.unwrap(), series);
-    assert_eq!(store.latest().await.unwrap(), latest);
-    assert_eq!(store.since(6, 10).await.unwrap(), []);
+    assert_eq!(store.latest(&fleet()).await.unwrap(), latest);
+    assert_eq!(store.since(&fleet(), 6, 10).await.unwrap(), []);
     assert_eq!(record(store, keyed(8, 7, None, 3.0)).await, Outcome::Recorded(10), "ids are not used again");
     assert_eq!(record(store, keyed(7, 4, None, 3.0)).await, stale(8, 4));
     assert_eq!(record(store, keyed(900, 1, None, 1.0)).await, Outcome::Recorded(11), "as a new epoch");
@@ -102,13 +102,13 @@ pub(in crate::store) async fn deletes_an_epoch_but_not_its_pruned_reports(store:
     }
     record(store, keyed(9, 7_202, None, 2.0)).await;
     store.prune(Horizon { reports: at(6), hours: None }).await.unwrap();
-    assert_eq!(store.forget_epoch(9).await.unwrap(), 3);
+    assert_eq!(store.forget_epoch(&fleet(), 9).await.unwrap(), 3);
     let found: Vec<_> = store.series(Filter::default(), HOUR, 10).await.unwrap();
     let found: Vec<_> = found.iter().map(|point| (point.reports, point.max)).collect();
     assert_eq!(found, [(5, 10.0)]);
     assert_eq!(record(store, keyed(9, 5, None, 10.0)).await, Outcome::Repeated);
     assert!(matches!(record(store, keyed(7, 8, None, 1.0)).await, Outcome::Recorded(_)));
-    assert_eq!(store.latest().await.unwrap()[0].report.cycle, Some(8));
+    assert_eq!(store.latest(&fleet()).await.unwrap()[0].report.cycle, Some(8));
 }
 
 /// Neighbouring numbers above 2^53, which are equal as `f64`.
@@ -128,8 +128,8 @@ pub(in crate::store) async fn compares_numbers_at_the_limits_of_their_types(stor
     assert_eq!(record(store, of(top, top, 2.0)).await, Outcome::Recorded(6));
     assert_eq!(record(store, of(top - 1, top - 1, 1.0)).await, stale(top, top - 1));
     assert_eq!(record(store, of(top, top, 2.0)).await, Outcome::Repeated);
-    assert_eq!(store.latest().await.unwrap()[0].report.cycle, Some(top));
-    let epochs = store.epochs(9).await.unwrap();
+    assert_eq!(store.latest(&fleet()).await.unwrap()[0].report.cycle, Some(top));
+    let epochs = store.epochs(&fleet(), 9).await.unwrap();
     let epochs: Vec<_> =
         epochs.iter().map(|known| (known.epoch, known.first_cycle, known.last_cycle)).collect();
     let expected = [
@@ -144,8 +144,8 @@ pub(in crate::store) async fn compares_numbers_at_the_limits_of_their_types(stor
     for (epoch, cycle) in [(exact, exact), (exact + 1, exact + 1), (top, top), (top, top - 1)] {
         assert_eq!(record(store, of(epoch, cycle, 1.0)).await, Outcome::Repeated, "{epoch}-{cycle}");
     }
-    assert_eq!(store.forget_epoch(top).await.unwrap(), 0);
-    assert_eq!(store.epochs(1).await.unwrap()[0].epoch, top - 1);
+    assert_eq!(store.forget_epoch(&fleet(), top).await.unwrap(), 0);
+    assert_eq!(store.epochs(&fleet(), 1).await.unwrap()[0].epoch, top - 1);
 }
 
 pub(in crate::store) async fn returns_no_negative_zero(store: &impl Store) {

@@ -59,8 +59,8 @@ pub(in crate::store) async fn agrees_with_the_memory_store(store: &impl Store) {
                 assert_eq!(store.prune(horizon).await.unwrap(), memory.prune(horizon).await.unwrap());
             }
             Operation::Forget(epoch) => {
-                let expected = memory.forget_epoch(epoch).await.unwrap();
-                assert_eq!(store.forget_epoch(epoch).await.unwrap(), expected, "round {round}");
+                let expected = memory.forget_epoch(&fleet(), epoch).await.unwrap();
+                assert_eq!(store.forget_epoch(&fleet(), epoch).await.unwrap(), expected, "round {round}");
             }
         }
         let edge = |micros| Some(at(0) + SignedDuration::from_micros(micros));
@@ -73,7 +73,7 @@ pub(in crate::store) async fn agrees_with_the_memory_store(store: &impl Store) {
             from: edge(from).filter(|_| length % 3 > 0),
             to: edge(from + length).filter(|_| length % 5 > 0),
             unit: UNITS[unit].map(str::to_owned),
-            quantity: None,
+            ..Filter::default()
         };
         let step = [1, 7_000_000, 60_000_000, 90_000_000, 1_800_000_000, HOUR, 24 * HOUR][step];
         for limit in [limit, 10_000] {
@@ -91,9 +91,20 @@ pub(in crate::store) async fn agrees_with_the_memory_store(store: &impl Store) {
             assert_eq!(store.page(page).await.unwrap(), expected, "round {round}");
         }
         let id = i64::try_from(limit).unwrap();
-        assert_eq!(store.since(id, limit).await.unwrap(), memory.since(id, limit).await.unwrap());
-        assert_eq!(store.latest().await.unwrap(), memory.latest().await.unwrap(), "round {round}");
-        assert_eq!(store.epochs(3).await.unwrap(), memory.epochs(3).await.unwrap(), "round {round}");
+        assert_eq!(
+            store.since(&fleet(), id, limit).await.unwrap(),
+            memory.since(&fleet(), id, limit).await.unwrap()
+        );
+        assert_eq!(
+            store.latest(&fleet()).await.unwrap(),
+            memory.latest(&fleet()).await.unwrap(),
+            "round {round}"
+        );
+        assert_eq!(
+            store.epochs(&fleet(), 3).await.unwrap(),
+            memory.epochs(&fleet(), 3).await.unwrap(),
+            "round {round}"
+        );
         assert_eq!(store.newest().await.unwrap(), memory.newest().await.unwrap());
     }
 }

@@ -26,7 +26,8 @@ pub(in crate::store) async fn returns_pages_by_time(store: &impl Store) {
     assert_eq!(rest, back[4..]);
     back.reverse();
     assert_eq!(back, forth);
-    let filter = Filter { from: Some(at(2)), to: Some(at(4)), unit: Some("Cel".to_owned()), quantity: None };
+    let filter =
+        Filter { from: Some(at(2)), to: Some(at(4)), unit: Some("Cel".to_owned()), ..Filter::default() };
     let some = store.page(Page { filter: filter.clone(), ..all() }).await.unwrap();
     assert_eq!(some.len(), 2, "from is inclusive, to is exclusive: {some:?}");
     let none = Filter { quantity: Some("pressure".to_owned()), ..filter };
@@ -38,15 +39,15 @@ pub(in crate::store) async fn returns_reports_after_an_id(store: &impl Store) {
         record(store, keyed(1, cycle, None, 1.0)).await;
     }
     let ids = |records: Vec<Record>| records.iter().map(|record| record.id).collect::<Vec<_>>();
-    assert_eq!(ids(store.since(0, 10).await.unwrap()), [1, 2, 3]);
-    assert_eq!(ids(store.since(1, 1).await.unwrap()), [2]);
-    assert_eq!(ids(store.since(3, 10).await.unwrap()), [0_i64; 0]);
-    assert_eq!(ids(store.since(i64::MAX, 10).await.unwrap()), [0_i64; 0]);
+    assert_eq!(ids(store.since(&fleet(), 0, 10).await.unwrap()), [1, 2, 3]);
+    assert_eq!(ids(store.since(&fleet(), 1, 1).await.unwrap()), [2]);
+    assert_eq!(ids(store.since(&fleet(), 3, 10).await.unwrap()), [0_i64; 0]);
+    assert_eq!(ids(store.since(&fleet(), i64::MAX, 10).await.unwrap()), [0_i64; 0]);
 }
 
 /// Stores with the time of the first report of an epoch do not use the default implementation.
 pub(in crate::store) async fn returns_the_beginnings_of_epochs(store: &impl Store) {
-    let all = || store.changes(at(0), at(1_000), 10);
+    let all = || store.changes(&fleet(), at(0), at(1_000), 10);
     assert_eq!(all().await.unwrap_or_default(), []);
     record(store, keyed(7, 1, None, 1.0)).await;
     assert_eq!(all().await.unwrap(), [], "the first epoch has no predecessor");
@@ -55,8 +56,8 @@ pub(in crate::store) async fn returns_the_beginnings_of_epochs(store: &impl Stor
     record(store, keyed(9, 20, None, 1.0)).await;
     record(store, keyed(7, 3, None, 1.0)).await;
     assert_eq!(all().await.unwrap(), [(at(20), 9), (at(5), 8)]);
-    assert_eq!(store.changes(at(5), at(20), 10).await.unwrap(), [(at(5), 8)]);
-    assert_eq!(store.changes(at(0), at(1_000), 1).await.unwrap(), [(at(20), 9)]);
+    assert_eq!(store.changes(&fleet(), at(5), at(20), 10).await.unwrap(), [(at(5), 8)]);
+    assert_eq!(store.changes(&fleet(), at(0), at(1_000), 1).await.unwrap(), [(at(20), 9)]);
     store.prune(Horizon { reports: at(6), hours: None }).await.unwrap();
     assert_eq!(all().await.unwrap(), [(at(20), 9)], "the first report of epoch 8 is pruned");
 }

@@ -32,17 +32,18 @@ pub(in crate::store) async fn refuses_reports_of_a_deposed_leader(store: &impl S
     assert_eq!(record(store, keyed(7, 1, None, 1.0)).await, Outcome::Repeated, "a known key is not stale");
     assert!(matches!(record(store, keyed(9, 5, Some("Cel"), 1.0)).await, Outcome::Recorded(_)));
     assert_eq!(record(store, keyed(8, 5, None, 1.0)).await, stale(5));
-    let epochs = store.epochs(10).await.unwrap();
+    let epochs = store.epochs(&fleet(), 10).await.unwrap();
     let found: Vec<_> = epochs
         .iter()
         .map(|known| (known.epoch, known.first_cycle, known.last_cycle, known.reports))
         .collect();
     assert_eq!(found, [(9, 5, 7, 3), (7, 1, 5, 2)], "refused reports are not counted");
-    assert_eq!(store.epochs(1).await.unwrap().len(), 1);
+    assert_eq!(store.epochs(&fleet(), 1).await.unwrap().len(), 1);
 }
 
 pub(in crate::store) async fn returns_every_number_unchanged(store: &impl Store) {
     let full = Incoming {
+        fleet: None,
         epoch: Some(1),
         cycle: Some(1),
         time: Some(at(1)),

@@ -79,7 +79,7 @@ pub(in crate::store) async fn series_equals_the_sums_of_its_reports(store: &impl
         for (from, to) in bounds.iter().flat_map(|from| bounds.iter().map(move |to| (*from, *to))) {
             let time =
                 |micros: Option<i64>| micros.map(|micros| Timestamp::from_microsecond(micros).unwrap());
-            let filter = Filter { from: time(from), to: time(to), quantity: None, unit: None };
+            let filter = Filter { from: time(from), to: time(to), ..Filter::default() };
             for step in [MINUTE, 7 * MINUTE, HOUR, 24 * HOUR] {
                 let points = store.series(filter.clone(), step, 100_000).await.unwrap();
                 let found: Vec<_> = points
@@ -122,8 +122,8 @@ pub(in crate::store) async fn pruned_reports_are_summed_up_and_their_keys_stay_k
     let nothing = Horizon { reports: at(10_000), hours: Some(at(10_000)) };
     assert_eq!(store.prune(nothing).await.unwrap(), 1);
     assert_eq!(store.series(filter(), HOUR, 10).await.unwrap(), []);
-    assert_eq!(store.latest().await.unwrap(), []);
+    assert_eq!(store.latest(&fleet()).await.unwrap(), []);
     assert_eq!(record(store, keyed(7, 6, None, 6.0)).await, Outcome::Repeated);
     assert!(matches!(record(store, keyed(7, 7, None, 7.0)).await, Outcome::Recorded(8)));
-    assert_eq!(store.epochs(1).await.unwrap()[0].last_cycle, 7, "the fence stays");
+    assert_eq!(store.epochs(&fleet(), 1).await.unwrap()[0].last_cycle, 7, "the fence stays");
 }

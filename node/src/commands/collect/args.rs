@@ -79,6 +79,21 @@ pub(in crate::commands) struct CollectArgs {
     #[arg(long, value_name = "DURATION")]
     pub(super) keep_hours: Option<String>,
 
+    /// Age after which samples of single sensors are deleted, at least 1h; `forever` keeps them [default: 7d] [env:
+    /// ATALAYA_KEEP_SAMPLES].
+    #[arg(long, value_name = "DURATION")]
+    pub(super) keep_samples: Option<String>,
+
+    /// Age after which their sums per minute are deleted, at least 1h; `forever` keeps them [default: 90d] [env:
+    /// ATALAYA_KEEP_SAMPLE_MINUTES].
+    #[arg(long, value_name = "DURATION")]
+    pub(super) keep_sample_minutes: Option<String>,
+
+    /// Age after which their sums per hour are deleted, at least 1h; `forever` keeps them [default: forever] [env:
+    /// ATALAYA_KEEP_SAMPLE_HOURS].
+    #[arg(long, value_name = "DURATION")]
+    pub(super) keep_sample_hours: Option<String>,
+
     /// Maximum requests per second from one address or one token, from 0.1 to 1000000 [default: 500] [env:
     /// ATALAYA_RATE].
     #[arg(long, value_name = "COUNT")]

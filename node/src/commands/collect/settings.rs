@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_collector::{Hosts, Limits, Options, RedisAccess, Tokens};
+use atalaya_collector::{Hosts, KeepMeasurements, Limits, Options, RedisAccess, Tokens};
 use atalaya_config::duration;
 
 use super::args::CollectArgs;
@@ -55,6 +55,16 @@ impl CollectorSettings {
                  reports"
             )));
         }
+        let mut measurements = KeepMeasurements::default();
+        for (flag, given, keep) in [
+            ("keep-samples", &args.keep_samples, &mut measurements.samples),
+            ("keep-sample-minutes", &args.keep_sample_minutes, &mut measurements.minutes),
+            ("keep-sample-hours", &args.keep_sample_hours, &mut measurements.hours),
+        ] {
+            if let Some(parsed) = parse(setting(flag, given), parse_optional_retention)? {
+                *keep = parsed;
+            }
+        }
         let tls = load_tls(file("tls-certificate", &args.tls_certificate), file("tls-key", &args.tls_key))?;
         let token_file = file("token-file", &args.token_file);
         let tokens = match &token_file {
@@ -85,7 +95,7 @@ impl CollectorSettings {
             store: store.map_or_else(|| default_store(environment), |store| store.text),
             redis,
             token_file,
-            options: Options { tokens, tls, limits, proxies, hosts, keep_reports, keep_hours },
+            options: Options { tokens, tls, limits, proxies, hosts, keep_reports, keep_hours, measurements },
         })
     }
 }
@@ -135,6 +145,11 @@ fn parse_retention(text: &str) -> Result<Duration, String> {
         Ok(_) => Err("shorter than an hour; expected a duration such as 90d".to_owned()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Parses the maximum age of measurements; `None` for those that are kept forever.
+fn parse_optional_retention(text: &str) -> Result<Option<Duration>, String> {
+    if text == "forever" { Ok(None) } else { parse_retention(text).map(Some) }
 }
 
 fn parse_listen_address(text: &str) -> Result<ListenAddr, String> {
@@ -196,6 +211,23 @@ mod tests {
         assert_eq!(skew(&[], &[]), Duration::from_secs(86_400));
         assert_eq!(skew(&[], &hour), Duration::from_secs(3_600));
         assert_eq!(skew(&["--max-clock-skew", "400d"], &hour), Duration::from_secs(400 * 86_400));
+    }
+
+    #[test]
+    fn collector_keeps_samples_for_a_week_and_sums_for_longer_unless_set() {
+        let keep = |words: &[&str], environment: &[(&str, &str)]| {
+            assemble(words, environment).unwrap().options.measurements
+        };
+        let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+        let expected = KeepMeasurements { samples: days(7), minutes: days(90), hours: None };
+        assert_eq!(keep(&[], &[]), expected);
+        let set = keep(
+            &["--keep-samples", "2d", "--keep-sample-minutes", "forever"],
+            &[("ATALAYA_KEEP_SAMPLE_HOURS", "400d")],
+        );
+        assert_eq!(set, KeepMeasurements { samples: days(2), minutes: None, hours: days(400) });
+        let problem = assemble(&["--keep-samples", "1m"], &[]).unwrap_err();
+        assert!(problem.contains("--keep-samples: shorter than an hour"), "{problem}");
     }
 
     #[test]

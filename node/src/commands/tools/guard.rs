@@ -23,6 +23,8 @@ use tokio::sync::mpsc;
 use crate::commands::current_thread_runtime;
 use crate::commands::exit::Failure;
 use crate::process::child_processes::{own_program, reap};
+#[cfg(target_os = "linux")]
+use crate::process::process_tree;
 use crate::tasks::actions::guardian::{BootMillis, Cause, Guardian, LeaseDeadlines, Report, Step, now};
 
 #[derive(Debug, Args)]
@@ -149,7 +151,7 @@ fn start(words: &[OsString]) -> Result<Pid, Failure> {
 /// Sends SIGTERM to all processes of the command.
 fn terminate(command: Pid) {
     #[cfg(target_os = "linux")]
-    if atalaya_hal::tree::terminate(rustix::process::getpid()).is_ok() {
+    if process_tree::terminate(rustix::process::getpid()).is_ok() {
         return;
     }
     // Without /proc, and on other systems. A process that has ended is not an error.
@@ -160,7 +162,7 @@ fn terminate(command: Pid) {
 /// Sends SIGKILL to all processes of the command.
 fn kill(command: Pid) {
     #[cfg(target_os = "linux")]
-    if atalaya_hal::tree::kill(rustix::process::getpid()).is_ok() {
+    if process_tree::kill(rustix::process::getpid()).is_ok() {
         return;
     }
     let _ = kill_process_group(command, Signal::KILL);

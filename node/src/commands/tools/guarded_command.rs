@@ -16,6 +16,8 @@ use tracing::{info, warn};
 
 use crate::commands::exit::{Failure, code_of};
 use crate::process::child_processes::own_program;
+#[cfg(target_os = "linux")]
+use crate::process::process_tree;
 
 /// Interval between attempts to kill the processes.
 #[cfg(target_os = "linux")]
@@ -122,7 +124,6 @@ fn start(
 /// Sends SIGTERM to all processes of the command, and SIGKILL after `grace`.
 #[cfg(target_os = "linux")]
 async fn stop_command(keep: &mut Child, grace: Duration) -> Result<ExitStatus, Failure> {
-    use atalaya_hal::tree;
     use rustix::process::Pid;
 
     /// Number of attempts after which `keep` is killed as well: it has probably been stopped (SIGSTOP).
@@ -131,13 +132,13 @@ async fn stop_command(keep: &mut Child, grace: Duration) -> Result<ExitStatus, F
     let root = keep.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let Some(root) = root else { return keep.wait().await.map_err(Failure::internal) };
     // Without /proc no process is found. Then `keep` is killed below, and the command with it.
-    let _ = tree::terminate(root);
+    let _ = process_tree::terminate(root);
     if let Ok(status) = tokio::time::timeout(grace, keep.wait()).await {
         return status.map_err(Failure::internal);
     }
     warn!("the command has not stopped within {grace:?} of SIGTERM; killing it");
     for attempt in 0_u32.. {
-        let left = tree::kill(root).unwrap_or(0);
+        let left = process_tree::kill(root).unwrap_or(0);
         if attempt == MAX_ATTEMPTS {
             warn!(processes = left, "the command was killed but has not ended; waiting for it");
             if left == 0 {
@@ -155,7 +156,7 @@ async fn stop_command(keep: &mut Child, grace: Duration) -> Result<ExitStatus, F
 /// Linux.
 pub(in crate::commands) async fn end_remaining_processes() {
     #[cfg(target_os = "linux")]
-    while !atalaya_hal::tree::sweep() {
+    while !process_tree::sweep() {
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -16,7 +16,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use atalaya_hal::tree;
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
@@ -27,6 +26,7 @@ use rustix::process::{
 use super::exec::{check_parent, is_child_of};
 use crate::commands::exit::{Failure, shell_code};
 use crate::process::child_processes::{own_program, reap};
+use crate::process::process_tree;
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct KeepArgs {
@@ -118,13 +118,13 @@ impl ProcessTree {
                 self.parent = None;
             }
             if orphaned || kill_at.is_some_and(|kill_at| now >= kill_at) {
-                tree::kill(getpid()).map_err(Failure::internal)?;
+                process_tree::kill(getpid()).map_err(Failure::internal)?;
             } else if status.is_some() && kill_at.is_none() {
                 kill_at = Some(now + self.grace);
                 if self.grace.is_zero() {
                     continue;
                 }
-                tree::terminate(getpid()).map_err(Failure::internal)?;
+                process_tree::terminate(getpid()).map_err(Failure::internal)?;
             }
             let has_pidfds = self.command_end.is_some() && self.parent.is_some();
             self.sleep(if has_pidfds { REAP_INTERVAL } else { POLL_INTERVAL })?;

@@ -4,6 +4,7 @@ mod bars;
 mod chart;
 mod nodes;
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use ratatui::Frame;
@@ -14,7 +15,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Clear, Paragraph, TableState, Wrap};
 
 use super::keys::KEYS;
-use super::state::{LineKind, State};
+use super::state::{self, LineKind, State};
 
 const MIN_SIZE: (u16, u16) = (60, 16);
 
@@ -44,26 +45,30 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &State, view: &mut ViewState, n
         let text = format!("{}×{} is too small; enlarge the window to 80×24", area.width, area.height);
         return frame.render_widget(Paragraph::new(text), area);
     }
-    // The table is only as high as the nodes need; the log gets the rest.
+    // The table is only as high as the nodes need; events and averages get the rest.
     let rows = u16::try_from(state.rows.len()).unwrap_or(u16::MAX).saturating_add(3);
     let middle = rows.max(10).min((area.height - 4) * 6 / 10);
-    let rows = [Length(1), Length(middle), Min(4), Length(1), Length(1)];
+    let rows = [Length(1), Length(middle), Min(6), Length(1), Length(1)];
     let [top, middle, bottom, counters, keys] = Layout::vertical(rows).areas(area);
     let [left, right] = Layout::horizontal([Length(45), Min(20)]).areas(middle);
     bars::draw_header(frame, top, state, now);
     nodes::draw(frame, left, state, view, now);
     chart::draw(frame, right, state, now);
-    draw_log(frame, bottom, state);
+    // The averages have a short list: one comes in each period.
+    let averages = (bottom.height / 5).clamp(1, 5) + 2;
+    let [events, averages] = Layout::vertical([Min(3), Length(averages)]).areas(bottom);
+    draw_lines(frame, events, " Events ", &state.events);
+    draw_lines(frame, averages, " Averages ", &state.averages);
     bars::draw_footer(frame, counters, keys, state);
     if view.help {
         draw_help(frame, area, &state.page);
     }
 }
 
-fn draw_log(frame: &mut Frame<'_>, area: Rect, state: &State) {
+/// Draws the newest lines of a list.
+fn draw_lines(frame: &mut Frame<'_>, area: Rect, title: &'static str, list: &VecDeque<state::Line>) {
     let height = usize::from(area.height.saturating_sub(2));
-    let first = state.log.len().saturating_sub(height);
-    let lines = state.log.iter().skip(first).map(|line| {
+    let shown = list.range(list.len().saturating_sub(height)..).map(|line| {
         let color = match line.kind {
             LineKind::Info => Color::Reset,
             LineKind::Average => Color::Green,
@@ -72,11 +77,15 @@ fn draw_log(frame: &mut Frame<'_>, area: Rect, state: &State) {
         };
         Line::from(vec![
             format!("{:>7.1} ", line.at.as_secs_f64()).dark_gray(),
-            format!("{:<10} ", line.source).cyan(),
+            match line.kind {
+                // The title names the source.
+                LineKind::Average => Span::default(),
+                _ => format!("{:<10} ", line.source).cyan(),
+            },
             Span::styled(line.text.as_str(), Style::new().fg(color)),
         ])
     });
-    frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()).block(framed(" Events ")), area);
+    frame.render_widget(Paragraph::new(shown.collect::<Vec<_>>()).block(framed(title)), area);
 }
 
 /// Draws the help, in front of the other parts.

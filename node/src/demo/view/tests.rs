@@ -36,11 +36,7 @@ fn state(nodes: u32) -> (State, Instant) {
         };
     }
     for (cycle, mean) in [(1, 79.0), (2, 80.0)] {
-        let (unit, count) = (Some("Cel".to_owned()), state.rows.len());
-        let average = Average { quantity: None, unit, mean, min: 75.0, max: 85.0, stddev: None, count };
-        let report =
-            CycleReport::new(5, cycle, Timestamp::UNIX_EPOCH, vec![average], 0).reports().next().unwrap();
-        state.on_event(Event::Averaged(report), now - Duration::from_secs(9 - cycle));
+        average(&mut state, cycle, mean, now - Duration::from_secs(9 - cycle));
     }
     let key = (5, 1, Some("Cel".to_owned()));
     state.on_event(Event::Received(key, Outcome::Recorded(1)), now);
@@ -48,6 +44,15 @@ fn state(nodes: u32) -> (State, Instant) {
         LogLine { at: now, node: Some(2), level: Level::WARN, text: "the connection is lost".to_owned() };
     state.on_event(Event::Logged(line), now);
     (state, now)
+}
+
+/// Adds the average of this cycle.
+fn average(state: &mut State, cycle: u64, mean: f64, now: Instant) {
+    let (unit, count) = (Some("Cel".to_owned()), state.rows.len());
+    let average = Average { quantity: None, unit, mean, min: 75.0, max: 85.0, stddev: None, count };
+    let report =
+        CycleReport::new(5, cycle, Timestamp::UNIX_EPOCH, vec![average], 0).reports().next().unwrap();
+    state.on_event(Event::Averaged(report), now);
 }
 
 fn drawn(state: &State, view: &mut ViewState, now: Instant, (width, height): (u16, u16)) -> String {
@@ -93,6 +98,18 @@ fn screen_and_help_of_80_by_24_have_all_essential_values() {
     }
     // Two points and two entries in the legend.
     assert_eq!(text.matches('•').count(), 4, "{text}");
+}
+
+#[test]
+fn averages_do_not_displace_events() {
+    let (mut state, now) = state(3);
+    for cycle in 3..=1_500 {
+        average(&mut state, cycle, 80.0, now);
+    }
+    for size in [(60, 16), (80, 24), (120, 40)] {
+        let text = drawn(&state, &mut ViewState::default(), now, size);
+        assert!(text.contains("the connection is lost") && text.contains("cycle=1500"), "{size:?}\n{text}");
+    }
 }
 
 #[test]

@@ -3,22 +3,21 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use atalaya_config::ApiMethod;
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
-use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::runtime::Handle;
 use tokio_util::context::TokioContext;
 
+use crate::leader::delivery::full_reports::{self, FullReports};
 use crate::leader::delivery::outcome::Outcome;
 use crate::leader::delivery::response;
 use crate::model::node_id::NodeId;
 use crate::model::report::Report;
 use crate::settings::api_token::ApiToken;
-
-const COLLECTOR_HEADER: &str = "atalaya-collector";
 
 /// Client for one API. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -27,10 +26,13 @@ pub(crate) struct Api {
     method: ApiMethod,
     user_agent: String,
     pub(crate) token: Option<ApiToken>,
+    /// Name of the fleet, for a collector that several fleets use.
+    pub(crate) fleet: Option<String>,
     /// Created by the first request: it takes more memory than the rest of a node.
     client: Arc<OnceLock<Client>>,
     /// True if the last response was from a collector of Atalaya.
     is_collector: Arc<AtomicBool>,
+    full_reports: Arc<FullReports>,
     /// Runtime for the network I/O of requests; `None`: the caller's. A node's own runtime may have none.
     pub(crate) runtime: Option<Handle>,
 }
@@ -38,7 +40,10 @@ pub(crate) struct Api {
 /// Two clients are equal if they send the same requests to the same address.
 impl PartialEq for Api {
     fn eq(&self, other: &Api) -> bool {
-        self.url == other.url && self.method == other.method && self.token == other.token
+        self.url == other.url
+            && self.method == other.method
+            && self.token == other.token
+            && self.fleet == other.fleet
     }
 }
 
@@ -47,13 +52,19 @@ impl Api {
     pub(crate) fn new(id: &NodeId, url: Url, method: ApiMethod) -> Api {
         let user_agent =
             format!("atalaya/{} (node {})", env!("CARGO_PKG_VERSION"), id.as_str().escape_default());
+        let full_reports = match method {
+            ApiMethod::Auto => FullReports::beside(&url),
+            ApiMethod::Get | ApiMethod::Post => FullReports::default(),
+        };
         Api {
             url,
             method,
             user_agent,
             token: None,
+            fleet: None,
             client: Arc::default(),
             is_collector: Arc::default(),
+            full_reports: full_reports.into(),
             runtime: None,
         }
     }
@@ -79,28 +90,74 @@ impl Api {
     }
 
     async fn try_send(&self, report: &Report, timeout: Duration) -> Outcome {
+        let begun = Instant::now();
+        let mut refusal = None;
+        if let Some(url) = self.full_reports.url() {
+            let (requested, response) = match self.exchange(report, (ApiMethod::Post, url), timeout).await {
+                Ok(exchanged) => exchanged,
+                Err(outcome) => return outcome,
+            };
+            refusal = full_reports::refusal(&response);
+            if refusal.is_none() {
+                return self.classify(&requested, response).await;
+            }
+        }
+        // A report that was refused as a full one is sent at once in the other way, with the same key.
+        let spent = refusal.as_ref().map_or(Duration::ZERO, |_| begun.elapsed());
+        let timeout = timeout.saturating_sub(spent);
+        let (requested, response) = match self.exchange(report, (self.method, &self.url), timeout).await {
+            Ok(exchanged) => exchanged,
+            Err(outcome) => return outcome,
+        };
+        let is_of_collector = full_reports::is_of_collector(&response);
+        let outcome = self.classify(&requested, response).await;
+        match (&outcome, refusal) {
+            (Outcome::Accepted, Some(reason)) => self.full_reports.stop(&reason),
+            (Outcome::Accepted, None) if is_of_collector => self.full_reports.start(),
+            _ => {}
+        }
+        outcome
+    }
+
+    /// Sends a report. Returns the requested address and the response; the error is the outcome without a response.
+    async fn exchange(
+        &self,
+        report: &Report,
+        (method, url): (ApiMethod, &Url),
+        timeout: Duration,
+    ) -> Result<(Url, Response), Outcome> {
         let setup_error = |error: &reqwest::Error| format!("cannot set up HTTP: {}", root_cause(error));
-        let request = match report.request(&self.url, self.method, |method, url| self.request(method, url)) {
+        let begin = |method, url| self.request(method, url);
+        let request = match report.request(url, method, self.fleet.as_deref(), begin) {
             Ok(request) => request.timeout(timeout),
-            Err(error) => return Outcome::Failed(setup_error(&error)),
+            Err(error) => return Err(Outcome::Failed(setup_error(&error))),
+        };
+        // The address of full reports is without the parameters of that for `GET`.
+        let token = full_reports::token_of(&self.url).filter(|_| *url != self.url && !self.has_token());
+        let request = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
         };
         let (client, request) = match request.build_split() {
             (client, Ok(request)) => (client, request),
             // The address and the client work for other reports, so only this report cannot be sent.
-            (_, Err(error)) => return Outcome::Invalid(format!("it cannot be sent: {}", root_cause(&error))),
-        };
-        let requested = request.url().clone();
-        let response = match client.execute(request).await {
-            Ok(response) => response,
-            Err(error) => {
-                return Outcome::Failed(match error.is_timeout() {
-                    true => format!("no answer within {timeout:?}"),
-                    false => with_clock_hint(root_cause(&error), SystemTime::now()),
-                });
+            (_, Err(error)) => {
+                return Err(Outcome::Invalid(format!("it cannot be sent: {}", root_cause(&error))));
             }
         };
-        self.is_collector.store(response.headers().contains_key(COLLECTOR_HEADER), Ordering::Relaxed);
-        response::classify(&requested, response, |status| self.denied(status)).await
+        let requested = request.url().clone();
+        let response = client.execute(request).await.map_err(|error| {
+            Outcome::Failed(match error.is_timeout() {
+                true => format!("no answer within {timeout:?}"),
+                false => with_clock_hint(root_cause(&error), SystemTime::now()),
+            })
+        })?;
+        self.is_collector.store(full_reports::is_of_collector(&response), Ordering::Relaxed);
+        Ok((requested, response))
+    }
+
+    async fn classify(&self, url: &Url, response: Response) -> Outcome {
+        response::classify(url, response, |status| self.denied(status)).await
     }
 
     pub(in crate::leader) async fn with_network<T>(&self, request: impl Future<Output = T>) -> T {
@@ -139,8 +196,9 @@ impl Api {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let mut builder =
-            Client::builder().user_agent(&self.user_agent).redirect(response::redirect_policy(self.method));
+        let mut builder = Client::builder()
+            .user_agent(&self.user_agent)
+            .redirect(response::redirect_policy(self.method, self.full_reports.path()));
         if self.url.scheme() == "http" {
             // Without TLS, reading the machine's certificates is useless work.
             builder = builder.tls_certs_only(std::iter::empty());

@@ -341,3 +341,57 @@ async fn api_client_blames_the_report_if_the_request_cannot_be_built() {
     report.average.unit = None;
     assert!(matches!(api.send(&report, Duration::from_secs(10)).await, Outcome::Failed(_)));
 }
+
+/// Sends three reports to a collector whose `POST` answers `answer`. Returns the last outcome, and the methods of all
+/// requests.
+async fn posted(answer: &'static str) -> (Outcome, Vec<String>) {
+    let (url, seen) = server(move |path| match path.split('?').next().unwrap() {
+        "/a/nuevo" if answer == DENIED => answer.into(),
+        "/a/nuevo" => format!("{OK}Atalaya-Collector: 1\r\n"),
+        "/a/api/v1/reports" => answer.into(),
+        _ => "HTTP/1.1 500 Path\r\n".into(),
+    })
+    .await;
+    let api = api(url.join("a/nuevo?token=x").unwrap(), ApiMethod::Auto);
+    if answer == DENIED {
+        api.full_reports.start();
+    }
+    let mut outcome = Outcome::Accepted;
+    for _ in 0..3 {
+        outcome = send(&api).await;
+    }
+    let seen = seen.lock().unwrap();
+    assert!(seen.iter().all(|head| head.contains("idempotency-key: 7-3\r\n")), "{seen:?}");
+    let posts = seen.iter().filter(|head| head.starts_with("post"));
+    assert!(posts.into_iter().all(|head| head.contains("authorization: bearer x\r\n")), "{seen:?}");
+    (outcome, seen.iter().map(|head| head.split(' ').next().unwrap().to_owned()).collect())
+}
+
+const DENIED: &str = "HTTP/1.1 401 No\r\nAtalaya-Collector: 1\r\n";
+
+#[tokio::test]
+async fn api_client_sends_full_reports_once_it_has_found_a_collector() {
+    let (outcome, methods) = posted("HTTP/1.1 201 Created\r\nAtalaya-Collector: 1\r\n").await;
+    assert_eq!((outcome, &*methods.join(" ")), (Outcome::Accepted, "get post post"));
+    let (outcome, methods) = posted("HTTP/1.1 503 Later\r\nAtalaya-Collector: 1\r\n").await;
+    assert!(reason(&outcome).contains("503"), "{outcome:?}");
+    assert_eq!(methods.join(" "), "get post post", "it is tried again in the same way");
+}
+
+#[tokio::test]
+async fn api_client_returns_to_get_if_full_reports_are_refused() {
+    for answer in [
+        "HTTP/1.1 403 No\r\nAtalaya-Collector: 1\r\n",
+        "HTTP/1.1 404 No\r\n",
+        "HTTP/1.1 405 No\r\n",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 302 Sign in\r\nLocation: /sign-in\r\n",
+        "HTTP/1.1 501 No POST\r\n",
+    ] {
+        let (outcome, methods) = posted(answer).await;
+        assert_eq!((outcome, &*methods.join(" ")), (Outcome::Accepted, "get post get get"), "{answer}");
+    }
+    let (outcome, methods) = posted(DENIED).await;
+    assert!(reason(&outcome).contains("401"), "{outcome:?}");
+    assert_eq!(methods.join(" "), "post get post get post get", "the token is wrong for both");
+}

@@ -5,6 +5,7 @@
 //! only.
 
 pub(crate) mod api_client;
+pub(super) mod full_reports;
 pub(crate) mod outbox;
 pub(super) mod outbox_reader;
 pub(crate) mod outcome;

@@ -191,7 +191,8 @@ pub(in crate::leader) async fn outranked(
                 error!(
                     epoch,
                     collector,
-                    "the collector has reports of an epoch that no leader of this fleet had: {next}"
+                    "the collector has reports of an epoch that no leader of this fleet had (if another fleet reports to it, give \
+                     each its own fleet_name): {next}"
                 );
             }
             let is_recent =

@@ -29,15 +29,19 @@ struct Problem {
 }
 
 /// Returns the policy for redirects: they are followed within the origin of the API and never in circles. A POST is
-/// never repeated as a GET without the report, which some receivers would accept.
-pub(super) fn redirect_policy(method: ApiMethod) -> Policy {
+/// never repeated as a GET without the report, which some receivers would accept. `posts`: path of the POSTs of a client
+/// that uses both methods.
+pub(super) fn redirect_policy(method: ApiMethod, posts: Option<&str>) -> Policy {
     const CHANGE_TO_GET: [StatusCode; 3] =
         [StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND, StatusCode::SEE_OTHER];
+    let posts = posts.map(str::to_owned);
     Policy::custom(move |attempt| {
         let before = attempt.previous();
         let leaves_origin = before.first().is_some_and(|first| first.origin() != attempt.url().origin());
         let is_circle = before.contains(attempt.url()) || before.len() > MAX_REDIRECTS;
-        let loses_body = method == ApiMethod::Post && CHANGE_TO_GET.contains(&attempt.status());
+        let is_post = method == ApiMethod::Post
+            || before.first().is_some_and(|first| posts.as_deref() == Some(first.path()));
+        let loses_body = is_post && CHANGE_TO_GET.contains(&attempt.status());
         if leaves_origin || is_circle || loses_body { attempt.stop() } else { attempt.follow() }
     })
 }

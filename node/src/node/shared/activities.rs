@@ -24,9 +24,9 @@ use crate::zk::node_info_publisher::publish_node_info;
 impl Shared {
     /// Publishes measurements. Ends if another process or a persistent znode occupies the path.
     pub(super) async fn publish_measurement(&self, publisher: PersistentNode) -> Conflict {
-        if let Some((file, own)) = &self.state_file {
+        if let Some(process) = &self.process {
             // First, because a znode of an earlier process of this node would look like a node with the same id.
-            stale_sessions::clean_up_earlier_processes(&self.session, file, own).await;
+            stale_sessions::clean_up_earlier_processes(&self.session, process).await;
         }
         publisher.run(self.measurement.subscribe()).await
     }

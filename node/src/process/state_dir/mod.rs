@@ -14,6 +14,7 @@
 mod files;
 pub(in crate::process) mod location;
 mod lock;
+mod own_process;
 mod record;
 
 use std::fs::{self, File};
@@ -28,6 +29,7 @@ use crate::metrics;
 
 pub(crate) use location::{StateDir, file_stem};
 pub(crate) use lock::{Holder, Lock, Purpose};
+pub(crate) use own_process::{OwnProcess, start_session};
 pub use record::ProcessRecord;
 pub(crate) use record::{Found, NodeRecord};
 

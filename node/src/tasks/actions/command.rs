@@ -17,6 +17,8 @@ use super::guardian::{Cause, LeaseDeadlines, Report, now, stop_line};
 use super::output::OutputTail;
 use super::{Execution, ExecutionOutcome, LocalLease, StopReason, millis};
 use crate::process::child_processes::own_program;
+#[cfg(target_os = "linux")]
+use crate::process::process_tree;
 
 /// Maximum time from SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
@@ -144,7 +146,7 @@ impl GuardedCommand {
             let own = [format!("{MARK}={}", self.mark)];
             let kill = async {
                 // Without /proc none is found.
-                while atalaya_hal::tree::kill_with_environment(&own).is_ok_and(|count| count > 0) {
+                while process_tree::kill_with_environment(&own).is_ok_and(|count| count > 0) {
                     tokio::time::sleep(KILL_INTERVAL).await;
                 }
             };

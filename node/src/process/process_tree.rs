@@ -78,7 +78,7 @@ fn below(root: i32, all: &[Process]) -> Vec<Process> {
 ///
 /// # Errors
 /// /proc cannot be read.
-pub fn signal(root: Pid, signals: &[Signal]) -> io::Result<usize> {
+fn signal(root: Pid, signals: &[Signal]) -> io::Result<usize> {
     let mut found = below(root.as_raw_nonzero().get(), &processes()?);
     found.retain(|process| !process.zombie);
     for signal in signals {
@@ -91,7 +91,7 @@ pub fn signal(root: Pid, signals: &[Signal]) -> io::Result<usize> {
 ///
 /// # Errors
 /// Those of [`signal()`].
-pub fn terminate(root: Pid) -> io::Result<usize> {
+pub(crate) fn terminate(root: Pid) -> io::Result<usize> {
     signal(root, &[Signal::TERM, Signal::CONT])
 }
 
@@ -99,7 +99,7 @@ pub fn terminate(root: Pid) -> io::Result<usize> {
 ///
 /// # Errors
 /// Those of [`signal()`].
-pub fn kill(root: Pid) -> io::Result<usize> {
+pub(crate) fn kill(root: Pid) -> io::Result<usize> {
     signal(root, &[Signal::KILL])
 }
 
@@ -108,7 +108,7 @@ pub fn kill(root: Pid) -> io::Result<usize> {
 ///
 /// # Errors
 /// /proc cannot be read.
-pub fn kill_with_environment(variables: &[String]) -> io::Result<usize> {
+pub(crate) fn kill_with_environment(variables: &[String]) -> io::Result<usize> {
     let has_all = |process: &Process| {
         // The environment of another user's process cannot be read. That of a process that is ending is empty.
         let environment = std::fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
@@ -125,7 +125,7 @@ pub fn kill_with_environment(variables: &[String]) -> io::Result<usize> {
 
 /// Kills every descendant of this process and reaps those that have ended. Returns true if none is left. It reaps every
 /// child: do not call it while the exit status of a child is still needed.
-pub fn sweep() -> bool {
+pub(crate) fn sweep() -> bool {
     // Without /proc, ended processes are reaped but none is killed.
     let _ = kill(getpid());
     loop {

@@ -1,5 +1,5 @@
 //! Reads the sensors of the built-in board five times and prints the data of the measurement's znode:
-//! `cargo run --example measure`.
+//! `cargo run --example read_sensors`.
 
 use std::path::Path;
 use std::time::Duration;

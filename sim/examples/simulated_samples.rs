@@ -1,5 +1,5 @@
 //! Measures how many samples per second a simulated bus yields to a bare loop over a published driver, to a
-//! [`Sensor`](atalaya_hal::Sensor), and to one with a filter: `cargo run --release -p atalaya-sim --example samples`.
+//! [`Sensor`](atalaya_hal::Sensor), and to one with a filter: `cargo run --release -p atalaya-sim --example simulated_samples`.
 //! They take turns of a few samples, so that other load on the machine affects all of them; each line shows the samples
 //! per second of each. `cargo xtask bench pi` runs it.
 

@@ -1,0 +1,180 @@
+//! Samples of single sensors, read from the store as points of a chart.
+
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+
+use super::chart::ClockRun;
+use super::range::Window;
+use crate::app::App;
+use crate::measurements::{
+    ClockState, HOUR, LatestSample, MINUTE, Resolution, Row, Selection, SeriesQuery, SeriesRows,
+};
+use crate::problem::Problem;
+use crate::store::Point;
+
+/// Maximum number of samples of a series that are read for a chart. With more, it consists of sums per minute.
+const MAX_SAMPLES: usize = 8_000;
+/// Maximum number of series that are read at a time.
+const MAX_PARALLEL: usize = 8;
+
+/// Points of a series, and times at which the clock of its node was not synchronised.
+#[derive(Debug, Default)]
+pub(super) struct SampledPoints {
+    pub(super) points: Vec<Point>,
+    pub(super) clocks: Vec<ClockRun>,
+}
+
+/// Reads the points of these series in a window, in the order of the series.
+pub(super) async fn read(
+    app: &App,
+    series: &[&LatestSample],
+    window: &Window,
+) -> Result<Vec<SampledPoints>, Problem> {
+    // Boxed, because the compiler cannot prove that a stream of borrowing futures may move between threads.
+    let reads: Vec<_> = series.iter().map(|series| read_one(app, series, window).boxed()).collect();
+    stream::iter(reads).buffered(MAX_PARALLEL).try_collect().await
+}
+
+async fn read_one(app: &App, series: &LatestSample, window: &Window) -> Result<SampledPoints, Problem> {
+    Ok(SampledPoints::of(rows(app, series, window).await?, series, window.step))
+}
+
+async fn rows(app: &App, series: &LatestSample, window: &Window) -> Result<Vec<Row>, Problem> {
+    let kept = app.options.measurements.retention(Timestamp::now());
+    let (from, to, step) = (window.from / 1_000, window.to / 1_000, window.step / 1_000);
+    let LatestSample { fleet, node, sensor, quantity, .. } = series;
+    let selection = Selection {
+        fleet: Some(fleet.clone()),
+        node: Some(node.clone()),
+        sensor: Some(sensor.clone()),
+        quantity: Some(quantity.clone()),
+    };
+    let query = |resolution| {
+        let limit = MAX_SAMPLES;
+        let query =
+            SeriesQuery { selection: selection.clone(), from, to, resolution, limit, max_rows: limit };
+        app.with_store_timeout(app.store.measurements().sample_series(query))
+    };
+    if step % MINUTE != 0 && kept.samples.is_none_or(|kept| kept <= from) {
+        let rows = first_rows(query(Resolution::Samples).await?);
+        if rows.len() < MAX_SAMPLES {
+            return Ok(rows);
+        }
+    }
+    let minutes_from = kept.minutes.map_or(0, |kept| kept.max(0).saturating_add(HOUR - 1) / HOUR * HOUR);
+    let length = if step % MINUTE == 0 { step } else { MINUTE };
+    Ok(first_rows(query(Resolution::Step { length, minutes_from }).await?))
+}
+
+/// Returns the rows of the only selected series.
+fn first_rows(series: Vec<SeriesRows>) -> Vec<Row> {
+    series.into_iter().next().map_or_else(Vec::new, |series| series.rows)
+}
+
+impl SampledPoints {
+    /// Merges rows, ordered by time, into one point per step.
+    fn of(rows: Vec<Row>, series: &LatestSample, step: i64) -> SampledPoints {
+        let mut all = SampledPoints::default();
+        for row in rows {
+            let begin = row.time.saturating_mul(1_000);
+            let begin = begin - begin.rem_euclid(step);
+            all.mark(begin, begin.saturating_add(step), row.clock);
+            let time = Timestamp::from_microsecond(begin).unwrap_or(Timestamp::MAX);
+            match all.points.last_mut() {
+                Some(last) if last.time == time => add(last, &row),
+                _ => all.points.push(Point {
+                    time,
+                    quantity: Some(series.quantity.clone()),
+                    unit: series.unit.clone(),
+                    reports: row.count,
+                    mean: row.mean,
+                    min: row.min,
+                    max: row.max,
+                }),
+            }
+        }
+        all
+    }
+
+    /// Marks a step if the clock was not synchronised.
+    fn mark(&mut self, from: i64, to: i64, clock: ClockState) {
+        match self.clocks.last_mut() {
+            _ if clock == ClockState::Synchronised => {}
+            // The least certain sample of a step counts.
+            Some(last) if last.from == from => last.clock = last.clock.max(clock),
+            Some(last) if last.clock == clock && last.to >= from => last.to = to,
+            Some(last) if last.to > from && last.clock > clock => {}
+            _ => self.clocks.push(ClockRun { from, to, clock }),
+        }
+    }
+}
+
+fn add(point: &mut Point, row: &Row) {
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52 samples")]
+    let share = row.count as f64 / (point.reports + row.count).max(1) as f64;
+    point.min = point.min.min(row.min);
+    point.max = point.max.max(row.max);
+    point.mean = (point.mean * (1.0 - share) + row.mean * share).max(point.min).min(point.max);
+    point.reports += row.count;
+}
+
+/// Returns the seconds since a sample. Its time counts if its clock was synchronised, otherwise that of its arrival.
+pub(super) fn age(sample: &LatestSample, now: Timestamp) -> f64 {
+    let time = match sample.clock {
+        ClockState::Unsynchronised => sample.received,
+        ClockState::Synchronised | ClockState::Corrected => sample.time,
+    };
+    now.duration_since(time).as_secs_f64().max(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(seconds: i64, value: f64, clock: ClockState) -> Row {
+        Row { time: seconds * 1_000, mean: value, min: value, max: value, count: 1, clock, sample: None }
+    }
+
+    fn series() -> LatestSample {
+        LatestSample {
+            fleet: "default".to_owned(),
+            node: "n1".to_owned(),
+            sensor: "roof".to_owned(),
+            quantity: "temperature".to_owned(),
+            unit: Some("Cel".to_owned()),
+            value: 1.0,
+            time: Timestamp::from_second(50).unwrap(),
+            clock: ClockState::Synchronised,
+            received: Timestamp::from_second(100).unwrap(),
+        }
+    }
+
+    #[test]
+    fn samples_of_a_step_are_one_point() {
+        use ClockState::{Corrected, Synchronised, Unsynchronised};
+        let rows = vec![
+            row(3, 1.0, Synchronised),
+            row(9, 4.0, Corrected),
+            row(10, 5.0, Corrected),
+            row(39, f64::MAX, Unsynchronised),
+            row(40, f64::MAX, Synchronised),
+            row(41, f64::MAX, Corrected),
+        ];
+        let SampledPoints { points, clocks } = SampledPoints::of(rows, &series(), 10_000_000);
+        let found: Vec<_> =
+            points.iter().map(|point| (point.time.as_second(), point.mean, point.reports)).collect();
+        assert_eq!(found, [(0, 2.5, 2), (10, 5.0, 1), (30, f64::MAX, 1), (40, f64::MAX, 2)]);
+        assert_eq!((points[0].min, points[0].max), (1.0, 4.0));
+        let run = |from: i64, to: i64, clock| ClockRun { from: from * 1_000_000, to: to * 1_000_000, clock };
+        assert_eq!(clocks, [run(0, 20, Corrected), run(30, 40, Unsynchronised), run(40, 50, Corrected)]);
+    }
+
+    #[test]
+    fn age_of_a_sample_is_that_of_its_arrival_if_the_clock_was_not_set() {
+        let now = Timestamp::from_second(160).unwrap();
+        let sample = series();
+        assert!((age(&sample, now) - 110.0).abs() < 1e-9);
+        let sample = LatestSample { clock: ClockState::Unsynchronised, ..sample };
+        assert!((age(&sample, now) - 60.0).abs() < 1e-9);
+    }
+}

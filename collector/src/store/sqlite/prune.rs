@@ -1,0 +1,117 @@
+//! Replacement of the reports past the retention by sums per hour.
+
+use rusqlite::{OptionalExtension, Transaction, named_params, params};
+
+use super::{fleets, latest, rollups};
+use crate::interval_set::IntervalSet;
+use crate::store::interface::{HOUR, Horizon, PRUNE_BATCH};
+
+/// Replaces at most [`PRUNE_BATCH`] reports of all fleets, and returns their number.
+pub(super) fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<usize> {
+    let mut left = PRUNE_BATCH;
+    for fleet in fleets::numbers(transaction)? {
+        left -= prune_fleet(transaction, fleet, horizon, left)?;
+        if let Some(hours) = horizon.hours {
+            let hours = hours.as_microsecond();
+            transaction.execute("DELETE FROM hours WHERE fleet = ? AND hour < ?", [fleet, hours])?;
+        }
+    }
+    if left < PRUNE_BATCH {
+        latest::delete_orphans(transaction)?;
+    }
+    Ok(PRUNE_BATCH - left)
+}
+
+/// Replaces at most `max` reports of a fleet, and returns their number.
+fn prune_fleet(
+    transaction: &Transaction<'_>,
+    fleet: i64,
+    horizon: Horizon,
+    max: usize,
+) -> rusqlite::Result<usize> {
+    const PAST: &str = "fleet = :fleet AND (time, id) <= (:time, :id)";
+    let Some(last) = last_pruned(transaction, fleet, horizon, max)? else { return Ok(0) };
+    let end = named_params! { ":fleet": fleet, ":time": last.0, ":id": last.1 };
+    transaction.execute(
+        &format!(
+            "INSERT INTO hours
+             SELECT :fleet, time - time % {HOUR}, ifnull(quantity, ''), ifnull(unit, ''), count(*), ifnull(sum(mean), 0.0),
+                    min(ifnull(min, mean)), max(ifnull(max, mean))
+             FROM reports WHERE {PAST} GROUP BY 2, 3, 4
+             ON CONFLICT (fleet, hour, quantity, unit) DO UPDATE SET
+                reports = reports + excluded.reports, sum = ifnull(sum + excluded.sum, 0.0),
+                min = min(min, excluded.min), max = max(max, excluded.max)"
+        ),
+        end,
+    )?;
+    let mut current: Option<Line> = None;
+    let mut keys = transaction.prepare(&format!(
+        "SELECT epoch, ifnull(unit, ''), cycle FROM reports WHERE {PAST} AND epoch IS NOT NULL ORDER BY 1, 2, 3"
+    ))?;
+    let mut rows = keys.query(end)?;
+    let mut cycles = IntervalSet::default();
+    while let Some(row) = rows.next()? {
+        let line: Line = (fleet, row.get(0)?, row.get(1)?);
+        if current.as_ref() != Some(&line) {
+            if let Some(before) = current {
+                store_pruned_cycles(transaction, &before, &cycles)?;
+            }
+            cycles = pruned_cycles(transaction, &line)?;
+            current = Some(line);
+        }
+        let cycle = row.get(2)?;
+        cycles.insert(cycle, cycle);
+    }
+    if let Some(last) = current {
+        store_pruned_cycles(transaction, &last, &cycles)?;
+    }
+    let pruned = transaction.execute(&format!("DELETE FROM reports WHERE {PAST}"), end)?;
+    rollups::delete_until(transaction, fleet, last.0)?;
+    Ok(pruned)
+}
+
+/// Returns time and id of the last report to be pruned this time.
+fn last_pruned(
+    transaction: &Transaction<'_>,
+    fleet: i64,
+    horizon: Horizon,
+    max: usize,
+) -> rusqlite::Result<Option<(i64, i64)>> {
+    transaction
+        .query_row(
+            "SELECT time, id FROM
+                (SELECT time, id FROM reports WHERE fleet = ? AND time < ? ORDER BY time, id LIMIT ?)
+             ORDER BY time DESC, id DESC LIMIT 1",
+            params![fleet, horizon.reports.as_microsecond(), i64::try_from(max).unwrap_or(i64::MAX)],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()
+}
+
+/// Fleet, epoch and unit.
+type Line = (i64, i64, String);
+
+/// Returns the cycles of an epoch and unit that have been pruned already.
+fn pruned_cycles(transaction: &Transaction<'_>, line: &Line) -> rusqlite::Result<IntervalSet> {
+    transaction
+        .prepare_cached(
+            "SELECT first_cycle, last_cycle FROM pruned WHERE fleet = ? AND epoch = ? AND unit = ?",
+        )?
+        .query_map((line.0, line.1, &line.2), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+fn store_pruned_cycles(
+    transaction: &Transaction<'_>,
+    line: &Line,
+    cycles: &IntervalSet,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("DELETE FROM pruned WHERE fleet = ? AND epoch = ? AND unit = ?")?
+        .execute((line.0, line.1, &line.2))?;
+    let mut insert = transaction.prepare_cached("INSERT INTO pruned VALUES (?, ?, ?, ?, ?)")?;
+    for (first, last) in cycles.iter() {
+        insert.execute((line.0, line.1, &line.2, first, last))?;
+    }
+    Ok(())
+}

@@ -88,6 +88,9 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     // Before the sensors are opened: another process with this id may be using them.
     let path = settings.measurement_path(args.id.as_str());
     let state_file = state_file::open(&args.state, "node", args.id.as_str(), &settings, &path)?;
+    if state_file.is_none() && settings.measurements_url.is_some() {
+        warn!("without a state folder, samples for the collector are in memory only, and a restart loses them");
+    }
     let observer = listener.is_some().then(|| Observer::new(&args.id));
     // Serves until the node has stopped.
     let server =

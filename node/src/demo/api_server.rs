@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_collector::{Collector, Limits, MemoryStore, Options, Store};
+use reqwest::Url;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,13 @@ impl ApiServer {
     /// Returns the URL of the web page. As the URL of the API, it means `nuevo` below it.
     pub(super) fn page_url(&self) -> String {
         format!("http://{}/", self.address)
+    }
+
+    /// Returns the address for samples of single sensors.
+    pub(super) fn samples_url(&self) -> Url {
+        let url = format!("{}api/v1/measurements", self.page_url());
+        #[expect(clippy::expect_used, reason = "an address and a constant path")]
+        Url::parse(&url).expect("an address and a path are a URL")
     }
 
     pub(super) fn mode(&self) -> ApiMode {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 
 use atalaya_config::Boards;
+use reqwest::Url;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -24,11 +25,16 @@ use crate::settings::Settings;
 /// Stack size of a node's thread. Smaller than the default of most systems, but enough for builds without optimisation.
 const STACK_SIZE: usize = 2 * 1024 * 1024;
 
+/// Number of nodes that send their samples, so that the page shows their charts. Each of them has one thread more.
+const SENDING_NODES: u32 = 8;
+
 /// Configuration that all nodes share.
 pub(super) struct NodeConfig {
     pub(super) boards: Boards,
     pub(super) board: Option<String>,
     pub(super) settings: Settings,
+    /// Address to which the first nodes send their samples.
+    pub(super) samples: Url,
     pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) averages: mpsc::UnboundedSender<Report>,
     /// Runtime for requests to the API.
@@ -57,7 +63,9 @@ impl Member {
     pub(super) fn start(config: &NodeConfig, number: u32, incarnation: u32) -> Result<Member, DemoError> {
         #[expect(clippy::expect_used, reason = "digits are a node id")]
         let id: NodeId = number.to_string().parse().expect("a number is a node id");
-        let mut node = Node::build(id, config.board.clone(), &config.boards, config.settings.clone())?;
+        let mut settings = config.settings.clone();
+        settings.measurements_url = (number <= SENDING_NODES).then(|| config.samples.clone());
+        let mut node = Node::build(id, config.board.clone(), &config.boards, settings)?;
         node.averages = Some(config.averages.clone());
         node.network = Some(config.network.clone());
         node.limits_responses = false;

@@ -149,6 +149,7 @@ pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static st
         boards: tasks::read_only(options.boards, options.nodes),
         board: options.board,
         settings,
+        samples: api.samples_url(),
         events,
         averages,
         network: Handle::current(),

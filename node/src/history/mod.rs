@@ -67,11 +67,6 @@ impl History {
     ) -> Option<History> {
         let url = settings.measurements_url.clone()?;
         let path = state_file.map(StateFile::ring);
-        if path.is_none() {
-            warn!(
-                "without a state folder, samples for the collector are in memory only, and a restart loses them"
-            );
-        }
         let limits = Limits {
             keep: settings.measurements_keep,
             max_size: settings.measurements_max_size,

@@ -224,6 +224,10 @@ impl Keeper {
     /// Returns the oldest samples: those of the file, or those of the buffer if the file has none.
     fn read(&mut self, max: usize) -> Option<Batch> {
         let (now, machine) = ((self.clock)(), self.machine.clone());
+        if now.is_synchronised && self.may_correct {
+            // The clock was set after samples were stored last: their times are corrected before they are sent.
+            self.store();
+        }
         let holds = !now.is_synchronised && Instant::now() < self.hold_until;
         let is_held = |boot: &str, sample: &StoredSample| {
             holds && sample.clock == ClockState::Unsynchronised && boot.starts_with(&machine)

@@ -164,6 +164,22 @@ fn samples_wait_until_the_clock_is_set_and_are_corrected() {
 }
 
 #[test]
+fn samples_are_corrected_also_if_the_clock_is_set_just_before_they_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [None, path(&folder)] {
+        let mut harness = harness(path);
+        harness.set_clock(60_000, 60_000, false);
+        harness.record(0..2);
+        harness.keeper.store();
+        harness.set_clock(SET_MS, 70_000, true);
+        let batch = harness.keeper.read(1_000).unwrap();
+        let corrected = (SET_MS - 10_000, ClockState::Corrected);
+        let found: Vec<_> = batch.samples.iter().map(|sample| (sample.time_ms, sample.clock)).collect();
+        assert_eq!(found, [corrected; 2]);
+    }
+}
+
+#[test]
 fn samples_are_sent_unsynchronised_if_the_clock_is_not_set_in_time() {
     let folder = tempfile::tempdir().unwrap();
     for path in [None, path(&folder)] {

@@ -89,7 +89,9 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let path = settings.measurement_path(args.id.as_str());
     let state_file = state_file::open(&args.state, "node", args.id.as_str(), &settings, &path)?;
     if state_file.is_none() && settings.measurements_url.is_some() {
-        warn!("without a state folder, samples for the collector are in memory only, and a restart loses them");
+        warn!(
+            "without a state folder, samples for the collector are in memory only, and a restart loses them"
+        );
     }
     let observer = listener.is_some().then(|| Observer::new(&args.id));
     // Serves until the node has stopped.

@@ -246,13 +246,8 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
         shared.changed.notify_all();
         let status = match mode {
             ApiMode::Accept | ApiMode::Refuse | ApiMode::RefuseSample(_) => 200,
-            ApiMode::RefuseBatch(seq) => {
-                if has_sample(seq) {
-                    400
-                } else {
-                    200
-                }
-            }
+            ApiMode::RefuseBatch(seq) if has_sample(seq) => 400,
+            ApiMode::RefuseBatch(_) => 200,
             ApiMode::Status(status) | ApiMode::KeepAndAnswer(status) => status,
             ApiMode::Once if is_repeat => 409,
             ApiMode::Once => 200,
@@ -283,23 +278,35 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
             _ if status < 300 => "ok\n".to_owned(),
             _ => "as told\n".to_owned(),
         };
-        let length = body.len();
+        let own = if matches!(mode, ApiMode::Collector(_)) { "atalaya-collector: 1\r\n" } else { "" };
         let connection = if close { "close" } else { "keep-alive" };
-        let collector = matches!(mode, ApiMode::Collector(_));
-        let own = if collector { "atalaya-collector: 1\r\n" } else { "" };
-        let head = format!("HTTP/1.1 {status} Answer\r\ncontent-type: text/plain\r\n{own}");
-        let answer = format!("{head}content-length: {length}\r\nconnection: {connection}\r\n\r\n{body}");
-        // Set before the answer is sent: a client that has the answer may read this at once.
-        shared.lock().requests[number].answered = Some(status);
-        if let Err(error) = (&*stream).write_all(answer.as_bytes()) {
-            shared.lock().requests[number].answered = None;
-            return Err(error);
-        }
-        shared.changed.notify_all();
+        let head = format!("content-type: text/plain\r\n{own}connection: {connection}\r\n");
+        answer(shared, stream, number, status, &head, &body)?;
         if close {
             return Ok(());
         }
     }
+    Ok(())
+}
+
+/// Answers request `number`.
+fn answer(
+    shared: &Shared,
+    mut stream: &TcpStream,
+    number: usize,
+    status: u16,
+    head: &str,
+    body: &str,
+) -> io::Result<()> {
+    let length = body.len();
+    let answer = format!("HTTP/1.1 {status} Answer\r\n{head}content-length: {length}\r\n\r\n{body}");
+    // Set before the answer is sent: a client that has the answer may read this at once.
+    shared.lock().requests[number].answered = Some(status);
+    if let Err(error) = stream.write_all(answer.as_bytes()) {
+        shared.lock().requests[number].answered = None;
+        return Err(error);
+    }
+    shared.changed.notify_all();
     Ok(())
 }
 

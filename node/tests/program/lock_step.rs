@@ -187,8 +187,9 @@ fn barrier_opened_by_hand_is_closed_with_the_next_cycle(fleet: Fleet) {
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
     };
-    open();
+    // Before the tool ends: the leader may be faster.
     let since = Instant::now();
+    open();
     one.wait_for_line_since(since, "another client has opened the barrier", DEADLINE);
     let probe = fleet.probe();
     eventually("the barrier to be closed again", DEADLINE, || probe.exists("/barrier"));

@@ -64,7 +64,7 @@ fn run_all(
             scope.spawn(move || {
                 while let Some(program) = programs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     eprintln!("[{:4.0} s] started {}", start.elapsed().as_secs_f64(), program.name);
-                    // The receiver lives as long as the scope.
+                    // Fails only after an error, which ends the loop below.
                     let _ = sender.send((program, program.run(threads)));
                 }
             });

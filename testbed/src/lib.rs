@@ -7,8 +7,7 @@
 //! does not repeat that they panic, or return an error, if a part is missing or a process does not start.
 //!
 //! Every server listens on loopback, on reserved ports, and is ended by its process id when its value is dropped (a
-//! [`PooledZooKeeper`] at the end of this process). On
-//! Linux it also ends when the test process itself is killed.
+//! [`PooledZooKeeper`] at the end of this process). On Linux it also ends when the test process itself is killed.
 //!
 //! ```no_run
 //! use std::time::Duration;

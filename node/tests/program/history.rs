@@ -296,6 +296,39 @@ fn sample_with_which_every_request_is_refused_is_found_and_dropped_alone() {
 }
 
 #[test]
+fn fleet_name_that_is_changed_with_sighup_is_that_of_the_next_samples() {
+    let site = Site::new();
+    let folder = Scratch::new("boards");
+    let boards = folder.path().join("boards.toml");
+    let write = |fleet: &str| {
+        let sensors = "sensors = [{ name = \"s\", chip = \"random\" }]";
+        let text = format!("[fleet]\nfleet_name = \"{fleet}\"\n[boards.b]\nbackend = \"sim\"\n{sensors}\n");
+        // A rename is atomic, so the node never reads half a file.
+        let half = folder.path().join("half");
+        fs::write(&half, text).unwrap();
+        fs::rename(half, &boards).unwrap();
+    };
+    let wait_for_samples_of = |fleet: &str| {
+        let is_of_fleet = |request: &Recorded| {
+            let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+            body["fleet"] == fleet
+        };
+        let what = format!("samples of the fleet {fleet}");
+        site.around.api.wait_for(&what, DEADLINE, |requests| requests.iter().any(is_of_fleet))
+    };
+    write("home");
+    let (url, path) = (site.around.api.base_url(), boards.display().to_string());
+    let arguments = ["--measurements-url", &url, "--boards", &path, "--board", "b"];
+    let node = Process::spawn(site.command(&arguments));
+    wait_for_samples_of("home");
+    write("cabin");
+    node.hup();
+    let requests = wait_for_samples_of("cabin");
+    assert_eq!(delivered(&requests).len(), 1, "one run, without a gap");
+    assert!(!node.log().iter().any(|line| line.text.contains("only after a restart")));
+}
+
+#[test]
 fn node_without_a_collector_for_samples_writes_no_file_and_has_no_metrics_of_it() {
     let site = Site::new();
     let node = Process::spawn(site.command(&[]));

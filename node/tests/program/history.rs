@@ -1,23 +1,21 @@
 //! Samples on their way to the collector: each arrives once and in order, whatever happens to the node, its disk, the
 //! collector and ZooKeeper. The nodes of these tests never reach ZooKeeper.
 
-use std::collections::hash_map::RandomState;
 use std::fs;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use atalaya_testbed::{ApiMode, Process, Recorded, Scratch, SmallDisk, eventually};
 
 use crate::common::metrics_client::MetricsClient;
-use crate::common::{DEADLINE, QUICK, TestEnv};
+use crate::common::{DEADLINE, QUICK, TestEnv, random};
 
 /// Address without a listener.
 const NO_ZOOKEEPER: &str = "127.0.0.1:9";
 const SAMPLES: &str = "atalaya_history_samples";
 
 /// A collector, and the state folder of one node.
-struct Site {
-    around: TestEnv,
+pub(crate) struct Site {
+    pub(crate) around: TestEnv,
     state: PathBuf,
     _scratch: Scratch,
 }
@@ -28,11 +26,11 @@ impl Site {
         Site::with_state(scratch.path().join("state"), scratch)
     }
 
-    fn with_state(state: PathBuf, scratch: Scratch) -> Site {
+    pub(crate) fn with_state(state: PathBuf, scratch: Scratch) -> Site {
         Site { around: TestEnv::of(NO_ZOOKEEPER.to_owned(), QUICK), state, _scratch: scratch }
     }
 
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
         let own = [
             "--log",
             "info,atalaya::sampling=debug",
@@ -47,11 +45,11 @@ impl Site {
     }
 
     /// Starts the node, whose sensor measures ten times a second.
-    fn start(&self) -> Process {
+    pub(crate) fn start(&self) -> Process {
         Process::spawn(self.command(&["--measurements-url", &self.around.api.base_url()]))
     }
 
-    fn set(&self, mode: ApiMode) {
+    pub(crate) fn set(&self, mode: ApiMode) {
         self.around.api.set(mode);
     }
 
@@ -84,14 +82,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Returns the values that a node has measured, from its log.
-fn measured(node: &Process) -> Vec<f64> {
+pub(crate) fn measured(node: &Process) -> Vec<f64> {
     let value = |text: &str| text.split_once("measured measurement=")?.1.trim().parse().ok();
     node.log().iter().filter_map(|line| value(&line.text)).collect()
 }
 
 /// Returns the values that the collector has kept, by run. Checks that none is missing before another, and that a repeat
 /// has the same value.
-fn delivered(requests: &[Recorded]) -> Vec<(String, Vec<f64>)> {
+pub(crate) fn delivered(requests: &[Recorded]) -> Vec<(String, Vec<f64>)> {
     let mut runs: Vec<(String, Vec<f64>)> = Vec::new();
     for (boot, seq, value) in kept(requests) {
         if runs.iter().all(|(known, _)| *known != boot) {
@@ -136,7 +134,7 @@ fn wait_for_note(metrics: &MetricsClient, note: &str) {
     eventually(note, DEADLINE, || metrics.ask("/healthz").body.contains(note).then_some(()));
 }
 
-fn wait_for_samples(node: &Process, count: usize) {
+pub(crate) fn wait_for_samples(node: &Process, count: usize) {
     eventually(&format!("{count} samples"), DEADLINE, || (measured(node).len() >= count).then_some(()));
 }
 
@@ -167,7 +165,6 @@ fn samples_arrive_in_order_after_the_collector_was_away_and_after_a_restart() {
 #[test]
 fn node_that_is_killed_at_random_moments_loses_no_sample_whatever_the_collector_does() {
     let site = Site::new();
-    let random = || RandomState::new().build_hasher().finish() as usize;
     let modes = [
         ApiMode::Refuse,
         ApiMode::Accept,

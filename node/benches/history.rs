@@ -11,7 +11,7 @@
 //! Prints a table: what nodes with different numbers of sensors write, by /proc/PID/io, and the processor time of their
 //! thread `history`. During that minute, `strace -f -c -e trace=fsync,fdatasync -p PID` counts the syncs of a process,
 //! whose id is printed. With OTHER, a second table compares nodes without `measurements_url`.
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "this is a program")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, reason = "this is a program")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

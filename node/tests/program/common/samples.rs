@@ -27,6 +27,9 @@ struct Stored {
     value: f64,
 }
 
+/// Series and values of samples, by their sequence numbers.
+type BySeq<'a> = BTreeMap<usize, (&'a str, f64)>;
+
 /// Samples of a collector, by series.
 pub struct Series(BTreeMap<String, Vec<Stored>>);
 
@@ -96,7 +99,7 @@ impl Run {
     }
 
     /// Returns true if these are stored samples of this run.
-    fn has_taken(&self, stored: &BTreeMap<usize, (&str, f64)>) -> bool {
+    fn has_taken(&self, stored: &BySeq<'_>) -> bool {
         let known = stored.range(..=self.samples.len());
         known.clone().next().is_some()
             && known.into_iter().all(|(seq, (name, value))| {
@@ -142,8 +145,8 @@ impl Series {
 
     /// Returns the samples of each run by their sequence numbers, the runs in their order. Checks that each series has
     /// each sample once and in order.
-    fn by_run(&self) -> Vec<(&str, BTreeMap<usize, (&str, f64)>)> {
-        let mut runs: Vec<(&str, BTreeMap<usize, (&str, f64)>)> = Vec::new();
+    fn by_run(&self) -> Vec<(&str, BySeq<'_>)> {
+        let mut runs: Vec<(&str, BySeq<'_>)> = Vec::new();
         for (name, samples) in &self.0 {
             let (mut position, mut last) = (0, ("", 0));
             for Stored { boot, seq, value } in samples {

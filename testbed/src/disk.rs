@@ -1,4 +1,4 @@
-//! A small disk that can be filled.
+//! Small disks: one that can be filled, and one whose power can be cut.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,72 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Processes with an open file on it keep that file; the folder is free.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
+    }
+}
+
+/// A disk image with ext4, whose power can be cut. Needs root.
+pub struct CuttableDisk {
+    folder: PathBuf,
+    image: PathBuf,
+    _scratch: Scratch,
+}
+
+impl CuttableDisk {
+    /// Makes and mounts an empty file system.
+    #[track_caller]
+    pub fn mount(bytes: u64) -> Self {
+        let scratch = Scratch::new("disk");
+        let image = scratch.path().join("image");
+        let file = fs::File::create(&image).expect("make the image of a disk");
+        file.set_len(bytes).expect("make the image of a disk");
+        let no_later_writes = "lazy_itable_init=0,lazy_journal_init=0";
+        let made = Command::new("mkfs.ext4").args(["-q", "-F", "-E", no_later_writes]).arg(&image).status();
+        assert!(made.is_ok_and(|status| status.success()), "mkfs.ext4 makes a file system");
+        Self::of(image, scratch)
+    }
+
+    #[track_caller]
+    fn of(image: PathBuf, scratch: Scratch) -> Self {
+        let folder = scratch.path().join("disk");
+        fs::create_dir(&folder).expect("make a folder to mount on");
+        let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&folder).status();
+        assert!(
+            mounted.is_ok_and(|status| status.success()),
+            "a disk image is mounted by root, on Linux with loop devices: run this test as root"
+        );
+        Self { folder, image, _scratch: scratch }
+    }
+
+    /// Returns the mount point.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Returns a disk with the content that this one would have after a power cut at this moment: without the data that
+    /// the system has in memory and has not written yet. This disk continues.
+    #[track_caller]
+    pub fn cut(&self) -> CuttableDisk {
+        let read = || fs::read(&self.image).expect("read the image of a disk");
+        // Two equal copies: there was no write during the first one, so it has the content of one moment.
+        let mut content = read();
+        loop {
+            let again = read();
+            if again == content {
+                break;
+            }
+            content = again;
+        }
+        let scratch = Scratch::new("disk");
+        let image = scratch.path().join("image");
+        fs::write(&image, content).expect("copy the image of a disk");
+        Self::of(image, scratch)
+    }
+}
+
+impl Drop for CuttableDisk {
+    fn drop(&mut self) {
+        // As for a small disk.
         let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
     }
 }

@@ -64,7 +64,7 @@ pub use api::{Api, ApiMode, Recorded};
 pub use browser::Browser;
 pub use collector::{Collector, StoredReport, stored_reports};
 pub use curator::Curator;
-pub use disk::SmallDisk;
+pub use disk::{CuttableDisk, SmallDisk};
 pub use ensemble::Ensemble;
 pub use http::{Answer, get};
 pub use journal::{Change, Transaction};

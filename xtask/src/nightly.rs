@@ -10,8 +10,8 @@ use crate::tools::CARGO_DENY;
 
 /// Run the checks that take too long for `.ci/run`, one after the other, and print a table with their results.
 ///
-/// A failed check does not stop the others. Tools are built once, into the target folder. All together take some hours
-/// on two processors; name some to run only these.
+/// A failed check does not stop the others. Tests that have a long form run it, because ATALAYA_NIGHTLY is set. Tools are
+/// built once, into the target folder. All together take some hours on two processors; name some to run only these.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask nightly                     everything
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 /// Name and arguments of cargo.
 type Check = (&'static str, &'static [&'static str]);
 
-const CHECKS: [Check; 14] = [
+const CHECKS: [Check; 15] = [
     ("licences", &["deny", "--all-features", "check", "licenses", "bans", "sources"]),
     // Needs the database of advisories from the network.
     ("advisories", &["deny", "--all-features", "check", "advisories"]),
@@ -61,6 +61,21 @@ const CHECKS: [Check; 14] = [
     ("slim-package", &["xtask", "dist", "--slim", "--static"]),
     ("pi", &["xtask", "pi"]),
     ("containers", &["xtask", "containers", "--release"]),
+    // The long form of these tests: an outage of 13 h with 50 kills, in compressed time, and power cuts.
+    (
+        "history",
+        &[
+            "test",
+            "--package",
+            "atalaya",
+            "--features",
+            "fault-points",
+            "--test",
+            "program",
+            "--",
+            "history_",
+        ],
+    ),
     ("chaos-recipes", &["xtask", "chaos", "recipes"]),
     ("chaos-fleet", &["xtask", "chaos", "fleet"]),
     ("chaos-tasks", &["xtask", "chaos", "tasks"]),
@@ -105,6 +120,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// Runs cargo with these arguments. Returns true if it succeeds.
 fn check(words: &[&str]) -> anyhow::Result<bool> {
     let mut command = cargo();
+    command.env("ATALAYA_NIGHTLY", "1");
     if words.first() == Some(&"deny") {
         command.env("PATH", CARGO_DENY.on_path()?);
     }

@@ -39,8 +39,8 @@ pub(super) enum Command {
 /// Samples that are being sent.
 #[derive(Clone, Copy, Debug)]
 enum InFlight {
-    /// Those of the file before this id.
-    File(i64),
+    /// Those of the file before the id `end`, of which the bounds have `dropped` some since.
+    File { end: i64, dropped: Dropped },
     /// Those of the buffer up to this sequence number. They stay there until they are delivered.
     Buffer(i64),
 }
@@ -179,10 +179,9 @@ impl Keeper {
                 samples.iter_mut().for_each(|sample| sample.correct(now.offset_ms()));
             }
             self.may_correct |= samples.iter().any(|sample| sample.clock == ClockState::Unsynchronised);
-            match self.with_ring(|ring, boot| ring.append(boot, &samples, now)) {
-                Some(Dropped { by_age, by_size }) => {
-                    self.metrics.drop_samples(DropReason::Age, by_age);
-                    self.metrics.drop_samples(DropReason::Size, by_size);
+            match self.with_ring(|ring, boot| Ok((ring.first_id(), ring.append(boot, &samples, now)?))) {
+                Some((first, dropped)) => {
+                    self.on_dropped(first, dropped);
                     if !samples.is_empty() {
                         self.on_written();
                     }
@@ -198,6 +197,20 @@ impl Keeper {
             self.correct(now);
         }
         self.changed.notify_one();
+    }
+
+    /// Counts samples that the bounds have dropped, from the id `first` on. Those that are being sent are counted when
+    /// it is known that they were not delivered.
+    fn on_dropped(&mut self, first: i64, Dropped { mut by_age, mut by_size }: Dropped) {
+        if let Some(InFlight::File { end, dropped }) = &mut self.in_flight {
+            let mut sent = u64::try_from(*end - first).unwrap_or(0);
+            for (now, later) in [(&mut by_age, &mut dropped.by_age), (&mut by_size, &mut dropped.by_size)] {
+                let both = sent.min(*now);
+                (*now, *later, sent) = (*now - both, *later + both, sent - both);
+            }
+        }
+        self.metrics.drop_samples(DropReason::Age, by_age);
+        self.metrics.drop_samples(DropReason::Size, by_size);
     }
 
     /// Records that the file can be written. A read does not show that, nor does a transaction without a change.
@@ -234,7 +247,7 @@ impl Keeper {
         };
         if self.ring.as_ref().is_some_and(|ring| ring.depth() > 0) {
             let (batch, end) = self.with_ring(|ring, _| ring.read(max, is_held))??;
-            self.in_flight = Some(InFlight::File(end));
+            self.in_flight = Some(InFlight::File { end, dropped: Dropped::default() });
             return Some(batch);
         }
         let buffered = self.buffer.lock();
@@ -247,8 +260,12 @@ impl Keeper {
 
     fn done(&mut self, is_delivered: bool) {
         match self.in_flight.take() {
-            Some(InFlight::File(end)) if is_delivered => {
+            Some(InFlight::File { end, .. }) if is_delivered => {
                 self.with_ring(|ring, _| ring.delete_before(end));
+            }
+            Some(InFlight::File { dropped, .. }) => {
+                self.metrics.drop_samples(DropReason::Age, dropped.by_age);
+                self.metrics.drop_samples(DropReason::Size, dropped.by_size);
             }
             Some(InFlight::Buffer(seq)) => {
                 if is_delivered {

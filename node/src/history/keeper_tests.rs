@@ -124,6 +124,26 @@ fn memory_is_bounded_and_drops_the_oldest_samples() {
 }
 
 #[test]
+fn sample_that_is_dropped_while_it_is_sent_counts_as_dropped_only_if_it_is_not_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = harness(path(&folder));
+    harness.keeper.limits.max_size = 64 << 10;
+    harness.record(0..2_000);
+    harness.keeper.store();
+    let dropped = |harness: &Harness| harness.stats().dropped[DropReason::Size as usize];
+    assert_eq!(dropped(&harness) + harness.stats().samples, 2_000);
+    for is_delivered in [false, true] {
+        let before = dropped(&harness) + harness.stats().samples;
+        let sent = harness.read().len() as u64;
+        harness.record(0..100);
+        harness.keeper.store();
+        harness.keeper.done(is_delivered);
+        let delivered = if is_delivered { sent } else { 0 };
+        assert_eq!(dropped(&harness) + harness.stats().samples + delivered, before + 100);
+    }
+}
+
+#[test]
 fn damaged_file_is_replaced_and_sampling_continues() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("ring"), "this is not a database, and never was one".repeat(100))

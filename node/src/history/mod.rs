@@ -48,7 +48,6 @@ use crate::settings::Settings;
 #[derive(Debug)]
 pub(crate) struct History {
     node: NodeId,
-    fleet: Option<String>,
     url: Url,
     recorder: Recorder,
     commands: mpsc::Sender<Command>,
@@ -81,8 +80,7 @@ impl History {
             warn!("no samples are sent to the collector: their thread cannot be started: {error}");
             return None;
         }
-        let (node, fleet) = (node.clone(), settings.fleet_name.clone());
-        Some(History { node, fleet, url, recorder, commands, changed, metrics })
+        Some(History { node: node.clone(), url, recorder, commands, changed, metrics })
     }
 
     pub(crate) fn recorder(&self) -> Recorder {

@@ -135,6 +135,11 @@ impl Ring {
         Ok(ring)
     }
 
+    /// Id of the oldest sample.
+    pub(super) fn first_id(&self) -> i64 {
+        self.first
+    }
+
     /// Id of the next sample.
     pub(super) fn next_id(&self) -> i64 {
         self.next

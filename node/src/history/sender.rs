@@ -43,7 +43,7 @@ impl RefusalLog {
 }
 
 impl History {
-    /// Sends samples until dropped, with the current token of the settings.
+    /// Sends samples until dropped, with the current token and fleet name of the settings.
     ///
     /// # Cancellation safety
     /// If the future is dropped, the batch under way stays in the ring, and the next process sends it again with the same
@@ -63,9 +63,10 @@ impl History {
                 self.changed.notified().await;
                 continue;
             };
-            api.token.clone_from(&settings.borrow().api_token);
+            let Settings { api_token, fleet_name, .. } = settings.borrow().clone();
+            api.token = api_token;
             let sent = BootInstant::now();
-            let (outcome, answer) = self.send(&api, &batch).await;
+            let (outcome, answer) = self.send(&api, fleet_name.as_deref(), &batch).await;
             fail_points::point("history-answered");
             let now = BootInstant::now();
             let size = (batch.samples.len(), batch.has_more);
@@ -81,10 +82,9 @@ impl History {
         batch.await.ok().flatten()
     }
 
-    async fn send(&self, api: &Api, batch: &Batch) -> (Outcome, Option<Answer>) {
+    async fn send(&self, api: &Api, fleet: Option<&str>, batch: &Batch) -> (Outcome, Option<Answer>) {
         let failed = |reason: String| (Outcome::Failed(reason), None);
-        let (fleet, node) = (self.fleet.as_deref(), self.node.as_str());
-        let body = Body { fleet, node, boot: &batch.boot, samples: &batch.samples };
+        let body = Body { fleet, node: self.node.as_str(), boot: &batch.boot, samples: &batch.samples };
         let request = match api.request(Method::POST, self.url.clone()) {
             Ok(request) => request.json(&body).timeout(TIMEOUT),
             Err(error) => return failed(format!("cannot set up HTTP: {}", root_cause(&error))),

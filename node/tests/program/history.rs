@@ -1,23 +1,21 @@
 //! Samples on their way to the collector: each arrives once and in order, whatever happens to the node, its disk, the
 //! collector and ZooKeeper. The nodes of these tests never reach ZooKeeper.
 
-use std::collections::hash_map::RandomState;
 use std::fs;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use atalaya_testbed::{ApiMode, Process, Recorded, Scratch, SmallDisk, eventually};
 
 use crate::common::metrics_client::MetricsClient;
-use crate::common::{DEADLINE, QUICK, TestEnv};
+use crate::common::{DEADLINE, QUICK, TestEnv, random};
 
 /// Address without a listener.
 const NO_ZOOKEEPER: &str = "127.0.0.1:9";
 const SAMPLES: &str = "atalaya_history_samples";
 
 /// A collector, and the state folder of one node.
-struct Site {
-    around: TestEnv,
+pub(crate) struct Site {
+    pub(crate) around: TestEnv,
     state: PathBuf,
     _scratch: Scratch,
 }
@@ -28,11 +26,11 @@ impl Site {
         Site::with_state(scratch.path().join("state"), scratch)
     }
 
-    fn with_state(state: PathBuf, scratch: Scratch) -> Site {
+    pub(crate) fn with_state(state: PathBuf, scratch: Scratch) -> Site {
         Site { around: TestEnv::of(NO_ZOOKEEPER.to_owned(), QUICK), state, _scratch: scratch }
     }
 
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
         let own = [
             "--log",
             "info,atalaya::sampling=debug",
@@ -47,11 +45,11 @@ impl Site {
     }
 
     /// Starts the node, whose sensor measures ten times a second.
-    fn start(&self) -> Process {
+    pub(crate) fn start(&self) -> Process {
         Process::spawn(self.command(&["--measurements-url", &self.around.api.base_url()]))
     }
 
-    fn set(&self, mode: ApiMode) {
+    pub(crate) fn set(&self, mode: ApiMode) {
         self.around.api.set(mode);
     }
 
@@ -84,14 +82,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Returns the values that a node has measured, from its log.
-fn measured(node: &Process) -> Vec<f64> {
+pub(crate) fn measured(node: &Process) -> Vec<f64> {
     let value = |text: &str| text.split_once("measured measurement=")?.1.trim().parse().ok();
     node.log().iter().filter_map(|line| value(&line.text)).collect()
 }
 
 /// Returns the values that the collector has kept, by run. Checks that none is missing before another, and that a repeat
 /// has the same value.
-fn delivered(requests: &[Recorded]) -> Vec<(String, Vec<f64>)> {
+pub(crate) fn delivered(requests: &[Recorded]) -> Vec<(String, Vec<f64>)> {
     let mut runs: Vec<(String, Vec<f64>)> = Vec::new();
     for (boot, seq, value) in kept(requests) {
         if runs.iter().all(|(known, _)| *known != boot) {
@@ -136,7 +134,7 @@ fn wait_for_note(metrics: &MetricsClient, note: &str) {
     eventually(note, DEADLINE, || metrics.ask("/healthz").body.contains(note).then_some(()));
 }
 
-fn wait_for_samples(node: &Process, count: usize) {
+pub(crate) fn wait_for_samples(node: &Process, count: usize) {
     eventually(&format!("{count} samples"), DEADLINE, || (measured(node).len() >= count).then_some(()));
 }
 
@@ -167,7 +165,6 @@ fn samples_arrive_in_order_after_the_collector_was_away_and_after_a_restart() {
 #[test]
 fn node_that_is_killed_at_random_moments_loses_no_sample_whatever_the_collector_does() {
     let site = Site::new();
-    let random = || RandomState::new().build_hasher().finish() as usize;
     let modes = [
         ApiMode::Refuse,
         ApiMode::Accept,
@@ -293,6 +290,39 @@ fn sample_that_is_refused_among_good_ones_is_dropped_counted_and_logged() {
 fn sample_with_which_every_request_is_refused_is_found_and_dropped_alone() {
     let node = only_the_fifth_sample_is_missing(ApiMode::RefuseBatch(5));
     node.wait_for_line("which is dropped: it answers 400 Bad Request", DEADLINE);
+}
+
+#[test]
+fn fleet_name_that_is_changed_with_sighup_is_that_of_the_next_samples() {
+    let site = Site::new();
+    let folder = Scratch::new("boards");
+    let boards = folder.path().join("boards.toml");
+    let write = |fleet: &str| {
+        let sensors = "sensors = [{ name = \"s\", chip = \"random\" }]";
+        let text = format!("[fleet]\nfleet_name = \"{fleet}\"\n[boards.b]\nbackend = \"sim\"\n{sensors}\n");
+        // A rename is atomic, so the node never reads half a file.
+        let half = folder.path().join("half");
+        fs::write(&half, text).unwrap();
+        fs::rename(half, &boards).unwrap();
+    };
+    let wait_for_samples_of = |fleet: &str| {
+        let is_of_fleet = |request: &Recorded| {
+            let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+            body["fleet"] == fleet
+        };
+        let what = format!("samples of the fleet {fleet}");
+        site.around.api.wait_for(&what, DEADLINE, |requests| requests.iter().any(is_of_fleet))
+    };
+    write("home");
+    let (url, path) = (site.around.api.base_url(), boards.display().to_string());
+    let arguments = ["--measurements-url", &url, "--boards", &path, "--board", "b"];
+    let node = Process::spawn(site.command(&arguments));
+    wait_for_samples_of("home");
+    write("cabin");
+    node.hup();
+    let requests = wait_for_samples_of("cabin");
+    assert_eq!(delivered(&requests).len(), 1, "one run, without a gap");
+    assert!(!node.log().iter().any(|line| line.text.contains("only after a restart")));
 }
 
 #[test]

@@ -22,6 +22,8 @@ mod frozen_process;
 mod full_reports;
 mod health;
 mod history;
+mod history_collector;
+mod history_power_cut;
 mod hostile_settings;
 mod invalid_measurements;
 mod lead_setting;

@@ -32,12 +32,15 @@ macro_rules! on_secured {
 pub mod history;
 pub mod machine;
 pub mod metrics_client;
+pub mod samples;
 #[cfg(unix)]
 pub mod secured;
 pub mod server;
 pub mod task_boards;
 pub mod task_tool;
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -52,6 +55,16 @@ use self::server::Server;
 
 /// Deadline of conditions without a promised time, long enough for a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Returns true if tests that have a long form run it, as `cargo xtask nightly` does.
+pub fn is_nightly() -> bool {
+    std::env::var_os("ATALAYA_NIGHTLY").is_some()
+}
+
+/// Returns a random number.
+pub fn random() -> usize {
+    RandomState::new().build_hasher().finish() as usize
+}
 
 /// Timing of a fleet. The servers' tick is 0.5 s.
 #[derive(Clone, Copy)]

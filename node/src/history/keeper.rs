@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_recipes::node_names::ContenderId;
 use tokio::sync::{Notify, oneshot};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::buffer::Buffer;
 use super::clock::{self, Clock, ClockReading};
@@ -183,6 +183,7 @@ impl Keeper {
                 Some((first, dropped)) => {
                     self.on_dropped(first, dropped);
                     if !samples.is_empty() {
+                        debug!(samples = samples.len(), "stored");
                         self.on_written();
                     }
                 }
@@ -285,9 +286,12 @@ impl Keeper {
         // After a failure the next attempt comes one interval later.
         self.unsynced = synced.is_err().then(Instant::now);
         self.sync_failed = synced.is_err();
-        if let Err(error) = synced {
-            self.metrics.update(|stats| stats.sync_failures += 1);
-            self.report(Some(format!("its file cannot be synced: {error}")));
+        match synced {
+            Ok(()) => debug!("synced"),
+            Err(error) => {
+                self.metrics.update(|stats| stats.sync_failures += 1);
+                self.report(Some(format!("its file cannot be synced: {error}")));
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use atalaya_testbed::{ApiMode, Process, Recorded, Scratch, SmallDisk, eventually};
 
 use crate::common::metrics_client::MetricsClient;
+use crate::common::samples::{InFile, LOG_FILTER};
 use crate::common::{DEADLINE, QUICK, TestEnv, random};
 
 /// Address without a listener.
@@ -20,6 +21,26 @@ pub(crate) struct Site {
     _scratch: Scratch,
 }
 
+/// The samples of one process.
+struct Run {
+    values: Vec<f64>,
+    /// Number of those that must be delivered.
+    needed: usize,
+}
+
+impl Run {
+    /// Returns the samples of a process until now, which must all be delivered.
+    fn so_far(node: &Process) -> Run {
+        let values = measured(node);
+        Run { needed: values.len(), values }
+    }
+
+    /// Returns the samples of a process that died. It can have taken one that was not yet in its file.
+    fn of_dead(node: &Process) -> Run {
+        Run { needed: InFile::of(node).stored, values: measured(node) }
+    }
+}
+
 impl Site {
     fn new() -> Site {
         let scratch = Scratch::new("history");
@@ -31,14 +52,7 @@ impl Site {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let own = [
-            "--log",
-            "info,atalaya::sampling=debug",
-            "--sampling-period",
-            "100ms",
-            "--metrics-listen",
-            "127.0.0.1:0",
-        ];
+        let own = ["--log", LOG_FILTER, "--sampling-period", "100ms", "--metrics-listen", "127.0.0.1:0"];
         let mut command = self.around.command("1", &[&own, arguments].concat());
         command.env("ATALAYA_STATE_DIR", &self.state);
         command
@@ -53,21 +67,17 @@ impl Site {
         self.around.api.set(mode);
     }
 
-    /// Waits until the collector has what processes with these measurements have stored, and checks that it has each
-    /// once.
-    fn wait_for_delivery(&self, measured: &[Vec<f64>]) {
+    /// Waits until the collector has the samples of these processes, in their order, and checks that it has each once.
+    fn wait_for_delivery(&self, runs: &[Run]) {
         let is_complete = |requests: &[Recorded]| {
             let delivered = delivered(requests);
-            delivered.len() >= measured.len()
-                && measured.iter().zip(&delivered).all(|(measured, (_, delivered))| {
-                    // The last sample of a killed process may not be in its file yet.
-                    delivered.len() + 1 >= measured.len()
-                })
+            let are_enough = |(run, (_, values)): (&Run, &(String, Vec<f64>))| values.len() >= run.needed;
+            delivered.len() >= runs.len() && runs.iter().zip(&delivered).all(are_enough)
         };
         let requests = self.around.api.wait_for("all samples", 2 * DEADLINE, is_complete);
-        for (measured, (boot, delivered)) in measured.iter().zip(delivered(&requests)) {
-            let both = measured.len().min(delivered.len());
-            assert_eq!(measured[..both], delivered[..both], "samples of run {boot}");
+        for (Run { values, .. }, (boot, delivered)) in runs.iter().zip(delivered(&requests)) {
+            let both = values.len().min(delivered.len());
+            assert_eq!(values[..both], delivered[..both], "samples of run {boot}");
         }
     }
 
@@ -159,7 +169,7 @@ fn samples_arrive_in_order_after_the_collector_was_away_and_after_a_restart() {
     site.set(ApiMode::Accept);
     let second = site.start();
     wait_for_samples(&second, 5);
-    site.wait_for_delivery(&[measured(&first), measured(&second)]);
+    site.wait_for_delivery(&[Run::so_far(&first), Run::so_far(&second)]);
 }
 
 #[test]
@@ -176,14 +186,15 @@ fn node_that_is_killed_at_random_moments_loses_no_sample_whatever_the_collector_
     for _ in 0..8 {
         site.set(modes[random() % modes.len()]);
         let mut node = site.start();
-        wait_for_samples(&node, 3 + random() % 20);
+        let wanted = 1 + random() % 20;
+        eventually("samples in the file", DEADLINE, || (InFile::of(&node).stored >= wanted).then_some(()));
         node.kill9();
-        all.push(measured(&node));
+        all.push(Run::of_dead(&node));
     }
     site.set(ApiMode::Accept);
     let last = site.start();
     wait_for_samples(&last, 5);
-    all.push(measured(&last));
+    all.push(Run::so_far(&last));
     site.wait_for_delivery(&all);
 }
 
@@ -199,7 +210,7 @@ fn node_that_dies_between_the_answer_and_the_deletion_repeats_the_same_samples()
     let before = kept(&site.around.api.requests());
     let second = site.start();
     wait_for_samples(&second, 5);
-    site.wait_for_delivery(&[measured(&first), measured(&second)]);
+    site.wait_for_delivery(&[Run::of_dead(&first), Run::so_far(&second)]);
     let after = kept(&site.around.api.requests());
     assert!(after[before.len()..].contains(before.last().unwrap()), "nothing was repeated");
 }
@@ -221,7 +232,7 @@ fn full_disk_is_reported_and_neither_stops_sampling_nor_loses_samples() {
     metrics.wait_for("atalaya_history_failing{part=\"file\"}", |failing| failing == 0.0);
     node.wait_for_line("are stored in their file again", DEADLINE);
     site.set(ApiMode::Accept);
-    site.wait_for_delivery(&[measured(&node)]);
+    site.wait_for_delivery(&[Run::so_far(&node)]);
     assert_eq!(metrics.figure("atalaya_history_dropped_total{reason=\"memory\"}"), Some(0.0));
 }
 
@@ -236,7 +247,7 @@ fn samples_are_delivered_while_the_disk_is_full() {
     metrics.wait_for("atalaya_history_failing{part=\"file\"}", |failing| failing == 1.0);
     let begin = measured(&node).len();
     wait_for_samples(&node, begin + 10);
-    site.wait_for_delivery(&[measured(&node)]);
+    site.wait_for_delivery(&[Run::so_far(&node)]);
 }
 
 #[test]
@@ -255,7 +266,7 @@ fn damaged_file_is_set_aside_and_sampling_continues() {
     let second = site.start();
     second.wait_for_line("is damaged", DEADLINE);
     wait_for_samples(&second, 5);
-    site.wait_for_delivery(&[measured(&second)]);
+    site.wait_for_delivery(&[Run::so_far(&second)]);
     assert!(site.file(".samples.damaged").is_some() && site.file(".samples").is_some());
 }
 

@@ -13,7 +13,7 @@ use std::thread;
 use atalaya_testbed::{Collector, Process, Redis, Scratch, SmallDisk, eventually, node_command};
 
 use crate::common::metrics_client::MetricsClient;
-use crate::common::samples::{Run, Series, boards, count, wait_for_samples};
+use crate::common::samples::{LOG_FILTER, Run, Series, boards, count, wait_for_samples};
 use crate::common::{DEADLINE, is_nightly, random};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
@@ -27,7 +27,7 @@ fn node_with(folder: &Path, id: &str, sensors: usize, url: &str) -> std::process
     fs::write(&path, boards(sensors)).unwrap();
     let mut command = node_command(BINARY, id, NO_ZOOKEEPER);
     command.args(["--boards", &path.display().to_string(), "--board", "many", "--sampling-period", "100ms"]);
-    command.args(["--log", "info,atalaya::sampling=debug", "--metrics-listen", "127.0.0.1:0"]);
+    command.args(["--log", LOG_FILTER, "--metrics-listen", "127.0.0.1:0"]);
     command.args(["--measurements-url", url]).env("ATALAYA_STATE_DIR", folder.join("state"));
     command
 }

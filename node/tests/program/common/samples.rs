@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atalaya_testbed::{Collector, Process, eventually};
 use serde_json::Value;
 
 use super::DEADLINE;
 
-/// Time before a kill in which a sample may not have reached the file yet, on a busy machine.
-const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// Log filter with which these functions find what they read.
+pub const LOG_FILTER: &str = "info,atalaya::sampling=debug,atalaya::history=debug";
 
 /// One run of a node.
 pub struct Run {
@@ -51,8 +51,8 @@ pub fn boards(sensors: usize) -> String {
     text + "]\n"
 }
 
-/// Returns the samples that a node with several sensors has taken, with the times at which they were logged.
-fn taken(node: &Process) -> Vec<(Instant, String, f64)> {
+/// Returns series and value of the samples that a node with several sensors has taken.
+fn taken(node: &Process) -> Vec<(String, f64)> {
     let mut taken = Vec::new();
     for line in node.log() {
         let Some((_, pack)) = line.text.split_once("measured measurement=") else { continue };
@@ -60,10 +60,32 @@ fn taken(node: &Process) -> Vec<(Instant, String, f64)> {
         let Ok(pack) = serde_json::from_str::<Value>(pack) else { continue };
         for record in pack.as_array().unwrap() {
             let (name, value) = (record["n"].as_str().unwrap(), record["v"].as_f64().unwrap());
-            taken.push((line.at, name.to_owned(), value));
+            taken.push((name.to_owned(), value));
         }
     }
     taken
+}
+
+/// Numbers of samples that a node has written into its file, and of those that a power cut could not lose any more.
+#[derive(Clone, Copy, Default)]
+pub struct InFile {
+    pub stored: usize,
+    pub synced: usize,
+}
+
+impl InFile {
+    pub fn of(node: &Process) -> InFile {
+        let mut all = InFile::default();
+        for line in node.log() {
+            if let Some((_, number)) = line.text.split_once("stored samples=") {
+                // The last line of a killed process may be cut.
+                all.stored += number.trim().parse().unwrap_or(0);
+            } else if line.text.ends_with(" synced") {
+                all.synced = all.stored;
+            }
+        }
+        all
+    }
 }
 
 /// Returns the number of samples that a node has taken.
@@ -80,17 +102,14 @@ pub fn wait_for_samples(node: &Process, wanted: usize, deadline: Duration) {
 impl Run {
     /// Returns the run of a process until now. All of its samples must be stored.
     pub fn so_far(node: &Process) -> Run {
-        let samples: Vec<_> = taken(node).into_iter().map(|(_, name, value)| (name, value)).collect();
+        let samples = taken(node);
         Run { needed: samples.len(), samples }
     }
 
-    /// Kills a process. Those of its samples must be stored that it has taken before the last moment.
+    /// Kills a process. Those of its samples must be stored that it has written into its file.
     pub fn until_killed(node: &mut Process) -> Run {
-        let killed = Instant::now();
         node.kill9();
-        let taken = taken(node);
-        let needed = taken.iter().take_while(|(at, ..)| *at + LAST_MOMENT < killed).count();
-        Run { needed, samples: taken.into_iter().map(|(_, name, value)| (name, value)).collect() }
+        Run { needed: InFile::of(node).stored, samples: taken(node) }
     }
 
     /// Returns the number of its samples.
@@ -175,7 +194,9 @@ impl Series {
         for (number, (boot, stored)) in self.by_run().into_iter().enumerate() {
             let of_run = runs[next..].iter().position(|run| run.has_taken(&stored));
             let Some(skipped) = of_run else { panic!("run {boot} has samples that were not taken") };
-            let (first, last) = (*stored.keys().next().unwrap(), *stored.keys().next_back().unwrap());
+            // Of a running process, some series may have been read a moment later than others.
+            let stored: Vec<_> = stored.range(..=runs[next + skipped].len()).collect();
+            let (first, last) = (*stored[0].0, *stored[stored.len() - 1].0);
             assert_eq!(last - first + 1, stored.len(), "samples of run {boot} are missing");
             let earlier = &runs[next..next + skipped];
             let skipped_samples: usize = earlier.iter().map(Run::len).sum();

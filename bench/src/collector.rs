@@ -17,7 +17,6 @@ use super::proc;
 use super::report::Section;
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
-use xtask::cargo::require;
 
 /// Timeout until a service listens.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -161,10 +160,8 @@ fn sync_rate(folder: &Path, time: Duration) -> anyhow::Result<f64> {
 }
 
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
-    require(&[Part::Wrk, Part::Redis, Part::Python])?;
-    let print_line = |line: &str| eprintln!("{line}");
-    let python =
-        install::ensure_environment(Environment::PEER, print_line).context("cannot install Flask")?;
+    install::ensure(&[Part::Wrk, Part::Redis, Part::Python])?;
+    let python = Environment::PEER.ready().context("cannot install Flask")?;
     let (rounds, turn) = if bench.quick { (1, 1) } else { (5, 3) };
     let turn = Duration::from_secs(turn);
     let scratch = Scratch::new("bench-collector");

@@ -32,7 +32,7 @@ use atalaya_testbed::install::Part;
 
 use clap::{Parser as _, ValueEnum as _};
 use machine::Machine;
-use xtask::cargo::{Profile, build_node, cargo, require, workspace};
+use xtask::cargo::{Profile, build_node, cargo, workspace};
 
 /// Path of the page, relative to the workspace.
 const PAGE: &str = "docs/benchmarks.md";
@@ -161,7 +161,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let all = Subject::value_variants();
     let subjects = if arguments.subjects.is_empty() { all } else { &arguments.subjects };
     let parts = if subjects == [Subject::Tasks] { &tasks::PARTS[..] } else { &Part::ALL[..] };
-    require(parts).context("cannot install the programs that the benchmarks need")?;
+    atalaya_testbed::install::ensure(parts)
+        .context("cannot install the programs that the benchmarks need")?;
     let complete = all.iter().all(|subject| subjects.contains(subject)) && !arguments.quick;
     let page = || workspace().join(PAGE);
     let output = match &arguments.output {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use atalaya_testbed::install::Part;
+use atalaya_testbed::install::{self, Part};
 use atalaya_testbed::pi::{Clock, Parts};
 use atalaya_testbed::target_dir;
 
@@ -11,7 +11,7 @@ use super::Bench;
 use super::report::Section;
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
-use xtask::cargo::{Profile, cargo, require, succeeds};
+use xtask::cargo::{Profile, cargo, succeeds};
 use xtask::pi::build::{self, BuildOptions};
 use xtask::pi::site::{ID, Site, TIMEOUT};
 
@@ -55,8 +55,8 @@ struct Results {
 }
 
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
-    require(&[Part::OpenSsl])?;
-    let parts = Parts::ready(|line| eprintln!("{line}")).context("cannot prepare the emulator of the Pi")?;
+    install::ensure(&[Part::OpenSsl])?;
+    let parts = Parts::ready().context("cannot prepare the emulator of the Pi")?;
     let options = BuildOptions { profile: Profile::Distribution, is_static: false, is_slim: false };
     let program = build::for_the_pi(options)?;
     let loop_program = build::example_for_the_pi(options, "atalaya-hal", "samples")?;

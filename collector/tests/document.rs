@@ -17,9 +17,7 @@ const EXAMPLES: &str = "20";
 const SEED: &str = "20261121";
 
 fn python() -> Command {
-    let say = |line: &str| eprintln!("{line}");
-    let python = install::ensure(&[Part::Python], say)
-        .and_then(|()| install::ensure_environment(Environment::API, say));
+    let python = install::ensure(&[Part::Python]).and_then(|()| Environment::API.ready());
     let mut command = parent_death_command(python.expect("Python with Schemathesis"));
     for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(proxy);

@@ -16,9 +16,7 @@ use std::sync::Arc;
 use std::thread;
 
 use atalaya_testbed::chaos::tasks::{self, Programs};
-use atalaya_testbed::chaos::{
-    Cluster, FaultKind, FaultKinds, NodeProgram, Outcome, POINTS, Receiver, Schedule, seed_of,
-};
+use atalaya_testbed::chaos::{Cluster, FaultKind, NodeProgram, Outcome, POINTS, Receiver, Schedule, seed_of};
 use atalaya_testbed::{Security, target_dir};
 
 #[track_caller]
@@ -67,7 +65,7 @@ fn fleet_delivers_each_report_once_under_random_faults() {
     let random = RandomState::new().build_hasher().finish() >> 32;
     let known = [813_437_409_709, 433_022_255_681].map(|seed| Schedule::of(seed, None));
     // All kinds of faults.
-    let drawn = Schedule::of(seed_of(random, 0), None).with(&FaultKinds::default());
+    let drawn = Schedule::of(seed_of(random, 0), None).with(&FaultKind::ALL.into());
     for schedule in known.into_iter().chain([drawn]) {
         println!("{schedule}");
         run(&mut cluster, &schedule);
@@ -95,7 +93,7 @@ fn secured_fleet_delivers_each_report_once_under_random_faults() {
     let mut cluster = Cluster::start_secured(program(), Arc::new(Security::new()));
     let random = RandomState::new().build_hasher().finish() >> 32;
     for seed in [940_778_137_641, seed_of(random, 0)] {
-        let schedule = Schedule::of(seed, None).with(&FaultKinds::default());
+        let schedule = Schedule::of(seed, None).with(&FaultKind::ALL.into());
         println!("{schedule}");
         run(&mut cluster, &schedule);
     }

@@ -42,7 +42,6 @@ pub struct StoredReport {
     pub unit: Option<String>,
     /// Time at which the fleet was read, in milliseconds since 1970.
     pub time: i64,
-    /// Average.
     pub mean: f64,
     /// Smallest measurement, if the report contained it.
     pub min: Option<f64>,

@@ -28,7 +28,6 @@ impl SmallDisk {
         Self { folder, _scratch: scratch }
     }
 
-    /// Returns the mount point.
     pub fn path(&self) -> &Path {
         &self.folder
     }

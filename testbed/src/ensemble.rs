@@ -98,7 +98,6 @@ impl Ensemble {
         self.servers.len()
     }
 
-    /// Returns a server.
     pub fn server(&self, i: usize) -> &ZooKeeper {
         &self.servers[i]
     }
@@ -108,7 +107,6 @@ impl Ensemble {
         &mut self.servers[i]
     }
 
-    /// Returns all servers.
     pub fn servers_mut(&mut self) -> &mut [ZooKeeper] {
         &mut self.servers
     }

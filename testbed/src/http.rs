@@ -5,10 +5,8 @@ use std::time::Duration;
 /// Default timeout of an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An HTTP answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// Status, such as 200.
     pub status: u16,
     /// Everything after the head.
     pub body: String,
@@ -39,22 +37,4 @@ pub(crate) fn get_within(
     let mut response = request.call().map_err(|error| error.to_string())?;
     let body = response.body_mut().read_to_string().map_err(|error| error.to_string())?;
     Ok(Answer { status: response.status().as_u16(), body })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Api, ApiMode};
-
-    #[test]
-    fn an_answer_has_a_status_and_a_body() {
-        let api = Api::start();
-        let address = api.base_url();
-        let address = address.trim_start_matches("http://").trim_end_matches('/');
-        let answer = get(address, "/nuevo?dato=1", &[("accept", "text/plain")]).unwrap();
-        assert_eq!((answer.status, &*answer.body), (200, "ok\n"));
-        assert_eq!(api.requests()[0].header("accept"), Some("text/plain"));
-        api.set(ApiMode::KeepAndCut);
-        assert!(get(address, "/", &[]).is_err());
-    }
 }

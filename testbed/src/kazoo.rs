@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::install::{self, Part};
+use crate::install::{self, Environment, Part};
 use crate::process::Process;
 use crate::security::Security;
 use crate::spawn::parent_death_command;
@@ -23,11 +23,8 @@ impl Kazoo {
     pub fn ready() -> Self {
         static PYTHON: OnceLock<PathBuf> = OnceLock::new();
         let python = PYTHON.get_or_init(|| {
-            let say = |line: &str| eprintln!("{line}");
-            match install::ensure(&[Part::Python], say).and_then(|()| install::ensure_kazoo(say)) {
-                Ok(python) => python,
-                Err(error) => panic!("cannot use Kazoo: {error}"),
-            }
+            install::require(&[Part::Python]);
+            Environment::KAZOO.ready().unwrap_or_else(|error| panic!("cannot use Kazoo: {error:#}"))
         });
         Self { python: python.clone(), environment: Vec::new() }
     }

@@ -23,6 +23,10 @@
 //! assert!(node.wait_exit(Duration::from_secs(2)).success());
 //! ```
 #![allow(
+    missing_docs,
+    reason = "serves this workspace only: an item whose name says everything needs no text"
+)]
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stderr,

@@ -81,34 +81,6 @@ impl Client {
 }
 
 #[test]
-fn passes_on_and_cuts() {
-    let (proxy, requests, mut one) = connected();
-    let mut two = Client::greeted(&proxy, &requests);
-    for xid in 1..100 {
-        one.send(xid, 3);
-        assert_eq!(one.receive(), Some(xid));
-    }
-    assert_eq!(proxy.connections(), 2);
-    proxy.cut();
-    assert_eq!((one.receive(), two.receive()), (None, None));
-    assert_eq!(proxy.connections(), 0);
-    assert_eq!(requests.try_iter().count(), 99);
-    Client::greeted(&proxy, &requests);
-}
-
-#[test]
-fn refuses_new_connections_only() {
-    let (proxy, requests, mut present) = connected();
-    proxy.refuse(true);
-    assert_eq!(Client::new(&proxy).receive(), None);
-    present.send(1, 3);
-    assert_eq!(present.receive(), Some(1));
-    proxy.refuse(false);
-    assert_eq!(requests.recv_timeout(SOON), Ok(3));
-    Client::greeted(&proxy, &requests);
-}
-
-#[test]
 fn frozen_it_holds_everything_and_loses_nothing() {
     let (proxy, requests, mut client) = connected();
     proxy.freeze(true);
@@ -144,32 +116,6 @@ fn cut_while_frozen() {
 }
 
 #[test]
-fn swallows_replies_and_not_requests() {
-    let (proxy, requests, mut client) = connected();
-    proxy.swallow_replies(true);
-    client.send(1, 3);
-    assert_eq!(requests.recv_timeout(SOON), Ok(3));
-    client.receives_nothing();
-    proxy.swallow_replies(false);
-    client.send(2, 4);
-    assert_eq!(client.receive(), Some(2));
-}
-
-#[test]
-fn mutes_one_kind_of_request() {
-    let (proxy, requests, mut client) = connected();
-    proxy.mute(Some(9));
-    for (xid, op_code) in [(1, 3), (2, 9), (3, 11)] {
-        client.send(xid, op_code);
-    }
-    assert_eq!((client.receive(), client.receive()), (Some(1), Some(3)));
-    proxy.mute(None);
-    client.send(4, 9);
-    assert_eq!(client.receive(), Some(4));
-    assert_eq!(requests.try_iter().collect::<Vec<_>>(), [3, 9, 11, 9]);
-}
-
-#[test]
 fn cuts_once_between_a_request_and_its_reply() {
     let (proxy, requests, mut client) = connected();
     proxy.cut_after_request(15);
@@ -185,24 +131,4 @@ fn cuts_once_between_a_request_and_its_reply() {
     assert_eq!(again.receive(), Some(7), "the first frame has no op code");
     again.send(8, 15);
     assert_eq!(again.receive(), Some(8));
-}
-
-#[test]
-fn cuts_once_before_a_request() {
-    let (proxy, requests, mut client) = connected();
-    proxy.cut_before_request(15);
-    client.send(1, 3);
-    assert_eq!(client.receive(), Some(1));
-    assert!(proxy.is_armed());
-    client.send(2, 15);
-    assert_eq!(client.receive(), None);
-    assert!(!proxy.is_armed());
-    assert_eq!(requests.try_iter().collect::<Vec<_>>(), [3]);
-    Client::greeted(&proxy, &requests);
-}
-
-#[test]
-fn without_a_server_it_closes() {
-    let port = crate::ports::Port::reserve();
-    assert_eq!(Client::new(&Proxy::to(port.number())).receive(), None);
 }

@@ -38,7 +38,6 @@ impl Scratch {
         panic!("cannot keep a scratch folder in {}", parent.display());
     }
 
-    /// Returns the path.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }

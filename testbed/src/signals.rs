@@ -1,17 +1,11 @@
 //! Signals by process id. Only this module depends on what the operating system offers.
 
-/// A signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// SIGTERM.
     Term,
-    /// SIGINT.
     Int,
-    /// SIGHUP.
     Hup,
-    /// SIGSTOP.
     Stop,
-    /// SIGCONT.
     Continue,
 }
 

@@ -17,7 +17,6 @@ pub struct Pauses {
 }
 
 impl Pauses {
-    /// Starts now.
     pub fn until(deadline: Duration) -> Pauses {
         let is_over = deadline.is_zero();
         Pauses { start: Instant::now(), deadline, next: Duration::from_millis(2), is_over }

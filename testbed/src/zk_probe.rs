@@ -13,7 +13,6 @@ use crate::process::{Line, Process, Stream};
 /// Timeout of a command; the script itself waits up to 30 s for a server.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// Metadata of a znode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stat {
@@ -33,7 +32,6 @@ pub struct Stat {
     pub ephemeral_owner: i64,
     /// Size of the data in bytes.
     pub data_length: i32,
-    /// Number of children.
     pub num_children: i32,
 }
 
@@ -70,13 +68,11 @@ impl ZkProbe {
         }
     }
 
-    /// Returns the session id.
     #[track_caller]
     pub fn session_id(&self) -> i64 {
         integer(&self.done("session", &json!({})))
     }
 
-    /// Returns the session id.
     #[track_caller]
     pub(crate) fn try_session_id(&self) -> Result<i64, String> {
         self.call("session", &json!({})).map(|answer| integer(&answer))

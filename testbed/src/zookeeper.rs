@@ -236,7 +236,6 @@ impl ZooKeeper {
         }
     }
 
-    /// Returns true if it is frozen.
     pub(crate) fn is_frozen(&self) -> bool {
         self.frozen.load(Ordering::Relaxed)
     }
@@ -310,12 +309,6 @@ impl ZooKeeper {
         }
     }
 
-    /// Returns the answer like [`four`](Self::four), or `None` if the server does not answer within 2 s: killed,
-    /// frozen, or starting.
-    pub fn try_four(&self, word: &str) -> Option<String> {
-        self.ask(word).ok()
-    }
-
     /// Returns the answer to `cons`: the connections of the port for clients.
     ///
     /// ZooKeeper only lists the connections of the port that receives the command.
@@ -335,6 +328,12 @@ impl ZooKeeper {
         Some(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Returns the answer like [`four`](Self::four), or `None` if the server does not answer within 2 s: killed,
+    /// frozen, or starting.
+    pub(crate) fn try_four(&self, word: &str) -> Option<String> {
+        self.ask(word).ok()
+    }
+
     fn ask(&self, word: &str) -> io::Result<String> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.client.number()));
         let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
@@ -348,7 +347,7 @@ impl ZooKeeper {
     /// Returns the `Mode:` in the answer to `srvr` — `standalone`, `leader` or `follower` — or `None` while it does not
     /// serve.
     pub fn mode(&self) -> Option<String> {
-        let answer = self.try_four("srvr")?;
+        let answer = self.ask("srvr").ok()?;
         answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
     }
 

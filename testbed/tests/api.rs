@@ -1,9 +1,9 @@
 //! The HTTP listener in each of its modes, with raw HTTP requests.
 #![allow(clippy::unwrap_used, reason = "a helper of tests that cannot go on ends the test")]
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atalaya_testbed::{Api, ApiMode};
 
@@ -40,92 +40,6 @@ fn accepts_and_records_a_get() {
     assert_eq!(request.agent(), Some("test/1"));
     assert_eq!(request.answered, Some(200));
     assert!(request.wall.elapsed().unwrap() < SECONDS && request.at.elapsed() < SECONDS);
-}
-
-#[test]
-fn records_bodies_with_a_length_and_in_chunks() {
-    let api = Api::start();
-    let head = "POST /nuevo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
-    ask(&api, &format!("{head}Content-Length: 13\r\n\r\n{{\"mean\":80.5}}"));
-    ask(&api, &format!("{head}Transfer-Encoding: chunked\r\n\r\n8\r\n{{\"dato\":\r\n3\r\n79}}\r\n0\r\n\r\n"));
-    let datos: Vec<_> = api.requests().iter().map(|request| request.dato()).collect();
-    assert_eq!(datos, [Some(80.5), Some(79.0)]);
-}
-
-#[test]
-fn a_connection_serves_several_requests() {
-    let api = Api::start();
-    let mut stream = connect(&api).unwrap();
-    for number in 1..=3 {
-        stream.write_all(format!("GET /nuevo?dato={number} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
-        let mut answer = [0; 512];
-        let read = stream.read(&mut answer).unwrap();
-        assert!(answer[..read].starts_with(b"HTTP/1.1 200 "));
-    }
-    let requests = api.requests();
-    assert_eq!(requests.iter().map(|request| request.dato().unwrap()).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
-    assert!(requests.iter().all(|request| request.peer == stream.local_addr().unwrap()));
-}
-
-#[test]
-fn answers_the_status_it_is_told() {
-    let api = Api::start();
-    api.set(ApiMode::Status(500));
-    assert!(ask(&api, GET).starts_with("HTTP/1.1 500 "));
-    api.set(ApiMode::Status(409));
-    assert!(ask(&api, GET).starts_with("HTTP/1.1 409 "));
-    assert_eq!(
-        api.requests().iter().map(|request| request.answered).collect::<Vec<_>>(),
-        [Some(500), Some(409)]
-    );
-}
-
-#[test]
-fn refuses_cuts_what_is_open_and_listens_again_on_the_same_port() {
-    let api = Api::start();
-    let url = api.url();
-    let mut open = connect(&api).unwrap();
-    ask(&api, GET);
-    api.set(ApiMode::Refuse);
-    assert_eq!(connect(&api).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-    assert!(matches!(open.read(&mut [0]), Ok(0) | Err(_)));
-    api.set(ApiMode::Refuse);
-    api.set(ApiMode::Accept);
-    assert_eq!(api.url(), url);
-    assert!(ask(&api, GET).starts_with("HTTP/1.1 200 "));
-    assert_eq!(api.requests().len(), 2);
-}
-
-#[test]
-fn hangs_until_the_client_gives_up_even_when_others_are_accepted_again() {
-    let api = Api::start();
-    api.set(ApiMode::Hang);
-    let mut hanging = connect(&api).unwrap();
-    hanging.write_all(GET.as_bytes()).unwrap();
-    api.wait_for("the request that hangs", SECONDS, |requests| requests.len() == 1);
-    api.set(ApiMode::Accept);
-    assert!(ask(&api, GET).starts_with("HTTP/1.1 200 "));
-    hanging.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    let error = hanging.read(&mut [0]).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
-    assert_eq!(api.requests().iter().map(|request| request.answered).collect::<Vec<_>>(), [None, Some(200)]);
-    drop(api);
-    assert!(matches!(hanging.read(&mut [0]), Ok(0) | Err(_)));
-}
-
-#[test]
-fn is_slow_and_knows_whether_the_client_waited() {
-    let api = Api::start();
-    let time = Duration::from_millis(300);
-    api.set(ApiMode::Slow(time));
-    let start = Instant::now();
-    let mut impatient = connect(&api).unwrap();
-    impatient.write_all(GET.as_bytes()).unwrap();
-    api.wait_for("the impatient request", SECONDS, |requests| requests.len() == 1);
-    drop(impatient);
-    assert!(ask(&api, GET).starts_with("HTTP/1.1 200 "));
-    assert!(start.elapsed() >= time);
-    assert_eq!(api.requests().iter().map(|request| request.answered).collect::<Vec<_>>(), [None, Some(200)]);
 }
 
 #[test]

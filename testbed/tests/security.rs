@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_testbed::{Ensemble, FLEET_ACL, Issue, Kazoo, Process, Security, ZkProbe, ZooKeeper};
+use atalaya_testbed::{FLEET_ACL, Issue, Kazoo, Process, Security, ZkProbe, ZooKeeper};
 
 const SECONDS: Duration = Duration::from_secs(60);
 
@@ -37,21 +37,6 @@ fn server_with_tls_and_sasl_closes_znodes_to_other_users() {
 }
 
 #[test]
-fn sessions_of_an_ensemble_with_tls_and_sasl_survive_the_kill_of_a_server() {
-    let security = Security::new();
-    let mut ensemble = Ensemble::secured(&security);
-    let fleet = probe(&security, "fleet", &ensemble.connect_string());
-    fleet.create("/a", b"", true).unwrap();
-    let session = fleet.session_id();
-    let server = ensemble.server_of_session(session).unwrap();
-    ensemble.kill(server);
-    assert_eq!(fleet.exists("/a").unwrap().ephemeral_owner, session);
-    ensemble.restart(server);
-    ensemble.wait_for_quorum(SECONDS);
-    fleet.set("/a", b"x").unwrap();
-}
-
-#[test]
 fn clients_with_another_certificate_or_password_are_refused() {
     let security = Security::new();
     let server = ZooKeeper::secured(&security);
@@ -63,22 +48,4 @@ fn clients_with_another_certificate_or_password_are_refused() {
     security.issue_client_certificate(Issue::Valid, "client");
     std::fs::write(security.password_file("fleet"), "wrong").unwrap();
     assert_refused(&security, "fleet", &hosts, "AuthFailedError");
-}
-
-#[test]
-fn restarted_server_uses_its_new_certificate() {
-    let security = Security::new();
-    let mut server = ZooKeeper::secured(&security);
-    let hosts = server.connect_string();
-    let session = probe(&security, "fleet", &hosts);
-    session.create("/a", b"", true).unwrap();
-    let id = session.session_id();
-    security.issue_server_certificate(Issue::Expired);
-    server.kill();
-    server.restart();
-    assert_refused(&security, "fleet", &hosts, "certificate has expired");
-    security.issue_server_certificate(Issue::Valid);
-    server.kill();
-    server.restart();
-    assert_eq!(session.exists("/a").unwrap().ephemeral_owner, id, "the session has survived");
 }

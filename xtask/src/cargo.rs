@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context as _, ensure};
-use atalaya_testbed::install::{self, Part};
 use atalaya_testbed::target_dir;
 
 /// Returns a command for cargo, in the folder of the workspace.
@@ -19,11 +18,6 @@ pub fn cargo() -> Command {
 pub fn workspace() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     here.parent().map_or(here.clone(), PathBuf::from)
-}
-
-/// Installs missing programs and prints the progress.
-pub fn require(parts: &[Part]) -> Result<(), install::InstallError> {
-    install::ensure(parts, |line| eprintln!("{line}"))
 }
 
 /// Runs a command of cargo.

@@ -57,9 +57,9 @@ pub(crate) struct Arguments {
     /// Fleets and tasks: run only the schedule that was printed with this seed.
     #[arg(long, value_name = "SEED", conflicts_with_all = ["schedules", "seed"])]
     replay: Option<u64>,
-    /// Fleets: sampling mode of the nodes.
-    #[arg(long, value_enum, default_value = "both")]
-    sync: SyncMode,
+    /// Fleets: sampling mode of the nodes: each by its own clock, in lock-step, or chosen by the seed.
+    #[arg(long, default_value = "both", value_parser = ["free", "barrier", "both"])]
+    sync: String,
     /// Fleets: receiver of the reports: an API that misbehaves on demand, or `atalaya collect`, which is killed, paused
     /// and shut down; its stored reports are then checked.
     #[arg(long, default_value = "testbed", value_parser = ["testbed", "collector:sqlite", "collector:redis"])]
@@ -96,17 +96,6 @@ enum Subject {
     Fleet,
     /// `atalaya_testbed::chaos::tasks`.
     Tasks,
-}
-
-/// Sampling mode of the nodes of a fleet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum SyncMode {
-    /// Each node by its own clock.
-    Free,
-    /// In lock-step.
-    Barrier,
-    /// Chosen by the seed.
-    Both,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {

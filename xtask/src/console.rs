@@ -1,38 +1,34 @@
 //! Output of several programs on one terminal: a prefix and a colour identify the program.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::Arc;
-
-use tokio::sync::Notify;
 
 /// Colours that can be distinguished on a dark and on a light background. The first one is for programs other than
 /// nodes.
 const COLOURS: [u8; 7] = [90, 36, 33, 35, 32, 34, 31];
 
-/// Standard output, line by line. Clones write to the same one.
-#[derive(Clone)]
+/// Standard output, line by line.
+#[derive(Clone, Copy)]
 pub(crate) struct Console {
     coloured: bool,
     /// Width of the prefix, in columns.
     width: usize,
-    /// Notified when the output has no reader any more.
-    deaf: Arc<Notify>,
 }
 
 impl Console {
     /// Creates the console. It uses colours only on a terminal, and not if NO_COLOR is set.
     pub(crate) fn new(width: usize) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { coloured: wanted && io::stdout().is_terminal(), width, deaf: Arc::new(Notify::new()) }
+        Self { coloured: wanted && io::stdout().is_terminal(), width }
     }
 
     /// Returns true if the output has colours.
-    pub(crate) fn is_coloured(&self) -> bool {
+    pub(crate) fn is_coloured(self) -> bool {
         self.coloured
     }
 
-    /// Writes a line of program `who`: the `number`th node, or 0 for other programs.
-    pub(crate) fn line(&self, number: usize, who: &str, text: &str) {
+    /// Writes a line of program `who`: the `number`th node, or 0 for other programs. Ends this process, and with it the
+    /// others, if the output has no reader any more, for example because `head` has exited.
+    pub(crate) fn line(self, number: usize, who: &str, text: &str) {
         let prefix = format!("{who:>width$} │", width = self.width);
         let colour = if number == 0 { COLOURS[0] } else { COLOURS[1 + (number - 1) % (COLOURS.len() - 1)] };
         let line = match self.coloured {
@@ -42,12 +38,7 @@ impl Console {
         // A single write keeps the lines of several threads whole.
         let mut stdout = io::stdout().lock();
         if stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-            self.deaf.notify_one();
+            std::process::exit(1);
         }
-    }
-
-    /// Waits until the output has no reader any more, for example because `head` has exited.
-    pub(crate) async fn unheard(&self) {
-        self.deaf.notified().await;
     }
 }

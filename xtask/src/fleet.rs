@@ -4,17 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
-use atalaya_testbed::install::Part;
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::install::{self, Part};
 use atalaya_testbed::{Api, Ensemble, Process, Recorded, Scratch, ZooKeeper, node_command_in};
 
 use crate::console::Console;
-use crate::shutdown::Shutdown;
-use xtask::cargo::{Profile, build_node, require, workspace};
+use xtask::cargo::{Profile, build_node, workspace};
 
 /// Timeout for the end of a node. It closes its session and ends within 2 s, except on a busy machine.
 const NODE_ENDS: Duration = Duration::from_secs(5);
-const SERVER_ENDS: Duration = Duration::from_secs(5);
 /// Tick time in milliseconds, as in the example of Apache ZooKeeper, so that sessions last as long as in production.
 const TICK: u32 = 2_000;
 /// Path of ZooKeeper's client in Debian's package.
@@ -34,9 +32,9 @@ pub(crate) struct Arguments {
     /// Number of nodes; their ids are 1, 2, …
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=500))]
     nodes: u16,
-    /// ZooKeeper servers: 1, or 3 that elect a leader among themselves.
-    #[arg(long, default_value_t = 1, value_parser = servers, value_name = "1|3")]
-    servers: u8,
+    /// ZooKeeper servers: 1, or 3 that elect a leader among themselves. Two would survive no more failures than one.
+    #[arg(long, default_value = "1", value_parser = ["1", "3"])]
+    servers: String,
     /// Sampling period of the nodes and reporting period of the leader.
     #[arg(long, default_value = "5s", value_name = "DURATION")]
     sampling_period: String,
@@ -65,66 +63,30 @@ struct Node {
     ended: bool,
 }
 
+/// Runs until Ctrl-C, which ends this process, and with it all programs that it has started.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // A missing file would cause one error per node.
     let boards = workspace().join(&arguments.boards);
     if let Some(board) = &arguments.board {
         ensure!(boards.exists(), "--board {board}: there is no {}", boards.display());
     }
-    require(&[Part::Java, Part::ZooKeeper]).context("a fleet needs Apache ZooKeeper")?;
+    install::ensure(&[Part::Java, Part::ZooKeeper]).context("a fleet needs Apache ZooKeeper")?;
     let binary = build_node(if arguments.debug { Profile::Dev } else { Profile::Release }, &[])?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        // From here on, signals do not end this process: its end would leave the other processes running.
-        let shutdown = Shutdown::listen()?;
-        fleet(arguments, &binary, &boards, shutdown).await
-    })
-}
-
-async fn fleet(
-    arguments: &Arguments,
-    binary: &Path,
-    boards: &Path,
-    mut shutdown: Shutdown,
-) -> anyhow::Result<ExitCode> {
     let console = Console::new("fleet".len().max(arguments.nodes.to_string().len() + 1));
     let say = |text: &str| console.line(0, "fleet", text);
     say(&format!("starting {} ZooKeeper server(s)", arguments.servers));
-    let count = usize::from(arguments.servers);
-    // Start in a separate thread, so that Ctrl-C works during the start.
-    let mut starting = tokio::task::spawn_blocking(move || Ensemble::with_servers(count, TICK));
-    let mut servers = tokio::select! {
-        started = &mut starting => started.context("ZooKeeper did not start, see above")?,
-        () = shutdown.requested() => {
-            say("stopping when ZooKeeper has started; once more to stop now");
-            tokio::select! {
-                started = &mut starting => shut_down(started.context("ZooKeeper did not start, see above")?),
-                () = shutdown.requested() => std::process::exit(130),
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-    };
-    let hosts = servers.connect_string();
-    let api = {
-        let console = console.clone();
-        Api::start_watched(move |request| console.line(0, "api", &tell(request)))
-    };
-
+    let mut servers = Ensemble::with_servers(arguments.servers.parse()?, TICK);
+    let api = Api::start_watched(move |request| console.line(0, "api", &tell(request)));
     introduce(&say, &servers, &api);
     let state = Scratch::new("fleet");
-    let mut nodes = start_nodes(arguments, (binary, boards, &state), (&hosts, &api.url()), &console);
+    let mut nodes = start_nodes(arguments, (&binary, &boards, &state), (&servers, &api), console);
 
     let mut ended_servers = vec![false; servers.len()];
     let mut shown: Vec<_> = all(&servers).map(|server| server.process().log().len()).collect();
     let end = arguments.time.map(|time| Instant::now() + time);
-    let mut tick = tokio::time::interval(Duration::from_millis(100));
-    let why = loop {
-        tokio::select! {
-            () = shutdown.requested() => break "stopping",
-            () = console.unheard() => break "the output has no reader any more",
-            _ = tick.tick() => {}
-        }
-        show_servers(&console, &servers, &mut shown);
+    while end.is_none_or(|end| Instant::now() < end) {
+        std::thread::sleep(Duration::from_millis(100));
+        show_servers(console, &servers, &mut shown);
         for ((server, told), number) in servers.servers_mut().iter_mut().zip(&mut ended_servers).zip(1..) {
             if let Some(status) = server.try_exit().filter(|_| !*told) {
                 *told = true;
@@ -137,19 +99,17 @@ async fn fleet(
                 console.line(node.number, &format!("#{}", node.id), &format!("(ended: {status})"));
             }
         }
-        if nodes.iter().all(|node| node.ended) {
-            break "every node has ended";
-        }
-        if end.is_some_and(|end| Instant::now() >= end) {
-            break "the time is over";
-        }
-    };
-    say(why);
-    let alone = nodes.iter().all(|node| node.ended);
-    take_down(nodes, api, servers, &console);
-    say("everything is stopped");
-    if alone {
-        bail!("every node ended by itself; their last lines above say why");
+        ensure!(!nodes.iter().all(|node| node.ended), "every node has ended; their last lines above say why");
+    }
+    say("the time is over");
+    for node in &nodes {
+        node.process.term();
+        // A process that was paused with SIGSTOP could not react to the signal.
+        node.process.cont();
+    }
+    let end = Instant::now() + NODE_ENDS;
+    while Instant::now() < end && nodes.iter_mut().any(|node| node.process.is_running()) {
+        std::thread::sleep(Duration::from_millis(10));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -159,23 +119,18 @@ fn all(servers: &Ensemble) -> impl Iterator<Item = &ZooKeeper> {
     (0..servers.len()).map(|number| servers.server(number))
 }
 
-fn shut_down(mut servers: Ensemble) {
-    for server in servers.servers_mut() {
-        server.shut_down(SERVER_ENDS);
-    }
-}
-
 /// Starts the nodes, with their state below `state`. Their output goes to the console.
 fn start_nodes(
     arguments: &Arguments,
     (binary, boards, state): (&Path, &Path, &Scratch),
-    (hosts, api): (&str, &str),
-    console: &Console,
+    (servers, api): (&Ensemble, &Api),
+    console: Console,
 ) -> Vec<Node> {
     let start = |number: usize| {
         let id = number.to_string();
-        let mut command = node_command_in(state.path(), &binary.to_string_lossy(), &id, hosts);
-        command.args(["--api-url", api, "--sampling-period", &arguments.sampling_period]);
+        let hosts = servers.connect_string();
+        let mut command = node_command_in(state.path(), &binary.to_string_lossy(), &id, &hosts);
+        command.args(["--api-url", &api.url(), "--sampling-period", &arguments.sampling_period]);
         if let Some(board) = &arguments.board {
             command.args(["--board", board, "--boards"]).arg(boards);
         }
@@ -183,35 +138,12 @@ fn start_nodes(
         if !console.is_coloured() {
             command.env("NO_COLOR", "1");
         }
-        let (output, name) = (console.clone(), format!("#{id}"));
-        let process = Process::spawn_watched(command, move |line| output.line(number, &name, &line.text));
+        let name = format!("#{id}");
+        let process = Process::spawn_watched(command, move |line| console.line(number, &name, &line.text));
         console.line(0, "fleet", &format!("node {id}  process {}", process.pid()));
         Node { id, number, process, ended: false }
     };
     (1..=usize::from(arguments.nodes)).map(start).collect()
-}
-
-/// Stops the nodes first, so that they can announce their leave; then the listener; the servers last.
-fn take_down(mut nodes: Vec<Node>, api: Api, servers: Ensemble, console: &Console) {
-    for node in &nodes {
-        node.process.term();
-        // A process that was paused with SIGSTOP could not react to the signal.
-        node.process.cont();
-    }
-    let end = Instant::now() + NODE_ENDS;
-    for node in &mut nodes {
-        while node.process.is_running() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        if node.process.is_running() {
-            let text = format!("(did not end within {NODE_ENDS:?}: killed)");
-            console.line(node.number, &format!("#{}", node.id), &text);
-            node.process.kill9();
-        }
-    }
-    drop(nodes);
-    drop(api);
-    shut_down(servers);
 }
 
 /// Prints the servers, the API and some commands to try, before log lines appear.
@@ -238,7 +170,7 @@ fn tell(request: &Recorded) -> String {
 }
 
 /// Prints the warnings and errors that the servers logged since the last call.
-fn show_servers(console: &Console, servers: &Ensemble, shown: &mut [usize]) {
+fn show_servers(console: Console, servers: &Ensemble, shown: &mut [usize]) {
     for ((server, shown), number) in all(servers).zip(shown).zip(1..) {
         let log = server.process().log();
         for line in &log[*shown..] {
@@ -250,22 +182,10 @@ fn show_servers(console: &Console, servers: &Ensemble, shown: &mut [usize]) {
     }
 }
 
-fn servers(text: &str) -> Result<u8, String> {
-    match text {
-        "1" => Ok(1),
-        "3" => Ok(3),
-        _ => Err("1 or 3: two servers survive no more failures than one".into()),
-    }
-}
-
-/// Parses a whole or decimal number with a unit: `500ms`, `2.5s`, `5m`, `1h`. A number without a unit means seconds.
+/// Parses a time such as `500ms`, `2.5s`, `5m` or `1h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("", 1.0)];
-    let parsed = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
-    parsed
-        .and_then(|(number, seconds)| Some(number.trim().parse::<f64>().ok()? * seconds))
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "a time as 30s, 500ms, 5m or 1h".into())
+    let parsed = text.parse::<jiff::SignedDuration>().ok();
+    parsed.and_then(|time| time.try_into().ok()).ok_or_else(|| "a time as 30s, 500ms, 5m or 1h".into())
 }
 
 #[cfg(test)]
@@ -274,25 +194,13 @@ mod tests {
 
     #[test]
     fn reads_times() {
-        let table = [
-            ("30s", 30_000),
-            ("500ms", 500),
-            ("2.5 s", 2_500),
-            ("5m", 300_000),
-            ("1h", 3_600_000),
-            ("7", 7_000),
-        ];
-        for (text, ms) in table {
+        for (text, ms) in
+            [("30s", 30_000), ("500ms", 500), ("2.5 s", 2_500), ("5m", 300_000), ("1h", 3_600_000)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for text in ["", "s", "-1s", "soon", "1e400s", "nan"] {
             assert!(duration(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn one_or_three_servers() {
-        assert_eq!((servers("1"), servers("3")), (Ok(1), Ok(3)));
-        assert!(servers("2").is_err());
     }
 }

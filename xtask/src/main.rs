@@ -12,7 +12,6 @@ mod fleet;
 mod fuzz;
 mod nightly;
 mod screenshot;
-mod shutdown;
 mod test;
 mod tools;
 

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use atalaya_testbed::install::{self, Part};
+use atalaya_testbed::install::{self, Environment, Part};
 
-use xtask::cargo::{cargo, exit_code, require};
+use xtask::cargo::{cargo, exit_code};
 
 mod programs;
 
@@ -69,8 +69,8 @@ fn threads() -> String {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    require(&Part::ALL).context("the tests need more than Rust")?;
-    install::ensure_kazoo(|line| eprintln!("{line}")).context("the tests need Kazoo")?;
+    install::ensure(&Part::ALL).context("the tests need more than Rust")?;
+    Environment::KAZOO.ready().context("the tests need Kazoo")?;
     let threads = threads();
     let words = arguments.words();
     if !arguments.is_everything() {

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use atalaya_testbed::install::Part;
+use atalaya_testbed::install::{self, Part};
 
-use crate::cargo::{cargo, require};
+use crate::cargo::cargo;
 
 /// Machine that Atalaya runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -106,8 +106,8 @@ impl Toolchain {
     pub fn ready(target: Target) -> anyhow::Result<Toolchain> {
         match target {
             _ if target.is_here() => {}
-            Target::Aarch64 => require(&[Part::Aarch64Gcc])?,
-            Target::Armv7 => require(&[Part::ArmhfGcc])?,
+            Target::Aarch64 => install::ensure(&[Part::Aarch64Gcc])?,
+            Target::Armv7 => install::ensure(&[Part::ArmhfGcc])?,
             Target::X86_64 => ensure!(
                 Command::new("x86_64-linux-gnu-gcc").arg("--version").output().is_ok(),
                 "x86_64-linux-gnu-gcc is missing: please install a C compiler for x86_64"

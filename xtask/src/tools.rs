@@ -29,6 +29,9 @@ pub(crate) const MDBOOK: Tool =
 /// Checks licences, sources and advisories of dependencies.
 pub(crate) const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", options: &[] };
 
+/// Builds and runs fuzz targets.
+pub(crate) const CARGO_FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.2", options: &[] };
+
 /// Writes the licences of dependencies.
 pub(crate) const CARGO_ABOUT: Tool =
     Tool { name: "cargo-about", version: "0.9.3", options: &["--features", "cli"] };

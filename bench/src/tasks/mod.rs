@@ -18,7 +18,6 @@ use super::machine::Machine;
 use super::report::Section;
 use super::stats::Sample;
 use setup::Setup;
-use xtask::cargo::require;
 
 /// Programs that the measurement needs.
 pub(crate) const PARTS: [Part; 4] = [Part::Java, Part::ZooKeeper, Part::Redis, Part::Python];
@@ -87,10 +86,8 @@ struct History {
 }
 
 pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Vec<Section>> {
-    require(&PARTS)?;
-    let print_line = |line: &str| eprintln!("{line}");
-    let celery =
-        install::ensure_environment(Environment::PEER, print_line).context("cannot install Celery")?;
+    install::ensure(&PARTS)?;
+    let celery = Environment::PEER.ready().context("cannot install Celery")?;
     let server = ZooKeeper::with_tick(TICK);
     machine.zookeeper(&server);
     let scratch = Scratch::new("bench-tasks");

@@ -1,11 +1,13 @@
 //! Begins and ends the faults of a schedule.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use super::faults::{Fault, StderrFault, Target};
 use super::foreign_client::Request;
 use super::history::Stall;
+use super::poison::{self, Outbox};
 use super::runner::Run;
+use super::tree::Snapshot;
 use super::txn_effects::{MEASUREMENTS, REPORTS};
 use super::wrong_znode::WrongZnode;
 use crate::api::ApiMode;
@@ -80,9 +82,12 @@ impl Run<'_> {
             }
             Fault::PoisonedReport(poison, first, notifies) => {
                 let snapshot = self.snapshot();
-                let name = poison.name(*first, number, snapshot.cycle);
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-                let data = poison.data(&name, i64::try_from(now).unwrap_or(i64::MAX), snapshot.epoch);
+                let Snapshot { cycle, epoch, .. } = snapshot;
+                let now = millis(SystemTime::now()) / 1_000;
+                let outbox = Outbox { first: *first, fault: number, cycle, now, epoch };
+                let (_, name, data) = poison::REPORTS[*poison];
+                let name = name(outbox);
+                let data = data(outbox, name.parse().unwrap_or(1));
                 self.create(number, format!("{REPORTS}{name}"), data, false, Duration::ZERO);
                 if *notifies {
                     self.touch_outbox();
@@ -90,7 +95,13 @@ impl Run<'_> {
             }
             Fault::PoisonedMeasurement(poison, ephemeral) => {
                 let path = measurement_path(number);
-                self.create(number, path, poison.data(self.schedule.seed), *ephemeral, Duration::ZERO);
+                self.create(
+                    number,
+                    path,
+                    poison::MEASUREMENTS[*poison].1(self.schedule.seed),
+                    *ephemeral,
+                    Duration::ZERO,
+                );
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-/// Kind of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Violation {
     /// Cycle numbers have a gap, or a cycle has no report, or a report no cycle.
@@ -58,10 +57,8 @@ pub enum Violation {
     Other,
 }
 
-/// A violation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// Kind.
     pub kind: Violation,
     /// Description, with place and time.
     pub text: String,
@@ -72,11 +69,9 @@ pub struct Finding {
 pub struct Counts {
     /// Leaders that wrote their epoch.
     pub epochs: u64,
-    /// Reports that were committed.
     pub reports: u64,
     /// Number of different measurements that were published.
     pub measurements: u64,
-    /// Requests to the API.
     pub requests: u64,
     /// Requests kept by the API although it had their key.
     pub repeats: u64,
@@ -148,19 +143,15 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Result of the checker.
 #[derive(Clone, Debug, Default)]
 pub struct CheckReport {
-    /// All violations.
     pub violations: Vec<Finding>,
-    /// Counts of the checks.
     pub counts: Counts,
     /// Observations that are not violations, for a person to check.
     pub notes: Vec<String>,
 }
 
 impl CheckReport {
-    /// Adds a violation.
     pub fn add(&mut self, kind: Violation, text: String) {
         self.violations.push(Finding { kind, text });
     }

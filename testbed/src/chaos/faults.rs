@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fault_kinds::FaultKind;
 use super::node_id;
-use super::poison::{PoisonedMeasurement, PoisonedReport};
+use super::poison::{MEASUREMENTS, REPORTS};
 use super::wrong_znode::WrongZnode;
 use crate::api::ApiMode;
 
@@ -66,7 +66,6 @@ pub enum Target {
     Node(usize),
 }
 
-/// A fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// `kill -9`, and a new process after the time.
@@ -89,12 +88,12 @@ pub enum Fault {
     WrongZnode(WrongZnode),
     /// This znode is read-only (`world:anyone:r`) for the time.
     ReadOnly(&'static str),
-    /// Another client puts a report into the outbox. The first flag is true if it is the first report of all, and false
-    /// if it is behind the others. The second is true if the client notifies the leader.
-    PoisonedReport(PoisonedReport, bool, bool),
-    /// Another client publishes a measurement, as an ephemeral znode or as a persistent one, and removes it after the
-    /// time.
-    PoisonedMeasurement(PoisonedMeasurement, bool),
+    /// Another client puts the poisoned report of this number into the outbox. The first flag is true if it is the first
+    /// report of all, and false if it is behind the others. The second is true if the client notifies the leader.
+    PoisonedReport(usize, bool, bool),
+    /// Another client publishes the poisoned measurement of this number, as an ephemeral znode or as a persistent one, and
+    /// removes it after the time.
+    PoisonedMeasurement(usize, bool),
 }
 
 /// A fault with its time and duration.
@@ -102,9 +101,7 @@ pub enum Fault {
 pub struct ScheduledFault {
     /// Time after the start.
     pub at: Duration,
-    /// Duration.
     pub lasts: Duration,
-    /// Fault.
     pub fault: Fault,
 }
 
@@ -144,18 +141,17 @@ impl fmt::Display for Fault {
             Fault::PoisonedReport(poison, first, notifies) => {
                 let place = if *first { "before" } else { "behind" };
                 let told = if *notifies { "" } else { ", the leader not notified" };
-                write!(f, "a report in the outbox, {place} the others, with {poison}{told}")
+                write!(f, "a report in the outbox, {place} the others, with {}{told}", REPORTS[*poison].0)
             }
             Fault::PoisonedMeasurement(poison, ephemeral) => {
                 let kind = if *ephemeral { "an ephemeral" } else { "a persistent" };
-                write!(f, "{kind} measurement of another client: {poison}")
+                write!(f, "{kind} measurement of another client: {}", MEASUREMENTS[*poison].0)
             }
         }
     }
 }
 
 impl Fault {
-    /// Returns the kind.
     pub(super) fn kind(&self) -> FaultKind {
         match self {
             Fault::Kill(_) | Fault::Stop(_) => FaultKind::Processes,
@@ -181,10 +177,10 @@ impl Fault {
             }
             Fault::WrongZnode(wrong_znode) => format!("wrong znode: {wrong_znode}"),
             Fault::ReadOnly(path) => format!("read-only: {path}"),
-            Fault::PoisonedReport(poison, ..) => format!("poisoned report: {poison}"),
+            Fault::PoisonedReport(poison, ..) => format!("poisoned report: {}", REPORTS[*poison].0),
             Fault::PoisonedMeasurement(poison, ephemeral) => {
                 let kind = if *ephemeral { "ephemeral" } else { "persistent" };
-                format!("poisoned measurement, {kind}: {poison}")
+                format!("poisoned measurement, {kind}: {}", MEASUREMENTS[*poison].0)
             }
             what => what.to_string(),
         }

@@ -30,24 +30,8 @@ pub(super) enum Request {
     Touch { path: String },
 }
 
+/// Results of all requests so far.
 #[derive(Debug, Default)]
-struct Shared {
-    /// True for each fault whose request took effect.
-    done: BTreeMap<usize, bool>,
-    sessions: BTreeSet<i64>,
-    /// Number of requests that are not answered yet.
-    open: usize,
-    failures: Vec<String>,
-}
-
-/// The client.
-pub(super) struct ForeignClient {
-    requests: Option<Sender<(Option<usize>, Request)>>,
-    shared: Arc<Mutex<Shared>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Results of all requests.
 pub(super) struct ForeignResults {
     /// True for each fault whose request took effect.
     pub(super) done: BTreeMap<usize, bool>,
@@ -55,13 +39,21 @@ pub(super) struct ForeignResults {
     pub(super) failures: Vec<String>,
     /// All sessions of the client.
     pub(super) sessions: BTreeSet<i64>,
+    /// Number of requests that are not answered yet.
+    open: usize,
+}
+
+pub(super) struct ForeignClient {
+    requests: Option<Sender<(Option<usize>, Request)>>,
+    shared: Arc<Mutex<ForeignResults>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl ForeignClient {
     /// Connects in the background, with the identity of `kazoo`.
     pub(super) fn start(kazoo: Kazoo, hosts: String) -> Self {
         let (requests, inbox) = channel();
-        let shared = Arc::new(Mutex::new(Shared::default()));
+        let shared = Arc::new(Mutex::new(ForeignResults::default()));
         let thread = {
             let shared = Arc::clone(&shared);
             thread::Builder::new()
@@ -72,7 +64,7 @@ impl ForeignClient {
         Self { requests: Some(requests), shared, thread: Some(thread) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
+    fn lock(&self) -> MutexGuard<'_, ForeignResults> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,16 +91,16 @@ impl ForeignClient {
         self.requests = None;
         let ended = self.thread.take().map(JoinHandle::join);
         assert!(matches!(ended, Some(Ok(()))), "the other client of ZooKeeper failed");
-        let mut shared = self.lock();
-        ForeignResults {
-            done: std::mem::take(&mut shared.done),
-            failures: std::mem::take(&mut shared.failures),
-            sessions: std::mem::take(&mut shared.sessions),
-        }
+        std::mem::take(&mut *self.lock())
     }
 }
 
-fn serve(kazoo: &Kazoo, hosts: &str, inbox: &Receiver<(Option<usize>, Request)>, shared: &Mutex<Shared>) {
+fn serve(
+    kazoo: &Kazoo,
+    hosts: &str,
+    inbox: &Receiver<(Option<usize>, Request)>,
+    shared: &Mutex<ForeignResults>,
+) {
     let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
     let probe = ZkProbe::connect_by(kazoo, hosts);
     if let Err(error) = probe.authenticate() {
@@ -131,7 +123,7 @@ fn serve(kazoo: &Kazoo, hosts: &str, inbox: &Receiver<(Option<usize>, Request)>,
 }
 
 /// Records the session of the client.
-fn note_session(probe: &ZkProbe, shared: &Mutex<Shared>) {
+fn note_session(probe: &ZkProbe, shared: &Mutex<ForeignResults>) {
     let session = (0..ATTEMPTS).find_map(|_| probe.try_session_id().ok());
     let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
     match session {

@@ -44,31 +44,24 @@ pub struct History {
 /// A period in which nothing read the full pipe of a node's standard error, in milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stall {
-    /// Id of the node.
     pub node: String,
-    /// Begin.
     pub from: i64,
-    /// End.
     pub to: i64,
 }
 
-/// A log line of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
     /// The process that wrote it, as `node-1-2`.
     pub process: String,
     /// Time of arrival, in milliseconds since 1970.
     pub time: i64,
-    /// Text of the line.
     pub text: String,
 }
 
-/// A request that the API received.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrival {
     /// `Idempotency-Key` of the request.
     pub key: Option<String>,
-    /// Average in the request.
     pub mean: Option<f64>,
     /// Time at which the request was complete, in milliseconds since 1970.
     pub time: i64,

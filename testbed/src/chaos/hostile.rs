@@ -1,11 +1,12 @@
 //! Draws the faults that other clients of ZooKeeper and the processes around a node cause: lost standard error, znodes
 //! of the wrong type, ACL refusals, poisoned reports and measurements. Decided by a seed. Pure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::fault_kinds::{FaultKind, FaultKinds};
+use super::fault_kinds::FaultKind;
 use super::faults::{Fault, ScheduledFault, StderrFault, Target};
-use super::poison::{PoisonedMeasurement, PoisonedReport};
+use super::poison::{self, REPORTS};
 use super::rng::Rng;
 use super::schedule::Schedule;
 use super::txn_effects::COUNTER;
@@ -38,17 +39,17 @@ pub(super) const READ_ONLY: [&str; 9] = [
 impl Schedule {
     /// Keeps only faults of these kinds, and adds the faults of the kinds that [`Schedule::of`] does not draw.
     #[must_use]
-    pub fn with(mut self, kinds: &FaultKinds) -> Schedule {
+    pub fn with(mut self, kinds: &BTreeSet<FaultKind>) -> Schedule {
         self.kinds = kinds.clone();
-        self.faults.retain(|scheduled| kinds.has(scheduled.fault.kind()));
-        if !kinds.has(FaultKind::Processes) {
+        self.faults.retain(|scheduled| kinds.contains(&scheduled.fault.kind()));
+        if !kinds.contains(&FaultKind::Processes) {
             self.point_faults.iter_mut().for_each(Vec::clear);
         }
         let base = self.clone();
         for kind in FaultKind::ALL {
             // Drawn even if it is not selected, so that the same seed always draws the same faults.
             let mut rng = Rng::of(self.seed ^ SEED.rotate_left(kind as u32));
-            if FaultKind::BASIC.contains(&kind) || !rng.percent(CHANCE) || !kinds.has(kind) {
+            if FaultKind::BASIC.contains(&kind) || !rng.percent(CHANCE) || !kinds.contains(&kind) {
                 continue;
             }
             if matches!(kind, FaultKind::Znodes | FaultKind::Acl) {
@@ -116,8 +117,7 @@ fn draw(rng: &mut Rng, kind: FaultKind, schedule: &Schedule) -> Vec<ScheduledFau
                 faults.extend(kill(rng, at, Target::Node(node)));
             }
             FaultKind::Outbox => {
-                let (poison, first, notifies) =
-                    (rng.one(&PoisonedReport::ALL).0, rng.percent(40), rng.percent(60));
+                let (poison, first, notifies) = (rng.index(REPORTS.len()), rng.percent(40), rng.percent(60));
                 // The leader must handle it: it is not removed before the end.
                 let lasts = schedule.length;
                 faults.push(ScheduledFault {
@@ -127,7 +127,7 @@ fn draw(rng: &mut Rng, kind: FaultKind, schedule: &Schedule) -> Vec<ScheduledFau
                 });
             }
             FaultKind::Measurements => {
-                let (poison, ephemeral) = (rng.one(&PoisonedMeasurement::ALL).0, rng.percent(50));
+                let (poison, ephemeral) = (rng.index(poison::MEASUREMENTS.len()), rng.percent(50));
                 let fault = Fault::PoisonedMeasurement(poison, ephemeral);
                 faults.push(ScheduledFault { at, lasts: rng.millis(500, 5_000), fault });
             }
@@ -166,32 +166,28 @@ fn kill(rng: &mut Rng, at: Duration, target: Target) -> Option<ScheduledFault> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::super::rng::seed_of;
     use super::*;
 
     #[test]
     fn schedule_with_one_kind_contains_the_same_acts_of_that_kind() {
         for seed in 0..200 {
-            let all = Schedule::of(seed, None).with(&FaultKinds::default());
+            let all = Schedule::of(seed, None).with(&FaultKind::ALL.into());
             assert_eq!(
                 all,
-                Schedule::of(seed, None).with(&FaultKinds::default()),
+                Schedule::of(seed, None).with(&FaultKind::ALL.into()),
                 "a seed decides everything"
             );
             assert!(all.faults.is_sorted_by_key(|scheduled| scheduled.at));
             assert!(all.faults.iter().all(|scheduled| scheduled.at < all.length));
             for kind in FaultKind::ALL {
-                let alone = Schedule::of(seed, None).with(&[kind].into_iter().collect());
+                let alone = Schedule::of(seed, None).with(&[kind].into());
                 let of_kind = |schedule: &Schedule| {
                     let faults = schedule.faults.iter().filter(|scheduled| scheduled.fault.kind() == kind);
                     faults.cloned().collect::<Vec<_>>()
                 };
                 if kind != FaultKind::Processes {
                     assert_eq!(of_kind(&alone), of_kind(&all), "{kind} of seed {seed}");
-                }
-                if kind != FaultKind::Processes {
                     assert!(alone.point_faults.iter().all(Vec::is_empty));
                 }
             }
@@ -201,7 +197,7 @@ mod tests {
     #[test]
     fn schedule_with_the_basic_kinds_is_what_was_drawn_before() {
         for seed in 0..200 {
-            let (before, kinds) = (Schedule::of(seed, None), FaultKind::BASIC.into_iter().collect());
+            let (before, kinds) = (Schedule::of(seed, None), FaultKind::BASIC.into());
             let after = before.clone().with(&kinds);
             assert_eq!(
                 (after.faults, after.point_faults, after.length),
@@ -228,7 +224,7 @@ mod tests {
     fn every_hostile_fault_occurs_in_four_hundred_schedules() {
         let mut seen = BTreeSet::new();
         for number in 0..400 {
-            let schedule = Schedule::of(seed_of(1, number), None).with(&FaultKinds::default());
+            let schedule = Schedule::of(seed_of(1, number), None).with(&FaultKind::ALL.into());
             for scheduled in schedule.faults {
                 if !FaultKind::BASIC.contains(&scheduled.fault.kind()) {
                     seen.insert(scheduled.fault.subject());
@@ -236,8 +232,7 @@ mod tests {
             }
         }
         // 3 of stderr, 5 wrong znodes, the read-only paths, and poison: as ephemeral and as persistent znode.
-        let expected =
-            3 + 5 + READ_ONLY.len() + PoisonedReport::ALL.len() + 2 * PoisonedMeasurement::ALL.len();
+        let expected = 3 + 5 + READ_ONLY.len() + REPORTS.len() + 2 * poison::MEASUREMENTS.len();
         assert_eq!(seen.len(), expected, "{seen:#?}");
     }
 }

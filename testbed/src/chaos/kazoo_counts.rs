@@ -7,7 +7,6 @@ use std::fmt;
 use super::history::History;
 use crate::journal::Change;
 
-/// Results of a Kazoo fleet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KazooCounts {
     /// Averages that a leader computed, from its output.

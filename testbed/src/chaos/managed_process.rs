@@ -15,7 +15,6 @@ pub(super) type Logs = Vec<(String, Vec<Line>)>;
 /// A program that is restarted after it has ended.
 pub(super) struct ManagedProcess {
     name: String,
-    /// Running process.
     pub(super) process: Option<Process>,
     /// Number of processes so far.
     pub(super) starts: usize,

@@ -38,13 +38,12 @@ mod wrong_znode;
 
 pub use check_report::{CheckReport, Counts, Finding, Violation};
 pub use checker::check;
-pub use fault_kinds::{FaultKind, FaultKinds, UnknownFaultKind};
+pub use fault_kinds::FaultKind;
 pub use faults::{Fault, POINTS, PointFault, ProcessFault, Receiver, ScheduledFault, StderrFault, Target};
 pub use history::{Arrival, History, LogLine, Stall};
 pub use kazoo_counts::KazooCounts;
 pub use outcome::Outcome;
 pub use pauses::Pauses;
-pub use poison::{PoisonedMeasurement, PoisonedReport};
 pub use rng::seed_of;
 pub use runner::{Cluster, NodeProgram};
 pub use schedule::Schedule;

@@ -14,7 +14,6 @@ use super::pauses::Pauses;
 use super::schedule::Schedule;
 use crate::process::Line;
 
-/// Outcome of one schedule.
 pub struct Outcome {
     /// Violations found by the checker and by the runner.
     pub findings: CheckReport,

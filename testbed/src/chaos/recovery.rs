@@ -109,7 +109,7 @@ impl Run<'_> {
     /// Ends the other client of ZooKeeper. Returns its sessions.
     pub(super) fn finish_client(&mut self) -> BTreeSet<i64> {
         let Some(client) = self.client.take() else { return BTreeSet::new() };
-        let ForeignResults { done, failures, sessions } = client.finish();
+        let ForeignResults { done, failures, sessions, .. } = client.finish();
         for (fault, done) in done {
             let subject = self.schedule.faults[fault].fault.subject();
             self.count(if done { subject } else { format!("{subject} (was not possible)") });

@@ -18,7 +18,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 /// Delay before a restart after the process has ended by itself, which is a violation.
 const RESTART_DELAY: Duration = Duration::from_millis(300);
 
-/// Receiver of the reports.
 pub(super) enum ReportSink {
     Testbed(Api),
     Collector(Box<CollectorSink>),
@@ -145,7 +144,6 @@ impl ReportSink {
         }
     }
 
-    /// Ends all faults.
     pub(super) fn heal(&mut self) {
         match self {
             ReportSink::Testbed(api) => api.set(ApiMode::Once),

@@ -48,7 +48,6 @@ backend = "sim"
 sensors = [{ name = "s", chip = "random", sim = { temperature = { uniform = [0, 1_000_000_000_000], step = 1 } } }]
 "#;
 
-/// Programs of the nodes.
 #[derive(Clone, Debug)]
 pub enum NodeProgram {
     /// This program: `atalaya`, built with the feature `fault-points`.

@@ -1,9 +1,10 @@
 //! Faults of a fleet and their times, decided by a seed. Pure.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::fault_kinds::{FaultKind, FaultKinds};
+use super::fault_kinds::FaultKind;
 use super::faults::{Fault, POINTS, PointFault, Receiver, ScheduledFault, Target};
 use super::node_id;
 use super::rng::Rng;
@@ -14,21 +15,17 @@ use crate::api::ApiMode;
 pub struct Schedule {
     /// Seed that decides the schedule.
     pub seed: u64,
-    /// Number of nodes.
     pub nodes: usize,
     /// True if the nodes sample in lock-step.
     pub lock_step: bool,
     /// True if the leader continues as soon as all have published.
     pub complete: bool,
-    /// Sampling period.
     pub period: Duration,
-    /// Session timeout.
     pub session: Duration,
     /// True if the faults start before the fleet is complete.
     pub cold: bool,
     /// Time after the start at which all faults end.
     pub length: Duration,
-    /// Receiver of the reports.
     pub receiver: Receiver,
     /// True if reports are sent by POST, false if by GET.
     pub post: bool,
@@ -37,7 +34,7 @@ pub struct Schedule {
     /// Faults, in the order of their start.
     pub faults: Vec<ScheduledFault>,
     /// Kinds of faults that the schedule was drawn from.
-    pub kinds: FaultKinds,
+    pub kinds: BTreeSet<FaultKind>,
 }
 
 /// Seed of the generator that decides between GET and POST, so that it does not change the faults.
@@ -77,22 +74,9 @@ impl Schedule {
             .collect();
         faults.sort_by_key(|scheduled| scheduled.at);
         let lock_step = lock_step.unwrap_or(drawn);
-        let (receiver, post) = (Receiver::Testbed, Rng::of(seed ^ METHOD_SEED).percent(50));
-        Schedule {
-            seed,
-            nodes,
-            lock_step,
-            complete,
-            period,
-            session,
-            cold,
-            length,
-            receiver,
-            post,
-            point_faults,
-            faults,
-            kinds: FaultKind::BASIC.into_iter().collect(),
-        }
+        let post = Rng::of(seed ^ METHOD_SEED).percent(50);
+        let staged = Schedule::staged(lock_step, length, faults);
+        Schedule { seed, nodes, complete, period, session, cold, post, point_faults, ..staged }
     }
 
     /// Returns a schedule with one fault: the API is down for half a minute, at one report a second.
@@ -155,7 +139,7 @@ impl Schedule {
             post: false,
             point_faults: vec![Vec::new(); 3],
             faults,
-            kinds: FaultKind::BASIC.into_iter().collect(),
+            kinds: FaultKind::BASIC.into(),
         }
     }
 }
@@ -235,8 +219,6 @@ impl fmt::Display for Schedule {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::chaos::seed_of;
 

@@ -51,7 +51,6 @@ impl TxnEffects<'_> {
             && !self.closes
     }
 
-    /// Describes the effects.
     pub(super) fn words(&self) -> String {
         let mut words = Vec::new();
         if let Some(fence) = self.fence {

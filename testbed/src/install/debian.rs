@@ -8,10 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::command::{InstallError, run};
+use anyhow::Context as _;
+
+use super::run;
 
 /// Release of all packages, so that all machines use the same versions.
 const RELEASE: &str = "bookworm";
+const NO_DEBIAN: &str = "this needs packages of Debian 12, and this machine has no apt-get that knows a mirror of Debian; \
+                         run it on Debian 12 or later, or in a container of it";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A separate apt state with the lists of Debian 12.
@@ -23,14 +27,9 @@ pub struct Debian {
 impl Debian {
     /// Downloads the lists of `architectures`, such as `amd64`, into an apt state below `folder`; `backports` adds the
     /// lists of the backports. Several processes must not use the same folder at the same time.
-    pub fn ready(
-        folder: &Path,
-        architectures: &[&str],
-        backports: bool,
-        progress: &mut impl FnMut(&str),
-    ) -> Result<Debian, InstallError> {
+    pub fn ready(folder: &Path, architectures: &[&str], backports: bool) -> anyhow::Result<Debian> {
         for below in ["lists/partial", "cache/archives/partial"] {
-            make(&folder.join(below))?;
+            fs::create_dir_all(folder.join(below))?;
         }
         let config = folder.join("apt.conf");
         let debian = Debian { folder: folder.to_owned(), config };
@@ -44,50 +43,41 @@ impl Debian {
             Some(mirrors) => mirrors,
             None => {
                 // A fresh container has no lists at all, and without them apt does not list its mirrors.
-                write(&debian.config, &common)?;
-                progress("fetching the package lists of this machine");
-                run(debian.apt("apt-get").args(["-q", "update"]), progress)?;
-                mirrors(&mut debian.apt("apt-get")).ok_or(InstallError::NoDebian)?
+                fs::write(&debian.config, &common)?;
+                run(debian.apt("apt-get").args(["-q", "update"]))?;
+                mirrors(&mut debian.apt("apt-get")).context(NO_DEBIAN)?
             }
         };
         let architectures_list = architectures.iter().map(|name| format!("\"{name}\"; ")).collect::<String>();
         let sources = folder.join("sources.list");
-        write(&sources, &source_lines(&mirrors, architectures, backports))?;
+        fs::write(&sources, source_lines(&mirrors, architectures, backports))?;
         let own = format!(
             "{common}Dir::Etc::sourcelist \"{}\";\nDir::Etc::sourceparts \"-\";\nAPT::Architectures {{ {architectures_list}}};\n",
             sources.display()
         );
-        write(&debian.config, &own)?;
-        progress(&format!("fetching the package lists of Debian 12 for {}", architectures.join(", ")));
-        run(debian.apt("apt-get").args(["-q", "update"]), progress)?;
+        fs::write(&debian.config, own)?;
+        eprintln!("fetching the package lists of Debian 12 for {}", architectures.join(", "));
+        run(debian.apt("apt-get").args(["-q", "update"]))?;
         Ok(debian)
     }
 
     /// Downloads packages, such as `busybox-static:arm64`, into `folder`, and returns their files in the same order. A
     /// file that exists is not downloaded again.
-    pub fn download(
-        &self,
-        packages: &[&str],
-        progress: &mut impl FnMut(&str),
-    ) -> Result<Vec<PathBuf>, InstallError> {
+    pub fn download(&self, packages: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
         let debs = self.folder.join("debs");
-        make(&debs)?;
-        run(self.apt("apt-get").args(["-q", "download"]).args(packages).current_dir(&debs), progress)?;
+        fs::create_dir_all(&debs)?;
+        run(self.apt("apt-get").args(["-q", "download"]).args(packages).current_dir(&debs))?;
         packages.iter().map(|package| self.file(&debs, package)).collect()
     }
 
     /// Returns the file to which the newest version of a package was downloaded.
-    fn file(&self, debs: &Path, package: &str) -> Result<PathBuf, InstallError> {
+    fn file(&self, debs: &Path, package: &str) -> anyhow::Result<PathBuf> {
         let field = |name| self.field(package, name).unwrap_or_default();
         let name = package.split(':').next().unwrap_or(package);
         // The file names of `apt-get download`: not all file systems allow colons.
         let file = format!("{name}_{}_{}.deb", field("Version").replace(':', "%3a"), field("Architecture"));
         let path = debs.join(&file);
-        if path.exists() {
-            return Ok(path);
-        }
-        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-        Err(InstallError::io(format!("find {package} as {}", path.display()), missing))
+        path.exists().then_some(path).with_context(|| format!("{package} was not downloaded as {file}"))
     }
 
     /// Returns a field of the newest version of a package, as apt-cache shows it.
@@ -98,20 +88,18 @@ impl Debian {
     }
 
     /// Returns the first package that `package` depends on whose name begins with `prefix`.
-    pub fn dependency(&self, package: &str, prefix: &str) -> Result<String, InstallError> {
+    pub fn dependency(&self, package: &str, prefix: &str) -> anyhow::Result<String> {
         let depends = self.field(package, "Depends").unwrap_or_default();
-        first_dependency(&depends, prefix).ok_or_else(|| {
-            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-            InstallError::io(format!("find what {package} depends on and begins with {prefix}"), missing)
-        })
+        first_dependency(&depends, prefix)
+            .with_context(|| format!("{package} depends on nothing that begins with {prefix}"))
     }
 
     /// Installs packages on this machine, from the backports if the state includes them. Needs root.
-    pub fn install(&self, packages: &[&str], progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
+    pub fn install(&self, packages: &[&str]) -> anyhow::Result<()> {
         let mut command = self.apt("apt-get");
         command.args(["-q", "-o", "DPkg::Lock::Timeout=300", "install", "--yes", "--no-install-recommends"]);
         command.args(["-t", &format!("{RELEASE}-backports")]).args(packages);
-        run(command.env("DEBIAN_FRONTEND", "noninteractive"), progress)
+        run(command.env("DEBIAN_FRONTEND", "noninteractive"))
     }
 
     fn apt(&self, program: &str) -> Command {
@@ -122,16 +110,16 @@ impl Debian {
 }
 
 /// Unpacks a package into `folder`.
-pub fn unpack(deb: &Path, folder: &Path, progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
-    make(folder)?;
-    run(Command::new("dpkg").arg("-x").arg(deb).arg(folder), progress)
+pub fn unpack(deb: &Path, folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder)?;
+    run(Command::new("dpkg").arg("-x").arg(deb).arg(folder))
 }
 
 /// Returns the release of all packages, and the Debian mirror in the machine's own sources.
-pub fn mirror() -> Result<(&'static str, String), InstallError> {
+pub fn mirror() -> anyhow::Result<(&'static str, String)> {
     let known = mirrors(&mut Command::new("apt-get")).unwrap_or_default();
     let mut main = known.into_iter().filter(|(_, suite)| !suite.ends_with("-security"));
-    main.next().map(|(address, _)| (RELEASE, address)).ok_or(InstallError::NoDebian)
+    main.next().map(|(address, _)| (RELEASE, address)).context(NO_DEBIAN)
 }
 
 /// Returns the Debian mirrors in the machine's own sources: address and suite.
@@ -178,15 +166,6 @@ fn source_lines(mirrors: &[(String, String)], architectures: &[&str], backports:
 fn first_dependency(depends: &str, prefix: &str) -> Option<String> {
     let names = depends.split([',', '|']).filter_map(|one| one.split_whitespace().next());
     names.filter_map(|name| name.split(':').next()).find(|name| name.starts_with(prefix)).map(str::to_owned)
-}
-
-fn make(folder: &Path) -> Result<(), InstallError> {
-    fs::create_dir_all(folder)
-        .map_err(|error| InstallError::io(format!("make the folder {}", folder.display()), error))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), InstallError> {
-    fs::write(path, text).map_err(|error| InstallError::io(format!("write {}", path.display()), error))
 }
 
 #[cfg(test)]

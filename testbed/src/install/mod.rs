@@ -2,77 +2,69 @@
 //! and, in a separate virtual environment, Kazoo; Redis; Prometheus; for other machines C compilers, and QEMU.
 //!
 //! `cargo xtask test`, `fleet`, `dist` and `pi` call this, and so does every test that needs a part. As root on a
-//! Debian-like system the packages are installed with apt-get; on other systems the error lists what to install.
+//! Debian-like system the packages are installed with apt-get; on other systems the error lists what to install. The
+//! commands write to standard error.
 
-mod command;
 pub mod debian;
 mod part;
 mod python;
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
 
 use crate::scratch;
 use debian::Debian;
 use part::runs;
 
-pub use command::InstallError;
-pub(crate) use command::locked;
-use command::run;
 pub use part::Part;
-pub use python::{Environment, ensure_environment, ensure_kazoo};
+pub use python::Environment;
 
 /// Installs the missing ones of `parts` for a test, like [`ensure`]. Panics if one cannot be installed.
 #[track_caller]
 pub(crate) fn require(parts: &[Part]) {
-    if let Err(error) = ensure(parts, |line| eprintln!("{line}")) {
-        panic!("a test needs more than is installed: {error}");
+    if let Err(error) = ensure(parts) {
+        panic!("a test needs more than is installed: {error:#}");
     }
 }
 
-/// Installs the missing ones of `parts`, and reports each step to `progress`, line by line. Returns at once, without
-/// output, if nothing is missing. Several processes may call it at the same time.
-pub fn ensure(parts: &[Part], mut progress: impl FnMut(&str)) -> Result<(), InstallError> {
-    let missing_parts = missing(parts);
-    if missing_parts.is_empty() {
+/// Installs the missing ones of `parts`. Returns at once, without output, if nothing is missing. Several processes may
+/// call it at the same time.
+pub fn ensure(parts: &[Part]) -> anyhow::Result<()> {
+    let missing = || parts.iter().copied().filter(|part| !part.is_installed()).collect::<Vec<_>>();
+    let by_hand = |missing: &[Part]| -> String {
+        missing.iter().map(|part| format!("\n  - {}", part.advice())).collect()
+    };
+    let first = missing();
+    if first.is_empty() {
         return Ok(());
     }
     if !runs(Command::new("apt-get").arg("--version")) {
-        return Err(InstallError::ByHand { why: "this machine has no apt-get", missing: missing_parts });
+        bail!("this machine has no apt-get; please install:{}", by_hand(&first));
     }
-    if !is_root() {
-        return Err(InstallError::ByHand {
-            why: "only root can install with apt-get",
-            missing: missing_parts,
-        });
-    }
+    ensure!(is_root(), "only root can install with apt-get; please install:{}", by_hand(&first));
     let _one_at_a_time = locked(&std::env::temp_dir().join("atalaya-testbed-install.lock"))?;
     // Another process may have installed it while this one waited.
-    let missing_parts = missing(parts);
-    if missing_parts.is_empty() {
+    let first = missing();
+    let packages: Vec<_> = first.iter().flat_map(|part| part.packages()).copied().collect();
+    if packages.is_empty() {
         return Ok(());
     }
-    let packages: Vec<_> = missing_parts.iter().flat_map(|part| part.packages()).copied().collect();
-    progress(&format!("installing {} with apt-get", packages.join(" ")));
-    if missing_parts.contains(&Part::Qemu) && debian_release().as_deref() == Some("bookworm") {
+    eprintln!("installing {} with apt-get", packages.join(" "));
+    if first.contains(&Part::Qemu) && debian_release().as_deref() == Some("bookworm") {
         // QEMU of Debian 12 is too old; that of its backports is not.
-        let debian = Debian::ready(&cache_dir().join("apt"), &[&architecture()], true, &mut progress)?;
-        debian.install(&packages, &mut progress)?;
-    } else if let Err(first) = apt_install(&packages, &mut progress) {
+        Debian::ready(&cache_dir().join("apt"), &[&architecture()], true)?.install(&packages)?;
+    } else if let Err(error) = apt_install(&packages) {
         // A fresh container has no package lists. A machine in use has them, and need not download them again.
-        progress(&format!("{first}\nfetching the package lists, then once more"));
-        apt_get(&["update"], &mut progress)?;
-        apt_install(&packages, &mut progress)?;
+        eprintln!("{error:#}\nfetching the package lists, then once more");
+        apt_get(&["update"])?;
+        apt_install(&packages)?;
     }
-    match missing(parts) {
-        still if still.is_empty() => Ok(()),
-        still => Err(InstallError::StillMissing { packages: packages.join(" "), missing: still }),
-    }
-}
-
-/// Returns those of `parts` that are not installed.
-pub fn missing(parts: &[Part]) -> Vec<Part> {
-    parts.iter().copied().filter(|part| !part.is_installed()).collect()
+    let still = missing();
+    ensure!(still.is_empty(), "installed {}, and still missing:{}", packages.join(" "), by_hand(&still));
+    Ok(())
 }
 
 /// Returns the folder for downloads that all builds on this machine share: `ATALAYA_CACHE`, or `atalaya` in the user's
@@ -98,17 +90,30 @@ fn debian_release() -> Option<String> {
     text.lines().find_map(|line| Some(line.strip_prefix("VERSION_CODENAME=")?.trim_matches('"').to_owned()))
 }
 
-fn apt_install(packages: &[&str], progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
-    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
-    arguments.extend(packages);
-    apt_get(&arguments, progress)
+fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
+    apt_get(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
 }
 
-fn apt_get(arguments: &[&str], progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
+fn apt_get(arguments: &[&str]) -> anyhow::Result<()> {
     let mut command = Command::new("apt-get");
     // Another apt may be running, as on a machine that has just started: wait for it.
     command.args(["-q", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]).args(arguments);
-    run(command.env("DEBIAN_FRONTEND", "noninteractive"), progress)
+    run(command.env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Runs a command, whose output goes to standard error.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status();
+    let status = status.with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed ({status}), see above");
+    Ok(())
+}
+
+/// Opens and locks a file; the lock ends when the value is dropped, or the process dies.
+pub(crate) fn locked(path: &Path) -> anyhow::Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(path);
+    file.and_then(|file| file.lock().map(|()| file))
+        .with_context(|| format!("cannot lock {}", path.display()))
 }
 
 #[cfg(unix)]

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::command::{InstallError, locked, run};
+use anyhow::Context as _;
+
 use super::part::{Part, python, runs};
+use super::{locked, run};
 use crate::scratch;
 
 /// A Python virtual environment below the target folder.
@@ -34,47 +36,29 @@ impl Environment {
         requirements: include_str!("../../peer/requirements.txt"),
         imports: "celery.bin.celery, flask, gunicorn, redis",
     };
-}
 
-/// Creates the virtual environment with Kazoo; see [`ensure_environment`].
-pub fn ensure_kazoo(progress: impl FnMut(&str)) -> Result<PathBuf, InstallError> {
-    ensure_environment(Environment::KAZOO, progress)
-}
-
-/// Creates a virtual environment if it is missing or its requirements have changed, and returns the path of its Python.
-/// [`Part::Python`] must be installed.
-pub fn ensure_environment(
-    environment: Environment,
-    mut progress: impl FnMut(&str),
-) -> Result<PathBuf, InstallError> {
-    let Environment { name, requirements, imports } = environment;
-    let folder = scratch::testbed_dir().join(name);
-    let io = |what: String| move |source| InstallError::Io { what, source };
-    let parent = scratch::testbed_dir();
-    std::fs::create_dir_all(&parent).map_err(io(format!("make the folder {}", parent.display())))?;
-    let _one_at_a_time = locked(&parent.join(format!("{name}.lock")))?;
-
-    let interpreter = folder.join("bin/python");
-    let done = folder.join("requirements.installed");
-    let is_current = std::fs::read_to_string(&done).is_ok_and(|installed| installed == requirements);
-    if is_current && runs(Command::new(&interpreter).args(["-c", &format!("import {imports}")])) {
-        return Ok(interpreter);
+    /// Creates the virtual environment if it is missing or its requirements have changed, and returns the path of its
+    /// Python. [`Part::Python`] must be installed.
+    pub fn ready(self) -> anyhow::Result<PathBuf> {
+        let Environment { name, requirements, imports } = self;
+        let parent = scratch::testbed_dir();
+        std::fs::create_dir_all(&parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        let _one_at_a_time = locked(&parent.join(format!("{name}.lock")))?;
+        let folder = parent.join(name);
+        let (interpreter, done) = (folder.join("bin/python"), folder.join("requirements.installed"));
+        let is_current = std::fs::read_to_string(&done).is_ok_and(|installed| installed == requirements);
+        if is_current && runs(Command::new(&interpreter).args(["-c", &format!("import {imports}")])) {
+            return Ok(interpreter);
+        }
+        let python = python().with_context(|| format!("please install {}", Part::Python.advice()))?;
+        eprintln!("making a Python environment with {imports} in {}", folder.display());
+        run(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder))?;
+        let wanted = folder.join("requirements.txt");
+        std::fs::write(&wanted, requirements)
+            .with_context(|| format!("cannot write {}", wanted.display()))?;
+        let pip = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--requirement"];
+        run(Command::new(&interpreter).args(pip).arg(&wanted))?;
+        std::fs::rename(&wanted, &done).with_context(|| format!("cannot write {}", done.display()))?;
+        Ok(interpreter)
     }
-    let Some(python) = python() else {
-        return Err(InstallError::ByHand {
-            why: "Python or its venv is missing",
-            missing: vec![Part::Python],
-        });
-    };
-    progress(&format!("making a Python environment with {imports} in {}", folder.display()));
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(io(format!("remove the old {}", folder.display())))?;
-    }
-    run(Command::new(python).args(["-m", "venv"]).arg(&folder), &mut progress)?;
-    let wanted = folder.join("requirements.txt");
-    std::fs::write(&wanted, requirements).map_err(io(format!("write {}", wanted.display())))?;
-    let pip = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--requirement"];
-    run(Command::new(&interpreter).args(pip).arg(&wanted), &mut progress)?;
-    std::fs::write(&done, requirements).map_err(io(format!("write {}", done.display())))?;
-    Ok(interpreter)
 }

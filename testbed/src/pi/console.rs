@@ -13,7 +13,6 @@ const DONE: &str = "<<done";
 /// Result of a command in the Pi.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// Exit status.
     pub status: i32,
     /// Lines of the command, including standard error. Lines of programs in the background may be among them.
     pub lines: Vec<String>,
@@ -38,14 +37,9 @@ impl Console {
         Self { qemu: qemu.called("the emulated Pi", 60), commands: 0 }
     }
 
-    /// Returns all lines so far.
-    pub fn lines(&self) -> Vec<Line> {
-        self.qemu.log()
-    }
-
-    /// Returns the emulator's process, which writes the console to its standard output.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.qemu
+    /// Kills the emulator.
+    pub(crate) fn kill(&mut self) {
+        self.qemu.kill9();
     }
 
     /// Waits for a line that contains `words`. A line that arrived before the call counts.
@@ -58,20 +52,7 @@ impl Console {
         self.qemu.wait_for_line(words, deadline)
     }
 
-    /// Waits until the shell answers: input before it runs may be lost.
-    #[track_caller]
-    pub(crate) fn synchronise(&mut self) {
-        let output = self.run("true");
-        assert_eq!(output.status, 0, "the shell of the Pi cannot do nothing: {}", output.text());
-    }
-
     /// Runs a command of one line, and waits for its end.
-    #[track_caller]
-    pub fn run(&mut self, command: &str) -> Output {
-        self.run_within(command, COMMAND)
-    }
-
-    /// Runs a command like [`run`](Self::run), with another timeout.
     #[track_caller]
     pub fn run_within(&mut self, command: &str, deadline: Duration) -> Output {
         assert!(!command.contains('\n'), "one line: {command}");
@@ -96,10 +77,10 @@ impl Console {
         Output { status, lines }
     }
 
-    /// Runs a command like [`run`](Self::run), and panics if it fails.
+    /// Runs a command like [`run_within`](Self::run_within), and panics if it fails.
     #[track_caller]
     pub fn must(&mut self, command: &str) -> Output {
-        let output = self.run(command);
+        let output = self.run_within(command, COMMAND);
         assert_eq!(output.status, 0, "`{command}` failed in the Pi: {}", output.text());
         output
     }
@@ -107,7 +88,7 @@ impl Console {
     /// Starts a program in the background, which writes to the console. Returns its process id in the Pi.
     #[track_caller]
     pub fn start(&mut self, command: &str) -> u32 {
-        // Not in the subshell of `run`, which would have to wait for the streams.
+        // Not in the subshell of `run_within`, which would have to wait for the streams.
         let output = self.must(&format!("exec 3>&1; {command} </dev/null >&3 2>&3 & echo pid $!"));
         let pid = output.lines.iter().find_map(|line| line.strip_prefix("pid ")?.trim().parse().ok());
         pid.expect("the shell of the Pi says the process id")

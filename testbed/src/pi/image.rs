@@ -77,7 +77,6 @@ impl Image {
         self.entry(path, FILE, bytes, (0, 0));
     }
 
-    /// Adds a folder.
     pub fn folder(&mut self, path: &str) {
         self.entry(path, FOLDER, &[], (0, 0));
     }
@@ -130,27 +129,4 @@ fn shared_library(name: &str) -> std::path::PathBuf {
     let path = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     assert!(path.contains('/'), "aarch64-linux-gnu-gcc has no {name}");
     path.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_archive_is_as_the_kernel_reads_it() {
-        let mut image = Image { bytes: Vec::new(), entries: 0 };
-        image.folder("etc");
-        image.file("etc/name", b"tower");
-        let bytes = image.bytes();
-        assert!(bytes.len().is_multiple_of(4));
-        let text = String::from_utf8(bytes).unwrap();
-        let entries: Vec<&str> = text.split("070701").skip(1).collect();
-        assert_eq!(entries.len(), 3);
-        // The size is the seventh field, the length of the name the twelfth; the data start at the next multiple of
-        // four.
-        assert_eq!(&entries[1][48..56], "00000005");
-        assert_eq!(&entries[1][88..96], "00000009");
-        assert_eq!(&entries[1][104..], "etc/name\0\0tower\0\0\0");
-        assert!(entries[2].contains("TRAILER!!!"));
-    }
 }

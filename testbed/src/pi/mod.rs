@@ -71,8 +71,9 @@ impl Pi {
         let powered = Instant::now();
         let mut console = Console::of(Process::spawn_piped(command));
         console.wait_for(READY, BOOT);
-        console.synchronise();
-        let qmp = Qmp::connect(&folder.path().join(QMP));
+        // Input before the shell runs may be lost.
+        console.must("true");
+        let qmp = Qmp::connect(&folder.path().join(QMP)).expect("connect to the emulator");
         Self { console, qmp, powered, _folder: folder }
     }
 
@@ -91,14 +92,9 @@ impl Pi {
         &mut self.qmp
     }
 
-    /// Returns the emulator's process.
-    pub fn process(&mut self) -> &mut Process {
-        self.console.process()
-    }
-
     /// Kills the emulator with SIGKILL: no program in the Pi can shut down, and its connections hang.
     pub fn cut_power(mut self) {
-        self.process().kill9();
+        self.console.kill();
     }
 
     /// Returns the emulator's control socket, for another program after this one has disconnected.

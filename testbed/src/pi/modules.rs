@@ -74,36 +74,3 @@ fn depends(module: &[u8]) -> Vec<String> {
     let names = String::from_utf8_lossy(value).into_owned();
     names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_needed_comes_first_and_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let module = |name: &str, needs: &str| {
-            let text = format!("ELF\0license=GPL\0depends={needs}\0name={name}\0");
-            fs::write(folder.path().join("net").join(format!("{name}.ko")), text).unwrap();
-        };
-        fs::create_dir(folder.path().join("net")).unwrap();
-        module("usbcore", "usb-common");
-        module("usb-common", "");
-        module("usbnet", "mii,usbcore");
-        module("mii", "");
-        fs::write(folder.path().join("modules.builtin"), "kernel/drivers/hwmon/hwmon.ko\n").unwrap();
-        let modules = Modules::below(folder.path());
-        let order = |names: &[&str]| -> Vec<String> {
-            modules.in_order(names).into_iter().map(|(name, _)| name).collect()
-        };
-        assert_eq!(order(&["usbnet", "usbcore", "hwmon"]), ["mii", "usb_common", "usbcore", "usbnet"]);
-    }
-
-    #[test]
-    #[should_panic(expected = "no module i2c_dev")]
-    fn a_missing_module_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("one.ko"), "").unwrap();
-        Modules::below(folder.path()).in_order(&["i2c-dev"]);
-    }
-}

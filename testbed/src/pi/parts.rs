@@ -4,8 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+
 use crate::install::debian::{self, Debian};
-use crate::install::{self, InstallError, Part};
+use crate::install::{self, Part};
 
 /// Debian's package that depends on the newest kernel.
 const KERNEL: &str = "linux-image-arm64:arm64";
@@ -29,61 +31,40 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Finds the parts, and downloads or installs the missing ones; reports each step to `progress`. Several processes
-    /// may call it at the same time.
-    pub fn ready(mut progress: impl FnMut(&str)) -> Result<Parts, InstallError> {
-        install::ensure(&[Part::Qemu, Part::Aarch64Gcc], &mut progress)?;
+    /// Finds the parts, and downloads or installs the missing ones. Several processes may call it at the same time.
+    pub fn ready() -> anyhow::Result<Parts> {
+        install::ensure(&[Part::Qemu, Part::Aarch64Gcc])?;
         let folder = install::cache_dir().join("pi");
-        fs::create_dir_all(&folder)
-            .map_err(|error| InstallError::io(format!("make the folder {}", folder.display()), error))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let _one_at_a_time = install::locked(&folder.join("lock"))?;
         let root = folder.join("root");
         if !root.join(COMPLETE).exists() {
-            fetch(&folder, &root, &mut progress)?;
+            fetch(&folder, &root)?;
         }
-        Self::in_root(&root)
-    }
-
-    fn in_root(root: &Path) -> Result<Parts, InstallError> {
-        let modules = only_entry(&root.join("lib/modules"))?;
-        let release = modules.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let parts = Parts {
-            kernel: root.join("boot").join(format!("vmlinuz-{release}")),
-            device_tree: root.join(format!("usr/lib/linux-image-{release}")).join(DEVICE_TREE),
-            modules,
+        let modules = root.join("lib/modules");
+        let release =
+            fs::read_dir(&modules)?.next().context("Debian's package contains no kernel modules")??;
+        let version = release.file_name().to_string_lossy().into_owned();
+        Ok(Parts {
+            kernel: root.join("boot").join(format!("vmlinuz-{version}")),
+            device_tree: root.join(format!("usr/lib/linux-image-{version}")).join(DEVICE_TREE),
+            modules: release.path(),
             busybox: root.join("bin/busybox"),
-        };
-        for path in [&parts.kernel, &parts.device_tree, &parts.busybox] {
-            fs::metadata(path)
-                .map_err(|error| InstallError::io(format!("find {}", path.display()), error))?;
-        }
-        Ok(parts)
+        })
     }
 }
 
-fn fetch(folder: &Path, root: &Path, progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
-    progress(&format!("fetching the parts of a Raspberry Pi into {}", folder.display()));
+fn fetch(folder: &Path, root: &Path) -> anyhow::Result<()> {
+    eprintln!("fetching the parts of a Raspberry Pi into {}", folder.display());
     // Left over from an interrupted download.
     if root.exists() {
-        fs::remove_dir_all(root)
-            .map_err(|error| InstallError::io(format!("remove {}", root.display()), error))?;
+        fs::remove_dir_all(root)?;
     }
-    let debian = Debian::ready(&folder.join("apt"), &["arm64"], false, progress)?;
+    let debian = Debian::ready(&folder.join("apt"), &["arm64"], false)?;
     let kernel = debian.dependency(KERNEL, "linux-image-")? + ":arm64";
     let packages = [kernel.as_str(), BUSYBOX];
-    for deb in debian.download(&packages, progress)? {
-        debian::unpack(&deb, root, progress)?;
+    for deb in debian.download(&packages)? {
+        debian::unpack(&deb, root)?;
     }
-    fs::write(root.join(COMPLETE), packages.join("\n"))
-        .map_err(|error| InstallError::io(format!("write in {}", root.display()), error))
-}
-
-/// Returns the only entry of a folder.
-fn only_entry(folder: &Path) -> Result<PathBuf, InstallError> {
-    let io = |error| InstallError::io(format!("look into {}", folder.display()), error);
-    let mut entries = fs::read_dir(folder).map_err(io)?;
-    match entries.next() {
-        Some(entry) => Ok(entry.map_err(io)?.path()),
-        None => Err(io(std::io::ErrorKind::NotFound.into())),
-    }
+    Ok(fs::write(root.join(COMPLETE), packages.join("\n"))?)
 }

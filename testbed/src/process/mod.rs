@@ -29,12 +29,9 @@ pub enum Stream {
     Stderr,
 }
 
-/// A line that a process wrote.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Time of arrival.
     pub at: Instant,
-    /// Stream.
     pub stream: Stream,
     /// Text without the line end; invalid UTF-8 is replaced.
     pub text: String,
@@ -162,7 +159,6 @@ impl Process {
         self
     }
 
-    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -204,7 +200,6 @@ impl Process {
         self.signal(Signal::Continue);
     }
 
-    /// Sends SIGTERM.
     pub fn term(&self) {
         self.signal(Signal::Term);
     }

@@ -1,20 +1,19 @@
 //! `cargo xtask chaos fleet`: builds the node with its fail points, runs the schedules, and prints the results.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::chaos::{
-    Cluster, Counts, Fault, FaultKind, FaultKinds, KazooCounts, NodeProgram, Outcome, POINTS, Pauses,
-    Receiver, Schedule, ScheduledFault, Violation,
+    Cluster, Counts, Fault, FaultKind, KazooCounts, NodeProgram, Outcome, POINTS, Pauses, Receiver, Schedule,
+    ScheduledFault, Violation,
 };
-use atalaya_testbed::install::Part;
+use atalaya_testbed::install::{self, Part};
 use atalaya_testbed::{Kazoo, Security};
-use xtask::cargo::require;
 
-use super::{Arguments, SyncMode, build_with_fail_points, keep, run_all};
+use super::{Arguments, build_with_fail_points, keep, run_all};
 
 /// Default number of schedules.
 const SCHEDULES: u64 = 200;
@@ -37,17 +36,13 @@ struct Total {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ensure!(cfg!(target_os = "linux"), "fleets are stopped and killed by signals: this needs Linux");
-    require(&[Part::Java, Part::ZooKeeper]).context("a fleet needs more than Rust")?;
+    install::ensure(&[Part::Java, Part::ZooKeeper]).context("a fleet needs more than Rust")?;
     let security = arguments.secure.then(|| Arc::new(Security::new()));
     let program = match arguments.kazoo {
         true => NodeProgram::Kazoo(Kazoo::ready()),
         false => NodeProgram::Atalaya(build_with_fail_points()?),
     };
-    let lock_step = match arguments.sync {
-        SyncMode::Free => Some(false),
-        SyncMode::Barrier => Some(true),
-        SyncMode::Both => None,
-    };
+    let lock_step = (arguments.sync != "both").then_some(arguments.sync == "barrier");
     let receiver = Receiver::ALL.into_iter().find(|(_, name)| arguments.receiver == *name);
     let receiver = receiver.map(|(receiver, _)| receiver).context("unknown receiver")?;
     let schedules = schedules(arguments, lock_step, receiver);
@@ -80,10 +75,10 @@ fn schedules(arguments: &Arguments, lock_step: Option<bool>, receiver: Receiver)
         let in_step = paces.contains(&true).then(|| Schedule::leading_servers(LEADERS_KILLED));
         return paces.into_iter().flat_map(of).chain(in_step).collect();
     }
-    let kinds: FaultKinds = match &arguments.faults[..] {
+    let kinds: BTreeSet<FaultKind> = match &arguments.faults[..] {
         // Kazoo's programs give no guarantees for other faults.
-        [] if arguments.kazoo => FaultKind::BASIC.into_iter().collect(),
-        [] => FaultKinds::default(),
+        [] if arguments.kazoo => FaultKind::BASIC.into(),
+        [] => FaultKind::ALL.into(),
         kinds => kinds.iter().copied().collect(),
     };
     let schedule = |seed| Schedule::of(seed, lock_step).to(receiver).with(&kinds);
@@ -134,8 +129,9 @@ fn report(
             eprintln!("  {kind:?}: and {} more", times - SHOWN);
         }
         let sync = if schedule.lock_step { "barrier" } else { "free" };
-        let faults =
-            if schedule.kinds.is_all() { String::new() } else { format!(" --faults {}", schedule.kinds) };
+        let kinds: Vec<_> = schedule.kinds.iter().map(ToString::to_string).collect();
+        let is_all = kinds.len() == FaultKind::ALL.len();
+        let faults = if is_all { String::new() } else { format!(" --faults {}", kinds.join(",")) };
         let secure = if arguments.secure { " --secure" } else { "" };
         let receiver = &arguments.receiver;
         eprintln!(

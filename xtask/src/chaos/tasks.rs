@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::chaos::tasks::{Cluster, Counts, Outcome, Programs, Schedule, Violation};
-use atalaya_testbed::install::Part;
-use xtask::cargo::require;
+use atalaya_testbed::install::{self, Part};
 
 use super::{Arguments, build_with_fail_points, keep, run_all};
 
@@ -34,7 +33,7 @@ struct Total {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ensure!(cfg!(target_os = "linux"), "processes are stopped and killed by signals: this needs Linux");
-    require(&[Part::Java, Part::ZooKeeper, Part::Python]).context("tasks need more than Rust")?;
+    install::ensure(&[Part::Java, Part::ZooKeeper, Part::Python]).context("tasks need more than Rust")?;
     let programs = Programs::ALL.into_iter().find(|(_, name)| arguments.programs == *name);
     let programs = programs.map(|(programs, _)| programs).context("unknown programs")?;
     let binary = if programs == Programs::Python { PathBuf::new() } else { build_with_fail_points()? };

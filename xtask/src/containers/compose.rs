@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use atalaya_testbed::{Process, parent_death_command};
+use anyhow::{Context as _, anyhow, ensure};
+use atalaya_testbed::{Pauses, Process, parent_death_command};
 use serde_json::Value;
 
-use super::wait::until;
+use super::GROUP;
 
 /// Timeout of a Docker command in seconds: longer than any of them takes.
 const COMMAND_TIMEOUT: &str = "300";
@@ -30,8 +30,8 @@ pub(super) struct Docker {
 }
 
 impl Daemon {
-    /// Starts the daemon. `group` is the name of its control group.
-    pub(super) fn start(folder: &Path, group: &str) -> anyhow::Result<Daemon> {
+    /// Starts the daemon.
+    pub(super) fn start(folder: &Path) -> anyhow::Result<Daemon> {
         let (config, data) = (folder.join("docker-config"), folder.join("data"));
         fs::create_dir_all(&config)?;
         let settings = folder.join("daemon.json");
@@ -41,7 +41,7 @@ impl Daemon {
         command.args(["--host", &host, "--pidfile", "/run/atalaya-docker.pid", "--exec-root", "/run/docker"]);
         command.arg("--data-root").arg(&data).arg("--config-file").arg(&settings);
         // Do not use systemd, whose process ids differ from those in this namespace.
-        command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &format!("/{group}")]);
+        command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &format!("/{GROUP}")]);
         command.args(["--bridge", "none", "--log-level", "warn"]);
         let mut process = Process::spawn(command);
         let docker = Docker { host, config };
@@ -71,12 +71,11 @@ impl Docker {
     fn command(&self, program: &str, words: &[&str]) -> Command {
         let mut command = Command::new("timeout");
         command.args(["--kill-after=5", COMMAND_TIMEOUT, program]).args(words);
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy().into_owned();
-            if ["DOCKER_", "COMPOSE_", "BUILDKIT_"].iter().any(|prefix| text.starts_with(prefix)) {
-                command.env_remove(name);
-            }
-        }
+        // Other variables could change what they do.
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &self.config);
         // Use the builder that needs no plug-in.
         command.env("DOCKER_HOST", &self.host).env("DOCKER_CONFIG", &self.config).env("DOCKER_BUILDKIT", "0");
         command
@@ -149,7 +148,6 @@ impl Project {
         result.and(down.map(drop))
     }
 
-    /// Returns the container of a service.
     fn container(&self, service: &str) -> anyhow::Result<String> {
         let project = format!("label=com.docker.compose.project={}", self.name);
         let label = format!("label=com.docker.compose.service={service}");
@@ -219,6 +217,26 @@ impl Project {
             ensure!(is_right, "{service} ended with {}, not with {code}", state["ExitCode"]);
         }
         Ok(())
+    }
+}
+
+/// Calls `probe` until it returns a value. Errors count as no value. The last error is returned at the deadline.
+pub(super) fn until<T>(
+    what: &str,
+    deadline: Duration,
+    mut probe: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    let mut pauses = Pauses::until(deadline);
+    loop {
+        let problem = match probe() {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => anyhow!("it does not hold"),
+            Err(error) => error,
+        };
+        if pauses.next().is_none() {
+            return Err(problem).with_context(|| format!("{what}: not within {deadline:?}"));
+        }
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 

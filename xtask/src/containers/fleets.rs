@@ -9,9 +9,8 @@ use anyhow::{Context as _, bail, ensure};
 use atalaya_testbed::get;
 use serde_json::Value;
 
-use super::compose::{Docker, Project, TIMEOUT, passed};
+use super::compose::{Docker, Project, TIMEOUT, passed, until};
 use super::reports::{self, COLLECTOR, PROMETHEUS, get_json};
-use super::wait::until;
 use xtask::cargo::workspace;
 
 /// Sampling period of the test, in seconds.
@@ -228,7 +227,6 @@ fn dashboard_has_its_metrics() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the names of the metrics in a text.
 fn metric_names(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let words = words.filter(|word| word.starts_with("atalaya_") && word.len() > "atalaya_".len());

@@ -11,55 +11,44 @@ use super::compose::{Daemon, Docker, passed};
 use super::{fleets, parts};
 use xtask::cargo::workspace;
 
-/// Inputs that were prepared outside, where the network is available.
-pub(super) struct Inside<'a> {
-    /// Empty folder for all files.
-    pub(super) folder: &'a Path,
-    /// Archive of a Debian system with the third-party programs.
-    pub(super) tarball: &'a Path,
-    /// Control group of all containers.
-    pub(super) group: &'a str,
-    /// Path of the program, relative to the workspace.
-    pub(super) program: &'a str,
-    /// Image on which ours is based: `scratch` if the program is static.
-    pub(super) base: &'a str,
-}
-
 /// Test of a fleet.
 type Check = fn(&Docker, &Path) -> anyhow::Result<()>;
 const CHECKS: [(&str, Check); 3] =
     [("ensemble", fleets::ensemble), ("single", fleets::single), ("existing", fleets::existing)];
 
-impl Inside<'_> {
-    pub(super) fn run(&self, filters: &[String]) -> anyhow::Result<()> {
-        ensure!(std::process::id() == 1, "this is called by `cargo xtask containers` only");
-        // Docker and its helpers use fixed paths here.
-        for folder in ["/run", "/etc/docker"] {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {folder}"))?;
-            succeeds(Command::new("mount").args(["-t", "tmpfs", "atalaya-containers", folder]))?;
-        }
-        succeeds(Command::new("ip").args(["link", "set", "lo", "up"]))?;
-        let start = Instant::now();
-        let daemon = Daemon::start(self.folder, self.group)?;
-        let outcome = self.check(&daemon.docker, filters, start);
-        daemon.stop();
-        println!("\nthe daemon has ended ({:.0} s so far)", start.elapsed().as_secs_f64());
-        outcome
+/// Runs the tests in an empty folder. The other files were prepared outside, where the network is available: the archive
+/// of a Debian system with the third-party programs; the path of the program, relative to the workspace; and the image on
+/// which ours is based, `scratch` if the program is static.
+pub(super) fn run(
+    folder: &Path,
+    tarball: &Path,
+    [program, base]: [&str; 2],
+    filters: &[String],
+) -> anyhow::Result<()> {
+    ensure!(std::process::id() == 1, "this is called by `cargo xtask containers` only");
+    // Docker and its helpers use fixed paths here.
+    for folder in ["/run", "/etc/docker"] {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {folder}"))?;
+        succeeds(Command::new("mount").args(["-t", "tmpfs", "atalaya-containers", folder]))?;
     }
-
-    fn check(&self, docker: &Docker, filters: &[String], start: Instant) -> anyhow::Result<()> {
-        parts::images(docker, self.tarball, &self.folder.join("parts"))?;
-        println!("  ({:.0} s so far)", start.elapsed().as_secs_f64());
-        image(docker, self.program, self.base)?;
-        println!("  ({:.0} s so far)", start.elapsed().as_secs_f64());
+    succeeds(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+    let start = Instant::now();
+    let daemon = Daemon::start(folder)?;
+    let check = |docker: &Docker| {
+        parts::images(docker, tarball, &folder.join("parts"))?;
+        image(docker, program, base)?;
         for (name, check) in CHECKS {
             if filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())) {
-                check(docker, self.folder).with_context(|| format!("the fleet {name}"))?;
+                check(docker, folder).with_context(|| format!("the fleet {name}"))?;
                 println!("  ({:.0} s so far)", start.elapsed().as_secs_f64());
             }
         }
         Ok(())
-    }
+    };
+    let outcome = check(&daemon.docker);
+    daemon.stop();
+    println!("\nthe daemon has ended ({:.0} s so far)", start.elapsed().as_secs_f64());
+    outcome
 }
 
 fn succeeds(command: &mut Command) -> anyhow::Result<()> {

@@ -9,19 +9,17 @@ mod fleets;
 mod inside;
 mod parts;
 mod reports;
-mod wait;
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use atalaya_testbed::install::Part;
-use atalaya_testbed::{Process, Scratch, parent_death_command};
+use atalaya_testbed::install::{self, Part};
+use atalaya_testbed::{Scratch, parent_death_command};
 
-use crate::shutdown::Shutdown;
-use xtask::cargo::require;
+/// Control group of all containers.
+const GROUP: &str = "atalaya-containers";
 
 /// Build the image, start the fleets of deploy/compose*.yml, kill their services, and check that no report is lost.
 ///
@@ -46,100 +44,51 @@ pub(crate) struct Arguments {
     /// Debian system instead of nothing.
     #[arg(long, value_name = "FILE", conflicts_with = "release")]
     program: Option<PathBuf>,
-    /// Run the part inside the namespaces: folder, file of the parts, control group, program, image below it.
-    #[arg(long, hide = true, num_args = 5, value_names = ["FOLDER", "PARTS", "GROUP", "PROGRAM", "BASE"])]
+    /// Run the part inside the namespaces: folder, file of the parts, program, image below it.
+    #[arg(long, hide = true, num_args = 4, value_names = ["FOLDER", "PARTS", "PROGRAM", "BASE"])]
     inside: Option<Vec<String>>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if let Some([folder, tarball, group, program, base]) = arguments.inside.as_deref() {
+    if let Some([folder, tarball, program, base]) = arguments.inside.as_deref() {
         let (folder, tarball) = (Path::new(folder), Path::new(tarball));
-        let inside = inside::Inside { folder, tarball, group, program, base };
-        inside.run(&arguments.filters)?;
+        inside::run(folder, tarball, [program, base], &arguments.filters)?;
         return Ok(ExitCode::SUCCESS);
     }
     ensure!(cfg!(target_os = "linux"), "containers need Linux");
-    require(&[Part::Docker, Part::Debootstrap]).context("this needs Docker")?;
+    install::ensure(&[Part::Docker, Part::Debootstrap]).context("this needs Docker")?;
     let [program, base] = parts::program(arguments)?;
     let tarball = parts::tarball()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let start = Instant::now();
-    let succeeded = runtime.block_on(async {
-        let shutdown = Shutdown::listen()?;
-        isolated(arguments, &tarball, [program, base], shutdown).await
-    })?;
+    let succeeded = isolated(arguments, &tarball, [program, base])?;
     println!("\n{:.0} s", start.elapsed().as_secs_f64());
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs the tests in the namespaces. Returns true if all succeed.
-async fn isolated(
-    arguments: &Arguments,
-    tarball: &Path,
-    program_and_base: [&str; 2],
-    mut shutdown: Shutdown,
-) -> anyhow::Result<bool> {
+/// Runs the tests in the namespaces. Returns true if all succeed. If this process ends, for any reason, so does unshare,
+/// with its child, and all processes in the namespaces with that child.
+fn isolated(arguments: &Arguments, tarball: &Path, program_and_base: [&str; 2]) -> anyhow::Result<bool> {
     let scratch = Scratch::new("containers");
-    let group = format!("atalaya-containers-{}", std::process::id());
+    // Left over from a run that was killed.
+    remove_groups();
     let mut command = parent_death_command("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     command.arg(std::env::current_exe().context("where is this program?")?).arg("containers");
-    command
-        .args(&arguments.filters)
-        .arg("--inside")
-        .arg(scratch.path())
-        .arg(tarball)
-        .arg(&group)
-        .args(program_and_base);
-    let mut process = Process::spawn_watched(command, |line| println!("{}", line.text));
-    let mut tick = tokio::time::interval(Duration::from_millis(100));
-    let status = loop {
-        tokio::select! {
-            () = shutdown.requested() => break None,
-            _ = tick.tick() => if let Some(status) = process.try_exit() { break Some(status) },
+    command.args(&arguments.filters).arg("--inside").arg(scratch.path()).arg(tarball);
+    let status = command.args(program_and_base).status().context("cannot run unshare")?;
+    remove_groups();
+    Ok(status.success())
+}
+
+/// Removes the control groups, which outlast the namespaces. The last processes may keep them busy for a moment.
+fn remove_groups() {
+    let path = format!("*/{GROUP}*");
+    for _ in 0..100 {
+        let mut find = Command::new("find");
+        find.args(["/sys/fs/cgroup", "-depth", "-type", "d", "-path", &path, "-delete"]);
+        if find.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+            return;
         }
-    };
-    if status.is_none() {
-        eprintln!("stopping");
-    }
-    // The child of unshare ends with it, and all processes in the namespaces end with that child.
-    process.kill9();
-    drop(process);
-    clear(&group, scratch);
-    Ok(status.is_some_and(|status| status.success()))
-}
-
-/// Removes control groups and files, which outlast the namespaces. The last processes may keep them busy for a moment.
-fn clear(group: &str, scratch: Scratch) {
-    let root = Path::new("/sys/fs/cgroup");
-    let controllers = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    let groups: Vec<PathBuf> =
-        controllers.chain([root.to_owned()]).map(|folder| folder.join(group)).collect();
-    soon(|| {
-        groups.iter().for_each(|folder| remove_groups(folder));
-        !groups.iter().any(|folder| folder.exists())
-    });
-    soon(|| {
-        let _ = fs::remove_dir_all(scratch.path());
-        !scratch.path().exists()
-    });
-}
-
-/// Repeats `done` until it returns true, for some seconds.
-fn soon(mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() && start.elapsed() < Duration::from_secs(10) {
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-/// Removes empty control groups, from the innermost one outwards. A group that still has processes is left for the next
-/// attempt.
-fn remove_groups(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_groups(&entry.path());
-        }
-    }
-    let _ = fs::remove_dir(folder);
 }

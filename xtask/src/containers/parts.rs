@@ -70,12 +70,8 @@ pub(super) fn tarball() -> anyhow::Result<PathBuf> {
     command.args(["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", SCRIPT, "parts"]);
     let output =
         command.args([&root, &made]).args([release, &mirror]).output().context("cannot run unshare")?;
-    if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        let lines: Vec<&str> = said.lines().collect();
-        anyhow::bail!("no Debian could be made:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
-    }
+    let said = [output.stdout, output.stderr].concat();
+    ensure!(output.status.success(), "no Debian could be made:\n{}", String::from_utf8_lossy(&said));
     fs::rename(&made, &file).with_context(|| format!("cannot move {}", made.display()))?;
     Ok(file)
 }

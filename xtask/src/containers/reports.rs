@@ -6,8 +6,7 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::{get, stored_reports};
 use serde_json::Value;
 
-use super::compose::TIMEOUT;
-use super::wait::until;
+use super::compose::{TIMEOUT, until};
 
 /// Published port of the collector.
 pub(super) const COLLECTOR: &str = "127.0.0.1:8000";

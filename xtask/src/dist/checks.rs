@@ -7,8 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::Scratch;
-use atalaya_testbed::install::Part;
-use xtask::cargo::require;
+use atalaya_testbed::install::{self, Part};
 use xtask::toolchain::Target;
 
 use super::{SHELLS, output};
@@ -18,7 +17,7 @@ const GLIBC: (u32, u32) = (2, 34);
 
 /// Checks the package with lintian, and that its program, completions and units work, as far as this machine can tell.
 pub(super) fn package(package: &Path, target: Target, is_static: bool) -> anyhow::Result<()> {
-    require(&[Part::Lintian])?;
+    install::ensure(&[Part::Lintian])?;
     // Without a source package, the changelog of an unreleased version and the group of static binaries are tags.
     let mut lintian = Command::new("lintian");
     lintian.args(["--fail-on", "error", "--allow-root", "--no-cfg"]);

@@ -51,7 +51,7 @@ fn boots(site: &mut Site) -> anyhow::Result<String> {
 
 fn clock(site: &mut Site) -> anyhow::Result<String> {
     let url = site.secure_api_url();
-    site.pi()?.qmp().set_temperature(AMBIENT, 19.5);
+    site.pi()?.qmp().set_temperature(AMBIENT, 19.5)?;
     let pid = site.start_in_pi(ID, "pi", &url)?;
     site.measures(ID, 19.5)?;
     let complaint = site.pi()?.console().wait_for("the API does not accept reports", TIMEOUT);
@@ -79,7 +79,7 @@ fn measures(site: &mut Site) -> anyhow::Result<String> {
     site.measures(ID, 19.5)?;
     let mut slowest = Duration::ZERO;
     for celsius in TEMPERATURES {
-        site.pi()?.qmp().set_temperature(AMBIENT, celsius);
+        site.pi()?.qmp().set_temperature(AMBIENT, celsius)?;
         let set = Instant::now();
         let (_, before) = site.measurement(ID)?.context("the node of the Pi has no znode")?;
         eventually(&format!("{celsius} °C in ZooKeeper"), TIMEOUT, || match site.measurement(ID) {
@@ -101,7 +101,7 @@ fn measures(site: &mut Site) -> anyhow::Result<String> {
 
 fn absent(site: &mut Site) -> anyhow::Result<String> {
     let url = site.api_url()?;
-    site.pi()?.qmp().set_temperature(THERMOMETERS[1].id, 33.5);
+    site.pi()?.qmp().set_temperature(THERMOMETERS[1].id, 33.5)?;
     let pid = site.start_in_pi("8", "absent", &url)?;
     let words = "no acknowledge at 0x4a on /dev/i2c-1";
     site.pi()?.console().wait_for(words, TIMEOUT);
@@ -114,7 +114,7 @@ fn absent(site: &mut Site) -> anyhow::Result<String> {
 
 fn kernel(site: &mut Site) -> anyhow::Result<String> {
     let url = site.api_url()?;
-    site.pi()?.qmp().set_temperature(AMBIENT, -7.5);
+    site.pi()?.qmp().set_temperature(AMBIENT, -7.5)?;
     let console = site.pi()?.console();
     console.must("insmod /modules/lm75.ko; echo lm75 0x48 >/sys/bus/i2c/devices/i2c-1/new_device");
     let pid = site.start_in_pi("8", "pi", &url)?;
@@ -124,7 +124,7 @@ fn kernel(site: &mut Site) -> anyhow::Result<String> {
     site.pi()?.console().must(&format!("kill {pid}"));
     let pid = site.start_in_pi("9", "kernel", &url)?;
     site.measures("9", -7.5)?;
-    site.pi()?.qmp().set_temperature(AMBIENT, 64.0);
+    site.pi()?.qmp().set_temperature(AMBIENT, 64.0)?;
     site.measures("9", 64.0)?;
     site.stop_in_pi("9", pid)?;
     site.pi()?.console().must("echo 0x48 >/sys/bus/i2c/devices/i2c-1/delete_device");
@@ -133,15 +133,15 @@ fn kernel(site: &mut Site) -> anyhow::Result<String> {
 }
 
 fn network(site: &mut Site) -> anyhow::Result<String> {
-    site.pi()?.qmp().set_network(false);
+    site.pi()?.qmp().set_network(false)?;
     let cut = Instant::now();
     let noticed = site.gone(ID, TIMEOUT);
     site.report(cut, SIMULATED[0].0, 25.0, 2);
-    site.pi()?.qmp().set_temperature(AMBIENT, 11.5);
+    site.pi()?.qmp().set_temperature(AMBIENT, 11.5)?;
     // The duration of the outage is part of the promise.
     thread::sleep(CUT.saturating_sub(cut.elapsed()));
     ensure!(site.measurement(ID)?.is_none(), "the Pi reached ZooKeeper without a network");
-    site.pi()?.qmp().set_network(true);
+    site.pi()?.qmp().set_network(true)?;
     let restored = Instant::now();
     site.measures(ID, 11.5)?;
     let back = restored.elapsed();
@@ -172,7 +172,7 @@ fn again(site: &mut Site) -> anyhow::Result<String> {
     let (other, celsius) = SIMULATED[0];
     let powered = Instant::now();
     site.power_on(Clock::Set, &[]);
-    site.pi()?.qmp().set_temperature(AMBIENT, 24.0);
+    site.pi()?.qmp().set_temperature(AMBIENT, 24.0)?;
     let url = site.api_url()?;
     site.start_in_pi(ID, "pi", &url)?;
     site.measures(ID, 24.0)?;

@@ -17,13 +17,11 @@ fn socket() -> PathBuf {
 
 pub(crate) fn set_temperature(celsius: f64) -> anyhow::Result<ExitCode> {
     let socket = socket();
-    let Ok(mut qmp) = Qmp::try_connect(&socket) else {
+    let Ok(mut qmp) = Qmp::connect(&socket) else {
         bail!("no Pi runs here: start one with `cargo xtask pi --shell` or `--keep`");
     };
     let thermometer = THERMOMETERS[0];
-    if let Err(why) = qmp.try_set_temperature(thermometer.id, celsius) {
-        bail!("the thermometer takes -40 to 125 °C, not {celsius}: {why}");
-    }
+    qmp.set_temperature(thermometer.id, celsius).context("the thermometer takes -40 to 125 °C")?;
     println!("the thermometer at {:#04x} measures {celsius} °C", thermometer.address);
     Ok(ExitCode::SUCCESS)
 }
@@ -40,16 +38,17 @@ fn publish(own: &std::path::Path) -> anyhow::Result<()> {
     symlink(own, &socket).with_context(|| format!("cannot make {}", socket.display()))
 }
 
-/// Keeps everything running until Ctrl-C.
-pub(crate) fn until_stopped(site: &mut Site) -> anyhow::Result<()> {
+/// Keeps everything running until Ctrl-C, which ends this process, and with it all programs that it has started.
+pub(crate) fn until_stopped(site: &mut Site) -> anyhow::Result<ExitCode> {
     let Some(pi) = site.pi.as_mut() else { bail!("the Pi has no power") };
     publish(&pi.socket())?;
     pi.qmp().hang_up();
     println!("ZooKeeper:    {}", site.zookeeper.connect_string());
     println!("temperature:  cargo xtask pi --temperature 36.5");
     println!("end it:       Ctrl-C");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { tokio::signal::ctrl_c().await }).context("cannot wait for Ctrl-C")
+    loop {
+        std::thread::park();
+    }
 }
 
 /// Opens a console on the Pi until the Pi is switched off.

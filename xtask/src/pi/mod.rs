@@ -5,17 +5,15 @@ mod checks;
 mod keep;
 pub mod site;
 
-use std::any::Any;
-use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use atalaya_testbed::install::Part;
+use atalaya_testbed::install::{self, Part};
 use atalaya_testbed::pi::Parts;
 
-use crate::cargo::{Profile, build_node, existing, require};
+use crate::cargo::{Profile, build_node, existing};
 use build::BuildOptions;
 use checks::Check;
 use site::Site;
@@ -70,9 +68,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     ensure!(cfg!(target_os = "linux"), "the emulated Pi is made of Debian's packages: it needs Linux");
     let start = Instant::now();
-    require(&[Part::Java, Part::ZooKeeper, Part::Python, Part::OpenSsl])
+    install::ensure(&[Part::Java, Part::ZooKeeper, Part::Python, Part::OpenSsl])
         .context("a fleet with a Pi needs more than Rust")?;
-    let parts = Parts::ready(|line| eprintln!("{line}")).context("no parts for a Pi")?;
+    let parts = Parts::ready().context("no parts for a Pi")?;
     let profile = if arguments.debug { Profile::Dev } else { Profile::Distribution };
     let options = BuildOptions { profile, is_static: arguments.is_static, is_slim: arguments.slim };
     let program = match &arguments.binary {
@@ -88,49 +86,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.shell {
         return keep::shell(&mut site);
     }
-    let passed = all(&checks::ALL, &mut site);
-    println!(
-        "{} after {:.0} s",
-        if passed { "all hold" } else { "not all hold" },
-        start.elapsed().as_secs_f64()
-    );
+    // In their order, because the checks build on each other.
+    for (number, Check { promise, run }) in checks::ALL.iter().enumerate() {
+        eprintln!("{} of {}: {promise}", number + 1, checks::ALL.len());
+        let begin = Instant::now();
+        // A panic, because it prints the last output of all programs.
+        let seen = run(&mut site).unwrap_or_else(|error| panic!("this does not hold: {promise}: {error:#}"));
+        println!("  holds   {:6.1} s   {promise}: {seen}", begin.elapsed().as_secs_f64());
+    }
+    println!("all hold after {:.0} s", start.elapsed().as_secs_f64());
     if arguments.keep {
-        keep::until_stopped(&mut site)?;
+        return keep::until_stopped(&mut site);
     }
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Runs the checks and prints a line for each. Stops at the first failure, because the checks build on each other.
-fn all(checks: &[Check], site: &mut Site) -> bool {
-    // A failed check is reported below, with the last output of all programs.
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
-    let mut passed = true;
-    for (number, check) in checks.iter().enumerate() {
-        if !passed {
-            println!("  not run            {}", check.promise);
-            continue;
-        }
-        eprintln!("{} of {}: {}", number + 1, checks.len(), check.promise);
-        let start = Instant::now();
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| (check.run)(site)));
-        let outcome = outcome.unwrap_or_else(|panic| Err(anyhow::anyhow!("{}", said(panic.as_ref()))));
-        let time = start.elapsed().as_secs_f64();
-        match outcome {
-            Ok(seen) => println!("  holds   {time:6.1} s   {}: {seen}", check.promise),
-            Err(error) => {
-                passed = false;
-                println!("  FAILS   {time:6.1} s   {}: {error:#}", check.promise);
-                site.show();
-            }
-        }
-    }
-    panic::set_hook(hook);
-    passed
-}
-
-/// Returns the message of a panic.
-fn said(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+    Ok(ExitCode::SUCCESS)
 }

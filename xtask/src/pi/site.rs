@@ -193,21 +193,6 @@ impl Site {
         let found = requests.iter().find(|request| wanted(request)).map(|request| request.at);
         found.map_or(TIMEOUT, |at| at.duration_since(since))
     }
-
-    /// Prints the last lines of all programs, after a check has failed.
-    pub(crate) fn show(&mut self) {
-        if let Some(pi) = &mut self.pi {
-            let lines = pi.console().lines();
-            eprintln!("--- the console of the Pi, its last lines:");
-            lines.iter().rev().take(40).rev().for_each(|line| eprintln!("  {}", line.text));
-        }
-        for (id, process) in &self.simulated {
-            eprintln!("--- node {id}, its last lines:");
-            process.log().iter().rev().take(10).rev().for_each(|line| eprintln!("  {}", line.text));
-        }
-        eprintln!("--- the last requests to the API:");
-        self.api.requests().iter().rev().take(5).rev().for_each(|request| eprintln!("  {request}"));
-    }
 }
 
 fn port(api: &Api) -> anyhow::Result<u16> {

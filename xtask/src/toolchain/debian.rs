@@ -23,9 +23,8 @@ pub(super) fn rustc(target: Target) -> anyhow::Result<PathBuf> {
     if has_library(Some(&rustc), target) {
         return Ok(rustc);
     }
-    let mut say = |line: &str| eprintln!("{line}");
     let here = install::architecture();
-    let debian = Debian::ready(&folder.join("apt"), &[&here, "arm64"], false, &mut say)?;
+    let debian = Debian::ready(&folder.join("apt"), &[&here, "arm64"], false)?;
     let version = debian.field(&format!("{DEBIAN_RUST}:{here}"), "Version").unwrap_or_default();
     ensure!(is_at_least(&version, MINIMUM), "Debian's Rust is {version}, and {MINIMUM} is needed");
     let library = debian.dependency(&format!("{DEBIAN_RUST}:{here}"), "libstd-rust-web-")?;
@@ -39,8 +38,8 @@ pub(super) fn rustc(target: Target) -> anyhow::Result<PathBuf> {
         .collect();
     let names: Vec<&str> = packages.iter().map(String::as_str).collect();
     let root = folder.join("root");
-    for deb in debian.download(&names, &mut say)? {
-        debian::unpack(&deb, &root, &mut say)?;
+    for deb in debian.download(&names)? {
+        debian::unpack(&deb, &root)?;
     }
     let script = format!(
         "#!/bin/sh\nLD_LIBRARY_PATH={0}/usr/lib/{1}-linux-gnu exec {0}/usr/bin/rustc \"$@\"\n",

@@ -11,15 +11,17 @@ use crate::journal::{Change, Transaction};
 pub(super) const STEP: i64 = 2_000;
 
 /// A fleet with the history that a test writes.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct HistoryBuilder {
     pub(super) history: History,
     pub(super) now: i64,
     pub(super) epoch: i64,
     pub(super) cycle: u64,
     pub(super) counter: i64,
+    /// Sequence number of the first contender.
+    first_contender: usize,
     /// Path of each session's znode in the election.
-    pub(super) places: BTreeMap<i64, String>,
+    places: BTreeMap<i64, String>,
     /// Last measurement of each node.
     pub(super) values: BTreeMap<String, f64>,
 }
@@ -41,24 +43,11 @@ pub(super) fn delete(path: &str) -> Change {
 }
 
 impl HistoryBuilder {
-    /// Creates the history of a fleet without nodes.
-    pub(super) fn new(lock_step: bool) -> HistoryBuilder {
+    /// Creates the history of nodes 1, 2, 3 in sessions 1, 2, 3; the first leads.
+    pub(super) fn begun(lock_step: bool, first_contender: usize) -> HistoryBuilder {
         let history =
             History { lock_step, counted: true, life: i64::MAX, settled: u64::MAX, ..History::default() };
-        HistoryBuilder {
-            history,
-            now: 0,
-            epoch: 1_000,
-            cycle: 0,
-            counter: 0,
-            places: BTreeMap::new(),
-            values: BTreeMap::new(),
-        }
-    }
-
-    /// Creates nodes 1, 2, 3 in sessions 1, 2, 3; the first leads.
-    pub(super) fn begun(lock_step: bool) -> HistoryBuilder {
-        let mut builder = HistoryBuilder::new(lock_step);
+        let mut builder = HistoryBuilder { history, epoch: 1_000, first_contender, ..Default::default() };
         (1..=3).for_each(|session| builder.joins(session, session));
         builder.commit(1, vec![builder.check(1), create("/atalaya/term", r#"{"epoch":1000,"cycle":0}"#)]);
         if lock_step {
@@ -75,7 +64,7 @@ impl HistoryBuilder {
 
     pub(super) fn joins(&mut self, session: i64, node: i64) {
         self.commit(session, vec![Change::Opened]);
-        let place = format!("/election/abc__lock__{:010}", self.places.len());
+        let place = format!("/election/abc__lock__{:010}", self.first_contender + self.places.len());
         self.commit(session, vec![ephemeral(&place, node)]);
         self.places.insert(session, place);
         let said = format!(r#"{{"pid":{node},"started":"x"}}"#);
@@ -193,10 +182,16 @@ impl HistoryBuilder {
 
     #[track_caller]
     pub(super) fn breaks(&self, kinds: &[Violation]) {
+        self.finds("", kinds);
+    }
+
+    /// Checks that the checker finds violations of these kinds, and no others.
+    #[track_caller]
+    pub(super) fn finds(&self, case: &str, kinds: &[Violation]) {
         let findings = self.checked();
         let mut found: Vec<Violation> = findings.violations.iter().map(|violation| violation.kind).collect();
         found.sort();
         found.dedup();
-        assert_eq!(found, kinds, "{:#?}", findings.violations);
+        assert_eq!(found, kinds, "{case}: {:#?}", findings.violations);
     }
 }

@@ -5,19 +5,132 @@ use crate::chaos::check_report::Violation;
 use crate::chaos::history::Arrival;
 use crate::journal::Change;
 
-/// Returns a history of two rounds without lock-step, in which only the first of the three nodes leads.
-pub(super) fn free() -> HistoryBuilder {
-    let mut builder = HistoryBuilder::begun(false);
+/// Returns a history of two rounds, in which only the first of the three nodes leads.
+fn two_rounds(lock_step: bool) -> HistoryBuilder {
+    let mut builder = HistoryBuilder::begun(lock_step, 0);
     builder.round(1);
     builder.round(1);
     builder
 }
 
+pub(super) fn free() -> HistoryBuilder {
+    two_rounds(false)
+}
+
 pub(super) fn in_step() -> HistoryBuilder {
-    let mut builder = HistoryBuilder::begun(true);
-    builder.round(1);
-    builder.round(1);
-    builder
+    two_rounds(true)
+}
+
+/// A change of a history, and the violations that follow.
+type Case = (&'static str, fn(&mut HistoryBuilder), &'static [Violation]);
+
+fn check_all(history: fn() -> HistoryBuilder, cases: &[Case]) {
+    for (name, change, kinds) in cases {
+        let mut builder = history();
+        change(&mut builder);
+        builder.finds(name, kinds);
+    }
+}
+
+/// Commits a cycle of the leader with other changes than the usual ones.
+fn commit_changed(it: &mut HistoryBuilder, change: fn(&mut Vec<Change>)) {
+    let all = it.all();
+    let mut changes = it.cycle_of(1, &all);
+    change(&mut changes);
+    it.commit(1, changes);
+    it.history.settled = 2;
+}
+
+/// Makes node 2 the leader in this epoch.
+fn take_over(it: &mut HistoryBuilder, epoch: i64) {
+    it.commit(1, vec![Change::Closed]);
+    it.epoch = epoch;
+    it.leads(2);
+}
+
+#[test]
+fn each_broken_promise_is_found() {
+    use Violation::*;
+    let cases: [Case; 22] = [
+        (
+            "gap in the cycles",
+            |it| {
+                it.cycle += 1;
+                it.round(1);
+            },
+            &[Cycle],
+        ),
+        (
+            "cycle without its report",
+            |it| {
+                it.cycle += 1;
+                let fence = set("/atalaya/term", it.term());
+                it.commit_fenced(1, vec![fence]);
+            },
+            &[Cycle, Epoch],
+        ),
+        ("report without its cycle", |it| commit_changed(it, |changes| drop(changes.remove(1))), &[Cycle]),
+        ("epoch that goes back", |it| take_over(it, 998), &[Epoch]),
+        ("same epoch again", |it| take_over(it, 999), &[Epoch]),
+        ("epoch that jumps", |it| take_over(it, 1_001), &[Epoch]),
+        ("lost fence", |it| it.commit_fenced(1, vec![delete("/atalaya/term")]), &[Epoch]),
+        ("node that does not lead", |it| it.round(2), &[NotTheLeader]),
+        (
+            "no check of the own znode",
+            |it| commit_changed(it, |changes| drop(changes.remove(0))),
+            &[Unfenced],
+        ),
+        ("report that never arrives", |it| drop(it.history.arrivals.pop()), &[Lost]),
+        ("report that is not kept", |it| it.history.arrivals[1].kept = false, &[Lost]),
+        ("report that was never committed", |it| it.brings(1_000, 3, 78.0), &[NotCommitted]),
+        ("another value when it is sent again", |it| it.brings(1_000, 2, 78.0), &[Altered]),
+        ("sent before its commit", |it| it.history.arrivals[1].time -= 5 * STEP / 2, &[Early]),
+        ("deleted before its arrival", |it| it.history.arrivals[1].time += 5 * STEP / 2, &[TooSoon]),
+        (
+            "request without a key",
+            |it| it.history.arrivals.push(Arrival { key: None, ..it.history.arrivals[0].clone() }),
+            &[Unkeyed],
+        ),
+        ("left in the outbox", |it| drop(it.history.transactions.pop()), &[Left]),
+        ("rejected", |it| it.commit_fenced(1, vec![create("/atalaya/aside/2", "{}")]), &[Left]),
+        (
+            "measurement that is not counted",
+            |it| it.commit(2, vec![set("/mediciones/2", 99)]),
+            &[NotCounted, Miscounted],
+        ),
+        (
+            "measurement that is counted twice",
+            |it| {
+                it.counter += 1;
+                it.publishes(2, 99.0);
+            },
+            &[Miscounted],
+        ),
+        ("counter without a measurement", |it| it.commit(2, vec![set("/counter", 7)]), &[Miscounted]),
+        ("counter that is no number", |it| it.commit(2, vec![set("/counter", "many")]), &[Miscounted]),
+    ];
+    check_all(free, &cases);
+    let lock_step: [Case; 2] = [
+        (
+            "cycle in the same generation",
+            |it| commit_changed(it, |changes| changes.truncate(3)),
+            &[Generation],
+        ),
+        (
+            "generation without a cycle",
+            |it| it.commit_fenced(1, vec![delete("/barrier"), create("/barrier", "")]),
+            &[Generation],
+        ),
+    ];
+    check_all(in_step, &lock_step);
+}
+
+#[test]
+fn last_cycle_may_be_in_the_outbox_at_the_end() {
+    let mut builder = free();
+    builder.history.transactions.pop();
+    builder.history.settled = 1;
+    builder.is_good();
 }
 
 #[test]
@@ -32,7 +145,7 @@ fn a_fleet_that_works() {
 #[test]
 fn a_leader_that_dies_at_any_moment_between() {
     for lock_step in [false, true] {
-        let mut builder = HistoryBuilder::begun(lock_step);
+        let mut builder = HistoryBuilder::begun(lock_step, 0);
         builder.round(1);
         (1..=3).for_each(|node| builder.publishes(node, 7.0 * node as f64));
         let (epoch, all) = (builder.epoch, builder.all());
@@ -99,93 +212,6 @@ fn a_new_session_says_again_what_was_measured_and_it_is_not_counted_again() {
 }
 
 #[test]
-fn a_gap_in_the_cycles() {
-    let mut builder = free();
-    builder.cycle += 1;
-    builder.round(1);
-    builder.breaks(&[Violation::Cycle]);
-}
-
-#[test]
-fn a_cycle_without_its_report_and_a_report_without_its_cycle() {
-    let mut builder = free();
-    builder.cycle += 1;
-    let fence = vec![builder.check(1), set("/atalaya/term", builder.term())];
-    builder.commit(1, fence);
-    builder.breaks(&[Violation::Cycle, Violation::Epoch]);
-    let mut builder = free();
-    let all = builder.all();
-    let mut changes = builder.cycle_of(1, &all);
-    changes.remove(1);
-    builder.commit(1, changes);
-    builder.history.settled = 2;
-    builder.breaks(&[Violation::Cycle]);
-}
-
-#[test]
-fn an_epoch_that_goes_back_or_jumps_or_is_lost() {
-    for epoch in [998, 999, 1_001] {
-        let mut builder = free();
-        builder.commit(1, vec![Change::Closed]);
-        builder.epoch = epoch;
-        builder.leads(2);
-        builder.breaks(&[Violation::Epoch]);
-    }
-    let mut builder = free();
-    builder.commit_fenced(1, vec![delete("/atalaya/term")]);
-    builder.breaks(&[Violation::Epoch]);
-}
-
-#[test]
-fn somebody_who_does_not_lead() {
-    let mut builder = free();
-    builder.round(2);
-    builder.breaks(&[Violation::NotTheLeader]);
-}
-
-#[test]
-fn a_leader_that_does_not_check_its_own_znode() {
-    let mut builder = free();
-    let all = builder.all();
-    let mut changes = builder.cycle_of(1, &all);
-    changes.remove(0);
-    builder.commit(1, changes);
-    builder.history.settled = 2;
-    builder.breaks(&[Violation::Unfenced]);
-}
-
-#[test]
-fn a_report_that_never_arrives() {
-    let mut builder = free();
-    builder.history.arrivals.pop();
-    builder.breaks(&[Violation::Lost]);
-    let mut builder = free();
-    builder.history.arrivals[1].kept = false;
-    builder.breaks(&[Violation::Lost]);
-}
-
-#[test]
-fn a_report_that_was_never_committed() {
-    let mut builder = free();
-    builder.brings(1_000, 3, 78.0);
-    builder.breaks(&[Violation::NotCommitted]);
-}
-
-#[test]
-fn a_report_with_another_value_also_when_it_is_sent_again() {
-    let mut builder = free();
-    builder.brings(1_000, 2, 78.0);
-    builder.breaks(&[Violation::Altered]);
-}
-
-#[test]
-fn a_report_that_is_sent_before_it_is_committed() {
-    let mut builder = free();
-    builder.history.arrivals[1].time -= 5 * STEP / 2;
-    builder.breaks(&[Violation::Early]);
-}
-
-#[test]
 fn a_deposed_leader_that_speaks_and_one_whose_last_words_come_late() {
     let mut builder = free();
     let all = builder.all();
@@ -215,53 +241,6 @@ fn a_deposed_leader_that_speaks_and_one_whose_last_words_come_late() {
 }
 
 #[test]
-fn a_request_without_a_key() {
-    let mut builder = free();
-    builder.history.arrivals.push(Arrival { key: None, ..builder.history.arrivals[0].clone() });
-    builder.breaks(&[Violation::Unkeyed]);
-}
-
-#[test]
-fn a_report_that_is_taken_from_the_outbox_too_soon() {
-    let mut builder = free();
-    builder.history.arrivals[1].time += 5 * STEP / 2;
-    builder.breaks(&[Violation::TooSoon]);
-}
-
-#[test]
-fn what_is_left() {
-    let mut builder = free();
-    builder.history.transactions.pop();
-    builder.breaks(&[Violation::Left]);
-    builder.history.settled = 1;
-    builder.is_good();
-    let mut builder = free();
-    builder.commit_fenced(1, vec![create("/atalaya/aside/2", "{}")]);
-    builder.breaks(&[Violation::Left]);
-}
-
-#[test]
-fn a_measurement_that_is_not_counted() {
-    let mut builder = free();
-    builder.commit(2, vec![set("/mediciones/2", 99)]);
-    builder.breaks(&[Violation::NotCounted, Violation::Miscounted]);
-}
-
-#[test]
-fn a_measurement_that_is_counted_twice() {
-    let mut builder = free();
-    builder.counter += 1;
-    builder.publishes(2, 99.0);
-    builder.breaks(&[Violation::Miscounted]);
-    let mut builder = free();
-    builder.commit(2, vec![set("/counter", 7)]);
-    builder.breaks(&[Violation::Miscounted]);
-    let mut builder = free();
-    builder.commit(2, vec![set("/counter", "many")]);
-    builder.breaks(&[Violation::Miscounted]);
-}
-
-#[test]
 fn somebody_measures_more_often_than_there_are_generations() {
     let mut builder = in_step();
     builder.publishes(2, 97.0);
@@ -285,21 +264,6 @@ fn somebody_measures_more_often_than_there_are_generations() {
     builder.counter += 1;
     builder.commit(4, vec![ephemeral("/mediciones/2", 99), set("/counter", builder.counter)]);
     builder.is_good();
-}
-
-#[test]
-fn a_cycle_in_the_same_generation_and_a_generation_without_a_cycle() {
-    let mut builder = in_step();
-    (1..=3).for_each(|node| builder.publishes(node, 7.0 * node as f64));
-    let all = builder.all();
-    let mut changes = builder.cycle_of(1, &all);
-    changes.truncate(3);
-    builder.commit(1, changes);
-    builder.history.settled = 2;
-    builder.breaks(&[Violation::Generation]);
-    let mut builder = in_step();
-    builder.commit_fenced(1, vec![delete("/barrier"), create("/barrier", "")]);
-    builder.breaks(&[Violation::Generation]);
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 /// Maximum number of choices that are tried.
 const MAX_STEPS: u32 = 3_000_000;
 
-/// A committed average.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Average {
     pub(crate) mean: f64,

@@ -32,7 +32,6 @@ const SLOW: u64 = 500;
 pub struct ExecutionEvent {
     /// `start`, `end`, or `overlap` if another execution of the task held its lock.
     pub what: String,
-    /// Id of the task.
     pub task: String,
 }
 
@@ -47,16 +46,13 @@ pub struct ClientResult {
     pub exit: Option<i32>,
 }
 
-/// History of one schedule.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// Programs that ran.
     pub programs: Programs,
     /// Committed transactions, with paths below the chroot.
     pub transactions: Vec<Transaction>,
     /// Lines of the executions, in order.
     pub executions: Vec<ExecutionEvent>,
-    /// Clients.
     pub clients: Vec<ClientResult>,
     /// Leaders and workers of Atalaya that ended by themselves, with their last lines.
     pub ended: Vec<String>,
@@ -64,7 +60,6 @@ pub struct History {
     pub stall: u64,
 }
 
-/// A kind of violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Violation {
     /// A task has no result, or a client does not end.
@@ -107,9 +102,7 @@ impl fmt::Display for Violation {
 /// Counts, for the summary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Tasks that were committed.
     pub tasks: u64,
-    /// Tasks with a result.
     pub results: u64,
     /// Executions that started.
     pub starts: u64,
@@ -137,7 +130,6 @@ pub struct CheckReport {
     pub violations: Vec<(Violation, String)>,
     /// Violations that cannot be decided because the machine was too slow.
     pub undecided: Vec<(Violation, String)>,
-    /// Counts.
     pub counts: Counts,
 }
 

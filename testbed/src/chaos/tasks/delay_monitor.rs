@@ -27,7 +27,6 @@ impl DelayMonitor {
         monitor
     }
 
-    /// Returns the longest delay.
     pub(super) fn stop(self) -> Duration {
         self.over.store(true, Ordering::Relaxed);
         Duration::from_millis(self.longest.load(Ordering::Relaxed))

@@ -41,21 +41,17 @@ pub struct Cluster {
     runs: u64,
 }
 
-/// Result of a schedule.
 pub struct Outcome {
-    /// Violations and counts.
     pub findings: CheckReport,
     /// Number of times that each fault happened to a running process.
     pub injected: BTreeMap<&'static str, u64>,
     /// Number of Python processes that ended by themselves.
     pub ended: u64,
-    /// History.
     pub history: History,
     schedule: Schedule,
     logs: Logs,
 }
 
-/// Event of a schedule.
 enum Event {
     Submit(usize),
     Begin(usize),

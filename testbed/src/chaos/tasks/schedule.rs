@@ -39,7 +39,6 @@ pub enum Role {
     Client(usize),
 }
 
-/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// SIGKILL, and a new process after the time; clients are not replaced.
@@ -56,18 +55,15 @@ pub enum Fault {
     LoseRequest(Role, i32),
 }
 
-/// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScheduledFault {
     /// Time after the start.
     pub at: Duration,
-    /// Duration.
     pub lasts: Duration,
     /// Kind.
     pub fault: Fault,
 }
 
-/// A task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Submission {
     /// Time after the start.
@@ -78,14 +74,11 @@ pub struct Submission {
     pub once: bool,
 }
 
-/// A schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// Seed.
     pub seed: u64,
     /// Number of leaders or masters.
     pub leaders: usize,
-    /// Number of workers.
     pub workers: usize,
     /// Tasks of all clients. Each has a separate process.
     pub submissions: Vec<Submission>,

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use atalaya_collector::open_store;
-use atalaya_testbed::Redis;
+use atalaya_testbed::{Pauses, Redis};
 use common::child::{self, Child};
 use common::ledger::{Sent, judge, kept, send};
-use common::{eventually, open_to_all};
+use common::open_to_all;
 use reqwest::Client;
 use tokio::sync::mpsc;
 
@@ -116,15 +116,17 @@ async fn redis_is_killed_at_any_point() {
             let client = client();
             tokio::spawn(async move {
                 let mut cycle = sender;
+                let mut pauses = Pauses::until(ACCEPT_TIMEOUT);
                 while !enough.load(Ordering::Relaxed) {
-                    let accepted = async || {
-                        let sent = send(&client, &url, cycle).await;
-                        assert_ne!(sent, Sent::Nothing, "the collector is running");
-                        let _ = answered.send((cycle, sent)).await;
-                        (sent != Sent::Unavailable || enough.load(Ordering::Relaxed)).then_some(())
-                    };
-                    eventually("the report is accepted", ACCEPT_TIMEOUT, accepted).await;
-                    cycle += SENDERS;
+                    let sent = send(&client, &url, cycle).await;
+                    assert_ne!(sent, Sent::Nothing, "the collector is running");
+                    let _ = answered.send((cycle, sent)).await;
+                    if sent == Sent::Unavailable {
+                        tokio::time::sleep(pauses.next().expect("the report is not accepted")).await;
+                    } else {
+                        cycle += SENDERS;
+                        pauses = Pauses::until(ACCEPT_TIMEOUT);
+                    }
                 }
             })
         })

@@ -117,7 +117,11 @@ async fn filled(path: &Path, nodes: i64) -> SqliteStore {
     if newest.is_ok_and(|(time, count): (Option<i64>, i64)| {
         count == nodes && time.is_some_and(|time| now.as_millisecond() - time < HOUR)
     }) {
-        return SqliteStore::open(SqliteOptions::new(path)).unwrap();
+        let store = SqliteStore::open(SqliteOptions::new(path)).unwrap();
+        if store.newest().await.unwrap() == 0 {
+            fill_reports(&store, now).await;
+        }
+        return store;
     }
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", path.display()));

@@ -59,8 +59,14 @@ fn fill_samples(path: &Path, nodes: i64, now: i64) -> rusqlite::Result<()> {
         let transaction = connection.transaction()?;
         for node in first..=last {
             let name = format!("node-{node}");
-            transaction.execute("INSERT INTO nodes (id, fleet, node) VALUES (?, 'default', ?)", params![node, name])?;
-            transaction.execute("INSERT INTO boots (id, node, boot, received) VALUES (?1, ?1, 'b', ?2)", [node, now])?;
+            transaction.execute(
+                "INSERT INTO nodes (id, fleet, node) VALUES (?, 'default', ?)",
+                params![node, name],
+            )?;
+            transaction.execute(
+                "INSERT INTO boots (id, node, boot, received) VALUES (?1, ?1, 'b', ?2)",
+                [node, now],
+            )?;
             transaction.execute(
                 "INSERT INTO series (id, node, sensor, quantity, unit, time, boot, value, clock, received)
                  VALUES (?1, ?1, 'roof', 'temperature', 'Cel', ?2, ?1, 21.5, 0, ?2)",
@@ -68,9 +74,9 @@ fn fill_samples(path: &Path, nodes: i64, now: i64) -> rusqlite::Result<()> {
             )?;
             transaction.execute("INSERT INTO marks VALUES (?1, ?1, ?2)", [node, 7 * DAY / step])?;
             let from = now - 7 * DAY;
-            transaction.prepare_cached(&samples)?.execute(
-                rusqlite::named_params! {":node": node, ":from": from, ":to": now, ":step": step},
-            )?;
+            transaction
+                .prepare_cached(&samples)?
+                .execute(rusqlite::named_params! {":node": node, ":from": from, ":to": now, ":step": step})?;
             for (table, step) in [("sample_minutes", MINUTE), ("sample_hours", HOUR)] {
                 let (from, count) = ((now - 30 * DAY) / step * step, step / (PERIOD * 1_000));
                 transaction.prepare_cached(&sums(table))?.execute(
@@ -112,8 +118,9 @@ async fn fill_reports(store: &SqliteStore, now: Timestamp) {
 /// Returns the store, filled for this number of nodes.
 async fn filled(path: &Path, nodes: i64) -> SqliteStore {
     let now = Timestamp::now();
-    let newest = Connection::open(path)
-        .and_then(|old| old.query_row("SELECT min(time), count(*) FROM series", [], |row| Ok((row.get(0)?, row.get(1)?))));
+    let newest = Connection::open(path).and_then(|old| {
+        old.query_row("SELECT min(time), count(*) FROM series", [], |row| Ok((row.get(0)?, row.get(1)?)))
+    });
     if newest.is_ok_and(|(time, count): (Option<i64>, i64)| {
         count == nodes && time.is_some_and(|time| now.as_millisecond() - time < HOUR)
     }) {
@@ -131,7 +138,10 @@ async fn filled(path: &Path, nodes: i64) -> SqliteStore {
     fill_reports(&store, now).await;
     store.close().await;
     let own = path.to_owned();
-    tokio::task::spawn_blocking(move || fill_samples(&own, nodes, now.as_millisecond())).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || fill_samples(&own, nodes, now.as_millisecond()))
+        .await
+        .unwrap()
+        .unwrap();
     println!("filled in {:.0?}", began.elapsed());
     SqliteStore::open(SqliteOptions::new(path)).unwrap()
 }
@@ -166,8 +176,10 @@ async fn main() {
     let running = tokio::spawn(collector.run(stop.clone()));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let listed: Vec<_> = (1..=nodes.min(1_000))
-        .map(|node| json!({"id": format!("node-{node}"), "age": 0.5, "health": "ok",
-            "readings": [{"value": 21.5, "unit": "Cel"}]}))
+        .map(|node| {
+            json!({"id": format!("node-{node}"), "age": 0.5, "health": "ok",
+            "readings": [{"value": 21.5, "unit": "Cel"}]})
+        })
         .collect();
     let status = json!({"epoch": 1_000, "cycle": 1_000_000, "leader": "node-1", "period": 5.0, "nodes": listed,
         "more": nodes - nodes.min(1_000)});
@@ -176,15 +188,36 @@ async fn main() {
     println!("page                              HTML ms   KiB   first paint ms   (medians)");
     let page = Page::new(&[]).await;
     for address in [
-        "", "?range=24h", "?range=30d", "nodes", "nodes?range=24h", "nodes?range=7d", "nodes?range=30d",
-        "nodes?sort=highest&page=10", "nodes?find=99", "node?node=node-500&range=5m", "node?node=node-500",
-        "node?node=node-500&range=24h", "node?node=node-500&range=7d", "node?node=node-500&range=30d",
+        "",
+        "?range=24h",
+        "?range=30d",
+        "nodes",
+        "nodes?range=24h",
+        "nodes?range=7d",
+        "nodes?range=30d",
+        "nodes?sort=highest&page=10",
+        "nodes?find=99",
+        "node?node=node-500&range=5m",
+        "node?node=node-500",
+        "node?node=node-500&range=24h",
+        "node?node=node-500&range=7d",
+        "node?node=node-500&range=30d",
     ] {
         let full = format!("{url}/{address}");
         let (mut html, mut paints, mut size) = (Vec::new(), Vec::new(), 0);
         for _ in 0..11 {
             let asked = Instant::now();
-            size = client.get(&full).send().await.unwrap().error_for_status().unwrap().bytes().await.unwrap().len();
+            size = client
+                .get(&full)
+                .send()
+                .await
+                .unwrap()
+                .error_for_status()
+                .unwrap()
+                .bytes()
+                .await
+                .unwrap()
+                .len();
             html.push(asked.elapsed().as_secs_f64() * 1e3);
         }
         for _ in 0..5 {

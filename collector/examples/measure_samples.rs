@@ -145,7 +145,9 @@ fn body(batch: &SampleBatch) -> Vec<u8> {
             "time_ms": sample.time, "clock": sample.clock})
     };
     let samples: Vec<_> = batch.samples.iter().map(sample).collect();
-    json!({"fleet": "post", "node": batch.node, "boot": batch.boot, "samples": samples}).to_string().into_bytes()
+    json!({"fleet": "post", "node": batch.node, "boot": batch.boot, "samples": samples})
+        .to_string()
+        .into_bytes()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a size of a file")]

@@ -228,11 +228,23 @@ async fn list_of_fleets_contains_those_with_reports_and_those_with_measurements(
         .as_array()
         .unwrap()
         .iter()
-        .map(|fleet| json!([fleet["fleet"], fleet["reports"], fleet["nodes"], fleet["series"], fleet["received"].is_string()]))
+        .map(|fleet| {
+            json!([
+                fleet["fleet"],
+                fleet["reports"],
+                fleet["nodes"],
+                fleet["series"],
+                fleet["received"].is_string()
+            ])
+        })
         .collect();
     assert_eq!(
         found,
-        [json!(["both", true, 1, 1, true]), json!(["measuring", false, 1, 1, true]), json!(["reporting", true, 0, 0, false])]
+        [
+            json!(["both", true, 1, 1, true]),
+            json!(["measuring", false, 1, 1, true]),
+            json!(["reporting", true, 0, 0, false])
+        ]
     );
     // A report without a name is of the fleet `default`.
     assert_eq!(post(&collector, &full(7, 1, 1.0)).await["status"], "recorded");

@@ -346,7 +346,10 @@ async fn series_without_samples_for_longer_than_they_are_kept_leaves_the_list() 
     assert_eq!(names(&page), ["n1", "n2"]);
     let node = |name: &str| page.split("<li class=").find(|part| part.contains(name)).unwrap();
     assert!(!node("node=n1").contains("attic") && node("node=n1").contains("cellar"), "{page}");
-    assert!(node("node=n2").contains("attic") && node("node=n2").contains("old data"), "the only series stays");
+    assert!(
+        node("node=n2").contains("attic") && node("node=n2").contains("old data"),
+        "the only series stays"
+    );
     let page = html(&collector, "/node?node=n1").await;
     let at = |sensor: &str| page.find(&format!("<bdi>{sensor}")).unwrap();
     assert!(at("cellar") < at("outside") && at("outside") < at("attic"), "{page}");

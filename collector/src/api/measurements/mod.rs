@@ -22,8 +22,7 @@ use super::accept::prefers_csv;
 use crate::app::App;
 use crate::body::{content_type, is_gzip, is_plain, receive, unpack, unsupported_coding};
 use crate::measurements::{
-    DEFAULT_FLEET, HOUR, LatestSample, MAX_SERIES, MINUTE, Resolution, SampleOutcome,
-    Selection, SeriesQuery,
+    DEFAULT_FLEET, HOUR, LatestSample, MAX_SERIES, MINUTE, Resolution, SampleOutcome, Selection, SeriesQuery,
 };
 use crate::params::{Limit, Name, Params, SampleResolution, SensorName, Time, Wanted, default_step};
 use crate::plausibility::Clock;

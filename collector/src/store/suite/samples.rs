@@ -126,7 +126,8 @@ pub(in crate::store) async fn adds_each_sample_once(store: &impl Store) {
     assert_eq!(rows(store, ranged).await.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0]);
 
     // Several selections, in their order; one of them selects nothing.
-    let selections = [of_fleet("m"), of_fleet("unknown"), of_fleet("n")].map(|mut query| query.selections.remove(0));
+    let selections =
+        [of_fleet("m"), of_fleet("unknown"), of_fleet("n")].map(|mut query| query.selections.remove(0));
     let several = SeriesQuery { selections: selections.to_vec(), ..of_fleet("n") };
     assert_eq!(rows(store, several).await.iter().map(Vec::len).collect::<Vec<_>>(), [1, 4, 2]);
 }

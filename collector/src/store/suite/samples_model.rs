@@ -62,7 +62,14 @@ fn queries() -> impl Strategy<Value = SeriesQuery> {
                 0 => Resolution::Samples,
                 length => Resolution::Step { length, minutes_from: START + edge * HOUR },
             };
-            SeriesQuery { selections, from: START + from, to: START + from + span, resolution, limit, ..raw("") }
+            SeriesQuery {
+                selections,
+                from: START + from,
+                to: START + from + span,
+                resolution,
+                limit,
+                ..raw("")
+            }
         },
     )
 }

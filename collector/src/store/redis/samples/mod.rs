@@ -27,7 +27,8 @@ use super::keys::{VERSION, padded};
 use super::writer::Writer;
 use crate::fleet_name::FleetName;
 use crate::measurements::{
-    ClockState, HOUR, MAX_BOOTS, MAX_FLEETS, MAX_SERIES, MINUTE, Sample, SampleBatch, SampleOutcome, SeriesName,
+    ClockState, HOUR, MAX_BOOTS, MAX_FLEETS, MAX_SERIES, MINUTE, Sample, SampleBatch, SampleOutcome,
+    SeriesName,
 };
 use crate::store::rollup::Rollup;
 use crate::store::sums::Sums;
@@ -130,7 +131,8 @@ impl<'b> Entry<'b> {
             worst = worst.max(sample.clock);
         }
         let SeriesName { sensor, quantity, unit } = self.name;
-        let text = |sample: Option<&Sample>, text: fn(&Sample) -> String| sample.map(text).unwrap_or_default();
+        let text =
+            |sample: Option<&Sample>, text: fn(&Sample) -> String| sample.map(text).unwrap_or_default();
         let texts = [
             format!("{sensor}\0{quantity}"),
             unit.clone().unwrap_or_default(),
@@ -235,7 +237,9 @@ impl Writer {
                     continue;
                 }
                 for index in &entry.all {
-                    if let (Some(outcome), Some(sample)) = (outcomes.get_mut(*index), batch.samples.get(*index)) {
+                    if let (Some(outcome), Some(sample)) =
+                        (outcomes.get_mut(*index), batch.samples.get(*index))
+                    {
                         let key = (series.as_str(), *boot, sample.time, sample.seq);
                         *outcome = SampleOutcome::of_repeat(sample, kept.get(&key).copied());
                     }

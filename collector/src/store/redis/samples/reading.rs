@@ -69,7 +69,8 @@ async fn nodes(
     selections: &[Selection],
 ) -> Result<BTreeMap<String, String>, Failure> {
     let key = format!("{prefix}m:nodes");
-    let name = |selection: &Selection| Some(format!("{}\0{}", selection.fleet.as_ref()?, selection.node.as_ref()?));
+    let name =
+        |selection: &Selection| Some(format!("{}\0{}", selection.fleet.as_ref()?, selection.node.as_ref()?));
     let Some(names) = selections.iter().map(name).collect::<Option<BTreeSet<String>>>() else {
         return connection.query(cmd("HGETALL").arg(key)).await;
     };
@@ -252,7 +253,8 @@ async fn samples(
         for ((at, _), bytes) in wanted.into_iter().zip(found) {
             let range = query.from..query.to;
             let bytes = bytes.unwrap_or_default();
-            let mut own: Vec<Record> = records(&bytes).filter(|record| range.contains(&record.time)).collect();
+            let mut own: Vec<Record> =
+                records(&bytes).filter(|record| range.contains(&record.time)).collect();
             own.sort_by_key(|record| (record.time, record.boot, record.seq));
             all[*at].extend(own.into_iter().map(|Record { boot, time, seq, value, clock }| {
                 Row::of_sample(time, value, clock, boots.get(&boot).cloned(), seq)
@@ -319,7 +321,9 @@ async fn sums_per_hour(
         return connection.query_all(&commands).await;
     }
     let found: Vec<Vec<Option<String>>> = connection.query_all(&commands).await?;
-    let named = |texts: Vec<Option<String>>| hours.clone().zip(texts).filter_map(|(hour, text)| Some((hour, text?))).collect();
+    let named = |texts: Vec<Option<String>>| {
+        hours.clone().zip(texts).filter_map(|(hour, text)| Some((hour, text?))).collect()
+    };
     Ok(found.into_iter().map(named).collect())
 }
 

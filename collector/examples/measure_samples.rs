@@ -1,20 +1,30 @@
 //! `cargo run --release -p atalaya-collector --example measure_samples -- STORE [CLIENTS] [BATCHES]`: measures how many
-//! samples a store takes from nodes that each send batches of 1,000 and wait for the answer. STORE is a name for
-//! `open_store`, and should be empty. With a SQLite store, the same rows are then written to a file beside it by bare
-//! rusqlite, in transactions with one batch of each client.
+//! samples a collector accepts from nodes that each send batches of 1,000 and wait for the answer. STORE is a name for
+//! `open_store`, and should be empty; or it is the URL of another server with the same API. Of a store it measures the
+//! store alone, and then `POST /api/v1/measurements`. With a SQLite store, the same rows are then written to a file beside
+//! it by bare rusqlite, in transactions with one batch of each client, with the same durability.
 #![allow(clippy::print_stderr, reason = "the example has no log")]
 
 use std::error::Error;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use atalaya_collector::measurements::{ClockState, Sample, SampleBatch, SampleOutcome, SeriesName};
-use atalaya_collector::{StoreError, open_store};
+use atalaya_collector::{Collector, Limits, Options, Store, open_store};
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+type Failure = Box<dyn Error + Send + Sync>;
 
 const BATCH: i64 = 1_000;
 /// Time between two samples, in milliseconds.
 const PERIOD: i64 = 1_000;
-const START: i64 = 1_790_000_000_000;
+/// Time of the first sample: a day ago, so that none is past the retention, and none in the future with the usual number
+/// of batches.
+static START: LazyLock<i64> =
+    LazyLock::new(|| (Timestamp::now() - SignedDuration::from_hours(24)).as_millisecond() / 60_000 * 60_000);
 
 fn batch(client: i64, number: i64) -> SampleBatch {
     let names = ["temperature", "humidity"].map(|quantity| SeriesName {
@@ -25,7 +35,7 @@ fn batch(client: i64, number: i64) -> SampleBatch {
     let sample = |at: i64| Sample {
         series: usize::from(at % 2 == 1),
         seq: number * BATCH + at,
-        time: START + (number * BATCH + at) / 2 * PERIOD,
+        time: *START + (number * BATCH + at) / 2 * PERIOD,
         value: value(at),
         clock: ClockState::Synchronised,
     };
@@ -33,7 +43,7 @@ fn batch(client: i64, number: i64) -> SampleBatch {
         fleet: "home".to_owned(),
         node: format!("n{client}"),
         boot: "1".to_owned(),
-        received: START,
+        received: *START,
         series: names.to_vec(),
         samples: (0..BATCH).map(sample).collect(),
     }
@@ -51,7 +61,7 @@ fn print(what: &str, samples: i64, elapsed: Duration) {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let Some(name) = arguments.next() else {
         eprintln!("measure_samples STORE [CLIENTS] [BATCHES]");
@@ -60,31 +70,84 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut number = |default| arguments.next().map_or(Ok(default), |number| number.parse::<i64>());
     let (clients, batches) = (number(16)?, number(100)?);
     let samples = clients * batches * BATCH;
+    if name.starts_with("http://") {
+        let elapsed = post(&name, clients, batches).await?;
+        print(&format!("POST /api/v1/measurements, {clients} clients"), samples, elapsed);
+        return Ok(());
+    }
     let store = open_store(&name)?;
     store.check().await?;
+    let elapsed = add(&store, clients, batches).await?;
+    print(&format!("the store, {clients} clients"), samples, elapsed);
 
-    let begin = Instant::now();
-    let all = (0..clients).map(|client| {
-        let store = &store;
-        async move {
-            for number in 0..batches {
-                let outcomes = store.measurements().add_samples(batch(client, number)).await?;
-                assert!(outcomes.iter().all(|outcome| *outcome == SampleOutcome::Accepted));
-            }
-            Ok::<_, StoreError>(())
-        }
-    });
-    futures_util::future::try_join_all(all).await?;
-    print(&format!("the store, {clients} clients"), samples, begin.elapsed());
+    let limits = Limits { rate: f64::MAX, burst: f64::MAX, ..Limits::default() };
+    let options = Options { limits, ..Options::default() };
+    let collector = Collector::bind("127.0.0.1:0", Arc::clone(&store), options).await?;
+    let (url, stop) = (format!("http://{}", collector.address()?), CancellationToken::new());
+    let running = tokio::spawn(collector.run(stop.clone()));
+    let elapsed = post(&url, clients, batches).await?;
+    print(&format!("POST /api/v1/measurements, {clients} clients"), samples, elapsed);
+    stop.cancel();
+    running.await?;
     store.close().await;
 
     let Some(path) = name.strip_prefix("sqlite:") else { return Ok(()) };
-    println!("{:.1} bytes per sample", size(path)? / f64::from(u32::try_from(samples)?));
+    println!("{:.1} bytes per sample", size(path)? / f64::from(u32::try_from(2 * samples)?));
     let floor = format!("{path}.floor");
     let begin = Instant::now();
     bare(&floor, clients, batches)?;
     print("bare rusqlite, the same rows", samples, begin.elapsed());
     Ok(())
+}
+
+/// Adds the batches of all clients to a store, and returns the duration.
+async fn add(store: &Arc<dyn Store>, clients: i64, batches: i64) -> Result<Duration, Failure> {
+    let begin = Instant::now();
+    let all = (0..clients).map(|client| async move {
+        for number in 0..batches {
+            let outcomes = store.measurements().add_samples(batch(client, number)).await?;
+            assert!(outcomes.iter().all(|outcome| *outcome == SampleOutcome::Accepted));
+        }
+        Ok::<_, Failure>(())
+    });
+    futures_util::future::try_join_all(all).await?;
+    Ok(begin.elapsed())
+}
+
+/// Posts the batches of all clients as a fleet of its own, and returns the duration.
+async fn post(url: &str, clients: i64, batches: i64) -> Result<Duration, Failure> {
+    let bodies = |client| (0..batches).map(|number| body(&batch(client, number))).collect::<Vec<_>>();
+    let bodies: Vec<Vec<Vec<u8>>> = (0..clients).map(bodies).collect();
+    let begin = Instant::now();
+    let all = bodies.into_iter().map(|bodies| {
+        let url = format!("{url}/api/v1/measurements");
+        tokio::spawn(async move {
+            let client = reqwest::Client::builder().no_proxy().build()?;
+            for body in bodies {
+                let request = client.post(&url).header("content-type", "application/json").body(body);
+                let result: serde_json::Value = request.send().await?.error_for_status()?.json().await?;
+                assert_eq!(result["accepted"], BATCH, "{result}");
+            }
+            Ok::<_, Failure>(())
+        })
+    });
+    for sent in futures_util::future::try_join_all(all).await? {
+        sent?;
+    }
+    Ok(begin.elapsed())
+}
+
+/// Formats a batch as a node sends it.
+fn body(batch: &SampleBatch) -> Vec<u8> {
+    let sample = |sample: &Sample| {
+        let SeriesName { sensor, quantity, unit } = &batch.series[sample.series];
+        json!({"seq": sample.seq, "sensor": sensor, "quantity": quantity, "unit": unit, "value": sample.value,
+            "time_ms": sample.time, "clock": sample.clock})
+    };
+    let samples: Vec<_> = batch.samples.iter().map(sample).collect();
+    json!({"fleet": "post", "node": batch.node, "boot": batch.boot, "samples": samples})
+        .to_string()
+        .into_bytes()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a size of a file")]

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_collector::{Store, open_store};
-use atalaya_testbed::{Pauses, Redis, SmallDisk};
+use atalaya_testbed::{Redis, SmallDisk};
 use common::ledger::{Sent, judge, kept, send};
-use common::{Running, open_to_all, refused};
+use common::{Running, eventually, open_to_all, refused};
 
 /// Configuration that a store requires.
 const KEEPING: &str = "appendonly yes\nappendfsync always";
@@ -85,10 +85,8 @@ impl Trial {
 
     /// Waits until it works again without any action, and checks that all acknowledged reports are stored.
     async fn recovers(&mut self) {
-        let mut pauses = Pauses::until(LIMIT);
-        while self.send().await == Sent::Unavailable {
-            tokio::time::sleep(pauses.next().expect("the collector does not recover")).await;
-        }
+        let sent = async || (self.send().await != Sent::Unavailable).then_some(());
+        eventually("the collector recovers", LIMIT, sent).await;
         self.works().await;
         judge(&kept(&self.store).await, &self.acknowledged);
     }

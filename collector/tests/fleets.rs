@@ -208,3 +208,48 @@ async fn every_answer_has_the_header_of_a_collector() {
         assert_eq!(response.headers()["atalaya-collector"], "1", "{status}");
     }
 }
+
+#[tokio::test]
+async fn list_of_fleets_contains_those_with_reports_and_those_with_measurements() {
+    let collector = started().await;
+    assert_eq!(collector.json("/api/v1/fleets").await, json!({"fleets": []}));
+    for fleet in ["reporting", "both"] {
+        assert_eq!(post(&collector, &of(fleet, 7, 1, 1.0)).await["status"], "recorded");
+    }
+    for fleet in ["both", "measuring"] {
+        let sample = json!({"seq": 1, "sensor": "roof", "quantity": "temperature", "value": 1.0,
+            "time_ms": 1_790_000_000_000_i64, "clock": "synchronised"});
+        let batch = json!({"fleet": fleet, "node": "n1", "boot": "b", "samples": [sample]});
+        let sent = collector.post("/api/v1/measurements").json(&batch).send().await.unwrap();
+        assert_eq!(sent.json::<Value>().await.unwrap()["accepted"], 1);
+    }
+    let found = collector.json("/api/v1/fleets").await;
+    let found: Vec<_> = found["fleets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fleet| {
+            json!([
+                fleet["fleet"],
+                fleet["reports"],
+                fleet["nodes"],
+                fleet["series"],
+                fleet["received"].is_string()
+            ])
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            json!(["both", true, 1, 1, true]),
+            json!(["measuring", false, 1, 1, true]),
+            json!(["reporting", true, 0, 0, false])
+        ]
+    );
+    // A report without a name is of the fleet `default`.
+    assert_eq!(post(&collector, &full(7, 1, 1.0)).await["status"], "recorded");
+    let found = collector.json("/api/v1/fleets").await;
+    let default = json!({"fleet": "default", "reports": true, "nodes": 0, "series": 0, "received": null});
+    assert_eq!((found["fleets"].as_array().unwrap().len(), &found["fleets"][1]), (4, &default));
+    collector.stop().await;
+}

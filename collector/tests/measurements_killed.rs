@@ -89,7 +89,7 @@ async fn kill_the_collector(name: &str) {
         let store = open_store(name).unwrap();
         for (node, acknowledged) in next.iter().enumerate() {
             let query = SeriesQuery {
-                selection: Selection { node: Some(format!("n{node}")), ..Selection::default() },
+                selections: vec![Selection { node: Some(format!("n{node}")), ..Selection::default() }],
                 from: 0,
                 to: i64::MAX / 2,
                 resolution: Resolution::Samples,

@@ -319,3 +319,39 @@ async fn store_that_fails_is_shown() {
         );
     }
 }
+
+#[tokio::test]
+async fn start_page_links_to_the_nodes_with_samples() {
+    let collector = started().await;
+    send(&collector, "default", "n/1", &[temperature(1, 21.5)]).await;
+    send(&collector, "other", "n2", &[temperature(1, 21.5)]).await;
+    let status = json!({"epoch": 1, "cycle": 1, "leader": "n2", "period": 5.0, "nodes": [
+        {"id": "n/1", "age": 1.0, "health": "ok"}, {"id": "n2", "age": 1.0, "health": "ok"}]});
+    assert_eq!(collector.post("/api/v1/fleet").json(&status).send().await.unwrap().status(), 204);
+    let page = html(&collector, "/?lang=en").await;
+    assert!(page.contains("href=\"node?node=n%2F1&amp;lang=en\""), "{page}");
+    assert!(page.contains("<strong>n2</strong>") && !page.contains("node?node=n2"), "{page}");
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn series_without_samples_for_longer_than_they_are_kept_leaves_the_list() {
+    const WEEK: i64 = 7 * 86_400;
+    let collector = started().await;
+    let removed = sample("attic", "temperature", "Cel", WEEK + 100, 3.5);
+    let paused = sample("cellar", "temperature", "Cel", WEEK - 100, 4.5);
+    send(&collector, "default", "n1", &[removed.clone(), paused, temperature(1, 21.5)]).await;
+    send(&collector, "default", "n2", &[removed]).await;
+    let page = html(&collector, "/nodes?lang=en").await;
+    assert_eq!(names(&page), ["n1", "n2"]);
+    let node = |name: &str| page.split("<li class=").find(|part| part.contains(name)).unwrap();
+    assert!(!node("node=n1").contains("attic") && node("node=n1").contains("cellar"), "{page}");
+    assert!(
+        node("node=n2").contains("attic") && node("node=n2").contains("old data"),
+        "the only series stays"
+    );
+    let page = html(&collector, "/node?node=n1").await;
+    let at = |sensor: &str| page.find(&format!("<bdi>{sensor}")).unwrap();
+    assert!(at("cellar") < at("outside") && at("outside") < at("attic"), "{page}");
+    collector.stop().await;
+}

@@ -81,3 +81,29 @@ def nuevo():
         body["mean"] = body.pop("dato")
     (status,) = kept([body])
     return jsonify(status=status), 409 if status == "conflict" else 200
+
+
+def checked_sample(sample):
+    """Returns the series, the member and the time of a valid sample."""
+    if not isinstance(sample, dict):
+        raise Invalid("not a sample")
+    value, seq, time = (sample.get(name) for name in ("value", "seq", "time_ms"))
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        raise Invalid("value is not a finite number")
+    if not isinstance(seq, int) or not isinstance(time, int):
+        raise Invalid("seq and time_ms are needed")
+    return (sample["sensor"], sample["quantity"]), f"{seq}:{value}:{sample.get('clock', '')}", time
+
+
+@app.post("/api/v1/measurements")
+def measurements():
+    """Keeps each sample once: as a member of the sorted set of its series, without sums."""
+    body = request.get_json()
+    batch = {}
+    for series, member, time in map(checked_sample, body["samples"]):
+        batch.setdefault(series, {})[f"{body['boot']}:{member}"] = time
+    with store.pipeline(transaction=True) as pipeline:
+        for (sensor, quantity), members in batch.items():
+            pipeline.zadd(f"samples:{body['node']}:{sensor}:{quantity}", members)
+        accepted = sum(pipeline.execute())
+    return jsonify(accepted=accepted, repeated=len(body["samples"]) - accepted, refused=[], refused_count=0)

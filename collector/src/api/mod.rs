@@ -5,6 +5,7 @@ mod clocks;
 mod csv;
 mod document;
 mod fleet;
+mod fleets;
 mod measurements;
 mod operate;
 mod read;
@@ -39,7 +40,7 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(read::get_series))
         .routes(routes!(read::get_latest))
         .routes(routes!(fleet::get_fleet))
-        .routes(routes!(measurements::get_fleets))
+        .routes(routes!(fleets::get_fleets))
         .routes(routes!(measurements::get_latest_measurements))
         .routes(routes!(measurements::get_measurements))
         .routes(routes!(read::listar))

@@ -35,8 +35,8 @@ impl Selection {
     }
 }
 
-/// Contents of a fleet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+/// Measurements of a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetSummary {
     /// Name of the fleet.
     pub fleet: String,
@@ -88,8 +88,8 @@ pub enum Resolution {
 /// Query of rows, by series and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeriesQuery {
-    /// Selected series.
-    pub selection: Selection,
+    /// Selected series: those of the first selection, then those of the second one, and so on.
+    pub selections: Vec<Selection>,
     /// Earliest time, inclusive, in milliseconds since 1970.
     pub from: i64,
     /// Latest time, exclusive, in milliseconds since 1970.

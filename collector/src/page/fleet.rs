@@ -55,7 +55,7 @@ pub(super) fn fleet(model: &PageModel) -> Markup {
                     div { dt { (messages.epoch) } dd.small { (epoch) } }
                 }
             }
-            @if let Some((snapshot, age)) = fleet { (nodes(&snapshot.status, age, model.period, leader, lang)) }
+            @if let Some((snapshot, age)) = fleet { (nodes(&snapshot.status, age, leader, model)) }
         }
     }
 }
@@ -67,7 +67,8 @@ fn leading_for(snapshot: &FleetSnapshot, age: f64) -> Option<f64> {
     (before > -60.0).then(|| before.max(0.0) + age)
 }
 
-fn nodes(status: &Status, age: f64, period: Option<f64>, leader: Option<&str>, lang: Lang) -> Markup {
+fn nodes(status: &Status, age: f64, leader: Option<&str>, model: &PageModel) -> Markup {
+    let (lang, period) = (model.params.lang, model.period);
     let mut shown: Vec<(&Node, NodeCondition)> =
         status.nodes.iter().map(|node| (node, condition(node, age, period))).collect();
     // In a large fleet, unhealthy nodes come first.
@@ -82,7 +83,7 @@ fn nodes(status: &Status, age: f64, period: Option<f64>, leader: Option<&str>, l
                 li.(class) {
                     p.name {
                         span.light aria-hidden="true" {}
-                        strong { (node.id) }
+                        (node_name(&node.id, model))
                         @if Some(node.id.as_str()) == leader { span.badge { (lang.messages().leader_badge) } }
                     }
                     p.readings {
@@ -102,6 +103,18 @@ fn nodes(status: &Status, age: f64, period: Option<f64>, leader: Option<&str>, l
         }
         @if hidden > 0 {
             p.faint { (lang.messages().more_nodes.replace("{}", &hidden.to_string())) }
+        }
+    }
+}
+
+/// Renders the name of a node: a link to its page if it has samples.
+fn node_name(name: &str, model: &PageModel) -> Markup {
+    let id: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    html! {
+        @if model.sampled.contains(name) {
+            a id=(format!("node-{id}")) href=(model.params.link("node", &[("node", name)])) { bdi { (name) } }
+        } @else {
+            strong { (name) }
         }
     }
 }

@@ -82,7 +82,9 @@ messages! {
     one_year: "1 y", "1 a";
     legend_mean: "mean", "media";
     legend_band: "min to max", "mín. a máx.";
+    report: "report", "informe";
     reports: "reports", "informes";
+    sample: "sample", "muestra";
     samples: "samples", "muestras";
     no_data: "no {what}", "sin {what}";
     legend_epoch: "new leader", "nuevo líder";
@@ -92,7 +94,7 @@ messages! {
     chart_failed: "The chart cannot be drawn.", "No se puede dibujar la gráfica.";
     gap_title: "No {what} for {}", "Sin {what} durante {}";
     epoch_title: "A new leader: epoch {}", "Nuevo líder: época {}";
-    summary: "{count} {what}, {mean} on average, from {min} to {max}", "{count} {what}, {mean} de media, de {min} a {max}";
+    summary: "{count}, {mean} on average, from {min} to {max}", "{count}, {mean} de media, de {min} a {max}";
     gap: "gap", "hueco";
     gaps: "gaps", "huecos";
     leader_change: "change of leader", "cambio de líder";
@@ -131,10 +133,12 @@ messages! {
     sort_highest: "Highest value first", "Valor más alto primero";
     sort_lowest: "Lowest value first", "Valor más bajo primero";
     show: "Show", "Mostrar";
+    count_of_one_node: "{found} of 1 node", "{found} de 1 nodo";
     count_of_nodes: "{found} of {all} nodes", "{found} de {all} nodos";
     count_of_old: "{} with old data", "{} con datos antiguos";
     no_nodes: "No nodes found.", "No se han encontrado nodos.";
     no_samples: "No samples of this node.", "No hay muestras de este nodo.";
+    one_more_value: "and 1 more value", "y 1 valor más";
     more_values: "and {} more values", "y {} valores más";
     old_data: "old data", "datos antiguos";
     parts: "Parts of the list", "Partes de la lista";

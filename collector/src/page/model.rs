@@ -1,5 +1,6 @@
 //! Content of the page, collected from the store and from the leader.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,6 +13,7 @@ use crate::app::App;
 use crate::fence::Epoch;
 use crate::fleet::FleetSnapshot;
 use crate::fleet_name::FleetName;
+use crate::measurements::{MAX_SERIES, Selection};
 use crate::problem::Problem;
 use crate::report::{Record, Report};
 use crate::store::{Filter, Page};
@@ -41,6 +43,8 @@ pub(super) struct PageModel {
     pub(super) chart: Option<Chart>,
     /// Last fleet status and its age in seconds.
     pub(super) fleet: Option<(FleetSnapshot, f64)>,
+    /// Names of the nodes with samples, if there is a fleet status.
+    pub(super) sampled: HashSet<String>,
     /// Newest epoch that has reported.
     pub(super) epoch: Option<Epoch>,
     pub(super) period: Option<f64>,
@@ -76,6 +80,7 @@ pub(super) async fn load(app: &App, params: PageParams) -> PageModel {
         age: None,
         chart: None,
         fleet,
+        sampled: HashSet::new(),
         epoch: None,
         period: None,
     };
@@ -87,11 +92,13 @@ pub(super) async fn load(app: &App, params: PageParams) -> PageModel {
 
 async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
     let fleet = model.params.fleet.clone();
-    let (kinds, arrivals, epochs) = futures_util::join!(
+    let (kinds, arrivals, epochs, sampled) = futures_util::join!(
         app.store.latest(&fleet),
         app.store.last(&fleet, NEWEST),
-        app.store.epochs(&fleet, 1)
+        app.store.epochs(&fleet, 1),
+        sampled_nodes(app, &fleet, model.fleet.is_some()),
     );
+    model.sampled = sampled?;
     model.kinds = kinds?;
     model.epoch = epochs?.pop();
     let arrivals = arrivals?;
@@ -141,6 +148,16 @@ async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
         ahead: model.params.zone(),
     });
     Ok(())
+}
+
+/// Returns the names of the nodes with samples, if they are `wanted`.
+async fn sampled_nodes(app: &App, fleet: &FleetName, wanted: bool) -> Result<HashSet<String>, Problem> {
+    if !wanted {
+        return Ok(HashSet::new());
+    }
+    let selection = Selection { fleet: Some(fleet.to_string()), ..Selection::default() };
+    let latest = app.store.measurements().latest_samples(selection, MAX_SERIES).await?;
+    Ok(latest.into_iter().map(|sample| sample.node).collect())
 }
 
 /// Returns true if there were reports earlier in the last hour, not only just now.

@@ -1,6 +1,7 @@
 //! Samples of single sensors, read from the store as points of a chart.
 
-use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use super::chart::ClockRun;
@@ -14,8 +15,6 @@ use crate::store::Point;
 
 /// Maximum number of samples of a series that are read for a chart. With more, it consists of sums per minute.
 const MAX_SAMPLES: usize = 8_000;
-/// Maximum number of series that are read at a time.
-const MAX_PARALLEL: usize = 8;
 
 /// Points of a series, and times at which the clock of its node was not synchronised.
 #[derive(Debug, Default)]
@@ -24,51 +23,63 @@ pub(super) struct SampledPoints {
     pub(super) clocks: Vec<ClockRun>,
 }
 
-/// Reads the points of these series in a window, in the order of the series.
+/// Reads the points of these series in a window, in the order of the series: all together, and again those with too
+/// many samples.
 pub(super) async fn read(
     app: &App,
     series: &[&LatestSample],
     window: &Window,
 ) -> Result<Vec<SampledPoints>, Problem> {
-    // Boxed, because the compiler cannot prove that a stream of borrowing futures may move between threads.
-    let reads: Vec<_> = series.iter().map(|series| read_one(app, series, window).boxed()).collect();
-    stream::iter(reads).buffered(MAX_PARALLEL).try_collect().await
-}
-
-async fn read_one(app: &App, series: &LatestSample, window: &Window) -> Result<SampledPoints, Problem> {
-    Ok(SampledPoints::of(rows(app, series, window).await?, series, window.step))
-}
-
-async fn rows(app: &App, series: &LatestSample, window: &Window) -> Result<Vec<Row>, Problem> {
     let kept = app.options.measurements.retention(Timestamp::now());
-    let (from, to, step) = (window.from / 1_000, window.to / 1_000, window.step / 1_000);
-    let LatestSample { fleet, node, sensor, quantity, .. } = series;
-    let selection = Selection {
-        fleet: Some(fleet.clone()),
-        node: Some(node.clone()),
-        sensor: Some(sensor.clone()),
-        quantity: Some(quantity.clone()),
-    };
-    let query = |resolution| {
-        let limit = MAX_SAMPLES;
-        let query =
-            SeriesQuery { selection: selection.clone(), from, to, resolution, limit, max_rows: limit };
-        app.with_store_timeout(app.store.measurements().sample_series(query))
-    };
-    if step % MINUTE != 0 && kept.samples.is_none_or(|kept| kept <= from) {
-        let rows = first_rows(query(Resolution::Samples).await?);
-        if rows.len() < MAX_SAMPLES {
-            return Ok(rows);
-        }
+    let step = window.step / 1_000;
+    let mut rows = HashMap::new();
+    if step % MINUTE != 0 && kept.samples.is_none_or(|kept| kept <= window.from / 1_000) {
+        rows = rows_of(app, series, window, Resolution::Samples).await?;
+        rows.retain(|_, rows| rows.len() < MAX_SAMPLES);
     }
-    let minutes_from = kept.minutes.map_or(0, |kept| kept.max(0).saturating_add(HOUR - 1) / HOUR * HOUR);
-    let length = if step % MINUTE == 0 { step } else { MINUTE };
-    Ok(first_rows(query(Resolution::Step { length, minutes_from }).await?))
+    let left: Vec<&LatestSample> =
+        series.iter().copied().filter(|series| !rows.contains_key(&key(series))).collect();
+    if !left.is_empty() {
+        let minutes_from = kept.minutes.map_or(0, |kept| kept.max(0).saturating_add(HOUR - 1) / HOUR * HOUR);
+        let length = if step % MINUTE == 0 { step } else { MINUTE };
+        rows.extend(rows_of(app, &left, window, Resolution::Step { length, minutes_from }).await?);
+    }
+    let points = |series: &&LatestSample| {
+        SampledPoints::of(rows.remove(&key(series)).unwrap_or_default(), series, window.step)
+    };
+    Ok(series.iter().map(points).collect())
 }
 
-/// Returns the rows of the only selected series.
-fn first_rows(series: Vec<SeriesRows>) -> Vec<Row> {
-    series.into_iter().next().map_or_else(Vec::new, |series| series.rows)
+/// Node, sensor and quantity.
+type Key = (String, String, String);
+
+fn key(series: &LatestSample) -> Key {
+    (series.node.clone(), series.sensor.clone(), series.quantity.clone())
+}
+
+/// Returns the rows of these series of one fleet. A series that was deleted in the meantime is missing.
+async fn rows_of(
+    app: &App,
+    series: &[&LatestSample],
+    window: &Window,
+    resolution: Resolution,
+) -> Result<HashMap<Key, Vec<Row>>, Problem> {
+    let selection = |series: &&LatestSample| {
+        let LatestSample { fleet, node, sensor, quantity, .. } = series;
+        let [fleet, node, sensor, quantity] = [fleet, node, sensor, quantity].map(|name| Some(name.clone()));
+        Selection { fleet, node, sensor, quantity }
+    };
+    let query = SeriesQuery {
+        selections: series.iter().map(selection).collect(),
+        from: window.from / 1_000,
+        to: window.to / 1_000,
+        resolution,
+        limit: MAX_SAMPLES,
+        max_rows: MAX_SAMPLES * series.len(),
+    };
+    let found = app.with_store_timeout(app.store.measurements().sample_series(query)).await?;
+    let named = |SeriesRows { node, sensor, quantity, rows, .. }| ((node, sensor, quantity), rows);
+    Ok(found.into_iter().map(named).collect())
 }
 
 impl SampledPoints {
@@ -125,6 +136,16 @@ pub(super) fn age(sample: &LatestSample, now: Timestamp) -> f64 {
         ClockState::Synchronised | ClockState::Corrected => sample.time,
     };
     now.duration_since(time).as_secs_f64().max(0.0)
+}
+
+/// Moves series without samples for longer than samples are kept behind the others: their sensors were probably removed.
+/// Returns the number of the others.
+pub(super) fn move_ended_last(app: &App, series: &mut [LatestSample], now: Timestamp) -> usize {
+    let Some(kept) = app.options.measurements.retention(now).samples else { return series.len() };
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52 milliseconds")]
+    let longest = (now.as_millisecond() - kept) as f64 / 1e3;
+    series.sort_by_key(|sample| age(sample, now) > longest);
+    series.partition_point(|sample| age(sample, now) <= longest)
 }
 
 #[cfg(test)]

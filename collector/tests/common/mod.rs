@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_collector::{Collector, Limits, MemoryStore, Options, Store, Tokens};
+use atalaya_testbed::Pauses;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -136,6 +137,18 @@ pub fn full(epoch: i64, cycle: i64, mean: f64) -> Value {
     serde_json::json!({"epoch": epoch, "cycle": cycle, "time": format!("2026-11-21T08:{:02}:{:02}Z", cycle / 60, cycle % 60),
         "quantity": "temperature", "unit": "Cel", "mean": mean, "min": mean - 1.0, "max": mean + 1.0, "stddev": 0.5,
         "count": 2, "excluded": 1})
+}
+
+/// Calls `probe` until it returns `Some`, like [`atalaya_testbed::eventually`], and returns the value.
+pub async fn eventually<T>(what: &str, deadline: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut pauses = Pauses::until(deadline);
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        let Some(pause) = pauses.next() else { panic!("{what}: not within {deadline:?}") };
+        tokio::time::sleep(pause).await;
+    }
 }
 
 /// Connects from the loopback address with this last number.

@@ -22,8 +22,7 @@ use super::accept::prefers_csv;
 use crate::app::App;
 use crate::body::{content_type, is_gzip, is_plain, receive, unpack, unsupported_coding};
 use crate::measurements::{
-    DEFAULT_FLEET, FleetSummary, HOUR, LatestSample, MAX_SERIES, MINUTE, Resolution, SampleOutcome,
-    Selection, SeriesQuery,
+    DEFAULT_FLEET, HOUR, LatestSample, MAX_SERIES, MINUTE, Resolution, SampleOutcome, Selection, SeriesQuery,
 };
 use crate::params::{Limit, Name, Params, SampleResolution, SensorName, Time, Wanted, default_step};
 use crate::plausibility::Clock;
@@ -93,12 +92,6 @@ pub(crate) struct BatchResult {
     refused: Vec<RefusedSample>,
     /// Number of all refused samples.
     refused_count: usize,
-}
-
-/// Fleets with measurements.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Fleets {
-    fleets: Vec<FleetSummary>,
 }
 
 /// Latest sample of each series.
@@ -241,16 +234,6 @@ pub(super) async fn delete_measurements(
     }
 }
 
-/// Returns the fleets with measurements.
-#[utoipa::path(
-    get, path = "/api/v1/fleets", tag = "read",
-    responses((status = 200, description = "Fleets by name", body = Fleets)),
-)]
-pub(super) async fn get_fleets(State(app): State<Arc<App>>) -> Result<Json<Fleets>, Problem> {
-    let fleets = app.with_store_timeout(app.store.measurements().sample_fleets()).await?;
-    Ok(Json(Fleets { fleets }))
-}
-
 /// Returns the latest sample of each series, by fleet, node, sensor and quantity.
 #[utoipa::path(
     get, path = "/api/v1/measurements/latest", tag = "read", params(LatestParams),
@@ -345,8 +328,8 @@ fn query(app: &App, params: MeasurementsParams) -> Result<SeriesQuery, Problem> 
     };
     let [fleet, node] = [fleet, node].map(|name| name.map(|Name(name)| name));
     let [sensor, quantity] = [sensor, quantity].map(|name| name.map(|SensorName(name)| name));
-    let selection = Selection { fleet, node, sensor, quantity };
-    Ok(SeriesQuery { selection, from, to, resolution, limit: limit + 1, max_rows: MAX_ROWS + 1 })
+    let selections = vec![Selection { fleet, node, sensor, quantity }];
+    Ok(SeriesQuery { selections, from, to, resolution, limit: limit + 1, max_rows: MAX_ROWS + 1 })
 }
 
 fn limit_as_number(limit: usize) -> i64 {

@@ -54,8 +54,7 @@ fn summary(chart: &Chart, lang: Lang) -> String {
     let number = |value| format!("{} {unit}", lang.measured(value)).trim_end().to_owned();
     let mut text = messages
         .summary
-        .replace("{count}", &lang.count(whole.reports))
-        .replace("{what}", chart.subject.nouns(lang).0)
+        .replace("{count}", &chart.subject.counted(whole.reports, lang))
         .replace("{mean}", &number(whole.mean))
         .replace("{min}", &number(whole.min))
         .replace("{max}", &number(whole.max));
@@ -80,6 +79,21 @@ fn summary(chart: &Chart, lang: Lang) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_sample_is_singular() {
+        use crate::page::chart::Subject::{Reports, Samples};
+        for (subject, count, lang, text) in [
+            (Samples, 1, Lang::En, "1 sample"),
+            (Samples, 2, Lang::En, "2 samples"),
+            (Reports, 1, Lang::En, "1 report"),
+            (Samples, 1, Lang::Es, "1 muestra"),
+            (Reports, 1, Lang::Es, "1 informe"),
+            (Reports, 0, Lang::Es, "0 informes"),
+        ] {
+            assert_eq!(subject.counted(count, lang), text);
+        }
+    }
 
     #[test]
     fn zone_is_an_offset_from_utc() {

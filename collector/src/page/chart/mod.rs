@@ -32,6 +32,16 @@ pub(super) enum Subject {
 }
 
 impl Subject {
+    /// Formats a number of reports or samples.
+    fn counted(self, count: i64, lang: Lang) -> String {
+        let messages = lang.messages();
+        let one = match self {
+            Subject::Reports => messages.report,
+            Subject::Samples => messages.sample,
+        };
+        format!("{} {}", lang.count(count), if count == 1 { one } else { self.nouns(lang).0 })
+    }
+
     /// Returns the plural noun, and the same as the heading of a column.
     fn nouns(self, lang: Lang) -> (&'static str, &'static str) {
         let messages = lang.messages();

@@ -126,7 +126,8 @@ impl NodeModel {
             app.with_store_timeout(app.store.measurements().latest_samples(selection, MAX_SERIES)),
             app.with_store_timeout(app.store.series(filter, window.step, MAX_AVERAGES)),
         );
-        let (latest, averages) = (latest?, averages?);
+        let (mut latest, averages) = (latest?, averages?);
+        samples::move_ended_last(app, &mut latest, now);
         self.all = latest.len();
         self.parts = latest.len().div_ceil(PART).max(1);
         self.params.part = self.params.part.clamp(1, self.parts);

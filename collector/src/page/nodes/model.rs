@@ -98,6 +98,12 @@ impl NodesModel {
         for sample in latest {
             nodes.entry(sample.node.clone()).or_default().1.push(sample);
         }
+        for (_, latest) in nodes.values_mut() {
+            match samples::move_ended_last(app, latest, now) {
+                0 => {}
+                current => latest.truncate(current),
+            }
+        }
         self.all = nodes.len();
         let find = self.params.find.to_lowercase();
         let mut rows: Vec<NodeRow> = nodes

@@ -67,7 +67,8 @@ fn form(model: &NodesModel, navigation: &Navigation) -> Markup {
 pub(super) fn live(model: &NodesModel) -> Markup {
     let lang = model.params.page.lang;
     let messages = lang.messages();
-    let nodes = messages.count_of_nodes.replace("{found}", &count(model.found, lang));
+    let nodes = if model.all == 1 { messages.count_of_one_node } else { messages.count_of_nodes };
+    let nodes = nodes.replace("{found}", &count(model.found, lang));
     html! {
         (store_state(model.problem.as_deref(), lang))
         section #list.card hidden[model.problem.is_some()] {
@@ -108,8 +109,10 @@ fn node(row: &NodeRow, model: &NodesModel) -> Markup {
                     }
                 }
             }
-            @if row.latest.len() > MAX_VALUES {
-                p.faint { (messages.more_values.replace("{}", &count(row.latest.len() - MAX_VALUES, lang))) }
+            @match row.latest.len().saturating_sub(MAX_VALUES) {
+                0 => {},
+                1 => p.faint { (messages.one_more_value) },
+                more => p.faint { (messages.more_values.replace("{}", &count(more, lang))) },
             }
             @if let (Some(first), false) = (row.latest.first(), row.points.is_empty()) {
                 @let name = format!("{}, {}", first.sensor, params.range.texts(lang).0);

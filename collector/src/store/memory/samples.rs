@@ -174,7 +174,8 @@ impl Samples {
 
     pub(super) fn series(&self, query: &SeriesQuery) -> Vec<SeriesRows> {
         let (mut all, mut total) = (Vec::new(), 0);
-        for ((fleet, node, sensor, quantity), series) in self.selected(&query.selection) {
+        let selected = query.selections.iter().flat_map(|selection| self.selected(selection));
+        for ((fleet, node, sensor, quantity), series) in selected {
             if total >= query.max_rows {
                 break;
             }

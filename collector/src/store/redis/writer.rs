@@ -23,7 +23,7 @@ use crate::store::write_queue::{Batch, Job, Receiver, answer_samples};
 /// script runs.
 const MAX_BATCH: usize = 1_000;
 /// Maximum number of samples per script; the last call may exceed it.
-const MAX_SAMPLES: usize = 4_000;
+const MAX_SAMPLES: usize = 16_384;
 /// Maximum number of reports that one script prunes.
 const MAX_PRUNED: usize = 500;
 

@@ -280,8 +280,9 @@ pub(super) fn changes(
     limit: usize,
 ) -> rusqlite::Result<Vec<(Timestamp, i64)>> {
     // An epoch whose first report is past the retention began earlier.
+    // `+` keeps SQLite from using the index of times, in which it would read all reports before the one with this key.
     let sql = "SELECT time, epoch FROM (
-            SELECT epoch, (SELECT min(time) FROM reports
+            SELECT epoch, (SELECT min(+time) FROM reports
                            WHERE reports.fleet = ?1 AND reports.epoch = epochs.epoch
                                  AND reports.cycle = epochs.first_cycle) AS time
             FROM epochs WHERE fleet = ?1 AND epoch > (SELECT min(epoch) FROM epochs WHERE fleet = ?1)

@@ -44,7 +44,7 @@ async fn add(store: &impl Store, batch: SampleBatch) -> Vec<SampleOutcome> {
 
 pub(super) fn raw(node: &str) -> SeriesQuery {
     SeriesQuery {
-        selection: Selection { node: Some(node.to_owned()), ..Selection::default() },
+        selections: vec![Selection { node: Some(node.to_owned()), ..Selection::default() }],
         from: 0,
         to: i64::MAX / 2,
         resolution: Resolution::Samples,
@@ -104,7 +104,7 @@ pub(in crate::store) async fn adds_each_sample_once(store: &impl Store) {
 
     let of_fleet = |node: &str| {
         let mut query = raw(node);
-        query.selection.fleet = Some("f".to_owned());
+        query.selections[0].fleet = Some("f".to_owned());
         query
     };
     let found = rows(store, of_fleet("n")).await;
@@ -124,6 +124,12 @@ pub(in crate::store) async fn adds_each_sample_once(store: &impl Store) {
     assert_eq!(rows(store, stopped).await.len(), 1, "the second series is left out");
     let ranged = SeriesQuery { from: START + 5_000, to: START + 6_000, ..of_fleet("n") };
     assert_eq!(rows(store, ranged).await.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0]);
+
+    // Several selections, in their order; one of them selects nothing.
+    let selections =
+        [of_fleet("m"), of_fleet("unknown"), of_fleet("n")].map(|mut query| query.selections.remove(0));
+    let several = SeriesQuery { selections: selections.to_vec(), ..of_fleet("n") };
+    assert_eq!(rows(store, several).await.iter().map(Vec::len).collect::<Vec<_>>(), [1, 4, 2]);
 }
 
 pub(in crate::store) async fn adds_samples_of_concurrent_repeats_once(store: &impl Store) {

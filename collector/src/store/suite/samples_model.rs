@@ -54,13 +54,22 @@ fn operations() -> impl Strategy<Value = Operation> {
 
 fn queries() -> impl Strategy<Value = SeriesQuery> {
     let length = prop::sample::select(vec![0, MINUTE, 7 * MINUTE, HOUR, 3 * HOUR]);
-    (0..3_usize, 0..5 * HOUR, 0..5 * HOUR, length, 0..6_i64, prop::sample::select(vec![3, 100_000])).prop_map(
-        |(node, from, span, length, edge, limit)| {
+    let nodes = prop::collection::vec(0..3_usize, 1..4);
+    (nodes, 0..5 * HOUR, 0..5 * HOUR, length, 0..6_i64, prop::sample::select(vec![3, 100_000])).prop_map(
+        |(nodes, from, span, length, edge, limit)| {
+            let selections = nodes.into_iter().flat_map(|node| raw(NODES[node]).selections).collect();
             let resolution = match length {
                 0 => Resolution::Samples,
                 length => Resolution::Step { length, minutes_from: START + edge * HOUR },
             };
-            SeriesQuery { from: START + from, to: START + from + span, resolution, limit, ..raw(NODES[node]) }
+            SeriesQuery {
+                selections,
+                from: START + from,
+                to: START + from + span,
+                resolution,
+                limit,
+                ..raw("")
+            }
         },
     )
 }

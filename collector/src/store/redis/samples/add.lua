@@ -1,7 +1,9 @@
--- Adds the new samples of batches, in their order. KEYS[1]: the prefix with its colon. ARGV: version of the data, the
--- maximum numbers of series of a fleet, of fleets and of boots of a node, number of batches, then the batches as samples/mod.rs
--- formats them. Returns for each series of each batch: its number, the number of the boot, and one letter per sample: `+` for
--- accepted, `-` for a number that is not above the mark, `x` if the series may not exist.
+-- Adds the new samples of batches, in their order, if the marks of all series are below them. KEYS[1]: the prefix with its
+-- colon. ARGV: version of the data, the maximum numbers of series of a fleet, of fleets and of boots of a node, number of
+-- batches, then the batches as samples/mod.rs formats them: the samples of an hour are one text, and sums are computed by the
+-- collector. Returns 1, or 0 if a mark is not below the samples, so that nothing was added; and for each series of each batch
+-- its number, the number of the boot, and its mark before the batch (`x`: the series may not exist). The caller removes the
+-- samples that are not above the marks, and tries again.
 --
 -- As in record.lua, all keys are read before the first write. Numbers of samples are text of fixed width.
 local P, VERSION, MAX_SERIES, MAX_FLEETS, MAX_BOOTS, BATCHES = KEYS[1] .. 'm:', ARGV[1], tonumber(ARGV[2]),
@@ -19,6 +21,8 @@ call('HLEN', P .. 'nodes')
 call('ZCARD', P .. 'all')
 
 local results, nodes, fleets, raws, sums = {}, {}, {}, {}, {}
+-- Pattern of a sample: 25 bytes.
+local SAMPLE = string.rep('.', 25)
 
 local function number(place)
     last[place] = last[place] + 1
@@ -92,7 +96,8 @@ local function mark_of(boot, series)
     return boot.marks[series.id]
 end
 
-local function add_raw(series, hour, record)
+-- Adds the samples of an hour. Each becomes a record with the number of its boot before it.
+local function add_raw(series, hour, boot, samples)
     local key = P .. 'raw:' .. series .. ':' .. hour
     local raw = raws[key]
     if not raw then
@@ -100,74 +105,77 @@ local function add_raw(series, hour, record)
         raw = {series = series, hour = hour, new = not call('ZSCORE', P .. 'raws:' .. series, hour)}
         raws[key] = raw
     end
-    raw[#raw + 1] = record
+    local packed = string.gsub(struct.pack('>I4', tonumber(boot)), '%%', '%%%%')
+    raw[#raw + 1] = string.gsub(samples, SAMPLE, packed .. '%0')
 end
 
-local function add_sum(key, field, value, text, clock)
+local SUMS = '^(%S+) (%S+) (%S+) (%S+) (%S+)$'
+
+local function merged(one, other)
+    local count, sum, least, most, clock = string.match(one, SUMS)
+    local count2, sum2, least2, most2, clock2 = string.match(other, SUMS)
+    if tonumber(least2) < tonumber(least) then least = least2 end
+    if tonumber(most2) > tonumber(most) then most = most2 end
+    if clock2 > clock then clock = clock2 end
+    return string.format('%d %.17g %s %s %s', count + count2, sum + sum2, least, most, clock)
+end
+
+local function add_sum(key, field, text)
     local name = key .. '\n' .. field
     local sum = sums[name]
     if not sum then
-        sum = {key = key, field = field, count = 0, sum = 0, least = text, most = text, clock = clock}
-        local read = call('HGET', key, field)
-        if read then
-            local count, total, least, most, worst = string.match(read, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
-            sum.count, sum.sum, sum.least, sum.most, sum.clock = tonumber(count), tonumber(total), least, most, worst
-        end
-        sum.low, sum.high = tonumber(sum.least), tonumber(sum.most)
+        sum = {key = key, field = field, text = call('HGET', key, field) or nil}
         sums[name] = sum
     end
-    sum.count, sum.sum = sum.count + 1, sum.sum + value
-    if value < sum.low then sum.low, sum.least = value, text end
-    if value > sum.high then sum.high, sum.most = value, text end
-    if clock > sum.clock then sum.clock = clock end
+    sum.text = sum.text and merged(sum.text, text) or text
 end
 
--- The same rule as Position::supersedes.
-local function supersedes(boot, time, clock, latest)
-    return not latest or boot == latest.boot or clock == '2' or latest.clock == '2' or time >= latest.time
+-- The rule of Position::supersedes: true if it holds for any sample of a batch, and therefore for the last one.
+local function supersede(boot, time, clock, latest)
+    return not latest or boot == latest.boot or clock == '2' or latest.clock == '2' or tonumber(time) >= latest.time
 end
 
-local at = 6
+local at, is_written = 6, 1
 for _ = 1, BATCHES do
     local fleet_name, node_name, boot_name, received, count = unpack(ARGV, at, at + 4)
     at = at + 5
     local fleet, node = find_fleet(fleet_name), find_node(fleet_name, node_name)
     for _ = 1, tonumber(count) do
-        local key, unit, samples = unpack(ARGV, at, at + 2)
-        at = at + 3
-        samples = tonumber(samples)
-        local series = find_series(fleet, node, key)
+        local key, unit, first_seq, last_seq, time, clock, value, newest, worst = unpack(ARGV, at, at + 8)
+        local hours, minutes = tonumber(ARGV[at + 9]), tonumber(ARGV[at + 10])
+        at = at + 11
+        local series, ends = find_series(fleet, node, key), at + 3 * (hours + minutes)
         if not series then
-            results[#results + 1] = {'0', '0', string.rep('x', samples)}
-            at = at + 6 * samples
+            results[#results + 1] = {'0', '0', 'x'}
         else
             local boot = find_boot(node, boot_name, received)
-            local mark, letters = mark_of(boot, series), {}
-            local packed = struct.pack('>I4', tonumber(boot.id))
-            for place = 1, samples do
-                local seq, time, minute, value, clock, record = unpack(ARGV, at, at + 5)
-                at = at + 6
-                if mark and seq <= mark then
-                    letters[place] = '-'
-                else
-                    mark, letters[place] = seq, '+'
-                    local millis, real = tonumber(time), tonumber(value)
-                    local hour = string.format('%d', math.floor(millis / 3600000))
-                    add_raw(series.id, hour, packed .. record)
-                    add_sum(P .. 'minutes:' .. series.id .. ':' .. hour, minute, real, value, clock)
-                    add_sum(P .. 'hours:' .. series.id, hour, real, value, clock)
-                    if supersedes(boot.id, millis, clock, series.latest) then
-                        series.latest = {boot = boot.id, time = millis, clock = clock,
-                            text = table.concat({boot.id, time, clock, received, value, unit}, ' ')}
-                    end
-                    boot.changed, boot.received = true, math.max(boot.received, tonumber(received))
+            local mark = mark_of(boot, series)
+            results[#results + 1] = {series.id, boot.id, mark or ''}
+            if first_seq ~= '' then
+                if mark and first_seq <= mark then is_written = 0 end
+                if not mark or last_seq > mark then boot.marks[series.id] = last_seq end
+                boot.changed, boot.received = true, math.max(boot.received, tonumber(received))
+                if supersede(boot.id, newest, worst, series.latest) then
+                    series.latest = {boot = boot.id, time = tonumber(time), clock = clock,
+                        text = table.concat({boot.id, time, clock, received, value, unit}, ' ')}
                 end
             end
-            boot.marks[series.id] = mark
-            results[#results + 1] = {series.id, boot.id, table.concat(letters)}
+            for _ = 1, hours do
+                local hour, samples, text = unpack(ARGV, at, at + 2)
+                at = at + 3
+                add_raw(series.id, hour, boot.id, samples)
+                add_sum(P .. 'hours:' .. series.id, hour, text)
+            end
+            for _ = 1, minutes do
+                local hour, minute, text = unpack(ARGV, at, at + 2)
+                at = at + 3
+                add_sum(P .. 'minutes:' .. series.id .. ':' .. hour, minute, text)
+            end
         end
+        at = ends
     end
 end
+if is_written == 0 then return {0, results} end
 
 -- Writing starts here.
 for name, fleet in pairs(fleets) do
@@ -211,13 +219,10 @@ for key, raw in pairs(raws) do
     if raw.new then call('ZADD', P .. 'raws:' .. raw.series, raw.hour, raw.hour) end
     call('ZADD', P .. 'minutes:' .. raw.series, raw.hour, raw.hour)
 end
-for _, sum in pairs(sums) do
-    call('HSET', sum.key, sum.field,
-        string.format('%d %.17g %s %s %s', sum.count, sum.sum, sum.least, sum.most, sum.clock))
-end
+for _, sum in pairs(sums) do call('HSET', sum.key, sum.field, sum.text) end
 if next(raws) then
     call('HSET', P .. 'last', 'node', string.format('%d', last[1]), 'series', string.format('%d', last[2]), 'boot',
         string.format('%d', last[3]))
     if not version then call('HSET', KEYS[1] .. 'meta', 'version', VERSION) end
 end
-return results
+return {1, results}

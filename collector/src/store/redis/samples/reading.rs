@@ -1,6 +1,7 @@
 //! Reading of measurements.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
 use jiff::Timestamp;
 use redis::{cmd, pipe};
@@ -13,10 +14,14 @@ use crate::measurements::{
 use crate::store::rollup::Rollup;
 use crate::store::sums::{Steps, Sums};
 
-/// Number of hours whose samples or sums are read at once.
-const CHUNK: usize = 24;
+/// Number of hours whose samples or sums per minute are read at once.
+const CHUNK: usize = 100;
 /// Number of nodes that are read at once.
 const NODES: usize = 500;
+/// Maximum number of series whose rows are read at once.
+const SERIES: usize = 100;
+/// Maximum number of hours whose sums are read by their names; beyond it, all hours of a series are read.
+const NAMED_HOURS: i64 = 1_000;
 
 /// Series that a selection contains.
 struct Selected {
@@ -56,19 +61,41 @@ fn timestamp(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
 }
 
-/// Returns the selected series by fleet, node, sensor and quantity.
+/// Returns the numbers of the nodes that a selection may contain, by fleet and node. If all selections name a node,
+/// only these are read.
+async fn nodes(
+    connection: &mut Connection,
+    prefix: &str,
+    selections: &[Selection],
+) -> Result<BTreeMap<String, String>, Failure> {
+    let key = format!("{prefix}m:nodes");
+    let name =
+        |selection: &Selection| Some(format!("{}\0{}", selection.fleet.as_ref()?, selection.node.as_ref()?));
+    let Some(names) = selections.iter().map(name).collect::<Option<BTreeSet<String>>>() else {
+        return connection.query(cmd("HGETALL").arg(key)).await;
+    };
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let ids: Vec<Option<String>> = connection.query(cmd("HMGET").arg(key).arg(&names)).await?;
+    Ok(names.into_iter().zip(ids).filter_map(|(name, id)| Some((name, id?))).collect())
+}
+
+/// Returns all series that one of the selections contains, each once, by fleet, node, sensor and quantity.
 async fn select(
     connection: &mut Connection,
     prefix: &str,
-    selection: &Selection,
+    selections: &[Selection],
 ) -> Result<Vec<Selected>, Failure> {
-    let nodes: BTreeMap<String, String> =
-        connection.query(cmd("HGETALL").arg(format!("{prefix}m:nodes"))).await?;
+    let nodes = nodes(connection, prefix, selections).await?;
     let is_wanted = |wanted: &Option<String>, own: &str| wanted.as_deref().is_none_or(|wanted| wanted == own);
+    let may_contain = |selection: &Selection, fleet: &str, node: &str| {
+        is_wanted(&selection.fleet, fleet) && is_wanted(&selection.node, node)
+    };
     let nodes: Vec<(&str, &str, &String)> = nodes
         .iter()
         .filter_map(|(name, id)| name.split_once('\0').map(|(fleet, node)| (fleet, node, id)))
-        .filter(|(fleet, node, _)| is_wanted(&selection.fleet, fleet) && is_wanted(&selection.node, node))
+        .filter(|(fleet, node, _)| selections.iter().any(|selection| may_contain(selection, fleet, node)))
         .collect();
     let mut all = Vec::new();
     for nodes in nodes.chunks(NODES) {
@@ -82,7 +109,7 @@ async fn select(
             let [series, latest] = maps else { return Err(Failure::foreign_data()) };
             for (name, id) in series {
                 let (sensor, quantity) = name.split_once('\0').ok_or_else(Failure::foreign_data)?;
-                if !selection.contains(fleet, node, sensor, quantity) {
+                if !selections.iter().any(|selection| selection.contains(fleet, node, sensor, quantity)) {
                     continue;
                 }
                 let latest = latest.get(id).and_then(|text| Latest::parse(text));
@@ -105,7 +132,7 @@ async fn select(
 }
 
 pub(crate) async fn fleets(connection: &mut Connection, prefix: &str) -> Result<Vec<FleetSummary>, Failure> {
-    let all = select(connection, prefix, &Selection::default()).await?;
+    let all = select(connection, prefix, &[Selection::default()]).await?;
     let summary = |series: &[Selected]| {
         let nodes: HashSet<&str> = series.iter().map(|series| series.node.as_str()).collect();
         let received = series.iter().map(|series| series.latest.received).max()?;
@@ -126,7 +153,7 @@ pub(crate) async fn latest(
     selection: &Selection,
     limit: usize,
 ) -> Result<Vec<LatestSample>, Failure> {
-    let all = select(connection, prefix, selection).await?;
+    let all = select(connection, prefix, std::slice::from_ref(selection)).await?;
     let latest = |Selected { fleet, node, sensor, quantity, latest, .. }| {
         let Latest { time, clock, received, value, unit, .. } = latest;
         let (time, received) = (timestamp(time), timestamp(received));
@@ -140,100 +167,164 @@ pub(crate) async fn series(
     prefix: &str,
     query: &SeriesQuery,
 ) -> Result<Vec<SeriesRows>, Failure> {
+    let found = select(connection, prefix, &query.selections).await?;
+    let is_in = |selection: &Selection, series: &Selected| {
+        selection.contains(&series.fleet, &series.node, &series.sensor, &series.quantity)
+    };
+    let selected: Vec<&Selected> = query
+        .selections
+        .iter()
+        .flat_map(|selection| found.iter().filter(move |series| is_in(selection, series)))
+        .collect();
     let (mut all, mut total) = (Vec::new(), 0);
-    for selected in select(connection, prefix, &query.selection).await? {
+    // As many series at once as cannot have more rows than the maximum.
+    for selected in selected.chunks((query.max_rows / query.limit.max(1)).clamp(1, SERIES)) {
         if total >= query.max_rows {
             break;
         }
         let rows = match query.resolution {
-            _ if query.from >= query.to => Vec::new(),
-            Resolution::Samples => samples(connection, prefix, &selected, query).await?,
-            Resolution::Step { length, .. } => steps(connection, prefix, &selected.id, query, length).await?,
+            _ if query.from >= query.to => vec![Vec::new(); selected.len()],
+            Resolution::Samples => samples(connection, prefix, selected, query).await?,
+            Resolution::Step { length, .. } => steps(connection, prefix, selected, query, length).await?,
         };
-        total += rows.len();
-        let Selected { fleet, node, sensor, quantity, latest, .. } = selected;
-        all.push(SeriesRows { fleet, node, sensor, quantity, unit: latest.unit, rows });
+        for (&Selected { fleet, node, sensor, quantity, latest, .. }, rows) in selected.iter().zip(rows) {
+            if total >= query.max_rows {
+                break;
+            }
+            total += rows.len();
+            let [fleet, node, sensor, quantity] = [fleet, node, sensor, quantity].map(Clone::clone);
+            all.push(SeriesRows { fleet, node, sensor, quantity, unit: latest.unit.clone(), rows });
+        }
     }
     Ok(all)
 }
 
-/// Returns the hours in `[from, to)` that an index contains.
-async fn hours(connection: &mut Connection, index: &str, from: i64, to: i64) -> Result<Vec<String>, Failure> {
-    let mut command = cmd("ZRANGEBYSCORE");
-    command.arg(index).arg(from / HOUR).arg((to - 1).max(0) / HOUR);
-    connection.query(&command).await
+/// Returns the hours in `[from, to)` of which each series has data of a kind, with the index of the series.
+async fn hours(
+    connection: &mut Connection,
+    prefix: &str,
+    kind: &str,
+    selected: &[&Selected],
+    (from, to): (i64, i64),
+) -> Result<Vec<(usize, String)>, Failure> {
+    let mut commands = pipe();
+    for series in selected {
+        let index = format!("{prefix}m:{kind}:{}", series.id);
+        commands.cmd("ZRANGEBYSCORE").arg(index).arg(from / HOUR).arg((to - 1).max(0) / HOUR);
+    }
+    let found: Vec<Vec<String>> = connection.query_all(&commands).await?;
+    let of_series = |(at, hours): (usize, Vec<String>)| hours.into_iter().map(move |hour| (at, hour));
+    Ok(found.into_iter().enumerate().flat_map(of_series).collect())
 }
 
+/// Names of the boots of a node, by their numbers.
+async fn boots(
+    connection: &mut Connection,
+    prefix: &str,
+    selected: &[&Selected],
+) -> Result<HashMap<u32, String>, Failure> {
+    let nodes: BTreeSet<&str> = selected.iter().map(|series| series.node_id.as_str()).collect();
+    let mut commands = pipe();
+    for node in nodes {
+        commands.cmd("HGETALL").arg(format!("{prefix}m:boots:{node}"));
+    }
+    let found: Vec<HashMap<String, String>> = connection.query_all(&commands).await?;
+    let number = |text: &str| text.split(' ').next()?.parse().ok();
+    Ok(found.into_iter().flatten().filter_map(|(name, text)| Some((number(&text)?, name))).collect())
+}
+
+/// Returns the samples of each series.
 async fn samples(
     connection: &mut Connection,
     prefix: &str,
-    Selected { id, node_id, .. }: &Selected,
+    selected: &[&Selected],
     query: &SeriesQuery,
-) -> Result<Vec<Row>, Failure> {
-    let boots: HashMap<String, String> =
-        connection.query(cmd("HGETALL").arg(format!("{prefix}m:boots:{node_id}"))).await?;
-    let named = |boot: u32| {
-        let is_it = |text: &str| text.split(' ').next() == Some(&boot.to_string());
-        boots.iter().find(|(_, text)| is_it(text)).map(|(name, _)| name.clone())
-    };
-    let mut names: HashMap<u32, Option<String>> = HashMap::new();
-    let mut rows: Vec<Row> = Vec::new();
-    for hours in hours(connection, &format!("{prefix}m:raws:{id}"), query.from, query.to).await?.chunks(CHUNK)
-    {
+) -> Result<Vec<Vec<Row>>, Failure> {
+    let boots = boots(connection, prefix, selected).await?;
+    let mut all: Vec<Vec<Row>> = vec![Vec::new(); selected.len()];
+    let hours = hours(connection, prefix, "raws", selected, (query.from, query.to)).await?;
+    for hours in hours.chunks(CHUNK) {
         let mut commands = pipe();
-        for hour in hours {
-            commands.cmd("GET").arg(format!("{prefix}m:raw:{id}:{hour}"));
+        let wanted: Vec<_> = hours.iter().filter(|(at, _)| all[*at].len() < query.limit).collect();
+        for (at, hour) in &wanted {
+            commands.cmd("GET").arg(format!("{prefix}m:raw:{}:{hour}", selected[*at].id));
         }
         let found: Vec<Option<Vec<u8>>> = connection.query_all(&commands).await?;
-        for bytes in found.into_iter().flatten() {
+        for ((at, _), bytes) in wanted.into_iter().zip(found) {
             let range = query.from..query.to;
-            let mut all: Vec<Record> =
+            let bytes = bytes.unwrap_or_default();
+            let mut own: Vec<Record> =
                 records(&bytes).filter(|record| range.contains(&record.time)).collect();
-            all.sort_by_key(|record| (record.time, record.boot, record.seq));
-            rows.extend(all.into_iter().map(|Record { boot, time, seq, value, clock }| {
-                let name = names.entry(boot).or_insert_with(|| named(boot));
-                Row::of_sample(time, value, clock, name.clone(), seq)
+            own.sort_by_key(|record| (record.time, record.boot, record.seq));
+            all[*at].extend(own.into_iter().map(|Record { boot, time, seq, value, clock }| {
+                Row::of_sample(time, value, clock, boots.get(&boot).cloned(), seq)
             }));
         }
-        if rows.len() >= query.limit {
-            break;
-        }
     }
-    rows.truncate(query.limit);
-    Ok(rows)
+    all.iter_mut().for_each(|rows| rows.truncate(query.limit));
+    Ok(all)
 }
 
+/// Returns the steps of each series.
 async fn steps(
     connection: &mut Connection,
     prefix: &str,
-    id: &str,
+    selected: &[&Selected],
     query: &SeriesQuery,
     length: i64,
-) -> Result<Vec<Row>, Failure> {
-    let (edge, mut steps) = (query.edge(), Steps::new(length));
+) -> Result<Vec<Vec<Row>>, Failure> {
+    let edge = query.edge();
+    let mut all: Vec<Steps> = selected.iter().map(|_| Steps::new(length)).collect();
     if query.from < edge {
-        let all: HashMap<i64, String> =
-            connection.query(cmd("HGETALL").arg(format!("{prefix}m:hours:{id}"))).await?;
-        add_sums(&mut steps, all, HOUR, 0, query.from..edge)?;
+        let found = sums_per_hour(connection, prefix, selected, query.from..edge).await?;
+        for (steps, hours) in all.iter_mut().zip(found) {
+            add_sums(steps, hours, HOUR, 0, query.from..edge)?;
+        }
     }
     if edge < query.to {
-        let hours = hours(connection, &format!("{prefix}m:minutes:{id}"), edge, query.to).await?;
+        let hours = hours(connection, prefix, "minutes", selected, (edge, query.to)).await?;
         for hours in hours.chunks(CHUNK) {
             let mut commands = pipe();
-            for hour in hours {
-                commands.cmd("HGETALL").arg(format!("{prefix}m:minutes:{id}:{hour}"));
+            let wanted: Vec<_> = hours.iter().filter(|(at, _)| all[*at].len() <= query.limit).collect();
+            for (at, hour) in &wanted {
+                commands.cmd("HGETALL").arg(format!("{prefix}m:minutes:{}:{hour}", selected[*at].id));
             }
             let found: Vec<HashMap<i64, String>> = connection.query_all(&commands).await?;
-            for (hour, minutes) in hours.iter().zip(found) {
+            for ((at, hour), minutes) in wanted.into_iter().zip(found) {
                 let hour: i64 = hour.parse().map_err(|_| Failure::foreign_data())?;
-                add_sums(&mut steps, minutes, MINUTE, hour * HOUR, edge..query.to)?;
-            }
-            if steps.len() > query.limit {
-                break;
+                add_sums(&mut all[*at], minutes, MINUTE, hour * HOUR, edge..query.to)?;
             }
         }
     }
-    Ok(steps.rows(query.limit))
+    Ok(all.into_iter().map(|steps| steps.rows(query.limit)).collect())
+}
+
+/// Returns the sums per hour of each series in a time range, by the number of the hour; also others if the range is
+/// long.
+async fn sums_per_hour(
+    connection: &mut Connection,
+    prefix: &str,
+    selected: &[&Selected],
+    range: Range<i64>,
+) -> Result<Vec<HashMap<i64, String>>, Failure> {
+    let hours = range.start / HOUR..(range.end - 1) / HOUR + 1;
+    let by_name = hours.end - hours.start <= NAMED_HOURS;
+    let mut commands = pipe();
+    for series in selected {
+        let key = format!("{prefix}m:hours:{}", series.id);
+        match by_name {
+            true => commands.cmd("HMGET").arg(key).arg(hours.clone().collect::<Vec<_>>()),
+            false => commands.cmd("HGETALL").arg(key),
+        };
+    }
+    if !by_name {
+        return connection.query_all(&commands).await;
+    }
+    let found: Vec<Vec<Option<String>>> = connection.query_all(&commands).await?;
+    let named = |texts: Vec<Option<String>>| {
+        hours.clone().zip(texts).filter_map(|(hour, text)| Some((hour, text?))).collect()
+    };
+    Ok(found.into_iter().map(named).collect())
 }
 
 /// Adds the sums in a time range. The field of each is its number in units of `unit` milliseconds after `begin`.
@@ -242,7 +333,7 @@ fn add_sums(
     all: HashMap<i64, String>,
     unit: i64,
     begin: i64,
-    range: std::ops::Range<i64>,
+    range: Range<i64>,
 ) -> Result<(), Failure> {
     let all: BTreeMap<i64, String> =
         all.into_iter().map(|(number, text)| (begin + number * unit, text)).collect();

@@ -78,31 +78,33 @@ pub(crate) fn latest(
 }
 
 pub(crate) fn series(connection: &Connection, query: &SeriesQuery) -> rusqlite::Result<Vec<SeriesRows>> {
-    let (conditions, values) = conditions(&query.selection);
-    let mut selected = connection.prepare_cached(&format!(
-        "SELECT fleet, nodes.node, sensor, quantity, unit, series.id
-         FROM nodes JOIN series ON series.node = nodes.id WHERE {conditions}
-         ORDER BY fleet, nodes.node, sensor, quantity"
-    ))?;
-    let mut selected = selected.query(params_from_iter(values))?;
     let (mut all, mut total) = (Vec::new(), 0);
-    while total < query.max_rows
-        && let Some(row) = selected.next()?
-    {
-        let id = row.get(5)?;
-        let rows = match query.resolution {
-            Resolution::Samples => samples(connection, id, query)?,
-            Resolution::Step { length, .. } => steps(connection, id, query, length)?,
-        };
-        total += rows.len();
-        all.push(SeriesRows {
-            fleet: row.get(0)?,
-            node: row.get(1)?,
-            sensor: row.get(2)?,
-            quantity: row.get(3)?,
-            unit: row.get(4)?,
-            rows,
-        });
+    for selection in &query.selections {
+        let (conditions, values) = conditions(selection);
+        let mut selected = connection.prepare_cached(&format!(
+            "SELECT fleet, nodes.node, sensor, quantity, unit, series.id
+             FROM nodes JOIN series ON series.node = nodes.id WHERE {conditions}
+             ORDER BY fleet, nodes.node, sensor, quantity"
+        ))?;
+        let mut selected = selected.query(params_from_iter(values))?;
+        while total < query.max_rows
+            && let Some(row) = selected.next()?
+        {
+            let id = row.get(5)?;
+            let rows = match query.resolution {
+                Resolution::Samples => samples(connection, id, query)?,
+                Resolution::Step { length, .. } => steps(connection, id, query, length)?,
+            };
+            total += rows.len();
+            all.push(SeriesRows {
+                fleet: row.get(0)?,
+                node: row.get(1)?,
+                sensor: row.get(2)?,
+                quantity: row.get(3)?,
+                unit: row.get(4)?,
+                rows,
+            });
+        }
     }
     Ok(all)
 }

@@ -1,0 +1,66 @@
+//! Route of the list of fleets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::fleet_name::FleetName;
+use crate::measurements::FleetSummary;
+use crate::problem::Problem;
+
+/// Fleets by name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Fleets {
+    fleets: Vec<ListedFleet>,
+}
+
+/// Fleet with reports, with measurements, or with both.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ListedFleet {
+    /// Name of the fleet.
+    fleet: String,
+    /// True if it has sent reports.
+    reports: bool,
+    /// Number of nodes with measurements.
+    nodes: i64,
+    /// Number of series of measurements.
+    series: i64,
+    /// Time at which its newest measurement was received, by the collector's clock; null if it has none.
+    received: Option<Timestamp>,
+}
+
+/// Returns all fleets with reports or measurements.
+#[utoipa::path(
+    get, path = "/api/v1/fleets", tag = "read",
+    responses((status = 200, description = "Fleets by name", body = Fleets)),
+)]
+pub(super) async fn get_fleets(State(app): State<Arc<App>>) -> Result<Json<Fleets>, Problem> {
+    let default = FleetName::default();
+    let (reporting, epochs, last, measuring) = futures_util::join!(
+        app.with_store_timeout(app.store.fleets()),
+        app.with_store_timeout(app.store.epochs(&default, 1)),
+        app.with_store_timeout(app.store.last(&default, 1)),
+        app.with_store_timeout(app.store.measurements().sample_fleets()),
+    );
+    // The store names the default fleet even if it has never sent a report.
+    let (epochs, last) = (epochs?, last?);
+    let has_reports = |fleet: &FleetName| !fleet.is_default() || !epochs.is_empty() || !last.is_empty();
+    let reporting = reporting?.into_iter().filter(has_reports);
+    let without = |fleet| ListedFleet { fleet, reports: false, nodes: 0, series: 0, received: None };
+    let mut fleets: BTreeMap<String, ListedFleet> = BTreeMap::new();
+    for FleetSummary { fleet, nodes, series, received } in measuring? {
+        let listed = ListedFleet { nodes, series, received: Some(received), ..without(fleet.clone()) };
+        fleets.insert(fleet, listed);
+    }
+    for fleet in reporting {
+        let name = fleet.as_str().to_owned();
+        fleets.entry(name).or_insert_with_key(|name| without(name.clone())).reports = true;
+    }
+    Ok(Json(Fleets { fleets: fleets.into_values().collect() }))
+}

@@ -39,6 +39,7 @@ pub mod members;
 pub(crate) mod outbox_store;
 pub mod read_fleet;
 mod schedule;
+pub mod statistics;
 mod status_push;
 mod status_text;
 mod task_status;

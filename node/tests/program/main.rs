@@ -37,6 +37,7 @@ mod poisoned_outbox;
 mod process_trees;
 mod prometheus;
 mod reload;
+mod robust_values;
 mod renewed_credentials;
 mod sensor_health;
 mod sensors_read;

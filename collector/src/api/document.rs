@@ -41,7 +41,7 @@ impl Modify for Bearer {
 /// Completes the document with facts that the code of the routes does not contain: permitted texts, required roles, and
 /// refusals.
 pub(super) fn complete(document: &mut utoipa::openapi::OpenApi, tokens: &Tokens) {
-    let texts: [(&str, &[&str], usize, &str); 6] = [
+    let texts: [(&str, &[&str], usize, &str); 9] = [
         ("Incoming", &["quantity", "unit"], MAX_NAME, NAME_PATTERN),
         ("MeasurementBatch", &["node"], MAX_NAME, NAME_PATTERN),
         ("Status", &["leader"], MAX_TEXT, TEXT_PATTERN),

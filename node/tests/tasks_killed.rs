@@ -37,7 +37,7 @@ on_both!(
 
 fn servers(fleet: &Fleet) -> Servers<'_> {
     let journal = match &fleet.server {
-        Server::Apache(server) => Some(server),
+        Server::Apache(server) => Some(&**server),
         Server::Memory(_) => None,
     };
     Servers { hosts: fleet.hosts.clone(), journal }

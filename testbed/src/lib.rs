@@ -6,8 +6,8 @@
 //! part is missing. Missing parts are installed where possible ([`install`]). So the documentation of single functions
 //! does not repeat that they panic, or return an error, if a part is missing or a process does not start.
 //!
-//! Every server listens on loopback, on reserved ports, and is ended by its process id when its value is dropped. On
-//! Linux it also ends when the test process itself is killed.
+//! Every server listens on loopback, on reserved ports, and is ended by its process id when its value is dropped (a
+//! [`PooledZooKeeper`] at the end of this process). On Linux it also ends when the test process itself is killed.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -81,4 +81,4 @@ pub use terminal::Terminal;
 pub use tls::{Tls, make_certificate};
 pub use wait::{Pauses, eventually};
 pub use zk_probe::{Stat, ZkProbe};
-pub use zookeeper::ZooKeeper;
+pub use zookeeper::{PooledZooKeeper, ZooKeeper};

@@ -77,6 +77,6 @@ pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     answer.recv().expect("the spawner thread answers every job")
 }
 
-fn has_setpriv() -> bool {
+pub(crate) fn has_setpriv() -> bool {
     cfg!(target_os = "linux") && Path::new(SETPRIV).exists()
 }

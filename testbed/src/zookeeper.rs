@@ -18,6 +18,10 @@ use crate::security::Security;
 use crate::spawn::parent_death_command;
 use crate::wait::eventually;
 
+mod pool;
+
+pub use pool::PooledZooKeeper;
+
 /// Timeout until a JVM serves on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(90);
 /// Timeout of the answer to a four-letter word; a frozen server never answers.
@@ -46,6 +50,10 @@ pub struct ZooKeeper {
     /// is for the four-letter words of this type only.
     secure: Option<(Port, PathBuf)>,
     scratch: Scratch,
+    /// True if it was killed or frozen.
+    was_disturbed: bool,
+    /// First transaction id of [`journal`](Self::journal).
+    first_zxid: i64,
 }
 
 impl ZooKeeper {
@@ -135,7 +143,15 @@ impl ZooKeeper {
             tls = tls.unwrap_or_default(),
         );
         fs::write(scratch.path().join("zoo.cfg"), configuration).expect("write ZooKeeper's configuration");
-        let server = Self { process: None, frozen: AtomicBool::new(false), client, secure, scratch };
+        let server = Self {
+            process: None,
+            frozen: AtomicBool::new(false),
+            client,
+            secure,
+            scratch,
+            was_disturbed: false,
+            first_zxid: 0,
+        };
         if let Some(security) = security {
             server.set_sasl_users(security.users());
         }
@@ -214,7 +230,7 @@ impl ZooKeeper {
     /// committed, because a server of an ensemble also logs proposals.
     #[track_caller]
     pub fn journal(&self, zxid: i64) -> Vec<Transaction> {
-        match journal::read(&self.folder().join("data/version-2"), zxid) {
+        match journal::read(&self.folder().join("data/version-2"), zxid.max(self.first_zxid)) {
             Ok(transactions) => transactions,
             Err(error) => panic!("the log of ZooKeeper at {}: {error}", self.connect_string()),
         }
@@ -232,6 +248,7 @@ impl ZooKeeper {
 
     /// Sends SIGKILL, and waits until it is gone. Does nothing if it does not run.
     pub fn kill(&mut self) {
+        self.was_disturbed = true;
         if let Some(mut process) = self.process.take() {
             process.kill9();
         }
@@ -239,6 +256,7 @@ impl ZooKeeper {
 
     /// Sends SIGTERM and waits until it is gone, or kills it at the deadline.
     pub fn shut_down(&mut self, deadline: Duration) {
+        self.was_disturbed = true;
         if let Some(mut process) = self.process.take() {
             process.cont();
             process.term();
@@ -272,6 +290,7 @@ impl ZooKeeper {
     pub fn stop_process(&mut self) {
         let Some(process) = &mut self.process else { panic!("a killed ZooKeeper cannot be stopped") };
         process.stop();
+        self.was_disturbed = true;
         self.frozen.store(true, Ordering::Relaxed);
     }
 
@@ -331,6 +350,13 @@ impl ZooKeeper {
     pub fn mode(&self) -> Option<String> {
         let answer = self.try_four("srvr")?;
         answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
+    }
+
+    /// Returns the id of the last transaction, or `None` while it does not serve.
+    fn last_zxid(&self) -> Option<i64> {
+        let answer = self.try_four("srvr")?;
+        let number = answer.lines().find_map(|line| line.strip_prefix("Zxid: 0x"))?;
+        i64::from_str_radix(number, 16).ok()
     }
 
     /// Returns true if clients can use it.

@@ -1,13 +1,13 @@
 //! `atalaya demo` on a terminal, and as lines for a script.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atalaya_testbed::{Process, Scratch, Terminal, eventually, parent_death_command};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Deadline for immediate reactions, on a machine that is busy with other tests.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_secs(5);
 const CTRL_C: &str = "\x03";
 const DOWN: &str = "\x1b[B";
 
@@ -52,13 +52,11 @@ fn position(lines: &[String], words: &str) -> usize {
 
 #[test]
 fn demo_shows_averages_at_once_and_restores_the_screen_at_ctrl_c() {
-    let started = Instant::now();
-    let mut terminal = screen(&[]);
-    terminal.wait_for("averages 2", DEADLINE);
-    assert!(started.elapsed() < Duration::from_secs(3) + AT_ONCE, "{:?}", started.elapsed());
-    let text = terminal.text();
+    // The period is longer than the deadline: the demo does not wait for it.
+    let mut terminal = screen(&["--sampling-period", "60s"]);
+    terminal.wait_for("averages 1", DEADLINE);
     for words in ["leader", "follower", "ZooKeeper up", "API up", "of 3", "delivered"] {
-        assert!(text.contains(words), "no \"{words}\" in\n{text}");
+        terminal.wait_for(words, DEADLINE);
     }
     assert!(terminal.look(|screen| screen.alternate_screen()));
     terminal.press(CTRL_C);

@@ -21,7 +21,7 @@ use crate::common::{DEADLINE, TestEnv, Timing};
 /// Session timeout of leaders and workers.
 pub(crate) const SESSION: Duration = Duration::from_secs(3);
 /// Number of schedules at the same time.
-const PARALLEL: usize = 12;
+const PARALLEL: usize = 6;
 
 /// The servers of several fleets.
 pub(crate) struct Servers<'a> {

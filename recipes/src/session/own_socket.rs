@@ -87,16 +87,15 @@ mod linux {
         .concat();
         let length = u32::try_from(HEADER + request.len()).unwrap_or_default();
         let header = [&length.to_ne_bytes()[..], &BY_FAMILY.to_ne_bytes(), &REQUEST.to_ne_bytes(), &[0; 8]];
-        let flags = SocketFlags::CLOEXEC;
-        let kind = (AddressFamily::NETLINK, SocketType::DGRAM, Some(netlink::SOCK_DIAG));
-        let socket = rustix::net::socket_with(kind.0, kind.1, flags, kind.2)?;
+        let (family, protocol) = (AddressFamily::NETLINK, Some(netlink::SOCK_DIAG));
+        let socket = rustix::net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, protocol)?;
         rustix::net::send(&socket, &[&header.concat()[..], &request].concat(), SendFlags::empty())?;
         let mut reply = [0; 1024];
         let (length, _) = rustix::net::recv(&socket, &mut reply, RecvFlags::DONTWAIT)?;
         let reply = &reply[..length];
         let number = |at: usize| Some(u32::from_ne_bytes(*reply.get(at..)?.first_chunk()?));
-        let kind = reply.get(4..).and_then(|rest| Some(u16::from_ne_bytes(*rest.first_chunk()?)));
-        match kind {
+        let message_type = reply.get(4..).and_then(|rest| Some(u16::from_ne_bytes(*rest.first_chunk()?)));
+        match message_type {
             Some(BY_FAMILY) if reply.get(HEADER + 1) == Some(&ESTABLISHED) => Ok(number(HEADER + INODE)),
             Some(BY_FAMILY) => Ok(None),
             // The error is the same for an unknown socket and for a kernel without the module tcp_diag.

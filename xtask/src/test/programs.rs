@@ -20,6 +20,9 @@ use super::THREADS;
 const PARALLEL: usize = 2;
 /// The slowest one, which runs beside many others.
 const FIRST: &str = "node/program";
+/// Modules of [`FIRST`] that run alone: they check how soon a node reacts, with the margins of a machine that is not busy.
+const PROMPT: [&str; 5] =
+    ["demo::", "follower_killed::", "leader_failover::", "node_id_taken::", "process_trees::"];
 /// Programs that run alone: their sessions expire after less than a second, or they run dozens of fleets at a time.
 const ALONE: [&str; 4] = ["node/exactly_once", "node/tasks_killed", "recipes/chaos", "recipes/recipes"];
 
@@ -40,8 +43,10 @@ pub(super) fn run(words: &[&str], threads: &str) -> anyhow::Result<bool> {
     let mut programs = build(words)?;
     programs.push(Program::documentation(words));
     programs.sort_by_key(|program| (program.name != FIRST, program.name.clone()));
-    let (alone, together): (Vec<_>, Vec<_>) =
+    let (mut alone, mut together): (Vec<_>, Vec<_>) =
         programs.into_iter().partition(|program| ALONE.contains(&program.name.as_str()));
+    let first = together.iter_mut().find(|program| program.name == FIRST);
+    alone.extend(first.map(Program::split_prompt));
     let mut summary = Summary::default();
     run_all(&together, PARALLEL, threads, &mut summary)?;
     run_all(&alone, 1, threads, &mut summary)?;
@@ -112,6 +117,14 @@ impl Program {
         let folder = command.get_current_dir().map(Path::to_path_buf).unwrap_or_default();
         let command = [command.get_program().to_owned()].into_iter().chain(words).collect();
         Program { name: "documentation".to_owned(), command, folder }
+    }
+
+    /// Takes the tests of [`PROMPT`] out of the program. Returns the program with these tests only.
+    fn split_prompt(&mut self) -> Program {
+        let mut prompt = self.command.clone();
+        prompt.extend(PROMPT.map(OsString::from));
+        self.command.extend(PROMPT.iter().flat_map(|module| ["--skip", module].map(OsString::from)));
+        Program { name: format!("{} (prompt)", self.name), command: prompt, folder: self.folder.clone() }
     }
 
     /// Runs the program. Returns its output, and true if it succeeded.
@@ -185,6 +198,16 @@ mod tests {
             "profile":{"test":false},"executable":null}"#;
         assert!(Program::of_message(no_program).is_none());
         assert!(Program::of_message(b"").is_none());
+    }
+
+    #[test]
+    fn prompt_tests_run_once() {
+        let (name, folder) = (FIRST.to_owned(), PathBuf::new());
+        let mut program = Program { name, command: vec!["program".into()], folder };
+        let prompt = program.split_prompt();
+        assert_eq!(prompt.command[1..], PROMPT);
+        assert_eq!(program.command[1..3], ["--skip", PROMPT[0]]);
+        assert_eq!(program.command.len(), 1 + 2 * PROMPT.len());
     }
 
     #[test]

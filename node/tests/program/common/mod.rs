@@ -191,7 +191,7 @@ impl Fleet {
     /// Returns a fleet on Apache ZooKeeper with TLS and SASL.
     pub fn secured() -> Fleet {
         let security = Arc::new(Security::new());
-        let server = Server::Apache(ZooKeeper::secured(&security));
+        let server = Server::Apache(ZooKeeper::secured(&security).into());
         let around = TestEnv::secured(server.connect_string(), CALM, Some(security));
         Fleet { server, around }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_testbed::{Proxy, ZooKeeper};
+use atalaya_testbed::{PooledZooKeeper, Proxy};
 use atalaya_zookeeper::{Disconnect, Faults, PendingDisconnect, RequestFilter, Server as MemoryServer};
 
 use super::DEADLINE;
@@ -13,7 +13,7 @@ const LONGEST_SESSION_TIMEOUT: Duration = Duration::from_secs(40);
 
 pub enum Server {
     Memory(MemoryServer),
-    Apache(ZooKeeper),
+    Apache(PooledZooKeeper),
 }
 
 impl Server {
@@ -23,7 +23,7 @@ impl Server {
     }
 
     pub fn apache() -> Server {
-        Server::Apache(ZooKeeper::start())
+        Server::Apache(PooledZooKeeper::get())
     }
 
     pub fn connect_string(&self) -> String {

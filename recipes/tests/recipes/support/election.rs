@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Connection, Election, Leadership, Phase, Session, SessionOptions, Standing};
-use atalaya_testbed::{Proxy, ZkProbe, ZooKeeper, eventually};
+use atalaya_testbed::{PooledZooKeeper, Proxy, ZkProbe, eventually};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -32,7 +32,7 @@ pub(crate) const CREATE: i32 = 15;
 pub(crate) struct TestBed {
     // Dropped first, together with all clients that run on it.
     runtime: Runtime,
-    pub(crate) zookeeper: ZooKeeper,
+    pub(crate) zookeeper: PooledZooKeeper,
 }
 
 impl TestBed {
@@ -42,7 +42,7 @@ impl TestBed {
         let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::INFO).try_init();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        TestBed { runtime, zookeeper: ZooKeeper::start() }
+        TestBed { runtime, zookeeper: PooledZooKeeper::get() }
     }
 
     pub(crate) fn proxy(&self) -> Proxy {

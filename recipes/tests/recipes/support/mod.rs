@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use atalaya_recipes::{Connection, Session, SessionOptions};
-use atalaya_testbed::{Kazoo, Process, Proxy, ZooKeeper};
+use atalaya_testbed::{Kazoo, PooledZooKeeper, Process, Proxy};
 use atalaya_zookeeper::{Disconnect, Faults, Operation, PendingDisconnect, RequestFilter, Server};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestCaseResult, TestRng, TestRunner};
@@ -23,7 +23,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 enum Backend {
     Memory(Server),
-    Apache(ZooKeeper),
+    Apache(PooledZooKeeper),
 }
 
 /// A ZooKeeper server and a runtime for its clients.
@@ -43,7 +43,7 @@ impl TestBed {
 
     #[track_caller]
     pub(crate) fn apache() -> TestBed {
-        TestBed::at(Backend::Apache(ZooKeeper::start()))
+        TestBed::at(Backend::Apache(PooledZooKeeper::get()))
     }
 
     fn at(backend: Backend) -> TestBed {

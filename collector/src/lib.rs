@@ -8,7 +8,7 @@ mod connection_slots;
 mod connections;
 mod cross_site;
 pub mod fence;
-mod findings;
+pub mod findings;
 pub mod fleet;
 mod fleet_name;
 mod fleets;

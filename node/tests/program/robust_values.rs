@@ -56,7 +56,8 @@ fn aggregate_and_quorum_in_config_apply_to_a_running_fleet(fleet: Fleet) {
     set(&fleet, "quorum", "60%");
     one.wait_for_line("value is no longer withheld", DEADLINE);
     mean_reported(&fleet.api, 80.0, since);
-    let keys: Vec<u64> = fleet.api.requests().iter().filter_map(|request| cycle(request.header("idempotency-key")?)).collect();
+    let keys: Vec<u64> =
+        fleet.api.requests().iter().filter_map(|request| cycle(request.header("idempotency-key")?)).collect();
     assert!(keys.windows(2).all(|pair| pair[1] <= pair[0] + 1), "no number is left out: {keys:?}");
 }
 
@@ -88,18 +89,22 @@ fn groups_and_outliers_are_reported_with_a_kazoo_program_in_the_fleet(fleet: Fle
 
     let details = eventually("a report with the group and the outlier", DEADLINE, || {
         let reports = bodies(&fleet.api.requests());
-        let complete = |report: &&Value| {
-            report["count"] == 5 && report["details"]["groups"][0]["count"] == 4
-        };
+        let complete = |report: &&Value| report["count"] == 5 && report["details"]["groups"][0]["count"] == 4;
         reports.iter().rev().find(complete).map(|report| report["details"].clone())
     });
     let group = &details["groups"][0];
-    assert_eq!((&group["group"], &group["value"], &group["max"]), (&"roof".into(), &52.0.into(), &85.0.into()));
+    assert_eq!(
+        (&group["group"], &group["value"], &group["max"]),
+        (&"roof".into(), &52.0.into(), &85.0.into())
+    );
     assert_eq!(group["statistics"]["median"], 41.5);
     assert_eq!(details["outliers"], serde_json::json!([{"node": "4", "value": 85.0}]));
     one.wait_for_line("outlier, part of the values", DEADLINE);
     let pushed = eventually("a fleet status with groups", DEADLINE, || {
-        bodies(&fleet.api.requests()).into_iter().rev().find(|body| body["findings"]["groups"][0]["count"] == 4)
+        bodies(&fleet.api.requests())
+            .into_iter()
+            .rev()
+            .find(|body| body["findings"]["groups"][0]["count"] == 4)
     });
     assert_eq!(pushed["nodes"][0]["group"], "roof");
     let shown = eventually("groups in the status", DEADLINE, || {

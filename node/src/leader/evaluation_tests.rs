@@ -129,7 +129,7 @@ fn groups_have_values_of_their_own_and_nodes_are_compared_within_them() {
 
 #[test]
 fn outliers_and_groups_that_are_named_are_bounded() {
-    let mut values = vec![20.0, 21.0, 22.0].repeat(40);
+    let mut values = [20.0, 21.0, 22.0].repeat(40);
     values.extend([900.0; MAX_OUTLIERS + 4]);
     let evaluation = evaluated(&values, &ValueConfig::default(), &[]);
     let details = evaluation.averages[0].details.as_ref().unwrap();

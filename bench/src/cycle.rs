@@ -90,7 +90,7 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
             "Every znode holds a whole number as text; all programs compute the same mean. **Median** (middle half) of \
              these numbers of cycles of the Rust programs and of Kazoo: {}. They alternate: in each round every program has its \
              turn, and the Rust variants alternate cycle by cycle. Atalaya's rows run the node's own code \
-             (`leader::read_fleet` on a `Members`, `Aggregate::averages`); the floor is one `list_children` and \
+             (`leader::read_fleet` on a `Members`, `leader::evaluation::evaluate`); the floor is one `list_children` and \
              `MultiReader`s of 1024 with the same client crate, all of them sent at once. The first cycle of a leader \
              knows no sizes yet, and reads in smaller batches.",
             loads.iter().map(counts).collect::<Vec<_>>().join(", "),

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::findings::{Findings, MAX_FINDINGS};
 use crate::fleet_name::FleetName;
 use crate::invalid::Invalid;
 use crate::plausibility::{check_cycle_range, check_epoch_range};
@@ -68,6 +69,10 @@ pub struct Status {
     /// Newest tasks; null: the fleet has none, or the leader does not report them.
     #[serde(default)]
     pub tasks: Option<Tasks>,
+    /// Outliers, withheld values and groups of the newest cycle; missing: there are none, or the leader does not report
+    /// them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Findings>,
 }
 
 /// Node, as the leader sees it.
@@ -88,6 +93,9 @@ pub struct Node {
     /// Machine on which it runs, if known.
     #[serde(default)]
     pub host: Option<String>,
+    /// Group of the node, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Last readings, at most 32.
     #[serde(default)]
     #[schema(max_items = 32)]
@@ -140,10 +148,12 @@ impl Status {
         }
         let texts = self.nodes.iter().flat_map(|node| {
             let units = node.readings.iter().filter_map(|reading| reading.unit.as_ref());
-            [Some(&node.id), node.problem.as_ref(), node.host.as_ref()].into_iter().flatten().chain(units)
+            let own = [Some(&node.id), node.problem.as_ref(), node.host.as_ref(), node.group.as_ref()];
+            own.into_iter().flatten().chain(units)
         });
         let of_tasks = self.tasks.iter().flat_map(Tasks::texts);
-        let mut texts = texts.chain([&self.leader]).chain(of_tasks);
+        let of_findings = self.findings.iter().flat_map(Findings::texts);
+        let mut texts = texts.chain([&self.leader]).chain(of_tasks).chain(of_findings);
         if let Some(text) =
             texts.find(|text| text.chars().nth(MAX_TEXT).is_some() || text.chars().any(char::is_control))
         {
@@ -151,6 +161,9 @@ impl Status {
         }
         if let Some(tasks) = self.tasks.as_ref().filter(|tasks| tasks.list.len() > MAX_TASKS) {
             return wrong(format!("{} tasks: {MAX_TASKS} at most", tasks.list.len()));
+        }
+        if let Some(longest) = self.findings.as_ref().map(Findings::longest).filter(|n| *n > MAX_FINDINGS) {
+            return wrong(format!("{longest} findings of a kind: {MAX_FINDINGS} at most"));
         }
         if let Some(node) = self.nodes.iter().find(|node| node.readings.len() > MAX_READINGS) {
             return wrong(format!("node {:?} has more than {MAX_READINGS} readings", shortened(&node.id)));
@@ -163,6 +176,7 @@ impl Status {
         let normalize = |number: &mut f64| *number = without_negative_zero(*number);
         self.period.iter_mut().for_each(normalize);
         self.tasks.iter_mut().for_each(Tasks::normalize);
+        self.findings.iter_mut().for_each(Findings::normalize);
         for node in &mut self.nodes {
             node.age.iter_mut().for_each(normalize);
             node.readings.iter_mut().for_each(|reading| normalize(&mut reading.value));
@@ -313,6 +327,19 @@ mod tests {
         assert!(tasks(&|task| task.reason = Some("a\u{1b}[2J".to_owned()), 1).is_err());
         assert!(tasks(&|task| task.progress = Some("x".repeat(MAX_TEXT + 1)), 1).is_err());
         assert!(tasks(&|task| task.ended = Some(-1.0), 1).is_err());
+        let findings = |text: &str| with(&|status| status.findings = serde_json::from_str(text).unwrap());
+        assert!(
+            findings(r#"{"withheld":[{"value":1}],"outliers":[{"node":"7","value":-0.0}],"later":1}"#)
+                .is_ok()
+        );
+        for wrong in [
+            r#"{"outliers":[{"node":"a\u001b[2J","value":1}]}"#.to_owned(),
+            format!(r#"{{"groups":[{{"group":"{}","value":1,"min":1,"max":1}}]}}"#, "x".repeat(MAX_TEXT + 1)),
+            format!(r#"{{"withheld":[{}]}}"#, vec![r#"{"value":1}"#; MAX_FINDINGS + 1].join(",")),
+        ] {
+            assert!(findings(&wrong).is_err(), "{wrong}");
+        }
+        assert!(with(&|status| status.nodes[0].group = Some("a\nb".to_owned())).is_err());
         let later: Node = serde_json::from_str(r#"{"id": "1", "health": "sleepy", "mood": 3}"#).unwrap();
         assert_eq!(later.health, Health::Unknown, "newer leaders may send more");
     }
@@ -333,7 +360,9 @@ mod tests {
                 "delivered": {delivered}, "more": {more}, "nodes": [{{"id": {text}, "age": {age:e}, "problem": {text},
                 "health": {text}, "readings": [{{"value": {value:e}, "unit": {text}}}]}}], "tasks": {{"live": {more}, "list": [
                 {{"id": {text}, "action": {text}, "state": {text}, "done": {waiting}, "age": {age:e}, "ended": {value:e},
-                "reason": {text}}}]}}}}"#
+                "reason": {text}}}]}}, "findings": {{"more_outliers": {more}, "withheld": [{{"value": {value:e}, "nodes": {more}}}],
+                "outliers": [{{"node": {text}, "value": {age:e}}}],
+                "groups": [{{"group": {text}, "unit": {text}, "value": {value:e}, "min": {age:e}, "max": {period:e}}}]}}}}"#
             );
             for body in [&bytes[..], sent.as_bytes()] {
                 let Ok(status) = serde_json::from_slice::<Status>(body) else { continue };

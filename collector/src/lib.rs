@@ -8,6 +8,7 @@ mod connection_slots;
 mod connections;
 mod cross_site;
 pub mod fence;
+pub mod findings;
 pub mod fleet;
 mod fleet_name;
 mod fleets;

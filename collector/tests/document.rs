@@ -52,8 +52,10 @@ async fn conforms(tokens: Tokens, more: &[&str]) {
     assert_eq!(sent.status(), 200);
     let mut command = python();
     let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testbed/api");
+    let settings = hooks.join("schemathesis.toml");
     command.current_dir(folder.path()).env("PYTHONPATH", hooks).env("SCHEMATHESIS_HOOKS", "hooks");
-    command.args(["-m", "schemathesis.cli", "--no-color", "run", &collector.url("/api/v1/openapi.json")]);
+    command.args(["-m", "schemathesis.cli", "--no-color", "--config-file"]).arg(settings);
+    command.args(["run", &collector.url("/api/v1/openapi.json")]);
     // The address in the document is relative to the document.
     command.args(["--url", &collector.url("")]);
     // The stream does not end, so it is excluded.

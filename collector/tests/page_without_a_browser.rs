@@ -224,6 +224,57 @@ async fn page_shows_tasks_in_both_languages_and_escapes_their_texts() {
 }
 
 #[tokio::test]
+async fn page_shows_groups_outliers_and_withheld_values_in_both_languages() {
+    let collector = started().await;
+    let status = |cycle: i64, findings: Value| {
+        json!({"epoch": 7, "cycle": cycle, "leader": "1", "findings": findings,
+            "nodes": [{"id": "1", "group": "roof"}, {"id": "<i>"}]})
+    };
+    let push = |status: &Value| collector.post("/api/v1/fleet").json(status);
+    let findings = json!({
+        "withheld": [{"unit": "%RH", "value": 41.5, "nodes": 1, "needed": 3}],
+        "outliers": [{"node": "<i>", "unit": "Cel", "value": 85.0}], "more_outliers": 2,
+        "groups": [{"group": "roof", "unit": "Cel", "value": 31.25, "min": 30.0, "max": 32.5, "count": 4}]});
+    assert_eq!(push(&status(1, findings.clone())).send().await.unwrap().status(), 204);
+    let stored = collector.json("/api/v1/fleet").await["status"].clone();
+    assert_eq!((&stored["findings"], &stored["nodes"][0]["group"]), (&findings, &json!("roof")));
+    for (lang, words) in [
+        (
+            "en",
+            [
+                "41.50 % RH is not reported: 1 of 3",
+                "Outliers: &lt;i&gt; (85.00 °C) and 2 more",
+                "Groups",
+                "31.25 °C",
+                ">outlier<",
+            ],
+        ),
+        (
+            "es",
+            [
+                "41,50 % RH no se informa: 1 de los 3",
+                "Valores atípicos: &lt;i&gt; (85,00 °C) y 2 más",
+                "Grupos",
+                "31,25 °C",
+                ">atípico<",
+            ],
+        ),
+    ] {
+        let page = collector.get(&format!("/?lang={lang}")).send().await.unwrap().text().await.unwrap();
+        for word in words {
+            assert!(page.contains(word), "no {word} in {page}");
+        }
+        assert!(page.contains("· roof"), "{page}");
+    }
+    // A fleet without any, or an older leader.
+    assert_eq!(push(&status(2, Value::Null)).send().await.unwrap().status(), 204);
+    let page = collector.get("/").send().await.unwrap().text().await.unwrap();
+    assert!(!page.contains("Outliers") && !page.contains("<table><caption>"), "{page}");
+    refused(push(&status(3, json!({"outliers": vec![json!({"node": "1", "value": 1}); 101]}))), 400).await;
+    refused(push(&status(3, json!({"outliers": [{"node": "\u{1b}[2J", "value": 1}]}))), 400).await;
+}
+
+#[tokio::test]
 async fn only_writers_send_the_fleet_status() {
     let collector = started_with_tokens().await;
     let status = json!({"epoch": 9, "cycle": 1, "leader": "1", "nodes": []});

@@ -45,6 +45,8 @@ pub struct Board {
     pub backend: Backend,
     /// Sensors of the board; never empty.
     pub sensors: Vec<SensorConfig>,
+    /// Group of its nodes, such as their place. `None`: no group.
+    pub group: Option<String>,
     /// Actions that the node executes for clients. `None`: no actions.
     pub tasks: Option<Tasks>,
 }
@@ -141,7 +143,7 @@ fn builtin_boards() -> BTreeMap<String, Board> {
     let waveforms = BTreeMap::from([(Quantity::Temperature, Waveform::default())]);
     let sim = SimSensor { waveforms, ..SimSensor::new(random) };
     let sensor = SensorConfig { sim, at: Location::default() };
-    let board = Board { backend: Backend::Sim, sensors: vec![sensor], tasks: None };
+    let board = Board { backend: Backend::Sim, sensors: vec![sensor], group: None, tasks: None };
     BTreeMap::from([(DEFAULT.to_owned(), board)])
 }
 
@@ -158,6 +160,7 @@ struct RawFile {
 struct RawBoard {
     backend: Spanned<Backend>,
     sensors: Option<Spanned<Vec<Table<RawSensor>>>>,
+    group: Option<Spanned<String>>,
     tasks: Option<RawTasks>,
 }
 
@@ -191,5 +194,8 @@ fn board(raw: RawBoard, name: &Spanned<String>, source: &Source<'_>) -> Result<B
         checked.push(sensor(raw, backend, &mut seen, source)?);
     }
     let tasks = raw.tasks.map(|raw| tasks(raw, &checked, source)).transpose()?;
-    Ok(Board { backend, sensors: checked, tasks })
+    if let Some(group) = &raw.group {
+        check_name("group", group, source)?;
+    }
+    Ok(Board { backend, sensors: checked, group: raw.group.map(Spanned::into_inner), tasks })
 }

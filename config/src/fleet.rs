@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use crate::aggregation::{AggregateMode, Outliers, Quantiles, Quorum};
 use crate::diagnostic::{BoardsError, Located, Source, printable};
 use crate::value::Period;
 
@@ -42,6 +43,14 @@ pub struct Fleet {
     pub release: Option<Located<BarrierRelease>>,
     /// Counter mode of the measurements.
     pub counter: Option<Located<CounterMode>>,
+    /// Main value of a report.
+    pub aggregate: Option<Located<AggregateMode>>,
+    /// Minimum number of nodes that support a value.
+    pub quorum: Option<Located<Quorum>>,
+    /// Treatment of outliers.
+    pub outliers: Option<Located<Outliers>>,
+    /// Quantiles in the reports.
+    pub quantiles: Option<Located<Quantiles>>,
     /// Parent of the measurements: an absolute path, `/mediciones`.
     pub measurements: Option<Located<String>>,
     /// Name of a node's measurement: `{id}` or `app{id}`; contains `{id}` exactly once and no `/`.
@@ -141,6 +150,10 @@ pub(crate) struct RawFleet {
     sync: Option<Spanned<SyncMode>>,
     release: Option<Spanned<BarrierRelease>>,
     counter: Option<Spanned<CounterMode>>,
+    aggregate: Option<Spanned<AggregateMode>>,
+    quorum: Option<Spanned<Quorum>>,
+    outliers: Option<Spanned<Outliers>>,
+    quantiles: Option<Spanned<Quantiles>>,
     measurements: Option<Spanned<String>>,
     name: Option<Spanned<String>>,
     election: Option<Spanned<String>>,
@@ -189,6 +202,10 @@ pub(crate) fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsE
         sync: raw.sync.map(|sync| locate(sync, source)),
         release: raw.release.map(|release| locate(release, source)),
         counter: raw.counter.map(|counter| locate(counter, source)),
+        aggregate: raw.aggregate.map(|aggregate| locate(aggregate, source)),
+        quorum: raw.quorum.map(|quorum| locate(quorum, source)),
+        outliers: raw.outliers.map(|outliers| locate(outliers, source)),
+        quantiles: raw.quantiles.map(|quantiles| locate(quantiles, source)),
         measurements: located(raw.measurements, check_path)?,
         name: located(raw.name, check_znode_name)?,
         election: located(raw.election, check_path)?,

@@ -109,6 +109,13 @@ fn in_the_fleet() {
         fleet("sampling_period = true", 19, "true", "invalid type: boolean", "a number of seconds"),
         fleet("sampling_period = \"99ms\"", 19, "\"99ms\"", "too short", "from \"100ms\" to \"31d\""),
         fleet("session_timeout = \"32d\"", 19, "\"32d\"", "too long", "from \"100ms\" to \"31d\""),
+        fleet("aggregate = \"mode\"", 13, "\"mode\"", "unknown value", "{ trimmed = 0.1 }"),
+        fleet("aggregate = { trimmed = 0.5 }", 13, "{ trimmed = 0.5 }", "0.5 is not a share", "below 0.5"),
+        fleet("quorum = 0", 10, "0", "0 is not a quorum", "1 to 1000000 nodes"),
+        fleet("quorum = \"101%\"", 10, "\"101%\"", "not a percentage", "such as 60%"),
+        fleet("quorum = 1.5", 10, "1.5", "invalid type: floating point", "such as \"60%\""),
+        fleet("quantiles = [0.1, 9]", 13, "[0.1, 9]", "9.0 is not a probability", "from 0 to 1"),
+        fleet("outliers = \"exlude\"", 12, "\"exlude\"", "unknown name `exlude`", "did you mean `exclude`?"),
         fleet("sync = \"fre\"", 8, "\"fre\"", "unknown name `fre`", "did you mean `free`?"),
         fleet("api_token_file = \" \"", 18, "\" \"", "` ` is not a path", "\"/etc/atalaya/api-token\""),
         fleet(

@@ -56,6 +56,7 @@ pub enum NodeError {
 pub struct Node {
     id: NodeId,
     board: String,
+    group: Option<String>,
     settings: Settings,
     sensors: Sensors,
     /// Actions that the node may execute.
@@ -94,10 +95,11 @@ impl Node {
         boards: &Boards,
         settings: Settings,
     ) -> Result<Node, OpenBoardError> {
-        let OpenedBoard { name, sensors, actions } = OpenedBoard::open(board.as_deref(), boards)?;
+        let OpenedBoard { name, group, sensors, actions } = OpenedBoard::open(board.as_deref(), boards)?;
         Ok(Node {
             id,
             board: name,
+            group,
             settings,
             sensors,
             actions,

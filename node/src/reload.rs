@@ -21,6 +21,8 @@ use crate::tasks::actions::{BoardActions, Executor, ReloadRequest};
 pub(crate) struct OpenedBoard {
     /// Name of the board in boards.toml.
     pub(crate) name: String,
+    /// Group of its nodes.
+    pub(crate) group: Option<String>,
     /// Its sensors, with one thread per bus.
     pub(crate) sensors: Sensors,
     /// The actions that it allows.
@@ -50,7 +52,8 @@ impl OpenedBoard {
         let (name, board) = boards.board(name)?;
         let buses = sampling::open(board, &boards.base_dir)?;
         let sensors = Sensors::start(buses).map_err(OpenBoardError::Thread)?;
-        Ok(OpenedBoard { name: name.to_owned(), sensors, actions: BoardActions::of(name, board) })
+        let (name, group) = (name.to_owned(), board.group.clone());
+        Ok(OpenedBoard { group, sensors, actions: BoardActions::of(&name, board), name })
     }
 }
 
@@ -83,7 +86,8 @@ pub(crate) struct Reload {
     pub(crate) load: Arc<Load>,
 }
 
-/// Serves requests until dropped. `board`, `executor` and `sensors` receive the new board; `config` the new settings.
+/// Serves requests until dropped. `board` and `group`, `executor` and `sensors` receive the new board; `config` the new
+/// settings.
 ///
 /// # Cancellation safety
 /// The result of a reload in progress is discarded.
@@ -91,7 +95,7 @@ pub(crate) async fn serve(
     reload: Option<Reload>,
     notifier: &Notifier,
     config: &DynamicConfig,
-    board: &watch::Sender<String>,
+    (board, group): (&watch::Sender<String>, &watch::Sender<Option<String>>),
     executor: &Executor,
     sensors: mpsc::Sender<Sensors>,
 ) {
@@ -106,6 +110,8 @@ pub(crate) async fn serve(
                 let names: Vec<&str> = opened.sensors.infos().map(|info| info.name.as_str()).collect();
                 info!(board = opened.name, sensors = names.join(", "), "configuration reloaded");
                 board.send_if_modified(|name| std::mem::replace(name, opened.name.clone()) != opened.name);
+                group
+                    .send_if_modified(|group| std::mem::replace(group, opened.group.clone()) != opened.group);
                 executor.replace(opened.actions);
                 // The receiver lives as long as the node.
                 let _ = sensors.send(opened.sensors).await;

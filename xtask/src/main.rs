@@ -1,5 +1,5 @@
 //! Development tasks: `cargo xtask test`, `fleet`, `bench`, `fuzz`, `chaos`, `picture`, `pi`, `dist`,
-//! `docs`, `containers`, `nightly`.
+//! `docs`, `containers`, `nightly`, `statistics`.
 #![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
 
 mod bench;
@@ -12,6 +12,7 @@ mod fleet;
 mod fuzz;
 mod nightly;
 mod screenshot;
+mod statistics;
 mod test;
 mod tools;
 
@@ -43,6 +44,7 @@ enum Task {
     Dist(dist::Arguments),
     Docs(docs::Arguments),
     Nightly(nightly::Arguments),
+    Statistics(statistics::Arguments),
     Containers(containers::Arguments),
 }
 
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Task::Dist(arguments) => dist::run(&arguments),
         Task::Docs(arguments) => docs::run(&arguments),
         Task::Nightly(arguments) => nightly::run(&arguments),
+        Task::Statistics(arguments) => statistics::run(&arguments),
         Task::Containers(arguments) => containers::run(&arguments),
     };
     done.unwrap_or_else(|error| {

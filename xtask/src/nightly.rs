@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 /// Name and arguments of cargo.
 type Check = (&'static str, &'static [&'static str]);
 
-const CHECKS: [Check; 15] = [
+const CHECKS: [Check; 16] = [
     ("licences", &["deny", "--all-features", "check", "licenses", "bans", "sources"]),
     // Needs the database of advisories from the network.
     ("advisories", &["deny", "--all-features", "check", "advisories"]),
@@ -56,6 +56,7 @@ const CHECKS: [Check; 15] = [
             "atalaya-recipes",
         ],
     ),
+    ("statistics", &["xtask", "statistics"]),
     ("fuzz", &["xtask", "fuzz", "--for", "5m"]),
     ("package", &["xtask", "dist"]),
     ("slim-package", &["xtask", "dist", "--slim", "--static"]),

@@ -41,12 +41,15 @@ impl Modify for Bearer {
 /// Completes the document with facts that the code of the routes does not contain: permitted texts, required roles, and
 /// refusals.
 pub(super) fn complete(document: &mut utoipa::openapi::OpenApi, tokens: &Tokens) {
-    let texts: [(&str, &[&str], usize, &str); 6] = [
+    let texts: [(&str, &[&str], usize, &str); 9] = [
         ("Incoming", &["quantity", "unit"], MAX_NAME, NAME_PATTERN),
         ("MeasurementBatch", &["node"], MAX_NAME, NAME_PATTERN),
         ("Status", &["leader"], MAX_TEXT, TEXT_PATTERN),
-        ("Node", &["id", "problem", "host"], MAX_TEXT, TEXT_PATTERN),
+        ("Node", &["id", "problem", "host", "group"], MAX_TEXT, TEXT_PATTERN),
         ("Reading", &["unit"], MAX_TEXT, TEXT_PATTERN),
+        ("Withheld", &["unit"], MAX_TEXT, TEXT_PATTERN),
+        ("Outlier", &["node", "unit"], MAX_TEXT, TEXT_PATTERN),
+        ("GroupValue", &["group", "unit"], MAX_TEXT, TEXT_PATTERN),
         ("Task", &["id", "action", "node", "progress", "reason"], MAX_TEXT, TEXT_PATTERN),
     ];
     let schemas = document.components.iter_mut().flat_map(|components| &mut components.schemas);

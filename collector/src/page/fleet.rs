@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::document::ago;
+use super::findings;
 use super::i18n::{Lang, span, unit};
 use super::model::PageModel;
 use super::status::stale_after;
@@ -55,6 +56,9 @@ pub(super) fn fleet(model: &PageModel) -> Markup {
                     div { dt { (messages.epoch) } dd.small { (epoch) } }
                 }
             }
+            @if let Some(findings) = fleet.and_then(|(snapshot, _)| snapshot.status.findings.as_ref()) {
+                (findings::findings(findings, lang))
+            }
             @if let Some((snapshot, age)) = fleet { (nodes(&snapshot.status, age, leader, model)) }
         }
     }
@@ -84,6 +88,7 @@ fn nodes(status: &Status, age: f64, leader: Option<&str>, model: &PageModel) -> 
                     p.name {
                         span.light aria-hidden="true" {}
                         (node_name(&node.id, model))
+                        @if is_outlier(status, &node.id) { span.badge.bad { (lang.messages().outlier_badge) } }
                         @if Some(node.id.as_str()) == leader { span.badge { (lang.messages().leader_badge) } }
                     }
                     p.readings {
@@ -96,6 +101,7 @@ fn nodes(status: &Status, age: f64, leader: Option<&str>, model: &PageModel) -> 
                         (name)
                         @if let Some(measured) = node.age { " · " (ago(lang, measured + age)) }
                         @if let Some(host) = &node.host { " · " (host) }
+                        @if let Some(group) = &node.group { " · " (group) }
                     }
                     @if let Some(problem) = &node.problem { p.problem lang="en" { (problem) } }
                 }
@@ -117,6 +123,11 @@ fn node_name(name: &str, model: &PageModel) -> Markup {
             strong { (name) }
         }
     }
+}
+
+/// Returns true if a reading of the node is far from the others.
+fn is_outlier(status: &Status, node: &str) -> bool {
+    status.findings.iter().flat_map(|findings| &findings.outliers).any(|outlier| outlier.node == node)
 }
 
 /// Condition of a node, worst first.
@@ -157,8 +168,15 @@ mod tests {
     #[test]
     fn condition_of_a_node_depends_on_its_health_and_age() {
         let node = |health, age| {
-            let node =
-                Node { id: "1".to_owned(), age, health, problem: None, host: None, readings: Vec::new() };
+            let node = Node {
+                id: "1".to_owned(),
+                age,
+                health,
+                problem: None,
+                host: None,
+                group: None,
+                readings: Vec::new(),
+            };
             condition(&node, 2.0, Some(1.0))
         };
         assert_eq!(node(Health::Ok, Some(1.0)), NodeCondition::Ok);

@@ -124,6 +124,14 @@ messages! {
     health_unknown: "health unknown", "estado desconocido";
     healthy: "healthy", "en buen estado";
 
+    // Groups, outliers and withheld values.
+    group: "Group", "Grupo";
+    groups: "Groups", "Grupos";
+    value: "Value", "Valor";
+    outlier_badge: "outlier", "atípico";
+    outliers: "Outliers", "Valores atípicos";
+    withheld: "{value} is not reported: {nodes} of {needed} nodes that it needs", "{value} no se informa: {nodes} de los {needed} nodos necesarios";
+
     // List of nodes.
     fleet_field: "Fleet", "Flota";
     find: "Node or sensor", "Nodo o sensor";

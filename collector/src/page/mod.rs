@@ -7,6 +7,7 @@ mod chart;
 #[cfg(test)]
 mod colours;
 mod document;
+mod findings;
 mod fleet;
 mod i18n;
 mod latest;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use atalaya::leader::evaluation::{Nodes, ValueConfig, evaluate};
 use atalaya::leader::members::{MAX_BATCH, Members};
 use atalaya::leader::read_fleet::{Freshness, read_fleet};
 use atalaya::settings::zookeeper_access::ZooKeeperAccess;
@@ -159,6 +160,8 @@ async fn bare_client(settings: &Settings, hosts: &str) -> anyhow::Result<zk::Cli
 async fn average(connection: &Connection, members: &mut Members) -> anyhow::Result<f64> {
     let reading = read_fleet(connection, members, Freshness::default(), 0).await?;
     ensure!(reading.excluded == 0, "{} znodes could not be averaged", reading.excluded);
-    let averages = reading.aggregate.averages();
+    let id_of = |node: usize| node.to_string();
+    let nodes = Nodes { count: members.len(), id_of: &id_of, groups: &[] };
+    let averages = evaluate(&reading.aggregate, &ValueConfig::default(), &nodes).averages;
     averages.first().map(|average| average.mean).context("no measurement to average")
 }

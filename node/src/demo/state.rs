@@ -300,6 +300,7 @@ mod tests {
             max: 85.0,
             stddev: None,
             count: 3,
+            details: None,
         };
         let report =
             CycleReport::new(5, 1, Timestamp::UNIX_EPOCH, vec![average], 1).reports().next().unwrap();

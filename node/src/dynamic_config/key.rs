@@ -116,6 +116,11 @@ mod tests {
             ("/config/api_url", "http://127.0.0.1:8000/\n"),
             ("/config/sync", "Barrier\n"),
             ("/config/log", "debug"),
+            ("/config/aggregate", "median\n"),
+            ("/config/aggregate", "{ trimmed = 0.1 }"),
+            ("/config/quorum", "60%"),
+            ("/config/outliers", "exclude"),
+            ("/config/quantiles", "0.1, 0.9"),
             ("/config/nodes/3/log", "atalaya=debug,info"),
             ("/config/nodes/3/sync", "free"),
             ("/configs/demo", "anything"),
@@ -129,6 +134,11 @@ mod tests {
         assert!(wrong("/config/api_url", b"ftp://h/").contains("http"));
         assert!(wrong("/config/api_url", b"\xff").contains("UTF-8"));
         assert!(wrong("/config/sync", b"kazoo").contains("free or barrier"));
+        assert!(wrong("/config/aggregate", b"mode").contains("expected mean, median"));
+        assert!(wrong("/config/aggregate", b"trimmed=0.6").contains("from 0 to below 0.5"));
+        assert!(wrong("/config/quorum", b"0").contains("1 to 1000000 nodes"));
+        assert!(wrong("/config/outliers", b"hide").contains("flag or exclude"));
+        assert!(wrong("/config/quantiles", b"2").contains("from 0 to 1"));
         assert!(wrong("/config/log", b"loud=very").contains("such as debug"));
     }
 

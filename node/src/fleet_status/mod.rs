@@ -12,6 +12,7 @@ use serde::Serialize;
 
 pub(crate) use render::{StyledLine, render_lines, render_table};
 
+use crate::model::details::Findings;
 use crate::model::fence::Fence;
 use crate::model::health_status::{SensorState, is_zero};
 use crate::model::leader_state::Delivered;
@@ -123,6 +124,9 @@ pub(crate) struct FleetStatus {
     /// accepts no report of this fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) outranked: Option<i64>,
+    /// Outliers, withheld values and groups of the newest cycle, as the leader has published them.
+    #[serde(flatten)]
+    pub(crate) findings: Findings,
     /// Value of `/config/sampling_period`, in seconds.
     pub(crate) sampling_period: Option<f64>,
     /// Znodes of the wrong type on the paths of the fleet, up to a maximum number.
@@ -185,6 +189,8 @@ pub(crate) struct NodeSummary {
     pub(crate) version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) board: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<String>,
 }
 
 /// A sensor that cannot be read.
@@ -205,10 +211,10 @@ impl FleetStatus {
         let leader_info = leader_id.as_ref().and_then(|id| fleet.node_infos.get(id)?.as_ref());
         // The info may be older than the epoch: the process before this one had the same id.
         let is_current = |epoch| fleet.fence.is_none_or(|fence| fence.epoch == epoch);
-        let state = leader_info.and_then(|info| info.leading).filter(|state| is_current(state.epoch));
+        let state = leader_info.and_then(|info| info.leading.clone()).filter(|state| is_current(state.epoch));
         let leader = fleet.leader.take().map(|(id, created)| LeaderSummary {
             id: sanitize_for_log(&id),
-            since: state.map(|state| state.since),
+            since: state.as_ref().map(|state| state.since),
             in_line_since: timestamp(created),
         });
         let mut ids: Vec<String> =
@@ -235,8 +241,9 @@ impl FleetStatus {
             cycle: fleet.fence.map(|fence| fence.cycle),
             waiting: fleet.waiting_reports,
             aside: fleet.rejected_reports,
-            outranked: state.and_then(|state| state.outranked),
-            delivered: state.and_then(|state| state.delivered),
+            outranked: state.as_ref().and_then(|state| state.outranked),
+            delivered: state.as_ref().and_then(|state| state.delivered),
+            findings: state.and_then(|state| state.findings).map(|found| found.limited()).unwrap_or_default(),
             sampling_period: fleet.sampling_period.map(|period| period.as_secs_f64()),
             nodes: nodes.collect(),
             wrong_znodes: wrong_znodes.collect(),
@@ -281,6 +288,7 @@ impl NodeSummary {
             host: info.as_ref().map(|info| info.host.clone()),
             pid: info.as_ref().map(|info| info.pid),
             version: info.as_ref().map(|info| info.version.clone()),
+            group: info.as_ref().and_then(|info| info.group.clone()),
             board: info.map(|info| info.board),
         }
     }

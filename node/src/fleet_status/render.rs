@@ -1,6 +1,9 @@
 //! Table of a fleet for people: a few lines about the whole fleet, and one line per node.
 
+use std::collections::BTreeMap;
+
 use crate::fleet_status::{FleetStatus, NodeSummary, Reading};
+use crate::model::details::{Findings, UnitGroup, Withheld};
 use crate::model::text::{format_age, truncate};
 
 /// Escape sequence that starts the style of a piece of text on a terminal.
@@ -69,6 +72,7 @@ pub(crate) fn render_table(fleet: &FleetStatus, max_nodes: usize) -> Vec<StyledL
         let text = format!("{period}s (from /config/sampling_period)");
         lines.push(StyledLine::with_heading("period", [plain(text)]));
     }
+    lines.extend(findings(fleet));
     lines.push(StyledLine::with_heading("nodes", [plain(nodes(fleet))]));
     lines.extend(wrong_znodes(fleet));
     if fleet.nodes.is_empty() {
@@ -94,6 +98,35 @@ fn wrong_znodes(fleet: &FleetStatus) -> Vec<StyledLine> {
     if fleet.more_wrong_znodes > 0 {
         let text = format!("and {} more of the wrong type", fleet.more_wrong_znodes);
         lines.push(StyledLine::with_heading("", [(BAD, text)]));
+    }
+    lines
+}
+
+/// Returns the lines for withheld values, outliers and groups.
+fn findings(fleet: &FleetStatus) -> Vec<StyledLine> {
+    let Findings { withheld, outliers, more_outliers, groups } = &fleet.findings;
+    let mut lines = Vec::new();
+    for Withheld { unit, value, nodes, needed } in withheld {
+        let text = format!("{} from {nodes} nodes, {needed} needed", with_unit(*value, unit.as_deref()));
+        lines.push(StyledLine::with_heading("withheld", [(BAD, text)]));
+    }
+    if !outliers.is_empty() {
+        let shown = outliers.iter().map(|outlier| {
+            format!("{} ({})", outlier.node, with_unit(outlier.value, outlier.unit.as_deref()))
+        });
+        let more = (*more_outliers > 0).then(|| format!("{more_outliers} more"));
+        let text = shown.chain(more).collect::<Vec<_>>().join(", ");
+        lines.push(StyledLine::with_heading("outliers", [(BAD, text)]));
+    }
+    let mut by_group: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for UnitGroup { group, unit, value, count, .. } in groups {
+        let text = format!("{} of {count}", with_unit(*value, unit.as_deref()));
+        by_group.entry(group).or_default().push(text);
+    }
+    for (position, (group, values)) in by_group.into_iter().enumerate() {
+        let heading = if position == 0 { "groups" } else { "" };
+        let text = format!("{group}: {}", values.join(", "));
+        lines.push(StyledLine::with_heading(heading, [(PLAIN, text)]));
     }
     lines
 }
@@ -160,8 +193,10 @@ fn rows(fleet: &FleetStatus, nodes: &[NodeSummary]) -> Vec<StyledLine> {
     let mut rows: Vec<[Cell; 7]> = vec![header.map(|name| (DIM, name.to_owned()))];
     let or_dash = |text: &Option<String>| (PLAIN, text.clone().unwrap_or_else(|| "-".to_owned()));
     rows.extend(nodes.iter().map(|node| {
-        let name =
-            if node.leads { (BOLD, format!("{} (leader)", node.id)) } else { (PLAIN, node.id.clone()) };
+        let notes: Vec<&str> =
+            node.leads.then_some("leader").into_iter().chain(node.group.as_deref()).collect();
+        let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+        let name = (if node.leads { BOLD } else { PLAIN }, format!("{}{notes}", node.id));
         let online = node.since.map(|since| time_since(fleet, since));
         let age = node.age.map(format_age);
         let version = if node.atalaya { or_dash(&node.version) } else { (DIM, "not Atalaya".to_owned()) };
@@ -207,8 +242,12 @@ fn measurement(node: &NodeSummary) -> (Style, String) {
 }
 
 fn reading(reading: &Reading) -> String {
-    let number = number(reading.value);
-    match &reading.unit {
+    with_unit(reading.value, reading.unit.as_deref())
+}
+
+fn with_unit(value: f64, unit: Option<&str>) -> String {
+    let number = number(value);
+    match unit {
         Some(unit) => format!("{number} {unit}"),
         None => number,
     }

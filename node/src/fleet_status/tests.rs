@@ -54,6 +54,7 @@ fn fleet() -> RawFleet {
         waiting: 1,
         delivered: Some(Delivered { cycle: 811, time: timestamp(NOW - 400) }),
         outranked: None,
+        findings: None,
     };
     let pack = br#"[{"n":"t","u":"Cel","v":21.5},{"n":"h","u":"%RH","v":40.0}]"#;
     RawFleet {
@@ -131,6 +132,30 @@ fn fleet_status_shows_znodes_of_the_wrong_type_with_their_remedies() {
     // There are neither measurements nor contenders, but the barrier is blocked.
     let wrong_znodes = vec![WrongZnode::new("/barrier", ZnodeProblem::HasChildren)];
     assert!(text(RawFleet { wrong_znodes, ..RawFleet::default() }, 10).contains("wrong type /barrier"));
+}
+
+#[test]
+fn fleet_status_shows_groups_outliers_and_withheld_values() {
+    let mut fleet = fleet();
+    let findings = r#"{"withheld":[{"unit":"%RH","value":40.0,"nodes":1,"needed":3}],
+        "outliers":[{"node":"10","value":78.0},{"node":"12\u0007","unit":"Cel","value":-3.25}],"more_outliers":2,
+        "groups":[{"group":"cellar","unit":"Cel","value":12.5,"min":12.0,"max":13.0,"count":2},
+                  {"group":"roof","unit":"Cel","value":41.0,"min":40.0,"max":42.0,"count":3}]}"#;
+    let info = fleet.node_infos.get_mut("2").unwrap().as_mut().unwrap();
+    info.group = Some("roof".to_owned());
+    info.leading.as_mut().unwrap().findings = serde_json::from_str(findings).unwrap();
+    let json = serde_json::to_value(status(fleet.clone())).unwrap();
+    assert_eq!((&json["nodes"][0]["group"], &json["groups"][1]["value"]), (&"roof".into(), &41.0.into()));
+    assert_eq!((&json["withheld"][0]["needed"], &json["more_outliers"]), (&3.into(), &2.into()));
+    let table = text(fleet, 10);
+    let expected = "\
+withheld  40 %RH from 1 nodes, 3 needed
+outliers  10 (78), 12� (-3.25 Cel), 2 more
+groups    cellar: 12.5 Cel of 2
+          roof: 41 Cel of 3
+nodes     4:";
+    assert!(table.contains(expected), "{table}");
+    assert!(table.contains("\n2 (leader, roof)  21.5 Cel"), "{table}");
 }
 
 #[test]

@@ -1,14 +1,23 @@
-//! Averages of the fleet's measurements. No I/O.
+//! Collection of the fleet's measurements, and their averages. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::leader::statistics::{mean, standard_deviation};
 use crate::model::report::Average;
 use crate::model::senml::{Value, quantity_of};
 
 /// Collection of measurements, by unit.
 #[derive(Clone, Debug, Default)]
 pub struct Aggregate {
-    values: BTreeMap<Option<String>, Vec<f64>>,
+    pub(super) readings: BTreeMap<Option<String>, Vec<NodeReading>>,
+}
+
+/// Number that a node has measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct NodeReading {
+    /// Position of the node in the list of members.
+    pub(super) node: usize,
+    pub(super) value: f64,
 }
 
 /// Maximum number of unknown units that are averaged: each is a report in every cycle. Units of known quantities and
@@ -19,44 +28,39 @@ impl Aggregate {
     /// Returns true if all of these values can be added.
     pub fn has_room_for(&self, values: &[Value]) -> bool {
         let known = |unit: &Option<String>| unit.as_deref().is_none_or(|unit| quantity_of(unit).is_some());
-        let mut foreign: BTreeSet<&Option<String>> = self.values.keys().filter(|unit| !known(unit)).collect();
+        let mut foreign: BTreeSet<&Option<String>> =
+            self.readings.keys().filter(|unit| !known(unit)).collect();
         let before = foreign.len();
         foreign.extend(values.iter().map(|value| &value.unit).filter(|unit| !known(unit)));
         foreign.len() == before || foreign.len() <= MAX_UNKNOWN_UNITS
     }
 
-    /// Adds a measurement.
-    pub fn add(&mut self, value: Value) {
-        self.values.entry(value.unit).or_default().push(value.value);
+    /// Adds a measurement of the node at position `node` in the list of members. Nodes are added in that order.
+    pub fn add(&mut self, node: usize, value: Value) {
+        self.readings.entry(value.unit).or_default().push(NodeReading { node, value: value.value });
     }
 
     /// Returns the average of each unit: bare numbers first, then by unit.
     pub fn averages(&self) -> Vec<Average> {
-        self.values.iter().map(|(unit, values)| average(unit.clone(), values)).collect()
+        self.readings.iter().map(|(unit, readings)| average(unit.clone(), readings)).collect()
     }
 }
 
-fn average(unit: Option<String>, values: &[f64]) -> Average {
-    let mean = mean(values);
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
+/// Returns the average of readings in their order, on which the last bits of a sum depend.
+pub(super) fn average(unit: Option<String>, readings: &[NodeReading]) -> Average {
+    let values = readings.iter().map(|reading| reading.value);
+    let mean = mean(values.clone());
     Average {
         quantity: unit.as_deref().and_then(quantity_of).map(|quantity| quantity.name().to_owned()),
         unit,
+        mean,
         // Adding positive zero turns a negative zero into zero.
-        mean: mean + 0.0,
-        min: values.iter().copied().fold(f64::INFINITY, f64::min) + 0.0,
-        max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max) + 0.0,
-        stddev: Some(variance.sqrt()).filter(|stddev| stddev.is_finite()),
-        count: values.len(),
+        min: values.clone().fold(f64::INFINITY, f64::min) + 0.0,
+        max: values.clone().fold(f64::NEG_INFINITY, f64::max) + 0.0,
+        stddev: standard_deviation(values, mean),
+        count: readings.len(),
+        details: None,
     }
-}
-
-/// Returns the sum divided by the count, as the other programs of the fleet compute it. If the sum of finite numbers is
-/// not finite, each is divided first.
-fn mean(values: &[f64]) -> f64 {
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    if mean.is_finite() { mean } else { values.iter().map(|value| value / count).sum() }
 }
 
 #[cfg(test)]
@@ -68,7 +72,7 @@ mod tests {
     fn of(values: &[(Option<&str>, f64)]) -> Vec<Average> {
         let mut aggregate = Aggregate::default();
         for (unit, value) in values {
-            aggregate.add(Value { unit: unit.map(str::to_owned), value: *value });
+            aggregate.add(0, Value { unit: unit.map(str::to_owned), value: *value });
         }
         aggregate.averages()
     }
@@ -97,7 +101,7 @@ mod tests {
             let values = [unit(&format!("u{n}"))];
             assert!(aggregate.has_room_for(&values));
             let [value] = values;
-            aggregate.add(value);
+            aggregate.add(0, value);
         }
         assert!(!aggregate.has_room_for(&[unit("Cel"), unit("one-more")]));
         assert!(aggregate.has_room_for(&[unit("u3"), unit("Cel"), Value { unit: None, value: 1.0 }]));

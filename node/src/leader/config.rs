@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::leader::acl_check::AclCheck;
 use crate::leader::delivery::api_client::Api;
+use crate::leader::evaluation::ValueConfig;
 use crate::metrics::LeaderMetrics;
 use crate::model::leader_state::LeaderState;
 use crate::model::report::{CycleReport, Report};
@@ -26,6 +27,8 @@ pub(crate) struct LeaderConfig {
     pub(crate) release: BarrierRelease,
     /// Writer of the counter.
     pub(crate) counting: CounterMode,
+    /// Settings of the values.
+    pub(crate) values: ValueConfig,
 }
 
 /// Fixed settings of a leader, and its channels to the other parts of the node.

@@ -17,6 +17,8 @@ use crate::leader::config::{LeaderConfig, LeaderHandles};
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::fenced_multi::{CommitError, WriteOp};
 use crate::leader::fenced_store::{CounterValue, CycleCommit, FencedStore};
+use crate::leader::findings_log::FindingsLog;
+use crate::leader::groups::Groups;
 use crate::leader::members::Members;
 use crate::leader::outbox_store;
 use crate::leader::read_fleet::{FleetReading, Freshness, read_fleet};
@@ -26,8 +28,11 @@ use crate::leader::write_counter::CounterReader;
 use crate::metrics::{CycleResult, FleetCounts};
 use crate::model::barrier::PATH;
 use crate::model::fence::Fence;
-use crate::model::report::CycleReport;
+use crate::model::report::{Average, CycleReport};
 use crate::zk::server_clock::{Millis, ServerClock, millis};
+
+#[path = "cycle_values.rs"]
+mod values;
 
 /// Target of the log lines with averages.
 pub(crate) const AVERAGES_TARGET: &str = "atalaya::leader::average";
@@ -58,6 +63,9 @@ pub(super) struct CycleRunner<'a> {
     pub(super) backoff: &'a mut Backoff,
     /// True while the cycles have no average, which is logged already.
     pub(super) without_average: &'a mut bool,
+    /// Outliers and withheld values that are logged already.
+    pub(super) findings_log: &'a mut FindingsLog,
+    pub(super) groups: watch::Receiver<Groups>,
     /// Receiver of the measurements, for the fleet status.
     pub(super) snapshot: watch::Sender<Option<FleetSnapshot>>,
     /// State of the barrier; `None` if the fleet is not in lock-step mode.
@@ -175,15 +183,20 @@ impl CycleRunner<'_> {
             }
         };
         fail_points::point("gathered");
-        let report = self.report(&reading, now);
-        if report.is_none() {
-            self.log_average(Some(&format!(
+        let evaluation = self.evaluate(&reading);
+        let withheld = evaluation.findings.withheld.len();
+        let report = self.report(evaluation.averages, reading.excluded, now);
+        let without_report = if withheld > 0 { CycleResult::Withheld } else { CycleResult::Empty };
+        match without_report {
+            _ if report.is_some() => {}
+            CycleResult::Withheld => self.log_average(Some(&"too few nodes support the values")),
+            _ => self.log_average(Some(&format!(
                 "no node has a usable measurement; {} excluded",
                 reading.excluded
-            )));
+            ))),
         }
         if report.is_none() && self.barrier.is_none() {
-            return CycleOutcome::Done(CycleResult::Empty);
+            return CycleOutcome::Done(without_report);
         }
         if let Err(error) = self.read_counter().await {
             warn!(%error, "cannot read the counter");
@@ -205,7 +218,10 @@ impl CycleRunner<'_> {
             counter,
         };
         match self.store.commit(self.leadership, self.clock, commit).await {
-            Ok(zxid) => self.on_committed(zxid, report, dropped, counter).await,
+            Ok(zxid) => match self.on_committed(zxid, report, dropped, counter).await {
+                true => CycleOutcome::Done(CycleResult::Committed),
+                false => CycleOutcome::Done(without_report),
+            },
             Err(error) => self.on_commit_failed(error).await,
         }
     }
@@ -258,14 +274,15 @@ impl CycleRunner<'_> {
         Ok(reading)
     }
 
-    fn report(&self, reading: &FleetReading, now: Millis) -> Option<CycleReport> {
-        let averages = reading.aggregate.averages();
+    fn report(&self, averages: Vec<Average>, excluded: usize, now: Millis) -> Option<CycleReport> {
         if averages.is_empty() {
             return None;
         }
         let Fence { epoch, cycle, .. } = self.store.next_fence();
         let time = Timestamp::from_millisecond(now).unwrap_or(Timestamp::UNIX_EPOCH);
-        Some(CycleReport { epoch, cycle, time, excluded: reading.excluded, averages, reason: None })
+        let mut report = CycleReport { epoch, cycle, time, excluded, averages, reason: None };
+        report.limit_size();
+        Some(report)
     }
 
     async fn read_counter(&mut self) -> Result<(), Error> {
@@ -277,22 +294,23 @@ impl CycleRunner<'_> {
         Ok(())
     }
 
+    /// Returns true if the cycle has a report.
     async fn on_committed(
         &mut self,
         zxid: i64,
         report: Option<CycleReport>,
         dropped: Option<u64>,
         counter: Option<CounterValue>,
-    ) -> CycleOutcome {
+    ) -> bool {
         self.backoff.reset();
         self.barrier = self.barrier.take().map(|_| Barrier::closed(zxid));
         self.counter = counter
             .map(|CounterValue { value, version }| CounterValue { value, version: version.wrapping_add(1) });
         self.handles.metrics.update(|stats| stats.counter = counter.map(|counter| counter.value));
-        let Some(report) = report else { return CycleOutcome::Done(CycleResult::Empty) };
+        let Some(report) = report else { return false };
         self.handles.state.send_modify(|state| state.iter_mut().for_each(|state| state.cycle = report.cycle));
         self.log_average(None);
-        log_averages(&report);
+        values::log_averages(&report);
         self.handles.metrics.set_averages(&report);
         if dropped.is_some() {
             self.handles.metrics.record(|metrics| metrics.dropped.inc());
@@ -307,7 +325,7 @@ impl CycleRunner<'_> {
                 }
             })
             .await;
-        CycleOutcome::Done(CycleResult::Committed)
+        true
     }
 
     /// Decides how to continue after a commit that failed; see the errors in the documentation of [`crate::leader`].
@@ -360,22 +378,6 @@ impl CycleRunner<'_> {
             // ZooKeeper will probably refuse it again: it is logged once, and retried with growing delays.
             self.backoff.pause(self.leadership.connection().session(), &error).await;
         }
-    }
-}
-
-fn log_averages(report: &CycleReport) {
-    for average in &report.averages {
-        info!(
-            target: AVERAGES_TARGET,
-            cycle = report.cycle,
-            mean = average.mean,
-            unit = average.unit.as_deref(),
-            min = average.min,
-            max = average.max,
-            count = average.count,
-            excluded = report.excluded,
-            "average"
-        );
     }
 }
 

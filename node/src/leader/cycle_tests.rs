@@ -1,14 +1,18 @@
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use atalaya_config::{AggregateMode, Quorum};
 use tracing::field::Field;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::*;
+use crate::leader::evaluation::ValueConfig;
 use crate::leader::test_support::{as_leader, handles};
+use crate::model::details::Withheld;
 use crate::model::fence;
 use crate::model::fence::Fence;
+use crate::model::leader_state::tests::leader_state;
 
 const PARENT: &str = "/mediciones";
 
@@ -20,7 +24,14 @@ fn config(sync: SyncMode, counting: CounterMode) -> LeaderConfig {
         atalaya_config::ApiMethod::Get,
     );
     let period = Duration::from_secs(1);
-    LeaderConfig { period, api: Some(api), sync, release: BarrierRelease::Complete, counting }
+    LeaderConfig {
+        period,
+        api: Some(api),
+        sync,
+        release: BarrierRelease::Complete,
+        counting,
+        values: ValueConfig::default(),
+    }
 }
 
 /// Parts of a leader that a [`CycleRunner`] borrows.
@@ -32,6 +43,7 @@ struct Parts {
     outbox: SharedOutbox,
     backoff: Backoff,
     without_average: bool,
+    findings_log: FindingsLog,
 }
 
 impl Parts {
@@ -46,7 +58,16 @@ impl Parts {
         let mut members = Members::default();
         members.update(PARENT, vec!["1".into()]);
         let outbox = SharedOutbox::new(&handles);
-        Parts { handles, store, clock, members, outbox, backoff: Backoff::default(), without_average: false }
+        Parts {
+            handles,
+            store,
+            clock,
+            members,
+            outbox,
+            backoff: Backoff::default(),
+            without_average: false,
+            findings_log: FindingsLog::default(),
+        }
     }
 
     fn runner<'a>(&'a mut self, leadership: &'a Leadership) -> CycleRunner<'a> {
@@ -60,6 +81,8 @@ impl Parts {
             outbox: &self.outbox,
             backoff: &mut self.backoff,
             without_average: &mut self.without_average,
+            findings_log: &mut self.findings_log,
+            groups: watch::channel(Groups::default()).1,
             snapshot: watch::channel(None).0,
             barrier: None,
             counter: None,
@@ -207,6 +230,79 @@ async fn cycle_reloads_the_fence_after_another_takeover_and_retries_without_an_o
         let foreign = Fence { epoch: parts.store.fence.epoch + 1, cycle: 1, skipped: None };
         connection.set(fence::PATH, &foreign.data(), None).await.unwrap();
         assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::ReloadFence);
+    })
+    .await;
+}
+
+/// Writes a measurement of each node from 1 on.
+async fn write_fleet(leadership: &Leadership, parts: &mut Parts, values: &[&str]) {
+    let connection = leadership.connection();
+    for (node, value) in (1..).zip(values) {
+        let path = format!("{PARENT}/{node}");
+        connection.ensure(&path).await.unwrap();
+        connection.set(&path, value.as_bytes(), None).await.unwrap();
+    }
+    parts.members.update(PARENT, connection.children(PARENT).await.unwrap());
+}
+
+#[tokio::test]
+async fn cycle_withholds_values_below_the_quorum_until_it_is_changed_or_reached() {
+    as_leader(async |leadership| {
+        let mut settings = config(SyncMode::Free, CounterMode::PerNode);
+        settings.values.quorum = Some(Quorum::Nodes(3));
+        let mut parts = Parts::new(&leadership, settings).await;
+        parts.handles.state.send_replace(Some(leader_state()));
+        write_fleet(&leadership, &mut parts, &["80", "82", "NaN"]).await;
+        let before = parts.store.fence.cycle;
+        assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Done(CycleResult::Withheld));
+        assert_eq!((parts.store.fence.cycle, parts.outbox.lock().await.waiting()), (before, 0));
+        let findings = parts.handles.state.borrow().as_ref().unwrap().findings.clone().unwrap();
+        assert_eq!(findings.withheld, [Withheld { unit: None, value: 81.0, nodes: 2, needed: 3 }]);
+
+        let mut runner = parts.runner(&leadership);
+        runner.config.values.quorum = Some(Quorum::Percent(60.0));
+        assert_eq!(runner.run_cycle().await, COMMITTED, "2 of 3 nodes");
+        write_fleet(&leadership, &mut parts, &["80", "82", "84"]).await;
+        assert_eq!(parts.runner(&leadership).run_cycle().await, COMMITTED);
+        assert_eq!(parts.handles.state.borrow().as_ref().unwrap().findings, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cycle_in_lock_step_opens_the_barrier_although_its_value_is_withheld() {
+    as_leader(async |leadership| {
+        let mut settings = config(SyncMode::Barrier, CounterMode::PerNode);
+        settings.values.quorum = Some(Quorum::Nodes(2));
+        let mut parts = Parts::new(&leadership, settings).await;
+        let mut runner = parts.runner(&leadership);
+        runner.find_or_close_barrier().await.unwrap();
+        let generation = runner.barrier.as_ref().unwrap().generation;
+        assert_eq!(runner.run_cycle().await, CycleOutcome::Done(CycleResult::Withheld));
+        assert!(runner.barrier.as_ref().unwrap().generation > generation);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cycle_reports_the_chosen_value_with_groups_and_outliers() {
+    as_leader(async |leadership| {
+        let mut settings = config(SyncMode::Free, CounterMode::PerNode);
+        settings.values.aggregate = AggregateMode::Median;
+        let mut parts = Parts::new(&leadership, settings).await;
+        write_fleet(&leadership, &mut parts, &["20", "21", "22", "85", "40"]).await;
+        let mut runner = parts.runner(&leadership);
+        let groups = [("5".to_owned(), "roof".to_owned())].into();
+        runner.groups = watch::channel(Groups::new(groups)).1;
+        assert_eq!(runner.run_cycle().await, COMMITTED);
+        let cycle = parts.store.fence.cycle;
+        let data = leadership.connection().get(&format!("{}/{cycle}", outbox_store::PATH)).await.unwrap().0;
+        let report = CycleReport::parse(&data, cycle).unwrap();
+        let average = &report.averages[0];
+        assert_eq!((average.mean, average.arithmetic_mean(), average.count), (22.0, 37.6, 5));
+        let details = average.details.as_ref().unwrap();
+        assert_eq!(details.outliers.iter().map(|outlier| outlier.node.as_str()).collect::<Vec<_>>(), ["4"]);
+        assert_eq!((details.groups[0].group.as_str(), details.groups[0].value), ("roof", 40.0));
     })
     .await;
 }

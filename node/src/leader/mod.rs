@@ -33,12 +33,16 @@ mod barrier;
 pub(crate) mod config;
 mod cycle;
 pub(crate) mod delivery;
+pub mod evaluation;
 mod fenced_multi;
 pub(crate) mod fenced_store;
+mod findings_log;
+mod groups;
 pub mod members;
 pub(crate) mod outbox_store;
 pub mod read_fleet;
 mod schedule;
+pub mod statistics;
 mod status_push;
 mod status_text;
 mod task_status;
@@ -69,6 +73,8 @@ use delivery::shared_outbox::SharedOutbox;
 use delivery::worker::DeliveryWorker;
 use fenced_multi::CommitError;
 use fenced_store::{FencedStore, Takeover};
+use findings_log::FindingsLog;
+use groups::{GroupReader, Groups};
 use members::Members;
 use status_push::StatusPusher;
 use write_counter::CounterReader;
@@ -96,6 +102,7 @@ struct State {
     backoff: Backoff,
     /// True while the cycles of this epoch have no average.
     without_average: bool,
+    findings_log: FindingsLog,
     /// Epoch of a collector above which the next takeover must be.
     min_epoch: Option<i64>,
     /// Time of the last takeover because of such an epoch.
@@ -208,7 +215,17 @@ impl Leader {
         last_cycle: Option<Millis>,
         member_names: &mut watch::Receiver<Option<Vec<String>>>,
     ) {
-        let State { store: Some(store), since, clock, members, outbox, backoff, without_average, .. } = state
+        let State {
+            store: Some(store),
+            since,
+            clock,
+            members,
+            outbox,
+            backoff,
+            without_average,
+            findings_log,
+            ..
+        } = state
         else {
             return;
         };
@@ -217,7 +234,7 @@ impl Leader {
         {
             let outbox = outbox.lock().await;
             let (waiting, delivered, outranked) = (outbox.waiting(), outbox.delivered, outbox.outranked);
-            let leading = LeaderState { epoch, cycle, since, waiting, delivered, outranked };
+            let leading = LeaderState { epoch, cycle, since, waiting, delivered, outranked, findings: None };
             handles.state.send_replace(Some(leading));
         }
         let (snapshot, snapshots) = watch::channel(None);
@@ -228,6 +245,8 @@ impl Leader {
         let outranked = outranked(handles, *clock, epoch, state.outranked_at);
         let (names, node_info_sizes) = (member_names.clone(), SizeCache::default());
         let pusher = StatusPusher { handles, leadership, member_names: names, snapshots, node_info_sizes };
+        let (groups, known_groups) = watch::channel(Groups::default());
+        let group_reader = GroupReader { handles, leadership, member_names: member_names.clone(), groups };
         let cycles = CycleRunner {
             handles,
             leadership,
@@ -238,6 +257,8 @@ impl Leader {
             outbox,
             backoff,
             without_average,
+            findings_log,
+            groups: known_groups,
             snapshot,
             barrier: None,
             counter: None,
@@ -252,6 +273,7 @@ impl Leader {
             () = outbox_watch => {}
             () = loader => {}
             () = pusher.run() => {}
+            () = group_reader.run() => {}
             collector = outranked => {
                 state.min_epoch = Some(collector);
                 state.outranked_at = Some(BootInstant::now());

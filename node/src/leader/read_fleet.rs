@@ -53,7 +53,7 @@ pub async fn read_fleet(
 ) -> Result<FleetReading, Error> {
     let mut reading = FleetReading::default();
     let mut kept = Vec::new();
-    let mut found = Vec::new();
+    let mut found = Vec::with_capacity(members.len());
     let parse = |answer| match answer {
         BulkRead::Data(data, stat) => (data.len(), Some(stat), measurement::parse(&data)),
         // The znode does not exist, or must not be read.
@@ -72,7 +72,7 @@ pub async fn read_fleet(
                 Err(reason) => Some(reason),
                 Ok(_) if stat.is_some_and(|stat| stat.mtime < freshness.min_time) => Some(Exclusion::Stale),
                 Ok(values) if reading.aggregate.has_room_for(&values) => {
-                    values.into_iter().for_each(|value| reading.aggregate.add(value));
+                    values.into_iter().for_each(|value| reading.aggregate.add(found.len(), value));
                     None
                 }
                 Ok(_) => Some(Exclusion::TooManyUnits),

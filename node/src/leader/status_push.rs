@@ -19,6 +19,7 @@ use crate::leader::delivery::api_client::Api;
 use crate::leader::delivery::full_reports::token_of;
 use crate::leader::status_text::line;
 use crate::leader::task_status::{TasksStatus, read_progress};
+use crate::model::details::Findings;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info;
 use crate::settings::parse_name;
@@ -59,6 +60,8 @@ struct Status {
     more: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     tasks: Option<TasksStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    findings: Option<Box<Findings>>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -68,6 +71,8 @@ struct NodeStatus {
     health: &'static str,
     problem: Option<String>,
     host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
     readings: Vec<Reading>,
 }
 
@@ -100,6 +105,7 @@ impl From<NodeSummary> for NodeStatus {
             health,
             problem,
             host: node.host.as_deref().map(line),
+            group: node.group,
             readings: readings
                 .map(|reading| Reading { value: reading.value, unit: reading.unit.as_deref().map(line) })
                 .collect(),
@@ -121,6 +127,7 @@ impl Status {
             nodes: nodes.into_iter().map(NodeStatus::from).collect(),
             more,
             tasks: None,
+            findings: leader.findings.clone(),
         }
     }
 }
@@ -152,7 +159,7 @@ impl StatusPusher<'_> {
             // Right after a cycle its measurements are new. Without a cycle the last ones are sent, with their ages.
             let _ = timeout(MAX_INTERVAL - MIN_INTERVAL, self.snapshots.changed()).await;
             let LeaderConfig { api, period, .. } = self.handles.config.borrow().clone();
-            let state = *self.handles.state.borrow();
+            let state = self.handles.state.borrow().clone();
             if let Some((state, api)) = state.zip(api) {
                 self.push(&state, &api, period).await;
             }
@@ -278,6 +285,23 @@ mod tests {
                 {"id": "2", "age": 1.0, "health": "failing", "problem": json["nodes"][1]["problem"], "host": null, "readings": []},
                 {"id": "3", "age": 1.0, "health": "failing", "problem": "sky: no acknowledge", "host": "pi3",
                  "readings": [{"value": 5.0, "unit": null}]}]})
+        );
+    }
+
+    #[test]
+    fn status_has_groups_and_findings_if_there_are_any() {
+        let said = r#"{"host": "pi3", "pid": 4, "version": "0.1.0", "board": "pi", "group": "roof", "started": "2026-03-01T06:00:00Z"}"#;
+        let findings = r#"{"outliers":[{"node":"3","value":85.0}],"groups":[{"group":"roof","value":85.0,"min":85.0,"max":85.0,"count":1}]}"#;
+        let state = LeaderState { findings: serde_json::from_str(findings).unwrap(), ..leader_state() };
+        let status = Status::new("1", &state, MIN_INTERVAL, nodes(&[("3", "85", Some(said))]), 0);
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!(
+            (&json["nodes"][0]["group"], &json["findings"]["outliers"][0]["node"]),
+            (&"roof".into(), &"3".into())
+        );
+        assert_eq!(
+            json["findings"].to_string(),
+            serde_json::from_str::<serde_json::Value>(findings).unwrap().to_string()
         );
     }
 

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use atalaya_config::{BarrierRelease, CounterMode, SyncMode};
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Election, Leadership, Session, SessionOptions};
 use atalaya_zookeeper::Server;
 use tokio::sync::watch;
 
+use crate::leader::evaluation::ValueConfig;
 use crate::leader::{AclCheck, LeaderConfig, LeaderHandles};
 use crate::metrics::LeaderMetrics;
 use crate::model::acl_policy::AclPolicy;
@@ -29,6 +31,18 @@ pub(crate) async fn lead<T>(server: &Server, test: impl AsyncFn(Leadership) -> T
 /// Runs `test` as the leader of a fleet on a server of its own.
 pub(crate) async fn as_leader(test: impl AsyncFn(Leadership)) {
     lead(&server().await, test).await;
+}
+
+/// Returns the configuration of a leader that delivers nothing.
+pub(crate) fn config() -> LeaderConfig {
+    LeaderConfig {
+        period: Duration::from_secs(1),
+        api: None,
+        sync: SyncMode::Free,
+        release: BarrierRelease::Period,
+        counting: CounterMode::Off,
+        values: ValueConfig::default(),
+    }
 }
 
 /// Returns the handles of a leader of the default fleet.

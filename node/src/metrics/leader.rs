@@ -12,14 +12,18 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::metrics::lock;
+use crate::model::details::Findings;
 use crate::model::measurement::Exclusion;
 use crate::model::report::{Average, CycleReport};
+use crate::model::senml::quantity_of;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CycleResult {
     Committed,
     /// No node had a usable measurement.
     Empty,
+    /// Too few nodes supported the values.
+    Withheld,
     /// The cycle could not be read or committed, or its commit was not confirmed.
     Failed,
 }
@@ -29,6 +33,7 @@ impl CycleResult {
         match self {
             CycleResult::Committed => "written",
             CycleResult::Empty => "empty",
+            CycleResult::Withheld => "withheld",
             CycleResult::Failed => "failed",
         }
     }
@@ -60,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) dropped: Counter,
     /// Reports that a collector refused because it has reports of an epoch above the leader's.
     pub(crate) outranked: Counter,
+    /// Values that were not reported, because too few nodes supported them.
+    withheld: Counter,
     /// `None` while this node is not the leader.
     stats: Mutex<Option<LeaderStats>>,
 }
@@ -77,6 +84,7 @@ impl LeaderMetrics {
             rejected: counter(all, "reports_set_aside", "Reports that the API rejected"),
             dropped: counter(all, "reports_dropped", "Reports that were deleted because the outbox was full"),
             outranked: counter(all, "reports_outranked", outranked),
+            withheld: counter(all, "values_withheld", "Values that too few nodes supported"),
             cycles: counter(all, "cycles", "Cycles as a leader, by result"),
             requests: counter(all, "deliveries", "Requests to the API, by result"),
             cycle_durations: seconds(all, "cycle_duration", cycle_duration),
@@ -86,7 +94,8 @@ impl LeaderMetrics {
             registry,
         };
         // Each label exists from the start: Prometheus cannot compute the increase from a missing series to 1.
-        for result in [CycleResult::Committed, CycleResult::Empty, CycleResult::Failed] {
+        for result in [CycleResult::Committed, CycleResult::Empty, CycleResult::Withheld, CycleResult::Failed]
+        {
             drop(inner.cycles.get_or_create(&[("outcome", result.label())]));
         }
         for outcome in REQUEST_OUTCOMES {
@@ -166,6 +175,18 @@ impl LeaderMetrics {
         self.update(|stats| stats.averages = known.cloned().collect());
     }
 
+    /// Records outliers, withheld values and groups of a cycle. Groups in unknown units are left out.
+    pub(crate) fn set_findings(&self, findings: &Findings) {
+        self.record(|inner| inner.withheld.inc_by(findings.withheld.len() as u64));
+        self.update(|stats| {
+            stats.findings = findings.clone();
+            stats
+                .findings
+                .groups
+                .retain(|group| group.unit.as_deref().is_none_or(|u| quantity_of(u).is_some()));
+        });
+    }
+
     /// Sets the number of reports in the outbox, and the time of the oldest.
     pub(crate) fn set_outbox(&self, reports: usize, oldest: Option<Timestamp>) {
         let now = BootInstant::now();
@@ -228,6 +249,7 @@ pub(crate) struct LeaderStats {
     pub(crate) server_time: Option<(BootInstant, i64)>,
     pub(crate) fleet: Option<FleetCounts>,
     pub(crate) averages: Vec<Average>,
+    pub(crate) findings: Findings,
     pub(crate) outbox_reports: usize,
     /// Time of the oldest report in the outbox, by ZooKeeper's clock, in milliseconds since 1970.
     pub(crate) oldest_report: Option<i64>,

@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::details::Findings;
+
 /// State of a leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct LeaderState {
     /// Epoch of this leader. Increases with every leader.
     pub epoch: i64,
@@ -21,6 +23,9 @@ pub struct LeaderState {
     /// Epoch above `epoch` of which the collector has reports: it accepts no report of this leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outranked: Option<i64>,
+    /// Outliers, withheld values and values of groups in the newest cycle, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Box<Findings>>,
 }
 
 /// A report that the API has accepted.
@@ -39,7 +44,15 @@ pub(crate) mod tests {
     /// Returns the state of a leader that has delivered no report yet.
     pub(crate) fn leader_state() -> LeaderState {
         let since = Timestamp::UNIX_EPOCH;
-        LeaderState { epoch: 7, cycle: 41, since, waiting: 2, delivered: None, outranked: None }
+        LeaderState {
+            epoch: 7,
+            cycle: 41,
+            since,
+            waiting: 2,
+            delivered: None,
+            outranked: None,
+            findings: None,
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub mod acl_policy;
 pub mod barrier;
 pub mod counter;
+pub mod details;
 pub mod fence;
 pub mod fleet_paths;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use atalaya_config::is_name;
 use atalaya_hal::{Quantity, SensorInfo};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct NodeInfo {
     /// Sensors of the board.
     #[serde(default)]
     pub sensors: Vec<SensorStatus>,
+    /// Group of the node in boards.toml.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// State of the leader; `None` if this node is not the leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leading: Option<LeaderState>,
@@ -104,6 +108,7 @@ impl NodeInfo {
             board: board.to_owned(),
             started: Timestamp::now(),
             sensors: Vec::new(),
+            group: None,
             leading: None,
         }
     }
@@ -115,6 +120,7 @@ impl NodeInfo {
         for text in [&mut info.host, &mut info.version, &mut info.board] {
             *text = sanitize_for_log(text);
         }
+        info.group = info.group.filter(|group| is_name(group));
         Some(info)
     }
 
@@ -201,7 +207,7 @@ mod tests {
     #[test]
     fn node_info_contains_the_leader_state() {
         let leading = Some(leader_state());
-        let info = NodeInfo { leading, ..NodeInfo::new("b") };
+        let info = NodeInfo { leading: leading.clone(), ..NodeInfo::new("b") };
         assert_eq!(NodeInfo::parse(&info.to_json()).unwrap().leading, leading);
     }
 

@@ -8,6 +8,7 @@ use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::model::details::{self, Details};
 use crate::model::fence::{MAX_CYCLE, MAX_EPOCH};
 use crate::model::senml;
 
@@ -39,7 +40,7 @@ pub struct CycleReport {
 }
 
 /// Average of the measurements of one unit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Average {
     /// Measured quantity, if the unit identifies it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +48,8 @@ pub struct Average {
     /// Unit as named by SenML; `None` for measurements that are only a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// Arithmetic mean.
+    /// Main value: the arithmetic mean, or the value that [`Details::aggregate`] names. It keeps the name of earlier
+    /// versions, so that all receivers and leaders use it.
     pub mean: f64,
     /// Minimum.
     pub min: f64,
@@ -59,12 +61,21 @@ pub struct Average {
     pub stddev: Option<f64>,
     /// Number of measurements.
     pub count: usize,
+    /// More values, if settings or nodes ask for them.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "details::lenient")]
+    pub details: Option<Box<Details>>,
 }
 
 impl Average {
+    /// Returns the arithmetic mean.
+    pub fn arithmetic_mean(&self) -> f64 {
+        let statistics = self.details.as_ref().and_then(|details| details.statistics.as_ref());
+        statistics.map_or(self.mean, |statistics| statistics.mean)
+    }
+
     /// Checks that the average can be sent and that no receiver has a reason to reject it.
     fn check(&self) -> Result<(), String> {
-        let Average { quantity, unit, mean, min, max, stddev, count } = self;
+        let Average { quantity, unit, mean, min, max, stddev, count, details: _ } = self;
         if unit.as_deref().is_some_and(|unit| !senml::is_unit(unit)) {
             return Err("it has a unit that is longer than 32 bytes or not visible ASCII".to_owned());
         }
@@ -144,11 +155,25 @@ impl CycleReport {
     /// Returns the approximate size in memory, in bytes.
     pub fn size(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
-        let averages = self
-            .averages
-            .iter()
-            .map(|average| std::mem::size_of::<Average>() + text(&average.quantity) + text(&average.unit));
+        let averages = self.averages.iter().map(|average| {
+            let details = average.details.as_ref().map_or(0, |details| details.size());
+            std::mem::size_of::<Average>() + text(&average.quantity) + text(&average.unit) + details
+        });
         std::mem::size_of::<CycleReport>() + text(&self.reason) + averages.sum::<usize>()
+    }
+
+    /// Leaves out details until the report is so small that every leader reads it: first groups and outliers, then all.
+    pub(crate) fn limit_size(&mut self) {
+        let has_details = self.averages.iter().any(|average| average.details.is_some());
+        if has_details && self.data().len() > MAX_SIZE / 2 {
+            for details in self.averages.iter_mut().filter_map(|average| average.details.as_mut()) {
+                details.more_outliers += std::mem::take(&mut details.outliers).len();
+                details.groups.clear();
+            }
+            if self.data().len() > MAX_SIZE / 2 {
+                self.averages.iter_mut().for_each(|average| average.details = None);
+            }
+        }
     }
 
     /// Returns the data of the znode.
@@ -224,16 +249,19 @@ impl Report {
         Ok(request.header("Idempotency-Key", self.idempotency_key()))
     }
 
-    /// Returns the body of a `POST`. An unknown value is null, not omitted; only the fleet is.
+    /// Returns the body of a `POST`. An unknown value is null, not omitted; only fleet and details are.
     fn body(&self, fleet: Option<&str>) -> serde_json::Value {
         let Report { epoch, cycle, time, excluded, average } = self;
-        let Average { quantity, unit, mean, min, max, stddev, count } = average;
+        let Average { quantity, unit, mean, min, max, stddev, count, details } = average;
         let mut body = json!({
             "epoch": epoch, "cycle": cycle, "time": time, "quantity": quantity, "unit": unit, "mean": mean,
             "min": min, "max": max, "stddev": stddev, "count": count, "excluded": excluded,
         });
         if let Some(fleet) = fleet {
             body["fleet"] = fleet.into();
+        }
+        if let Some(details) = details {
+            body["details"] = json!(details);
         }
         body
     }

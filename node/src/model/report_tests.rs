@@ -1,12 +1,22 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::details::Outlier;
 
 /// Returns the report of a cycle with one average.
 pub(crate) fn cycle_report(epoch: i64, cycle: u64, unit: Option<&str>) -> CycleReport {
     let quantity = unit.and_then(senml::quantity_of).map(|quantity| quantity.name().to_owned());
     let unit = unit.map(str::to_owned);
-    let average = Average { quantity, unit, mean: 79.5, min: 79.0, max: 80.0, stddev: Some(0.5), count: 2 };
+    let average = Average {
+        quantity,
+        unit,
+        mean: 79.5,
+        min: 79.0,
+        max: 80.0,
+        stddev: Some(0.5),
+        count: 2,
+        details: None,
+    };
     CycleReport::new(epoch, cycle, Timestamp::UNIX_EPOCH, vec![average], 1)
 }
 
@@ -120,6 +130,46 @@ fn report_has_no_negative_zero() {
     assert!(!String::from_utf8(report.data()).unwrap().contains(":-0"));
 }
 
+#[test]
+fn details_are_sent_with_post_and_kept_in_the_outbox() {
+    let details = r#"{"aggregate":"median","statistics":{"mean":2.5,"median":2.0,"trimmed_mean":2.0,"trimmed":0.1,"quantiles":[[0.9,3.0]]},"outliers":[{"node":"7","value":4.0}],"later":1}"#;
+    let averages = format!(r#"{{"mean":2.0,"min":1,"max":4,"count":4,"details":{details}}}"#);
+    let report = CycleReport::parse(&text(&averages, ""), 3).unwrap();
+    assert_eq!(CycleReport::parse(&report.data(), 3).as_ref(), Ok(&report));
+    assert_eq!((report.averages[0].mean, report.averages[0].arithmetic_mean()), (2.0, 2.5));
+    let url: Url = "http://h/nuevo".parse().unwrap();
+    let report = report.reports().next().unwrap();
+    assert_eq!(
+        built(&report, &url, ApiMethod::Get).url().query(),
+        Some("dato=2"),
+        "GET has the main value only"
+    );
+    let body = built(&report, &url, ApiMethod::Post).body().unwrap().as_bytes().unwrap().to_vec();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&body["mean"], &body["details"]["outliers"][0]["node"]), (&2.0.into(), &"7".into()));
+    assert_eq!(body["details"]["statistics"]["quantiles"], serde_json::json!([[0.9, 3.0]]));
+}
+
+#[test]
+fn report_with_too_many_details_is_made_small_enough_for_every_leader() {
+    let mut report = cycle_report(7, 3, None);
+    report.limit_size();
+    assert_eq!(report, cycle_report(7, 3, None));
+    let outlier = Outlier { node: "x".repeat(64), value: 1.5 };
+    let details = Details { aggregate: "mean".into(), outliers: vec![outlier; 16], ..Details::default() };
+    report.averages = (0..75)
+        .map(|n| Average {
+            unit: Some(format!("u{n}")),
+            details: Some(Box::new(details.clone())),
+            ..report.averages[0].clone()
+        })
+        .collect();
+    assert!(report.data().len() > MAX_SIZE);
+    report.limit_size();
+    assert!(report.data().len() <= MAX_SIZE / 2 && CycleReport::parse(&report.data(), 3).is_ok());
+    assert_eq!(report.averages[0].details.as_ref().unwrap().more_outliers, 16);
+}
+
 proptest! {
     #[test]
     fn report_parses_any_bytes_in_linear_time_to_a_bounded_report(data in crate::model::foreign_input::bytes(), cycle in any::<u64>()) {
@@ -139,7 +189,7 @@ proptest! {
         epoch in any::<i64>(), cycle in any::<u64>(), post in any::<bool>(),
     ) {
         let (mean, min, max) = numbers;
-        let average = Average { quantity, unit, mean, min, max, stddev, count: 1 };
+        let average = Average { quantity, unit, mean, min, max, stddev, count: 1, details: None };
         let report = CycleReport { epoch, cycle, averages: vec![average], ..cycle_report(7, 3, None) };
         let Ok(report) = CycleReport::parse(&report.data(), cycle) else { return Ok(()) };
         let method = if post { ApiMethod::Post } else { ApiMethod::Get };
@@ -149,7 +199,7 @@ proptest! {
     /// Any later leader sends the same bits that the first one computed.
     #[test]
     fn stored_report_parses_to_the_same_bits(mean in prop::num::f64::NORMAL, stddev in prop::option::of(prop::num::f64::POSITIVE)) {
-        let average = Average { quantity: None, unit: None, mean, min: mean, max: mean, stddev, count: 1 };
+        let average = Average { quantity: None, unit: None, mean, min: mean, max: mean, stddev, count: 1, details: None };
         let report = CycleReport::new(1, 2, Timestamp::UNIX_EPOCH, vec![average], 0);
         prop_assert_eq!(CycleReport::parse(&report.data(), 2), Ok(report));
     }

@@ -18,6 +18,7 @@ use super::{Node, NodeError, Task, Tasks};
 use crate::dynamic_config::DynamicConfig;
 use crate::history::History;
 use crate::leader::delivery::api_client::Api;
+use crate::leader::evaluation::ValueConfig;
 use crate::leader::{AclCheck, Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
 use crate::metrics::Metrics;
@@ -90,6 +91,7 @@ pub(super) struct Shared {
     sample_progress: watch::Sender<Option<Instant>>,
     sampling_mode: watch::Sender<SamplingMode>,
     board: watch::Sender<String>,
+    group: watch::Sender<Option<String>>,
     /// `None` while the node does not lead.
     leader_state: watch::Sender<Option<LeaderState>>,
     /// Executes the actions of the board.
@@ -106,7 +108,9 @@ pub(super) struct Shared {
 impl Shared {
     /// Starts the session. Splits `node` into what tasks share and what single tasks take over.
     pub(super) async fn start(node: Node) -> (Shared, Inputs) {
-        let Node { id, board, actions, settings, access, limits_responses, state_file, observer, .. } = node;
+        let Node {
+            id, board, group, actions, settings, access, limits_responses, state_file, observer, ..
+        } = node;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let contender_id = ContenderId::random();
         let measurement_path = settings.measurement_path(id.as_str());
@@ -165,6 +169,7 @@ impl Shared {
             reservations,
             sample_progress: watch::Sender::default(),
             board: watch::Sender::new(board),
+            group: watch::Sender::new(group),
             leader_state,
             id,
             settings,
@@ -243,7 +248,7 @@ impl Shared {
                 reload,
                 &self.notifier,
                 &self.config,
-                &self.board,
+                (&self.board, &self.group),
                 &self.executor,
                 new_sensors,
             )),
@@ -276,6 +281,12 @@ impl Shared {
             sync: settings.sync,
             release: settings.release,
             counting: settings.counting(),
+            values: ValueConfig {
+                aggregate: settings.aggregate,
+                quorum: settings.quorum,
+                outliers: settings.outliers,
+                quantiles: settings.quantiles.0.clone(),
+            },
         }
     }
 

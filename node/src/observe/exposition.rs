@@ -14,7 +14,10 @@ use prometheus_client::registry::Registry;
 
 use crate::metrics::{DropReason, HistoryStats, LeaderStats, Metrics, SamplingStats, TaskStats};
 use crate::model::barrier::{Barrier, SamplingMode};
+use crate::model::details::Findings;
 use crate::model::measurement::Exclusion;
+use crate::model::report::Average;
+use crate::model::senml::quantity_of;
 use crate::model::text::sanitize_for_log;
 use crate::observe::metric_encoder::{BYTES, Encoder, SECONDS, count};
 use crate::observe::observer::{NodeHandles, Observer};
@@ -112,7 +115,7 @@ fn encode_node(
     let sessions = count(observer.sessions());
     encoder.counter(("atalaya_sessions", None, "ZooKeeper sessions of this process"), sessions)?;
     encode_election(encoder, standing, !lease.is_zero())?;
-    let leading = *node.leader.borrow();
+    let leading = node.leader.borrow().clone();
     if let Some(leading) = leading {
         let epoch = count(u64::try_from(leading.epoch).unwrap_or(0));
         encoder.gauge(("atalaya_leader_epoch", None, "Epoch of this leader"), Some(epoch))?;
@@ -233,12 +236,7 @@ fn encode_leader(encoder: &mut Encoder<'_>, stats: &LeaderStats, now: BootInstan
         let help = "Measurements that are excluded from the average, by reason";
         encoder.gauges(("atalaya_fleet_excluded", None, help), excluded)?;
     }
-    let averages = stats.averages.iter().map(|average| {
-        let (quantity, unit) = (average.quantity.as_deref(), average.unit.as_deref());
-        ([("quantity", quantity.unwrap_or_default()), ("unit", unit.unwrap_or_default())], average.mean)
-    });
-    let help = "Average of the newest cycle; the labels are empty for measurements without quantity and unit";
-    encoder.gauges(("atalaya_fleet_mean", None, help), averages)?;
+    encode_values(encoder, stats)?;
     let help = "Reports that the API has not accepted yet";
     encoder.gauge(("atalaya_outbox_reports", None, help), Some(count(stats.outbox_reports)))?;
     let age = stats.oldest_report_age(now).as_secs_f64();
@@ -246,6 +244,32 @@ fn encode_leader(encoder: &mut Encoder<'_>, stats: &LeaderStats, now: BootInstan
     encoder.gauge(("atalaya_outbox_oldest_age", SECONDS, help), Some(age))?;
     let help = "Rejected reports that are kept in ZooKeeper";
     encoder.gauge(("atalaya_aside_reports", None, help), stats.rejected_reports.map(f64::from))
+}
+
+fn labels(average: &Average) -> [(&str, &str); 2] {
+    let (quantity, unit) = (average.quantity.as_deref(), average.unit.as_deref());
+    [("quantity", quantity.unwrap_or_default()), ("unit", unit.unwrap_or_default())]
+}
+
+fn encode_values(encoder: &mut Encoder<'_>, stats: &LeaderStats) -> Result<(), Error> {
+    let means = stats.averages.iter().map(|average| (labels(average), average.arithmetic_mean()));
+    let help = "Average of the newest cycle; the labels are empty for measurements without quantity and unit";
+    encoder.gauges(("atalaya_fleet_mean", None, help), means)?;
+    let values = stats.averages.iter().map(|average| (labels(average), average.mean));
+    let help = "Main value of the newest cycle: the mean, or what the setting aggregate chooses";
+    encoder.gauges(("atalaya_fleet_value", None, help), values)?;
+    let Findings { groups, outliers, more_outliers, withheld } = &stats.findings;
+    let groups = groups.iter().map(|group| {
+        let unit = group.unit.as_deref().unwrap_or_default();
+        let quantity = quantity_of(unit).map_or("", |quantity| quantity.name());
+        ([("group", group.group.as_str()), ("quantity", quantity), ("unit", unit)], group.value)
+    });
+    let help = "Main value of each group in the newest cycle";
+    encoder.gauges(("atalaya_fleet_group_value", None, help), groups)?;
+    let help = "Outliers among the measurements of the newest cycle";
+    encoder.gauge(("atalaya_fleet_outliers", None, help), Some(count(outliers.len() + more_outliers)))?;
+    let help = "Values of the newest cycle that too few nodes support";
+    encoder.gauge(("atalaya_fleet_withheld", None, help), Some(count(withheld.len())))
 }
 
 fn encode_tasks(encoder: &mut Encoder<'_>, stats: &TaskStats, now: BootInstant) -> Result<(), Error> {

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use atalaya_config::Location;
+use atalaya_config::{AggregateMode, Outliers, Quantiles, Quorum};
 use atalaya_config::{ApiMethod, BarrierRelease, CounterMode, SyncMode};
 use atalaya_config::{Boards, BoardsError};
 use atalaya_recipes::{AuthId, ConnectString};
@@ -96,6 +97,14 @@ pub struct Settings {
     pub release: BarrierRelease,
     /// Counter mode of measurements. `None`: depends on [`Settings::sync`], see [`Settings::counting`].
     pub counter: Option<CounterMode>,
+    /// Main value of a report.
+    pub aggregate: AggregateMode,
+    /// Minimum number of nodes that support a value. `None`: one is enough.
+    pub quorum: Option<Quorum>,
+    /// Treatment of outliers.
+    pub outliers: Outliers,
+    /// Quantiles in a report.
+    pub quantiles: Quantiles,
     /// Log filter in ZooKeeper. `None`: the filter of the command line, see [`crate::logging`].
     pub log: Option<String>,
 }
@@ -244,6 +253,10 @@ impl Default for Settings {
             sync: SyncMode::default(),
             release: BarrierRelease::default(),
             counter: None,
+            aggregate: AggregateMode::default(),
+            quorum: None,
+            outliers: Outliers::default(),
+            quantiles: Quantiles::default(),
             log: None,
         };
         for setting in &SETTINGS {

@@ -35,11 +35,13 @@ macro_rules! field {
 }
 
 // After the macro, which it uses.
+#[path = "table_values.rs"]
+mod fleet_values;
 #[path = "table_history.rs"]
 mod history;
 
 /// All settings, in the order of the help and of the documentation.
-pub(crate) static SETTINGS: [Setting; 31] = [
+pub(crate) static SETTINGS: [Setting; 35] = [
     Setting {
         name: "zookeeper",
         value_name: Some("HOST:PORT,…/CHROOT"),
@@ -330,6 +332,10 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         show: |settings| settings.counter.map(|counter| name_of(COUNTERS, &counter)),
         field: field!(counter, |text, _| one_of("counter", COUNTERS, text).map(Some)),
     },
+    fleet_values::AGGREGATE,
+    fleet_values::QUORUM,
+    fleet_values::TREATMENT,
+    fleet_values::QUANTILES,
     history::URL,
     history::KEEP,
     history::MAX_SIZE,

@@ -2,7 +2,7 @@ use super::*;
 use crate::settings::{FleetArgs, Settings, tests};
 
 /// Valid value of each setting that is not the default, as a flag has it and as boards.toml has it.
-const SAMPLES: [(&str, &str, &str); 30] = [
+const SAMPLES: [(&str, &str, &str); 34] = [
     ("zookeeper", "zk1:2181/fleet", "'zk1:2181/fleet'"),
     ("zookeeper_ca", "ca.pem", "'ca.pem'"),
     ("zookeeper_certificate", "node.pem", "'node.pem'"),
@@ -28,6 +28,10 @@ const SAMPLES: [(&str, &str, &str); 30] = [
     ("sync", "barrier", "'barrier'"),
     ("release", "complete", "'complete'"),
     ("counter", "per-cycle", "'per-cycle'"),
+    ("aggregate", "trimmed=0.1", "{ trimmed = 0.1 }"),
+    ("quorum", "60%", "'60%'"),
+    ("outliers", "exclude", "'exclude'"),
+    ("quantiles", "0.1,0.9", "[0.1, 0.9]"),
     ("measurements_url", "http://h/api/v1/measurements", "'http://h/api/v1/measurements'"),
     ("measurements_keep", "1h", "3600"),
     ("measurements_max_size", "1MiB", "'1MiB'"),

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use atalaya_config::{ApiMethod, BarrierRelease, CounterMode, SyncMode};
+use atalaya_config::{ApiMethod, BarrierRelease, CounterMode, Outliers, SyncMode};
 use atalaya_config::{duration, is_fleet_name};
 use atalaya_recipes::ConnectString;
 use atalaya_recipes::connect_string::check_path;
@@ -63,6 +63,17 @@ pub(super) const API_METHODS: Names<ApiMethod> =
 pub(super) const BOOLS: Names<bool> = &[("true", true), ("false", false)];
 pub(super) const COUNTERS: Names<CounterMode> =
     &[("per-node", CounterMode::PerNode), ("per-cycle", CounterMode::PerCycle), ("off", CounterMode::Off)];
+
+pub(super) const OUTLIERS: Names<Outliers> = &[("flag", Outliers::Flag), ("exclude", Outliers::Exclude)];
+
+/// Parses a value of a type of the configuration, whose errors have the form "problem, expected remedy".
+pub(super) fn from_config<T: FromStr<Err = String>>(what: &str, text: &str) -> Result<T, InvalidValue> {
+    text.parse().map_err(|error: String| {
+        let (problem, hint) = error.split_once(", expected ").unwrap_or((&error, "another value"));
+        let problem = format!("bad {what} \"{}\": {problem}", sanitize_for_log(text));
+        InvalidValue::new(problem, hint.to_owned())
+    })
+}
 
 /// Parses one of `names`, in any case; `what` is the noun for the error.
 pub(super) fn one_of<T: Copy>(what: &str, names: Names<T>, text: &str) -> Result<T, InvalidValue> {

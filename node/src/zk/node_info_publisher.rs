@@ -10,7 +10,15 @@ use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, SensorStatus};
 
-/// Publishes the node info until dropped. Changes of board, sensors or leader state are published with a minimum
+/// Parts of the node info that change while the node runs.
+pub(crate) struct NodeInfoContent {
+    pub(crate) sensors: watch::Receiver<Vec<SensorStatus>>,
+    pub(crate) board: watch::Receiver<String>,
+    pub(crate) group: watch::Receiver<Option<String>>,
+    pub(crate) leader_state: watch::Receiver<Option<LeaderState>>,
+}
+
+/// Publishes the node info until dropped. Changes of board, group, sensors or leader state are published with a minimum
 /// interval, see [`node_info::publish_delay`]; the newest state is published, and states in between are skipped.
 ///
 /// If the znode cannot be published because another session owns it, or because it is persistent, the node logs that
@@ -19,11 +27,10 @@ pub(crate) async fn publish_node_info(
     session: &Session,
     id: &NodeId,
     mut info: NodeInfo,
-    mut sensors: watch::Receiver<Vec<SensorStatus>>,
-    board: watch::Receiver<String>,
-    leader_state: watch::Receiver<Option<LeaderState>>,
+    mut content: NodeInfoContent,
 ) {
-    info.sensors.clone_from(&sensors.borrow_and_update());
+    info.sensors.clone_from(&content.sensors.borrow_and_update());
+    info.group.clone_from(&content.group.borrow_and_update());
     let (data, published) = watch::channel(Some(info.to_json()));
     let path = format!("{}/{id}", node_info::PARENT_PATH);
     // Kept until this future is dropped, so that the wrong znode is reported as long as the node runs.
@@ -37,28 +44,26 @@ pub(crate) async fn publish_node_info(
                 warn!("cannot publish the node info: a node of another fleet with the same id owns {path}: {conflict}");
             }
         },
-        () = update(info, &data, sensors, board, leader_state) => {}
+        () = update(info, &data, content) => {}
     }
     std::future::pending().await
 }
 
 /// Keeps `data` current.
-async fn update(
-    mut info: NodeInfo,
-    data: &watch::Sender<Option<Vec<u8>>>,
-    mut sensors: watch::Receiver<Vec<SensorStatus>>,
-    mut board: watch::Receiver<String>,
-    mut leader_state: watch::Receiver<Option<LeaderState>>,
-) {
+async fn update(mut info: NodeInfo, data: &watch::Sender<Option<Vec<u8>>>, content: NodeInfoContent) {
+    let NodeInfoContent { mut sensors, mut board, mut group, mut leader_state } = content;
     let mut last = Instant::now();
     loop {
-        let leading = *leader_state.borrow_and_update();
-        let is_other = *board.borrow_and_update() != info.board || leading != info.leading;
+        let leading = leader_state.borrow_and_update().clone();
+        let is_other = *board.borrow_and_update() != info.board
+            || *group.borrow_and_update() != info.group
+            || leading != info.leading;
         let interval = node_info::publish_delay(&info.sensors, &sensors.borrow_and_update());
         let interval = if is_other { Some(node_info::MIN_PUBLISH_INTERVAL) } else { interval };
         tokio::select! {
             () = tokio::time::sleep_until(last + interval.unwrap_or_default()), if interval.is_some() => {
                 info.board.clone_from(&board.borrow());
+                info.group.clone_from(&group.borrow());
                 info.sensors.clone_from(&sensors.borrow());
                 info.leading = leading;
                 data.send_replace(Some(info.to_json()));
@@ -66,6 +71,7 @@ async fn update(
             }
             Ok(()) = sensors.changed() => {}
             Ok(()) = board.changed() => {}
+            Ok(()) = group.changed() => {}
             Ok(()) = leader_state.changed() => {}
         }
     }

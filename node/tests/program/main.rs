@@ -40,6 +40,7 @@ mod process_trees;
 mod prometheus;
 mod reload;
 mod renewed_credentials;
+mod robust_values;
 mod sensor_health;
 mod sensors_read;
 mod several_quantities;

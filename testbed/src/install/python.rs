@@ -36,6 +36,12 @@ impl Environment {
         requirements: include_str!("../../peer/requirements.txt"),
         imports: "celery.bin.celery, flask, gunicorn, redis",
     };
+    /// numpy and scipy, whose statistics are the reference for the leader's.
+    pub const NUMERIC: Self = Self {
+        name: "numeric",
+        requirements: include_str!("../../numeric/requirements.txt"),
+        imports: "numpy, scipy",
+    };
 
     /// Creates the virtual environment if it is missing or its requirements have changed, and returns the path of its
     /// Python. [`Part::Python`] must be installed.

@@ -49,7 +49,8 @@ fn state(nodes: u32) -> (State, Instant) {
 /// Adds the average of this cycle.
 fn average(state: &mut State, cycle: u64, mean: f64, now: Instant) {
     let (unit, count) = (Some("Cel".to_owned()), state.rows.len());
-    let average = Average { quantity: None, unit, mean, min: 75.0, max: 85.0, stddev: None, count };
+    let average =
+        Average { quantity: None, unit, mean, min: 75.0, max: 85.0, stddev: None, count, details: None };
     let report =
         CycleReport::new(5, cycle, Timestamp::UNIX_EPOCH, vec![average], 0).reports().next().unwrap();
     state.on_event(Event::Averaged(report), now);

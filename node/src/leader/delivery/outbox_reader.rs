@@ -12,7 +12,6 @@ use crate::leader::config::LeaderHandles;
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::outbox_store;
 use crate::model::fence::{self, Fence};
-use crate::model::leader_state::LeaderState;
 use crate::model::report::{self, CycleReport};
 use crate::zk::server_clock::ServerClock;
 
@@ -126,7 +125,7 @@ impl OutboxReader<'_> {
 
     /// Returns the newest cycle that can be in ZooKeeper: the one after the newest confirmed one may be committed too.
     fn newest_possible(self) -> Option<Fence> {
-        let LeaderState { epoch, cycle, .. } = (*self.handles.state.borrow())?;
+        let (epoch, cycle) = self.handles.state.borrow().as_ref().map(|state| (state.epoch, state.cycle))?;
         Some(Fence { epoch, cycle, skipped: None }.with_next_cycle())
     }
 }
@@ -177,7 +176,7 @@ pub(in crate::leader) async fn outranked(
     let mut state = handles.state.subscribe();
     let mut logged = None;
     loop {
-        let known = state.borrow_and_update().and_then(|state| state.outranked);
+        let known = state.borrow_and_update().as_ref().and_then(|state| state.outranked);
         if let Some(collector) = known.filter(|collector| *collector > epoch) {
             let latest = fence::latest_epoch(clock.now(BootInstant::now()).unwrap_or(0));
             let is_allowed = collector < latest;

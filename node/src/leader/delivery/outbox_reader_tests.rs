@@ -1,10 +1,9 @@
-use atalaya_config::{BarrierRelease, CounterMode, SyncMode};
 use proptest::prelude::*;
 use tokio::sync::watch;
 
 use super::*;
-use crate::leader::LeaderConfig;
-use crate::leader::test_support::{as_leader, handles};
+use crate::leader::test_support::{as_leader, config, handles};
+use crate::model::leader_state::LeaderState;
 use crate::model::report::tests::cycle_report;
 
 const NEWEST: Fence = Fence { epoch: 9, cycle: 20, skipped: None };
@@ -20,14 +19,7 @@ async fn report_that_was_put_back_before_the_outbox_is_watched_is_read() {
         let path = format!("{}/7", outbox_store::PATH);
         leadership.connection().ensure(&path).await.unwrap();
         leadership.connection().set(&path, &report.data(), None).await.unwrap();
-        let config = LeaderConfig {
-            period: Duration::from_secs(1),
-            api: None,
-            sync: SyncMode::Free,
-            release: BarrierRelease::Period,
-            counting: CounterMode::Off,
-        };
-        let handles = handles(watch::channel(config).1);
+        let handles = handles(watch::channel(config()).1);
         let leading = LeaderState {
             epoch: NEWEST.epoch,
             cycle: NEWEST.cycle,
@@ -35,6 +27,7 @@ async fn report_that_was_put_back_before_the_outbox_is_watched_is_read() {
             waiting: 0,
             delivered: None,
             outranked: None,
+            findings: None,
         };
         handles.state.send_replace(Some(leading));
         let outbox = SharedOutbox::new(&handles);

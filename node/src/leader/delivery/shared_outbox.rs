@@ -57,8 +57,10 @@ impl SharedOutbox {
         self.state.send_if_modified(|state| match state {
             Some(known) if outbox.fence.is_some_and(|fence| fence.epoch == known.epoch) => {
                 let (waiting, delivered, outranked) = (outbox.waiting(), outbox.delivered, outbox.outranked);
-                let new = LeaderState { waiting, delivered, outranked, ..*known };
-                std::mem::replace(known, new) != new
+                let new = LeaderState { waiting, delivered, outranked, ..known.clone() };
+                let is_changed = *known != new;
+                *known = new;
+                is_changed
             }
             _ => false,
         });

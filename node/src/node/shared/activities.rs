@@ -19,7 +19,7 @@ use crate::node::NodeError;
 use crate::process::stale_sessions;
 use crate::settings::Settings;
 use crate::tasks::worker;
-use crate::zk::node_info_publisher::publish_node_info;
+use crate::zk::node_info_publisher::{NodeInfoContent, publish_node_info};
 
 impl Shared {
     /// Publishes measurements. Ends if another process or a persistent znode occupies the path.
@@ -103,8 +103,13 @@ impl Shared {
             _ = published.wait_for(|state| state.stored > 0) => {}
             _ = progress.wait_for(|progress| progress.is_some() && measurement.borrow().is_none()) => {}
         }
-        let (sensors, board) = (self.sensor_info.subscribe(), self.board.subscribe());
-        publish_node_info(&self.session, &self.id, info, sensors, board, self.leader_state.subscribe()).await;
+        let content = NodeInfoContent {
+            sensors: self.sensor_info.subscribe(),
+            board: self.board.subscribe(),
+            group: self.group.subscribe(),
+            leader_state: self.leader_state.subscribe(),
+        };
+        publish_node_info(&self.session, &self.id, info, content).await;
     }
 
     /// Applies changed settings to the leader, the counter and the log.

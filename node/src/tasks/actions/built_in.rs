@@ -290,7 +290,7 @@ fn status(handles: &ActionHandles, board: &BoardActions, started: Instant) -> St
         let _ = writeln!(text, "session_timeout_ms {}", session.state().timeout.as_millis());
     }
     if let Some(leader) = &handles.leader {
-        let leader = *leader.borrow();
+        let leader = leader.borrow().clone();
         let _ = writeln!(text, "leader {}", if leader.is_some() { "yes" } else { "no" });
         if let Some(leader) = leader {
             let _ = writeln!(text, "epoch {}\ncycle {}", leader.epoch, leader.cycle);

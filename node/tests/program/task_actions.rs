@@ -196,8 +196,8 @@ async fn output_of_one_gibibyte_is_bounded_and_its_end_is_kept() {
     assert!(execution.output.ends_with("xxx\nthe end\n"));
     assert_eq!(execution.output.len(), MAX_OUTPUT);
     assert_eq!(execution.output_cut, SIZE + 9 - MAX_OUTPUT as u64);
-    // Other tests run in this process, too.
-    assert!(peak_memory() - before < 200 * 1024, "memory grows with the output");
+    // Other tests run in this process, too, and the kernel may return a little less than before (proc(5), VmHWM).
+    assert!(peak_memory().saturating_sub(before) < 200 * 1024, "memory grows with the output");
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ fn findings(fleet: &FleetStatus) -> Vec<StyledLine> {
     let Findings { withheld, outliers, more_outliers, groups } = &fleet.findings;
     let mut lines = Vec::new();
     for Withheld { unit, value, nodes, needed } in withheld {
-        let text = format!("{} from {nodes} nodes, {needed} needed", with_unit(*value, unit.as_deref()));
+        let text = format!("{} (count {nodes}, {needed} needed)", with_unit(*value, unit.as_deref()));
         lines.push(StyledLine::with_heading("withheld", [(BAD, text)]));
     }
     if !outliers.is_empty() {
@@ -120,7 +120,7 @@ fn findings(fleet: &FleetStatus) -> Vec<StyledLine> {
     }
     let mut by_group: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for UnitGroup { group, unit, value, count, .. } in groups {
-        let text = format!("{} of {count}", with_unit(*value, unit.as_deref()));
+        let text = format!("{} (count {count})", with_unit(*value, unit.as_deref()));
         by_group.entry(group).or_default().push(text);
     }
     for (position, (group, values)) in by_group.into_iter().enumerate() {

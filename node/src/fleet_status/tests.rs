@@ -149,10 +149,10 @@ fn fleet_status_shows_groups_outliers_and_withheld_values() {
     assert_eq!((&json["withheld"][0]["needed"], &json["more_outliers"]), (&3.into(), &2.into()));
     let table = text(fleet, 10);
     let expected = "\
-withheld  40 %RH from 1 nodes, 3 needed
+withheld  40 %RH (count 1, 3 needed)
 outliers  10 (78), 12� (-3.25 Cel), 2 more
-groups    cellar: 12.5 Cel of 2
-          roof: 41 Cel of 3
+groups    cellar: 12.5 Cel (count 2)
+          roof: 41 Cel (count 3)
 nodes     4:";
     assert!(table.contains(expected), "{table}");
     assert!(table.contains("\n2 (leader, roof)  21.5 Cel"), "{table}");

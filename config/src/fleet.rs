@@ -7,7 +7,8 @@ use toml::Spanned;
 
 use crate::aggregation::{AggregateMode, Outliers, Quantiles, Quorum};
 use crate::diagnostic::{BoardsError, Located, Source, printable};
-use crate::value::Period;
+use crate::output::{OutputConfig, RawOutput, outputs};
+use crate::value::{Period, Table};
 
 /// `[fleet]`: every key is optional, and None if absent. Each value has its location in the file, so that the component
 /// that uses it can refuse it there ([`BoardsError::at`]).
@@ -81,6 +82,8 @@ pub struct Fleet {
     pub measurements_sync: Option<Located<String>>,
     /// Address on which a node serves its metrics: `0.0.0.0:9100`. Its grammar is checked by the listener.
     pub metrics_listen: Option<Located<String>>,
+    /// `[[fleet.outputs]]`: receivers besides the API.
+    pub outputs: Vec<OutputConfig>,
 }
 
 /// Sampling mode: the timing of the measurements.
@@ -169,6 +172,8 @@ pub(crate) struct RawFleet {
     measurements_max_size: Option<Spanned<String>>,
     measurements_sync: Option<Spanned<String>>,
     metrics_listen: Option<Spanned<String>>,
+    #[serde(default)]
+    outputs: Vec<Table<RawOutput>>,
 }
 
 /// Checks the fleet settings.
@@ -221,15 +226,16 @@ pub(crate) fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsE
         measurements_max_size: located(raw.measurements_max_size, check_text)?,
         measurements_sync: located(raw.measurements_sync, check_text)?,
         metrics_listen: raw.metrics_listen.map(|listen| locate(listen, source)),
+        outputs: outputs(raw.outputs.into_iter().map(|Table(output)| output).collect(), source)?,
     })
 }
 
-fn locate<T>(value: Spanned<T>, source: &Source<'_>) -> Located<T> {
+pub(crate) fn locate<T>(value: Spanned<T>, source: &Source<'_>) -> Located<T> {
     let at = source.location(value.span());
     Located { value: value.into_inner(), at }
 }
 
-type Checked = Result<(), (String, &'static str)>;
+pub(crate) type Checked = Result<(), (String, &'static str)>;
 
 fn check_hosts(text: &str) -> Checked {
     if text.trim().is_empty() {
@@ -264,14 +270,14 @@ fn check_znode_name(text: &str) -> Checked {
     }
 }
 
-fn check_text(text: &str) -> Checked {
+pub(crate) fn check_text(text: &str) -> Checked {
     if text.trim().is_empty() {
         return Err(("the value is empty".to_owned(), "write a value, or remove the key"));
     }
     Ok(())
 }
 
-fn check_file(text: &str) -> Checked {
+pub(crate) fn check_file(text: &str) -> Checked {
     if text.trim().is_empty() || text.contains('\0') {
         let problem = format!("`{}` is not a path of a file", printable(text));
         return Err((problem, "write the path of a file, such as \"/etc/atalaya/api-token\""));

@@ -7,6 +7,7 @@ mod diagnostic;
 pub mod duration;
 mod fleet;
 mod names;
+mod output;
 mod sensor;
 mod tasks;
 mod value;
@@ -17,6 +18,9 @@ pub use boards::{Board, Boards, MAX_SIZE};
 pub use diagnostic::{BoardsError, Located, Location};
 pub use fleet::{ApiMethod, BarrierRelease, CounterMode, Fleet, SyncMode, is_fleet_name};
 pub use names::is_name;
+pub use output::{
+    InfluxdbConfig, MAX_OUTPUTS, MqttConfig, MqttVersion, OutputConfig, OutputRecords, ReceiverConfig,
+};
 pub use sensor::SensorConfig;
 pub use tasks::{
     ArgType, BUILT_IN_ACTIONS, DEFAULT_RUN_FOR, INSTALL_BOARDS, MAX_RUN_FOR, MAX_SLOTS, MIN_RUN_FOR, Promise,

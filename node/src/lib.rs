@@ -35,6 +35,8 @@ pub mod metrics;
 pub mod model;
 pub mod node;
 pub mod observe;
+#[allow(dead_code, reason = "not connected yet")]
+mod outputs;
 pub mod process;
 pub mod reload;
 pub mod sampling;

@@ -6,6 +6,7 @@
 mod shared;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_config::Boards;
@@ -21,6 +22,7 @@ use crate::model::node_id::NodeId;
 use crate::model::report::Report;
 use crate::observe::Observer;
 use crate::observe::node_status::NodeStatus;
+use crate::outputs::Output;
 use crate::process::state_dir::StateFile;
 use crate::process::systemd::Notifier;
 use crate::reload::{OpenBoardError, OpenedBoard, Reload};
@@ -80,6 +82,8 @@ pub struct Node {
     pub(crate) notifier: Notifier,
     /// Records sessions and znodes, so that the znodes of earlier processes of this node can be deleted.
     pub(crate) state_file: Option<StateFile>,
+    /// Receivers of averages and samples besides the API and the collector.
+    pub(crate) outputs: Vec<Arc<Output>>,
     /// Records metrics and follows the state of the node.
     pub(crate) observer: Option<Observer>,
 }
@@ -112,6 +116,7 @@ impl Node {
             logs: None,
             notifier: Notifier::default(),
             state_file: None,
+            outputs: Vec::new(),
             observer: None,
         })
     }

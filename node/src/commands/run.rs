@@ -17,6 +17,7 @@ use crate::logging::Logs;
 use crate::model::node_id::NodeId;
 use crate::node::Node;
 use crate::observe::{HttpServer, Observer};
+use crate::outputs;
 use crate::process::systemd::Notifier;
 use crate::reload::{LoadError, OpenedBoard, Reload};
 use crate::settings::api_token::ApiToken;
@@ -98,10 +99,12 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let server =
         listener.zip(observer.clone()).map(|(listener, observer)| HttpServer::start(listener, observer));
     let _server = server.transpose().map_err(Failure::internal)?;
+    let outputs = outputs::prepare(&settings, &args.id).map_err(SettingsError::from)?;
     let mut node = Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?;
     node.access = access.clone();
     node.observer = observer;
     node.state_file = state_file;
+    node.outputs = outputs;
     node.notifier = Notifier::from_env(&environment);
     node.logs = logs;
     // One thread is enough for the tasks of a node, and a second one costs memory on a Pi. Each bus has its own thread.

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
-use super::sample::StoredSample;
 use crate::metrics::lock;
+use crate::model::sample::StoredSample;
 
 /// Maximum number of samples in memory, while the file cannot be written.
 pub(super) const MAX_BUFFERED: usize = 10_000;

@@ -15,8 +15,8 @@ use tracing::{debug, error, info, warn};
 use super::buffer::Buffer;
 use super::clock::{self, Clock, ClockReading};
 use super::ring::{Dropped, Limits, Ring, is_damage, set_aside};
-use super::sample::{Batch, ClockState, StoredSample};
 use crate::metrics::{DropReason, HistoryMetrics};
+use crate::model::sample::{Batch, ClockState, StoredSample};
 
 /// Delay before a file that cannot be used is tried again, and before the clock is checked again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);

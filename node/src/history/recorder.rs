@@ -7,8 +7,8 @@ use atalaya_hal::Reading;
 use super::buffer::{Buffer, MAX_BUFFERED};
 use super::clock::Clock;
 use super::keeper::Command;
-use super::sample::{ClockState, StoredSample};
 use crate::metrics::{DropReason, HistoryMetrics};
+use crate::model::sample::{ClockState, StoredSample};
 
 /// Recorder of the samples of one node.
 #[derive(Clone)]

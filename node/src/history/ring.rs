@@ -13,7 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, ffi, params};
 
 use super::clock::ClockReading;
-use super::sample::{Batch, ClockState, StoredSample};
+use crate::model::sample::{Batch, ClockState, StoredSample};
 use crate::process::state_dir;
 
 /// Version of the table, in `user_version`.

@@ -1,62 +1,8 @@
-//! A sample, a batch of samples, and the collector's answer, as they are on the wire. See docs/protocol.md.
+//! Request and answer of the collector for a batch of samples. See docs/protocol.md.
 
 use serde::{Deserialize, Serialize};
 
-/// Trust in the time of a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum ClockState {
-    Synchronised = 0,
-    /// Taken before the clock was set.
-    Unsynchronised = 1,
-    /// Taken before the clock was set, and corrected since.
-    Corrected = 2,
-}
-
-impl From<i64> for ClockState {
-    fn from(number: i64) -> ClockState {
-        match number {
-            0 => ClockState::Synchronised,
-            2 => ClockState::Corrected,
-            _ => ClockState::Unsynchronised,
-        }
-    }
-}
-
-/// One value of one quantity of one sensor.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct StoredSample {
-    pub(super) seq: i64,
-    pub(super) sensor: String,
-    pub(super) quantity: String,
-    pub(super) unit: String,
-    pub(super) value: f64,
-    /// Unix time.
-    pub(super) time_ms: i64,
-    /// Time since the start of the machine, to correct the time.
-    #[serde(skip)]
-    pub(super) since_boot_ms: i64,
-    pub(super) clock: ClockState,
-}
-
-impl StoredSample {
-    /// Corrects the time, if it was taken before the clock was set. `offset_ms` is the Unix time of the machine's start.
-    pub(super) fn correct(&mut self, offset_ms: i64) {
-        if self.clock == ClockState::Unsynchronised {
-            self.time_ms = self.since_boot_ms + offset_ms;
-            self.clock = ClockState::Corrected;
-        }
-    }
-}
-
-/// Consecutive samples of one run.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Batch {
-    pub(super) boot: String,
-    pub(super) samples: Vec<StoredSample>,
-    /// True if there are further samples, also of other runs.
-    pub(super) has_more: bool,
-}
+use crate::model::sample::StoredSample;
 
 #[derive(Serialize)]
 pub(super) struct Body<'a> {

@@ -12,10 +12,11 @@ use tracing::{info, warn};
 use super::History;
 use super::forwarder::{Decision, Forwarder, Outcome};
 use super::keeper::Command;
-use super::sample::{Answer, Batch, Body, Refused};
+use super::sample::{Answer, Body, Refused};
 use crate::fail_points;
 use crate::leader::delivery::api_client::{Api, root_cause};
 use crate::leader::delivery::response::read_body;
+use crate::model::sample::Batch;
 use crate::model::text::sanitize_for_log;
 use crate::settings::Settings;
 

@@ -15,6 +15,8 @@ pub mod measurement;
 pub mod node_id;
 pub mod node_info;
 pub mod report;
+#[cfg(feature = "history")]
+pub(crate) mod sample;
 pub mod senml;
 pub mod task;
 pub(crate) mod text;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use atalaya_config::Location;
 use atalaya_config::{AggregateMode, Outliers, Quantiles, Quorum};
 use atalaya_config::{ApiMethod, BarrierRelease, CounterMode, SyncMode};
-use atalaya_config::{Boards, BoardsError};
+use atalaya_config::{Boards, BoardsError, OutputConfig};
 use atalaya_recipes::{AuthId, ConnectString};
 use reqwest::Url;
 
@@ -105,6 +105,8 @@ pub struct Settings {
     pub outliers: Outliers,
     /// Quantiles in a report.
     pub quantiles: Quantiles,
+    /// Receivers of averages and measurements besides the API. The paths of their files start from the current folder.
+    pub outputs: Vec<OutputConfig>,
     /// Log filter in ZooKeeper. `None`: the filter of the command line, see [`crate::logging`].
     pub log: Option<String>,
 }
@@ -257,6 +259,7 @@ impl Default for Settings {
             quorum: None,
             outliers: Outliers::default(),
             quantiles: Quantiles::default(),
+            outputs: Vec::new(),
             log: None,
         };
         for setting in &SETTINGS {
@@ -266,6 +269,18 @@ impl Default for Settings {
         }
         settings
     }
+}
+
+/// Returns the outputs of boards.toml, with the paths of their files from its folder.
+fn outputs(boards: &Boards) -> Vec<OutputConfig> {
+    let mut outputs = boards.fleet.outputs.clone();
+    for output in &mut outputs {
+        for file in [&mut output.password_file, &mut output.token_file, &mut output.ca].into_iter().flatten()
+        {
+            file.value = boards.base_dir.join(&file.value).display().to_string();
+        }
+    }
+    outputs
 }
 
 impl Settings {
@@ -294,6 +309,7 @@ impl Settings {
             let parsed = checked.and_then(|()| (setting.field.parse)(&mut settings, &text, Some(&source)));
             parsed.map_err(|problem| source.error(problem))?;
         }
+        settings.outputs = outputs(boards);
         // The token is bound to the node's own settings: a client that can write `/config/api_url` must not be able to
         // have the token sent to its own server.
         let origins = [&settings.api_token_origin, &settings.api_url, &settings.measurements_url];

@@ -1,0 +1,150 @@
+//! Outputs: receivers of averages and samples besides the API and the collector (`[[fleet.outputs]]`).
+//!
+//! An [`Output`] sends records, and says what the receiver has done with them. It stores nothing: averages wait in
+//! ZooKeeper, samples in the ring on the node's disk, for each output apart. So an output that is away never delays
+//! another.
+
+#[cfg(feature = "output-influxdb")]
+mod influxdb;
+#[cfg(feature = "output-mqtt")]
+mod mqtt;
+#[cfg(feature = "output-prometheus")]
+mod prometheus;
+#[cfg(feature = "output-webhook")]
+mod webhook;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use atalaya_config::{BoardsError, OutputConfig, ReceiverConfig};
+
+use crate::model::node_id::NodeId;
+use crate::model::report::Report;
+#[cfg(feature = "history")]
+use crate::model::sample::Batch;
+use crate::settings::Settings;
+
+/// Name of a fleet without `fleet_name`.
+const DEFAULT_FLEET: &str = "atalaya";
+
+/// What a receiver has done with records.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// It has stored them, except the samples in this list, which it can never accept.
+    Accepted(Vec<RefusedSample>),
+    /// It can never accept the records as they are; fewer of them may be accepted.
+    Refused(String),
+    /// It has not stored the records, or that is not known: they must be sent again.
+    Failed(String),
+}
+
+/// A sample that the receiver can never accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RefusedSample {
+    /// Sequence number of the sample in its batch.
+    pub(crate) seq: i64,
+    pub(crate) reason: String,
+}
+
+/// Names under which a node sends records.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    /// Name of the fleet: `fleet_name`, or `atalaya`.
+    pub(crate) fleet: String,
+    pub(crate) node: NodeId,
+}
+
+/// A receiver.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) config: OutputConfig,
+    receiver: Receiver,
+}
+
+#[derive(Debug)]
+enum Receiver {
+    #[cfg(feature = "output-influxdb")]
+    Influxdb(influxdb::Influxdb),
+    #[cfg(feature = "output-mqtt")]
+    Mqtt(mqtt::Mqtt),
+    #[cfg(feature = "output-prometheus")]
+    Prometheus(prometheus::Prometheus),
+    #[cfg(feature = "output-webhook")]
+    Webhook(webhook::Webhook),
+}
+
+/// Prepares all outputs of a node, without connecting.
+///
+/// # Errors
+/// The settings of an output cannot be used; the error has their location in boards.toml.
+pub(crate) fn prepare(settings: &Settings, node: &NodeId) -> Result<Vec<Arc<Output>>, BoardsError> {
+    let fleet = settings.fleet_name.clone().unwrap_or_else(|| DEFAULT_FLEET.to_owned());
+    let sender = Sender { fleet, node: node.clone() };
+    let prepare = |config: &OutputConfig| {
+        let output = Output::new(config.clone(), &sender);
+        let refused = |problem: String| {
+            let problem = format!("the output `{}` cannot be used: {problem}", config.name);
+            BoardsError::at(&config.url.at, problem, "correct or remove it")
+        };
+        output.map(Arc::new).map_err(refused)
+    };
+    settings.outputs.iter().map(prepare).collect()
+}
+
+impl Output {
+    /// Prepares an output, without connecting. The paths of its files are absolute or relative to the current folder.
+    /// The error says what is wrong with the settings.
+    pub(crate) fn new(config: OutputConfig, sender: &Sender) -> Result<Output, String> {
+        let receiver = match &config.receiver {
+            #[cfg(feature = "output-influxdb")]
+            ReceiverConfig::Influxdb(influxdb) => {
+                Receiver::Influxdb(influxdb::Influxdb::new(&config, influxdb, sender)?)
+            }
+            #[cfg(feature = "output-mqtt")]
+            ReceiverConfig::Mqtt(mqtt) => Receiver::Mqtt(mqtt::Mqtt::new(&config, mqtt, sender)?),
+            #[cfg(feature = "output-prometheus")]
+            ReceiverConfig::Prometheus => Receiver::Prometheus(prometheus::Prometheus::new(&config, sender)?),
+            #[cfg(feature = "output-webhook")]
+            ReceiverConfig::Webhook => Receiver::Webhook(webhook::Webhook::new(&config, sender)?),
+            #[allow(unreachable_patterns, reason = "builds with all receivers have no other")]
+            _ => return Err("this program was built without this type of receiver".to_owned()),
+        };
+        Ok(Output { config, receiver })
+    }
+
+    /// Sends an average.
+    ///
+    /// # Cancellation safety
+    /// If the future is dropped, the receiver may have the average or not. Sending it again is safe, see the module of
+    /// the receiver.
+    pub(crate) async fn send_report(&self, report: &Report, timeout: Duration) -> Outcome {
+        match &self.receiver {
+            #[cfg(feature = "output-influxdb")]
+            Receiver::Influxdb(receiver) => receiver.send_report(report, timeout).await,
+            #[cfg(feature = "output-mqtt")]
+            Receiver::Mqtt(receiver) => receiver.send_report(report, timeout).await,
+            #[cfg(feature = "output-prometheus")]
+            Receiver::Prometheus(receiver) => receiver.send_report(report, timeout).await,
+            #[cfg(feature = "output-webhook")]
+            Receiver::Webhook(receiver) => receiver.send_report(report, timeout).await,
+        }
+    }
+
+    /// Sends samples of this node.
+    ///
+    /// # Cancellation safety
+    /// As for [`Output::send_report`].
+    #[cfg(feature = "history")]
+    pub(crate) async fn send_samples(&self, batch: &Batch, timeout: Duration) -> Outcome {
+        match &self.receiver {
+            #[cfg(feature = "output-influxdb")]
+            Receiver::Influxdb(receiver) => receiver.send_samples(batch, timeout).await,
+            #[cfg(feature = "output-mqtt")]
+            Receiver::Mqtt(receiver) => receiver.send_samples(batch, timeout).await,
+            #[cfg(feature = "output-prometheus")]
+            Receiver::Prometheus(receiver) => receiver.send_samples(batch, timeout).await,
+            #[cfg(feature = "output-webhook")]
+            Receiver::Webhook(receiver) => receiver.send_samples(batch, timeout).await,
+        }
+    }
+}

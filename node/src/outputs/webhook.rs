@@ -1,0 +1,28 @@
+//! Webhooks.
+
+use std::time::Duration;
+
+use atalaya_config::OutputConfig;
+
+use super::{Outcome, Sender};
+use crate::model::report::Report;
+#[cfg(feature = "history")]
+use crate::model::sample::Batch;
+
+#[derive(Debug)]
+pub(super) struct Webhook {}
+
+impl Webhook {
+    pub(super) fn new(_: &OutputConfig, _: &Sender) -> Result<Webhook, String> {
+        Ok(Webhook {})
+    }
+
+    pub(super) async fn send_report(&self, _: &Report, _: Duration) -> Outcome {
+        Outcome::Failed("not built yet".to_owned())
+    }
+
+    #[cfg(feature = "history")]
+    pub(super) async fn send_samples(&self, _: &Batch, _: Duration) -> Outcome {
+        Outcome::Failed("not built yet".to_owned())
+    }
+}

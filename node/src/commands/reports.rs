@@ -77,7 +77,7 @@ pub(super) struct ReportsSelectArgs {
 }
 
 #[derive(Debug, Args)]
-struct ReceiverArgs {
+pub(super) struct ReceiverArgs {
     /// Name of an output of boards.toml, also of one that was removed [default: the API].
     #[arg(long, value_name = "NAME", value_parser = output_name)]
     receiver: Option<String>,

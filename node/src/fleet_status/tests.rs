@@ -59,6 +59,7 @@ fn fleet() -> RawFleet {
         fence: Some(Fence { epoch: 9, cycle: 812, skipped: None }),
         waiting_reports: 1,
         rejected_reports: 2,
+        outputs: BTreeMap::new(),
         sampling_period: Some(Duration::from_millis(2_500)),
         measurements: [
             ("10", measurement(b"78", 300)),

@@ -361,8 +361,8 @@ impl CycleRunner<'_> {
                 CycleOutcome::Retry
             }
             error => {
-                if let CommitError::Rejected(WriteOp::Report, Error::Refused { path, .. }) = &error
-                    && error.is_node_exists()
+                if let CommitError::Rejected(WriteOp::Report, refused @ Error::Refused { path, .. }) = &error
+                    && refused.is_node_exists()
                 {
                     self.store.on_occupied(path);
                 }

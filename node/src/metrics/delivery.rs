@@ -100,7 +100,7 @@ impl DeliveryMetrics {
 
     pub(crate) fn report_rejected(&self) {
         match &self.output {
-            None => self.leader.record(|metrics| drop(metrics.rejected.inc())),
+            None => self.leader.record(|metrics| metrics.rejected.inc()),
             Some(_) => self.update(|stats| stats.rejected += 1),
         }
     }
@@ -108,14 +108,14 @@ impl DeliveryMetrics {
     /// Records that a report was deleted because the outbox was full.
     pub(crate) fn report_dropped(&self) {
         match &self.output {
-            None => self.leader.record(|metrics| drop(metrics.dropped.inc())),
+            None => self.leader.record(|metrics| metrics.dropped.inc()),
             Some(_) => self.update(|stats| stats.dropped += 1),
         }
     }
 
     /// Records that a collector refused a report because it has reports of an epoch above the leader's.
     pub(crate) fn report_outranked(&self) {
-        self.leader.record(|metrics| drop(metrics.outranked.inc()));
+        self.leader.record(|metrics| metrics.outranked.inc());
     }
 
     fn update(&self, update: impl FnOnce(&mut OutputStats)) {

@@ -106,8 +106,9 @@ impl Default for Outbox {
 impl Outbox {
     /// Returns the outbox of an output. `is_strict`: it gets the reports strictly one after the other.
     pub(super) fn of_output(is_strict: bool) -> Outbox {
-        let queue = DeliveryQueue { is_strict, ..DeliveryQueue::default() };
-        Outbox { queue, max_loaded_bytes: MAX_LOADED_BYTES_OF_OUTPUT, ..Outbox::default() }
+        let mut outbox = Outbox { max_loaded_bytes: MAX_LOADED_BYTES_OF_OUTPUT, ..Outbox::default() };
+        outbox.queue.is_strict = is_strict;
+        outbox
     }
 
     #[cfg(test)]

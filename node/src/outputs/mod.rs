@@ -1,6 +1,6 @@
 //! Outputs: receivers of averages and samples besides the API and the collector (`[[fleet.outputs]]`).
 //!
-//! An [`Output`] sends records, and says what the receiver has done with them. It stores nothing: averages wait in
+//! An [`Output`] sends records, and returns whether the receiver has stored them. It stores nothing: averages wait in
 //! ZooKeeper, samples in the ring on the node's disk, for each output apart. So an output that is away never delays
 //! another.
 
@@ -31,7 +31,7 @@ use crate::settings::Settings;
 /// Name of a fleet without `fleet_name`.
 const DEFAULT_FLEET: &str = "atalaya";
 
-/// What a receiver has done with records.
+/// Result of sending records.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     /// It has stored them, except the samples in this list, which it can never accept.
@@ -40,6 +40,8 @@ pub(crate) enum Outcome {
     Refused(String),
     /// It has not stored the records, or that is not known: they must be sent again.
     Failed(String),
+    /// As [`Outcome::Failed`], with an answer that may concern these records only, such as the status 500.
+    Doubtful(String),
 }
 
 /// A sample that the receiver can never accept.
@@ -149,15 +151,15 @@ impl Output {
     /// If the future is dropped, the receiver may have the average or not. Sending it again is safe, see the module of
     /// the receiver.
     pub(crate) async fn send_report(&self, report: &Report, timeout: Duration) -> Outcome {
-        match &self.receiver {
+        match self.receiver {
             #[cfg(feature = "output-influxdb")]
-            Receiver::Influxdb(receiver) => receiver.send_report(report, timeout).await,
+            Receiver::Influxdb(ref receiver) => receiver.send_report(report, timeout).await,
             #[cfg(feature = "output-mqtt")]
-            Receiver::Mqtt(receiver) => receiver.send_report(report, timeout).await,
+            Receiver::Mqtt(ref receiver) => receiver.send_report(report, timeout).await,
             #[cfg(feature = "output-prometheus")]
-            Receiver::Prometheus(receiver) => receiver.send_report(report, timeout).await,
+            Receiver::Prometheus(ref receiver) => receiver.send_report(report, timeout).await,
             #[cfg(feature = "output-webhook")]
-            Receiver::Webhook(receiver) => receiver.send_report(report, timeout).await,
+            Receiver::Webhook(ref receiver) => receiver.send_report(report, timeout).await,
         }
     }
 
@@ -167,15 +169,15 @@ impl Output {
     /// As for [`Output::send_report`].
     #[cfg(feature = "history")]
     pub(crate) async fn send_samples(&self, batch: &Batch, timeout: Duration) -> Outcome {
-        match &self.receiver {
+        match self.receiver {
             #[cfg(feature = "output-influxdb")]
-            Receiver::Influxdb(receiver) => receiver.send_samples(batch, timeout).await,
+            Receiver::Influxdb(ref receiver) => receiver.send_samples(batch, timeout).await,
             #[cfg(feature = "output-mqtt")]
-            Receiver::Mqtt(receiver) => receiver.send_samples(batch, timeout).await,
+            Receiver::Mqtt(ref receiver) => receiver.send_samples(batch, timeout).await,
             #[cfg(feature = "output-prometheus")]
-            Receiver::Prometheus(receiver) => receiver.send_samples(batch, timeout).await,
+            Receiver::Prometheus(ref receiver) => receiver.send_samples(batch, timeout).await,
             #[cfg(feature = "output-webhook")]
-            Receiver::Webhook(receiver) => receiver.send_samples(batch, timeout).await,
+            Receiver::Webhook(ref receiver) => receiver.send_samples(batch, timeout).await,
         }
     }
 }

@@ -77,12 +77,16 @@ fn outcome_of_report(answer: Answer) -> Outcome {
         #[serde(rename = "type")]
         kind: String,
     }
-    if answer.status != StatusCode::CONFLICT {
-        return answer.outcome();
-    }
-    match serde_json::from_str(&answer.body) {
-        Ok(Problem { kind }) if kind == STALE || kind == CONFLICT => Outcome::Refused(answer.reason),
-        _ => Outcome::Accepted(Vec::new()),
+    match answer.status {
+        StatusCode::CONFLICT => match serde_json::from_str(&answer.body) {
+            Ok(Problem { kind }) if kind == STALE || kind == CONFLICT => Outcome::Refused(answer.reason),
+            _ => Outcome::Accepted(Vec::new()),
+        },
+        // A server that fails because of one average must not hold up those behind it.
+        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::NOT_FOUND => {
+            Outcome::Doubtful(answer.reason)
+        }
+        _ => answer.outcome(),
     }
 }
 

@@ -58,6 +58,7 @@ mod task_submit;
 mod terminal_text;
 mod tools;
 mod unauthenticated_clients;
+mod webhook_averages;
 mod with_kazoo;
 mod wrong_znodes;
 mod zookeeper_command;

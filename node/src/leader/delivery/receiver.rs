@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::leader::delivery::api_client::Api;
-use crate::leader::delivery::outcome::Outcome;
+use crate::leader::delivery::outcome::{Doubt, Outcome};
 use crate::leader::delivery::queue::StateChange;
 use crate::model::report::Report;
 use crate::model::text::sanitize_for_log;
@@ -42,7 +42,13 @@ impl Receiver {
                 match tokio::time::timeout(2 * timeout, output.send_report(report, timeout)).await {
                     Ok(outputs::Outcome::Accepted(_)) => Outcome::Accepted,
                     Ok(outputs::Outcome::Refused(reason)) => Outcome::Rejected(sanitize_for_log(&reason)),
-                    Ok(outputs::Outcome::Failed(reason)) => Outcome::Failed(sanitize_for_log(&reason)),
+                    // A report that is tried after later ones would break the order.
+                    Ok(outputs::Outcome::Doubtful(reason)) if !output.needs_order() => {
+                        Outcome::Doubtful(Doubt::of_server_error(sanitize_for_log(&reason)))
+                    }
+                    Ok(outputs::Outcome::Doubtful(reason) | outputs::Outcome::Failed(reason)) => {
+                        Outcome::Failed(sanitize_for_log(&reason))
+                    }
                     Err(_) => Outcome::Failed(format!("no answer within {timeout:?}")),
                 }
             }

@@ -119,8 +119,10 @@ fn fleet_status_shows_outputs_with_their_problems_and_outboxes_of_removed_ones()
         problem: Some("it answers 503\u{1b}[2J".into()),
     };
     let info = fleet.node_infos.get_mut("2").unwrap().as_mut().unwrap();
-    info.leading.as_mut().unwrap().outputs = vec![state, OutputState { name: "mqtt".into(), ..OutputState::default() }];
-    fleet.outputs = [("alarm", (14, 0)), ("mqtt", (0, 3)), ("old", (2, 0))].map(|(name, n)| (name.to_owned(), n)).into();
+    info.leading.as_mut().unwrap().outputs =
+        vec![state, OutputState { name: "mqtt".into(), ..OutputState::default() }];
+    fleet.outputs =
+        [("alarm", (14, 0)), ("mqtt", (0, 3)), ("old", (2, 0))].map(|(name, n)| (name.to_owned(), n)).into();
     let expected = "\
 outputs   alarm: 14 waiting, 0 rejected, the oldest for 1m 10s; last accepted: cycle 790, 1m 12s ago
           it answers 503\u{fffd}[2J

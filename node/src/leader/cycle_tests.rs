@@ -58,7 +58,10 @@ impl Parts {
         connection.ensure(&format!("{PARENT}/1")).await.unwrap();
         connection.set(&format!("{PARENT}/1"), b"80", None).await.unwrap();
         let mut clock = ServerClock::default();
-        let store = FencedStore::acquire(leadership, &mut clock, None, None, &[&OutboxPaths::api()]).await.unwrap().store;
+        let store = FencedStore::acquire(leadership, &mut clock, None, None, &[&OutboxPaths::api()])
+            .await
+            .unwrap()
+            .store;
         let mut members = Members::default();
         members.update(PARENT, vec!["1".into()]);
         let outboxes = SharedOutbox::all(&handles);
@@ -134,7 +137,10 @@ async fn cycle_writes_the_average_to_the_outbox_of_each_output_in_one_transactio
             let data = connection.get(&OutboxPaths::of_output("a").report(cycle)).await.unwrap().0;
             for (outbox, is_used) in parts.outboxes.iter().zip([has_api, true, true]) {
                 let found = connection.get_opt(&outbox.paths.report(cycle)).await.unwrap();
-                assert_eq!(found.map(|(data, stat)| (data, stat.mzxid)), is_used.then(|| (data.clone(), fence.mzxid)));
+                assert_eq!(
+                    found.map(|(data, stat)| (data, stat.mzxid)),
+                    is_used.then(|| (data.clone(), fence.mzxid))
+                );
                 assert_eq!(outbox.lock().await.waiting(), usize::from(is_used));
             }
             for paths in [OutboxPaths::of_output("a"), OutboxPaths::of_output("b")] {

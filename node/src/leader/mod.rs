@@ -188,11 +188,14 @@ impl Leader {
             for (outbox, listed) in state.outboxes.iter().zip(&listed) {
                 let rejected = outbox.update(|outbox| outbox.reject_above(fence.cycle)).await;
                 if rejected > 0 {
-                    warn!(reports = rejected, "reports of cycles that the fleet has not reached are rejected");
+                    warn!(
+                        reports = rejected,
+                        "reports of cycles that the fleet has not reached are rejected"
+                    );
                 }
                 let known = outbox.lock().await.cycles();
                 let reader = OutboxReader { outbox, leadership, handles: &self.handles };
-                reader.sync(&known, listed, fence).await?;
+                reader.take_over(&known, listed, fence).await?;
             }
             // The schedule continues: this period's cycle may be committed already.
             return Ok(state.clock.now(BootInstant::now()));
@@ -213,7 +216,7 @@ impl Leader {
         for (outbox, listed) in state.outboxes.iter().zip(&listed) {
             outbox.update(|outbox| outbox.fence = Some(fence)).await;
             let reader = OutboxReader { outbox, leadership, handles: &self.handles };
-            reader.sync(&BTreeSet::new(), listed, fence).await?;
+            reader.take_over(&BTreeSet::new(), listed, fence).await?;
         }
         Ok(last_cycle)
     }

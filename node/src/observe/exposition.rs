@@ -295,18 +295,21 @@ fn encode_outputs(
     now: BootInstant,
 ) -> Result<(), Error> {
     let label = |name| [("output", name)];
-    let outboxes = || {
-        outputs.iter().filter_map(|(name, stats)| Some((label(name.as_str()), stats.outbox.as_ref()?)))
-    };
+    let outboxes =
+        || outputs.iter().filter_map(|(name, stats)| Some((label(name.as_str()), stats.outbox.as_ref()?)));
     let reports = outboxes().map(|(label, outbox)| (label, count(outbox.reports)));
-    encoder.gauges(("atalaya_output_reports", None, "Reports that the output has not accepted yet"), reports)?;
+    encoder
+        .gauges(("atalaya_output_reports", None, "Reports that the output has not accepted yet"), reports)?;
     let age = |time| leader.map_or(0.0, |leader| leader.age(time, now).as_secs_f64());
     let ages = outboxes().map(|(label, outbox)| (label, age(outbox.oldest_report)));
     let help = "Age of the oldest report that the output has not accepted yet, or 0";
     encoder.gauges(("atalaya_output_oldest_age", SECONDS, help), ages)?;
-    let accepted = outboxes()
-        .filter_map(|(label, outbox)| Some((label, now.since(outbox.accepted_at?).as_secs_f64())));
-    encoder.gauges(("atalaya_output_accepted_age", SECONDS, "Time since the output accepted a report"), accepted)?;
+    let accepted =
+        outboxes().filter_map(|(label, outbox)| Some((label, now.since(outbox.accepted_at?).as_secs_f64())));
+    encoder.gauges(
+        ("atalaya_output_accepted_age", SECONDS, "Time since the output accepted a report"),
+        accepted,
+    )?;
     let failing = outboxes().map(|(label, outbox)| (label, f64::from(u8::from(outbox.is_failing))));
     encoder.gauges(("atalaya_output_failing", None, "1 if the output does not accept reports"), failing)?;
     let rejected =
@@ -315,7 +318,8 @@ fn encode_outputs(
     encoder.gauges(("atalaya_output_aside_reports", None, help), rejected)?;
     let requests = outputs.iter().flat_map(|(name, stats)| {
         let outcomes = OUTPUT_OUTCOMES.iter().zip(stats.requests);
-        outcomes.map(|(outcome, requests)| ([("output", name.as_str()), ("outcome", outcome)], count(requests)))
+        outcomes
+            .map(|(outcome, requests)| ([("output", name.as_str()), ("outcome", outcome)], count(requests)))
     });
     let help = "Requests to the output with a report, by result";
     encoder.family(MetricType::Counter, ("atalaya_output_deliveries", None, help), requests)?;

@@ -55,7 +55,9 @@ pub(super) async fn classify(
     let body = read_body(&mut response, MAX_BODY).await;
     match status {
         StatusCode::CONFLICT => classify_conflict(&content_type, body.as_deref()),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Outcome::Doubtful(Doubt::of_sender(denied(status))),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Outcome::Doubtful(Doubt::of_sender(denied(status)))
+        }
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Outcome::Failed(denied(status)),
         status if status.is_redirection() => {
             let other_origin = location.filter(|to| to.origin() != requested.origin()).map(|to| {

@@ -12,6 +12,8 @@ mod influxdb;
 mod mqtt;
 #[cfg(feature = "output-prometheus")]
 mod prometheus;
+#[cfg(all(test, feature = "history"))]
+mod test_support;
 #[cfg(feature = "output-webhook")]
 mod webhook;
 

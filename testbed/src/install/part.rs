@@ -28,6 +28,7 @@ pub enum Part {
     Wrk,
     Redis,
     Prometheus,
+    Mosquitto,
     Chromium,
 }
 
@@ -36,7 +37,7 @@ type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 impl Part {
     /// All parts that the tests need.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Java,
         Self::ZooKeeper,
         Self::Netty,
@@ -45,6 +46,7 @@ impl Part {
         Self::Python,
         Self::Redis,
         Self::Prometheus,
+        Self::Mosquitto,
         Self::Chromium,
     ];
 
@@ -100,6 +102,7 @@ impl Part {
             Self::Prometheus => {
                 ("Prometheus 2.40 or later", &["prometheus --version", "promtool --version"], &["prometheus"])
             }
+            Self::Mosquitto => ("Mosquitto 2, an MQTT broker, with `mosquitto_passwd`", &[], &["mosquitto"]),
             Self::Chromium => (
                 "Chromium and its driver",
                 &["chromium --version", "chromedriver --version"],
@@ -122,6 +125,10 @@ impl Part {
                 Self::Python => python().is_some(),
                 // The command has no option without an effect.
                 Self::Debootstrap => Path::new("/usr/share/debootstrap/functions").exists(),
+                // The command is not on the path of all users, and has no option that succeeds.
+                Self::Mosquitto => ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"]
+                    .iter()
+                    .any(|path| Path::new(path).exists()),
                 // The command has no option that succeeds.
                 Self::Wrk => Command::new("wrk").arg("--version").output().is_ok(),
                 Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),

@@ -28,6 +28,7 @@ mod history;
 #[cfg(not(feature = "history"))]
 #[path = "history/absent.rs"]
 mod history;
+mod http_client;
 pub mod inspect;
 pub mod leader;
 pub mod logging;

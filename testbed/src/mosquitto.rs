@@ -1,7 +1,8 @@
-//! A Mosquitto server: an MQTT broker.
+//! A Mosquitto server, the MQTT broker.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,122 +12,108 @@ use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::spawn::parent_death_command;
-use crate::tls::make_certificate;
 use crate::wait::eventually;
 
-/// Timeout for the start of a server.
+/// Timeout for the start of a server, and of each answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Number of log lines that are printed when a test panics.
-const SHOWN: usize = 30;
+const SHOWN: usize = 40;
 
-/// A Mosquitto server on loopback.
+/// A Mosquitto server on loopback. Without other configuration it accepts all clients, and keeps nothing on its disk: after
+/// a restart, its retained messages are lost.
 pub struct Mosquitto {
     // Drop order: the server must end before its folder is removed.
     process: Option<Process>,
     port: Port,
-    tls_port: Port,
     scratch: Scratch,
 }
 
 impl Mosquitto {
-    /// Starts a server that accepts all clients and stores nothing on the disk, and waits until it answers.
+    /// Starts a server that accepts all clients.
     #[track_caller]
     pub fn start() -> Self {
-        Self::with("allow_anonymous true\n")
+        Self::with("allow_anonymous true")
     }
 
-    /// Starts a server like [`start`](Self::start) whose retained messages survive a restart.
+    /// Starts a server that accepts all clients, and whose retained messages survive a restart.
     #[track_caller]
     pub fn persistent() -> Self {
-        Self::with("allow_anonymous true\npersistence true\nautosave_on_changes true\nautosave_interval 1\n")
+        Self::with("allow_anonymous true\npersistence true\nautosave_on_changes true\nautosave_interval 1")
     }
 
-    /// Starts a server that accepts one user with a password, and a second user `test` with the password `test`.
+    /// Starts a server that accepts one user with a password.
     #[track_caller]
     pub fn with_user(user: &str, password: &str) -> Self {
-        let server = Self::prepare();
-        let file = server.scratch.path().join("passwords");
-        fs::write(&file, "").expect("write the password file");
-        for (user, password) in [(user, password), ("test", "test")] {
-            let mut command = Command::new("mosquitto_passwd");
-            let status = command.arg("-b").arg(&file).args([user, password]).status();
-            assert!(status.is_ok_and(|status| status.success()), "mosquitto_passwd fails");
-        }
-        let lines = format!("allow_anonymous false\npassword_file {}\n", file.display());
-        server.launch(&lines)
-    }
-
-    /// Starts a server with additional configuration lines.
-    #[track_caller]
-    pub fn with(configuration: &str) -> Self {
-        Self::prepare().launch(configuration)
-    }
-
-    #[track_caller]
-    fn prepare() -> Self {
         install::require(&[Part::Mosquitto]);
         let scratch = Scratch::new("mosquitto");
-        fs::create_dir(scratch.path().join("data")).expect("make Mosquitto's folder");
-        Self { process: None, port: Port::reserve(), tls_port: Port::reserve(), scratch }
+        let file = scratch.path().join("passwords");
+        let output =
+            Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&file).args([user, password]).output();
+        let output = output.expect("run mosquitto_passwd");
+        assert!(output.status.success(), "mosquitto_passwd: {}", String::from_utf8_lossy(&output.stderr));
+        let lines = format!("allow_anonymous false\npassword_file {}", file.display());
+        Self::launch(scratch, Port::reserve(), &lines)
+    }
+
+    /// Starts a server with TLS, with this certificate and its key.
+    #[track_caller]
+    pub fn with_tls(certificate: &Path, key: &Path) -> Self {
+        let (certificate, key) = (certificate.display(), key.display());
+        Self::with(&format!("allow_anonymous true\ncertfile {certificate}\nkeyfile {key}"))
+    }
+
+    /// Starts a server with these configuration lines of its listener.
+    #[track_caller]
+    pub fn with(configuration: &str) -> Self {
+        Self::launch(Scratch::new("mosquitto"), Port::reserve(), configuration)
     }
 
     #[track_caller]
-    fn launch(mut self, configuration: &str) -> Self {
-        let (certificate, key) = make_certificate(self.scratch.path(), "127.0.0.1");
+    fn launch(scratch: Scratch, port: Port, configuration: &str) -> Self {
+        install::require(&[Part::Mosquitto]);
+        // Started by root, it would become another user, who cannot read the folder.
+        let folder = scratch.path().join("data");
+        fs::create_dir_all(&folder).expect("make Mosquitto's folder");
         let lines = format!(
-            // Started by root, it would run as another user, who cannot write into the folder.
-            "user root\nlog_dest stderr\nmax_queued_messages 0\npersistence_location {}/\n{configuration}\n\
-             listener {} 127.0.0.1\nlistener {} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
-            self.folder().display(),
-            self.port.number(),
-            self.tls_port.number(),
-            certificate.display(),
-            key.display(),
+            "user root\nlog_dest stderr\nlog_type all\nlog_timestamp false\nmax_queued_messages 0\n\
+             persistence_location {}/\nlistener {} 127.0.0.1\n{configuration}\n",
+            folder.display(),
+            port.number()
         );
-        fs::write(self.scratch.path().join("mosquitto.conf"), lines)
-            .expect("write Mosquitto's configuration");
-        self.restart();
-        self
+        fs::write(scratch.path().join("mosquitto.conf"), lines).expect("write Mosquitto's configuration");
+        let mut server = Self { process: None, port, scratch };
+        server.restart();
+        server
     }
 
-    /// Returns its URL: `mqtt://127.0.0.1:15001`.
-    pub fn url(&self) -> String {
-        format!("mqtt://127.0.0.1:{}", self.port())
-    }
-
-    /// Returns the URL of its listener with TLS.
-    pub fn tls_url(&self) -> String {
-        format!("mqtts://127.0.0.1:{}", self.tls_port.number())
+    /// Starts it again, on the same port, with the data in its folder, and waits until it accepts connections.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        assert!(!self.is_running(), "Mosquitto at {} runs already", self.port());
+        let mut command = parent_death_command("/usr/sbin/mosquitto");
+        command.arg("-c").arg(self.scratch.path().join("mosquitto.conf"));
+        self.process = Some(Process::spawn(command).called(format!("Mosquitto at {}", self.port()), SHOWN));
+        eventually("Mosquitto starts", TIMEOUT, || {
+            assert!(self.is_running(), "Mosquitto at {} ended while it started", self.port());
+            TcpStream::connect(("127.0.0.1", self.port())).ok()
+        });
     }
 
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// Returns the file with the certificate that clients of the listener with TLS must trust.
-    pub fn certificate(&self) -> PathBuf {
-        self.scratch.path().join("certificate.pem")
-    }
-
-    fn folder(&self) -> PathBuf {
+    /// Returns the folder with its data.
+    pub fn folder(&self) -> PathBuf {
         self.scratch.path().join("data")
     }
 
-    /// Starts it again, on the same ports, with the data in its folder, and waits until it accepts connections.
-    #[track_caller]
-    pub fn restart(&mut self) {
-        assert!(!self.is_running(), "Mosquitto at {} runs already", self.port());
-        let program = ["/usr/sbin/mosquitto", "mosquitto"].into_iter().find(|path| Path::new(path).exists());
-        let mut command = parent_death_command(program.unwrap_or("mosquitto"));
-        command.arg("-c").arg(self.scratch.path().join("mosquitto.conf"));
-        self.process = Some(Process::spawn(command).called(format!("Mosquitto at {}", self.port()), SHOWN));
-        eventually("Mosquitto starts", TIMEOUT, || {
-            assert!(self.is_running(), "Mosquitto at {} ended while it started", self.port());
-            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port())).ok()
-        });
+    /// Returns its address: `mqtt://127.0.0.1:15001`.
+    pub fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port())
     }
 
-    /// Returns true if it runs.
+    /// Returns true if it runs: it may end by itself.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
     }
@@ -155,6 +142,81 @@ impl Mosquitto {
     /// Sends SIGCONT: the server continues.
     #[track_caller]
     pub fn continue_process(&self) {
-        self.process.as_ref().expect("a killed Mosquitto cannot continue").cont();
+        self.process.as_ref().expect("a killed Mosquitto cannot go on").cont();
+    }
+
+    /// Returns the number of lines in its log, since its last start, that contain `pattern`, such as
+    /// `New client connected`.
+    pub fn count_lines(&self, pattern: &str) -> usize {
+        let log = self.process.as_ref().map(Process::log).unwrap_or_default();
+        log.iter().filter(|line| line.text.contains(pattern)).count()
+    }
+
+    /// Waits for a line in its log, since its last start, that contains `pattern`.
+    #[track_caller]
+    pub fn wait_for_line(&self, pattern: &str) {
+        self.process.as_ref().expect("a killed Mosquitto has no log").wait_for_line(pattern, TIMEOUT);
+    }
+
+    /// Publishes a message, as a client without a user, and waits until the server has it.
+    #[track_caller]
+    pub fn publish(&self, topic: &str, payload: impl AsRef<[u8]>, retain: bool) {
+        self.publish_as(None, topic, payload.as_ref(), retain);
+    }
+
+    /// Publishes a message like [`publish`](Self::publish), as a client with a user and password.
+    #[track_caller]
+    pub fn publish_as(&self, user: Option<(&str, &str)>, topic: &str, payload: &[u8], retain: bool) {
+        if let Err(error) = publish(self.port(), user, topic, payload, retain) {
+            panic!("cannot publish to {topic}: {error}");
+        }
+    }
+}
+
+/// Sends CONNECT, PUBLISH with QoS 1 and DISCONNECT of MQTT 3.1.1.
+fn publish(
+    port: u16,
+    user: Option<(&str, &str)>,
+    topic: &str,
+    payload: &[u8],
+    retain: bool,
+) -> io::Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    let flags = if user.is_some() { 0xc2 } else { 0x02 };
+    let mut connect = [&text("MQTT")[..], &[4, flags, 0, 60], &text("")].concat();
+    if let Some((user, password)) = user {
+        connect.extend([text(user), text(password)].concat());
+    }
+    stream.write_all(&packet(0x10, &connect))?;
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer)?;
+    if answer != [0x20, 2, 0, 0] {
+        return Err(io::Error::other(format!("answer to CONNECT: {answer:?}")));
+    }
+    let message = [&text(topic)[..], &[0, 1], payload].concat();
+    stream.write_all(&packet(0x32 | u8::from(retain), &message))?;
+    stream.read_exact(&mut answer)?;
+    if answer != [0x40, 2, 0, 1] {
+        return Err(io::Error::other(format!("answer to PUBLISH: {answer:?}")));
+    }
+    stream.write_all(&packet(0xe0, &[]))
+}
+
+fn text(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).expect("a text of MQTT has at most 65535 bytes");
+    [&length.to_be_bytes(), text.as_bytes()].concat()
+}
+
+fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
+    let (mut packet, mut length) = (vec![kind], body.len());
+    loop {
+        let byte = (length & 0x7f) as u8;
+        length >>= 7;
+        packet.push(if length > 0 { byte | 0x80 } else { byte });
+        if length == 0 {
+            return [packet, body.to_vec()].concat();
+        }
     }
 }

@@ -48,13 +48,9 @@ fn node_info(host: &str, states: &[(&str, SensorState)], leading: Option<LeaderS
 fn fleet() -> RawFleet {
     let measurement = |data: &[u8], age| RawMeasurement::parse(data, &stat(NOW - 3_720_000, NOW - age));
     let leading = LeaderState {
-        epoch: 9,
-        cycle: 812,
-        since: timestamp(NOW - 192_000),
         waiting: 1,
         delivered: Some(Delivered { cycle: 811, time: timestamp(NOW - 400) }),
-        outranked: None,
-        findings: None,
+        ..LeaderState::new(9, 812, timestamp(NOW - 192_000))
     };
     let pack = br#"[{"n":"t","u":"Cel","v":21.5},{"n":"h","u":"%RH","v":40.0}]"#;
     RawFleet {
@@ -63,6 +59,7 @@ fn fleet() -> RawFleet {
         fence: Some(Fence { epoch: 9, cycle: 812, skipped: None }),
         waiting_reports: 1,
         rejected_reports: 2,
+        outputs: BTreeMap::new(),
         sampling_period: Some(Duration::from_millis(2_500)),
         measurements: [
             ("10", measurement(b"78", 300)),

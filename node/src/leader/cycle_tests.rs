@@ -8,6 +8,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::*;
 use crate::leader::evaluation::ValueConfig;
+use crate::leader::outbox_store::OutboxPaths;
 use crate::leader::test_support::{as_leader, handles};
 use crate::model::details::Withheld;
 use crate::model::fence;
@@ -40,7 +41,7 @@ struct Parts {
     store: FencedStore,
     clock: ServerClock,
     members: Members,
-    outbox: SharedOutbox,
+    outboxes: Vec<SharedOutbox>,
     backoff: Backoff,
     without_average: bool,
     findings_log: FindingsLog,
@@ -53,17 +54,20 @@ impl Parts {
         connection.ensure(&format!("{PARENT}/1")).await.unwrap();
         connection.set(&format!("{PARENT}/1"), b"80", None).await.unwrap();
         let mut clock = ServerClock::default();
-        let store = FencedStore::acquire(leadership, &mut clock, None, None).await.unwrap().store;
+        let store = FencedStore::acquire(leadership, &mut clock, None, None, &[&OutboxPaths::api()])
+            .await
+            .unwrap()
+            .store;
         let handles = handles(watch::channel(config).1);
         let mut members = Members::default();
         members.update(PARENT, vec!["1".into()]);
-        let outbox = SharedOutbox::new(&handles);
+        let outboxes = SharedOutbox::all(&handles);
         Parts {
             handles,
             store,
             clock,
             members,
-            outbox,
+            outboxes,
             backoff: Backoff::default(),
             without_average: false,
             findings_log: FindingsLog::default(),
@@ -78,7 +82,7 @@ impl Parts {
             store: &mut self.store,
             clock: &mut self.clock,
             members: &mut self.members,
-            outbox: &self.outbox,
+            outboxes: &self.outboxes,
             backoff: &mut self.backoff,
             without_average: &mut self.without_average,
             findings_log: &mut self.findings_log,
@@ -101,9 +105,9 @@ async fn cycle_commits_the_average_and_adds_it_to_the_outbox() {
         let mut runner = parts.runner(&leadership);
         assert_eq!(runner.run_cycle().await, COMMITTED);
         assert_eq!(runner.run_cycle().await, COMMITTED);
-        assert_eq!(parts.outbox.lock().await.waiting(), 2);
+        assert_eq!(parts.outboxes[0].lock().await.waiting(), 2);
         let connection = leadership.connection();
-        let (data, _) = connection.get(&format!("{}/2", outbox_store::PATH)).await.unwrap();
+        let (data, _) = connection.get(&OutboxPaths::api().report(2)).await.unwrap();
         let report = CycleReport::parse(&data, 2).unwrap();
         assert_eq!((report.averages[0].mean, report.averages[0].count), (80.0, 1));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
@@ -224,7 +228,7 @@ async fn cycle_reloads_the_fence_after_another_takeover_and_retries_without_an_o
     as_leader(async |leadership| {
         let mut parts = Parts::new(&leadership, config(SyncMode::Free, CounterMode::PerNode)).await;
         let connection = leadership.connection();
-        connection.delete(outbox_store::PATH, None).await.unwrap();
+        connection.delete(&OutboxPaths::api().reports, None).await.unwrap();
         assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Retry);
         assert_eq!(parts.runner(&leadership).run_cycle().await, COMMITTED);
         let foreign = Fence { epoch: parts.store.fence.epoch + 1, cycle: 1, skipped: None };
@@ -255,7 +259,7 @@ async fn cycle_withholds_values_below_the_quorum_until_it_is_changed_or_reached(
         write_fleet(&leadership, &mut parts, &["80", "82", "NaN"]).await;
         let before = parts.store.fence.cycle;
         assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Done(CycleResult::Withheld));
-        assert_eq!((parts.store.fence.cycle, parts.outbox.lock().await.waiting()), (before, 0));
+        assert_eq!((parts.store.fence.cycle, parts.outboxes[0].lock().await.waiting()), (before, 0));
         let findings = parts.handles.state.borrow().as_ref().unwrap().findings.clone().unwrap();
         assert_eq!(findings.withheld, [Withheld { unit: None, value: 81.0, nodes: 2, needed: 3 }]);
 
@@ -296,7 +300,7 @@ async fn cycle_reports_the_chosen_value_with_groups_and_outliers() {
         runner.groups = watch::channel(Groups::new(groups)).1;
         assert_eq!(runner.run_cycle().await, COMMITTED);
         let cycle = parts.store.fence.cycle;
-        let data = leadership.connection().get(&format!("{}/{cycle}", outbox_store::PATH)).await.unwrap().0;
+        let data = leadership.connection().get(&OutboxPaths::api().report(cycle)).await.unwrap().0;
         let report = CycleReport::parse(&data, cycle).unwrap();
         let average = &report.averages[0];
         assert_eq!((average.mean, average.arithmetic_mean(), average.count), (22.0, 37.6, 5));

@@ -56,6 +56,7 @@ pub(crate) fn handles(config: watch::Receiver<LeaderConfig>) -> LeaderHandles {
         state: watch::channel(None).0,
         tasks: watch::channel(None).1,
         metrics: LeaderMetrics::default(),
-        acl_check: AclCheck::new(AclPolicy::open(), "/mediciones", "/election"),
+        acl_check: AclCheck::new(AclPolicy::open(), "/mediciones", "/election", &[]),
+        outputs: Vec::new(),
     }
 }

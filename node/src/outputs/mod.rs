@@ -4,6 +4,8 @@
 //! ZooKeeper, samples in the ring on the node's disk, for each output apart. So an output that is away never delays
 //! another.
 
+#[cfg(any(feature = "output-influxdb", feature = "output-prometheus", feature = "output-webhook"))]
+mod http;
 #[cfg(feature = "output-influxdb")]
 mod influxdb;
 #[cfg(feature = "output-mqtt")]
@@ -16,7 +18,8 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atalaya_config::{BoardsError, OutputConfig, ReceiverConfig};
+use atalaya_config::{BoardsError, OutputConfig, OutputRecords, ReceiverConfig};
+use reqwest::Url;
 use tokio::sync::watch;
 
 use crate::model::node_id::NodeId;
@@ -24,6 +27,7 @@ use crate::model::node_info::SensorStatus;
 use crate::model::report::Report;
 #[cfg(feature = "history")]
 use crate::model::sample::Batch;
+use crate::model::text::sanitize_line;
 use crate::settings::Settings;
 
 /// Name of a fleet without `fleet_name`.
@@ -93,6 +97,28 @@ pub(crate) fn prepare(settings: &Settings, node: &NodeId) -> Result<Vec<Arc<Outp
     settings.outputs.iter().map(prepare).collect()
 }
 
+/// Returns a line about an output for people, without secrets.
+pub(crate) fn describe(output: &OutputConfig) -> String {
+    let OutputConfig { name, send, url, .. } = output;
+    let kind = match output.receiver {
+        ReceiverConfig::Mqtt(_) => "mqtt",
+        ReceiverConfig::Influxdb(_) => "influxdb",
+        ReceiverConfig::Prometheus => "prometheus",
+        ReceiverConfig::Webhook => "webhook",
+    };
+    let records = match send {
+        OutputRecords::Averages => "averages",
+        OutputRecords::Measurements => "measurements",
+        OutputRecords::Both => "averages and measurements",
+    };
+    // The rest of the address may have a secret.
+    let origin = Url::parse(&url.value)
+        .ok()
+        .and_then(|url| Some(format!("{}://{}", url.scheme(), url.host_str()?)))
+        .unwrap_or_default();
+    sanitize_line(&format!("{name} (type {kind}, {records}) at {origin}")).into_owned()
+}
+
 impl Output {
     /// Prepares an output, without connecting. The paths of its files are absolute or relative to the current folder.
     /// The error says what is wrong with the settings.
@@ -122,6 +148,11 @@ impl Output {
             Receiver::Mqtt(receiver) if self.config.send.has_measurements() => receiver.connect(sensors),
             _ => drop(sensors),
         }
+    }
+
+    /// Returns true if the receiver refuses or mixes up records that arrive after later ones.
+    pub(crate) fn needs_order(&self) -> bool {
+        matches!(self.config.receiver, ReceiverConfig::Prometheus | ReceiverConfig::Mqtt(_))
     }
 
     /// Sends an average.

@@ -102,7 +102,8 @@ impl Part {
             Self::Prometheus => {
                 ("Prometheus 2.40 or later", &["prometheus --version", "promtool --version"], &["prometheus"])
             }
-            Self::Mosquitto => ("Mosquitto 2, an MQTT broker, with `mosquitto_passwd`", &[], &["mosquitto"]),
+            // The command has no option that succeeds.
+            Self::Mosquitto => ("Mosquitto 2", &[], &["mosquitto"]),
             Self::Chromium => (
                 "Chromium and its driver",
                 &["chromium --version", "chromedriver --version"],
@@ -125,12 +126,9 @@ impl Part {
                 Self::Python => python().is_some(),
                 // The command has no option without an effect.
                 Self::Debootstrap => Path::new("/usr/share/debootstrap/functions").exists(),
-                // The command is not on the path of all users, and has no option that succeeds.
-                Self::Mosquitto => ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"]
-                    .iter()
-                    .any(|path| Path::new(path).exists()),
                 // The command has no option that succeeds.
                 Self::Wrk => Command::new("wrk").arg("--version").output().is_ok(),
+                Self::Mosquitto => Path::new("/usr/sbin/mosquitto").exists(),
                 Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
                 _ => true,
             }

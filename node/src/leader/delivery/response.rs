@@ -7,6 +7,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 
+use crate::http_client::read_body;
 use crate::leader::delivery::outcome::{Doubt, Outcome, Stale};
 
 /// Maximum size of a body that is read, in bytes. The rest is discarded, and the connection is closed.
@@ -80,25 +81,6 @@ pub(super) async fn classify(
 
 fn header(response: &Response, name: reqwest::header::HeaderName) -> Option<String> {
     response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-/// Reads the beginning of the body, up to `max` bytes, so that the connection can be used again. Returns `None` if the
-/// body is incomplete; a status of success counts all the same.
-pub(crate) async fn read_body(response: &mut Response, max: usize) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) => {
-                let room = max - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if chunk.len() >= room {
-                    return Some(body);
-                }
-            }
-            Ok(None) => return Some(body),
-            Err(_) => return None,
-        }
-    }
 }
 
 /// Returns true if a response is an HTML page, by its content type or, without one, by its body.

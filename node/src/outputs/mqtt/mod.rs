@@ -159,6 +159,6 @@ fn random() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "history"))]
 #[path = "mqtt_tests.rs"]
 mod tests;

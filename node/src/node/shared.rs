@@ -189,6 +189,9 @@ impl Shared {
             observer,
             node_status: node.node_status,
         };
+        for output in &shared.outputs {
+            output.connect(shared.sensor_info.subscribe());
+        }
         let Node { sensors, averages, reload, logs, .. } = node;
         (shared, Inputs { sensors, averages, reload, logs, contender_id })
     }

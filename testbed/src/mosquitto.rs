@@ -118,6 +118,15 @@ impl Mosquitto {
         self.process.as_mut().is_some_and(Process::is_running)
     }
 
+    /// Sends SIGTERM, and waits until it has written its data and is gone.
+    #[track_caller]
+    pub fn end(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.term();
+            process.wait_exit(TIMEOUT);
+        }
+    }
+
     /// Sends SIGKILL, and waits until it is gone. Does nothing if it does not run.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rumqttc_v4::{Client, Event, MqttOptions, Packet, PublishOptions, QoS};
 use serde_json::Value;
@@ -16,6 +16,7 @@ pub struct MqttMessage {
     pub payload: Vec<u8>,
     /// True if the broker had stored the message before the subscription.
     pub is_retained: bool,
+    pub received: SystemTime,
 }
 
 impl MqttMessage {
@@ -40,15 +41,26 @@ impl MqttClient {
     /// Connects to `port` of loopback, subscribes, and waits for the acknowledgement.
     #[track_caller]
     pub fn subscribe(port: u16, filter: &str) -> Self {
-        Self::with_user(port, filter, None)
+        Self::connect(port, filter, None, true)
+    }
+
+    /// Subscribes like [`subscribe`](Self::subscribe), in a session that the broker keeps while the client is away.
+    #[track_caller]
+    pub fn persistent(port: u16, filter: &str) -> Self {
+        Self::connect(port, filter, None, false)
     }
 
     /// Subscribes like [`subscribe`](Self::subscribe), with user and password.
     #[track_caller]
     pub fn with_user(port: u16, filter: &str, user: Option<(&str, &str)>) -> Self {
+        Self::connect(port, filter, user, true)
+    }
+
+    #[track_caller]
+    fn connect(port: u16, filter: &str, user: Option<(&str, &str)>, is_clean: bool) -> Self {
         let id = format!("testbed-{}-{:x}", std::process::id(), rand_number());
         let mut options = MqttOptions::new(id, ("127.0.0.1", port));
-        options.set_keep_alive(5).set_max_packet_size(1 << 24, 1 << 24);
+        options.set_clean_session(is_clean).set_keep_alive(5).set_max_packet_size(1 << 24, 1 << 24);
         if let Some((user, password)) = user {
             options.set_credentials(user.to_owned(), password.to_owned().into_bytes());
         }
@@ -70,6 +82,7 @@ impl MqttClient {
                             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                             payload: publish.payload.to_vec(),
                             is_retained: publish.retain,
+                            received: SystemTime::now(),
                         };
                         messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
                     }

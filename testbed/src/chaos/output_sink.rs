@@ -1,7 +1,7 @@
 //! The receiver of an output of the fleet: a database or a broker, its faults, and the averages that it has.
 
-use std::collections::BTreeMap;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 use super::faults::Receiver;
 use super::server_faults::{FaultyServer, Server};
@@ -105,10 +105,15 @@ fn report(id: usize, body: &Value, time: i64, received: i64) -> Option<StoredRep
 }
 
 fn of_influxdb(series: &Value, committed: &BTreeMap<i64, Committed>) -> Vec<StoredReport> {
-    let columns: Vec<&str> = series[0]["columns"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let columns: Vec<&str> =
+        series[0]["columns"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let rows = series[0]["values"].as_array().into_iter().flatten();
     let row = |(id, row): (usize, &Value)| {
-        let body: Value = columns.iter().zip(row.as_array()?).map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let body: Value = columns
+            .iter()
+            .zip(row.as_array()?)
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
         let time = body["time"].as_i64()?;
         report(id, &body, time, committed.get(&time).map_or(time, |committed| committed.ended))
     };
@@ -183,7 +188,9 @@ fn of_mqtt(subscriber: &MqttClient) -> (Vec<StoredReport>, u64) {
         let body = message.json();
         let time = body["time"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
         let received = millis(message.received);
-        let Some(report) = time.and_then(|time| report(id, &body, time.as_millisecond(), received)) else { continue };
+        let Some(report) = time.and_then(|time| report(id, &body, time.as_millisecond(), received)) else {
+            continue;
+        };
         if stored.iter().any(|known| known.key() == report.key()) {
             repeats += 1;
         } else {
@@ -197,8 +204,10 @@ fn of_mqtt(subscriber: &MqttClient) -> (Vec<StoredReport>, u64) {
 /// set of rules.
 pub(super) fn as_of_api(transactions: &mut [Transaction]) {
     for change in transactions.iter_mut().flat_map(|transaction| &mut transaction.changes) {
-        let (Change::Create { path, .. } | Change::Set { path, .. } | Change::Delete { path } | Change::Check { path }) =
-            change
+        let (Change::Create { path, .. }
+        | Change::Set { path, .. }
+        | Change::Delete { path }
+        | Change::Check { path }) = change
         else {
             continue;
         };

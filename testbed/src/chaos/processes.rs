@@ -49,7 +49,12 @@ impl Run<'_> {
         command.args(["--sampling-period", &millis(self.schedule.period)]);
         command.args(["--counter", "per-node"]);
         if let Some(url) = self.sink.url() {
-            command.args(["--api-url", &url, "--api-method", if self.schedule.post { "post" } else { "get" }]);
+            command.args([
+                "--api-url",
+                &url,
+                "--api-method",
+                if self.schedule.post { "post" } else { "get" },
+            ]);
         }
         command.args(["--sync", if self.schedule.lock_step { "barrier" } else { "free" }]);
         command.args(["--release", if self.schedule.complete { "complete" } else { "period" }]);

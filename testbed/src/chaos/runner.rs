@@ -282,7 +282,10 @@ impl Run<'_> {
     pub(super) fn snapshot(&self) -> Snapshot {
         let foreign = self.client.as_ref().map(ForeignClient::sessions).unwrap_or_default();
         let server = self.ensemble.leader().unwrap_or(0);
-        snapshot(&fleet_transactions(&self.chroot, self.ensemble.server(server).journal(self.first)), &foreign)
+        snapshot(
+            &fleet_transactions(&self.chroot, self.ensemble.server(server).journal(self.first)),
+            &foreign,
+        )
     }
 }
 

@@ -38,7 +38,7 @@ type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 impl Part {
     /// All parts that the tests need.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Java,
         Self::ZooKeeper,
         Self::Netty,

@@ -4,6 +4,8 @@
 //! ZooKeeper, samples in the ring on the node's disk, for each output apart. So an output that is away never delays
 //! another.
 
+#[cfg(all(test, feature = "history", feature = "output-influxdb", feature = "output-prometheus"))]
+mod dashboard_tests;
 #[cfg(any(feature = "output-influxdb", feature = "output-prometheus", feature = "output-webhook"))]
 mod http;
 #[cfg(feature = "output-influxdb")]

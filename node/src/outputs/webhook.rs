@@ -102,3 +102,18 @@ fn refused_samples(body: &[u8], samples: usize) -> Vec<super::RefusedSample> {
         })
         .collect()
 }
+
+#[cfg(all(test, feature = "history"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_that_a_collector_refuses_are_read_from_its_answer_and_other_answers_refuse_none() {
+        let answer = br#"{"accepted":2,"repeated":0,"refused":[{"index":1,"seq":22,"code":"time","detail":"in the future"}]}"#;
+        let refused = refused_samples(answer, 3);
+        assert_eq!((refused[0].seq, refused[0].reason.as_str()), (22, "time: in the future"));
+        for other in [&b""[..], b"ok\n", b"{}", br#"{"refused":[{"seq":1}]}"#] {
+            assert_eq!(refused_samples(other, 3), []);
+        }
+    }
+}

@@ -231,7 +231,7 @@ async fn influxdb_away_hanging_empty_or_cut_off_loses_and_repeats_nothing() {
     assert!(failed(missing.send_samples(&part, TIMEOUT).await).contains("retention policy not found"));
 }
 
-/// InfluxDB 2.x is no package of Debian: its request is compared with its documentation.
+/// Debian has no package of InfluxDB 2.x: its request is compared with its documentation.
 #[tokio::test]
 async fn influxdb_2_gets_a_request_as_documented() {
     let (api, folder) = (Api::start(), Scratch::new("influxdb2"));

@@ -22,7 +22,6 @@ mod forwarder;
 mod keeper;
 mod recorder;
 mod ring;
-mod sample;
 mod sender;
 
 use std::io;

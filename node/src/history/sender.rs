@@ -12,11 +12,11 @@ use tracing::{info, warn};
 use super::History;
 use super::forwarder::{Decision, Forwarder, Outcome};
 use super::keeper::Command;
-use super::sample::{Answer, Body, Refused};
 use crate::fail_points;
 use crate::http_client::{read_body, root_cause};
 use crate::leader::delivery::api_client::Api;
 use crate::model::sample::Batch;
+use crate::model::sample_request::{Answer, Body, Refused};
 use crate::model::text::sanitize_for_log;
 use crate::settings::Settings;
 

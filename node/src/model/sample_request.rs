@@ -5,45 +5,53 @@ use serde::{Deserialize, Serialize};
 use crate::model::sample::StoredSample;
 
 #[derive(Serialize)]
-pub(super) struct Body<'a> {
+pub(crate) struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) fleet: Option<&'a str>,
-    pub(super) node: &'a str,
-    pub(super) boot: &'a str,
-    pub(super) samples: &'a [StoredSample],
+    pub(crate) fleet: Option<&'a str>,
+    pub(crate) node: &'a str,
+    pub(crate) boot: &'a str,
+    pub(crate) samples: &'a [StoredSample],
+}
+
+impl Body<'_> {
+    /// Returns the body of a request.
+    #[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
+    pub(crate) fn json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("the samples are serialisable")
+    }
 }
 
 /// Answer of status 200.
 #[derive(Debug, Deserialize)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     accepted: u64,
     repeated: u64,
     #[serde(default)]
-    pub(super) refused: Vec<Refused>,
+    pub(crate) refused: Vec<Refused>,
     refused_count: Option<u64>,
 }
 
 /// A sample that the collector can never accept.
 #[derive(Debug, Deserialize)]
-pub(super) struct Refused {
+pub(crate) struct Refused {
     #[serde(default)]
-    pub(super) seq: i64,
+    pub(crate) seq: i64,
     #[serde(default)]
-    pub(super) code: String,
+    pub(crate) code: String,
     #[serde(default)]
-    pub(super) detail: String,
+    pub(crate) detail: String,
 }
 
 impl Answer {
     /// Parses an answer about `samples` samples. `None` if it is not one: the samples may not be stored.
-    pub(super) fn parse(body: &[u8], samples: usize) -> Option<Answer> {
+    pub(crate) fn parse(body: &[u8], samples: usize) -> Option<Answer> {
         let answer: Answer = serde_json::from_slice(body).ok()?;
         let counts = [answer.accepted, answer.repeated, answer.refused_count()];
         let total = counts.into_iter().try_fold(0_u64, u64::checked_add)?;
         (usize::try_from(total) == Ok(samples)).then_some(answer)
     }
 
-    pub(super) fn refused_count(&self) -> u64 {
+    pub(crate) fn refused_count(&self) -> u64 {
         self.refused_count.unwrap_or(self.refused.len() as u64)
     }
 }
@@ -51,6 +59,7 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::sample::ClockState;
 
     #[test]
     fn sample_has_the_json_that_collectors_understand() {

@@ -58,7 +58,7 @@ pub(super) struct Answer {
 
 impl HttpClient {
     /// Prepares a client that sends to `url`. `token_scheme` is the word before a token: `Bearer`, or `Token` for
-    /// InfluxDB. The error says what is wrong with the settings.
+    /// InfluxDB. The error names the problem of the settings.
     pub(super) fn new(
         config: &OutputConfig,
         url: Url,

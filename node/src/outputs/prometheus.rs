@@ -235,9 +235,9 @@ fn sample_series(sender: &Sender, samples: &[&StoredSample]) -> Vec<TimeSeries> 
         let names = [
             ("fleet", sender.fleet.as_str()),
             ("node", sender.node.as_str()),
-            ("sensor", sensor),
-            ("quantity", quantity),
-            ("unit", unit),
+            ("sensor", sensor.as_str()),
+            ("quantity", quantity.as_str()),
+            ("unit", unit.as_str()),
         ];
         TimeSeries { labels: labels(MEASUREMENT, &names), samples }
     };

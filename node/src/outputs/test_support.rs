@@ -104,7 +104,7 @@ pub(super) async fn deliver(output: &Output, samples: &[StoredSample]) -> Vec<Re
                 rest = &rest[1..];
             }
             Outcome::Refused(_) => size = part.len() / 2,
-            Outcome::Failed(reason) => panic!("{reason}"),
+            Outcome::Failed(reason) | Outcome::Doubtful(reason) => panic!("{reason}"),
         }
     }
     refused

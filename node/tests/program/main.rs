@@ -35,6 +35,7 @@ mod metrics_and_health;
 mod node_id_taken;
 mod nodes_leave;
 mod outbox;
+mod output_receivers;
 mod outputs_managed;
 mod poisoned_outbox;
 mod process_trees;

@@ -23,6 +23,7 @@ mod full_reports;
 mod health;
 mod history;
 mod history_collector;
+mod history_outputs;
 mod history_power_cut;
 mod hostile_settings;
 mod invalid_measurements;

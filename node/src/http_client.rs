@@ -1,4 +1,4 @@
-//! What all HTTP clients of a node share: readable errors, bounded answers.
+//! Functions of all HTTP clients of a node: readable errors, bounded answers.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -36,7 +36,7 @@ pub(crate) fn is_local(url: &Url) -> bool {
 }
 
 /// Reads the beginning of the body, up to `max` bytes, so that the connection can be used again. Returns `None` if the
-/// body is incomplete; a status of success counts all the same.
+/// body is incomplete; a status of success still counts.
 pub(crate) async fn read_body(response: &mut Response, max: usize) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {

@@ -19,13 +19,15 @@ use crate::model::leader_state::{Delivered, LeaderState};
 use crate::model::measurement::{self, Exclusion};
 use crate::model::node_info::NodeInfo;
 use crate::model::senml::Value;
-use crate::model::text::sanitize_for_log;
+use crate::model::text::{sanitize_for_log, truncate};
 use crate::zk::server_clock::Millis;
 
 /// Maximum number of znodes of the wrong type that are listed.
 const MAX_WRONG_ZNODES: usize = 16;
 /// Maximum number of readings of one node that are kept.
 const MAX_READINGS: usize = 32;
+/// Maximum length of the problem of an output, in characters.
+const MAX_PROBLEM: usize = 300;
 
 /// Contents of the znodes of a fleet.
 #[derive(Clone, Debug, Default)]
@@ -330,7 +332,9 @@ fn outputs(counts: BTreeMap<String, (usize, usize)>, state: Option<&LeaderState>
             aside,
             oldest: known.and_then(|output| output.oldest),
             delivered: known.and_then(|output| output.delivered),
-            problem: known.and_then(|output| output.problem.as_deref()).map(sanitize_for_log),
+            problem: known
+                .and_then(|output| output.problem.as_deref())
+                .map(|text| truncate(text, MAX_PROBLEM)),
         }
     };
     counts.into_iter().map(summary).collect()

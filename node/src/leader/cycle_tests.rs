@@ -50,6 +50,10 @@ struct Parts {
 impl Parts {
     /// Acquires the fence, and writes the measurement 80 for node 1.
     async fn new(leadership: &Leadership, config: LeaderConfig) -> Parts {
+        Parts::with(leadership, handles(watch::channel(config).1)).await
+    }
+
+    async fn with(leadership: &Leadership, handles: LeaderHandles) -> Parts {
         let connection = leadership.connection();
         connection.ensure(&format!("{PARENT}/1")).await.unwrap();
         connection.set(&format!("{PARENT}/1"), b"80", None).await.unwrap();
@@ -58,7 +62,6 @@ impl Parts {
             .await
             .unwrap()
             .store;
-        let handles = handles(watch::channel(config).1);
         let mut members = Members::default();
         members.update(PARENT, vec!["1".into()]);
         let outboxes = SharedOutbox::all(&handles);
@@ -112,6 +115,39 @@ async fn cycle_commits_the_average_and_adds_it_to_the_outbox() {
         assert_eq!((report.averages[0].mean, report.averages[0].count), (80.0, 1));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
         assert!((report.time.as_second() - now).abs() < 60, "{}", report.time);
+    })
+    .await;
+}
+
+#[cfg(feature = "output-webhook")]
+#[tokio::test]
+async fn cycle_writes_the_average_to_the_outbox_of_each_output_in_one_transaction() {
+    as_leader(async |leadership| {
+        let without_api = LeaderConfig { api: None, ..config(SyncMode::Free, CounterMode::PerNode) };
+        for config in [config(SyncMode::Free, CounterMode::PerNode), without_api] {
+            let has_api = config.api.is_some();
+            let outputs = crate::leader::test_support::outputs(&["a", "b"]);
+            let handles = LeaderHandles { outputs, ..handles(watch::channel(config).1) };
+            let mut parts = Parts::with(&leadership, handles).await;
+            // Another client has deleted an outbox since, or it did not exist.
+            assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Retry);
+            assert_eq!(parts.runner(&leadership).run_cycle().await, COMMITTED);
+            let (connection, cycle) = (leadership.connection(), parts.store.fence.cycle);
+            let (_, fence) = connection.get(fence::PATH).await.unwrap();
+            let data = connection.get(&OutboxPaths::of_output("a").report(cycle)).await.unwrap().0;
+            for (outbox, is_used) in parts.outboxes.iter().zip([has_api, true, true]) {
+                let found = connection.get_opt(&outbox.paths.report(cycle)).await.unwrap();
+                assert_eq!(
+                    found.map(|(data, stat)| (data, stat.mzxid)),
+                    is_used.then(|| (data.clone(), fence.mzxid))
+                );
+                assert_eq!(outbox.lock().await.waiting(), usize::from(is_used));
+            }
+            for paths in [OutboxPaths::of_output("a"), OutboxPaths::of_output("b")] {
+                connection.delete(&paths.report(cycle), None).await.unwrap();
+                connection.delete(&paths.reports, None).await.unwrap();
+            }
+        }
     })
     .await;
 }

@@ -195,7 +195,7 @@ impl Leader {
                 }
                 let known = outbox.lock().await.cycles();
                 let reader = OutboxReader { outbox, leadership, handles: &self.handles };
-                reader.sync(&known, listed, fence).await?;
+                reader.take_over(&known, listed, fence).await?;
             }
             // The schedule continues: this period's cycle may be committed already.
             return Ok(state.clock.now(BootInstant::now()));
@@ -216,7 +216,7 @@ impl Leader {
         for (outbox, listed) in state.outboxes.iter().zip(&listed) {
             outbox.update(|outbox| outbox.fence = Some(fence)).await;
             let reader = OutboxReader { outbox, leadership, handles: &self.handles };
-            reader.sync(&BTreeSet::new(), listed, fence).await?;
+            reader.take_over(&BTreeSet::new(), listed, fence).await?;
         }
         Ok(last_cycle)
     }

@@ -58,7 +58,7 @@ pub(super) struct Answer {
 
 impl HttpClient {
     /// Prepares a client that sends to `url`. `token_scheme` is the word before a token: `Bearer`, or `Token` for
-    /// InfluxDB. The error says what is wrong with the settings.
+    /// InfluxDB. The error names the problem of the settings.
     pub(super) fn new(
         config: &OutputConfig,
         url: Url,
@@ -130,8 +130,9 @@ impl HttpClient {
             }
             _ => {}
         }
-        if !is_html && !body.trim().is_empty() {
-            reason += &format!(": {}", truncate(body.trim(), MAX_DETAIL));
+        let detail = detail(&body);
+        if !is_html && !detail.is_empty() {
+            reason += &format!(": {}", truncate(&detail, MAX_DETAIL));
         }
         Answer { status, body, is_html, reason }
     }
@@ -300,6 +301,13 @@ fn read_certificates(file: &Path) -> Result<Vec<Certificate>, String> {
     }
 }
 
+/// Returns the receiver's own words: `error` or `message` of JSON, otherwise the body.
+fn detail(body: &str) -> String {
+    let json: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let text = ["error", "message"].iter().find_map(|name| json[name].as_str());
+    text.unwrap_or(body).trim().to_owned()
+}
+
 fn no_answer(timeout: Duration) -> String {
     format!("no answer within {timeout:?}")
 }
@@ -315,3 +323,7 @@ pub(super) fn parse_url(config: &OutputConfig) -> Result<Url, String> {
     }
     Ok(url)
 }
+
+#[cfg(all(test, feature = "history"))]
+#[path = "http_tests.rs"]
+mod tests;

@@ -1,9 +1,11 @@
 //! Outputs: receivers of averages and samples besides the API and the collector (`[[fleet.outputs]]`).
 //!
-//! An [`Output`] sends records, and says what the receiver has done with them. It stores nothing: averages wait in
+//! An [`Output`] sends records, and returns whether the receiver has stored them. It stores nothing: averages wait in
 //! ZooKeeper, samples in the ring on the node's disk, for each output apart. So an output that is away never delays
 //! another.
 
+#[cfg(all(test, feature = "history", feature = "output-influxdb", feature = "output-prometheus"))]
+mod dashboard_tests;
 #[cfg(any(feature = "output-influxdb", feature = "output-prometheus", feature = "output-webhook"))]
 mod http;
 #[cfg(feature = "output-influxdb")]
@@ -12,6 +14,9 @@ mod influxdb;
 mod mqtt;
 #[cfg(feature = "output-prometheus")]
 mod prometheus;
+#[cfg(all(test, feature = "history"))]
+#[allow(dead_code, reason = "the tests of each receiver use their own part")]
+mod test_support;
 #[cfg(feature = "output-webhook")]
 mod webhook;
 
@@ -33,7 +38,7 @@ use crate::settings::Settings;
 /// Name of a fleet without `fleet_name`.
 const DEFAULT_FLEET: &str = "atalaya";
 
-/// What a receiver has done with records.
+/// Result of sending records.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     /// It has stored them, except the samples in this list, which it can never accept.
@@ -42,6 +47,8 @@ pub(crate) enum Outcome {
     Refused(String),
     /// It has not stored the records, or that is not known: they must be sent again.
     Failed(String),
+    /// As [`Outcome::Failed`], with an answer that may concern these records only, such as the status 500.
+    Doubtful(String),
 }
 
 /// A sample that the receiver can never accept.
@@ -161,15 +168,15 @@ impl Output {
     /// If the future is dropped, the receiver may have the average or not. Sending it again is safe, see the module of
     /// the receiver.
     pub(crate) async fn send_report(&self, report: &Report, timeout: Duration) -> Outcome {
-        match &self.receiver {
+        match self.receiver {
             #[cfg(feature = "output-influxdb")]
-            Receiver::Influxdb(receiver) => receiver.send_report(report, timeout).await,
+            Receiver::Influxdb(ref receiver) => receiver.send_report(report, timeout).await,
             #[cfg(feature = "output-mqtt")]
-            Receiver::Mqtt(receiver) => receiver.send_report(report, timeout).await,
+            Receiver::Mqtt(ref receiver) => receiver.send_report(report, timeout).await,
             #[cfg(feature = "output-prometheus")]
-            Receiver::Prometheus(receiver) => receiver.send_report(report, timeout).await,
+            Receiver::Prometheus(ref receiver) => receiver.send_report(report, timeout).await,
             #[cfg(feature = "output-webhook")]
-            Receiver::Webhook(receiver) => receiver.send_report(report, timeout).await,
+            Receiver::Webhook(ref receiver) => receiver.send_report(report, timeout).await,
         }
     }
 
@@ -179,15 +186,15 @@ impl Output {
     /// As for [`Output::send_report`].
     #[cfg(feature = "history")]
     pub(crate) async fn send_samples(&self, batch: &Batch, timeout: Duration) -> Outcome {
-        match &self.receiver {
+        match self.receiver {
             #[cfg(feature = "output-influxdb")]
-            Receiver::Influxdb(receiver) => receiver.send_samples(batch, timeout).await,
+            Receiver::Influxdb(ref receiver) => receiver.send_samples(batch, timeout).await,
             #[cfg(feature = "output-mqtt")]
-            Receiver::Mqtt(receiver) => receiver.send_samples(batch, timeout).await,
+            Receiver::Mqtt(ref receiver) => receiver.send_samples(batch, timeout).await,
             #[cfg(feature = "output-prometheus")]
-            Receiver::Prometheus(receiver) => receiver.send_samples(batch, timeout).await,
+            Receiver::Prometheus(ref receiver) => receiver.send_samples(batch, timeout).await,
             #[cfg(feature = "output-webhook")]
-            Receiver::Webhook(receiver) => receiver.send_samples(batch, timeout).await,
+            Receiver::Webhook(ref receiver) => receiver.send_samples(batch, timeout).await,
         }
     }
 }

@@ -77,12 +77,16 @@ fn outcome_of_report(answer: Answer) -> Outcome {
         #[serde(rename = "type")]
         kind: String,
     }
-    if answer.status != StatusCode::CONFLICT {
-        return answer.outcome();
-    }
-    match serde_json::from_str(&answer.body) {
-        Ok(Problem { kind }) if kind == STALE || kind == CONFLICT => Outcome::Refused(answer.reason),
-        _ => Outcome::Accepted(Vec::new()),
+    match answer.status {
+        StatusCode::CONFLICT => match serde_json::from_str(&answer.body) {
+            Ok(Problem { kind }) if kind == STALE || kind == CONFLICT => Outcome::Refused(answer.reason),
+            _ => Outcome::Accepted(Vec::new()),
+        },
+        // A server that fails because of one average must not hold up those behind it.
+        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY | StatusCode::NOT_FOUND => {
+            Outcome::Doubtful(answer.reason)
+        }
+        _ => answer.outcome(),
     }
 }
 
@@ -97,4 +101,19 @@ fn refused_samples(body: &[u8], samples: usize) -> Vec<super::RefusedSample> {
             reason: format!("{}: {}", refused.code, refused.detail),
         })
         .collect()
+}
+
+#[cfg(all(test, feature = "history"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_that_a_collector_refuses_are_read_from_its_answer_and_other_answers_refuse_none() {
+        let answer = br#"{"accepted":2,"repeated":0,"refused":[{"index":1,"seq":22,"code":"time","detail":"in the future"}]}"#;
+        let refused = refused_samples(answer, 3);
+        assert_eq!((refused[0].seq, refused[0].reason.as_str()), (22, "time: in the future"));
+        for other in [&b""[..], b"ok\n", b"{}", br#"{"refused":[{"seq":1}]}"#] {
+            assert_eq!(refused_samples(other, 3), []);
+        }
+    }
 }

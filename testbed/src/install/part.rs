@@ -28,6 +28,7 @@ pub enum Part {
     Wrk,
     Redis,
     Prometheus,
+    Influxdb,
     Mosquitto,
     Chromium,
 }
@@ -37,7 +38,7 @@ type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 impl Part {
     /// All parts that the tests need.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Java,
         Self::ZooKeeper,
         Self::Netty,
@@ -46,6 +47,7 @@ impl Part {
         Self::Python,
         Self::Redis,
         Self::Prometheus,
+        Self::Influxdb,
         Self::Mosquitto,
         Self::Chromium,
     ];
@@ -102,6 +104,7 @@ impl Part {
             Self::Prometheus => {
                 ("Prometheus 2.40 or later", &["prometheus --version", "promtool --version"], &["prometheus"])
             }
+            Self::Influxdb => ("InfluxDB 1.6 or later", &["influxd version"], &["influxdb"]),
             // The command has no option that succeeds.
             Self::Mosquitto => ("Mosquitto 2", &[], &["mosquitto"]),
             Self::Chromium => (

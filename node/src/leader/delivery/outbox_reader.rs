@@ -29,14 +29,25 @@ pub(in crate::leader) struct OutboxReader<'a> {
 }
 
 impl OutboxReader<'_> {
-    /// Updates the outbox, which contained the cycles `known`, to the cycles `listed` in ZooKeeper. `newest` is this
-    /// leader's epoch and the newest cycle that it can have committed.
-    pub(in crate::leader) async fn sync(
+    /// Updates the outbox at a takeover, as [`OutboxReader::sync`] does. The reports of an output are read later, beside
+    /// the cycles, so that an output that is away does not delay the takeover.
+    pub(in crate::leader) async fn take_over(
         self,
         known: &BTreeSet<u64>,
         listed: &BTreeSet<u64>,
         newest: Fence,
     ) -> Result<(), Error> {
+        if self.outbox.is_of_api() {
+            return self.sync(known, listed, newest).await;
+        }
+        self.outbox.update(|outbox| outbox.set_listed(known, listed)).await;
+        self.outbox.finished.notify_one();
+        Ok(())
+    }
+
+    /// Updates the outbox, which contained the cycles `known`, to the cycles `listed` in ZooKeeper. `newest` is this
+    /// leader's epoch and the newest cycle that it can have committed.
+    async fn sync(self, known: &BTreeSet<u64>, listed: &BTreeSet<u64>, newest: Fence) -> Result<(), Error> {
         self.outbox.count_rejected(self.leadership.connection()).await?;
         self.outbox.lock().await.set_listed(known, listed);
         self.load(newest).await?;
@@ -88,6 +99,7 @@ impl OutboxReader<'_> {
             if let Err(error) = self.load(newest).await {
                 debug!(%error, "cannot read the outbox");
                 tokio::time::sleep(READ_RETRY_INTERVAL).await;
+                self.outbox.finished.notify_one();
             }
         }
     }

@@ -19,8 +19,8 @@
 //! one is rejected; if none is accepted, all wait. So one bad report never blocks those behind it, and a wrong token
 //! rejects no report.
 //!
-//! The queue of an output works in the same way, without these responses: an output fails or rejects. If the order of
-//! the reports matters to it, they are sent strictly one after the other.
+//! The queue of an output works in the same way. If the order of the reports matters to the output, they are sent
+//! strictly one after the other, and no response of this kind changes their order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

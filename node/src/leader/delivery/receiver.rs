@@ -6,11 +6,14 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::leader::delivery::api_client::Api;
-use crate::leader::delivery::outcome::Outcome;
+use crate::leader::delivery::outcome::{Doubt, Outcome};
 use crate::leader::delivery::queue::StateChange;
 use crate::model::report::Report;
-use crate::model::text::sanitize_for_log;
+use crate::model::text::truncate;
 use crate::outputs::{self, Output};
+
+/// Maximum length of a reason, in characters. It may have the receiver's own words.
+const MAX_REASON: usize = 300;
 
 #[derive(Clone, Debug)]
 pub(in crate::leader) enum Receiver {
@@ -41,8 +44,14 @@ impl Receiver {
             Receiver::Output(output) => {
                 match tokio::time::timeout(2 * timeout, output.send_report(report, timeout)).await {
                     Ok(outputs::Outcome::Accepted(_)) => Outcome::Accepted,
-                    Ok(outputs::Outcome::Refused(reason)) => Outcome::Rejected(sanitize_for_log(&reason)),
-                    Ok(outputs::Outcome::Failed(reason)) => Outcome::Failed(sanitize_for_log(&reason)),
+                    Ok(outputs::Outcome::Refused(reason)) => Outcome::Rejected(truncate(&reason, MAX_REASON)),
+                    // A report that is tried after later ones would break the order.
+                    Ok(outputs::Outcome::Doubtful(reason)) if !output.needs_order() => {
+                        Outcome::Doubtful(Doubt::of_server_error(truncate(&reason, MAX_REASON)))
+                    }
+                    Ok(outputs::Outcome::Doubtful(reason) | outputs::Outcome::Failed(reason)) => {
+                        Outcome::Failed(truncate(&reason, MAX_REASON))
+                    }
                     Err(_) => Outcome::Failed(format!("no answer within {timeout:?}")),
                 }
             }

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Connection, Error};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
@@ -19,6 +21,9 @@ use crate::metrics::DeliveryMetrics;
 use crate::model::leader_state::{Delivered, LeaderState, OutputState};
 use crate::outputs::Output;
 
+/// Minimum time between two log lines about problems of an output, while it accepts no reports.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Default)]
 pub(crate) struct SharedOutbox {
     pub(in crate::leader) paths: OutboxPaths,
@@ -26,12 +31,14 @@ pub(crate) struct SharedOutbox {
     pub(super) output: Option<Arc<Output>>,
     outbox: Mutex<Outbox>,
     pub(super) changed: Notify,
-    /// Notified when a report has been deleted or replaced in ZooKeeper.
+    /// Notified when a report has been deleted or replaced in ZooKeeper, or reports must be read for another reason.
     pub(super) finished: Notify,
     /// State of the leader; `None` while this node is not the leader.
     state: watch::Sender<Option<LeaderState>>,
     /// Errors about reports that cannot be finished, each logged once. They survive an interruption of the delivery.
     pub(super) logged_errors: Mutex<BTreeSet<String>>,
+    /// Times at which it was logged that the output fails, and that it rejects reports; `None` since it accepts reports.
+    problems_logged: Mutex<[Option<BootInstant>; 2]>,
     /// True if it was logged that rejected reports are deleted to make room.
     pub(super) logged_full: AtomicBool,
     pub(in crate::leader) metrics: DeliveryMetrics,
@@ -144,6 +151,28 @@ impl SharedOutbox {
         }
         self.publish(&outbox);
         (change, outbox.waiting())
+    }
+
+    /// Returns true if a change of the receiver's state is logged. Reasons of an output may have the receiver's own words,
+    /// which may differ in each response: they are logged once in a while.
+    pub(super) async fn should_log(&self, change: &StateChange) -> bool {
+        let mut logged = self.problems_logged.lock().await;
+        let [failing, rejecting] = &mut *logged;
+        let last = match change {
+            _ if self.is_of_api() => return true,
+            StateChange::Accepting { .. } => {
+                *logged = [None; 2];
+                return true;
+            }
+            StateChange::Failing(_) => failing,
+            StateChange::Rejecting(_) | StateChange::Invalid(_) => rejecting,
+        };
+        let now = BootInstant::now();
+        let is_due = last.is_none_or(|last| now.since(last) >= LOG_INTERVAL);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
     }
 
     /// Counts the rejected reports in ZooKeeper, for the metrics.

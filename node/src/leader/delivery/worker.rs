@@ -163,7 +163,9 @@ impl DeliveryWorker<'_> {
         match event {
             Event::Responded(key, outcome) => {
                 let (change, waiting) = self.outbox.on_outcome(key, outcome).await;
-                if let (Some(change), Some(receiver)) = (change, self.receiver) {
+                if let (Some(change), Some(receiver)) = (change, self.receiver)
+                    && self.outbox.should_log(&change).await
+                {
                     receiver.log_change(&change, waiting);
                 }
             }

@@ -33,11 +33,11 @@ pub(super) struct Broker {
     password_file: Option<PathBuf>,
 }
 
-/// What a connection needs from files.
+/// User and password, and the TLS configuration.
 pub(super) type Secrets = (Option<(String, Vec<u8>)>, Option<Arc<ClientConfig>>);
 
 impl Broker {
-    /// Returns the broker of an output. The error says what is wrong with the settings, including the files.
+    /// Returns the broker of an output. The error names the setting or file that cannot be used.
     pub(super) fn new(config: &OutputConfig, mqtt: &MqttConfig, sender: &Sender) -> Result<Broker, String> {
         let (host, port, is_tls) = parse_url(&config.url.value)?;
         let path = |file: &Option<atalaya_config::Located<String>>| {
@@ -126,7 +126,7 @@ fn tls(ca: Option<&Path>) -> Result<ClientConfig, String> {
             roots.add(certificate).map_err(|error| failed(&error))?;
         }
         if roots.is_empty() {
-            return Err(failed(&"there is no certificate in this file"));
+            return Err(failed(&"the file has no certificate"));
         }
     }
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -39,7 +39,7 @@ pub(super) struct Link {
 }
 
 enum State {
-    /// There is no connection. `attempts` counts the connections that were lost or not established.
+    /// Not connected. `attempts` counts the connections that were lost or not established.
     Away {
         attempts: u64,
         reason: String,
@@ -62,7 +62,7 @@ impl std::fmt::Debug for State {
 
 impl Link {
     pub(super) fn new(broker: Broker, status: Option<String>, announcer: Option<Announcer>) -> Link {
-        let state = State::Away { attempts: 0, reason: "there is no connection yet".to_owned() };
+        let state = State::Away { attempts: 0, reason: "not connected yet".to_owned() };
         Link {
             broker,
             status,
@@ -74,7 +74,7 @@ impl Link {
     }
 
     /// Returns the client of the current connection, its maximum size of packets, and its number. Waits for one attempt to
-    /// connect, at most until `deadline`. The error is the reason why there is no connection.
+    /// connect, at most until `deadline`. The error is the reason of the last failure.
     pub(super) async fn connected(
         &self,
         deadline: tokio::time::Instant,
@@ -96,7 +96,7 @@ impl Link {
         }
     }
 
-    /// Returns the reason why there is no connection.
+    /// Returns the reason of the last failure, while not connected.
     pub(super) fn problem(&self) -> Option<String> {
         match &*self.state.borrow() {
             State::Away { reason, .. } => Some(reason.clone()),
@@ -280,8 +280,11 @@ impl Link {
         sensors: Option<&mut watch::Receiver<Vec<SensorStatus>>>,
     ) -> (Vec<Message>, Option<Instant>) {
         let Some(mut announcer) = self.announcer() else { return (Vec::new(), None) };
-        if let Some(sensors) = sensors.filter(|sensors| sensors.has_changed().unwrap_or_default()) {
-            announcer.set_sensors(&sensors.borrow_and_update());
+        if let Some(sensors) = sensors {
+            let sensors = sensors.borrow_and_update();
+            if sensors.has_changed() {
+                announcer.set_sensors(&sensors);
+            }
         }
         (announcer.due(Instant::now()), announcer.next())
     }

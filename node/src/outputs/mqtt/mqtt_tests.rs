@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_config::{Boards, Location};
+use atalaya_config::Boards;
 use atalaya_testbed::{Mosquitto, MqttClient, MqttMessage, MqttProxy};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -190,7 +190,7 @@ fn files_that_cannot_be_used_are_refused_at_the_start() {
     let (missing, empty) = (folder.path().join("missing").display().to_string(), empty.display().to_string());
     for (lines, expected) in [
         (format!("url = \"mqtts://b\"\nca = \"{missing}\""), "the certificates in"),
-        (format!("url = \"mqtts://b\"\nca = \"{empty}\""), "there is no certificate in this file"),
+        (format!("url = \"mqtts://b\"\nca = \"{empty}\""), "the file has no certificate"),
         (format!("url = \"mqtt://b\"\nca = \"{empty}\""), "begins with mqtts://"),
         (format!("url = \"mqtt://b\"\nuser = \"u\"\npassword_file = \"{missing}\""), "the password in"),
         (format!("url = \"mqtt://b\"\nuser = \"u\"\npassword_file = \"{empty}\""), "the file is empty"),
@@ -249,10 +249,12 @@ fn nothing_is_lost_when_the_broker_is_killed_and_restarted_empty() {
         // The announcements and the availability are lost, and come again.
         let late = MqttClient::subscribe(server.port(), "#");
         runtime.block_on(deliver(&output, &batch(50..100)));
+        runtime.block_on(deliver(&output, &batch(100..101)));
         late.wait_for(STATUS, LONG, |message| message.text() == "online");
         late.wait_for(NODE, LONG, |message| message.json()["cmps"]["a__temperature"].is_object());
-        late.wait_for(TOPIC, LONG, |message| message.json()["seq"] == 99);
-        assert_eq!(seqs(&late.of(TOPIC)).last(), Some(&99));
+        late.wait_for(TOPIC, LONG, |message| message.json()["seq"] == 100);
+        let seqs = seqs(&late.of(TOPIC));
+        assert!((50..=100).all(|seq| seqs.contains(&seq)) && seqs.last() == Some(&100), "{seqs:?}");
     }
 }
 
@@ -344,9 +346,10 @@ fn dropped_request_does_not_disturb_the_next_one() {
         }
         proxy.drop_acknowledgements(false);
         deliver(&output, &batch(1..100)).await;
+        deliver(&output, &batch(100..101)).await;
     });
-    subscriber.wait_for(TOPIC, LONG, |message| message.json()["seq"] == 99);
-    assert_complete_and_in_order(&subscriber.of(TOPIC), 100);
+    subscriber.wait_for(TOPIC, LONG, |message| message.json()["seq"] == 100);
+    assert_complete_and_in_order(&subscriber.of(TOPIC), 101);
 }
 
 #[test]
@@ -457,6 +460,4 @@ fn discovery_can_be_switched_off() {
     subscriber.wait_for(TOPIC, LONG, |message| message.json()["seq"] == 1);
     let topics: Vec<_> = subscriber.messages().into_iter().map(|message| message.topic).collect();
     assert!(topics.iter().all(|topic| topic.starts_with("atalaya/")), "{topics:?}");
-    // The location of the address is part of the error of an address that cannot be used.
-    assert_ne!(output.config.url.at, Location::default());
 }

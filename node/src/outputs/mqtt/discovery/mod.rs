@@ -168,7 +168,7 @@ impl Announcer {
         devices.into_iter().flat_map(|device| device.due(now, repeats)).collect()
     }
 
-    /// Returns the time at which [`due`](Announcer::due) has new messages, if nothing else happens.
+    /// Returns the next time at which [`due`](Announcer::due) must be called.
     pub(super) fn next(&self) -> Option<Instant> {
         let compare = |device: &Device| device.compare_until.filter(|_| !device.is_compared);
         let compare = [compare(&self.node), compare(&self.averages)];

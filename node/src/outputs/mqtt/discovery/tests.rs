@@ -158,7 +158,7 @@ fn average_is_removed_after_a_day_of_one_leader_without_it() {
     assert!(announcer.note_average(Some("Cel"), start + steps * quarter));
     let messages = announcer.due(start + steps * quarter);
     assert_eq!(summary(&messages), ["averages unit__Cel -unit__lx", "averages unit__Cel"]);
-    // A node that has not led for a day does not know what is gone.
+    // A node that has not led for a day keeps all averages.
     announcer.note_average(Some("lx"), start + steps * quarter);
     assert!(!announcer.note_average(Some("Cel"), start + 3 * steps * quarter));
     // A leader that receives a removal does not announce the average again.

@@ -45,6 +45,7 @@ pub mod install;
 mod java;
 mod journal;
 mod kazoo;
+mod mosquitto;
 mod node;
 #[cfg(unix)]
 pub mod pi;
@@ -73,6 +74,7 @@ pub use ensemble::Ensemble;
 pub use http::{Answer, get};
 pub use journal::{Change, Transaction};
 pub use kazoo::Kazoo;
+pub use mosquitto::Mosquitto;
 pub use node::{clean_command, node_command, node_command_in};
 pub use process::{Line, Process, Stream};
 pub use prometheus::{Prometheus, promtool};

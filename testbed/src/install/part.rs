@@ -28,6 +28,7 @@ pub enum Part {
     Wrk,
     Redis,
     Prometheus,
+    Mosquitto,
     Chromium,
 }
 
@@ -36,7 +37,7 @@ type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 impl Part {
     /// All parts that the tests need.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Java,
         Self::ZooKeeper,
         Self::Netty,
@@ -45,6 +46,7 @@ impl Part {
         Self::Python,
         Self::Redis,
         Self::Prometheus,
+        Self::Mosquitto,
         Self::Chromium,
     ];
 
@@ -100,6 +102,8 @@ impl Part {
             Self::Prometheus => {
                 ("Prometheus 2.40 or later", &["prometheus --version", "promtool --version"], &["prometheus"])
             }
+            // The command has no option that succeeds.
+            Self::Mosquitto => ("Mosquitto 2", &[], &["mosquitto"]),
             Self::Chromium => (
                 "Chromium and its driver",
                 &["chromium --version", "chromedriver --version"],
@@ -124,6 +128,7 @@ impl Part {
                 Self::Debootstrap => Path::new("/usr/share/debootstrap/functions").exists(),
                 // The command has no option that succeeds.
                 Self::Wrk => Command::new("wrk").arg("--version").output().is_ok(),
+                Self::Mosquitto => Path::new("/usr/sbin/mosquitto").exists(),
                 Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
                 _ => true,
             }

@@ -56,7 +56,7 @@ pub(super) fn run(access: &Access, shared: &Shared, mut stopped: oneshot::Receiv
     runtime.shutdown_background();
 }
 
-/// Returns the pause after so many short connections: between half and all of the interval, which doubles.
+/// Returns the pause after `attempts` short connections: between half and all of the interval, which doubles.
 fn backoff(attempts: u32, random: u64) -> Duration {
     let interval = MIN_BACKOFF.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1))).min(MAX_BACKOFF);
     interval.mul_f64(0.5 + 0.5 * (random as f64 / u64::MAX as f64))

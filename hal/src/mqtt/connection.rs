@@ -77,7 +77,7 @@ pub(super) struct Message {
     pub(super) arrived: Instant,
 }
 
-/// Reason why there is no message.
+/// Reason for the absence of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoMessage {
     /// The broker cannot be reached, or refuses the connection.

@@ -19,7 +19,7 @@ pub(super) fn number(payload: &[u8], pointer: Option<&str>) -> Result<f64, Strin
         None => Err(format!("the message has no {pointer}")),
         Some(Value::Number(number)) => {
             let number = number.as_f64().filter(|number| number.is_finite());
-            number.ok_or_else(|| format!("{} is no finite number", place()))
+            number.ok_or_else(|| format!("{} is not a finite number", place()))
         }
         Some(Value::String(text)) => {
             parse::number(text.as_bytes()).map_err(|problem| format!("{} is {problem}", place()))

@@ -47,7 +47,13 @@ fn keys_that_mean_nothing_to_the_chip() {
         ("lm75", "path = \"/x\"", "\"/x\"", "is not read from a file", "chip = \"file\""),
         ("lm75", "command = [\"x\"]", "[\"x\"]", "runs no program", "chip = \"command\""),
         ("lm75", "timeout = 1", "1", "runs no program", "remove `timeout`"),
-        ("lm75", "topic = \"a\"", "\"a\"", "not read from an MQTT broker", "remove `topic`, or write chip = \"mqtt\""),
+        (
+            "lm75",
+            "topic = \"a\"",
+            "\"a\"",
+            "not read from an MQTT broker",
+            "remove `topic`, or write chip = \"mqtt\"",
+        ),
         ("file", "broker = \"mqtt://a\"", "\"mqtt://a\"", "not read from an MQTT broker", "remove `broker`"),
         ("command", "pointer = \"/a\"", "\"/a\"", "not read from an MQTT broker", "remove `pointer`"),
         ("cpu", "max_age = \"5m\"", "\"5m\"", "not read from an MQTT broker", "remove `max_age`"),
@@ -126,20 +132,57 @@ fn inputs_of_one_analogue_converter_share_its_address() {
 }
 
 /// Lines of a sensor of chip `mqtt`, from line 6 on.
-const MQTT: &str = "broker = \"mqtt://127.0.0.1\"\ntopic = \"zigbee2mqtt/kitchen\"\nquantity = \"temperature\"";
+const MQTT: &str =
+    "broker = \"mqtt://127.0.0.1\"\ntopic = \"zigbee2mqtt/kitchen\"\nquantity = \"temperature\"";
 
 #[test]
 fn topics_of_a_broker() {
     for (chip_lines, line, offending, problem, remedy) in [
         ("", 5, "\"mqtt\"", "`broker` is missing", "broker = \"mqtt://127.0.0.1:1883\""),
         ("broker = \"mqtt://a\"", 5, "\"mqtt\"", "`topic` is missing", "topic = \"zigbee2mqtt/kitchen\""),
-        ("broker = \"a:1883\"\ntopic = \"t\"", 6, "\"a:1883\"", "not the address of a broker", "\"mqtt://host:1883\""),
+        (
+            "broker = \"a:1883\"\ntopic = \"t\"",
+            6,
+            "\"a:1883\"",
+            "not the address of a broker",
+            "\"mqtt://host:1883\"",
+        ),
         ("broker = \"mqtt://u:p@a\"\ntopic = \"t\"", 6, "\"mqtt://u", "contains a user", "`password_file`"),
-        ("broker = \"mqtt://a/t\"\ntopic = \"t\"", 6, "\"mqtt://a/t\"", "not the address of a broker", "\"mqtts://"),
-        ("broker = \"mqtt://a\"\ntopic = \"a/+/b\"", 7, "\"a/+/b\"", "not the topic of a sensor", "without the wildcards"),
-        ("broker = \"mqtt://a\"\ntopic = \"a/#\"", 7, "\"a/#\"", "not the topic of a sensor", "without the wildcards"),
-        ("broker = \"mqtt://a\"\ntopic = \"\"", 7, "\"\"", "not the topic of a sensor", "\"zigbee2mqtt/kitchen\""),
-        ("broker = \"mqtt://a\"\ntopic = \"t\"", 5, "\"mqtt\"", "`quantity` is missing", "quantity = \"temperature\""),
+        (
+            "broker = \"mqtt://a/t\"\ntopic = \"t\"",
+            6,
+            "\"mqtt://a/t\"",
+            "not the address of a broker",
+            "\"mqtts://",
+        ),
+        (
+            "broker = \"mqtt://a\"\ntopic = \"a/+/b\"",
+            7,
+            "\"a/+/b\"",
+            "not the topic of a sensor",
+            "without the wildcards",
+        ),
+        (
+            "broker = \"mqtt://a\"\ntopic = \"a/#\"",
+            7,
+            "\"a/#\"",
+            "not the topic of a sensor",
+            "without the wildcards",
+        ),
+        (
+            "broker = \"mqtt://a\"\ntopic = \"\"",
+            7,
+            "\"\"",
+            "not the topic of a sensor",
+            "\"zigbee2mqtt/kitchen\"",
+        ),
+        (
+            "broker = \"mqtt://a\"\ntopic = \"t\"",
+            5,
+            "\"mqtt\"",
+            "`quantity` is missing",
+            "quantity = \"temperature\"",
+        ),
         (
             "broker = \"mqtt://a\"\ntopic = \"t\"\nquantity = [\"count\", \"power\"]",
             8,

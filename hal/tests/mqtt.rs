@@ -70,8 +70,10 @@ fn connections(broker: &Mosquitto) -> usize {
 fn messages_of_esphome_tasmota_and_zigbee2mqtt_are_read() {
     let broker = Mosquitto::start();
     let url = &broker.url();
-    let tasmota = r#"{"Time":"2026-11-30T06:00:00","SI7021":{"Temperature":21.4,"Humidity":"48.9"},"TempUnit":"C"}"#;
-    let zigbee = r#"{"battery":97,"humidity":45.31,"linkquality":87,"temperature":-3.84,"update":{"state":"idle"}}"#;
+    let tasmota =
+        r#"{"Time":"2026-11-30T06:00:00","SI7021":{"Temperature":21.4,"Humidity":"48.9"},"TempUnit":"C"}"#;
+    let zigbee =
+        r#"{"battery":97,"humidity":45.31,"linkquality":87,"temperature":-3.84,"update":{"state":"idle"}}"#;
     broker.publish("kitchen/sensor/temperature/state", "21.7", true);
     broker.publish("tele/attic/SENSOR", tasmota, true);
     broker.publish("zigbee2mqtt/0x00158d0001", zigbee, true);

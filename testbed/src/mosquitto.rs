@@ -41,7 +41,8 @@ impl Mosquitto {
         install::require(&[Part::Mosquitto]);
         let scratch = Scratch::new("mosquitto");
         let file = scratch.path().join("passwords");
-        let output = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&file).args([user, password]).output();
+        let output =
+            Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&file).args([user, password]).output();
         let output = output.expect("run mosquitto_passwd");
         assert!(output.status.success(), "mosquitto_passwd: {}", String::from_utf8_lossy(&output.stderr));
         let lines = format!("allow_anonymous false\npassword_file {}", file.display());
@@ -150,7 +151,13 @@ impl Mosquitto {
 }
 
 /// Sends CONNECT, PUBLISH with QoS 1 and DISCONNECT of MQTT 3.1.1.
-fn publish(port: u16, user: Option<(&str, &str)>, topic: &str, payload: &[u8], retain: bool) -> io::Result<()> {
+fn publish(
+    port: u16,
+    user: Option<(&str, &str)>,
+    topic: &str,
+    payload: &[u8],
+    retain: bool,
+) -> io::Result<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;

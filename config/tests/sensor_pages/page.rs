@@ -76,7 +76,9 @@ fn summary(chip: Chip) -> String {
             "- First measurement: the first message, for which `atalaya sensors read` waits {} s",
             spec.first_reading.as_secs()
         ));
-        lines.push("- Setup of ESPHome, Tasmota and Zigbee2MQTT: [Sensors from MQTT](../mqtt-sensors.md)".to_owned());
+        lines.push(
+            "- Setup of ESPHome, Tasmota and Zigbee2MQTT: [Sensors from MQTT](../mqtt-sensors.md)".to_owned(),
+        );
     } else if !spec.first_reading.is_zero() {
         lines.push(format!("- First measurement: {} s after the first read", spec.first_reading.as_secs()));
     }

@@ -62,7 +62,13 @@ impl BrokerUrl {
                 port.parse().ok().filter(|port| *port > 0)?
             }
             Some(_) => return None,
-            None => if tls { 8883 } else { 1883 },
+            None => {
+                if tls {
+                    8883
+                } else {
+                    1883
+                }
+            }
         };
         let scheme = if tls { "mqtts" } else { "mqtt" };
         let shown = if rest.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
@@ -118,7 +124,9 @@ pub fn check_topic(topic: &str) -> Result<(), &'static str> {
 pub fn check_pointer(pointer: &str) -> Result<(), &'static str> {
     let is_escape = |rest: &str| rest.starts_with(['0', '1']);
     if !pointer.is_empty() && !pointer.starts_with('/') {
-        return Err("a JSON pointer starts with `/`: \"/temperature\", \"/AM2301/Temperature\", \"/values/0\"");
+        return Err(
+            "a JSON pointer starts with `/`: \"/temperature\", \"/AM2301/Temperature\", \"/values/0\"",
+        );
     }
     if !pointer.split('~').skip(1).all(is_escape) {
         return Err("in a JSON pointer, write `~0` for `~` and `~1` for a `/` in a name");
@@ -149,9 +157,23 @@ mod tests {
             assert_eq!(BrokerUrl::parse(shown), Some(broker));
         }
         let wrong = [
-            "", "127.0.0.1", "mqtt://", "mqtt://:1883", "http://a", "mqtt://a:0", "mqtt://a:65536", "mqtt://a:",
-            "mqtt://a/b", "mqtt://user:secret@a", "mqtt://a:+1", "mqtt://[::1", "mqtt://[::1]1883", "mqtt://[a]",
-            "mqtt://a b", "MQTT://a", "mqtt://::1",
+            "",
+            "127.0.0.1",
+            "mqtt://",
+            "mqtt://:1883",
+            "http://a",
+            "mqtt://a:0",
+            "mqtt://a:65536",
+            "mqtt://a:",
+            "mqtt://a/b",
+            "mqtt://user:secret@a",
+            "mqtt://a:+1",
+            "mqtt://[::1",
+            "mqtt://[::1]1883",
+            "mqtt://[a]",
+            "mqtt://a b",
+            "MQTT://a",
+            "mqtt://::1",
         ];
         for text in wrong {
             assert_eq!(BrokerUrl::parse(text), None, "{text}");

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, MqttOptions, NetworkOptions, Outgoing, Packet, QoS,
-    SubscribeReasonCode,
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, MqttOptions, NetworkOptions, Outgoing, Packet,
+    QoS, SubscribeReasonCode,
 };
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -58,7 +58,8 @@ pub(super) fn run(access: &Access, shared: &Shared, mut stopped: oneshot::Receiv
 
 /// Returns the pause after `attempts` short connections: between half and all of the interval, which doubles.
 fn backoff(attempts: u32, random: u64) -> Duration {
-    let interval = MIN_BACKOFF.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1))).min(MAX_BACKOFF);
+    let interval =
+        MIN_BACKOFF.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1))).min(MAX_BACKOFF);
     interval.mul_f64(0.5 + 0.5 * (random as f64 / u64::MAX as f64))
 }
 
@@ -203,6 +204,8 @@ mod tests {
         }
         std::fs::write(&file, "\n").unwrap();
         assert!(password(&file).unwrap_err().ends_with("is empty"));
-        assert!(password(&folder.path().join("absent")).unwrap_err().contains("cannot be read: No such file"));
+        assert!(
+            password(&folder.path().join("absent")).unwrap_err().contains("cannot be read: No such file")
+        );
     }
 }

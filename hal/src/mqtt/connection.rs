@@ -108,7 +108,8 @@ impl Connection {
     /// # Errors
     /// No message has arrived yet, or the newest one is older than `max_age`.
     pub(super) fn newest(&self, topic: usize, max_age: Duration) -> Result<Message, NoMessage> {
-        let deadline = self.ensure_started().map_err(|error| NoMessage::NoBroker(error.to_string()))? + FIRST_MESSAGE;
+        let deadline =
+            self.ensure_started().map_err(|error| NoMessage::NoBroker(error.to_string()))? + FIRST_MESSAGE;
         let mut state = self.shared.lock();
         loop {
             let Topic { newest, is_refused, .. } = &state.topics[topic];
@@ -142,7 +143,8 @@ impl Connection {
         let (stop, stopped) = oneshot::channel();
         let (access, shared) = (self.access.clone(), Arc::clone(&self.shared));
         let name = format!("mqtt {}", self.access.broker.host());
-        let thread = thread::Builder::new().name(name).spawn(move || client::run(&access, &shared, stopped))?;
+        let thread =
+            thread::Builder::new().name(name).spawn(move || client::run(&access, &shared, stopped))?;
         let started = Instant::now();
         *worker = Some(Worker { thread, started, _stop: stop });
         Ok(started)
@@ -185,7 +187,9 @@ impl Shared {
     pub(super) fn received(&self, topic: &[u8], payload: &[u8], is_retained: bool) {
         let payload: Option<Arc<[u8]>> = (payload.len() <= MAX_PAYLOAD).then(|| payload.into());
         self.update(|state| {
-            let Some(topic) = state.topics.iter_mut().find(|known| known.name.as_bytes() == topic) else { return };
+            let Some(topic) = state.topics.iter_mut().find(|known| known.name.as_bytes() == topic) else {
+                return;
+            };
             // Delivered again after a reconnection, and not published again.
             if is_retained && topic.newest.as_ref().is_some_and(|newest| newest.payload == payload) {
                 return;
@@ -201,7 +205,10 @@ mod tests {
 
     fn shared() -> Shared {
         let topics = ["a", "b"].map(|name| Topic { name: name.to_owned(), is_refused: false, newest: None });
-        Shared { state: Mutex::new(State { link: Link::Connecting, topics: topics.into() }), ..Shared::default() }
+        Shared {
+            state: Mutex::new(State { link: Link::Connecting, topics: topics.into() }),
+            ..Shared::default()
+        }
     }
 
     fn newest(shared: &Shared, topic: usize) -> Option<(Option<Vec<u8>>, Instant)> {

@@ -111,7 +111,11 @@ impl<S> PacketLimit<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for PacketLimit<S> {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while this.read == this.ready.len() {
             this.ready.clear();

@@ -13,8 +13,10 @@ pub(super) fn number(payload: &[u8], pointer: Option<&str>) -> Result<f64, Strin
         return parse::number(payload).map_err(|problem| format!("the message is {problem}"));
     };
     // The parser bounds the depth.
-    let message: Value = serde_json::from_slice(payload).map_err(|error| format!("the message is not JSON: {error}"))?;
-    let place = || if pointer.is_empty() { "the message".to_owned() } else { format!("the value at {pointer}") };
+    let message: Value =
+        serde_json::from_slice(payload).map_err(|error| format!("the message is not JSON: {error}"))?;
+    let place =
+        || if pointer.is_empty() { "the message".to_owned() } else { format!("the value at {pointer}") };
     match message.pointer(pointer) {
         None => Err(format!("the message has no {pointer}")),
         Some(Value::Number(number)) => {

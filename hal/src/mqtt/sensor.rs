@@ -79,9 +79,10 @@ impl Sensor for NumberTopic {
         let Some(payload) = message.payload else {
             return Err(fault(Cause::Other, format!("the message has more than {MAX_PAYLOAD} bytes")));
         };
-        let value = payload::number(&payload, self.pointer.as_deref()).map_err(|why| fault(Cause::Other, why))?;
-        let reading =
-            Reading::new(self.quantity, value).map_err(|error| fault(Cause::OutOfRange, error.to_string()))?;
+        let value =
+            payload::number(&payload, self.pointer.as_deref()).map_err(|why| fault(Cause::Other, why))?;
+        let reading = Reading::new(self.quantity, value)
+            .map_err(|error| fault(Cause::OutOfRange, error.to_string()))?;
         Ok(smallvec![reading])
     }
 }

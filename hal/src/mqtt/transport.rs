@@ -52,7 +52,8 @@ pub(super) fn tls(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca {
         let invalid = |problem: String| format!("the file {} {problem}", path.display());
-        let pem = read_limited(path, MAX_FILE).map_err(|error| invalid(format!("cannot be read: {error}")))?;
+        let pem =
+            read_limited(path, MAX_FILE).map_err(|error| invalid(format!("cannot be read: {error}")))?;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         let certificates = certificates.map_err(|error| invalid(format!("is not PEM: {error}")))?;
         if certificates.is_empty() {

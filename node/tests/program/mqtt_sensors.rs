@@ -31,7 +31,8 @@ fn node_publishes_two_sensors_of_one_broker() {
     std::fs::write(&file, boards(&broker.url(), "linux")).unwrap();
     broker.publish("zigbee2mqtt/kitchen", r#"{"temperature":21.5,"linkquality":87}"#, true);
     broker.publish("tank/sensor/level/state", "48.04", true);
-    let arguments = ["--boards", &file.display().to_string(), "--board", "b", "--metrics-listen", "127.0.0.1:0"];
+    let arguments =
+        ["--boards", &file.display().to_string(), "--board", "b", "--metrics-listen", "127.0.0.1:0"];
     let node = fleet.node("1", &arguments);
     let probe = fleet.probe();
     let measured = |wanted: &[&str]| {

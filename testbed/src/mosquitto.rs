@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -33,6 +33,12 @@ impl Mosquitto {
     #[track_caller]
     pub fn start() -> Self {
         Self::with("allow_anonymous true")
+    }
+
+    /// Starts a server that accepts all clients, and whose retained messages survive a restart.
+    #[track_caller]
+    pub fn persistent() -> Self {
+        Self::with("allow_anonymous true\npersistence true\nautosave_on_changes true\nautosave_interval 1")
     }
 
     /// Starts a server that accepts one user with a password.
@@ -66,8 +72,12 @@ impl Mosquitto {
     fn launch(scratch: Scratch, port: Port, configuration: &str) -> Self {
         install::require(&[Part::Mosquitto]);
         // Started by root, it would become another user, who cannot read the folder.
+        let folder = scratch.path().join("data");
+        fs::create_dir_all(&folder).expect("make Mosquitto's folder");
         let lines = format!(
-            "user root\nlog_dest stderr\nlog_type all\nlog_timestamp false\npersistence false\nlistener {} 127.0.0.1\n{configuration}\n",
+            "user root\nlog_dest stderr\nlog_type all\nlog_timestamp false\nmax_queued_messages 0\n\
+             persistence_location {}/\nlistener {} 127.0.0.1\n{configuration}\n",
+            folder.display(),
             port.number()
         );
         fs::write(scratch.path().join("mosquitto.conf"), lines).expect("write Mosquitto's configuration");
@@ -76,7 +86,7 @@ impl Mosquitto {
         server
     }
 
-    /// Starts it again, on the same port, and waits until it accepts connections.
+    /// Starts it again, on the same port, with the data in its folder, and waits until it accepts connections.
     #[track_caller]
     pub fn restart(&mut self) {
         assert!(!self.is_running(), "Mosquitto at {} runs already", self.port());
@@ -91,6 +101,11 @@ impl Mosquitto {
 
     pub fn port(&self) -> u16 {
         self.port.number()
+    }
+
+    /// Returns the folder with its data.
+    pub fn folder(&self) -> PathBuf {
+        self.scratch.path().join("data")
     }
 
     /// Returns its address: `mqtt://127.0.0.1:15001`.
@@ -108,6 +123,14 @@ impl Mosquitto {
         if let Some(mut process) = self.process.take() {
             process.kill9();
         }
+    }
+
+    /// Removes all data in its folder, as if its disk had been replaced. It must not run.
+    #[track_caller]
+    pub fn lose_all(&mut self) {
+        assert!(!self.is_running(), "Mosquitto at {} runs", self.port());
+        fs::remove_dir_all(self.folder()).expect("remove Mosquitto's folder");
+        fs::create_dir(self.folder()).expect("make Mosquitto's folder");
     }
 
     /// Sends SIGSTOP: the server is frozen, its connections stay open, and the kernel accepts new ones.

@@ -5,14 +5,14 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rumqttc::{
+use rumqttc_v4::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, MqttOptions, NetworkOptions, Outgoing, Packet,
     QoS, SubscribeReasonCode,
 };
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Access, Shared};
+use super::messages::{Access, Messages};
 use super::packet_limit::MAX_PACKET;
 use super::transport::{self, MAX_FILE};
 use crate::read_limited::read_limited;
@@ -31,18 +31,18 @@ const STABLE: Duration = Duration::from_secs(10);
 const MAX_SENT: usize = 2 * MAX_FILE;
 
 /// Serves a connection until the sender of `stopped` is dropped.
-pub(super) fn run(access: &Access, shared: &Shared, mut stopped: oneshot::Receiver<()>) {
+pub(super) fn run(access: &Access, messages: &Messages, mut stopped: oneshot::Receiver<()>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return shared.down(format!("cannot start: {error}")),
+        Err(error) => return messages.down(format!("cannot start: {error}")),
     };
     runtime.block_on(async {
         let serve = async {
             let mut attempts = 0;
             loop {
                 let began = Instant::now();
-                let reason = session(access, shared).await;
-                shared.down(reason);
+                let reason = session(access, messages).await;
+                messages.down(reason);
                 attempts = if began.elapsed() < STABLE { attempts + 1 } else { 0 };
                 sleep(backoff(attempts, random())).await;
             }
@@ -69,12 +69,12 @@ fn random() -> u64 {
 }
 
 /// Connects, and receives messages until the connection ends. Returns the reason.
-async fn session(access: &Access, shared: &Shared) -> String {
+async fn session(access: &Access, messages: &Messages) -> String {
     let options = match options(access) {
         Ok(options) => options,
         Err(reason) => return reason,
     };
-    let topics = shared.topics();
+    let topics = messages.topics();
     let (client, mut events) = AsyncClient::builder(options).capacity(topics.len() + 1).build();
     let mut network = NetworkOptions::new();
     network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
@@ -94,7 +94,7 @@ async fn session(access: &Access, shared: &Shared) -> String {
         match event {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
                 is_connected = true;
-                shared.connected();
+                messages.connected();
                 for (number, topic) in topics.iter().enumerate() {
                     if let Err(error) = client.try_subscribe(topic, QoS::AtLeastOnce) {
                         return format!("cannot subscribe: {error}");
@@ -108,11 +108,11 @@ async fn session(access: &Access, shared: &Shared) -> String {
             Ok(Event::Incoming(Packet::SubAck(answer))) => {
                 let is_refused = answer.return_codes.contains(&SubscribeReasonCode::Failure);
                 if let Some(topic) = sent.remove(&answer.pkid).filter(|_| is_refused) {
-                    shared.refused(topic);
+                    messages.refused(topic);
                 }
             }
             Ok(Event::Incoming(Packet::Publish(message))) => {
-                shared.received(&message.topic, &message.payload, message.retain);
+                messages.received(&message.topic, &message.payload, message.retain);
             }
             Ok(_) => {}
             Err(error) => return reason(&error),

@@ -33,6 +33,8 @@ mod client;
 #[cfg(feature = "mqtt")]
 mod connection;
 #[cfg(feature = "mqtt")]
+mod messages;
+#[cfg(feature = "mqtt")]
 mod packet_limit;
 #[cfg(feature = "mqtt")]
 mod payload;

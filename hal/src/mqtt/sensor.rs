@@ -7,7 +7,8 @@ use std::time::Duration;
 use smallvec::smallvec;
 
 use super::address::MqttTopic;
-use super::connection::{Access, Connection, NoMessage};
+use super::connection::Connection;
+use super::messages::{Access, NoMessage};
 use super::{MAX_PAYLOAD, payload};
 use crate::error::{Cause, OpenError, Place, ReadError};
 use crate::reading::{Quantity, Reading, Readings};

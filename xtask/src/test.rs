@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use atalaya_testbed::install::{self, Environment, Part};
-
 use xtask::cargo::{cargo, exit_code};
+
+use crate::install;
 
 mod programs;
 
@@ -69,8 +69,7 @@ fn threads() -> String {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    install::ensure(&Part::ALL).context("the tests need more than Rust")?;
-    Environment::KAZOO.ready().context("the tests need Kazoo")?;
+    install::for_tests()?;
     let threads = threads();
     let words = arguments.words();
     if !arguments.is_everything() {

@@ -1,5 +1,5 @@
 //! Development tasks: `cargo xtask test`, `fleet`, `bench`, `fuzz`, `chaos`, `picture`, `pi`, `dist`,
-//! `docs`, `containers`, `nightly`, `statistics`, `install`.
+//! `docs`, `containers`, `nightly`, `statistics`.
 #![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
 
 mod bench;
@@ -10,7 +10,6 @@ mod dist;
 mod docs;
 mod fleet;
 mod fuzz;
-mod install;
 mod nightly;
 mod screenshot;
 mod statistics;
@@ -47,8 +46,6 @@ enum Task {
     Nightly(nightly::Arguments),
     Statistics(statistics::Arguments),
     Containers(containers::Arguments),
-    /// Install and download the programs that `.ci/run` uses, before it needs them.
-    Install,
 }
 
 fn main() -> ExitCode {
@@ -66,7 +63,6 @@ fn main() -> ExitCode {
         Task::Nightly(arguments) => nightly::run(&arguments),
         Task::Statistics(arguments) => statistics::run(&arguments),
         Task::Containers(arguments) => containers::run(&arguments),
-        Task::Install => install::run(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

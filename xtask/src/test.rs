@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use xtask::cargo::{cargo, exit_code};
+use atalaya_testbed::install::{self, Environment, Part};
 
-use crate::install;
+use xtask::cargo::{cargo, exit_code};
 
 mod programs;
 
@@ -69,7 +69,8 @@ fn threads() -> String {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    install::for_tests()?;
+    install::ensure(&Part::ALL).context("the tests need more than Rust")?;
+    Environment::KAZOO.ready().context("the tests need Kazoo")?;
     let threads = threads();
     let words = arguments.words();
     if !arguments.is_everything() {

@@ -18,8 +18,6 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::{self, Part};
 use atalaya_testbed::{Scratch, parent_death_command};
 
-/// Programs that the test uses.
-pub(crate) const PARTS: [Part; 2] = [Part::Docker, Part::Debootstrap];
 /// Control group of all containers.
 const GROUP: &str = "atalaya-containers";
 
@@ -58,18 +56,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     ensure!(cfg!(target_os = "linux"), "containers need Linux");
-    install::ensure(&PARTS).context("this needs Docker")?;
+    install::ensure(&[Part::Docker, Part::Debootstrap]).context("this needs Docker")?;
     let [program, base] = parts::program(arguments)?;
     let tarball = parts::tarball()?;
     let start = Instant::now();
     let succeeded = isolated(arguments, &tarball, [program, base])?;
     println!("\n{:.0} s", start.elapsed().as_secs_f64());
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Downloads the third-party services, unless an earlier run did.
-pub(crate) fn download() -> anyhow::Result<()> {
-    parts::tarball().map(drop)
 }
 
 /// Runs the tests in the namespaces. Returns true if all succeed. If this process ends, for any reason, so does unshare,

@@ -49,9 +49,9 @@ pub struct Arguments {
     /// Run this program on the Pi instead of building one.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// Build the program for the Pi, and exit.
+    /// Download the parts and build the program for the Pi, which a later run uses, and exit.
     #[arg(long)]
-    build_only: bool,
+    prepare: bool,
     /// Keep everything running after the checks, until Ctrl-C.
     #[arg(long)]
     keep: bool,
@@ -71,19 +71,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     ensure!(cfg!(target_os = "linux"), "the emulated Pi is made of Debian's packages: it needs Linux");
     let start = Instant::now();
-    let profile = if arguments.debug { Profile::Dev } else { Profile::Distribution };
-    let options = BuildOptions { profile, is_static: arguments.is_static, is_slim: arguments.slim };
-    if arguments.build_only {
-        build::for_the_pi(options)?;
-        return Ok(ExitCode::SUCCESS);
-    }
     install::ensure(&[Part::Java, Part::ZooKeeper, Part::Python, Part::OpenSsl])
         .context("a fleet with a Pi needs more than Rust")?;
     let parts = Parts::ready().context("no parts for a Pi")?;
+    let profile = if arguments.debug { Profile::Dev } else { Profile::Distribution };
+    let options = BuildOptions { profile, is_static: arguments.is_static, is_slim: arguments.slim };
     let program = match &arguments.binary {
         Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
         None => build::for_the_pi(options)?,
     };
+    if arguments.prepare {
+        return Ok(ExitCode::SUCCESS);
+    }
     let node = match &arguments.node {
         Some(node) => existing(node)?,
         None => build_node(profile, &[])?,

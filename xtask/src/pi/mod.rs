@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Run this program on the Pi instead of building one.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Download the parts and build the program for the Pi, which a later run uses, and exit.
+    #[arg(long)]
+    prepare: bool,
     /// Keep everything running after the checks, until Ctrl-C.
     #[arg(long)]
     keep: bool,
@@ -77,6 +80,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
         None => build::for_the_pi(options)?,
     };
+    if arguments.prepare {
+        return Ok(ExitCode::SUCCESS);
+    }
     let node = match &arguments.node {
         Some(node) => existing(node)?,
         None => build_node(profile, &[])?,

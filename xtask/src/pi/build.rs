@@ -19,9 +19,10 @@ pub struct BuildOptions {
     pub is_slim: bool,
 }
 
-/// Builds the node for the Pi, and returns its bytes without the data that only debuggers read.
-pub fn for_the_pi(options: BuildOptions) -> anyhow::Result<Vec<u8>> {
-    let mut what = vec!["--package", "atalaya", "--bin", "atalaya"];
+/// Builds the node for the Pi, with additional arguments, and returns its bytes without the data that only debuggers
+/// read.
+pub fn for_the_pi(options: BuildOptions, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let mut what = [&["--package", "atalaya", "--bin", "atalaya"], arguments].concat();
     if options.is_slim {
         what.push("--no-default-features");
     }

@@ -169,7 +169,8 @@ async fn prometheus_with_a_window_accepts_repeats_and_late_samples() {
     }
     assert_eq!(values(&server, &selector("late")), numbers(0..20));
     // Older than the window: Prometheus 2.42 answers 500, which must not block the others.
-    let older = [series(50, 3, "older", now() - 8 * 24 * HOUR), series(60, 3, "older", now() - 10_000)].concat();
+    let older =
+        [series(50, 3, "older", now() - 8 * 24 * HOUR), series(60, 3, "older", now() - 10_000)].concat();
     let refused = deliver(&other, &older).await;
     assert_eq!(refused_for(&refused, "too old"), [50, 51, 52]);
     assert_eq!(values(&server, &selector("older")), numbers(60..63));

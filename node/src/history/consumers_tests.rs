@@ -100,7 +100,7 @@ impl Model {
         self.harness.keeper.store();
         self.runs.insert(self.harness.keeper.boot.clone(), self.runs.len());
         self.expected.retain(|name, _| names.contains(name));
-        for name in names {
+        for name in &names {
             self.expected.entry(name).or_default();
         }
         (self.names, self.was_read_only) = (names, false);

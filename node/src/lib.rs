@@ -28,6 +28,7 @@ mod history;
 #[cfg(not(feature = "history"))]
 #[path = "history/absent.rs"]
 mod history;
+mod http_client;
 pub mod inspect;
 pub mod leader;
 pub mod logging;
@@ -35,7 +36,16 @@ pub mod metrics;
 pub mod model;
 pub mod node;
 pub mod observe;
-#[allow(dead_code, reason = "not connected yet")]
+#[allow(dead_code, reason = "samples are not sent yet")]
+#[cfg_attr(
+    not(any(
+        feature = "output-influxdb",
+        feature = "output-mqtt",
+        feature = "output-prometheus",
+        feature = "output-webhook"
+    )),
+    allow(dead_code, unused_variables, reason = "no type of receiver is built")
+)]
 mod outputs;
 pub mod process;
 pub mod reload;

@@ -12,6 +12,7 @@ use super::stdout::print;
 use super::tools::connection::with_settings;
 use super::{acl, load_settings};
 use crate::commands::exit::Failure;
+use crate::outputs;
 use crate::sampling;
 use crate::settings::zookeeper_access::ZooKeeperAccess;
 use crate::settings::{FleetArgs, Settings, SettingsError};
@@ -51,6 +52,7 @@ pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
             .map_err(|error| Failure::config(anyhow!("{}: board {name}: {error}", boards.origin())))?;
     }
     check_tasks(&boards, &settings)?;
+    check_outputs(&settings)?;
     let access = ZooKeeperAccess::read(&settings).map_err(SettingsError::from)?;
     print(summary(&boards, &settings).as_bytes())?;
     if !args.connect {
@@ -68,6 +70,13 @@ fn check_tasks(boards: &Boards, settings: &Settings) -> Result<(), Failure> {
             return Err(Failure::config(anyhow!("{}: board {name}: {reason}", boards.origin())));
         }
     }
+    Ok(())
+}
+
+/// Returns an error if a node could not use an output.
+fn check_outputs(settings: &Settings) -> Result<(), Failure> {
+    let node = "1".parse().map_err(Failure::internal)?;
+    outputs::prepare(settings, &node).map_err(SettingsError::from)?;
     Ok(())
 }
 
@@ -91,6 +100,9 @@ fn summary(boards: &Boards, settings: &Settings) -> String {
     let mut text = format!("{}: valid\n{:<25}{}\n", boards.origin(), "boards", names.join(", "));
     for (name, value) in settings.describe() {
         text.push_str(&format!("{name:<25}{value}\n"));
+    }
+    for output in &settings.outputs {
+        text.push_str(&format!("{:<25}{}\n", "output", outputs::describe(output)));
     }
     if let Some(warning) = settings.unsent_token() {
         text.push_str(&format!("warning: {warning}\n"));

@@ -1,4 +1,4 @@
-//! `atalaya reports list|retry|drop`: reports that are not delivered.
+//! `atalaya reports list|retry|drop`: reports that are not delivered to the API, or to an output.
 
 use anyhow::anyhow;
 use atalaya_recipes::session::{CreateMode, Write};
@@ -11,7 +11,7 @@ use super::args::{ConnectionArgs, Output};
 use super::stdout::print;
 use super::tools::connection::with_session;
 use crate::commands::exit::Failure;
-use crate::leader::outbox_store::{self, FIRST_BATCH, PATH, REJECTED_PATH};
+use crate::leader::outbox_store::{self, FIRST_BATCH, OutboxPaths};
 use crate::model::report::CycleReport;
 use crate::model::text;
 use crate::process::stdout;
@@ -23,14 +23,18 @@ pub(super) enum ReportsCommand {
 Examples:
   atalaya reports list
   atalaya reports list --output json | jq 'select(.reason)'      rejected reports only
+  atalaya reports list --receiver influxdb                       reports for an output
 
 A report stays in the outbox (state waiting) until the API accepts it with 2xx or 409. After any other \
 4xx it is retried a few times and then moved to the rejected reports, with the reason, so that later \
-reports are delivered.")]
+reports are delivered. Each output of boards.toml has reports of its own.")]
     List {
         /// Output format; json prints one object per line.
         #[arg(long, value_enum, default_value_t)]
         output: Output,
+
+        #[command(flatten)]
+        receiver: ReceiverArgs,
 
         #[command(flatten)]
         connection: ConnectionArgs,
@@ -66,24 +70,47 @@ pub(super) struct ReportsSelectArgs {
     all: bool,
 
     #[command(flatten)]
+    receiver: ReceiverArgs,
+
+    #[command(flatten)]
     connection: ConnectionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReceiverArgs {
+    /// Name of an output of boards.toml, also of one that was removed [default: the API].
+    #[arg(long, value_name = "NAME", value_parser = output_name)]
+    receiver: Option<String>,
+}
+
+impl ReceiverArgs {
+    fn paths(&self) -> OutboxPaths {
+        self.receiver.as_deref().map_or_else(OutboxPaths::api, OutboxPaths::of_output)
+    }
+}
+
+fn output_name(name: &str) -> Result<String, &'static str> {
+    match name.is_empty() || name.contains(|c: char| c == '/' || c.is_whitespace() || text::is_unsafe(c)) {
+        false if !matches!(name, "." | "..") => Ok(name.to_owned()),
+        _ => Err("it is not the name of an output"),
+    }
 }
 
 pub(super) fn main(command: &ReportsCommand) -> Result<(), Failure> {
     match command {
-        ReportsCommand::List { output, connection } => with_session(connection, async |session| {
+        ReportsCommand::List { output, receiver, connection } => with_session(connection, async |session| {
             let connection = session.connection().await;
             connection.sync().await?;
-            list(&connection, *output).await
+            list(&connection, &receiver.paths(), *output).await
         }),
         ReportsCommand::Retry(args) => apply(args, retry, "retried", "rejected"),
         ReportsCommand::Drop(args) => apply(args, delete, "dropped", "undelivered"),
     }
 }
 
-async fn list(connection: &Connection, output: Output) -> Result<(), Failure> {
+async fn list(connection: &Connection, paths: &OutboxPaths, output: Output) -> Result<(), Failure> {
     let mut count = 0;
-    for (state, parent) in [("waiting", PATH), ("rejected", REJECTED_PATH)] {
+    for (state, parent) in [("waiting", &paths.reports), ("rejected", &paths.rejected)] {
         let listed = outbox_store::list(connection, parent).await?.unwrap_or_default();
         for name in &listed.others {
             let name = text::sanitize_for_log(name);
@@ -174,20 +201,20 @@ fn row(state: &str, report: &CycleReport) -> String {
 /// Retries or drops the selected reports, and prints their number.
 fn apply(
     args: &ReportsSelectArgs,
-    action: impl AsyncFn(&Connection, u64) -> Result<(), Error>,
+    action: impl AsyncFn(&Connection, &OutboxPaths, u64) -> Result<(), Error>,
     done: &str,
     kind: &str,
 ) -> Result<(), Failure> {
     with_session(&args.connection, async |session| {
         let connection = session.connection().await;
         connection.sync().await?;
-        let mut cycles = args.cycles.clone();
+        let (mut cycles, paths) = (args.cycles.clone(), args.receiver.paths());
         if args.all {
-            cycles.extend(outbox_store::cycles(&connection, REJECTED_PATH).await?.unwrap_or_default());
+            cycles.extend(outbox_store::cycles(&connection, &paths.rejected).await?.unwrap_or_default());
         }
         let (mut count, mut missing) = (0, Vec::new());
         for cycle in cycles {
-            match action(&connection, cycle).await {
+            match action(&connection, &paths, cycle).await {
                 Ok(()) => count += 1,
                 // With --all, another client was faster.
                 Err(error) if error.is_no_node() && args.all => {}
@@ -204,29 +231,31 @@ fn apply(
     })
 }
 
-/// Write that makes the leader list its outbox: it watches the data of the parent.
-const NOTIFY_LEADER: Write<'static> = Write::Set { path: PATH, data: b"", version: None };
+/// Returns the write that makes the leader list an outbox: it watches the data of the parent.
+fn notify_leader(paths: &OutboxPaths) -> Write<'_> {
+    Write::Set { path: &paths.reports, data: b"", version: None }
+}
 
-async fn retry(connection: &Connection, cycle: u64) -> Result<(), Error> {
-    let (from, to) = (format!("{REJECTED_PATH}/{cycle}"), format!("{PATH}/{cycle}"));
+async fn retry(connection: &Connection, paths: &OutboxPaths, cycle: u64) -> Result<(), Error> {
+    let (from, to) = (paths.rejected_report(cycle), paths.report(cycle));
     let (data, stat) = connection.get(&from).await?;
     let data = match CycleReport::parse(&data, cycle) {
         Ok(report) => CycleReport { reason: None, ..report }.data(),
         Err(_) => data,
     };
-    connection.ensure(PATH).await?;
+    connection.ensure(&paths.reports).await?;
     let delete = Write::Delete { path: &from, version: Some(stat.version) };
     let create = Write::Create { path: &to, data: &data, mode: CreateMode::Persistent };
-    connection.multi(&[delete, create, NOTIFY_LEADER]).await?;
+    connection.multi(&[delete, create, notify_leader(paths)]).await?;
     Ok(())
 }
 
-async fn delete(connection: &Connection, cycle: u64) -> Result<(), Error> {
-    if connection.delete_if_exists(&format!("{REJECTED_PATH}/{cycle}"), None).await? {
+async fn delete(connection: &Connection, paths: &OutboxPaths, cycle: u64) -> Result<(), Error> {
+    if connection.delete_if_exists(&paths.rejected_report(cycle), None).await? {
         return Ok(());
     }
-    let waiting = format!("{PATH}/{cycle}");
-    connection.multi(&[Write::Delete { path: &waiting, version: None }, NOTIFY_LEADER]).await?;
+    let waiting = paths.report(cycle);
+    connection.multi(&[Write::Delete { path: &waiting, version: None }, notify_leader(paths)]).await?;
     Ok(())
 }
 

@@ -15,17 +15,19 @@ pub(crate) use render::{StyledLine, render_lines, render_table};
 use crate::model::details::Findings;
 use crate::model::fence::Fence;
 use crate::model::health_status::{SensorState, is_zero};
-use crate::model::leader_state::Delivered;
+use crate::model::leader_state::{Delivered, LeaderState};
 use crate::model::measurement::{self, Exclusion};
 use crate::model::node_info::NodeInfo;
 use crate::model::senml::Value;
-use crate::model::text::sanitize_for_log;
+use crate::model::text::{sanitize_for_log, truncate};
 use crate::zk::server_clock::Millis;
 
 /// Maximum number of znodes of the wrong type that are listed.
 const MAX_WRONG_ZNODES: usize = 16;
 /// Maximum number of readings of one node that are kept.
 const MAX_READINGS: usize = 32;
+/// Maximum length of the problem of an output, in characters.
+const MAX_PROBLEM: usize = 300;
 
 /// Contents of the znodes of a fleet.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +38,8 @@ pub(crate) struct RawFleet {
     pub(crate) fence: Option<Fence>,
     pub(crate) waiting_reports: usize,
     pub(crate) rejected_reports: usize,
+    /// Numbers of waiting and of rejected reports of each output with an outbox.
+    pub(crate) outputs: BTreeMap<String, (usize, usize)>,
     /// Value of `/config/sampling_period`.
     pub(crate) sampling_period: Option<Duration>,
     pub(crate) measurements: BTreeMap<String, RawMeasurement>,
@@ -124,6 +128,9 @@ pub(crate) struct FleetStatus {
     /// accepts no report of this fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) outranked: Option<i64>,
+    /// Outputs with an outbox, also those that were removed from boards.toml.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) outputs: Vec<OutputSummary>,
     /// Outliers, withheld values and groups of the newest cycle, as the leader has published them.
     #[serde(flatten)]
     pub(crate) findings: Findings,
@@ -157,6 +164,25 @@ pub(crate) struct LeaderSummary {
     pub(crate) since: Option<Timestamp>,
     /// Creation time of the contender's znode, by ZooKeeper's clock.
     pub(crate) in_line_since: Timestamp,
+}
+
+/// Averages for an output.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct OutputSummary {
+    pub(crate) name: String,
+    /// True if the leader sends averages to it.
+    pub(crate) used: bool,
+    /// Number of cycles whose reports the output has not accepted yet.
+    pub(crate) waiting: usize,
+    /// Number of cycles whose reports were rejected.
+    pub(crate) aside: usize,
+    /// Time of the oldest waiting report, as the leader has published it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oldest: Option<Timestamp>,
+    /// Last accepted report, as the leader has published it.
+    pub(crate) delivered: Option<Delivered>,
+    /// Reason why the output accepts no reports, as the leader has published it.
+    pub(crate) problem: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -243,6 +269,7 @@ impl FleetStatus {
             aside: fleet.rejected_reports,
             outranked: state.as_ref().and_then(|state| state.outranked),
             delivered: state.as_ref().and_then(|state| state.delivered),
+            outputs: outputs(fleet.outputs, state.as_ref()),
             findings: state.and_then(|state| state.findings).map(|found| found.limited()).unwrap_or_default(),
             sampling_period: fleet.sampling_period.map(|period| period.as_secs_f64()),
             nodes: nodes.collect(),
@@ -292,6 +319,25 @@ impl NodeSummary {
             board: info.map(|info| info.board),
         }
     }
+}
+
+/// Returns the outputs with an outbox. `state` is that of the leader, if it is known.
+fn outputs(counts: BTreeMap<String, (usize, usize)>, state: Option<&LeaderState>) -> Vec<OutputSummary> {
+    let summary = |(name, (waiting, aside)): (String, (usize, usize))| {
+        let known = state.and_then(|state| state.outputs.iter().find(|output| output.name == name));
+        OutputSummary {
+            name: sanitize_for_log(&name),
+            used: known.is_some(),
+            waiting,
+            aside,
+            oldest: known.and_then(|output| output.oldest),
+            delivered: known.and_then(|output| output.delivered),
+            problem: known
+                .and_then(|output| output.problem.as_deref())
+                .map(|text| truncate(text, MAX_PROBLEM)),
+        }
+    };
+    counts.into_iter().map(summary).collect()
 }
 
 /// Returns a date; the start of 1970 for a time that no calendar contains.

@@ -68,6 +68,7 @@ pub(crate) fn render_table(fleet: &FleetStatus, max_nodes: usize) -> Vec<StyledL
             lines.push(StyledLine::with_heading("", [(BAD, text)]));
         }
     }
+    lines.extend(outputs(fleet));
     if let Some(period) = fleet.sampling_period {
         let text = format!("{period}s (from /config/sampling_period)");
         lines.push(StyledLine::with_heading("period", [plain(text)]));
@@ -148,19 +149,52 @@ fn leader(fleet: &FleetStatus) -> Vec<(Style, String)> {
 }
 
 fn reports(fleet: &FleetStatus) -> Vec<(Style, String)> {
-    let bad_unless_zero = |count: usize| if count == 0 { PLAIN } else { BAD };
     let delivered = match &fleet.delivered {
         Some(delivered) => {
             format!("; last accepted: cycle {}, {} ago", delivered.cycle, time_since(fleet, delivered.time))
         }
         None => "; the leader has published no accepted report".to_owned(),
     };
-    vec![
+    let [waiting, rejected] = counts(fleet.waiting, fleet.aside);
+    vec![waiting, rejected, (PLAIN, delivered)]
+}
+
+/// Returns the numbers of waiting and of rejected reports.
+fn counts(waiting: usize, rejected: usize) -> [(Style, String); 2] {
+    let bad_unless_zero = |count: usize| if count == 0 { PLAIN } else { BAD };
+    [
         // Most of the time, one report is being delivered.
-        (bad_unless_zero(fleet.waiting.saturating_sub(1)), format!("{} waiting", fleet.waiting)),
-        (bad_unless_zero(fleet.aside), format!(", {} rejected", fleet.aside)),
-        (PLAIN, delivered),
+        (bad_unless_zero(waiting.saturating_sub(1)), format!("{waiting} waiting")),
+        (bad_unless_zero(rejected), format!(", {rejected} rejected")),
     ]
+}
+
+/// Returns a line for each output, and a second one with the reason if it accepts no reports.
+fn outputs(fleet: &FleetStatus) -> Vec<StyledLine> {
+    let mut lines = Vec::new();
+    for output in &fleet.outputs {
+        let heading = if lines.is_empty() { "outputs" } else { "" };
+        let mut pieces = vec![(BOLD, output.name.clone()), (PLAIN, ": ".to_owned())];
+        pieces.extend(counts(output.waiting, output.aside));
+        if let Some(oldest) = output.oldest.filter(|_| output.waiting > 1) {
+            pieces.push((PLAIN, format!(", the oldest for {}", time_since(fleet, oldest))));
+        }
+        match &output.delivered {
+            Some(delivered) => {
+                let (cycle, age) = (delivered.cycle, time_since(fleet, delivered.time));
+                pieces.push((PLAIN, format!("; last accepted: cycle {cycle}, {age} ago")));
+            }
+            None if !output.used && fleet.leader.is_some() => {
+                pieces.push((BAD, "; the leader does not have this output".to_owned()));
+            }
+            None => {}
+        }
+        lines.push(StyledLine::with_heading(heading, pieces));
+        if let Some(problem) = &output.problem {
+            lines.push(StyledLine::with_heading("", [(BAD, problem.clone())]));
+        }
+    }
+    lines
 }
 
 fn time_since(fleet: &FleetStatus, then: jiff::Timestamp) -> String {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::health_status::HealthStatus;
-use crate::model::leader_state::LeaderState;
+use crate::model::leader_state::{LeaderState, OutputState};
 use crate::model::node_info::SensorStatus;
 
 const NOW: Millis = 1_767_225_600_000;
@@ -48,13 +48,9 @@ fn node_info(host: &str, states: &[(&str, SensorState)], leading: Option<LeaderS
 fn fleet() -> RawFleet {
     let measurement = |data: &[u8], age| RawMeasurement::parse(data, &stat(NOW - 3_720_000, NOW - age));
     let leading = LeaderState {
-        epoch: 9,
-        cycle: 812,
-        since: timestamp(NOW - 192_000),
         waiting: 1,
         delivered: Some(Delivered { cycle: 811, time: timestamp(NOW - 400) }),
-        outranked: None,
-        findings: None,
+        ..LeaderState::new(9, 812, timestamp(NOW - 192_000))
     };
     let pack = br#"[{"n":"t","u":"Cel","v":21.5},{"n":"h","u":"%RH","v":40.0}]"#;
     RawFleet {
@@ -63,6 +59,7 @@ fn fleet() -> RawFleet {
         fence: Some(Fence { epoch: 9, cycle: 812, skipped: None }),
         waiting_reports: 1,
         rejected_reports: 2,
+        outputs: BTreeMap::new(),
         sampling_period: Some(Duration::from_millis(2_500)),
         measurements: [
             ("10", measurement(b"78", 300)),
@@ -109,6 +106,34 @@ node        measurement             age     sensors              host  version  
 kazoo       is not a finite number  1m 35s  -                    -     not Atalaya  1h 2m
 ";
     assert_eq!(text(fleet(), 1_000), expected);
+}
+
+#[test]
+fn fleet_status_shows_outputs_with_their_problems_and_outboxes_of_removed_ones() {
+    let mut fleet = fleet();
+    let state = OutputState {
+        name: "alarm".into(),
+        waiting: 13,
+        oldest: Some(timestamp(NOW - 70_000)),
+        delivered: Some(Delivered { cycle: 790, time: timestamp(NOW - 72_000) }),
+        problem: Some("it answers 503\u{1b}[2J".into()),
+    };
+    let info = fleet.node_infos.get_mut("2").unwrap().as_mut().unwrap();
+    info.leading.as_mut().unwrap().outputs =
+        vec![state, OutputState { name: "mqtt".into(), ..OutputState::default() }];
+    fleet.outputs =
+        [("alarm", (14, 0)), ("mqtt", (0, 3)), ("old", (2, 0))].map(|(name, n)| (name.to_owned(), n)).into();
+    let expected = "\
+outputs   alarm: 14 waiting, 0 rejected, the oldest for 1m 10s; last accepted: cycle 790, 1m 12s ago
+          it answers 503\u{fffd}[2J
+          mqtt: 0 waiting, 3 rejected
+          old: 2 waiting, 0 rejected; the leader does not have this output
+";
+    let table = text(fleet.clone(), 1_000);
+    assert!(table.contains(expected), "{table}");
+    let json = serde_json::to_value(status(fleet)).unwrap();
+    assert_eq!((&json["outputs"][0]["used"], &json["outputs"][2]["used"]), (&true.into(), &false.into()));
+    assert_eq!(serde_json::to_value(status(self::fleet())).unwrap().get("outputs"), None);
 }
 
 #[test]

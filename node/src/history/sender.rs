@@ -9,7 +9,6 @@ use atalaya_config::ApiMethod;
 use atalaya_recipes::clock::BootInstant;
 use futures_util::future;
 use reqwest::Url;
-use serde::Deserialize;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
@@ -22,6 +21,7 @@ use super::keeper::Command;
 use crate::fail_points;
 use crate::leader::delivery::api_client::Api;
 use crate::model::sample::Batch;
+use crate::model::sample_request::Refused;
 use crate::model::text::{sanitize_for_log, truncate};
 use crate::outputs::{self, Output};
 use crate::settings::Settings;
@@ -44,23 +44,11 @@ pub(super) enum Destination {
     Test(Arc<super::sender_tests::Receiver>),
 }
 
-/// A sample that a consumer can never accept.
-#[derive(Debug, Deserialize)]
-pub(super) struct Refusal {
-    #[serde(default)]
-    pub(super) seq: i64,
-    /// Kind of the reason. Empty: the consumer has no kinds.
-    #[serde(default)]
-    pub(super) code: String,
-    #[serde(default)]
-    pub(super) detail: String,
-}
-
 /// Samples of a batch that a consumer can never accept. Not all of them may be `listed`.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     pub(super) count: u64,
-    pub(super) listed: Vec<Refusal>,
+    pub(super) listed: Vec<Refused>,
 }
 
 /// Log of refused samples: each reason once a minute.
@@ -111,12 +99,12 @@ impl Destination {
 fn outcome_of(outcome: outputs::Outcome) -> (Outcome, Refusals) {
     match outcome {
         outputs::Outcome::Accepted(refused) => {
-            let listed = refused.into_iter().map(|outputs::RefusedSample { seq, reason }| Refusal {
+            let listed = refused.into_iter().map(|outputs::RefusedSample { seq, reason }| Refused {
                 seq,
                 code: String::new(),
                 detail: reason,
             });
-            let listed: Vec<Refusal> = listed.collect();
+            let listed: Vec<Refused> = listed.collect();
             (Outcome::Answered, Refusals { count: listed.len() as u64, listed })
         }
         outputs::Outcome::Refused(reason) => (Outcome::Refused(reason), Refusals::default()),
@@ -194,7 +182,7 @@ impl History {
         if let (Decision::Drop, Outcome::Refused(reason), [sample, ..]) =
             (decision, outcome, &batch.samples[..])
         {
-            let refusal = Refusal { seq: sample.seq, code: "request".to_owned(), detail: reason.clone() };
+            let refusal = Refused { seq: sample.seq, code: "request".to_owned(), detail: reason.clone() };
             refusals = Refusals { count: 1, listed: vec![refusal] };
         }
         let problem = match outcome {
@@ -216,7 +204,7 @@ impl History {
             Some(reason) => warn!(url, waiting, "{name} does not accept samples: {reason}; retrying"),
             None => info!(url, waiting, "{name} accepts samples again"),
         }
-        for Refusal { seq, code, detail } in &refusals.listed {
+        for Refused { seq, code, detail } in &refusals.listed {
             let kind = if code.is_empty() { detail } else { code };
             if log.should_log(kind, BootInstant::now()) {
                 let sample = batch.samples.iter().find(|sample| sample.seq == *seq);
@@ -226,7 +214,7 @@ impl History {
                 warn!(sensor, code, "{name} can never accept a sample, which is dropped: {detail}");
             }
         }
-        let kept = |Refusal { seq, code, detail }: &Refusal| {
+        let kept = |Refused { seq, code, detail }: &Refused| {
             let separator = if code.is_empty() { "" } else { ": " };
             (*seq, truncate(&format!("{code}{separator}{detail}"), MAX_REASON))
         };

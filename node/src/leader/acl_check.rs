@@ -1,6 +1,7 @@
 //! Check of the ACLs that a leader relies on, once after each takeover.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_recipes::{Connection, Error};
@@ -8,13 +9,14 @@ use futures_util::future::join_all;
 use tokio::sync::{Mutex, watch};
 use tracing::{debug, warn};
 
-use crate::leader::outbox_store;
+use crate::leader::outbox_store::OutboxPaths;
 use crate::model::acl_policy::{AclPolicy, format_id};
 use crate::model::fence;
 use crate::model::fleet_paths::FleetPaths;
 use crate::model::leader_state::LeaderState;
 use crate::model::task::paths;
 use crate::model::text::sanitize_line;
+use crate::outputs::Output;
 
 /// Maximum time for reading the ACLs.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,20 +30,21 @@ pub(crate) struct AclCheck {
 }
 
 impl AclCheck {
-    pub(crate) fn new(policy: AclPolicy, measurements: &str, election: &str) -> AclCheck {
+    pub(crate) fn new(
+        policy: AclPolicy,
+        measurements: &str,
+        election: &str,
+        outputs: &[Arc<Output>],
+    ) -> AclCheck {
         let FleetPaths { parents, trees } = FleetPaths::new(measurements, election);
-        let own = [
-            fence::PATH,
-            outbox_store::PATH,
-            outbox_store::REJECTED_PATH,
-            paths::SPEC,
-            paths::STATE,
-            paths::RUN,
-        ];
-        let own = own.map(str::to_owned);
+        let own = [fence::PATH, paths::SPEC, paths::STATE, paths::RUN].map(str::to_owned);
+        let of_outputs = outputs.iter().filter(|output| output.config.send.has_averages());
+        let of_outputs = of_outputs.map(|output| OutboxPaths::of_output(&output.config.name));
+        let outboxes = std::iter::once(OutboxPaths::api()).chain(of_outputs);
+        let outboxes = outboxes.flat_map(|paths| [paths.reports, paths.rejected]);
         AclCheck {
             policy,
-            paths: parents.into_iter().chain(trees).chain(own).collect(),
+            paths: parents.into_iter().chain(trees).chain(own).chain(outboxes).collect(),
             warned: Mutex::default(),
         }
     }

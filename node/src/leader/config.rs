@@ -13,6 +13,7 @@ use crate::metrics::LeaderMetrics;
 use crate::model::leader_state::LeaderState;
 use crate::model::report::{CycleReport, Report};
 use crate::model::task::overview::Overview;
+use crate::outputs::Output;
 
 /// Settings of a leader that may change while it runs.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub(crate) struct LeaderHandles {
     pub(crate) tasks: watch::Receiver<Option<Arc<Overview>>>,
     pub(crate) metrics: LeaderMetrics,
     pub(crate) acl_check: AclCheck,
+    /// Outputs of boards.toml.
+    pub(crate) outputs: Vec<Arc<Output>>,
 }
 
 impl LeaderHandles {

@@ -14,13 +14,13 @@ use tracing::{debug, info, warn};
 use crate::fail_points;
 use crate::leader::barrier::{self, Barrier};
 use crate::leader::config::{LeaderConfig, LeaderHandles};
+use crate::leader::delivery::outbox::Outbox;
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::fenced_multi::{CommitError, WriteOp};
 use crate::leader::fenced_store::{CounterValue, CycleCommit, FencedStore};
 use crate::leader::findings_log::FindingsLog;
 use crate::leader::groups::Groups;
 use crate::leader::members::Members;
-use crate::leader::outbox_store;
 use crate::leader::read_fleet::{FleetReading, Freshness, read_fleet};
 use crate::leader::schedule::Schedule;
 use crate::leader::status_push::{FleetSnapshot, MAX_NODES};
@@ -58,7 +58,7 @@ pub(super) struct CycleRunner<'a> {
     pub(super) store: &'a mut FencedStore,
     pub(super) clock: &'a mut ServerClock,
     pub(super) members: &'a mut Members,
-    pub(super) outbox: &'a SharedOutbox,
+    pub(super) outboxes: &'a [SharedOutbox],
     /// Backoff after errors of ZooKeeper since the last committed cycle.
     pub(super) backoff: &'a mut Backoff,
     /// True while the cycles have no average, which is logged already.
@@ -206,19 +206,21 @@ impl CycleRunner<'_> {
             value: counter.value.saturating_add(reading.new as i64),
             ..counter
         });
-        let deliver = self.config.api.is_some();
-        let makes_room = report.is_some() && deliver;
-        let dropped = if makes_room { self.outbox.lock().await.to_drop() } else { None };
+        let mut outboxes = Vec::new();
+        for outbox in self.outboxes.iter().filter(|outbox| outbox.receiver(&self.config).is_some()) {
+            let dropped = if report.is_some() { outbox.lock().await.to_drop() } else { None };
+            outboxes.push((outbox, dropped));
+        }
+        let paths: Vec<_> = outboxes.iter().map(|(outbox, dropped)| (&outbox.paths, *dropped)).collect();
         let commit = CycleCommit {
             report: report.as_ref(),
-            deliver,
-            dropped,
+            outboxes: &paths,
             open_barrier: self.barrier.as_ref().is_some_and(|barrier| barrier.generation.is_some()),
             close_barrier: self.barrier.is_some(),
             counter,
         };
         match self.store.commit(self.leadership, self.clock, commit).await {
-            Ok(zxid) => match self.on_committed(zxid, report, dropped, counter).await {
+            Ok(zxid) => match self.on_committed(zxid, report, &outboxes, counter).await {
                 true => CycleOutcome::Done(CycleResult::Committed),
                 false => CycleOutcome::Done(without_report),
             },
@@ -299,7 +301,7 @@ impl CycleRunner<'_> {
         &mut self,
         zxid: i64,
         report: Option<CycleReport>,
-        dropped: Option<u64>,
+        outboxes: &[(&SharedOutbox, Option<u64>)],
         counter: Option<CounterValue>,
     ) -> bool {
         self.backoff.reset();
@@ -312,19 +314,17 @@ impl CycleRunner<'_> {
         self.log_average(None);
         values::log_averages(&report);
         self.handles.metrics.set_averages(&report);
-        if dropped.is_some() {
-            self.handles.metrics.record(|metrics| metrics.dropped.inc());
-        }
         self.handles.publish_averages(&report);
-        let deliver = self.config.api.is_some();
-        self.outbox
-            .update(|outbox| {
-                dropped.into_iter().for_each(|cycle| outbox.on_dropped(cycle));
-                if deliver {
-                    outbox.add(report);
-                }
-            })
-            .await;
+        for (outbox, dropped) in outboxes {
+            if dropped.is_some() {
+                outbox.metrics.report_dropped();
+            }
+            let add = |outbox: &mut Outbox| {
+                dropped.iter().for_each(|cycle| outbox.on_dropped(*cycle));
+                outbox.add(report.clone());
+            };
+            outbox.update(add).await;
+        }
         true
     }
 
@@ -353,14 +353,18 @@ impl CycleRunner<'_> {
             }
             CommitError::Rejected(WriteOp::Report, error) if error.is_no_node() => {
                 // Another program has deleted the outbox.
-                match self.leadership.connection().ensure(outbox_store::PATH).await {
-                    Ok(()) => CycleOutcome::Retry,
-                    Err(_) => CycleOutcome::ReloadFence,
+                for outbox in self.outboxes {
+                    if self.leadership.connection().ensure(&outbox.paths.reports).await.is_err() {
+                        return CycleOutcome::ReloadFence;
+                    }
                 }
+                CycleOutcome::Retry
             }
             error => {
-                if matches!(&error, CommitError::Rejected(WriteOp::Report, error) if error.is_node_exists()) {
-                    self.store.on_occupied();
+                if let CommitError::Rejected(WriteOp::Report, refused @ Error::Refused { path, .. }) = &error
+                    && refused.is_node_exists()
+                {
+                    self.store.on_occupied(path);
                 }
                 self.back_off(error).await;
                 CycleOutcome::ReloadFence

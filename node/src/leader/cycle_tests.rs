@@ -8,6 +8,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::*;
 use crate::leader::evaluation::ValueConfig;
+use crate::leader::outbox_store::OutboxPaths;
 use crate::leader::test_support::{as_leader, handles};
 use crate::model::details::Withheld;
 use crate::model::fence;
@@ -40,7 +41,7 @@ struct Parts {
     store: FencedStore,
     clock: ServerClock,
     members: Members,
-    outbox: SharedOutbox,
+    outboxes: Vec<SharedOutbox>,
     backoff: Backoff,
     without_average: bool,
     findings_log: FindingsLog,
@@ -49,21 +50,27 @@ struct Parts {
 impl Parts {
     /// Acquires the fence, and writes the measurement 80 for node 1.
     async fn new(leadership: &Leadership, config: LeaderConfig) -> Parts {
+        Parts::with(leadership, handles(watch::channel(config).1)).await
+    }
+
+    async fn with(leadership: &Leadership, handles: LeaderHandles) -> Parts {
         let connection = leadership.connection();
         connection.ensure(&format!("{PARENT}/1")).await.unwrap();
         connection.set(&format!("{PARENT}/1"), b"80", None).await.unwrap();
         let mut clock = ServerClock::default();
-        let store = FencedStore::acquire(leadership, &mut clock, None, None).await.unwrap().store;
-        let handles = handles(watch::channel(config).1);
+        let store = FencedStore::acquire(leadership, &mut clock, None, None, &[&OutboxPaths::api()])
+            .await
+            .unwrap()
+            .store;
         let mut members = Members::default();
         members.update(PARENT, vec!["1".into()]);
-        let outbox = SharedOutbox::new(&handles);
+        let outboxes = SharedOutbox::all(&handles);
         Parts {
             handles,
             store,
             clock,
             members,
-            outbox,
+            outboxes,
             backoff: Backoff::default(),
             without_average: false,
             findings_log: FindingsLog::default(),
@@ -78,7 +85,7 @@ impl Parts {
             store: &mut self.store,
             clock: &mut self.clock,
             members: &mut self.members,
-            outbox: &self.outbox,
+            outboxes: &self.outboxes,
             backoff: &mut self.backoff,
             without_average: &mut self.without_average,
             findings_log: &mut self.findings_log,
@@ -101,13 +108,46 @@ async fn cycle_commits_the_average_and_adds_it_to_the_outbox() {
         let mut runner = parts.runner(&leadership);
         assert_eq!(runner.run_cycle().await, COMMITTED);
         assert_eq!(runner.run_cycle().await, COMMITTED);
-        assert_eq!(parts.outbox.lock().await.waiting(), 2);
+        assert_eq!(parts.outboxes[0].lock().await.waiting(), 2);
         let connection = leadership.connection();
-        let (data, _) = connection.get(&format!("{}/2", outbox_store::PATH)).await.unwrap();
+        let (data, _) = connection.get(&OutboxPaths::api().report(2)).await.unwrap();
         let report = CycleReport::parse(&data, 2).unwrap();
         assert_eq!((report.averages[0].mean, report.averages[0].count), (80.0, 1));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
         assert!((report.time.as_second() - now).abs() < 60, "{}", report.time);
+    })
+    .await;
+}
+
+#[cfg(feature = "output-webhook")]
+#[tokio::test]
+async fn cycle_writes_the_average_to_the_outbox_of_each_output_in_one_transaction() {
+    as_leader(async |leadership| {
+        let without_api = LeaderConfig { api: None, ..config(SyncMode::Free, CounterMode::PerNode) };
+        for config in [config(SyncMode::Free, CounterMode::PerNode), without_api] {
+            let has_api = config.api.is_some();
+            let outputs = crate::leader::test_support::outputs(&["a", "b"]);
+            let handles = LeaderHandles { outputs, ..handles(watch::channel(config).1) };
+            let mut parts = Parts::with(&leadership, handles).await;
+            // Another client has deleted an outbox since, or it did not exist.
+            assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Retry);
+            assert_eq!(parts.runner(&leadership).run_cycle().await, COMMITTED);
+            let (connection, cycle) = (leadership.connection(), parts.store.fence.cycle);
+            let (_, fence) = connection.get(fence::PATH).await.unwrap();
+            let data = connection.get(&OutboxPaths::of_output("a").report(cycle)).await.unwrap().0;
+            for (outbox, is_used) in parts.outboxes.iter().zip([has_api, true, true]) {
+                let found = connection.get_opt(&outbox.paths.report(cycle)).await.unwrap();
+                assert_eq!(
+                    found.map(|(data, stat)| (data, stat.mzxid)),
+                    is_used.then(|| (data.clone(), fence.mzxid))
+                );
+                assert_eq!(outbox.lock().await.waiting(), usize::from(is_used));
+            }
+            for paths in [OutboxPaths::of_output("a"), OutboxPaths::of_output("b")] {
+                connection.delete(&paths.report(cycle), None).await.unwrap();
+                connection.delete(&paths.reports, None).await.unwrap();
+            }
+        }
     })
     .await;
 }
@@ -224,7 +264,7 @@ async fn cycle_reloads_the_fence_after_another_takeover_and_retries_without_an_o
     as_leader(async |leadership| {
         let mut parts = Parts::new(&leadership, config(SyncMode::Free, CounterMode::PerNode)).await;
         let connection = leadership.connection();
-        connection.delete(outbox_store::PATH, None).await.unwrap();
+        connection.delete(&OutboxPaths::api().reports, None).await.unwrap();
         assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Retry);
         assert_eq!(parts.runner(&leadership).run_cycle().await, COMMITTED);
         let foreign = Fence { epoch: parts.store.fence.epoch + 1, cycle: 1, skipped: None };
@@ -255,7 +295,7 @@ async fn cycle_withholds_values_below_the_quorum_until_it_is_changed_or_reached(
         write_fleet(&leadership, &mut parts, &["80", "82", "NaN"]).await;
         let before = parts.store.fence.cycle;
         assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Done(CycleResult::Withheld));
-        assert_eq!((parts.store.fence.cycle, parts.outbox.lock().await.waiting()), (before, 0));
+        assert_eq!((parts.store.fence.cycle, parts.outboxes[0].lock().await.waiting()), (before, 0));
         let findings = parts.handles.state.borrow().as_ref().unwrap().findings.clone().unwrap();
         assert_eq!(findings.withheld, [Withheld { unit: None, value: 81.0, nodes: 2, needed: 3 }]);
 
@@ -296,7 +336,7 @@ async fn cycle_reports_the_chosen_value_with_groups_and_outliers() {
         runner.groups = watch::channel(Groups::new(groups)).1;
         assert_eq!(runner.run_cycle().await, COMMITTED);
         let cycle = parts.store.fence.cycle;
-        let data = leadership.connection().get(&format!("{}/{cycle}", outbox_store::PATH)).await.unwrap().0;
+        let data = leadership.connection().get(&OutboxPaths::api().report(cycle)).await.unwrap().0;
         let report = CycleReport::parse(&data, cycle).unwrap();
         let average = &report.averages[0];
         assert_eq!((average.mean, average.arithmetic_mean(), average.count), (22.0, 37.6, 5));

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::fail_points;
 use crate::leader::fenced_multi::{CommitError, WriteOp, fenced_multi};
-use crate::leader::outbox_store::{self, cycles, report_path};
+use crate::leader::outbox_store::{OutboxPaths, cycles, cycles_or_create};
 use crate::model::fence::{self, Fence};
 use crate::model::report::CycleReport;
 use crate::model::{barrier, counter};
@@ -42,7 +42,8 @@ pub(crate) struct FencedStore {
 #[derive(Debug)]
 pub(super) struct Takeover {
     pub(super) store: FencedStore,
-    pub(super) outbox: BTreeSet<u64>,
+    /// Cycles with a report, for each outbox.
+    pub(super) listed: Vec<BTreeSet<u64>>,
     /// Time of the previous write of the fence by ZooKeeper's clock: usually the time of the last cycle.
     pub(super) last_cycle: Option<Millis>,
 }
@@ -57,10 +58,8 @@ pub(super) struct CounterValue {
 pub(super) struct CycleCommit<'a> {
     /// `None` if no node had a usable measurement: then the number of the cycle does not change.
     pub(super) report: Option<&'a CycleReport>,
-    /// True if the report is written to the outbox.
-    pub(super) deliver: bool,
-    /// Cycle whose report is deleted to make room.
-    pub(super) dropped: Option<u64>,
+    /// Outboxes to which the report is written, each with the cycle whose report is deleted to make room.
+    pub(super) outboxes: &'a [(&'a OutboxPaths, Option<u64>)],
     /// True if the closed barrier is opened, so that waiting nodes are released.
     pub(super) open_barrier: bool,
     /// True if the barrier is closed (again): the next generation begins.
@@ -72,7 +71,7 @@ pub(super) struct CycleCommit<'a> {
 impl FencedStore {
     /// Acquires the fence: from then on no earlier leader can commit. `last_own` is the fence that this leader wrote
     /// last, in case the znode was deleted. The new epoch is above `min_epoch`, the epoch of a report that a collector
-    /// has from another program, if any.
+    /// has from another program, if any. The first of `outboxes` is that of the API.
     ///
     /// # Cancellation safety
     /// If the future is dropped, the fence may be acquired or not; acquiring it again takes one more epoch.
@@ -81,23 +80,21 @@ impl FencedStore {
         clock: &mut ServerClock,
         last_own: Option<Fence>,
         min_epoch: Option<i64>,
+        outboxes: &[&OutboxPaths],
     ) -> Result<Takeover, CommitError> {
         let connection = leadership.connection();
         // The server may be behind the one that answered the previous leader.
         connection.sync().await?;
-        let outbox = match cycles(connection, outbox_store::PATH).await? {
-            Some(outbox) => outbox,
-            None => {
-                connection.ensure(outbox_store::PATH).await?;
-                BTreeSet::new()
-            }
-        };
+        let mut listed = Vec::new();
+        for paths in outboxes {
+            listed.push(cycles_or_create(connection, &paths.reports).await?);
+        }
         let stored = connection.get_opt(fence::PATH).await?;
         let created = connection.stat(leadership.znode()).await?.ok_or(CommitError::Fenced)?.ctime;
         let previous = stored.as_ref().and_then(|(data, stat)| parse_plausible(data, stat, created));
         let (mut now, mut newest_report) = (created, 0);
         if previous.is_none() {
-            (now, newest_report) = recover_without_fence(connection, &outbox, created).await?;
+            (now, newest_report) = recover_without_fence(connection, outboxes, &listed, created).await?;
         }
         let fence = Fence::next(previous, last_own, now, newest_report, min_epoch);
         let stat = write_fence(leadership, fence, stored.as_ref().map(|(_, stat)| stat), clock).await?;
@@ -110,29 +107,33 @@ impl FencedStore {
         let (fencing_token, version) = (leadership.fencing_token(), stat.version);
         let store =
             FencedStore { fencing_token, fence, version, last_cycle_zxid, occupied: None, skipped: 0 };
-        Ok(Takeover { store, outbox, last_cycle })
+        Ok(Takeover { store, listed, last_cycle })
     }
 
     /// Reads the fence again, after an interruption or after a commit with an unknown outcome. Returns the cycles with
-    /// a report in the outbox; `None` if the fence is missing or has another epoch: then another program has written
-    /// it.
+    /// a report, for each outbox; `None` if the fence is missing or has another epoch: then another program has
+    /// written it.
     pub(super) async fn reload(
         &mut self,
         leadership: &Leadership,
-    ) -> Result<Option<BTreeSet<u64>>, CommitError> {
+        outboxes: &[&OutboxPaths],
+    ) -> Result<Option<Vec<BTreeSet<u64>>>, CommitError> {
         let connection = leadership.connection();
         connection.sync().await?;
         let Some((data, stat)) = connection.get_opt(fence::PATH).await? else { return Ok(None) };
         let Some(fence) = Fence::parse(&data).ok().filter(|fence| fence.epoch == self.fence.epoch) else {
             return Ok(None);
         };
-        let outbox = cycles(connection, outbox_store::PATH).await?.unwrap_or_default();
+        let mut listed = Vec::new();
+        for paths in outboxes {
+            listed.push(cycles(connection, &paths.reports).await?.unwrap_or_default());
+        }
         if fence.cycle != self.fence.cycle {
             // The commit with the unknown outcome has taken effect.
             self.last_cycle_zxid = stat.mzxid;
         }
         (self.fence, self.version) = (fence, stat.version);
-        Ok(Some(outbox))
+        Ok(Some(listed))
     }
 
     /// Returns the fence of the next cycle. It skips cycles whose report's path another znode occupies for long.
@@ -140,8 +141,8 @@ impl FencedStore {
         Fence { cycle: self.fence.cycle.max(self.skipped), ..self.fence }.with_next_cycle()
     }
 
-    /// Records that another znode occupies the path of the next cycle's report.
-    pub(super) fn on_occupied(&mut self) {
+    /// Records that another znode occupies the path of the next cycle's report in an outbox.
+    pub(super) fn on_occupied(&mut self, path: &str) {
         let cycle = self.next_fence().cycle;
         let times = match self.occupied {
             Some((known, times)) if known == cycle => times.saturating_add(1),
@@ -149,10 +150,7 @@ impl FencedStore {
         };
         if times == MAX_OCCUPIED {
             self.skipped = cycle;
-            warn!(
-                "{} is occupied by a znode that cannot be moved: cycle {cycle} is skipped",
-                report_path(cycle)
-            );
+            warn!("{path} is occupied by a znode that cannot be moved: cycle {cycle} is skipped");
         }
         self.occupied = Some((cycle, times));
     }
@@ -169,19 +167,24 @@ impl FencedStore {
     ) -> Result<i64, CommitError> {
         let fence = if commit.report.is_some() { self.next_fence() } else { self.fence };
         let data = fence.data();
-        let report = commit.report.map(|report| (report_path(report.cycle), report.data()));
-        let dropped = commit.dropped.map(report_path);
+        let report = commit.report.map(|report| (report.cycle, report.data()));
+        let reports = report.iter().flat_map(|(cycle, data)| {
+            let path = move |(paths, dropped): &(&OutboxPaths, Option<u64>)| {
+                (paths.report(*cycle), dropped.map(|dropped| paths.report(dropped)), data)
+            };
+            commit.outboxes.iter().map(path)
+        });
+        let reports: Vec<_> = reports.collect();
         let counter = commit.counter.map(|counter| (counter.value.to_string(), counter.version));
         let mode = CreateMode::Persistent;
         let mut writes = vec![(
             WriteOp::Fence,
             Write::Set { path: fence::PATH, data: &data, version: Some(self.version) },
         )];
-        if let Some((path, data)) = report.as_ref().filter(|_| commit.deliver) {
+        for (path, dropped, data) in &reports {
             writes.push((WriteOp::Report, Write::Create { path, data, mode }));
-        }
-        if let Some(path) = &dropped {
-            writes.push((WriteOp::DropReport, Write::Delete { path, version: None }));
+            let drop = dropped.as_deref().map(|path| Write::Delete { path, version: None });
+            writes.extend(drop.map(|drop| (WriteOp::DropReport, drop)));
         }
         let open = Write::Delete { path: barrier::PATH, version: None };
         writes.extend(commit.open_barrier.then_some((WriteOp::OpenBarrier, open)));
@@ -243,20 +246,25 @@ async fn set_fence(
 /// a fence, a report of a later cycle is from another program, and does not count.
 async fn recover_without_fence(
     connection: &Connection,
-    outbox: &BTreeSet<u64>,
+    outboxes: &[&OutboxPaths],
+    listed: &[BTreeSet<u64>],
     created: Millis,
 ) -> Result<(Millis, u64), Error> {
+    let mut now = created;
     // The own election znode may be much older than the last epoch, so a write asks for the time.
-    let now = match connection.set(outbox_store::PATH, b"", None).await {
-        Ok(stat) => created.max(stat.mtime),
-        Err(error) if error.is_connection_loss() => return Err(error),
-        Err(error) => {
-            warn!(%error, "cannot write {}", outbox_store::PATH);
-            created
+    if let Some(OutboxPaths { reports, .. }) = outboxes.first() {
+        match connection.set(reports, b"", None).await {
+            Ok(stat) => now = created.max(stat.mtime),
+            Err(error) if error.is_connection_loss() => return Err(error),
+            Err(error) => warn!(%error, "cannot write {reports}"),
         }
-    };
-    let rejected = cycles(connection, outbox_store::REJECTED_PATH).await?.unwrap_or_default();
-    Ok((now, last_plausible(outbox).max(last_plausible(&rejected))))
+    }
+    let mut newest = listed.iter().map(last_plausible).max().unwrap_or(0);
+    for paths in outboxes {
+        let rejected = cycles(connection, &paths.rejected).await?.unwrap_or_default();
+        newest = newest.max(last_plausible(&rejected));
+    }
+    Ok((now, newest))
 }
 
 /// Returns the last cycle that a fleet can have reached: after a thousand years with a thousand cycles per second.

@@ -1,13 +1,26 @@
 use super::*;
 use crate::leader::delivery::outbox::Disposition;
+use crate::leader::outbox_store;
 use crate::leader::test_support::{as_leader, lead, server};
 use crate::model::report::tests::cycle_report;
 
 const FENCE: Fence = Fence { epoch: 7, cycle: 41, skipped: None };
 
-/// Acquires the fence for the first time.
+/// Acquires the fence as the leader of a fleet without outputs.
+async fn take_over(leadership: &Leadership, clock: &mut ServerClock, min_epoch: Option<i64>) -> Takeover {
+    FencedStore::acquire(leadership, clock, None, min_epoch, &[&OutboxPaths::api()]).await.unwrap()
+}
+
 async fn acquire(leadership: &Leadership) -> FencedStore {
-    FencedStore::acquire(leadership, &mut ServerClock::default(), None, None).await.unwrap().store
+    take_over(leadership, &mut ServerClock::default(), None).await.store
+}
+
+async fn reload(store: &mut FencedStore, leadership: &Leadership) -> Option<Vec<BTreeSet<u64>>> {
+    store.reload(leadership, &[&OutboxPaths::api()]).await.unwrap()
+}
+
+fn report_path(cycle: u64) -> String {
+    OutboxPaths::api().report(cycle)
 }
 
 async fn commit(
@@ -15,7 +28,8 @@ async fn commit(
     leadership: &Leadership,
     report: &CycleReport,
 ) -> Result<i64, CommitError> {
-    let commit = CycleCommit { report: Some(report), deliver: true, ..CycleCommit::default() };
+    let paths = OutboxPaths::api();
+    let commit = CycleCommit { report: Some(report), outboxes: &[(&paths, None)], ..CycleCommit::default() };
     store.commit(leadership, &mut ServerClock::default(), commit).await
 }
 
@@ -28,17 +42,17 @@ fn next_report(store: &FencedStore) -> CycleReport {
 async fn fenced_store_acquire_starts_with_the_clock_and_increments_the_epoch() {
     as_leader(async |leadership| {
         let mut clock = ServerClock::default();
-        let first = FencedStore::acquire(&leadership, &mut clock, None, None).await.unwrap();
+        let first = take_over(&leadership, &mut clock, None).await;
         let now = clock.now(BootInstant::now()).unwrap();
         assert!((first.store.fence.epoch - now / 1000).abs() < 10, "{:?}", first.store.fence);
         assert_eq!((first.store.fence.cycle, first.last_cycle), (0, None));
         let (data, stat) = leadership.connection().get(fence::PATH).await.unwrap();
         assert_eq!(Fence::parse(&data).unwrap(), first.store.fence);
-        let second = FencedStore::acquire(&leadership, &mut clock, None, None).await.unwrap();
+        let second = take_over(&leadership, &mut clock, None).await;
         assert_eq!(second.store.fence.epoch, first.store.fence.epoch + 1);
         assert_eq!(second.last_cycle, Some(stat.mtime));
         let min_epoch = Some(second.store.fence.epoch + 5);
-        let third = FencedStore::acquire(&leadership, &mut clock, None, min_epoch).await.unwrap();
+        let third = take_over(&leadership, &mut clock, min_epoch).await;
         assert_eq!(third.store.fence.epoch, second.store.fence.epoch + 6);
     })
     .await;
@@ -88,7 +102,7 @@ async fn fenced_store_commit_fails_and_reload_returns_none_after_another_takeove
         let report = next_report(&deposed);
         let error = commit(&mut deposed, &leadership, &report).await.unwrap_err();
         assert!(matches!(error, CommitError::Rejected(WriteOp::Fence, _)), "{error:?}");
-        assert_eq!(deposed.reload(&leadership).await.unwrap(), None);
+        assert_eq!(reload(&mut deposed, &leadership).await, None);
     })
     .await;
 }
@@ -100,7 +114,7 @@ async fn fenced_store_reload_finds_a_commit_with_an_unknown_outcome() {
         let mut unconfirmed = store;
         let report = next_report(&store);
         let zxid = commit(&mut unconfirmed, &leadership, &report).await.unwrap();
-        assert_eq!(store.reload(&leadership).await.unwrap(), Some(BTreeSet::from([1])));
+        assert_eq!(reload(&mut store, &leadership).await, Some(vec![BTreeSet::from([1])]));
         assert_eq!((store.fence.cycle, store.last_cycle_zxid), (1, zxid));
         let report = next_report(&store);
         commit(&mut store, &leadership, &report).await.unwrap();
@@ -133,10 +147,10 @@ async fn outbox_store_finish_moves_rejected_reports_and_can_be_repeated() {
         let mut store = acquire(&leadership).await;
         let report = next_report(&store);
         commit(&mut store, &leadership, &report).await.unwrap();
-        let (connection, rejected_path) =
-            (leadership.connection(), format!("{}/1", outbox_store::REJECTED_PATH));
+        let paths = OutboxPaths::api();
+        let (connection, rejected_path) = (leadership.connection(), paths.rejected_report(1));
         let finish = async |disposition: &Disposition| {
-            outbox_store::finish(&leadership, 1, disposition).await.unwrap()
+            outbox_store::finish(&leadership, &paths, 1, disposition).await.unwrap()
         };
         let rejected = Disposition::Rejected(CycleReport { reason: Some("400".into()), ..report.clone() });
         finish(&rejected).await;
@@ -164,13 +178,13 @@ fn fenced_store_skips_a_cycle_whose_path_stays_occupied() {
         skipped: 0,
     };
     for _ in 1..MAX_OCCUPIED {
-        store.on_occupied();
+        store.on_occupied("/atalaya/reports/42");
         assert_eq!(store.next_fence().cycle, 42, "a report there may still be moved");
     }
-    store.on_occupied();
+    store.on_occupied("/atalaya/reports/42");
     assert_eq!(store.next_fence().cycle, 43);
     // The path of the next cycle is occupied as well.
-    (0..MAX_OCCUPIED).for_each(|_| store.on_occupied());
+    (0..MAX_OCCUPIED).for_each(|_| store.on_occupied("/atalaya/reports/42"));
     assert_eq!(store.next_fence().cycle, 44);
     store.fence = store.next_fence();
     assert_eq!(store.next_fence().cycle, 45);

@@ -1,5 +1,5 @@
 //! The leader of the fleet: once per period it reads the measurements of all nodes, commits their average, and delivers
-//! it to the API.
+//! it to the API and to the outputs.
 //!
 //! # Control flow
 //!
@@ -55,6 +55,7 @@ use std::convert::Infallible;
 
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Backoff, Leadership, WrongZnodeReporter, children_watch};
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
@@ -76,6 +77,7 @@ use fenced_store::{FencedStore, Takeover};
 use findings_log::FindingsLog;
 use groups::{GroupReader, Groups};
 use members::Members;
+use outbox_store::OutboxPaths;
 use status_push::StatusPusher;
 use write_counter::CounterReader;
 
@@ -97,7 +99,8 @@ struct State {
     since: Timestamp,
     clock: ServerClock,
     members: Members,
-    outbox: SharedOutbox,
+    /// That of the API, then those of the outputs; none before the first takeover.
+    outboxes: Vec<SharedOutbox>,
     /// Backoff after errors of ZooKeeper since the last committed cycle.
     backoff: Backoff,
     /// True while the cycles of this epoch have no average.
@@ -174,36 +177,47 @@ impl Leader {
             .store
             .as_mut()
             .filter(|store| store.fencing_token == leadership.fencing_token() && state.min_epoch.is_none());
+        let paths: Vec<&OutboxPaths> = state.outboxes.iter().map(|outbox| &outbox.paths).collect();
         if let Some(store) = reloadable
-            && let Some(listed) = store.reload(leadership).await?
+            && let Some(listed) = store.reload(leadership, &paths).await?
         {
             if previous_connection != state.connection {
                 info!("leading again: the session is back and no other node has led");
             }
             let fence = store.fence;
-            let rejected = state.outbox.update(|outbox| outbox.reject_above(fence.cycle)).await;
-            if rejected > 0 {
-                warn!(reports = rejected, "reports of cycles that the fleet has not reached are rejected");
+            for (outbox, listed) in state.outboxes.iter().zip(&listed) {
+                let rejected = outbox.update(|outbox| outbox.reject_above(fence.cycle)).await;
+                if rejected > 0 {
+                    warn!(
+                        reports = rejected,
+                        "reports of cycles that the fleet has not reached are rejected"
+                    );
+                }
+                let known = outbox.lock().await.cycles();
+                let reader = OutboxReader { outbox, leadership, handles: &self.handles };
+                reader.take_over(&known, listed, fence).await?;
             }
-            let known = state.outbox.lock().await.cycles();
-            let reader = OutboxReader { outbox: &state.outbox, leadership, handles: &self.handles };
-            reader.sync(&known, &listed, fence).await?;
             // The schedule continues: this period's cycle may be committed already.
             return Ok(state.clock.now(BootInstant::now()));
         }
         let last_own = state.store.map(|store| store.fence);
-        let Takeover { store, outbox: listed, last_cycle } =
-            FencedStore::acquire(leadership, &mut state.clock, last_own, state.min_epoch).await?;
+        let outboxes = SharedOutbox::all(&self.handles);
+        let paths: Vec<&OutboxPaths> = outboxes.iter().map(|outbox| &outbox.paths).collect();
+        let Takeover { store, listed, last_cycle } =
+            FencedStore::acquire(leadership, &mut state.clock, last_own, state.min_epoch, &paths).await?;
         let fence = store.fence;
         state.min_epoch = None;
         (state.store, state.since) = (Some(store), Timestamp::now());
         state.without_average = false;
-        state.outbox = SharedOutbox::new(&self.handles);
+        state.outboxes = outboxes;
         self.handles.metrics.epoch_started(state.clock.now(BootInstant::now()));
-        info!(epoch = fence.epoch, cycle = fence.cycle, undelivered = listed.len(), "leading");
-        state.outbox.update(|outbox| outbox.fence = Some(fence)).await;
-        let reader = OutboxReader { outbox: &state.outbox, leadership, handles: &self.handles };
-        reader.sync(&BTreeSet::new(), &listed, fence).await?;
+        let undelivered: usize = listed.iter().map(BTreeSet::len).sum();
+        info!(epoch = fence.epoch, cycle = fence.cycle, undelivered, "leading");
+        for (outbox, listed) in state.outboxes.iter().zip(&listed) {
+            outbox.update(|outbox| outbox.fence = Some(fence)).await;
+            let reader = OutboxReader { outbox, leadership, handles: &self.handles };
+            reader.take_over(&BTreeSet::new(), listed, fence).await?;
+        }
         Ok(last_cycle)
     }
 
@@ -220,7 +234,7 @@ impl Leader {
             since,
             clock,
             members,
-            outbox,
+            outboxes,
             backoff,
             without_average,
             findings_log,
@@ -229,19 +243,13 @@ impl Leader {
         else {
             return;
         };
-        let (handles, outbox) = (&self.handles, &*outbox);
-        let (Fence { epoch, cycle, .. }, since) = (store.fence, *since);
-        {
-            let outbox = outbox.lock().await;
-            let (waiting, delivered, outranked) = (outbox.waiting(), outbox.delivered, outbox.outranked);
-            let leading = LeaderState { epoch, cycle, since, waiting, delivered, outranked, findings: None };
-            handles.state.send_replace(Some(leading));
-        }
+        let (handles, outboxes) = (&self.handles, &outboxes[..]);
+        let Fence { epoch, cycle, .. } = store.fence;
+        let mut leading = LeaderState::new(epoch, cycle, *since);
+        SharedOutbox::describe_all(outboxes, &mut leading).await;
+        handles.state.send_replace(Some(leading));
         let (snapshot, snapshots) = watch::channel(None);
-        let reader = OutboxReader { outbox, leadership, handles };
-        let delivery = deliver(handles, leadership, outbox);
-        let outbox_watch = reader.follow_changes();
-        let loader = reader.load_when_there_is_room();
+        let delivery = join_all(outboxes.iter().map(|outbox| deliver(handles, leadership, outbox)));
         let outranked = outranked(handles, *clock, epoch, state.outranked_at);
         let (names, node_info_sizes) = (member_names.clone(), SizeCache::default());
         let pusher = StatusPusher { handles, leadership, member_names: names, snapshots, node_info_sizes };
@@ -254,7 +262,7 @@ impl Leader {
             store,
             clock,
             members,
-            outbox,
+            outboxes,
             backoff,
             without_average,
             findings_log,
@@ -269,9 +277,7 @@ impl Leader {
         // they are dropped.
         tokio::select! {
             () = Box::pin(cycles.run(last_cycle, member_names)) => {}
-            () = delivery => {}
-            () = outbox_watch => {}
-            () = loader => {}
+            _ = delivery => {}
             () = pusher.run() => {}
             () = group_reader.run() => {}
             collector = outranked => {
@@ -282,17 +288,28 @@ impl Leader {
     }
 }
 
-/// Delivers the outbox to the configured API, until it is dropped.
+/// Delivers the reports of an outbox and keeps it equal to ZooKeeper, until it is dropped.
 async fn deliver(handles: &LeaderHandles, leadership: &Leadership, outbox: &SharedOutbox) {
+    let reader = OutboxReader { outbox, leadership, handles };
+    tokio::select! {
+        () = send_reports(handles, leadership, outbox) => {}
+        () = reader.follow_changes() => {}
+        () = reader.load_when_there_is_room() => {}
+    }
+}
+
+/// Sends the reports of an outbox to the configured receiver.
+async fn send_reports(handles: &LeaderHandles, leadership: &Leadership, outbox: &SharedOutbox) {
     let mut configs = handles.config.clone();
     loop {
-        let LeaderConfig { api, period, .. } = configs.borrow_and_update().clone();
+        let config = configs.borrow_and_update().clone();
+        let (receiver, period) = (outbox.receiver(&config), config.period);
         outbox.update(|outbox| outbox.queue.period = period).await;
-        let worker = DeliveryWorker { outbox, leadership, api: api.as_ref() };
+        let worker = DeliveryWorker { outbox, leadership, receiver: receiver.as_ref() };
         tokio::select! {
             () = worker.run() => {}
             // Requests under way are aborted, and repeated at the new API.
-            Ok(_) = configs.wait_for(|new| (&new.api, new.period) != (&api, period)) => {}
+            Ok(_) = configs.wait_for(|new| (outbox.receiver(new), new.period) != (receiver.clone(), period)) => {}
         }
     }
 }

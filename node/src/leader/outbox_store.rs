@@ -1,4 +1,5 @@
-//! Outbox in ZooKeeper: lists and reads reports, and finishes those that are delivered or rejected.
+//! Outboxes in ZooKeeper, one for the API and one for each output: lists and reads reports, and finishes those that are
+//! delivered or rejected.
 
 use std::collections::BTreeSet;
 
@@ -12,15 +13,47 @@ use crate::leader::fenced_multi::{CommitError, WriteOp, fenced_multi};
 use crate::model::fence::MAX_CYCLE;
 use crate::model::text;
 
-/// Parent of the reports that are not delivered yet. Their names are their cycles.
-pub(crate) const PATH: &str = "/atalaya/reports";
-/// Parent of the reports that the API rejected.
-pub(crate) const REJECTED_PATH: &str = "/atalaya/aside";
-/// Maximum number of rejected reports that are kept. The oldest makes room for a new one.
+/// Parent of the outboxes of outputs. Their names are the names of the outputs.
+pub(crate) const OUTPUTS_PATH: &str = "/atalaya/outputs";
+/// Maximum number of rejected reports that are kept in an outbox. The oldest makes room for a new one.
 pub(crate) const MAX_REJECTED: usize = 1_000;
 
-pub(super) fn report_path(cycle: u64) -> String {
-    format!("{PATH}/{cycle}")
+/// Paths of the znodes of one outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OutboxPaths {
+    /// Parent of the reports that are not delivered yet. Their names are their cycles.
+    pub(crate) reports: String,
+    /// Parent of the reports that the receiver rejected.
+    pub(crate) rejected: String,
+}
+
+impl Default for OutboxPaths {
+    fn default() -> OutboxPaths {
+        OutboxPaths::api()
+    }
+}
+
+impl OutboxPaths {
+    /// Returns the paths of the outbox of the API.
+    pub(crate) fn api() -> OutboxPaths {
+        OutboxPaths { reports: "/atalaya/reports".to_owned(), rejected: "/atalaya/aside".to_owned() }
+    }
+
+    /// Returns the paths of the outbox of the output with this name.
+    pub(crate) fn of_output(name: &str) -> OutboxPaths {
+        OutboxPaths {
+            reports: format!("{OUTPUTS_PATH}/{name}/reports"),
+            rejected: format!("{OUTPUTS_PATH}/{name}/aside"),
+        }
+    }
+
+    pub(crate) fn report(&self, cycle: u64) -> String {
+        format!("{}/{cycle}", self.reports)
+    }
+
+    pub(crate) fn rejected_report(&self, cycle: u64) -> String {
+        format!("{}/{cycle}", self.rejected)
+    }
 }
 
 /// Children of the outbox, or of the parent of rejected reports.
@@ -54,8 +87,19 @@ pub(crate) async fn cycles(connection: &Connection, parent: &str) -> Result<Opti
     Ok(list(connection, parent).await?.map(|listing| listing.cycles))
 }
 
+/// Lists the reports below `parent`, which is created if it does not exist.
+pub(super) async fn cycles_or_create(connection: &Connection, parent: &str) -> Result<BTreeSet<u64>, Error> {
+    match cycles(connection, parent).await? {
+        Some(cycles) => Ok(cycles),
+        None => {
+            connection.ensure(parent).await?;
+            Ok(BTreeSet::new())
+        }
+    }
+}
+
 /// Warns about children of the outbox that are not reports. They are neither delivered nor deleted.
-pub(super) fn warn_about_foreign_children(names: &[String]) {
+pub(super) fn warn_about_foreign_children(parent: &str, names: &[String]) {
     const MAX_NAMES: usize = 3;
     if names.is_empty() {
         return;
@@ -64,8 +108,8 @@ pub(super) fn warn_about_foreign_children(names: &[String]) {
     let shown = shown.join(", ");
     warn!(
         znodes = names.len(),
-        "{PATH} has children that are not reports and are ignored: {shown}; \
-         if no program needs them, delete them: zkCli.sh deleteall {PATH}/NAME"
+        "{parent} has children that are not reports and are ignored: {shown}; \
+         if no program needs them, delete them: zkCli.sh deleteall {parent}/NAME"
     );
 }
 
@@ -106,10 +150,11 @@ pub(crate) async fn read(
 /// If the future is dropped, the report may be finished or not. Finishing it twice is safe.
 pub(super) async fn finish(
     leadership: &Leadership,
+    paths: &OutboxPaths,
     cycle: u64,
     disposition: &Disposition,
 ) -> Result<usize, CommitError> {
-    let path = report_path(cycle);
+    let path = paths.report(cycle);
     let mut dropped = 0;
     let finished = match disposition {
         Disposition::Delivered => {
@@ -122,13 +167,13 @@ pub(super) async fn finish(
             fenced_multi(leadership, &[set]).await.map(drop)
         }
         Disposition::Rejected(report) => {
-            dropped = make_room_for_rejected(leadership.connection()).await?;
-            move_to_rejected(leadership, cycle, &report.data(), true).await
+            dropped = make_room_for_rejected(leadership.connection(), paths).await?;
+            move_to_rejected(leadership, paths, cycle, &report.data(), true).await
         }
         Disposition::Undeliverable(data) => {
-            dropped = make_room_for_rejected(leadership.connection()).await?;
+            dropped = make_room_for_rejected(leadership.connection(), paths).await?;
             // A report of the same cycle that the API rejected is worth more than this data.
-            move_to_rejected(leadership, cycle, data, false).await
+            move_to_rejected(leadership, paths, cycle, data, false).await
         }
     };
     fail_points::point("deleted");
@@ -142,17 +187,18 @@ pub(super) async fn finish(
 /// exists, `data` replaces it or is discarded.
 async fn move_to_rejected(
     leadership: &Leadership,
+    paths: &OutboxPaths,
     cycle: u64,
     data: &[u8],
     replace: bool,
 ) -> Result<(), CommitError> {
-    let (path, rejected) = (report_path(cycle), format!("{REJECTED_PATH}/{cycle}"));
+    let (path, rejected) = (paths.report(cycle), paths.rejected_report(cycle));
     let delete = (WriteOp::Report, Write::Delete { path: &path, version: None });
     let create = Write::Create { path: &rejected, data, mode: CreateMode::Persistent };
     let move_it = [(WriteOp::RejectedReport, create), delete];
     match fenced_multi(leadership, &move_it).await {
         Err(CommitError::Rejected(WriteOp::RejectedReport, error)) if error.is_no_node() => {
-            leadership.connection().ensure(REJECTED_PATH).await?;
+            leadership.connection().ensure(&paths.rejected).await?;
             fenced_multi(leadership, &move_it).await
         }
         Err(CommitError::Rejected(WriteOp::RejectedReport, error)) if error.is_node_exists() && replace => {
@@ -170,15 +216,15 @@ async fn move_to_rejected(
 
 /// Deletes the oldest rejected reports until there is room for one more. Returns the number of deleted reports. A
 /// report with children cannot be deleted; the next one is deleted instead.
-async fn make_room_for_rejected(connection: &Connection) -> Result<usize, Error> {
-    let rejected = cycles(connection, REJECTED_PATH).await?.unwrap_or_default();
+async fn make_room_for_rejected(connection: &Connection, paths: &OutboxPaths) -> Result<usize, Error> {
+    let rejected = cycles(connection, &paths.rejected).await?.unwrap_or_default();
     let excess = (rejected.len() + 1).saturating_sub(MAX_REJECTED);
     let mut deleted = 0;
     for cycle in rejected {
         if deleted == excess {
             break;
         }
-        match connection.delete(&format!("{REJECTED_PATH}/{cycle}"), None).await {
+        match connection.delete(&paths.rejected_report(cycle), None).await {
             Err(error) if error.wrong_znode().is_some() => {}
             Err(error) if !error.is_no_node() => return Err(error),
             _ => deleted += 1,

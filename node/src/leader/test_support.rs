@@ -56,6 +56,23 @@ pub(crate) fn handles(config: watch::Receiver<LeaderConfig>) -> LeaderHandles {
         state: watch::channel(None).0,
         tasks: watch::channel(None).1,
         metrics: LeaderMetrics::default(),
-        acl_check: AclCheck::new(AclPolicy::open(), "/mediciones", "/election"),
+        acl_check: AclCheck::new(AclPolicy::open(), "/mediciones", "/election", &[]),
+        outputs: Vec::new(),
     }
+}
+
+/// Returns outputs with these names, at an address without a listener.
+#[cfg(feature = "output-webhook")]
+pub(crate) fn outputs(names: &[&str]) -> Vec<std::sync::Arc<crate::outputs::Output>> {
+    use crate::outputs::{Output, Sender};
+    let sender = Sender { fleet: "atalaya".to_owned(), node: "1".parse().unwrap() };
+    let output = |name: &&str| {
+        let text = format!(
+            "[[fleet.outputs]]\ntype = \"webhook\"\nname = \"{name}\"\nurl = \"http://127.0.0.1:9/\"\n\
+             [boards.a]\nbackend = \"sim\"\nsensors = [{{ name = \"s\", chip = \"random\" }}]\n"
+        );
+        let boards = atalaya_config::Boards::parse(&text, "boards.toml").unwrap();
+        Output::new(boards.fleet.outputs[0].clone(), &sender).unwrap().into()
+    };
+    names.iter().map(output).collect()
 }

@@ -1,6 +1,7 @@
 //! Metrics of the leader: cycles, the fleet as it was read last, the outbox, deliveries. Counters survive the end of a
 //! leadership; [`LeaderStats`], which only a leader knows, does not.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-use crate::metrics::lock;
+use crate::metrics::{OutputStats, lock};
 use crate::model::details::Findings;
 use crate::model::measurement::Exclusion;
 use crate::model::report::{Average, CycleReport};
@@ -69,6 +70,8 @@ pub(crate) struct Inner {
     withheld: Counter,
     /// `None` while this node is not the leader.
     stats: Mutex<Option<LeaderStats>>,
+    /// Delivery to the outputs, by their names.
+    outputs: Mutex<BTreeMap<String, OutputStats>>,
 }
 
 impl LeaderMetrics {
@@ -91,6 +94,7 @@ impl LeaderMetrics {
             cycle_lateness: seconds(all, "cycle_lateness", "Delay of a cycle after it was due"),
             request_durations: seconds(all, "delivery_duration", "Duration of a request to the API"),
             stats: Mutex::default(),
+            outputs: Mutex::default(),
             registry,
         };
         // Each label exists from the start: Prometheus cannot compute the increase from a missing series to 1.
@@ -134,7 +138,19 @@ impl LeaderMetrics {
     }
 
     pub(crate) fn leadership_ended(&self) {
-        self.record(|inner| *lock(&inner.stats) = None);
+        self.record(|inner| {
+            *lock(&inner.stats) = None;
+            lock(&inner.outputs).values_mut().for_each(|output| output.outbox = None);
+        });
+    }
+
+    /// Returns a copy of the values of all outputs, by their names.
+    pub(crate) fn outputs(&self) -> BTreeMap<String, OutputStats> {
+        self.0.as_ref().map(|inner| lock(&inner.outputs).clone()).unwrap_or_default()
+    }
+
+    pub(super) fn update_output(&self, name: &str, update: impl FnOnce(&mut OutputStats)) {
+        self.record(|inner| update(lock(&inner.outputs).entry(name.to_owned()).or_default()));
     }
 
     /// Records a takeover. `server_time` is ZooKeeper's clock, in milliseconds since 1970.
@@ -269,7 +285,12 @@ pub(crate) struct FleetCounts {
 impl LeaderStats {
     /// Returns the age of the oldest report in the outbox; zero if the outbox is empty.
     pub(crate) fn oldest_report_age(&self, now: BootInstant) -> Duration {
-        let (Some((recorded_at, server_time)), Some(oldest)) = (self.server_time, self.oldest_report) else {
+        self.age(self.oldest_report, now)
+    }
+
+    /// Returns the age of a report of this time by ZooKeeper's clock; zero if there is none.
+    pub(crate) fn age(&self, time: Option<i64>, now: BootInstant) -> Duration {
+        let (Some((recorded_at, server_time)), Some(oldest)) = (self.server_time, time) else {
             return Duration::ZERO;
         };
         let elapsed = i64::try_from(now.since(recorded_at).as_millis()).unwrap_or(i64::MAX);

@@ -3,6 +3,7 @@
 //! This is the bottom layer: it knows neither the modules that record nor those that serve. A disabled recorder, which
 //! is the default, ignores every call.
 
+mod delivery;
 mod history;
 mod leader;
 mod sampling;
@@ -10,6 +11,7 @@ mod tasks;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub(crate) use delivery::{DeliveryMetrics, OUTPUT_OUTCOMES, OutputStats};
 pub(crate) use history::{ConsumerStats, DropReason, HistoryStats};
 pub(crate) use leader::{CycleResult, FleetCounts, LeaderStats};
 pub(crate) use sampling::SamplingStats;

@@ -26,6 +26,44 @@ pub struct LeaderState {
     /// Outliers, withheld values and values of groups in the newest cycle, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub findings: Option<Box<Findings>>,
+    /// Outputs that send averages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<OutputState>,
+}
+
+impl LeaderState {
+    /// Returns the state of a leader that begins an epoch.
+    pub(crate) fn new(epoch: i64, cycle: u64, since: Timestamp) -> LeaderState {
+        LeaderState {
+            epoch,
+            cycle,
+            since,
+            waiting: 0,
+            delivered: None,
+            outranked: None,
+            findings: None,
+            outputs: Vec::new(),
+        }
+    }
+}
+
+/// Delivery of averages to an output.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct OutputState {
+    /// Name of the output.
+    pub name: String,
+    /// Number of cycles whose reports the output has not accepted yet.
+    #[serde(default)]
+    pub waiting: usize,
+    /// Time of the oldest of these reports, by ZooKeeper's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Timestamp>,
+    /// Newest accepted report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Delivered>,
+    /// Reason why the output accepts no reports; `None` if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// A report that the API has accepted.
@@ -43,16 +81,7 @@ pub(crate) mod tests {
 
     /// Returns the state of a leader that has delivered no report yet.
     pub(crate) fn leader_state() -> LeaderState {
-        let since = Timestamp::UNIX_EPOCH;
-        LeaderState {
-            epoch: 7,
-            cycle: 41,
-            since,
-            waiting: 2,
-            delivered: None,
-            outranked: None,
-            findings: None,
-        }
+        LeaderState { waiting: 2, ..LeaderState::new(7, 41, Timestamp::UNIX_EPOCH) }
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub mod node_info;
 pub mod report;
 #[cfg(feature = "history")]
 pub(crate) mod sample;
+#[cfg(feature = "history")]
+pub(crate) mod sample_request;
 pub mod senml;
 pub mod task;
 pub(crate) mod text;

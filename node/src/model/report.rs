@@ -250,7 +250,7 @@ impl Report {
     }
 
     /// Returns the body of a `POST`. An unknown value is null, not omitted; only fleet and details are.
-    fn body(&self, fleet: Option<&str>) -> serde_json::Value {
+    pub(crate) fn body(&self, fleet: Option<&str>) -> serde_json::Value {
         let Report { epoch, cycle, time, excluded, average } = self;
         let Average { quantity, unit, mean, min, max, stddev, count, details } = average;
         let mut body = json!({

@@ -32,6 +32,7 @@ use crate::model::task::paths;
 use crate::model::task::worker_info::WorkerInfo;
 use crate::observe::node_status::{self, NodeStatus};
 use crate::observe::{NodeHandles, Observer, systemd_notifications};
+use crate::outputs::Output;
 use crate::process::state_dir::{OwnProcess, start_session};
 use crate::process::systemd::Notifier;
 use crate::reload::{self, Reload};
@@ -103,6 +104,8 @@ pub(super) struct Shared {
     master: Master,
     /// The newest tasks, while this node leads.
     tasks_overview: OverviewSender,
+    /// Receivers of averages and samples besides the API and the collector.
+    outputs: Vec<Arc<Output>>,
 }
 
 impl Shared {
@@ -169,6 +172,7 @@ impl Shared {
                 tasks_overview.clone(),
             ),
             tasks_overview,
+            outputs: node.outputs,
             worker_info,
             executor,
             config: DynamicConfig::new(id.clone(), settings.clone()),
@@ -238,7 +242,9 @@ impl Shared {
                 self.access.policy().clone(),
                 &self.settings.measurements,
                 &self.settings.election,
+                &self.outputs,
             ),
+            outputs: self.outputs.clone(),
         });
         let status = node_status::follow(
             &self.node_status,

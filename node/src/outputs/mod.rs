@@ -1,33 +1,42 @@
 //! Outputs: receivers of averages and samples besides the API and the collector (`[[fleet.outputs]]`).
 //!
-//! An [`Output`] sends records, and says what the receiver has done with them. It stores nothing: averages wait in
+//! An [`Output`] sends records, and returns whether the receiver has stored them. It stores nothing: averages wait in
 //! ZooKeeper, samples in the ring on the node's disk, for each output apart. So an output that is away never delays
 //! another.
 
+#[cfg(all(test, feature = "history", feature = "output-influxdb", feature = "output-prometheus"))]
+mod dashboard_tests;
+#[cfg(any(feature = "output-influxdb", feature = "output-prometheus", feature = "output-webhook"))]
+mod http;
 #[cfg(feature = "output-influxdb")]
 mod influxdb;
 #[cfg(feature = "output-mqtt")]
 mod mqtt;
 #[cfg(feature = "output-prometheus")]
 mod prometheus;
+#[cfg(all(test, feature = "history"))]
+#[allow(dead_code, reason = "the tests of each receiver use their own part")]
+mod test_support;
 #[cfg(feature = "output-webhook")]
 mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use atalaya_config::{BoardsError, OutputConfig, ReceiverConfig};
+use atalaya_config::{BoardsError, OutputConfig, OutputRecords, ReceiverConfig};
+use reqwest::Url;
 
 use crate::model::node_id::NodeId;
 use crate::model::report::Report;
 #[cfg(feature = "history")]
 use crate::model::sample::Batch;
+use crate::model::text::sanitize_line;
 use crate::settings::Settings;
 
 /// Name of a fleet without `fleet_name`.
 const DEFAULT_FLEET: &str = "atalaya";
 
-/// What a receiver has done with records.
+/// Result of sending records.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     /// It has stored them, except the samples in this list, which it can never accept.
@@ -36,6 +45,8 @@ pub(crate) enum Outcome {
     Refused(String),
     /// It has not stored the records, or that is not known: they must be sent again.
     Failed(String),
+    /// As [`Outcome::Failed`], with an answer that may concern these records only, such as the status 500.
+    Doubtful(String),
 }
 
 /// A sample that the receiver can never accept.
@@ -91,6 +102,28 @@ pub(crate) fn prepare(settings: &Settings, node: &NodeId) -> Result<Vec<Arc<Outp
     settings.outputs.iter().map(prepare).collect()
 }
 
+/// Returns a line about an output for people, without secrets.
+pub(crate) fn describe(output: &OutputConfig) -> String {
+    let OutputConfig { name, send, url, .. } = output;
+    let kind = match output.receiver {
+        ReceiverConfig::Mqtt(_) => "mqtt",
+        ReceiverConfig::Influxdb(_) => "influxdb",
+        ReceiverConfig::Prometheus => "prometheus",
+        ReceiverConfig::Webhook => "webhook",
+    };
+    let records = match send {
+        OutputRecords::Averages => "averages",
+        OutputRecords::Measurements => "measurements",
+        OutputRecords::Both => "averages and measurements",
+    };
+    // The rest of the address may have a secret.
+    let origin = Url::parse(&url.value)
+        .ok()
+        .and_then(|url| Some(format!("{}://{}", url.scheme(), url.host_str()?)))
+        .unwrap_or_default();
+    sanitize_line(&format!("{name} (type {kind}, {records}) at {origin}")).into_owned()
+}
+
 impl Output {
     /// Prepares an output, without connecting. The paths of its files are absolute or relative to the current folder.
     /// The error says what is wrong with the settings.
@@ -112,21 +145,26 @@ impl Output {
         Ok(Output { config, receiver })
     }
 
+    /// Returns true if the receiver refuses or mixes up records that arrive after later ones.
+    pub(crate) fn needs_order(&self) -> bool {
+        matches!(self.config.receiver, ReceiverConfig::Prometheus | ReceiverConfig::Mqtt(_))
+    }
+
     /// Sends an average.
     ///
     /// # Cancellation safety
     /// If the future is dropped, the receiver may have the average or not. Sending it again is safe, see the module of
     /// the receiver.
     pub(crate) async fn send_report(&self, report: &Report, timeout: Duration) -> Outcome {
-        match &self.receiver {
+        match self.receiver {
             #[cfg(feature = "output-influxdb")]
-            Receiver::Influxdb(receiver) => receiver.send_report(report, timeout).await,
+            Receiver::Influxdb(ref receiver) => receiver.send_report(report, timeout).await,
             #[cfg(feature = "output-mqtt")]
-            Receiver::Mqtt(receiver) => receiver.send_report(report, timeout).await,
+            Receiver::Mqtt(ref receiver) => receiver.send_report(report, timeout).await,
             #[cfg(feature = "output-prometheus")]
-            Receiver::Prometheus(receiver) => receiver.send_report(report, timeout).await,
+            Receiver::Prometheus(ref receiver) => receiver.send_report(report, timeout).await,
             #[cfg(feature = "output-webhook")]
-            Receiver::Webhook(receiver) => receiver.send_report(report, timeout).await,
+            Receiver::Webhook(ref receiver) => receiver.send_report(report, timeout).await,
         }
     }
 
@@ -136,15 +174,15 @@ impl Output {
     /// As for [`Output::send_report`].
     #[cfg(feature = "history")]
     pub(crate) async fn send_samples(&self, batch: &Batch, timeout: Duration) -> Outcome {
-        match &self.receiver {
+        match self.receiver {
             #[cfg(feature = "output-influxdb")]
-            Receiver::Influxdb(receiver) => receiver.send_samples(batch, timeout).await,
+            Receiver::Influxdb(ref receiver) => receiver.send_samples(batch, timeout).await,
             #[cfg(feature = "output-mqtt")]
-            Receiver::Mqtt(receiver) => receiver.send_samples(batch, timeout).await,
+            Receiver::Mqtt(ref receiver) => receiver.send_samples(batch, timeout).await,
             #[cfg(feature = "output-prometheus")]
-            Receiver::Prometheus(receiver) => receiver.send_samples(batch, timeout).await,
+            Receiver::Prometheus(ref receiver) => receiver.send_samples(batch, timeout).await,
             #[cfg(feature = "output-webhook")]
-            Receiver::Webhook(receiver) => receiver.send_samples(batch, timeout).await,
+            Receiver::Webhook(ref receiver) => receiver.send_samples(batch, timeout).await,
         }
     }
 }

@@ -7,6 +7,7 @@ mod acl;
 pub mod api_token;
 mod fleet_args;
 pub mod listen_addr;
+mod outputs;
 pub(crate) mod setting;
 pub(crate) mod table;
 mod values;
@@ -271,18 +272,6 @@ impl Default for Settings {
     }
 }
 
-/// Returns the outputs of boards.toml, with the paths of their files from its folder.
-fn outputs(boards: &Boards) -> Vec<OutputConfig> {
-    let mut outputs = boards.fleet.outputs.clone();
-    for output in &mut outputs {
-        for file in [&mut output.password_file, &mut output.token_file, &mut output.ca].into_iter().flatten()
-        {
-            file.value = boards.base_dir.join(&file.value).display().to_string();
-        }
-    }
-    outputs
-}
-
 impl Settings {
     /// Reads the settings from their sources.
     ///
@@ -309,7 +298,7 @@ impl Settings {
             let parsed = checked.and_then(|()| (setting.field.parse)(&mut settings, &text, Some(&source)));
             parsed.map_err(|problem| source.error(problem))?;
         }
-        settings.outputs = outputs(boards);
+        settings.outputs = outputs::read(boards);
         // The token is bound to the node's own settings: a client that can write `/config/api_url` must not be able to
         // have the token sent to its own server.
         let origins = [&settings.api_token_origin, &settings.api_url, &settings.measurements_url];
@@ -366,7 +355,9 @@ impl Settings {
     /// Returns the names of the fixed settings that differ in `new`.
     pub(crate) fn fixed_changes(&self, new: &Settings) -> Vec<&'static str> {
         let fixed = SETTINGS.iter().filter(|setting| setting.change == ChangeMode::Fixed);
-        fixed.filter(|setting| !(setting.field.is_same)(self, new)).map(|setting| setting.name).collect()
+        let changed = fixed.filter(|setting| !(setting.field.is_same)(self, new)).map(|setting| setting.name);
+        let outputs = (!outputs::are_same(&self.outputs, &new.outputs)).then_some("outputs");
+        changed.chain(outputs).collect()
     }
 
     /// Returns these settings with all values of `new` except those of fixed settings.

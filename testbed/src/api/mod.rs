@@ -37,6 +37,8 @@ pub enum ApiMode {
     RefuseSample(u64),
     /// Like `Accept`, but answers 400 to a request that contains the sample with this sequence number.
     RefuseBatch(u64),
+    /// Like `Accept`, but answers with this status to a posted report of this cycle.
+    RefuseCycle(u64, u16),
     /// Answers 200 and identifies itself as a collector, but does not answer requests with the fleet status for this
     /// time.
     Collector(Duration),
@@ -234,7 +236,9 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
             });
         let samples = request.samples();
         let has_sample = |seq| samples.as_ref().is_some_and(|samples| samples.contains(&seq));
+        let cycle = request.cycle();
         let kept = match mode {
+            ApiMode::RefuseCycle(refused, _) => cycle != Some(refused),
             ApiMode::RefuseBatch(seq) => !has_sample(seq),
             ApiMode::Hang => false,
             ApiMode::Status(status) => (200..300).contains(&status),
@@ -247,7 +251,8 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
         let status = match mode {
             ApiMode::Accept | ApiMode::Refuse | ApiMode::RefuseSample(_) => 200,
             ApiMode::RefuseBatch(seq) if has_sample(seq) => 400,
-            ApiMode::RefuseBatch(_) => 200,
+            ApiMode::RefuseCycle(refused, status) if cycle == Some(refused) => status,
+            ApiMode::RefuseBatch(_) | ApiMode::RefuseCycle(..) => 200,
             ApiMode::Status(status) | ApiMode::KeepAndAnswer(status) => status,
             ApiMode::Once if is_repeat => 409,
             ApiMode::Once => 200,

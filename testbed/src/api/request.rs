@@ -38,6 +38,11 @@ impl Recorded {
         body.get("dato").or_else(|| body.get("mean"))?.as_f64()
     }
 
+    /// Returns the cycle of a posted report; `None` if it is not one.
+    pub(super) fn cycle(&self) -> Option<u64> {
+        serde_json::from_slice::<serde_json::Value>(&self.body).ok()?.get("cycle")?.as_u64()
+    }
+
     /// Returns the sequence numbers of the samples in the body; `None` if it has none.
     pub(super) fn samples(&self) -> Option<Vec<u64>> {
         let body: serde_json::Value = serde_json::from_slice(&self.body).ok()?;

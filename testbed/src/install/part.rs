@@ -28,6 +28,7 @@ pub enum Part {
     Wrk,
     Redis,
     Prometheus,
+    Influxdb,
     Chromium,
 }
 
@@ -36,7 +37,7 @@ type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 impl Part {
     /// All parts that the tests need.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Java,
         Self::ZooKeeper,
         Self::Netty,
@@ -45,6 +46,7 @@ impl Part {
         Self::Python,
         Self::Redis,
         Self::Prometheus,
+        Self::Influxdb,
         Self::Chromium,
     ];
 
@@ -100,6 +102,7 @@ impl Part {
             Self::Prometheus => {
                 ("Prometheus 2.40 or later", &["prometheus --version", "promtool --version"], &["prometheus"])
             }
+            Self::Influxdb => ("InfluxDB 1.6 or later", &["influxd version"], &["influxdb"]),
             Self::Chromium => (
                 "Chromium and its driver",
                 &["chromium --version", "chromedriver --version"],

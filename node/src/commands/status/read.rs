@@ -7,7 +7,7 @@ use atalaya_recipes::{Connection, Error, Session, WrongZnode, ZnodeProblem};
 
 use crate::dynamic_config::{fleet_path, parse_sampling_period};
 use crate::fleet_status::{FleetStatus, RawFleet, RawMeasurement, parse_node_info};
-use crate::leader::outbox_store;
+use crate::leader::outbox_store::{self, OUTPUTS_PATH, OutboxPaths};
 use crate::model::counter;
 use crate::model::fence::{self, Fence};
 use crate::model::{barrier, node_info};
@@ -15,6 +15,9 @@ use crate::settings::Settings;
 use crate::settings::table::SAMPLING_PERIOD;
 use crate::zk::bulk_read::{SizeCache, read_children, read_named_children};
 use crate::zk::server_clock::{ServerClock, local_time};
+
+/// Maximum number of outboxes of outputs that are read, also of outputs that were removed from boards.toml.
+const MAX_OUTPUTS: usize = 64;
 
 /// Reader that remembers the sizes of the znodes, so that the next reading takes fewer requests.
 pub(super) struct FleetReader {
@@ -57,9 +60,16 @@ impl FleetReader {
         if let Some((data, _)) = connection.get_opt(&period).await? {
             fleet.sampling_period = parse_sampling_period(&data);
         }
-        let waiting = outbox_store::cycles(connection, outbox_store::PATH).await?;
+        let paths = OutboxPaths::api();
+        let waiting = outbox_store::cycles(connection, &paths.reports).await?;
         fleet.waiting_reports = waiting.map_or(0, |cycles| cycles.len());
-        fleet.rejected_reports = count_children(connection, outbox_store::REJECTED_PATH).await?;
+        fleet.rejected_reports = count_children(connection, &paths.rejected).await?;
+        for name in connection.children_or_empty(OUTPUTS_PATH).await?.into_iter().take(MAX_OUTPUTS) {
+            let paths = OutboxPaths::of_output(&name);
+            let waiting = count_children(connection, &paths.reports).await?;
+            let rejected = count_children(connection, &paths.rejected).await?;
+            fleet.outputs.insert(name, (waiting, rejected));
+        }
         self.read_contenders(connection, &mut fleet).await?;
         read_barrier_and_counter(connection, &mut fleet).await?;
         let parent = &self.settings.measurements;

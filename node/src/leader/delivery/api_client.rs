@@ -1,17 +1,16 @@
 //! HTTP client for the API that receives the reports.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use atalaya_config::ApiMethod;
-use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::runtime::Handle;
 use tokio_util::context::TokioContext;
 
+use crate::http_client::{is_local, root_cause, with_clock_hint};
 use crate::leader::delivery::full_reports::{self, FullReports};
 use crate::leader::delivery::outcome::Outcome;
 use crate::leader::delivery::response;
@@ -203,18 +202,12 @@ impl Api {
             // Without TLS, reading the machine's certificates is useless work.
             builder = builder.tls_certs_only(std::iter::empty());
         }
-        if self.is_local() {
+        if is_local(&self.url) {
             // The environment may name a proxy, on which the local address would be another machine.
             builder = builder.no_proxy();
         }
         let client = builder.build()?;
         Ok(self.client.get_or_init(|| client))
-    }
-
-    fn is_local(&self) -> bool {
-        let host = self.url.host_str().unwrap_or_default();
-        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        address.map_or(host == "localhost", |address| address.is_loopback())
     }
 
     /// Returns the address for logs: without password and query, which may be secrets.
@@ -225,27 +218,6 @@ impl Api {
         let _ = url.set_password(None);
         url.set_query(None);
         url.into()
-    }
-}
-
-/// Returns the innermost cause, which names the problem ("Connection refused"); the outer errors only name their layer.
-pub(crate) fn root_cause(error: &reqwest::Error) -> String {
-    let first: &dyn std::error::Error = error;
-    let cause = std::iter::successors(Some(first), |cause| cause.source()).last().unwrap_or(first);
-    if error.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }
-}
-
-/// Adds a hint about this machine's clock to an error about the validity of a certificate: a Raspberry Pi starts in
-/// 1970. The hint has the day only, because a reason that changes is logged again.
-fn with_clock_hint(cause: String, now: SystemTime) -> String {
-    let validity_errors = ["certificate not valid yet", "certificate expired"];
-    let found = validity_errors.iter().find_map(|error| Some(cause.find(error)? + error.len()));
-    match (found, Timestamp::try_from(now)) {
-        (Some(end), Ok(now)) => {
-            let day = now.strftime("%Y-%m-%d");
-            format!("{}; the clock of this machine says {day}: is it set?", &cause[..end])
-        }
-        _ => cause,
     }
 }
 

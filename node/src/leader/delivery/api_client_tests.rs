@@ -34,8 +34,7 @@ fn api_client_logs_no_secrets_of_the_address() {
 
 #[test]
 fn api_client_recognises_an_api_on_this_machine() {
-    let is_local =
-        |url: &str| Api::new(&"1".parse().unwrap(), url.parse().unwrap(), ApiMethod::Get).is_local();
+    let is_local = |url: &str| is_local(&url.parse().unwrap());
     assert!(
         ["http://127.0.0.1:8000/nuevo", "http://localhost/", "http://[::1]:8000/"].into_iter().all(is_local)
     );

@@ -2,7 +2,7 @@
 //! filled by [`crate::leader::delivery::outbox_reader`], sent by [`crate::leader::delivery::worker`], finished by
 //! [`crate::leader::outbox_store`].
 //!
-//! Only as many reports are in memory as fit into [`MAX_LOADED_BYTES`]. Of the others only the cycles are known until
+//! Only as many reports are in memory as fit into a limit, for the API [`MAX_LOADED_BYTES`]. Of the others only the cycles are known until
 //! there is room.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +21,8 @@ use crate::model::report::{CycleReport, Report};
 pub(crate) const MAX_REPORTS: usize = 10_000;
 /// Memory for reports, in bytes. The last report may exceed it. 10,000 usual reports take a quarter of it.
 pub(crate) const MAX_LOADED_BYTES: usize = 16 * 1024 * 1024;
+/// The same for the outbox of an output, of which there may be many.
+const MAX_LOADED_BYTES_OF_OUTPUT: usize = 1024 * 1024;
 
 /// How a report is finished in ZooKeeper.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +59,7 @@ struct Loaded {
     resend: Vec<usize>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     pub(in crate::leader) queue: DeliveryQueue,
     loaded: BTreeMap<u64, Loaded>,
@@ -66,6 +68,7 @@ pub(crate) struct Outbox {
     /// Cycles whose reports are in ZooKeeper and not in memory.
     pub(super) unread: BTreeSet<u64>,
     loaded_bytes: usize,
+    max_loaded_bytes: usize,
     /// Fence of the leader that delivers, if known.
     pub(in crate::leader) fence: Option<Fence>,
     /// Highest epoch above the leader's of which a collector has reports.
@@ -84,7 +87,30 @@ pub(crate) enum NextRequest {
     Idle,
 }
 
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox {
+            queue: DeliveryQueue::default(),
+            loaded: BTreeMap::new(),
+            unfinished: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            loaded_bytes: 0,
+            max_loaded_bytes: MAX_LOADED_BYTES,
+            fence: None,
+            outranked: None,
+            delivered: None,
+        }
+    }
+}
+
 impl Outbox {
+    /// Returns the outbox of an output. `is_strict`: it gets the reports strictly one after the other.
+    pub(super) fn of_output(is_strict: bool) -> Outbox {
+        let mut outbox = Outbox { max_loaded_bytes: MAX_LOADED_BYTES_OF_OUTPUT, ..Outbox::default() };
+        outbox.queue.is_strict = is_strict;
+        outbox
+    }
+
     #[cfg(test)]
     pub(crate) fn new(period: Duration) -> Outbox {
         Outbox { queue: DeliveryQueue::new(period), ..Outbox::default() }
@@ -111,7 +137,7 @@ impl Outbox {
         if self.contains(report.cycle) {
             return;
         }
-        if self.unread.is_empty() && self.loaded_bytes < MAX_LOADED_BYTES {
+        if self.unread.is_empty() && self.loaded_bytes < self.max_loaded_bytes {
             self.load(report);
         } else {
             self.unread.insert(report.cycle);
@@ -144,7 +170,7 @@ impl Outbox {
 
     /// Returns up to `count` cycles whose reports are read next; none while the memory limit is reached.
     pub(crate) fn to_read(&self, count: usize) -> Vec<u64> {
-        let has_room = self.loaded_bytes < MAX_LOADED_BYTES;
+        let has_room = self.loaded_bytes < self.max_loaded_bytes;
         self.unread.iter().copied().take(if has_room { count } else { 0 }).collect()
     }
 

@@ -1,4 +1,4 @@
-//! Keeps the leader's outbox equal to the reports in ZooKeeper: lists them, reads as many as fit into memory, and
+//! Keeps an outbox of the leader equal to the reports in ZooKeeper: lists them, reads as many as fit into memory, and
 //! rejects those that can never be delivered.
 
 use std::collections::BTreeSet;
@@ -29,14 +29,25 @@ pub(in crate::leader) struct OutboxReader<'a> {
 }
 
 impl OutboxReader<'_> {
-    /// Updates the outbox, which contained the cycles `known`, to the cycles `listed` in ZooKeeper. `newest` is this
-    /// leader's epoch and the newest cycle that it can have committed.
-    pub(in crate::leader) async fn sync(
+    /// Updates the outbox at a takeover, as [`OutboxReader::sync`] does. The reports of an output are read later, beside
+    /// the cycles, so that an output that is away does not delay the takeover.
+    pub(in crate::leader) async fn take_over(
         self,
         known: &BTreeSet<u64>,
         listed: &BTreeSet<u64>,
         newest: Fence,
     ) -> Result<(), Error> {
+        if self.outbox.is_of_api() {
+            return self.sync(known, listed, newest).await;
+        }
+        self.outbox.update(|outbox| outbox.set_listed(known, listed)).await;
+        self.outbox.finished.notify_one();
+        Ok(())
+    }
+
+    /// Updates the outbox, which contained the cycles `known`, to the cycles `listed` in ZooKeeper. `newest` is this
+    /// leader's epoch and the newest cycle that it can have committed.
+    async fn sync(self, known: &BTreeSet<u64>, listed: &BTreeSet<u64>, newest: Fence) -> Result<(), Error> {
         self.outbox.count_rejected(self.leadership.connection()).await?;
         self.outbox.lock().await.set_listed(known, listed);
         self.load(newest).await?;
@@ -53,7 +64,8 @@ impl OutboxReader<'_> {
             if cycles.is_empty() {
                 return Ok(());
             }
-            let found = outbox_store::read(self.leadership.connection(), outbox_store::PATH, &cycles).await?;
+            let parent = &self.outbox.paths.reports;
+            let found = outbox_store::read(self.leadership.connection(), parent, &cycles).await?;
             batch = outbox_store::next_batch(batch, found.iter().flat_map(|(_, data)| data).map(Vec::len));
             let mut undeliverable = Vec::new();
             self.outbox
@@ -61,7 +73,9 @@ impl OutboxReader<'_> {
                     for (cycle, data) in found {
                         match data.map(|data| check(data, cycle, newest)) {
                             Some(Ok(report)) => {
-                                self.handles.publish_averages(&report);
+                                if self.outbox.is_of_api() {
+                                    self.handles.publish_averages(&report);
+                                }
                                 outbox.on_read(report);
                             }
                             Some(Err((reason, data))) => {
@@ -73,7 +87,7 @@ impl OutboxReader<'_> {
                     }
                 })
                 .await;
-            log_undeliverable(&undeliverable);
+            log_undeliverable(parent, &undeliverable);
         }
     }
 
@@ -85,6 +99,7 @@ impl OutboxReader<'_> {
             if let Err(error) = self.load(newest).await {
                 debug!(%error, "cannot read the outbox");
                 tokio::time::sleep(READ_RETRY_INTERVAL).await;
+                self.outbox.finished.notify_one();
             }
         }
     }
@@ -92,7 +107,8 @@ impl OutboxReader<'_> {
     /// Lists the reports again whenever their parent is written: clients do that after they deleted or restored one.
     pub(in crate::leader) async fn follow_changes(self) {
         let session = self.leadership.connection().session().clone();
-        let data_watch = DataWatch::new(session, outbox_store::PATH);
+        let parent = &self.outbox.paths.reports;
+        let data_watch = DataWatch::new(session, parent);
         let mut changes = data_watch.subscribe();
         let syncing = async {
             // Also at the first notification, which is the state at the start: the parent may have been written since the
@@ -106,7 +122,7 @@ impl OutboxReader<'_> {
         };
         tokio::select! {
             error = data_watch.run() => {
-                warn!(%error, "cannot watch {}: reports that are put back wait for the next leader", outbox_store::PATH);
+                warn!(%error, "cannot watch {parent}: reports that are put back wait for the next leader");
             }
             () = syncing => {}
         }
@@ -116,9 +132,9 @@ impl OutboxReader<'_> {
     async fn list_and_sync(self) -> Result<(), Error> {
         // Cycles are committed while this runs, so the list is compared with the outbox as it was before.
         let known = self.outbox.lock().await.cycles();
-        let listing =
-            outbox_store::list(self.leadership.connection(), outbox_store::PATH).await?.unwrap_or_default();
-        outbox_store::warn_about_foreign_children(&listing.others);
+        let parent = &self.outbox.paths.reports;
+        let listing = outbox_store::list(self.leadership.connection(), parent).await?.unwrap_or_default();
+        outbox_store::warn_about_foreign_children(parent, &listing.others);
         let Some(newest) = self.newest_possible() else { return Ok(()) };
         self.sync(&known, &listing.cycles, newest).await
     }
@@ -154,11 +170,10 @@ fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, (Strin
     Err((reason, data))
 }
 
-fn log_undeliverable(undeliverable: &[(u64, String)]) {
+fn log_undeliverable(path: &str, undeliverable: &[(u64, String)]) {
     let [(cycle, reason), ..] = undeliverable else { return };
     let reports = undeliverable.len();
     let reason = crate::model::text::sanitize_for_log(reason);
-    let path = outbox_store::PATH;
     warn!(
         reports,
         "{path}/{cycle} can never be delivered and moves to the rejected reports: {reason}; see atalaya reports list"

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use tokio::sync::watch;
 
 use super::*;
+use crate::leader::outbox_store::OutboxPaths;
 use crate::leader::test_support::{as_leader, config, handles};
 use crate::model::leader_state::LeaderState;
 use crate::model::report::tests::cycle_report;
@@ -16,19 +17,11 @@ fn undeliverable(data: Vec<u8>, cycle: u64) -> (String, Vec<u8>) {
 async fn report_that_was_put_back_before_the_outbox_is_watched_is_read() {
     as_leader(async |leadership| {
         let report = cycle_report(NEWEST.epoch, 7, None);
-        let path = format!("{}/7", outbox_store::PATH);
+        let path = OutboxPaths::api().report(7);
         leadership.connection().ensure(&path).await.unwrap();
         leadership.connection().set(&path, &report.data(), None).await.unwrap();
         let handles = handles(watch::channel(config()).1);
-        let leading = LeaderState {
-            epoch: NEWEST.epoch,
-            cycle: NEWEST.cycle,
-            since: jiff::Timestamp::UNIX_EPOCH,
-            waiting: 0,
-            delivered: None,
-            outranked: None,
-            findings: None,
-        };
+        let leading = LeaderState::new(NEWEST.epoch, NEWEST.cycle, jiff::Timestamp::UNIX_EPOCH);
         handles.state.send_replace(Some(leading));
         let outbox = SharedOutbox::new(&handles);
         let reader = OutboxReader { outbox: &outbox, leadership: &leadership, handles: &handles };

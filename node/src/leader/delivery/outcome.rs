@@ -37,6 +37,18 @@ pub(crate) struct Doubt {
     pub(crate) proofs: u32,
 }
 
+impl Doubt {
+    /// Returns the doubt after an error of a server, which concerns all reports more often than one.
+    pub(super) fn of_server_error(reason: String) -> Doubt {
+        Doubt { reason, tries: 12, proofs: 3 }
+    }
+
+    /// Returns the doubt after a response about the sender (401, 403), which may concern one report only.
+    pub(super) fn of_sender(reason: String) -> Doubt {
+        Doubt { reason, tries: 3, proofs: 1 }
+    }
+}
+
 /// Reason of a collector to refuse a report: a later leader has reported the same cycle, or an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stale {

@@ -18,6 +18,9 @@
 //! the reports behind it are tried as well. If one of them is accepted and the first one is refused again, the first
 //! one is rejected; if none is accepted, all wait. So one bad report never blocks those behind it, and a wrong token
 //! rejects no report.
+//!
+//! The queue of an output works in the same way. If the order of the reports matters to the output, they are sent
+//! strictly one after the other, and no response of this kind changes their order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -117,6 +120,8 @@ pub(crate) struct DeliveryQueue {
     pub(super) dropped: u64,
     /// Time between two reports.
     pub(in crate::leader) period: Duration,
+    /// True if a report is sent only after all earlier ones have their final outcome.
+    pub(super) is_strict: bool,
     state: ApiState,
 }
 
@@ -152,6 +157,14 @@ impl DeliveryQueue {
         self.reports.get(&key).is_some_and(|report| report.tries > 1)
     }
 
+    /// Returns the reason why the API accepts no reports; `None` if it does.
+    pub(super) fn problem(&self) -> Option<&str> {
+        match &self.state {
+            ApiState::Accepting => None,
+            ApiState::Failing { reason, .. } | ApiState::Rejecting(reason) => Some(reason),
+        }
+    }
+
     /// Returns the reports under way to the queue: their requests were aborted, and their outcomes are unknown.
     pub(crate) fn on_interrupted(&mut self) {
         for (key, epoch) in std::mem::take(&mut self.in_flight) {
@@ -164,7 +177,7 @@ impl DeliveryQueue {
     /// Returns the next step at `now`. A report that it returns counts as sent.
     pub(crate) fn next(&mut self, now: BootInstant) -> Next {
         let in_flight = self.in_flight.len();
-        if in_flight >= MAX_IN_FLIGHT {
+        if in_flight >= if self.is_strict { 1 } else { MAX_IN_FLIGHT } {
             return Next::Idle;
         }
         let paced = self.last_sent + self.timeout() / (MAX_IN_FLIGHT as u32 - 1);

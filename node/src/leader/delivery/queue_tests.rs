@@ -317,4 +317,34 @@ proptest! {
         prop_assert_eq!(settled, (0..outcomes.len()).collect::<Vec<_>>());
         prop_assert_eq!(queue.reports.len(), 0);
     }
+
+    /// A strict queue sends a report only after all earlier ones are accepted or rejected, whatever happens to them.
+    #[test]
+    fn strict_queue_never_sends_a_report_before_an_earlier_one_has_its_final_outcome(
+        outcomes in prop::collection::vec((0u8..4, 0u64..20_000), 1..100),
+    ) {
+        let mut queue = DeliveryQueue::new(PERIOD);
+        queue.is_strict = true;
+        let (mut now, mut next, mut unfinished) = (0, 0, BTreeSet::new());
+        for (outcome, duration) in outcomes {
+            for _ in 0..2 {
+                queue.push((next, 0), 1);
+                unfinished.insert(next);
+                next += 1;
+            }
+            let (key, sent) = send(&mut queue, ms(now));
+            prop_assert_eq!(Some(&key.0), unfinished.first());
+            now = sent.since(ms(0)).as_millis() as u64 + duration;
+            prop_assert_eq!(queue.next(ms(now)), Next::Idle, "one request at a time");
+            let outcome = match outcome {
+                0 => ACCEPTED,
+                1 => rejected(),
+                2 => Outcome::Invalid("no".into()),
+                _ => failed(),
+            };
+            if queue.on_outcome(key, outcome).0.is_some() {
+                unfinished.remove(&key.0);
+            }
+        }
+    }
 }

@@ -7,16 +7,12 @@ use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 
+use crate::http_client::read_body;
 use crate::leader::delivery::outcome::{Doubt, Outcome, Stale};
 
 /// Maximum size of a body that is read, in bytes. The rest is discarded, and the connection is closed.
 const MAX_BODY: usize = 16 * 1024;
 const MAX_REDIRECTS: usize = 10;
-
-/// [`Doubt::tries`] and [`Doubt::proofs`] of responses about the sender (401, 403), which may concern one report only.
-const FORBIDDEN: (u32, u32) = (3, 1);
-/// The same of errors of the API, which concern all reports more often.
-const SERVER_ERROR: (u32, u32) = (12, 3);
 
 /// Problem details (RFC 9457) of a collector.
 #[derive(Deserialize)]
@@ -59,20 +55,22 @@ pub(super) async fn classify(
     let body = read_body(&mut response, MAX_BODY).await;
     match status {
         StatusCode::CONFLICT => classify_conflict(&content_type, body.as_deref()),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => doubtful(denied(status), FORBIDDEN),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Outcome::Doubtful(Doubt::of_sender(denied(status)))
+        }
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Outcome::Failed(denied(status)),
         status if status.is_redirection() => {
             let other_origin = location.filter(|to| to.origin() != requested.origin()).map(|to| {
                 let origin = to.origin().ascii_serialization();
                 format!("it answers {status} and redirects to {origin}, which is not the API: the report is not recorded")
             });
-            doubtful(other_origin.unwrap_or_else(|| format!("it answers {status}")), SERVER_ERROR)
+            server_error(other_origin.unwrap_or_else(|| format!("it answers {status}")))
         }
         status if status.is_success() && is_redirected && is_html(&content_type, body.as_deref()) => {
             let path = crate::model::text::sanitize_for_log(final_url.path());
             let reason =
                 format!("it redirects to {path} and answers with a page of HTML: the report is not recorded");
-            doubtful(reason, SERVER_ERROR)
+            server_error(reason)
         }
         status => classify_status(status),
     }
@@ -80,25 +78,6 @@ pub(super) async fn classify(
 
 fn header(response: &Response, name: reqwest::header::HeaderName) -> Option<String> {
     response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-/// Reads the beginning of the body, up to `max` bytes, so that the connection can be used again. Returns `None` if the
-/// body is incomplete; a status of success counts all the same.
-pub(crate) async fn read_body(response: &mut Response, max: usize) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) => {
-                let room = max - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if chunk.len() >= room {
-                    return Some(body);
-                }
-            }
-            Ok(None) => return Some(body),
-            Err(_) => return None,
-        }
-    }
 }
 
 /// Returns true if a response is an HTML page, by its content type or, without one, by its body.
@@ -110,8 +89,8 @@ fn is_html(content_type: &str, body: Option<&[u8]>) -> bool {
     }
 }
 
-fn doubtful(reason: String, (tries, proofs): (u32, u32)) -> Outcome {
-    Outcome::Doubtful(Doubt { reason, tries, proofs })
+fn server_error(reason: String) -> Outcome {
+    Outcome::Doubtful(Doubt::of_server_error(reason))
 }
 
 /// Returns the outcome of a 409. It means that a report with this key is recorded. A collector adds whether that report
@@ -153,6 +132,6 @@ pub(super) fn classify_status(status: StatusCode) -> Outcome {
         | StatusCode::TOO_EARLY
         | StatusCode::TOO_MANY_REQUESTS => Outcome::Failed(reason),
         status if status.is_client_error() => Outcome::Rejected(reason),
-        _ => doubtful(reason, SERVER_ERROR),
+        _ => server_error(reason),
     }
 }

@@ -1,5 +1,5 @@
-//! Delivers the reports of the outbox to the API, and finishes those that are delivered or rejected. Runs concurrently
-//! with the cycles, and never delays them.
+//! Delivers the reports of an outbox to the API or to an output, and finishes those that are delivered or rejected. Runs
+//! concurrently with the cycles and with the other outboxes, and never delays them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -9,13 +9,13 @@ use std::time::Duration;
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Error, Leadership};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::fail_points;
-use crate::leader::delivery::api_client::Api;
 use crate::leader::delivery::outbox::{Disposition, NextRequest};
 use crate::leader::delivery::outcome::Outcome;
-use crate::leader::delivery::queue::{Key, StateChange};
+use crate::leader::delivery::queue::Key;
+use crate::leader::delivery::receiver::Receiver;
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::fenced_multi::CommitError;
 use crate::leader::outbox_store::{self, MAX_REJECTED};
@@ -86,12 +86,12 @@ impl Finishing {
     }
 }
 
-/// Delivery of the outbox's reports by one leader. Without an API it only finishes reports.
+/// Delivery of an outbox's reports by one leader. Without a receiver it only finishes reports.
 #[derive(Debug)]
 pub(crate) struct DeliveryWorker<'a> {
     pub(in crate::leader) outbox: &'a SharedOutbox,
     pub(in crate::leader) leadership: &'a Leadership,
-    pub(in crate::leader) api: Option<&'a Api>,
+    pub(in crate::leader) receiver: Option<&'a Receiver>,
 }
 
 impl DeliveryWorker<'_> {
@@ -109,18 +109,18 @@ impl DeliveryWorker<'_> {
             for cycle in finishing.take(self.outbox.lock().await.unfinished(), BootInstant::now()) {
                 tasks.push(Box::pin(self.finish(cycle)));
             }
-            let next = match self.api {
+            let next = match self.receiver {
                 Some(_) => self.outbox.lock().await.next_request(BootInstant::now()),
                 None => NextRequest::Idle,
             };
-            let next_request = match (next, self.api) {
+            let next_request = match (next, self.receiver) {
                 // The last check before other programs can see the effect.
                 (NextRequest::Send { .. }, _) if !self.leadership.holds() => {
                     return std::future::pending().await;
                 }
-                (NextRequest::Send { key, report, timeout, is_retry }, Some(api)) => {
+                (NextRequest::Send { key, report, timeout, is_retry }, Some(receiver)) => {
                     self.outbox.metrics.request_sent(is_retry);
-                    tasks.push(Box::pin(self.send(api, key, report, timeout)));
+                    tasks.push(Box::pin(self.send(receiver, key, report, timeout)));
                     continue;
                 }
                 (NextRequest::WaitUntil(time), _) => Some(time),
@@ -136,9 +136,9 @@ impl DeliveryWorker<'_> {
         }
     }
 
-    async fn send(&self, api: &Api, key: Key, report: Report, timeout: Duration) -> Event {
+    async fn send(&self, receiver: &Receiver, key: Key, report: Report, timeout: Duration) -> Event {
         let started = BootInstant::now();
-        let outcome = fail_points::during("sending", api.send(&report, timeout)).await;
+        let outcome = fail_points::during("sending", receiver.send(&report, timeout)).await;
         self.outbox.metrics.request_ended(outcome.label(), BootInstant::now().since(started));
         fail_points::point("answered");
         Event::Responded(key, outcome)
@@ -149,9 +149,9 @@ impl DeliveryWorker<'_> {
         let Some(disposition) = self.outbox.lock().await.disposition(cycle).cloned() else {
             return Event::Finished(cycle, Ok(0));
         };
-        let result = outbox_store::finish(self.leadership, cycle, &disposition).await;
+        let result = outbox_store::finish(self.leadership, &self.outbox.paths, cycle, &disposition).await;
         if result.is_ok() && matches!(disposition, Disposition::Rejected(_) | Disposition::Undeliverable(_)) {
-            self.outbox.metrics.record(|metrics| metrics.rejected.inc());
+            self.outbox.metrics.report_rejected();
             // If it fails, the next one counts again.
             let _ = self.outbox.count_rejected(self.leadership.connection()).await;
         }
@@ -163,13 +163,17 @@ impl DeliveryWorker<'_> {
         match event {
             Event::Responded(key, outcome) => {
                 let (change, waiting) = self.outbox.on_outcome(key, outcome).await;
-                if let (Some(change), Some(api)) = (change, self.api) {
-                    log_change(&change, api, waiting);
+                if let (Some(change), Some(receiver)) = (change, self.receiver)
+                    && self.outbox.should_log(&change).await
+                {
+                    receiver.log_change(&change, waiting);
                 }
             }
             Event::Finished(cycle, Ok(dropped)) => {
                 if dropped > 0 && !self.outbox.logged_full.swap(true, Ordering::Relaxed) {
+                    let path = &self.outbox.paths.rejected;
                     warn!(
+                        path,
                         "there are {MAX_REJECTED} rejected reports: from now on the oldest are deleted to make room"
                     );
                 }
@@ -193,25 +197,6 @@ impl DeliveryWorker<'_> {
             debug!(cycle, %error, "a report is not removed from the outbox yet");
         } else if logged.len() < MAX_LOGGED_ERRORS && logged.insert(error.to_string()) {
             warn!(cycle, %error, "a report cannot be removed from the outbox; retrying every {MAX_FINISH_BACKOFF:?}");
-        }
-    }
-}
-
-fn log_change(change: &StateChange, api: &Api, waiting: usize) {
-    let url = api.display_url();
-    match change {
-        StateChange::Failing(reason) => {
-            warn!(url, waiting, "the API does not accept reports: {reason}; retrying");
-        }
-        StateChange::Rejecting(reason) => {
-            warn!(url, "the API rejects reports: {reason}; they are kept: see atalaya reports list");
-        }
-        StateChange::Invalid(reason) => {
-            warn!(url, "the API can never accept a report: {reason}; it is kept: see atalaya reports list");
-        }
-        StateChange::Accepting { dropped: 0 } => info!(url, waiting, "the API accepts reports again"),
-        StateChange::Accepting { dropped } => {
-            warn!(url, waiting, dropped, "the API accepts reports again; the oldest were dropped");
         }
     }
 }

@@ -38,6 +38,7 @@ pub mod secured;
 pub mod server;
 pub mod task_boards;
 pub mod task_tool;
+pub mod webhooks;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};

@@ -108,7 +108,9 @@ fn outcome_of(outcome: outputs::Outcome) -> (Outcome, Refusals) {
             (Outcome::Answered, Refusals { count: listed.len() as u64, listed })
         }
         outputs::Outcome::Refused(reason) => (Outcome::Refused(reason), Refusals::default()),
-        outputs::Outcome::Failed(reason) => (Outcome::Failed(reason), Refusals::default()),
+        outputs::Outcome::Failed(reason) | outputs::Outcome::Doubtful(reason) => {
+            (Outcome::Failed(reason), Refusals::default())
+        }
     }
 }
 

@@ -172,7 +172,7 @@ impl Shared {
                 tasks_overview.clone(),
             ),
             tasks_overview,
-            outputs: node.outputs,
+            outputs,
             worker_info,
             executor,
             config: DynamicConfig::new(id.clone(), settings.clone()),
@@ -199,6 +199,9 @@ impl Shared {
             observer,
             node_status: node.node_status,
         };
+        for output in &shared.outputs {
+            output.connect(shared.sensor_info.subscribe());
+        }
         let Node { sensors, averages, reload, logs, .. } = node;
         (shared, Inputs { sensors, averages, reload, logs, contender_id })
     }

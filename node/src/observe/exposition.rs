@@ -79,6 +79,7 @@ fn encode_build(encoder: &mut Encoder<'_>, node_id: &str, board: &str) -> Result
         ("demo", cfg!(feature = "demo")),
         ("collector", cfg!(feature = "collector")),
         ("history", cfg!(feature = "history")),
+        ("mqtt", cfg!(feature = "mqtt")),
     ];
     let features: Vec<&str> = features.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect();
     let features = features.join(",");

@@ -100,7 +100,9 @@ impl Model {
         self.harness.keeper.store();
         self.runs.insert(self.harness.keeper.boot.clone(), self.runs.len());
         self.expected.retain(|name, _| names.contains(name));
-        names.iter().for_each(|name| drop(self.expected.entry(name).or_default()));
+        for name in names {
+            self.expected.entry(name).or_default();
+        }
         (self.names, self.was_read_only) = (names, false);
     }
 

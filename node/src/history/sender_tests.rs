@@ -115,7 +115,9 @@ async fn consumers_get_every_sample_at_once_while_others_hang_fail_and_refuse() 
     .await;
     assert_eq!(history.metrics.stats().unwrap().problems().len(), 2, "one has no answer yet");
     // They come back, and get everything.
-    away.iter().for_each(|receiver| drop(receiver.mode.send_replace(Mode::Accept)));
+    for receiver in &away {
+        receiver.mode.send_replace(Mode::Accept);
+    }
     for receiver in &away {
         let received = receiver.wait_for(HOUR).await;
         assert!(received.is_sorted_by(|earlier, later| earlier < later));

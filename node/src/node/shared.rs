@@ -172,7 +172,7 @@ impl Shared {
                 tasks_overview.clone(),
             ),
             tasks_overview,
-            outputs: node.outputs,
+            outputs,
             worker_info,
             executor,
             config: DynamicConfig::new(id.clone(), settings.clone()),

@@ -1,5 +1,8 @@
 //! Exposition of a node's metrics: those in the recorders' registries, and values that are read for each scrape.
 
+mod history;
+mod outputs;
+
 use std::collections::BTreeSet;
 use std::fmt::Error;
 
@@ -19,7 +22,6 @@ use crate::model::measurement::Exclusion;
 use crate::model::report::Average;
 use crate::model::senml::quantity_of;
 use crate::model::text::sanitize_for_log;
-use crate::observe::delivery_exposition::{encode_history, encode_history_of_outputs, encode_outputs};
 use crate::observe::metric_encoder::{BYTES, Encoder, SECONDS, count};
 use crate::observe::observer::{NodeHandles, Observer};
 use crate::observe::process_stats::ProcessStats;
@@ -59,13 +61,12 @@ impl Collector for NodeCollector {
             encode_leader(&mut encoder, leader, now)?;
         }
         let outputs = observer.metrics().leader.outputs();
-        encode_outputs(&mut encoder, &outputs, leader.as_ref(), now)?;
+        outputs::encode(&mut encoder, &outputs, leader.as_ref(), now)?;
         if let Some(tasks) = &observer.metrics().tasks.stats() {
             encode_tasks(&mut encoder, tasks, now)?;
         }
-        if let Some(history) = &observer.metrics().history.stats() {
-            encode_history(&mut encoder, history, now)?;
-            encode_history_of_outputs(&mut encoder, history, now)?;
+        if let Some(stats) = &observer.metrics().history.stats() {
+            history::encode(&mut encoder, stats, now)?;
         }
         let help = "Log lines that could not be written to stderr";
         encoder.counter(("atalaya_log_lines_lost", None, help), count(crate::logging::lines_lost()))?;

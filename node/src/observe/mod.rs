@@ -5,7 +5,6 @@
 
 mod browser_requests;
 mod connection_limits;
-mod delivery_exposition;
 mod exposition;
 mod health;
 mod http_server;

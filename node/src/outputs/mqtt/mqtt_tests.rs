@@ -341,7 +341,8 @@ fn dropped_request_does_not_disturb_the_next_one() {
         deliver(&output, &batch(0..1)).await;
         proxy.drop_acknowledgements(true);
         for _ in 0..20 {
-            let request = output.send_samples(&batch(1..100), TIMEOUT);
+            let batch = batch(1..100);
+            let request = output.send_samples(&batch, TIMEOUT);
             assert!(tokio::time::timeout(Duration::from_millis(20), request).await.is_err());
         }
         proxy.drop_acknowledgements(false);

@@ -1,4 +1,4 @@
-//! Request to the collector with a batch of samples, and its answer. See docs/protocol.md.
+//! Sends batches of samples to the collector. See docs/protocol.md.
 
 use reqwest::{Method, StatusCode, Url};
 

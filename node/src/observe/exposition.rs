@@ -1,6 +1,9 @@
 //! Exposition of a node's metrics: those in the recorders' registries, and values that are read for each scrape.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod history;
+mod outputs;
+
+use std::collections::BTreeSet;
 use std::fmt::Error;
 
 use atalaya_hal::Quantity;
@@ -12,10 +15,7 @@ use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::{
-    ConsumerStats, DropReason, HistoryStats, LeaderStats, Metrics, OUTPUT_OUTCOMES, OutputStats,
-    SamplingStats, TaskStats,
-};
+use crate::metrics::{LeaderStats, Metrics, SamplingStats, TaskStats};
 use crate::model::barrier::{Barrier, SamplingMode};
 use crate::model::details::Findings;
 use crate::model::measurement::Exclusion;
@@ -61,13 +61,12 @@ impl Collector for NodeCollector {
             encode_leader(&mut encoder, leader, now)?;
         }
         let outputs = observer.metrics().leader.outputs();
-        encode_outputs(&mut encoder, &outputs, leader.as_ref(), now)?;
+        outputs::encode(&mut encoder, &outputs, leader.as_ref(), now)?;
         if let Some(tasks) = &observer.metrics().tasks.stats() {
             encode_tasks(&mut encoder, tasks, now)?;
         }
-        if let Some(history) = &observer.metrics().history.stats() {
-            encode_history(&mut encoder, history, now)?;
-            encode_history_of_outputs(&mut encoder, history, now)?;
+        if let Some(stats) = &observer.metrics().history.stats() {
+            history::encode(&mut encoder, stats, now)?;
         }
         let help = "Log lines that could not be written to stderr";
         encoder.counter(("atalaya_log_lines_lost", None, help), count(crate::logging::lines_lost()))?;
@@ -288,112 +287,6 @@ fn encode_tasks(encoder: &mut Encoder<'_>, stats: &TaskStats, now: BootInstant) 
     encoder.gauge(("atalaya_tasks_oldest_wait", SECONDS, help), Some(wait))?;
     let help = "Tasks that the present workers could execute in addition";
     encoder.gauge(("atalaya_task_slots_free", None, help), Some(count(stats.free_slots)))
-}
-
-/// Encodes the delivery of averages to outputs. What only a leader knows is missing while this node is not the leader.
-fn encode_outputs(
-    encoder: &mut Encoder<'_>,
-    outputs: &BTreeMap<String, OutputStats>,
-    leader: Option<&LeaderStats>,
-    now: BootInstant,
-) -> Result<(), Error> {
-    let label = |name| [("output", name)];
-    let outboxes =
-        || outputs.iter().filter_map(|(name, stats)| Some((label(name.as_str()), stats.outbox.as_ref()?)));
-    let reports = outboxes().map(|(label, outbox)| (label, count(outbox.reports)));
-    encoder
-        .gauges(("atalaya_output_reports", None, "Reports that the output has not accepted yet"), reports)?;
-    let age = |time| leader.map_or(0.0, |leader| leader.age(time, now).as_secs_f64());
-    let ages = outboxes().map(|(label, outbox)| (label, age(outbox.oldest_report)));
-    let help = "Age of the oldest report that the output has not accepted yet, or 0";
-    encoder.gauges(("atalaya_output_oldest_age", SECONDS, help), ages)?;
-    let accepted =
-        outboxes().filter_map(|(label, outbox)| Some((label, now.since(outbox.accepted_at?).as_secs_f64())));
-    encoder.gauges(
-        ("atalaya_output_accepted_age", SECONDS, "Time since the output accepted a report"),
-        accepted,
-    )?;
-    let failing = outboxes().map(|(label, outbox)| (label, f64::from(u8::from(outbox.is_failing))));
-    encoder.gauges(("atalaya_output_failing", None, "1 if the output does not accept reports"), failing)?;
-    let rejected =
-        outboxes().filter_map(|(label, outbox)| Some((label, f64::from(outbox.rejected_reports?))));
-    let help = "Rejected reports of the output that are kept in ZooKeeper";
-    encoder.gauges(("atalaya_output_aside_reports", None, help), rejected)?;
-    let requests = outputs.iter().flat_map(|(name, stats)| {
-        let outcomes = OUTPUT_OUTCOMES.iter().zip(stats.requests);
-        outcomes
-            .map(|(outcome, requests)| ([("output", name.as_str()), ("outcome", outcome)], count(requests)))
-    });
-    let help = "Requests to the output with a report, by result";
-    encoder.family(MetricType::Counter, ("atalaya_output_deliveries", None, help), requests)?;
-    let rejected = outputs.iter().map(|(name, stats)| (label(name), count(stats.rejected)));
-    let help = "Reports that the output rejected";
-    encoder.family(MetricType::Counter, ("atalaya_output_reports_set_aside", None, help), rejected)?;
-    let dropped = outputs.iter().map(|(name, stats)| (label(name), count(stats.dropped)));
-    let help = "Reports that were deleted because the outbox of the output was full";
-    encoder.family(MetricType::Counter, ("atalaya_output_reports_dropped", None, help), dropped)
-}
-
-fn encode_history(encoder: &mut Encoder<'_>, stats: &HistoryStats, now: BootInstant) -> Result<(), Error> {
-    let flag = |problem: &Option<String>| f64::from(u8::from(problem.is_some()));
-    if let Some(collector) = stats.collector() {
-        let help = "Samples that wait for the collector";
-        encoder.gauge(("atalaya_history_samples", None, help), Some(count(collector.samples)))?;
-        let help = "Age of the oldest sample that waits for the collector, or 0";
-        let age = collector.oldest_age(now).as_secs_f64();
-        encoder.gauge(("atalaya_history_oldest_age", SECONDS, help), Some(age))?;
-        let dropped = DropReason::LABELS.iter().zip(collector.dropped);
-        let dropped = dropped.map(|(reason, samples)| ([("reason", *reason)], count(samples)));
-        let help = "Samples that were dropped before they were sent, by reason";
-        encoder.family(MetricType::Counter, ("atalaya_history_dropped", None, help), dropped)?;
-        for (name, help, value) in [
-            ("atalaya_history_delivered", "Samples that the collector has", collector.delivered),
-            ("atalaya_history_refused", "Samples that the collector can never accept", collector.refused),
-        ] {
-            encoder.counter((name, None, help), count(value))?;
-        }
-    }
-    let help = "Size of the samples in the file";
-    encoder.gauge(("atalaya_history_size", BYTES, help), Some(count(stats.size)))?;
-    let collector = stats.collector().map(|collector| ("collector", &collector.problem));
-    let failing = [("file", &stats.file_problem)].into_iter().chain(collector);
-    let failing = failing.map(|(part, problem)| ([("part", part)], flag(problem)));
-    let help = "1 if the file cannot be used, or the collector does not accept samples";
-    encoder.gauges(("atalaya_history_failing", None, help), failing)?;
-    let help = "Writes and syncs of the file that failed";
-    encoder.counter(("atalaya_history_sync_failures", None, help), count(stats.sync_failures))
-}
-
-/// Encodes the samples of outputs, of which each is a consumer of the history like the collector.
-fn encode_history_of_outputs(
-    encoder: &mut Encoder<'_>,
-    stats: &HistoryStats,
-    now: BootInstant,
-) -> Result<(), Error> {
-    type Value = fn(&ConsumerStats, BootInstant) -> f64;
-    let values =
-        |value: Value| stats.outputs().map(move |(name, output)| ([("output", name)], value(output, now)));
-    let help = "Samples that wait for an output";
-    let waiting = values(|output, _| count(output.samples));
-    encoder.gauges(("atalaya_history_output_samples", None, help), waiting)?;
-    let help = "Age of the oldest sample that waits for an output, or 0";
-    let age = values(|output, now| output.oldest_age(now).as_secs_f64());
-    encoder.gauges(("atalaya_history_output_oldest_age", SECONDS, help), age)?;
-    let help = "1 if an output does not accept samples";
-    let failing = values(|output, _| f64::from(u8::from(output.problem.is_some())));
-    encoder.gauges(("atalaya_history_output_failing", None, help), failing)?;
-    let help = "Samples that an output has";
-    let delivered = values(|output, _| count(output.delivered));
-    encoder.family(MetricType::Counter, ("atalaya_history_output_delivered", None, help), delivered)?;
-    let help = "Samples that an output can never accept";
-    let refused = values(|output, _| count(output.refused));
-    encoder.family(MetricType::Counter, ("atalaya_history_output_refused", None, help), refused)?;
-    let dropped = stats.outputs().flat_map(|(name, output)| {
-        let dropped = DropReason::LABELS.iter().zip(output.dropped);
-        dropped.map(move |(reason, samples)| ([("output", name), ("reason", *reason)], count(samples)))
-    });
-    let help = "Samples that were dropped before an output had them, by reason";
-    encoder.family(MetricType::Counter, ("atalaya_history_output_dropped", None, help), dropped)
 }
 
 fn encode_process(encoder: &mut Encoder<'_>, stats: ProcessStats) -> Result<(), Error> {

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::tests::{Harness, SET_MS, harness_with};
-use super::*;
+use super::{Harness, SET_MS, harness_with};
+use crate::history::consumer::BatchEnd;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Maximum number of samples in memory.
@@ -100,7 +100,7 @@ impl Model {
         self.harness.keeper.store();
         self.runs.insert(self.harness.keeper.boot.clone(), self.runs.len());
         self.expected.retain(|name, _| names.contains(name));
-        for name in names {
+        for name in &names {
             self.expected.entry(name).or_default();
         }
         (self.names, self.was_read_only) = (names, false);

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::tests::{Harness, SET_MS, harness_with};
-use super::*;
+use super::{Harness, SET_MS, harness_with};
+use crate::history::consumer::BatchEnd;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Maximum number of samples in memory.

@@ -395,7 +395,3 @@ impl Keeper {
 #[cfg(test)]
 #[path = "keeper_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "consumers_tests.rs"]
-mod consumers_tests;

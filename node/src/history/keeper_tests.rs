@@ -1,3 +1,6 @@
+#[path = "consumers_tests.rs"]
+mod consumers_tests;
+
 use std::sync::Mutex;
 
 use atalaya_hal::{Quantity, Reading};

@@ -133,7 +133,8 @@ impl Prometheus {
     /// ordered by time.
     #[track_caller]
     pub fn samples(&self, selector: &str) -> Vec<(i64, f64)> {
-        let escaped: String = form_urlencoded::byte_serialize(format!("{selector}[30d]").as_bytes()).collect();
+        let escaped: String =
+            form_urlencoded::byte_serialize(format!("{selector}[30d]").as_bytes()).collect();
         let data = self.api(&format!("query?query={escaped}"));
         let mut samples = Vec::new();
         for series in data["result"].as_array().into_iter().flatten() {

@@ -21,7 +21,10 @@ fn dashboard(name: &str, key: &str) -> (Value, Vec<String>) {
         let targets = panel["targets"].as_array().into_iter().flatten();
         queries.extend(targets.map(|target| fill_in(target[key].as_str().unwrap())));
     }
-    assert!(queries.len() > 6 && queries.iter().all(|query| !query.replace("$/", "/").contains('$')), "{queries:?}");
+    assert!(
+        queries.len() > 6 && queries.iter().all(|query| !query.replace("$/", "/").contains('$')),
+        "{queries:?}"
+    );
     (dashboard, queries)
 }
 

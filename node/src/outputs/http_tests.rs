@@ -86,7 +86,8 @@ async fn credentials_are_read_from_their_file_again_after_401_and_are_never_show
     let token = client(&settings);
     (settings.user, settings.password_file) = (Some(located("ana")), settings.token_file.take());
     let basic = client(&settings);
-    let headers = |api: &Api| api.requests().last().and_then(|last| last.header("authorization").map(str::to_owned));
+    let headers =
+        |api: &Api| api.requests().last().and_then(|last| last.header("authorization").map(str::to_owned));
     for (client, first, second) in [
         (token, format!("Bearer {SECRET}"), "Bearer other".to_owned()),
         (basic, "Basic YW5hOnMzY3JldC1wYXNz".to_owned(), "Basic YW5hOm90aGVy".to_owned()),
@@ -98,7 +99,10 @@ async fn credentials_are_read_from_their_file_again_after_401_and_are_never_show
         let reason = failed(outcome(&client).await);
         assert_eq!(headers(&api).as_deref(), Some(first.as_str()));
         let shown = format!("{reason} {client:?}");
-        assert!(reason.contains(file.to_str().unwrap()) && !shown.contains(SECRET) && !shown.contains("YW5h"), "{shown}");
+        assert!(
+            reason.contains(file.to_str().unwrap()) && !shown.contains(SECRET) && !shown.contains("YW5h"),
+            "{shown}"
+        );
         fs::write(&file, "other").unwrap();
         api.set(ApiMode::Accept);
         assert_eq!(outcome(&client).await, Outcome::Accepted(Vec::new()));
@@ -116,9 +120,14 @@ async fn answers_are_bounded_and_redirects_are_not_followed() {
     let endless = server("HTTP/1.1 400 Bad\r\n\r\n", 1_000_000);
     let answer = post(&client(&config(&endless, ReceiverConfig::Webhook)), TIMEOUT).await.unwrap();
     assert_eq!((answer.status, answer.body.len()), (StatusCode::BAD_REQUEST, MAX_BODY));
-    assert!(answer.reason.chars().count() < MAX_DETAIL + 50 && !answer.reason.contains('\r'), "{}", answer.reason);
+    assert!(
+        answer.reason.chars().count() < MAX_DETAIL + 50 && !answer.reason.contains('\r'),
+        "{}",
+        answer.reason
+    );
     let elsewhere = Api::start();
-    let location = format!("HTTP/1.1 308 There\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", elsewhere.url());
+    let location =
+        format!("HTTP/1.1 308 There\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", elsewhere.url());
     let redirects = server(location.leak(), 1);
     let reason = failed(outcome(&client(&config(&redirects, ReceiverConfig::Webhook))).await);
     assert!(reason.contains(&elsewhere.url()) && elsewhere.requests().is_empty(), "{reason}");

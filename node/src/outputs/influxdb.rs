@@ -17,9 +17,9 @@ use flate2::write::GzEncoder;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
 
-use super::http::{Answer, HttpClient, parse_url};
 #[cfg(feature = "history")]
 use super::RefusedSample;
+use super::http::{Answer, HttpClient, parse_url};
 use super::{Outcome, Sender};
 use crate::model::report::Report;
 #[cfg(feature = "history")]
@@ -73,11 +73,7 @@ impl Influxdb {
 
     /// Sends samples. A repeat overwrites them.
     #[cfg(feature = "history")]
-    pub(super) async fn send_samples(
-        &self,
-        batch: &Batch,
-        timeout: Duration,
-    ) -> Outcome {
+    pub(super) async fn send_samples(&self, batch: &Batch, timeout: Duration) -> Outcome {
         let (mut lines, mut refused, mut sent) = (String::new(), Vec::new(), Vec::new());
         for sample in &batch.samples {
             match push_sample(&mut lines, &self.sender, sample) {
@@ -199,11 +195,7 @@ fn push_average(lines: &mut String, fleet: &str, report: &Report) -> Result<(), 
 
 /// Appends the line of a sample. The error says why InfluxDB cannot store it.
 #[cfg(feature = "history")]
-fn push_sample(
-    lines: &mut String,
-    sender: &Sender,
-    sample: &StoredSample,
-) -> Result<(), String> {
+fn push_sample(lines: &mut String, sender: &Sender, sample: &StoredSample) -> Result<(), String> {
     if !sample.value.is_finite() {
         return Err("its value is not a finite number".to_owned());
     }

@@ -5,8 +5,8 @@ use std::io::Read as _;
 use atalaya_config::ReceiverConfig;
 use atalaya_testbed::{Api, ApiMode, Scratch, TcpFault, TcpProxy};
 use flate2::read::GzDecoder;
-use proptest::prelude::*;
 use jiff::Timestamp;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -39,7 +39,8 @@ fn count(server: &atalaya_testbed::Influxdb) -> i64 {
 
 /// Returns a character of tags as InfluxDB shows it, see [`push_tag`].
 fn shown(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    let text: String =
+        text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
     match text.strip_suffix('\\') {
         Some(start) => format!("{start}{}", char::REPLACEMENT_CHARACTER),
         None => text,
@@ -131,9 +132,27 @@ async fn influxdb_has_the_values_tags_and_times_of_records_once() {
         }
     }
     let points = query(&server, "SELECT * FROM atalaya_average");
-    let columns = json!(["time", "count", "cycle", "epoch", "excluded", "fleet", "max", "mean", "min", "quantity", "stddev", "unit"]);
+    let columns = json!([
+        "time", "count", "cycle", "epoch", "excluded", "fleet", "max", "mean", "min", "quantity", "stddev",
+        "unit"
+    ]);
     assert_eq!(points[0]["columns"], columns);
-    let point = |cycle: i64| json!([TIME + 1000 * cycle, 2, cycle, 7, 1, "greenhouse, east", 21.25, 20.25, 19.25, "temperature", 0.5, "Cel"]);
+    let point = |cycle: i64| {
+        json!([
+            TIME + 1000 * cycle,
+            2,
+            cycle,
+            7,
+            1,
+            "greenhouse, east",
+            21.25,
+            20.25,
+            19.25,
+            "temperature",
+            0.5,
+            "Cel"
+        ])
+    };
     assert_eq!(points[0]["values"], json!([point(1), point(2), point(3)]));
 
     let mut samples = Vec::new();
@@ -153,7 +172,15 @@ async fn influxdb_has_the_values_tags_and_times_of_records_once() {
     let stored: Vec<Value> = points[0]["values"].as_array().unwrap().clone();
     for sample in &samples {
         let sensor = if sample.sensor.is_empty() { Value::Null } else { shown(&sample.sensor).into() };
-        let point = json!([TIME, "greenhouse, east", "node,1", shown(&sample.quantity), sensor, shown(&sample.unit), sample.value]);
+        let point = json!([
+            TIME,
+            "greenhouse, east",
+            "node,1",
+            shown(&sample.quantity),
+            sensor,
+            shown(&sample.unit),
+            sample.value
+        ]);
         assert!(stored.contains(&point), "{point} is not in {stored:?}");
     }
 }
@@ -164,7 +191,9 @@ async fn influxdb_refuses_records_alone_and_stores_the_others() {
     let now = Timestamp::now().as_millisecond();
     let old = series(0, 5, "old", TIME);
     // All points of a request are too old: each is refused, without further requests.
-    let Outcome::Accepted(refused) = output.send_samples(&batch(&old), TIMEOUT).await else { panic!("not accepted") };
+    let Outcome::Accepted(refused) = output.send_samples(&batch(&old), TIMEOUT).await else {
+        panic!("not accepted")
+    };
     assert_eq!(refused_for(&refused, "beyond retention policy"), [0, 1, 2, 3, 4]);
     let mut mixed = [series(10, 4, "good", now), old, series(20, 4, "other", now)].concat();
     mixed.insert(3, sample(97, "infinite", now, f64::INFINITY));
@@ -174,7 +203,10 @@ async fn influxdb_refuses_records_alone_and_stores_the_others() {
     assert_eq!(refused_for(&refused, "beyond retention policy"), [0, 1, 2, 3, 4]);
     assert_eq!(count(&server), 8);
     let outcome = output.send_report(&report(1, TIME, 1.0), TIMEOUT).await;
-    assert!(matches!(&outcome, Outcome::Refused(reason) if reason.contains("beyond retention policy")), "{outcome:?}");
+    assert!(
+        matches!(&outcome, Outcome::Refused(reason) if reason.contains("beyond retention policy")),
+        "{outcome:?}"
+    );
 
     // A field of another type, written by another program.
     let config = config(&server.url(), ReceiverConfig::Webhook);
@@ -183,7 +215,10 @@ async fn influxdb_refuses_records_alone_and_stores_the_others() {
     let answer = other.write(&format!("atalaya_average mean=\"text\" {now}\n"), TIMEOUT).await.unwrap();
     assert!(answer.status.is_success(), "{answer:?}");
     let outcome = output.send_report(&report(1, now, 1.0), TIMEOUT).await;
-    assert!(matches!(&outcome, Outcome::Refused(reason) if reason.contains("field type conflict")), "{outcome:?}");
+    assert!(
+        matches!(&outcome, Outcome::Refused(reason) if reason.contains("field type conflict")),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -224,7 +259,10 @@ async fn influxdb_away_hanging_empty_or_cut_off_loses_and_repeats_nothing() {
     server.restart();
     let part = next();
     let reason = failed(direct.send_samples(&part, TIMEOUT).await);
-    assert!(reason.contains("database not found") && reason.ends_with("create it: CREATE DATABASE \"it's home\""), "{reason}");
+    assert!(
+        reason.contains("database not found") && reason.ends_with("create it: CREATE DATABASE \"it's home\""),
+        "{reason}"
+    );
     assert!(failed(direct.send_report(&report(1, TIME, 1.0), TIMEOUT).await).contains("CREATE DATABASE"));
     server.create_database("\"it's home\"", "");
     accepted(direct.send_samples(&part, TIMEOUT).await);

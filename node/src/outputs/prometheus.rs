@@ -19,9 +19,9 @@ use prost::Message as _;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
-use super::http::{Answer, HttpClient, parse_url};
 #[cfg(feature = "history")]
 use super::RefusedSample;
+use super::http::{Answer, HttpClient, parse_url};
 use super::{Outcome, Sender};
 use crate::model::report::Report;
 #[cfg(feature = "history")]
@@ -104,11 +104,7 @@ impl Prometheus {
 
     /// Sends samples. Each one that the receiver refuses alone is part of the result.
     #[cfg(feature = "history")]
-    pub(super) async fn send_samples(
-        &self,
-        batch: &Batch,
-        timeout: Duration,
-    ) -> Outcome {
+    pub(super) async fn send_samples(&self, batch: &Batch, timeout: Duration) -> Outcome {
         let deadline = tokio::time::Instant::now() + timeout;
         let (samples, mut refused) = prepare(&batch.samples);
         let (mut rest, mut size) = (&samples[..], samples.len());
@@ -121,7 +117,9 @@ impl Prometheus {
                 Written::Stored => (rest, size) = (others, size * 2),
                 Written::HasRefusedSample(_) if part.len() > 1 => size = part.len() / 2,
                 Written::HasRefusedSample(reason) => {
-                    refused.extend(part.iter().map(|sample| RefusedSample { seq: sample.seq, reason: reason.clone() }));
+                    refused.extend(
+                        part.iter().map(|sample| RefusedSample { seq: sample.seq, reason: reason.clone() }),
+                    );
                     rest = others;
                 }
                 // A smaller batch has fewer parts.
@@ -200,9 +198,7 @@ fn average_series(fleet: &str, report: &Report) -> Vec<TimeSeries> {
 
 /// Returns the samples that can be sent, ordered by time, and those that cannot.
 #[cfg(feature = "history")]
-fn prepare(
-    samples: &[StoredSample],
-) -> (Vec<&StoredSample>, Vec<RefusedSample>) {
+fn prepare(samples: &[StoredSample]) -> (Vec<&StoredSample>, Vec<RefusedSample>) {
     let mut refused = Vec::new();
     let mut refuse = |seq, reason: &str| refused.push(RefusedSample { seq, reason: reason.to_owned() });
     let mut values = BTreeMap::new();

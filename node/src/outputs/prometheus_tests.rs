@@ -81,20 +81,36 @@ async fn prometheus_has_the_values_labels_and_times_of_records_once() {
     let start = now() - 60_000;
     for cycle in 1..=3 {
         for _ in 0..3 {
-            accepted(output.send_report(&report(cycle, start + 1000 * cycle as i64, cycle as f64), TIMEOUT).await);
+            accepted(
+                output.send_report(&report(cycle, start + 1000 * cycle as i64, cycle as f64), TIMEOUT).await,
+            );
         }
     }
     let times: Vec<i64> = server.samples("atalaya_average").iter().map(|(time, _)| *time).collect();
     assert_eq!(times, [start + 1000, start + 2000, start + 3000]);
-    for (metric, wanted) in [("", [1.0, 2.0, 3.0]), ("_min", [0.0, 1.0, 2.0]), ("_max", [2.0, 3.0, 4.0]), ("_stddev", [0.5; 3]), ("_count", [2.0; 3])] {
-        let selector = format!("atalaya_average{metric}{{fleet=\"greenhouse, east\",quantity=\"temperature\",unit=\"Cel\"}}");
+    for (metric, wanted) in [
+        ("", [1.0, 2.0, 3.0]),
+        ("_min", [0.0, 1.0, 2.0]),
+        ("_max", [2.0, 3.0, 4.0]),
+        ("_stddev", [0.5; 3]),
+        ("_count", [2.0; 3]),
+    ] {
+        let selector = format!(
+            "atalaya_average{metric}{{fleet=\"greenhouse, east\",quantity=\"temperature\",unit=\"Cel\"}}"
+        );
         assert_eq!(values(&server, &selector), wanted, "{selector}");
     }
     let newlines = "new\nline\ttab\\";
-    let mut samples: Vec<StoredSample> =
-        HOSTILE.iter().chain(&[newlines]).enumerate().map(|(seq, name)| sample(seq as i64, name, start, seq as f64 / 3.0)).collect();
+    let mut samples: Vec<StoredSample> = HOSTILE
+        .iter()
+        .chain(&[newlines])
+        .enumerate()
+        .map(|(seq, name)| sample(seq as i64, name, start, seq as f64 / 3.0))
+        .collect();
     samples.push(sample(98, "nan", start, f64::NAN));
-    let Outcome::Accepted(refused) = output.send_samples(&batch(&samples), TIMEOUT).await else { panic!("not accepted") };
+    let Outcome::Accepted(refused) = output.send_samples(&batch(&samples), TIMEOUT).await else {
+        panic!("not accepted")
+    };
     assert_eq!(refused_for(&refused, "finite"), [98]);
     for sample in &samples[..samples.len() - 1] {
         assert_eq!(server.samples(&selector(&sample.sensor)), [(start, sample.value)], "{}", sample.sensor);
@@ -153,12 +169,15 @@ async fn prometheus_with_a_window_accepts_repeats_and_late_samples() {
     }
     assert_eq!(values(&server, &selector("late")), numbers(0..20));
     // Older than the window: Prometheus 2.42 answers 500, which must not block the others.
-    let older = [series(50, 3, "older", now() - 8 * 24 * HOUR), series(60, 3, "older", now() - 10_000)].concat();
+    let older =
+        [series(50, 3, "older", now() - 8 * 24 * HOUR), series(60, 3, "older", now() - 10_000)].concat();
     let refused = deliver(&other, &older).await;
     assert_eq!(refused_for(&refused, "too old"), [50, 51, 52]);
     assert_eq!(values(&server, &selector("older")), numbers(60..63));
     for cycle in [2, 1, 2, 1] {
-        accepted(output.send_report(&report(cycle, start + 1000 * cycle as i64, cycle as f64), TIMEOUT).await);
+        accepted(
+            output.send_report(&report(cycle, start + 1000 * cycle as i64, cycle as f64), TIMEOUT).await,
+        );
     }
     assert_eq!(values(&server, "atalaya_average"), [1.0, 2.0]);
 }

@@ -58,7 +58,7 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
     install::ensure(&[Part::OpenSsl])?;
     let parts = Parts::ready().context("cannot prepare the emulator of the Pi")?;
     let options = BuildOptions { profile: Profile::Distribution, is_static: false, is_slim: false };
-    let program = build::for_the_pi(options)?;
+    let program = build::for_the_pi(options, &[])?;
     let loop_program = build::example_for_the_pi(options, "atalaya-hal", "samples")?;
     let mut results = Results { size: program.len(), ..Results::default() };
 

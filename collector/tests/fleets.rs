@@ -253,3 +253,22 @@ async fn list_of_fleets_contains_those_with_reports_and_those_with_measurements(
     assert_eq!((found["fleets"].as_array().unwrap().len(), &found["fleets"][1]), (4, &default));
     collector.stop().await;
 }
+
+#[tokio::test]
+async fn page_without_a_fleet_shows_the_named_one_if_there_is_no_other() {
+    let collector = started().await;
+    let location = async |path: &str| {
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let answer = client.get(collector.url(path)).send().await.unwrap();
+        let location = answer.headers().get("location").map(|url| url.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), location)
+    };
+    let shown = (200, None);
+    assert_eq!(location("/").await, shown);
+    post(&collector, &of("home", 7, 1, 1.0)).await;
+    assert_eq!(location("/?range=7d").await, (307, Some("./?fleet=home&range=7d".to_owned())));
+    assert_eq!(location("/nodes").await, (307, Some("nodes?fleet=home".to_owned())));
+    assert_eq!(location("/?fleet=default").await, shown, "the address may name a fleet without data");
+    post(&collector, &full(7, 1, 2.0)).await;
+    assert_eq!(location("/").await, shown);
+}

@@ -167,6 +167,9 @@ fn lines(chip: Chip) -> String {
         BusKind::Spi => "bus = \"spi-0.0\"\n".to_owned(),
         BusKind::Command => "command = [\"measure\"]\nquantity = \"power\"\n".to_owned(),
         BusKind::File => "path = \"level\"\nquantity = \"count\"\n".to_owned(),
+        BusKind::Mqtt => {
+            "broker = \"mqtt://broker\"\ntopic = \"kitchen\"\nquantity = \"temperature\"\n".to_owned()
+        }
         _ => String::new(),
     };
     let channel =

@@ -17,6 +17,9 @@ fn board(backend: &str, chip: Chip) -> String {
         BusKind::Spi => "bus = \"spi-65535.0\"\n".to_owned(),
         BusKind::Command => "command = [\"/nowhere/program\"]\nquantity = \"count\"\n".to_owned(),
         BusKind::File => "path = \"/nowhere/file\"\nquantity = \"count\"\n".to_owned(),
+        BusKind::Mqtt => {
+            "broker = \"mqtt://127.0.0.1:1\"\ntopic = \"/nowhere/topic\"\nquantity = \"count\"\n".to_owned()
+        }
         _ => String::new(),
     });
     if let Some(first) = chip.spec().channels.first() {

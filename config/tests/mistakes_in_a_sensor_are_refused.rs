@@ -47,6 +47,20 @@ fn keys_that_mean_nothing_to_the_chip() {
         ("lm75", "path = \"/x\"", "\"/x\"", "is not read from a file", "chip = \"file\""),
         ("lm75", "command = [\"x\"]", "[\"x\"]", "runs no program", "chip = \"command\""),
         ("lm75", "timeout = 1", "1", "runs no program", "remove `timeout`"),
+        (
+            "lm75",
+            "topic = \"a\"",
+            "\"a\"",
+            "not read from an MQTT broker",
+            "remove `topic`, or write chip = \"mqtt\"",
+        ),
+        ("file", "broker = \"mqtt://a\"", "\"mqtt://a\"", "not read from an MQTT broker", "remove `broker`"),
+        ("command", "pointer = \"/a\"", "\"/a\"", "not read from an MQTT broker", "remove `pointer`"),
+        ("cpu", "max_age = \"5m\"", "\"5m\"", "not read from an MQTT broker", "remove `max_age`"),
+        ("lm75", "password_file = \"p\"", "\"p\"", "not read from an MQTT broker", "remove `password_file`"),
+        ("mqtt", "bus = \"i2c-1\"", "\"i2c-1\"", "sits on no bus", "`broker` and `topic` say where"),
+        ("mqtt", "path = \"/x\"", "\"/x\"", "is not read from a file", "remove `path`"),
+        ("mqtt", "timeout = \"1s\"", "\"1s\"", "runs no program", "remove `timeout`"),
         ("random", "quantity = \"count\"", "\"count\"", "what `sim` says", "sim = {"),
         ("random", "address = 0x48", "0x48", "sits on no bus", "remove `address`"),
         ("cpu", "bus = \"i2c-1\"", "\"i2c-1\"", "sits on no bus: it is the processor", "remove `bus`"),
@@ -115,6 +129,92 @@ fn inputs_of_one_analogue_converter_share_its_address() {
     let taken = "0x48 on i2c-1 is taken by the sensor `s` in line 4";
     refused("ads1115", &second("ads1115", "channel = \"a0\""), 13, "0x48", taken, "different addresses");
     refused("ads1115", &second("lm75", ""), 13, "0x48", taken, "different addresses");
+}
+
+/// Lines of a sensor of chip `mqtt`, from line 6 on.
+const MQTT: &str =
+    "broker = \"mqtt://127.0.0.1\"\ntopic = \"zigbee2mqtt/kitchen\"\nquantity = \"temperature\"";
+
+#[test]
+fn topics_of_a_broker() {
+    for (chip_lines, line, offending, problem, remedy) in [
+        ("", 5, "\"mqtt\"", "`broker` is missing", "broker = \"mqtt://127.0.0.1:1883\""),
+        ("broker = \"mqtt://a\"", 5, "\"mqtt\"", "`topic` is missing", "topic = \"zigbee2mqtt/kitchen\""),
+        (
+            "broker = \"a:1883\"\ntopic = \"t\"",
+            6,
+            "\"a:1883\"",
+            "not the address of a broker",
+            "\"mqtt://host:1883\"",
+        ),
+        ("broker = \"mqtt://u:p@a\"\ntopic = \"t\"", 6, "\"mqtt://u", "contains a user", "`password_file`"),
+        (
+            "broker = \"mqtt://a/t\"\ntopic = \"t\"",
+            6,
+            "\"mqtt://a/t\"",
+            "not the address of a broker",
+            "\"mqtts://",
+        ),
+        (
+            "broker = \"mqtt://a\"\ntopic = \"a/+/b\"",
+            7,
+            "\"a/+/b\"",
+            "not the topic of a sensor",
+            "without the wildcards",
+        ),
+        (
+            "broker = \"mqtt://a\"\ntopic = \"a/#\"",
+            7,
+            "\"a/#\"",
+            "not the topic of a sensor",
+            "without the wildcards",
+        ),
+        (
+            "broker = \"mqtt://a\"\ntopic = \"\"",
+            7,
+            "\"\"",
+            "not the topic of a sensor",
+            "\"zigbee2mqtt/kitchen\"",
+        ),
+        (
+            "broker = \"mqtt://a\"\ntopic = \"t\"",
+            5,
+            "\"mqtt\"",
+            "`quantity` is missing",
+            "quantity = \"temperature\"",
+        ),
+        (
+            "broker = \"mqtt://a\"\ntopic = \"t\"\nquantity = [\"count\", \"power\"]",
+            8,
+            "[\"count\"",
+            "one `mqtt` measures one quantity",
+            "a sensor for each",
+        ),
+    ] {
+        refused("mqtt", chip_lines, line, offending, problem, remedy);
+    }
+    for (key, offending, problem, remedy) in [
+        ("pointer = \"temperature\"", "\"temperature\"", "is not a JSON pointer", "starts with `/`"),
+        ("pointer = \"/a~b\"", "\"/a~b\"", "is not a JSON pointer", "`~1` for a `/`"),
+        ("max_age = \"1ms\"", "\"1ms\"", "1ms is too short", "\"100ms\" to \"31d\""),
+        ("max_age = \"soon\"", "\"soon\"", "is not a duration", "a duration such as"),
+        ("password_file = \"p\"", "\"p\"", "a password without a user", "add the key `user`"),
+        ("user = \" \"", "\" \"", "the value is empty", "or remove the key"),
+        ("user = \"u\"\npassword_file = \"\"", "\"\"", "is not a path of a file", "write the path"),
+        ("ca = \"ca.pem\"", "\"ca.pem\"", "a broker without TLS", "`mqtts://`"),
+    ] {
+        let lines = format!("{MQTT}\n{key}");
+        let line = 5 + lines.lines().count();
+        refused("mqtt", &lines, line, offending, problem, remedy);
+    }
+    let spec = accepted("mqtt", MQTT);
+    let BusAddress::Mqtt(topic) = &spec.bus_address else { panic!("{spec:?}") };
+    assert_eq!((topic.broker.as_str(), topic.max_age.as_secs()), ("mqtt://127.0.0.1:1883", 600));
+    assert_eq!((spec.bus(), spec.address()), (Some("mqtt://127.0.0.1:1883"), None));
+    let more = "pointer = \"\"\nmax_age = \"1h\"\nuser = \"u\"\npassword_file = \"p\"";
+    let spec = accepted("mqtt", &format!("{MQTT}\n{more}"));
+    let BusAddress::Mqtt(topic) = &spec.bus_address else { panic!("{spec:?}") };
+    assert_eq!((topic.pointer.as_deref(), topic.max_age.as_secs()), (Some(""), 3600));
 }
 
 #[test]

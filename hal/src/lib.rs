@@ -11,6 +11,7 @@ pub mod filter;
 pub mod kernel;
 #[cfg(all(target_os = "linux", feature = "linux"))]
 pub mod linux;
+pub mod mqtt;
 mod parse;
 mod read_limited;
 pub mod reading;
@@ -21,6 +22,7 @@ pub mod spec;
 pub use chip::Chip;
 pub use error::{BusError, Cause, OpenError, Place, ReadError, SpiError};
 pub use filter::Filter;
+pub use mqtt::{BrokerUrl, MqttTopic};
 pub use read_limited::read_limited;
 pub use reading::{NotFinite, Quantity, Reading, Readings};
 pub use sensor::{Bus, Sensor, SensorInfo};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::chip::Chip;
 use crate::filter::Filter;
+use crate::mqtt::MqttTopic;
 use crate::reading::Quantity;
 use crate::sensor::SensorInfo;
 use crate::settings::Settings;
@@ -41,10 +42,11 @@ impl SensorSpec {
         }
     }
 
-    /// Returns the bus: `i2c-1`, `spi-0.0`.
+    /// Returns the bus: `i2c-1`, `spi-0.0`, `mqtt://127.0.0.1:1883`.
     pub fn bus(&self) -> Option<&str> {
         match &self.bus_address {
             BusAddress::I2c { bus, .. } | BusAddress::Spi { bus } => Some(bus),
+            BusAddress::Mqtt(topic) => Some(topic.broker.as_str()),
             _ => None,
         }
     }
@@ -105,6 +107,8 @@ pub enum BusAddress {
         /// Path; a relative one starts from the base folder of [`crate::linux::open`].
         path: PathBuf,
     },
+    /// Topic of an MQTT broker.
+    Mqtt(MqttTopic),
     /// No connection: `random`.
     Nothing,
 }

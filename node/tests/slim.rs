@@ -67,6 +67,17 @@ fn slim_build_checks_and_lists_a_real_board() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn slim_build_refuses_sensors_from_mqtt_with_the_reason() {
+    let desk = Scratch::new("slim");
+    let board = "[boards.b]\nbackend = \"linux\"\nsensors = [{ name = \"s\", chip = \"mqtt\", broker = \"mqtt://a\", topic = \"t\", quantity = \"count\" }]\n";
+    std::fs::write(desk.path().join("boards.toml"), board).unwrap();
+    for args in [&["check"][..], &["run", "1"], &["sensors", "read"]] {
+        refused(&desk, args, 78, &["sensor `s`", "without MQTT", "the feature \"mqtt\""]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn slim_build_measures_leads_and_reports() {
     let fleet = Fleet::memory();
     let desk = Scratch::new("slim");

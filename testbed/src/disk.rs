@@ -50,6 +50,16 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Makes a disk image with an empty ext4 file system.
+#[track_caller]
+pub fn make_ext4(image: &Path, bytes: u64) {
+    let file = fs::File::create(image).expect("make the image of a disk");
+    file.set_len(bytes).expect("make the image of a disk");
+    let no_later_writes = "lazy_itable_init=0,lazy_journal_init=0";
+    let made = Command::new("mkfs.ext4").args(["-q", "-F", "-E", no_later_writes]).arg(image).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfs.ext4 makes a file system");
+}
+
 /// A disk image with ext4, whose power can be cut. Needs root.
 pub struct CuttableDisk {
     folder: PathBuf,
@@ -63,11 +73,7 @@ impl CuttableDisk {
     pub fn mount(bytes: u64) -> Self {
         let scratch = Scratch::new("disk");
         let image = scratch.path().join("image");
-        let file = fs::File::create(&image).expect("make the image of a disk");
-        file.set_len(bytes).expect("make the image of a disk");
-        let no_later_writes = "lazy_itable_init=0,lazy_journal_init=0";
-        let made = Command::new("mkfs.ext4").args(["-q", "-F", "-E", no_later_writes]).arg(&image).status();
-        assert!(made.is_ok_and(|status| status.success()), "mkfs.ext4 makes a file system");
+        make_ext4(&image, bytes);
         Self::of(image, scratch)
     }
 

@@ -1,4 +1,4 @@
-//! The real parts that Atalaya's tests run against: Apache ZooKeeper (one server or three), Redis, an HTTP listener
+//! The real parts that Atalaya's tests run against: Apache ZooKeeper (one server or three), Redis, Mosquitto, an HTTP listener
 //! that fails on demand, processes whose log lines are kept with their times, and Kazoo as an independent client.
 //!
 //! All functions block, so they can be used in plain `#[test]` functions and in async ones. A helper that fails panics
@@ -46,6 +46,9 @@ pub mod install;
 mod java;
 mod journal;
 mod kazoo;
+mod mosquitto;
+mod mqtt_client;
+mod mqtt_proxy;
 mod node;
 #[cfg(unix)]
 pub mod pi;
@@ -54,6 +57,7 @@ mod process;
 mod prometheus;
 mod proxy;
 mod redis;
+pub mod sample_log;
 mod scratch;
 mod security;
 mod signals;
@@ -70,12 +74,15 @@ pub use api::{Api, ApiMode, Recorded};
 pub use browser::Browser;
 pub use collector::{Collector, StoredReport, stored_reports};
 pub use curator::Curator;
-pub use disk::{CuttableDisk, SmallDisk};
+pub use disk::{CuttableDisk, SmallDisk, make_ext4};
 pub use ensemble::Ensemble;
 pub use http::{Answer, get};
 pub use influxdb::Influxdb;
 pub use journal::{Change, Transaction};
 pub use kazoo::Kazoo;
+pub use mosquitto::Mosquitto;
+pub use mqtt_client::{MqttClient, MqttMessage};
+pub use mqtt_proxy::MqttProxy;
 pub use node::{clean_command, node_command, node_command_in};
 pub use process::{Line, Process, Stream};
 pub use prometheus::{Prometheus, promtool};

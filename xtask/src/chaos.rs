@@ -16,6 +16,10 @@ use atalaya_testbed::target_dir;
 
 use xtask::cargo::{Profile, build_node, cargo, exit_code};
 
+/// Names of [`atalaya_testbed::chaos::Receiver`].
+const RECEIVERS: [&str; 6] =
+    ["testbed", "collector:sqlite", "collector:redis", "influxdb", "prometheus", "mqtt"];
+
 /// Run random fault schedules.
 ///
 /// Recipes: lost requests and replies, session expiries, pauses and cancellations, on the in-memory server. A schedule
@@ -39,6 +43,7 @@ use xtask::cargo::{Profile, build_node, cargo, exit_code};
   cargo xtask chaos fleet --schedules 10 --sync barrier
   cargo xtask chaos fleet --replay 7261554      one of them again
   cargo xtask chaos fleet --receiver collector:sqlite
+  cargo xtask chaos fleet --receiver influxdb --schedules 100
   cargo xtask chaos fleet --faults acl,outbox   only these kinds of faults
   cargo xtask chaos fleet --secure              on servers with TLS, SASL and ACLs
   cargo xtask chaos fleet --kazoo --staged      what becomes of a Kazoo fleet
@@ -60,9 +65,9 @@ pub(crate) struct Arguments {
     /// Fleets: sampling mode of the nodes: each by its own clock, in lock-step, or chosen by the seed.
     #[arg(long, default_value = "both", value_parser = ["free", "barrier", "both"])]
     sync: String,
-    /// Fleets: receiver of the reports: an API that misbehaves on demand, or `atalaya collect`, which is killed, paused
-    /// and shut down; its stored reports are then checked.
-    #[arg(long, default_value = "testbed", value_parser = ["testbed", "collector:sqlite", "collector:redis"])]
+    /// Fleets: receiver of the reports: an API that misbehaves on demand; `atalaya collect`, which is killed, paused and
+    /// shut down; or an output to InfluxDB, Prometheus or an MQTT broker. What is stored is then checked.
+    #[arg(long, default_value = "testbed", value_parser = RECEIVERS)]
     receiver: String,
     /// Fleets: kinds of faults, separated by commas: processes, servers, receiver, stderr, znodes, acl, outbox,
     /// measurements [default: all].

@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 /// Name and arguments of cargo.
 type Check = (&'static str, &'static [&'static str]);
 
-const CHECKS: [Check; 16] = [
+const CHECKS: [Check; 17] = [
     ("licences", &["deny", "--all-features", "check", "licenses", "bans", "sources"]),
     // Needs the database of advisories from the network.
     ("advisories", &["deny", "--all-features", "check", "advisories"]),
@@ -61,6 +61,7 @@ const CHECKS: [Check; 16] = [
     ("package", &["xtask", "dist"]),
     ("slim-package", &["xtask", "dist", "--slim", "--static"]),
     ("pi", &["xtask", "pi"]),
+    ("pi-power-cut", &["xtask", "pi", "--power-cut"]),
     ("containers", &["xtask", "containers", "--release"]),
     // The long form of these tests: an outage of 13 h with 50 kills, in compressed time, and power cuts.
     (

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use self::document::store_response;
@@ -61,6 +61,12 @@ async fn page(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): 
     }
     let fleet = params.fleet.clone();
     let (model, navigation) = futures_util::join!(model::load(&app, params), Navigation::load(&app, &fleet));
+    if model.kinds.is_empty()
+        && !model.store_fails()
+        && let Some(redirect) = navigation.other_fleet(&model.params, "./")
+    {
+        return redirect.into_response();
+    }
     let may_leave = sign_in::has_cookie(&headers);
     store_response(model.store_fails(), templates::page(&model, &navigation, may_leave))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use axum::response::Redirect;
 use maud::{Markup, html};
 
 use super::params::PageParams;
@@ -39,6 +40,13 @@ impl Navigation {
         let has_samples = measuring.contains(chosen);
         let fleets = reporting.unwrap_or_default().into_iter().chain(measuring).collect();
         Navigation { fleets, has_samples }
+    }
+
+    /// Returns the page at `path` of the first named fleet, if the address names no fleet and there is a named one. For a
+    /// collector without data of the fleet without a name.
+    pub(super) fn other_fleet(&self, params: &PageParams, path: &str) -> Option<Redirect> {
+        let named = self.fleets.iter().find(|fleet| !fleet.is_default()).filter(|_| !params.has_fleet)?;
+        Some(Redirect::temporary(&params.in_fleet(named.clone()).link(path, &[])))
     }
 
     /// Returns the links to the pages of the fleet, if there are several: address, text, and true for the current page.

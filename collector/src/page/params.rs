@@ -14,6 +14,8 @@ use crate::report::Report;
 #[derive(Clone, Debug)]
 pub(super) struct PageParams {
     pub(super) fleet: FleetName,
+    /// True if the address contains the fleet.
+    pub(super) has_fleet: bool,
     pub(super) lang: Lang,
     /// True if the address contains the language.
     has_lang: bool,
@@ -37,6 +39,7 @@ impl PageParams {
         let minutes = cookie(headers, "tz").and_then(|minutes| minutes.parse::<i32>().ok());
         PageParams {
             fleet: get("fleet").and_then(|name| name.parse().ok()).unwrap_or_default(),
+            has_fleet: get("fleet").is_some(),
             lang: Lang::choose(get("lang"), accept),
             has_lang: get("lang").is_some(),
             range: Range::named(get("range")),
@@ -99,6 +102,11 @@ impl PageParams {
     /// Returns the parameters of the same address in another language.
     pub(super) fn in_lang(&self, lang: Lang) -> PageParams {
         PageParams { lang, has_lang: true, ..self.clone() }
+    }
+
+    /// Returns the parameters of the same address for another fleet.
+    pub(super) fn in_fleet(&self, fleet: FleetName) -> PageParams {
+        PageParams { fleet, has_fleet: true, ..self.clone() }
     }
 
     /// Returns the parameters of the same address with another range.

@@ -1,4 +1,4 @@
-//! Checks of the connection of a sensor: bus, address, device, command or path.
+//! Checks of the connection of a sensor: bus, address, device, command, path or topic.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use atalaya_hal::catalogue::BusKind;
 use atalaya_hal::{BusAddress, Chip};
 use toml::Spanned;
 
+use super::mqtt::mqtt;
 use super::raw::RawSensor;
 use crate::diagnostic::{BoardsError, Source, printable};
 
@@ -82,6 +83,7 @@ pub(super) fn bus_address(
             }
             Ok(BusAddress::File { path: path.get_ref().clone() })
         }
+        BusKind::Mqtt => mqtt(raw, chip, source).map(BusAddress::Mqtt),
         _ => Ok(BusAddress::Nothing),
     }
 }

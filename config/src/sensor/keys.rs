@@ -18,7 +18,8 @@ pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>
     let is_i2c = matches!(spec.bus, BusKind::I2c { .. });
     let has_channels = matches!(chip, Chip::Hwmon | Chip::Iio) || !spec.channels.is_empty();
     let has_quantity = spec.measures == Measures::Configured && chip != Chip::Random;
-    let keys: [Key; 8] = [
+    let is_mqtt = spec.bus == BusKind::Mqtt;
+    let keys: [Key; 15] = [
         ("bus", span(&raw.bus), chip.needs_bus(), no_bus),
         ("address", span(&raw.address), is_i2c, no_address),
         ("device", span(&raw.device), spec.bus == BusKind::Kernel, no_device),
@@ -27,6 +28,13 @@ pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>
         ("path", span(&raw.path), spec.bus == BusKind::File, no_file),
         ("command", span(&raw.command), spec.bus == BusKind::Command, no_program),
         ("timeout", span(&raw.timeout), spec.bus == BusKind::Command, no_timeout),
+        ("broker", span(&raw.broker), is_mqtt, no_messages),
+        ("topic", span(&raw.topic), is_mqtt, no_messages),
+        ("pointer", span(&raw.pointer), is_mqtt, no_messages),
+        ("max_age", span(&raw.max_age), is_mqtt, no_messages),
+        ("user", span(&raw.user), is_mqtt, no_messages),
+        ("password_file", span(&raw.password_file), is_mqtt, no_messages),
+        ("ca", span(&raw.ca), is_mqtt, no_messages),
     ];
     for (key, span, allowed, error) in keys {
         if let (Some(span), false) = (span, allowed) {
@@ -56,7 +64,10 @@ fn no_bus(chip: Chip) -> Stray {
         BusKind::Nothing => format!("`{chip}` sits on no bus"),
         _ => format!("`{chip}` sits on no bus: it is {}", spec.about),
     };
-    Stray::new(problem, format!(", or name a chip: {}", chips_on_a_bus()))
+    match spec.bus {
+        BusKind::Mqtt => Stray::new(problem, "; `broker` and `topic` say where to read it"),
+        _ => Stray::new(problem, format!(", or name a chip: {}", chips_on_a_bus())),
+    }
 }
 
 fn no_address(chip: Chip) -> Stray {
@@ -87,7 +98,7 @@ fn no_choice_of_quantities(chip: Chip) -> Stray {
     let names: Vec<&str> = quantities.iter().map(|quantity| quantity.name()).collect();
     Stray::new(
         format!("`{chip}` measures {} anyway", list(&names)),
-        "; `quantity` is for hwmon, iio, command and file",
+        "; `quantity` is for hwmon, iio, command, file and mqtt",
     )
 }
 
@@ -101,6 +112,10 @@ fn no_program(chip: Chip) -> Stray {
 
 fn no_timeout(chip: Chip) -> Stray {
     Stray::new(format!("`{chip}` runs no program that a `timeout` could end"), "")
+}
+
+fn no_messages(chip: Chip) -> Stray {
+    Stray::new(format!("`{chip}` is not read from an MQTT broker"), ", or write chip = \"mqtt\"")
 }
 
 /// Returns the chips that have channels.

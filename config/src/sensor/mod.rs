@@ -5,6 +5,7 @@ mod bus_address;
 mod chip_settings;
 mod faults;
 mod keys;
+mod mqtt;
 mod quantities;
 mod raw;
 mod seen;

@@ -27,6 +27,13 @@ pub(crate) struct RawSensor {
     pub(super) path: Option<Spanned<PathBuf>>,
     pub(super) command: Option<Spanned<Vec<String>>>,
     pub(super) timeout: Option<Spanned<Period>>,
+    pub(super) broker: Option<Spanned<String>>,
+    pub(super) topic: Option<Spanned<String>>,
+    pub(super) pointer: Option<Spanned<String>>,
+    pub(super) max_age: Option<Spanned<Period>>,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) password_file: Option<Spanned<String>>,
+    pub(super) ca: Option<Spanned<String>>,
     pub(super) settings: Option<Spanned<Table<RawSettings>>>,
     #[serde(default)]
     pub(super) filters: Vec<RawFilter>,

@@ -42,6 +42,7 @@ pub(crate) fn on(chip: Chip) -> String {
         }
         BusKind::Spi => "SPI".to_owned(),
         BusKind::Kernel => "sysfs".to_owned(),
+        BusKind::Mqtt => "MQTT".to_owned(),
         _ => "-".to_owned(),
     }
 }
@@ -70,7 +71,15 @@ fn summary(chip: Chip) -> String {
     if spec.driver != "atalaya-hal" {
         lines.push(format!("- Driver: the crate [{0}](https://crates.io/crates/{0})", spec.driver));
     }
-    if !spec.first_reading.is_zero() {
+    if spec.bus == BusKind::Mqtt {
+        lines.push(format!(
+            "- First measurement: the first message, for which `atalaya sensors read` waits {} s",
+            spec.first_reading.as_secs()
+        ));
+        lines.push(
+            "- Setup of ESPHome, Tasmota and Zigbee2MQTT: [Sensors from MQTT](../mqtt-sensors.md)".to_owned(),
+        );
+    } else if !spec.first_reading.is_zero() {
         lines.push(format!("- First measurement: {} s after the first read", spec.first_reading.as_secs()));
     }
     if spec.on_bus() {

@@ -27,7 +27,10 @@ pub(crate) fn full(chip: Chip) -> String {
         (format!("chip = \"{chip}\""), String::new()),
     ];
     lines.extend(
-        keys(chip).into_iter().skip(2).map(|(name, value, about)| (format!("{name} = {value}"), about)),
+        keys(chip)
+            .into_iter()
+            .skip(2)
+            .map(|(name, value, about)| (with_tls(&format!("{name} = {value}")), about)),
     );
     lines.extend(
         spec.optional.iter().map(|key| (format!("{} = {}", key.name, key.example), key.about.to_owned())),
@@ -103,10 +106,15 @@ fn keys(chip: Chip) -> Vec<(&'static str, String, String)> {
 
 /// Returns the quantities of the sample that have a waveform.
 fn quantities(chip: Chip) -> impl Iterator<Item = Quantity> {
-    let text = minimal(chip) + &configured(chip);
+    let text = with_tls(&(minimal(chip) + &configured(chip)));
     let boards = Boards::parse(&text, "boards.toml").unwrap_or_else(|error| panic!("{error}\n{text}"));
     let quantities = boards.board(Some("pi")).unwrap().1.sensors[0].spec().quantities.clone();
     quantities.into_iter().filter(move |quantity| !chip.computes(*quantity))
+}
+
+/// Replaces the address of a broker by one with TLS, which the key `ca` requires.
+fn with_tls(text: &str) -> String {
+    text.replace("mqtt://127.0.0.1:1883", "mqtts://broker.example:8883")
 }
 
 /// Returns the optional keys, which may select the quantities.

@@ -70,6 +70,8 @@ pub enum BusKind {
     Command,
     /// Content of a file: `path`.
     File,
+    /// Messages of an MQTT broker: `broker` and `topic`.
+    Mqtt,
     /// No connection.
     Nothing,
 }

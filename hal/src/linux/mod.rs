@@ -16,13 +16,14 @@ use crate::error::OpenError;
 use crate::file::NumberFile;
 use crate::filter::Filtered;
 use crate::kernel::{self, Sysfs};
+use crate::mqtt::Brokers;
 use crate::sensor::{Bus, Buses, Sensor};
 use crate::spec::{BusAddress, SensorSpec};
 
 /// Creates the sensors, by bus. Opens nothing yet: each sensor opens its bus at its first read, and again at
 /// the read after a failed one. A missing `/dev/i2c-1` or a missing chip therefore is no error here; it is one of
-/// each read until bus and chip are present. Relative paths of `file` and `command` start at
-/// `base_dir`.
+/// each read until bus and chip are present. Relative paths of `file`, `command`
+/// and `mqtt` start at `base_dir`. Sensors of one MQTT broker share one connection.
 ///
 /// # Errors
 /// A sensor that no Linux machine can have, such as `random`.
@@ -31,13 +32,14 @@ pub fn open<'a>(
     base_dir: impl AsRef<Path>,
 ) -> Result<Vec<Bus>, OpenError> {
     let mut buses = Buses::new();
+    let mut brokers = Brokers::default();
     for spec in sensors {
-        buses.add(sensor(spec, base_dir.as_ref())?);
+        buses.add(sensor(spec, base_dir.as_ref(), &mut brokers)?);
     }
     Ok(buses.into_vec())
 }
 
-fn sensor(spec: &SensorSpec, base_dir: &Path) -> Result<Box<dyn Sensor>, OpenError> {
+fn sensor(spec: &SensorSpec, base_dir: &Path, brokers: &mut Brokers) -> Result<Box<dyn Sensor>, OpenError> {
     let refused = |problem: String| Err(OpenError::new(&spec.name, problem));
     let quantity = || {
         let first = spec.quantities.first().copied();
@@ -63,6 +65,7 @@ fn sensor(spec: &SensorSpec, base_dir: &Path) -> Result<Box<dyn Sensor>, OpenErr
             let quantity = quantity()?;
             filtered(Box::new(NumberFile::new(base_dir.join(path), quantity, spec.info())))
         }
+        BusAddress::Mqtt(topic) => filtered(brokers.sensor(topic, quantity()?, spec.info(), base_dir)?),
         BusAddress::Nothing => {
             refused(format!("a Linux board has no `{}`; take `backend = \"sim\"` or a chip", spec.chip))
         }

@@ -82,9 +82,9 @@ fn every_quantity_of_these_chips_on_a_bus_has_a_decision_for_both_ends() {
 
 #[test]
 fn every_other_source_of_readings_has_a_decision() {
-    // These have no converter: the number comes from the program, the file or the generator, and any finite one may be
-    // valid.
-    let without_converter = [Chip::Command, Chip::File, Chip::Random];
+    // These have no converter: the number comes from the program, the file, the message or the generator, and any finite
+    // one may be valid.
+    let without_converter = [Chip::Command, Chip::File, Chip::Mqtt, Chip::Random];
     let rows = rows();
     for chip in Chip::ALL.into_iter().filter(|chip| !chip.needs_bus()) {
         let kernel = chip.spec().bus == BusKind::Kernel;

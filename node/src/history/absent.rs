@@ -1,5 +1,6 @@
 //! Replaces the history in a build without the feature `history`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_hal::Reading;
@@ -8,6 +9,7 @@ use tracing::warn;
 
 use crate::metrics::HistoryMetrics;
 use crate::model::node_id::NodeId;
+use crate::outputs::Output;
 use crate::process::state_dir::StateFile;
 use crate::settings::Settings;
 
@@ -28,10 +30,18 @@ impl History {
         _: &NodeId,
         settings: &Settings,
         _: Option<&StateFile>,
+        outputs: &[Arc<Output>],
         _: HistoryMetrics,
     ) -> Option<History> {
         if settings.measurements_url.is_some() {
             warn!("measurements_url is ignored: this atalaya was built without the feature \"history\"");
+        }
+        for output in outputs.iter().filter(|output| output.config.send.has_measurements()) {
+            let output = &output.config.name;
+            warn!(
+                output,
+                "measurements are not sent: this atalaya was built without the feature \"history\""
+            );
         }
         None
     }

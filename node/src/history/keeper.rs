@@ -1,19 +1,25 @@
 //! The thread that owns the ring: takes samples from the buffer into the file, syncs it, and replaces a damaged one.
 //!
-//! While the file cannot be used, samples stay in the buffer, and are read from there once the file has none. The keeper
-//! tries the file again every few seconds.
+//! Several consumers read samples, each in its order and at its pace: it reads a batch, sends it, and reads the next one
+//! when the keeper knows the outcome. A sample is deleted when all consumers have it.
+//!
+//! While the file cannot be used, samples stay in the buffer, and a consumer reads them there once it has those of the
+//! file. The keeper tries the file again every few seconds. If it then finds samples of an earlier process there, which a
+//! consumer does not have, that consumer gets samples of the buffer again, after those, with the same keys.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use atalaya_recipes::node_names::ContenderId;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, info, warn};
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, position_after};
 use super::clock::{self, Clock, ClockReading};
+use super::consumer::{BatchEnd, Consumer, InFlight};
 use super::ring::{Dropped, Limits, Ring, is_damage, set_aside};
 use crate::metrics::{DropReason, HistoryMetrics};
 use crate::model::sample::{Batch, ClockState, StoredSample};
@@ -28,21 +34,12 @@ const MAX_HOLD: Duration = Duration::from_secs(600);
 pub(super) enum Command {
     /// There are samples in the buffer.
     Recorded,
-    /// Return the oldest samples, at most this number. `Done` follows.
-    Read(usize, oneshot::Sender<Option<Batch>>),
-    /// The batch was sent. True: delete its samples.
-    Done(bool),
+    /// Return the oldest samples that a consumer does not have, at most `max`. `Done` follows.
+    Read { consumer: usize, max: usize, reply: oneshot::Sender<Option<Batch>> },
+    /// The batch of a consumer was sent.
+    Done { consumer: usize, end: BatchEnd },
     /// Store and sync everything, and end.
     Close(oneshot::Sender<()>),
-}
-
-/// Samples that are being sent.
-#[derive(Clone, Copy, Debug)]
-enum InFlight {
-    /// Those of the file before the id `end`, of which the bounds have `dropped` some since.
-    File { end: i64, dropped: Dropped },
-    /// Those of the buffer up to this sequence number. They stay there until they are delivered.
-    Buffer(i64),
 }
 
 pub(super) struct Keeper {
@@ -51,15 +48,18 @@ pub(super) struct Keeper {
     limits: Limits,
     buffer: Arc<Buffer>,
     clock: Clock,
-    changed: Arc<Notify>,
+    /// Notified when there may be samples to send.
+    changed: watch::Sender<()>,
     metrics: HistoryMetrics,
+    /// Names of the consumers in the file.
+    names: Vec<String>,
+    consumers: Vec<Consumer>,
     /// Name of this run.
     boot: String,
     /// Beginning of the names of all runs since the start of the machine.
     machine: String,
     ring: Option<Ring>,
     next_id: i64,
-    in_flight: Option<InFlight>,
     /// Time of the first transaction that is not synced.
     unsynced: Option<Instant>,
     /// True if the last sync failed.
@@ -75,11 +75,11 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(
-        path: Option<PathBuf>,
-        limits: Limits,
+        (path, limits): (Option<PathBuf>, Limits),
+        names: Vec<String>,
         buffer: Arc<Buffer>,
         clock: Clock,
-        changed: Arc<Notify>,
+        changed: watch::Sender<()>,
         metrics: HistoryMetrics,
     ) -> Keeper {
         let random = ContenderId::random().to_hex();
@@ -92,11 +92,12 @@ impl Keeper {
             clock,
             changed,
             metrics,
+            consumers: names.iter().map(|_| Consumer::default()).collect(),
+            names,
             boot: format!("{machine}{}", &random[..16]),
             machine,
             ring: None,
             next_id: 1,
-            in_flight: None,
             unsynced: None,
             sync_failed: false,
             failed: false,
@@ -114,13 +115,16 @@ impl Keeper {
             match commands.recv_timeout(self.delay()) {
                 // A file that failed is tried again later, with all samples.
                 Ok(Command::Recorded) if self.failed => {}
-                Ok(Command::Recorded) => self.store(),
-                Ok(Command::Read(max, reply)) => {
-                    let batch = self.read(max);
+                Ok(Command::Recorded) => {
+                    self.store();
+                    self.changed.send_replace(());
+                }
+                Ok(Command::Read { consumer, max, reply }) => {
+                    let batch = self.read(consumer, max);
                     // An error means that the node stops.
                     let _ = reply.send(batch);
                 }
-                Ok(Command::Done(is_delivered)) => self.done(is_delivered),
+                Ok(Command::Done { consumer, end }) => self.done(consumer, &end),
                 Ok(Command::Close(reply)) => {
                     self.close();
                     let _ = reply.send(());
@@ -149,6 +153,7 @@ impl Keeper {
         }
         if (self.failed || self.is_holding()) && self.stored.elapsed() >= RETRY_INTERVAL {
             self.store();
+            self.changed.send_replace(());
         }
     }
 
@@ -157,7 +162,6 @@ impl Keeper {
     }
 
     fn close(&mut self) {
-        self.in_flight = None;
         self.store();
         if self.unsynced.is_some() {
             self.sync();
@@ -168,50 +172,57 @@ impl Keeper {
     fn store(&mut self) {
         self.stored = Instant::now();
         let now = (self.clock)();
-        // Samples that are being sent from the buffer stay there.
-        if !matches!(self.in_flight, Some(InFlight::Buffer(_))) {
-            let mut samples = {
-                let mut buffered = self.buffer.lock();
-                buffered.is_signalled = false;
-                std::mem::take(&mut buffered.samples)
-            };
-            if now.is_synchronised {
-                samples.iter_mut().for_each(|sample| sample.correct(now.offset_ms()));
+        let (mut samples, oldest) = {
+            let mut buffered = self.buffer.lock();
+            buffered.is_signalled = false;
+            let oldest = buffered.oldest_seq();
+            (std::mem::take(&mut buffered.samples), oldest)
+        };
+        self.on_buffer_dropped(oldest);
+        if now.is_synchronised {
+            samples.iter_mut().for_each(|sample| sample.correct(now.offset_ms()));
+        }
+        self.may_correct |= samples.iter().any(|sample| sample.clock == ClockState::Unsynchronised);
+        let delivered: Vec<usize> =
+            self.consumers.iter().map(|consumer| position_after(&samples, consumer.seq)).collect();
+        match self.with_ring(|ring, boot| ring.append(boot, &samples, &delivered, now)) {
+            Some(dropped) => {
+                self.on_appended(&samples, &dropped);
+                if !samples.is_empty() {
+                    debug!(samples = samples.len(), "stored");
+                    self.on_written();
+                }
             }
-            self.may_correct |= samples.iter().any(|sample| sample.clock == ClockState::Unsynchronised);
-            match self.with_ring(|ring, boot| Ok((ring.first_id(), ring.append(boot, &samples, now)?))) {
-                Some((first, dropped)) => {
-                    self.on_dropped(first, dropped);
-                    if !samples.is_empty() {
-                        debug!(samples = samples.len(), "stored");
-                        self.on_written();
-                    }
-                }
-                None => {
-                    let mut buffered = self.buffer.lock();
-                    samples.append(&mut buffered.samples);
-                    buffered.samples = samples;
-                }
+            None => {
+                let mut buffered = self.buffer.lock();
+                samples.append(&mut buffered.samples);
+                buffered.samples = samples;
             }
         }
         if now.is_synchronised && self.may_correct {
             self.correct(now);
         }
-        self.changed.notify_one();
     }
 
-    /// Counts samples that the bounds have dropped, from the id `first` on. Those that are being sent are counted when
-    /// it is known that they were not delivered.
-    fn on_dropped(&mut self, first: i64, Dropped { mut by_age, mut by_size }: Dropped) {
-        if let Some(InFlight::File { end, dropped }) = &mut self.in_flight {
-            let mut sent = u64::try_from(*end - first).unwrap_or(0);
-            for (now, later) in [(&mut by_age, &mut dropped.by_age), (&mut by_size, &mut dropped.by_size)] {
-                let both = sent.min(*now);
-                (*now, *later, sent) = (*now - both, *later + both, sent - both);
-            }
+    /// Counts samples that the recorder has dropped from the buffer, of which `oldest` is the first one now.
+    fn on_buffer_dropped(&mut self, oldest: i64) {
+        for (number, consumer) in self.consumers.iter_mut().enumerate() {
+            let dropped = consumer.on_buffer_dropped(oldest);
+            self.metrics.drop_samples(number, DropReason::Memory, dropped);
         }
-        self.metrics.drop_samples(DropReason::Age, by_age);
-        self.metrics.drop_samples(DropReason::Size, by_size);
+    }
+
+    /// Records that the file has samples that were in the buffer, and the samples that the bounds have dropped, by
+    /// consumer.
+    fn on_appended(&mut self, samples: &VecDeque<StoredSample>, dropped: &[Dropped]) {
+        let Some(ring) = &self.ring else { return };
+        let begin = ring.next_id().saturating_sub_unsigned(samples.len() as u64);
+        for (number, (consumer, dropped)) in self.consumers.iter_mut().zip(dropped).enumerate() {
+            let position = ring.cursor(number).saturating_sub_unsigned(dropped.by_age + dropped.by_size);
+            let dropped = consumer.on_appended(samples, (begin, position), *dropped);
+            self.metrics.drop_samples(number, DropReason::Age, dropped.by_age);
+            self.metrics.drop_samples(number, DropReason::Size, dropped.by_size);
+        }
     }
 
     /// Records that the file can be written. A read does not show that, nor does a transaction without a change.
@@ -235,8 +246,9 @@ impl Keeper {
         }
     }
 
-    /// Returns the oldest samples: those of the file, or those of the buffer if the file has none.
-    fn read(&mut self, max: usize) -> Option<Batch> {
+    /// Returns the oldest samples that a consumer does not have: those of the file, or those of the buffer if it has all
+    /// of the file.
+    fn read(&mut self, number: usize, max: usize) -> Option<Batch> {
         let (now, machine) = ((self.clock)(), self.machine.clone());
         if now.is_synchronised && self.may_correct {
             // The clock was set after samples were stored last: their times are corrected before they are sent.
@@ -246,38 +258,40 @@ impl Keeper {
         let is_held = |boot: &str, sample: &StoredSample| {
             holds && sample.clock == ClockState::Unsynchronised && boot.starts_with(&machine)
         };
-        if self.ring.as_ref().is_some_and(|ring| ring.depth() > 0) {
-            let (batch, end) = self.with_ring(|ring, _| ring.read(max, is_held))??;
-            self.in_flight = Some(InFlight::File { end, dropped: Dropped::default() });
+        if self.ring.as_ref().is_some_and(|ring| ring.depth(number) > 0) {
+            let (batch, end) = self.with_ring(|ring, _| ring.read(number, max, is_held))??;
+            self.consumers[number].in_flight = Some(InFlight::File { end, dropped: Dropped::default() });
             return Some(batch);
         }
-        let buffered = self.buffer.lock();
-        let samples = buffered.samples.iter().take_while(|sample| !is_held(&self.boot, sample));
+        let (buffered, consumer) = (self.buffer.lock(), &mut self.consumers[number]);
+        let waiting = buffered.samples.range(position_after(&buffered.samples, consumer.seq)..);
+        let samples = waiting.clone().take_while(|sample| !is_held(&self.boot, sample));
         let samples: Vec<StoredSample> = samples.take(max).cloned().collect();
-        self.in_flight = Some(InFlight::Buffer(samples.last()?.seq));
-        let has_more = buffered.samples.len() > samples.len();
+        consumer.in_flight = Some(InFlight::Buffer(samples.last()?.seq));
+        let has_more = waiting.len() > samples.len();
         Some(Batch { boot: self.boot.clone(), samples, has_more })
     }
 
-    fn done(&mut self, is_delivered: bool) {
-        match self.in_flight.take() {
-            Some(InFlight::File { end, .. }) if is_delivered => {
-                self.with_ring(|ring, _| ring.delete_before(end));
+    fn done(&mut self, number: usize, end: &BatchEnd) {
+        let oldest = self.buffer.lock().oldest_seq();
+        self.on_buffer_dropped(oldest);
+        let consumer = &mut self.consumers[number];
+        match (consumer.in_flight.take(), end) {
+            (Some(InFlight::File { end, .. }), BatchEnd::Delivered(refused)) => {
+                self.with_ring(|ring, _| ring.advance(number, end, refused));
             }
-            Some(InFlight::File { dropped, .. }) => {
-                self.metrics.drop_samples(DropReason::Age, dropped.by_age);
-                self.metrics.drop_samples(DropReason::Size, dropped.by_size);
+            (Some(InFlight::File { dropped, .. }), BatchEnd::Kept) => {
+                self.metrics.drop_samples(number, DropReason::Age, dropped.by_age);
+                self.metrics.drop_samples(number, DropReason::Size, dropped.by_size);
             }
-            Some(InFlight::Buffer(seq)) => {
-                if is_delivered {
-                    self.buffer.lock().samples.retain(|sample| sample.seq > seq);
-                }
-                // Those that were recorded during the request.
-                if !self.failed {
-                    self.store();
-                }
+            (Some(InFlight::Buffer(seq)), BatchEnd::Delivered(_)) => {
+                consumer.seq = consumer.seq.max(seq);
+                let by_all = self.consumers.iter().map(|consumer| consumer.seq).min().unwrap_or_default();
+                let mut buffered = self.buffer.lock();
+                let end = position_after(&buffered.samples, by_all);
+                buffered.samples.drain(..end);
             }
-            _ => {}
+            (Some(InFlight::Buffer(_)), BatchEnd::Kept) | (None, _) => {}
         }
     }
 
@@ -301,7 +315,7 @@ impl Keeper {
         let path = self.path.clone()?;
         let result = match &mut self.ring {
             Some(ring) => action(ring, &self.boot),
-            None => Ring::open(&path, self.limits, self.next_id).and_then(|ring| {
+            None => Ring::open(&path, self.limits, self.next_id, &self.names).and_then(|ring| {
                 self.next_id = ring.next_id();
                 action(self.ring.insert(ring), &self.boot)
             }),
@@ -326,15 +340,16 @@ impl Keeper {
 
     /// Sets a damaged file aside. The next attempt creates another.
     fn replace_file(&mut self, path: &Path, damage: &rusqlite::Error) {
-        let lost = self.ring.take().map_or(0, |ring| ring.depth());
-        self.metrics.drop_samples(DropReason::Damage, lost);
+        let (ring, mut lost) = (self.ring.take(), 0);
+        for number in 0..self.consumers.len() {
+            let waiting = ring.as_ref().map_or(0, |ring| ring.depth(number));
+            self.metrics.drop_samples(number, DropReason::Damage, waiting);
+            lost = lost.max(waiting);
+        }
         match set_aside(path) {
             Ok(aside) => {
                 let aside = aside.display();
-                error!(
-                    lost,
-                    "the file with the samples for the collector is damaged: {damage}; it is set aside as {aside}"
-                );
+                error!(lost, "the file with the samples is damaged: {damage}; it is set aside as {aside}");
             }
             Err(error) => {
                 self.report(Some(format!("its file is damaged ({damage}) and cannot be set aside: {error}")));
@@ -347,25 +362,32 @@ impl Keeper {
         let known = self.metrics.update(|stats| std::mem::replace(&mut stats.file_problem, problem.clone()));
         match &problem {
             _ if known == problem => {}
-            Some(problem) => warn!("samples for the collector are not safe from a restart: {problem}"),
-            None => info!("samples for the collector are stored in their file again"),
+            Some(problem) => warn!("samples are not safe from a restart: {problem}"),
+            None => info!("samples are stored in their file again"),
         }
     }
 
     fn record_stats(&self) {
         let (ring, now) = (self.ring.as_ref(), (self.clock)());
-        let (in_memory, oldest) = {
-            let buffered = self.buffer.lock();
-            let oldest = buffered.samples.front().map(|sample| now.since_boot_ms - sample.since_boot_ms);
-            (buffered.samples.len() as u64, Duration::from_millis(oldest.unwrap_or(0).max(0).unsigned_abs()))
+        let waiting = |(number, consumer): (usize, &Consumer)| {
+            let (in_memory, oldest) = {
+                let buffered = self.buffer.lock();
+                let mut waiting = buffered.samples.range(position_after(&buffered.samples, consumer.seq)..);
+                (waiting.len() as u64, waiting.next().map(|sample| now.since_boot_ms - sample.since_boot_ms))
+            };
+            let oldest = Duration::from_millis(oldest.unwrap_or(0).max(0).unsigned_abs());
+            let age = ring.and_then(|ring| ring.oldest_age(number, now).ok()).unwrap_or_default();
+            (ring.map_or(0, |ring| ring.depth(number)) + in_memory, age.max(oldest))
         };
         // Before the lock of the metrics is taken: the disk may hang.
+        let waiting: Vec<_> = self.consumers.iter().enumerate().map(waiting).collect();
         let size = ring.and_then(|ring| ring.size().ok()).unwrap_or(0);
-        let age = ring.and_then(|ring| ring.oldest_age(now).ok()).unwrap_or_default();
         self.metrics.update(|stats| {
-            stats.samples = ring.map_or(0, Ring::depth) + in_memory;
             stats.size = size;
-            stats.set_oldest_age(age.max(oldest));
+            for (stats, (samples, age)) in stats.consumers.iter_mut().zip(waiting) {
+                stats.samples = samples;
+                stats.set_oldest_age(age);
+            }
         });
     }
 }
@@ -373,3 +395,7 @@ impl Keeper {
 #[cfg(test)]
 #[path = "keeper_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "consumers_tests.rs"]
+mod consumers_tests;

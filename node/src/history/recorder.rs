@@ -4,10 +4,9 @@ use std::sync::{Arc, mpsc};
 
 use atalaya_hal::Reading;
 
-use super::buffer::{Buffer, MAX_BUFFERED};
+use super::buffer::Buffer;
 use super::clock::Clock;
 use super::keeper::Command;
-use crate::metrics::{DropReason, HistoryMetrics};
 use crate::model::sample::{ClockState, StoredSample};
 
 /// Recorder of the samples of one node.
@@ -16,7 +15,6 @@ pub(crate) struct Recorder {
     buffer: Arc<Buffer>,
     commands: mpsc::Sender<Command>,
     clock: Clock,
-    metrics: HistoryMetrics,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -26,13 +24,8 @@ impl std::fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(
-        buffer: Arc<Buffer>,
-        commands: mpsc::Sender<Command>,
-        clock: Clock,
-        metrics: HistoryMetrics,
-    ) -> Recorder {
-        Recorder { buffer, commands, clock, metrics }
+    pub(super) fn new(buffer: Arc<Buffer>, commands: mpsc::Sender<Command>, clock: Clock) -> Recorder {
+        Recorder { buffer, commands, clock }
     }
 
     /// Records readings that were taken now, with the names of their sensors.
@@ -42,7 +35,7 @@ impl Recorder {
         }
         let now = (self.clock)();
         let clock = if now.is_synchronised { ClockState::Synchronised } else { ClockState::Unsynchronised };
-        let (dropped, is_signalled) = {
+        let is_signalled = {
             let mut buffered = self.buffer.lock();
             for (sensor, reading) in readings {
                 buffered.last_seq += 1;
@@ -59,13 +52,10 @@ impl Recorder {
                 };
                 buffered.samples.push_back(sample);
             }
-            let excess = buffered.samples.len().saturating_sub(MAX_BUFFERED);
+            let excess = buffered.samples.len().saturating_sub(self.buffer.max);
             buffered.samples.drain(..excess);
-            (excess, std::mem::replace(&mut buffered.is_signalled, true))
+            std::mem::replace(&mut buffered.is_signalled, true)
         };
-        if dropped > 0 {
-            self.metrics.drop_samples(DropReason::Memory, dropped as u64);
-        }
         if !is_signalled {
             // The thread ends before the recorder only at the shutdown.
             let _ = self.commands.send(Command::Recorded);

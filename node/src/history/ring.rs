@@ -1,9 +1,10 @@
-//! The ring: a file of SQLite with the samples that the collector does not have yet, bounded by age and size. Blocking;
-//! used by the keeper's thread only.
+//! The ring: a file of SQLite with the samples that not all consumers have yet, bounded by age and size. Blocking; used by
+//! the keeper's thread only.
 //!
-//! Samples have consecutive ids and leave only at the front, so the ring is a range of ids. Each call is one transaction
-//! in the write-ahead log, which a killed process does not lose; [`Ring::sync`] makes the log safe against a power cut.
-//! The log's frames have checksums, so a torn write at its end is not read.
+//! Samples have consecutive ids and leave only at the front, so the ring is a range of ids, and the samples that one
+//! consumer does not have are the end of it, see [`super::cursors`]. Each call is one transaction in the write-ahead log,
+//! which a killed process does not lose; [`Ring::sync`] makes the log safe against a power cut. The log's frames have
+//! checksums, so a torn write at its end is not read.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,11 +14,12 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, ffi, params};
 
 use super::clock::ClockReading;
+use super::cursors::{self, Cursors};
 use crate::model::sample::{Batch, ClockState, StoredSample};
 use crate::process::state_dir;
 
-/// Version of the table, in `user_version`.
-const VERSION: i64 = 1;
+/// Version of the tables, in `user_version`. Version 1 has one consumer, the collector, and no tables of consumers.
+const VERSION: i64 = 2;
 /// Size of a page in bytes. A small one: each sample writes at least one page.
 const PAGE_SIZE: u64 = 1024;
 /// Part of the samples that is dropped at once when the ring is full.
@@ -36,7 +38,6 @@ CREATE TABLE samples (
     since_boot_ms INTEGER NOT NULL,
     clock         INTEGER NOT NULL
 ) STRICT;
-PRAGMA user_version = 1;
 ";
 
 /// Bounds of the ring.
@@ -49,7 +50,7 @@ pub(super) struct Limits {
     pub(super) sync: Duration,
 }
 
-/// Number of samples that a bound has dropped.
+/// Number of samples that the bounds have dropped before a consumer had them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Dropped {
     pub(super) by_age: u64,
@@ -61,8 +62,8 @@ pub(super) struct Ring {
     connection: Connection,
     path: PathBuf,
     limits: Limits,
-    /// Id of the oldest sample.
-    first: i64,
+    /// The lowest one is the id of the oldest sample.
+    cursors: Cursors,
     /// Id of the next sample.
     next: i64,
 }
@@ -95,8 +96,14 @@ pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 impl Ring {
-    /// Opens the file, or creates it. New samples get ids from `next` on at least.
-    pub(super) fn open(path: &Path, limits: Limits, next: i64) -> rusqlite::Result<Ring> {
+    /// Opens the file, or creates it. New samples get ids from `next` on at least. Consumers that are not in the file
+    /// get the samples that are appended from now on.
+    pub(super) fn open(
+        path: &Path,
+        limits: Limits,
+        next: i64,
+        consumers: &[String],
+    ) -> rusqlite::Result<Ring> {
         let cannot_open = |error: io::Error| failure(ffi::SQLITE_CANTOPEN, error.to_string());
         // Private, and no symbolic link: the rules of the state folder.
         state_dir::create_private(path).map_err(cannot_open)?;
@@ -116,37 +123,34 @@ impl Ring {
             return Err(failure(ffi::SQLITE_CORRUPT, check));
         }
         let transaction = connection.transaction()?;
-        match transaction.query_row("PRAGMA user_version", [], |row| row.get(0))? {
-            0 => transaction.execute_batch(TABLE)?,
-            VERSION => {}
-            version => {
-                return Err(failure(ffi::SQLITE_NOTADB, format!("it has the unknown version {version}")));
-            }
-        }
+        migrate(&transaction)?;
         let range = "SELECT min(id), max(id) FROM samples";
         let (first, last): (Option<i64>, Option<i64>) =
             transaction.query_row(range, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let next = next.max(last.map_or(1, |last| last + 1)).max(Cursors::highest(&transaction)?);
+        let cursors = Cursors::read(&transaction, consumers, (first.unwrap_or(next), next))?;
+        let cursors = cursors.write(&transaction)?;
         transaction.commit()?;
-        let next = next.max(last.map_or(1, |last| last + 1));
-        let ring = Ring { connection, path: path.to_owned(), limits, first: first.unwrap_or(next), next };
+        let ring = Ring { connection, path: path.to_owned(), limits, cursors, next };
         // The file's name must survive a power cut as well.
         let folder = path.parent().ok_or_else(|| cannot_open(io::ErrorKind::NotFound.into()))?;
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(cannot_open)?;
         Ok(ring)
     }
 
-    /// Id of the oldest sample.
-    pub(super) fn first_id(&self) -> i64 {
-        self.first
+    /// Returns the id of the first sample that a consumer does not have.
+    pub(super) fn cursor(&self, consumer: usize) -> i64 {
+        self.cursors.get(consumer)
     }
 
-    /// Id of the next sample.
+    /// Returns the id of the next sample.
     pub(super) fn next_id(&self) -> i64 {
         self.next
     }
 
-    pub(super) fn depth(&self) -> u64 {
-        self.next.abs_diff(self.first)
+    /// Returns the number of samples that a consumer does not have.
+    pub(super) fn depth(&self, consumer: usize) -> u64 {
+        self.next.abs_diff(self.cursor(consumer))
     }
 
     /// Returns the size of all samples in bytes. The file may be larger: it keeps its size after samples have left.
@@ -154,26 +158,31 @@ impl Ring {
         used_size(&self.connection)
     }
 
-    /// Returns the age of the oldest sample.
-    pub(super) fn oldest_age(&self, now: ClockReading) -> rusqlite::Result<Duration> {
+    /// Returns the age of the oldest sample that a consumer does not have.
+    pub(super) fn oldest_age(&self, consumer: usize, now: ClockReading) -> rusqlite::Result<Duration> {
+        if self.depth(consumer) == 0 {
+            return Ok(Duration::ZERO);
+        }
         let query = "SELECT time_ms FROM samples WHERE id >= ? ORDER BY id LIMIT 1";
         let mut statement = self.connection.prepare_cached(query)?;
-        let time_ms: Option<i64> = statement.query_row([self.first], |row| row.get(0)).optional()?;
+        let time_ms: Option<i64> =
+            statement.query_row([self.cursor(consumer)], |row| row.get(0)).optional()?;
         let age = time_ms.map_or(0, |time_ms| now.time_ms.saturating_sub(time_ms).max(0));
         Ok(Duration::from_millis(age.unsigned_abs()))
     }
 
-    /// Appends samples of the run `boot`, and drops the oldest ones beyond the bounds.
+    /// Appends samples of the run `boot`, and drops the oldest ones beyond the bounds. Of these samples, each consumer
+    /// that has all samples of the file has the first ones already, by number. Returns the number of dropped samples that
+    /// each consumer did not have.
     pub(super) fn append<'a>(
         &mut self,
         boot: &str,
         samples: impl IntoIterator<Item = &'a StoredSample>,
+        delivered: &[usize],
         now: ClockReading,
-    ) -> rusqlite::Result<Dropped> {
-        let (mut first, mut next) = (self.first, self.next);
+    ) -> rusqlite::Result<Vec<Dropped>> {
+        let (mut cursors, mut next) = (self.cursors.clone(), self.next);
         let transaction = self.connection.transaction()?;
-        // Those that were delivered while the file could not be written.
-        transaction.prepare_cached("DELETE FROM samples WHERE id < ?")?.execute([first])?;
         let mut insert = transaction
             .prepare_cached("INSERT INTO samples VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
         for sample in samples {
@@ -192,25 +201,31 @@ impl Ring {
             next += 1;
         }
         drop(insert);
-        let mut dropped = Dropped::default();
-        if now.is_synchronised {
-            let oldest = now.time_ms.saturating_sub_unsigned(milliseconds(self.limits.keep));
-            let end = first_since(&transaction, first, oldest)?.unwrap_or(next);
-            dropped.by_age = drop_before(&transaction, &mut first, end)?;
+        for (cursor, delivered) in
+            cursors.iter_mut().zip(delivered).filter(|(cursor, _)| **cursor == self.next)
+        {
+            *cursor = next.min(cursor.saturating_add_unsigned(*delivered as u64));
         }
-        while first < next && used_size(&transaction)? > self.limits.max_size {
-            let end = first + ((next - first) / DROPPED_PART).max(1);
-            dropped.by_size += drop_before(&transaction, &mut first, end)?;
-        }
+        let (aged, first) = drop_oldest(&transaction, (cursors.first(), next), &self.limits, now)?;
+        let drop_before = |cursor: &mut i64| {
+            let by_age = aged.saturating_sub(*cursor).max(0).unsigned_abs();
+            let by_size = first.saturating_sub(aged.max(*cursor)).max(0).unsigned_abs();
+            *cursor = first.max(*cursor);
+            Dropped { by_age, by_size }
+        };
+        let dropped = cursors.iter_mut().map(drop_before).collect();
+        // Also deletes those that were delivered while the file could not be written.
+        let cursors = cursors.write(&transaction)?;
         transaction.commit()?;
-        (self.first, self.next) = (first, next);
+        (self.cursors, self.next) = (cursors, next);
         Ok(dropped)
     }
 
-    /// Returns the oldest samples of one run, at most `max`, up to the first for which `is_held` is true, and the id
-    /// after them.
+    /// Returns the oldest samples of one run that a consumer does not have, at most `max`, up to the first for which
+    /// `is_held` is true, and the id after them.
     pub(super) fn read(
         &self,
+        consumer: usize,
         max: usize,
         is_held: impl Fn(&str, &StoredSample) -> bool,
     ) -> rusqlite::Result<Option<(Batch, i64)>> {
@@ -218,8 +233,8 @@ impl Ring {
             "SELECT seq, sensor, quantity, unit, value, time_ms, since_boot_ms, clock, boot FROM samples
              WHERE id >= ? ORDER BY id",
         )?;
-        let mut rows = statement.query([self.first])?;
-        let (mut batch, mut end) = (None::<Batch>, self.first);
+        let (mut batch, mut end) = (None::<Batch>, self.cursor(consumer));
+        let mut rows = statement.query([end])?;
         while let Some(row) = rows.next()? {
             let (sample, boot) = (to_sample(row)?, row.get_ref(8)?.as_str()?);
             let empty = || Batch { boot: boot.to_owned(), samples: Vec::new(), has_more: false };
@@ -234,10 +249,24 @@ impl Ring {
         Ok(batch.filter(|batch| !batch.samples.is_empty()).map(|batch| (batch, end)))
     }
 
-    /// Deletes the samples before id `end`. After an error, the file has them, but this process does not read them again.
-    pub(super) fn delete_before(&mut self, end: i64) -> rusqlite::Result<()> {
-        self.first = self.first.max(end.min(self.next));
-        self.connection.prepare_cached("DELETE FROM samples WHERE id < ?")?.execute([self.first])?;
+    /// Records that a consumer has the samples before id `end`, except those that it can never accept, by sequence number
+    /// and with the reason. Deletes the samples that all consumers have. After an error, the file has the samples, but
+    /// this process does not read them again.
+    pub(super) fn advance(
+        &mut self,
+        consumer: usize,
+        end: i64,
+        refused: &[(i64, String)],
+    ) -> rusqlite::Result<()> {
+        let before = self.cursors.clone();
+        self.cursors.advance(consumer, end.min(self.next));
+        let transaction = self.connection.transaction()?;
+        if !refused.is_empty() {
+            before.keep_refused(&transaction, consumer, end, refused)?;
+        }
+        let cursors = self.cursors.write(&transaction)?;
+        transaction.commit()?;
+        self.cursors = cursors;
         Ok(())
     }
 
@@ -273,21 +302,56 @@ fn used_size(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(used.max(0).unsigned_abs() * PAGE_SIZE)
 }
 
+/// Creates the tables, or those that an older version does not have.
+fn migrate(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let version = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    match version {
+        0 => transaction.execute_batch(TABLE)?,
+        1 | VERSION => {}
+        version => return Err(failure(ffi::SQLITE_NOTADB, format!("it has the unknown version {version}"))),
+    }
+    if version != VERSION {
+        transaction.execute_batch(cursors::TABLES)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    if version == 1 {
+        transaction.execute("INSERT INTO consumers VALUES (?, 0)", [cursors::COLLECTOR])?;
+    }
+    Ok(())
+}
+
+/// Returns the ids of the oldest sample that is not too old, and of the oldest one that the size allows, after deleting
+/// those before it.
+fn drop_oldest(
+    transaction: &Transaction<'_>,
+    (mut first, next): (i64, i64),
+    limits: &Limits,
+    now: ClockReading,
+) -> rusqlite::Result<(i64, i64)> {
+    if now.is_synchronised {
+        let oldest = now.time_ms.saturating_sub_unsigned(milliseconds(limits.keep));
+        first = first_since(transaction, first, oldest)?.unwrap_or(next);
+    }
+    let aged = first;
+    let delete = |first| transaction.prepare_cached("DELETE FROM samples WHERE id < ?")?.execute([first]);
+    delete(first)?;
+    // Samples that can be delivered need the space more than those that a consumer refused.
+    if used_size(transaction)? > limits.max_size {
+        transaction.execute("DELETE FROM refused", [])?;
+    }
+    while first < next && used_size(transaction)? > limits.max_size {
+        first += ((next - first) / DROPPED_PART).max(1);
+        delete(first)?;
+    }
+    Ok((aged, first))
+}
+
 /// Returns the first sample from id `first` on that is not older than `time_ms`. The age of one that was taken before
 /// the clock was set is not known, so it counts as new.
 fn first_since(transaction: &Transaction<'_>, first: i64, time_ms: i64) -> rusqlite::Result<Option<i64>> {
     let query = "SELECT id FROM samples WHERE id >= ?1 AND (time_ms >= ?2 OR clock = ?3) ORDER BY id LIMIT 1";
     let arguments = params![first, time_ms, ClockState::Unsynchronised as i64];
     transaction.prepare_cached(query)?.query_row(arguments, |row| row.get(0)).optional()
-}
-
-/// Deletes samples from the front, up to id `end`. Returns their number.
-fn drop_before(transaction: &Transaction<'_>, first: &mut i64, end: i64) -> rusqlite::Result<u64> {
-    if end <= *first {
-        return Ok(0);
-    }
-    transaction.prepare_cached("DELETE FROM samples WHERE id < ?")?.execute([end])?;
-    Ok(end.abs_diff(std::mem::replace(first, end)))
 }
 
 fn to_sample(row: &Row<'_>) -> rusqlite::Result<StoredSample> {
@@ -306,3 +370,7 @@ fn to_sample(row: &Row<'_>) -> rusqlite::Result<StoredSample> {
 #[cfg(test)]
 #[path = "ring_tests.rs"]
 pub(super) mod tests;
+
+#[cfg(test)]
+#[path = "cursors_tests.rs"]
+mod cursors_tests;

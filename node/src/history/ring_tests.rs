@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-const HOUR_MS: i64 = 3_600_000;
+pub(super) const HOUR_MS: i64 = 3_600_000;
 const BOOT: &str = "machine1-run";
 
 pub(in crate::history) fn limits() -> Limits {
@@ -31,17 +31,31 @@ fn sample(seq: i64, time_ms: i64, clock: ClockState) -> StoredSample {
     }
 }
 
-fn samples(seqs: std::ops::Range<i64>) -> Vec<StoredSample> {
+pub(super) fn samples(seqs: std::ops::Range<i64>) -> Vec<StoredSample> {
     seqs.map(|seq| sample(seq, seq, ClockState::Synchronised)).collect()
 }
 
 fn open(folder: &TempDir, limits: Limits) -> Ring {
-    Ring::open(&folder.path().join("ring"), limits, 1).unwrap()
+    Ring::open(&folder.path().join("ring"), limits, 1, &names()).unwrap()
+}
+
+/// Returns the names of the consumers: one.
+fn names() -> [String; 1] {
+    [cursors::COLLECTOR.to_owned()]
+}
+
+fn append(
+    ring: &mut Ring,
+    boot: &str,
+    samples: &[StoredSample],
+    now: ClockReading,
+) -> rusqlite::Result<Dropped> {
+    Ok(ring.append(boot, samples, &[], now)?[0])
 }
 
 /// Returns the sequence numbers of all samples.
 fn seqs(ring: &Ring) -> Vec<i64> {
-    let batch = ring.read(usize::MAX, |_, _| false).unwrap();
+    let batch = ring.read(0, usize::MAX, |_, _| false).unwrap();
     batch.map(|(batch, _)| batch.samples.iter().map(|sample| sample.seq).collect()).unwrap_or_default()
 }
 
@@ -75,12 +89,12 @@ proptest! {
         for op in ops {
             match op {
                 Op::Append(count) => {
-                    ring.append(&run.to_string(), &samples(seq..seq + count), reading(HOUR_MS, true)).unwrap();
+                    append(&mut ring, &run.to_string(), &samples(seq..seq + count), reading(HOUR_MS, true)).unwrap();
                     model.extend((seq..seq + count).map(|seq| (run, seq)));
                     seq += count;
                 }
                 Op::Deliver(max) => {
-                    let batch = ring.read(max, |_, _| false).unwrap();
+                    let batch = ring.read(0, max, |_, _| false).unwrap();
                     let front = model.front().copied();
                     let count = model.iter().take(max).take_while(|(run, _)| Some(*run) == front.map(|(run, _)| run)).count();
                     let expected: Vec<_> = model.drain(..count).collect();
@@ -91,7 +105,7 @@ proptest! {
                     let found: Vec<_> = batch.samples.iter().map(|sample| (batch.boot.parse().unwrap(), sample.seq)).collect();
                     prop_assert_eq!(found, expected);
                     prop_assert_eq!(batch.has_more, !model.is_empty());
-                    ring.delete_before(end).unwrap();
+                    ring.advance(0, end, &[]).unwrap();
                 }
                 Op::Reopen => {
                     drop(ring);
@@ -99,7 +113,7 @@ proptest! {
                 }
                 Op::NewRun => (run, seq) = (run + 1, 1),
             }
-            prop_assert_eq!(ring.depth(), model.len() as u64);
+            prop_assert_eq!(ring.depth(0), model.len() as u64);
         }
     }
 
@@ -116,7 +130,7 @@ proptest! {
                 ring.sync().unwrap();
                 (safe, synced_bytes) = (seq - 1, fs::metadata(&log).unwrap().len());
             }
-            ring.append(BOOT, &samples(seq..seq + count), reading(HOUR_MS, true)).unwrap();
+            append(&mut ring, BOOT, &samples(seq..seq + count), reading(HOUR_MS, true)).unwrap();
             seq += count;
         }
         let after = tempfile::tempdir().unwrap();
@@ -134,8 +148,8 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ring");
         fs::write(&path, &data).unwrap();
-        match Ring::open(&path, limits(), 1) {
-            Ok(mut ring) => drop(ring.append(BOOT, &samples(1..5), reading(HOUR_MS, true)).unwrap()),
+        match Ring::open(&path, limits(), 1, &names()) {
+            Ok(mut ring) => drop(append(&mut ring, BOOT, &samples(1..5), reading(HOUR_MS, true)).unwrap()),
             Err(error) => prop_assert!(is_damage(&error), "{error}"),
         }
     }
@@ -147,14 +161,14 @@ fn ring_drops_the_oldest_samples_beyond_its_age_and_counts_them() {
     let mut ring = open(&folder, Limits { keep: Duration::from_secs(3_600), ..limits() });
     let old: Vec<_> = (1..=10).map(|seq| sample(seq, seq, ClockState::Synchronised)).collect();
     let unknown = [sample(11, 0, ClockState::Unsynchronised), sample(12, 1, ClockState::Synchronised)];
-    ring.append(BOOT, &old, reading(10, true)).unwrap();
-    let dropped = ring.append(BOOT, &unknown, reading(HOUR_MS + 5, true)).unwrap();
+    append(&mut ring, BOOT, &old, reading(10, true)).unwrap();
+    let dropped = append(&mut ring, BOOT, &unknown, reading(HOUR_MS + 5, true)).unwrap();
     assert_eq!((dropped, seqs(&ring)), (Dropped { by_age: 4, by_size: 0 }, (5..=12).collect()));
     // Without a clock, no age is known.
-    let dropped = ring.append(BOOT, &[], reading(9 * HOUR_MS, false)).unwrap();
+    let dropped = append(&mut ring, BOOT, &[], reading(9 * HOUR_MS, false)).unwrap();
     assert_eq!(dropped, Dropped::default());
     // The age of a sample that was taken before the clock was set is not known either.
-    let dropped = ring.append(BOOT, &[], reading(9 * HOUR_MS, true)).unwrap();
+    let dropped = append(&mut ring, BOOT, &[], reading(9 * HOUR_MS, true)).unwrap();
     assert_eq!((dropped, seqs(&ring)), (Dropped { by_age: 6, by_size: 0 }, vec![11, 12]));
 }
 
@@ -165,7 +179,7 @@ fn ring_drops_the_oldest_samples_beyond_its_size_and_counts_them() {
     let mut ring = open(&folder, Limits { max_size, ..limits() });
     let (mut seq, mut dropped) = (1, 0);
     for _ in 0..200 {
-        let by = ring.append(BOOT, &samples(seq..seq + 50), reading(HOUR_MS, true)).unwrap();
+        let by = append(&mut ring, BOOT, &samples(seq..seq + 50), reading(HOUR_MS, true)).unwrap();
         (seq, dropped) = (seq + 50, dropped + by.by_size as i64);
         assert!(ring.size().unwrap() <= max_size && by.by_age == 0);
     }
@@ -182,7 +196,7 @@ fn damaged_file_is_found_and_one_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ring");
     let mut ring = open(&folder, limits());
-    ring.append(BOOT, &samples(1..2_000), reading(HOUR_MS, true)).unwrap();
+    append(&mut ring, BOOT, &samples(1..2_000), reading(HOUR_MS, true)).unwrap();
     drop(ring);
     for number in 0..3 {
         // Pages in the middle are overwritten, as a worn SD card does it.
@@ -190,12 +204,12 @@ fn damaged_file_is_found_and_one_is_set_aside() {
         let middle = data.len() / 2;
         data[middle..middle + 4_096].fill(0xa5);
         fs::write(&path, data).unwrap();
-        assert!(is_damage(&Ring::open(&path, limits(), 1).unwrap_err()));
+        assert!(is_damage(&Ring::open(&path, limits(), 1, &names()).unwrap_err()));
         assert_eq!(set_aside(&path).unwrap(), folder.path().join("ring.damaged"));
         assert!(!path.exists());
-        let mut ring = Ring::open(&path, limits(), 5_000).unwrap();
-        assert_eq!((ring.depth(), ring.next_id()), (0, 5_000), "{number}");
-        ring.append(BOOT, &samples(1..2_000), reading(HOUR_MS, true)).unwrap();
+        let mut ring = Ring::open(&path, limits(), 5_000, &names()).unwrap();
+        assert_eq!((ring.depth(0), ring.next_id()), (0, 5_000), "{number}");
+        append(&mut ring, BOOT, &samples(1..2_000), reading(HOUR_MS, true)).unwrap();
     }
     let mut names: Vec<_> =
         fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
@@ -208,14 +222,14 @@ fn ring_corrects_times_of_this_start_of_the_machine_only() {
     let folder = tempfile::tempdir().unwrap();
     let mut ring = open(&folder, limits());
     let unsynchronised = |seq| [sample(seq, 5, ClockState::Unsynchronised)];
-    ring.append("machine0-run", &unsynchronised(1), reading(5, false)).unwrap();
-    ring.append(BOOT, &unsynchronised(1), reading(5, false)).unwrap();
-    ring.append(BOOT, &samples(2..3), reading(5, true)).unwrap();
+    append(&mut ring, "machine0-run", &unsynchronised(1), reading(5, false)).unwrap();
+    append(&mut ring, BOOT, &unsynchronised(1), reading(5, false)).unwrap();
+    append(&mut ring, BOOT, &samples(2..3), reading(5, true)).unwrap();
     assert_eq!(ring.correct("machine1-", HOUR_MS).unwrap(), 1);
-    let (earlier, end) = ring.read(9, |_, _| false).unwrap().unwrap();
+    let (earlier, end) = ring.read(0, 9, |_, _| false).unwrap().unwrap();
     assert_eq!((earlier.samples[0].clock, earlier.samples[0].time_ms), (ClockState::Unsynchronised, 5));
-    ring.delete_before(end).unwrap();
-    let (own, _) = ring.read(9, |_, _| false).unwrap().unwrap();
+    ring.advance(0, end, &[]).unwrap();
+    let (own, _) = ring.read(0, 9, |_, _| false).unwrap().unwrap();
     let found: Vec<_> = own.samples.iter().map(|sample| (sample.clock, sample.time_ms)).collect();
     assert_eq!(found, [(ClockState::Corrected, HOUR_MS + 5), (ClockState::Synchronised, 2)]);
 }
@@ -226,13 +240,13 @@ fn ring_is_private_and_refuses_a_symbolic_link() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
     let mut ring = open(&folder, limits());
-    ring.append(BOOT, &samples(1..5), reading(5, true)).unwrap();
+    append(&mut ring, BOOT, &samples(1..5), reading(5, true)).unwrap();
     for name in ["ring", "ring-wal"] {
         let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     let link = folder.path().join("link");
     std::os::unix::fs::symlink(folder.path().join("ring"), &link).unwrap();
-    let error = Ring::open(&link, limits(), 1).unwrap_err();
+    let error = Ring::open(&link, limits(), 1, &names()).unwrap_err();
     assert!(error.to_string().contains("symbolic link") && !is_damage(&error), "{error}");
 }

@@ -1,32 +1,55 @@
-//! Sends batches of samples to the collector, as [`super::forwarder`] decides.
+//! Sends batches of samples to the consumers, to each as its own [`super::forwarder`] decides: one that is away, hangs or
+//! refuses never delays another.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_config::ApiMethod;
 use atalaya_recipes::clock::BootInstant;
-use reqwest::{Method, StatusCode, Url};
+use futures_util::future;
+use reqwest::Url;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::History;
+use super::collector::{self, display_url};
+use super::consumer::BatchEnd;
+use super::cursors::COLLECTOR;
 use super::forwarder::{Decision, Forwarder, Outcome};
 use super::keeper::Command;
 use crate::fail_points;
-use crate::http_client::{read_body, root_cause};
 use crate::leader::delivery::api_client::Api;
 use crate::model::sample::Batch;
-use crate::model::sample_request::{Answer, Body, Refused};
-use crate::model::text::sanitize_for_log;
+use crate::model::sample_request::Refused;
+use crate::model::text::{sanitize_for_log, truncate};
+use crate::outputs::{self, Output};
 use crate::settings::Settings;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum size of an answer: it has up to 100 refused samples.
-const MAX_ANSWER: usize = 256 * 1024;
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Interval at which a reason for refused samples is logged again.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum number of reasons that are remembered.
 const MAX_REASONS: usize = 16;
+/// Maximum length of a reason in the file, in characters.
+const MAX_REASON: usize = 200;
+
+/// Receiver of a consumer's samples.
+#[derive(Clone, Debug)]
+pub(super) enum Destination {
+    /// The collector, with its address for samples.
+    Collector(Url),
+    Output(Arc<Output>),
+    #[cfg(test)]
+    Test(Arc<super::sender_tests::Receiver>),
+}
+
+/// Samples of a batch that a consumer can never accept. Not all of them may be `listed`.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    pub(super) count: u64,
+    pub(super) listed: Vec<Refused>,
+}
 
 /// Log of refused samples: each reason once a minute.
 #[derive(Debug, Default)]
@@ -43,15 +66,70 @@ impl RefusalLog {
     }
 }
 
+impl Destination {
+    /// Returns the name of the output. `None`: the collector.
+    pub(super) fn output(&self) -> Option<String> {
+        match self {
+            Destination::Collector(_) => None,
+            Destination::Output(output) => Some(output.config.name.clone()),
+            #[cfg(test)]
+            Destination::Test(receiver) => Some(receiver.name.clone()),
+        }
+    }
+
+    /// Returns the name of the consumer in the file.
+    pub(super) fn name_in_file(&self) -> String {
+        self.output().unwrap_or_else(|| COLLECTOR.to_owned())
+    }
+
+    /// Returns the name of the consumer for people.
+    fn display_name(&self) -> String {
+        self.output().map_or_else(|| "the collector".to_owned(), |name| format!("the output {name}"))
+    }
+
+    fn display_url(&self) -> Option<String> {
+        match self {
+            Destination::Collector(url) => Some(display_url(url)),
+            // Its name is enough: the address may contain secrets.
+            _ => None,
+        }
+    }
+}
+
+fn outcome_of(outcome: outputs::Outcome) -> (Outcome, Refusals) {
+    match outcome {
+        outputs::Outcome::Accepted(refused) => {
+            let listed = refused.into_iter().map(|outputs::RefusedSample { seq, reason }| Refused {
+                seq,
+                code: String::new(),
+                detail: reason,
+            });
+            let listed: Vec<Refused> = listed.collect();
+            (Outcome::Answered, Refusals { count: listed.len() as u64, listed })
+        }
+        outputs::Outcome::Refused(reason) => (Outcome::Refused(reason), Refusals::default()),
+        outputs::Outcome::Failed(reason) | outputs::Outcome::Doubtful(reason) => {
+            (Outcome::Failed(reason), Refusals::default())
+        }
+    }
+}
+
 impl History {
-    /// Sends samples until dropped, with the current token and fleet name of the settings.
+    /// Sends samples until dropped, to the collector with the current token and fleet name of the settings.
     ///
     /// # Cancellation safety
-    /// If the future is dropped, the batch under way stays in the ring, and the next process sends it again with the same
-    /// keys.
+    /// If the future is dropped, the batches under way stay in the ring, and the next process sends them again with the
+    /// same keys.
     pub(crate) async fn forward(&self, settings: watch::Receiver<Settings>) {
-        let mut api = Api::new(&self.node, self.url.clone(), ApiMethod::Post);
+        let consumers = 0..self.destinations.len();
+        future::join_all(consumers.map(|consumer| self.forward_to(consumer, &settings))).await;
+    }
+
+    async fn forward_to(&self, consumer: usize, settings: &watch::Receiver<Settings>) {
+        let destination = &self.destinations[consumer];
+        let mut api = None;
         let (mut forwarder, mut log) = (Forwarder::default(), RefusalLog::default());
+        let mut changed = self.changed.clone();
         loop {
             let max = match forwarder.next(BootInstant::now()) {
                 Ok(max) => max,
@@ -60,107 +138,95 @@ impl History {
                     continue;
                 }
             };
-            let Some(batch) = self.read(max).await else {
-                self.changed.notified().await;
+            changed.mark_unchanged();
+            let Some(batch) = self.read(consumer, max).await else {
+                if changed.changed().await.is_err() {
+                    // The keeper ends before this future only at the shutdown.
+                    return future::pending().await;
+                }
                 continue;
             };
-            let Settings { api_token, fleet_name, .. } = settings.borrow().clone();
-            api.token = api_token;
             let sent = BootInstant::now();
-            let (outcome, answer) = self.send(&api, fleet_name.as_deref(), &batch).await;
+            let (outcome, refusals) = match destination {
+                Destination::Output(output) => outcome_of(output.send_samples(&batch, TIMEOUT).await),
+                Destination::Collector(url) => {
+                    let Settings { api_token, fleet_name, .. } = settings.borrow().clone();
+                    let api = api.get_or_insert_with(|| Api::new(&self.node, url.clone(), ApiMethod::Post));
+                    api.token = api_token;
+                    collector::send(api, url, fleet_name.as_deref(), &self.node, &batch).await
+                }
+                #[cfg(test)]
+                Destination::Test(receiver) => outcome_of(receiver.send_samples(&batch).await),
+            };
             fail_points::point("history-answered");
-            let now = BootInstant::now();
             let size = (batch.samples.len(), batch.has_more);
-            let decision = forwarder.on_outcome(&outcome, size, sent, now);
-            self.record(decision, &outcome, answer, &batch, &mut log);
-            let _ = self.commands.send(Command::Done(decision != Decision::Keep));
+            let decision = forwarder.on_outcome(&outcome, size, sent, BootInstant::now());
+            let end = self.record(consumer, (decision, &outcome), refusals, &batch, &mut log);
+            let _ = self.commands.send(Command::Done { consumer, end });
         }
     }
 
-    async fn read(&self, max: usize) -> Option<Batch> {
+    async fn read(&self, consumer: usize, max: usize) -> Option<Batch> {
         let (reply, batch) = oneshot::channel();
-        self.commands.send(Command::Read(max, reply)).ok()?;
+        self.commands.send(Command::Read { consumer, max, reply }).ok()?;
         batch.await.ok().flatten()
-    }
-
-    async fn send(&self, api: &Api, fleet: Option<&str>, batch: &Batch) -> (Outcome, Option<Answer>) {
-        let failed = |reason: String| (Outcome::Failed(reason), None);
-        let body = Body { fleet, node: self.node.as_str(), boot: &batch.boot, samples: &batch.samples };
-        let request = match api.request(Method::POST, self.url.clone()) {
-            Ok(request) => request.json(&body).timeout(TIMEOUT),
-            Err(error) => return failed(format!("cannot set up HTTP: {}", root_cause(&error))),
-        };
-        let mut response = match request.send().await {
-            Ok(response) => response,
-            Err(error) if error.is_timeout() => return failed(format!("no answer within {TIMEOUT:?}")),
-            Err(error) => return failed(root_cause(&error)),
-        };
-        let status = response.status();
-        let body = read_body(&mut response, MAX_ANSWER).await;
-        match status {
-            StatusCode::OK => match body.and_then(|body| Answer::parse(&body, batch.samples.len())) {
-                Some(answer) => (Outcome::Answered, Some(answer)),
-                None => failed("its answer is not that of a collector".to_owned()),
-            },
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                (Outcome::Refused(format!("it answers {status}")), None)
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => failed(api.denied(status)),
-            status => failed(format!("it answers {status}")),
-        }
     }
 
     /// Records and logs the outcome of a request.
     fn record(
         &self,
-        decision: Decision,
-        outcome: &Outcome,
-        answer: Option<Answer>,
+        consumer: usize,
+        (decision, outcome): (Decision, &Outcome),
+        mut refusals: Refusals,
         batch: &Batch,
         log: &mut RefusalLog,
-    ) {
-        let refused = match decision {
-            Decision::Keep => 0,
-            Decision::Drop => 1,
-            Decision::Delete => answer.as_ref().map_or(0, Answer::refused_count),
-        };
+    ) -> BatchEnd {
+        if let (Decision::Drop, Outcome::Refused(reason), [sample, ..]) =
+            (decision, outcome, &batch.samples[..])
+        {
+            let refusal = Refused { seq: sample.seq, code: "request".to_owned(), detail: reason.clone() };
+            refusals = Refusals { count: 1, listed: vec![refusal] };
+        }
         let problem = match outcome {
             Outcome::Answered => None,
             Outcome::Failed(reason) | Outcome::Refused(reason) => Some(reason.clone()),
         };
         let (before, waiting) = self.metrics.update(|stats| {
-            stats.refused += refused;
+            let stats = &mut stats.consumers[consumer];
+            stats.refused += refusals.count;
             if decision == Decision::Delete {
-                stats.delivered += (batch.samples.len() as u64).saturating_sub(refused);
+                stats.delivered += (batch.samples.len() as u64).saturating_sub(refusals.count);
             }
-            (std::mem::replace(&mut stats.delivery_problem, problem.clone()), stats.samples)
+            (std::mem::replace(&mut stats.problem, problem.clone()), stats.samples)
         });
-        let url = display_url(&self.url);
+        let destination = &self.destinations[consumer];
+        let (name, url) = (destination.display_name(), destination.display_url());
         match &problem {
             _ if problem == before => {}
-            Some(reason) => warn!(url, waiting, "the collector does not accept samples: {reason}; retrying"),
-            None => info!(url, waiting, "the collector accepts samples again"),
+            Some(reason) => warn!(url, waiting, "{name} does not accept samples: {reason}; retrying"),
+            None => info!(url, waiting, "{name} accepts samples again"),
         }
-        let mut refusals = answer.map(|answer| answer.refused).unwrap_or_default();
-        if let (Decision::Drop, Outcome::Refused(reason), [sample, ..]) =
-            (decision, outcome, &batch.samples[..])
-        {
-            refusals.push(Refused { seq: sample.seq, code: "request".to_owned(), detail: reason.clone() });
-        }
-        for Refused { seq, code, detail } in refusals {
-            if log.should_log(&code, BootInstant::now()) {
-                let sample = batch.samples.iter().find(|sample| sample.seq == seq);
+        for Refused { seq, code, detail } in &refusals.listed {
+            let kind = if code.is_empty() { detail } else { code };
+            if log.should_log(kind, BootInstant::now()) {
+                let sample = batch.samples.iter().find(|sample| sample.seq == *seq);
                 let sensor = sample.map(|sample| format!("{}/{}", sample.sensor, sample.quantity));
-                let (code, detail) = (sanitize_for_log(&code), sanitize_for_log(&detail));
-                warn!(sensor, code, "the collector can never accept a sample, which is dropped: {detail}");
+                let code = (!code.is_empty()).then(|| sanitize_for_log(code));
+                let detail = sanitize_for_log(detail);
+                warn!(sensor, code, "{name} can never accept a sample, which is dropped: {detail}");
+            }
+        }
+        let kept = |Refused { seq, code, detail }: &Refused| {
+            let separator = if code.is_empty() { "" } else { ": " };
+            (*seq, truncate(&format!("{code}{separator}{detail}"), MAX_REASON))
+        };
+        match decision {
+            Decision::Keep => BatchEnd::Kept,
+            Decision::Delete | Decision::Drop => {
+                BatchEnd::Delivered(refusals.listed.iter().map(kept).collect())
             }
         }
     }
-}
-
-/// Returns the address for logs: without password and query, which may be secrets.
-fn display_url(url: &Url) -> String {
-    format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
 #[cfg(test)]

@@ -56,10 +56,11 @@ pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<Logs, Str
     IS_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     // `log_internal_errors` is off, because it prints with `eprintln!`, which panics if stderr fails.
     let terminal = std::io::stderr().is_terminal();
+    let has_colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt::layer().with_writer(move || writer::Lines { terminal });
     let lines = lines.log_internal_errors(false);
     let lines = match format {
-        LogFormat::Text => lines.with_ansi(terminal).with_target(false).boxed(),
+        LogFormat::Text => lines.with_ansi(has_colours).with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     // Fails if a test calls this twice in one process. The first subscriber remains, and the second handle has no

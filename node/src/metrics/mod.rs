@@ -12,7 +12,7 @@ mod tasks;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use delivery::{DeliveryMetrics, OUTPUT_OUTCOMES, OutputStats};
-pub(crate) use history::{DropReason, HistoryStats};
+pub(crate) use history::{ConsumerStats, DropReason, HistoryStats};
 pub(crate) use leader::{CycleResult, FleetCounts, LeaderStats};
 pub(crate) use sampling::SamplingStats;
 pub(crate) use tasks::TaskStats;

@@ -80,7 +80,7 @@ pub(super) struct Shared {
     pub(super) notifier: Notifier,
     observer: Option<Observer>,
     metrics: Metrics,
-    /// Stores samples for the collector, if there is one.
+    /// Stores samples for the collector and for outputs, if there are any.
     history: Option<History>,
     node_status: watch::Sender<NodeStatus>,
     /// Newest measurement, encoded for its znode.
@@ -112,7 +112,17 @@ impl Shared {
     /// Starts the session. Splits `node` into what tasks share and what single tasks take over.
     pub(super) async fn start(node: Node) -> (Shared, Inputs) {
         let Node {
-            id, board, group, actions, settings, access, limits_responses, state_file, observer, ..
+            id,
+            board,
+            group,
+            actions,
+            settings,
+            access,
+            limits_responses,
+            state_file,
+            outputs,
+            observer,
+            ..
         } = node;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let contender_id = ContenderId::random();
@@ -145,7 +155,7 @@ impl Shared {
         let executor = Executor::new(id.as_str(), actions, &settings, handles);
         let (worker_info, tasks_overview) = (watch::Sender::default(), OverviewSender::default());
         let metrics = observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default();
-        let history = History::start(&id, &settings, state_file.as_ref(), metrics.history.clone());
+        let history = History::start(&id, &settings, state_file.as_ref(), &outputs, metrics.history.clone());
         let shared = Shared {
             worker: Worker::new(
                 session.clone(),
@@ -189,6 +199,9 @@ impl Shared {
             observer,
             node_status: node.node_status,
         };
+        for output in &shared.outputs {
+            output.connect(shared.sensor_info.subscribe());
+        }
         let Node { sensors, averages, reload, logs, .. } = node;
         (shared, Inputs { sensors, averages, reload, logs, contender_id })
     }
@@ -321,7 +334,7 @@ impl Shared {
         }))
     }
 
-    /// Sends samples to the collector.
+    /// Sends samples to the collector and to outputs.
     fn forward(&self) -> Task<'_> {
         let Some(history) = &self.history else { return Box::pin(std::future::pending()) };
         let forward = history.forward(self.config.settings());

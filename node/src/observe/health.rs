@@ -12,7 +12,7 @@ pub(crate) struct HealthSnapshot {
     pub(crate) problems: Vec<&'static str>,
     /// Names of the sensors that cannot be read, and their errors.
     pub(crate) sensor_errors: Vec<(String, String)>,
-    /// Problems of the samples that wait for the collector.
+    /// Problems of the samples that wait for the collector or an output.
     pub(crate) history_problems: Vec<String>,
     pub(crate) measurement_age: Option<Duration>,
     /// Time since a measurement was stored in ZooKeeper.

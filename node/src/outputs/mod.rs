@@ -25,8 +25,10 @@ use std::time::Duration;
 
 use atalaya_config::{BoardsError, OutputConfig, OutputRecords, ReceiverConfig};
 use reqwest::Url;
+use tokio::sync::watch;
 
 use crate::model::node_id::NodeId;
+use crate::model::node_info::SensorStatus;
 use crate::model::report::Report;
 #[cfg(feature = "history")]
 use crate::model::sample::Batch;
@@ -143,6 +145,16 @@ impl Output {
             _ => return Err("this program was built without this type of receiver".to_owned()),
         };
         Ok(Output { config, receiver })
+    }
+
+    /// Connects to a receiver that shows the availability of the node, if this output has measurements. `sensors` are
+    /// those of boards.toml. Must be called within a runtime.
+    pub(crate) fn connect(&self, sensors: watch::Receiver<Vec<SensorStatus>>) {
+        match &self.receiver {
+            #[cfg(feature = "output-mqtt")]
+            Receiver::Mqtt(receiver) if self.config.send.has_measurements() => receiver.connect(sensors),
+            _ => drop(sensors),
+        }
     }
 
     /// Returns true if the receiver refuses or mixes up records that arrive after later ones.

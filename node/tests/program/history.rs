@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub(crate) use atalaya_testbed::sample_log::measured;
 use atalaya_testbed::{ApiMode, Process, Recorded, Scratch, SmallDisk, eventually};
 
 use crate::common::metrics_client::MetricsClient;
@@ -89,12 +90,6 @@ impl Site {
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
-}
-
-/// Returns the values that a node has measured, from its log.
-pub(crate) fn measured(node: &Process) -> Vec<f64> {
-    let value = |text: &str| text.split_once("measured measurement=")?.1.trim().parse().ok();
-    node.log().iter().filter_map(|line| value(&line.text)).collect()
 }
 
 /// Returns the values that the collector has kept, by run. Checks that none is missing before another, and that a repeat

@@ -23,6 +23,7 @@ mod full_reports;
 mod health;
 mod history;
 mod history_collector;
+mod history_outputs;
 mod history_power_cut;
 mod hostile_settings;
 mod invalid_measurements;
@@ -32,6 +33,9 @@ mod lock_step;
 mod lock_step_with_kazoo;
 mod lost_output;
 mod metrics_and_health;
+mod mqtt_output;
+#[cfg(all(target_os = "linux", feature = "mqtt"))]
+mod mqtt_sensors;
 mod node_id_taken;
 mod nodes_leave;
 mod outbox;

@@ -66,9 +66,9 @@ impl Run<'_> {
                     self.count(fault.to("collector"));
                 }
             }
-            Fault::Store(fault) => {
-                if self.sink.inject_into_store(number, *fault, scheduled.lasts) {
-                    self.count(fault.to("Redis"));
+            Fault::Server(server, fault) => {
+                if self.sink.inject_into_server(number, *fault, scheduled.lasts) {
+                    self.count(fault.to(server));
                 }
             }
             Fault::Stderr(target, fault) => {
@@ -125,7 +125,7 @@ impl Run<'_> {
                 let api_fault = self.api_faults.last().map(|number| &self.schedule.faults[*number].fault);
                 self.sink.set(if let Some(Fault::Api(mode)) = api_fault { *mode } else { ApiMode::Once });
             }
-            Fault::Collector(_) | Fault::Store(_) => self.sink.end(number),
+            Fault::Collector(_) | Fault::Server(..) => self.sink.end(number),
             Fault::Stderr(_, fault) => self.restore_stderr(number, *fault),
             Fault::WrongZnode(wrong_znode) => {
                 self.take_back(number, Request::Remove { path: wrong_znode.path(number) })

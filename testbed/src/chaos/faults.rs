@@ -24,15 +24,40 @@ pub enum Receiver {
     Sqlite,
     /// `atalaya collect` with a Redis server.
     Redis,
+    /// No API, and an output to an InfluxDB server.
+    Influxdb,
+    /// No API, and an output to the remote write receiver of Prometheus.
+    Prometheus,
+    /// No API, and an output to Mosquitto, an MQTT broker.
+    Mqtt,
 }
 
 impl Receiver {
     /// All receivers, with their names on the command line.
-    pub const ALL: [(Receiver, &str); 3] = [
+    pub const ALL: [(Receiver, &str); 6] = [
         (Receiver::Testbed, "testbed"),
         (Receiver::Sqlite, "collector:sqlite"),
         (Receiver::Redis, "collector:redis"),
+        (Receiver::Influxdb, "influxdb"),
+        (Receiver::Prometheus, "prometheus"),
+        (Receiver::Mqtt, "mqtt"),
     ];
+
+    /// Returns the name of the server that stores the reports. `None`: the receiver stores them itself.
+    pub(super) fn server(self) -> Option<&'static str> {
+        match self {
+            Receiver::Testbed | Receiver::Sqlite => None,
+            Receiver::Redis => Some("Redis"),
+            Receiver::Influxdb => Some("InfluxDB"),
+            Receiver::Prometheus => Some("Prometheus"),
+            Receiver::Mqtt => Some("Mosquitto"),
+        }
+    }
+
+    /// Returns true if the fleet has an output instead of an API.
+    pub fn is_output(self) -> bool {
+        matches!(self, Receiver::Influxdb | Receiver::Prometheus | Receiver::Mqtt)
+    }
 }
 
 /// Fault of a process of the receiver.
@@ -81,7 +106,7 @@ pub enum Fault {
     /// A fault of the collector, if there is one.
     Collector(ProcessFault),
     /// A fault of the Redis server behind the collector.
-    Store(ProcessFault),
+    Server(&'static str, ProcessFault),
     /// A node loses its standard error.
     Stderr(Target, StderrFault),
     /// Another client creates a znode of the wrong type, and removes it after the time.
@@ -134,7 +159,7 @@ impl fmt::Display for Fault {
             Fault::LeadingServer => write!(f, "kill -9 of the ZooKeeper server that leads"),
             Fault::Api(mode) => write!(f, "the API: {mode:?}"),
             Fault::Collector(fault) => write!(f, "{fault} of the collector"),
-            Fault::Store(fault) => write!(f, "{fault} of Redis"),
+            Fault::Server(server, fault) => write!(f, "{fault} of {server}"),
             Fault::Stderr(target, fault) => write!(f, "standard error of {target} {fault}"),
             Fault::WrongZnode(wrong_znode) => wrong_znode.fmt(f),
             Fault::ReadOnly(path) => write!(f, "{path} read-only (world:anyone:r)"),
@@ -156,7 +181,7 @@ impl Fault {
         match self {
             Fault::Kill(_) | Fault::Stop(_) => FaultKind::Processes,
             Fault::Servers(_) | Fault::LeadingServer => FaultKind::Servers,
-            Fault::Api(_) | Fault::Collector(_) | Fault::Store(_) => FaultKind::Receiver,
+            Fault::Api(_) | Fault::Collector(_) | Fault::Server(..) => FaultKind::Receiver,
             Fault::Stderr(..) => FaultKind::Stderr,
             Fault::WrongZnode(_) => FaultKind::Znodes,
             Fault::ReadOnly(_) => FaultKind::Acl,

@@ -47,8 +47,15 @@ impl Run<'_> {
         let millis = |duration: Duration| format!("{}ms", duration.as_millis());
         command.args(["--session-timeout", &millis(self.schedule.session)]);
         command.args(["--sampling-period", &millis(self.schedule.period)]);
-        command.args(["--api-url", &self.sink.url(), "--counter", "per-node"]);
-        command.args(["--api-method", if self.schedule.post { "post" } else { "get" }]);
+        command.args(["--counter", "per-node"]);
+        if let Some(url) = self.sink.url() {
+            command.args([
+                "--api-url",
+                &url,
+                "--api-method",
+                if self.schedule.post { "post" } else { "get" },
+            ]);
+        }
         command.args(["--sync", if self.schedule.lock_step { "barrier" } else { "free" }]);
         command.args(["--release", if self.schedule.complete { "complete" } else { "period" }]);
         command.arg("--boards").arg(self.scratch.path().join("boards.toml")).args(["--board", "chaos"]);
@@ -74,7 +81,7 @@ impl Run<'_> {
                 &self.chroot,
                 &seconds(session),
                 &seconds(period),
-                &self.sink.url(),
+                &self.sink.url().unwrap_or_default(),
                 mode,
             ],
         )

@@ -18,6 +18,10 @@ impl Schedule {
         if receiver == Receiver::Testbed {
             return self;
         }
+        if receiver.is_output() {
+            // An output has all fields of a report.
+            self.post = true;
+        }
         let mut rng = Rng::of(self.seed ^ SEED);
         for scheduled in self.faults.iter_mut().filter(|scheduled| matches!(scheduled.fault, Fault::Api(_))) {
             (scheduled.fault, scheduled.lasts) = fault(&mut rng, receiver);
@@ -34,9 +38,16 @@ impl Schedule {
 }
 
 fn fault(rng: &mut Rng, receiver: Receiver) -> (Fault, Duration) {
-    if receiver == Receiver::Redis && rng.percent(50) {
-        let fault = if rng.percent(65) { ProcessFault::Kill } else { ProcessFault::Stop };
-        return (Fault::Store(fault), rng.millis(50, 4_000));
+    if let Some(server) = receiver.server()
+        && (receiver.is_output() || rng.percent(50))
+    {
+        let fault = match rng.percent(65) {
+            false => ProcessFault::Stop,
+            // A broker that is killed may lose messages that it has acknowledged.
+            true if receiver == Receiver::Mqtt => ProcessFault::End,
+            true => ProcessFault::Kill,
+        };
+        return (Fault::Server(server, fault), rng.millis(50, 4_000));
     }
     let (fault, longest) = match rng.between(1, 100) {
         1..=45 => (ProcessFault::Kill, 2_500),
@@ -57,12 +68,12 @@ mod tests {
     fn the_receiver_changes_nothing_else() {
         for seed in 0..200 {
             let to_api = Schedule::of(seed, None);
-            let receiver = if seed % 2 == 0 { Receiver::Sqlite } else { Receiver::Redis };
+            let (receiver, _) = Receiver::ALL[1 + usize::try_from(seed % 5).unwrap()];
             let to_collector = Schedule::of(seed, None).to(receiver);
             assert_eq!(to_collector, Schedule::of(seed, None).to(receiver));
             let others = |schedule: &Schedule| {
                 let others = |scheduled: &&ScheduledFault| {
-                    !matches!(scheduled.fault, Fault::Api(_) | Fault::Collector(_) | Fault::Store(_))
+                    !matches!(scheduled.fault, Fault::Api(_) | Fault::Collector(_) | Fault::Server(..))
                 };
                 schedule.faults.iter().filter(others).cloned().collect::<Vec<_>>()
             };
@@ -72,10 +83,11 @@ mod tests {
                 to_collector
                     .faults
                     .iter()
-                    .any(|scheduled| matches!(scheduled.fault, Fault::Collector(_) | Fault::Store(_)))
+                    .any(|scheduled| matches!(scheduled.fault, Fault::Collector(_) | Fault::Server(..)))
             );
             assert!(!to_collector.faults.iter().any(|scheduled| matches!(scheduled.fault, Fault::Api(_))));
-            assert_eq!((&to_api.point_faults, to_api.post), (&to_collector.point_faults, to_collector.post));
+            assert_eq!(to_api.point_faults, to_collector.point_faults);
+            assert_eq!(to_collector.post, to_api.post || receiver.is_output());
         }
     }
 
@@ -86,7 +98,7 @@ mod tests {
             let schedule = Schedule::of(seed_of(1, number), None).to(Receiver::Redis);
             seen.insert(format!("posts {}", schedule.post));
             for scheduled in schedule.faults {
-                if let Fault::Collector(_) | Fault::Store(_) = scheduled.fault {
+                if let Fault::Collector(_) | Fault::Server(..) = scheduled.fault {
                     seen.insert(scheduled.fault.to_string());
                 }
             }

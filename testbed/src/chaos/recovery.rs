@@ -41,6 +41,8 @@ impl Run<'_> {
         self.sink.heal();
         self.end_hostile_faults();
         self.nodes.iter().filter_map(|node| node.managed.process.as_ref()).for_each(Process::cont);
+        // From now on, a node that stops itself is continued after its own time.
+        self.targets.clear();
         for node in &mut self.nodes {
             node.full.clear();
             node.managed.restart_at = node.managed.restart_at.map(|_| Instant::now());

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use super::check_report::{CheckReport, Violation};
 use super::faults::{ProcessFault, Receiver};
 use super::history::Arrival;
-use super::redis_sink::RedisSink;
+use super::output_sink::OutputSink;
+use super::server_faults::{FaultyServer, Server};
 use crate::api::{Api, ApiMode};
 use crate::collector::{Collector, StoredReport};
+use crate::journal::Transaction;
 use crate::process::Line;
 
 /// Maximum time until `atalaya collect` has ended: it gives open requests 10 s; the rest is for a busy machine.
@@ -21,6 +23,7 @@ const RESTART_DELAY: Duration = Duration::from_millis(300);
 pub(super) enum ReportSink {
     Testbed(Api),
     Collector(Box<CollectorSink>),
+    Output(Box<OutputSink>),
 }
 
 /// Received reports and the logs of the receiver.
@@ -34,7 +37,7 @@ pub(super) struct SinkResults {
 /// A collector, over all of its processes.
 pub(super) struct CollectorSink {
     collector: Collector,
-    redis: Option<RedisSink>,
+    redis: Option<FaultyServer>,
     state: State,
     /// Faults that keep it stopped.
     stops: Vec<usize>,
@@ -61,10 +64,15 @@ impl ReportSink {
                 api.set(ApiMode::Once);
                 return ReportSink::Testbed(api);
             }
-            Receiver::Sqlite => None,
-            Receiver::Redis => Some(RedisSink::start()),
+            Receiver::Sqlite | Receiver::Redis => FaultyServer::start(receiver),
+            Receiver::Influxdb | Receiver::Prometheus | Receiver::Mqtt => {
+                return ReportSink::Output(Box::new(OutputSink::start(receiver)));
+            }
         };
-        let store = redis.as_ref().map(RedisSink::store);
+        let store = redis.as_ref().and_then(|redis| match &redis.server {
+            Server::Redis(redis) => Some(format!("{}/0", redis.url())),
+            _ => None,
+        });
         let args: Vec<&str> = store.iter().flat_map(|store| ["--store", store]).collect();
         let binary = binary.expect("a collector is a program");
         ReportSink::Collector(Box::new(CollectorSink {
@@ -79,10 +87,20 @@ impl ReportSink {
         }))
     }
 
-    pub(super) fn url(&self) -> String {
+    /// Returns the address of the API. `None`: the fleet has an output instead.
+    pub(super) fn url(&self) -> Option<String> {
         match self {
-            ReportSink::Testbed(api) => api.url(),
-            ReportSink::Collector(sink) => sink.collector.url(),
+            ReportSink::Testbed(api) => Some(api.url()),
+            ReportSink::Collector(sink) => Some(sink.collector.url()),
+            ReportSink::Output(_) => None,
+        }
+    }
+
+    /// Returns the outputs of the fleet, as boards.toml has them.
+    pub(super) fn configuration(&self) -> String {
+        match self {
+            ReportSink::Output(sink) => sink.configuration(),
+            ReportSink::Testbed(_) | ReportSink::Collector(_) => String::new(),
         }
     }
 
@@ -94,6 +112,7 @@ impl ReportSink {
                 let listed = sink.collector.try_get("/listar?limit=1", None, REQUEST_TIMEOUT);
                 listed.is_ok_and(|answer| answer.status == 200 && !answer.body.is_empty())
             }
+            ReportSink::Output(sink) => sink.has_some(),
         }
     }
 
@@ -101,7 +120,7 @@ impl ReportSink {
     pub(super) fn kept(&self) -> usize {
         match self {
             ReportSink::Testbed(api) => api.requests().iter().filter(|request| request.kept).count(),
-            ReportSink::Collector(_) => 0,
+            ReportSink::Collector(_) | ReportSink::Output(_) => 0,
         }
     }
 
@@ -118,18 +137,25 @@ impl ReportSink {
         sink.inject(number, fault, lasts)
     }
 
-    /// Applies a fault to the Redis server of the collector.
-    pub(super) fn inject_into_store(&mut self, number: usize, fault: ProcessFault, lasts: Duration) -> bool {
-        let ReportSink::Collector(sink) = self else { return false };
-        sink.redis.as_mut().is_some_and(|redis| redis.inject(number, fault, lasts))
+    /// Applies a fault to the server that stores the reports.
+    pub(super) fn inject_into_server(&mut self, number: usize, fault: ProcessFault, lasts: Duration) -> bool {
+        self.server().is_some_and(|server| server.inject(number, fault, lasts))
+    }
+
+    fn server(&mut self) -> Option<&mut FaultyServer> {
+        match self {
+            ReportSink::Testbed(_) => None,
+            ReportSink::Collector(sink) => sink.redis.as_mut(),
+            ReportSink::Output(sink) => Some(&mut sink.server),
+        }
     }
 
     /// Ends the fault with this number.
     pub(super) fn end(&mut self, number: usize) {
-        let ReportSink::Collector(sink) = self else { return };
-        if let Some(redis) = &mut sink.redis {
-            redis.end(number);
+        if let Some(server) = self.server() {
+            server.end(number);
         }
+        let ReportSink::Collector(sink) = self else { return };
         let before = sink.stops.len();
         sink.stops.retain(|stop| *stop != number);
         if sink.stops.is_empty() && before > 0 {
@@ -139,8 +165,10 @@ impl ReportSink {
 
     /// Records processes that have ended, and starts the replacements that are due.
     pub(super) fn supervise(&mut self) {
-        if let ReportSink::Collector(sink) = self {
-            sink.supervise();
+        match self {
+            ReportSink::Testbed(_) => {}
+            ReportSink::Collector(sink) => sink.supervise(),
+            ReportSink::Output(sink) => sink.violations.extend(sink.server.supervise()),
         }
     }
 
@@ -157,12 +185,13 @@ impl ReportSink {
                     *until = Instant::now();
                 }
             }
+            ReportSink::Output(sink) => sink.server.heal(),
         }
     }
 
     /// Returns the received requests and, for a collector, the stored reports. A collector is killed before the query,
     /// so that it returns only data on the disk.
-    pub(super) fn close(self, findings: &mut CheckReport) -> SinkResults {
+    pub(super) fn close(self, transactions: &[Transaction], findings: &mut CheckReport) -> SinkResults {
         match self {
             ReportSink::Testbed(api) => SinkResults {
                 arrivals: api.requests().iter().map(Arrival::from).collect(),
@@ -176,6 +205,13 @@ impl ReportSink {
                     stored: Some(stored),
                     logs,
                 }
+            }
+            ReportSink::Output(mut sink) => {
+                let (stored, repeats) = sink.stored(transactions);
+                findings.counts.repeats += repeats;
+                sink.violations.into_iter().for_each(|wrong| findings.add(Violation::Other, wrong));
+                let arrivals = stored.iter().map(Arrival::from).collect();
+                SinkResults { arrivals, stored: Some(stored), logs: Vec::new() }
             }
         }
     }
@@ -212,7 +248,7 @@ impl CollectorSink {
     }
 
     fn supervise(&mut self) {
-        self.violations.extend(self.redis.as_mut().and_then(RedisSink::supervise));
+        self.violations.extend(self.redis.as_mut().and_then(FaultyServer::supervise));
         match self.state {
             State::Up => {
                 if let Some(exit) = self.collector.process().try_exit() {

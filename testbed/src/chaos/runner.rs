@@ -17,12 +17,14 @@ use super::kazoo_counts::{self, KazooCounts};
 use super::managed_process::Logs;
 use super::node_process::NodeProcess;
 use super::outcome::Outcome;
+use super::output_sink::as_of_api;
 use super::pauses;
 use super::report_sink::{ReportSink, SinkResults};
 use super::schedule::Schedule;
 use super::timeline::Timeline;
 use super::tree::{Snapshot, snapshot};
 use crate::ensemble::Ensemble;
+use crate::journal::Transaction;
 use crate::kazoo::Kazoo;
 use crate::process::Line;
 use crate::scratch::Scratch;
@@ -142,7 +144,9 @@ impl Cluster {
     pub fn run(&mut self, schedule: &Schedule) -> Outcome {
         self.runs += 1;
         let scratch = Scratch::new("chaos");
-        fs::write(scratch.path().join("boards.toml"), BOARDS).expect("write the boards of a fleet");
+        let sink = ReportSink::start(schedule.receiver, self.program.collector());
+        let boards = format!("{}{BOARDS}", sink.configuration());
+        fs::write(scratch.path().join("boards.toml"), boards).expect("write the boards of a fleet");
         let run = Run {
             ensemble: &mut self.ensemble,
             program: &self.program,
@@ -151,7 +155,7 @@ impl Cluster {
             chroot: format!("/chaos-{}-{}", self.runs, schedule.seed),
             first: self.next,
             scratch,
-            sink: ReportSink::start(schedule.receiver, self.program.collector()),
+            sink,
             nodes: (0..schedule.nodes).map(NodeProcess::new).collect(),
             targets: BTreeMap::new(),
             leader_kills: Vec::new(),
@@ -221,14 +225,15 @@ impl Run<'_> {
     fn evaluate(mut self, end: i64, settled: u64) -> (Outcome, i64) {
         let foreign = self.finish_client();
         let mut findings = std::mem::take(&mut self.findings);
-        let SinkResults { arrivals, stored, logs: sink_logs } = self.sink.close(&mut findings);
         let mut logs: Logs = self.nodes.into_iter().flat_map(|node| node.managed.logs).collect();
-        logs.extend(sink_logs);
         let transactions = self.ensemble.journal(self.first);
         let next = transactions.last().map_or(self.first, |last| last.zxid + 1);
+        let transactions = fleet_transactions(&self.chroot, transactions);
+        let SinkResults { arrivals, stored, logs: sink_logs } = self.sink.close(&transactions, &mut findings);
+        logs.extend(sink_logs);
         let schedule = self.schedule;
         let history = History {
-            transactions: below(&self.chroot, transactions),
+            transactions,
             arrivals,
             stored,
             posted: schedule.post,
@@ -277,8 +282,18 @@ impl Run<'_> {
     pub(super) fn snapshot(&self) -> Snapshot {
         let foreign = self.client.as_ref().map(ForeignClient::sessions).unwrap_or_default();
         let server = self.ensemble.leader().unwrap_or(0);
-        snapshot(&below(&self.chroot, self.ensemble.server(server).journal(self.first)), &foreign)
+        snapshot(
+            &fleet_transactions(&self.chroot, self.ensemble.server(server).journal(self.first)),
+            &foreign,
+        )
     }
+}
+
+/// Returns the changes of a fleet, with paths as the fleet sees them, and those of an output as if it were the API.
+fn fleet_transactions(chroot: &str, transactions: Vec<Transaction>) -> Vec<Transaction> {
+    let mut transactions = below(chroot, transactions);
+    as_of_api(&mut transactions);
+    transactions
 }
 
 /// Returns the log lines of the nodes, with times since 1970.

@@ -1,5 +1,6 @@
 //! Installs the parts that the tests need and a fresh machine lacks: Java, Apache ZooKeeper, Curator, Python with venv,
-//! and, in a separate virtual environment, Kazoo; Redis; Prometheus; InfluxDB; for other machines C compilers, and QEMU.
+//! and, in a separate virtual environment, Kazoo; Redis; Prometheus; InfluxDB; Mosquitto; for other machines C compilers,
+//! and QEMU.
 //!
 //! `cargo xtask test`, `fleet`, `dist` and `pi` call this, and so does every test that needs a part. As root on a
 //! Debian-like system the packages are installed with apt-get; on other systems the error lists what to install. The

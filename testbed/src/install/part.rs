@@ -29,6 +29,7 @@ pub enum Part {
     Redis,
     Prometheus,
     Influxdb,
+    Mosquitto,
     Chromium,
 }
 
@@ -37,7 +38,7 @@ type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 impl Part {
     /// All parts that the tests need.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Java,
         Self::ZooKeeper,
         Self::Netty,
@@ -47,6 +48,7 @@ impl Part {
         Self::Redis,
         Self::Prometheus,
         Self::Influxdb,
+        Self::Mosquitto,
         Self::Chromium,
     ];
 
@@ -103,6 +105,8 @@ impl Part {
                 ("Prometheus 2.40 or later", &["prometheus --version", "promtool --version"], &["prometheus"])
             }
             Self::Influxdb => ("InfluxDB 1.6 or later", &["influxd version"], &["influxdb"]),
+            // The command has no option that succeeds.
+            Self::Mosquitto => ("Mosquitto 2", &[], &["mosquitto"]),
             Self::Chromium => (
                 "Chromium and its driver",
                 &["chromium --version", "chromedriver --version"],
@@ -127,6 +131,7 @@ impl Part {
                 Self::Debootstrap => Path::new("/usr/share/debootstrap/functions").exists(),
                 // The command has no option that succeeds.
                 Self::Wrk => Command::new("wrk").arg("--version").output().is_ok(),
+                Self::Mosquitto => Path::new("/usr/sbin/mosquitto").exists(),
                 Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
                 _ => true,
             }

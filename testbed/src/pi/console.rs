@@ -37,9 +37,15 @@ impl Console {
         Self { qemu: qemu.called("the emulated Pi", 60), commands: 0 }
     }
 
-    /// Kills the emulator.
-    pub(crate) fn kill(&mut self) {
+    /// Kills the emulator, and returns it with all lines that it has written.
+    pub(crate) fn kill(mut self) -> Process {
         self.qemu.kill9();
+        self.qemu
+    }
+
+    /// Returns the emulator, whose log is that of all programs in the Pi.
+    pub fn process(&self) -> &Process {
+        &self.qemu
     }
 
     /// Waits for a line that contains `words`. A line that arrived before the call counts.

@@ -14,6 +14,8 @@ const INIT: &str = include_str!("../../pi/init");
 
 /// Modules that are loaded at boot: the watchdog that QEMU needs to reset, the network on USB, I²C.
 const AT_BOOT: [&str; 6] = ["bcm2835_wdt", "dwc2", "usbnet", "cdc_ether", "i2c-bcm2835", "i2c-dev"];
+/// Modules that are loaded at boot if the Pi has an SD card with ext4. No module names crc32c as a dependency.
+const FOR_CARD: [&str; 5] = ["bcm2835", "sdhci-iproc", "mmc_block", "crc32c_generic", "ext4"];
 /// Modules that can be loaded with `insmod` on the console.
 const ON_DEMAND: [&str; 1] = ["lm75"];
 
@@ -48,7 +50,8 @@ impl Image {
         image.program("bin/busybox", &read(&parts.busybox));
         image.entry("bin/sh", LINK, b"busybox", (0, 0));
         let modules = Modules::below(&parts.modules);
-        let at_boot = modules.in_order(&AT_BOOT);
+        let for_card: &[&str] = if parts.card.is_some() { &FOR_CARD } else { &[] };
+        let at_boot = modules.in_order(&[&AT_BOOT, for_card].concat());
         let mut order = String::new();
         for (name, bytes) in &at_boot {
             order += &format!("{name}\n");

@@ -92,9 +92,10 @@ impl Pi {
         &mut self.qmp
     }
 
-    /// Kills the emulator with SIGKILL: no program in the Pi can shut down, and its connections hang.
-    pub fn cut_power(mut self) {
-        self.console.kill();
+    /// Kills the emulator with SIGKILL: no program in the Pi can shut down, and its connections hang. Returns the
+    /// emulator for its log, whose last line may be incomplete.
+    pub fn cut_power(self) -> Process {
+        self.console.kill()
     }
 
     /// Returns the emulator's control socket, for another program after this one has disconnected.
@@ -132,6 +133,11 @@ pub fn emulator(
     command.arg("-initrd").arg(&ramdisk).args(["-append", &line]);
     for Thermometer { id, address } in THERMOMETERS {
         command.args(["-device", &format!("tmp105,id={id},bus=i2c-bus.1,address={address:#04x}")]);
+    }
+    if let Some(card) = &parts.card {
+        // What the Pi has written is in this machine's page cache, and survives SIGKILL in every cache mode of QEMU: the
+        // card keeps each block that it has acknowledged. What the Pi has not written is lost, as in a power cut.
+        command.args(["-drive", &format!("file={},if=sd,format=raw,cache=writeback", card.display())]);
     }
     command.args(["-netdev", "user,id=net0", "-device", "usb-net,netdev=net0,id=nic0"]);
     // Ctrl-C goes to the Pi.

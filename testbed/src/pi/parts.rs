@@ -28,6 +28,8 @@ pub struct Parts {
     pub modules: PathBuf,
     /// Busybox, statically linked.
     pub busybox: PathBuf,
+    /// Image of an SD card, if the Pi has one. Its size is a power of two.
+    pub card: Option<PathBuf>,
 }
 
 impl Parts {
@@ -50,6 +52,7 @@ impl Parts {
             device_tree: root.join(format!("usr/lib/linux-image-{version}")).join(DEVICE_TREE),
             modules: release.path(),
             busybox: root.join("bin/busybox"),
+            card: None,
         })
     }
 }

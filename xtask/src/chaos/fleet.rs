@@ -45,6 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let lock_step = (arguments.sync != "both").then_some(arguments.sync == "barrier");
     let receiver = Receiver::ALL.into_iter().find(|(_, name)| arguments.receiver == *name);
     let receiver = receiver.map(|(receiver, _)| receiver).context("unknown receiver")?;
+    ensure_parts(receiver)?;
     let schedules = schedules(arguments, lock_step, receiver);
     let begin = Instant::now();
     let total = Mutex::new(Total::default());
@@ -65,6 +66,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if total.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn ensure_parts(receiver: Receiver) -> anyhow::Result<()> {
+    let part = match receiver {
+        Receiver::Testbed | Receiver::Sqlite => return Ok(()),
+        Receiver::Redis => Part::Redis,
+        Receiver::Influxdb => Part::Influxdb,
+        Receiver::Prometheus => Part::Prometheus,
+        Receiver::Mqtt => Part::Mosquitto,
+    };
+    install::ensure(&[part]).context("the receiver needs more than Rust")
+}
+
 fn schedules(arguments: &Arguments, lock_step: Option<bool>, receiver: Receiver) -> Vec<Schedule> {
     if arguments.staged {
         let paces = lock_step.map_or(vec![false, true], |lock_step| vec![lock_step]);
@@ -78,6 +90,8 @@ fn schedules(arguments: &Arguments, lock_step: Option<bool>, receiver: Receiver)
     let kinds: BTreeSet<FaultKind> = match &arguments.faults[..] {
         // Kazoo's programs give no guarantees for other faults.
         [] if arguments.kazoo => FaultKind::BASIC.into(),
+        // Other clients disturb the outbox of the API, which a fleet with an output does not have.
+        [] if receiver.is_output() => FaultKind::BASIC.into_iter().chain([FaultKind::Stderr]).collect(),
         [] => FaultKind::ALL.into(),
         kinds => kinds.iter().copied().collect(),
     };

@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// Test only the fleets whose names contain one of these.
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
+    /// Install Docker and download the third-party services, which a later run uses, and exit.
+    #[arg(long)]
+    prepare: bool,
     /// Build the program in release mode, as it is shipped.
     #[arg(long)]
     release: bool,
@@ -57,8 +60,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     ensure!(cfg!(target_os = "linux"), "containers need Linux");
     install::ensure(&[Part::Docker, Part::Debootstrap]).context("this needs Docker")?;
-    let [program, base] = parts::program(arguments)?;
     let tarball = parts::tarball()?;
+    if arguments.prepare {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let [program, base] = parts::program(arguments)?;
     let start = Instant::now();
     let succeeded = isolated(arguments, &tarball, [program, base])?;
     println!("\n{:.0} s", start.elapsed().as_secs_f64());

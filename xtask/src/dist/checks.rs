@@ -92,7 +92,10 @@ fn program(root: &Path, target: Target, is_static: bool) -> anyhow::Result<()> {
     ensure!(version.trim() == concat!("atalaya ", env!("CARGO_PKG_VERSION")), "its version is {version}");
     let checked = output(command().arg("check").arg(root.join("etc/atalaya/boards.toml")))?;
     let checked = String::from_utf8_lossy(&checked);
-    ensure!(checked.contains("good") && checked.contains("pi (1 sensor)"), "of its boards.toml: {checked}");
+    ensure!(
+        checked.contains(": valid") && checked.contains("pi (1 sensor)"),
+        "of its boards.toml: {checked}"
+    );
     passed("it runs, and accepts the boards.toml of the package");
     Ok(())
 }

@@ -19,9 +19,10 @@ pub struct BuildOptions {
     pub is_slim: bool,
 }
 
-/// Builds the node for the Pi, and returns its bytes without the data that only debuggers read.
-pub fn for_the_pi(options: BuildOptions) -> anyhow::Result<Vec<u8>> {
-    let mut what = vec!["--package", "atalaya", "--bin", "atalaya"];
+/// Builds the node for the Pi, with additional arguments, and returns its bytes without the data that only debuggers
+/// read.
+pub fn for_the_pi(options: BuildOptions, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let mut what = [&["--package", "atalaya", "--bin", "atalaya"], arguments].concat();
     if options.is_slim {
         what.push("--no-default-features");
     }
@@ -35,10 +36,12 @@ pub fn example_for_the_pi(options: BuildOptions, package: &str, name: &str) -> a
 
 fn cross(options: BuildOptions, what: &[&str], program: &Path) -> anyhow::Result<Vec<u8>> {
     let toolchain = Toolchain::ready(Target::Aarch64)?;
+    // Not the folder of the tests, which cargo locks: this program is compiled while they run.
+    let folder = target_dir().join("pi");
     let mut command = toolchain.build(options.is_static);
-    command.args(what);
+    command.args(what).arg("--target-dir").arg(&folder);
     succeeds(command.args(["--profile", options.profile.name()]))?;
-    let built = target_dir().join(Target::Aarch64.triple()).join(options.profile.folder()).join(program);
+    let built = folder.join(Target::Aarch64.triple()).join(options.profile.folder()).join(program);
     let stripped = built.with_extension("stripped");
     toolchain.strip(&built, &stripped)?;
     std::fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))

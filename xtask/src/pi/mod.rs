@@ -3,6 +3,7 @@
 pub mod build;
 mod checks;
 mod keep;
+mod power_cut;
 pub mod site;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use site::Site;
   cargo xtask pi --debug --slim --node target/debug/atalaya
                                     what .ci/run does, with the program that the tests use
   cargo xtask pi --shell            a console on the Pi, with a fleet for it to join
+  cargo xtask pi --power-cut        cut the power while the node stores samples
   cargo xtask pi --keep             check, then leave everything running until Ctrl-C
   cargo xtask pi --temperature 36.5 set the thermometer of a Pi that runs with --keep or --shell")]
 pub struct Arguments {
@@ -49,6 +51,13 @@ pub struct Arguments {
     /// Run this program on the Pi instead of building one.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Download the parts and build the program for the Pi, which a later run uses, and exit.
+    #[arg(long)]
+    prepare: bool,
+    /// Cut the power while the node stores samples on an SD card, and check which samples are lost, instead of the other
+    /// checks.
+    #[arg(long, conflicts_with_all = ["node", "keep", "shell"])]
+    power_cut: bool,
     /// Keep everything running after the checks, until Ctrl-C.
     #[arg(long)]
     keep: bool,
@@ -68,15 +77,24 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     ensure!(cfg!(target_os = "linux"), "the emulated Pi is made of Debian's packages: it needs Linux");
     let start = Instant::now();
-    install::ensure(&[Part::Java, Part::ZooKeeper, Part::Python, Part::OpenSsl])
-        .context("a fleet with a Pi needs more than Rust")?;
+    if !arguments.power_cut {
+        install::ensure(&[Part::Java, Part::ZooKeeper, Part::Python, Part::OpenSsl])
+            .context("a fleet with a Pi needs more than Rust")?;
+    }
     let parts = Parts::ready().context("no parts for a Pi")?;
     let profile = if arguments.debug { Profile::Dev } else { Profile::Distribution };
     let options = BuildOptions { profile, is_static: arguments.is_static, is_slim: arguments.slim };
+    let features: &[&str] = if arguments.power_cut { &["--features", "history"] } else { &[] };
     let program = match &arguments.binary {
         Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
-        None => build::for_the_pi(options)?,
+        None => build::for_the_pi(options, features)?,
     };
+    if arguments.prepare {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.power_cut {
+        return power_cut::run(parts, &program);
+    }
     let node = match &arguments.node {
         Some(node) => existing(node)?,
         None => build_node(profile, &[])?,

@@ -20,9 +20,9 @@ pub(crate) const SIMULATED: [(&str, f64); 2] = [("1", 20.0), ("2", 30.0)];
 /// Id of the node on the Pi.
 pub const ID: &str = "7";
 /// Boards of the image, as TOML.
-const BOARDS: &str = include_str!("boards.toml");
+pub(super) const BOARDS: &str = include_str!("boards.toml");
 /// Path of the boards on the Pi.
-const BOARDS_PATH: &str = "/etc/atalaya/boards.toml";
+pub(super) const BOARDS_PATH: &str = "/etc/atalaya/boards.toml";
 
 /// The servers, the nodes and the Pi.
 pub struct Site {
@@ -195,7 +195,7 @@ impl Site {
     }
 }
 
-fn port(api: &Api) -> anyhow::Result<u16> {
+pub(super) fn port(api: &Api) -> anyhow::Result<u16> {
     let url = api.base_url();
     let port = url.trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse().ok());
     let port: u16 = port.with_context(|| format!("no port in {url}"))?;

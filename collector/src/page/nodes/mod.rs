@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use self::model::NodesModel;
 pub(super) use self::model::old_after;
@@ -32,6 +32,12 @@ pub(super) async fn page(
     let fleet = params.page.fleet.clone();
     let (model, navigation) =
         futures_util::join!(NodesModel::load(&app, params), Navigation::load(&app, &fleet));
+    if model.all == 0
+        && model.problem.is_none()
+        && let Some(redirect) = navigation.other_fleet(&model.params.page, "nodes")
+    {
+        return redirect.into_response();
+    }
     let may_leave = sign_in::has_cookie(&headers);
     store_response(model.problem.is_some(), templates::page(&model, &navigation, may_leave))
 }

@@ -1,4 +1,5 @@
-//! Rows of the sources of readings that are not chips on a bus: sensors of the kernel, programs, files, numbers.
+//! Rows of the sources of readings that are not chips on a bus: sensors of the kernel, programs, files,
+//! MQTT, numbers.
 
 #[doc(hidden)]
 #[macro_export]
@@ -103,6 +104,39 @@ File { other } ChipSpec {
         key("quantity", "\"dimensionless\"", "", "quantity of the number"),
     ],
     problems: &[("The file is not a number", "The file must contain one number and at most 64 KiB. Write it under another name and rename it, so that it is never half written.")],
+    ..SOURCE
+};
+
+/// Number in the messages of an MQTT broker.
+Mqtt { other } ChipSpec {
+    name: "mqtt",
+    about: "a number in the messages of an MQTT broker",
+    bus: BusKind::Mqtt,
+    driver: "rumqttc-v4-next",
+    first_reading: Duration::from_secs(60),
+    tested: "Mosquitto 2.0.11",
+    datasheet: datasheet("OASIS", "MQTT Version 3.1.1", "", "https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/mqtt-v3.1.1.html"),
+    required: &[
+        key("broker", "\"mqtt://127.0.0.1:1883\"", "", "`mqtt://host:port`, or `mqtts://host:port` for TLS; the ports 1883 and 8883 may be omitted"),
+        key("topic", "\"zigbee2mqtt/kitchen\"", "", "topic of the messages, without wildcards"),
+        key("quantity", "\"temperature\"", "", "quantity of the number"),
+    ],
+    optional: &[
+        key("pointer", "\"/temperature\"", "the message is the number", "JSON pointer (RFC 6901) to the number in the message"),
+        key("max_age", "\"10m\"", "`10m`", "maximum age of the newest message; an older one is no reading"),
+        key("user", "\"atalaya\"", "no user", "user name at the broker"),
+        key("password_file", "\"/etc/atalaya/mqtt-password\"", "no password", "file with the password, read at every connection"),
+        key("ca", "\"/etc/atalaya/mqtt-ca.pem\"", "those of the system", "file with certificates of authorities (PEM) that are trusted besides those of the system; for `mqtts`"),
+    ],
+    problems: &[
+        ("`no message since the connection began`", "The device has not published on this topic yet: compare the topic with `mosquitto_sub -v -t '#'`. A device that publishes retained messages is read at once."),
+        ("`no message for longer than 600s`", "The device is silent: check it, or write a longer `max_age` if it publishes less often."),
+        ("`the message has no /temperature`", "The pointer is that of another device or quantity: compare it with a message. Letters are case-sensitive."),
+        ("`is not one number`", "The message is JSON, or has a unit: write `pointer`, or configure the device to publish the number alone."),
+        ("`the broker refuses the user or the password`", "Check `user` and the file `password_file`, which contains the password alone."),
+        ("`the broker refuses the subscription`", "The access list of the broker does not allow this user to read the topic."),
+        ("The value of a dead device is read after a restart", "It is a retained message, whose age MQTT does not transfer: it counts from the arrival. A retained message that arrives again after a reconnection, unchanged, keeps its first arrival."),
+    ],
     ..SOURCE
 };
 

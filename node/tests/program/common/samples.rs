@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+pub use atalaya_testbed::sample_log::{InFile, LOG_FILTER};
 use atalaya_testbed::{Collector, Process, eventually};
 use serde_json::Value;
 
 use super::DEADLINE;
-
-/// Log filter with which these functions find what they read.
-pub const LOG_FILTER: &str = "info,atalaya::sampling=debug,atalaya::history=debug";
 
 /// One run of a node.
 pub struct Run {
@@ -64,28 +62,6 @@ fn taken(node: &Process) -> Vec<(String, f64)> {
         }
     }
     taken
-}
-
-/// Numbers of samples that a node has written into its file, and of those that a power cut could not lose any more.
-#[derive(Clone, Copy, Default)]
-pub struct InFile {
-    pub stored: usize,
-    pub synced: usize,
-}
-
-impl InFile {
-    pub fn of(node: &Process) -> InFile {
-        let mut all = InFile::default();
-        for line in node.log() {
-            if let Some((_, number)) = line.text.split_once("stored samples=") {
-                // The last line of a killed process may be cut.
-                all.stored += number.trim().parse().unwrap_or(0);
-            } else if line.text.ends_with(" synced") {
-                all.synced = all.stored;
-            }
-        }
-        all
-    }
 }
 
 /// Returns the number of samples that a node has taken.

@@ -1,0 +1,218 @@
+//! The receiver of an output of the fleet: a database or a broker, its faults, and the averages that it has.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+use super::faults::Receiver;
+use super::server_faults::{FaultyServer, Server};
+use super::txn_effects::REPORTS;
+use crate::collector::StoredReport;
+use crate::journal::{Change, Transaction};
+use crate::mqtt_client::MqttClient;
+use crate::time::millis;
+
+/// Name of the output.
+pub(super) const NAME: &str = "chaos";
+const DATABASE: &str = "fleet";
+const OUTBOX: &str = "/atalaya/outputs/chaos/";
+
+/// Receiver of an output, over all of its processes.
+pub(super) struct OutputSink {
+    pub(super) server: FaultyServer,
+    /// Subscriber, of a broker.
+    subscriber: Option<MqttClient>,
+    pub(super) violations: Vec<String>,
+}
+
+impl OutputSink {
+    pub(super) fn start(receiver: Receiver) -> OutputSink {
+        let server = FaultyServer::start(receiver).expect("an output has a server");
+        let mut subscriber = None;
+        match &server.server {
+            Server::Influxdb(influxdb) => influxdb.create_database(DATABASE, ""),
+            Server::Mosquitto(mosquitto) => {
+                subscriber = Some(MqttClient::persistent(mosquitto.port(), "atalaya/atalaya/average/#"));
+            }
+            Server::Prometheus(_) | Server::Redis(_) => {}
+        }
+        OutputSink { server, subscriber, violations: Vec::new() }
+    }
+
+    /// Returns the output as boards.toml has it.
+    pub(super) fn configuration(&self) -> String {
+        let receiver = match &self.server.server {
+            Server::Influxdb(influxdb) => {
+                format!("type = \"influxdb\"\nurl = \"{}\"\ndatabase = \"{DATABASE}\"", influxdb.url())
+            }
+            Server::Prometheus(prometheus) => {
+                format!("type = \"prometheus\"\nurl = \"{}\"", prometheus.write_url())
+            }
+            Server::Mosquitto(mosquitto) => {
+                format!("type = \"mqtt\"\nurl = \"{}\"\ndiscovery = false", mosquitto.url())
+            }
+            Server::Redis(redis) => panic!("Redis at {} is not an output", redis.url()),
+        };
+        format!("[[fleet.outputs]]\nname = \"{NAME}\"\n{receiver}\n")
+    }
+
+    /// Returns true if it has any average. The server runs and answers.
+    pub(super) fn has_some(&self) -> bool {
+        match &self.server.server {
+            Server::Influxdb(influxdb) => {
+                let query = "SELECT mean FROM atalaya_average LIMIT 1";
+                influxdb.try_query(DATABASE, query).is_ok_and(|series| series[0].is_object())
+            }
+            Server::Prometheus(prometheus) => !prometheus.samples("atalaya_average").is_empty(),
+            _ => self.subscriber.as_ref().is_some_and(|subscriber| !subscriber.messages().is_empty()),
+        }
+    }
+
+    /// Returns the averages that it has. The transactions of the fleet tell the epoch and the cycle of each time, which
+    /// Prometheus does not store. Of a broker, each average counts once, and the number of repeats is returned, too.
+    pub(super) fn stored(&mut self, transactions: &[Transaction]) -> (Vec<StoredReport>, u64) {
+        if self.subscriber.is_none() {
+            self.server.wake_from_disk();
+        }
+        let committed = committed(transactions);
+        match &self.server.server {
+            Server::Influxdb(influxdb) => {
+                (of_influxdb(&influxdb.query(DATABASE, "SELECT * FROM atalaya_average"), &committed), 0)
+            }
+            Server::Prometheus(prometheus) => {
+                let series = |name: &str| prometheus.samples(name);
+                (of_prometheus(series, &committed, &mut self.violations), 0)
+            }
+            _ => self.subscriber.as_ref().map(of_mqtt).unwrap_or_default(),
+        }
+    }
+}
+
+fn report(id: usize, body: &Value, time: i64, received: i64) -> Option<StoredReport> {
+    let count = |name: &str| body[name].as_u64().or(body[name].as_f64().map(|number| number as u64));
+    Some(StoredReport {
+        id: i64::try_from(id).ok()?,
+        epoch: body["epoch"].as_i64(),
+        cycle: count("cycle"),
+        unit: body["unit"].as_str().filter(|unit| !unit.is_empty()).map(str::to_owned),
+        time,
+        mean: body["mean"].as_f64()?,
+        min: body["min"].as_f64(),
+        max: body["max"].as_f64(),
+        count: count("count").and_then(|count| usize::try_from(count).ok()),
+        received,
+        reporter: None,
+    })
+}
+
+fn of_influxdb(series: &Value, committed: &BTreeMap<i64, Committed>) -> Vec<StoredReport> {
+    let columns: Vec<&str> =
+        series[0]["columns"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let rows = series[0]["values"].as_array().into_iter().flatten();
+    let row = |(id, row): (usize, &Value)| {
+        let body: Value = columns
+            .iter()
+            .zip(row.as_array()?)
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        let time = body["time"].as_i64()?;
+        report(id, &body, time, committed.get(&time).map_or(time, |committed| committed.ended))
+    };
+    rows.enumerate().filter_map(row).collect()
+}
+
+/// A committed report.
+struct Committed {
+    epoch: Value,
+    cycle: Value,
+    /// Time at which it left the outbox, or was put there. Databases do not store when a report arrived, so this time
+    /// stands for it: whether one left the outbox too soon shows only if it is missing.
+    ended: i64,
+}
+
+/// Returns the committed reports by their time.
+fn committed(transactions: &[Transaction]) -> BTreeMap<i64, Committed> {
+    let mut times = BTreeMap::new();
+    let mut committed = BTreeMap::new();
+    for transaction in transactions {
+        for change in &transaction.changes {
+            match change {
+                Change::Create { path, data, .. } if path.starts_with(REPORTS) => {
+                    let report: Value = serde_json::from_slice(data).unwrap_or_default();
+                    let time = report["time"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+                    let Some(time) = time.map(|time| time.as_millisecond()) else { continue };
+                    let (epoch, cycle) = (report["epoch"].clone(), report["cycle"].clone());
+                    committed.insert(time, Committed { epoch, cycle, ended: transaction.time });
+                    times.insert(path, time);
+                }
+                Change::Delete { path } => {
+                    let report = times.get(path).and_then(|time| committed.get_mut(time));
+                    if let Some(report) = report {
+                        report.ended = transaction.time;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    committed
+}
+
+fn of_prometheus(
+    series: impl Fn(&str) -> Vec<(i64, f64)>,
+    committed: &BTreeMap<i64, Committed>,
+    violations: &mut Vec<String>,
+) -> Vec<StoredReport> {
+    let mut bodies: BTreeMap<i64, Value> = BTreeMap::new();
+    let names = [("", "mean"), ("_min", "min"), ("_max", "max"), ("_count", "count")];
+    for (suffix, field) in names {
+        for (time, value) in series(&format!("atalaya_average{suffix}")) {
+            bodies.entry(time).or_default()[field] = value.into();
+        }
+    }
+    let mut stored = Vec::new();
+    for (id, (time, mut body)) in bodies.into_iter().enumerate() {
+        match committed.get(&time) {
+            Some(Committed { epoch, cycle, ended }) => {
+                (body["epoch"], body["cycle"]) = (epoch.clone(), cycle.clone());
+                stored.extend(report(id, &body, time, *ended));
+            }
+            None => violations.push(format!("Prometheus has a sample of {time} ms, which was not committed")),
+        }
+    }
+    stored
+}
+
+fn of_mqtt(subscriber: &MqttClient) -> (Vec<StoredReport>, u64) {
+    let (mut stored, mut repeats): (Vec<StoredReport>, u64) = (Vec::new(), 0);
+    for (id, message) in subscriber.messages().into_iter().enumerate() {
+        let body = message.json();
+        let time = body["time"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let received = millis(message.received);
+        let Some(report) = time.and_then(|time| report(id, &body, time.as_millisecond(), received)) else {
+            continue;
+        };
+        if stored.iter().any(|known| known.key() == report.key()) {
+            repeats += 1;
+        } else {
+            stored.push(report);
+        }
+    }
+    (stored, repeats)
+}
+
+/// Renames the outbox of the output to that of the API, which these fleets do not have, so that the checker needs one
+/// set of rules.
+pub(super) fn as_of_api(transactions: &mut [Transaction]) {
+    for change in transactions.iter_mut().flat_map(|transaction| &mut transaction.changes) {
+        let (Change::Create { path, .. }
+        | Change::Set { path, .. }
+        | Change::Delete { path }
+        | Change::Check { path }) = change
+        else {
+            continue;
+        };
+        if let Some(rest) = path.strip_prefix(OUTBOX) {
+            *path = format!("/atalaya/{rest}");
+        }
+    }
+}

@@ -46,7 +46,11 @@ impl BrokerUrl {
             Some(rest) => {
                 let (host, port) = rest.split_once(']')?;
                 host.parse::<std::net::Ipv6Addr>().ok()?;
-                (host, (!port.is_empty()).then_some(port.strip_prefix(':')?))
+                let port = match port {
+                    "" => None,
+                    port => Some(port.strip_prefix(':')?),
+                };
+                (host, port)
             }
             None => match rest.split_once(':') {
                 Some((host, port)) => (host, Some(port)),

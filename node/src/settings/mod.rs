@@ -8,6 +8,7 @@ pub mod api_token;
 mod fleet_args;
 pub mod listen_addr;
 mod outputs;
+mod reloading;
 pub(crate) mod setting;
 pub(crate) mod table;
 mod values;
@@ -30,7 +31,7 @@ pub use self::values::{AclMode, AuthScheme, InvalidValue};
 
 use self::api_token::{ApiToken, TokenError};
 use self::listen_addr::ListenAddr;
-use self::setting::{ChangeMode, DefaultValue};
+use self::setting::DefaultValue;
 use self::table::{SETTINGS, fleet_settings};
 use self::zookeeper_access::AccessError;
 use crate::model::text::sanitize_for_log;
@@ -350,23 +351,6 @@ impl Settings {
     pub fn allows_api(&self, url: &Url) -> bool {
         let mut allowed = self.api_origins.iter().chain(&self.api_url);
         self.api_origins.is_empty() || allowed.any(|allowed| allowed.origin() == url.origin())
-    }
-
-    /// Returns the names of the fixed settings that differ in `new`.
-    pub(crate) fn fixed_changes(&self, new: &Settings) -> Vec<&'static str> {
-        let fixed = SETTINGS.iter().filter(|setting| setting.change == ChangeMode::Fixed);
-        let changed = fixed.filter(|setting| !(setting.field.is_same)(self, new)).map(|setting| setting.name);
-        let outputs = (!outputs::are_same(&self.outputs, &new.outputs)).then_some("outputs");
-        changed.chain(outputs).collect()
-    }
-
-    /// Returns these settings with all values of `new` except those of fixed settings.
-    pub(crate) fn reloaded(&self, new: &Settings) -> Settings {
-        let mut settings = self.clone();
-        for setting in SETTINGS.iter().filter(|setting| setting.change != ChangeMode::Fixed) {
-            (setting.field.copy)(new, &mut settings);
-        }
-        settings
     }
 
     /// Returns all settings of the fleet with their values for people.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::common::metrics_client::MetricsClient;
 use crate::common::webhooks::{
-    Webhooks, each_once_and_in_order, kept, key, reports, status, stdout, wait_for_cycle,
+    Webhooks, all_have_arrived, each_once_and_in_order, kept, key, reports, status, stdout, wait_for_cycle,
 };
 use crate::common::{DEADLINE, Fleet};
 
@@ -118,7 +118,7 @@ fn outputs_are_fixed_until_a_restart_and_a_removed_one_keeps_its_reports(fleet: 
     let cycle = kept(&webhooks.apis[0]).len() as u64 + 3;
     webhooks.apis[1].set(ApiMode::Accept);
     wait_for_cycle(&webhooks.apis[0], cycle);
-    each_once_and_in_order(&kept(&webhooks.apis[0]));
+    all_have_arrived(&kept(&webhooks.apis[0]));
     assert_eq!(waiting(), kept_reports, "nothing is added and nothing is delivered");
     assert_eq!(kept(&webhooks.apis[1]), []);
     let outputs = status(fleet)["outputs"].clone();

@@ -81,6 +81,11 @@ impl SharedOutbox {
         self.output.is_none()
     }
 
+    /// Returns true if a report is sent only after the one before is accepted or rejected, and finished in ZooKeeper.
+    pub(super) fn is_strict(&self) -> bool {
+        self.output.as_ref().is_some_and(|output| output.needs_order())
+    }
+
     /// Locks the outbox, for reads and for changes that neither the metrics nor the worker have to see.
     pub(in crate::leader) async fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().await

@@ -71,6 +71,11 @@ impl Finishing {
         idle.map(|(_, failed)| failed.retry_at).min().filter(|_| self.active.len() < CONCURRENT_FINISHES)
     }
 
+    /// Returns true if a report is being finished for the first time.
+    fn has_first_attempts(&self) -> bool {
+        self.active.iter().any(|cycle| !self.failed.contains_key(cycle))
+    }
+
     fn on_failed(&mut self, cycle: u64, now: BootInstant) {
         self.active.remove(&cycle);
         let failed = self.failed.entry(cycle).or_insert(FailedFinish { attempts: 0, retry_at: now });
@@ -109,9 +114,11 @@ impl DeliveryWorker<'_> {
             for cycle in finishing.take(self.outbox.lock().await.unfinished(), BootInstant::now()) {
                 tasks.push(Box::pin(self.finish(cycle)));
             }
+            // A report that is sent again after a change of leaders must be the newest one that the receiver has.
+            let waits = self.outbox.is_strict() && finishing.has_first_attempts();
             let next = match self.receiver {
-                Some(_) => self.outbox.lock().await.next_request(BootInstant::now()),
-                None => NextRequest::Idle,
+                Some(_) if !waits => self.outbox.lock().await.next_request(BootInstant::now()),
+                _ => NextRequest::Idle,
             };
             let next_request = match (next, self.receiver) {
                 // The last check before other programs can see the effect.
@@ -237,8 +244,11 @@ mod tests {
             now = now + backoff;
             assert_eq!(finishing.take(1..=1, now), [1]);
         }
+        assert!(!finishing.has_first_attempts(), "it is a retry");
         assert!(finishing.on_finished(1));
         assert_eq!(finishing.next_retry(), None);
+        assert_eq!(finishing.take(2..=2, now), [2]);
+        assert!(finishing.has_first_attempts());
     }
 
     #[test]

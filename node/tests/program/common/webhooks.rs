@@ -1,5 +1,6 @@
 //! Webhooks that get the averages of a fleet.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -46,10 +47,14 @@ impl Webhooks {
 
     /// Returns the command of a node without an API.
     pub fn command(&self, fleet: &Fleet, id: &str) -> Command {
+        self.command_with_period(fleet, id, fleet.pace.period)
+    }
+
+    pub fn command_with_period(&self, fleet: &Fleet, id: &str, period: Duration) -> Command {
         let mut command = node_command(env!("CARGO_BIN_EXE_atalaya"), id, &fleet.hosts);
         let milliseconds = |duration: Duration| format!("{}ms", duration.as_millis());
         command.args(["--session-timeout", &milliseconds(fleet.pace.session)]);
-        command.args(["--sampling-period", &milliseconds(fleet.pace.period)]);
+        command.args(["--sampling-period", &milliseconds(period)]);
         command.args(["--boards", &self.file(), "--board", "v80"]).envs(fleet.identity("fleet"));
         command
     }
@@ -88,6 +93,14 @@ pub fn each_once_and_in_order(kept: &[(i64, u64)]) {
     let cycles: Vec<u64> = kept.iter().map(|(_, cycle)| *cycle).collect();
     assert_eq!(cycles, (1..=cycles.len() as u64).collect::<Vec<_>>(), "{kept:?}");
     assert!(kept.is_sorted_by_key(|(epoch, _)| *epoch), "{kept:?}");
+}
+
+/// Checks that the cycles 1, 2, … have arrived, in any order: after a webhook has hung, new averages may arrive before
+/// those that were under way.
+#[track_caller]
+pub fn all_have_arrived(kept: &[(i64, u64)]) {
+    let cycles: BTreeSet<u64> = kept.iter().map(|(_, cycle)| *cycle).collect();
+    assert_eq!(cycles.iter().copied().collect::<Vec<_>>(), (1..=cycles.len() as u64).collect::<Vec<_>>());
 }
 
 pub fn reports(fleet: &Fleet, words: &[&str]) -> Output {

@@ -13,8 +13,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::metrics::{
-    ConsumerStats, DropReason, HistoryStats, LeaderStats, Metrics, OUTPUT_OUTCOMES, OutputStats, SamplingStats,
-    TaskStats,
+    ConsumerStats, DropReason, HistoryStats, LeaderStats, Metrics, OUTPUT_OUTCOMES, OutputStats,
+    SamplingStats, TaskStats,
 };
 use crate::model::barrier::{Barrier, SamplingMode};
 use crate::model::details::Findings;

@@ -44,10 +44,12 @@ fn broker_gets_averages_availability_and_announcements_of_sensors() {
         assert_eq!(component["state_topic"], "atalaya/home/1/s/temperature");
         assert_eq!(component["unit_of_measurement"], "°C");
         assert_eq!(announced["availability_topic"], STATUS);
-        let average = subscriber.wait_for(AVERAGE, DEADLINE, |m| m.json()["cycle"].as_u64() >= Some(3)).json();
+        let average =
+            subscriber.wait_for(AVERAGE, DEADLINE, |m| m.json()["cycle"].as_u64() >= Some(3)).json();
         assert_eq!((&average["count"], &average["unit"]), (&json!(1), &json!("Cel")));
-        subscriber
-            .wait_for(AVERAGES, DEADLINE, |message| message.json()["cmps"]["unit__Cel"]["state_topic"] == AVERAGE);
+        subscriber.wait_for(AVERAGES, DEADLINE, |message| {
+            message.json()["cmps"]["unit__Cel"]["state_topic"] == AVERAGE
+        });
         node.kill9();
         subscriber.wait_for(STATUS, DEADLINE, |message| message.text() == "offline");
     }
@@ -58,12 +60,14 @@ fn sensor_that_is_removed_from_boards_toml_is_removed_from_home_assistant() {
     let (fleet, scratch, server) = (Fleet::memory(), Scratch::new("mqtt"), Mosquitto::start());
     let subscriber = MqttClient::subscribe(server.port(), NODE);
     let mut first = Process::spawn(command(&fleet, &scratch, &server.url(), "5", "1", "old"));
-    subscriber.wait_for(NODE, DEADLINE, |message| message.json()["cmps"]["old__temperature"]["name"].is_string());
+    subscriber
+        .wait_for(NODE, DEADLINE, |message| message.json()["cmps"]["old__temperature"]["name"].is_string());
     first.term();
     first.wait_exit(DEADLINE);
     let _second = Process::spawn(command(&fleet, &scratch, &server.url(), "5", "1", "new"));
-    let removal = subscriber
-        .wait_for(NODE, DEADLINE, |message| message.json()["cmps"]["old__temperature"] == json!({ "p": "sensor" }));
+    let removal = subscriber.wait_for(NODE, DEADLINE, |message| {
+        message.json()["cmps"]["old__temperature"] == json!({ "p": "sensor" })
+    });
     assert!(removal.json()["cmps"]["new__temperature"]["name"].is_string());
     subscriber.wait_for(NODE, DEADLINE, |message| {
         let components = message.json()["cmps"].clone();

@@ -9,7 +9,7 @@
 //! REST API ─ leader::delivery ─ leader::cycle ─ leader::aggregate ─ leader::read_fleet
 //! ```
 //!
-//! Each reading also goes to a collector, if there is one: sampling ─ history ─ collector.
+//! Each reading also goes to a collector and to outputs, if there are any: sampling ─ history ─ collector, outputs.
 //!
 //! Layers, from top to bottom; imports point downwards: `commands`, `node`, `demo` and `observe`, `reload`, `leader`,
 //! `tasks`, `sampling`, `history` and `zk`, `dynamic_config`, `process`, `settings`, `metrics`, `model`.

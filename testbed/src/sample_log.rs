@@ -2,7 +2,7 @@
 
 use crate::process::Process;
 
-/// Log filter with which these functions find what they read.
+/// Log filter of the node that these functions need.
 pub const LOG_FILTER: &str = "info,atalaya::sampling=debug,atalaya::history=debug";
 
 /// Returns the values that a node with one sensor has measured.

@@ -62,6 +62,7 @@ async fn page(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): 
     let fleet = params.fleet.clone();
     let (model, navigation) = futures_util::join!(model::load(&app, params), Navigation::load(&app, &fleet));
     if model.kinds.is_empty()
+        && model.fleet.is_none()
         && !model.store_fails()
         && let Some(redirect) = navigation.other_fleet(&model.params, "./")
     {

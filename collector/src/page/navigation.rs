@@ -42,10 +42,13 @@ impl Navigation {
         Navigation { fleets, has_samples }
     }
 
-    /// Returns the page at `path` of the first named fleet, if the address names no fleet and there is a named one. For a
-    /// collector without data of the fleet without a name.
+    /// Returns the page at `path` of the first named fleet, if the address names no fleet, the fleet without a
+    /// name has no samples, and there is a named one.
     pub(super) fn other_fleet(&self, params: &PageParams, path: &str) -> Option<Redirect> {
-        let named = self.fleets.iter().find(|fleet| !fleet.is_default()).filter(|_| !params.has_fleet)?;
+        if params.has_fleet || self.has_samples {
+            return None;
+        }
+        let named = self.fleets.iter().find(|fleet| !fleet.is_default())?;
         Some(Redirect::temporary(&params.in_fleet(named.clone()).link(path, &[])))
     }
 

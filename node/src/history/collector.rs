@@ -1,9 +1,10 @@
 //! Sends batches of samples to the collector. See docs/protocol.md.
 
+use std::time::Duration;
+
 use reqwest::{Method, StatusCode, Url};
 
-use super::forwarder::Outcome;
-use super::sender::{Refusals, TIMEOUT};
+use super::forwarder::{Outcome, Refusals};
 use crate::http_client::{read_body, root_cause};
 use crate::leader::delivery::api_client::Api;
 use crate::model::node_id::NodeId;
@@ -15,21 +16,21 @@ const MAX_ANSWER: usize = 256 * 1024;
 
 /// Sends a batch. `api` has the token, and `url` is the address for samples.
 pub(super) async fn send(
-    api: &Api,
-    url: &Url,
+    (api, url): (&Api, &Url),
     fleet: Option<&str>,
     node: &NodeId,
     batch: &Batch,
+    timeout: Duration,
 ) -> (Outcome, Refusals) {
     let failed = |reason: String| (Outcome::Failed(reason), Refusals::default());
     let body = Body { fleet, node: node.as_str(), boot: &batch.boot, samples: &batch.samples };
     let request = match api.request(Method::POST, url.clone()) {
-        Ok(request) => request.json(&body).timeout(TIMEOUT),
+        Ok(request) => request.json(&body).timeout(timeout),
         Err(error) => return failed(format!("cannot set up HTTP: {}", root_cause(&error))),
     };
     let mut response = match request.send().await {
         Ok(response) => response,
-        Err(error) if error.is_timeout() => return failed(format!("no answer within {TIMEOUT:?}")),
+        Err(error) if error.is_timeout() => return failed(format!("no answer within {timeout:?}")),
         Err(error) => return failed(root_cause(&error)),
     };
     let status = response.status();

@@ -2,16 +2,18 @@
 //! [`super::sender`].
 //!
 //! Batches are sent one after the other, so samples arrive in order. While there is a backlog, the pause after each
-//! request is as long as the request was: half of the time and of the collector is left for reports and other nodes.
+//! request is as long as the request was: half of the time and of the receiver is left for reports and other nodes.
 //! Without a backlog, there is at most one request per second.
 //!
-//! A batch that the collector refuses as a whole is halved, down to one sample. If that one is refused several times, it
+//! A batch that the receiver refuses as a whole is halved, down to one sample. If that one is refused several times, it
 //! is dropped. A receiver that refuses everything therefore costs one sample per backoff, not all of them.
 
 use std::time::Duration;
 
 use atalaya_recipes::clock::BootInstant;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+use crate::model::sample_request::Refused;
 
 /// Maximum number of samples in a request.
 pub(super) const MAX_BATCH: usize = 1_000;
@@ -28,7 +30,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// Outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The collector has stored the samples, except those that it can never accept.
+    /// The consumer has stored the samples, except those that it can never accept.
     Answered,
     /// It refuses the whole request.
     Refused(String),
@@ -36,9 +38,16 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
+/// Samples of a batch that a consumer can never accept. Not all of them may be `listed`.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    pub(super) count: u64,
+    pub(super) listed: Vec<Refused>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Delete the samples: the collector has them.
+    /// Delete the samples: the consumer has them.
     Delete,
     /// Delete the only sample of the batch: it can never be delivered.
     Drop,

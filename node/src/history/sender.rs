@@ -16,7 +16,7 @@ use super::History;
 use super::collector::{self, display_url};
 use super::consumer::BatchEnd;
 use super::cursors::COLLECTOR;
-use super::forwarder::{Decision, Forwarder, Outcome};
+use super::forwarder::{Decision, Forwarder, Outcome, Refusals};
 use super::keeper::Command;
 use crate::fail_points;
 use crate::leader::delivery::api_client::Api;
@@ -26,7 +26,7 @@ use crate::model::text::{sanitize_for_log, truncate};
 use crate::outputs::{self, Output};
 use crate::settings::Settings;
 
-pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Interval at which a reason for refused samples is logged again.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum number of reasons that are remembered.
@@ -42,13 +42,6 @@ pub(super) enum Destination {
     Output(Arc<Output>),
     #[cfg(test)]
     Test(Arc<super::sender_tests::Receiver>),
-}
-
-/// Samples of a batch that a consumer can never accept. Not all of them may be `listed`.
-#[derive(Debug, Default)]
-pub(super) struct Refusals {
-    pub(super) count: u64,
-    pub(super) listed: Vec<Refused>,
 }
 
 /// Log of refused samples: each reason once a minute.
@@ -153,7 +146,7 @@ impl History {
                     let Settings { api_token, fleet_name, .. } = settings.borrow().clone();
                     let api = api.get_or_insert_with(|| Api::new(&self.node, url.clone(), ApiMethod::Post));
                     api.token = api_token;
-                    collector::send(api, url, fleet_name.as_deref(), &self.node, &batch).await
+                    collector::send((api, url), fleet_name.as_deref(), &self.node, &batch, TIMEOUT).await
                 }
                 #[cfg(test)]
                 Destination::Test(receiver) => outcome_of(receiver.send_samples(&batch).await),

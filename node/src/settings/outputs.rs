@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     fn outputs(text: &str) -> Vec<OutputConfig> {
-        let board = "[boards.a]\n[[boards.a.sensors]]\nname = \"x\"\nchip = \"random\"\n";
+        let board = "[boards.a]\nbackend = \"sim\"\n[[boards.a.sensors]]\nname = \"x\"\nchip = \"random\"\n";
         read(&Boards::parse(&format!("{text}{board}"), "boards.toml").unwrap())
     }
 

@@ -103,11 +103,16 @@ fn prometheus_scrapes_a_fleet_its_collector_and_a_failover() {
     let (url, samples) = (format!("http://{collector}/nuevo"), format!("http://{collector}/"));
     let mut arguments = vec!["--metrics-listen", "127.0.0.1:0", "--api-url", &url, "--api-method", "post"];
     arguments.extend(["--measurements-url", &samples]);
+    // An output, whose metrics alerts name as well.
+    let desk = Scratch::new("prometheus");
+    let boards = desk.path().join("boards.toml");
+    let output = format!("type = \"webhook\"\nurl = \"http://{collector}/api/v1/reports\"");
+    fs::write(&boards, format!("[[fleet.outputs]]\n{output}\n")).unwrap();
+    arguments.extend(["--boards", boards.to_str().unwrap()]);
     let mut one = fleet.leader("1", &arguments);
     let others = [fleet.follower("2", &arguments), fleet.follower("3", &arguments)];
     let nodes = [MetricsClient::of(&one), MetricsClient::of(&others[0]), MetricsClient::of(&others[1])];
 
-    let desk = Scratch::new("prometheus");
     let prometheus = Prometheus::start(&configuration(desk.path(), &nodes, &collector));
     eventually("all targets are up", DEADLINE, || {
         let targets = prometheus.api("targets")["activeTargets"].clone();

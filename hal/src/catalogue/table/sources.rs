@@ -123,7 +123,7 @@ Mqtt { other } ChipSpec {
     ],
     optional: &[
         key("pointer", "\"/temperature\"", "the message is the number", "JSON pointer (RFC 6901) to the number in the message"),
-        key("max_age", "\"10m\"", "`10m`", "maximum age of the newest message; an older one is no reading"),
+        key("max_age", "\"10m\"", "`10m`", "maximum age of the newest message; an older one is not a reading"),
         key("user", "\"atalaya\"", "no user", "user name at the broker"),
         key("password_file", "\"/etc/atalaya/mqtt-password\"", "no password", "file with the password, read at every connection"),
         key("ca", "\"/etc/atalaya/mqtt-ca.pem\"", "those of the system", "file with certificates of authorities (PEM) that are trusted besides those of the system; for `mqtts`"),

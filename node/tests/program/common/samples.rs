@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+#[allow(unused_imports, reason = "not all programs of tests use it")]
 pub use atalaya_testbed::sample_log::{InFile, LOG_FILTER};
 use atalaya_testbed::{Collector, Process, eventually};
 use serde_json::Value;

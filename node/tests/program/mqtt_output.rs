@@ -21,7 +21,7 @@ fn command(fleet: &Fleet, scratch: &Scratch, url: &str, version: &str, id: &str,
     let boards = format!(
         "[fleet]\nfleet_name = \"home\"\n\
          [[fleet.outputs]]\ntype = \"mqtt\"\nurl = \"{url}\"\nversion = \"{version}\"\nsend = \"both\"\n\
-         [boards.one]\nbackend = \"sim\"\nsensors = [{{ name = \"{sensor}\", chip = \"random\" }}]\n"
+         [boards.random]\nbackend = \"sim\"\nsensors = [{{ name = \"{sensor}\", chip = \"random\" }}]\n"
     );
     std::fs::write(&file, boards).unwrap();
     fleet.command(id, &["--boards", file.to_str().unwrap(), "--api-method", "post"])

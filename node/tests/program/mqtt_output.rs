@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::common::{DEADLINE, Fleet};
 
 const STATUS: &str = "atalaya/home/1/status";
-const AVERAGE: &str = "atalaya/home/average/temperature";
+const AVERAGE: &str = "atalaya/home/average/value";
 const NODE: &str = "homeassistant/device/atalaya__home__1/config";
 const AVERAGES: &str = "homeassistant/device/atalaya_averages__home/config";
 /// Time in which a client reconnects to a broker.
@@ -21,7 +21,7 @@ fn command(fleet: &Fleet, scratch: &Scratch, url: &str, version: &str, id: &str,
     let boards = format!(
         "[fleet]\nfleet_name = \"home\"\n\
          [[fleet.outputs]]\ntype = \"mqtt\"\nurl = \"{url}\"\nversion = \"{version}\"\nsend = \"both\"\n\
-         [boards.one]\nbackend = \"sim\"\nsensors = [{{ name = \"{sensor}\", chip = \"random\" }}]\n"
+         [boards.random]\nbackend = \"sim\"\nsensors = [{{ name = \"{sensor}\", chip = \"random\" }}]\n"
     );
     std::fs::write(&file, boards).unwrap();
     fleet.command(id, &["--boards", file.to_str().unwrap(), "--api-method", "post"])
@@ -46,9 +46,9 @@ fn broker_gets_averages_availability_and_announcements_of_sensors() {
         assert_eq!(announced["availability_topic"], STATUS);
         let average =
             subscriber.wait_for(AVERAGE, DEADLINE, |m| m.json()["cycle"].as_u64() >= Some(3)).json();
-        assert_eq!((&average["count"], &average["unit"]), (&json!(1), &json!("Cel")));
+        assert_eq!((&average["count"], &average["unit"]), (&json!(1), &json!(null)));
         subscriber.wait_for(AVERAGES, DEADLINE, |message| {
-            message.json()["cmps"]["unit__Cel"]["state_topic"] == AVERAGE
+            message.json()["cmps"]["number"]["state_topic"] == AVERAGE
         });
         node.kill9();
         subscriber.wait_for(STATUS, DEADLINE, |message| message.text() == "offline");

@@ -2,6 +2,7 @@
 //! again by this client, so that their order is always that of the caller.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rumqttc_v4::tokio_rustls::rustls::ClientConfig;
 use rumqttc_v4::{self as v4};
@@ -11,6 +12,8 @@ use super::broker::Broker;
 
 /// Interval of keep-alive messages, in seconds. A broker considers a client lost after one and a half of it.
 const KEEP_ALIVE: u16 = 20;
+/// Timeout of an attempt to connect. A TLS handshake takes seconds on a small or busy machine.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Maximum number of messages that wait to be sent.
 const QUEUE: usize = 16;
 /// Maximum number of messages that are sent and not yet acknowledged.
@@ -34,6 +37,8 @@ pub(super) enum PublishError {
     Refused(String),
     /// The broker may accept it later, or has accepted it and did not say so.
     Failed(String),
+    /// The connection ended before the acknowledgement.
+    Lost,
 }
 
 /// End of a connection.
@@ -122,8 +127,10 @@ pub(super) fn open(options: Options<'_>) -> Result<(Client, Connection), Lost> {
         let limits = |options: &mut v5::MqttOptions| {
             options.set_outgoing_inflight_upper_limit(MAX_IN_FLIGHT);
             options.set_incoming_packet_size_limit(v5::IncomingPacketSizeLimit::Bytes(MAX_PACKET));
+            options.set_connect_timeout(CONNECT_TIMEOUT);
             let mut network = options.network_options();
             network.set_tcp_nodelay(true);
+            network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
             options.set_network_options(network);
         };
         let will = |topic: String, payload: Vec<u8>, qos| v5::LastWill::new(topic, payload, qos, true, None);
@@ -137,6 +144,7 @@ pub(super) fn open(options: Options<'_>) -> Result<(Client, Connection), Lost> {
         let will = |topic: String, payload: Vec<u8>, qos| v4::LastWill::new(topic, payload, qos, true);
         let (client, mut connection) = open!(v4, limits, will);
         connection.network_options.set_tcp_nodelay(true);
+        connection.network_options.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
         Ok((Client::V4(client), Connection::V4(Box::new(connection))))
     }
 }
@@ -154,25 +162,18 @@ impl Client {
                 "the broker accepts packets of {max_packet} bytes, and this one has {size}"
             )));
         }
-        let closed = |_| PublishError::Failed("the connection was lost".to_owned());
-        match self {
+        let notice = match self {
             Client::V4(client) => {
                 let options = v4::PublishOptions::at_least_once().retained();
-                client
-                    .publish_tracked(topic, payload, options)
-                    .await
-                    .map(Notice::V4)
-                    .map_err(|e| closed(e.to_string()))
+                client.publish_tracked(topic, payload, options).await.map(Notice::V4).ok()
             }
             Client::V5(client) => {
                 let options = v5::PublishOptions::at_least_once().retained();
-                client
-                    .publish_tracked(topic, payload, options)
-                    .await
-                    .map(Notice::V5)
-                    .map_err(|e| closed(e.to_string()))
+                client.publish_tracked(topic, payload, options).await.map(Notice::V5).ok()
             }
-        }
+        };
+        // The only possible error: topics are valid.
+        notice.ok_or(PublishError::Lost)
     }
 
     /// Subscribes a topic without waiting for the acknowledgement.
@@ -195,22 +196,18 @@ impl Notice {
         match self {
             Notice::V4(notice) => match notice.wait_async().await {
                 Ok(_) => Ok(()),
-                Err(v4::PublishNoticeError::Recv) => Err(lost()),
+                Err(v4::PublishNoticeError::Recv) => Err(PublishError::Lost),
                 Err(error) => Err(PublishError::Failed(error.to_string())),
             },
             Notice::V5(notice) => match notice.wait_async().await {
                 Ok(v5::PublishResult::Qos1(ack)) => check(ack.reason),
                 Ok(_) => Ok(()),
-                Err(v5::PublishNoticeError::Recv) => Err(lost()),
+                Err(v5::PublishNoticeError::Recv) => Err(PublishError::Lost),
                 Err(v5::PublishNoticeError::V5PubAck(reason)) => check(reason),
                 Err(error) => Err(PublishError::Failed(error.to_string())),
             },
         }
     }
-}
-
-fn lost() -> PublishError {
-    PublishError::Failed("the connection was lost before the acknowledgement".to_owned())
 }
 
 fn check(reason: v5::PubAckReason) -> Result<(), PublishError> {

@@ -96,11 +96,16 @@ impl Link {
         }
     }
 
-    /// Returns the reason of the last failure, while not connected.
-    pub(super) fn problem(&self) -> Option<String> {
-        match &*self.state.borrow() {
-            State::Away { reason, .. } => Some(reason.clone()),
-            State::Connected { .. } => None,
+    /// Returns the reason why the connection with this number was lost.
+    pub(super) async fn reason_of_loss(&self, lost: u64) -> String {
+        let mut states = self.state.subscribe();
+        let has_ended = |state: &State| match state {
+            State::Away { attempts, .. } => *attempts >= lost,
+            State::Connected { number, .. } => *number > lost,
+        };
+        match states.wait_for(has_ended).await.as_deref() {
+            Ok(State::Away { reason, .. }) => reason.clone(),
+            _ => "the connection was lost".to_owned(),
         }
     }
 
@@ -214,9 +219,9 @@ impl Link {
             }
         };
         let publish = async |message| match client.publish(message, max_packet).await {
-            Err(PublishError::Failed(reason)) => Err(Lost::new(reason)),
+            Err(PublishError::Lost) => Err(Lost::new("the connection was lost")),
             // A refused announcement is not repeated.
-            Ok(_) | Err(PublishError::Refused(_)) => Ok(()),
+            Ok(_) | Err(PublishError::Refused(_) | PublishError::Failed(_)) => Ok(()),
         };
         let prepare = async {
             if let Some(topic) = self.status.clone() {

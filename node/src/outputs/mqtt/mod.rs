@@ -119,17 +119,17 @@ impl Mqtt {
             let (mut waiting, mut results) = (VecDeque::new(), Vec::with_capacity(messages.len()));
             for message in messages {
                 if waiting.len() == usize::from(MAX_IN_FLIGHT) {
-                    results.push(acknowledged(waiting.pop_front()).await?);
+                    results.push(self.acknowledged(waiting.pop_front(), number).await?);
                 }
                 waiting.push_back(client.publish(message, max_packet).await);
             }
             while !waiting.is_empty() {
-                results.push(acknowledged(waiting.pop_front()).await?);
+                results.push(self.acknowledged(waiting.pop_front(), number).await?);
             }
             Ok(results)
         };
         match tokio::time::timeout_at(deadline, all).await {
-            Ok(result) => result.map_err(|reason: String| self.link.problem().unwrap_or(reason)),
+            Ok(result) => result,
             Err(_) => {
                 // Messages of a connection that makes no progress must not be sent after those of the next try.
                 self.link.reset(number);
@@ -137,19 +137,25 @@ impl Mqtt {
             }
         }
     }
-}
 
-/// Waits for the acknowledgement of a message. Returns the reason if the broker can never accept it.
-async fn acknowledged(sent: Option<Result<Notice, PublishError>>) -> Result<Option<String>, String> {
-    let result = match sent {
-        None => return Ok(None),
-        Some(Ok(notice)) => notice.acknowledged().await,
-        Some(Err(error)) => Err(error),
-    };
-    match result {
-        Ok(()) => Ok(None),
-        Err(PublishError::Refused(reason)) => Ok(Some(reason)),
-        Err(PublishError::Failed(reason)) => Err(reason),
+    /// Waits for the acknowledgement of a message of the connection with this number. Returns the reason if the broker can
+    /// never accept the message.
+    async fn acknowledged(
+        &self,
+        sent: Option<Result<Notice, PublishError>>,
+        number: u64,
+    ) -> Result<Option<String>, String> {
+        let result = match sent {
+            None => return Ok(None),
+            Some(Ok(notice)) => notice.acknowledged().await,
+            Some(Err(error)) => Err(error),
+        };
+        match result {
+            Ok(()) => Ok(None),
+            Err(PublishError::Refused(reason)) => Ok(Some(reason)),
+            Err(PublishError::Failed(reason)) => Err(reason),
+            Err(PublishError::Lost) => Err(self.link.reason_of_loss(number).await),
+        }
     }
 }
 

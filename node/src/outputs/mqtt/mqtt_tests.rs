@@ -173,7 +173,7 @@ fn broker_with_tls_is_trusted_by_its_certificate() {
         for version in VERSIONS {
             let lines = format!("url = \"{url}\"\nversion = \"{version}\"");
             let trusting = output(&format!("{lines}\nca = \"{}\"", certificate.display())).unwrap();
-            assert_eq!(trusting.send_report(&report(1), TIMEOUT).await, Outcome::Accepted(vec![]));
+            deliver(&trusting, &batch(0..1)).await;
             let reason = failed(output(&lines).unwrap().send_report(&report(1), TIMEOUT).await);
             assert!(reason.contains("certificate"), "{reason}");
             let plain = format!("url = \"mqtt://127.0.0.1:{}\"\nversion = \"{version}\"", server.port());
@@ -272,12 +272,11 @@ fn persistent_broker_has_the_state_after_a_restart() {
     late.wait_for(TOPIC, LONG, |message| message.is_retained && message.json()["seq"] == 2);
 }
 
+/// Returns true if the file of the broker has the last sample. While it is written, it has another name.
 fn has_content(folder: &Path) -> bool {
     let needle = b"\"seq\":2}";
-    std::fs::read_dir(folder).unwrap().flatten().any(|file| {
-        let bytes = std::fs::read(file.path()).unwrap_or_default();
-        bytes.windows(needle.len()).any(|window| window == needle)
-    })
+    let bytes = std::fs::read(folder.join("mosquitto.db")).unwrap_or_default();
+    bytes.windows(needle.len()).any(|window| window == needle)
 }
 
 #[test]
@@ -373,11 +372,21 @@ fn broker_that_limits_packets_refuses_large_records_only() {
 fn user_without_permission_is_an_error_with_mqtt_5() {
     let folder = tempfile::tempdir().unwrap();
     let acl = folder.path().join("acl");
-    std::fs::write(&acl, "topic read #\n").unwrap();
+    std::fs::write(&acl, format!("topic read #\ntopic write {STATUS}\n")).unwrap();
     let server = Mosquitto::with(&format!("allow_anonymous true\nacl_file {}", acl.display()));
-    let reason = multi_thread()
-        .block_on(async { failed(output_to(&server.url(), "5").send_samples(&batch(0..3), TIMEOUT).await) });
-    assert!(reason.contains("NotAuthorized"), "{reason}");
+    let lines = format!("url = \"{}\"\nversion = \"5\"\ndiscovery = false", server.url());
+    let output = output(&lines).unwrap();
+    // Mosquitto 2.0.11 disconnects after its answer, which is then sometimes lost.
+    let deadline = Instant::now() + LONG;
+    multi_thread().block_on(async {
+        loop {
+            let reason = failed(output.send_samples(&batch(0..1), TIMEOUT).await);
+            if reason.contains("NotAuthorized") {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{reason}");
+        }
+    });
 }
 
 #[test]

@@ -28,12 +28,14 @@ fn summary(messages: &[Message]) -> Vec<String> {
     let summary = |message: &Message| {
         let value: Value = serde_json::from_slice(&message.payload).unwrap();
         let components = value["cmps"].as_object().unwrap().iter();
-        let keys: Vec<String> = components
+        let mut keys: Vec<(&String, String)> = components
             .map(|(key, component)| match component.as_object().unwrap().len() {
-                1 => format!("-{key}"),
-                _ => key.clone(),
+                1 => (key, format!("-{key}")),
+                _ => (key, key.clone()),
             })
             .collect();
+        keys.sort();
+        let keys: Vec<String> = keys.into_iter().map(|(_, shown)| shown).collect();
         format!("{} {}", if message.topic == NODE { "node" } else { "averages" }, keys.join(" "))
     };
     messages.iter().map(summary).collect()

@@ -144,7 +144,7 @@ impl Prometheus {
                 samples.push((time as i64, value));
             }
         }
-        samples.sort_by(|one: &(i64, f64), other| one.0.cmp(&other.0));
+        samples.sort_by_key(|(time, _)| *time);
         samples
     }
 

@@ -107,7 +107,9 @@ fn prometheus_scrapes_a_fleet_its_collector_and_a_failover() {
     let desk = Scratch::new("prometheus");
     let boards = desk.path().join("boards.toml");
     let output = format!("type = \"webhook\"\nurl = \"http://{collector}/api/v1/reports\"");
-    fs::write(&boards, format!("[[fleet.outputs]]\n{output}\n")).unwrap();
+    let sensor = "name = \"s\", chip = \"random\", sim = { temperature = { uniform = [75, 85] } }";
+    let board = format!("[boards.random]\nbackend = \"sim\"\nsensors = [{{ {sensor} }}]\n");
+    fs::write(&boards, format!("[[fleet.outputs]]\n{output}\n{board}")).unwrap();
     arguments.extend(["--boards", boards.to_str().unwrap()]);
     let mut one = fleet.leader("1", &arguments);
     let others = [fleet.follower("2", &arguments), fleet.follower("3", &arguments)];

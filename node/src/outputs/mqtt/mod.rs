@@ -159,5 +159,6 @@ impl Mqtt {
     }
 }
 
-#[cfg(all(test, feature = "history"))]
+#[cfg(test)]
+#[cfg(feature = "history")]
 mod tests;

@@ -324,6 +324,7 @@ pub(super) fn parse_url(config: &OutputConfig) -> Result<Url, String> {
     Ok(url)
 }
 
-#[cfg(all(test, feature = "history"))]
+#[cfg(test)]
+#[cfg(feature = "history")]
 #[path = "http_tests.rs"]
 mod tests;

@@ -241,6 +241,7 @@ fn push(line: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = line.write_fmt(text);
 }
 
-#[cfg(all(test, feature = "history"))]
+#[cfg(test)]
+#[cfg(feature = "history")]
 #[path = "influxdb_tests.rs"]
 mod tests;

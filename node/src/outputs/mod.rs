@@ -4,7 +4,8 @@
 //! ZooKeeper, samples in the ring on the node's disk, for each output apart. So an output that is away never delays
 //! another.
 
-#[cfg(all(test, feature = "history", feature = "output-influxdb", feature = "output-prometheus"))]
+#[cfg(test)]
+#[cfg(all(feature = "history", feature = "output-influxdb", feature = "output-prometheus"))]
 mod dashboard_tests;
 #[cfg(any(feature = "output-influxdb", feature = "output-prometheus", feature = "output-webhook"))]
 mod http;
@@ -14,7 +15,8 @@ mod influxdb;
 mod mqtt;
 #[cfg(feature = "output-prometheus")]
 mod prometheus;
-#[cfg(all(test, feature = "history"))]
+#[cfg(test)]
+#[cfg(feature = "history")]
 #[allow(dead_code, reason = "the tests of each receiver use their own part")]
 mod test_support;
 #[cfg(feature = "output-webhook")]

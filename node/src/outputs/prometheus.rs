@@ -244,6 +244,7 @@ fn sample_series(sender: &Sender, samples: &[&StoredSample]) -> Vec<TimeSeries> 
     series.into_iter().map(labelled).collect()
 }
 
-#[cfg(all(test, feature = "history"))]
+#[cfg(test)]
+#[cfg(feature = "history")]
 #[path = "prometheus_tests.rs"]
 mod tests;

@@ -37,6 +37,7 @@ fn averages_that_a_webhook_refuses_are_set_aside(fleet: Fleet) {
     let mut command = webhooks.command(&fleet, "1");
     command.args(["--metrics-listen", "127.0.0.1:0"]);
     let node = Process::spawn(command);
+    node.wait_for_line(" leading epoch=", DEADLINE);
     wait_for_cycle(webhook, 5);
     wait_for_cycle(other, 5);
     each_once_and_in_order(&kept(other));

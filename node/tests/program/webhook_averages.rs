@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::common::webhooks::{
     Webhooks, all_have_arrived, each_once_and_in_order, kept, key, status, wait_for_cycle, waits_for_nothing,
 };
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, Timing};
 
 on_both!(
     webhook_gets_each_average_once_and_in_order,
@@ -116,11 +116,14 @@ fn successor_of_a_killed_leader_delivers_to_the_webhook(fleet: Fleet) {
 }
 
 fn outputs_get_each_average_within_a_period_while_another_is_away(fleet: Fleet) {
-    const CYCLES: u64 = 60;
+    const CYCLES: u64 = 40;
     let period = Duration::from_millis(200);
     let webhooks = Webhooks::start(3);
     let away = &webhooks.apis[1];
-    let node = Process::spawn(webhooks.command_with_period(&fleet, "1", period));
+    // A long session timeout: a busy machine must not end the leadership.
+    let pace = Timing { session: Duration::from_secs(10), period };
+    let node = Process::spawn(webhooks.command_with(&fleet, "1", pace));
+    node.wait_for_line(" leading epoch=", DEADLINE);
     // It hangs, so that requests to it stay under way, then it is away.
     away.set(ApiMode::Hang);
     wait_for_cycle(&webhooks.apis[0], CYCLES / 2);
@@ -189,10 +192,15 @@ fn collector_as_a_webhook_stores_each_average_once(fleet: &Fleet) {
     let webhooks = Webhooks::start(0);
     webhooks.write(&[format!("http://{}/api/v1/reports", collector.address())]);
     let _one = webhooks.leader(fleet);
+    // The fleet has no name of its own.
     let cycles = |collector: &Collector| {
-        let mut cycles: Vec<_> = collector.reports().iter().filter_map(StoredReport::key).collect();
-        cycles.sort_unstable();
-        cycles
+        let answer = collector.get("/api/v1/reports?fleet=atalaya&limit=1000");
+        let page: Value = serde_json::from_str(&answer.body).unwrap();
+        let reports = page["reports"].as_array().unwrap_or_else(|| panic!("{answer:?}")).iter();
+        let mut keys: Vec<_> =
+            reports.filter_map(StoredReport::parse).filter_map(|report| report.key()).collect();
+        keys.sort_unstable();
+        keys
     };
     eventually("three averages", DEADLINE, || (cycles(&collector).len() >= 3).then_some(()));
     collector.restart();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use atalaya_testbed::{Api, Process, Recorded, Scratch, eventually, node_command};
 use serde_json::Value;
 
-use super::{DEADLINE, Fleet};
+use super::{DEADLINE, Fleet, Timing};
 
 const BOARD: &str = r#"
 [boards.v80]
@@ -47,14 +47,14 @@ impl Webhooks {
 
     /// Returns the command of a node without an API.
     pub fn command(&self, fleet: &Fleet, id: &str) -> Command {
-        self.command_with_period(fleet, id, fleet.pace.period)
+        self.command_with(fleet, id, fleet.pace)
     }
 
-    pub fn command_with_period(&self, fleet: &Fleet, id: &str, period: Duration) -> Command {
+    pub fn command_with(&self, fleet: &Fleet, id: &str, pace: Timing) -> Command {
         let mut command = node_command(env!("CARGO_BIN_EXE_atalaya"), id, &fleet.hosts);
         let milliseconds = |duration: Duration| format!("{}ms", duration.as_millis());
-        command.args(["--session-timeout", &milliseconds(fleet.pace.session)]);
-        command.args(["--sampling-period", &milliseconds(period)]);
+        command.args(["--session-timeout", &milliseconds(pace.session)]);
+        command.args(["--sampling-period", &milliseconds(pace.period)]);
         command.args(["--boards", &self.file(), "--board", "v80"]).envs(fleet.identity("fleet"));
         command
     }

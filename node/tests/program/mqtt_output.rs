@@ -50,6 +50,11 @@ fn broker_gets_averages_availability_and_announcements_of_sensors() {
         subscriber.wait_for(AVERAGES, DEADLINE, |message| {
             message.json()["cmps"]["number"]["state_topic"] == AVERAGE
         });
+        let sample = subscriber
+            .wait_for("atalaya/home/1/s/temperature", DEADLINE, |m| m.json()["seq"].as_i64() >= Some(3))
+            .json();
+        assert_eq!(sample["unit"], "Cel");
+        assert!((75.0..=85.0).contains(&sample["value"].as_f64().unwrap()), "{sample}");
         node.kill9();
         subscriber.wait_for(STATUS, DEADLINE, |message| message.text() == "offline");
     }

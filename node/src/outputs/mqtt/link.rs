@@ -10,7 +10,6 @@ use tracing::warn;
 use super::broker::{Broker, Secrets};
 use super::client::{Client, Connection, Event, Lost, Message, Options, PublishError, open};
 use super::discovery::Announcer;
-use super::random;
 use crate::model::node_info::SensorStatus;
 
 /// Delays between attempts to connect.
@@ -293,4 +292,10 @@ impl Link {
         }
         (announcer.due(Instant::now()), announcer.next())
     }
+}
+
+/// Returns a random number.
+fn random() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    std::hash::RandomState::new().build_hasher().finish()
 }

@@ -159,12 +159,6 @@ impl Mqtt {
     }
 }
 
-/// Returns a random number.
-fn random() -> u64 {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    std::hash::RandomState::new().build_hasher().finish()
-}
-
-#[cfg(all(test, feature = "history"))]
-#[path = "mqtt_tests.rs"]
+#[cfg(test)]
+#[cfg(feature = "history")]
 mod tests;

@@ -17,7 +17,7 @@ const MAX_REASON: usize = 300;
 
 #[derive(Clone, Debug)]
 pub(in crate::leader) enum Receiver {
-    Api(Api),
+    Api(Box<Api>),
     Output(Arc<Output>),
 }
 

@@ -73,7 +73,7 @@ impl SharedOutbox {
     pub(in crate::leader) fn receiver(&self, config: &LeaderConfig) -> Option<Receiver> {
         match &self.output {
             Some(output) => Some(Receiver::Output(output.clone())),
-            None => config.api.clone().map(Receiver::Api),
+            None => config.api.clone().map(|api| Receiver::Api(Box::new(api))),
         }
     }
 

@@ -247,11 +247,11 @@ impl Link {
                 }
             }
             let sensors_changed = async {
-                if let Some(sensors) = sensors.as_mut() {
-                    if sensors.changed().await.is_ok() {
-                        // `announcements` reads them.
-                        return sensors.mark_changed();
-                    }
+                if let Some(sensors) = sensors.as_mut()
+                    && sensors.changed().await.is_ok()
+                {
+                    // `announcements` reads them.
+                    return sensors.mark_changed();
                 }
                 std::future::pending().await
             };

@@ -203,6 +203,7 @@ fn collector_as_a_webhook_stores_each_average_once(fleet: &Fleet) {
         keys
     };
     eventually("three averages", DEADLINE, || (cycles(&collector).len() >= 3).then_some(()));
+    collector.process().kill9();
     collector.restart();
     let before = cycles(&collector).len();
     eventually("more averages", DEADLINE, || (cycles(&collector).len() >= before + 3).then_some(()));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{ApiMode, Collector, Process, StoredReport, eventually};
+use atalaya_testbed::{ApiMode, Collector, Line, Process, StoredReport, eventually};
 use serde_json::Value;
 
 use crate::common::webhooks::{
@@ -82,9 +82,11 @@ fn webhook_that_was_away_or_hung_gets_all_averages(fleet: Fleet) {
         webhook.set(ApiMode::Accept);
     }
     wait_for_cycle(webhook, next);
-    let lines =
-        node.log().iter().filter(|line| line.text.contains("the output accepts reports again")).count();
-    assert_eq!(lines, 3);
+    // The node logs this after the webhook has answered.
+    eventually("three lines", DEADLINE, || {
+        let again = |line: &&Line| line.text.contains("the output accepts reports again");
+        (node.log().iter().filter(again).count() == 3).then_some(())
+    });
     webhook.wait_for("those that hung", DEADLINE, |all| {
         let cycles: BTreeSet<u64> =
             all.iter().filter(|request| request.kept).map(|request| key(request).1).collect();

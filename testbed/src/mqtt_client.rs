@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rumqttc_v4::{Client, Event, MqttOptions, Packet, PublishOptions, QoS};
 use serde_json::Value;
@@ -16,7 +16,6 @@ pub struct MqttMessage {
     pub payload: Vec<u8>,
     /// True if the broker had stored the message before the subscription.
     pub is_retained: bool,
-    pub received: SystemTime,
 }
 
 impl MqttMessage {
@@ -82,7 +81,6 @@ impl MqttClient {
                             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                             payload: publish.payload.to_vec(),
                             is_retained: publish.retain,
-                            received: SystemTime::now(),
                         };
                         messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
                     }

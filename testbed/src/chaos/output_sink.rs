@@ -9,7 +9,6 @@ use super::txn_effects::REPORTS;
 use crate::collector::StoredReport;
 use crate::journal::{Change, Transaction};
 use crate::mqtt_client::MqttClient;
-use crate::time::millis;
 
 /// Name of the output.
 pub(super) const NAME: &str = "chaos";
@@ -82,7 +81,7 @@ impl OutputSink {
                 let series = |name: &str| prometheus.samples(name);
                 (of_prometheus(series, &committed, &mut self.violations), 0)
             }
-            _ => self.subscriber.as_ref().map(of_mqtt).unwrap_or_default(),
+            _ => self.subscriber.as_ref().map(|it| of_mqtt(it, &committed)).unwrap_or_default(),
         }
     }
 }
@@ -124,8 +123,9 @@ fn of_influxdb(series: &Value, committed: &BTreeMap<i64, Committed>) -> Vec<Stor
 struct Committed {
     epoch: Value,
     cycle: Value,
-    /// Time at which it left the outbox, or was put there. Databases do not store when a report arrived, so this time
-    /// stands for it: whether one left the outbox too soon shows only if it is missing.
+    /// Time at which it left the outbox, or was put there. Databases do not store when a report arrived, and a broker
+    /// may acknowledge a message before a subscriber gets it. So this time stands for the arrival: whether a report left
+    /// the outbox too soon shows only if it is missing.
     ended: i64,
 }
 
@@ -182,15 +182,14 @@ fn of_prometheus(
     stored
 }
 
-fn of_mqtt(subscriber: &MqttClient) -> (Vec<StoredReport>, u64) {
+fn of_mqtt(subscriber: &MqttClient, committed: &BTreeMap<i64, Committed>) -> (Vec<StoredReport>, u64) {
     let (mut stored, mut repeats): (Vec<StoredReport>, u64) = (Vec::new(), 0);
     for (id, message) in subscriber.messages().into_iter().enumerate() {
         let body = message.json();
         let time = body["time"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
-        let received = millis(message.received);
-        let Some(report) = time.and_then(|time| report(id, &body, time.as_millisecond(), received)) else {
-            continue;
-        };
+        let Some(time) = time.map(|time| time.as_millisecond()) else { continue };
+        let received = committed.get(&time).map_or(time, |committed| committed.ended);
+        let Some(report) = report(id, &body, time, received) else { continue };
         if stored.iter().any(|known| known.key() == report.key()) {
             repeats += 1;
         } else {

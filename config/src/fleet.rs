@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::aggregation::{AggregateMode, Outliers, Quantiles, Quorum};
+use crate::checks::{Checked, check_file, check_text, locate};
 use crate::diagnostic::{BoardsError, Located, Source, printable};
 use crate::output::{OutputConfig, RawOutput, outputs};
 use crate::value::{Period, Table};
@@ -230,13 +231,6 @@ pub(crate) fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsE
     })
 }
 
-pub(crate) fn locate<T>(value: Spanned<T>, source: &Source<'_>) -> Located<T> {
-    let at = source.location(value.span());
-    Located { value: value.into_inner(), at }
-}
-
-pub(crate) type Checked = Result<(), (String, &'static str)>;
-
 fn check_hosts(text: &str) -> Checked {
     if text.trim().is_empty() {
         return Err(("no hosts".to_owned(), "write hosts with ports, such as \"127.0.0.1:2181\""));
@@ -268,21 +262,6 @@ fn check_znode_name(text: &str) -> Checked {
         1 => Ok(()),
         _ => Err((format!("`{shown}` contains `{{id}}` more than once"), remedy)),
     }
-}
-
-pub(crate) fn check_text(text: &str) -> Checked {
-    if text.trim().is_empty() {
-        return Err(("the value is empty".to_owned(), "write a value, or remove the key"));
-    }
-    Ok(())
-}
-
-pub(crate) fn check_file(text: &str) -> Checked {
-    if text.trim().is_empty() || text.contains('\0') {
-        let problem = format!("`{}` is not a path of a file", printable(text));
-        return Err((problem, "write the path of a file, such as \"/etc/atalaya/api-token\""));
-    }
-    Ok(())
 }
 
 fn check_fleet_name(text: &str) -> Checked {

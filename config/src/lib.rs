@@ -3,6 +3,7 @@
 mod aggregation;
 mod backend;
 mod boards;
+mod checks;
 mod diagnostic;
 pub mod duration;
 mod fleet;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::checks::{Checked, check_file, check_text, locate};
 use crate::diagnostic::{BoardsError, Located, Source, list, printable};
-use crate::fleet::{Checked, check_file, check_text, locate};
 use crate::names::check_name;
 
 /// Maximum number of outputs.

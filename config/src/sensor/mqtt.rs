@@ -8,8 +8,8 @@ use atalaya_hal::{BrokerUrl, Chip, MqttTopic};
 use toml::Spanned;
 
 use super::raw::RawSensor;
+use crate::checks::{check_file, check_text};
 use crate::diagnostic::{BoardsError, Source, printable};
-use crate::fleet::{check_file, check_text};
 
 /// Maximum age of a message without a `max_age` in boards.toml: two periods of a Tasmota device, ten of ESPHome's sensors.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(10 * 60);

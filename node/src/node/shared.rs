@@ -5,7 +5,7 @@ mod activities;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_config::CounterMode;
+use atalaya_config::{CounterMode, LeadMode};
 use atalaya_recipes::node_names::{ContenderId, Naming};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{Election, Session, WriteCounter, WrongZnode, ZnodeProblem};
@@ -45,6 +45,8 @@ use crate::tasks::worker::Worker;
 use crate::zk::barrier_watch::follow_barrier;
 use crate::zk::id_owner;
 
+/// Parent of the znodes of the nodes that wait until the election has fewer contenders than the limit.
+const STANDBY_PATH: &str = "/atalaya/standby";
 /// Maximum time for a shutdown. A slow or busy machine has the rest of two seconds for everything else. ZooKeeper confirms
 /// the end of a session within milliseconds if it can be reached.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1_200);
@@ -231,6 +233,10 @@ impl Shared {
             Naming::Kazoo,
             contender_id,
         );
+        let election = match self.settings.lead {
+            LeadMode::Auto => election.with_limit(STANDBY_PATH, self.settings.contenders),
+            LeadMode::Always | LeadMode::Never => election,
+        };
         let (leader_config, current_config) = watch::channel(self.leader_config(&self.settings));
         let leader = Leader::new(LeaderHandles {
             id: self.id.as_str().to_owned(),

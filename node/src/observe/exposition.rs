@@ -193,7 +193,7 @@ fn encode_election(encoder: &mut Encoder<'_>, standing: Standing, has_lease: boo
     let ahead = match standing {
         Standing::Waiting { ahead } => Some(count(ahead)),
         Standing::Leading => Some(0.0),
-        Standing::Inactive => None,
+        Standing::Standby | Standing::Inactive => None,
     };
     let help = "Contenders ahead of this node when it checked last; missing while it is not a contender";
     encoder.gauge(("atalaya_election_ahead", None, help), ahead)

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use atalaya_config::CounterMode;
+use atalaya_config::{CounterMode, LeadMode};
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
 use atalaya_recipes::{Election, Leadership, Session, Standing, election};
@@ -51,7 +51,7 @@ impl Shared {
         // A node whose id is in use never publishes, and must not lead under that id.
         let _ = published.wait_for(|state| state.stored > 0).await;
         info!(znode = self.measurement_path, "published the first measurement");
-        if !self.settings.lead {
+        if self.settings.lead == LeadMode::Never {
             info!("not contending for leadership (lead = false)");
             return std::future::pending().await;
         }
@@ -149,6 +149,9 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
     let mut logged = None;
     while standing.changed().await.is_ok() {
         let now = *standing.borrow_and_update();
+        if now == Standing::Standby {
+            info!("following: enough nodes contend for leadership; waiting until one of them leaves");
+        }
         let Standing::Waiting { ahead } = now else {
             // The leader logs more about itself. A node that waits again after it has led logs that again.
             logged = (now == Standing::Leading).then_some(0).or(logged);

@@ -9,6 +9,7 @@ mod coprocess;
 mod cycle;
 mod demo;
 mod footprint;
+mod join;
 mod lockstep;
 mod machine;
 #[cfg(unix)]
@@ -84,6 +85,8 @@ enum Subject {
     Recipes,
     /// Thousands of nodes in one process.
     Demo,
+    /// Thousands of nodes that join: requests and lists, counted at the server.
+    Join,
     /// A thousand nodes in lock-step: time from the first to the last node that is notified, duration of a cycle.
     LockStep,
     /// Tasks, and Celery with Redis: tasks per second, a broadcast, time to assign again.
@@ -116,6 +119,8 @@ struct Bench {
     client: PathBuf,
     /// Fleet of `node/benches/fleet.rs`.
     fleet: PathBuf,
+    /// Fleets of `node/benches/join.rs`.
+    join: PathBuf,
     /// Workers of `node/benches/tasks.rs`.
     workers: PathBuf,
     /// Load program of `zookeeper/benches/load`.
@@ -139,6 +144,7 @@ impl Bench {
             client: bench(&[Subject::Cycle, Subject::Start, Subject::Security], "atalaya", "client")?,
             workers: bench(&[Subject::Tasks], "atalaya", "tasks")?,
             fleet: bench(&[Subject::LockStep], "atalaya", "fleet")?,
+            join: bench(&[Subject::Join], "atalaya", "join")?,
             load: bench(&[Subject::Server], "atalaya-zookeeper", "load")?,
             recipes: bench(&[Subject::Recipes], "atalaya-recipes", "recipes")?,
             kazoo: Kazoo::ready(),
@@ -182,6 +188,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Subject::Server => server::measure(&bench, &mut machine),
             Subject::Recipes => recipes::measure(&bench, &mut machine),
             Subject::Demo => demo::measure(&bench),
+            Subject::Join => join::measure(&bench),
             Subject::LockStep => lockstep::measure(&bench, &mut machine),
             Subject::Tasks => tasks::measure(&bench, &mut machine),
             Subject::Collector => collector::measure(&bench),

@@ -212,7 +212,7 @@ impl Election {
             }
             let result = match step {
                 Step::Left => return,
-                Step::Create if self.line.is_some() => self.join(connection).await,
+                Step::Create => self.join(connection).await,
                 Step::Hold { own } => match self.lead(connection, &own, lead, backoff).await {
                     Ok(Some(value)) => {
                         *done = Some(value);
@@ -239,14 +239,25 @@ impl Election {
         }
     }
 
-    /// Waits in the line until the queue has room, and joins the queue.
+    /// Joins the queue, with a limit as soon as the queue has room.
     async fn join(&mut self, connection: &Connection) -> Result<Event, Error> {
-        if let Some(line) = &mut self.line {
-            self.standing.send_replace(Standing::Standby);
-            line.wait(connection, &self.path, self.naming).await?;
+        let Some(line) = &mut self.line else {
+            return self.contender.carry_out(connection, Step::Create).await;
+        };
+        let result = async {
+            let standby = || {
+                self.standing.send_replace(Standing::Standby);
+            };
+            line.wait(connection, &self.path, self.naming, standby).await?;
             self.standing.send_replace(Standing::Inactive);
+            self.contender.carry_out(connection, Step::Create).await
         }
-        self.contender.carry_out(connection, Step::Create).await
+        .await;
+        if result.as_ref().is_err_and(|error| !error.is_connection_loss()) {
+            // Others in the line may be allowed to join.
+            line.leave(connection).await?;
+        }
+        result
     }
 
     /// Leads until the leader's code returns. Returns `None` if the lease expires or the own znode is deleted first.

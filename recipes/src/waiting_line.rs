@@ -3,25 +3,34 @@
 //!
 //! # Znodes
 //! `{line}/{10 digits}`, ephemeral and sequential, with the contender's id as data. The name is only the number, so a
-//! client computes the names before its own instead of listing the line: it watches the nearest one that exists, and
+//! client computes the names before its own instead of listing the line: it watches the nearest place that exists, and
 //! only the first of the line watches the election. A client that joins the line reads a few znodes, and one that leaves
-//! wakes one other client, however long the line is. The line is listed only if many neighbours have left, or if a
-//! create was not answered.
+//! wakes one other client, however long the line is. The line is listed only if many neighbours have left.
 //!
 //! All contenders of the election count, also those of other programs.
 //!
+//! # Other znodes in the line
+//! Only an ephemeral znode whose data begins with an id is a place. Clients do not wait for other znodes, or for those
+//! that they may not read: a contender too many does no harm, but a line that does not move leaves an election without a
+//! leader.
+//!
+//! # Clients that cannot contend
+//! A client whose requests are refused, for example by the ACL of the election, leaves the line before it tries again.
+//!
 //! # Limits of the limit
-//! Two clients join at once if an administrator deletes the znode of one of them: then there is one contender more.
+//! Two clients join at once if an administrator deletes the place of one of them: then there is one contender more.
 
 use crate::node_names::{ContenderId, Naming, sorted_contenders};
-use crate::session::{BulkRead, WrongZnodeReporter};
-use crate::wrong_znode::{WrongZnode, is_ephemeral};
-use crate::{Connection, Error};
+use crate::session::BulkRead;
+use crate::wrong_znode::is_ephemeral;
+use crate::{Connection, Error, Stat};
 
 /// Number of znodes before the own one that are read before the line is listed.
 const PROBES: u32 = 8;
 /// Number of znodes that are read in one request.
 const BATCH: usize = 1_000;
+/// Length of an id in the data of a place, in hexadecimal digits.
+const ID_LENGTH: usize = 32;
 
 /// Place of one client in the line of an election.
 #[derive(Debug)]
@@ -29,25 +38,24 @@ pub(crate) struct WaitingLine {
     path: String,
     max: usize,
     id: Vec<u8>,
-    /// Number of our znode, and the session to which it belongs.
-    own: Option<(u32, i64)>,
-    /// Session in which a create may have taken effect without an answer.
-    unanswered: Option<i64>,
-    /// Place before ours that is not ephemeral.
-    wrong_znodes: WrongZnodeReporter,
+    /// Session in which a place was created, or may have been: the create may have no answer.
+    entered: Option<i64>,
+    /// Number of our place in that session, if it is known.
+    own: Option<u32>,
+}
+
+/// Result of a search for the place before ours.
+enum Search {
+    /// Our own place does not exist.
+    Lost,
+    First,
+    Behind(u32),
 }
 
 impl WaitingLine {
     /// Creates a client of the line at `path`. Does no I/O.
     pub(crate) fn new(path: String, max: usize, id: &ContenderId) -> WaitingLine {
-        WaitingLine {
-            path,
-            max,
-            id: id.to_hex().into_bytes(),
-            own: None,
-            unanswered: None,
-            wrong_znodes: WrongZnodeReporter::default(),
-        }
+        WaitingLine { path, max, id: id.to_hex().into_bytes(), entered: None, own: None }
     }
 
     fn path_of(&self, number: u32) -> String {
@@ -56,6 +64,7 @@ impl WaitingLine {
 
     /// Waits until this client is the first in the line, and the election at `election` has fewer contenders than the
     /// limit. The place in the line is kept until [`WaitingLine::leave`], so that the next client sees the new contender.
+    /// Calls `on_wait` each time before it waits.
     ///
     /// # Cancel safety
     /// If the future is dropped, the place is kept; the next call continues there.
@@ -64,69 +73,60 @@ impl WaitingLine {
         connection: &Connection,
         election: &str,
         naming: Naming,
+        on_wait: impl Fn(),
     ) -> Result<(), Error> {
-        let mut before = self.place(connection).await?;
-        while let Some(number) = self.nearest(connection, before).await? {
-            let path = self.path_of(number);
-            let (stat, watcher) = connection.stat_and_watch(&path).await?;
-            let wrong = stat.as_ref().and_then(|stat| WrongZnode::not_ephemeral(&path, stat));
-            self.wrong_znodes.update(connection.session(), wrong);
-            match stat {
-                Some(stat) if is_ephemeral(stat.ephemeral_owner) => {
-                    watcher.changed().await;
-                    // It may have changed only: then it is found again.
-                    before = number + 1;
-                }
-                // One that is not ephemeral would stay for ever.
-                _ => before = number,
-            }
-        }
-        self.wrong_znodes.clear();
+        let mut own = self.place(connection).await?;
+        let mut before = own;
         loop {
-            let (children, watcher) = connection.children_opt_and_watch(election).await?;
-            if sorted_contenders(naming, &children.unwrap_or_default()).len() < self.max {
-                return Ok(());
+            match self.search(connection, own, before).await? {
+                Search::Lost => {
+                    self.own = None;
+                    own = self.place(connection).await?;
+                    before = own;
+                }
+                Search::Behind(number) => {
+                    before = self.watch(connection, number, &on_wait).await?;
+                }
+                Search::First => {
+                    let (children, watcher) = connection.children_opt_and_watch(election).await?;
+                    let contenders = sorted_contenders(naming, &children.unwrap_or_default()).len();
+                    // Without a place, the next client in the line may join at the same time.
+                    if contenders < self.max && self.is_own(connection, own).await? {
+                        return Ok(());
+                    }
+                    if contenders >= self.max {
+                        on_wait();
+                        watcher.changed().await;
+                    }
+                }
             }
-            watcher.changed().await;
         }
     }
 
-    /// Leaves the line. Does nothing if this client has no place.
+    /// Deletes our places. Does nothing if this client has not entered the line in this session.
     pub(crate) async fn leave(&mut self, connection: &Connection) -> Result<(), Error> {
-        let session = connection.session_id();
-        if self.unanswered == Some(session) {
-            self.find(connection).await?;
-        }
-        if let Some((number, owner)) = self.own {
-            let path = self.path_of(number);
-            // The number belongs to another client if the line itself was deleted since.
-            let is_own = owner == session
-                && connection.stat(&path).await?.is_some_and(|stat| stat.ephemeral_owner == session);
-            if is_own {
-                connection.delete_if_exists(&path, None).await?;
+        if self.entered == Some(connection.session_id()) {
+            for number in self.own_places(connection).await? {
+                connection.delete_if_exists(&self.path_of(number), None).await?;
             }
-            self.own = None;
         }
+        (self.entered, self.own) = (None, None);
         Ok(())
     }
 
     /// Returns the number of our place. Creates it if there is none in this session.
     async fn place(&mut self, connection: &Connection) -> Result<u32, Error> {
         let session = connection.session_id();
-        if self.unanswered == Some(session) {
-            self.find(connection).await?;
+        if self.entered != Some(session) {
+            self.own = None;
+        } else if self.own.is_none() {
+            // A create has no answer, or another client has deleted our place.
+            self.own = self.own_places(connection).await?.into_iter().min();
         }
-        if let Some((number, owner)) = self.own
-            && owner == session
-        {
-            // The server of a new connection may lag behind the one that answered the create.
-            let stat = connection.synced().await?.stat(&self.path_of(number)).await?;
-            if stat.is_some_and(|stat| stat.ephemeral_owner == session) {
-                return Ok(number);
-            }
+        if let Some(own) = self.own {
+            return Ok(own);
         }
-        self.own = None;
-        self.unanswered = Some(session);
+        self.entered = Some(session);
         let prefix = format!("{}/", self.path);
         let created = loop {
             match connection.create_sequential(&prefix, &self.id).await {
@@ -134,59 +134,80 @@ impl WaitingLine {
                 result => break result?,
             }
         };
-        self.unanswered = None;
-        // A name without a number, after 2,147,483,647 places: no client waits for it.
-        let number = number_of(&created[prefix.len()..]).unwrap_or(u32::MAX);
-        self.own = Some((number, session));
-        Ok(number)
+        // After 2,147,483,647 places the names have no numbers, until the line is deleted.
+        self.own = number_of(&created[prefix.len()..]);
+        let source = zookeeper_client::Error::BadArguments(&"the numbers of the line are used up");
+        self.own.ok_or(Error::Refused { operation: "create", path: created, source })
     }
 
-    /// Looks for our place in the whole line, after a create without an answer.
-    async fn find(&mut self, connection: &Connection) -> Result<(), Error> {
-        let session = connection.session_id();
-        let mut numbers: Vec<u32> = self.numbers(connection.synced().await?).await?;
-        numbers.sort_unstable();
+    /// Returns the numbers of all places of our session.
+    async fn own_places(&self, connection: &Connection) -> Result<Vec<u32>, Error> {
+        let paths = connection.synced().await?.own_ephemerals(&self.path).await?;
+        let number = |path: &String| number_of(path.strip_prefix(&self.path)?.strip_prefix('/')?);
+        Ok(paths.iter().filter_map(number).collect())
+    }
+
+    async fn is_own(&self, connection: &Connection, number: u32) -> Result<bool, Error> {
+        let stat = connection.stat(&self.path_of(number)).await?;
+        Ok(stat.is_some_and(|stat| stat.ephemeral_owner == connection.session_id()))
+    }
+
+    /// Waits until the place with this number may be gone. Returns the number before which the nearest place is then.
+    async fn watch(&self, connection: &Connection, number: u32, on_wait: impl Fn()) -> Result<u32, Error> {
+        match connection.get_and_watch(&self.path_of(number)).await {
+            Ok((data, stat, watcher)) if is_place(&data, &stat) => {
+                on_wait();
+                watcher.changed().await;
+                // It may have changed only: then it is found again.
+                Ok(number + 1)
+            }
+            Err(error) if !error.is_no_node() && !error.is_no_auth() => Err(error),
+            _ => Ok(number),
+        }
+    }
+
+    /// Searches the nearest place before the number `before`, and checks that our own place exists.
+    async fn search(&self, connection: &Connection, own: u32, before: u32) -> Result<Search, Error> {
+        let mut numbers = vec![own];
+        numbers.extend((before.saturating_sub(PROBES)..before).rev());
+        let read = self.read(connection, &numbers).await?;
+        let owner = read.first().and_then(BulkRead::stat).map(|stat| stat.ephemeral_owner);
+        if owner != Some(connection.session_id()) {
+            return Ok(Search::Lost);
+        }
+        if let Some(number) = first_place(&numbers[1..], &read[1..]) {
+            return Ok(Search::Behind(number));
+        }
+        if before <= PROBES {
+            return Ok(Search::First);
+        }
+        let names = connection.children_or_empty(&self.path).await?;
+        let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name)).collect();
+        numbers.retain(|number| *number < before - PROBES);
+        numbers.sort_unstable_by(|one, other| other.cmp(one));
         for numbers in numbers.chunks(BATCH) {
-            let paths: Vec<String> = numbers.iter().map(|number| self.path_of(*number)).collect();
-            let read = connection.get_many(&paths).await?;
-            let found = numbers.iter().zip(read).find(|(_, read)| {
-                matches!(read, BulkRead::Data(data, stat) if *data == self.id && stat.ephemeral_owner == session)
-            });
-            if let Some((number, _)) = found {
-                self.own = Some((*number, session));
-                break;
+            if let Some(number) = first_place(numbers, &self.read(connection, numbers).await?) {
+                return Ok(Search::Behind(number));
             }
         }
-        self.unanswered = None;
-        Ok(())
+        Ok(Search::First)
     }
 
-    /// Returns the nearest place before the number `before`.
-    async fn nearest(&self, connection: &Connection, before: u32) -> Result<Option<u32>, Error> {
-        let probed: Vec<u32> = (before.saturating_sub(PROBES)..before).rev().collect();
-        let paths: Vec<String> = probed.iter().map(|number| self.path_of(*number)).collect();
-        if paths.is_empty() {
-            return Ok(None);
-        }
-        let read = connection.get_many(&paths).await?;
-        let mut existing = probed.iter().zip(read).filter(|(_, read)| match read {
-            BulkRead::Data(_, stat) => is_ephemeral(stat.ephemeral_owner),
-            // One that this client may not read exists.
-            BulkRead::Missing(error) => !matches!(error, zookeeper_client::Error::NoNode),
-        });
-        if let Some((number, _)) = existing.next() {
-            return Ok(Some(*number));
-        }
-        if probed.last() == Some(&0) {
-            return Ok(None);
-        }
-        Ok(self.numbers(connection).await?.into_iter().filter(|number| *number < before).max())
+    async fn read(&self, connection: &Connection, numbers: &[u32]) -> Result<Vec<BulkRead>, Error> {
+        let paths: Vec<String> = numbers.iter().map(|number| self.path_of(*number)).collect();
+        connection.get_many(&paths).await
     }
+}
 
-    async fn numbers(&self, connection: &Connection) -> Result<Vec<u32>, Error> {
-        let names = connection.children_or_empty(&self.path).await?;
-        Ok(names.iter().filter_map(|name| number_of(name)).collect())
-    }
+/// Returns the first number whose znode is a place.
+fn first_place(numbers: &[u32], read: &[BulkRead]) -> Option<u32> {
+    let is_place = |read: &BulkRead| matches!(read, BulkRead::Data(data, stat) if is_place(data, stat));
+    numbers.iter().zip(read).find(|(_, read)| is_place(read)).map(|(number, _)| *number)
+}
+
+fn is_place(data: &[u8], stat: &Stat) -> bool {
+    let id = data.get(..ID_LENGTH).unwrap_or_default();
+    is_ephemeral(stat.ephemeral_owner) && !id.is_empty() && id.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Returns the number of a place. `None` for other znodes.

@@ -237,6 +237,7 @@ impl Shared {
             LeadMode::Auto => election.with_limit(STANDBY_PATH, self.settings.contenders),
             LeadMode::Always | LeadMode::Never => election,
         };
+        let standing = election.standing();
         let (leader_config, current_config) = watch::channel(self.leader_config(&self.settings));
         let leader = Leader::new(LeaderHandles {
             id: self.id.as_str().to_owned(),
@@ -258,7 +259,7 @@ impl Shared {
         let status = node_status::follow(
             &self.node_status,
             &self.session,
-            election.standing(),
+            standing.clone(),
             self.measurement.subscribe(),
             published.clone(),
             self.sensor_info.subscribe(),
@@ -268,7 +269,7 @@ impl Shared {
             check_connect_timeout: Box::pin(self.check_connect_timeout(connect_timeout)),
             sample: Box::pin(sampler.run(&self.id, sensors, replacements)),
             contend: Box::pin(self.contend(election, leader, published.clone())),
-            publish_node_info: Box::pin(self.publish_node_info(published)),
+            publish_node_info: Box::pin(self.publish_node_info(published, standing)),
             reload: Box::pin(reload::serve(
                 reload,
                 &self.notifier,

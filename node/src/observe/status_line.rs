@@ -56,7 +56,7 @@ fn describe(status: &NodeStatus, servers: &str, contends: bool) -> String {
         Standing::Leading => "leading".to_owned(),
         Standing::Waiting { ahead: 0 } => "next in line to lead".to_owned(),
         Standing::Waiting { ahead } => format!("following, {ahead} ahead"),
-        Standing::Standby => "following, not a contender".to_owned(),
+        Standing::Standby => "on standby, waiting until a contender leaves".to_owned(),
         Standing::Inactive if status.published.stored > 0 && !contends => "measuring, never leads".to_owned(),
         Standing::Inactive if status.published.stored > 0 => "joining".to_owned(),
         Standing::Inactive => "connected, not published yet".to_owned(),

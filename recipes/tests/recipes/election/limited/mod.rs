@@ -1,12 +1,13 @@
 //! Elections with a limit on the contenders: the others wait in a line.
 
+mod other_znodes;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use atalaya_recipes::node_names::Naming;
-use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Connection, Election, Session, SessionOptions, Standing};
 use atalaya_zookeeper::{Disconnect, Operation, Server};
 use tokio::sync::watch;
@@ -33,8 +34,22 @@ impl Drop for Contender {
 
 impl Contender {
     fn start(session: Session, name: &str, leaders: &Arc<AtomicUsize>) -> Contender {
-        let election = Election::new(session.clone(), ELECTION, name, Naming::Kazoo)
-            .with_limit(LINE, NonZeroUsize::new(LIMIT).unwrap());
+        Contender::with(session, name, leaders, Naming::Kazoo, LIMIT)
+    }
+
+    fn with(
+        session: Session,
+        name: &str,
+        leaders: &Arc<AtomicUsize>,
+        naming: Naming,
+        limit: usize,
+    ) -> Contender {
+        let election = Election::new(session.clone(), ELECTION, name, naming);
+        let election = election.with_limit(LINE, NonZeroUsize::new(limit).unwrap());
+        Contender::run(session, election, leaders)
+    }
+
+    fn run(session: Session, election: Election, leaders: &Arc<AtomicUsize>) -> Contender {
         let (standing, leaders) = (election.standing(), Arc::clone(leaders));
         let running = tokio::spawn(async move {
             election.run(|_| lead(Arc::clone(&leaders))).await;
@@ -61,17 +76,26 @@ async fn lead(leaders: Arc<AtomicUsize>) {
 }
 
 async fn fleet(bed: &TestBed, size: usize) -> Vec<Contender> {
+    fleet_with(bed, size, Naming::Kazoo, LIMIT).await
+}
+
+async fn fleet_with(bed: &TestBed, size: usize, naming: Naming, limit: usize) -> Vec<Contender> {
     let leaders = Arc::default();
     let mut contenders = Vec::new();
     for number in 0..size {
-        contenders.push(Contender::start(bed.session().await, &number.to_string(), &leaders));
+        let name = number.to_string();
+        contenders.push(Contender::with(bed.session().await, &name, &leaders, naming, limit));
     }
     contenders
 }
 
-/// Waits until one contender leads, the others up to the limit wait for it, and all others are in the line, each once.
 async fn settled(bed: &TestBed, contenders: &[Contender], foreign: usize) {
-    let contending = LIMIT.saturating_sub(foreign).min(contenders.len());
+    settled_with(bed, contenders, foreign, LIMIT).await;
+}
+
+/// Waits until one contender leads, the others up to the limit wait for it, and all others are in the line, each once.
+async fn settled_with(bed: &TestBed, contenders: &[Contender], foreign: usize, limit: usize) {
+    let contending = limit.saturating_sub(foreign).min(contenders.len());
     let is_settled = async || {
         let count = |wanted: fn(Standing) -> bool| {
             contenders.iter().filter(|contender| wanted(contender.standing())).count()
@@ -159,6 +183,75 @@ async fn client_that_loses_the_reply_to_its_create_keeps_one_place() {
 }
 
 #[tokio::test]
+async fn limit_of_one_leaves_the_leader_alone_in_the_election() {
+    let bed = TestBed::start().await;
+    let mut contenders = fleet_with(&bed, 4, Naming::Kazoo, 1).await;
+    while !contenders.is_empty() {
+        settled_with(&bed, &contenders, 0, 1).await;
+        let gone = contenders.swap_remove(leader(&contenders).await);
+        bed.expire(&gone.session).await;
+    }
+}
+
+#[tokio::test]
+async fn limit_holds_with_names_of_curator() {
+    let bed = TestBed::start().await;
+    let mut contenders = fleet_with(&bed, 6, Naming::CuratorLatch, LIMIT).await;
+    settled(&bed, &contenders, 0).await;
+    let gone = contenders.swap_remove(leader(&contenders).await);
+    bed.expire(&gone.session).await;
+    settled(&bed, &contenders, 0).await;
+    let curator: Connection = bed.session().await.connection().await;
+    for foreign in 0..2 {
+        let prefix = format!("{ELECTION}/_c_01234567-89ab-cdef-0123-456789abcde{foreign}-latch-");
+        curator.create_sequential(&prefix, b"curator").await.unwrap();
+    }
+    // Two of the contenders leave, and the two of Curator take their places.
+    for _ in 0..2 {
+        let gone = contenders.swap_remove(leader(&contenders).await);
+        bed.expire(&gone.session).await;
+    }
+    settled_with(&bed, &contenders, 2, LIMIT).await;
+}
+
+#[tokio::test]
+async fn clients_that_lose_their_sessions_enter_the_line_again() {
+    let bed = TestBed::start().await;
+    let contenders = fleet(&bed, 10).await;
+    settled(&bed, &contenders, 0).await;
+    let (standby, contending): (Vec<&Contender>, Vec<&Contender>) =
+        contenders.iter().partition(|contender| contender.standing() == Standing::Standby);
+    for lost in [standby, contending, contenders.iter().collect()] {
+        let sessions: Vec<Session> = lost.iter().map(|contender| contender.session.clone()).collect();
+        futures_util::future::join_all(sessions.iter().map(|session| bed.expire(session))).await;
+        settled(&bed, &contenders, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn contenders_without_a_limit_count_and_never_wait() {
+    let bed = TestBed::start().await;
+    let leaders = Arc::default();
+    let mut earlier = Vec::new();
+    for number in 0..=LIMIT {
+        let session = bed.session().await;
+        let election = Election::new(session.clone(), ELECTION, number.to_string(), Naming::Kazoo);
+        earlier.push(Contender::run(session, election, &leaders));
+    }
+    soon("the contenders without a limit", bed.wait_for_contenders(ELECTION, LIMIT + 1)).await;
+    let mut contenders = Vec::new();
+    for number in 0..4 {
+        contenders.push(Contender::start(bed.session().await, &format!("new {number}"), &leaders));
+    }
+    while !earlier.is_empty() {
+        settled(&bed, &contenders, earlier.len()).await;
+        let gone = earlier.swap_remove(leader(&earlier).await);
+        bed.expire(&gone.session).await;
+    }
+    settled(&bed, &contenders, 0).await;
+}
+
+#[tokio::test]
 async fn contenders_of_other_programs_count() {
     let bed = TestBed::start().await;
     let kazoo: Connection = bed.session().await.connection().await;
@@ -177,27 +270,8 @@ async fn contenders_of_other_programs_count() {
 }
 
 #[tokio::test]
-async fn znodes_that_are_no_places_and_a_line_that_is_deleted_stop_nobody() {
-    let bed = TestBed::start().await;
-    bed.observer.create(LINE, b"", CreateMode::Persistent).await.unwrap();
-    for name in ["0000000000", "7", "x", "-000000001", "9999999999"] {
-        bed.observer.create(&format!("{LINE}/{name}"), b"", CreateMode::Persistent).await.unwrap();
-    }
-    let contenders = fleet(&bed, LIMIT + 2).await;
-    soon("contenders", bed.wait_for_contenders(ELECTION, LIMIT)).await;
-    soon("places", bed.wait_for_contenders(LINE, 5 + 2)).await;
-    for name in bed.children(LINE).await {
-        bed.observer.delete(&format!("{LINE}/{name}"), None).await.unwrap();
-    }
-    bed.observer.delete(LINE, None).await.unwrap();
-    let gone = leader(&contenders).await;
-    bed.expire(&contenders[gone].session).await;
-    leader(&contenders).await;
-}
-
-#[tokio::test]
 async fn requests_of_a_fleet_that_joins_grow_with_its_size() {
-    let requests = async |size: usize| {
+    let cost = async |size: usize| {
         // Without pings during the test.
         let server = Server::builder().tick(Duration::from_secs(60)).start().await.unwrap();
         let options = SessionOptions::new(server.connect_string().parse().unwrap(), Duration::from_secs(600));
@@ -211,15 +285,19 @@ async fn requests_of_a_fleet_that_joins_grow_with_its_size() {
             loop {
                 let stats = server.faults().stats().await.unwrap();
                 if stats.watches == watches {
-                    return stats.requests;
+                    return (stats.requests, stats.names_listed);
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await
     };
-    let (small, large) = (requests(50).await, requests(200).await);
-    assert!(large <= small * 4 * 11 / 10, "{small} requests of 50, {large} of 200");
+    let [small, medium, large] = [cost(100).await, cost(200).await, cost(400).await];
+    println!("requests and listed names of 100, 200 and 400 clients: {small:?}, {medium:?}, {large:?}");
+    let is_linear = |small: u64, medium: u64, large: u64| {
+        medium * 10 <= small * 2 * 11 && large * 10 <= small * 4 * 11
+    };
+    assert!(is_linear(small.0, medium.0, large.0) && is_linear(small.1, medium.1, large.1));
 }
 
 /// After any faults of the sessions, one client leads, and the others contend or wait, each once.

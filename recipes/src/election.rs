@@ -207,8 +207,12 @@ impl Election {
             if let (Some(line), Step::Wait { .. } | Step::Hold { .. }) = (&mut self.line, &step)
                 && let Err(error) = line.leave(connection).await
             {
-                backoff.pause(connection.session(), &error).await;
-                continue;
+                if error.is_connection_loss() {
+                    backoff.pause(connection.session(), &error).await;
+                    continue;
+                }
+                // The place ends with the session at the latest. Until then only the line waits.
+                warn!("cannot leave the line of the election: {error}");
             }
             let result = match step {
                 Step::Left => return,

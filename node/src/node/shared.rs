@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::model::barrier::SamplingMode;
 use crate::model::counter;
 use crate::model::leader_state::LeaderState;
+use crate::model::fleet_paths::STANDBY_PATH;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, SensorStatus};
 use crate::model::report::Report;
@@ -45,8 +46,6 @@ use crate::tasks::worker::Worker;
 use crate::zk::barrier_watch::follow_barrier;
 use crate::zk::id_owner;
 
-/// Parent of the znodes of the nodes that wait until the election has fewer contenders than the limit.
-const STANDBY_PATH: &str = "/atalaya/standby";
 /// Maximum time for a shutdown. A slow or busy machine has the rest of two seconds for everything else. ZooKeeper confirms
 /// the end of a session within milliseconds if it can be reached.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1_200);

@@ -95,6 +95,10 @@ mod tests {
         status.standing = Standing::Waiting { ahead: 2 };
         status.sensor_errors.insert("air".into(), "no acknowledge\nREADY=1".into());
         assert_eq!(describe(&status, "", true), "following, 2 ahead; sensor air: no acknowledge READY=1");
+        status.standing = Standing::Standby;
+        let text = describe(&status, "", true);
+        assert!(text.starts_with("on standby, waiting until a contender leaves; sensor air: "), "{text}");
+        status.standing = Standing::Waiting { ahead: 2 };
         let squatter = WrongZnode::new("/election/x__lock__0000000000", ZnodeProblem::NotEphemeral);
         status.wrong_znodes.insert(squatter);
         let text = describe(&status, "", true);

@@ -13,7 +13,7 @@ use atalaya_zookeeper::{Disconnect, Operation, Server};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::memory::{TestBed, soon};
+use crate::support::memory::{DEADLINE, TestBed, soon};
 use crate::support::{SessionFault, schedules, session_fault};
 
 const ELECTION: &str = "/election";
@@ -116,6 +116,12 @@ async fn settled_with(bed: &TestBed, contenders: &[Contender], foreign: usize, l
     .await;
 }
 
+/// Ends the leader and its session.
+async fn end_leader(bed: &TestBed, contenders: &mut Vec<Contender>) {
+    let gone = contenders.swap_remove(leader(contenders).await);
+    bed.expire(&gone.session).await;
+}
+
 async fn leader(contenders: &[Contender]) -> usize {
     soon("a leader", async {
         loop {
@@ -134,9 +140,7 @@ async fn one_client_of_the_line_replaces_a_contender_that_leaves() {
     let mut contenders = fleet(&bed, 12).await;
     settled(&bed, &contenders, 0).await;
     while contenders.len() > LIMIT + 2 {
-        let gone = contenders.swap_remove(leader(&contenders).await);
-        bed.expire(&gone.session).await;
-        drop(gone);
+        end_leader(&bed, &mut contenders).await;
         settled(&bed, &contenders, 0).await;
     }
     // One that contends but does not lead, and one of the line.
@@ -188,8 +192,7 @@ async fn limit_of_one_leaves_the_leader_alone_in_the_election() {
     let mut contenders = fleet_with(&bed, 4, Naming::Kazoo, 1).await;
     while !contenders.is_empty() {
         settled_with(&bed, &contenders, 0, 1).await;
-        let gone = contenders.swap_remove(leader(&contenders).await);
-        bed.expire(&gone.session).await;
+        end_leader(&bed, &mut contenders).await;
     }
 }
 
@@ -198,8 +201,7 @@ async fn limit_holds_with_names_of_curator() {
     let bed = TestBed::start().await;
     let mut contenders = fleet_with(&bed, 6, Naming::CuratorLatch, LIMIT).await;
     settled(&bed, &contenders, 0).await;
-    let gone = contenders.swap_remove(leader(&contenders).await);
-    bed.expire(&gone.session).await;
+    end_leader(&bed, &mut contenders).await;
     settled(&bed, &contenders, 0).await;
     let curator: Connection = bed.session().await.connection().await;
     for foreign in 0..2 {
@@ -208,8 +210,7 @@ async fn limit_holds_with_names_of_curator() {
     }
     // Two of the contenders leave, and the two of Curator take their places.
     for _ in 0..2 {
-        let gone = contenders.swap_remove(leader(&contenders).await);
-        bed.expire(&gone.session).await;
+        end_leader(&bed, &mut contenders).await;
     }
     settled_with(&bed, &contenders, 2, LIMIT).await;
 }
@@ -245,8 +246,7 @@ async fn contenders_without_a_limit_count_and_never_wait() {
     }
     while !earlier.is_empty() {
         settled(&bed, &contenders, earlier.len()).await;
-        let gone = earlier.swap_remove(leader(&earlier).await);
-        bed.expire(&gone.session).await;
+        end_leader(&bed, &mut earlier).await;
     }
     settled(&bed, &contenders, 0).await;
 }
@@ -281,7 +281,7 @@ async fn requests_of_a_fleet_that_joins_grow_with_its_size() {
         let _contenders: Vec<Contender> = (0..size).map(start).collect();
         // Each client has a watch, and each contender behind the first has one on its own znode as well.
         let watches = size + LIMIT - 1;
-        soon("all watches", async {
+        let all = async {
             loop {
                 let stats = server.faults().stats().await.unwrap();
                 if stats.watches == watches {
@@ -289,11 +289,11 @@ async fn requests_of_a_fleet_that_joins_grow_with_its_size() {
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-        })
-        .await
+        };
+        tokio::time::timeout(DEADLINE * 6, all).await.expect("all watches")
     };
-    let [small, medium, large] = [cost(100).await, cost(200).await, cost(400).await];
-    println!("requests and listed names of 100, 200 and 400 clients: {small:?}, {medium:?}, {large:?}");
+    let [small, medium, large] = [cost(50).await, cost(100).await, cost(200).await];
+    println!("requests and listed names of 50, 100 and 200 clients: {small:?}, {medium:?}, {large:?}");
     let is_linear = |small: u64, medium: u64, large: u64| {
         medium * 10 <= small * 2 * 11 && large * 10 <= small * 4 * 11
     };

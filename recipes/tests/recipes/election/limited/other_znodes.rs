@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use atalaya_recipes::session::CreateMode;
+use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Credentials, Session, SessionOptions, Standing};
 use zookeeper_client as zk;
 
-use super::{Contender, ELECTION, LIMIT, LINE, fleet, leader, settled};
+use super::{Contender, ELECTION, LIMIT, LINE, end_leader, fleet, leader, settled};
 use crate::support::memory::{TIMEOUT, TestBed, soon};
 
 /// Returns the data of a place.
@@ -41,17 +41,17 @@ async fn znodes_that_are_no_places_stop_nobody() {
 async fn many_znodes_that_are_no_places_are_read_once() {
     let bed = TestBed::start().await;
     bed.observer.create(LINE, b"", CreateMode::Persistent).await.unwrap();
-    for _ in 0..2_500 {
+    for _ in 0..1_100 {
         bed.observer.create_sequential(&format!("{LINE}/"), b"").await.unwrap();
     }
     let before = bed.faults.stats().await.unwrap();
     let _contenders = fleet(&bed, LIMIT + 2).await;
-    soon("places", bed.wait_for_contenders(LINE, 2_500 + 2)).await;
+    soon("places", bed.wait_for_contenders(LINE, 1_100 + 2)).await;
     soon("contenders", bed.wait_for_contenders(ELECTION, LIMIT)).await;
     let after = bed.faults.stats().await.unwrap();
     // Each of five clients lists the line a few times, and so does this test.
     let listed = after.names_listed - before.names_listed;
-    assert!(listed < 2_500 * 40, "{listed} names");
+    assert!(listed < 1_100 * 40, "{listed} names");
 }
 
 #[tokio::test]
@@ -73,13 +73,12 @@ async fn line_that_is_deleted_is_created_again() {
     let mut contenders = fleet(&bed, LIMIT + 5).await;
     for _ in 0..3 {
         settled(&bed, &contenders, 0).await;
-        for name in bed.children(LINE).await {
-            bed.observer.delete(&format!("{LINE}/{name}"), None).await.unwrap();
-        }
-        bed.observer.delete(LINE, None).await.unwrap();
-        let gone = contenders.swap_remove(leader(&contenders).await);
-        bed.expire(&gone.session).await;
-        drop(gone);
+        // In one transaction: the clients enter the line again at once.
+        let places = bed.children(LINE).await.into_iter().map(|name| format!("{LINE}/{name}"));
+        let all: Vec<String> = places.chain([LINE.to_owned()]).collect();
+        let deletions: Vec<Write<'_>> = all.iter().map(|path| Write::Delete { path, version: None }).collect();
+        bed.observer.multi(&deletions).await.unwrap();
+        end_leader(&bed, &mut contenders).await;
     }
     settled(&bed, &contenders, 0).await;
 }
@@ -121,8 +120,7 @@ async fn clients_that_may_not_contend_leave_the_line() {
         contenders.push(Contender::start(session, &number.to_string(), &leaders));
     }
     soon("contenders", bed.wait_for_contenders(ELECTION, LIMIT)).await;
-    let gone = contenders.swap_remove(leader(&contenders).await);
-    bed.expire(&gone.session).await;
+    end_leader(&bed, &mut contenders).await;
     soon("contenders", bed.wait_for_contenders(ELECTION, LIMIT)).await;
     leader(&contenders).await;
     let is_refused = |contender: &Contender| !matches!(contender.standing(), Standing::Waiting { .. });

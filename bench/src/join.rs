@@ -25,8 +25,7 @@ struct Join {
 }
 
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
-    let sizes: &[&str] =
-        if bench.quick { &["100", "200"] } else { &["1000", "2000", "4000", "8000"] };
+    let sizes: &[&str] = if bench.quick { &["100", "200"] } else { &["1000", "2000", "4000", "8000"] };
     eprintln!("fleets of {} nodes join", sizes.join(", "));
     let mut command = parent_death_command(&bench.join);
     command.args(sizes);

@@ -61,12 +61,13 @@ fn status(fleet: &Fleet, hosts: &str, args: &[&str]) -> String {
 fn node_on_standby_is_shown_and_contends_when_a_contender_leaves(fleet: Fleet) {
     let (around, probe) = (fleet.below("/farm"), fleet.probe());
     let args = ["--contenders", "1", "--metrics-listen", "127.0.0.1:0"];
-    let start = |id: &str| around.node(id, &args);
-    let mut one = around.leader("1", &args);
-    let (two, three) = (start("2"), start("3"));
-    for node in [&two, &three] {
+    let start = |id: &str| {
+        let node = around.node(id, &args);
         node.wait_for_line(STANDBY, DEADLINE);
-    }
+        node
+    };
+    let mut one = around.leader("1", &args);
+    let (two, _three) = (start("2"), start("3"));
     assert_eq!(wait_for_election(&probe, "/farm", 1, 2), ["1"]);
     let metrics = MetricsClient::of(&two);
     metrics.wait_for("atalaya_standby", |standby| standby == 1.0);
@@ -103,7 +104,8 @@ fn with_lead(around: &TestEnv, id: &str, lead: &str) -> Process {
 fn contenders_of_kazoo_and_nodes_that_always_contend_count(fleet: Fleet) {
     let (probe, kazoo) = (fleet.probe(), fleet.kazoo());
     let period = fleet.pace.period.as_secs_f64().to_string();
-    let mut one = kazoo.script("leader.py", &["1", &fleet.hosts, &period, &fleet.api.url(), "--cast", "float"]);
+    let mut one =
+        kazoo.script("leader.py", &["1", &fleet.hosts, &period, &fleet.api.url(), "--cast", "float"]);
     one.wait_for_line("elected", DEADLINE);
     let mut two = with_lead(&fleet, "2", "true");
     two.wait_for_line("following: waiting", DEADLINE);

@@ -83,8 +83,11 @@ impl LargeFleet {
             let foreign = usize::from(self.led_by_other);
             let contending = CONTENDERS.min(self.nodes.len() + foreign);
             let standby = self.nodes.len() + foreign - contending;
-            let wanted =
-                [("/election", contending), ("/atalaya/standby", standby), ("/atalaya/nodes", self.nodes.len())];
+            let wanted = [
+                ("/election", contending),
+                ("/atalaya/standby", standby),
+                ("/atalaya/nodes", self.nodes.len()),
+            ];
             for (path, count) in wanted {
                 while self.count(path).await != count {
                     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -294,9 +294,8 @@ async fn requests_of_a_fleet_that_joins_grow_with_its_size() {
     };
     let [small, medium, large] = [cost(50).await, cost(100).await, cost(200).await];
     println!("requests and listed names of 50, 100 and 200 clients: {small:?}, {medium:?}, {large:?}");
-    let is_linear = |small: u64, medium: u64, large: u64| {
-        medium * 10 <= small * 2 * 11 && large * 10 <= small * 4 * 11
-    };
+    let is_linear =
+        |small: u64, medium: u64, large: u64| medium * 10 <= small * 2 * 11 && large * 10 <= small * 4 * 11;
     assert!(is_linear(small.0, medium.0, large.0) && is_linear(small.1, medium.1, large.1));
 }
 

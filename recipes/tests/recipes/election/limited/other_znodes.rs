@@ -76,7 +76,8 @@ async fn line_that_is_deleted_is_created_again() {
         // In one transaction: the clients enter the line again at once.
         let places = bed.children(LINE).await.into_iter().map(|name| format!("{LINE}/{name}"));
         let all: Vec<String> = places.chain([LINE.to_owned()]).collect();
-        let deletions: Vec<Write<'_>> = all.iter().map(|path| Write::Delete { path, version: None }).collect();
+        let deletions: Vec<Write<'_>> =
+            all.iter().map(|path| Write::Delete { path, version: None }).collect();
         bed.observer.multi(&deletions).await.unwrap();
         end_leader(&bed, &mut contenders).await;
     }

@@ -10,6 +10,7 @@ mod cycle;
 mod demo;
 mod footprint;
 mod large;
+mod join;
 mod lockstep;
 mod machine;
 #[cfg(unix)]
@@ -87,6 +88,8 @@ enum Subject {
     Demo,
     /// Ten thousand nodes in four processes: joining, cycles, a killed leader, a restart of ZooKeeper.
     Large,
+    /// Thousands of nodes that join: requests and lists, counted at the server.
+    Join,
     /// A thousand nodes in lock-step: time from the first to the last node that is notified, duration of a cycle.
     LockStep,
     /// Tasks, and Celery with Redis: tasks per second, a broadcast, time to assign again.
@@ -122,6 +125,8 @@ struct Bench {
     fleet: PathBuf,
     /// Nodes of `node/benches/nodes.rs`.
     nodes: PathBuf,
+    /// Fleets of `node/benches/join.rs`.
+    join: PathBuf,
     /// Workers of `node/benches/tasks.rs`.
     workers: PathBuf,
     /// Load program of `zookeeper/benches/load`.
@@ -146,6 +151,7 @@ impl Bench {
             workers: bench(&[Subject::Tasks], "atalaya", "tasks")?,
             fleet: bench(&[Subject::LockStep], "atalaya", "fleet")?,
             nodes: bench(&[Subject::Large], "atalaya", "nodes")?,
+            join: bench(&[Subject::Join], "atalaya", "join")?,
             load: bench(&[Subject::Server], "atalaya-zookeeper", "load")?,
             recipes: bench(&[Subject::Recipes], "atalaya-recipes", "recipes")?,
             kazoo: Kazoo::ready(),
@@ -190,6 +196,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Subject::Recipes => recipes::measure(&bench, &mut machine),
             Subject::Demo => demo::measure(&bench),
             Subject::Large => large::measure(&bench, &mut machine),
+            Subject::Join => join::measure(&bench),
             Subject::LockStep => lockstep::measure(&bench, &mut machine),
             Subject::Tasks => tasks::measure(&bench, &mut machine),
             Subject::Collector => collector::measure(&bench),

@@ -215,6 +215,7 @@ fn nodes(fleet: &FleetStatus) -> String {
         count(|node| node.problem.is_some(), "with an invalid measurement"),
         count(|node| node.age.is_none(), "without a measurement"),
         count(|node| !node.atalaya, "not Atalaya"),
+        count(|node| node.standby, "on standby"),
     ];
     let counts: Vec<String> = counts.into_iter().flatten().collect();
     let gap = if counts.is_empty() { "" } else { ": " };
@@ -231,8 +232,8 @@ fn rows(fleet: &FleetStatus, nodes: &[NodeSummary]) -> Vec<StyledLine> {
     let mut rows: Vec<[Cell; 7]> = vec![header.map(|name| (DIM, name.to_owned()))];
     let or_dash = |text: &Option<String>| (PLAIN, text.clone().unwrap_or_else(|| "-".to_owned()));
     rows.extend(nodes.iter().map(|node| {
-        let notes: Vec<&str> =
-            node.leads.then_some("leader").into_iter().chain(node.group.as_deref()).collect();
+        let role = if node.leads { Some("leader") } else { node.standby.then_some("standby") };
+        let notes: Vec<&str> = role.into_iter().chain(node.group.as_deref()).collect();
         let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
         let name = (if node.leads { BOLD } else { PLAIN }, format!("{}{notes}", node.id));
         let online = node.since.map(|since| time_since(fleet, since));

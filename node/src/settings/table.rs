@@ -13,9 +13,9 @@ use super::acl;
 use super::api_token::{self, ApiToken};
 use super::setting::{ChangeMode, DefaultValue, Field, Setting};
 use super::values::{
-    ACL_MODES, API_METHODS, AUTH_SCHEMES, BOOLS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url,
-    connect_string, fleet_name, listen_addr, log_filter, name_of, name_template, one_of, origin, origin_text,
-    origins, parent_path, sampling_period, session_timeout, url_text,
+    ACL_MODES, API_METHODS, AUTH_SCHEMES, COUNTERS, InvalidValue, LEAD_MODES, RELEASES, SYNC_MODES, api_url,
+    connect_string, contenders, fleet_name, listen_addr, log_filter, name_of, name_template, one_of, origin,
+    origin_text, origins, parent_path, sampling_period, session_timeout, url_text,
 };
 use crate::model::text;
 
@@ -41,7 +41,7 @@ mod fleet_values;
 mod history;
 
 /// All settings, in the order of the help and of the documentation.
-pub(crate) static SETTINGS: [Setting; 35] = [
+pub(crate) static SETTINGS: [Setting; 36] = [
     Setting {
         name: "zookeeper",
         value_name: Some("HOST:PORT,…/CHROOT"),
@@ -290,13 +290,24 @@ pub(crate) static SETTINGS: [Setting; 35] = [
         name: "lead",
         value_name: None,
         variables: &["ATALAYA_LEAD"],
-        help: "Never contend for leadership (lead = false): for most nodes of a fleet of thousands, where every contender lists \
-               all others",
-        default: DefaultValue::Value("true"),
+        help: "Never contend for leadership (lead = false). auto: contend while there are fewer contenders than the limit; \
+               true: always",
+        default: DefaultValue::Value("auto"),
         change: ChangeMode::Fixed,
-        in_file: Some(|boards| as_text(&boards.fleet.lead, bool::to_string)),
-        show: |settings| Some(settings.lead.to_string()),
-        field: field!(lead, |text, _| one_of("value", BOOLS, text)),
+        in_file: Some(|boards| as_text(&boards.fleet.lead, |lead| name_of(LEAD_MODES, lead))),
+        show: |settings| Some(name_of(LEAD_MODES, &settings.lead)),
+        field: field!(lead, |text, _| one_of("value", LEAD_MODES, text)),
+    },
+    Setting {
+        name: "contenders",
+        value_name: Some("COUNT"),
+        variables: &["ATALAYA_CONTENDERS"],
+        help: "Maximum number of contenders for leadership with lead = auto; the other nodes wait until one leaves",
+        default: DefaultValue::Value("7"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| as_text(&boards.fleet.contenders, u16::to_string)),
+        show: |settings| Some(settings.contenders.to_string()),
+        field: field!(contenders, |text, _| contenders(text)),
     },
     Setting {
         name: "sync",

@@ -34,7 +34,9 @@ fn operations(input: &mut Input<'_>) -> Option<Vec<String>> {
             1 | 15 | 19 => {
                 input.text_bytes()?;
                 for _ in 0..input.int()? {
-                    (input.int()?, input.text()?, input.text()?);
+                    input.int()?;
+                    input.text()?;
+                    input.text()?;
                 }
                 input.int()?;
             }

@@ -194,8 +194,8 @@ fn is_seen(behaviour: u8, random: u64) -> bool {
     match behaviour {
         0 => false,
         1 => true,
-        2 => random % 2 == 0,
-        _ => random % 16 == 0,
+        2 => random.is_multiple_of(2),
+        _ => random.is_multiple_of(16),
     }
 }
 

@@ -29,14 +29,31 @@ pub(crate) struct Arguments {
 /// Name and arguments of cargo.
 type Check = (&'static str, &'static [&'static str]);
 
-const CHECKS: [Check; 17] = [
+/// Stands for each of [`SLIM_FEATURES`], one after the other.
+const EACH: &str = "FEATURE";
+/// Features of which each must compile alone: the slim build can leave out any of them.
+const SLIM_FEATURES: [&str; 6] =
+    ["", "mqtt", "output-influxdb", "output-mqtt", "output-prometheus", "output-webhook"];
+
+const CHECKS: [Check; 18] = [
     ("licences", &["deny", "--all-features", "check", "licenses", "bans", "sources"]),
     // Needs the database of advisories from the network.
     ("advisories", &["deny", "--all-features", "check", "advisories"]),
     ("book", &["xtask", "docs"]),
     (
         "slim-clippy",
-        &["clippy", "--package", "atalaya", "--no-default-features", "--all-targets", "--", "-D", "warnings"],
+        &[
+            "clippy",
+            "--package",
+            "atalaya",
+            "--no-default-features",
+            "--features",
+            EACH,
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
     ),
     (
         "slim-tests",
@@ -57,6 +74,7 @@ const CHECKS: [Check; 17] = [
         ],
     ),
     ("statistics", &["xtask", "statistics"]),
+    ("home-assistant", &["xtask", "home-assistant"]),
     ("fuzz", &["xtask", "fuzz", "--for", "5m"]),
     ("package", &["xtask", "dist"]),
     ("slim-package", &["xtask", "dist", "--slim", "--static"]),
@@ -119,12 +137,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if is_success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs cargo with these arguments. Returns true if it succeeds.
+/// Runs cargo with these arguments, once for each feature if they name [`EACH`]. Returns true if it succeeds.
 fn check(words: &[&str]) -> anyhow::Result<bool> {
-    let mut command = cargo();
-    command.env("ATALAYA_NIGHTLY", "1");
-    if words.first() == Some(&"deny") {
-        command.env("PATH", CARGO_DENY.on_path()?);
+    let features = if words.contains(&EACH) { &SLIM_FEATURES[..] } else { &[EACH] };
+    let mut is_success = true;
+    for feature in features {
+        let mut command = cargo();
+        command.env("ATALAYA_NIGHTLY", "1");
+        if words.first() == Some(&"deny") {
+            command.env("PATH", CARGO_DENY.on_path()?);
+        }
+        command.args(words.iter().map(|word| if *word == EACH { feature } else { word }));
+        is_success &= command.status().context("cannot run cargo")?.success();
     }
-    Ok(command.args(words).status().context("cannot run cargo")?.success())
+    Ok(is_success)
 }

@@ -25,6 +25,8 @@ mod history;
 mod history_collector;
 mod history_outputs;
 mod history_power_cut;
+#[cfg(target_os = "linux")]
+mod home_assistant;
 mod hostile_settings;
 mod invalid_measurements;
 mod large_fleets;
@@ -47,6 +49,7 @@ mod process_trees;
 mod prometheus;
 mod reload;
 mod renewed_credentials;
+mod requests;
 mod robust_values;
 mod sensor_health;
 mod sensors_read;

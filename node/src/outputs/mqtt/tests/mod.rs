@@ -82,7 +82,8 @@ fn seqs(messages: &[MqttMessage]) -> Vec<i64> {
     messages.iter().map(|message| message.json()["seq"].as_i64().unwrap()).collect()
 }
 
-/// Sends a batch until the broker has accepted it, like the caller of an output.
+/// Sends a batch until the broker has accepted it, like the caller of an output. Each call waits for the next attempt to
+/// connect.
 async fn deliver(output: &Output, batch: &Batch) {
     let deadline = Instant::now() + 3 * LONG;
     loop {
@@ -90,7 +91,6 @@ async fn deliver(output: &Output, batch: &Batch) {
             Outcome::Accepted(refused) => return assert_eq!(refused, []),
             outcome => assert!(Instant::now() < deadline, "{outcome:?}"),
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -59,9 +59,7 @@ impl Server {
     /// Writes a file beside the data. Returns its path.
     #[track_caller]
     pub(crate) fn write(&self, name: &str, text: &str) -> String {
-        let file = self.file(name);
-        fs::write(&file, text).expect("write a file of a server");
-        file.display().to_string()
+        self.scratch.write(name, text).display().to_string()
     }
 
     /// Starts the program `command`, with its arguments, and waits until it answers.

@@ -11,6 +11,7 @@ mod docs;
 mod fleet;
 mod fuzz;
 mod nightly;
+mod parallel;
 mod screenshot;
 mod statistics;
 mod test;

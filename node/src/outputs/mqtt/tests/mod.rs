@@ -267,7 +267,7 @@ fn persistent_broker_has_the_state_after_a_restart() {
     let output = output_to(&server.url(), "3.1.1");
     runtime.block_on(deliver(&output, &batch(0..3)));
     let folder = server.folder();
-    atalaya_testbed::eventually("Mosquitto stores its messages", LONG, || has_content(&folder).then_some(()));
+    atalaya_testbed::eventually("Mosquitto stores its messages", LONG, || has_content(folder).then_some(()));
     server.kill();
     server.restart();
     let late = MqttClient::subscribe(server.port(), TOPIC);

@@ -12,6 +12,7 @@ mod fleet;
 mod fuzz;
 mod home_assistant;
 mod nightly;
+mod parallel;
 mod screenshot;
 mod statistics;
 mod test;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use atalaya_config::Boards;
 use atalaya_recipes::persistent_node::Conflict;
+use atalaya_recipes::session::Spawner;
 use atalaya_recipes::{ConnectError, ConnectString};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -68,12 +69,13 @@ pub struct Node {
     pub(crate) access: ZooKeeperAccess,
     /// Receives each average of this leader as soon as it is committed, delivered or not.
     pub averages: Option<mpsc::UnboundedSender<Report>>,
-    /// False: connects to ZooKeeper directly and accepts responses of any size. The runtime of the node then needs only
-    /// timers, see `network`.
+    /// False: connects to ZooKeeper directly and accepts responses of any size. With thousands of nodes in one process,
+    /// two more connections for each would exceed the limit on open files.
     pub limits_responses: bool,
-    /// Runtime for HTTP requests. The runtime of the node then needs only timers: with thousands of nodes in one
-    /// process, an I/O driver for each would exceed the limit on open files. (The ZooKeeper client has its own I/O.)
+    /// Runtime for HTTP requests. `None`: that of the node.
     pub(crate) network: Option<Handle>,
+    /// Spawns the tasks of the session. `None`: the runtime of the node.
+    pub(crate) spawner: Option<Spawner>,
     /// Lets the node replace its sensors and some of its settings while it runs.
     pub(crate) reload: Option<Reload>,
     /// Follows the log filter of the dynamic configuration. `None` if several nodes of a process share one log.
@@ -112,6 +114,7 @@ impl Node {
             averages: None,
             limits_responses: true,
             network: None,
+            spawner: None,
             reload: None,
             logs: None,
             notifier: Notifier::default(),

@@ -119,6 +119,7 @@ impl Shared {
             settings,
             access,
             limits_responses,
+            spawner,
             state_file,
             outputs,
             observer,
@@ -136,6 +137,7 @@ impl Shared {
         if !limits_responses {
             options = options.with_max_response(None);
         }
+        options.spawner = spawner;
         let session = start_session(options, process.clone());
         let counter = WriteCounter::new(session.clone(), counter::PATH);
         counter.set_enabled(settings.counting() == CounterMode::PerNode).await;

@@ -226,10 +226,11 @@ impl Worker {
                     task: assigned.task,
                     assignment: assigned.assignment,
                 };
-                executions.push(async move {
+                // Boxed: the list reserves memory for a future also while it is empty.
+                executions.push(Box::pin(async move {
                     execution.run().await;
                     key
-                });
+                }));
             }
         }
     }

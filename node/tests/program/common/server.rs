@@ -108,7 +108,7 @@ impl Loss {
 
 #[track_caller]
 fn wait<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     match runtime.block_on(async { tokio::time::timeout(DEADLINE, work).await }) {
         Ok(done) => done,
         Err(_) => panic!("the server did not obey within {DEADLINE:?}"),

@@ -135,39 +135,50 @@ impl Node {
     /// # Errors
     /// - [`NodeError::IdInUse`]: another process owns the znode of the measurement, or that znode is persistent.
     /// - [`NodeError::Unavailable`]: ZooKeeper was not reached within `connect_timeout`.
-    pub async fn run(
+    pub fn run(
         self,
         connect_timeout: Option<Duration>,
         stop: impl Future<Output = &'static str>,
-    ) -> Result<(), NodeError> {
-        let (shared, inputs) = Shared::start(self).await;
-        let outcome = {
-            let tasks = shared.tasks(inputs, connect_timeout);
-            tokio::select! {
-                // The signal is checked first, so that a busy node stops as well.
-                biased;
-                () = stopped(stop, &shared) => Ok(()),
-                conflict = tasks.publish_measurement => Err(shared.id_in_use(conflict).await),
-                error = tasks.check_connect_timeout => Err(error),
-                // The remaining tasks do not end.
-                () = tasks.sample => Ok(()),
-                () = tasks.contend => Ok(()),
-                () = tasks.publish_node_info => Ok(()),
-                () = tasks.update_status => Ok(()),
-                () = tasks.reload => Ok(()),
-                () = tasks.follow_config => Ok(()),
-                () = tasks.apply_settings => Ok(()),
-                () = tasks.follow_barrier => Ok(()),
-                () = tasks.notify_systemd => Ok(()),
-                () = tasks.observe => Ok(()),
-                () = tasks.forward => Ok(()),
-                () = tasks.keep_access_current => Ok(()),
-                () = tasks.work => Ok(()),
-            }
-        };
-        // All tasks are dropped by now, so that none of them writes while the session closes.
-        shared.shutdown().await;
-        outcome
+    ) -> impl Future<Output = Result<(), NodeError>> {
+        // Boxed, so that a running node does not keep the memory that only its start needs.
+        let start = Box::pin(Shared::start(self));
+        async move {
+            let (shared, inputs) = start.await;
+            let shared = Box::new(shared);
+            let outcome = run_tasks(shared.tasks(inputs, connect_timeout), stopped(stop, &shared), &shared).await;
+            // All tasks are dropped by now, so that none of them writes while the session closes.
+            Box::pin(shared.shutdown()).await;
+            outcome
+        }
+    }
+}
+
+/// Runs the tasks until `stopped` completes or one of them fails.
+async fn run_tasks(
+    tasks: Tasks<'_>,
+    stopped: impl Future<Output = ()>,
+    shared: &Shared,
+) -> Result<(), NodeError> {
+    tokio::select! {
+        // The signal is checked first, so that a busy node stops as well.
+        biased;
+        () = stopped => Ok(()),
+        conflict = tasks.publish_measurement => Err(shared.id_in_use(conflict).await),
+        error = tasks.check_connect_timeout => Err(error),
+        // The remaining tasks do not end.
+        () = tasks.sample => Ok(()),
+        () = tasks.contend => Ok(()),
+        () = tasks.publish_node_info => Ok(()),
+        () = tasks.update_status => Ok(()),
+        () = tasks.reload => Ok(()),
+        () = tasks.follow_config => Ok(()),
+        () = tasks.apply_settings => Ok(()),
+        () = tasks.follow_barrier => Ok(()),
+        () = tasks.notify_systemd => Ok(()),
+        () = tasks.observe => Ok(()),
+        () = tasks.forward => Ok(()),
+        () = tasks.keep_access_current => Ok(()),
+        () = tasks.work => Ok(()),
     }
 }
 

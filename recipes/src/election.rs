@@ -178,7 +178,8 @@ impl Election {
         loop {
             let result = match self.contender.state.step() {
                 Step::Left => return,
-                Step::Hold { own } => match self.lead(connection, &own, lead, backoff).await {
+                // Boxed, because most contenders do not lead.
+                Step::Hold { own } => match Box::pin(self.lead(connection, &own, lead, backoff)).await {
                     Ok(Some(value)) => {
                         *done = Some(value);
                         Ok(Event::Done)

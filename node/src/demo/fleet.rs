@@ -114,9 +114,9 @@ impl Member {
         node.spawner = Some(Spawner::new(move |task| drop(runtime.spawn(controlled.control(number, task)))));
         let (controlled, events) = (control.clone(), config.events.clone());
         let start = move || {
+            let run = node.run(None, std::future::pending());
             let node = tokio::task::spawn_local(controlled.control(number, async move {
-                let ended = node.run(None, std::future::pending()).await;
-                ended.err().map_or("ended".to_owned(), |error| error.to_string())
+                run.await.err().map_or("ended".to_owned(), |error| error.to_string())
             }));
             tokio::task::spawn_local(async move {
                 // The message of a panic is among the log lines.

@@ -26,7 +26,7 @@ impl Shared {
     pub(super) async fn publish_measurement(&self, publisher: PersistentNode) -> Conflict {
         if let Some(process) = &self.process {
             // First, because a znode of an earlier process of this node would look like a node with the same id.
-            stale_sessions::clean_up_earlier_processes(&self.session, process).await;
+            Box::pin(stale_sessions::clean_up_earlier_processes(&self.session, process)).await;
         }
         publisher.run(self.measurement.subscribe()).await
     }

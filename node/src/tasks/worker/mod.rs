@@ -98,6 +98,11 @@ impl Worker {
         if info.wait_for(Option::is_some).await.is_err() {
             return std::future::pending().await;
         }
+        // Boxed, because some boards execute nothing.
+        Box::pin(self.work(info)).await
+    }
+
+    async fn work(&self, info: watch::Receiver<Option<WorkerInfo>>) -> Conflict {
         let (alive, present) = watch::channel(None);
         let node = PersistentNode::new(self.session.clone(), paths::alive(&self.id));
         tokio::select! {

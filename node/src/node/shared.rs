@@ -120,6 +120,7 @@ impl Shared {
             settings,
             access,
             limits_responses,
+            spawner,
             state_file,
             outputs,
             observer,
@@ -137,6 +138,7 @@ impl Shared {
         if !limits_responses {
             options = options.with_max_response(None);
         }
+        options.spawner = spawner;
         let session = start_session(options, process.clone());
         let counter = WriteCounter::new(session.clone(), counter::PATH);
         counter.set_enabled(settings.counting() == CounterMode::PerNode).await;

@@ -19,6 +19,7 @@ mod invalid;
 mod limits;
 pub mod measurements;
 mod metrics;
+pub mod moments;
 mod options;
 mod page;
 mod params;
@@ -39,7 +40,7 @@ mod values;
 mod write_timeout;
 
 pub use api::openapi;
-pub use fleet_name::FleetName;
+pub use fleet_name::{FleetName, ZoneName};
 pub use hosts::Hosts;
 pub use invalid::Invalid;
 pub use limits::Limits;

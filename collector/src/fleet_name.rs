@@ -185,7 +185,7 @@ impl ToSchema for ZoneName {}
 
 /// Fleet and zone in an answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct FleetFields {
+pub(crate) struct FleetFields {
     /// Fleet of the sender; missing in JSON if it is `default`.
     #[serde(skip_serializing_if = "FleetName::is_default")]
     #[schema(value_type = Option<FleetName>, nullable = false)]
@@ -194,6 +194,25 @@ pub struct FleetFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     zone: Option<ZoneName>,
+}
+
+/// Fleet and zone of measurements in an answer.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SampleFleet<'a> {
+    /// Name of the fleet.
+    fleet: &'a str,
+    /// Zone of the fleet; missing in JSON if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    zone: Option<&'a str>,
+}
+
+impl SampleFleet<'_> {
+    /// Serializes the key of a fleet or zone as the fields of the object around it.
+    pub(crate) fn serialize_key<S: Serializer>(key: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        let (fleet, zone) = key.split_once(SEPARATOR).map_or((key, None), |(fleet, zone)| (fleet, Some(zone)));
+        SampleFleet { fleet, zone }.serialize(serializer)
+    }
 }
 
 impl FleetFields {

@@ -16,6 +16,7 @@ mod guard;
 mod hosts;
 mod interval_set;
 mod invalid;
+mod lateness;
 mod limits;
 pub mod measurements;
 mod metrics;
@@ -38,6 +39,7 @@ mod tls;
 mod tokens;
 mod values;
 mod write_timeout;
+mod zones;
 
 pub use api::openapi;
 pub use fleet_name::{FleetName, ZoneName};

@@ -41,7 +41,7 @@ mod fleet_values;
 mod history;
 
 /// All settings, in the order of the help and of the documentation.
-pub(crate) static SETTINGS: [Setting; 35] = [
+pub(crate) static SETTINGS: [Setting; 36] = [
     Setting {
         name: "zookeeper",
         value_name: Some("HOST:PORT,…/CHROOT"),
@@ -207,6 +207,7 @@ pub(crate) static SETTINGS: [Setting; 35] = [
         show: |settings| settings.fleet_name.clone(),
         field: field!(fleet_name, |text, _| fleet_name(text).map(Some)),
     },
+    fleet_values::ZONE,
     Setting {
         name: "api_token_file",
         value_name: Some("FILE"),

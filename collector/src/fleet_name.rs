@@ -210,7 +210,8 @@ pub(crate) struct SampleFleet<'a> {
 impl SampleFleet<'_> {
     /// Serializes the key of a fleet or zone as the fields of the object around it.
     pub(crate) fn serialize_key<S: Serializer>(key: &str, serializer: S) -> Result<S::Ok, S::Error> {
-        let (fleet, zone) = key.split_once(SEPARATOR).map_or((key, None), |(fleet, zone)| (fleet, Some(zone)));
+        let (fleet, zone) =
+            key.split_once(SEPARATOR).map_or((key, None), |(fleet, zone)| (fleet, Some(zone)));
         SampleFleet { fleet, zone }.serialize(serializer)
     }
 }

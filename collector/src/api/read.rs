@@ -220,9 +220,9 @@ pub(super) async fn get_series(
     }
     let filter = Filter { from: Some(from), to: Some(to), ..filter };
     let check = |points: usize| match points > MAX_POINTS {
-        true => Err(Problem::invalid(format!(
-            "more than {MAX_POINTS} points: request longer steps, or one unit"
-        ))),
+        true => {
+            Err(Problem::invalid(format!("more than {MAX_POINTS} points: request longer steps, or one unit")))
+        }
         false => Ok(()),
     };
     #[allow(clippy::cast_precision_loss, reason = "366 days at most")]

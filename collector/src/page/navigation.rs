@@ -36,8 +36,10 @@ impl Navigation {
             app.with_store_timeout(app.store.fleets()),
             app.with_store_timeout(app.store.measurements().sample_fleets())
         );
-        let measuring =
-            measuring.unwrap_or_default().into_iter().filter_map(|summary| FleetName::from_key(&summary.fleet).ok());
+        let measuring = measuring
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|summary| FleetName::from_key(&summary.fleet).ok());
         let measuring: BTreeSet<FleetName> = measuring.collect();
         let has_samples = measuring.iter().any(|name| name == chosen || name.fleet() == *chosen);
         let zone = measuring.iter().find(|name| name.fleet() == *chosen && name.zone().is_some());

@@ -216,7 +216,9 @@ mod tests {
         let combined = combined_reports(reports.iter());
         let short: Vec<_> = combined
             .iter()
-            .map(|Record { report, .. }| (report.unit.as_deref(), report.mean, report.count, report.min, report.max))
+            .map(|Record { report, .. }| {
+                (report.unit.as_deref(), report.mean, report.count, report.min, report.max)
+            })
             .collect();
         let expected = [
             (Some("%RH"), 40.0, Some(1), Some(40.0), Some(40.0)),

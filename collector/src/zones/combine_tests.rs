@@ -34,7 +34,9 @@ fn zones_are_weighted_by_their_readings() {
     let points = combine(&zones, STEP);
     let short: Vec<_> = points
         .iter()
-        .map(|point| (point.unit.as_deref(), point.zones, point.readings, point.mean, point.missing.join(",")))
+        .map(|point| {
+            (point.unit.as_deref(), point.zones, point.readings, point.mean, point.missing.join(","))
+        })
         .collect();
     let expected = [
         (Some("%RH"), 1, 1, 40.0, "north".to_owned()),
@@ -59,7 +61,8 @@ fn zone_is_missing_from_its_first_report_until_a_week_after_its_last_one() {
 #[test]
 fn zone_without_numbers_of_readings_is_missing() {
     let bare = Sum { moments: None, ..sum(0, "Cel", &[99.0]) };
-    let zones = [zone("north", (0, 0), vec![sum(0, "Cel", &[1.0])]), zone("south", (0, 0), vec![bare.clone()])];
+    let zones =
+        [zone("north", (0, 0), vec![sum(0, "Cel", &[1.0])]), zone("south", (0, 0), vec![bare.clone()])];
     let point = &combine(&zones, STEP)[0];
     assert_eq!((point.mean, point.max, point.missing.join("")), (1.0, 1.0, "south".to_owned()));
     assert_eq!(combine(&[zone("south", (0, 0), vec![bare])], STEP), []);

@@ -187,7 +187,8 @@ impl StatusPusher<'_> {
             return;
         }
         let (fleet, zone) = (api.fleet.clone(), api.zone.clone());
-        let status = Status { fleet, zone, tasks, ..Status::new(&self.handles.id, state, period, nodes, more) };
+        let status =
+            Status { fleet, zone, tasks, ..Status::new(&self.handles.id, state, period, nodes, more) };
         let mut request = request.json(&status).timeout(TIMEOUT);
         if let Some(token) = token.filter(|_| !api.has_token()) {
             request = request.bearer_auth(token);

@@ -75,7 +75,8 @@ mod tests {
             since_boot_ms: 5,
             clock: ClockState::Synchronised,
         };
-        let body = Body { fleet: Some("home"), zone: Some("north"), node: "n1", boot: "3f0c", samples: &[sample] };
+        let body =
+            Body { fleet: Some("home"), zone: Some("north"), node: "n1", boot: "3f0c", samples: &[sample] };
         let expected = r#"{"fleet":"home","zone":"north","node":"n1","boot":"3f0c","samples":[{"seq":17,"sensor":"outside","quantity":"temperature","unit":"Cel","value":21.53,"time_ms":1795993511000,"clock":"synchronised"}]}"#;
         assert_eq!(serde_json::to_string(&body).unwrap(), expected);
     }

@@ -62,7 +62,8 @@ impl Writer {
         if fleet.is_default() {
             return Ok(0);
         }
-        let (pattern, fleets) = (literal(&self.key(fleet, "")) + "*", self.key(&FleetName::default(), "fleets"));
+        let (pattern, fleets) =
+            (literal(&self.key(fleet, "")) + "*", self.key(&FleetName::default(), "fleets"));
         let connection = &mut self.opened().await?.connection;
         let mut cursor = "0".to_owned();
         loop {

@@ -2,8 +2,8 @@
 
 use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
-use super::{fleets, latest, rollups};
 use super::rollups::OF_REPORT;
+use super::{fleets, latest, rollups};
 use crate::interval_set::IntervalSet;
 use crate::store::interface::{HOUR, Horizon, PRUNE_BATCH};
 

@@ -27,8 +27,7 @@ const CHECK_INTERVAL: i32 = 10_000;
 /// Maximum number of quantities and units that are returned.
 const MAX_KINDS: i64 = 1_000;
 
-const COLUMNS: &str =
-    "id, epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received, reporter, \
+const COLUMNS: &str = "id, epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received, reporter, \
      aggregate";
 
 /// Connections that are not in use.
@@ -264,7 +263,8 @@ fn steps(
     (step, limit): (i64, usize),
     with_moments: bool,
 ) -> rusqlite::Result<Vec<(i64, Kind, Rollup)>> {
-    let (moments, all_moments) = if with_moments { ("moments", "all_moments(moments)") } else { ("NULL AS moments", "NULL") };
+    let (moments, all_moments) =
+        if with_moments { ("moments", "all_moments(moments)") } else { ("NULL AS moments", "NULL") };
     let fleet = fleets::number(connection, &filter.fleet)?;
     let kinds = Where::kinds(filter, fleet);
     let hours = Where::of(filter, fleet, ["hour >= ?", "hour < ?"]);

@@ -300,6 +300,7 @@ impl Shared {
             let mut api = Api::new(&self.id, url, settings.api_method);
             (api.token, api.runtime) = (settings.api_token.clone(), self.network.clone());
             api.fleet.clone_from(&settings.fleet_name);
+            api.zone.clone_from(&settings.zone);
             api
         });
         LeaderConfig {

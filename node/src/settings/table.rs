@@ -207,6 +207,7 @@ pub(crate) static SETTINGS: [Setting; 36] = [
         show: |settings| settings.fleet_name.clone(),
         field: field!(fleet_name, |text, _| fleet_name(text).map(Some)),
     },
+    fleet_values::ZONE,
     Setting {
         name: "api_token_file",
         value_name: Some("FILE"),

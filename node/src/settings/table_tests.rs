@@ -18,6 +18,7 @@ const SAMPLES: [(&str, &str, &str); 35] = [
     ("api_url", "http://h/nuevo", "'http://h/nuevo'"),
     ("api_method", "post", "'post'"),
     ("fleet_name", "home", "'home'"),
+    ("zone", "north", "'north'"),
     ("api_token_file", "token", "'token'"),
     ("api_token_origin", "https://h:8443", "'https://h:8443'"),
     ("api_origins", "http://a,http://b", "['http://a', 'http://b']"),

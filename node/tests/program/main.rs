@@ -72,6 +72,7 @@ mod unauthenticated_clients;
 mod webhook_averages;
 mod with_kazoo;
 mod wrong_znodes;
+mod zones;
 mod zookeeper_command;
 mod zookeeper_faults;
 mod zookeeper_leaders_killed;

@@ -29,7 +29,7 @@ const VERSIONS: [&str; 2] = ["3.1.1", "5"];
 fn output(lines: &str) -> Result<Output, String> {
     let text = format!("[[fleet.outputs]]\ntype = \"mqtt\"\nsend = \"both\"\n{lines}\n");
     let boards = Boards::parse(&text, "boards.toml").unwrap();
-    let sender = Sender { fleet: "home".into(), node: "n1".parse().unwrap() };
+    let sender = Sender { fleet: "home".into(), zone: None, node: "n1".parse().unwrap() };
     Output::new(boards.fleet.outputs[0].clone(), &sender)
 }
 

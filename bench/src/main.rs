@@ -9,8 +9,8 @@ mod coprocess;
 mod cycle;
 mod demo;
 mod footprint;
-mod large;
 mod join;
+mod large;
 mod lockstep;
 mod machine;
 #[cfg(unix)]

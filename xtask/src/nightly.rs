@@ -40,7 +40,10 @@ const CHECKS: [Check; 18] = [
     // Needs the database of advisories from the network.
     ("advisories", "deny --all-features check advisories"),
     ("book", "xtask docs"),
-    ("slim-clippy", "clippy --package atalaya --no-default-features --features FEATURE --all-targets -- -D warnings"),
+    (
+        "slim-clippy",
+        "clippy --package atalaya --no-default-features --features FEATURE --all-targets -- -D warnings",
+    ),
     ("slim-tests", "test --package atalaya --no-default-features --lib --bins --test slim"),
     ("publish", "package -p atalaya-zookeeper -p atalaya-hal -p atalaya-sim -p atalaya-recipes"),
     ("statistics", "xtask statistics"),

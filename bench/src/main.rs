@@ -10,6 +10,7 @@ mod cycle;
 mod demo;
 mod footprint;
 mod join;
+mod large;
 mod lockstep;
 mod machine;
 #[cfg(unix)]
@@ -85,6 +86,8 @@ enum Subject {
     Recipes,
     /// Thousands of nodes in one process.
     Demo,
+    /// Ten thousand nodes in four processes: joining, cycles, a killed leader, a restart of ZooKeeper.
+    Large,
     /// Thousands of nodes that join: requests and lists, counted at the server.
     Join,
     /// A thousand nodes in lock-step: time from the first to the last node that is notified, duration of a cycle.
@@ -99,12 +102,13 @@ enum Subject {
 }
 
 /// Subjects that use the release build of the node.
-const USERS_OF_NODE: [Subject; 8] = [
+const USERS_OF_NODE: [Subject; 9] = [
     Subject::Footprint,
     Subject::Start,
     Subject::Security,
     Subject::Server,
     Subject::Demo,
+    Subject::Large,
     Subject::LockStep,
     Subject::Tasks,
     Subject::Collector,
@@ -119,6 +123,8 @@ struct Bench {
     client: PathBuf,
     /// Fleet of `node/benches/fleet.rs`.
     fleet: PathBuf,
+    /// Nodes of `node/benches/nodes.rs`.
+    nodes: PathBuf,
     /// Fleets of `node/benches/join.rs`.
     join: PathBuf,
     /// Workers of `node/benches/tasks.rs`.
@@ -144,6 +150,7 @@ impl Bench {
             client: bench(&[Subject::Cycle, Subject::Start, Subject::Security], "atalaya", "client")?,
             workers: bench(&[Subject::Tasks], "atalaya", "tasks")?,
             fleet: bench(&[Subject::LockStep], "atalaya", "fleet")?,
+            nodes: bench(&[Subject::Large], "atalaya", "nodes")?,
             join: bench(&[Subject::Join], "atalaya", "join")?,
             load: bench(&[Subject::Server], "atalaya-zookeeper", "load")?,
             recipes: bench(&[Subject::Recipes], "atalaya-recipes", "recipes")?,
@@ -188,6 +195,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Subject::Server => server::measure(&bench, &mut machine),
             Subject::Recipes => recipes::measure(&bench, &mut machine),
             Subject::Demo => demo::measure(&bench),
+            Subject::Large => large::measure(&bench, &mut machine),
             Subject::Join => join::measure(&bench),
             Subject::LockStep => lockstep::measure(&bench, &mut machine),
             Subject::Tasks => tasks::measure(&bench, &mut machine),

@@ -71,6 +71,8 @@ pub struct Fleet {
     pub api_method: Option<Located<ApiMethod>>,
     /// Name of the fleet for a collector: 1 to 64 letters, digits, `.`, `_` and `-`.
     pub fleet_name: Option<Located<String>>,
+    /// Zone of the fleet for a collector: as `fleet_name`, or empty for none.
+    pub zone: Option<Located<String>>,
     /// File with the token for the API; a relative path starts from the folder of boards.toml.
     pub api_token_file: Option<Located<String>>,
     /// Only origin to which that token is sent: `https://api.example:8443`. Its grammar is checked by the sender.
@@ -209,6 +211,7 @@ pub(crate) struct RawFleet {
     api_url: Option<Spanned<String>>,
     api_method: Option<Spanned<ApiMethod>>,
     fleet_name: Option<Spanned<String>>,
+    zone: Option<Spanned<String>>,
     api_token_file: Option<Spanned<String>>,
     api_token_origin: Option<Spanned<String>>,
     api_origins: Option<Spanned<Vec<String>>>,
@@ -264,6 +267,7 @@ pub(crate) fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsE
         api_url: located(raw.api_url, check_url)?,
         api_method: raw.api_method.map(|method| locate(method, source)),
         fleet_name: located(raw.fleet_name, check_fleet_name)?,
+        zone: located(raw.zone, check_zone)?,
         api_token_file: located(raw.api_token_file, check_file)?,
         api_token_origin: located(raw.api_token_origin, check_url)?,
         api_origins: raw.api_origins.map(|origins| locate(origins, source)),
@@ -327,6 +331,16 @@ fn check_fleet_name(text: &str) -> Checked {
     Err((
         format!("`{}` is not the name of a fleet", printable(text)),
         "write 1 to 64 letters, digits, `.`, `_` or `-`, such as \"home\"",
+    ))
+}
+
+fn check_zone(text: &str) -> Checked {
+    if text.is_empty() || is_fleet_name(text) {
+        return Ok(());
+    }
+    Err((
+        format!("`{}` is not the name of a zone", printable(text)),
+        "write 1 to 64 letters, digits, `.`, `_` or `-`, such as \"north\"",
     ))
 }
 

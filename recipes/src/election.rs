@@ -217,7 +217,8 @@ impl Election {
             let result = match step {
                 Step::Left => return,
                 Step::Create => self.join(connection).await,
-                Step::Hold { own } => match self.lead(connection, &own, lead, backoff).await {
+                // Boxed, because most contenders do not lead.
+                Step::Hold { own } => match Box::pin(self.lead(connection, &own, lead, backoff)).await {
                     Ok(Some(value)) => {
                         *done = Some(value);
                         Ok(Event::Done)

@@ -120,6 +120,7 @@ impl Shared {
             settings,
             access,
             limits_responses,
+            spawner,
             state_file,
             outputs,
             observer,
@@ -137,6 +138,7 @@ impl Shared {
         if !limits_responses {
             options = options.with_max_response(None);
         }
+        options.spawner = spawner;
         let session = start_session(options, process.clone());
         let counter = WriteCounter::new(session.clone(), counter::PATH);
         counter.set_enabled(settings.counting() == CounterMode::PerNode).await;
@@ -298,6 +300,7 @@ impl Shared {
             let mut api = Api::new(&self.id, url, settings.api_method);
             (api.token, api.runtime) = (settings.api_token.clone(), self.network.clone());
             api.fleet.clone_from(&settings.fleet_name);
+            api.zone.clone_from(&settings.zone);
             api
         });
         LeaderConfig {

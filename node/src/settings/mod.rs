@@ -80,6 +80,8 @@ pub struct Settings {
     pub api_method: ApiMethod,
     /// Name of the fleet for a collector. `None`: not sent.
     pub fleet_name: Option<String>,
+    /// Zone of the fleet for a collector. `None`: not sent.
+    pub zone: Option<String>,
     /// API token; its file has not been read yet, see [`Settings::read_token`].
     pub api_token: Option<ApiToken>,
     /// The only origin to which the API token is sent. `None`: that of `api_url`.
@@ -250,6 +252,7 @@ impl Default for Settings {
             api_url: None,
             api_method: ApiMethod::default(),
             fleet_name: None,
+            zone: None,
             api_token: None,
             api_token_origin: None,
             api_origins: Vec::new(),

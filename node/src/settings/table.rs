@@ -13,9 +13,9 @@ use super::acl;
 use super::api_token::{self, ApiToken};
 use super::setting::{ChangeMode, DefaultValue, Field, Setting};
 use super::values::{
-    ACL_MODES, API_METHODS, AUTH_SCHEMES, COUNTERS, InvalidValue, LEAD_MODES, RELEASES, SYNC_MODES, api_url,
-    connect_string, contenders, fleet_name, listen_addr, log_filter, name_of, name_template, one_of, origin,
-    origin_text, origins, parent_path, sampling_period, session_timeout, url_text,
+    ACL_MODES, API_METHODS, AUTH_SCHEMES, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url,
+    connect_string, fleet_name, listen_addr, log_filter, name_of, name_template, one_of, origin, origin_text,
+    origins, parent_path, sampling_period, session_timeout, url_text,
 };
 use crate::model::text;
 
@@ -35,13 +35,15 @@ macro_rules! field {
 }
 
 // After the macro, which it uses.
+#[path = "table_election.rs"]
+mod election;
 #[path = "table_values.rs"]
 mod fleet_values;
 #[path = "table_history.rs"]
 mod history;
 
 /// All settings, in the order of the help and of the documentation.
-pub(crate) static SETTINGS: [Setting; 36] = [
+pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "zookeeper",
         value_name: Some("HOST:PORT,…/CHROOT"),
@@ -207,6 +209,7 @@ pub(crate) static SETTINGS: [Setting; 36] = [
         show: |settings| settings.fleet_name.clone(),
         field: field!(fleet_name, |text, _| fleet_name(text).map(Some)),
     },
+    fleet_values::ZONE,
     Setting {
         name: "api_token_file",
         value_name: Some("FILE"),
@@ -286,29 +289,8 @@ pub(crate) static SETTINGS: [Setting; 36] = [
         show: |settings| Some(settings.election.clone()),
         field: field!(election, |text, _| parent_path(text)),
     },
-    Setting {
-        name: "lead",
-        value_name: None,
-        variables: &["ATALAYA_LEAD"],
-        help: "Never contend for leadership (lead = false). auto: contend while there are fewer contenders than the limit; \
-               true: always",
-        default: DefaultValue::Value("auto"),
-        change: ChangeMode::Fixed,
-        in_file: Some(|boards| as_text(&boards.fleet.lead, |lead| name_of(LEAD_MODES, lead))),
-        show: |settings| Some(name_of(LEAD_MODES, &settings.lead)),
-        field: field!(lead, |text, _| one_of("value", LEAD_MODES, text)),
-    },
-    Setting {
-        name: "contenders",
-        value_name: Some("COUNT"),
-        variables: &["ATALAYA_CONTENDERS"],
-        help: "Maximum number of contenders for leadership with lead = auto; the other nodes wait until one leaves",
-        default: DefaultValue::Value("7"),
-        change: ChangeMode::Fixed,
-        in_file: Some(|boards| as_text(&boards.fleet.contenders, u16::to_string)),
-        show: |settings| Some(settings.contenders.to_string()),
-        field: field!(contenders, |text, _| contenders(text)),
-    },
+    election::LEAD,
+    election::CONTENDERS,
     Setting {
         name: "sync",
         value_name: Some("MODE"),

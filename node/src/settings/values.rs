@@ -147,6 +147,18 @@ pub(super) fn fleet_name(text: &str) -> Result<String, InvalidValue> {
     }
 }
 
+/// Parses the name of a zone; an empty one is none.
+pub(super) fn zone_name(text: &str) -> Result<Option<String>, InvalidValue> {
+    match is_fleet_name(text) {
+        _ if text.is_empty() => Ok(None),
+        true => Ok(Some(text.to_owned())),
+        false => {
+            let problem = format!("\"{}\" is not the name of a zone", sanitize_for_log(text));
+            Err(InvalidValue::new(problem, "1 to 64 letters, digits, '.', '_' or '-', such as north"))
+        }
+    }
+}
+
 fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
     duration::parse(text).map_err(|_| {
         InvalidValue::new(

@@ -26,7 +26,7 @@ impl Shared {
     pub(super) async fn publish_measurement(&self, publisher: PersistentNode) -> Conflict {
         if let Some(process) = &self.process {
             // First, because a znode of an earlier process of this node would look like a node with the same id.
-            stale_sessions::clean_up_earlier_processes(&self.session, process).await;
+            Box::pin(stale_sessions::clean_up_earlier_processes(&self.session, process)).await;
         }
         publisher.run(self.measurement.subscribe()).await
     }
@@ -127,20 +127,11 @@ impl Shared {
         logs: Option<Logs>,
     ) {
         let mut settings = self.config.settings();
-        let mut before = self.settings.clone();
+        // Boxed, because it is kept as long as the node runs.
+        let mut before = Box::new(self.settings.clone());
         loop {
-            let now = settings.borrow_and_update().clone();
-            if now.log != before.log
-                && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.set_filter(now.log.as_deref()))
-            {
-                warn!("{problem}");
-            }
-            if let Some(change) = now.api_change(&before) {
-                warn!("{change}");
-            }
-            // A new log filter alone must not interrupt deliveries.
-            let is_changed = Settings { log: None, ..before } != Settings { log: None, ..now.clone() };
-            if is_changed {
+            let now = Box::new(settings.borrow_and_update().clone());
+            if log_changes(&before, &now, logs.as_ref()) {
                 self.counter.set_enabled(now.counting() == CounterMode::PerNode).await;
                 leader_config.send_replace(self.leader_config(&now));
             }
@@ -150,6 +141,20 @@ impl Shared {
             }
         }
     }
+}
+
+/// Sets the log filter and logs what has changed. Returns true if anything else than the filter has.
+fn log_changes(before: &Settings, now: &Settings, logs: Option<&Logs>) -> bool {
+    if now.log != before.log
+        && let Some(Err(problem)) = logs.map(|logs| logs.set_filter(now.log.as_deref()))
+    {
+        warn!("{problem}");
+    }
+    if let Some(change) = now.api_change(before) {
+        warn!("{change}");
+    }
+    // A new log filter alone must not interrupt deliveries.
+    Settings { log: None, ..before.clone() } != Settings { log: None, ..now.clone() }
 }
 
 /// Logs when this node waits, with the number of contenders ahead of it and the leader if it is a contender.

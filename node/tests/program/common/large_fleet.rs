@@ -129,7 +129,7 @@ fn start_node(
     let status = node.node_status();
     let thread = thread::spawn(move || {
         // Without an I/O driver, which would cost four open files per node.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let stopped = async move {
             let _ = stop.changed().await;
             "the end of the test"

@@ -176,7 +176,8 @@ fn node_killed_at_any_moment_leaves_no_znodes_after_cleanup(fleet: Fleet) {
             if round % 2 == 0 {
                 let (exit, said) = machine.reap(&["1"]);
                 assert_eq!(exit, Some(0), "{said}");
-                let left = ["/mediciones", "/election", "/atalaya/nodes"].map(|path| probe.ls(path));
+                let parents = ["/mediciones", "/election", "/atalaya/standby", "/atalaya/nodes"];
+                let left = parents.map(|path| probe.ls(path));
                 assert!(left.iter().all(Vec::is_empty), "killed after \"{line}\": {left:?}; {said}");
             }
         }

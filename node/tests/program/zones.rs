@@ -98,5 +98,8 @@ fn collector_combines_zones_and_names_the_one_that_is_away(fleet: Fleet) {
         (zone(&zones, "southern")?["late"] == false).then_some(zones)
     });
     assert_eq!(zones["zones"].as_array().unwrap().len(), 3, "the reports of the old name stay: {zones}");
-    assert!(zone(&zones, "southern").unwrap()["epoch"].as_i64() > zone(&zones, "south").unwrap()["epoch"].as_i64());
+    assert!(
+        zone(&zones, "southern").unwrap()["epoch"].as_i64()
+            > zone(&zones, "south").unwrap()["epoch"].as_i64()
+    );
 }

@@ -100,6 +100,9 @@ pub struct Node {
     /// Group of the node, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// True if the node waits until fewer nodes contend for leadership.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standby: bool,
     /// Last readings, at most 32.
     #[serde(default)]
     #[schema(max_items = 32)]

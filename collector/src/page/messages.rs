@@ -118,6 +118,7 @@ messages! {
     last_status: "Last status", "Último estado";
     epoch: "Epoch", "Época";
     leader_badge: "leader", "líder";
+    standby: "on standby", "en reserva";
     more_nodes: "and {} more", "y {} más";
     failing: "failing", "con fallos";
     outdated: "no recent data", "sin datos recientes";

@@ -75,6 +75,8 @@ struct NodeStatus {
     host: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    standby: bool,
     readings: Vec<Reading>,
 }
 
@@ -108,6 +110,7 @@ impl From<NodeSummary> for NodeStatus {
             problem,
             host: node.host.as_deref().map(line),
             group: node.group,
+            standby: node.standby,
             readings: readings
                 .map(|reading| Reading { value: reading.value, unit: reading.unit.as_deref().map(line) })
                 .collect(),

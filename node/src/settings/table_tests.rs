@@ -2,7 +2,7 @@ use super::*;
 use crate::settings::{FleetArgs, Settings, tests};
 
 /// Valid value of each setting that is not the default, as a flag has it and as boards.toml has it.
-const SAMPLES: [(&str, &str, &str); 35] = [
+const SAMPLES: [(&str, &str, &str); 36] = [
     ("zookeeper", "zk1:2181/fleet", "'zk1:2181/fleet'"),
     ("zookeeper_ca", "ca.pem", "'ca.pem'"),
     ("zookeeper_certificate", "node.pem", "'node.pem'"),
@@ -26,6 +26,7 @@ const SAMPLES: [(&str, &str, &str); 35] = [
     ("name", "app{id}", "'app{id}'"),
     ("election", "/e", "'/e'"),
     ("lead", "false", "false"),
+    ("contenders", "3", "3"),
     ("sync", "barrier", "'barrier'"),
     ("release", "complete", "'complete'"),
     ("counter", "per-cycle", "'per-cycle'"),

@@ -34,7 +34,7 @@ pub(crate) struct Api {
     /// True if the last response was from a collector of Atalaya.
     is_collector: Arc<AtomicBool>,
     full_reports: Arc<FullReports>,
-    /// Runtime for the network I/O of requests; `None`: the caller's. A node's own runtime may have none.
+    /// Runtime for the network I/O of requests; `None`: the caller's.
     pub(crate) runtime: Option<Handle>,
 }
 

@@ -1,5 +1,6 @@
 //! Payloads of averages and samples.
 
+#[cfg(feature = "history")]
 use jiff::Timestamp;
 use serde::Serialize;
 

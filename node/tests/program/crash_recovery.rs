@@ -88,7 +88,8 @@ fn killed_supervised_leader_is_succeeded_at_once_and_restarts(fleet: Fleet) {
     });
     let new = probe.exists("/mediciones/1").unwrap();
     assert_ne!(new.ephemeral_owner, old.ephemeral_owner);
-    assert_eq!(probe.exists("/atalaya/nodes/1").unwrap().ephemeral_owner, new.ephemeral_owner);
+    let info = eventually("its node info", DEADLINE, || probe.exists("/atalaya/nodes/1"));
+    assert_eq!(info.ephemeral_owner, new.ephemeral_owner);
     goes_on_publishing(&probe, "1", 3);
     let late = |request: &atalaya_testbed::Recorded| request.at > reported && from(request, "1");
     assert!(!fleet.api.requests().iter().any(late), "the dead one reports");

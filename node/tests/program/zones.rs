@@ -52,7 +52,21 @@ fn collector_combines_zones_and_names_the_one_that_is_away(fleet: Fleet) {
     let collector = Collector::start(BINARY, &[]);
     let url = collector.url();
     let node = |env: &TestEnv, id: &str, zone: &str, board: &str| {
-        env.node(id, &["--api-url", &url, "--fleet-name", "home", "--zone", zone, "--board", board])
+        env.node(
+            id,
+            &[
+                "--api-url",
+                &url,
+                "--api-method",
+                "post",
+                "--fleet-name",
+                "home",
+                "--zone",
+                zone,
+                "--board",
+                board,
+            ],
+        )
     };
     let [north, south] = ["/north", "/south"].map(|chroot| fleet.below(chroot));
     // The ids of nodes, the epochs and the cycles of both are the same.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::fleet_status::{FleetStatus, NodeSummary, Reading};
 use crate::model::details::{Findings, UnitGroup, Withheld};
 use crate::model::text::{format_age, truncate};
+use crate::zk::listing_size;
 
 /// Escape sequence that starts the style of a piece of text on a terminal.
 type Style = &'static str;
@@ -75,6 +76,9 @@ pub(crate) fn render_table(fleet: &FleetStatus, max_nodes: usize) -> Vec<StyledL
     }
     lines.extend(findings(fleet));
     lines.push(StyledLine::with_heading("nodes", [plain(nodes(fleet))]));
+    let size = listing_size::response_size(fleet.nodes.iter().map(|node| node.id.as_str()));
+    let warning = listing_size::warning(size);
+    lines.extend(warning.map(|text| StyledLine::with_heading("", [(BAD, text)])));
     lines.extend(wrong_znodes(fleet));
     if fleet.nodes.is_empty() {
         return lines;

@@ -217,11 +217,14 @@ async fn bare_redis(name: &str, clients: i64, batches: i64) -> Result<Duration, 
             let (first, last) = (batch.samples[0].time, batch.samples[batch.samples.len() - 1].time);
             let text = "60 1234.5 20.25 31.25 0";
             for series in 0..2 {
-                let of_series: Vec<_> = batch.samples.iter().filter(|sample| sample.series == series).collect();
+                let of_series: Vec<_> =
+                    batch.samples.iter().filter(|sample| sample.series == series).collect();
                 let id = format!("{client}.{series}");
                 for hour in first / 3_600_000..=last / 3_600_000 {
                     let count = of_series.iter().filter(|sample| sample.time / 3_600_000 == hour).count();
-                    rows.cmd("APPEND").arg(format!("floor:raw:{id}:{hour}")).arg(vec![0x55_u8; count * RECORD]);
+                    rows.cmd("APPEND")
+                        .arg(format!("floor:raw:{id}:{hour}"))
+                        .arg(vec![0x55_u8; count * RECORD]);
                     rows.cmd("ZADD").arg(format!("floor:minutes:{id}")).arg(hour).arg(hour);
                     rows.cmd("HSET").arg(format!("floor:hours:{id}")).arg(hour).arg(text);
                 }

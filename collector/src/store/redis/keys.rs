@@ -25,7 +25,7 @@ use jiff::Timestamp;
 
 use crate::fleet_name::FleetName;
 use crate::report::{Record, Report};
-use crate::store::interface::{Cursor, HOUR};
+use crate::store::interface::Cursor;
 use crate::store::rollup::{Kind, Rollup};
 use crate::values::without_negative_zero;
 

@@ -1,10 +1,11 @@
--- Records the reports of a run, in their order, if none of them must be refused. A run is what recording.rs sends: no report
--- of it decides whether another one is refused. Returns the newest id before the run, or false; and for each report that
--- must be refused, its place and the reason. If there is any, nothing is recorded, and the caller tries again without it.
+-- Records reports, in their order, if none of them must be refused. Returns the newest id before them, or false; and for each
+-- report that must be refused, its place and the reason. If there is any, nothing is recorded, and the caller tries again
+-- without it. recording.rs decides which of the reports refuse one another, so that they need not be compared here.
 --
--- KEYS: the prefix of the fleet's keys and that of all keys, with their colons. ARGV: version of the data, name of the fleet
--- ('' for the fleet `default`), four lists, and the reports; lists and reports are in MessagePack. A report is its time and
--- the index of its kind, followed by the field names and values of its entry in the stream. The lists are:
+-- KEYS: the prefix of the fleet's keys and that of all keys, with their colons. ARGV: version of the data; `record`, or
+-- `check` to record nothing; name of the fleet ('' for the fleet `default`); four lists; and the reports. Lists and reports
+-- are in MessagePack. A report is its time and the index of its kind, followed by the field names and values of its entry in
+-- the stream. The lists are:
 --   epochs: number, first cycle, its earliest time, last cycle, number of reports, time of arrival and reporter of the last
 --   lines, one for each epoch and unit: name, index of the epoch, lowest and highest cycle, and for each bucket of 100 cycles
 --     the beginning of its cycles, their last digits, these with the means, and the places of the reports
@@ -17,12 +18,12 @@
 -- of another program is found before the first write. A lack of memory or disk space is reported at the first write.
 -- Numbers that may exceed 2^53 are text of fixed width, so that their order as text is their order as numbers. Calls of
 -- Redis cost more than anything else here, so there is only one for each report.
-local P, ROOT, VERSION, NAME = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+local P, ROOT, VERSION, MODE, NAME = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
 local call, sub, format, unpacked = redis.call, string.sub, string.format, cmsgpack.unpack
 -- Lua puts at most 8,000 values on its stack.
-local MAX_VALUES, FIRST = 4000, 7
+local MAX_VALUES, FIRST = 4000, 8
 local REPORTS = P .. 'reports'
-local EPOCHS, LINES, KINDS, HOURS = unpacked(ARGV[3]), unpacked(ARGV[4]), unpacked(ARGV[5]), unpacked(ARGV[6])
+local EPOCHS, LINES, KINDS, HOURS = unpacked(ARGV[4]), unpacked(ARGV[5]), unpacked(ARGV[6]), unpacked(ARGV[7])
 
 local meta = call('HMGET', ROOT .. 'meta', 'version', 'newest')
 if meta[1] and meta[1] ~= VERSION then
@@ -33,7 +34,7 @@ local before = format('%d', newest)
 call('XLEN', REPORTS)
 call('ZCARD', P .. 'times')
 if #ARGV < FIRST then
-    -- A check: other runs read these keys when they need them.
+    -- With reports these keys are read where they are needed.
     for _, name in ipairs({'epochs', 'fence', 'hours'}) do call('ZCARD', P .. name) end
     for _, name in ipairs({'kinds', 'latest'}) do call('HLEN', P .. name) end
 end
@@ -77,7 +78,7 @@ for _, line in ipairs(LINES) do
         end
     end
 end
-if #refused > 0 then return {false, refused} end
+if #refused > 0 or MODE == 'check' then return {false, refused} end
 
 local function padded(number, width)
     return string.rep('0', width - #number) .. number

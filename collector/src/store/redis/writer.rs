@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::connection::{Connection, Failure};
 use super::keys::{self, VERSION, time};
 use super::options::RedisOptions;
+use super::script_arguments::Mode;
 use super::server::{Durability, inspect};
 use crate::fleet_name::FleetName;
 use crate::measurements::SampleBatch;
@@ -252,7 +253,8 @@ impl Writer {
             self.inspect(&mut opened.connection, false).await?;
             self.opened = Some(opened);
         }
-        self.write_run(&FleetName::default(), Vec::new(), &mut Vec::new()).await
+        self.call_record(&FleetName::default(), Mode::Record, &[]).await?;
+        Ok(())
     }
 
     async fn prune(&mut self, horizon: Horizon) -> Result<usize, Failure> {

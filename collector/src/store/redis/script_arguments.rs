@@ -1,5 +1,5 @@
-//! Arguments of `record.lua`: the reports of a run, and what the script reads and writes for them, by key of Redis. So the
-//! script calls Redis a few times for the run, and once for each report.
+//! Arguments of `record.lua`: reports, and what the script reads and writes for all of them, by key of Redis. So the script
+//! calls Redis a few times for a batch, and once for each report.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,6 +9,15 @@ use crate::fleet_name::FleetName;
 use crate::report::Report;
 use crate::store::interface::HOUR;
 use crate::store::rollup::Rollup;
+
+/// Purpose of a call of the script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Find the reports that must be refused.
+    Check,
+    /// Record the reports if none of them must be refused.
+    Record,
+}
 
 /// Cycles per bucket of keys.
 const BUCKET: i64 = 100;
@@ -62,7 +71,7 @@ struct Hour {
     minutes: BTreeMap<(i64, usize), Rollup>,
 }
 
-/// Run, by key of Redis. Indices and places begin with 1.
+/// Reports, by key of Redis. Indices and places begin with 1.
 #[derive(Default)]
 struct Groups<'r> {
     epochs: Vec<Epoch<'r>>,
@@ -213,13 +222,10 @@ fn pack_sums(all: &mut Packed, field: &str, kind: usize, Rollup { reports, sum, 
     [sum, min, max].into_iter().for_each(|number| all.text(text_of(number)));
 }
 
-/// Formats a run as arguments of `record.lua`.
-pub(super) fn run_arguments<'r>(
-    fleet: &FleetName,
-    reports: impl Iterator<Item = &'r Report>,
-) -> Vec<Vec<u8>> {
+/// Formats reports as arguments of `record.lua`.
+pub(super) fn script_arguments(fleet: &FleetName, mode: Mode, reports: &[&Report]) -> Vec<Vec<u8>> {
     let mut groups = Groups::default();
-    let mut packed = Vec::new();
+    let mut packed = Vec::with_capacity(reports.len());
     for (place, report) in (1..).zip(reports) {
         let mut entry = Packed::default();
         entry.text(time(report.time.as_microsecond()));
@@ -231,7 +237,8 @@ pub(super) fn run_arguments<'r>(
         packed.push(entry.0);
     }
     let name = if fleet.is_default() { "" } else { fleet.as_str() };
-    let mut arguments = vec![VERSION.into(), name.into()];
+    let mode = if mode == Mode::Check { "check" } else { "record" };
+    let mut arguments = vec![VERSION.into(), mode.into(), name.into()];
     let lists = [groups.pack_epochs(), groups.pack_lines(), groups.pack_kinds(), groups.pack_hours()];
     arguments.extend(lists.map(|list| list.0));
     arguments.append(&mut packed);

@@ -119,9 +119,12 @@ impl Writer {
         loop {
             let Decisions { outcomes, depend_on_others } = decide(&reports, &refused);
             if depend_on_others && !is_checked {
-                let mut keys = HashSet::new();
-                let is_first = |report: &&Report| key(report).is_some_and(|key| keys.insert(key));
-                let sent: Vec<&Report> = reports.iter().copied().filter(is_first).collect();
+                let (mut keys, mut sent) = (HashSet::new(), Vec::new());
+                for report in &reports {
+                    if key(report).is_some_and(|key| keys.insert(key)) {
+                        sent.push(*report);
+                    }
+                }
                 self.call_and_note(fleet, Mode::Check, &sent, &mut refused).await?;
                 is_checked = true;
                 continue;

@@ -20,7 +20,7 @@ use crate::store::write_queue::{Batch, Job, Receiver, answer_samples};
 
 /// Maximum number of reports per script; the last call may exceed it. Redis executes no other command while the
 /// script runs.
-const MAX_BATCH: usize = 1_000;
+const MAX_BATCH: usize = 2_000;
 /// Maximum number of samples per script; the last call may exceed it.
 const MAX_SAMPLES: usize = 16_384;
 /// Maximum number of reports that one script prunes.

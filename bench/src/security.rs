@@ -82,9 +82,7 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
     let nodes = sides.each_ref().map(|side| {
         let mut command = node(bench, &api, &side.server, &side.variables, "leader");
         command.args(["--sampling-period", PERIOD]);
-        let node = Process::spawn(command);
-        node.wait_for_line(" leading epoch=", START_TIMEOUT);
-        node
+        Process::start(command, " leading epoch=", START_TIMEOUT)
     });
     std::thread::sleep(WARM_UP);
     for _ in 0..samples {

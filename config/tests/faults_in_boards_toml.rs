@@ -3,25 +3,26 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+mod marked;
+
 use std::time::Duration;
 
-use atalaya_config::{Boards, BoardsError};
+use atalaya_config::Boards;
 use atalaya_hal::Quantity;
 use atalaya_sim::{FaultKind, ScheduledFault};
+use marked::assert_refused;
 
 const RANDOM: &str = "chip = \"random\"\n";
 const LM75: &str = "chip = \"lm75\"\nbus = \"i2c-1\"\naddress = 0x48\n";
 const SHT3X: &str = "chip = \"sht3x\"\nbus = \"i2c-1\"\naddress = 0x44\n";
 const INA219: &str = "chip = \"ina219\"\nbus = \"i2c-1\"\naddress = 0x40\n";
 
-fn parse(chip: &str, sim: &str) -> Result<Boards, BoardsError> {
-    let text =
-        format!("[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\n{chip}sim = {sim}\n");
-    Boards::parse(&text, "boards.toml")
+fn text(chip: &str, sim: &str) -> String {
+    format!("[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\n{chip}sim = {sim}\n")
 }
 
 fn faults(chip: &str, faults: &str) -> Vec<ScheduledFault> {
-    let boards = parse(chip, &format!("{{ faults = [{faults}] }}")).unwrap();
+    let boards = Boards::parse(&text(chip, &format!("{{ faults = [{faults}] }}")), "boards.toml").unwrap();
     boards.board(None).unwrap().1.sensors[0].sim.faults.clone()
 }
 
@@ -73,11 +74,8 @@ fn a_drift_is_of_the_only_quantity_or_of_the_one_that_is_named() {
 
 #[test]
 fn faults_stand_beside_waveforms_and_several_keep_their_order() {
-    let boards = parse(
-        RANDOM,
-        "{ faults = [{ fault = \"bus\" }, { fault = \"nan\" }], count = { constant = 1 }, humidity = { constant = 2 } }",
-    )
-    .unwrap();
+    let sim = "{ faults = [{ fault = \"bus\" }, { fault = \"nan\" }], count = { constant = 1 }, humidity = { constant = 2 } }";
+    let boards = Boards::parse(&text(RANDOM, sim), "boards.toml").unwrap();
     let sensor = &boards.board(None).unwrap().1.sensors[0];
     assert_eq!(
         sensor.sim.waveforms.keys().copied().collect::<Vec<_>>(),
@@ -94,71 +92,54 @@ fn faults_stand_beside_waveforms_and_several_keep_their_order() {
 fn mistakes_are_shown_where_they_are_with_what_would_be_right() {
     let fault = |text: &str| format!("{{ faults = [{{ {text} }}] }}");
     let table = [
-        (RANDOM, "{ falts = [] }".to_owned(), "falts", "unknown name `falts`", "did you mean `faults`?"),
-        (RANDOM, "5".to_owned(), "5", "invalid type", "a table"),
-        (RANDOM, "{ faults = 5 }".to_owned(), "5", "invalid type", "a list"),
-        (RANDOM, fault(""), "{  }", "`fault` is missing", "add `fault"),
-        (RANDOM, fault("fault = \"buss\""), "\"buss\"", "unknown name `buss`", "did you mean `bus`?"),
-        (RANDOM, fault("fault = \"bus\", four = 1"), "four", "unknown key `four`", "did you mean `for`?"),
-        (RANDOM, fault("fault = \"bus\", for = 0"), "0", "not positive", "a duration"),
-        (RANDOM, fault("fault = \"bus\", every = \"1m\""), "\"1m\"", "in between", "for = \"2s\""),
+        (RANDOM, "{ «falts» = [] }".to_owned(), "unknown name `falts`", "did you mean `faults`?"),
+        (RANDOM, "«5»".to_owned(), "invalid type", "a table"),
+        (RANDOM, "{ faults = «5» }".to_owned(), "invalid type", "a list"),
+        (RANDOM, "{ faults = [«{  }»] }".to_owned(), "`fault` is missing", "add `fault"),
+        (RANDOM, fault(r#"fault = «"buss"»"#), "unknown name `buss`", "did you mean `bus`?"),
+        (RANDOM, fault(r#"fault = "bus", «four» = 1"#), "unknown key `four`", "did you mean `for`?"),
+        (RANDOM, fault(r#"fault = "bus", for = «0»"#), "not positive", "a duration"),
+        (RANDOM, fault(r#"fault = "bus", every = «"1m"»"#), "in between", "for = \"2s\""),
         (
             RANDOM,
-            fault("fault = \"bus\", every = \"1m\", for = \"1m\""),
-            "\"1m\"",
+            fault(r#"fault = "bus", every = «"1m"», for = "1m""#),
             "begins again before it is over",
             "longer than its `for`",
         ),
-        (LM75, fault("fault = \"crc\""), "\"crc\"", "`lm75` sends no checksum", "\"bus\""),
-        (LM75, fault("fault = \"hang\""), "\"hang\"", "never returns", "for = \"30s\""),
-        (LM75, fault("fault = \"slow\""), "\"slow\"", "`delay` is missing", "delay = \"500ms\""),
-        (LM75, fault("fault = \"bus\", delay = 1"), "1", "only the fault \"slow\"", "remove `delay`"),
-        (LM75, fault("fault = \"bus\", rate = 1"), "1", "only the fault \"drift\"", "remove `rate`"),
+        (LM75, fault(r#"fault = «"crc"»"#), "`lm75` sends no checksum", "\"bus\""),
+        (LM75, fault(r#"fault = «"hang"»"#), "never returns", "for = \"30s\""),
+        (LM75, fault(r#"fault = «"slow"»"#), "`delay` is missing", "delay = \"500ms\""),
+        (LM75, fault(r#"fault = "bus", delay = «1»"#), "only the fault \"slow\"", "remove `delay`"),
+        (LM75, fault(r#"fault = "bus", rate = «1»"#), "only the fault \"drift\"", "remove `rate`"),
         (
             LM75,
-            fault("fault = \"bus\", quantity = \"temperature\""),
-            "\"temperature\"",
+            fault(r#"fault = "bus", quantity = «"temperature"»"#),
             "only the fault \"drift\"",
             "remove `quantity`",
         ),
-        (LM75, fault("fault = \"drift\""), "\"drift\"", "`rate` is missing", "per minute"),
+        (LM75, fault(r#"fault = «"drift"»"#), "`rate` is missing", "per minute"),
         (
             LM75,
-            fault("fault = \"drift\", rate = 1, quantity = \"power\""),
-            "\"power\"",
+            fault(r#"fault = "drift", rate = 1, quantity = «"power"»"#),
             "`lm75` has no power",
             "`temperature`",
         ),
         (
             SHT3X,
-            fault("fault = \"drift\", rate = 1"),
-            "\"drift\"",
+            fault(r#"fault = «"drift"», rate = 1"#),
             "several quantities",
             "`temperature` and `humidity`",
         ),
+        (INA219, fault(r#"fault = "drift", rate = 1, quantity = «"power"»"#), "computes the power", "drift"),
         (
             INA219,
-            fault("fault = \"drift\", rate = 1, quantity = \"power\""),
-            "\"power\"",
-            "computes the power",
-            "drift",
-        ),
-        (
-            INA219,
-            "{ power = { constant = 1 } }".to_owned(),
-            "power",
+            "{ «power» = { constant = 1 } }".to_owned(),
             "computes the power",
             "`voltage` and `current`",
         ),
     ];
-    for (chip, sim, culprit, problem, remedy) in table {
-        let error = parse(chip, &sim).unwrap_err();
-        assert!(error.problem().contains(problem), "{sim}: {error}");
-        assert!(error.remedy().contains(remedy), "{sim}: {error}");
-        let at = error.location().unwrap();
-        assert_eq!(at.line, 4 + chip.lines().count() + 1, "{sim}: {error}");
-        let column = format!("sim = {sim}").find(culprit).unwrap() + 1;
-        assert_eq!(at.column, column, "{sim}: {error}");
+    for (chip, sim, problem, remedy) in table {
+        assert_refused(&text(chip, &sim), problem, remedy);
     }
 }
 

@@ -206,8 +206,7 @@ fn hostile_messages_are_errors_of_their_sensor_alone() {
 fn a_wrong_password_is_named_and_a_corrected_file_is_read() {
     let broker = Mosquitto::with_user("atalaya", "s3cret");
     let folder = Scratch::new("mqtt");
-    let password_file = folder.path().join("password");
-    std::fs::write(&password_file, "wrong\n").unwrap();
+    let password_file = folder.write("password", "wrong\n");
     let with = |user: Option<&str>, file: Option<&PathBuf>| MqttTopic {
         user: user.map(str::to_owned),
         password_file: file.cloned(),

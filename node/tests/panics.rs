@@ -29,8 +29,11 @@ fn ends_by_the_panic(process: &mut Process, point: &str) {
 #[test]
 fn node_ends_with_an_error_when_a_task_of_it_panics() {
     let server = Server::builder().start_thread().unwrap();
-    let mut node = Process::spawn(node(&server, "1", "reload-task:1:panic"));
-    node.wait_for_line("published the first measurement", DEADLINE);
+    let mut node = Process::start(
+        node(&server, "1", "reload-task:1:panic"),
+        "published the first measurement",
+        DEADLINE,
+    );
     node.hup();
     ends_by_the_panic(&mut node, "reload-task");
 }
@@ -68,14 +71,12 @@ fn supervised_node_is_started_again_after_a_panic_of_a_task() {
     let server = Server::builder().start_thread().unwrap();
     let mut command = node(&server, "1", "reload-task:1:panic");
     command.arg("--supervised");
-    let mut parent = Process::spawn(command);
-    parent.wait_for_line("published the first measurement", DEADLINE);
+    let mut parent = Process::start(command, "published the first measurement", DEADLINE);
     let probe = ZkProbe::connect(&server.connect_string());
     let first = probe.exists("/mediciones/1").unwrap().czxid;
     parent.hup();
     eventually("another node", DEADLINE, || probe.exists("/mediciones/1").filter(|stat| stat.czxid != first));
-    parent.term();
-    assert!(parent.wait_exit(DEADLINE).success());
+    parent.shut_down(DEADLINE);
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::http::{Answer, get_within};
@@ -30,7 +32,7 @@ pub struct Collector {
 }
 
 /// A report that a collector has stored.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct StoredReport {
     /// Increases in the order in which reports were recorded.
     pub id: i64,
@@ -41,6 +43,7 @@ pub struct StoredReport {
     /// Unit, if it is known.
     pub unit: Option<String>,
     /// Time at which the fleet was read, in milliseconds since 1970.
+    #[serde(deserialize_with = "millis")]
     pub time: i64,
     pub mean: f64,
     /// Smallest measurement, if the report contained it.
@@ -50,6 +53,7 @@ pub struct StoredReport {
     /// Number of averaged measurements, if the report contained it.
     pub count: Option<usize>,
     /// Time at which it was received, in milliseconds since 1970.
+    #[serde(deserialize_with = "millis")]
     pub received: i64,
     /// `User-Agent` of the sender.
     pub reporter: Option<String>,
@@ -58,20 +62,7 @@ pub struct StoredReport {
 impl StoredReport {
     /// Parses a report in the collector's JSON.
     pub fn parse(value: &Value) -> Option<StoredReport> {
-        let text = |name: &str| value[name].as_str().map(str::to_owned);
-        Some(StoredReport {
-            id: value["id"].as_i64()?,
-            epoch: value["epoch"].as_i64(),
-            cycle: value["cycle"].as_u64(),
-            unit: text("unit"),
-            time: millis_of(value["time"].as_str()?)?,
-            mean: value["mean"].as_f64()?,
-            min: value["min"].as_f64(),
-            max: value["max"].as_f64(),
-            count: value["count"].as_u64().and_then(|count| count.try_into().ok()),
-            received: millis_of(value["received"].as_str()?)?,
-            reporter: text("reporter"),
-        })
+        Self::deserialize(value).ok()
     }
 
     /// Returns its `Idempotency-Key`, if it had one.
@@ -192,6 +183,12 @@ impl Collector {
         let line = answer.body.lines().find_map(|line| line.strip_prefix(&name));
         Ok(line.and_then(|number| number.trim().parse().ok()).unwrap_or(0))
     }
+}
+
+/// Reads a time in the format of the reports.
+fn millis<'de, D: Deserializer<'de>>(time: D) -> Result<i64, D::Error> {
+    let text = String::deserialize(time)?;
+    millis_of(&text).ok_or_else(|| D::Error::custom("not a time"))
 }
 
 fn command(binary: &Path, folder: &Scratch, port: &Port, args: &[String]) -> Command {

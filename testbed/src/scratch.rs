@@ -41,6 +41,14 @@ impl Scratch {
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
+
+    /// Writes a file, and returns its path.
+    #[track_caller]
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let file = self.path().join(name);
+        fs::write(&file, content).expect("write a file in a scratch folder");
+        file
+    }
 }
 
 /// Removes the folders that no process uses.

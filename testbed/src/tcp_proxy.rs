@@ -1,14 +1,19 @@
-//! A TCP proxy for any protocol, whose server seems to be away, or to answer never.
+//! A TCP proxy for any protocol, whose server seems to be away, or to answer never, or loses the acknowledgements of MQTT.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+/// Type of the packet of MQTT that acknowledges a message with QoS 1.
+const PUBACK: u8 = 4;
+
 /// Behaviour of a [`TcpProxy`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TcpFault {
     /// Forwards all data.
+    #[default]
     None,
     /// Closes new connections at once, and current ones with the next data.
     Refuse,
@@ -16,31 +21,53 @@ pub enum TcpFault {
     CutAnswers,
     /// Forwards requests, and drops the answers: the client waits until its timeout.
     DropAnswers,
+    /// Drops the acknowledgements of messages, which the broker has stored. Only for [`TcpProxy::to_broker`].
+    DropAcknowledgements,
 }
 
 /// A TCP proxy on loopback. Its threads end with the connections, or with the process.
 #[derive(Debug)]
 pub struct TcpProxy {
     address: SocketAddr,
-    fault: Arc<Mutex<TcpFault>>,
+    shared: Arc<Shared>,
 }
+
+#[derive(Debug, Default)]
+struct Shared {
+    fault: Mutex<TcpFault>,
+    dropped: AtomicUsize,
+}
+
+/// Reads some data, which the proxy forwards or drops as a whole. Returns no data at the end of the stream.
+type ReadSome = fn(&TcpStream) -> io::Result<Vec<u8>>;
 
 impl TcpProxy {
     /// Creates a proxy for the server that listens, or will listen, on `port` of loopback.
     #[track_caller]
     pub fn to(port: u16) -> Self {
+        Self::reading_answers(port, read_available)
+    }
+
+    /// Creates a proxy like [`to`](Self::to) for a broker of MQTT, whose answers are forwarded packet by packet.
+    #[track_caller]
+    pub fn to_broker(port: u16) -> Self {
+        Self::reading_answers(port, read_packet)
+    }
+
+    #[track_caller]
+    fn reading_answers(port: u16, read_answer: ReadSome) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen on loopback");
         let address = listener.local_addr().expect("a listener has an address");
-        let fault = Arc::new(Mutex::new(TcpFault::None));
-        let shared = Arc::clone(&fault);
+        let proxy = Self { address, shared: Arc::default() };
+        let shared = Arc::clone(&proxy.shared);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let shared = Arc::clone(&shared);
                 // An error ends the connection.
-                thread::spawn(move || serve(&client, port, &shared));
+                thread::spawn(move || serve(&client, port, read_answer, &shared));
             }
         });
-        Self { address, fault }
+        proxy
     }
 
     /// Returns `host:port` of the proxy, for clients.
@@ -50,47 +77,75 @@ impl TcpProxy {
 
     /// Sets the behaviour for all further data of all connections.
     pub fn set(&self, fault: TcpFault) {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        *self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// Returns the number of acknowledgements that were dropped.
+    pub fn dropped(&self) -> usize {
+        self.shared.dropped.load(Ordering::SeqCst)
     }
 }
 
-fn serve(client: &TcpStream, port: u16, fault: &Arc<Mutex<TcpFault>>) -> io::Result<()> {
-    if current(fault) == TcpFault::Refuse {
+fn serve(client: &TcpStream, port: u16, read_answer: ReadSome, shared: &Arc<Shared>) -> io::Result<()> {
+    if shared.fault() == TcpFault::Refuse {
         return Ok(());
     }
     let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
     let (from_server, to_client) = (server.try_clone()?, client.try_clone()?);
-    let shared = Arc::clone(fault);
-    let answers = thread::spawn(move || {
-        let _ = forward(&from_server, &to_client, &shared, true);
-    });
-    let _ = forward(client, &server, fault, false);
+    let other = Arc::clone(shared);
+    let answers = thread::spawn(move || forward(&from_server, &to_client, read_answer, &other, true));
+    forward(client, &server, read_available, shared, false);
     let _ = answers.join();
     Ok(())
 }
 
 /// Forwards data until one side closes, or a fault closes both.
-fn forward(from: &TcpStream, to: &TcpStream, fault: &Mutex<TcpFault>, is_answer: bool) -> io::Result<()> {
-    let (mut source, mut target) = (from, to);
-    let mut data = [0; 16 * 1024];
-    let result = loop {
-        let length = match source.read(&mut data) {
-            Ok(0) => break Ok(()),
-            Ok(length) => length,
-            Err(error) => break Err(error),
-        };
-        match (current(fault), is_answer) {
-            (TcpFault::Refuse, _) | (TcpFault::CutAnswers, true) => break Ok(()),
+fn forward(from: &TcpStream, mut to: &TcpStream, read: ReadSome, shared: &Shared, is_answer: bool) {
+    while let Ok(data @ [first, ..]) = read(from).as_deref() {
+        match (shared.fault(), is_answer) {
+            (TcpFault::Refuse, _) | (TcpFault::CutAnswers, true) => break,
             (TcpFault::DropAnswers, true) => {}
-            _ => target.write_all(&data[..length])?,
+            (TcpFault::DropAcknowledgements, true) if first >> 4 == PUBACK => {
+                shared.dropped.fetch_add(1, Ordering::SeqCst);
+            }
+            _ if to.write_all(data).is_err() => break,
+            _ => {}
         }
-    };
+    }
     // An error means that the other side has closed it already.
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
-    result
 }
 
-fn current(fault: &Mutex<TcpFault>) -> TcpFault {
-    *fault.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn fault(&self) -> TcpFault {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read_available(mut source: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut data = vec![0; 16 * 1024];
+    let length = source.read(&mut data)?;
+    data.truncate(length);
+    Ok(data)
+}
+
+/// Reads a packet of MQTT: its type, its length (1 to 4 bytes of 7 bits each), and its content.
+fn read_packet(mut source: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut packet = vec![0];
+    source.read_exact(&mut packet)?;
+    let mut length = 0;
+    for shift in [0, 7, 14, 21] {
+        let mut byte = [0];
+        source.read_exact(&mut byte)?;
+        packet.push(byte[0]);
+        length |= u64::from(byte[0] & 0x7f) << shift;
+        if byte[0] & 0x80 == 0 {
+            break;
+        }
+    }
+    let read = source.take(length).read_to_end(&mut packet)?;
+    if read as u64 == length { Ok(packet) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

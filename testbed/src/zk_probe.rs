@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::kazoo::Kazoo;
@@ -13,7 +14,8 @@ use crate::process::{Line, Process, Stream};
 /// Timeout of a command; the script itself waits up to 30 s for a server.
 const ANSWER: Duration = Duration::from_secs(60);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Stat {
     /// Transaction that created it.
@@ -206,17 +208,5 @@ fn integer(answer: &Value) -> i64 {
 }
 
 fn stat(answer: &Value) -> Stat {
-    let long = |name: &str| integer(&answer[name]);
-    let int = |name: &str| i32::try_from(long(name)).expect("the stat's counters have 32 bits");
-    Stat {
-        czxid: long("czxid"),
-        mzxid: long("mzxid"),
-        ctime: long("ctime"),
-        mtime: long("mtime"),
-        version: int("version"),
-        cversion: int("cversion"),
-        ephemeral_owner: long("ephemeralOwner"),
-        data_length: int("dataLength"),
-        num_children: int("numChildren"),
-    }
+    Stat::deserialize(answer).expect("probe.py sends a stat")
 }

@@ -20,13 +20,31 @@ pub fn workspace() -> PathBuf {
     here.parent().map_or(here.clone(), PathBuf::from)
 }
 
-/// Runs a command of cargo.
+/// Runs a command, and fails if it fails.
 pub fn succeeds(command: &mut Command) -> anyhow::Result<()> {
-    let words: Vec<&OsStr> = command.get_args().collect();
-    let words = words.join(OsStr::new(" ")).to_string_lossy().into_owned();
-    let status = command.status().context("cannot run cargo")?;
-    ensure!(status.success(), "`cargo {words}` failed, see above");
+    let status = command.status().with_context(|| format!("cannot run {}", words(command)))?;
+    ensure!(status.success(), "`{}` failed ({status}), see above", words(command));
     Ok(())
+}
+
+/// Runs a command and returns its output, and fails if it fails.
+pub fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
+    let output = command.output().with_context(|| format!("cannot run {}", words(command)))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "`{}` failed ({}):\n{}",
+        words(command),
+        output.status,
+        stderr.trim_end()
+    );
+    Ok(output.stdout)
+}
+
+/// Returns the program and its arguments, for messages.
+fn words(command: &Command) -> String {
+    let words: Vec<&OsStr> = [command.get_program()].into_iter().chain(command.get_args()).collect();
+    words.join(OsStr::new(" ")).to_string_lossy().into_owned()
 }
 
 /// Profile of cargo for the program.

@@ -7,18 +7,13 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-use anyhow::{Context as _, ensure};
-use atalaya_testbed::chaos::{FaultKind, seed_of};
+use anyhow::Context as _;
+use atalaya_testbed::chaos::tasks::Programs;
+use atalaya_testbed::chaos::{FaultKind, Receiver, seed_of};
 use atalaya_testbed::target_dir;
 
 use xtask::cargo::{Profile, build_node, cargo, exit_code};
-
-/// Names of [`atalaya_testbed::chaos::Receiver`].
-const RECEIVERS: [&str; 6] =
-    ["testbed", "collector:sqlite", "collector:redis", "influxdb", "prometheus", "mqtt"];
 
 /// Run random fault schedules.
 ///
@@ -67,7 +62,7 @@ pub(crate) struct Arguments {
     sync: String,
     /// Fleets: receiver of the reports: an API that misbehaves on demand; `atalaya collect`, which is killed, paused and
     /// shut down; or an output to InfluxDB, Prometheus or an MQTT broker. What is stored is then checked.
-    #[arg(long, default_value = "testbed", value_parser = RECEIVERS)]
+    #[arg(long, default_value = "testbed", value_parser = Receiver::ALL.map(|(_, name)| name))]
     receiver: String,
     /// Fleets: kinds of faults, separated by commas: processes, servers, receiver, stderr, znodes, acl, outbox,
     /// measurements [default: all].
@@ -88,7 +83,7 @@ pub(crate) struct Arguments {
     secure: bool,
     /// Tasks: programs that run them: the nodes of the fleet, `atalaya classic`, or Python programs of the classic
     /// layout, which give fewer guarantees.
-    #[arg(long, default_value = "native", value_parser = ["native", "classic", "python"])]
+    #[arg(long, default_value = "native", value_parser = Programs::ALL.map(|(_, name)| name))]
     programs: String,
 }
 
@@ -149,29 +144,6 @@ fn build_with_fail_points() -> anyhow::Result<PathBuf> {
 /// Returns the folder for files of schedules.
 fn folder() -> PathBuf {
     target_dir().join("chaos")
-}
-
-/// Runs all schedules, up to `jobs` at the same time, each on a cluster that runs several schedules.
-fn run_all<S: Sync, C>(
-    jobs: u16,
-    schedules: &[S],
-    start: impl Fn() -> C + Sync,
-    run: impl Fn(&mut C, &S) + Sync,
-) -> anyhow::Result<()> {
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        let jobs = usize::from(jobs).min(schedules.len());
-        let work = || {
-            let mut cluster = start();
-            while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
-                run(&mut cluster, schedule);
-            }
-        };
-        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-        let panicked = workers.into_iter().filter_map(|worker| worker.join().err()).count();
-        ensure!(panicked == 0, "{panicked} of {jobs} jobs panicked, see above");
-        Ok(())
-    })
 }
 
 /// Writes the files of a schedule into a folder. Deletes those of an earlier run.

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use atalaya_testbed::target_dir;
 
 use crate::fleet::duration;
 use crate::tools::CARGO_FUZZ;
-use xtask::cargo::workspace;
+use xtask::cargo::{succeeds, workspace};
 
 /// Targets, in `zookeeper/fuzz`.
 const TARGETS: [&str; 2] = ["codec", "frames"];
@@ -47,10 +47,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let chosen = if arguments.targets.is_empty() { &all[..] } else { &arguments.targets };
     let input =
         arguments.input.as_ref().map(fs::canonicalize).transpose().context("there is no such input")?;
-    ensure!(
-        cargo_fuzz("unlimited", "build")?.status().context("cannot run cargo fuzz")?.success(),
-        "the targets do not build; they need a C++ compiler, as Debian's package g++"
-    );
+    succeeds(&mut cargo_fuzz("unlimited", "build")?)
+        .context("the targets do not build; they need a C++ compiler, as Debian's package g++")?;
     let mut failed = false;
     for target in chosen {
         let corpus = format!("fuzz/corpus/{target}");

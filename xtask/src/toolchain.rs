@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::{self, Part};
 
-use crate::cargo::cargo;
+use crate::cargo::{cargo, succeeds};
 
 /// Machine that Atalaya runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -163,9 +163,7 @@ impl Toolchain {
     /// Removes the data that only debuggers read from a program.
     pub fn strip(&self, program: &Path, stripped: &Path) -> anyhow::Result<()> {
         let tool = self.target.tools().map_or("strip".to_owned(), |tools| format!("{tools}-strip"));
-        let status = Command::new(&tool).arg("-o").arg(stripped).arg(program).status();
-        ensure!(status.with_context(|| format!("cannot run {tool}"))?.success(), "{tool} failed, see above");
-        Ok(())
+        succeeds(Command::new(tool).arg("-o").arg(stripped).arg(program))
     }
 }
 
@@ -184,8 +182,7 @@ fn has_library(rustc: Option<&Path>, target: Target) -> bool {
 fn add_by_rustup(target: Target) -> anyhow::Result<()> {
     ensure!(std::env::var_os("RUSTC").is_none(), "RUSTC names a compiler without {}", target.triple());
     eprintln!("rustup target add {}", target.triple());
-    let status = Command::new("rustup").args(["target", "add", target.triple()]).status();
-    ensure!(status.context("there is no rustup")?.success(), "rustup cannot add {}", target.triple());
+    succeeds(Command::new("rustup").args(["target", "add", target.triple()]))?;
     ensure!(has_library(None, target), "rustup has added {} to another compiler", target.triple());
     Ok(())
 }

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use atalaya_testbed::target_dir;
 
-use xtask::cargo::cargo;
+use xtask::cargo::{cargo, succeeds};
 
 /// A program that `cargo install` builds.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +58,7 @@ impl Tool {
         let mut command = cargo();
         command.args(["install", name, "--locked", "--force", "--version", &format!("={version}")]);
         command.args(options).arg("--root").arg(&root).env("CARGO_TARGET_DIR", root.join("build"));
-        let status = command.status().context("cannot run cargo")?;
-        ensure!(status.success(), "{name} could not be installed, see above");
+        succeeds(&mut command)?;
         Ok(program)
     }
 }

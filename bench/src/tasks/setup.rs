@@ -107,8 +107,7 @@ impl Setup<'_> {
             command.current_dir(peer()).env("REDIS_URL", redis.url()).env("PYTHONDONTWRITEBYTECODE", "1");
             command.args(["-m", "celery", "--app", "celery_status", "worker", "--concurrency"]);
             command.args([&workers.to_string(), "--loglevel", "info"]);
-            let worker = Process::spawn(command);
-            worker.wait_for_line(" ready.", READY);
+            let worker = Process::start(command, " ready.", READY);
             processes.push(worker);
             python = Some(&self.celery);
             ("celery", redis.url(), Some(redis))

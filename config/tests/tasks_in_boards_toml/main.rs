@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 mod arguments;
+#[path = "../marked/mod.rs"]
+mod marked;
 
 use std::time::Duration;
 
 use atalaya_config::{ArgType, BUILT_IN_ACTIONS, Boards, Promise, TaskAction, Tasks};
+use marked::assert_refused;
 use proptest::prelude::*;
 
 const BOARD: &str = "\
@@ -104,66 +107,40 @@ fn example_in_the_shipped_file_is_valid() {
     assert_eq!(tasks.actions["calibrate"].needs, ["i2c-1"]);
 }
 
-/// Mistake in the lines after [`BOARD`]: line and column, the text at that place, the problem and the remedy.
-struct Bad<'a>(String, usize, usize, &'a str, &'a str, &'a str);
+/// Lines after [`BOARD`] with a mistake between marks, the problem and the remedy.
+struct Bad(String, &'static str, &'static str);
 
 #[track_caller]
-fn check(Bad(lines, line, column, offending, problem, remedy): Bad<'_>) {
-    let text = format!("{BOARD}{lines}");
-    let Err(error) = Boards::parse(&text, "boards.toml") else { panic!("accepted:\n{text}") };
-    let message = error.to_string();
-    let context = format!("{message}\nfor\n{text}");
-    let at = error.location().unwrap();
-    assert_eq!((at.line, at.column), (FIRST + line, column), "place of {context}");
-    assert!(error.problem().contains(problem), "problem of {context}");
-    assert!(error.remedy().contains(remedy), "remedy of {context}");
-    let shown: Vec<&str> = message.lines().collect();
-    let marked: String = shown[2]
-        .chars()
-        .zip(shown[3].chars())
-        .filter(|(_, below)| *below == '^')
-        .map(|(above, _)| above)
-        .collect();
-    assert_eq!(marked, offending, "carets of {context}");
+fn check(bad: impl IntoIterator<Item = Bad>) {
+    for Bad(lines, problem, remedy) in bad {
+        assert_refused(&format!("{BOARD}{lines}"), problem, remedy);
+    }
 }
 
 #[test]
 fn mistakes_in_the_table_are_refused() {
     let in_table = |line: &str| format!("[boards.pi.tasks]\n{line}\n");
-    for bad in [
-        Bad(in_table("slots = 0"), 1, 9, "0", "0 tasks at a time", "write 1 to 16"),
-        Bad(in_table("slots = 17"), 1, 9, "17", "17 tasks at a time", "write 1 to 16"),
-        Bad(in_table("slots = \"2\""), 1, 9, "\"2\"", "invalid type: string", "a whole number"),
-        Bad(in_table("slot = 2"), 1, 8, "2", "invalid type: integer", "a table"),
-        Bad(in_table("allow_unauthenticated = 1"), 1, 25, "1", "invalid type: integer", "a boolean"),
-        Bad(in_table("install_boards = \"yes\""), 1, 18, "\"yes\"", "invalid type: string", "a boolean"),
+    check([
+        Bad(in_table("slots = «0»"), "0 tasks at a time", "write 1 to 16"),
+        Bad(in_table("slots = «17»"), "17 tasks at a time", "write 1 to 16"),
+        Bad(in_table(r#"slots = «"2"»"#), "invalid type: string", "a whole number"),
+        Bad(in_table("slot = «2»"), "invalid type: integer", "a table"),
+        Bad(in_table("allow_unauthenticated = «1»"), "invalid type: integer", "a boolean"),
+        Bad(in_table(r#"install_boards = «"yes"»"#), "invalid type: string", "a boolean"),
         Bad(
-            in_table("\"a b\" = { run = [\"/bin/true\"] }"),
-            1,
-            1,
-            "\"a b\"",
+            in_table(r#"«"a b"» = { run = ["/bin/true"] }"#),
             "`a b` is not a name for an action",
             "lower-case",
         ),
-        Bad(
-            in_table("Calibrate = { run = [\"/bin/true\"] }"),
-            1,
-            1,
-            "Calibrate",
-            "`Calibrate` is not a name",
-            "lower-case",
-        ),
-    ] {
-        check(bad);
-    }
+        Bad(in_table(r#"«Calibrate» = { run = ["/bin/true"] }"#), "`Calibrate` is not a name", "lower-case"),
+    ]);
     for name in BUILT_IN_ACTIONS {
-        let line = format!("\"{name}\" = {{ run = [\"/bin/true\"] }}");
-        let offending = format!("\"{name}\"");
-        check(Bad(in_table(&line), 1, 1, &offending, "is a built-in action", "another name"));
+        let line = format!("«\"{name}\"» = {{ run = [\"/bin/true\"] }}");
+        check([Bad(in_table(&line), "is a built-in action", "another name")]);
     }
     let long = "a".repeat(65);
-    let line = format!("{long} = {{ run = [\"/bin/true\"] }}");
-    check(Bad(in_table(&line), 1, 1, &long, "is not a name for an action", "1 to 64"));
+    let line = format!("«{long}» = {{ run = [\"/bin/true\"] }}");
+    check([Bad(in_table(&line), "is not a name for an action", "1 to 64")]);
 }
 
 #[test]
@@ -177,37 +154,29 @@ fn tasks_that_are_not_a_table_are_refused() {
 #[test]
 fn mistakes_in_the_command_of_an_action_are_refused() {
     let run = |run: &str| action_table(&format!("run = {run}"));
-    for bad in [
-        Bad(action_table("needs = []"), 0, 1, "[boards.pi.tasks.a]", "`run` is missing", "add `run"),
-        Bad(run("\"/bin/true\""), 1, 7, "\"/bin/true\"", "invalid type: string", "a list"),
-        Bad(run("[]"), 1, 7, "[]", "no command", "the absolute path of a program"),
-        Bad(run("[\"true\"]"), 1, 8, "\"true\"", "`true` is not an absolute path", "/usr/bin/logger"),
-        Bad(run("[\"/bin/\"]"), 1, 8, "\"/bin/\"", "not an absolute path", "/usr/bin/logger"),
-        Bad(run("[\"\"]"), 1, 8, "\"\"", "not an absolute path", "/usr/bin/logger"),
+    check([
+        Bad("«[boards.pi.tasks.a]»\nneeds = []\n".to_owned(), "`run` is missing", "add `run"),
+        Bad(run(r#"«"/bin/true"»"#), "invalid type: string", "a list"),
+        Bad(run("«[]»"), "no command", "the absolute path of a program"),
+        Bad(run(r#"[«"true"»]"#), "`true` is not an absolute path", "/usr/bin/logger"),
+        Bad(run(r#"[«"/bin/"»]"#), "not an absolute path", "/usr/bin/logger"),
+        Bad(run(r#"[«""»]"#), "not an absolute path", "/usr/bin/logger"),
         Bad(
-            run("[\"/bin/{x}\"]\nargs = { x = \"name\" }"),
-            1,
-            8,
-            "\"/bin/{x}\"",
+            run("[«\"/bin/{x}\"»]\nargs = { x = \"name\" }"),
             "the program contains a placeholder",
             "absolute path",
         ),
-        Bad(run("[\"/bin/a\", \"{x}\"]"), 1, 18, "\"{x}\"", "`x` is not an argument", "declare it"),
+        Bad(run(r#"["/bin/a", «"{x}"»]"#), "`x` is not an argument", "declare it"),
         Bad(
-            run("[\"/bin/a\", \"{sensr}\"]\nargs = { sensor = \"sensor\" }"),
-            1,
-            18,
-            "\"{sensr}\"",
+            run("[\"/bin/a\", «\"{sensr}\"»]\nargs = { sensor = \"sensor\" }"),
             "`sensr` is not an argument",
             "did you mean `sensor`?",
         ),
-        Bad(run("[\"/bin/a\", \"{x\"]"), 1, 18, "\"{x\"", "a `{` without `}`", "`{{`"),
-        Bad(run("[\"/bin/a\", \"x}\"]"), 1, 18, "\"x}\"", "a `}` without `{`", "`}}`"),
-        Bad(run("[\"/bin/a\", \"{a{b}\"]"), 1, 18, "\"{a{b}\"", "a `{` without `}`", "`{{`"),
-        Bad(run("[\"/bin/a\", \"a\\u0000b\"]"), 1, 18, "\"a\\u0000b\"", "NUL", "remove it"),
-    ] {
-        check(bad);
-    }
+        Bad(run(r#"["/bin/a", «"{x"»]"#), "a `{` without `}`", "`{{`"),
+        Bad(run(r#"["/bin/a", «"x}"»]"#), "a `}` without `{`", "`}}`"),
+        Bad(run(r#"["/bin/a", «"{a{b}"»]"#), "a `{` without `}`", "`{{`"),
+        Bad(run(r#"["/bin/a", «"a\u0000b"»]"#), "NUL", "remove it"),
+    ]);
     let many = vec!["\"x\""; 101].join(", ");
     let text = format!("{BOARD}[boards.pi.tasks.a]\nrun = [\"/bin/a\", {many}]\n");
     let error = Boards::parse(&text, "boards.toml").unwrap_err();
@@ -217,64 +186,20 @@ fn mistakes_in_the_command_of_an_action_are_refused() {
 #[test]
 fn mistakes_in_the_other_keys_of_an_action_are_refused() {
     let with = |lines: &str| action_table(&format!("run = [\"/bin/a\"]\n{lines}"));
-    for bad in [
-        Bad(with("runfor = \"1m\""), 2, 1, "runfor", "unknown key", "did you mean `run_for`"),
-        Bad(
-            with("args = { x = \"name\" }"),
-            2,
-            10,
-            "x",
-            "the argument `x` is not used",
-            "write `{x}` in `run`",
-        ),
-        Bad(
-            with("args = { \"X y\" = \"name\" }"),
-            2,
-            10,
-            "\"X y\"",
-            "not a name for an argument",
-            "lower-case",
-        ),
-        Bad(
-            with("needs = [\"i2c-2\"]"),
-            2,
-            10,
-            "\"i2c-2\"",
-            "`i2c-2` is not a bus of this board",
-            "its buses are `i2c-1`",
-        ),
-        Bad(with("needs = [\"i2c-1\", \"i2c-1\"]"), 2, 19, "\"i2c-1\"", "occurs twice", "remove one"),
-        Bad(with("run_for = \"500ms\""), 2, 11, "\"500ms\"", "a time limit of 500ms", "\"1s\" to \"24h\""),
-        Bad(with("run_for = \"25h\""), 2, 11, "\"25h\"", "a time limit", "\"1s\" to \"24h\""),
-        Bad(with("run_for = \"x\""), 2, 11, "\"x\"", "not a duration", "such as"),
-        Bad(
-            with("env = { \"A=B\" = \"c\" }"),
-            2,
-            9,
-            "\"A=B\"",
-            "not a name for a variable",
-            "letters, digits",
-        ),
-        Bad(
-            with("env = { ATALAYA_FENCE = \"1\" }"),
-            2,
-            9,
-            "ATALAYA_FENCE",
-            "sets the variables ATALAYA_*",
-            "another name",
-        ),
-        Bad(with("env = { A = 1 }"), 2, 13, "1", "invalid type: integer", "a string"),
-        Bad(
-            with("promise = \"at-least-onec\""),
-            2,
-            11,
-            "\"at-least-onec\"",
-            "unknown name",
-            "did you mean `at-least-once`?",
-        ),
-    ] {
-        check(bad);
-    }
+    check([
+        Bad(with(r#"«runfor» = "1m""#), "unknown key", "did you mean `run_for`"),
+        Bad(with(r#"args = { «x» = "name" }"#), "the argument `x` is not used", "write `{x}` in `run`"),
+        Bad(with(r#"args = { «"X y"» = "name" }"#), "not a name for an argument", "lower-case"),
+        Bad(with(r#"needs = [«"i2c-2"»]"#), "`i2c-2` is not a bus of this board", "its buses are `i2c-1`"),
+        Bad(with(r#"needs = ["i2c-1", «"i2c-1"»]"#), "occurs twice", "remove one"),
+        Bad(with(r#"run_for = «"500ms"»"#), "a time limit of 500ms", "\"1s\" to \"24h\""),
+        Bad(with(r#"run_for = «"25h"»"#), "a time limit", "\"1s\" to \"24h\""),
+        Bad(with(r#"run_for = «"x"»"#), "not a duration", "such as"),
+        Bad(with(r#"env = { «"A=B"» = "c" }"#), "not a name for a variable", "letters, digits"),
+        Bad(with(r#"env = { «ATALAYA_FENCE» = "1" }"#), "sets the variables ATALAYA_*", "another name"),
+        Bad(with("env = { A = «1» }"), "invalid type: integer", "a string"),
+        Bad(with(r#"promise = «"at-least-onec"»"#), "unknown name", "did you mean `at-least-once`?"),
+    ]);
 }
 
 proptest! {

@@ -6,12 +6,8 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, Operation};
 use embedded_hal::spi::{self, SpiDevice};
 
-/// Bytes that the chip answers after it received `after`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer {
-    pub(crate) after: &'static [u8],
-    pub(crate) bytes: &'static [u8],
-}
+/// Bytes that the chip receives, and those that it answers, in hexadecimal.
+pub(crate) type Answer = (&'static str, &'static str);
 
 /// The chip on the bus. Registers keep the values written to them, unless they have a fixed answer.
 pub(crate) struct Fixed {
@@ -23,7 +19,7 @@ pub(crate) struct Fixed {
 
 impl Fixed {
     pub(crate) fn new<'a>(answers: impl IntoIterator<Item = &'a Answer>, checksums: bool) -> Fixed {
-        let answers = answers.into_iter().map(|answer| (answer.after.to_vec(), answer.bytes.to_vec()));
+        let answers = answers.into_iter().map(|(after, answer)| (bytes(after), bytes(answer)));
         Fixed { answers: answers.collect(), registers: BTreeMap::new(), last: Vec::new(), checksums }
     }
 
@@ -56,6 +52,12 @@ impl Fixed {
         }
         bytes.chunks(2).flat_map(|word| [word[0], word[1], crc8(word)]).collect()
     }
+}
+
+/// Converts a text such as `655ac0 7eed00`.
+pub(crate) fn bytes(text: &str) -> Vec<u8> {
+    let digits = text.replace(' ', "");
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }
 
 /// Computes the CRC-8 with the polynomial 0x31 (SHT3x-DIS datasheet, section 4.12).

@@ -7,26 +7,16 @@ use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Acl, AclProvider, AuthId, Credentials, Permission, Session, SessionOptions};
 use atalaya_testbed::{Process, Proxy, Scratch, ZooKeeper, eventually, parent_death_command};
 
+use crate::common::outputs::{stderr, stdout};
 use crate::common::secured::{ADMIN, FLEET, NEXT, POLICY, Secured, assert_reports_continue, password, stop};
 use crate::common::{CALM, DEADLINE, TestEnv, bodies};
 
 /// Op codes of ZooKeeper's protocol.
 const SET_ACL: i32 = 7;
-fn code(output: &Output) -> Option<i32> {
-    output.status.code()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 #[track_caller]
 fn assert_code(output: &Output, wanted: i32) {
-    assert_eq!(code(output), Some(wanted), "{}{}", stdout(output), stderr(output));
+    assert_eq!(output.status.code(), Some(wanted), "{}{}", stdout(output), stderr(output));
 }
 
 fn anyone() -> Vec<Acl> {
@@ -207,8 +197,7 @@ fn acl_apply_refuses_to_lock_out_its_own_client_and_names_znodes_of_others() {
 fn acl_apply_with_digest_identities_names_a_scheme_that_the_servers_do_not_know() {
     let server = ZooKeeper::start();
     let scratch = Scratch::new("acl");
-    let file = scratch.path().join("password");
-    std::fs::write(&file, "admin-secret").unwrap();
+    let file = scratch.write("password", "admin-secret");
     let run = |words: &[&str]| {
         let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
         command.args(["acl"]).args(words).args(["--zookeeper", &server.connect_string()]);

@@ -152,8 +152,7 @@ fn collector_reads_its_tokens_again_at_sighup() {
     const OLD: &str = "0123456789abcdef-old";
     const NEW: &str = "0123456789abcdef-new";
     let folder = Scratch::new("collect");
-    let tokens = folder.path().join("tokens");
-    std::fs::write(&tokens, format!("write {OLD}\nread *\n")).unwrap();
+    let tokens = folder.write("tokens", format!("write {OLD}\nread *\n"));
     let mut collector = Collector::start(BINARY, &["--token-file", &tokens.display().to_string()]);
     let writes = |collector: &Collector, token| {
         collector.try_get("/nuevo?dato=1", Some(token), DEADLINE).unwrap().status
@@ -209,8 +208,7 @@ fn collector_logs_tokens_that_it_refuses_without_showing_them() {
     const WRITER: &str = "0123456789abcdef-w";
     const GUESS: &str = "0123456789abcdef-guess";
     let folder = Scratch::new("collect");
-    let tokens = folder.path().join("tokens");
-    std::fs::write(&tokens, format!("write {WRITER}\n")).unwrap();
+    let tokens = folder.write("tokens", format!("write {WRITER}\n"));
     let mut collector = Collector::start(BINARY, &["--token-file", &tokens.display().to_string()]);
     for _ in 0..20 {
         assert_eq!(collector.try_get("/nuevo?dato=1", Some(GUESS), DEADLINE).unwrap().status, 401);

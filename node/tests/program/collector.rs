@@ -22,15 +22,11 @@ fn node(fleet: &Fleet, collector: &Collector, id: &str, args: &[&str]) -> Comman
 }
 
 fn leader(fleet: &Fleet, collector: &Collector, id: &str, args: &[&str]) -> Process {
-    let process = Process::spawn(node(fleet, collector, id, args));
-    process.wait_for_line(" leading epoch=", DEADLINE);
-    process
+    Process::start(node(fleet, collector, id, args), " leading epoch=", DEADLINE)
 }
 
 fn follower(fleet: &Fleet, collector: &Collector, id: &str, args: &[&str]) -> Process {
-    let process = Process::spawn(node(fleet, collector, id, args));
-    process.wait_for_line("following: waiting", DEADLINE);
-    process
+    Process::start(node(fleet, collector, id, args), "following: waiting", DEADLINE)
 }
 
 /// Waits until the recorded reports satisfy a condition, and returns them.
@@ -143,8 +139,7 @@ fn a_fleet_of_three(method: &str) {
     holds(&collector, None, "what waited, and more", |held| held.len() > back + 3);
 
     for mut node in [three, two] {
-        node.term();
-        assert!(node.wait_exit(DEADLINE).success());
+        node.shut_down(DEADLINE);
     }
     let held = collector.reports();
     each_cycle_once(&held);
@@ -248,11 +243,9 @@ fn leader_keeps_reports_while_its_token_is_wrong_and_delivers_after_a_change() {
     let url = collector.url();
     let mut second = fleet.command("2", &["--api-url", &url]);
     second.env("ATALAYA_API_TOKEN", NEW);
-    let second = Process::spawn(second);
-    second.wait_for_line("following: waiting", DEADLINE);
+    let second = Process::start(second, "following: waiting", DEADLINE);
     let mut node = node;
-    node.term();
-    assert!(node.wait_exit(DEADLINE).success());
+    node.shut_down(DEADLINE);
     let held = holds(&collector, None, "the follower's", |held| of_node(held, "2").len() >= 2);
     each_cycle_once(&held);
     let logs = [node.log(), second.log(), collector.process().log()].concat();
@@ -318,16 +311,13 @@ fn collector_records_a_fleet_that_reports_by_https() {
     assert!(line.text.contains("certificate"), "{line:?}");
     let mut trusting = node(&fleet, &collector, "2", &[]);
     trusting.env("SSL_CERT_FILE", &certificate);
-    let mut trusting = Process::spawn(trusting);
-    trusting.wait_for_line("following: waiting", DEADLINE);
-    wary.term();
-    assert!(wary.wait_exit(DEADLINE).success());
+    let mut trusting = Process::start(trusting, "following: waiting", DEADLINE);
+    wary.shut_down(DEADLINE);
     eventually("some cycles, and an empty outbox", DEADLINE, || {
         let term: serde_json::Value = serde_json::from_str(&fleet.probe().text("/atalaya/term")?).ok()?;
         (term["cycle"].as_i64()? >= 3 && fleet.probe().ls("/atalaya/reports").is_empty()).then_some(())
     });
-    trusting.term();
-    assert!(trusting.wait_exit(DEADLINE).success());
+    trusting.shut_down(DEADLINE);
     // A request without verification.
     collector.restart_with(&[]);
     let held = collector.reports();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use atalaya_testbed::{Scratch, eventually};
 
+use crate::common::outputs::assert_refused;
 use crate::common::{DEADLINE, Fleet};
 
 on_both!(node_waits_for_an_unreachable_zookeeper, node_with_a_connect_timeout_ends_without_zookeeper);
@@ -49,8 +50,7 @@ fn invalid_node_ids_are_refused() {
         desk.refused(&["run", id], &[], 64, &["node id"]);
     }
     let output = desk.atalaya(&["run", &long], &[]);
-    assert_eq!(output.status.code(), Some(64));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("longer than 128 bytes"));
+    assert_refused(&output, 64, "longer than 128 bytes");
     desk.refused(&["run"], &[], 64, &["<ID>"]);
     desk.refused(&["fly"], &[], 64, &["fly"]);
 }

@@ -54,8 +54,7 @@ fn reap_names_a_refused_password() {
     let mut one = machine.leader(&fleet, "1", &SLOW);
     one.kill9();
     let password = Scratch::new("password");
-    let file = password.path().join("wrong");
-    std::fs::write(&file, "wrong").unwrap();
+    let file = password.write("wrong", "wrong");
     let variable = "ATALAYA_ZOOKEEPER_PASSWORD_FILE".to_owned();
     machine.identity.push((variable, file.to_str().unwrap().to_owned()));
     let (code, said) = machine.reap(&["1"]);
@@ -245,8 +244,7 @@ fn cleanup_keeps_znodes_of_other_sessions(fleet: Fleet) {
 
 fn node_works_without_a_state_directory(fleet: Fleet) {
     let scratch = Scratch::new("state");
-    let file = scratch.path().join("file");
-    std::fs::write(&file, "").unwrap();
+    let file = scratch.write("file", "");
     let without_home = {
         let mut command = fleet.command("1", &[]);
         command.env_remove("HOME").env_remove("ATALAYA_STATE_DIR");
@@ -259,8 +257,7 @@ fn node_works_without_a_state_directory(fleet: Fleet) {
         ("2", below_a_file, "cannot write a state file in"),
         ("3", off, ""),
     ] {
-        let node = Process::spawn(command);
-        node.wait_for_line(" leading epoch=", DEADLINE);
+        let node = Process::start(command, " leading epoch=", DEADLINE);
         report_from(&fleet.api, id, Instant::now(), DEADLINE);
         let warned = node.log().iter().any(|line| line.text.contains("remain until its session times out"));
         assert_eq!(warned, !warning.is_empty());
@@ -289,8 +286,7 @@ fn garbage_in_the_state_file_costs_one_session_timeout(fleet: Fleet) {
 fn node_that_shut_down_leaves_nothing_to_clean_up(mut fleet: Fleet) {
     let machine = Machine::of(&fleet);
     let mut one = machine.leader(&fleet, "1", &[]);
-    one.term();
-    assert!(one.wait_exit(DEADLINE).success());
+    one.shut_down(DEADLINE);
     fleet.server.vanish();
     // It exits before it connects.
     assert_eq!(machine.reap(&["--all"]), (Some(0), "node 1: no znodes left\n".to_owned()));

@@ -22,6 +22,23 @@ fn screen(args: &[&str]) -> Terminal {
     Terminal::spawn(demo(args), (80, 24))
 }
 
+/// Presses these keys, and waits for these texts on the screen, each after the other.
+fn plays(terminal: &mut Terminal, steps: &[(&str, &[&str])]) {
+    for (keys, texts) in steps {
+        terminal.press(keys);
+        for text in *texts {
+            terminal.wait_for(text, DEADLINE);
+        }
+    }
+}
+
+/// Presses these keys, which end the demo.
+fn ends(terminal: &mut Terminal, keys: &str) {
+    terminal.press(keys);
+    assert_eq!(terminal.wait_exit(AT_ONCE), 0);
+    is_restored(terminal);
+}
+
 /// The screen is restored and shows the summary of the demo.
 fn is_restored(terminal: &Terminal) {
     terminal.wait_for("delivered: ", AT_ONCE);
@@ -59,72 +76,52 @@ fn demo_shows_averages_at_once_and_restores_the_screen_at_ctrl_c() {
         terminal.wait_for(words, DEADLINE);
     }
     assert!(terminal.look(|screen| screen.alternate_screen()));
-    terminal.press(CTRL_C);
-    assert_eq!(terminal.wait_exit(AT_ONCE), 0);
-    is_restored(&terminal);
+    ends(&mut terminal, CTRL_C);
 }
 
 #[test]
 fn demo_keys_kill_freeze_revive_and_expire_nodes() {
     let mut terminal = screen(&["--sampling-period", "500ms", "--session-timeout", "1s"]);
     terminal.wait_for("all 3 nodes publish", DEADLINE);
-    terminal.press("l");
-    terminal.wait_for(", the leader, is killed", DEADLINE);
     // The next leader reports the average of two nodes.
-    terminal.wait_for("count=2", DEADLINE);
-    terminal.press("R");
-    terminal.wait_for("is revived", DEADLINE);
-    terminal.wait_for("count=3", DEADLINE);
-    terminal.press(&format!("{DOWN}h"));
-    terminal.wait_for("node 2 is stopped", DEADLINE);
-    terminal.wait_for("hung", DEADLINE);
-    terminal.press("r");
-    terminal.wait_for("node 2 is revived", DEADLINE);
+    plays(
+        &mut terminal,
+        &[("l", &[", the leader, is killed", "count=2"]), ("R", &["is revived", "count=3"])],
+    );
+    plays(
+        &mut terminal,
+        &[(DOWN, &[]), ("h", &["node 2 is stopped", "hung"]), ("r", &["node 2 is revived"])],
+    );
     terminal.wait_until("three nodes", DEADLINE, |text| text.contains("  3 nodes, every"));
-    terminal.press("x");
-    terminal.wait_for("the session of node 2 expires", DEADLINE);
-    terminal.press("q");
-    assert_eq!(terminal.wait_exit(AT_ONCE), 0);
-    is_restored(&terminal);
+    plays(&mut terminal, &[("x", &["the session of node 2 expires"])]);
+    ends(&mut terminal, "q");
 }
 
 #[test]
 fn demo_keys_stop_and_restore_the_api_and_zookeeper() {
     let mut terminal = screen(&["--sampling-period", "500ms"]);
     terminal.wait_for("averages 2", DEADLINE);
-    terminal.press("a");
-    terminal.wait_for("API down", DEADLINE);
-    terminal.wait_for("waiting 3", DEADLINE);
-    terminal.press("a");
-    terminal.wait_for("accepts reports again", DEADLINE);
-    terminal.wait_for("waiting 0", DEADLINE);
-    terminal.press("z");
-    terminal.wait_for("ZooKeeper stopped", DEADLINE);
-    terminal.wait_for("offline", DEADLINE);
-    terminal.press("z");
-    terminal.wait_for("leading again", DEADLINE);
-    terminal.press("?");
-    terminal.wait_for("this help", DEADLINE);
+    let steps: [(&str, &[&str]); 5] = [
+        ("a", &["API down", "waiting 3"]),
+        ("a", &["accepts reports again", "waiting 0"]),
+        ("z", &["ZooKeeper stopped", "offline"]),
+        ("z", &["leading again"]),
+        ("?", &["this help"]),
+    ];
+    plays(&mut terminal, &steps);
     terminal.press("q");
     terminal.wait_until("help", DEADLINE, |text| !text.contains("this help"));
-    terminal.press("q");
-    assert_eq!(terminal.wait_exit(AT_ONCE), 0);
-    is_restored(&terminal);
+    ends(&mut terminal, "q");
 }
 
 #[test]
 fn demo_key_submits_a_self_test_to_all_nodes_and_shows_its_progress() {
     let mut terminal = screen(&["--sampling-period", "500ms"]);
     terminal.wait_for("averages 2", DEADLINE);
-    terminal.press("t");
-    terminal.wait_for("sensors.selftest: 3 of 3 done", DEADLINE);
     // The session of the client ends with the task.
-    terminal.wait_for("sessions 3", DEADLINE);
-    terminal.press("t");
-    terminal.wait_for("t-0000000001 sensors.selftest: 3 of 3 done", DEADLINE);
-    terminal.press("q");
-    assert_eq!(terminal.wait_exit(AT_ONCE), 0);
-    is_restored(&terminal);
+    plays(&mut terminal, &[("t", &["sensors.selftest: 3 of 3 done", "sessions 3"])]);
+    plays(&mut terminal, &[("t", &["t-0000000001 sensors.selftest: 3 of 3 done"])]);
+    ends(&mut terminal, "q");
 }
 
 #[test]
@@ -144,8 +141,7 @@ fn demo_redraws_when_the_window_is_resized() {
 #[test]
 fn demo_restores_the_screen_before_a_panic_message() {
     let scratch = Scratch::new("demo");
-    let script = scratch.path().join("panic.txt");
-    std::fs::write(&script, "500ms panic\n").unwrap();
+    let script = scratch.write("panic.txt", "500ms panic\n");
     let mut command = demo(&["--script", script.to_str().unwrap()]);
     // A backtrace is longer than the screen, and scrolls the message away.
     command.env("RUST_BACKTRACE", "0");
@@ -204,8 +200,7 @@ fn demo_api_serves_its_reports() {
     eventually("three nodes on the page", DEADLINE, || {
         text("").ok().filter(|page| page.contains("<dt>Nodes</dt><dd>3</dd>"))
     });
-    demo.term();
-    assert!(demo.wait_exit(DEADLINE).success());
+    demo.shut_down(DEADLINE);
 }
 
 #[test]
@@ -249,8 +244,7 @@ fn demo_script_plays_faults_with_at_most_one_leader() {
 #[test]
 fn demo_refuses_wrong_arguments_with_the_remedy() {
     let scratch = Scratch::new("demo");
-    let script = scratch.path().join("bad.txt");
-    std::fs::write(&script, "1s kill 1\n2s kill 4\n").unwrap();
+    let script = scratch.write("bad.txt", "1s kill 1\n2s kill 4\n");
     let script = script.to_str().unwrap();
     for (args, words) in [
         (&["--nodes", "0"][..], &["--nodes", "1..=20000"][..]),
@@ -271,7 +265,10 @@ fn demo_refuses_wrong_arguments_with_the_remedy() {
 
 #[test]
 fn demo_runs_a_thousand_nodes() {
-    let node = Process::spawn(demo(&["--plain", "--nodes", "1000", "--sampling-period", "2s"]));
-    node.wait_for_line("all 1000 nodes publish", Duration::from_secs(120));
+    let node = Process::start(
+        demo(&["--plain", "--nodes", "1000", "--sampling-period", "2s"]),
+        "all 1000 nodes publish",
+        Duration::from_secs(120),
+    );
     node.wait_for_line("count=1000", DEADLINE);
 }

@@ -2,11 +2,11 @@
 //! values are refused, and a deleted key restores the start value.
 #![cfg(unix)]
 
-use std::process::Output;
 use std::time::Instant;
 
 use atalaya_testbed::{Api, Kazoo, Process, Scratch, ZkProbe, eventually};
 
+use crate::common::outputs::assert_refused;
 use crate::common::{DEADLINE, Fleet, from, goes_on_publishing};
 
 on_both!(
@@ -34,16 +34,9 @@ on_secured!(
 /// Longer than any test, so a node that measures twice follows another period.
 const NEVER: &[&str] = &["--sampling-period", "1d"];
 
-fn config(fleet: &Fleet, words: &[&str]) -> Output {
-    let mut command = fleet.tool();
-    command.arg("config").args(words).args(["--zookeeper", &fleet.hosts]);
-    command.output().unwrap()
-}
-
 #[track_caller]
 fn set(fleet: &Fleet, path: &str, value: &str) {
-    let output = config(fleet, &["set", path, value]);
-    assert!(output.status.success(), "{output:?}");
+    fleet.succeeds(&["config", "set", path, value]);
 }
 
 /// Writes a value that `atalaya config set` would refuse.
@@ -232,8 +225,7 @@ fn dynamic_values_override_values_reloaded_at_sighup(fleet: Fleet) {
     describe("1d");
     let mut command = atalaya_testbed::node_command(env!("CARGO_BIN_EXE_atalaya"), "1", &fleet.hosts);
     command.args(["--session-timeout", "4s", "--boards"]).arg(&file);
-    let node = Process::spawn(command);
-    node.wait_for_line(" leading epoch=", DEADLINE);
+    let node = Process::start(command, " leading epoch=", DEADLINE);
     let probe = fleet.probe();
     set(&fleet, "/config/sampling_period", "200ms");
     goes_on_publishing(&probe, "1", 3);
@@ -269,18 +261,17 @@ fn config_init_writes_both_keys_and_refuses_invalid_values(fleet: Fleet) {
     let node = fleet.leader("1", NEVER);
     let other = Api::start();
     for words in [["init", "soon", "http://h/"], ["init", "5s", "ftp://h/"], ["init", "1ms", "http://h/"]] {
-        let output = config(&fleet, &words);
-        assert_eq!(output.status.code(), Some(64), "{output:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains("expected"), "{output:?}");
+        let output = fleet.run(&[&["config"], &words[..]].concat());
+        assert_refused(&output, 64, "expected");
     }
     let probe = fleet.probe();
     assert!(probe.exists("/config").is_none(), "nothing was written");
-    assert!(config(&fleet, &["init", "500ms", &other.base_url()]).status.success());
+    fleet.succeeds(&["config", "init", "500ms", &other.base_url()]);
     assert_eq!(probe.text("/config/sampling_period").as_deref(), Some("0.5"), "as Kazoo's programs read it");
     assert_eq!(probe.text("/config/api_url"), Some(other.base_url()));
     node.wait_for_line("follows /config/sampling_period: 500ms", DEADLINE);
     reports_to(&other, "1", "/nuevo", Instant::now());
-    let output = config(&fleet, &["set", "/config/nodes/1/log", "very=loud"]);
+    let output = fleet.run(&["config", "set", "/config/nodes/1/log", "very=loud"]);
     assert_eq!(output.status.code(), Some(64), "{output:?}");
     eventually("what all nodes follow", DEADLINE, || probe.exists("/config"));
 }

@@ -78,8 +78,7 @@ fn environment_names_of_existing_compose_files_are_accepted(fleet: Fleet) {
     command.env_clear().env("ZOOKEEPER_HOSTS", &fleet.hosts);
     command.env("API_URL", fleet.api.base_url()).env("SAMPLING_PERIOD", "0.5");
     command.current_dir(std::env::temp_dir());
-    let node = Process::spawn(command);
-    node.wait_for_line("period=500ms", DEADLINE);
+    let _node = Process::start(command, "period=500ms", DEADLINE);
     let requests = fleet.api.wait_for("ten reports", DEADLINE, |all| all.len() >= 10);
     assert!(requests.iter().all(|request| request.path == "/nuevo"), "a base address means nuevo below it");
     // On average over eight cycles: on a busy machine, one report may arrive late and the next one on time.
@@ -101,8 +100,7 @@ fn leader_logs_nodes_that_join_and_leave(fleet: Fleet) {
     let one = fleet.leader("1", &[]);
     let mut two = fleet.follower("2", &[]);
     one.wait_for_line("node 2 joined", DEADLINE);
-    two.term();
-    assert!(two.wait_exit(DEADLINE).success());
+    two.shut_down(DEADLINE);
     one.wait_for_line("node 2 left", DEADLINE);
     one.wait_for_line("average", DEADLINE);
     let log = two.log();

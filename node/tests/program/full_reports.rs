@@ -100,8 +100,7 @@ fn leader_sends_full_reports_to_a_collector() {
         fleet["status"]["leader"].is_string().then_some(())
     });
     let mut two = two;
-    two.term();
-    assert!(two.wait_exit(DEADLINE).success());
+    two.shut_down(DEADLINE);
     let held = collector.reports();
     each_cycle_once(&held);
     assert!(held.iter().filter(|held| !is_full(held)).count() <= held.len() / 2, "{held:#?}");
@@ -139,8 +138,7 @@ fn leader_stays_with_get_at_a_plain_api_and_if_it_is_configured() {
     let all = requests("reports", 5);
     assert!(all.iter().all(|request| request.method == "GET" && request.path == "/nuevo"), "{all:?}");
     assert!(all.iter().all(|request| request.query.len() == 1 && request.query[0].0 == "dato"), "{all:?}");
-    one.term();
-    assert!(one.wait_exit(DEADLINE).success());
+    one.shut_down(DEADLINE);
     fleet.api.set(ApiMode::Collector(Duration::ZERO));
     let before = fleet.api.requests().len();
     let _two = fleet.leader("2", &["--api-method", "get"]);

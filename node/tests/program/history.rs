@@ -159,8 +159,7 @@ fn samples_arrive_in_order_after_the_collector_was_away_and_after_a_restart() {
     metrics.wait_for(SAMPLES, |samples| samples < 20.0);
     // Orderly: the last samples are in the file.
     site.set(ApiMode::Status(503));
-    first.term();
-    assert!(first.wait_exit(DEADLINE).success());
+    first.shut_down(DEADLINE);
     site.set(ApiMode::Accept);
     let second = site.start();
     wait_for_samples(&second, 5);

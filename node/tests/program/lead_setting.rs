@@ -24,8 +24,7 @@ fn node_with_no_lead_is_averaged_and_never_contends(fleet: Fleet) {
     let mut leader = fleet.leader("2", &["--boards", &board("70")]);
     mean_reported(&fleet.api, 80.0, start);
     assert_eq!(probe.ls("/election").len(), 1);
-    leader.term();
-    assert!(leader.wait_exit(DEADLINE).success());
+    leader.shut_down(DEADLINE);
     // Without a leader it still publishes and does not contend.
     goes_on_publishing(&probe, "1", 3);
     assert!(probe.ls("/election").is_empty(), "{:?}", probe.ls("/election"));

@@ -53,8 +53,7 @@ fn node_waiting_for_zookeeper_stops_at_once(mut fleet: Fleet) {
     fleet.server.vanish();
     let mut one = fleet.node("1", &[]);
     one.wait_for_line("cannot reach ZooKeeper", DEADLINE);
-    one.term();
-    assert!(one.wait_exit(Duration::from_secs(2)).success());
+    one.shut_down(Duration::from_secs(2));
 }
 
 fn node_without_zookeeper_stops_within_two_seconds(fleet: Fleet) {
@@ -69,7 +68,6 @@ fn stops_without_zookeeper(mut fleet: Fleet, args: &[&str]) {
     let mut one = fleet.leader("1", args);
     fleet.server.vanish();
     one.wait_for_line("suspended", DEADLINE);
-    one.term();
-    assert!(one.wait_exit(Duration::from_secs(2)).success());
+    one.shut_down(Duration::from_secs(2));
     one.wait_for_line("did not confirm", Duration::ZERO);
 }

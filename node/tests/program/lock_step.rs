@@ -164,8 +164,7 @@ fn lock_step_follows_nodes_that_join_and_leave(fleet: Fleet) {
     let probe = fleet.probe();
     goes_on_publishing(&probe, "2", 3);
     // The leader does not wait for the node that stopped, nor, after its session, for the killed one.
-    two.term();
-    assert!(two.wait_exit(DEADLINE).success());
+    two.shut_down(DEADLINE);
     goes_on_publishing(&probe, "1", 3);
     let mut three = fleet.follower("3", args);
     goes_on_publishing(&probe, "3", 3);
@@ -181,12 +180,7 @@ fn lock_step_follows_nodes_that_join_and_leave(fleet: Fleet) {
 fn barrier_opened_by_hand_is_closed_with_the_next_cycle(fleet: Fleet) {
     let [mut one, _two, _three] = three(&fleet, IN_STEP);
     reports(&fleet.api, 2, Instant::now());
-    let open = || {
-        let mut command = fleet.tool();
-        command.args(["barrier", "open", "/barrier", "--zookeeper", &fleet.hosts]);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    };
+    let open = || fleet.succeeds(&["barrier", "open", "/barrier"]);
     // Before the tool ends: the leader may be faster.
     let since = Instant::now();
     open();

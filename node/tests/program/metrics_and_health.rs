@@ -237,8 +237,7 @@ fn bad_http_clients_do_not_block_others(fleet: Fleet) {
     drop(idle);
     // A client that has just connected does not delay the shutdown.
     let _asking = TcpStream::connect(&watch.address).unwrap();
-    node.term();
-    assert!(node.wait_exit(Duration::from_secs(2)).success());
+    node.shut_down(Duration::from_secs(2));
     assert!(TcpStream::connect(&watch.address).is_err(), "the port is closed");
 }
 
@@ -267,8 +266,7 @@ fn node_listens_at_the_given_address_or_does_not_start(fleet: &Fleet) {
     command.env("ATALAYA_METRICS_LISTEN", "h:x");
     refused(Process::spawn(command), 78, &["ATALAYA_METRICS_LISTEN", "port"]);
     let desk = Scratch::new("watched");
-    let file = desk.path().join("boards.toml");
-    std::fs::write(&file, "[fleet]\nmetrics_listen = \"::1:9100\"\n").unwrap();
+    let file = desk.write("boards.toml", "[fleet]\nmetrics_listen = \"::1:9100\"\n");
     let boards = file.display().to_string();
     let words = ["boards.toml:2", "metrics", "brackets"];
     refused(fleet.node("2", &["--boards", &boards, "--board", "default"]), 78, &words);

@@ -84,8 +84,11 @@ fn sensor_that_is_removed_from_boards_toml_is_removed_from_home_assistant() {
 fn averages_wait_for_a_broker_that_is_away_and_leaders_that_are_killed() {
     let (fleet, scratch, mut server) = (Fleet::memory(), Scratch::new("mqtt"), Mosquitto::start());
     let subscriber = MqttClient::subscribe(server.port(), AVERAGE);
-    let mut one = Process::spawn(command(&fleet, &scratch, &server.url(), "3.1.1", "1", "s"));
-    one.wait_for_line(" leading epoch=", DEADLINE);
+    let mut one = Process::start(
+        command(&fleet, &scratch, &server.url(), "3.1.1", "1", "s"),
+        " leading epoch=",
+        DEADLINE,
+    );
     let _two = Process::spawn(command(&fleet, &scratch, &server.url(), "3.1.1", "2", "s"));
     eventually("three averages", DEADLINE, || (cycles(&subscriber).len() >= 3).then_some(()));
     server.kill();

@@ -27,8 +27,7 @@ fn node_publishes_two_sensors_of_one_broker() {
     let fleet = Fleet::memory();
     let mut broker = Mosquitto::start();
     let desk = Scratch::new("mqtt-sensors");
-    let file = desk.path().join("boards.toml");
-    std::fs::write(&file, boards(&broker.url(), "linux")).unwrap();
+    let file = desk.write("boards.toml", boards(&broker.url(), "linux"));
     broker.publish("zigbee2mqtt/kitchen", r#"{"temperature":21.5,"linkquality":87}"#, true);
     broker.publish("tank/sensor/level/state", "48.04", true);
     let arguments =

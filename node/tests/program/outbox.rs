@@ -1,9 +1,8 @@
 //! The outbox: a committed average is delivered once and in order, whichever node leads.
 
-use std::process::Output;
-
 use atalaya_testbed::{ApiMode, Process, Recorded, eventually};
 
+use crate::common::outputs::{assert_refused, stdout};
 use crate::common::{DEADLINE, Fleet};
 
 on_both!(
@@ -43,16 +42,6 @@ fn each_once_and_in_order(fleet: &Fleet) {
     assert!(accepted.is_sorted_by_key(|(epoch, _)| *epoch), "{accepted:?}");
 }
 
-fn reports(fleet: &Fleet, words: &[&str]) -> Output {
-    let mut command = fleet.tool();
-    command.arg("reports").args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", "2s"]);
-    command.output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 /// Ends a leader whose reports are not accepted with `end`, and lets another one deliver them.
 fn hands_over(fleet: &Fleet, end: impl FnOnce(&mut Process)) {
     fleet.api.set(ApiMode::Refuse);
@@ -87,8 +76,7 @@ fn reports_of_a_dead_leader_are_delivered_by_its_successor(fleet: Fleet) {
 
 fn reports_of_a_stopping_leader_are_delivered_by_its_successor(fleet: Fleet) {
     hands_over(&fleet, |leader| {
-        leader.term();
-        assert!(leader.wait_exit(DEADLINE).success());
+        leader.shut_down(DEADLINE);
     });
 }
 
@@ -97,7 +85,7 @@ fn rejected_reports_are_listed_retried_and_dropped(fleet: Fleet) {
     let one = fleet.leader("1", &["--board", "v80"]);
     let probe = fleet.probe();
     eventually("three are set aside", DEADLINE, || (probe.ls("/atalaya/aside").len() >= 3).then_some(()));
-    let listed = said(&reports(&fleet, &["list", "--output", "json"]));
+    let listed = stdout(&fleet.reports(&["list", "--output", "json"]));
     let first: serde_json::Value =
         serde_json::from_str(listed.lines().find(|line| line.contains("rejected")).unwrap()).unwrap();
     assert_eq!(
@@ -105,24 +93,23 @@ fn rejected_reports_are_listed_retried_and_dropped(fleet: Fleet) {
         (&1.into(), &"it answers 422 Unprocessable Entity".into())
     );
     assert_eq!(first["averages"][0]["mean"], 80.0);
-    let table = said(&reports(&fleet, &["list"]));
+    let table = stdout(&fleet.reports(&["list"]));
     assert!(table.contains("rejected") && table.contains("80.00 of 1  (it answers 422"), "{table}");
 
-    assert_eq!(said(&reports(&fleet, &["drop", "2"])), "1 dropped\n");
-    let gone = reports(&fleet, &["drop", "2"]);
-    assert_eq!(gone.status.code(), Some(74));
-    assert!(String::from_utf8_lossy(&gone.stderr).contains("no undelivered report of cycle 2"), "{gone:?}");
+    assert_eq!(stdout(&fleet.reports(&["drop", "2"])), "1 dropped\n");
+    let gone = fleet.reports(&["drop", "2"]);
+    assert_refused(&gone, 74, "no undelivered report of cycle 2");
 
     fleet.api.set(ApiMode::Accept);
     one.wait_for_line("accepts reports again", DEADLINE);
-    assert!(reports(&fleet, &["retry", "--all"]).status.success());
+    assert!(fleet.reports(&["retry", "--all"]).status.success());
     eventually("the first arrives after all", DEADLINE, || {
         accepted(&fleet).iter().any(|(_, cycle)| *cycle == 1).then_some(())
     });
     eventually("nothing is aside", DEADLINE, || probe.ls("/atalaya/aside").is_empty().then_some(()));
     assert!(accepted(&fleet).iter().all(|(_, cycle)| *cycle != 2), "it was dropped");
     eventually("everything is delivered", DEADLINE, || {
-        (said(&reports(&fleet, &["list"])) == "everything is delivered\n").then_some(())
+        (stdout(&fleet.reports(&["list"])) == "everything is delivered\n").then_some(())
     });
 }
 
@@ -130,9 +117,9 @@ fn waiting_reports_can_be_dropped(fleet: Fleet) {
     fleet.api.set(ApiMode::Refuse);
     let one = fleet.leader("1", &[]);
     eventually("four averages", DEADLINE, || (averages(&one) >= 4).then_some(()));
-    let waiting = said(&reports(&fleet, &["list", "--output", "json"]));
+    let waiting = stdout(&fleet.reports(&["list", "--output", "json"]));
     assert!(waiting.lines().count() >= 4 && waiting.contains(r#""state":"waiting""#), "{waiting}");
-    assert_eq!(said(&reports(&fleet, &["drop", "2", "3"])), "2 dropped\n");
+    assert_eq!(stdout(&fleet.reports(&["drop", "2", "3"])), "2 dropped\n");
     fleet.api.set(ApiMode::Accept);
     eventually("the fifth arrives", DEADLINE, || {
         accepted(&fleet).iter().any(|(_, cycle)| *cycle == 5).then_some(())

@@ -105,8 +105,7 @@ fn receivers_that_are_killed_or_hang_get_each_average_once() {
     receivers.influxdb.continue_process();
     receivers.prometheus.continue_process();
     receivers.check(&fleet, "away", next + 4);
-    node.term();
-    assert!(node.wait_exit(DEADLINE).success());
+    node.shut_down(DEADLINE);
 }
 
 /// The leader dies at each step of committing and delivering averages; passes of the API and of both outputs count.
@@ -126,8 +125,7 @@ fn leader_that_dies_at_a_step_of_delivering_changes_no_average_of_a_receiver() {
             let (fleet, name) = (Fleet::memory(), format!("{point}-{pass}"));
             let mut command = receivers.command(&fleet, &name, "1");
             command.env("ATALAYA_FAULT", format!("{point}:{pass}"));
-            let mut one = Process::spawn(command);
-            one.wait_for_line(" leading epoch=", DEADLINE);
+            let mut one = Process::start(command, " leading epoch=", DEADLINE);
             let two = Process::spawn(receivers.command(&fleet, &name, "2"));
             one.wait_exit(DEADLINE);
             two.wait_for_line(" leading epoch=", DEADLINE);

@@ -4,8 +4,9 @@ use atalaya_testbed::{ApiMode, Process, Recorded, eventually, parent_death_comma
 use serde_json::Value;
 
 use crate::common::metrics_client::MetricsClient;
+use crate::common::outputs::stdout;
 use crate::common::webhooks::{
-    Webhooks, all_have_arrived, each_once_and_in_order, kept, key, reports, status, stdout, wait_for_cycle,
+    Webhooks, all_have_arrived, each_once_and_in_order, kept, key, wait_for_cycle,
 };
 use crate::common::{DEADLINE, Fleet};
 
@@ -36,8 +37,7 @@ fn averages_that_a_webhook_refuses_are_set_aside(fleet: Fleet) {
     webhook.set(ApiMode::RefuseCycle(2, 400));
     let mut command = webhooks.command(&fleet, "1");
     command.args(["--metrics-listen", "127.0.0.1:0"]);
-    let node = Process::spawn(command);
-    node.wait_for_line(" leading epoch=", DEADLINE);
+    let node = Process::start(command, " leading epoch=", DEADLINE);
     wait_for_cycle(webhook, 5);
     wait_for_cycle(other, 5);
     each_once_and_in_order(&kept(other));
@@ -59,16 +59,16 @@ fn averages_that_a_webhook_refuses_are_set_aside(fleet: Fleet) {
     metrics.wait_for("atalaya_output_failing{output=\"w1\"}", |failing| failing == 0.0);
     metrics.wait_for("atalaya_output_accepted_age_seconds{output=\"w2\"}", |age| age < 30.0);
 
-    assert_eq!(stdout(&reports(&fleet, &["list"])), "everything is delivered\n", "to the API");
-    let listed = stdout(&reports(&fleet, &["list", "--receiver", "w1", "--output", "json"]));
+    assert_eq!(stdout(&fleet.reports(&["list"])), "everything is delivered\n", "to the API");
+    let listed = stdout(&fleet.reports(&["list", "--receiver", "w1", "--output", "json"]));
     let line = listed.lines().find(|line| line.contains("rejected")).unwrap();
     let rejected: Value = serde_json::from_str(line).unwrap();
     assert_eq!(rejected["cycle"], 2);
     assert!(rejected["reason"].as_str().unwrap().starts_with("it answers 400"), "{rejected}");
-    assert_eq!(status(&fleet)["outputs"][0]["aside"], 1);
+    assert_eq!(fleet.status()["outputs"][0]["aside"], 1);
 
     webhook.set(ApiMode::Accept);
-    assert_eq!(stdout(&reports(&fleet, &["retry", "--all", "--receiver", "w1"])), "1 retried\n");
+    assert_eq!(stdout(&fleet.reports(&["retry", "--all", "--receiver", "w1"])), "1 retried\n");
     let has_arrived = |all: &[Recorded]| all.iter().any(|request| request.kept && key(request).1 == 2);
     webhook.wait_for("the second average", DEADLINE, has_arrived);
     metrics.wait_for("atalaya_output_aside_reports{output=\"w2\"}", |aside| aside == 0.0);
@@ -111,8 +111,7 @@ fn outputs_are_fixed_until_a_restart_and_a_removed_one_keeps_its_reports(fleet: 
     let probe = fleet.probe();
     let waiting = || probe.ls("/atalaya/outputs/w2/reports");
     assert!(waiting().len() >= 3);
-    one.term();
-    assert!(one.wait_exit(DEADLINE).success());
+    one.shut_down(DEADLINE);
 
     let one = webhooks.leader(fleet);
     let kept_reports = waiting();
@@ -122,12 +121,12 @@ fn outputs_are_fixed_until_a_restart_and_a_removed_one_keeps_its_reports(fleet: 
     all_have_arrived(&kept(&webhooks.apis[0]));
     assert_eq!(waiting(), kept_reports, "nothing is added and nothing is delivered");
     assert_eq!(kept(&webhooks.apis[1]), []);
-    let outputs = status(fleet)["outputs"].clone();
+    let outputs = fleet.status()["outputs"].clone();
     assert_eq!((&outputs[1]["name"], &outputs[1]["used"]), (&"w2".into(), &false.into()), "{outputs}");
-    let listed = stdout(&reports(fleet, &["list", "--receiver", "w2"]));
+    let listed = stdout(&fleet.reports(&["list", "--receiver", "w2"]));
     assert_eq!(listed.lines().count(), 1 + kept_reports.len(), "{listed}");
     let first = &kept_reports[0];
-    assert_eq!(stdout(&reports(fleet, &["drop", first, "--receiver", "w2"])), "1 dropped\n");
+    assert_eq!(stdout(&fleet.reports(&["drop", first, "--receiver", "w2"])), "1 dropped\n");
     assert!(!waiting().contains(first));
     drop(one);
 }

@@ -7,9 +7,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use atalaya_testbed::{
-    Collector, Process, Recorded, ZkProbe, eventually, node_command, parent_death_command,
-};
+use atalaya_testbed::{Collector, Process, Recorded, ZkProbe, eventually, node_command};
 use serde_json::{Value, json};
 
 use crate::common::metrics_client::MetricsClient;
@@ -50,16 +48,6 @@ fn key(request: &Recorded) -> (i64, u64) {
     (parts.next().unwrap().parse().unwrap(), parts.next().unwrap().parse().unwrap())
 }
 
-fn output(fleet: &Fleet, words: &[&str]) -> String {
-    let mut command = parent_death_command(BINARY);
-    command.args(words).args(["--zookeeper", &fleet.hosts]).current_dir(std::env::temp_dir());
-    String::from_utf8(command.output().unwrap().stdout).unwrap()
-}
-
-fn status(fleet: &Fleet) -> Value {
-    serde_json::from_str(&output(fleet, &["status", "--output", "json"])).unwrap()
-}
-
 fn lines(node: &Process, words: &str) -> usize {
     node.log().iter().filter(|line| line.text.contains(words)).count()
 }
@@ -90,9 +78,9 @@ fn leader_delivers_only_reports_up_to_its_own_epoch(fleet: Fleet) {
         "nothing of the future is reported"
     );
     assert_eq!(lines(&one, "does not accept reports"), 0);
-    let listed = output(&fleet, &["reports", "list"]);
+    let listed = fleet.succeeds(&["reports", "list"]);
     assert!(listed.contains("rejected") && listed.contains("that of the leader"), "{listed}");
-    assert_eq!(status(&fleet)["aside"], 2);
+    assert_eq!(fleet.status()["aside"], 2);
 }
 
 fn leader_delivers_what_is_behind_reports_that_can_never_be_sent(fleet: Fleet) {
@@ -114,7 +102,7 @@ fn leader_delivers_what_is_behind_reports_that_can_never_be_sent(fleet: Fleet) {
         assert!(data.contains(reason) || cycle == 0, "{data}");
         assert!(data.len() < 1_000, "{}", data.len());
     }
-    let listed = output(&fleet, &["reports", "list"]);
+    let listed = fleet.succeeds(&["reports", "list"]);
     assert!(listed.contains("it has a unit that is") && listed.contains("it has 900000 bytes"), "{listed}");
     assert_eq!(
         lines(&one, "can never be delivered and moves to the rejected reports"),
@@ -171,8 +159,7 @@ fn leader_does_not_believe_a_fence_far_ahead_of_the_clock(fleet: Fleet) {
         let (epoch, cycle) = requests.last().map(key).unwrap();
         assert!(epoch < now() + DAY && cycle < 1 << 52, "{epoch} {cycle}");
         one.wait_for_line("does not hold what a leader writes", DEADLINE);
-        one.term();
-        assert!(one.wait_exit(DEADLINE).success());
+        one.shut_down(DEADLINE);
     }
 }
 
@@ -224,7 +211,7 @@ fn leader_takes_over_above_an_epoch_that_the_collector_has_from_elsewhere() {
     let probe = fleet.probe();
     assert!(probe.ls("/atalaya").iter().all(|name| name != "aside") || probe.ls("/atalaya/aside").is_empty());
     assert_eq!(lines(&one, "an epoch that no leader of this fleet had"), 1, "said once");
-    assert_eq!(status(&fleet)["outranked"], Value::Null);
+    assert_eq!(fleet.status()["outranked"], Value::Null);
 }
 
 /// An API whose answer is a function of the request's first line and headers, in lower case.
@@ -273,11 +260,11 @@ fn leader_keeps_reports_while_a_collectors_epoch_is_too_far_ahead_to_rise_above(
     eventually("three reports wait", DEADLINE, || (probe.ls("/atalaya/reports").len() >= 3).then_some(()));
     assert!(probe.exists("/atalaya/aside").is_none_or(|_| probe.ls("/atalaya/aside").is_empty()));
     let seen = eventually("the status says so", DEADLINE, || {
-        let seen = status(&fleet);
+        let seen = fleet.status();
         (seen["outranked"] == foreign).then_some(seen)
     });
     assert!(seen["epoch"].as_i64().unwrap() < now() + DAY, "it does not rise");
-    assert!(output(&fleet, &["status"]).contains("the collector has reports of the later epoch"));
+    assert!(fleet.succeeds(&["status"]).contains("the collector has reports of the later epoch"));
     assert!(MetricsClient::of(&one).figure("atalaya_reports_outranked_total").unwrap() >= 1.0);
     assert_eq!(lines(&one, "an epoch that no leader of this fleet had"), 1, "said once");
 }
@@ -354,8 +341,7 @@ fn token_is_not_sent_to_an_api_that_only_zookeeper_names() {
     assert!(!saw(true), "the token is sent");
     assert_eq!(lines(&one, "is not sent to the API: it is bound to no origin"), 1);
     assert_eq!(lines(&one, "the API has changed"), 1);
-    one.term();
-    assert!(one.wait_exit(DEADLINE).success());
+    one.shut_down(DEADLINE);
     let origin = api.url.trim_end_matches("/nuevo").to_owned();
     let _two = node("2", &[("ATALAYA_API_TOKEN_ORIGIN", &origin)]);
     eventually("a report with the token", DEADLINE, || saw(true).then_some(()));

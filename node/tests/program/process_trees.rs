@@ -288,8 +288,7 @@ fn process_one_reaps_orphans_and_passes_signals_on() {
         (collect, "listening at"),
         (supervised, "published the first"),
     ] {
-        let mut outside = Process::spawn(as_process_one(&command));
-        outside.wait_for_line(line, DEADLINE);
+        let mut outside = Process::start(as_process_one(&command), line, DEADLINE);
         let pid = outside.pid();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         let one = children.split_whitespace().next().unwrap().to_owned();

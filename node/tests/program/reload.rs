@@ -152,8 +152,7 @@ fn reload_applies_reloadable_settings_and_names_the_fixed_ones(fleet: Fleet) {
     desk.write(&format!("sampling_period = \"1h\"\n{}", api("nuevo")), &board);
     let mut command = atalaya_testbed::node_command(env!("CARGO_BIN_EXE_atalaya"), "1", &fleet.hosts);
     command.args(["--session-timeout", "4s", "--boards"]).arg(desk.file());
-    let node = Process::spawn(command);
-    node.wait_for_line(" leading epoch=", DEADLINE);
+    let node = Process::start(command, " leading epoch=", DEADLINE);
     mean_reported(&fleet.api, 70.0, Instant::now() - Duration::from_secs(60));
     let probe = fleet.probe();
     let before = znodes(&probe);

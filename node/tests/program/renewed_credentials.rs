@@ -90,9 +90,7 @@ fn expired_server_certificate_is_named_and_the_node_recovers_once_it_is_replaced
 fn node_with_account(fleet: &Fleet, id: &str, account: &str, acl_fleet: &str) -> Process {
     let mut command = fleet.command(id, &[]);
     command.envs(fleet.identity(account)).env("ATALAYA_ACL_FLEET", acl_fleet);
-    let node = Process::spawn(command);
-    node.wait_for_line("connected to ZooKeeper", DEADLINE);
-    node
+    Process::start(command, "connected to ZooKeeper", DEADLINE)
 }
 
 fn apply_acl(fleet: &Fleet, acl_fleet: &str) {
@@ -156,8 +154,7 @@ fn account_is_rotated_node_by_node_and_no_cycle_is_missing_or_twice() {
                 (accepted_cycles(&fleet, &nodes).len() > cycles).then_some(())
             });
             let node = &mut nodes[index];
-            node.term();
-            assert!(node.wait_exit(DEADLINE).success());
+            node.shut_down(DEADLINE);
             *node = node_with_account(&fleet, id, account, acl_fleet);
             all_contend();
         }

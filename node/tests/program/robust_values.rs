@@ -16,16 +16,7 @@ on_both!(
 
 #[track_caller]
 fn set(fleet: &Fleet, key: &str, value: &str) {
-    let mut command = fleet.tool();
-    command.args(["config", "set", &format!("/config/{key}"), value, "--zookeeper", &fleet.hosts]);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-}
-
-fn status(fleet: &Fleet) -> Value {
-    let mut command = fleet.tool();
-    let output = command.args(["status", "--output", "json", "--zookeeper", &fleet.hosts]).output().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap()
+    fleet.succeeds(&["config", "set", &format!("/config/{key}"), value]);
 }
 
 fn aggregate_and_quorum_in_config_apply_to_a_running_fleet(fleet: Fleet) {
@@ -43,7 +34,7 @@ fn aggregate_and_quorum_in_config_apply_to_a_running_fleet(fleet: Fleet) {
     one.wait_for_line("value withheld: too few nodes support it", DEADLINE);
     one.wait_for_line("withheld value=80", DEADLINE);
     let withheld = eventually("the withheld value in the status", DEADLINE, || {
-        status(&fleet)["withheld"].as_array()?.first().cloned()
+        fleet.status()["withheld"].as_array()?.first().cloned()
     });
     assert_eq!((&withheld["nodes"], &withheld["needed"]), (&3.into(), &4.into()));
     let metrics = MetricsClient::of(&one);
@@ -108,7 +99,7 @@ fn groups_and_outliers_are_reported_with_a_kazoo_program_in_the_fleet(fleet: Fle
     });
     assert_eq!(pushed["nodes"][0]["group"], "roof");
     let shown = eventually("groups in the status", DEADLINE, || {
-        Some(status(&fleet)).filter(|status| status["groups"][0]["count"] == 4)
+        Some(fleet.status()).filter(|status| status["groups"][0]["count"] == 4)
     });
     assert_eq!((&shown["groups"][0]["group"], &shown["outliers"][0]["node"]), (&"roof".into(), &"4".into()));
     assert_eq!((&shown["nodes"][0]["group"], &shown["nodes"][4]["group"]), (&"roof".into(), &Value::Null));

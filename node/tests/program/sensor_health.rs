@@ -1,10 +1,11 @@
 //! Sensor health in the node info and in `atalaya sensors list --node`.
 #![cfg(target_os = "linux")]
 
-use std::process::{Command, Output};
+use std::process::Output;
 
-use atalaya_testbed::{Scratch, eventually, parent_death_command};
+use atalaya_testbed::{Scratch, eventually};
 
+use crate::common::outputs::{assert_refused, stdout};
 use crate::common::{DEADLINE, Fleet};
 
 on_both!(
@@ -16,13 +17,7 @@ on_both!(
 
 /// Runs `atalaya sensors list --node ID` on this fleet.
 fn list(fleet: &Fleet, args: &[&str]) -> Output {
-    let mut command: Command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
-    command.args(["sensors", "list", "--zookeeper", &fleet.hosts]).args(args);
-    command.current_dir(std::env::temp_dir()).output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    fleet.run(&[&["sensors", "list"], args].concat())
 }
 
 fn said(fleet: &Fleet, id: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
@@ -150,7 +145,7 @@ fn sensors_list_shows_health_as_table_and_json(fleet: Fleet) {
     let _one = fleet.leader("1", &[]);
     said(&fleet, "1", |said| said["sensors"][0]["health"]["state"] == "ok");
     let output = list(&fleet, &["--node", "1"]);
-    let table = text(&output);
+    let table = stdout(&output);
     assert!(output.status.success(), "{output:?}");
     let rows: Vec<&str> = table.lines().collect();
     assert!(rows[0].starts_with("sensor") && rows[0].contains("health"), "{table}");
@@ -159,22 +154,21 @@ fn sensors_list_shows_health_as_table_and_json(fleet: Fleet) {
         "{table}"
     );
     let line: serde_json::Value =
-        serde_json::from_str(&text(&list(&fleet, &["--node", "1", "--output", "json"]))).unwrap();
+        serde_json::from_str(&stdout(&list(&fleet, &["--node", "1", "--output", "json"]))).unwrap();
     assert_eq!(
         (&line["node"], &line["health"], &line["units"][0]),
         (&"1".into(), &"ok".into(), &"Cel".into())
     );
 
     let missing = list(&fleet, &["--node", "2"]);
-    assert_eq!(missing.status.code(), Some(74));
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("node 2 is not running"), "{missing:?}");
+    assert_refused(&missing, 74, "node 2 is not running");
 
     // Text that another program wrote there does not affect the terminal.
     let probe = fleet.probe();
     let evil = r#"{"host":"h","pid":1,"version":"9","board":"b","started":"2026-01-01T00:00:00Z","sensors":[
         {"name":"\u001b[2Js","chip":"c","quantities":["magic"],"health":{"state":"dozing","error":"a\u001b]0;b"}}]}"#;
     probe.create("/atalaya/nodes/evil", evil.as_bytes(), true).unwrap();
-    let table = text(&list(&fleet, &["--node", "evil"]));
+    let table = stdout(&list(&fleet, &["--node", "evil"]));
     assert!(!table.contains('\u{1b}') && table.contains("unknown"), "{table:?}");
     probe.create("/atalaya/nodes/dumb", b"7", true).unwrap();
     assert_eq!(list(&fleet, &["--node", "dumb"]).status.code(), Some(65));

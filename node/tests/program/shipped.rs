@@ -26,8 +26,7 @@ fn atalaya(words: &[&str]) -> Output {
 /// Returns the output of `atalaya check` for a text, which must be valid.
 fn accepted(boards: &str, whose: &str) -> String {
     let scratch = Scratch::new("shipped");
-    let path = scratch.path().join("boards.toml");
-    fs::write(&path, boards).unwrap();
+    let path = scratch.write("boards.toml", boards);
     let output = atalaya(&["check", path.to_str().unwrap()]);
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{whose}: {complaint}\n{boards}");
@@ -144,8 +143,7 @@ fn every_command_has_a_manual_page() {
 #[test]
 fn bash_accepts_the_completions() {
     let scratch = Scratch::new("completions");
-    let path = scratch.path().join("atalaya.bash");
-    fs::write(&path, atalaya(&["completions", "bash"]).stdout).unwrap();
+    let path = scratch.write("atalaya.bash", atalaya(&["completions", "bash"]).stdout);
     let script = ". \"$1\"; complete -p atalaya";
     let output = Command::new("bash").args(["-c", script, "bash"]).arg(&path).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

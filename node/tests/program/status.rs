@@ -1,7 +1,7 @@
 //! `atalaya status`: a fleet at a glance, for people and for scripts.
 #![cfg(unix)]
 
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use atalaya_recipes::session::{CreateMode, Write};
@@ -9,6 +9,7 @@ use atalaya_recipes::{Session, SessionOptions};
 use atalaya_testbed::{Kazoo, Process, Terminal, eventually, parent_death_command};
 use serde_json::Value;
 
+use crate::common::outputs::stdout;
 use crate::common::{DEADLINE, Fleet};
 
 on_both!(
@@ -26,19 +27,11 @@ fn command(hosts: &str, args: &[&str]) -> Command {
     command
 }
 
-fn status(hosts: &str, args: &[&str]) -> Output {
-    command(hosts, args).output().unwrap()
-}
-
 #[track_caller]
 fn text(hosts: &str, args: &[&str]) -> String {
-    let output = status(hosts, args);
+    let output = command(hosts, args).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json(hosts: &str) -> Value {
-    serde_json::from_str(&text(hosts, &["--output", "json"])).unwrap()
+    stdout(&output)
 }
 
 fn status_shows_leader_measurements_and_waiting_reports(fleet: Fleet) {
@@ -49,7 +42,7 @@ fn status_shows_leader_measurements_and_waiting_reports(fleet: Fleet) {
     let probe = fleet.probe();
     eventually("what Kazoo measures", DEADLINE, || probe.text("/mediciones/10"));
     let seen = eventually("a leader with a delivered report", DEADLINE, || {
-        let seen = json(&fleet.hosts);
+        let seen = fleet.status();
         seen["delivered"]["cycle"].is_u64().then_some(seen)
     });
     assert_eq!((&seen["leader"]["id"], &seen["in_line"]), (&"1".into(), &2.into()));
@@ -91,7 +84,7 @@ fn term(fleet: &Fleet, field: &str) -> Value {
 fn status_of_an_empty_zookeeper_says_so_and_ends(fleet: Fleet) {
     let said = text(&fleet.hosts, &[]);
     assert!(said.contains("no fleet found"), "{said}");
-    let seen = json(&fleet.hosts);
+    let seen = fleet.status();
     assert_eq!((&seen["leader"], &seen["nodes"]), (&Value::Null, &Value::Array(Vec::new())));
     let probe = fleet.probe();
     assert!(probe.exists("/mediciones").is_none() && probe.exists("/atalaya").is_none(), "nothing was made");
@@ -140,7 +133,7 @@ fn status_watch_redraws_the_terminal_and_restores_it(fleet: Fleet) {
 
 #[test]
 fn status_reports_an_unreachable_zookeeper_within_its_timeout() {
-    let output = status("127.0.0.1:1", &["--connect-timeout", "500ms"]);
+    let output = command("127.0.0.1:1", &["--connect-timeout", "500ms"]).output().unwrap();
     assert_eq!(output.status.code(), Some(69), "{output:?}");
 }
 

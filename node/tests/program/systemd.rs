@@ -118,11 +118,9 @@ fn node_does_not_wait_for_a_notify_socket_that_is_not_read() {
     let mut command = fleet.command("1", &[]);
     // A socket buffer holds a few hundred messages, so a thousand messages a second fill it at once.
     command.env("NOTIFY_SOCKET", &systemd.address).env("WATCHDOG_USEC", "2000");
-    let mut node = Process::spawn(command);
-    node.wait_for_line(" leading epoch=", DEADLINE);
+    let mut node = Process::start(command, " leading epoch=", DEADLINE);
     goes_on_publishing(&fleet.probe(), "1", 10);
-    node.term();
-    assert!(node.wait_exit(Duration::from_secs(10)).success());
+    node.shut_down(Duration::from_secs(10));
 }
 
 #[test]
@@ -141,8 +139,7 @@ fn node_ignores_a_watchdog_of_another_process_and_an_invalid_socket() {
 
     let mut command = fleet.command("2", &[]);
     command.env("NOTIFY_SOCKET", "vsock:2:1234");
-    let node = Process::spawn(command);
-    node.wait_for_line("cannot use NOTIFY_SOCKET=vsock:2:1234", DEADLINE);
+    let node = Process::start(command, "cannot use NOTIFY_SOCKET=vsock:2:1234", DEADLINE);
     node.wait_for_line(" leading epoch=", DEADLINE);
 }
 

@@ -3,8 +3,9 @@
 use atalaya_testbed::{Process, Scratch, eventually, parent_death_command};
 use serde_json::{Value, json};
 
+use crate::common::outputs::{stderr, stdout};
 use crate::common::task_tool::{
-    SPEC, STATE, done, json_lines, publish_worker, record, refused, stderr, stdout, task, tool_on,
+    SPEC, STATE, done, json_lines, publish_worker, record, refused, task, tool_on,
 };
 use crate::common::{DEADLINE, Fleet};
 
@@ -120,8 +121,7 @@ fn task_watch_continues_after_a_lost_server(mut fleet: Fleet) {
     publish_worker(&fleet, "1", true);
     let id = done(&fleet, &["submit", "status", "--to", "1"]);
     let id = id.trim();
-    let mut watching = Process::spawn(tool_on(&fleet.hosts, &["watch", id]));
-    watching.wait_for_line("queued", DEADLINE);
+    let mut watching = Process::start(tool_on(&fleet.hosts, &["watch", id]), "queued", DEADLINE);
     let probe = fleet.probe();
     let state = format!("{STATE}/{id}");
     let assigned = json!({"part": {"state": "assigned", "node": "1", "attempt": 1}, "ended_at": null});
@@ -154,8 +154,8 @@ fn task_watch_counts_the_nodes_of_a_broadcast(fleet: Fleet) {
     let roster =
         json!({"roster": {"1": "queued", "2": "queued", "3": "queued"}, "spec": spec, "ended_at": null});
     probe.create(&state, record("assigned", &roster).to_string().as_bytes(), false).unwrap();
-    let mut watching = Process::spawn(tool_on(&fleet.hosts, &["watch", id]));
-    watching.wait_for_line("assigned: of 3 nodes: 3 queued", DEADLINE);
+    let mut watching =
+        Process::start(tool_on(&fleet.hosts, &["watch", id]), "assigned: of 3 nodes: 3 queued", DEADLINE);
     let run = json!({"attempt": 1, "action": "status"}).to_string();
     probe.create(&format!("/atalaya/tasks/run/1/{id}"), run.as_bytes(), false).unwrap();
     watching.wait_for_line("assigned: of 3 nodes: 1 assigned, 2 queued", DEADLINE);
@@ -186,8 +186,7 @@ fn task_watch_continues_in_a_new_session() {
     // Sessions of other clients may not have ended yet.
     let others = hand.sessions();
     let own = || hand.sessions().into_iter().find(|session| !others.contains(session));
-    let mut watching = Process::spawn(tool_on(&fleet.hosts, &["watch", id]));
-    watching.wait_for_line("queued", DEADLINE);
+    let mut watching = Process::start(tool_on(&fleet.hosts, &["watch", id]), "queued", DEADLINE);
     let session = own().expect("the session of the command");
     hand.expire(session);
     eventually("a new session", DEADLINE, || own().filter(|new| *new != session));
@@ -203,8 +202,7 @@ fn task_wait_times_out_and_the_task_continues(fleet: Fleet) {
     assert!(stderr(&output).contains("it continues"), "{output:?}");
     let id = stdout(&output).lines().next().unwrap().to_owned();
     assert_eq!(fleet.probe().ls(SPEC), [id.as_str()]);
-    let mut waiting = Process::spawn(tool_on(&fleet.hosts, &["watch", &id]));
-    waiting.wait_for_line("queued", DEADLINE);
+    let mut waiting = Process::start(tool_on(&fleet.hosts, &["watch", &id]), "queued", DEADLINE);
     waiting.int();
     assert_eq!(waiting.wait_exit(DEADLINE).code(), Some(75));
 }

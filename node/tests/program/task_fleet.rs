@@ -9,8 +9,9 @@ use atalaya_testbed::{Process, eventually, parent_death_command};
 use serde_json::{Value, json};
 
 use crate::common::machine::Machine;
+use crate::common::outputs::stdout;
 use crate::common::task_boards::{Actions, wait_until_clean, work_with_session};
-use crate::common::task_tool::{SPEC, STATE, done, json_lines, stdout, task};
+use crate::common::task_tool::{SPEC, STATE, done, json_lines, task};
 use crate::common::{DEADLINE, Fleet, goes_on_publishing};
 
 on_both!(
@@ -141,8 +142,7 @@ fn stopped_worker_hands_its_task_over_at_once(fleet: Fleet) {
     let id = submit(&fleet, &["hold"]);
     let (node, process) = wait_for_hold(&actions, 0);
     let mut stopped = workers.remove(node.as_str()).unwrap();
-    stopped.term();
-    assert!(stopped.wait_exit(DEADLINE).success());
+    stopped.shut_down(DEADLINE);
     wait_until_gone(process);
     let (next, _) = wait_for_hold(&actions, 1);
     assert_ne!(next, node);
@@ -178,19 +178,17 @@ fn killed_worker_is_replaced_at_once_by_its_next_process_or_by_reap(fleet: Fleet
     let _leader = actions.leader(&fleet);
     // Nothing but the cleanup ends the sessions in time.
     let command = |id: &str| work_with_session(&fleet, id, &actions.file(), Duration::from_secs(40));
-    let mut first = Process::spawn(command("w1"));
-    first.wait_for_line("ready for tasks", DEADLINE);
+    let mut first = Process::start(command("w1"), "ready for tasks", DEADLINE);
     submit(&fleet, &["hold"]);
     let (_, process) = wait_for_hold(&actions, 0);
     let since = Instant::now();
     first.kill9();
-    let mut second = Process::spawn(command("w1"));
-    second.wait_for_line("deleted the znodes of a dead process with this id", DEADLINE);
+    let mut second =
+        Process::start(command("w1"), "deleted the znodes of a dead process with this id", DEADLINE);
     wait_until_gone(process);
     let (next, process) = wait_for_hold(&actions, 1);
     assert_eq!(next, "w1");
-    let other = Process::spawn(command("w2"));
-    other.wait_for_line("ready for tasks", DEADLINE);
+    let _other = Process::start(command("w2"), "ready for tasks", DEADLINE);
     second.kill9();
     wait_until_gone(process);
     let mut reap = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));

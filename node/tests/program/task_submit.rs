@@ -3,8 +3,9 @@
 use atalaya_testbed::{Process, eventually};
 use serde_json::{Value, json};
 
+use crate::common::outputs::stdout;
 use crate::common::task_tool::{
-    SPEC, STATE, done, json_lines, publish_worker, record, refused, stdout, tool_on, tool_with_timeout,
+    SPEC, STATE, done, json_lines, publish_worker, record, refused, tool_on, tool_with_timeout,
 };
 use crate::common::{DEADLINE, Fleet};
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Process, Scratch, eventually, parent_death_command};
 
+use crate::common::outputs::{assert_refused, stdout};
 use crate::common::{DEADLINE, Fleet};
 
 on_both!(
@@ -45,10 +46,6 @@ fn run(fleet: &Fleet, words: &[&str], script: Option<&str>) -> Output {
     tool(fleet, words, script).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 /// Returns the lines that the scripts have written into the file.
 fn lines(file: &Path) -> Vec<String> {
     std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
@@ -79,17 +76,19 @@ fn lock_exits_with_the_code_of_its_command(fleet: Fleet) {
     let mut missing = tool(&fleet, &["lock", "/locks/code"], None);
     missing.args(["--", "/does/not/exist"]);
     let output = missing.output().unwrap();
-    assert_eq!(output.status.code(), Some(127));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("/does/not/exist"), "{output:?}");
+    assert_refused(&output, 127, "/does/not/exist");
     assert_eq!(run(&fleet, &["lock", "no-slash"], None).status.code(), Some(64));
 }
 
 fn lock_times_out(fleet: Fleet) {
-    let mut holder = Process::spawn(tool(&fleet, &["lock", "/locks/held", "--id", "me"], None));
-    holder.wait_for_line("holding the lock", DEADLINE);
+    let mut holder = Process::start(
+        tool(&fleet, &["lock", "/locks/held", "--id", "me"], None),
+        "holding the lock",
+        DEADLINE,
+    );
     for wait in ["0", "300ms"] {
         let output = run(&fleet, &["lock", "/locks/held", "--wait", wait], Some("echo never"));
-        assert_eq!((output.status.code(), said(&output).as_str()), (Some(75), ""), "{output:?}");
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(75), ""), "{output:?}");
     }
     assert_eq!(
         fleet.probe().contenders("/locks/held"),
@@ -104,7 +103,10 @@ fn lock_times_out(fleet: Fleet) {
 fn later_lock_holders_have_higher_fencing_tokens(fleet: Fleet) {
     let fences: Vec<i64> = (0..3)
         .map(|_| {
-            said(&run(&fleet, &["lock", "/locks/fence"], Some("echo $ATALAYA_FENCE"))).trim().parse().unwrap()
+            stdout(&run(&fleet, &["lock", "/locks/fence"], Some("echo $ATALAYA_FENCE")))
+                .trim()
+                .parse()
+                .unwrap()
         })
         .collect();
     assert!(fences.is_sorted() && fences[0] < fences[2] && fences[0] > 0, "{fences:?}");
@@ -163,7 +165,7 @@ fn elect_runs_the_leaders_command_and_fails_over(fleet: Fleet) {
 }
 
 fn counter_command_adds_and_prints(fleet: Fleet) {
-    let counter = |words: &[&str]| said(&run(&fleet, words, None)).trim().to_owned();
+    let counter = |words: &[&str]| stdout(&run(&fleet, words, None)).trim().to_owned();
     assert_eq!(counter(&["counter", "get", "/count"]), "0");
     assert_eq!(counter(&["counter", "add", "/count"]), "1");
     assert_eq!(counter(&["counter", "add", "/count", "41"]), "42");
@@ -197,7 +199,7 @@ fn queue_command_keeps_the_order(fleet: Fleet) {
         );
     }
     for value in ["urgent\n", "first\n", "second\n"] {
-        assert_eq!(said(&take(&[])), value);
+        assert_eq!(stdout(&take(&[])), value);
     }
     let waiting = Process::spawn(tool(&fleet, &["queue", "take", "/jobs", "--wait", "20s"], None));
     assert!(run(&fleet, &["queue", "put", "/jobs", "late"], None).status.success());
@@ -210,7 +212,7 @@ fn config_command_stores_values_and_checks_fleet_keys(fleet: Fleet) {
     assert_eq!(config(&["get", "/configs/demo"]).status.code(), Some(74));
     for value in ["one", "two", ""] {
         assert!(config(&["set", "/configs/demo", value]).status.success());
-        assert_eq!(said(&config(&["get", "/configs/demo"])), format!("{value}\n"));
+        assert_eq!(stdout(&config(&["get", "/configs/demo"])), format!("{value}\n"));
     }
     let mut piped = tool(&fleet, &["config", "set", "/configs/demo", "-"], None);
     piped.stdin(std::process::Stdio::piped());
@@ -219,8 +221,7 @@ fn config_command_stores_values_and_checks_fleet_keys(fleet: Fleet) {
     assert!(piped.wait().unwrap().success());
     assert_eq!(fleet.probe().text("/configs/demo").as_deref(), Some("from a pipe"));
     let output = config(&["set", "/config/sampling_period", "soon"]);
-    assert_eq!(output.status.code(), Some(64));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("a duration such as"), "{output:?}");
+    assert_refused(&output, 64, "a duration such as");
     assert!(config(&["set", "/config/sampling_period", "2.5"]).status.success());
 }
 
@@ -228,8 +229,8 @@ fn config_watch_prints_each_change(mut fleet: Fleet) {
     let set = |fleet: &Fleet, value: &str| {
         assert!(run(fleet, &["config", "set", "/configs/demo", value], None).status.success());
     };
-    let mut watching = Process::spawn(tool(&fleet, &["config", "watch", "/configs/demo"], None));
-    watching.wait_for_line("no such znode", DEADLINE);
+    let mut watching =
+        Process::start(tool(&fleet, &["config", "watch", "/configs/demo"], None), "no such znode", DEADLINE);
     for value in ["one", "two"] {
         set(&fleet, value);
         watching.wait_for_line(value, DEADLINE);
@@ -248,23 +249,26 @@ fn config_watch_prints_each_change(mut fleet: Fleet) {
 }
 
 fn inspect_describes_znodes(fleet: Fleet) {
-    let holder = Process::spawn(tool(&fleet, &["lock", "/locks/seen", "--id", "first"], None));
-    holder.wait_for_line("holding the lock", DEADLINE);
+    let _holder = Process::start(
+        tool(&fleet, &["lock", "/locks/seen", "--id", "first"], None),
+        "holding the lock",
+        DEADLINE,
+    );
     let _second = Process::spawn(tool(&fleet, &["lock", "/locks/seen", "--id", "second"], None));
     eventually("two in line", DEADLINE, || {
         (fleet.probe().contenders("/locks/seen").len() == 2).then_some(())
     });
-    let text = said(&run(&fleet, &["inspect", "/locks/seen"], None));
+    let text = stdout(&run(&fleet, &["inspect", "/locks/seen"], None));
     assert!(text.starts_with("/locks/seen: lock or election; 1 of 2 contenders holds it\n"), "{text}");
     let line = |id: &str| {
         text.lines().find(|line| line.ends_with(id)).unwrap_or_else(|| panic!("{text}")).to_owned()
     };
     assert!(line("first").contains("holds") && line("first").contains("0x"), "{text}");
     assert!(!line("second").contains("holds"), "{text}");
-    let json = said(&run(&fleet, &["inspect", "/locks/seen", "--output", "json"], None));
+    let json = stdout(&run(&fleet, &["inspect", "/locks/seen", "--output", "json"], None));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["kind"], &json["entries"][0]["data"]), (&"kazoo-line".into(), &"first".into()));
-    let tree = said(&run(&fleet, &["inspect", "--recursive"], None));
+    let tree = stdout(&run(&fleet, &["inspect", "--recursive"], None));
     assert!(tree.lines().any(|line| line.starts_with("    ") && line.contains("__lock__")), "{tree}");
     assert_eq!(run(&fleet, &["inspect", "/nowhere"], None).status.code(), Some(74));
 }

@@ -7,7 +7,7 @@ use atalaya_testbed::{ApiMode, Collector, Line, Process, StoredReport, eventuall
 use serde_json::Value;
 
 use crate::common::webhooks::{
-    Webhooks, all_have_arrived, each_once_and_in_order, kept, key, status, wait_for_cycle, waits_for_nothing,
+    Webhooks, all_have_arrived, each_once_and_in_order, kept, key, wait_for_cycle, waits_for_nothing,
 };
 use crate::common::{DEADLINE, Fleet, Timing};
 
@@ -81,7 +81,7 @@ fn webhook_that_was_away_or_hung_gets_all_averages(fleet: Fleet) {
         // The first reason may be that of a connection that was kept open.
         wait_for_lines("the output does not accept reports: ", count);
         let seen = eventually("four waiting averages", DEADLINE, || {
-            let status = status(&fleet);
+            let status = fleet.status();
             let output = status["outputs"][0].clone();
             (output["waiting"].as_u64()? >= 4 && output["problem"].as_str()?.contains(problem))
                 .then_some(output)
@@ -97,7 +97,7 @@ fn webhook_that_was_away_or_hung_gets_all_averages(fleet: Fleet) {
             all.iter().filter(|request| request.kept).map(|request| key(request).1).collect();
         (1..=next).all(|cycle| cycles.contains(&cycle))
     });
-    assert_eq!(status(&fleet)["outputs"][0]["aside"], 0);
+    assert_eq!(fleet.status()["outputs"][0]["aside"], 0);
 }
 
 fn successor_of_a_killed_leader_delivers_to_the_webhook(fleet: Fleet) {
@@ -105,8 +105,7 @@ fn successor_of_a_killed_leader_delivers_to_the_webhook(fleet: Fleet) {
     let [webhook] = &webhooks.apis[..] else { panic!() };
     webhook.set(ApiMode::Refuse);
     let mut one = webhooks.leader(&fleet);
-    let two = Process::spawn(webhooks.command(&fleet, "2"));
-    two.wait_for_line("following: waiting", DEADLINE);
+    let two = Process::start(webhooks.command(&fleet, "2"), "following: waiting", DEADLINE);
     let probe = fleet.probe();
     let waiting = || probe.ls("/atalaya/outputs/w1/reports").len();
     eventually("four waiting averages", DEADLINE, || (waiting() >= 4).then_some(()));
@@ -129,8 +128,7 @@ fn outputs_get_each_average_within_a_period_while_another_is_away(fleet: Fleet) 
     let away = &webhooks.apis[1];
     // A long session timeout: a busy machine must not end the leadership.
     let pace = Timing { session: Duration::from_secs(10), period };
-    let node = Process::spawn(webhooks.command_with(&fleet, "1", pace));
-    node.wait_for_line(" leading epoch=", DEADLINE);
+    let node = Process::start(webhooks.command_with(&fleet, "1", pace), " leading epoch=", DEADLINE);
     // It hangs, so that requests to it stay under way, then it is away.
     away.set(ApiMode::Hang);
     wait_for_cycle(&webhooks.apis[0], CYCLES / 2);
@@ -191,7 +189,7 @@ fn webhook_that_stored_an_average_and_did_not_answer_gets_the_same_average_again
     }
     each_once_and_in_order(&order);
     waits_for_nothing(&fleet, "w1");
-    assert_eq!(status(&fleet)["outputs"][0]["aside"], 0);
+    assert_eq!(fleet.status()["outputs"][0]["aside"], 0);
 }
 
 fn collector_as_a_webhook_stores_each_average_once(fleet: &Fleet) {
@@ -230,8 +228,7 @@ fn leader_that_dies_at_a_step_of_delivering_loses_and_changes_no_average() {
         let mut command = webhooks.command(&fleet, "1");
         // Passes of both outputs count, so either of them is hit.
         command.env("ATALAYA_FAULT", format!("{point}:5"));
-        let mut one = Process::spawn(command);
-        one.wait_for_line(" leading epoch=", DEADLINE);
+        let mut one = Process::start(command, " leading epoch=", DEADLINE);
         let two = Process::spawn(webhooks.command(&fleet, "2"));
         one.wait_exit(DEADLINE);
         two.wait_for_line(" leading epoch=", DEADLINE);

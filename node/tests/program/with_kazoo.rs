@@ -57,8 +57,7 @@ fn nodes_and_kazoo_programs_with_the_same_digest_credentials_are_one_fleet() {
     mean_reported(&fleet.api, 70.0, Instant::now());
     let three = kazoo_node(&fleet, &kazoo, "3", "float");
     three.wait_for_line("published", DEADLINE);
-    one.term();
-    assert!(one.wait_exit(DEADLINE).success());
+    one.shut_down(DEADLINE);
     three.wait_for_line("elected", DEADLINE);
     let _four = node("4", "v90");
     three.wait_for_line("of 3", DEADLINE);
@@ -103,8 +102,7 @@ fn leadership_passes_between_kazoo_and_atalaya_in_queue_order(fleet: Fleet) {
     one.wait_exit(DEADLINE);
     report_from(&fleet.api, "2", Instant::now(), DEADLINE);
     assert!(!three.log().iter().any(|line| line.text.contains("elected")), "it is not its turn yet");
-    two.term();
-    assert!(two.wait_exit(DEADLINE).success());
+    two.shut_down(DEADLINE);
     three.wait_for_line("elected", DEADLINE);
     three.wait_for_line("sent 200", DEADLINE);
     assert_eq!(probe.contenders("/election"), ["3", "4"]);

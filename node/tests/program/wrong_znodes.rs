@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use atalaya_testbed::{Process, eventually, parent_death_command};
+use atalaya_testbed::{Process, eventually};
 use serde_json::Value;
 use zookeeper_client as zk;
 
@@ -89,14 +89,6 @@ fn refused_at(fleet: &mut Fleet, path: &str, time: Duration) -> Process {
     node
 }
 
-fn status(fleet: &Fleet, output: &str) -> String {
-    let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
-    command.args(["status", "--zookeeper", &fleet.hosts, "--session-timeout", "4s", "--output", output]);
-    let output = command.current_dir(std::env::temp_dir()).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 fn waiting_node_reports_a_persistent_contender(fleet: Fleet) {
     let probe = fleet.probe();
     probe.create(SQUATTER, b"1", false).unwrap();
@@ -107,11 +99,11 @@ fn waiting_node_reports_a_persistent_contender(fleet: Fleet) {
     watch.wait_for("atalaya_znodes_wrong_type", |count| count == 1.0);
     let named = format!("atalaya_znode_wrong_type{{path=\"{SQUATTER}\",problem=\"not_ephemeral\"}}");
     assert_eq!(watch.figure(&named), Some(1.0));
-    let seen: Value = serde_json::from_str(&status(&fleet, "json")).unwrap();
+    let seen = fleet.status();
     assert_eq!((&seen["leader"], &seen["in_line"]), (&Value::Null, &2.into()));
     assert_eq!(seen["wrong_znodes"][0]["path"], SQUATTER);
     assert_eq!(seen["wrong_znodes"][0]["problem"], "not_ephemeral");
-    let text = status(&fleet, "table");
+    let text = fleet.succeeds(&["status", "--session-timeout", "4s"]);
     assert!(text.contains(&format!("deleteall {SQUATTER}")), "{text}");
     assert!(probe.exists(SQUATTER).is_some(), "it may belong to another program");
     // Writes to the znode make the node read it again; it does not log again.
@@ -135,7 +127,7 @@ fn lock_step_leader_names_the_barrier_whose_children_keep_it_closed(fleet: Fleet
     assert!(line.contains("atalaya inspect /barrier"), "{line}");
     let watch = MetricsClient::of(&node);
     watch.wait_for("atalaya_znode_wrong_type{path=\"/barrier\",problem=\"has_children\"}", |is| is == 1.0);
-    let seen: Value = serde_json::from_str(&status(&fleet, "json")).unwrap();
+    let seen = fleet.status();
     assert_eq!(seen["wrong_znodes"][0]["problem"], "has_children");
     assert!(lines(&node, "this cycle is not committed").is_empty(), "the leader is not to blame");
     probe.delete("/barrier/child").unwrap();

@@ -31,8 +31,7 @@ fn zookeeper_command_serves_a_fleet_until_it_is_stopped() {
     let _two = around.follower("2", &["--board", "v90"]);
     mean_reported(&around.api, 80.0, std::time::Instant::now());
     assert_eq!(ZkProbe::connect(&around.hosts).ls("/mediciones"), ["1", "2"]);
-    server.term();
-    assert!(server.wait_exit(Duration::from_secs(2)).success());
+    server.shut_down(Duration::from_secs(2));
     server.wait_for_line("all data is lost", Duration::ZERO);
 }
 
@@ -49,8 +48,7 @@ fn zookeeper_command_names_an_address_in_use_with_the_remedy() {
 #[test]
 fn zookeeper_command_authenticates_the_users_in_a_file() {
     let folder = Scratch::new("zookeeper-users");
-    let file = folder.path().join("users.txt");
-    std::fs::write(&file, "# fleet\nfleet:ri:ght\n\n").unwrap();
+    let file = folder.write("users.txt", "# fleet\nfleet:ri:ght\n\n");
     let file = file.to_str().unwrap();
     let server = server(&["--listen", "127.0.0.1:0", "--users", file]);
     let address = address(&server);
@@ -69,8 +67,7 @@ fn zookeeper_command_authenticates_the_users_in_a_file() {
 #[test]
 fn zookeeper_command_names_the_line_of_a_users_file_that_is_invalid() {
     let folder = Scratch::new("zookeeper-users-invalid");
-    let file = folder.path().join("users.txt");
-    std::fs::write(&file, "fleet:right\ns3cret\n").unwrap();
+    let file = folder.write("users.txt", "fleet:right\ns3cret\n");
     let mut server = server(&["--listen", "127.0.0.1:0", "--users", file.to_str().unwrap()]);
     assert_eq!(server.wait_exit(DEADLINE).code(), Some(78));
     let line = server.wait_for_line("line 2", Duration::ZERO).text;

@@ -60,8 +60,7 @@ fn follower_contends_once_after_a_lost_create_reply_and_blocks_no_other() {
     let _three = fleet.follower("3", &[]);
     assert_eq!(exactly_one_leads(&probe, &fleet.api, &["1", "2", "3"], "after the cut"), "1");
     assert_eq!(children_ever_made(&probe, "/election"), 3);
-    one.term();
-    assert!(one.wait_exit(DEADLINE).success());
+    one.shut_down(DEADLINE);
     // A znode of node 2 that node 2 does not recognise would now be the first contender indefinitely.
     assert_eq!(exactly_one_leads(&probe, &fleet.api, &["2", "3"], "after the first has left"), "2");
 }

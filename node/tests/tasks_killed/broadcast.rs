@@ -54,8 +54,7 @@ fn fifty_nodes_are_all_named_and_a_roll_out_stops_after_two_failures() {
     let late = name(44);
     for node in absent.iter().chain([&late]) {
         let mut worker = workers.remove(node).unwrap();
-        worker.term();
-        assert!(worker.wait_exit(DEADLINE).success());
+        worker.shut_down(DEADLINE);
     }
     broadcast(&stage, &absent, &late, &mut workers);
     roll_out(&stage);

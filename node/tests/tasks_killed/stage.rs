@@ -106,8 +106,7 @@ impl<'a> Stage<'a> {
         // Measurements play no part.
         let pace = Timing { session: session_timeout, period: Duration::from_secs(20) };
         let scratch = Scratch::new("tasks");
-        let script = scratch.path().join("script");
-        std::fs::write(&script, SCRIPT).unwrap();
+        let script = scratch.write("script", SCRIPT);
         let (script, witness) = (script.display(), scratch.path().join("witness"));
         let boards = format!(
             "[boards.w]\nbackend = \"sim\"\nsensors = [{{ name = \"s\", chip = \"random\" }}]\n\
@@ -159,9 +158,7 @@ impl<'a> Stage<'a> {
         if let Some(fault) = fault {
             command.env("ATALAYA_FAULT", fault);
         }
-        let node = Process::spawn(command);
-        node.wait_for_line(" leading epoch=", ALL_END);
-        node
+        Process::start(command, " leading epoch=", ALL_END)
     }
 
     pub(crate) fn follower(&self, id: &str) -> Process {

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 use super::faults::Receiver;
-use super::server_faults::{FaultyServer, Server};
+use super::server_faults::{FaultyServer, Store};
 use super::txn_effects::REPORTS;
 use crate::collector::StoredReport;
 use crate::journal::{Change, Transaction};
@@ -27,41 +27,41 @@ impl OutputSink {
     pub(super) fn start(receiver: Receiver) -> OutputSink {
         let server = FaultyServer::start(receiver).expect("an output has a server");
         let mut subscriber = None;
-        match &server.server {
-            Server::Influxdb(influxdb) => influxdb.create_database(DATABASE, ""),
-            Server::Mosquitto(mosquitto) => {
+        match &server.store {
+            Store::Influxdb(influxdb) => influxdb.create_database(DATABASE, ""),
+            Store::Mosquitto(mosquitto) => {
                 subscriber = Some(MqttClient::persistent(mosquitto.port(), "atalaya/atalaya/average/#"));
             }
-            Server::Prometheus(_) | Server::Redis(_) => {}
+            Store::Prometheus(_) | Store::Redis(_) => {}
         }
         OutputSink { server, subscriber, violations: Vec::new() }
     }
 
     /// Returns the output as boards.toml has it.
     pub(super) fn configuration(&self) -> String {
-        let receiver = match &self.server.server {
-            Server::Influxdb(influxdb) => {
+        let receiver = match &self.server.store {
+            Store::Influxdb(influxdb) => {
                 format!("type = \"influxdb\"\nurl = \"{}\"\ndatabase = \"{DATABASE}\"", influxdb.url())
             }
-            Server::Prometheus(prometheus) => {
+            Store::Prometheus(prometheus) => {
                 format!("type = \"prometheus\"\nurl = \"{}\"", prometheus.write_url())
             }
-            Server::Mosquitto(mosquitto) => {
+            Store::Mosquitto(mosquitto) => {
                 format!("type = \"mqtt\"\nurl = \"{}\"\ndiscovery = false", mosquitto.url())
             }
-            Server::Redis(redis) => panic!("Redis at {} is not an output", redis.url()),
+            Store::Redis(redis) => panic!("Redis at {} is not an output", redis.url()),
         };
         format!("[[fleet.outputs]]\nname = \"{NAME}\"\n{receiver}\n")
     }
 
     /// Returns true if it has any average. The server runs and answers.
     pub(super) fn has_some(&self) -> bool {
-        match &self.server.server {
-            Server::Influxdb(influxdb) => {
+        match &self.server.store {
+            Store::Influxdb(influxdb) => {
                 let query = "SELECT mean FROM atalaya_average LIMIT 1";
                 influxdb.try_query(DATABASE, query).is_ok_and(|series| series[0].is_object())
             }
-            Server::Prometheus(prometheus) => !prometheus.samples("atalaya_average").is_empty(),
+            Store::Prometheus(prometheus) => !prometheus.samples("atalaya_average").is_empty(),
             _ => self.subscriber.as_ref().is_some_and(|subscriber| !subscriber.messages().is_empty()),
         }
     }
@@ -73,11 +73,11 @@ impl OutputSink {
             self.server.wake_from_disk();
         }
         let committed = committed(transactions);
-        match &self.server.server {
-            Server::Influxdb(influxdb) => {
+        match &self.server.store {
+            Store::Influxdb(influxdb) => {
                 (of_influxdb(&influxdb.query(DATABASE, "SELECT * FROM atalaya_average"), &committed), 0)
             }
-            Server::Prometheus(prometheus) => {
+            Store::Prometheus(prometheus) => {
                 let series = |name: &str| prometheus.samples(name);
                 (of_prometheus(series, &committed, &mut self.violations), 0)
             }

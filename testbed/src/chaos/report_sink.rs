@@ -7,7 +7,7 @@ use super::check_report::{CheckReport, Violation};
 use super::faults::{ProcessFault, Receiver};
 use super::history::Arrival;
 use super::output_sink::OutputSink;
-use super::server_faults::{FaultyServer, Server};
+use super::server_faults::{FaultyServer, Store};
 use crate::api::{Api, ApiMode};
 use crate::collector::{Collector, StoredReport};
 use crate::journal::Transaction;
@@ -69,8 +69,8 @@ impl ReportSink {
                 return ReportSink::Output(Box::new(OutputSink::start(receiver)));
             }
         };
-        let store = redis.as_ref().and_then(|redis| match &redis.server {
-            Server::Redis(redis) => Some(format!("{}/0", redis.url())),
+        let store = redis.as_ref().and_then(|redis| match &redis.store {
+            Store::Redis(redis) => Some(format!("{}/0", redis.url())),
             _ => None,
         });
         let args: Vec<&str> = store.iter().flat_map(|store| ["--store", store]).collect();

@@ -106,6 +106,14 @@ impl Process {
         Self::launch(command, Stdio::null(), None, StderrTarget::Pipe)
     }
 
+    /// Starts a child like [`spawn`](Self::spawn), and waits for a line, like [`wait_for_line`](Self::wait_for_line).
+    #[track_caller]
+    pub fn start(command: Command, pattern: &str, deadline: Duration) -> Self {
+        let process = Self::spawn(command);
+        process.wait_for_line(pattern, deadline);
+        process
+    }
+
     /// Starts a child like [`spawn`](Self::spawn), and passes each line to `watcher` when it arrives, on a separate
     /// thread.
     #[track_caller]
@@ -249,6 +257,14 @@ impl Process {
         let log = self.log.lock();
         drop(self.log.changed.wait_timeout_while(log, Duration::from_secs(2), |log| log.open > 0));
         exit
+    }
+
+    /// Sends SIGTERM, and waits until it has ended with success.
+    #[track_caller]
+    pub fn shut_down(&mut self, deadline: Duration) {
+        self.term();
+        let exit = self.wait_exit(deadline);
+        assert!(exit.success(), "`{}` ended with {exit}", self.name);
     }
 
     /// Returns all lines so far, in the order of their arrival.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
@@ -13,7 +13,8 @@ use atalaya_testbed::chaos::{
 use atalaya_testbed::install::{self, Part};
 use atalaya_testbed::{Kazoo, Security};
 
-use super::{Arguments, build_with_fail_points, keep, run_all};
+use super::{Arguments, build_with_fail_points, keep};
+use crate::parallel::run_all;
 
 /// Default number of schedules.
 const SCHEDULES: u64 = 200;
@@ -48,20 +49,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ensure_parts(receiver)?;
     let schedules = schedules(arguments, lock_step, receiver);
     let begin = Instant::now();
-    let total = Mutex::new(Total::default());
+    let mut total = Total::default();
     let start = || match &security {
         Some(security) => Cluster::start_secured(program.clone(), Arc::clone(security)),
         None => Cluster::start(program.clone()),
     };
-    run_all(arguments.jobs, &schedules, start, |cluster, schedule| {
+    let work = |cluster: &mut Cluster, schedule: &Schedule| {
         let begin = Instant::now();
-        let outcome = cluster.run(schedule);
-        let seconds = begin.elapsed().as_secs_f64();
-        // A thread that panics leaves no partial update in the total, so a poisoned lock can be used.
-        let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+        (cluster.run(schedule), begin.elapsed().as_secs_f64())
+    };
+    run_all(arguments.jobs.into(), &schedules, start, work, |schedule, (outcome, seconds)| {
         report(&mut total, schedule, &outcome, seconds, (schedules.len(), arguments));
     })?;
-    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     print_summary(&total, begin);
     Ok(if total.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

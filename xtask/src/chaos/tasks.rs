@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::chaos::tasks::{Cluster, Counts, Outcome, Programs, Schedule, Violation};
 use atalaya_testbed::install::{self, Part};
 
-use super::{Arguments, build_with_fail_points, keep, run_all};
+use super::{Arguments, build_with_fail_points, keep};
+use crate::parallel::run_all;
 
 /// Default number of schedules.
 const SCHEDULES: u64 = 1_000;
@@ -39,20 +39,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let binary = if programs == Programs::Python { PathBuf::new() } else { build_with_fail_points()? };
     let seeds = arguments.seeds(SCHEDULES);
     let begin = Instant::now();
-    let total = Mutex::new(Total::default());
-    run_all(
-        arguments.jobs,
-        &seeds,
-        || Cluster::start(programs, &binary),
-        |cluster, seed| {
-            let (schedule, begin) = (Schedule::of(*seed), Instant::now());
-            let outcome = cluster.run(&schedule);
-            let seconds = begin.elapsed().as_secs_f64();
-            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-            report(&mut total, *seed, &outcome, seconds, (seeds.len(), arguments));
-        },
-    )?;
-    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut total = Total::default();
+    let start = || Cluster::start(programs, &binary);
+    let work = |cluster: &mut Cluster, seed: &u64| {
+        let (schedule, begin) = (Schedule::of(*seed), Instant::now());
+        (cluster.run(&schedule), begin.elapsed().as_secs_f64())
+    };
+    run_all(arguments.jobs.into(), &seeds, start, work, |seed, (outcome, seconds)| {
+        report(&mut total, *seed, &outcome, seconds, (seeds.len(), arguments));
+    })?;
     print_summary(&total, begin);
     Ok(if total.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

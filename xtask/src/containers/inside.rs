@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 
 use super::compose::{Daemon, Docker, passed};
 use super::{fleets, parts};
-use xtask::cargo::workspace;
+use xtask::cargo::{succeeds, workspace};
 
 /// Test of a fleet.
 type Check = fn(&Docker, &Path) -> anyhow::Result<()>;
@@ -49,12 +49,6 @@ pub(super) fn run(
     daemon.stop();
     println!("\nthe daemon has ended ({:.0} s so far)", start.elapsed().as_secs_f64());
     outcome
-}
-
-fn succeeds(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(status.success(), "{command:?} failed, see above");
-    Ok(())
 }
 
 /// Builds our image twice and inspects it.

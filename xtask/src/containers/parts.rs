@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::debian;
 use atalaya_testbed::{Scratch, target_dir};
 
-use xtask::cargo::Profile;
+use xtask::cargo::{Profile, output, succeeds};
 
 use super::compose::Docker;
 
@@ -116,10 +116,7 @@ pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<[&'static 
             let mut command = toolchain.build(true);
             let profile = if arguments.release { Profile::Distribution } else { Profile::Dev };
             command.args(["--profile", profile.name(), "--package", "atalaya", "--bin", "atalaya"]);
-            ensure!(
-                command.status().context("cannot run cargo")?.success(),
-                "the node does not build, see above"
-            );
+            succeeds(&mut command)?;
             target_dir().join(target.triple()).join(profile.folder()).join("atalaya")
         }
     };
@@ -128,8 +125,8 @@ pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<[&'static 
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     toolchain.strip(&built, &path)?;
-    let headers = Command::new("readelf").arg("--program-headers").arg(&path).output();
-    let headers = String::from_utf8_lossy(&headers.context("cannot run readelf")?.stdout).into_owned();
+    let headers = output(Command::new("readelf").arg("--program-headers").arg(&path))?;
+    let headers = String::from_utf8_lossy(&headers);
     // The name of the dynamic linker.
     let is_static = !headers.contains("INTERP");
     Ok([PATH, if is_static { "scratch" } else { BASE }])

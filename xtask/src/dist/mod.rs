@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::target_dir;
-use xtask::cargo::{Profile, build_node, cargo, succeeds, workspace};
+use xtask::cargo::{Profile, build_node, cargo, output, succeeds, workspace};
 use xtask::toolchain::{Target, Toolchain};
 
 use crate::tools::{CARGO_ABOUT, CARGO_DEB};
@@ -185,17 +185,8 @@ fn package(
         command.args(["--variant", "static"]);
     }
     let _ = fs::remove_file(&package);
-    let status = command.status().with_context(|| format!("cannot run {}", cargo_deb.display()))?;
-    ensure!(status.success(), "cargo-deb failed, see above");
+    succeeds(&mut command)?;
     Ok(package)
-}
-
-/// Runs a command and returns its output, or an error if it fails.
-fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?} failed ({}):\n{}", output.status, stderr.trim_end());
-    Ok(output.stdout)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a file has less than 2^53 bytes")]

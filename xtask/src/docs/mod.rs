@@ -6,11 +6,11 @@ mod sources;
 
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use atalaya_testbed::target_dir;
 
 use crate::tools::MDBOOK;
-use xtask::cargo::workspace;
+use xtask::cargo::{succeeds, workspace};
 
 /// Build the documents into a book with a search, and check all links within the project.
 ///
@@ -36,8 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let target = target_dir();
     let (sources, book) = (target.join("book-sources"), target.join("book"));
     sources::write(&workspace(), &sources)?;
-    let status = Command::new(&mdbook).arg("build").arg(&sources).arg("--dest-dir").arg(&book).status();
-    ensure!(status.with_context(|| format!("cannot run {}", mdbook.display()))?.success(), "mdbook failed");
+    succeeds(Command::new(&mdbook).arg("build").arg(&sources).arg("--dest-dir").arg(&book))?;
     report(&links::broken_in_book(&book)?)?;
     println!("{}", book.join("index.html").display());
     Ok(ExitCode::SUCCESS)

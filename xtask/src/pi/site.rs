@@ -137,8 +137,7 @@ impl Site {
         command.args(["--board", &format!("n{id}"), "--boards"]).arg(self.state.path().join("boards.toml"));
         command.args(["--api-url", &self.api.url(), "--api-method", "post"]);
         command.args(["--sampling-period", PERIOD, "--session-timeout", SESSION]);
-        let process = Process::spawn(command);
-        process.wait_for_line("published the first measurement", TIMEOUT);
+        let process = Process::start(command, "published the first measurement", TIMEOUT);
         self.simulated.push((id, process));
     }
 

@@ -5,8 +5,6 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
@@ -15,6 +13,7 @@ use serde_json::Value;
 use xtask::cargo::cargo;
 
 use super::THREADS;
+use crate::parallel;
 
 /// Number of test programs that run at the same time.
 const PARALLEL: usize = 2;
@@ -54,37 +53,33 @@ pub(super) fn run(words: &[&str], threads: &str) -> anyhow::Result<bool> {
     Ok(summary.failed.is_empty())
 }
 
-/// Runs programs, `parallel` at the same time.
-fn run_all(
-    programs: &[Program],
-    parallel: usize,
-    threads: &str,
-    summary: &mut Summary,
-) -> anyhow::Result<()> {
-    let (start, next) = (Instant::now(), AtomicUsize::new(0));
-    let (sender, results) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..parallel {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                while let Some(program) = programs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    eprintln!("[{:4.0} s] started {}", start.elapsed().as_secs_f64(), program.name);
-                    // Fails only after an error, which ends the loop below.
-                    let _ = sender.send((program, program.run(threads)));
+/// Runs programs, `jobs` at the same time, and prints the output of each.
+fn run_all(programs: &[Program], jobs: usize, threads: &str, summary: &mut Summary) -> anyhow::Result<()> {
+    let (start, mut ended, mut result) = (Instant::now(), 0, Ok(()));
+    let seconds = || start.elapsed().as_secs_f64();
+    let work = |(): &mut (), program: &Program| {
+        eprintln!("[{:4.0} s] started {}", seconds(), program.name);
+        program.run(threads)
+    };
+    parallel::run_all(
+        jobs,
+        programs,
+        || (),
+        work,
+        |program, outcome| {
+            ended += 1;
+            match outcome {
+                Ok((output, is_success)) => {
+                    println!("     Running {}", program.name);
+                    print!("{output}");
+                    summary.add(&program.name, &output, is_success);
                 }
-            });
-        }
-        drop(sender);
-        for (number, (program, result)) in results.into_iter().enumerate() {
-            let (output, is_success) = result?;
-            println!("     Running {}", program.name);
-            print!("{output}");
-            summary.add(&program.name, &output, is_success);
-            let seconds = start.elapsed().as_secs_f64();
-            eprintln!("[{seconds:4.0} s] {} of {} ended: {}", number + 1, programs.len(), program.name);
-        }
-        Ok(())
-    })
+                Err(error) => result = Err(error),
+            }
+            eprintln!("[{:4.0} s] {ended} of {} ended: {}", seconds(), programs.len(), program.name);
+        },
+    )?;
+    result
 }
 
 /// Builds the test programs.

@@ -73,8 +73,7 @@ fn auth_is_replaced_by_the_identities_of_the_creator(target: &Target) {
 }
 
 fn invalid_acls_are_refused(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/none");
+    let (mut raw, path) = target.raw("/none");
     let lists = [
         vec![],
         vec![acl(31, "world", "bob")],
@@ -99,8 +98,7 @@ fn invalid_acls_are_refused(target: &Target) {
 }
 
 fn hashes_are_hidden_without_the_admin_permission(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/hash");
+    let (mut raw, path) = target.raw("/hash");
     create(&mut raw, &path, &[acl(1, "world", "anyone"), acl(31, "digest", BOB)]).unwrap();
     assert_eq!(get(&mut raw, &path), Ok(vec![acl(1, "world", "anyone"), acl(31, "digest", "bob:x")]));
     auth(&mut raw, "bob:secret");

@@ -14,8 +14,7 @@ on_both!(
 );
 
 fn written_data_is_read(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/á");
+    let (mut raw, path) = target.raw("/á");
     assert_eq!(raw.exists(&path, false), Err(-101));
     assert_eq!(raw.create(&path, b"one", 0).as_deref(), Ok(&*path));
     assert_eq!(raw.get(&path, false).unwrap().0, b"one");
@@ -31,8 +30,7 @@ fn written_data_is_read(target: &Target) {
 }
 
 fn no_data_and_empty_data_differ(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/none");
+    let (mut raw, path) = target.raw("/none");
     let create = Body::new().string(&path).none().acl(&wire::open()).int(0);
     raw.call(op::CREATE2, &create).unwrap();
     let read = |raw: &mut Raw| {
@@ -48,9 +46,7 @@ fn no_data_and_empty_data_differ(target: &Target) {
 }
 
 fn versions_are_compared_with_the_expected_ones(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/v");
-    raw.create(&path, b"", 0).unwrap();
+    let (mut raw, path) = target.created("/v", b"");
     let set =
         |raw: &mut Raw, version| raw.call(op::SET_DATA, &Body::new().string(&path).bytes(b"x").int(version));
     let delete = |raw: &mut Raw, version| raw.call(op::DELETE, &Body::new().string(&path).int(version));
@@ -95,9 +91,7 @@ fn requests_are_refused_with_the_same_errors(target: &Target) {
 }
 
 fn children_are_listed_and_counted(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let parent = target.path("/p");
-    raw.create(&parent, b"", 0).unwrap();
+    let (mut raw, parent) = target.created("/p", b"");
     assert_eq!(raw.children(&parent, false), Ok(vec![]));
     for name in ["b", "a", "a/x", "a/x/y", "c"] {
         raw.create(&format!("{parent}/{name}"), b"", 0).unwrap();
@@ -117,8 +111,7 @@ fn children_are_listed_and_counted(target: &Target) {
 }
 
 fn replies_come_in_the_order_of_requests(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/o");
+    let (mut raw, path) = target.raw("/o");
     let mut sent = Vec::new();
     for round in 0..200 {
         sent.push(raw.send(op::CREATE2, &wire::create(&path, b"", &wire::open(), 0)));

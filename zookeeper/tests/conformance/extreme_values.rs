@@ -146,9 +146,7 @@ fn ttls_at_the_ends_of_their_type(target: &Target) {
 }
 
 fn versions_at_the_ends_of_their_type(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/versions");
-    raw.create(&path, b"", 0).unwrap();
+    let (mut raw, path) = target.created("/versions", b"");
     for version in [i32::MIN, -2, 1, i32::MAX] {
         let at = |body: Body| body.int(version);
         let acl = Body::new().string(&path).acl(&wire::open());
@@ -216,8 +214,7 @@ fn a_frame_full_of_operations_is_one_transaction(target: &Target) {
 }
 
 fn an_acl_with_thousands_of_entries(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/acl");
+    let (mut raw, path) = target.raw("/acl");
     // Permissions may be any number.
     let entries: Vec<Acl> = (0..2_000).map(|perms| acl(perms, "world", "anyone")).collect();
     let twice = [entries.clone(), entries.clone()].concat();
@@ -252,8 +249,7 @@ fn deep_paths_and_long_names(target: &Target) {
 #[test]
 fn server_in_memory_bounds_the_work_of_an_acl_and_of_identities() {
     let target = Target::memory();
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/acl");
+    let (mut raw, path) = target.raw("/acl");
     let entries = |count: i32| {
         let entry = |perms: i32| Body::new().int(perms).string("auth").none();
         let list = (0..count).fold(Body::new().int(count), |list, perms| list.with(entry(perms)));

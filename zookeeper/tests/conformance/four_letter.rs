@@ -99,8 +99,7 @@ fn words_that_list_watches(target: &Target) {
 }
 
 fn a_dump_of_sessions(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/e");
+    let (mut raw, path) = target.raw("/e");
     raw.create(&path, b"", 1).unwrap();
     let session = format!("{:#x}", raw.session);
     let dump = ask(target, "dump");

@@ -40,8 +40,7 @@ fn kazoo_contenders_take_turns(target: &Target) {
     first.wait_for_line("elected a", TIMEOUT);
     let second = kazoo.script("contend.py", &["b", &hosts, "--path", &path]);
     eventually("both contend", TIMEOUT, || (probe.contenders(&path) == ["a", "b"]).then_some(()));
-    first.term();
-    assert!(first.wait_exit(TIMEOUT).success());
+    first.shut_down(TIMEOUT);
     second.wait_for_line("elected b", TIMEOUT);
     // A killed client loses its session, which expires after Kazoo's 10 s.
     let third = kazoo.script("contend.py", &["c", &hosts, "--path", &path]);
@@ -60,8 +59,7 @@ fn a_fleet_of_kazoo_averages_and_reports(target: &Target) {
     leader.wait_for_line("of 2", TIMEOUT);
     leader.wait_for_line("sent 200", TIMEOUT);
     assert_eq!(probe.ls("/mediciones"), ["f", "l"]);
-    leader.term();
-    assert!(leader.wait_exit(TIMEOUT).success());
+    leader.shut_down(TIMEOUT);
     assert_eq!(probe.ls("/mediciones"), ["f"]);
     assert_eq!(probe.contenders("/election"), [""; 0]);
 }

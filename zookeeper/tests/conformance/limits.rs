@@ -16,8 +16,7 @@ on_both!(
 const LONGEST: usize = 0xf_ffff;
 
 fn frames_have_at_most_a_mebibyte_less_one(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/large");
+    let (mut raw, path) = target.raw("/large");
     let around = wire::create(&path, b"", &wire::open(), 0).0.len() + 8;
     let data = vec![b'x'; LONGEST - around];
     raw.call(op::CREATE2, &wire::create(&path, &data, &wire::open(), 0)).unwrap();
@@ -55,8 +54,7 @@ fn invalid_input_closes_only_the_connection_of_its_sender(target: &Target) {
 }
 
 fn incomplete_request_is_a_marshalling_error(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/half");
+    let (mut raw, path) = target.raw("/half");
     let whole = wire::create(&path, b"data", &wire::open(), 0).0;
     for length in [0, 3, 4, 10, whole.len() - 1] {
         assert_eq!(raw.call(op::CREATE2, &Body(whole[..length].to_vec())), Err(-5), "{length}");
@@ -76,8 +74,7 @@ fn unknown_operations_are_unimplemented(target: &Target) {
 }
 
 fn many_requests_in_one_write(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/many");
+    let (mut raw, path) = target.raw("/many");
     raw.create(&path, &[7; 1_000], 0).unwrap();
     let request = Body::new().int(9).int(op::GET_DATA).string(&path).bool(false).0;
     let mut bytes = Vec::new();

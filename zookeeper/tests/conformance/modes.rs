@@ -13,9 +13,7 @@ on_both!(
 );
 
 fn sequence_numbers_count_created_children(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let parent = target.path("/q");
-    raw.create(&parent, b"", 0).unwrap();
+    let (mut raw, parent) = target.created("/q", b"");
     let mut names = Vec::new();
     for (name, flags) in [("n-", 2), ("plain", 0), ("", 3), ("n-", 3), ("m", 2)] {
         names.push(raw.create(&format!("{parent}/{name}"), b"", flags).unwrap().replace(&parent, ""));
@@ -24,9 +22,7 @@ fn sequence_numbers_count_created_children(target: &Target) {
 }
 
 fn sequence_numbers_continue_after_deletions(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let parent = target.path("/q");
-    raw.create(&parent, b"", 0).unwrap();
+    let (mut raw, parent) = target.created("/q", b"");
     for round in 0..5 {
         let path = raw.create(&format!("{parent}/n-"), b"", 2).unwrap();
         // Not `cversion`, which also counts the deletions below.
@@ -75,8 +71,7 @@ fn containers_and_znodes_with_a_ttl_look_like_others(target: &Target) {
 }
 
 fn invalid_ttls_are_refused(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/brief");
+    let (mut raw, path) = target.raw("/brief");
     for (flags, ttl) in [(5, 0), (5, -1), (5, 1 << 40), (0, 5), (1, 5)] {
         let body = wire::create(&path, b"", &wire::open(), flags).long(ttl);
         assert_eq!(raw.call(op::CREATE_TTL, &body), Err(-8), "{flags} {ttl}");

@@ -99,8 +99,7 @@ fn none_takes_effect_when_one_fails(target: &Target) {
 }
 
 fn an_operation_sees_those_before_it(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let a = target.path("/a");
+    let (mut raw, a) = target.raw("/a");
     let numbered = format!("{a}/n-");
     let body =
         raw.call(op::MULTI, &all([create(&a, 0), create(&numbered, 2), create(&numbered, 2)])).unwrap();
@@ -160,8 +159,7 @@ fn reads_are_answered_one_by_one(target: &Target) {
 }
 
 fn operations_that_a_multi_cannot_contain_are_refused(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let a = target.path("/a");
+    let (mut raw, a) = target.raw("/a");
     let acl = multi_header(op::SET_ACL).string(&a).acl(&wire::open()).int(-1);
     assert_eq!(raw.call(op::MULTI, &all([create(&a, 0), acl])), Err(-5));
     assert_eq!(raw.call(op::MULTI, &create(&a, 0)), Err(-5));

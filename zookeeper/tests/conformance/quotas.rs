@@ -56,9 +56,7 @@ impl Quota {
 }
 
 fn stats_follow_the_tree(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/q");
-    raw.create(&path, b"four", 0).unwrap();
+    let (mut raw, path) = target.created("/q", b"four");
     raw.create(&format!("{path}/a"), b"12", 0).unwrap();
     let quota = Quota::set(&mut raw, &path, "count=100,bytes=1000");
     quota.counts(&mut raw, "count=2,bytes=6");
@@ -105,9 +103,7 @@ fn the_innermost_quota_counts(target: &Target) {
 }
 
 fn limits_are_created_and_deleted(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/q");
-    raw.create(&path, b"", 0).unwrap();
+    let (mut raw, path) = target.created("/q", b"");
     let quota = Quota::set(&mut raw, &path, "count=9,bytes=9");
     raw.delete(&quota.limits()).unwrap();
     raw.create(&format!("{path}/unseen"), b"1", 0).unwrap();
@@ -122,9 +118,7 @@ fn limits_are_created_and_deleted(target: &Target) {
 }
 
 fn stats_may_exist_before_limits(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/q");
-    raw.create(&path, b"12", 0).unwrap();
+    let (mut raw, path) = target.created("/q", b"12");
     let quota = Quota::at(&mut raw, &path);
     let body = raw.call(op::CREATE2, &wire::create(&quota.stats(), b"1", &wire::open(), 0)).unwrap();
     let mut fields = wire::Fields(&body);
@@ -139,9 +133,7 @@ fn stats_may_exist_before_limits(target: &Target) {
 }
 
 fn a_multi_is_counted_when_it_is_complete(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/q");
-    raw.create(&path, b"", 0).unwrap();
+    let (mut raw, path) = target.created("/q", b"");
     let quota = Quota::at(&mut raw, &path);
     let create = |path: &str, data: &[u8]| {
         wire::multi_header(op::CREATE).with(wire::create(path, data, &wire::open(), 0))
@@ -170,9 +162,7 @@ fn a_multi_is_counted_when_it_is_complete(target: &Target) {
 }
 
 fn changes_are_added_to_the_stored_stats(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/q");
-    raw.create(&path, b"", 0).unwrap();
+    let (mut raw, path) = target.created("/q", b"");
     let quota = Quota::set(&mut raw, &path, "count=9,bytes=9");
     for (at, (written, counted)) in [
         ("count=10,bytes=20", "count=11,bytes=21"),
@@ -191,9 +181,7 @@ fn changes_are_added_to_the_stored_stats(target: &Target) {
 }
 
 fn hard_limits_have_no_effect_unless_enforced(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/q");
-    raw.create(&path, b"", 0).unwrap();
+    let (mut raw, path) = target.created("/q", b"");
     let quota = Quota::set(&mut raw, &path, "count=1,bytes=1=;byteHardLimit=1;countHardLimit=1");
     raw.create(&format!("{path}/a"), b"1234", 0).unwrap();
     quota.counts(&mut raw, "count=2,bytes=4");

@@ -54,8 +54,7 @@ fn session_is_reattached_with_id_and_password(target: &Target) {
 }
 
 fn wrong_password_or_id_is_answered_as_expired(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/e");
+    let (mut raw, path) = target.raw("/e");
     raw.create(&path, b"", 1).unwrap();
     let hellos = [
         Hello { session: raw.session + 1_000_000, ..raw.reconnect() },
@@ -144,8 +143,7 @@ fn pings_keep_a_session(target: &Target) {
 }
 
 fn a_session_outlives_its_connection(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/e");
+    let (mut raw, path) = target.raw("/e");
     raw.create(&path, b"", 1).unwrap();
     let hello = raw.reconnect();
     drop(raw);

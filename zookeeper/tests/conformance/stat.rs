@@ -13,8 +13,7 @@ fn now() -> i64 {
 }
 
 fn a_new_znode(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/new");
+    let (mut raw, path) = target.raw("/new");
     let body = raw.call(op::CREATE2, &wire::create(&path, b"four", &wire::open(), 1)).unwrap();
     let mut fields = Fields(&body);
     assert_eq!(fields.string(), path);
@@ -40,9 +39,7 @@ fn a_new_znode(target: &Target) {
 }
 
 fn data_changes(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/data");
-    raw.create(&path, b"", 0).unwrap();
+    let (mut raw, path) = target.created("/data", b"");
     let before = raw.exists(&path, false).unwrap();
     let after = raw.set(&path, b"12345").unwrap();
     assert!(after.mzxid > before.mzxid && after.mtime >= before.mtime);
@@ -51,9 +48,7 @@ fn data_changes(target: &Target) {
 }
 
 fn children_come_and_go(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/parent");
-    raw.create(&path, b"", 0).unwrap();
+    let (mut raw, path) = target.created("/parent", b"");
     let before = raw.exists(&path, false).unwrap();
     raw.create(&format!("{path}/c"), b"", 0).unwrap();
     let child = raw.exists(&format!("{path}/c"), false).unwrap();
@@ -71,9 +66,7 @@ fn children_come_and_go(target: &Target) {
 }
 
 fn permissions_change(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/acl");
-    raw.create(&path, b"", 0).unwrap();
+    let (mut raw, path) = target.created("/acl", b"");
     let before = raw.exists(&path, false).unwrap();
     let set = |raw: &mut Raw, version| {
         let body = Body::new().string(&path).acl(&wire::open()).int(version);
@@ -85,8 +78,7 @@ fn permissions_change(target: &Target) {
 }
 
 fn times_are_those_of_the_changes(target: &Target) {
-    let mut raw = Raw::connect(&target.hosts());
-    let path = target.path("/time");
+    let (mut raw, path) = target.raw("/time");
     let start = now();
     raw.create(&path, b"", 0).unwrap();
     let created = now();

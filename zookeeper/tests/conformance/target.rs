@@ -103,6 +103,18 @@ impl Target {
         format!("{}{below}", self.root)
     }
 
+    /// Returns a new session, and a path below this target's own znode.
+    pub(crate) fn raw(&self, below: &str) -> (Raw, String) {
+        (Raw::connect(&self.hosts()), self.path(below))
+    }
+
+    /// Returns a new session, and the path of a persistent znode that it has created.
+    pub(crate) fn created(&self, below: &str, data: &[u8]) -> (Raw, String) {
+        let (mut raw, path) = self.raw(below);
+        raw.create(&path, data, 0).unwrap();
+        (raw, path)
+    }
+
     /// Returns the fault injection of the in-memory server, to advance its clock; Apache ZooKeeper has none.
     pub(crate) fn faults(&self) -> Option<Faults> {
         match &self.kind {

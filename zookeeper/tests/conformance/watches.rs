@@ -30,13 +30,13 @@ fn event(kind: i32, path: &str) -> Packet {
 }
 
 /// Connects a client that watches and a client that makes changes.
-fn two(target: &Target) -> (Raw, Raw) {
-    (Raw::connect(&target.hosts()), Raw::connect(&target.hosts()))
+fn two(target: &Target, below: &str) -> (Raw, Raw, String) {
+    let (raw, path) = target.raw(below);
+    (Raw::connect(&target.hosts()), raw, path)
 }
 
 fn data_watches_fire_once(target: &Target) {
-    let (mut watcher, mut raw) = two(target);
-    let path = target.path("/d");
+    let (mut watcher, mut raw, path) = two(target, "/d");
     raw.create(&path, b"", 0).unwrap();
     watcher.get(&path, true).unwrap();
     raw.create(&format!("{path}/child"), b"", 0).unwrap();
@@ -55,8 +55,7 @@ fn data_watches_fire_once(target: &Target) {
 }
 
 fn exist_watches_fire_at_a_creation(target: &Target) {
-    let (mut watcher, mut raw) = two(target);
-    let path = target.path("/e");
+    let (mut watcher, mut raw, path) = two(target, "/e");
     assert_eq!(watcher.exists(&path, true), Err(-101));
     raw.create(&path, b"", 0).unwrap();
     assert_eq!(watcher.received(), [event(CREATED, &path)]);
@@ -69,8 +68,7 @@ fn exist_watches_fire_at_a_creation(target: &Target) {
 }
 
 fn child_watches_fire_once(target: &Target) {
-    let (mut watcher, mut raw) = two(target);
-    let path = target.path("/c");
+    let (mut watcher, mut raw, path) = two(target, "/c");
     let child = format!("{path}/child");
     raw.create(&path, b"", 0).unwrap();
     watcher.children(&path, true).unwrap();
@@ -89,8 +87,7 @@ fn child_watches_fire_once(target: &Target) {
 }
 
 fn client_with_two_watches_receives_one_event(target: &Target) {
-    let (mut watcher, mut raw) = two(target);
-    let path = target.path("/twice");
+    let (mut watcher, mut raw, path) = two(target, "/twice");
     raw.create(&path, b"", 0).unwrap();
     watcher.get(&path, true).unwrap();
     watcher.exists(&path, true).unwrap();
@@ -103,8 +100,7 @@ fn client_with_two_watches_receives_one_event(target: &Target) {
 }
 
 fn an_event_precedes_the_reply_that_shows_its_change(target: &Target) {
-    let (mut watcher, mut raw) = two(target);
-    let path = target.path("/first");
+    let (mut watcher, mut raw, path) = two(target, "/first");
     raw.create(&path, b"0", 0).unwrap();
     for round in 1..=50_u8 {
         watcher.get(&path, true).unwrap();
@@ -130,8 +126,7 @@ fn add(raw: &mut Raw, path: &str, mode: i32) -> Result<Vec<u8>, i32> {
 }
 
 fn persistent_watches_stay(target: &Target) {
-    let (mut watcher, mut raw) = two(target);
-    let path = target.path("/p");
+    let (mut watcher, mut raw, path) = two(target, "/p");
     let child = format!("{path}/child");
     assert_eq!(add(&mut watcher, &path, 0), Ok(vec![0; 4]));
     for _ in 0..2 {
@@ -148,8 +143,7 @@ fn persistent_watches_stay(target: &Target) {
 }
 
 fn recursive_watches_fire_for_all_descendants(target: &Target) {
-    let (mut watcher, mut raw) = two(target);
-    let path = target.path("/r");
+    let (mut watcher, mut raw, path) = two(target, "/r");
     let child = format!("{path}/child");
     let deep = format!("{child}/deep");
     add(&mut watcher, &path, 1).unwrap();
@@ -174,8 +168,7 @@ fn recursive_watches_fire_for_all_descendants(target: &Target) {
 }
 
 fn watches_are_removed(target: &Target) {
-    let (mut watcher, mut raw) = two(target);
-    let path = target.path("/gone");
+    let (mut watcher, mut raw, path) = two(target, "/gone");
     raw.create(&path, b"", 0).unwrap();
     let ask = |raw: &mut Raw, operation, kind| raw.call(operation, &Body::new().string(&path).int(kind));
     let (data, children, any) = (2, 1, 3);
@@ -197,7 +190,7 @@ fn watches_are_removed(target: &Target) {
 }
 
 fn watches_set_again_report_missed_events(target: &Target) {
-    let (mut watcher, mut raw) = two(target);
+    let (mut watcher, mut raw, _) = two(target, "");
     let at = |name: &str| target.path(&format!("/{name}"));
     for name in ["same", "changed", "deleted", "parent", "still"] {
         raw.create(&at(name), b"", 0).unwrap();
@@ -232,7 +225,7 @@ fn watches_set_again_report_missed_events(target: &Target) {
 }
 
 fn persistent_watches_set_again_report_nothing(target: &Target) {
-    let (mut watcher, mut raw) = two(target);
+    let (mut watcher, mut raw, _) = two(target, "");
     let (one, all) = (target.path("/one"), target.path("/all"));
     raw.create(&one, b"", 0).unwrap();
     let none: [&str; 0] = [];
@@ -247,8 +240,7 @@ fn persistent_watches_set_again_report_nothing(target: &Target) {
 }
 
 fn watches_end_with_their_connection(target: &Target) {
-    let (mut watcher, mut raw) = two(target);
-    let path = target.path("/w");
+    let (mut watcher, mut raw, path) = two(target, "/w");
     raw.create(&path, b"", 0).unwrap();
     watcher.get(&path, true).unwrap();
     add(&mut watcher, &path, 1).unwrap();
@@ -259,8 +251,7 @@ fn watches_end_with_their_connection(target: &Target) {
 }
 
 fn client_without_read_permission_receives_no_event(target: &Target) {
-    let (mut watcher, mut raw) = two(target);
-    let path = target.path("/secret");
+    let (mut watcher, mut raw, path) = two(target, "/secret");
     assert_eq!(watcher.exists(&path, true), Err(-101));
     raw.call(op::AUTH, &Body::new().int(0).string("digest").string("bob:secret")).unwrap();
     let create = wire::create(&path, b"", &[wire::acl(31, "auth", "")], 0);

@@ -12,7 +12,7 @@
 --   kinds: name, key and place of the report with the highest key, places of all reports; the first is '' if a report of the
 --     kind has no key
 --   hours: number, sums of the hour, sums of its minutes: each is the beginning of the field, index of the kind, number of
---     reports, sum, minimum and maximum
+--     reports, sum, minimum, maximum, and number, mean and squares of the moments, '' if they are not known
 --
 -- The writes of a script that fails are not undone. Therefore all keys are read first, with commands of their types: data
 -- of another program is found before the first write. A lack of memory or disk space is reported at the first write.
@@ -133,15 +133,15 @@ for _, kind in ipairs(KINDS) do
     kind.latest = latest_of(kind)
 end
 
-local function sum_of(key, field, reports, total, least, most)
+local function sum_of(key, field, reports, total, least, most, n, mean, squares)
+    local sum = {reports = 0, sum = 0, least = least, most = most, n = 0, mean = 0, squares = 0}
     local read = call('HGET', key, field)
-    if read then
-        local count, sum, low, high = string.match(read, '(%S+) (%S+) (%S+) (%S+)')
-        reports, total = count + reports, sum + total
-        if tonumber(low) < tonumber(least) then least = low end
-        if tonumber(high) > tonumber(most) then most = high end
-    end
-    return format('%d %.17g %s %s', reports, total, least, most)
+    if read then moments.read(sum, read) end
+    sum.reports, sum.sum, n = sum.reports + reports, sum.sum + total, tonumber(n)
+    if tonumber(least) < tonumber(sum.least) then sum.least = least end
+    if tonumber(most) > tonumber(sum.most) then sum.most = most end
+    if n then moments.add(sum, {n = n, mean = tonumber(mean), squares = tonumber(squares)}) end
+    return moments.format(sum)
 end
 
 local sums = {}

@@ -214,12 +214,18 @@ impl<'r> Groups<'r> {
     }
 }
 
-fn pack_sums(all: &mut Packed, field: &str, kind: usize, Rollup { reports, sum, min, max }: Rollup) {
-    all.list(6);
+fn pack_sums(all: &mut Packed, field: &str, kind: usize, sums: Rollup) {
+    let Rollup { reports, sum, min, max, moments } = sums;
+    all.list(9);
     all.text(field);
     all.number(kind);
     all.text(reports.to_string());
     [sum, min, max].into_iter().for_each(|number| all.text(text_of(number)));
+    all.text(moments.map(|moments| moments.readings.to_string()).unwrap_or_default());
+    let squares = moments.and_then(|moments| moments.squares);
+    for number in [moments.map(|moments| moments.mean), squares] {
+        all.text(number.map(text_of).unwrap_or_default());
+    }
 }
 
 /// Formats reports as arguments of `record.lua`.

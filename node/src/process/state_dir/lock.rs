@@ -95,8 +95,7 @@ mod tests {
     #[test]
     fn lock_has_one_holder_at_a_time_and_names_it() {
         let scratch = Scratch::new("lock");
-        let path = scratch.path().join("node.lock");
-        std::fs::write(&path, "1234567890 run, and more than that\n").unwrap();
+        let path = scratch.write("node.lock", "1234567890 run, and more than that\n");
         let lock = Lock::try_acquire(&path, Purpose::CleanUp).unwrap().unwrap();
         let holder = Lock::try_acquire(&path, Purpose::Run).unwrap().unwrap_err();
         assert_eq!(holder, Holder { process: Some(std::process::id()), purpose: Purpose::CleanUp });

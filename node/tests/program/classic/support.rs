@@ -55,9 +55,7 @@ pub(super) fn recording_worker(fleet: &TestEnv, id: &str, file: &Path, work: &st
     let lock = format!("exec 9>{file}.$ATALAYA_TASK; flock --nonblock 9 || echo overlap >> {file}");
     let script =
         format!("{lock}; echo begin $1 >> {file}; {work}; echo end $1 >> {file}; echo $1,$ATALAYA_TASK");
-    let worker = Process::spawn(classic(fleet, &["worker", id], &["sh", "-c", &script, "sh"]));
-    worker.wait_for_line("registered", DEADLINE);
-    worker
+    Process::start(classic(fleet, &["worker", id], &["sh", "-c", &script, "sh"]), "registered", DEADLINE)
 }
 
 pub(super) fn client(fleet: &TestEnv, id: &str, input: &str) -> Process {

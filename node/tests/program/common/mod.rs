@@ -30,8 +30,10 @@ macro_rules! on_secured {
 }
 
 pub mod history;
+pub mod large_fleet;
 pub mod machine;
 pub mod metrics_client;
+pub mod outputs;
 pub mod samples;
 #[cfg(unix)]
 pub mod secured;
@@ -115,8 +117,7 @@ impl TestEnv {
 
     pub fn secured(hosts: String, pace: Timing, security: Option<Arc<Security>>) -> TestEnv {
         let scratch = Scratch::new("fleet");
-        let boards = scratch.path().join("boards.toml");
-        std::fs::write(&boards, BOARDS).unwrap();
+        let boards = scratch.write("boards.toml", BOARDS);
         TestEnv { hosts, pace, api: Api::start(), security, boards, _scratch: scratch }
     }
 

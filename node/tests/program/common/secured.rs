@@ -118,8 +118,7 @@ impl Secured {
 }
 
 pub fn stop(node: &mut Process) {
-    node.term();
-    assert!(node.wait_exit(DEADLINE).success());
+    node.shut_down(DEADLINE);
 }
 
 /// Waits for two more reports.

@@ -71,8 +71,7 @@ sensors = [{{ name = "s", chip = "random" }}]
 
     /// Starts a worker, and waits until it is present.
     pub fn worker(&self, fleet: &Fleet, id: &str) -> Process {
-        let worker = Process::spawn(work(fleet, id, &self.file()));
-        worker.wait_for_line("ready for tasks", DEADLINE);
+        let worker = Process::start(work(fleet, id, &self.file()), "ready for tasks", DEADLINE);
         let probe = fleet.probe();
         eventually("a present worker", DEADLINE, || probe.exists(&format!("/atalaya/tasks/alive/{id}")));
         worker

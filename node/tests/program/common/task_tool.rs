@@ -6,6 +6,7 @@ use atalaya_testbed::parent_death_command;
 use serde_json::{Value, json};
 
 use super::Fleet;
+use super::outputs::{assert_refused, stdout};
 
 pub const SPEC: &str = "/atalaya/tasks/spec";
 pub const STATE: &str = "/atalaya/tasks/state";
@@ -25,14 +26,6 @@ pub fn task(fleet: &Fleet, words: &[&str]) -> Output {
     tool_on(&fleet.hosts, words).output().unwrap()
 }
 
-pub fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-pub fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 /// Returns the output of a command that succeeds.
 #[track_caller]
 pub fn done(fleet: &Fleet, words: &[&str]) -> String {
@@ -44,9 +37,7 @@ pub fn done(fleet: &Fleet, words: &[&str]) -> String {
 /// Checks the exit code and that the message contains `reason`.
 #[track_caller]
 pub fn refused(fleet: &Fleet, words: &[&str], code: i32, reason: &str) {
-    let output = task(fleet, words);
-    assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
-    assert!(stderr(&output).contains(reason), "{words:?}: {}", stderr(&output));
+    assert_refused(&task(fleet, words), code, reason);
 }
 
 #[track_caller]

@@ -1,7 +1,7 @@
 //! Webhooks that get the averages of a fleet.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use atalaya_testbed::{Api, Process, Recorded, Scratch, eventually, node_command};
@@ -60,9 +60,7 @@ impl Webhooks {
     }
 
     pub fn leader(&self, fleet: &Fleet) -> Process {
-        let node = Process::spawn(self.command(fleet, "1"));
-        node.wait_for_line(" leading epoch=", DEADLINE);
-        node
+        Process::start(self.command(fleet, "1"), " leading epoch=", DEADLINE)
     }
 }
 
@@ -101,22 +99,6 @@ pub fn each_once_and_in_order(kept: &[(i64, u64)]) {
 pub fn all_have_arrived(kept: &[(i64, u64)]) {
     let cycles: BTreeSet<u64> = kept.iter().map(|(_, cycle)| *cycle).collect();
     assert_eq!(cycles.iter().copied().collect::<Vec<_>>(), (1..=cycles.len() as u64).collect::<Vec<_>>());
-}
-
-pub fn reports(fleet: &Fleet, words: &[&str]) -> Output {
-    let mut command = fleet.tool();
-    command.arg("reports").args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", "2s"]);
-    command.output().unwrap()
-}
-
-pub fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-pub fn status(fleet: &Fleet) -> Value {
-    let mut command = fleet.tool();
-    command.args(["status", "--output", "json", "--zookeeper", &fleet.hosts, "--session-timeout", "4s"]);
-    serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
 }
 
 pub fn waits_for_nothing(fleet: &Fleet, name: &str) {

@@ -60,8 +60,7 @@ fn leader_does_not_run_on_after_its_process_was_stopped() {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["leader_does_not_run_on_after_its_process_was_stopped", "--nocapture"]);
     command.env(SERVERS, proxy.connect_string());
-    let mut leader = Process::spawn(command);
-    leader.wait_for_line("ran", DEADLINE);
+    let mut leader = Process::start(command, "ran", DEADLINE);
     let next = bed.direct_contender("next");
     next.until(Standing::Waiting { ahead: 1 });
 

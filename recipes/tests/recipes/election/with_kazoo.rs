@@ -26,8 +26,7 @@ fn election_with_kazoo_goes_in_order_of_arrival() {
     a.finish(&bed);
     k.wait_for_line("elected k", DEADLINE);
     assert!(b.run_log.runs().is_empty());
-    k.term();
-    assert!(k.wait_exit(DEADLINE).success());
+    k.shut_down(DEADLINE);
     b.until_leading();
     assert!(!elected(&l) && c.run_log.runs().is_empty());
     assert_eq!(probe.contenders(ELECTION), ["b", "l", "c"]);

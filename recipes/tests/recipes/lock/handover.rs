@@ -59,8 +59,7 @@ fn holder_does_not_hold_after_its_process_was_stopped() {
         "--nocapture",
     ]);
     command.env(SERVERS, proxy.connect_string());
-    let mut holder = Process::spawn(command);
-    holder.wait_for_line("holds", DEADLINE);
+    let mut holder = Process::start(command, "holds", DEADLINE);
     let next = Lock::new(bed.connection().session().clone(), LOCK, "next");
     let next = bed.spawn(async move { (next.acquire().await.unwrap(), Instant::now()) });
     eventually("the next one waits", DEADLINE, || (probe.ls(LOCK).len() == 2).then_some(()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_config::Boards;
-use atalaya_testbed::{Mosquitto, MqttClient, MqttMessage, MqttProxy};
+use atalaya_testbed::{Mosquitto, MqttClient, MqttMessage, TcpFault, TcpProxy};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -29,7 +29,7 @@ const VERSIONS: [&str; 2] = ["3.1.1", "5"];
 fn output(lines: &str) -> Result<Output, String> {
     let text = format!("[[fleet.outputs]]\ntype = \"mqtt\"\nsend = \"both\"\n{lines}\n");
     let boards = Boards::parse(&text, "boards.toml").unwrap();
-    let sender = Sender { fleet: "home".into(), node: "n1".parse().unwrap() };
+    let sender = Sender { fleet: "home".into(), zone: None, node: "n1".parse().unwrap() };
     Output::new(boards.fleet.outputs[0].clone(), &sender)
 }
 
@@ -82,7 +82,8 @@ fn seqs(messages: &[MqttMessage]) -> Vec<i64> {
     messages.iter().map(|message| message.json()["seq"].as_i64().unwrap()).collect()
 }
 
-/// Sends a batch until the broker has accepted it, like the caller of an output.
+/// Sends a batch until the broker has accepted it, like the caller of an output. Each call waits for the next attempt to
+/// connect.
 async fn deliver(output: &Output, batch: &Batch) {
     let deadline = Instant::now() + 3 * LONG;
     loop {
@@ -90,7 +91,6 @@ async fn deliver(output: &Output, batch: &Batch) {
             Outcome::Accepted(refused) => return assert_eq!(refused, []),
             outcome => assert!(Instant::now() < deadline, "{outcome:?}"),
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -267,7 +267,7 @@ fn persistent_broker_has_the_state_after_a_restart() {
     let output = output_to(&server.url(), "3.1.1");
     runtime.block_on(deliver(&output, &batch(0..3)));
     let folder = server.folder();
-    atalaya_testbed::eventually("Mosquitto stores its messages", LONG, || has_content(&folder).then_some(()));
+    atalaya_testbed::eventually("Mosquitto stores its messages", LONG, || has_content(folder).then_some(()));
     server.kill();
     server.restart();
     let late = MqttClient::subscribe(server.port(), TOPIC);
@@ -308,16 +308,16 @@ fn frozen_broker_delays_samples_and_mixes_nothing_up() {
 fn lost_acknowledgements_cause_repeats_and_no_loss() {
     for version in VERSIONS {
         let server = Mosquitto::start();
-        let proxy = MqttProxy::to(server.port());
+        let proxy = TcpProxy::to_broker(server.port());
         let subscriber = MqttClient::subscribe(server.port(), TOPIC);
         let runtime = multi_thread();
-        let output = output_to(&proxy.url(), version);
-        proxy.drop_acknowledgements(true);
+        let output = output_to(&format!("mqtt://{}", proxy.address()), version);
+        proxy.set(TcpFault::DropAcknowledgements);
         for _ in 0..2 {
             failed(runtime.block_on(output.send_samples(&batch(0..10), SHORT)));
         }
         assert!(proxy.dropped() > 0);
-        proxy.drop_acknowledgements(false);
+        proxy.set(TcpFault::None);
         runtime.block_on(deliver(&output, &batch(0..10)));
         runtime.block_on(deliver(&output, &batch(10..12)));
         subscriber.wait_for(TOPIC, LONG, |message| message.json()["seq"] == 11);
@@ -335,18 +335,18 @@ fn lost_acknowledgements_cause_repeats_and_no_loss() {
 #[test]
 fn dropped_request_does_not_disturb_the_next_one() {
     let server = Mosquitto::start();
-    let proxy = MqttProxy::to(server.port());
+    let proxy = TcpProxy::to_broker(server.port());
     let subscriber = MqttClient::subscribe(server.port(), TOPIC);
     multi_thread().block_on(async {
-        let output = output_to(&proxy.url(), "5");
+        let output = output_to(&format!("mqtt://{}", proxy.address()), "5");
         deliver(&output, &batch(0..1)).await;
-        proxy.drop_acknowledgements(true);
+        proxy.set(TcpFault::DropAcknowledgements);
         for _ in 0..20 {
             let batch = batch(1..100);
             let request = output.send_samples(&batch, TIMEOUT);
             assert!(tokio::time::timeout(Duration::from_millis(20), request).await.is_err());
         }
-        proxy.drop_acknowledgements(false);
+        proxy.set(TcpFault::None);
         deliver(&output, &batch(1..100)).await;
         deliver(&output, &batch(100..101)).await;
     });

@@ -1,4 +1,4 @@
-//! Client for HTTP that does no more than this measurement needs, because it shares the processors with the server.
+//! Minimal HTTP client, because it shares the processors with the server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

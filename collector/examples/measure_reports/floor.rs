@@ -86,7 +86,7 @@ fn insert(connection: &mut Connection, reports: &[Report]) -> rusqlite::Result<(
             "INSERT INTO sums VALUES (?, ?, ?, 1.0) ON CONFLICT DO UPDATE SET reports = reports + excluded.reports",
         )?;
         let start = reports.first().map_or(0, |report| report.time.as_second() / step);
-        sum.execute(params![step, start, reports.len()])?;
+        sum.execute(params![step, start, reports.len() as i64])?;
     }
     transaction.commit()
 }

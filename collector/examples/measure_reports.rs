@@ -3,6 +3,7 @@
 //! store, or the URL of another server with the same API. Of a store it measures `POST /api/v1/reports`, the store alone, and
 //! the floor: the same rows written by bare rusqlite, or by pipelines of Redis in a transaction, with the same durability
 //! and with the reports of all clients together. All of them have turns of a second, in the same and then in reverse order.
+//! Of a Redis it also prints its processor time per report, which hardly depends on other load of the machine.
 #![allow(clippy::print_stderr, reason = "the example has no log")]
 
 #[path = "measure_reports/floor.rs"]
@@ -119,6 +120,8 @@ struct Results {
     rates: Vec<f64>,
     /// Medians of the durations of requests, in milliseconds.
     medians: Vec<f64>,
+    /// Processor time of Redis per report, in microseconds.
+    redis_times: Vec<f64>,
 }
 
 impl fmt::Display for Results {
@@ -128,10 +131,25 @@ impl fmt::Display for Results {
             values.sort_by(f64::total_cmp);
             values
         };
-        let (rates, medians) = (sorted(&self.rates), sorted(&self.medians));
+        let (rates, medians, times) = (sorted(&self.rates), sorted(&self.medians), sorted(&self.redis_times));
         let (low, middle, high) = (rates[0], rates[rates.len() / 2], rates[rates.len() - 1]);
-        write!(formatter, "{middle:>8.0} ({low:.0} - {high:.0}), {:.2} ms", medians[medians.len() / 2])
+        write!(formatter, "{middle:>8.0} ({low:.0} - {high:.0}), {:.2} ms", medians[medians.len() / 2])?;
+        times.get(times.len() / 2).map_or(Ok(()), |time| write!(formatter, ", {time:.1} µs of Redis"))
     }
+}
+
+/// Returns the processor time of a Redis so far, in seconds, or `None` if the name is not that of a Redis.
+async fn redis_time(name: &str) -> Result<Option<f64>, Failure> {
+    let Some((_, url)) = name.split_once(", ").filter(|(_, url)| url.starts_with("redis")) else {
+        return Ok(None);
+    };
+    let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    let text: String = redis::cmd("INFO").arg("cpu").query_async(&mut connection).await?;
+    let times = ["used_cpu_user:", "used_cpu_sys:"].map(|name| {
+        let time = text.lines().find_map(|line| line.strip_prefix(name))?;
+        time.trim().parse::<f64>().ok()
+    });
+    Ok(times.into_iter().sum())
 }
 
 #[tokio::main]
@@ -168,6 +186,7 @@ async fn main() -> Result<(), Failure> {
             }
             for ((name, subject), results) in turns {
                 epoch += 1;
+                let redis_before = redis_time(name).await?;
                 let (cycles, begin) = (AtomicI64::new(0), Instant::now());
                 let turn = Arc::new(Turn { clients, reports, epoch, cycles, end: begin + TURN });
                 let mut durations = subject.run(&turn).await.map_err(|error| format!("{name}: {error}"))?;
@@ -176,7 +195,11 @@ async fn main() -> Result<(), Failure> {
                 // A round trip of the floor has the reports of all clients.
                 let factor = if matches!(subject, Subject::Floor(_)) { clients * reports } else { reports };
                 #[allow(clippy::cast_precision_loss, reason = "small")]
-                results.rates.push((durations.len() * factor) as f64 / elapsed);
+                let count = (durations.len() * factor) as f64;
+                results.rates.push(count / elapsed);
+                if let Some((before, after)) = redis_before.zip(redis_time(name).await?) {
+                    results.redis_times.push((after - before) / count * 1e6);
+                }
                 let median = durations.get(durations.len() / 2).copied().unwrap_or_default();
                 results.medians.push(median.as_secs_f64() * 1e3);
             }
@@ -184,7 +207,9 @@ async fn main() -> Result<(), Failure> {
         eprintln!("round {} of {rounds}", round + 1);
     }
     for ((clients, reports), results) in LOADS.into_iter().zip(results) {
-        println!("{clients} clients, {reports} reports each: reports a second (range), median latency");
+        println!(
+            "{clients} clients, {reports} reports each: reports a second (range), median latency of a request"
+        );
         for ((name, _), results) in subjects.iter().zip(results) {
             println!("  {name:<45} {results}");
         }

@@ -172,8 +172,8 @@ fn section(fleets: &[Fleet], runs: &[DemoRun]) -> Section {
     });
     Section {
         title: "A fleet in one process".into(),
-        method: "`atalaya demo --plain`: the nodes, each with a thread of its own, the in-memory server and the API in \
-                 one process. The head of the table has the number of nodes, their period, and the duration. Counted \
+        method: "`atalaya demo --plain`: the nodes, which share a few threads, the in-memory server and the API in one \
+                 process. The head of the table has the number of nodes, their period, and the duration. Counted \
                  from its output; memory and processor time are the kernel's."
             .into(),
         head: [String::new()].into_iter().chain(head).collect(),

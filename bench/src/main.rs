@@ -9,6 +9,8 @@ mod coprocess;
 mod cycle;
 mod demo;
 mod footprint;
+mod join;
+mod large;
 mod lockstep;
 mod machine;
 #[cfg(unix)]
@@ -84,6 +86,10 @@ enum Subject {
     Recipes,
     /// Thousands of nodes in one process.
     Demo,
+    /// Ten thousand nodes in four processes: joining, cycles, a killed leader, a restart of ZooKeeper.
+    Large,
+    /// Thousands of nodes that join: requests and lists, counted at the server.
+    Join,
     /// A thousand nodes in lock-step: time from the first to the last node that is notified, duration of a cycle.
     LockStep,
     /// Tasks, and Celery with Redis: tasks per second, a broadcast, time to assign again.
@@ -96,12 +102,13 @@ enum Subject {
 }
 
 /// Subjects that use the release build of the node.
-const USERS_OF_NODE: [Subject; 8] = [
+const USERS_OF_NODE: [Subject; 9] = [
     Subject::Footprint,
     Subject::Start,
     Subject::Security,
     Subject::Server,
     Subject::Demo,
+    Subject::Large,
     Subject::LockStep,
     Subject::Tasks,
     Subject::Collector,
@@ -116,6 +123,10 @@ struct Bench {
     client: PathBuf,
     /// Fleet of `node/benches/fleet.rs`.
     fleet: PathBuf,
+    /// Nodes of `node/benches/nodes.rs`.
+    nodes: PathBuf,
+    /// Fleets of `node/benches/join.rs`.
+    join: PathBuf,
     /// Workers of `node/benches/tasks.rs`.
     workers: PathBuf,
     /// Load program of `zookeeper/benches/load`.
@@ -139,6 +150,8 @@ impl Bench {
             client: bench(&[Subject::Cycle, Subject::Start, Subject::Security], "atalaya", "client")?,
             workers: bench(&[Subject::Tasks], "atalaya", "tasks")?,
             fleet: bench(&[Subject::LockStep], "atalaya", "fleet")?,
+            nodes: bench(&[Subject::Large], "atalaya", "nodes")?,
+            join: bench(&[Subject::Join], "atalaya", "join")?,
             load: bench(&[Subject::Server], "atalaya-zookeeper", "load")?,
             recipes: bench(&[Subject::Recipes], "atalaya-recipes", "recipes")?,
             kazoo: Kazoo::ready(),
@@ -182,6 +195,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Subject::Server => server::measure(&bench, &mut machine),
             Subject::Recipes => recipes::measure(&bench, &mut machine),
             Subject::Demo => demo::measure(&bench),
+            Subject::Large => large::measure(&bench, &mut machine),
+            Subject::Join => join::measure(&bench),
             Subject::LockStep => lockstep::measure(&bench, &mut machine),
             Subject::Tasks => tasks::measure(&bench, &mut machine),
             Subject::Collector => collector::measure(&bench),

@@ -16,6 +16,7 @@ use crate::problem::Problem;
 use crate::refusal_log::RefusalLog;
 use crate::store::{Store, StoreError};
 use crate::stream_slots::StreamSlots;
+use crate::zones::MAX_ZONES;
 
 /// State that all handlers share.
 pub(crate) struct App {
@@ -61,7 +62,7 @@ impl App {
     /// Admits a fleet. If the store fails, only the fleets that this process knows count.
     ///
     /// # Errors
-    /// The fleet is unknown, and there are [`MAX_FLEETS`] already.
+    /// The fleet or zone is unknown, and there are [`MAX_FLEETS`], or the fleet has [`MAX_ZONES`], already.
     pub(crate) async fn admit_fleet(&self, fleet: &FleetName) -> Result<(), Problem> {
         if self.fleets().contains(fleet) {
             return Ok(());
@@ -69,7 +70,11 @@ impl App {
         let stored = self.with_store_timeout(self.store.fleets()).await.unwrap_or_default();
         let mut fleets = self.fleets();
         fleets.add_stored(stored);
-        if fleets.admit(fleet) { Ok(()) } else { Err(Problem::too_many_fleets(fleet, MAX_FLEETS)) }
+        match fleets.admit(fleet) {
+            true => Ok(()),
+            false if fleets.has_all_zones(fleet) => Err(Problem::too_many_zones(fleet, MAX_ZONES)),
+            false => Err(Problem::too_many_fleets(fleet, MAX_FLEETS)),
+        }
     }
 
     /// Waits for an answer of the store, up to the limit for answers.

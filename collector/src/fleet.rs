@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::findings::{Findings, MAX_FINDINGS};
-use crate::fleet_name::FleetName;
+use crate::fleet_name::{FleetName, ZoneName};
 use crate::invalid::Invalid;
 use crate::plausibility::{check_cycle_range, check_epoch_range};
 use crate::tasks::{MAX_TASKS, Tasks};
@@ -33,6 +33,10 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "FleetName::is_default")]
     #[schema(value_type = Option<FleetName>, nullable = false)]
     pub fleet: FleetName,
+    /// Zone of the fleet; missing if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub zone: Option<ZoneName>,
     /// Epoch; increases with every leader. The same maximum as for reports.
     #[serde(deserialize_with = "needed_integer")]
     #[schema(minimum = 1, maximum = 4_611_686_018_427_387_904_i64)]
@@ -96,6 +100,9 @@ pub struct Node {
     /// Group of the node, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// True if the node waits until fewer nodes contend for leadership.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standby: bool,
     /// Last readings, at most 32.
     #[serde(default)]
     #[schema(max_items = 32)]

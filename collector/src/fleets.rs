@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::fleet::LatestStatus;
 use crate::fleet_name::FleetName;
 use crate::rivals::Rivals;
+use crate::zones::MAX_ZONES;
 
-/// Maximum number of fleets in a collector.
+/// Maximum number of fleets in a collector. Each zone counts as one.
 pub(crate) const MAX_FLEETS: usize = 1_000;
 
 /// Facts about one fleet.
@@ -54,12 +55,23 @@ impl Fleets {
         }
     }
 
-    /// Adds a fleet, unless there are too many. Returns true if it is known now.
+    /// Returns true if the fleet of a new zone has the maximum number of zones.
+    pub(crate) fn has_all_zones(&self, name: &FleetName) -> bool {
+        let is_other = |known: &&FleetName| known.zone().is_some() && known.fleet() == name.fleet();
+        name.zone().is_some() && self.states.keys().filter(is_other).count() >= MAX_ZONES
+    }
+
+    /// Adds a fleet or zone, unless there are too many. Returns true if it is known now.
     pub(crate) fn admit(&mut self, fleet: &FleetName) -> bool {
-        if !self.contains(fleet) && self.states.len() < MAX_FLEETS {
+        if !self.contains(fleet) && self.states.len() < MAX_FLEETS && !self.has_all_zones(fleet) {
             self.states.insert(fleet.clone(), FleetState::default());
         }
         self.contains(fleet)
+    }
+
+    /// Removes a fleet or zone whose data was deleted.
+    pub(crate) fn remove(&mut self, fleet: &FleetName) {
+        self.states.remove(fleet);
     }
 
     /// Returns the facts about an admitted fleet.
@@ -112,6 +124,18 @@ mod tests {
         assert!((0..MAX_FLEETS - 1).all(|number| fleets.admit(&name(number))));
         assert!(!fleets.admit(&name(MAX_FLEETS)) && fleets.admit(&name(7)));
         assert_eq!(fleets.counts(Instant::now()), (MAX_FLEETS, 0));
+    }
+
+    #[test]
+    fn number_of_zones_of_a_fleet_is_bounded() {
+        let (mut fleets, home) = (Fleets::default(), "home".parse::<FleetName>().unwrap());
+        let zone = |number: usize| home.in_zone(Some(&format!("zone-{number}").parse().unwrap()));
+        assert!(fleets.admit(&home) && (0..MAX_ZONES).all(|number| fleets.admit(&zone(number))));
+        assert!(!fleets.admit(&zone(MAX_ZONES)) && fleets.has_all_zones(&zone(MAX_ZONES)));
+        let other = FleetName::default().in_zone(Some(&"north".parse().unwrap()));
+        assert!(fleets.admit(&zone(7)) && fleets.admit(&other), "of another fleet");
+        fleets.remove(&zone(7));
+        assert!(fleets.admit(&zone(MAX_ZONES)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::fleet_name::FleetName;
+use crate::fleet_name::{FleetName, ZoneName};
 use crate::invalid::Invalid;
 use crate::measurements::MINUTE;
 use crate::problem::Problem;
@@ -120,6 +120,12 @@ parameter!(
     Name(String),
     text().min_length(Some(1)).max_length(Some(MAX_NAME)).pattern(Some(NAME_PATTERN)),
     name
+);
+parameter!(
+    /// A zone, or `*` for all zones together.
+    ZoneChoice(Option<ZoneName>),
+    text().pattern(Some("^([A-Za-z0-9._-]{1,64}|[*])$")),
+    |text: &str| (text != "*").then(|| text.parse()).transpose()
 );
 parameter!(
     /// Name of a sensor or of the quantity that it measures.
@@ -273,14 +279,14 @@ impl<const DEFAULT: usize, const MAX: usize> TryFrom<String> for Limit<DEFAULT, 
 
 /// Returns the filter of these parameters.
 pub(crate) fn filter(
-    fleet: Option<FleetName>,
+    (fleet, zone): (Option<FleetName>, Option<ZoneName>),
     (from, to): (Option<Time>, Option<Time>),
     quantity: Option<Name>,
     unit: Option<Name>,
 ) -> Filter {
     let [from, to] = [from, to].map(|time| time.map(|Time(time)| time));
     let [quantity, unit] = [quantity, unit].map(|name| name.map(|Name(name)| name));
-    Filter { fleet: fleet.unwrap_or_default(), from, to, quantity, unit }
+    Filter { fleet: fleet.unwrap_or_default().in_zone(zone.as_ref()), from, to, quantity, unit }
 }
 
 #[cfg(test)]

@@ -80,6 +80,15 @@ impl Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "fleets", "Too many fleets", detail).retry_after(60)
     }
 
+    /// Creates the problem for a new zone if its fleet has `max` zones already. The sender keeps its reports.
+    pub(crate) fn too_many_zones(name: &FleetName, max: usize) -> Problem {
+        let detail = format!(
+            "zone {name} is new, and the fleet has {max} zones, the maximum: check zone, or delete old zones with DELETE \
+             /api/v1/zones"
+        );
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "zones", "Too many zones", detail).retry_after(60)
+    }
+
     pub(crate) fn not_found() -> Problem {
         Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", "see /api/v1/openapi.json")
     }

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use crate::fleet_name::FleetName;
+use crate::fleet_name::{FleetFields, FleetName, ZoneName};
 use crate::invalid::Invalid;
 use crate::plausibility::{check_cycle_range, check_epoch_range};
 use crate::values::{cut, integer, name, shortened, without_negative_zero};
@@ -63,9 +63,9 @@ fn whole(text: &str) -> Option<i64> {
 /// Average, as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Report {
-    /// Fleet of the sender; missing in JSON if it is `default`.
-    #[serde(skip_serializing_if = "FleetName::is_default")]
-    #[schema(value_type = Option<FleetName>, nullable = false)]
+    /// Fleet of the sender, and its zone.
+    #[serde(flatten, serialize_with = "FleetFields::serialize_name")]
+    #[schema(value_type = FleetFields)]
     pub fleet: FleetName,
     /// Epoch; increases with every leader. Null: the sender has no epochs.
     #[schema(minimum = 1)]
@@ -79,8 +79,12 @@ pub struct Report {
     pub quantity: Option<String>,
     /// Unit as a SenML name (RFC 8428), if known.
     pub unit: Option<String>,
-    /// Arithmetic mean of the fleet.
+    /// Main value: the arithmetic mean of the fleet, or the value that `aggregate` names.
     pub mean: f64,
+    /// Name of the main value, such as `median`; missing if it is the arithmetic mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub aggregate: Option<String>,
     /// Smallest measurement.
     pub min: Option<f64>,
     /// Largest measurement.
@@ -124,6 +128,9 @@ pub struct Incoming {
     /// Name of the fleet; `default` if it is missing.
     #[schema(value_type = Option<FleetName>)]
     pub fleet: Option<FleetName>,
+    /// Zone of the fleet; none if it is missing.
+    #[schema(value_type = Option<ZoneName>)]
+    pub zone: Option<String>,
     /// Epoch; increases with every leader; not without `cycle`. The maximum is the collector's clock in seconds since
     /// 1970 plus its `--max-clock-skew` (one day), or the number after the highest recorded epoch.
     #[schema(minimum = 1, maximum = 4_611_686_018_427_387_904_i64)]
@@ -159,6 +166,25 @@ pub struct Incoming {
     #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     #[serde(default, deserialize_with = "integer")]
     pub excluded: Option<i64>,
+    /// Further values; only `aggregate`, the name of the main value, is read.
+    #[schema(value_type = Option<IncomingDetails>)]
+    #[serde(default, rename = "details", deserialize_with = "aggregate")]
+    pub aggregate: Option<String>,
+}
+
+/// Further values of a report, of which the collector reads one. For the OpenAPI document.
+#[derive(Deserialize, ToSchema)]
+pub struct IncomingDetails {
+    /// Name of the main value; `mean` if it is missing. Averages with another one are not combined over zones.
+    aggregate: Option<String>,
+}
+
+/// Reads the name of the main value. Details of another form, of other senders, have none.
+fn aggregate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let details = Option::<serde_json::Value>::deserialize(deserializer)?;
+    let details = details.and_then(|details| serde_json::from_value::<IncomingDetails>(details).ok());
+    let named = details.and_then(|details| details.aggregate);
+    Ok(named.filter(|aggregate| aggregate != "mean"))
 }
 
 impl Incoming {
@@ -224,15 +250,19 @@ impl Incoming {
             text.map(|text| name(&text).map_err(|invalid| invalid.of(what))).transpose()
         };
         let (quantity, unit) = (named("quantity", self.quantity)?, named("unit", unit)?);
+        let aggregate = named("details.aggregate", self.aggregate)?;
+        let zone = self.zone.as_deref().map(str::parse).transpose();
+        let zone: Option<ZoneName> = zone.map_err(|invalid: Invalid| invalid.of("zone"))?;
         let reporter = reporter.map(cut);
         Ok(Report {
-            fleet: self.fleet.unwrap_or_default(),
+            fleet: self.fleet.unwrap_or_default().in_zone(zone.as_ref()),
             epoch,
             cycle,
             time: micros(time),
             quantity,
             unit,
             mean: without_negative_zero(mean),
+            aggregate,
             min: min.map(without_negative_zero),
             max: max.map(without_negative_zero),
             stddev: stddev.map(without_negative_zero),

@@ -224,6 +224,20 @@ async fn page_shows_tasks_in_both_languages_and_escapes_their_texts() {
 }
 
 #[tokio::test]
+async fn page_names_nodes_on_standby() {
+    let collector = started().await;
+    let nodes = json!([{"id": "1"}, {"id": "2", "standby": true}]);
+    let status = json!({"epoch": 7, "cycle": 1, "leader": "1", "nodes": nodes});
+    assert_eq!(collector.post("/api/v1/fleet").json(&status).send().await.unwrap().status(), 204);
+    let stored = collector.json("/api/v1/fleet").await["status"]["nodes"].clone();
+    assert_eq!((stored[0].get("standby"), &stored[1]["standby"]), (None, &json!(true)));
+    for (lang, words) in [("en", "· on standby"), ("es", "· en reserva")] {
+        let page = collector.get(&format!("/?lang={lang}")).send().await.unwrap().text().await.unwrap();
+        assert_eq!(page.matches(words).count(), 1, "{page}");
+    }
+}
+
+#[tokio::test]
 async fn page_shows_groups_outliers_and_withheld_values_in_both_languages() {
     let collector = started().await;
     let status = |cycle: i64, findings: Value| {

@@ -1,7 +1,9 @@
 //! `[fleet]`: the settings that all nodes share, and their checks.
 
+use std::fmt;
 use std::time::Duration;
 
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -59,14 +61,18 @@ pub struct Fleet {
     pub name: Option<Located<String>>,
     /// Parent of the contenders: an absolute path, `/election`.
     pub election: Option<Located<String>>,
-    /// False: the node never contends for leadership.
-    pub lead: Option<Located<bool>>,
+    /// Whether the node contends for leadership.
+    pub lead: Option<Located<LeadMode>>,
+    /// With `lead = "auto"`, maximum number of contenders; from 1 to 1,000.
+    pub contenders: Option<Located<u16>>,
     /// URL to which the leader reports: `http://host:port/nuevo`.
     pub api_url: Option<Located<String>>,
     /// HTTP method of the reports.
     pub api_method: Option<Located<ApiMethod>>,
     /// Name of the fleet for a collector: 1 to 64 letters, digits, `.`, `_` and `-`.
     pub fleet_name: Option<Located<String>>,
+    /// Zone of the fleet for a collector: as `fleet_name`, or empty for none.
+    pub zone: Option<Located<String>>,
     /// File with the token for the API; a relative path starts from the folder of boards.toml.
     pub api_token_file: Option<Located<String>>,
     /// Only origin to which that token is sent: `https://api.example:8443`. Its grammar is checked by the sender.
@@ -85,6 +91,45 @@ pub struct Fleet {
     pub metrics_listen: Option<Located<String>>,
     /// `[[fleet.outputs]]`: receivers besides the API.
     pub outputs: Vec<OutputConfig>,
+}
+
+/// Whether a node contends for leadership.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LeadMode {
+    /// The node contends while there are fewer contenders than the limit.
+    #[default]
+    Auto,
+    /// The node always contends.
+    Always,
+    /// The node never contends.
+    Never,
+}
+
+impl<'de> Deserialize<'de> for LeadMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SwitchOrAuto;
+
+        impl Visitor<'_> for SwitchOrAuto {
+            type Value = LeadMode;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"auto\", true or false")
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<LeadMode, E> {
+                Ok(if value { LeadMode::Always } else { LeadMode::Never })
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<LeadMode, E> {
+                match text {
+                    "auto" => Ok(LeadMode::Auto),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(SwitchOrAuto)
+    }
 }
 
 /// Sampling mode: the timing of the measurements.
@@ -161,10 +206,12 @@ pub(crate) struct RawFleet {
     measurements: Option<Spanned<String>>,
     name: Option<Spanned<String>>,
     election: Option<Spanned<String>>,
-    lead: Option<Spanned<bool>>,
+    lead: Option<Spanned<LeadMode>>,
+    contenders: Option<Spanned<u16>>,
     api_url: Option<Spanned<String>>,
     api_method: Option<Spanned<ApiMethod>>,
     fleet_name: Option<Spanned<String>>,
+    zone: Option<Spanned<String>>,
     api_token_file: Option<Spanned<String>>,
     api_token_origin: Option<Spanned<String>>,
     api_origins: Option<Spanned<Vec<String>>>,
@@ -216,9 +263,11 @@ pub(crate) fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsE
         name: located(raw.name, check_znode_name)?,
         election: located(raw.election, check_path)?,
         lead: raw.lead.map(|lead| locate(lead, source)),
+        contenders: raw.contenders.map(|contenders| contender_limit(contenders, source)).transpose()?,
         api_url: located(raw.api_url, check_url)?,
         api_method: raw.api_method.map(|method| locate(method, source)),
         fleet_name: located(raw.fleet_name, check_fleet_name)?,
+        zone: located(raw.zone, check_zone)?,
         api_token_file: located(raw.api_token_file, check_file)?,
         api_token_origin: located(raw.api_token_origin, check_url)?,
         api_origins: raw.api_origins.map(|origins| locate(origins, source)),
@@ -229,6 +278,17 @@ pub(crate) fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsE
         metrics_listen: raw.metrics_listen.map(|listen| locate(listen, source)),
         outputs: outputs(raw.outputs.into_iter().map(|Table(output)| output).collect(), source)?,
     })
+}
+
+/// Maximum limit of the contenders.
+pub const MAX_CONTENDERS: u16 = 1_000;
+
+fn contender_limit(contenders: Spanned<u16>, source: &Source<'_>) -> Result<Located<u16>, BoardsError> {
+    if (1..=MAX_CONTENDERS).contains(contenders.get_ref()) {
+        return Ok(locate(contenders, source));
+    }
+    let problem = format!("{} contenders", contenders.get_ref());
+    Err(source.error(contenders.span(), problem, format!("write 1 to {MAX_CONTENDERS}; 7 are usual")))
 }
 
 fn check_hosts(text: &str) -> Checked {
@@ -271,6 +331,16 @@ fn check_fleet_name(text: &str) -> Checked {
     Err((
         format!("`{}` is not the name of a fleet", printable(text)),
         "write 1 to 64 letters, digits, `.`, `_` or `-`, such as \"home\"",
+    ))
+}
+
+fn check_zone(text: &str) -> Checked {
+    if text.is_empty() || is_fleet_name(text) {
+        return Ok(());
+    }
+    Err((
+        format!("`{}` is not the name of a zone", printable(text)),
+        "write 1 to 64 letters, digits, `.`, `_` or `-`, such as \"north\"",
     ))
 }
 

@@ -17,7 +17,9 @@ pub use aggregation::{AggregateMode, MAX_QUANTILES, Outliers, Quantiles, Quorum}
 pub use backend::Backend;
 pub use boards::{Board, Boards, MAX_SIZE};
 pub use diagnostic::{BoardsError, Located, Location};
-pub use fleet::{ApiMethod, BarrierRelease, CounterMode, Fleet, SyncMode, is_fleet_name};
+pub use fleet::{
+    ApiMethod, BarrierRelease, CounterMode, Fleet, LeadMode, MAX_CONTENDERS, SyncMode, is_fleet_name,
+};
 pub use names::is_name;
 pub use output::{
     InfluxdbConfig, MAX_OUTPUTS, MqttConfig, MqttVersion, OutputConfig, OutputRecords, ReceiverConfig,

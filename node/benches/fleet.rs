@@ -118,7 +118,7 @@ fn start_node(
     let mut node = Node::build(id, Some("bench".to_owned()), boards, settings)?;
     node.averages = Some(averages);
     node.limits_responses = false;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let body = move || {
         let node = Box::pin(node.run(None, std::future::pending()));
         if let Err(error) = runtime.block_on(node) {
@@ -157,7 +157,7 @@ fn main() -> anyhow::Result<()> {
     for number in 1..=nodes {
         start_node(number, &boards, settings.clone(), averages.clone())?;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut next = async || {
             let report =

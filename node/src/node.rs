@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use atalaya_config::Boards;
 use atalaya_recipes::persistent_node::Conflict;
+use atalaya_recipes::session::Spawner;
 use atalaya_recipes::{ConnectError, ConnectString};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -68,12 +69,13 @@ pub struct Node {
     pub(crate) access: ZooKeeperAccess,
     /// Receives each average of this leader as soon as it is committed, delivered or not.
     pub averages: Option<mpsc::UnboundedSender<Report>>,
-    /// False: connects to ZooKeeper directly and accepts responses of any size. The runtime of the node then needs only
-    /// timers, see `network`.
+    /// False: connects to ZooKeeper directly and accepts responses of any size. With thousands of nodes in one process,
+    /// two more connections for each would exceed the limit on open files.
     pub limits_responses: bool,
-    /// Runtime for HTTP requests. The runtime of the node then needs only timers: with thousands of nodes in one
-    /// process, an I/O driver for each would exceed the limit on open files. (The ZooKeeper client has its own I/O.)
+    /// Runtime for HTTP requests. `None`: that of the node.
     pub(crate) network: Option<Handle>,
+    /// Spawns the tasks of the session. `None`: the runtime of the node.
+    pub(crate) spawner: Option<Spawner>,
     /// Lets the node replace its sensors and some of its settings while it runs.
     pub(crate) reload: Option<Reload>,
     /// Follows the log filter of the dynamic configuration. `None` if several nodes of a process share one log.
@@ -112,6 +114,7 @@ impl Node {
             averages: None,
             limits_responses: true,
             network: None,
+            spawner: None,
             reload: None,
             logs: None,
             notifier: Notifier::default(),
@@ -132,39 +135,51 @@ impl Node {
     /// # Errors
     /// - [`NodeError::IdInUse`]: another process owns the znode of the measurement, or that znode is persistent.
     /// - [`NodeError::Unavailable`]: ZooKeeper was not reached within `connect_timeout`.
-    pub async fn run(
+    pub fn run(
         self,
         connect_timeout: Option<Duration>,
         stop: impl Future<Output = &'static str>,
-    ) -> Result<(), NodeError> {
-        let (shared, inputs) = Shared::start(self).await;
-        let outcome = {
-            let tasks = shared.tasks(inputs, connect_timeout);
-            tokio::select! {
-                // The signal is checked first, so that a busy node stops as well.
-                biased;
-                () = stopped(stop, &shared) => Ok(()),
-                conflict = tasks.publish_measurement => Err(shared.id_in_use(conflict).await),
-                error = tasks.check_connect_timeout => Err(error),
-                // The remaining tasks do not end.
-                () = tasks.sample => Ok(()),
-                () = tasks.contend => Ok(()),
-                () = tasks.publish_node_info => Ok(()),
-                () = tasks.update_status => Ok(()),
-                () = tasks.reload => Ok(()),
-                () = tasks.follow_config => Ok(()),
-                () = tasks.apply_settings => Ok(()),
-                () = tasks.follow_barrier => Ok(()),
-                () = tasks.notify_systemd => Ok(()),
-                () = tasks.observe => Ok(()),
-                () = tasks.forward => Ok(()),
-                () = tasks.keep_access_current => Ok(()),
-                () = tasks.work => Ok(()),
-            }
-        };
-        // All tasks are dropped by now, so that none of them writes while the session closes.
-        shared.shutdown().await;
-        outcome
+    ) -> impl Future<Output = Result<(), NodeError>> {
+        // Boxed, so that a running node does not keep the memory that only its start needs.
+        let start = Box::pin(Shared::start(self));
+        async move {
+            let (shared, inputs) = start.await;
+            let shared = Box::new(shared);
+            let outcome =
+                run_tasks(shared.tasks(inputs, connect_timeout), stopped(stop, &shared), &shared).await;
+            // All tasks are dropped by now, so that none of them writes while the session closes.
+            Box::pin(shared.shutdown()).await;
+            outcome
+        }
+    }
+}
+
+/// Runs the tasks until `stopped` completes or one of them fails.
+async fn run_tasks(
+    tasks: Tasks<'_>,
+    stopped: impl Future<Output = ()>,
+    shared: &Shared,
+) -> Result<(), NodeError> {
+    tokio::select! {
+        // The signal is checked first, so that a busy node stops as well.
+        biased;
+        () = stopped => Ok(()),
+        conflict = tasks.publish_measurement => Err(shared.id_in_use(conflict).await),
+        error = tasks.check_connect_timeout => Err(error),
+        // The remaining tasks do not end.
+        () = tasks.sample => Ok(()),
+        () = tasks.contend => Ok(()),
+        () = tasks.publish_node_info => Ok(()),
+        () = tasks.update_status => Ok(()),
+        () = tasks.reload => Ok(()),
+        () = tasks.follow_config => Ok(()),
+        () = tasks.apply_settings => Ok(()),
+        () = tasks.follow_barrier => Ok(()),
+        () = tasks.notify_systemd => Ok(()),
+        () = tasks.observe => Ok(()),
+        () = tasks.forward => Ok(()),
+        () = tasks.keep_access_current => Ok(()),
+        () = tasks.work => Ok(()),
     }
 }
 

@@ -104,24 +104,12 @@ pub(crate) async fn serve(
     };
     while let Some(reply) = requests.recv().await {
         notifier.reloading().await;
-        let result = match load_in_thread(&load).await {
-            Ok((opened, new)) => {
-                apply_settings(config, &new);
-                let names: Vec<&str> = opened.sensors.infos().map(|info| info.name.as_str()).collect();
-                info!(board = opened.name, sensors = names.join(", "), "configuration reloaded");
-                board.send_if_modified(|name| std::mem::replace(name, opened.name.clone()) != opened.name);
-                group
-                    .send_if_modified(|group| std::mem::replace(group, opened.group.clone()) != opened.group);
-                executor.replace(opened.actions);
-                // The receiver lives as long as the node.
-                let _ = sensors.send(opened.sensors).await;
-                Ok(())
-            }
-            Err(error) => {
-                warn!("the new configuration is rejected, keeping the current one: {error}");
-                Err(error.to_string())
-            }
-        };
+        // Boxed: it is rarely needed and takes much memory.
+        let result = Box::pin(apply(&load, config, (board, group), executor, &sensors)).await;
+        if let Err(error) = &result {
+            warn!("the new configuration is rejected, keeping the current one: {error}");
+        }
+        let result = result.map_err(|error| error.to_string());
         if let Some(reply) = reply {
             let _ = reply.send(result);
         }
@@ -129,6 +117,26 @@ pub(crate) async fn serve(
         notifier.notify("READY=1").await;
     }
     std::future::pending().await
+}
+
+/// Loads the configuration and applies it.
+async fn apply(
+    load: &Arc<Load>,
+    config: &DynamicConfig,
+    (board, group): (&watch::Sender<String>, &watch::Sender<Option<String>>),
+    executor: &Executor,
+    sensors: &mpsc::Sender<Sensors>,
+) -> Result<(), LoadError> {
+    let (opened, new) = load_in_thread(load).await?;
+    apply_settings(config, &new);
+    let names: Vec<&str> = opened.sensors.infos().map(|info| info.name.as_str()).collect();
+    info!(board = opened.name, sensors = names.join(", "), "configuration reloaded");
+    board.send_if_modified(|name| std::mem::replace(name, opened.name.clone()) != opened.name);
+    group.send_if_modified(|group| std::mem::replace(group, opened.group.clone()) != opened.group);
+    executor.replace(opened.actions);
+    // The receiver lives as long as the node.
+    let _ = sensors.send(opened.sensors).await;
+    Ok(())
 }
 
 /// Replaces the node's own settings, except for those that only a restart can change.

@@ -94,7 +94,7 @@ impl AcquireTask {
             connection: None,
             node: None,
         };
-        session.spawn(task.run(released));
+        drop(session.spawn(task.run(released)));
         AcquireTask { session: session.clone(), status, release }
     }
 

@@ -1,6 +1,6 @@
 //! Deletes a znode when the value that needs it is dropped. Used by the recipes' guards.
 
-use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::debug;
 
@@ -17,39 +17,41 @@ pub(crate) struct Cleanup {
     pub(crate) owner: Option<(i64, String)>,
     /// Task that creates the znode again when it is missing. It is aborted first.
     pub(crate) task: Option<JoinHandle<()>>,
-    /// Runtime of the task that deletes the znode; `None` if there is nothing to delete.
-    runtime: Option<Handle>,
+    /// False if there is nothing to delete.
+    is_armed: bool,
 }
 
 impl Cleanup {
     /// Creates the cleanup of the znode at `path`. It has no effect before [`Cleanup::arm`].
     pub(crate) fn new(session: Session, path: String) -> Cleanup {
-        Cleanup { session, path, owner: None, task: None, runtime: None }
+        Cleanup { session, path, owner: None, task: None, is_armed: false }
     }
 
-    /// Marks the znode as possibly existing. Must be called within the runtime that will delete it.
+    /// Marks the znode as possibly existing.
     pub(crate) fn arm(&mut self) {
-        self.runtime = Some(Handle::current());
+        self.is_armed = true;
     }
 
     /// Marks the znode as not existing, or as owned by another client.
     pub(crate) fn disarm(&mut self) {
-        self.runtime = None;
+        self.is_armed = false;
     }
 
     /// Deletes the znode now and waits at most a session timeout. If that elapses, or the future is dropped, the
     /// deletion continues in the background.
     pub(crate) async fn run(mut self) {
         let timeout = self.session.state().timeout;
-        if let Some((_, removal)) = self.removal() {
+        if let Some(removed) = self.spawn_removal() {
             // A task, so that the deletion continues if this future is dropped.
-            let _ = tokio::time::timeout(timeout, tokio::spawn(removal)).await;
+            let _ = tokio::time::timeout(timeout, removed).await;
         }
     }
 
-    /// Takes the deletion that is due, if any.
-    fn removal(&mut self) -> Option<(Handle, impl Future<Output = ()> + Send + 'static)> {
-        let runtime = self.runtime.take()?;
+    /// Spawns the deletion that is due, if any. The receiver completes when it has ended.
+    fn spawn_removal(&mut self) -> Option<oneshot::Receiver<()>> {
+        if !std::mem::take(&mut self.is_armed) {
+            return None;
+        }
         let (session, path) = (self.session.clone(), std::mem::take(&mut self.path));
         let (owner, task) = (self.owner.take(), self.task.take());
         let removal = async move {
@@ -59,15 +61,13 @@ impl Cleanup {
             }
             remove(session, path, owner).await;
         };
-        Some((runtime, removal))
+        Some(self.session.spawn(removal))
     }
 }
 
 impl Drop for Cleanup {
     fn drop(&mut self) {
-        if let Some((runtime, removal)) = self.removal() {
-            runtime.spawn(removal);
-        }
+        drop(self.spawn_removal());
     }
 }
 

@@ -10,6 +10,9 @@
 //! digits}` or `_c_{uuid}-lock-{10 digits}`, as in Curator's `LeaderLatch` and `LeaderSelector`, and the parents are
 //! containers.
 //!
+//! With [`Election::with_limit`], only so many contenders are in the queue, and the others wait in a line beside it: see
+//! there.
+//!
 //! # Leadership
 //! A contender leads while all of these conditions hold:
 //!
@@ -48,6 +51,7 @@
 //! `cargo run -p atalaya-recipes --example election -- 127.0.0.1:2181`
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 
 use tokio::sync::watch;
 use tracing::warn;
@@ -58,6 +62,7 @@ use crate::contender_state::{Event, Step};
 use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming, sorted_contenders};
 use crate::owned_node::{Hold, LossReason};
+use crate::waiting_line::WaitingLine;
 use crate::{Connection, Error, Session};
 
 /// State of a contender.
@@ -66,6 +71,8 @@ pub enum Standing {
     /// Not in the queue, or not verified yet over the current connection.
     #[default]
     Inactive,
+    /// In the line of those that wait until the queue has room, see [`Election::with_limit`].
+    Standby,
     /// In the queue, not first.
     Waiting {
         /// Number of contenders ahead when the queue was last listed. It is listed again when the predecessor leaves,
@@ -109,6 +116,11 @@ impl Leadership {
 pub struct Election {
     session: Session,
     contender: Contender,
+    naming: Naming,
+    path: String,
+    id: ContenderId,
+    /// `None`: this contender joins the queue however long it is.
+    line: Option<WaitingLine>,
     standing: watch::Sender<Standing>,
 }
 
@@ -132,8 +144,23 @@ impl Election {
         naming: Naming,
         id: ContenderId,
     ) -> Election {
-        let contender = Contender::new(path.into(), identifier.into(), naming.into(), id);
-        Election { session, contender, standing: watch::Sender::new(Standing::Inactive) }
+        let path = path.into();
+        let contender = Contender::new(path.clone(), identifier.into(), naming.into(), id.clone());
+        let standing = watch::Sender::new(Standing::Inactive);
+        Election { session, contender, naming, path, id, line: None, standing }
+    }
+
+    /// Limits the length of the queue. While it has `max` contenders, this one waits in a line below the znode `line`
+    /// and joins the queue when it is the first there and a contender has left. Contenders without a limit, and those of
+    /// other programs, count as well.
+    ///
+    /// A contender lists the whole queue, so without a limit the requests of a large fleet grow with the square of its
+    /// size. In the line a client reads a few znodes, and wakes one other client when it leaves. All clients with a limit
+    /// need the same `line`.
+    #[must_use]
+    pub fn with_limit(self, line: impl Into<String>, max: NonZeroUsize) -> Election {
+        let line = WaitingLine::new(line.into(), max.get(), &self.id);
+        Election { line: Some(line), ..self }
     }
 
     /// Returns a receiver of this contender's state.
@@ -176,9 +203,22 @@ impl Election {
         backoff: &mut Backoff,
     ) {
         loop {
-            let result = match self.contender.state.step() {
+            let step = self.contender.state.step();
+            if let (Some(line), Step::Wait { .. } | Step::Hold { .. }) = (&mut self.line, &step)
+                && let Err(error) = line.leave(connection).await
+            {
+                if error.is_connection_loss() {
+                    backoff.pause(connection.session(), &error).await;
+                    continue;
+                }
+                // The place ends with the session at the latest. Until then only the line waits.
+                warn!("cannot leave the line of the election: {error}");
+            }
+            let result = match step {
                 Step::Left => return,
-                Step::Hold { own } => match self.lead(connection, &own, lead, backoff).await {
+                Step::Create => self.join(connection).await,
+                // Boxed, because most contenders do not lead.
+                Step::Hold { own } => match Box::pin(self.lead(connection, &own, lead, backoff)).await {
                     Ok(Some(value)) => {
                         *done = Some(value);
                         Ok(Event::Done)
@@ -202,6 +242,27 @@ impl Election {
             }
             self.contender.on(result.unwrap_or(Event::OutcomeUnknown));
         }
+    }
+
+    /// Joins the queue, with a limit as soon as the queue has room.
+    async fn join(&mut self, connection: &Connection) -> Result<Event, Error> {
+        let Some(line) = &mut self.line else {
+            return self.contender.carry_out(connection, Step::Create).await;
+        };
+        let result = async {
+            let standby = || {
+                self.standing.send_replace(Standing::Standby);
+            };
+            line.wait(connection, &self.path, self.naming, standby).await?;
+            self.standing.send_replace(Standing::Inactive);
+            self.contender.carry_out(connection, Step::Create).await
+        }
+        .await;
+        if result.as_ref().is_err_and(|error| !error.is_connection_loss()) {
+            // Others in the line may be allowed to join.
+            line.leave(connection).await?;
+        }
+        result
     }
 
     /// Leads until the leader's code returns. Returns `None` if the lease expires or the own znode is deleted first.

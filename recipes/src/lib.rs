@@ -35,6 +35,7 @@ pub mod session;
 pub mod session_validity;
 pub mod set_partitioner;
 pub mod text;
+mod waiting_line;
 pub mod wrong_znode;
 
 pub use backoff::Backoff;

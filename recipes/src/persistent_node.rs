@@ -175,7 +175,7 @@ impl PersistentNode {
         if data.has_changed().unwrap_or(false)
             && let Some(counter) = &self.counter
         {
-            counter.begin().await;
+            Box::pin(counter.begin()).await;
         }
         let data = &data.borrow_and_update().clone().unwrap_or_default();
         let path = self.path.as_str();
@@ -185,7 +185,8 @@ impl PersistentNode {
             None => Write::Create { path, data, mode: CreateMode::Ephemeral },
         };
         let counted = match &self.counter {
-            Some(counter) => counter.write(connection, write).await?,
+            // Boxed, because most values are not counted.
+            Some(counter) => Box::pin(counter.write(connection, write)).await?,
             None => None,
         };
         let (event, zxid) = match (counted, version) {

@@ -148,8 +148,9 @@ fn environment<'a>(
     let mut channels = Vec::new();
     for sensor in sensors {
         let generator = |quantity: &Quantity| Ok((*quantity, generator(sensor, *quantity, base_dir)?));
-        let generators: BTreeMap<Quantity, Generator> =
+        let mut generators: Vec<(Quantity, Generator)> =
             sensor.spec.quantities.iter().map(generator).collect::<Result<_, OpenError>>()?;
+        generators.shrink_to_fit();
         channels.push((sensor.spec.settings.channel(), generators, FaultSchedule::new(&sensor.faults)));
     }
     Ok(Environment::with_channels(move |channel, quantity, now| {
@@ -157,7 +158,8 @@ fn environment<'a>(
         else {
             return 0.0;
         };
-        let value = generators.get_mut(&quantity).map_or(0.0, |generator| generator.next(now));
+        let generator = generators.iter_mut().find(|(known, _)| *known == quantity);
+        let value = generator.map_or(0.0, |(_, generator)| generator.next(now));
         schedule.distort(quantity, value, now)
     }))
 }

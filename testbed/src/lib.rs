@@ -68,6 +68,7 @@ mod time;
 mod tls;
 mod wait;
 mod zk_probe;
+mod zk_request;
 mod zookeeper;
 
 pub use api::{Api, ApiMode, Recorded};

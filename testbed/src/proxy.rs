@@ -10,8 +10,12 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use crate::zk_request;
+
 /// Maximum length of a frame: ZooKeeper refuses more than 1 MiB. A four-letter word looks like a frame of 1.6 GiB.
 const LONGEST_FRAME: usize = 64 << 20;
+/// Op code of a ping.
+const PING: i32 = 11;
 
 /// A TCP proxy on loopback. Dropping it cuts every connection.
 ///
@@ -38,6 +42,8 @@ struct State {
     armed: Option<Fault>,
     /// Requests with this op code receive no reply.
     mute: Option<i32>,
+    /// Requests since recording began; `None` if they are not recorded.
+    recorded: Option<Vec<String>>,
     accepted: u64,
     /// Open connections, by number. A thread whose connection is no longer in this map ends.
     connections: BTreeMap<u64, Connection>,
@@ -127,6 +133,16 @@ impl Proxy {
     /// Drops the next request with this op code, and closes the connection. Happens once.
     pub fn cut_before_request(&self, op_code: i32) {
         self.arm(Fault { op_code, forwarded: false });
+    }
+
+    /// Records all requests from now on, except pings and those that open a session.
+    pub fn record_requests(&self) {
+        self.shared.change(|state| state.recorded = Some(Vec::new()));
+    }
+
+    /// Returns the recorded requests as text, for example `set /a` or `multi [check /a, create /b/c]`.
+    pub fn recorded_requests(&self) -> Vec<String> {
+        self.shared.lock().recorded.clone().unwrap_or_default()
     }
 
     /// Returns true if the request for which [`cut_after_request`](Self::cut_after_request) or
@@ -268,6 +284,9 @@ fn pass_requests(shared: &Shared, id: u64, mut client: impl Read, server: &mut T
         let Some(mut state) = shared.thawed(id) else { return Ok(()) };
         // The first frame opens the session: it has no op code at this position.
         if let Some((xid, op_code)) = frame.int(0).zip(frame.int(4)).filter(|_| !first) {
+            if let Some(recorded) = state.recorded.as_mut().filter(|_| op_code != PING) {
+                recorded.push(zk_request::describe(&frame.0[4..]));
+            }
             let fault = state.armed.take_if(|fault| fault.op_code == op_code);
             let mute = state.mute == Some(op_code);
             if fault.is_some_and(|fault| !fault.forwarded) {

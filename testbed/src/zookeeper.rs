@@ -344,6 +344,12 @@ impl ZooKeeper {
         Ok(answer)
     }
 
+    /// Returns a number in the answer to `mntr`, such as `zk_packets_received`, or `None` while it does not answer.
+    pub fn mntr(&self, name: &str) -> Option<f64> {
+        let answer = self.try_four("mntr")?;
+        answer.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
     /// Returns the `Mode:` in the answer to `srvr` — `standalone`, `leader` or `follower` — or `None` while it does not
     /// serve.
     pub fn mode(&self) -> Option<String> {

@@ -1,5 +1,5 @@
 //! Development tasks: `cargo xtask test`, `fleet`, `bench`, `fuzz`, `chaos`, `picture`, `pi`, `dist`,
-//! `docs`, `containers`, `nightly`, `statistics`.
+//! `docs`, `containers`, `nightly`, `statistics`, `home-assistant`.
 #![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
 
 mod bench;
@@ -10,6 +10,7 @@ mod dist;
 mod docs;
 mod fleet;
 mod fuzz;
+mod home_assistant;
 mod nightly;
 mod parallel;
 mod screenshot;
@@ -46,6 +47,7 @@ enum Task {
     Docs(docs::Arguments),
     Nightly(nightly::Arguments),
     Statistics(statistics::Arguments),
+    HomeAssistant(home_assistant::Arguments),
     Containers(containers::Arguments),
 }
 
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Task::Docs(arguments) => docs::run(&arguments),
         Task::Nightly(arguments) => nightly::run(&arguments),
         Task::Statistics(arguments) => statistics::run(&arguments),
+        Task::HomeAssistant(arguments) => home_assistant::run(&arguments),
         Task::Containers(arguments) => containers::run(&arguments),
     };
     done.unwrap_or_else(|error| {

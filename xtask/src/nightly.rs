@@ -29,15 +29,25 @@ pub(crate) struct Arguments {
 /// Name and arguments of cargo, separated by blanks.
 type Check = (&'static str, &'static str);
 
-const CHECKS: [Check; 17] = [
+/// Stands for each of [`SLIM_FEATURES`], one after the other.
+const EACH: &str = "FEATURE";
+/// Features of which each must compile alone: the slim build can leave out any of them.
+const SLIM_FEATURES: [&str; 6] =
+    ["", "mqtt", "output-influxdb", "output-mqtt", "output-prometheus", "output-webhook"];
+
+const CHECKS: [Check; 18] = [
     ("licences", "deny --all-features check licenses bans sources"),
     // Needs the database of advisories from the network.
     ("advisories", "deny --all-features check advisories"),
     ("book", "xtask docs"),
-    ("slim-clippy", "clippy --package atalaya --no-default-features --all-targets -- -D warnings"),
+    (
+        "slim-clippy",
+        "clippy --package atalaya --no-default-features --features FEATURE --all-targets -- -D warnings",
+    ),
     ("slim-tests", "test --package atalaya --no-default-features --lib --bins --test slim"),
     ("publish", "package -p atalaya-zookeeper -p atalaya-hal -p atalaya-sim -p atalaya-recipes"),
     ("statistics", "xtask statistics"),
+    ("home-assistant", "xtask home-assistant"),
     ("fuzz", "xtask fuzz --for 5m"),
     ("package", "xtask dist"),
     ("slim-package", "xtask dist --slim --static"),
@@ -79,12 +89,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if is_success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs cargo with these arguments. Returns true if it succeeds.
+/// Runs cargo with these arguments, once for each feature if they name [`EACH`]. Returns true if it succeeds.
 fn check(words: &str) -> anyhow::Result<bool> {
-    let mut command = cargo();
-    command.env("ATALAYA_NIGHTLY", "1");
-    if words.starts_with("deny ") {
-        command.env("PATH", CARGO_DENY.on_path()?);
+    let features = if words.contains(EACH) { &SLIM_FEATURES[..] } else { &[""] };
+    let mut is_success = true;
+    for feature in features {
+        let mut command = cargo();
+        command.env("ATALAYA_NIGHTLY", "1");
+        if words.starts_with("deny ") {
+            command.env("PATH", CARGO_DENY.on_path()?);
+        }
+        command.args(words.split(' ').map(|word| if word == EACH { feature } else { word }));
+        is_success &= command.status().context("cannot run cargo")?.success();
     }
-    Ok(command.args(words.split(' ')).status().context("cannot run cargo")?.success())
+    Ok(is_success)
 }

@@ -174,7 +174,7 @@ impl Client {
                     match stream.try_read_buf(self.reader.buffer()) {
                         Ok(0) => return Ok(()),
                         Ok(_) => self.forward_requests(server).await?,
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.reader.release(),
                         Err(error) => return Err(error),
                     }
                 }

@@ -88,6 +88,8 @@ pub struct ServerStats {
     pub watches: usize,
     /// Requests received since the server's first start, including pings and session requests.
     pub requests: u64,
+    /// Names in all lists of children since the server's first start: a list counts as many as it has names.
+    pub names_listed: u64,
     /// Number of the latest transaction.
     pub zxid: i64,
     /// True between [`Faults::stop`] and [`Faults::restart`].

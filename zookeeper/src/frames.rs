@@ -78,6 +78,11 @@ impl RequestReader {
         self.frames.buffer()
     }
 
+    /// Releases the buffer, unless it has the beginning of a request.
+    pub(crate) fn release(&mut self) {
+        self.frames.release();
+    }
+
     /// Returns the first four bytes without consuming them.
     pub(crate) fn start(&self) -> Option<[u8; 4]> {
         self.frames.buffer.first_chunk().copied()

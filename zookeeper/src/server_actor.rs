@@ -259,6 +259,7 @@ impl ServerActor {
             znodes: self.state.tree.len(),
             watches: self.state.watches.counts().0,
             requests: self.state.requests,
+            names_listed: self.state.names_listed,
             zxid: self.state.zxid,
             stopped: self.is_stopped(),
         }

@@ -107,6 +107,8 @@ pub(crate) enum Jvm {
     Small,
     /// As started by `zkServer.sh`: 1000 MiB of heap and all compilers. The fastest after warm-up.
     Full,
+    /// As started by `zkServer.sh`, with 6 GiB of heap.
+    Large,
 }
 
 /// Apache ZooKeeper, with the configuration of the tests.
@@ -137,24 +139,35 @@ impl Apache {
         Ok(Apache { server, folder, arguments })
     }
 
+    /// Returns a value of the answer to `mntr`, or `None` if the server does not answer.
+    pub(crate) fn count(&self, name: &str) -> Option<f64> {
+        self.server.mntr(name)
+    }
+
     /// Starts the server without data of earlier runs.
     pub(crate) fn start(&self, jvm: Jvm) -> anyhow::Result<Running> {
         match fs::remove_dir_all(self.folder.join("data/version-2")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
+        self.restart(jvm)
+    }
+
+    /// Starts the server with the data of earlier runs.
+    pub(crate) fn restart(&self, jvm: Jvm) -> anyhow::Result<Running> {
         let (program, arguments) = self.arguments.split_first().context("an empty command line")?;
         let mut command = parent_death_command(program);
         command.current_dir(&self.folder);
         for variable in ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"] {
             command.env_remove(variable);
         }
-        match jvm {
-            Jvm::Small => command.args(arguments),
-            Jvm::Full => {
-                command.arg("-Xmx1000m").args(arguments.iter().filter(|argument| !is_small_option(argument)))
-            }
+        let heap = match jvm {
+            Jvm::Small => None,
+            Jvm::Full => Some("-Xmx1000m"),
+            Jvm::Large => Some("-Xmx6g"),
         };
+        let is_used = |argument: &&OsString| heap.is_none() || !is_small_option(argument);
+        command.args(heap).args(arguments.iter().filter(is_used));
         let begin = Instant::now();
         Running::wait_for(Process::spawn(command), &self.server.connect_string(), begin)
     }

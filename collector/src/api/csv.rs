@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::report::Record;
 use crate::store::Point;
+use crate::zones::CombinedPoint;
 
 /// Cell of a CSV table.
 pub(super) struct Cell(String);
@@ -15,7 +16,7 @@ impl Cell {
     }
 
     /// Returns an empty cell for `None`.
-    fn number<T: ToString>(value: Option<T>) -> Cell {
+    pub(super) fn number<T: ToString>(value: Option<T>) -> Cell {
         Cell(value.map(|value| value.to_string()).unwrap_or_default())
     }
 
@@ -82,6 +83,28 @@ pub(super) fn series_csv(points: &[Point]) -> Response {
             Cell::text(point.unit.as_deref()),
             Cell::plain(point.reports),
             Cell::plain(point.mean),
+            Cell::plain(point.min),
+            Cell::plain(point.max),
+        ]
+    };
+    csv(names, points.iter().map(row))
+}
+
+pub(super) fn combined_csv(points: &[CombinedPoint]) -> Response {
+    let names = [
+        "time", "quantity", "unit", "zones", "missing", "reports", "readings", "mean", "stddev", "min", "max",
+    ];
+    let row = |point: &CombinedPoint| {
+        [
+            Cell::plain(point.time),
+            Cell::text(point.quantity.as_deref()),
+            Cell::text(point.unit.as_deref()),
+            Cell::plain(point.zones),
+            Cell::text(Some(&point.missing.join(" "))),
+            Cell::plain(point.reports),
+            Cell::plain(point.readings),
+            Cell::plain(point.mean),
+            Cell::number(point.stddev),
             Cell::plain(point.min),
             Cell::plain(point.max),
         ]

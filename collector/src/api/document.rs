@@ -8,8 +8,8 @@ use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::measurements::Measurement;
 use crate::fleet::{MAX_TEXT, TEXT_PATTERN};
-use crate::fleet_name::FleetName;
-use crate::params::{After, Name, Number, Order, SampleResolution, SensorName, Step, Time};
+use crate::fleet_name::{FleetName, ZoneName};
+use crate::params::{After, Name, Number, Order, SampleResolution, SensorName, Step, Time, ZoneChoice};
 use crate::problem::Problem;
 use crate::tokens::{Role, Tokens};
 use crate::values::{MAX_NAME, NAME_PATTERN};
@@ -19,7 +19,7 @@ use crate::values::{MAX_NAME, NAME_PATTERN};
     info(title = "Atalaya collector", description = "Receives the reports of a fleet, stores each once, and serves them."),
     servers((url = "../..", description = "Relative to the address of this document")),
     modifiers(&Bearer),
-    components(schemas(After, FleetName, Measurement, Name, Number, Order, Problem, SampleResolution, SensorName, Step, Time)),
+    components(schemas(After, FleetName, ZoneChoice, ZoneName, Measurement, Name, Number, Order, Problem, SampleResolution, SensorName, Step, Time)),
     tags(
         (name = "write", description = "Requires a writer's token, if tokens are configured"),
         (name = "read", description = "Requires a reader's token, if tokens are configured"),

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::body::{json, receive, require_json};
 use crate::fence::Epoch;
 use crate::fleet::{FleetSnapshot, Status};
-use crate::fleet_name::FleetName;
+use crate::fleet_name::{FleetName, ZoneName};
 use crate::params::{Limit, Params};
 use crate::plausibility::Clock;
 use crate::problem::Problem;
@@ -30,6 +30,8 @@ type EpochLimit = Limit<10, 1_000>;
 pub(super) struct FleetParams {
     /// Name of the fleet, by default `default`.
     fleet: Option<FleetName>,
+    /// Zone of the fleet, by default none.
+    zone: Option<ZoneName>,
     /// Maximum number of epochs.
     #[param(inline)]
     #[serde(default)]
@@ -77,9 +79,9 @@ impl ReceivedStatus {
 )]
 pub(super) async fn get_fleet(
     State(app): State<Arc<App>>,
-    Params(FleetParams { fleet, limit: Limit(limit) }): Params<FleetParams>,
+    Params(FleetParams { fleet, zone, limit: Limit(limit) }): Params<FleetParams>,
 ) -> Result<Json<Fleet>, Problem> {
-    let (fleet, now) = (fleet.unwrap_or_default(), Instant::now());
+    let (fleet, now) = (fleet.unwrap_or_default().in_zone(zone.as_ref()), Instant::now());
     let epochs = app.with_store_timeout(app.store.epochs(&fleet, limit)).await?;
     let fleets = app.fleets();
     let status = fleets.get(&fleet).and_then(|known| known.status.snapshot());
@@ -101,7 +103,7 @@ pub(super) async fn post_fleet(
     let status: Status = json(&receive(&app.options.limits, body).await?)?;
     let received = Timestamp::now();
     status.check()?;
-    let fleet = status.fleet.clone();
+    let fleet = status.fleet.in_zone(status.zone.as_ref());
     app.admit_fleet(&fleet).await?;
     let (clock, sent) = (Clock::new(received, app.options.limits.max_clock_skew), status.epoch);
     // If the store fails, the fleet status is still accepted.

@@ -1,6 +1,6 @@
 //! Route of the list of fleets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -27,9 +27,11 @@ pub(crate) struct ListedFleet {
     fleet: String,
     /// True if it has sent reports.
     reports: bool,
-    /// Number of nodes with measurements.
+    /// Number of its zones with reports or measurements.
+    zones: usize,
+    /// Number of nodes with measurements, over all zones.
     nodes: i64,
-    /// Number of series of measurements.
+    /// Number of series of measurements, over all zones.
     series: i64,
     /// Time at which its newest measurement was received, by the collector's clock; null if it has none.
     received: Option<Timestamp>,
@@ -52,15 +54,31 @@ pub(super) async fn get_fleets(State(app): State<Arc<App>>) -> Result<Json<Fleet
     let (epochs, last) = (epochs?, last?);
     let has_reports = |fleet: &FleetName| !fleet.is_default() || !epochs.is_empty() || !last.is_empty();
     let reporting = reporting?.into_iter().filter(has_reports);
-    let without = |fleet| ListedFleet { fleet, reports: false, nodes: 0, series: 0, received: None };
-    let mut fleets: BTreeMap<String, ListedFleet> = BTreeMap::new();
+    let mut fleets: BTreeMap<String, (ListedFleet, BTreeSet<FleetName>)> = BTreeMap::new();
     for FleetSummary { fleet, nodes, series, received } in measuring? {
-        let listed = ListedFleet { nodes, series, received: Some(received), ..without(fleet.clone()) };
-        fleets.insert(fleet, listed);
+        let Ok(name) = FleetName::from_key(&fleet) else { continue };
+        let (listed, zones) = entry(&mut fleets, &name);
+        listed.nodes += nodes;
+        listed.series += series;
+        listed.received = listed.received.max(Some(received));
+        zones.extend(name.zone().map(|_| name));
     }
-    for fleet in reporting {
-        let name = fleet.as_str().to_owned();
-        fleets.entry(name).or_insert_with_key(|name| without(name.clone())).reports = true;
+    for name in reporting {
+        let (listed, zones) = entry(&mut fleets, &name);
+        listed.reports = true;
+        zones.extend(name.zone().map(|_| name));
     }
-    Ok(Json(Fleets { fleets: fleets.into_values().collect() }))
+    let fleets = fleets.into_values().map(|(listed, zones)| ListedFleet { zones: zones.len(), ..listed });
+    Ok(Json(Fleets { fleets: fleets.collect() }))
+}
+
+/// Returns the entry of the fleet of a name.
+fn entry<'a>(
+    fleets: &'a mut BTreeMap<String, (ListedFleet, BTreeSet<FleetName>)>,
+    name: &FleetName,
+) -> &'a mut (ListedFleet, BTreeSet<FleetName>) {
+    let fleet = name.fleet().to_string();
+    let listed =
+        ListedFleet { fleet: fleet.clone(), reports: false, zones: 0, nodes: 0, series: 0, received: None };
+    fleets.entry(fleet).or_insert((listed, BTreeSet::new()))
 }

@@ -11,6 +11,7 @@ mod operate;
 mod read;
 mod stream;
 mod write;
+mod zones;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(write::nuevo_get, write::nuevo_post))
         .routes(routes!(write::post_reports))
         .routes(routes!(fleet::post_fleet))
+        .routes(routes!(zones::delete_zone))
         .routes(routes!(measurements::post_measurements, measurements::delete_measurements))
         .route_layer(guarded(Role::Write));
     let read = OpenApiRouter::new()
@@ -41,6 +43,7 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(read::get_latest))
         .routes(routes!(fleet::get_fleet))
         .routes(routes!(fleets::get_fleets))
+        .routes(routes!(zones::get_zones))
         .routes(routes!(measurements::get_latest_measurements))
         .routes(routes!(measurements::get_measurements))
         .routes(routes!(read::listar))

@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::accept::{prefers_csv, prefers_json};
-use super::csv::{reports_csv, series_csv};
+use super::csv::{combined_csv, reports_csv, series_csv};
 use crate::app::App;
-use crate::fleet_name::FleetName;
-use crate::params::{After, Limit, Name, Order, Params, Step, Time, default_step, filter};
+use crate::fleet_name::{FleetName, ZoneName};
+use crate::params::{After, Limit, Name, Order, Params, Step, Time, ZoneChoice, default_step, filter};
 use crate::problem::Problem;
 use crate::report::Record;
 use crate::store::{Cursor, Filter, Page, Point};
+use crate::zones::{self, CombinedPoint};
 
 /// Maximum number of time steps of a series.
 const MAX_STEPS: i64 = 5_000;
@@ -33,6 +34,8 @@ type ListLimit = Limit<1_000, 10_000>;
 pub(super) struct ReportsParams {
     /// Name of the fleet, by default `default`.
     fleet: Option<FleetName>,
+    /// Zone of the fleet, by default none.
+    zone: Option<ZoneName>,
     /// Earliest time, inclusive.
     from: Option<Time>,
     /// Latest time, exclusive.
@@ -57,6 +60,8 @@ pub(super) struct ReportsParams {
 pub(super) struct SeriesParams {
     /// Name of the fleet, by default `default`.
     fleet: Option<FleetName>,
+    /// Zone of the fleet, by default none; `*` combines all zones.
+    zone: Option<ZoneChoice>,
     /// Earliest time, inclusive. The default is a day before `to`.
     from: Option<Time>,
     /// Latest time, exclusive. The default is the current time.
@@ -74,6 +79,8 @@ pub(super) struct SeriesParams {
 pub(super) struct ListParams {
     /// Name of the fleet, by default `default`.
     fleet: Option<FleetName>,
+    /// Zone of the fleet, by default none.
+    zone: Option<ZoneName>,
     /// Earliest time, inclusive.
     from: Option<Time>,
     /// Latest time, exclusive.
@@ -93,6 +100,8 @@ pub(super) struct ListParams {
 pub(super) struct LatestParams {
     /// Name of the fleet, by default `default`.
     fleet: Option<FleetName>,
+    /// Zone of the fleet, by default none.
+    zone: Option<ZoneName>,
 }
 
 /// Page of reports.
@@ -113,6 +122,25 @@ pub(crate) struct Series {
     points: Vec<Point>,
 }
 
+/// Series of points over all zones.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CombinedSeries {
+    from: Timestamp,
+    to: Timestamp,
+    /// Seconds from one point to the next.
+    step: f64,
+    points: Vec<CombinedPoint>,
+}
+
+/// Answer of `/api/v1/series`.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "for the OpenAPI document")]
+pub(crate) enum AnySeries {
+    One(Series),
+    Combined(CombinedSeries),
+}
+
 /// Latest report of each quantity and unit.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Latest {
@@ -130,9 +158,9 @@ pub(super) async fn get_reports(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let ReportsParams { fleet, from, to, quantity, unit, order, limit: Limit(limit), cursor } = params;
+    let ReportsParams { fleet, zone, from, to, quantity, unit, order, limit: Limit(limit), cursor } = params;
     let page = Page {
-        filter: filter(fleet, (from, to), quantity, unit),
+        filter: filter((fleet, zone), (from, to), quantity, unit),
         after: cursor.map(|After(cursor)| cursor),
         newest_first: order == Some(Order::Desc),
         limit,
@@ -160,18 +188,22 @@ pub(super) async fn get_reports(
     Ok(response)
 }
 
-/// Returns min, mean and max per time step, quantity and unit. Data past the retention has a resolution of one hour.
+/// Returns min, mean and max per time step, quantity and unit. Data past the retention has a resolution of one hour. With
+/// `zone=*`, the values are those of all readings of all zones: of reports whose main value is their mean, and that have
+/// the number of readings.
 #[utoipa::path(
     get, path = "/api/v1/series", tag = "read", params(SeriesParams),
-    responses((status = 200, description = "Series", content((Series = "application/json"), (String = "text/csv")))),
+    responses((status = 200, description = "Series", content((AnySeries = "application/json"), (String = "text/csv")))),
 )]
 pub(super) async fn get_series(
     State(app): State<Arc<App>>,
     Params(params): Params<SeriesParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let SeriesParams { fleet, from, to, step, quantity, unit } = params;
-    let filter = filter(fleet, (from, to), quantity, unit);
+    let SeriesParams { fleet, zone, from, to, step, quantity, unit } = params;
+    let is_combined = matches!(zone, Some(ZoneChoice(None)));
+    let zone = zone.and_then(|ZoneChoice(zone)| zone);
+    let filter = filter((fleet, zone), (from, to), quantity, unit);
     let to = filter.to.unwrap_or_else(Timestamp::now);
     let day = SignedDuration::from_hours(24);
     let from = match filter.from {
@@ -187,17 +219,29 @@ pub(super) async fn get_series(
         return Err(Problem::invalid(format!("more than {MAX_STEPS} steps: request longer ones")));
     }
     let filter = Filter { from: Some(from), to: Some(to), ..filter };
-    let points = app.with_store_timeout(app.store.series(filter, step, MAX_POINTS + 1)).await?;
-    if points.len() > MAX_POINTS {
-        let detail = format!("more than {MAX_POINTS} points: request longer steps, or one unit");
-        return Err(Problem::invalid(detail));
-    }
-    if prefers_csv(&headers) {
-        return Ok(series_csv(&points));
-    }
+    let check = |points: usize| match points > MAX_POINTS {
+        true => {
+            Err(Problem::invalid(format!("more than {MAX_POINTS} points: request longer steps, or one unit")))
+        }
+        false => Ok(()),
+    };
     #[allow(clippy::cast_precision_loss, reason = "366 days at most")]
-    let step = step as f64 / 1e6;
-    Ok(Json(Series { from, to, step, points }).into_response())
+    let seconds = step as f64 / 1e6;
+    if is_combined {
+        let zones = zones::sums(&app, &filter, step, MAX_POINTS + 1).await?;
+        check(zones.iter().map(|zone| zone.sums.len()).max().unwrap_or_default())?;
+        let points = zones::combine(&zones, step);
+        return Ok(match prefers_csv(&headers) {
+            true => combined_csv(&points),
+            false => Json(CombinedSeries { from, to, step: seconds, points }).into_response(),
+        });
+    }
+    let points = app.with_store_timeout(app.store.series(filter, step, MAX_POINTS + 1)).await?;
+    check(points.len())?;
+    Ok(match prefers_csv(&headers) {
+        true => series_csv(&points),
+        false => Json(Series { from, to, step: seconds, points }).into_response(),
+    })
 }
 
 /// Returns the latest report of each quantity and unit, by epoch and cycle, or otherwise by arrival.
@@ -207,10 +251,11 @@ pub(super) async fn get_series(
 )]
 pub(super) async fn get_latest(
     State(app): State<Arc<App>>,
-    Params(LatestParams { fleet }): Params<LatestParams>,
+    Params(LatestParams { fleet, zone }): Params<LatestParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let reports = app.with_store_timeout(app.store.latest(&fleet.unwrap_or_default())).await?;
+    let fleet = fleet.unwrap_or_default().in_zone(zone.as_ref());
+    let reports = app.with_store_timeout(app.store.latest(&fleet)).await?;
     Ok(match prefers_csv(&headers) {
         true => reports_csv(&reports),
         false => Json(Latest { reports }).into_response(),
@@ -242,8 +287,8 @@ pub(super) async fn listar(
     Params(params): Params<ListParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let ListParams { fleet, from, to, quantity, unit, limit: Limit(limit) } = params;
-    let newest = newest(&app, filter(fleet, (from, to), quantity, unit), limit).await?;
+    let ListParams { fleet, zone, from, to, quantity, unit, limit: Limit(limit) } = params;
+    let newest = newest(&app, filter((fleet, zone), (from, to), quantity, unit), limit).await?;
     let means = newest.iter().map(|record| record.report.mean);
     Ok(match prefers_json(&headers) {
         true => Json(means.collect::<Vec<_>>()).into_response(),

@@ -20,7 +20,7 @@ use utoipa::IntoParams;
 
 use crate::app::App;
 use crate::auth::reader_token;
-use crate::fleet_name::FleetName;
+use crate::fleet_name::{FleetName, ZoneName};
 use crate::limits::Client;
 use crate::params::Params;
 use crate::problem::Problem;
@@ -38,6 +38,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct StreamParams {
     /// Name of the fleet, by default `default`.
     fleet: Option<FleetName>,
+    /// Zone of the fleet, by default none.
+    zone: Option<ZoneName>,
     /// Id after which the stream begins, for a first request; 0 for all reports.
     after: Option<i64>,
 }
@@ -118,7 +120,7 @@ impl Follower {
 pub(super) async fn stream(
     State(app): State<Arc<App>>,
     Extension(client): Extension<Client>,
-    Params(StreamParams { fleet, after }): Params<StreamParams>,
+    Params(StreamParams { fleet, zone, after }): Params<StreamParams>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let seen = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default().parse::<i64>());
@@ -137,7 +139,7 @@ pub(super) async fn stream(
         Some(id) => id,
         None => app.store.newest().await?,
     };
-    let (fleet, read) = (fleet.unwrap_or_default(), VecDeque::new());
+    let (fleet, read) = (fleet.unwrap_or_default().in_zone(zone.as_ref()), VecDeque::new());
     let follower = Follower { app, fleet, newest, last, read, token, replaced, evict, _slot: slot };
     let events = futures_util::stream::unfold(follower, |mut follower| async {
         let record = follower.next().await?;

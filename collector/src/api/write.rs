@@ -18,7 +18,7 @@ use super::clocks::{check_clocks, highest_epoch};
 use crate::app::App;
 use crate::auth::TokenParam;
 use crate::body::{content_type, is_plain, json, receive, require_json, unsupported};
-use crate::fleet_name::FleetName;
+use crate::fleet_name::{FleetName, ZoneName};
 use crate::fleets::two_fleets;
 use crate::params::{Name, Number, Params, from_form};
 use crate::problem::Problem;
@@ -41,6 +41,9 @@ pub(crate) struct Average {
     /// Name of the fleet, by default `default`.
     #[schema(nullable = false)]
     fleet: Option<FleetName>,
+    /// Zone of the fleet, by default none.
+    #[schema(nullable = false)]
+    zone: Option<ZoneName>,
 }
 
 /// Average in the address of a request that may have a body instead.
@@ -55,12 +58,15 @@ pub(super) struct OptionalAverage {
     unit: Option<Name>,
     /// Name of the fleet. Ignored if the request has a body.
     fleet: Option<FleetName>,
+    /// Zone of the fleet. Ignored if the request has a body.
+    zone: Option<ZoneName>,
 }
 
 impl From<Average> for Incoming {
     fn from(average: Average) -> Incoming {
         let [quantity, unit] = [average.quantity, average.unit].map(|name| name.map(|Name(name)| name));
-        Incoming { fleet: average.fleet, quantity, unit, ..Incoming::bare(average.dato.0) }
+        let zone = average.zone.map(|zone| zone.to_string());
+        Incoming { fleet: average.fleet, zone, quantity, unit, ..Incoming::bare(average.dato.0) }
     }
 }
 
@@ -279,14 +285,14 @@ pub(super) async fn nuevo_get(
 )]
 pub(super) async fn nuevo_post(
     State(app): State<Arc<App>>,
-    Params(OptionalAverage { dato, quantity, unit, fleet }): Params<OptionalAverage>,
+    Params(OptionalAverage { dato, quantity, unit, fleet, zone }): Params<OptionalAverage>,
     IdempotencyKey { key }: IdempotencyKey,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let body = receive(&app.options.limits, body).await?;
     let incoming = match (body.is_empty(), dato) {
-        (true, Some(dato)) => Incoming::from(Average { dato, quantity, unit, fleet }),
+        (true, Some(dato)) => Incoming::from(Average { dato, quantity, unit, fleet, zone }),
         (true, None) => return Err(Problem::invalid("missing field `dato`")),
         (false, Some(_)) => {
             return Err(Problem::invalid("dato is in the address, and the request has a body"));

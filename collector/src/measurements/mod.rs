@@ -63,7 +63,7 @@ impl ClockState {
 /// Samples of one node and boot, from one request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleBatch {
-    /// Name of the fleet.
+    /// Name of the fleet, or `FLEET/ZONE`: nodes of two zones may have the same name.
     pub fleet: String,
     /// Name of the node.
     pub node: String,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ClockState;
+use crate::fleet_name::SampleFleet;
 
 /// Milliseconds in a minute, the shortest step of the sums.
 pub(crate) const MINUTE: i64 = 60_000;
@@ -14,7 +15,7 @@ pub(crate) const HOUR: i64 = 3_600_000;
 /// Selected series. `None` selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Name of the fleet.
+    /// Name of the fleet, or `FLEET/ZONE`.
     pub fleet: Option<String>,
     /// Name of the node.
     pub node: Option<String>,
@@ -38,7 +39,7 @@ impl Selection {
 /// Measurements of a fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetSummary {
-    /// Name of the fleet.
+    /// Name of the fleet, or `FLEET/ZONE`.
     pub fleet: String,
     /// Number of nodes with measurements.
     pub nodes: i64,
@@ -51,7 +52,9 @@ pub struct FleetSummary {
 /// Latest sample of a series.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct LatestSample {
-    /// Name of the fleet.
+    /// Name of the fleet, or `FLEET/ZONE`.
+    #[serde(flatten, serialize_with = "SampleFleet::serialize_key")]
+    #[schema(value_type = SampleFleet)]
     pub fleet: String,
     /// Name of the node.
     pub node: String,
@@ -116,7 +119,7 @@ impl SeriesQuery {
 /// Rows of one series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesRows {
-    /// Name of the fleet.
+    /// Name of the fleet, or `FLEET/ZONE`.
     pub fleet: String,
     /// Name of the node.
     pub node: String,

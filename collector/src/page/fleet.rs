@@ -102,6 +102,7 @@ fn nodes(status: &Status, age: f64, leader: Option<&str>, model: &PageModel) -> 
                         @if let Some(measured) = node.age { " · " (ago(lang, measured + age)) }
                         @if let Some(host) = &node.host { " · " (host) }
                         @if let Some(group) = &node.group { " · " (group) }
+                        @if node.standby { " · " (lang.messages().standby) }
                     }
                     @if let Some(problem) = &node.problem { p.problem lang="en" { (problem) } }
                 }
@@ -175,6 +176,7 @@ mod tests {
                 problem: None,
                 host: None,
                 group: None,
+                standby: false,
                 readings: Vec::new(),
             };
             condition(&node, 2.0, Some(1.0))

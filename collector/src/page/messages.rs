@@ -118,6 +118,7 @@ messages! {
     last_status: "Last status", "Último estado";
     epoch: "Epoch", "Época";
     leader_badge: "leader", "líder";
+    standby: "on standby", "en reserva";
     more_nodes: "and {} more", "y {} más";
     failing: "failing", "con fallos";
     outdated: "no recent data", "sin datos recientes";
@@ -131,6 +132,15 @@ messages! {
     outlier_badge: "outlier", "atípico";
     outliers: "Outliers", "Valores atípicos";
     withheld: "{value} is not reported: {nodes} of {needed} nodes that it needs", "{value} no se informa: {nodes} de los {needed} nodos necesarios";
+
+    // Zones.
+    zones: "Zones", "Zonas";
+    all_zones: "all zones", "todas las zonas";
+    without_zone: "without a zone", "sin zona";
+    zones_reporting: "{live} of {all} report", "informan {live} de {all}";
+    zones_average: "average of all zones", "media de todas las zonas";
+    incomplete_steps: "Steps of the chart without readings of some zones: {}", "Pasos de la gráfica sin lecturas de algunas zonas: {}";
+    zones_note: "Each reading of each zone has the same weight. Averages without a number of readings, medians and quantiles are shown only per zone.", "Cada lectura de cada zona tiene el mismo peso. Las medias sin número de lecturas, las medianas y los cuantiles se muestran solo por zona.";
 
     // List of nodes.
     fleet_field: "Fleet", "Flota";

@@ -23,6 +23,7 @@ mod sign_in;
 mod status;
 mod tasks;
 mod templates;
+mod zones;
 
 use std::sync::Arc;
 
@@ -64,6 +65,7 @@ async fn page(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): 
     if model.kinds.is_empty()
         && model.fleet.is_none()
         && !model.store_fails()
+        && !model.zones.are_shown()
         && let Some(redirect) = navigation.other_fleet(&model.params, "./")
     {
         return redirect.into_response();

@@ -9,19 +9,19 @@ use super::chart::{Chart, Subject};
 use super::params::PageParams;
 use super::range::Range;
 use super::status::{self, ReportStatus};
+use super::zones::{self, ZoneRows};
 use crate::app::App;
 use crate::fence::Epoch;
 use crate::fleet::FleetSnapshot;
 use crate::fleet_name::FleetName;
+use crate::lateness::{NEWEST, age};
 use crate::measurements::{MAX_SERIES, Selection};
 use crate::problem::Problem;
 use crate::report::{Record, Report};
 use crate::store::{Filter, Page};
 
-/// Number of newest reports from whose arrivals the period is computed.
-const NEWEST: usize = 64;
 /// Maximum number of points read for a chart, including other quantities that match the filter.
-const MAX_POINTS: usize = 40_000;
+pub(super) const MAX_POINTS: usize = 40_000;
 /// Maximum number of changes of epoch that are read.
 const MAX_CHANGES: usize = 200;
 
@@ -48,6 +48,8 @@ pub(super) struct PageModel {
     /// Newest epoch that has reported.
     pub(super) epoch: Option<Epoch>,
     pub(super) period: Option<f64>,
+    /// Zones, if the fleet has any and is displayed as a whole.
+    pub(super) zones: ZoneRows,
 }
 
 impl PageModel {
@@ -83,6 +85,7 @@ pub(super) async fn load(app: &App, params: PageParams) -> PageModel {
         sampled: HashSet::new(),
         epoch: None,
         period: None,
+        zones: ZoneRows::default(),
     };
     if let Err(problem) = fill(app, &mut model).await {
         model.status = ReportStatus::Store(problem.detail().to_owned());
@@ -91,6 +94,9 @@ pub(super) async fn load(app: &App, params: PageParams) -> PageModel {
 }
 
 async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
+    if zones::are_wanted(app, model).await? {
+        return zones::fill(app, model).await;
+    }
     let fleet = model.params.fleet.clone();
     let (kinds, arrivals, epochs, sampled) = futures_util::join!(
         app.store.latest(&fleet),
@@ -107,11 +113,7 @@ async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
     let now = Timestamp::now();
     // The clocks of the fleet do not matter: arrival times decide whether reports arrive.
     let last = arrivals.last().or_else(|| model.kinds.iter().max_by_key(|record| record.id));
-    model.age = last.map(|record| {
-        let monotonic =
-            app.fleets().since_arrival(&fleet, record.id, Instant::now()).map(|age| age.as_secs_f64());
-        monotonic.unwrap_or_else(|| now.duration_since(record.report.received).as_secs_f64().max(0.0))
-    });
+    model.age = last.map(|record| age(app, &fleet, record, now));
     model.status =
         ReportStatus::of(model.age, last.map_or(0.0, |record| status::delay(&record.report)), model.period);
     let Some(Report { quantity, unit, .. }) = model.report().cloned() else { return Ok(()) };
@@ -145,7 +147,7 @@ async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
         period,
         changes,
         clocks: Vec::new(),
-        ahead: model.params.zone(),
+        ahead: model.params.offset(),
     });
     Ok(())
 }
@@ -171,7 +173,7 @@ async fn was_before(app: &App, now: Timestamp, filter: &Filter) -> Result<bool, 
 
 /// Returns the index of the kind that is displayed large: the requested one, otherwise bare numbers, otherwise
 /// temperature.
-fn chosen(kinds: &[Record], params: &PageParams) -> usize {
+pub(super) fn chosen(kinds: &[Record], params: &PageParams) -> usize {
     let first = |wanted: &dyn Fn(&Report) -> bool| kinds.iter().position(|record| wanted(&record.report));
     first(&|report| params.selects(report))
         .or_else(|| first(&|report| report.quantity.is_none()))

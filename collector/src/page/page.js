@@ -97,8 +97,10 @@ function soon() {
 let stream;
 function follow() {
   if (live !== "page/live" || (stream && stream.readyState !== EventSource.CLOSED)) return;
-  const fleet = new URLSearchParams(location.search).get("fleet");
-  stream = new EventSource(`api/v1/stream${fleet ? `?fleet=${encodeURIComponent(fleet)}` : ""}`);
+  // A fleet, or FLEET/ZONE. All zones together have no stream.
+  const [fleet, zone] = (new URLSearchParams(location.search).get("fleet") ?? "").split("/");
+  const query = new URLSearchParams([["fleet", fleet], ["zone", zone]].filter(([, name]) => name));
+  stream = new EventSource(`api/v1/stream?${query}`);
   stream.addEventListener("report", () => document.hidden || soon());
 }
 

@@ -13,7 +13,10 @@ use crate::report::Report;
 /// Parameters of the page.
 #[derive(Clone, Debug)]
 pub(super) struct PageParams {
+    /// Fleet, or one of its zones.
     pub(super) fleet: FleetName,
+    /// True if the address names a fleet as a whole: neither a zone nor, with a `/` at the end, the part without a zone.
+    pub(super) is_whole: bool,
     /// True if the address contains the fleet.
     pub(super) has_fleet: bool,
     pub(super) lang: Lang,
@@ -37,8 +40,10 @@ impl PageParams {
         let some = |name| get(name).filter(|text| !text.is_empty()).map(str::to_owned);
         let accept = headers.get(header::ACCEPT_LANGUAGE).and_then(|accept| accept.to_str().ok());
         let minutes = cookie(headers, "tz").and_then(|minutes| minutes.parse::<i32>().ok());
+        let fleet = get("fleet").and_then(fleet_or_zone);
         PageParams {
-            fleet: get("fleet").and_then(|name| name.parse().ok()).unwrap_or_default(),
+            is_whole: fleet.as_ref().is_none_or(|(_, is_whole)| *is_whole),
+            fleet: fleet.map(|(fleet, _)| fleet).unwrap_or_default(),
             has_fleet: get("fleet").is_some(),
             lang: Lang::choose(get("lang"), accept),
             has_lang: get("lang").is_some(),
@@ -52,7 +57,7 @@ impl PageParams {
     }
 
     /// Returns the offset from UTC of the browser's clock.
-    pub(super) fn zone(&self) -> tz::Offset {
+    pub(super) fn offset(&self) -> tz::Offset {
         tz::Offset::from_seconds(self.ahead).unwrap_or(tz::Offset::UTC)
     }
 
@@ -68,8 +73,8 @@ impl PageParams {
         lang: Option<Lang>,
     ) -> String {
         let mut query = form_urlencoded::Serializer::for_suffix("?".to_owned(), 1);
-        if !self.fleet.is_default() {
-            query.append_pair("fleet", self.fleet.as_str());
+        if let Some(fleet) = self.fleet_text() {
+            query.append_pair("fleet", &fleet);
         }
         query.append_pair("range", range.name);
         if let Some((quantity, unit)) = kind {
@@ -92,8 +97,8 @@ impl PageParams {
     /// Returns the address of a page of the same fleet, range and language, with further parameters.
     pub(super) fn link(&self, path: &str, pairs: &[(&str, &str)]) -> String {
         let mut query = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
-        if !self.fleet.is_default() {
-            query.append_pair("fleet", self.fleet.as_str());
+        if let Some(fleet) = self.fleet_text() {
+            query.append_pair("fleet", &fleet);
         }
         query.extend_pairs(pairs).extend_pairs(self.common());
         query.finish().trim_end_matches('?').to_owned()
@@ -104,9 +109,22 @@ impl PageParams {
         PageParams { lang, has_lang: true, ..self.clone() }
     }
 
+    /// Returns the fleet or zone as the address has it; `None` for the default fleet.
+    pub(super) fn fleet_text(&self) -> Option<String> {
+        match self.is_whole || self.fleet.zone().is_some() {
+            true => (!self.fleet.is_default()).then(|| self.fleet.to_string()),
+            false => Some(part_without_zone(&self.fleet)),
+        }
+    }
+
     /// Returns the parameters of the same address for another fleet.
     pub(super) fn in_fleet(&self, fleet: FleetName) -> PageParams {
-        PageParams { fleet, has_fleet: true, ..self.clone() }
+        PageParams { is_whole: fleet.zone().is_none(), fleet, has_fleet: true, ..self.clone() }
+    }
+
+    /// Returns the parameters of the same address for one zone, or for the part of a fleet without a zone.
+    pub(super) fn in_part(&self, name: &FleetName) -> PageParams {
+        PageParams { is_whole: false, fleet: name.clone(), has_fleet: true, ..self.clone() }
     }
 
     /// Returns the parameters of the same address with another range.
@@ -138,6 +156,21 @@ impl PageParams {
     }
 }
 
+/// Returns the part of a fleet without a zone, as the address has it.
+pub(super) fn part_without_zone(fleet: &FleetName) -> String {
+    format!("{fleet}/")
+}
+
+/// Parses `FLEET`, `FLEET/ZONE` or `FLEET/`. Returns true for a fleet as a whole.
+fn fleet_or_zone(text: &str) -> Option<(FleetName, bool)> {
+    if let Some(fleet) = text.strip_suffix('/') {
+        return Some((fleet.parse().ok()?, false));
+    }
+    let name = FleetName::from_key(text).ok()?;
+    let is_whole = name.zone().is_none();
+    Some((name, is_whole))
+}
+
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
@@ -160,6 +193,24 @@ mod tests {
         assert!(params.selects(&report));
         let same = PageParams::of(Some(&params.with_kind(&report)[1..]), &headers);
         assert!(same.selects(&report));
+    }
+
+    #[test]
+    fn address_names_a_fleet_a_zone_or_the_part_without_a_zone() {
+        for (query, name, is_whole) in [
+            ("", "default", true),
+            ("fleet=home", "home", true),
+            ("fleet=home%2Fnorth", "home/north", false),
+            ("fleet=home%2F", "home", false),
+            ("fleet=default%2F", "default", false),
+            ("fleet=a%2Fb%2Fc", "default", true),
+        ] {
+            let params = PageParams::of(Some(query), &HeaderMap::new());
+            assert_eq!((params.fleet.as_str(), params.is_whole), (name, is_whole), "{query}");
+            let link = params.link("./", &[]);
+            let again = PageParams::of(link.strip_prefix("./?"), &HeaderMap::new());
+            assert_eq!((again.fleet, again.is_whole), (params.fleet, is_whole), "{link}");
+        }
     }
 
     #[test]

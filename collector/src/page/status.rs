@@ -1,7 +1,7 @@
 //! Status of the reports: whether they arrive. Pure.
 
-use crate::fleet::Status;
-use crate::report::{Record, Report};
+pub(super) use crate::lateness::{period, stale_after};
+use crate::report::Report;
 
 /// Status of the reports.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,30 +34,6 @@ impl ReportStatus {
     }
 }
 
-/// Returns the seconds after which an event that should occur every `period` seconds counts as missing.
-pub(super) fn stale_after(period: Option<f64>) -> f64 {
-    period.map_or(30.0, |period| 3.0 * period + 1.0)
-}
-
-/// Minimum pause between two cycles, in microseconds: no fleet is read more often.
-const MIN_PAUSE: i64 = 50_000;
-
-/// Returns the seconds from one cycle to the next: the period in the fleet status, or otherwise the median pause
-/// between the arrivals of reports, which are in the order of their ids.
-pub(super) fn period(status: Option<&Status>, arrivals: &[Record]) -> Option<f64> {
-    if let Some(period) = status.and_then(|status| status.period).filter(|period| *period > 0.0) {
-        return Some(period);
-    }
-    let received = |record: &Record| record.report.received.as_microsecond();
-    let mut pauses: Vec<i64> =
-        arrivals.windows(2).map(|pair| received(&pair[1]) - received(&pair[0])).collect();
-    // The reports of one cycle arrive at almost the same time.
-    pauses.retain(|pause| *pause >= MIN_PAUSE);
-    pauses.sort_unstable();
-    #[allow(clippy::cast_precision_loss, reason = "seconds are enough")]
-    pauses.get(pauses.len() / 2).map(|pause| *pause as f64 / 1e6)
-}
-
 /// Returns the delay of a report, in seconds. A time after its arrival counts as the arrival.
 pub(super) fn delay(report: &Report) -> f64 {
     report.received.duration_since(report.time).as_secs_f64().max(0.0)
@@ -68,6 +44,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::report::Record;
 
     #[test]
     fn late_and_delayed_reports_are_recognized() {

@@ -11,6 +11,7 @@ use super::navigation::{Navigation, PageKind};
 use super::range::RANGES;
 use super::status::ReportStatus;
 use super::tasks::tasks;
+use super::zones;
 use crate::report::{Record, Report};
 
 const LIVE: Live = Live { path: "page/live", reload: 10 };
@@ -38,6 +39,7 @@ pub(super) fn live(model: &PageModel) -> Markup {
         (status(model))
         (now(model))
         (history(model))
+        (zones::section(model))
         (fleet(model))
         (tasks(model))
     }
@@ -102,7 +104,7 @@ fn now(model: &PageModel) -> Markup {
                     @if !unit.is_empty() { " " span.unit { (unit) } }
                 }
                 p.under {
-                    (lang.messages().fleet_average)
+                    (if model.zones.are_shown() { lang.messages().zones_average } else { lang.messages().fleet_average })
                     @if let Some(cycle) = report.cycle {
                         " · " (lang.messages().cycle) " " span.nobreak { (lang.count(cycle)) }
                     }

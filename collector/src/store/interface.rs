@@ -13,6 +13,7 @@ use crate::measurements::{
     FleetSummary, LatestSample, Pruned, Retention, SampleBatch, SampleOutcome, Selection, SeriesQuery,
     SeriesRows,
 };
+use crate::moments::Moments;
 use crate::report::{Record, Report};
 
 /// Result of recording a report.
@@ -102,6 +103,25 @@ pub struct Point {
     pub max: f64,
 }
 
+/// Sum over the reports of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sum {
+    /// Beginning of the step, in microseconds since 1970.
+    pub time: i64,
+    /// Quantity that was averaged, if known.
+    pub quantity: Option<String>,
+    /// Unit of the quantity, if known.
+    pub unit: Option<String>,
+    /// Number of reports.
+    pub reports: i64,
+    /// Smallest measurement, or smallest mean if the measurements are unknown.
+    pub min: f64,
+    /// Largest measurement, or largest mean if the measurements are unknown.
+    pub max: f64,
+    /// Moments of the readings of those reports whose readings can be combined; `None`: there are none.
+    pub moments: Option<Moments>,
+}
+
 #[cfg(test)]
 impl Point {
     /// Returns a point of one report of `value`, this many seconds after 1970.
@@ -153,6 +173,10 @@ pub trait Store: Send + Sync + 'static {
     /// the retention has a resolution of one hour.
     fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>>;
 
+    /// Returns the steps of [`Store::series`] with the moments of their readings. Data that was past the retention
+    /// before collectors kept moments has none.
+    fn sums(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Sum>>;
+
     /// Returns the latest report of each quantity and unit, by epoch and cycle, otherwise by arrival; see `recency.rs`.
     /// Omits a quantity whose latest report is past the retention.
     fn latest(&self, fleet: &FleetName) -> StoreFuture<'_, Vec<Record>>;
@@ -185,6 +209,10 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes an epoch from the fence and all of its reports, and returns how many reports were deleted. Sums of
     /// reports past the retention stay, and so do their keys. Reports of lower epochs are accepted again.
     fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize>;
+
+    /// Deletes a bounded number of reports of a fleet or zone, without sums, and returns that number. If there are none,
+    /// deletes everything else about it: sums, epochs, keys and its name. Not for [`FleetName::default`], which has no name.
+    fn forget_fleet(&self, fleet: &FleetName) -> StoreFuture<'_, usize>;
 
     /// Returns the measurements of single sensors.
     fn measurements(&self) -> &dyn Measurements;

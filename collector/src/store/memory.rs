@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use self::samples::Samples;
 use super::interface::{
-    Cursor, Filter, HOUR, Horizon, Measurements, Outcome, PRUNE_BATCH, Page, Point, Store, StoreFuture,
+    Cursor, Filter, HOUR, Horizon, Measurements, Outcome, PRUNE_BATCH, Page, Point, Store, StoreFuture, Sum,
 };
 use super::recency::Recency;
 use super::rollup::{Kind, Rollup, kind};
@@ -124,7 +124,8 @@ impl FleetData {
         }
     }
 
-    fn series(&self, filter: &Filter, step: i64, limit: usize) -> Vec<Point> {
+    /// Returns the first steps that have reports.
+    fn steps(&self, filter: &Filter, step: i64, limit: usize) -> Vec<((i64, Kind), Rollup)> {
         let reports = self
             .records
             .iter()
@@ -142,7 +143,17 @@ impl FleetData {
         for (time, kind, sum) in reports.chain(hours) {
             steps.entry((time - time % step, kind)).and_modify(|all| all.add(sum)).or_insert(sum);
         }
-        steps.into_iter().take(limit).map(|((time, kind), sum)| sum.point(time, kind)).collect()
+        steps.into_iter().take(limit).collect()
+    }
+
+    fn series(&self, filter: &Filter, step: i64, limit: usize) -> Vec<Point> {
+        let steps = self.steps(filter, step, limit).into_iter();
+        steps.map(|((time, kind), sum)| sum.point(time, kind)).collect()
+    }
+
+    fn sums(&self, filter: &Filter, step: i64, limit: usize) -> Vec<Sum> {
+        let steps = self.steps(filter, step, limit).into_iter();
+        steps.map(|((time, kind), sum)| sum.sum(time, kind)).collect()
     }
 
     fn latest(&self) -> Vec<Record> {
@@ -273,6 +284,10 @@ impl Store for MemoryStore {
         self.read(&filter.fleet, |data| data.series(&filter, step, limit))
     }
 
+    fn sums(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Sum>> {
+        self.read(&filter.fleet, |data| data.sums(&filter, step, limit))
+    }
+
     fn latest(&self, fleet: &FleetName) -> StoreFuture<'_, Vec<Record>> {
         self.read(fleet, FleetData::latest)
     }
@@ -298,6 +313,10 @@ impl Store for MemoryStore {
     fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
         let mut data = self.data();
         done(data.fleets.get_mut(fleet).map_or(0, |data| data.forget_epoch(epoch)))
+    }
+
+    fn forget_fleet(&self, fleet: &FleetName) -> StoreFuture<'_, usize> {
+        done(self.data().fleets.remove(fleet).map_or(0, |data| data.records.len()))
     }
 
     fn measurements(&self) -> &dyn Measurements {

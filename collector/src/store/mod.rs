@@ -25,7 +25,7 @@ mod write_queue;
 
 pub use error::{OpenError, StoreError};
 pub use interface::{
-    Cursor, Filter, Horizon, Measurements, Outcome, PRUNE_BATCH, Page, Point, Store, StoreFuture,
+    Cursor, Filter, Horizon, Measurements, Outcome, PRUNE_BATCH, Page, Point, Store, StoreFuture, Sum,
 };
 pub use memory::MemoryStore;
 pub use open::{open_store, open_store_with};

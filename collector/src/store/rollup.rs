@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::interface::Point;
+use super::interface::{Point, Sum};
+use crate::moments::{Moments, merge};
 use crate::report::Report;
 use crate::values::without_negative_zero;
 
@@ -20,12 +21,15 @@ pub(super) struct Rollup {
     pub(super) sum: f64,
     pub(super) min: f64,
     pub(super) max: f64,
+    /// Moments of the readings of those reports that have any.
+    pub(super) moments: Option<Moments>,
 }
 
 impl Rollup {
     pub(super) fn of(report: &Report) -> Rollup {
         let Report { mean, min, max, .. } = *report;
-        Rollup { reports: 1, sum: mean, min: min.unwrap_or(mean), max: max.unwrap_or(mean) }
+        let (min, max) = (min.unwrap_or(mean), max.unwrap_or(mean));
+        Rollup { reports: 1, sum: mean, min, max, moments: Moments::of(report) }
     }
 
     pub(super) fn add(&mut self, other: Rollup) {
@@ -33,6 +37,7 @@ impl Rollup {
         self.sum += other.sum;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
+        self.moments = merge(self.moments, other.moments);
     }
 
     /// Returns the mean. It lies between minimum and maximum even if the sum overflows.
@@ -48,5 +53,11 @@ impl Rollup {
         let time = Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX);
         let [mean, min, max] = [self.mean(), min, max].map(without_negative_zero);
         Point { time, quantity, unit, reports, mean, min, max }
+    }
+
+    /// Computes the sum of a step that begins at `time`, in microseconds since 1970.
+    pub(super) fn sum(self, time: i64, (quantity, unit): Kind) -> Sum {
+        let Rollup { reports, min, max, moments, .. } = self;
+        Sum { time, quantity, unit, reports, min, max, moments }
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Sums {
 
 impl Sums {
     pub(super) fn of(Sample { value, clock, .. }: &Sample) -> Sums {
-        let rollup = Rollup { reports: 1, sum: *value, min: *value, max: *value };
+        let rollup = Rollup { reports: 1, sum: *value, min: *value, max: *value, moments: None };
         Sums { rollup, clock: *clock }
     }
 

@@ -25,6 +25,7 @@ pub(super) enum Job {
     Record(Vec<Report>, Answer<Vec<Outcome>>),
     Prune(Horizon, Answer<usize>),
     Forget(FleetName, i64, Answer<usize>),
+    ForgetFleet(FleetName, Answer<usize>),
     AddSamples(SampleCall),
     PruneSamples(Retention, i64, Answer<Pruned>),
     ForgetNode(String, String, Answer<bool>),
@@ -63,6 +64,11 @@ impl WriteQueue {
     pub(super) fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
         let fleet = fleet.clone();
         self.call(move |answer| Job::Forget(fleet, epoch, answer)).boxed()
+    }
+
+    pub(super) fn forget_fleet(&self, fleet: &FleetName) -> StoreFuture<'_, usize> {
+        let fleet = fleet.clone();
+        self.call(move |answer| Job::ForgetFleet(fleet, answer)).boxed()
     }
 
     pub(super) fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>> {
@@ -163,7 +169,9 @@ impl Receiver {
         while let Some(refused) = job {
             match refused {
                 Job::Record(_, answer) => drop(answer.send(Err(error.clone()))),
-                Job::Prune(_, answer) | Job::Forget(.., answer) => drop(answer.send(Err(error.clone()))),
+                Job::Prune(_, answer) | Job::Forget(.., answer) | Job::ForgetFleet(_, answer) => {
+                    drop(answer.send(Err(error.clone())));
+                }
                 Job::AddSamples((_, answer)) => drop(answer.send(Err(error.clone()))),
                 Job::PruneSamples(.., answer) => drop(answer.send(Err(error.clone()))),
                 Job::ForgetNode(.., answer) => drop(answer.send(Err(error.clone()))),

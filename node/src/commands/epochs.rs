@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use atalaya_collector::fence::Epoch;
-use atalaya_collector::{FleetName, Store, StoreError, open_store};
+use atalaya_collector::{FleetName, Store, StoreError, ZoneName, open_store};
 use clap::{Args, Subcommand};
 
 use super::args::Output;
@@ -85,6 +85,10 @@ pub(super) struct StoreArgs {
     /// Name of the fleet, as fleet_name of its nodes.
     #[arg(long, value_name = "NAME", default_value_t)]
     fleet: FleetName,
+
+    /// Zone of the fleet, as zone of its nodes.
+    #[arg(long, value_name = "NAME")]
+    zone: Option<ZoneName>,
 }
 
 /// Maximum number of epochs that `drop` reads to find one.
@@ -97,7 +101,7 @@ pub(super) fn main(command: &EpochsCommand) -> Result<(), Failure> {
         EpochsCommand::Drop(args) => &args.store,
     };
     runtime.block_on(async {
-        let fleet = &store.fleet;
+        let fleet = &store.fleet.in_zone(store.zone.as_ref());
         let (store, name) = open(store)?;
         let unavailable = |error: StoreError| Failure::unavailable(anyhow!("the store {name}: {error}"));
         // Waits for a lock, and migrates a file of an older version.

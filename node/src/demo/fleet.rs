@@ -1,20 +1,20 @@
-//! The nodes of the demo. Each has its own thread with its own runtime, and talks to ZooKeeper over TCP.
+//! The nodes of the demo. They share a few threads; each has its own tasks and its own connection to ZooKeeper.
 //!
-//! Therefore a killed node runs no more code, not even to close its session; and a hung node hangs completely, including
-//! the heartbeats of its session, like a stopped process.
+//! All tasks of a node are controlled: a killed node runs no more code, not even to close its session; and a hung node
+//! hangs completely, including the heartbeats of its session, like a stopped process.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
 use atalaya_config::Boards;
+use atalaya_recipes::session::Spawner;
 use reqwest::Url;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
 
-use super::log_capture::set_current_node;
-use super::thread_control::{Command, ThreadControl};
+use super::task_control::{Command, TaskControl};
 use super::{DemoError, Event};
 use crate::model::node_id::NodeId;
 use crate::model::report::Report;
@@ -22,10 +22,12 @@ use crate::node::Node;
 use crate::observe::node_status::NodeStatus;
 use crate::settings::Settings;
 
-/// Stack size of a node's thread. Smaller than the default of most systems, but enough for builds without optimisation.
-const STACK_SIZE: usize = 2 * 1024 * 1024;
+/// Maximum number of threads that run the nodes.
+const MAX_THREADS: usize = 4;
+/// Stack size of such a thread: enough for builds without optimisation.
+const STACK_SIZE: usize = 4 * 1024 * 1024;
 
-/// Number of nodes that send their samples, so that the page shows their charts. Each of them has one thread more.
+/// Number of nodes that send their samples, so that the page shows their charts. Each of them has a thread for that.
 const SENDING_NODES: u32 = 8;
 
 /// Configuration that all nodes share.
@@ -39,6 +41,42 @@ pub(super) struct NodeConfig {
     pub(super) averages: mpsc::UnboundedSender<Report>,
     /// Runtime for requests to the API.
     pub(super) network: Handle,
+    pub(super) threads: Threads,
+}
+
+/// Starts the tasks of a node on its thread.
+type Start = Box<dyn FnOnce() + Send>;
+
+/// Threads that run the nodes, each with its own runtime: all tasks of a node run on the same thread, so that none of them
+/// can continue while the node is being killed. They end when this is dropped.
+pub(super) struct Threads(Vec<(Handle, mpsc::UnboundedSender<Start>)>);
+
+impl Threads {
+    /// Starts as many threads as there are processors.
+    pub(super) fn start() -> io::Result<Threads> {
+        let count = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        (1..=count).map(Threads::start_one).collect::<Result<_, _>>().map(Threads)
+    }
+
+    fn start_one(number: usize) -> io::Result<(Handle, mpsc::UnboundedSender<Start>)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (sender, mut starts) = mpsc::unbounded_channel::<Start>();
+        let run = move || {
+            LocalSet::new().block_on(&runtime, async {
+                while let Some(start) = starts.recv().await {
+                    start();
+                }
+            });
+        };
+        thread::Builder::new().name(format!("nodes {number}")).stack_size(STACK_SIZE).spawn(run)?;
+        Ok((handle, sender))
+    }
+
+    /// Returns the thread of node `number`.
+    fn of_node(&self, number: u32) -> &(Handle, mpsc::UnboundedSender<Start>) {
+        &self.0[number as usize % self.0.len()]
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +92,7 @@ pub(super) struct Member {
     pub(super) number: u32,
     pub(super) condition: Condition,
     pub(super) status: watch::Receiver<NodeStatus>,
-    control: Arc<ThreadControl>,
+    control: Arc<TaskControl>,
     pub(super) incarnation: u32,
 }
 
@@ -70,36 +108,27 @@ impl Member {
         node.network = Some(config.network.clone());
         node.limits_responses = false;
         let status = node.node_status();
-        let control = Arc::new(ThreadControl::default());
-        let (thread_control, events) = (control.clone(), config.events.clone());
-        let start_error = |error: io::Error| DemoError::StartNode { number, error };
-        // Without an I/O driver, which would cost four open files per node. The ZooKeeper client does not need it.
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(start_error)?;
-        let body = move || {
-            let run = AssertUnwindSafe(|| {
-                set_current_node(number);
-                let node = Box::pin(node.run(None, std::future::pending()));
-                runtime.block_on(async {
-                    tokio::select! {
-                        biased;
-                        () = thread_control.killed() => None,
-                        ended = node => Some(ended.err().map_or("ended".to_owned(), |error| error.to_string())),
-                    }
-                })
+        let control = Arc::new(TaskControl::default());
+        let (runtime, thread) = config.threads.of_node(number);
+        let (controlled, runtime) = (control.clone(), runtime.clone());
+        node.spawner = Some(Spawner::new(move |task| drop(runtime.spawn(controlled.control(number, task)))));
+        let (controlled, events) = (control.clone(), config.events.clone());
+        let start = move || {
+            let run = node.run(None, std::future::pending());
+            let node = tokio::task::spawn_local(controlled.control(number, async move {
+                run.await.err().map_or("ended".to_owned(), |error| error.to_string())
+            }));
+            tokio::task::spawn_local(async move {
+                // The message of a panic is among the log lines.
+                let reason = node.await.unwrap_or_else(|_| Some("panicked".to_owned()));
+                // Drops the connection without closing the session.
+                controlled.send(Command::Exit);
+                // Fails at the end of the demo.
+                let _ = events.send(Event::NodeEnded { node: number, incarnation, reason });
             });
-            // The message of a panic is among the log lines.
-            let reason = catch_unwind(run).unwrap_or_else(|_| Some("panicked".to_owned()));
-            // Drops the connections without closing the session.
-            drop(runtime);
-            // Fails at the end of the demo.
-            let _ = events.send(Event::NodeEnded { node: number, incarnation, reason });
         };
-        thread::Builder::new()
-            .name(format!("node {number}"))
-            .stack_size(STACK_SIZE)
-            .spawn(body)
-            .map_err(start_error)?;
+        // Fails at the end of the demo.
+        let _ = thread.send(Box::new(start));
         Ok(Member { number, condition: Condition::Running, status, control, incarnation })
     }
 

@@ -14,13 +14,25 @@ use crate::leader::AVERAGES_TARGET;
 use crate::model::text;
 
 thread_local! {
-    /// Number of the node that this thread runs. Not a tracing span: spans support only 4,096 threads in one process.
+    /// Number of the node that this thread runs at the moment. Not a tracing span, which would be entered at each poll.
     static CURRENT_NODE: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
-/// Attributes the log lines of this thread to the node with this number.
-pub(super) fn set_current_node(node: u32) {
-    CURRENT_NODE.set(Some(node));
+/// Attributes the log lines of this thread to a node, until dropped.
+pub(super) struct CurrentNode {
+    before: Option<u32>,
+}
+
+impl CurrentNode {
+    pub(super) fn enter(node: u32) -> CurrentNode {
+        CurrentNode { before: CURRENT_NODE.replace(Some(node)) }
+    }
+}
+
+impl Drop for CurrentNode {
+    fn drop(&mut self) {
+        CURRENT_NODE.set(self.before);
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! `atalaya demo`: a whole fleet in one process, with faults on demand.
 //!
 //! An in-memory ZooKeeper server, the nodes, and the collector (the REST API with its web page) run in threads of
-//! their own and communicate over TCP, as if each had its own machine. No part of a node knows that it runs in a
+//! their own and communicate over TCP, as if each had its own machine. The nodes share a few threads. No part of a node knows that it runs in a
 //! demo.
 //!
 //! `state`, `delivery_audit`, `script`, `keys`, `throttle` and `view` do no I/O. `fleet`, `api_server`, `tasks` and `screen`
@@ -18,8 +18,8 @@ mod rlimit;
 mod screen;
 mod script;
 mod state;
+mod task_control;
 mod tasks;
-mod thread_control;
 mod throttle;
 mod view;
 
@@ -46,7 +46,7 @@ use crate::reload::OpenBoardError;
 use crate::settings::{Env, FleetArgs, Settings, SettingsError};
 use api_server::ApiServer;
 use delivery_audit::Key;
-use fleet::{Condition, Member, NodeConfig};
+use fleet::{Condition, Member, NodeConfig, Threads};
 use keys::Action;
 use log_capture::{LogCapture, LogLine};
 use screen::Screen;
@@ -90,7 +90,7 @@ pub(crate) enum Event {
         text: String,
         is_problem: bool,
     },
-    /// The thread of a node has ended, for this reason unless it was killed.
+    /// A node has ended, for this reason unless it was killed.
     NodeEnded {
         node: u32,
         incarnation: u32,
@@ -118,8 +118,6 @@ pub(crate) enum DemoError {
          start fewer nodes (--nodes {possible})"
     )]
     OpenFiles { nodes: u32, wanted: u64, maximum: u64, possible: u64 },
-    #[error("cannot start node {number}: {error}")]
-    StartNode { number: u32, error: io::Error },
 }
 
 /// Runs the demo until `stop` completes, or until its end.
@@ -153,6 +151,7 @@ pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static st
         events,
         averages,
         network: Handle::current(),
+        threads: Threads::start()?,
     };
     let mut demo = Demo {
         config,

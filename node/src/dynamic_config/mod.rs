@@ -14,7 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atalaya_recipes::{DataWatch, Session, WatchedData, children_watch};
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -87,14 +88,38 @@ impl DynamicConfig {
 
     async fn follow_folder(&self, session: &Session, scope: Scope) {
         let children = watch::Sender::new(None);
-        let keys = join_all(
-            dynamic_settings().map(|setting| self.follow_key(session, scope, setting, children.subscribe())),
-        );
         let folder = self.overrides().folder(scope);
         let listing = children_watch::follow(session, &folder, |names| {
             children.send_replace(Some(names.into_iter().collect()));
         });
-        tokio::join!(listing, keys);
+        // The keys first, so that no list is missed.
+        tokio::join!(self.follow_keys(session, scope, &children), listing);
+    }
+
+    /// Follows the keys that exist, or have existed. Most keys never do, and cost no future.
+    async fn follow_keys(&self, session: &Session, scope: Scope, children: &watch::Sender<Children>) {
+        let mut names = children.subscribe();
+        let mut followed = BTreeSet::new();
+        let mut keys = FuturesUnordered::new();
+        let mut is_first = true;
+        loop {
+            tokio::select! {
+                Ok(()) = names.changed() => {
+                    let names = names.borrow_and_update().clone().unwrap_or_default();
+                    let (present, missing): (Vec<_>, Vec<_>) = dynamic_settings()
+                        .filter(|setting| !followed.contains(setting.name))
+                        .partition(|setting| names.contains(setting.name));
+                    if std::mem::take(&mut is_first) {
+                        self.apply_missing(scope, &missing);
+                    }
+                    for setting in present {
+                        followed.insert(setting.name);
+                        keys.push(Box::pin(self.follow_key(session, scope, setting, children.subscribe())));
+                    }
+                }
+                Some(()) = keys.next(), if !keys.is_empty() => {}
+            }
+        }
     }
 
     /// Watches the key of `setting` while it exists.
@@ -157,6 +182,13 @@ impl DynamicConfig {
             Ok(Some(text)) => info!("{text}"),
             Err(text) => warn!("{text}"),
         }
+        self.publish(&overrides);
+    }
+
+    /// Records that these keys do not exist, which were not read before.
+    fn apply_missing(&self, scope: Scope, settings: &[&'static Setting]) {
+        let mut overrides = self.overrides();
+        settings.iter().for_each(|setting| overrides.skip(scope, setting));
         self.publish(&overrides);
     }
 

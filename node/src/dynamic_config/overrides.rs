@@ -23,8 +23,8 @@ pub(super) struct Overrides {
     /// The node's own settings.
     pub(super) base: Settings,
     /// Default settings with one value changed, by the name of that setting. `None` if the key is not set or cannot be
-    /// read; keys that were not read yet are missing.
-    values: BTreeMap<(&'static str, Scope), Option<Settings>>,
+    /// read; keys that were not read yet are missing. Boxed, because few keys are set.
+    values: BTreeMap<(&'static str, Scope), Option<Box<Settings>>>,
 }
 
 impl Overrides {
@@ -58,13 +58,14 @@ impl Overrides {
         data: Option<&[u8]>,
     ) -> Result<Option<String>, String> {
         let key = (setting.name, scope);
-        let parsed = data.map_or(Ok(None), |data| parse(setting, data)).and_then(|value| match value {
-            Some(value) if !self.is_allowed(&value) => {
-                let problem = "its origin is not in api_origins";
-                Err(format!("{problem}; expected one of the origins in this node's own settings"))
-            }
-            value => Ok(value),
-        });
+        let parsed =
+            data.map_or(Ok(None), |data| parse(setting, data)).and_then(|value| match value.map(Box::new) {
+                Some(value) if !self.is_allowed(&value) => {
+                    let problem = "its origin is not in api_origins";
+                    Err(format!("{problem}; expected one of the origins in this node's own settings"))
+                }
+                value => Ok(value),
+            });
         let path = self.path(scope, setting);
         let current = self.values.entry(key).or_default();
         let value = parsed.map_err(|problem| {
@@ -97,7 +98,7 @@ impl Overrides {
     }
 
     fn value(&self, scope: Scope, setting: &Setting) -> Option<&Settings> {
-        self.values.get(&(setting.name, scope))?.as_ref()
+        self.values.get(&(setting.name, scope))?.as_deref()
     }
 
     /// Returns the value that applies now, for the log.

@@ -189,6 +189,9 @@ pub(crate) struct OutputSummary {
 pub(crate) struct NodeSummary {
     pub(crate) id: String,
     pub(crate) leads: bool,
+    /// True if the node waits until the election has fewer contenders than its limit.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) standby: bool,
     /// True if the node has published a node info, as nodes of Atalaya do.
     pub(crate) atalaya: bool,
     /// Readings of the measurement, up to a maximum number.
@@ -304,6 +307,7 @@ impl NodeSummary {
         NodeSummary {
             id: sanitize_for_log(id),
             leads: is_leader,
+            standby: info.as_ref().is_some_and(|info| info.standby && !is_leader),
             atalaya: info.is_some(),
             more: count - readings.len(),
             readings,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::fleet_status::{FleetStatus, NodeSummary, Reading};
 use crate::model::details::{Findings, UnitGroup, Withheld};
 use crate::model::text::{format_age, truncate};
+use crate::zk::listing_size;
 
 /// Escape sequence that starts the style of a piece of text on a terminal.
 type Style = &'static str;
@@ -75,6 +76,9 @@ pub(crate) fn render_table(fleet: &FleetStatus, max_nodes: usize) -> Vec<StyledL
     }
     lines.extend(findings(fleet));
     lines.push(StyledLine::with_heading("nodes", [plain(nodes(fleet))]));
+    let size = listing_size::response_size(fleet.nodes.iter().map(|node| node.id.as_str()));
+    let warning = listing_size::warning(size);
+    lines.extend(warning.map(|text| StyledLine::with_heading("", [(BAD, text)])));
     lines.extend(wrong_znodes(fleet));
     if fleet.nodes.is_empty() {
         return lines;
@@ -211,6 +215,7 @@ fn nodes(fleet: &FleetStatus) -> String {
         count(|node| node.problem.is_some(), "with an invalid measurement"),
         count(|node| node.age.is_none(), "without a measurement"),
         count(|node| !node.atalaya, "not Atalaya"),
+        count(|node| node.standby, "on standby"),
     ];
     let counts: Vec<String> = counts.into_iter().flatten().collect();
     let gap = if counts.is_empty() { "" } else { ": " };
@@ -227,8 +232,8 @@ fn rows(fleet: &FleetStatus, nodes: &[NodeSummary]) -> Vec<StyledLine> {
     let mut rows: Vec<[Cell; 7]> = vec![header.map(|name| (DIM, name.to_owned()))];
     let or_dash = |text: &Option<String>| (PLAIN, text.clone().unwrap_or_else(|| "-".to_owned()));
     rows.extend(nodes.iter().map(|node| {
-        let notes: Vec<&str> =
-            node.leads.then_some("leader").into_iter().chain(node.group.as_deref()).collect();
+        let role = if node.leads { Some("leader") } else { node.standby.then_some("standby") };
+        let notes: Vec<&str> = role.into_iter().chain(node.group.as_deref()).collect();
         let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
         let name = (if node.leads { BOLD } else { PLAIN }, format!("{}{notes}", node.id));
         let online = node.since.map(|since| time_since(fleet, since));

@@ -216,6 +216,21 @@ fn fleet_table_says_that_no_fleet_was_found() {
 }
 
 #[test]
+fn fleet_status_names_nodes_on_standby() {
+    let mut fleet = fleet();
+    for id in ["2", "10"] {
+        // The info of the leader is older than its leadership.
+        fleet.node_infos.get_mut(id).unwrap().as_mut().unwrap().standby = true;
+    }
+    let json = serde_json::to_value(status(fleet.clone())).unwrap();
+    assert_eq!((json["nodes"][0].get("standby"), &json["nodes"][1]["standby"]), (None, &true.into()));
+    let table = text(fleet, 10);
+    for part in [", 1 not Atalaya, 1 on standby\n", "\n2 (leader)  ", "\n10 (standby)  "] {
+        assert!(table.contains(part), "no {part:?} in {table}");
+    }
+}
+
+#[test]
 fn fleet_status_ignores_the_node_info_of_an_earlier_leader_with_the_same_id() {
     let fleet = RawFleet { fence: Some(Fence { epoch: 10, cycle: 813, skipped: None }), ..fleet() };
     let status = status(fleet.clone());

@@ -8,6 +8,7 @@ use super::forwarder::{Outcome, Refusals};
 use crate::http_client::{read_body, root_cause};
 use crate::leader::delivery::api_client::Api;
 use crate::model::node_id::NodeId;
+use crate::model::report::Origin;
 use crate::model::sample::Batch;
 use crate::model::sample_request::{Answer, Body};
 
@@ -17,13 +18,14 @@ const MAX_ANSWER: usize = 256 * 1024;
 /// Sends a batch. `api` has the token, and `url` is the address for samples.
 pub(super) async fn send(
     (api, url): (&Api, &Url),
-    fleet: Option<&str>,
+    origin: Origin<'_>,
     node: &NodeId,
     batch: &Batch,
     timeout: Duration,
 ) -> (Outcome, Refusals) {
     let failed = |reason: String| (Outcome::Failed(reason), Refusals::default());
-    let body = Body { fleet, node: node.as_str(), boot: &batch.boot, samples: &batch.samples };
+    let Origin { fleet, zone } = origin;
+    let body = Body { fleet, zone, node: node.as_str(), boot: &batch.boot, samples: &batch.samples };
     let request = match api.request(Method::POST, url.clone()) {
         Ok(request) => request.json(&body).timeout(timeout),
         Err(error) => return failed(format!("cannot set up HTTP: {}", root_cause(&error))),

@@ -21,6 +21,7 @@ use super::buffer::{Buffer, position_after};
 use super::clock::{self, Clock, ClockReading};
 use super::consumer::{BatchEnd, Consumer, InFlight};
 use super::ring::{Dropped, Limits, Ring, is_damage, set_aside};
+use super::sync_schedule::SyncSchedule;
 use crate::metrics::{DropReason, HistoryMetrics};
 use crate::model::sample::{Batch, ClockState, StoredSample};
 
@@ -60,8 +61,7 @@ pub(super) struct Keeper {
     machine: String,
     ring: Option<Ring>,
     next_id: i64,
-    /// Time of the first transaction that is not synced.
-    unsynced: Option<Instant>,
+    syncs: SyncSchedule,
     /// True if the last sync failed.
     sync_failed: bool,
     /// True if the file could not be used.
@@ -87,6 +87,7 @@ impl Keeper {
         let machine = clock::machine_start().unwrap_or_else(|| format!("{}-", &random[..16]));
         Keeper {
             path,
+            syncs: SyncSchedule::new(limits.sync),
             limits,
             buffer,
             clock,
@@ -98,7 +99,6 @@ impl Keeper {
             machine,
             ring: None,
             next_id: 1,
-            unsynced: None,
             sync_failed: false,
             failed: false,
             stored: Instant::now(),
@@ -143,12 +143,12 @@ impl Keeper {
     fn delay(&self) -> Duration {
         let must_store = self.failed || self.is_holding();
         let store = must_store.then(|| RETRY_INTERVAL.saturating_sub(self.stored.elapsed()));
-        let sync = self.unsynced.map(|since| self.limits.sync.saturating_sub(since.elapsed()));
+        let sync = self.syncs.delay(Instant::now());
         store.into_iter().chain(sync).min().unwrap_or(IDLE)
     }
 
     fn do_due(&mut self) {
-        if self.unsynced.is_some_and(|since| since.elapsed() >= self.limits.sync) {
+        if self.syncs.delay(Instant::now()).is_some_and(|delay| delay.is_zero()) {
             self.sync();
         }
         if (self.failed || self.is_holding()) && self.stored.elapsed() >= RETRY_INTERVAL {
@@ -163,7 +163,7 @@ impl Keeper {
 
     fn close(&mut self) {
         self.store();
-        if self.unsynced.is_some() {
+        if self.syncs.is_needed() {
             self.sync();
         }
     }
@@ -188,9 +188,10 @@ impl Keeper {
         match self.with_ring(|ring, boot| ring.append(boot, &samples, &delivered, now)) {
             Some(dropped) => {
                 self.on_appended(&samples, &dropped);
-                if !samples.is_empty() {
+                if let Some(oldest) = samples.front() {
                     debug!(samples = samples.len(), "stored");
-                    self.on_written();
+                    let age_ms = now.since_boot_ms.saturating_sub(oldest.since_boot_ms);
+                    self.on_written(Duration::from_millis(age_ms.try_into().unwrap_or_default()));
                 }
             }
             None => {
@@ -225,15 +226,15 @@ impl Keeper {
         }
     }
 
-    /// Records that the file can be written. A read does not show that, nor does a transaction without a change.
-    fn on_written(&mut self) {
+    /// Records that the file can be written. A read does not show that, nor does a transaction without a change. `age`:
+    /// that of the oldest sample of the transaction.
+    fn on_written(&mut self, age: Duration) {
         self.failed = false;
         if !self.sync_failed {
             self.report(None);
         }
-        if !self.limits.sync.is_zero() {
-            self.unsynced.get_or_insert_with(Instant::now);
-        }
+        let now = Instant::now();
+        self.syncs.on_written(now.checked_sub(age).unwrap_or(now));
     }
 
     fn correct(&mut self, now: ClockReading) {
@@ -296,9 +297,9 @@ impl Keeper {
     }
 
     fn sync(&mut self) {
+        let begin = Instant::now();
         let synced = self.ring.as_ref().map_or(Ok(()), Ring::sync);
-        // After a failure the next attempt comes one interval later.
-        self.unsynced = synced.is_err().then(Instant::now);
+        self.syncs.on_synced(begin, Instant::now(), synced.is_ok());
         self.sync_failed = synced.is_err();
         match synced {
             Ok(()) => debug!("synced"),

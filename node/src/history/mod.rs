@@ -28,6 +28,7 @@ mod keeper;
 mod recorder;
 mod ring;
 mod sender;
+mod sync_schedule;
 
 use std::io;
 use std::path::PathBuf;

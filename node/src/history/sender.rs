@@ -20,6 +20,7 @@ use super::forwarder::{Decision, Forwarder, Outcome, Refusals};
 use super::keeper::Command;
 use crate::fail_points;
 use crate::leader::delivery::api_client::Api;
+use crate::model::report::Origin;
 use crate::model::sample::Batch;
 use crate::model::sample_request::Refused;
 use crate::model::text::{sanitize_for_log, truncate};
@@ -143,10 +144,11 @@ impl History {
             let (outcome, refusals) = match destination {
                 Destination::Output(output) => outcome_of(output.send_samples(&batch, TIMEOUT).await),
                 Destination::Collector(url) => {
-                    let Settings { api_token, fleet_name, .. } = settings.borrow().clone();
+                    let Settings { api_token, fleet_name, zone, .. } = settings.borrow().clone();
                     let api = api.get_or_insert_with(|| Api::new(&self.node, url.clone(), ApiMethod::Post));
                     api.token = api_token;
-                    collector::send((api, url), fleet_name.as_deref(), &self.node, &batch, TIMEOUT).await
+                    let origin = Origin { fleet: fleet_name.as_deref(), zone: zone.as_deref() };
+                    collector::send((api, url), origin, &self.node, &batch, TIMEOUT).await
                 }
                 #[cfg(test)]
                 Destination::Test(receiver) => outcome_of(receiver.send_samples(&batch).await),

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use crate::leader::outbox_store::OutboxPaths;
 use crate::model::acl_policy::{AclPolicy, format_id};
 use crate::model::fence;
-use crate::model::fleet_paths::FleetPaths;
+use crate::model::fleet_paths::{FleetPaths, STANDBY_PATH};
 use crate::model::leader_state::LeaderState;
 use crate::model::task::paths;
 use crate::model::text::sanitize_line;
@@ -37,7 +37,7 @@ impl AclCheck {
         outputs: &[Arc<Output>],
     ) -> AclCheck {
         let FleetPaths { parents, trees } = FleetPaths::new(measurements, election);
-        let own = [fence::PATH, paths::SPEC, paths::STATE, paths::RUN].map(str::to_owned);
+        let own = [fence::PATH, STANDBY_PATH, paths::SPEC, paths::STATE, paths::RUN].map(str::to_owned);
         let of_outputs = outputs.iter().filter(|output| output.config.send.has_averages());
         let of_outputs = of_outputs.map(|output| OutboxPaths::of_output(&output.config.name));
         let outboxes = std::iter::once(OutboxPaths::api()).chain(of_outputs);

@@ -1,5 +1,6 @@
 //! Values of a cycle: evaluates the readings, and publishes what is noteworthy about them.
 
+use atalaya_recipes::clock::BootInstant;
 use tracing::info;
 
 use super::{AVERAGES_TARGET, CycleRunner};
@@ -25,7 +26,7 @@ impl CycleRunner<'_> {
         let evaluation = evaluate(&reading.aggregate, &self.config.values, &nodes);
         let findings = &evaluation.findings;
         let is_excluded = self.config.values.outliers == atalaya_config::Outliers::Exclude;
-        self.findings_log.log(findings, is_excluded);
+        self.findings_log.log(BootInstant::now(), findings, is_excluded);
         findings.withheld.iter().for_each(log_withheld);
         self.handles.metrics.set_findings(findings);
         let published = (*findings != Findings::default()).then(|| Box::new(findings.clone()));

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::model::measurement::Exclusion;
-use crate::zk::bulk_read;
 pub use crate::zk::bulk_read::MAX_BATCH;
+use crate::zk::{bulk_read, listing_size};
 
 #[derive(Clone, Debug)]
 pub(super) struct Member {
@@ -35,11 +35,14 @@ pub struct Members(pub(super) BTreeMap<String, Member>);
 pub struct Changes {
     pub(crate) joined: Vec<String>,
     pub(crate) left: Vec<String>,
+    /// Set when the list becomes almost too large for a response.
+    pub(crate) warning: Option<String>,
 }
 
 impl Members {
     /// Replaces the list of names. They are children of `parent`.
     pub fn update(&mut self, parent: &str, names: Vec<String>) -> Changes {
+        let was_large = self.listing_warning().is_some();
         let mut before = std::mem::take(&mut self.0);
         let mut joined = Vec::new();
         for name in names {
@@ -49,7 +52,12 @@ impl Members {
             });
             self.0.insert(name, member);
         }
-        Changes { joined, left: before.into_keys().collect() }
+        let warning = self.listing_warning().filter(|_| !was_large);
+        Changes { joined, left: before.into_keys().collect(), warning }
+    }
+
+    fn listing_warning(&self) -> Option<String> {
+        listing_size::warning(listing_size::response_size(self.0.keys().map(String::as_str)))
     }
 
     /// Returns the number of members.
@@ -99,6 +107,9 @@ impl Changes {
         if !self.left.is_empty() {
             info!(now = total, "{} left", list(&self.left));
         }
+        if let Some(warning) = &self.warning {
+            warn!(nodes = total, "{warning}");
+        }
     }
 }
 
@@ -126,9 +137,19 @@ mod tests {
         let mut members = Members::default();
         assert_eq!(members.update("/m", names(&["1", "2"])).joined, ["1", "2"]);
         let changes = members.update("/m", names(&["2", "3"]));
-        assert_eq!(changes, Changes { joined: names(&["3"]), left: names(&["1"]) });
+        assert_eq!(changes, Changes { joined: names(&["3"]), left: names(&["1"]), warning: None });
         assert_eq!(members.batches(members.paths()), [names(&["/m/2", "/m/3"])]);
         assert!(members.contains_path("/m/3") && !members.contains_path("/m/1"));
+    }
+
+    #[test]
+    fn list_that_is_almost_too_large_is_reported_once() {
+        let mut members = Members::default();
+        let names = |count: usize| (0..count).map(|n| format!("{n:0>76}")).collect::<Vec<_>>();
+        assert_eq!(members.update("/m", names(9_000)).warning, None);
+        let warning = members.update("/m", names(10_000)).warning;
+        assert!(warning.unwrap().contains("0.8 MiB"));
+        assert_eq!(members.update("/m", names(10_001)).warning, None);
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(super) struct FleetSnapshot {
 struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     fleet: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
     epoch: i64,
     cycle: u64,
     leader: String,
@@ -73,6 +75,8 @@ struct NodeStatus {
     host: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    standby: bool,
     readings: Vec<Reading>,
 }
 
@@ -106,6 +110,7 @@ impl From<NodeSummary> for NodeStatus {
             problem,
             host: node.host.as_deref().map(line),
             group: node.group,
+            standby: node.standby,
             readings: readings
                 .map(|reading| Reading { value: reading.value, unit: reading.unit.as_deref().map(line) })
                 .collect(),
@@ -117,6 +122,7 @@ impl Status {
     fn new(id: &str, leader: &LeaderState, period: Duration, nodes: Vec<NodeSummary>, more: usize) -> Status {
         Status {
             fleet: None,
+            zone: None,
             epoch: leader.epoch,
             cycle: leader.cycle,
             leader: line(id),
@@ -183,8 +189,9 @@ impl StatusPusher<'_> {
         if !self.leadership.holds() {
             return;
         }
-        let fleet = api.fleet.clone();
-        let status = Status { fleet, tasks, ..Status::new(&self.handles.id, state, period, nodes, more) };
+        let (fleet, zone) = (api.fleet.clone(), api.zone.clone());
+        let status =
+            Status { fleet, zone, tasks, ..Status::new(&self.handles.id, state, period, nodes, more) };
         let mut request = request.json(&status).timeout(TIMEOUT);
         if let Some(token) = token.filter(|_| !api.has_token()) {
             request = request.bearer_auth(token);

@@ -65,7 +65,7 @@ pub(crate) fn handles(config: watch::Receiver<LeaderConfig>) -> LeaderHandles {
 #[cfg(feature = "output-webhook")]
 pub(crate) fn outputs(names: &[&str]) -> Vec<std::sync::Arc<crate::outputs::Output>> {
     use crate::outputs::{Output, Sender};
-    let sender = Sender { fleet: "atalaya".to_owned(), node: "1".parse().unwrap() };
+    let sender = Sender { fleet: "atalaya".to_owned(), zone: None, node: "1".parse().unwrap() };
     let output = |name: &&str| {
         let text = format!(
             "[[fleet.outputs]]\ntype = \"webhook\"\nname = \"{name}\"\nurl = \"http://127.0.0.1:9/\"\n\

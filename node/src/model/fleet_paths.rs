@@ -4,6 +4,8 @@ use super::{acl_policy, barrier, counter};
 
 /// Parent of the fence, the reports and the node info.
 const STATE_PATH: &str = "/atalaya";
+/// Parent of the znodes of the nodes that wait until the election has fewer contenders than the limit.
+pub(crate) const STANDBY_PATH: &str = "/atalaya/standby";
 /// Suffix of the parent of the counter's dedup records.
 const ADDERS_SUFFIX: &str = "__adders__";
 

@@ -39,6 +39,9 @@ pub struct NodeInfo {
     /// Group of the node in boards.toml.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// True if the node waits until the election has fewer contenders than its limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standby: bool,
     /// State of the leader; `None` if this node is not the leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leading: Option<LeaderState>,
@@ -109,6 +112,7 @@ impl NodeInfo {
             started: Timestamp::now(),
             sensors: Vec::new(),
             group: None,
+            standby: false,
             leading: None,
         }
     }

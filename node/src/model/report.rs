@@ -209,6 +209,15 @@ pub struct Report {
     pub average: Average,
 }
 
+/// Fleet and zone that a request names. `None`: not sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// Name of the fleet.
+    pub fleet: Option<&'a str>,
+    /// Zone of the fleet.
+    pub zone: Option<&'a str>,
+}
+
 impl Report {
     /// Returns the idempotency key: the same for all tries of a report, and different for each report.
     pub fn idempotency_key(&self) -> String {
@@ -219,8 +228,8 @@ impl Report {
     }
 
     /// Returns the request: `GET {url}?dato={mean}` as existing fleets send it, with quantity and unit if they are
-    /// known, or `POST` with all values as JSON. Both have the name of the fleet, if there is one. `begin` creates a
-    /// request.
+    /// known, or `POST` with all values as JSON. Both have the names of the fleet and its zone, if there are any. `begin`
+    /// creates a request.
     ///
     /// # Errors
     /// The errors of `begin`.
@@ -228,7 +237,7 @@ impl Report {
         &self,
         url: &Url,
         method: ApiMethod,
-        fleet: Option<&str>,
+        origin: Origin<'_>,
         begin: impl FnOnce(Method, Url) -> reqwest::Result<RequestBuilder>,
     ) -> reqwest::Result<RequestBuilder> {
         let Average { quantity, unit, mean, .. } = &self.average;
@@ -236,7 +245,12 @@ impl Report {
             ApiMethod::Get | ApiMethod::Auto => {
                 let mut url = url.clone();
                 url.query_pairs_mut().append_pair("dato", &mean.to_string());
-                let named = [("quantity", quantity.as_deref()), ("unit", unit.as_deref()), ("fleet", fleet)];
+                let named = [
+                    ("quantity", quantity.as_deref()),
+                    ("unit", unit.as_deref()),
+                    ("fleet", origin.fleet),
+                    ("zone", origin.zone),
+                ];
                 for (name, value) in named {
                     if let Some(value) = value {
                         url.query_pairs_mut().append_pair(name, value);
@@ -244,21 +258,23 @@ impl Report {
                 }
                 begin(Method::GET, url)?
             }
-            ApiMethod::Post => begin(Method::POST, url.clone())?.json(&self.body(fleet)),
+            ApiMethod::Post => begin(Method::POST, url.clone())?.json(&self.body(origin)),
         };
         Ok(request.header("Idempotency-Key", self.idempotency_key()))
     }
 
-    /// Returns the body of a `POST`. An unknown value is null, not omitted; only fleet and details are.
-    pub(crate) fn body(&self, fleet: Option<&str>) -> serde_json::Value {
+    /// Returns the body of a `POST`. An unknown value is null, not omitted; only fleet, zone and details are.
+    pub(crate) fn body(&self, origin: Origin<'_>) -> serde_json::Value {
         let Report { epoch, cycle, time, excluded, average } = self;
         let Average { quantity, unit, mean, min, max, stddev, count, details } = average;
         let mut body = json!({
             "epoch": epoch, "cycle": cycle, "time": time, "quantity": quantity, "unit": unit, "mean": mean,
             "min": min, "max": max, "stddev": stddev, "count": count, "excluded": excluded,
         });
-        if let Some(fleet) = fleet {
-            body["fleet"] = fleet.into();
+        for (key, name) in [("fleet", origin.fleet), ("zone", origin.zone)] {
+            if let Some(name) = name {
+                body[key] = name.into();
+            }
         }
         if let Some(details) = details {
             body["details"] = json!(details);

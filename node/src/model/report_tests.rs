@@ -27,7 +27,7 @@ fn report(unit: Option<&str>) -> Report {
 fn built(report: &Report, url: &Url, method: ApiMethod) -> reqwest::Request {
     let client = reqwest::Client::new();
     let begin = |method, url| Ok(client.request(method, url));
-    report.request(url, method, None, begin).unwrap().build().unwrap()
+    report.request(url, method, Origin::default(), begin).unwrap().build().unwrap()
 }
 
 #[test]
@@ -56,16 +56,18 @@ fn post_request_has_all_values() {
 }
 
 #[test]
-fn requests_have_the_name_of_the_fleet() {
+fn requests_have_the_names_of_the_fleet_and_its_zone() {
     let client = reqwest::Client::new();
     let built = |method| {
         let begin = |method, url| Ok(client.request(method, url));
         let url = "http://h/nuevo".parse().unwrap();
-        report(None).request(&url, method, Some("home"), begin).unwrap().build().unwrap()
+        let origin = Origin { fleet: Some("home"), zone: Some("north") };
+        report(None).request(&url, method, origin, begin).unwrap().build().unwrap()
     };
-    assert_eq!(built(ApiMethod::Auto).url().query(), Some("dato=79.5&fleet=home"));
+    assert_eq!(built(ApiMethod::Auto).url().query(), Some("dato=79.5&fleet=home&zone=north"));
     let body = built(ApiMethod::Post).body().unwrap().as_bytes().unwrap().to_vec();
-    assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap()["fleet"], "home");
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&body["fleet"], &body["zone"]), (&"home".into(), &"north".into()));
 }
 
 #[test]

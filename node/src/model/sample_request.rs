@@ -8,6 +8,8 @@ use crate::model::sample::StoredSample;
 pub(crate) struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fleet: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) zone: Option<&'a str>,
     pub(crate) node: &'a str,
     pub(crate) boot: &'a str,
     pub(crate) samples: &'a [StoredSample],
@@ -73,8 +75,9 @@ mod tests {
             since_boot_ms: 5,
             clock: ClockState::Synchronised,
         };
-        let body = Body { fleet: Some("home"), node: "n1", boot: "3f0c", samples: &[sample] };
-        let expected = r#"{"fleet":"home","node":"n1","boot":"3f0c","samples":[{"seq":17,"sensor":"outside","quantity":"temperature","unit":"Cel","value":21.53,"time_ms":1795993511000,"clock":"synchronised"}]}"#;
+        let body =
+            Body { fleet: Some("home"), zone: Some("north"), node: "n1", boot: "3f0c", samples: &[sample] };
+        let expected = r#"{"fleet":"home","zone":"north","node":"n1","boot":"3f0c","samples":[{"seq":17,"sensor":"outside","quantity":"temperature","unit":"Cel","value":21.53,"time_ms":1795993511000,"clock":"synchronised"}]}"#;
         assert_eq!(serde_json::to_string(&body).unwrap(), expected);
     }
 

@@ -5,7 +5,7 @@ mod activities;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_config::CounterMode;
+use atalaya_config::{CounterMode, LeadMode};
 use atalaya_recipes::node_names::{ContenderId, Naming};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{Election, Session, WriteCounter, WrongZnode, ZnodeProblem};
@@ -24,6 +24,7 @@ use crate::logging::Logs;
 use crate::metrics::Metrics;
 use crate::model::barrier::SamplingMode;
 use crate::model::counter;
+use crate::model::fleet_paths::STANDBY_PATH;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, SensorStatus};
@@ -119,6 +120,7 @@ impl Shared {
             settings,
             access,
             limits_responses,
+            spawner,
             state_file,
             outputs,
             observer,
@@ -136,6 +138,7 @@ impl Shared {
         if !limits_responses {
             options = options.with_max_response(None);
         }
+        options.spawner = spawner;
         let session = start_session(options, process.clone());
         let counter = WriteCounter::new(session.clone(), counter::PATH);
         counter.set_enabled(settings.counting() == CounterMode::PerNode).await;
@@ -231,6 +234,11 @@ impl Shared {
             Naming::Kazoo,
             contender_id,
         );
+        let election = match self.settings.lead {
+            LeadMode::Auto => election.with_limit(STANDBY_PATH, self.settings.contenders),
+            LeadMode::Always | LeadMode::Never => election,
+        };
+        let standing = election.standing();
         let (leader_config, current_config) = watch::channel(self.leader_config(&self.settings));
         let leader = Leader::new(LeaderHandles {
             id: self.id.as_str().to_owned(),
@@ -252,7 +260,7 @@ impl Shared {
         let status = node_status::follow(
             &self.node_status,
             &self.session,
-            election.standing(),
+            standing.clone(),
             self.measurement.subscribe(),
             published.clone(),
             self.sensor_info.subscribe(),
@@ -262,7 +270,7 @@ impl Shared {
             check_connect_timeout: Box::pin(self.check_connect_timeout(connect_timeout)),
             sample: Box::pin(sampler.run(&self.id, sensors, replacements)),
             contend: Box::pin(self.contend(election, leader, published.clone())),
-            publish_node_info: Box::pin(self.publish_node_info(published)),
+            publish_node_info: Box::pin(self.publish_node_info(published, standing)),
             reload: Box::pin(reload::serve(
                 reload,
                 &self.notifier,
@@ -292,6 +300,7 @@ impl Shared {
             let mut api = Api::new(&self.id, url, settings.api_method);
             (api.token, api.runtime) = (settings.api_token.clone(), self.network.clone());
             api.fleet.clone_from(&settings.fleet_name);
+            api.zone.clone_from(&settings.zone);
             api
         });
         LeaderConfig {

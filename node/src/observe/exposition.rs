@@ -190,10 +190,12 @@ fn encode_election(encoder: &mut Encoder<'_>, standing: Standing, has_lease: boo
     // A process that was stopped and has not noticed yet is not the leader any more: its lease has expired.
     let is_leader = standing == Standing::Leading && has_lease;
     encoder.flag("atalaya_leading", "1 if this node is the leader of the fleet", is_leader)?;
+    let help = "1 if this node waits until the election has fewer contenders than the limit";
+    encoder.flag("atalaya_standby", help, standing == Standing::Standby)?;
     let ahead = match standing {
         Standing::Waiting { ahead } => Some(count(ahead)),
         Standing::Leading => Some(0.0),
-        Standing::Inactive => None,
+        Standing::Standby | Standing::Inactive => None,
     };
     let help = "Contenders ahead of this node when it checked last; missing while it is not a contender";
     encoder.gauge(("atalaya_election_ahead", None, help), ahead)

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use atalaya_config::LeadMode;
 use atalaya_recipes::{Phase, Standing};
 
 use crate::model::text::is_unsafe;
@@ -23,7 +24,7 @@ pub(super) struct StatusLine {
 impl StatusLine {
     pub(super) fn new(settings: &Settings) -> StatusLine {
         let servers = settings.zookeeper.to_string();
-        StatusLine { servers, contends: settings.lead, newest: String::new(), sent: None }
+        StatusLine { servers, contends: settings.lead != LeadMode::Never, newest: String::new(), sent: None }
     }
 
     /// Updates the line. Returns when it must be sent; `None` if it has not changed, and for the first line, which
@@ -55,6 +56,7 @@ fn describe(status: &NodeStatus, servers: &str, contends: bool) -> String {
         Standing::Leading => "leading".to_owned(),
         Standing::Waiting { ahead: 0 } => "next in line to lead".to_owned(),
         Standing::Waiting { ahead } => format!("following, {ahead} ahead"),
+        Standing::Standby => "on standby, waiting until a contender leaves".to_owned(),
         Standing::Inactive if status.published.stored > 0 && !contends => "measuring, never leads".to_owned(),
         Standing::Inactive if status.published.stored > 0 => "joining".to_owned(),
         Standing::Inactive => "connected, not published yet".to_owned(),
@@ -93,6 +95,10 @@ mod tests {
         status.standing = Standing::Waiting { ahead: 2 };
         status.sensor_errors.insert("air".into(), "no acknowledge\nREADY=1".into());
         assert_eq!(describe(&status, "", true), "following, 2 ahead; sensor air: no acknowledge READY=1");
+        status.standing = Standing::Standby;
+        let text = describe(&status, "", true);
+        assert!(text.starts_with("on standby, waiting until a contender leaves; sensor air: "), "{text}");
+        status.standing = Standing::Waiting { ahead: 2 };
         let squatter = WrongZnode::new("/election/x__lock__0000000000", ZnodeProblem::NotEphemeral);
         status.wrong_znodes.insert(squatter);
         let text = describe(&status, "", true);

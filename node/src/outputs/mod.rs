@@ -66,6 +66,8 @@ pub(crate) struct RefusedSample {
 pub(crate) struct Sender {
     /// Name of the fleet: `fleet_name`, or `atalaya`.
     pub(crate) fleet: String,
+    /// Zone of the fleet, which only a webhook receives: it may be a collector.
+    pub(crate) zone: Option<String>,
     pub(crate) node: NodeId,
 }
 
@@ -94,7 +96,7 @@ enum Receiver {
 /// The settings of an output cannot be used; the error has their location in boards.toml.
 pub(crate) fn prepare(settings: &Settings, node: &NodeId) -> Result<Vec<Arc<Output>>, BoardsError> {
     let fleet = settings.fleet_name.clone().unwrap_or_else(|| DEFAULT_FLEET.to_owned());
-    let sender = Sender { fleet, node: node.clone() };
+    let sender = Sender { fleet, zone: settings.zone.clone(), node: node.clone() };
     let prepare = |config: &OutputConfig| {
         let output = Output::new(config.clone(), &sender);
         let refused = |problem: String| {

@@ -51,7 +51,7 @@ pub(super) fn config(url: &str, receiver: ReceiverConfig) -> OutputConfig {
 }
 
 pub(super) fn sender(node: &str) -> Sender {
-    Sender { fleet: "greenhouse, east".to_owned(), node: node.parse().unwrap() }
+    Sender { fleet: "greenhouse, east".to_owned(), zone: None, node: node.parse().unwrap() }
 }
 
 pub(super) fn output(url: &str, receiver: ReceiverConfig, node: &str) -> Output {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::http::{Answer, HttpClient, parse_url};
 use super::{Outcome, Sender};
-use crate::model::report::Report;
+use crate::model::report::{Origin, Report};
 #[cfg(feature = "history")]
 use crate::model::{sample::Batch, sample_request};
 
@@ -39,7 +39,8 @@ impl Webhook {
             Ok(key) => key,
             Err(_) => return Outcome::Refused("its unit cannot be sent in a header".to_owned()),
         };
-        let body = report.body(Some(&self.sender.fleet)).to_string().into_bytes();
+        let origin = Origin { fleet: Some(&self.sender.fleet), zone: self.sender.zone.as_deref() };
+        let body = report.body(origin).to_string().into_bytes();
         match self.client.post(headers(Some(key)), body, timeout).await {
             Ok(answer) => outcome_of_report(answer),
             Err(reason) => Outcome::Failed(reason),
@@ -50,6 +51,7 @@ impl Webhook {
     pub(super) async fn send_samples(&self, batch: &Batch, timeout: Duration) -> Outcome {
         let body = sample_request::Body {
             fleet: Some(&self.sender.fleet),
+            zone: self.sender.zone.as_deref(),
             node: self.sender.node.as_str(),
             boot: &batch.boot,
             samples: &batch.samples,

@@ -14,12 +14,13 @@ pub(crate) mod table;
 mod values;
 pub mod zookeeper_access;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use atalaya_config::Location;
 use atalaya_config::{AggregateMode, Outliers, Quantiles, Quorum};
-use atalaya_config::{ApiMethod, BarrierRelease, CounterMode, SyncMode};
+use atalaya_config::{ApiMethod, BarrierRelease, CounterMode, LeadMode, SyncMode};
 use atalaya_config::{Boards, BoardsError, OutputConfig};
 use atalaya_recipes::{AuthId, ConnectString};
 use reqwest::Url;
@@ -69,14 +70,18 @@ pub struct Settings {
     pub name: String,
     /// Parent znode of the contenders for leadership.
     pub election: String,
-    /// False: the node measures and publishes, and never contends for leadership.
-    pub lead: bool,
+    /// Whether the node contends for leadership.
+    pub lead: LeadMode,
+    /// With [`LeadMode::Auto`], maximum number of contenders.
+    pub contenders: NonZeroUsize,
     /// REST API to which the leader reports. `None`: averages are only logged.
     pub api_url: Option<Url>,
     /// HTTP method of reports.
     pub api_method: ApiMethod,
     /// Name of the fleet for a collector. `None`: not sent.
     pub fleet_name: Option<String>,
+    /// Zone of the fleet for a collector. `None`: not sent.
+    pub zone: Option<String>,
     /// API token; its file has not been read yet, see [`Settings::read_token`].
     pub api_token: Option<ApiToken>,
     /// The only origin to which the API token is sent. `None`: that of `api_url`.
@@ -242,10 +247,12 @@ impl Default for Settings {
             measurements: String::new(),
             name: String::new(),
             election: String::new(),
-            lead: true,
+            lead: LeadMode::default(),
+            contenders: NonZeroUsize::MIN,
             api_url: None,
             api_method: ApiMethod::default(),
             fleet_name: None,
+            zone: None,
             api_token: None,
             api_token_origin: None,
             api_origins: Vec::new(),

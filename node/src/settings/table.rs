@@ -13,7 +13,7 @@ use super::acl;
 use super::api_token::{self, ApiToken};
 use super::setting::{ChangeMode, DefaultValue, Field, Setting};
 use super::values::{
-    ACL_MODES, API_METHODS, AUTH_SCHEMES, BOOLS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url,
+    ACL_MODES, API_METHODS, AUTH_SCHEMES, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url,
     connect_string, fleet_name, listen_addr, log_filter, name_of, name_template, one_of, origin, origin_text,
     origins, parent_path, sampling_period, session_timeout, url_text,
 };
@@ -35,13 +35,15 @@ macro_rules! field {
 }
 
 // After the macro, which it uses.
+#[path = "table_election.rs"]
+mod election;
 #[path = "table_values.rs"]
 mod fleet_values;
 #[path = "table_history.rs"]
 mod history;
 
 /// All settings, in the order of the help and of the documentation.
-pub(crate) static SETTINGS: [Setting; 35] = [
+pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "zookeeper",
         value_name: Some("HOST:PORT,…/CHROOT"),
@@ -207,6 +209,7 @@ pub(crate) static SETTINGS: [Setting; 35] = [
         show: |settings| settings.fleet_name.clone(),
         field: field!(fleet_name, |text, _| fleet_name(text).map(Some)),
     },
+    fleet_values::ZONE,
     Setting {
         name: "api_token_file",
         value_name: Some("FILE"),
@@ -286,18 +289,8 @@ pub(crate) static SETTINGS: [Setting; 35] = [
         show: |settings| Some(settings.election.clone()),
         field: field!(election, |text, _| parent_path(text)),
     },
-    Setting {
-        name: "lead",
-        value_name: None,
-        variables: &["ATALAYA_LEAD"],
-        help: "Never contend for leadership (lead = false): for most nodes of a fleet of thousands, where every contender lists \
-               all others",
-        default: DefaultValue::Value("true"),
-        change: ChangeMode::Fixed,
-        in_file: Some(|boards| as_text(&boards.fleet.lead, bool::to_string)),
-        show: |settings| Some(settings.lead.to_string()),
-        field: field!(lead, |text, _| one_of("value", BOOLS, text)),
-    },
+    election::LEAD,
+    election::CONTENDERS,
     Setting {
         name: "sync",
         value_name: Some("MODE"),

@@ -47,7 +47,7 @@ pub(super) const SYNC: Setting = Setting {
     name: "measurements_sync",
     value_name: Some("DURATION"),
     variables: &["ATALAYA_MEASUREMENTS_SYNC"],
-    help: "Interval at which samples are synced to the disk, and maximum loss at a power cut; 0s: after every sample",
+    help: "Time after which a sample is synced to the disk, so that a power cut costs no older one; 0s: at once",
     default: DefaultValue::Value("10s"),
     change: ChangeMode::Fixed,
     in_file: Some(|boards| boards.fleet.measurements_sync.clone()),

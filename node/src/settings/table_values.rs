@@ -1,11 +1,23 @@
-//! Rows of the [table](super) for the values in the leader's reports.
+//! Rows of the [table](super) for the zone and the values in the leader's reports.
 
 use atalaya_config::{AggregateMode, Quantiles, Quorum};
 
 use super::{as_text, name_of};
 use crate::settings::Source;
 use crate::settings::setting::{ChangeMode, DefaultValue, Field, Setting};
-use crate::settings::values::{InvalidValue, OUTLIERS, from_config, one_of};
+use crate::settings::values::{InvalidValue, OUTLIERS, from_config, one_of, zone_name};
+
+pub(super) const ZONE: Setting = Setting {
+    name: "zone",
+    value_name: Some("NAME"),
+    variables: &["ATALAYA_ZONE"],
+    help: "Zone of the fleet in reports, for a collector that combines several elections under one fleet_name",
+    default: DefaultValue::Unset("none"),
+    change: ChangeMode::Reloadable,
+    in_file: Some(|boards| boards.fleet.zone.clone()),
+    show: |settings| settings.zone.clone(),
+    field: field!(zone, |text, _| zone_name(text)),
+};
 
 pub(super) const AGGREGATE: Setting = Setting {
     name: "aggregate",

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
 
-use atalaya_config::{ApiMethod, BarrierRelease, CounterMode, Outliers, SyncMode};
+use atalaya_config::{ApiMethod, BarrierRelease, CounterMode, LeadMode, MAX_CONTENDERS, Outliers, SyncMode};
 use atalaya_config::{duration, is_fleet_name};
 use atalaya_recipes::ConnectString;
 use atalaya_recipes::connect_string::check_path;
@@ -60,11 +61,21 @@ pub(super) const RELEASES: Names<BarrierRelease> =
     &[("period", BarrierRelease::Period), ("complete", BarrierRelease::Complete)];
 pub(super) const API_METHODS: Names<ApiMethod> =
     &[("auto", ApiMethod::Auto), ("get", ApiMethod::Get), ("post", ApiMethod::Post)];
-pub(super) const BOOLS: Names<bool> = &[("true", true), ("false", false)];
+pub(super) const LEAD_MODES: Names<LeadMode> =
+    &[("auto", LeadMode::Auto), ("true", LeadMode::Always), ("false", LeadMode::Never)];
 pub(super) const COUNTERS: Names<CounterMode> =
     &[("per-node", CounterMode::PerNode), ("per-cycle", CounterMode::PerCycle), ("off", CounterMode::Off)];
 
 pub(super) const OUTLIERS: Names<Outliers> = &[("flag", Outliers::Flag), ("exclude", Outliers::Exclude)];
+
+/// Parses the maximum number of contenders.
+pub(super) fn contenders(text: &str) -> Result<NonZeroUsize, InvalidValue> {
+    let count: Option<u16> = text.parse().ok().filter(|count| *count <= MAX_CONTENDERS);
+    count.and_then(|count| NonZeroUsize::new(count.into())).ok_or_else(|| {
+        let problem = format!("\"{}\" is not a number of contenders", sanitize_for_log(text));
+        InvalidValue::new(problem, format!("a whole number from 1 to {MAX_CONTENDERS}"))
+    })
+}
 
 /// Parses a value of a type of the configuration, whose errors have the form "problem, expected remedy".
 pub(super) fn from_config<T: FromStr<Err = String>>(what: &str, text: &str) -> Result<T, InvalidValue> {
@@ -132,6 +143,18 @@ pub(super) fn fleet_name(text: &str) -> Result<String, InvalidValue> {
         false => {
             let problem = format!("\"{}\" is not the name of a fleet", sanitize_for_log(text));
             Err(InvalidValue::new(problem, "1 to 64 letters, digits, '.', '_' or '-', such as home"))
+        }
+    }
+}
+
+/// Parses the name of a zone; an empty one is none.
+pub(super) fn zone_name(text: &str) -> Result<Option<String>, InvalidValue> {
+    match is_fleet_name(text) {
+        _ if text.is_empty() => Ok(None),
+        true => Ok(Some(text.to_owned())),
+        false => {
+            let problem = format!("\"{}\" is not the name of a zone", sanitize_for_log(text));
+            Err(InvalidValue::new(problem, "1 to 64 letters, digits, '.', '_' or '-', such as north"))
         }
     }
 }

@@ -28,7 +28,8 @@ pub(crate) async fn follow_barrier(
         publish(lock_step.then_some(known));
         let watching = async {
             if lock_step {
-                watch_barrier(session, |barrier| publish(Some(barrier))).await;
+                // Boxed, because most fleets do not need it.
+                Box::pin(watch_barrier(session, |barrier| publish(Some(barrier)))).await;
             }
             std::future::pending::<()>().await;
         };

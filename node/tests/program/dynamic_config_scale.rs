@@ -1,5 +1,5 @@
-//! A hundred nodes follow a new period: how soon, and at which cost. The nodes share this process, as those of `atalaya
-//! demo` do, each with its own thread and session; ZooKeeper is the in-memory server.
+//! A hundred nodes follow a new period: how soon, and at which cost. The nodes share this process, each with its
+//! own thread and session; ZooKeeper is the in-memory server.
 //!
 //! The results are printed: `cargo test -p atalaya --test program dynamic_config_scale -- --nocapture`.
 

@@ -103,13 +103,19 @@ fn prometheus_scrapes_a_fleet_its_collector_and_a_failover() {
     let (url, samples) = (format!("http://{collector}/nuevo"), format!("http://{collector}/"));
     let mut arguments = vec!["--metrics-listen", "127.0.0.1:0", "--api-url", &url, "--api-method", "post"];
     arguments.extend(["--measurements-url", &samples]);
-    // An output, whose metrics alerts name as well.
+    // Outputs, whose metrics alerts and dashboard name as well.
     let desk = Scratch::new("prometheus");
     let boards = desk.path().join("boards.toml");
-    let output = format!("type = \"webhook\"\nurl = \"http://{collector}/api/v1/reports\"");
+    let output = |name, send, path| {
+        format!(
+            "[[fleet.outputs]]\ntype = \"webhook\"\nname = \"{name}\"\nsend = \"{send}\"\n\
+             url = \"http://{collector}/api/v1/{path}\"\n"
+        )
+    };
+    let outputs = output("a", "averages", "reports") + &output("m", "measurements", "measurements");
     let sensor = "name = \"s\", chip = \"random\", sim = { temperature = { uniform = [75, 85] } }";
     let board = format!("[boards.random]\nbackend = \"sim\"\nsensors = [{{ {sensor} }}]\n");
-    fs::write(&boards, format!("[[fleet.outputs]]\n{output}\n{board}")).unwrap();
+    fs::write(&boards, outputs + &board).unwrap();
     arguments.extend(["--boards", boards.to_str().unwrap()]);
     let mut one = fleet.leader("1", &arguments);
     let others = [fleet.follower("2", &arguments), fleet.follower("3", &arguments)];

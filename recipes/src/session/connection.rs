@@ -195,6 +195,12 @@ impl Connection {
         }
     }
 
+    /// Returns the paths of this session's ephemeral znodes that begin with `prefix`.
+    pub(crate) async fn own_ephemerals(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let client = self.client("ls", prefix)?;
+        self.bounded("ls", prefix, client.list_ephemerals(prefix)).await
+    }
+
     /// Reads many znodes in one request. The results are in the order of `paths`.
     pub async fn get_many<P: AsRef<str>>(&self, paths: &[P]) -> Result<Vec<BulkRead>, Error> {
         let first = paths.first().map_or("", |path| path.as_ref());

@@ -51,6 +51,7 @@ mod own_socket;
 mod relay;
 mod response_check;
 mod session_task;
+mod spawner;
 #[cfg(feature = "tls")]
 mod tls;
 mod wrong_znodes;
@@ -60,9 +61,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
 use zookeeper_client as zk;
 
 use crate::ConnectString;
@@ -76,6 +75,7 @@ pub use connection::{BulkRead, Connection};
 pub use credentials::{Credentials, Secret};
 pub use multi::{CreateMode, MultiError, Write, Written};
 pub use response_check::{BadResponse, MAX_NAMES};
+pub use spawner::Spawner;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsFailure, TlsPem};
 pub use wrong_znodes::WrongZnodeReporter;
@@ -98,7 +98,7 @@ pub struct SessionOptions {
     pub timeout: Duration,
     /// Maximum length of a response in bytes, as `jute.maxbuffer` of a Java client. A server that sends a longer one is
     /// disconnected. `None`: responses are not checked, and without TLS the client library connects to the servers
-    /// directly, so that the session needs no I/O driver of its runtime.
+    /// directly, with half as many open files.
     pub max_response: Option<usize>,
     /// ACLs of the znodes that the session creates.
     pub acl: AclProvider,
@@ -110,6 +110,8 @@ pub struct SessionOptions {
     /// Certificates for TLS. If set, all servers must use TLS.
     #[cfg(feature = "tls")]
     pub tls: Option<Tls>,
+    /// Spawns the background tasks of the session. `None`: the runtime in which the session is started.
+    pub spawner: Option<Spawner>,
 }
 
 impl SessionOptions {
@@ -125,6 +127,7 @@ impl SessionOptions {
             sasl: None,
             #[cfg(feature = "tls")]
             tls: None,
+            spawner: None,
         }
     }
 
@@ -151,6 +154,12 @@ impl SessionOptions {
     /// Sets the maximum length of a response, see [`SessionOptions::max_response`].
     pub fn with_max_response(mut self, max_response: Option<usize>) -> SessionOptions {
         self.max_response = max_response;
+        self
+    }
+
+    /// Sets how the background tasks of the session are spawned.
+    pub fn with_spawner(mut self, spawner: Spawner) -> SessionOptions {
+        self.spawner = Some(spawner);
         self
     }
 
@@ -220,10 +229,10 @@ struct Shared {
     validity: Mutex<(i64, SessionValidity)>,
     /// Ids of the newest sessions, newest last, including the current one.
     past: Mutex<Vec<i64>>,
-    /// Session task. Dropping the sender tells it to close the session.
-    task: Mutex<Option<(mpsc::Sender<()>, JoinHandle<()>)>>,
-    /// Runtime of the session task and of the background tasks of recipes.
-    runtime: Handle,
+    /// Session task. Dropping the sender tells it to close the session; the receiver completes when it has ended.
+    task: Mutex<Option<(mpsc::Sender<()>, oneshot::Receiver<()>)>>,
+    /// Spawns the session task and the background tasks of recipes.
+    spawner: Spawner,
     /// Called with the id of each new session.
     on_new_session: Box<dyn Fn(i64) + Send + Sync>,
     wrong_znodes: Arc<wrong_znodes::Registry>,
@@ -264,20 +273,27 @@ impl Session {
             validity: Mutex::new((0, SessionValidity::new(timeout))),
             past: Mutex::new(Vec::new()),
             task: Mutex::new(None),
-            runtime: Handle::current(),
+            spawner: options.spawner.clone().unwrap_or_else(Spawner::current),
             on_new_session: Box::new(on_new_session),
             wrong_znodes: Arc::default(),
             acl: options.acl.clone(),
             connect_error: watch::Sender::new(None),
         });
-        let task = tokio::spawn(session_task::run(Arc::downgrade(&shared), options, closing));
-        *lock(&shared.task) = Some((open, task));
-        Session { shared }
+        let task = session_task::run(Arc::downgrade(&shared), options, closing);
+        let session = Session { shared };
+        let ended = session.spawn(task);
+        *lock(&session.shared.task) = Some((open, ended));
+        session
     }
 
-    /// Spawns a background task of a recipe on the runtime of the session.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.shared.runtime.spawn(task);
+    /// Spawns a background task of the session or of a recipe. The receiver completes when the task has ended.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> oneshot::Receiver<()> {
+        let (ending, ended) = oneshot::channel();
+        self.shared.spawner.spawn(async move {
+            let _ending: oneshot::Sender<()> = ending;
+            task.await;
+        });
+        ended
     }
 
     /// Returns the current state.
@@ -362,8 +378,8 @@ impl Session {
     /// future is dropped, the session is closed in the background.
     pub async fn close(&self, timeout: Duration) -> bool {
         let task = lock(&self.shared.task).take();
-        let Some((open, task)) = task else { return self.state().phase == Phase::Closed };
+        let Some((open, ended)) = task else { return self.state().phase == Phase::Closed };
         drop(open);
-        tokio::time::timeout(timeout, task).await.is_ok()
+        tokio::time::timeout(timeout, ended).await.is_ok()
     }
 }

@@ -26,7 +26,8 @@ pub(super) async fn run(shared: Weak<Shared>, options: SessionOptions, mut closi
     let mut logged = LoggedReasons::default();
     loop {
         let (client, mut failures) = tokio::select! {
-            client = connect(&shared, &options, &mut logged) => client,
+            // Boxed, because it takes more memory than the rest of the task.
+            client = Box::pin(connect(&shared, &options, &mut logged)) => client,
             _ = closing.recv() => break,
         };
         logged.on_new_session();

@@ -1,5 +1,6 @@
 //! Elections: never two leaders, increasing fencing tokens, every contender leads in turn, and no znode is left.
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
 use atalaya_recipes::node_names::Naming;
@@ -11,6 +12,7 @@ use crate::runner::{ActFuture, Client, Runner, Scenario};
 use crate::schedule::{CLIENTS, try_schedules};
 
 const PATH: &str = "/chaos/election";
+const LINE: &str = "/chaos/line";
 
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
@@ -23,6 +25,8 @@ pub(crate) enum Act {
 /// Contenders of one election.
 pub(crate) struct Contenders {
     naming: Naming,
+    /// Maximum number of contenders, if there is one.
+    limit: Option<NonZeroUsize>,
     leads: [Mutex<Option<Leadership>>; CLIENTS],
     resigned: [watch::Sender<bool>; CLIENTS],
     /// Number of completed leader runs of each contender.
@@ -43,11 +47,17 @@ impl Contenders {
     pub(crate) fn of(naming: Naming) -> Contenders {
         Contenders {
             naming,
+            limit: None,
             leads: Default::default(),
             resigned: Default::default(),
             turns: Default::default(),
             highest: Mutex::default(),
         }
+    }
+
+    /// Returns contenders of an election that at most `limit` of them join at once.
+    fn with_limit(limit: usize) -> Contenders {
+        Contenders { limit: NonZeroUsize::new(limit), ..Contenders::of(Naming::Kazoo) }
     }
 
     async fn lead(self: Arc<Self>, who: usize, leadership: Leadership) -> Result<(), String> {
@@ -82,6 +92,10 @@ impl Scenario for Contenders {
             Act::Run if client.busy => None,
             Act::Run => {
                 let election = Election::new(client.session.clone(), PATH, who.to_string(), self.naming);
+                let election = match self.limit {
+                    Some(limit) => election.with_limit(LINE, limit),
+                    None => election,
+                };
                 let this = self.clone();
                 self.resigned[who].send_replace(false);
                 Some(Box::pin(async move {
@@ -120,6 +134,7 @@ impl Scenario for Contenders {
         });
         all.await.map_err(|what| format!("{what}: {before:?} then {:?}", turns()))?;
         runner.until_idle().await?;
+        runner.until_empty(LINE).await?;
         runner.until_empty(PATH).await
     }
 }
@@ -132,4 +147,14 @@ fn election_has_one_leader() {
 #[test]
 fn election_with_curator_names_has_one_leader() {
     try_schedules(|| Contenders::of(Naming::CuratorLatch));
+}
+
+#[test]
+fn election_with_a_limit_of_one_has_one_leader() {
+    try_schedules(|| Contenders::with_limit(1));
+}
+
+#[test]
+fn election_with_a_limit_of_two_has_one_leader() {
+    try_schedules(|| Contenders::with_limit(2));
 }

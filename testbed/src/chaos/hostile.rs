@@ -24,13 +24,14 @@ const LONG: Duration = Duration::from_secs(9);
 /// Root of the fleet.
 const ROOT: &str = "/";
 /// Znodes that become read-only.
-pub(super) const READ_ONLY: [&str; 9] = [
+pub(super) const READ_ONLY: [&str; 10] = [
     "/mediciones",
     "/election",
     "/atalaya/reports",
     "/atalaya/aside",
     "/atalaya/nodes",
     "/atalaya/term",
+    "/atalaya/standby",
     "/atalaya",
     COUNTER,
     ROOT,

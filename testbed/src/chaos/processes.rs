@@ -47,7 +47,7 @@ impl Run<'_> {
         let millis = |duration: Duration| format!("{}ms", duration.as_millis());
         command.args(["--session-timeout", &millis(self.schedule.session)]);
         command.args(["--sampling-period", &millis(self.schedule.period)]);
-        command.args(["--counter", "per-node"]);
+        command.args(["--counter", "per-node", "--contenders", &self.schedule.contenders.to_string()]);
         if let Some(url) = self.sink.url() {
             command.args([
                 "--api-url",

@@ -22,6 +22,8 @@ pub struct Schedule {
     pub complete: bool,
     pub period: Duration,
     pub session: Duration,
+    /// Maximum number of contenders: the other nodes wait until one leaves.
+    pub contenders: u32,
     /// True if the faults start before the fleet is complete.
     pub cold: bool,
     /// Time after the start at which all faults end.
@@ -39,6 +41,11 @@ pub struct Schedule {
 
 /// Seed of the generator that decides between GET and POST, so that it does not change the faults.
 const METHOD_SEED: u64 = 0x636f_6c6c_6563_7431_u64.rotate_left(1);
+
+/// Seed of the generator that decides about the number of contenders.
+const CONTENDERS_SEED: u64 = 0x636f_6e74_656e_6431;
+/// Maximum number of contenders if the schedule does not decide: the default of nodes.
+const CONTENDERS: u32 = 7;
 
 /// Maximum number of processes of a node with a fault point.
 const DEATHS: usize = 3;
@@ -75,8 +82,10 @@ impl Schedule {
         faults.sort_by_key(|scheduled| scheduled.at);
         let lock_step = lock_step.unwrap_or(drawn);
         let post = Rng::of(seed ^ METHOD_SEED).percent(50);
+        let mut rng = Rng::of(seed ^ CONTENDERS_SEED);
+        let contenders = if rng.percent(60) { rng.one(&[1, 1, 2, 3]) } else { CONTENDERS };
         let staged = Schedule::staged(lock_step, length, faults);
-        Schedule { seed, nodes, complete, period, session, cold, post, point_faults, ..staged }
+        Schedule { seed, nodes, complete, period, session, contenders, cold, post, point_faults, ..staged }
     }
 
     /// Returns a schedule with one fault: the API is down for half a minute, at one report a second.
@@ -133,6 +142,7 @@ impl Schedule {
             complete: false,
             period: Duration::from_secs(1),
             session: Duration::from_secs(2),
+            contenders: CONTENDERS,
             cold: false,
             length,
             receiver: Receiver::Testbed,
@@ -188,12 +198,12 @@ impl fmt::Display for Schedule {
             (true, false) => "lock-step",
             (true, true) => "lock-step, released when complete",
         };
-        let Schedule { seed, nodes, period, session, length, cold, .. } = self;
+        let Schedule { seed, nodes, period, session, contenders, length, cold, .. } = self;
         let when = if *cold { ", from the very start" } else { "" };
         let method = if self.post { "POST" } else { "GET" };
         writeln!(
             f,
-            "schedule {seed}: {nodes} nodes, {pace}, period {period:?}, session {session:?}, {method}, healed after {length:?}{when}"
+            "schedule {seed}: {nodes} nodes, {pace}, period {period:?}, session {session:?}, contenders {contenders}, {method}, healed after {length:?}{when}"
         )?;
         for (node, deaths) in self.point_faults.iter().enumerate() {
             for (process, fault) in deaths.iter().enumerate() {
@@ -240,6 +250,7 @@ mod tests {
         for number in 0..200 {
             let schedule = Schedule::of(seed_of(1, number), None);
             seen.insert(format!("lock-step: {}", schedule.lock_step));
+            seen.insert(format!("contenders: {}", schedule.contenders));
             for fault in schedule.point_faults.iter().flatten().flatten() {
                 seen.insert(format!("{} {}", fault.point, fault.stops.is_some()));
             }
@@ -257,7 +268,7 @@ mod tests {
                 });
             }
         }
-        // 2 sampling modes, 7 points at which they die or stop, 4 of nodes, 3 of servers, 8 of the API.
-        assert_eq!(seen.len(), 31, "{seen:#?}");
+        // 2 sampling modes, 4 numbers of contenders, 7 points at which they die or stop, 4 of nodes, 3 of servers, 8 of the API.
+        assert_eq!(seen.len(), 35, "{seen:#?}");
     }
 }

@@ -168,6 +168,18 @@ pub(super) fn python() -> Option<&'static str> {
     ["python3", "/usr/bin/python3"].into_iter().find(able)
 }
 
+/// Returns a Python of this version, such as `3.13`, that can create virtual environments: on the path, or of pyenv.
+pub(super) fn python_of_version(version: &str) -> Option<String> {
+    let name = format!("python{version}");
+    let of_pyenv = std::env::var_os("PYENV_ROOT").map(std::path::PathBuf::from);
+    let of_pyenv = of_pyenv.or_else(|| Some(std::env::home_dir()?.join(".pyenv")));
+    let versions = of_pyenv.and_then(|root| std::fs::read_dir(root.join("versions")).ok());
+    let of_pyenv = versions.into_iter().flatten().flatten().map(|entry| entry.path().join("bin").join(&name));
+    let able = |python: &String| runs(Command::new(python).args(["-c", "import venv, ensurepip"]));
+    let of_pyenv = of_pyenv.map(|path| path.display().to_string());
+    std::iter::once(name.clone()).chain(of_pyenv).find(able)
+}
+
 /// Returns true if the command runs and succeeds. Its output is ignored.
 pub(super) fn runs(command: &mut Command) -> bool {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

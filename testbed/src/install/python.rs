@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use super::part::{Part, python, runs};
+use super::part::{Part, python, python_of_version, runs};
 use super::{locked, run};
 use crate::scratch;
 
@@ -15,6 +15,10 @@ pub struct Environment {
     name: &'static str,
     requirements: &'static str,
     imports: &'static str,
+    /// Version of Python, `None` for any.
+    version: Option<&'static str>,
+    /// Options of pip.
+    options: &'static [&'static str],
 }
 
 impl Environment {
@@ -23,30 +27,47 @@ impl Environment {
         name: "kazoo",
         requirements: include_str!("../../kazoo/requirements.txt"),
         imports: "kazoo.client, puresasl, requests",
+        version: None,
+        options: &[],
     };
     /// Tools that check an API from outside: Schemathesis, and the validator of OpenAPI documents.
     pub const API: Self = Self {
         name: "api",
         requirements: include_str!("../../api/requirements.txt"),
         imports: "schemathesis, openapi_spec_validator",
+        version: None,
+        options: &[],
     };
     /// Common packages for an API like the collector's, and for the execution of tasks.
     pub const PEER: Self = Self {
         name: "peer",
         requirements: include_str!("../../peer/requirements.txt"),
         imports: "celery.bin.celery, flask, gunicorn, redis",
+        version: None,
+        options: &[],
     };
     /// numpy and scipy, whose statistics are the reference for the leader's.
     pub const NUMERIC: Self = Self {
         name: "numeric",
         requirements: include_str!("../../numeric/requirements.txt"),
         imports: "numpy, scipy",
+        version: None,
+        options: &[],
+    };
+    /// Home Assistant with its MQTT integration, and without the packages that only other integrations need.
+    pub const HOME_ASSISTANT: Self = Self {
+        name: "home-assistant",
+        requirements: include_str!("../../home-assistant/requirements.txt"),
+        imports: "homeassistant.const, paho.mqtt.client, voluptuous",
+        version: Some("3.13"),
+        // All packages are named in the requirements.
+        options: &["--no-deps"],
     };
 
     /// Creates the virtual environment if it is missing or its requirements have changed, and returns the path of its
     /// Python. [`Part::Python`] must be installed.
     pub fn ready(self) -> anyhow::Result<PathBuf> {
-        let Environment { name, requirements, imports } = self;
+        let Environment { name, requirements, imports, version, options } = self;
         let parent = scratch::testbed_dir();
         std::fs::create_dir_all(&parent).with_context(|| format!("cannot make {}", parent.display()))?;
         let _one_at_a_time = locked(&parent.join(format!("{name}.lock")))?;
@@ -56,14 +77,24 @@ impl Environment {
         if is_current && runs(Command::new(&interpreter).args(["-c", &format!("import {imports}")])) {
             return Ok(interpreter);
         }
-        let python = python().with_context(|| format!("please install {}", Part::Python.advice()))?;
+        let python = match version {
+            None => python().map(str::to_owned),
+            Some(version) => python_of_version(version),
+        };
+        let missing = || match version {
+            None => format!("please install {}", Part::Python.advice()),
+            Some(version) => {
+                format!("please install Python {version}, for example with `pyenv install {version}`")
+            }
+        };
+        let python = python.with_context(missing)?;
         eprintln!("making a Python environment with {imports} in {}", folder.display());
         run(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder))?;
         let wanted = folder.join("requirements.txt");
         std::fs::write(&wanted, requirements)
             .with_context(|| format!("cannot write {}", wanted.display()))?;
         let pip = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--requirement"];
-        run(Command::new(&interpreter).args(pip).arg(&wanted))?;
+        run(Command::new(&interpreter).args(pip).arg(&wanted).args(options))?;
         std::fs::rename(&wanted, &done).with_context(|| format!("cannot write {}", done.display()))?;
         Ok(interpreter)
     }

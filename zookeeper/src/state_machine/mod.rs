@@ -98,6 +98,8 @@ pub(crate) struct StateMachine {
     pub(crate) counters: Counters,
     /// Number of requests since the first start; unlike `counters`, it is never reset.
     pub(crate) requests: u64,
+    /// Number of names in all lists of children since the first start.
+    pub(crate) names_listed: u64,
     pub(crate) settings: Settings,
     pub(crate) disconnects: Disconnects,
     /// Time of the next check for expired containers and TTLs, on the steady clock.
@@ -124,6 +126,7 @@ impl StateMachine {
             zxid: 0,
             counters: Counters::default(),
             requests: 0,
+            names_listed: 0,
             settings,
             disconnects: Disconnects::default(),
             next_container_check: now.steady + settings.container_check_interval,

@@ -124,6 +124,7 @@ impl StateMachine {
     ) -> Result<(), Code> {
         let node = self.tree.read(path, Self::caller(self.peer(connection)?))?;
         out.strings(node.children.iter().map(|name| &**name));
+        self.names_listed += node.children.len() as u64;
         if with_stat {
             Item::Stat(&node.stat()).encode(out);
         }

@@ -21,6 +21,7 @@ use self::rows::{MeasurementSeries, page};
 use super::accept::prefers_csv;
 use crate::app::App;
 use crate::body::{content_type, is_gzip, is_plain, receive, unpack, unsupported_coding};
+use crate::fleet_name::ZoneName;
 use crate::measurements::{
     DEFAULT_FLEET, HOUR, LatestSample, MAX_SERIES, MINUTE, Resolution, SampleOutcome, Selection, SeriesQuery,
 };
@@ -44,6 +45,9 @@ pub(crate) struct MeasurementBatch {
     /// Name of the fleet; the default is `default`.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     fleet: Option<String>,
+    /// Zone of the fleet; the default is none.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    zone: Option<String>,
     /// Name of the node.
     #[schema(min_length = 1)]
     node: String,
@@ -124,6 +128,8 @@ pub(crate) enum Format {
 pub(super) struct LatestParams {
     /// Name of the fleet. The default is all fleets.
     fleet: Option<Name>,
+    /// Zone of the fleet; not without `fleet`. With a fleet, the default is none.
+    zone: Option<ZoneName>,
     /// Name of the node. The default is all nodes.
     node: Option<Name>,
     /// Format, instead of the header `Accept`.
@@ -137,6 +143,8 @@ pub(super) struct LatestParams {
 pub(super) struct MeasurementsParams {
     /// Name of the fleet. The default is all fleets.
     fleet: Option<Name>,
+    /// Zone of the fleet; not without `fleet`. With a fleet, the default is none.
+    zone: Option<ZoneName>,
     /// Name of the node. The default is all nodes.
     node: Option<Name>,
     /// Name of the sensor. The default is all sensors.
@@ -164,6 +172,8 @@ pub(super) struct MeasurementsParams {
 pub(super) struct NodeParams {
     /// Name of the fleet; the default is `default`.
     fleet: Option<Name>,
+    /// Zone of the fleet; the default is none.
+    zone: Option<ZoneName>,
     /// Name of the node.
     node: Name,
 }
@@ -222,9 +232,10 @@ pub(super) async fn post_measurements(
 )]
 pub(super) async fn delete_measurements(
     State(app): State<Arc<App>>,
-    Params(NodeParams { fleet, node: Name(node) }): Params<NodeParams>,
+    Params(NodeParams { fleet, zone, node: Name(node) }): Params<NodeParams>,
 ) -> Result<StatusCode, Problem> {
     let fleet = fleet.map_or_else(|| DEFAULT_FLEET.to_owned(), |Name(fleet)| fleet);
+    let fleet = key(fleet, zone.as_ref());
     match app.with_store_timeout(app.store.measurements().forget_node(fleet, node)).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => {
@@ -241,10 +252,10 @@ pub(super) async fn delete_measurements(
 )]
 pub(super) async fn get_latest_measurements(
     State(app): State<Arc<App>>,
-    Params(LatestParams { fleet, node, format }): Params<LatestParams>,
+    Params(LatestParams { fleet, zone, node, format }): Params<LatestParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let [fleet, node] = [fleet, node].map(|name| name.map(|Name(name)| name));
+    let (fleet, node) = (selected_fleet(fleet, zone.as_ref())?, node.map(|Name(node)| node));
     let selection = Selection { fleet, node, ..Selection::default() };
     let latest = app.store.measurements().latest_samples(selection, MAX_SERIES);
     let measurements = app.with_store_timeout(latest).await?;
@@ -252,6 +263,19 @@ pub(super) async fn get_latest_measurements(
         true => latest_measurements_csv(&measurements),
         false => Json(LatestMeasurements { measurements }).into_response(),
     })
+}
+
+/// Returns the key of the measurements of a fleet or zone.
+fn key(fleet: String, zone: Option<&ZoneName>) -> String {
+    zone.map(|zone| format!("{fleet}/{zone}")).unwrap_or(fleet)
+}
+
+/// Returns the key that a request selects; `None` for all fleets.
+fn selected_fleet(fleet: Option<Name>, zone: Option<&ZoneName>) -> Result<Option<String>, Problem> {
+    match fleet {
+        None if zone.is_some() => Err(Problem::invalid("zone: not without fleet")),
+        fleet => Ok(fleet.map(|Name(fleet)| key(fleet, zone))),
+    }
 }
 
 fn is_csv(format: Option<Format>, headers: &HeaderMap) -> bool {
@@ -292,7 +316,7 @@ pub(super) async fn get_measurements(
 
 /// Returns the query of these parameters, with one row more than the limit, which shows whether there is a next page.
 fn query(app: &App, params: MeasurementsParams) -> Result<SeriesQuery, Problem> {
-    let MeasurementsParams { fleet, node, sensor, quantity, from, to, resolution, limit, .. } = params;
+    let MeasurementsParams { fleet, zone, node, sensor, quantity, from, to, resolution, limit, .. } = params;
     let now = Timestamp::now();
     let to = to.map_or(now, |Time(to)| to);
     let from = match from {
@@ -326,7 +350,7 @@ fn query(app: &App, params: MeasurementsParams) -> Result<SeriesQuery, Problem> 
         }
         Wanted::Raw | Wanted::Auto => (from, Resolution::Samples),
     };
-    let [fleet, node] = [fleet, node].map(|name| name.map(|Name(name)| name));
+    let (fleet, node) = (selected_fleet(fleet, zone.as_ref())?, node.map(|Name(node)| node));
     let [sensor, quantity] = [sensor, quantity].map(|name| name.map(|SensorName(name)| name));
     let selections = vec![Selection { fleet, node, sensor, quantity }];
     Ok(SeriesQuery { selections, from, to, resolution, limit: limit + 1, max_rows: MAX_ROWS + 1 })

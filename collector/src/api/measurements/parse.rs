@@ -81,6 +81,8 @@ pub(crate) fn all_refused(
 struct Envelope<'a> {
     #[serde(default, borrow)]
     fleet: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    zone: Option<Cow<'a, str>>,
     #[serde(borrow)]
     node: Cow<'a, str>,
     #[serde(borrow)]
@@ -158,7 +160,10 @@ pub(crate) fn parse(body: &[u8], received: Timestamp, clock: &Clock) -> Result<P
         }
     }
     let batch = SampleBatch {
-        fleet: identifier("fleet", fleet)?,
+        fleet: match envelope.zone.as_deref() {
+            None => identifier("fleet", fleet)?,
+            Some(zone) => format!("{}/{}", identifier("fleet", fleet)?, identifier("zone", zone)?),
+        },
         node: printable(&envelope.node, MAX_NAME).map_err(|invalid| invalid.of("node"))?,
         boot: identifier("boot", &envelope.boot)?,
         received: received.as_millisecond(),

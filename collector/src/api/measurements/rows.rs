@@ -4,11 +4,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::fleet_name::SampleFleet;
 use crate::measurements::{ClockState, Row, SeriesRows};
 
 /// Rows of one series.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MeasurementSeries {
+    /// Name of the fleet, or `FLEET/ZONE`.
+    #[serde(flatten, serialize_with = "SampleFleet::serialize_key")]
+    #[schema(value_type = SampleFleet)]
     pub(crate) fleet: String,
     pub(crate) node: String,
     pub(crate) sensor: String,

@@ -108,7 +108,7 @@ impl NodeModel {
 
     async fn fill(&mut self, app: &App, now: Timestamp) -> Result<(), Problem> {
         let NodeParams { page, node, .. } = &self.params;
-        let (fleet, ahead, window) = (page.fleet.clone(), page.zone(), page.range.window(now));
+        let (fleet, ahead, window) = (page.fleet.clone(), page.offset(), page.range.window(now));
         let mut period = None;
         if let Some((snapshot, age)) = last_status(app, &fleet) {
             period = snapshot.status.period;

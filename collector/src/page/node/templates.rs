@@ -91,7 +91,11 @@ fn csv(series: &SeriesChart, model: &NodeModel) -> String {
     let (window, latest) = (&series.chart.window, &series.latest);
     let time = |micros: i64| Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX).to_string();
     let mut query = form_urlencoded::Serializer::new("api/v1/measurements?".to_owned());
-    query.append_pair("fleet", model.params.page.fleet.as_str());
+    let fleet = &model.params.page.fleet;
+    query.append_pair("fleet", fleet.fleet().as_str());
+    if let Some(zone) = fleet.zone() {
+        query.append_pair("zone", zone.as_str());
+    }
     for (name, value) in [("node", &latest.node), ("sensor", &latest.sensor), ("quantity", &latest.quantity)]
     {
         query.append_pair(name, value);

@@ -34,7 +34,9 @@ pub(super) async fn page(
         futures_util::join!(NodesModel::load(&app, params), Navigation::load(&app, &fleet));
     if model.all == 0
         && model.problem.is_none()
-        && let Some(redirect) = navigation.other_fleet(&model.params.page, "nodes")
+        && let Some(redirect) = navigation
+            .first_zone(&model.params.page)
+            .or_else(|| navigation.other_fleet(&model.params.page, "nodes"))
     {
         return redirect.into_response();
     }

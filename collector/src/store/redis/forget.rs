@@ -1,4 +1,4 @@
-//! Deletion of an epoch: the fence first, so that genuine reports are accepted at once, then its reports, a script at
+//! Deletion of a fleet or zone, and of an epoch: the fence first, so that genuine reports are accepted at once, then its reports, a script at
 //! a time.
 
 use std::collections::HashMap;
@@ -16,6 +16,9 @@ use crate::store::recency::Recency;
 
 /// Maximum number of reports per read and per script.
 const CHUNK: usize = 500;
+
+/// Number of keys that are inspected at once.
+const SCANNED: usize = 1_000;
 
 /// Latest report of a kind: its order and its member of `times`.
 type Latest = (Recency, String);
@@ -53,6 +56,32 @@ impl Writer {
         Ok(deleted)
     }
 
+    /// Deletes all keys of a fleet, and its name. They need not fit into one script, so the deletion is not atomic.
+    pub(super) async fn forget_fleet(&mut self, fleet: &FleetName) -> Result<usize, Failure> {
+        // The keys of the default fleet have no name of their own, and those of the others are below its prefix.
+        if fleet.is_default() {
+            return Ok(0);
+        }
+        let (pattern, fleets) =
+            (literal(&self.key(fleet, "")) + "*", self.key(&FleetName::default(), "fleets"));
+        let connection = &mut self.opened().await?.connection;
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut scan = cmd("SCAN");
+            scan.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCANNED);
+            let (next, found): (String, Vec<String>) = connection.query(&scan).await?;
+            if !found.is_empty() {
+                let _: i64 = connection.query(cmd("DEL").arg(found)).await?;
+            }
+            if next == "0" {
+                break;
+            }
+            cursor = next;
+        }
+        let _: i64 = connection.query(cmd("SREM").arg(fleets).arg(fleet.as_str())).await?;
+        Ok(0)
+    }
+
     async fn forget(&mut self, fleet: &FleetName, epoch: i64, ids: &[String]) -> Result<usize, Failure> {
         let mut arguments = vec![VERSION.to_owned(), keys::padded(epoch)];
         arguments.extend_from_slice(ids);
@@ -76,4 +105,16 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Returns the pattern that matches only this text.
+fn literal(text: &str) -> String {
+    let mut pattern = String::new();
+    for letter in text.chars() {
+        if "*?[]^\\".contains(letter) {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern
 }

@@ -1,5 +1,5 @@
 //! Names and formats of the keys in Redis. The keys of the fleet `default` are below the prefix itself, those of another
-//! fleet below `fleet:NAME:` after the prefix:
+//! fleet below `fleet:NAME:` after the prefix, where the name of a zone is `FLEET/ZONE`:
 //!
 //! | key | type | content |
 //! |---|---|---|
@@ -13,7 +13,7 @@
 //! | `gone:EPOCH:UNIT` | sorted set | `first:last`, the cycles of deleted reports |
 //! | `epochs`, `epoch:EPOCH` | sorted set, hash | the known epochs |
 //! | `fence` | sorted set | `epoch:first_cycle` of those that no later epoch began before |
-//! | `hours`, `hour:HOUR`, `minutes:HOUR` | sorted set, hashes | sums of each kind, over existing reports |
+//! | `hours`, `hour:HOUR`, `minutes:HOUR` | sorted set, hashes | sums of each kind, over existing reports, see `moments.lua` |
 //! | `old`, `old:HOUR` | sorted set, hash | the same over deleted reports |
 //!
 //! Sorted sets are sorted by their members, not by scores: scores are exact only up to 2^53, but epochs and cycles
@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use crate::fleet_name::FleetName;
+use crate::moments::Moments;
 use crate::report::{Record, Report};
 use crate::store::interface::{Cursor, HOUR};
 use crate::store::rollup::{Kind, Rollup};
@@ -111,6 +112,7 @@ pub(super) fn script_arguments(report: &Report, arguments: &mut Vec<String>) {
         whole(report.excluded),
         report.received.as_microsecond().to_string(),
         text(&report.reporter),
+        text(&report.aggregate),
     ]);
 }
 
@@ -142,6 +144,7 @@ pub(super) fn record(id: &str, fields: &HashMap<String, String>) -> Option<Recor
             excluded: whole("excluded")?,
             received: micros("received")?,
             reporter: text("reporter"),
+            aggregate: text("aggregate"),
         },
     })
 }
@@ -152,7 +155,13 @@ pub(super) fn sum(text: &str) -> Option<Rollup> {
     let reports = parts.next()?.parse().ok()?;
     // A sum that overflows is infinite or NaN.
     let mut real = || parts.next()?.parse::<f64>().ok();
-    Some(Rollup { reports, sum: real().unwrap_or(f64::NAN), min: real()?, max: real()? })
+    let (sum, min, max) = (real().unwrap_or(f64::NAN), real()?, real()?);
+    Some(Rollup { reports, sum, min, max, moments: Moments::from_words(parts) })
+}
+
+/// Returns true if a sum has moments, or no readings; those of earlier versions have neither.
+pub(super) fn has_moments(sum: &str) -> bool {
+    sum.split(' ').nth(4).is_some()
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ use self::connection::{Connection, Failure};
 pub use self::options::RedisOptions;
 use self::writer::Writer;
 use super::error::StoreError;
-use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Point, Store, StoreFuture};
+use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Point, Store, StoreFuture, Sum};
 use super::write_queue::WriteQueue;
 use crate::fence::Epoch;
 use crate::fleet_name::FleetName;
@@ -197,7 +197,21 @@ impl Store for RedisStore {
 
     fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>> {
         self.read_of(filter.fleet.clone(), move |connection, prefix| {
-            async move { series::series(connection, prefix, &filter, step, limit).await }.boxed()
+            async move {
+                let steps = series::series(connection, prefix, &filter, (step, limit), false).await?;
+                Ok(steps.into_iter().map(|((time, kind), sum)| sum.point(time, kind)).collect())
+            }
+            .boxed()
+        })
+    }
+
+    fn sums(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Sum>> {
+        self.read_of(filter.fleet.clone(), move |connection, prefix| {
+            async move {
+                let steps = series::series(connection, prefix, &filter, (step, limit), true).await?;
+                Ok(steps.into_iter().map(|((time, kind), sum)| sum.sum(time, kind)).collect())
+            }
+            .boxed()
         })
     }
 
@@ -229,6 +243,10 @@ impl Store for RedisStore {
 
     fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
         self.queue.forget_epoch(fleet, epoch)
+    }
+
+    fn forget_fleet(&self, fleet: &FleetName) -> StoreFuture<'_, usize> {
+        self.queue.forget_fleet(fleet)
     }
 
     fn measurements(&self) -> &dyn Measurements {

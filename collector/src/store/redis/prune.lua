@@ -70,16 +70,16 @@ for _, member in ipairs(members) do
         if not sum then
             sum = {reports = 0, sum = 0, least = least, most = most}
             local read = call('HGET', P .. 'old:' .. hour, kind)
-            if read then
-                local reports, total, low, high = string.match(read, '(%S+) (%S+) (%S+) (%S+)')
-                sum.reports, sum.sum, sum.least, sum.most = tonumber(reports), tonumber(total), low, high
-            end
+            if read then moments.read(sum, read) end
+            -- The reports behind a sum of an earlier version are gone, so the moments are those of the others.
+            if not sum.n then sum.n, sum.mean, sum.squares = 0, 0, 0 end
             sums[hour][kind] = sum
         end
         sum.reports = sum.reports + 1
         sum.sum = sum.sum + tonumber(report.mean)
         if tonumber(least) < tonumber(sum.least) then sum.least = least end
         if tonumber(most) > tonumber(sum.most) then sum.most = most end
+        moments.add(sum, moments.of(report.mean, report.stddev, report.count, report.aggregate))
     end
     if call('HGET', P .. 'latest', kind) == member then latest[#latest + 1] = kind end
 end
@@ -103,7 +103,7 @@ for hour, minutes in pairs(hours) do
     call('ZADD', P .. 'old', hour, hour)
     for kind, sum in pairs(sums[hour]) do
         call('HSET', P .. 'old:' .. hour, kind,
-            string.format('%d %.17g %s %s', sum.reports, sum.sum, sum.least, sum.most))
+            moments.format(sum))
     end
 end
 

@@ -184,7 +184,7 @@ pub(super) async fn fleets(connection: &mut Connection, prefix: &str) -> Result<
     let names: Vec<String> = connection.query(cmd("SMEMBERS").arg(format!("{prefix}fleets"))).await?;
     let mut fleets = vec![FleetName::default()];
     for name in names {
-        fleets.push(name.parse().map_err(|_| Failure::foreign_data())?);
+        fleets.push(FleetName::from_key(&name).map_err(|_| Failure::foreign_data())?);
     }
     fleets.sort();
     Ok(fleets)

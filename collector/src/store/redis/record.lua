@@ -5,10 +5,10 @@
 -- The writes of a script that fails are not undone. Therefore all keys are read first, with commands of their types: data
 -- of another program is found before the first write. A lack of memory or disk space is reported at the first write.
 -- Numbers that may exceed 2^53 are text of fixed width, so that their order as text is their order as numbers.
-local P, ROOT, VERSION, COUNT, NAME, WIDTH = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2]), ARGV[3], 20
+local P, ROOT, VERSION, COUNT, NAME, WIDTH = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2]), ARGV[3], 21
 local call, sub = redis.call, string.sub
 local FIELDS = {'epoch', 'cycle', 'time', 'quantity', 'unit', 'mean', 'min', 'max', 'stddev', 'count', 'excluded',
-    'received', 'reporter'}
+    'received', 'reporter', 'aggregate'}
 
 local meta = call('HMGET', ROOT .. 'meta', 'version', 'newest')
 if meta[1] and meta[1] ~= VERSION then
@@ -125,22 +125,20 @@ local function note_latest(number, own)
     latest[number] = known
 end
 
-local function add(key, field, mean, least, most)
+local function add(key, field, mean, least, most, readings)
     local name = key .. '\n' .. field
     local sum = sums[name]
     if not sum then
-        sum = {key = key, field = field, reports = 0, sum = 0, least = least, most = most}
+        sum = {key = key, field = field, reports = 0, sum = 0, least = least, most = most, n = 0, mean = 0, squares = 0}
         local read = call('HGET', key, field)
-        if read then
-            local reports, total, low, high = string.match(read, '(%S+) (%S+) (%S+) (%S+)')
-            sum.reports, sum.sum, sum.least, sum.most = tonumber(reports), tonumber(total), low, high
-        end
+        if read then moments.read(sum, read) end
         sums[name] = sum
     end
     sum.reports = sum.reports + 1
     sum.sum = sum.sum + tonumber(mean)
     if tonumber(least) < tonumber(sum.least) then sum.least = least end
     if tonumber(most) > tonumber(sum.most) then sum.most = most end
+    moments.add(sum, readings)
 end
 
 for at = 4, 3 + COUNT * WIDTH, WIDTH do
@@ -164,8 +162,9 @@ for at = 4, 3 + COUNT * WIDTH, WIDTH do
             addition.bucket, addition.field, addition.mean = bucket, sub(cycle, 18), mean
         end
         if not call('ZSCORE', P .. 'hours', hour) then addition.hour = hour end
-        add(P .. 'hour:' .. hour, number, mean, least, most)
-        add(P .. 'minutes:' .. hour, minute .. ':' .. number, mean, least, most)
+        local readings = moments.of(mean, ARGV[report + 8], ARGV[report + 9], ARGV[report + 13])
+        add(P .. 'hour:' .. hour, number, mean, least, most, readings)
+        add(P .. 'minutes:' .. hour, minute .. ':' .. number, mean, least, most, readings)
         note_latest(number, {member = member, key = line ~= '' and epoch .. cycle or nil, time = time,
             received = padded(ARGV[report + 11], 18)})
         additions[#additions + 1] = addition
@@ -189,7 +188,7 @@ for _, addition in ipairs(additions) do
     if addition.hour then call('ZADD', P .. 'hours', addition.hour, addition.hour) end
 end
 for _, sum in pairs(sums) do
-    call('HSET', sum.key, sum.field, string.format('%d %.17g %s %s', sum.reports, sum.sum, sum.least, sum.most))
+    call('HSET', sum.key, sum.field, moments.format(sum))
 end
 for number, own in pairs(latest) do
     -- An order that was read from the store has no member: its report stays the latest.

@@ -8,7 +8,7 @@ use redis::{cmd, pipe};
 use super::connection::{Connection, Failure};
 use super::keys::{self, MINUTE};
 use super::reader::{Members, fetch, kinds};
-use crate::store::interface::{Filter, HOUR, Point};
+use crate::store::interface::{Filter, HOUR};
 use crate::store::rollup::{Kind, Rollup, kind};
 
 /// Number of hours that are read at once.
@@ -46,6 +46,8 @@ impl Steps {
 struct Sums {
     steps: Steps,
     limit: usize,
+    /// True if moments are wanted. Sums without them are not used then.
+    with_moments: bool,
     sums: BTreeMap<(i64, Kind), Rollup>,
 }
 
@@ -62,8 +64,13 @@ impl Sums {
             && self.sums.keys().nth(self.limit.saturating_sub(1)).is_none_or(|(last, _)| *last < end)
     }
 
-    fn points(self) -> Vec<Point> {
-        self.sums.into_iter().take(self.limit).map(|((time, kind), sum)| sum.point(time, kind)).collect()
+    /// Returns true if all of these sums can be used.
+    fn can_use<'a>(&self, mut sums: impl Iterator<Item = &'a str>) -> bool {
+        !self.with_moments || sums.all(keys::has_moments)
+    }
+
+    fn first(self) -> Vec<((i64, Kind), Rollup)> {
+        self.sums.into_iter().take(self.limit).collect()
     }
 }
 
@@ -76,7 +83,12 @@ struct Minutes {
 }
 
 /// Divides the minutes of an hour into sums and single reports.
-fn minutes(hour: i64, steps: Steps, fields: &HashMap<String, String>) -> Option<Minutes> {
+fn minutes(
+    hour: i64,
+    steps: Steps,
+    can_use: impl Fn(&[(&str, &str)]) -> bool,
+    fields: &HashMap<String, String>,
+) -> Option<Minutes> {
     /// True if a part of the minute has been pruned, and its sums.
     type Minute<'a> = (bool, Vec<(&'a str, &'a str)>);
     let mut there: BTreeMap<i64, Minute<'_>> = BTreeMap::new();
@@ -95,7 +107,7 @@ fn minutes(hour: i64, steps: Steps, fields: &HashMap<String, String>) -> Option<
         if from >= to {
             continue;
         }
-        if !partial && steps.contains_whole(start, MINUTE) {
+        if !partial && steps.contains_whole(start, MINUTE) && can_use(&kinds) {
             for (kind, sum) in kinds {
                 made.sums.push((start, kind.to_owned(), keys::sum(sum)?));
             }
@@ -123,17 +135,18 @@ async fn hours(connection: &mut Connection, prefix: &str, hour: i64, last: i64) 
     Ok(all.into_iter().collect())
 }
 
+/// Returns the first `limit` steps that have reports.
 pub(super) async fn series(
     connection: &mut Connection,
     prefix: &str,
     filter: &Filter,
-    step: i64,
-    limit: usize,
-) -> Result<Vec<Point>, Failure> {
+    (step, limit): (i64, usize),
+    with_moments: bool,
+) -> Result<Vec<((i64, Kind), Rollup)>, Failure> {
     let from = filter.from.map_or(0, |from| from.as_microsecond().max(0));
     let to = filter.to.map_or(i64::MAX, |to| to.as_microsecond());
     let steps = Steps { from, to, step: step.max(1) };
-    let mut sums = Sums { steps, limit, sums: BTreeMap::new() };
+    let mut sums = Sums { steps, limit, with_moments, sums: BTreeMap::new() };
     let kinds = kinds(connection, prefix, filter).await?;
     let mut next = from / HOUR;
     while to > from && !kinds.is_empty() {
@@ -156,11 +169,11 @@ pub(super) async fn series(
                 add_all(old, start, &kinds, &mut sums)?;
             }
             if sums.are_enough(start + HOUR) {
-                return Ok(sums.points());
+                return Ok(sums.first());
             }
         }
     }
-    Ok(sums.points())
+    Ok(sums.first())
 }
 
 fn add_all(
@@ -187,7 +200,7 @@ async fn add_hour(
     sums: &mut Sums,
 ) -> Result<(), Failure> {
     let whole = sums.steps.contains_whole(hour * HOUR, HOUR);
-    if whole && !there.contains_key("!") {
+    if whole && !there.contains_key("!") && sums.can_use(there.values().map(String::as_str)) {
         return add_all(there, hour * HOUR, kinds, sums);
     }
     let again: HashMap<String, String>;
@@ -197,7 +210,8 @@ async fn add_hour(
     } else {
         there
     };
-    let minutes = minutes(hour, sums.steps, fields).ok_or_else(Failure::foreign_data)?;
+    let can_use = |kinds: &[(&str, &str)]| sums.can_use(kinds.iter().map(|(_, sum)| *sum));
+    let minutes = minutes(hour, sums.steps, can_use, fields).ok_or_else(Failure::foreign_data)?;
     for (start, number, sum) in minutes.sums {
         if let Some(kind) = kinds.get(&number) {
             sums.add(start, kind, sum);
@@ -241,7 +255,7 @@ mod tests {
                 let flag = partial.then(|| (format!("{minute:02}!"), "1".to_owned()));
                 flag.into_iter().chain([(format!("{minute:02}:3"), sum.clone())])
             });
-            let made = minutes(7, steps, &fields.collect()).unwrap();
+            let made = minutes(7, steps, |_| true, &fields.collect()).unwrap();
             let moment = 7 * HOUR + moment;
             let summed = made.sums.iter().filter(|(start, ..)| (*start..start + MINUTE).contains(&moment)).count();
             let read = made.rest.iter().filter(|(from, to)| (*from..*to).contains(&moment)).count();

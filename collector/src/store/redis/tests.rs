@@ -290,3 +290,30 @@ async fn server_started_without_its_append_only_file_is_not_reconfigured() {
     server.restart();
     assert_eq!(store.record(one(1)).await.unwrap(), [Outcome::Repeated]);
 }
+
+/// Sums of earlier versions have no moments. Their reports are read one by one, also after others were added.
+#[tokio::test]
+async fn sums_of_an_earlier_version_get_the_moments_of_their_reports() {
+    let server = Redis::with(KEEPING);
+    let store = open(&server);
+    let report = |cycle| Report { count: Some(3), stddev: Some(0.5), ..keyed(7, cycle, Some("Cel"), 20.0) };
+    store.record((0..200).map(report).collect()).await.unwrap();
+    let filter = || Filter { from: Some(at(0)), to: Some(at(3_600)), ..Filter::default() };
+    let sums = async || store.sums(filter(), 3_600_000_000, 10).await.unwrap();
+    let before = sums().await;
+    assert_eq!(before[0].moments.unwrap().readings, 600);
+    let hour = at(0).as_microsecond() / 3_600_000_000;
+    for key in [format!("atalaya:hour:{hour}"), format!("atalaya:minutes:{hour}")] {
+        for field in server.ask(&["HKEYS", &key]).lines() {
+            let sum = server.ask(&["HGET", &key, field]);
+            let words: Vec<&str> = sum.split_whitespace().collect();
+            assert_eq!(words.len(), 7, "{sum}");
+            server.ask(&["HSET", &key, field, &words[..4].join(" ")]);
+        }
+    }
+    assert_eq!(sums().await[0].moments.map(|own| (own.readings, own.mean)), Some((600, 20.0)));
+    store.record(vec![report(200)]).await.unwrap();
+    let after = sums().await;
+    assert_eq!((after[0].reports, after[0].moments.unwrap().readings), (201, 603));
+    assert_eq!(store.series(filter(), 3_600_000_000, 10).await.unwrap()[0].reports, 201);
+}

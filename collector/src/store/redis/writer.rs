@@ -27,8 +27,8 @@ const MAX_SAMPLES: usize = 16_384;
 /// Maximum number of reports that one script prunes.
 const MAX_PRUNED: usize = 500;
 
-const RECORD: &str = include_str!("record.lua");
-const PRUNE: &str = include_str!("prune.lua");
+const RECORD: &str = concat!(include_str!("moments.lua"), include_str!("record.lua"));
+const PRUNE: &str = concat!(include_str!("moments.lua"), include_str!("prune.lua"));
 const FORGET: &str = include_str!("forget.lua");
 const ADD_SAMPLES: &str = include_str!("samples/add.lua");
 const FORGET_NODE: &str = include_str!("samples/forget.lua");
@@ -84,6 +84,12 @@ impl Writer {
                 }
                 Job::Forget(fleet, epoch, answer) => {
                     let forgotten = self.forget_epoch(&fleet, epoch).await;
+                    let (forgotten, failed) = self.note_result(forgotten);
+                    let _ = answer.send(forgotten);
+                    failed
+                }
+                Job::ForgetFleet(fleet, answer) => {
+                    let forgotten = self.forget_fleet(&fleet).await;
                     let (forgotten, failed) = self.note_result(forgotten);
                     let _ = answer.send(forgotten);
                     failed

@@ -1,4 +1,4 @@
-//! Table `fleets`: the number of each fleet, which stands for its name in the other tables.
+//! Table `fleets`: the number of each fleet and zone, which stands for its name in the other tables.
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
 
@@ -49,7 +49,7 @@ pub(super) fn names(connection: &Connection) -> rusqlite::Result<Vec<FleetName>>
 
 /// Reads a name.
 fn name(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<FleetName> {
-    row.get_ref(column)?.as_str()?.parse().map_err(|error: crate::invalid::Invalid| {
+    FleetName::from_key(row.get_ref(column)?.as_str()?).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
     })
 }

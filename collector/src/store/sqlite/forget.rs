@@ -1,9 +1,10 @@
-//! Deletion of an epoch.
+//! Deletion of an epoch, or of a whole fleet or zone.
 
 use rusqlite::Transaction;
 
-use super::{fleets, latest, rollups};
+use super::{fleets, latest, rollups, schema};
 use crate::fleet_name::FleetName;
+use crate::store::interface::PRUNE_BATCH;
 
 /// Deletes `epoch` of a fleet from the fence and all of its reports, and recomputes the sums that contained them.
 pub(super) fn forget_epoch(
@@ -18,5 +19,22 @@ pub(super) fn forget_epoch(
     transaction.execute("DELETE FROM epochs WHERE fleet = ? AND epoch = ?", [fleet, epoch])?;
     latest::delete_orphans(transaction)?;
     latest::fill(transaction)?;
+    Ok(deleted)
+}
+
+/// Deletes at most [`PRUNE_BATCH`] reports of a fleet, and returns their number. If there are none, deletes everything
+/// else about the fleet.
+pub(super) fn forget_fleet(transaction: &Transaction<'_>, fleet: &FleetName) -> rusqlite::Result<usize> {
+    let number = fleets::number(transaction, fleet)?;
+    let deleted = transaction.execute(
+        "DELETE FROM reports WHERE id IN (SELECT id FROM reports WHERE fleet = ? ORDER BY id LIMIT ?)",
+        [number, i64::try_from(PRUNE_BATCH).unwrap_or(i64::MAX)],
+    )?;
+    if deleted == 0 {
+        for table in schema::other_tables() {
+            transaction.execute(&format!("DELETE FROM {table} WHERE fleet = ?"), [number])?;
+        }
+        transaction.execute("DELETE FROM fleets WHERE number = ? AND number > 0", [number])?;
+    }
     Ok(deleted)
 }

@@ -7,6 +7,7 @@
 mod file;
 mod fleets;
 mod forget;
+mod functions;
 mod latest;
 mod prune;
 mod reader;
@@ -26,7 +27,7 @@ use jiff::Timestamp;
 pub use self::file::SqliteOptions;
 use self::reader::Readers;
 use self::writer::Writer;
-use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Point, Store, StoreFuture};
+use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Point, Store, StoreFuture, Sum};
 use super::write_queue::WriteQueue;
 use crate::fence::Epoch;
 use crate::fleet_name::FleetName;
@@ -95,6 +96,10 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| reader::series(connection, &filter, step, limit)).boxed()
     }
 
+    fn sums(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Sum>> {
+        self.readers.read(move |connection| reader::sums(connection, &filter, step, limit)).boxed()
+    }
+
     fn latest(&self, fleet: &FleetName) -> StoreFuture<'_, Vec<Record>> {
         let fleet = fleet.clone();
         self.readers.read(move |connection| reader::latest(connection, &fleet)).boxed()
@@ -122,6 +127,10 @@ impl Store for SqliteStore {
 
     fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
         self.queue.forget_epoch(fleet, epoch)
+    }
+
+    fn forget_fleet(&self, fleet: &FleetName) -> StoreFuture<'_, usize> {
+        self.queue.forget_fleet(fleet)
     }
 
     fn measurements(&self) -> &dyn Measurements {

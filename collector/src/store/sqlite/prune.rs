@@ -2,6 +2,7 @@
 
 use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
+use super::rollups::OF_REPORT;
 use super::{fleets, latest, rollups};
 use crate::interval_set::IntervalSet;
 use crate::store::interface::{HOUR, Horizon, PRUNE_BATCH};
@@ -36,11 +37,12 @@ fn prune_fleet(
         &format!(
             "INSERT INTO hours
              SELECT :fleet, time - time % {HOUR}, ifnull(quantity, ''), ifnull(unit, ''), count(*), ifnull(sum(mean), 0.0),
-                    min(ifnull(min, mean)), max(ifnull(max, mean))
+                    min(ifnull(min, mean)), max(ifnull(max, mean)), all_moments({OF_REPORT})
              FROM reports WHERE {PAST} GROUP BY 2, 3, 4
              ON CONFLICT (fleet, hour, quantity, unit) DO UPDATE SET
                 reports = reports + excluded.reports, sum = ifnull(sum + excluded.sum, 0.0),
-                min = min(min, excluded.min), max = max(max, excluded.max)"
+                min = min(min, excluded.min), max = max(max, excluded.max),
+                moments = merge_moments(moments, excluded.moments)"
         ),
         end,
     )?;

@@ -13,10 +13,11 @@ use super::file::{SqliteOptions, file_id, to_store_error};
 use super::{fleets, rollups, schema};
 use crate::fence::Epoch;
 use crate::fleet_name::FleetName;
+use crate::moments::Moments;
 use crate::report::{Record, Report};
 use crate::store::error::StoreError;
-use crate::store::interface::{Cursor, Filter, Page, Point};
-use crate::store::rollup::Rollup;
+use crate::store::interface::{Cursor, Filter, Page, Point, Sum};
+use crate::store::rollup::{Kind, Rollup};
 
 /// Maximum number of concurrent reads.
 const MAX_READS: usize = 4;
@@ -26,8 +27,8 @@ const CHECK_INTERVAL: i32 = 10_000;
 /// Maximum number of quantities and units that are returned.
 const MAX_KINDS: i64 = 1_000;
 
-const COLUMNS: &str =
-    "id, epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received, reporter";
+const COLUMNS: &str = "id, epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received, reporter, \
+     aggregate";
 
 /// Connections that are not in use.
 #[derive(Debug)]
@@ -135,6 +136,7 @@ fn record(row: &Row<'_>, fleet: &FleetName) -> rusqlite::Result<Record> {
             excluded: row.get(11)?,
             received: timestamp(row, 12)?,
             reporter: row.get(13)?,
+            aggregate: row.get(14)?,
         },
     })
 }
@@ -240,23 +242,46 @@ pub(super) fn series(
     step: i64,
     limit: usize,
 ) -> rusqlite::Result<Vec<Point>> {
+    let steps = steps(connection, filter, (step, limit), false)?.into_iter();
+    Ok(steps.map(|(time, kind, rollup)| rollup.point(time, kind)).collect())
+}
+
+pub(super) fn sums(
+    connection: &Connection,
+    filter: &Filter,
+    step: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<Sum>> {
+    let steps = steps(connection, filter, (step, limit), true)?.into_iter();
+    Ok(steps.map(|(time, kind, rollup)| rollup.sum(time, kind)).collect())
+}
+
+/// Returns the first `limit` steps that have reports.
+fn steps(
+    connection: &Connection,
+    filter: &Filter,
+    (step, limit): (i64, usize),
+    with_moments: bool,
+) -> rusqlite::Result<Vec<(i64, Kind, Rollup)>> {
+    let (moments, all_moments) =
+        if with_moments { ("moments", "all_moments(moments)") } else { ("NULL AS moments", "NULL") };
     let fleet = fleets::number(connection, &filter.fleet)?;
     let kinds = Where::kinds(filter, fleet);
     let hours = Where::of(filter, fleet, ["hour >= ?", "hour < ?"]);
     let mut parts = vec![format!(
-        "SELECT hour AS time, quantity, unit, reports, sum, min, max FROM hours WHERE {}",
+        "SELECT hour AS time, quantity, unit, reports, sum, min, max, {moments} FROM hours WHERE {}",
         hours.sql()
     )];
     let mut values = vec![Value::from(step)];
     values.extend(hours.values);
     let micros = |time: Option<Timestamp>| time.map(|time| time.as_microsecond());
     for piece in rollups::pieces(micros(filter.from), micros(filter.to), step) {
-        let (part, part_values) = rollups::select(&piece, &kinds.sql(), &kinds.values);
+        let (part, part_values) = rollups::select(&piece, &kinds.sql(), &kinds.values, with_moments);
         parts.push(part);
         values.extend(part_values);
     }
     let sql = format!(
-        "SELECT time - time % ?, quantity, unit, sum(reports), ifnull(sum(sum), 0.0), min(min), max(max)
+        "SELECT time - time % ?, quantity, unit, sum(reports), ifnull(sum(sum), 0.0), min(min), max(max), {all_moments}
          FROM ({}) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT ?",
         parts.join(" UNION ALL ")
     );
@@ -266,9 +291,9 @@ pub(super) fn series(
         .prepare_cached(&sql)?
         .query_map(params_from_iter(values), |row| {
             let kind = (named(row.get(1)?), named(row.get(2)?));
-            let rollup =
-                Rollup { reports: row.get(3)?, sum: row.get(4)?, min: row.get(5)?, max: row.get(6)? };
-            Ok(rollup.point(row.get(0)?, kind))
+            let moments = row.get_ref(7)?.as_blob_or_null()?.and_then(Moments::from_bytes);
+            let (reports, sum, min, max) = (row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?);
+            Ok((row.get(0)?, kind, Rollup { reports, sum, min, max, moments }))
         })?
         .collect()
 }

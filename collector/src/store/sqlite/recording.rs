@@ -98,8 +98,8 @@ impl<'t, 'r> Recording<'t, 'r> {
             .prepare_cached(
                 "INSERT INTO reports
                     (fleet, epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received,
-                     reporter)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     reporter, aggregate)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 fleet,
@@ -116,6 +116,7 @@ impl<'t, 'r> Recording<'t, 'r> {
                 report.excluded,
                 report.received.as_microsecond(),
                 report.reporter,
+                report.aggregate,
             ])?;
         let id = self.transaction.last_insert_rowid();
         let kind = (fleet, report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""));

@@ -9,6 +9,7 @@ use rusqlite::types::Value;
 use rusqlite::{Transaction, params};
 
 use super::fleets;
+use crate::moments::Moments;
 use crate::store::interface::HOUR;
 use crate::store::rollup::Rollup;
 
@@ -66,8 +67,14 @@ fn cut(from: Option<i64>, to: Option<i64>, sizes: &[i64], pieces: &mut Vec<Piece
     }
 }
 
-/// Returns the `SELECT` of a piece, and the values of its placeholders. `kinds` are conditions on fleet, quantity and unit.
-pub(super) fn select(piece: &Piece, kinds: &str, kind_values: &[Value]) -> (String, Vec<Value>) {
+/// Returns the `SELECT` of a piece, and the values of its placeholders. `kinds` are conditions on fleet, quantity and
+/// unit. Without moments, their column is NULL.
+pub(super) fn select(
+    piece: &Piece,
+    kinds: &str,
+    kind_values: &[Value],
+    with_moments: bool,
+) -> (String, Vec<Value>) {
     let mut values = Vec::new();
     let mut conditions = Vec::new();
     if let Some(step) = piece.step {
@@ -85,20 +92,28 @@ pub(super) fn select(piece: &Piece, kinds: &str, kind_values: &[Value]) -> (Stri
     let conditions = conditions.join(" AND ");
     let sql = match piece.step {
         Some(_) => {
-            format!("SELECT time, quantity, unit, reports, sum, min, max FROM rollups WHERE {conditions}")
+            let moments = if with_moments { "moments" } else { "NULL" };
+            format!(
+                "SELECT time, quantity, unit, reports, sum, min, max, {moments} FROM rollups WHERE {conditions}"
+            )
         }
         None => format!(
             "SELECT time, ifnull(quantity, '') AS quantity, ifnull(unit, '') AS unit, 1 AS reports, mean AS sum,
-                    ifnull(min, mean) AS min, ifnull(max, mean) AS max
-             FROM reports WHERE {conditions}"
+                    ifnull(min, mean) AS min, ifnull(max, mean) AS max, {}
+             FROM reports WHERE {conditions}",
+            if with_moments { OF_REPORT } else { "NULL" }
         ),
     };
     (sql, values)
 }
 
+/// Moments of a row of the table `reports`.
+pub(super) const OF_REPORT: &str = "moments_of(count, mean, stddev, aggregate)";
+
 const JOIN: &str = "ON CONFLICT (fleet, step, time, quantity, unit) DO UPDATE SET
     reports = reports + excluded.reports, sum = ifnull(sum + excluded.sum, 0.0),
-    min = min(min, excluded.min), max = max(max, excluded.max)";
+    min = min(min, excluded.min), max = max(max, excluded.max),
+    moments = merge_moments(moments, excluded.moments)";
 
 /// Returns the lengths and the beginnings of the steps to whose sums a report of `time` belongs.
 pub(super) fn steps(time: Timestamp) -> impl Iterator<Item = (i64, i64)> {
@@ -111,13 +126,24 @@ pub(super) fn add(
     transaction: &Transaction<'_>,
     (step, time): (i64, i64),
     (fleet, quantity, unit): (i64, &str, &str),
-    Rollup { reports, sum, min, max }: Rollup,
+    Rollup { reports, sum, min, max, moments }: Rollup,
 ) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(&format!(
-            "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ifnull(?, 0.0), ?, ?) {JOIN}"
+            "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ifnull(?, 0.0), ?, ?, ?) {JOIN}"
         ))?
-        .execute(params![fleet, step, time, quantity, unit, reports, sum, min, max])?;
+        .execute(params![
+            fleet,
+            step,
+            time,
+            quantity,
+            unit,
+            reports,
+            sum,
+            min,
+            max,
+            moments.map(Moments::to_bytes),
+        ])?;
     Ok(())
 }
 
@@ -133,8 +159,9 @@ pub(super) fn delete_until(transaction: &Transaction<'_>, fleet: i64, end: i64) 
     Ok(())
 }
 
-/// Computes the sums of a file of an earlier version.
+/// Computes the sums of a file of an earlier version anew.
 pub(super) fn compute_all(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM rollups", [])?;
     for fleet in fleets::numbers(transaction)? {
         STEPS.iter().try_for_each(|step| sum_up(transaction, fleet, *step, (0, i64::MAX)))?;
     }
@@ -182,12 +209,12 @@ fn sum_up(
     (from, to): (i64, i64),
 ) -> rusqlite::Result<()> {
     transaction
-        .prepare_cached(
+        .prepare_cached(&format!(
             "INSERT INTO rollups
              SELECT ?4, ?1, time - time % ?1, ifnull(quantity, ''), ifnull(unit, ''), count(*), ifnull(sum(mean), 0.0),
-                    min(ifnull(min, mean)), max(ifnull(max, mean))
-             FROM reports WHERE fleet = ?4 AND time >= ?2 AND time < ?3 GROUP BY 3, 4, 5",
-        )?
+                    min(ifnull(min, mean)), max(ifnull(max, mean)), all_moments({OF_REPORT})
+             FROM reports WHERE fleet = ?4 AND time >= ?2 AND time < ?3 GROUP BY 3, 4, 5"
+        ))?
         .execute([step, from, to, fleet])?;
     Ok(())
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tracing::info;
 
-use super::{latest, rollups};
+use super::{functions, latest, rollups};
 
 /// Version of the tables; increases with every change.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
-/// Times are microseconds since 1970, UTC; `readable` shows them as text. `fleet` is the number of a fleet, 0 for the
-/// reports of nodes that send no name.
+/// Times are microseconds since 1970, UTC; `readable` shows them as text. `fleet` is the number of a fleet or zone, 0
+/// for the reports of nodes that send no name. `aggregate` names the main value if it is not the mean.
 const REPORTS: &str = "
 CREATE TABLE reports (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -29,7 +29,8 @@ CREATE TABLE reports (
     excluded INTEGER,
     received INTEGER NOT NULL,
     reporter TEXT,
-    fleet    INTEGER NOT NULL DEFAULT 0
+    fleet    INTEGER NOT NULL DEFAULT 0,
+    aggregate TEXT
 ) STRICT;
 ";
 
@@ -51,7 +52,8 @@ SELECT id, (SELECT name FROM fleets WHERE number = fleet) AS fleet, epoch, cycle
 FROM reports;
 ";
 
-/// Other tables with data of a fleet. Their first column is always its number.
+/// Other tables with data of a fleet. Their first column is always its number. `moments`, since version 5: those of the
+/// readings, see `functions.rs`.
 const OTHER_TABLES: [(&str, &str); 6] = [
     // Every quantity and unit that was ever recorded; '' for none.
     (
@@ -89,6 +91,7 @@ const OTHER_TABLES: [(&str, &str); 6] = [
             sum      REAL NOT NULL,
             min      REAL NOT NULL,
             max      REAL NOT NULL,
+            moments  BLOB,
             PRIMARY KEY (fleet, hour, quantity, unit)
         ) STRICT, WITHOUT ROWID;",
     ),
@@ -117,6 +120,7 @@ const OTHER_TABLES: [(&str, &str); 6] = [
             sum      REAL NOT NULL,
             min      REAL NOT NULL,
             max      REAL NOT NULL,
+            moments  BLOB,
             PRIMARY KEY (fleet, step, time, quantity, unit)
         ) STRICT, WITHOUT ROWID;",
     ),
@@ -229,6 +233,7 @@ pub(super) fn open_to_write(
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
     connection.pragma_update(None, "cell_size_check", true)?;
+    functions::register(&connection)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     if let Some(bytes) = max_bytes {
         let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
@@ -248,6 +253,7 @@ pub(super) fn open_to_read(path: &Path, lock_timeout: Duration) -> rusqlite::Res
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(lock_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    functions::register(&connection)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)
@@ -285,8 +291,28 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// Converts a file of an older version. All of its data is of the fleet `default`.
+/// Returns the names of the other tables with data of a fleet.
+pub(super) fn other_tables() -> impl Iterator<Item = &'static str> {
+    OTHER_TABLES.into_iter().map(|(name, _)| name)
+}
+
+/// Converts a file of an older version. Sums past the retention have no moments, because the numbers of readings are
+/// not known any more.
 fn convert(transaction: &Transaction<'_>, older: i64) -> rusqlite::Result<()> {
+    if older < 4 {
+        add_fleets(transaction)?;
+    } else {
+        transaction.execute_batch(
+            "ALTER TABLE hours ADD COLUMN moments BLOB; ALTER TABLE rollups ADD COLUMN moments BLOB;",
+        )?;
+    }
+    transaction.execute_batch("ALTER TABLE reports ADD COLUMN aggregate TEXT;")?;
+    rollups::compute_all(transaction)?;
+    latest::fill(transaction)
+}
+
+/// Adds the column `fleet` to the tables of a version before 4. All of its data is of the fleet `default`.
+fn add_fleets(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     // Old indexes are removed first: the new ones use their space.
     transaction.execute_batch(
         "DROP VIEW readable;
@@ -306,12 +332,11 @@ fn convert(transaction: &Transaction<'_>, older: i64) -> rusqlite::Result<()> {
         }
         transaction.execute_batch(create)?;
         if exists {
-            let copy = format!("INSERT INTO {name} SELECT 0, * FROM old_{name}; DROP TABLE old_{name};");
+            let moments = if matches!(name, "hours" | "rollups") { ", NULL" } else { "" };
+            let copy =
+                format!("INSERT INTO {name} SELECT 0, *{moments} FROM old_{name}; DROP TABLE old_{name};");
             transaction.execute_batch(&copy)?;
         }
     }
-    if older == 1 {
-        rollups::compute_all(transaction)?;
-    }
-    latest::fill(transaction)
+    Ok(())
 }

@@ -174,6 +174,34 @@ async fn file_of_version_3_has_one_fleet_and_accepts_others() {
     assert_eq!(all(&store).await.0, before.0);
 }
 
+/// Version 4 had no moments. Those of the existing reports are computed, and those past the retention are not known.
+#[tokio::test]
+async fn file_of_version_4_gets_the_moments_of_its_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let report = |cycle| Report { count: Some(3), stddev: Some(0.5), ..keyed(7, cycle, Some("Cel"), 20.0) };
+    store.record((0..7_200).map(report).collect()).await.unwrap();
+    let sums = async |store: &SqliteStore| store.sums(Filter::default(), 3_600_000_000, 10).await.unwrap();
+    let before = sums(&store).await;
+    assert_eq!(before.iter().map(|sum| sum.moments.unwrap().readings).collect::<Vec<_>>(), [10_800, 10_800]);
+    store.prune(Horizon { reports: at(3_600), hours: None }).await.unwrap();
+    assert_eq!(sums(&store).await.len(), 2);
+    store.close().await;
+    let older = "ALTER TABLE reports DROP COLUMN aggregate; ALTER TABLE hours DROP COLUMN moments;
+        ALTER TABLE rollups DROP COLUMN moments; PRAGMA user_version = 4;";
+    Connection::open(folder.path().join("reports.db")).unwrap().execute_batch(older).unwrap();
+    let store = open(folder.path());
+    store.check().await.unwrap();
+    let after = sums(&store).await;
+    assert_eq!((after[0].reports, after[0].moments), (3_600, None));
+    assert_eq!(after[1].moments.map(|own| (own.readings, own.mean)), Some((10_800, 20.0)));
+    assert_eq!(store.series(Filter::default(), 3_600_000_000, 10).await.unwrap().len(), 2);
+    let zone = FleetName::from_key("default/north").unwrap();
+    let other = Report { fleet: zone.clone(), ..report(1) };
+    assert!(matches!(store.record(vec![other]).await.unwrap()[..], [Outcome::Recorded(_)]));
+    assert_eq!(store.fleets().await.unwrap(), [fleet(), zone]);
+}
+
 #[tokio::test]
 async fn file_of_an_earlier_version_gets_its_sums() {
     let folder = tempfile::tempdir().unwrap();

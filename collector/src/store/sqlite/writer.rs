@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tracing::{info, warn};
 
 use super::file::{SqliteOptions, file_id, to_store_error};
-use super::forget::forget_epoch;
+use super::forget::{forget_epoch, forget_fleet};
 use super::prune::prune;
 use super::recording::record;
 use super::samples::{self, Cache};
@@ -59,6 +59,9 @@ impl Writer {
                 Job::Forget(fleet, epoch, answer) => {
                     let _ =
                         answer.send(self.write(|transaction, _| forget_epoch(transaction, &fleet, epoch)));
+                }
+                Job::ForgetFleet(fleet, answer) => {
+                    let _ = answer.send(self.write(|transaction, _| forget_fleet(transaction, &fleet)));
                 }
                 Job::AddSamples(call) => {
                     let calls = jobs.sample_calls(call, MAX_SAMPLES);

@@ -8,6 +8,7 @@ mod recording;
 mod samples;
 mod samples_model;
 mod series;
+mod zones;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -25,6 +26,7 @@ pub(super) use recording::*;
 pub(super) use samples::*;
 pub(super) use samples_model::*;
 pub(super) use series::*;
+pub(super) use zones::*;
 
 /// `$open` takes the path of a folder that outlives the store, and opens the data in it; besides the store it may
 /// return values that must live as long.
@@ -35,7 +37,7 @@ macro_rules! store_suite {
             series_equals_the_sums_of_its_reports, latest_report_is_one_of_each_unit, latest_report_is_that_of_the_highest_epoch_and_cycle,
             latest_report_without_epoch_is_the_last_to_arrive, deletes_an_epoch_and_its_reports, deletes_an_epoch_but_not_its_pruned_reports,
             compares_numbers_at_the_limits_of_their_types, pruned_reports_are_summed_up_and_their_keys_stay_known, returns_every_number_unchanged, returns_no_negative_zero,
-            records_concurrent_repeats_once, returns_the_beginnings_of_epochs, keeps_fleets_apart, prunes_all_fleets, agrees_with_the_memory_store,
+            records_concurrent_repeats_once, returns_the_beginnings_of_epochs, keeps_fleets_apart, prunes_all_fleets, moments_are_those_of_all_readings, forgets_a_fleet, agrees_with_the_memory_store,
             adds_each_sample_once, adds_samples_of_concurrent_repeats_once, latest_sample_is_the_last_of_its_boot, steps_sum_up_samples,
             samples_and_sums_past_their_retention_are_deleted, marks_of_old_boots_are_deleted, samples_of_a_node_without_a_clock_are_kept,
             forgets_a_node, series_fleets_and_boots_are_bounded, returns_every_sample_unchanged, samples_agree_with_the_memory_store);

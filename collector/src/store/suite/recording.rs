@@ -44,6 +44,7 @@ pub(in crate::store) async fn refuses_reports_of_a_deposed_leader(store: &impl S
 pub(in crate::store) async fn returns_every_number_unchanged(store: &impl Store) {
     let full = Incoming {
         fleet: None,
+        zone: None,
         epoch: Some(1),
         cycle: Some(1),
         time: Some(at(1)),
@@ -55,6 +56,7 @@ pub(in crate::store) async fn returns_every_number_unchanged(store: &impl Store)
         stddev: Some(5e-324),
         count: Some(i64::MAX),
         excluded: Some(0),
+        aggregate: Some("quantile=0.9".to_owned()),
     };
     let full = full.accept(None, at(2), Some("atalaya/0.1.0 (node 1)")).unwrap();
     // Larger than the API accepts.

@@ -72,6 +72,7 @@ fn role(row: &Row) -> Span<'static> {
         (Condition::Running, Standing::Leading) => "leader".cyan().bold(),
         // Without the number of contenders ahead: it is known only from the last read of the election, and may be old.
         (Condition::Running, Standing::Waiting { .. }) => "follower".into(),
+        (Condition::Running, Standing::Standby) => "standby".into(),
         (Condition::Running, Standing::Inactive) => "joining".yellow(),
     }
 }

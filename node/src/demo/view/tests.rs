@@ -64,6 +64,14 @@ fn drawn(state: &State, view: &mut ViewState, now: Instant, (width, height): (u1
 }
 
 #[test]
+fn screen_names_nodes_on_standby() {
+    let (mut state, now) = state(3);
+    state.rows[2].status.standing = Standing::Standby;
+    let text = drawn(&state, &mut ViewState::default(), now, (80, 24));
+    assert!(text.contains("standby"), "{text}");
+}
+
+#[test]
 fn screen_and_help_of_80_by_24_have_all_essential_values() {
     let (state, now) = state(3);
     let text = drawn(&state, &mut ViewState::default(), now, (80, 24));

@@ -15,7 +15,7 @@ use crate::leader::delivery::full_reports::{self, FullReports};
 use crate::leader::delivery::outcome::Outcome;
 use crate::leader::delivery::response;
 use crate::model::node_id::NodeId;
-use crate::model::report::Report;
+use crate::model::report::{Origin, Report};
 use crate::settings::api_token::ApiToken;
 
 /// Client for one API. Clones share their connections.
@@ -27,12 +27,14 @@ pub(crate) struct Api {
     pub(crate) token: Option<ApiToken>,
     /// Name of the fleet, for a collector that several fleets use.
     pub(crate) fleet: Option<String>,
+    /// Zone of the fleet, for a collector that several elections of one fleet use.
+    pub(crate) zone: Option<String>,
     /// Created by the first request: it takes more memory than the rest of a node.
     client: Arc<OnceLock<Client>>,
     /// True if the last response was from a collector of Atalaya.
     is_collector: Arc<AtomicBool>,
     full_reports: Arc<FullReports>,
-    /// Runtime for the network I/O of requests; `None`: the caller's. A node's own runtime may have none.
+    /// Runtime for the network I/O of requests; `None`: the caller's.
     pub(crate) runtime: Option<Handle>,
 }
 
@@ -43,6 +45,7 @@ impl PartialEq for Api {
             && self.method == other.method
             && self.token == other.token
             && self.fleet == other.fleet
+            && self.zone == other.zone
     }
 }
 
@@ -61,6 +64,7 @@ impl Api {
             user_agent,
             token: None,
             fleet: None,
+            zone: None,
             client: Arc::default(),
             is_collector: Arc::default(),
             full_reports: full_reports.into(),
@@ -127,7 +131,8 @@ impl Api {
     ) -> Result<(Url, Response), Outcome> {
         let setup_error = |error: &reqwest::Error| format!("cannot set up HTTP: {}", root_cause(error));
         let begin = |method, url| self.request(method, url);
-        let request = match report.request(url, method, self.fleet.as_deref(), begin) {
+        let origin = Origin { fleet: self.fleet.as_deref(), zone: self.zone.as_deref() };
+        let request = match report.request(url, method, origin, begin) {
             Ok(request) => request.timeout(timeout),
             Err(error) => return Err(Outcome::Failed(setup_error(&error))),
         };

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use atalaya_config::CounterMode;
+use atalaya_config::{CounterMode, LeadMode};
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
 use atalaya_recipes::{Election, Leadership, Session, Standing, election};
@@ -14,7 +14,7 @@ use super::{STOP_WORK_TIMEOUT, Shared};
 use crate::dynamic_config;
 use crate::leader::{Leader, LeaderConfig};
 use crate::logging::Logs;
-use crate::model::node_info::NodeInfo;
+use crate::model::node_info::{self, NodeInfo};
 use crate::node::NodeError;
 use crate::process::stale_sessions;
 use crate::settings::Settings;
@@ -26,7 +26,7 @@ impl Shared {
     pub(super) async fn publish_measurement(&self, publisher: PersistentNode) -> Conflict {
         if let Some(process) = &self.process {
             // First, because a znode of an earlier process of this node would look like a node with the same id.
-            stale_sessions::clean_up_earlier_processes(&self.session, process).await;
+            Box::pin(stale_sessions::clean_up_earlier_processes(&self.session, process)).await;
         }
         publisher.run(self.measurement.subscribe()).await
     }
@@ -51,7 +51,7 @@ impl Shared {
         // A node whose id is in use never publishes, and must not lead under that id.
         let _ = published.wait_for(|state| state.stored > 0).await;
         info!(znode = self.measurement_path, "published the first measurement");
-        if !self.settings.lead {
+        if self.settings.lead == LeadMode::Never {
             info!("not contending for leadership (lead = false)");
             return std::future::pending().await;
         }
@@ -93,7 +93,11 @@ impl Shared {
     }
 
     /// Publishes the node info once the node has published a measurement, or has none to publish.
-    pub(super) async fn publish_node_info(&self, mut published: watch::Receiver<NodeState>) {
+    pub(super) async fn publish_node_info(
+        &self,
+        mut published: watch::Receiver<NodeState>,
+        mut standing: watch::Receiver<Standing>,
+    ) {
         let info = NodeInfo::new(&self.board.borrow());
         let mut progress = self.sample_progress.subscribe();
         let measurement = self.measurement.subscribe();
@@ -103,10 +107,14 @@ impl Shared {
             _ = published.wait_for(|state| state.stored > 0) => {}
             _ = progress.wait_for(|progress| progress.is_some() && measurement.borrow().is_none()) => {}
         }
+        // Mostly, the node joins the election in this time, and need not publish twice.
+        let joined = standing.wait_for(|standing| *standing != Standing::Inactive);
+        let _ = tokio::time::timeout(node_info::MIN_PUBLISH_INTERVAL, joined).await;
         let content = NodeInfoContent {
             sensors: self.sensor_info.subscribe(),
             board: self.board.subscribe(),
             group: self.group.subscribe(),
+            standing,
             leader_state: self.leader_state.subscribe(),
         };
         publish_node_info(&self.session, &self.id, info, content).await;
@@ -119,20 +127,11 @@ impl Shared {
         logs: Option<Logs>,
     ) {
         let mut settings = self.config.settings();
-        let mut before = self.settings.clone();
+        // Boxed, because it is kept as long as the node runs.
+        let mut before = Box::new(self.settings.clone());
         loop {
-            let now = settings.borrow_and_update().clone();
-            if now.log != before.log
-                && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.set_filter(now.log.as_deref()))
-            {
-                warn!("{problem}");
-            }
-            if let Some(change) = now.api_change(&before) {
-                warn!("{change}");
-            }
-            // A new log filter alone must not interrupt deliveries.
-            let is_changed = Settings { log: None, ..before } != Settings { log: None, ..now.clone() };
-            if is_changed {
+            let now = Box::new(settings.borrow_and_update().clone());
+            if log_changes(&before, &now, logs.as_ref()) {
                 self.counter.set_enabled(now.counting() == CounterMode::PerNode).await;
                 leader_config.send_replace(self.leader_config(&now));
             }
@@ -144,19 +143,33 @@ impl Shared {
     }
 }
 
-/// Logs the number of contenders ahead of this node, and the leader, when that number changes.
+/// Sets the log filter and logs what has changed. Returns true if anything else than the filter has.
+fn log_changes(before: &Settings, now: &Settings, logs: Option<&Logs>) -> bool {
+    if now.log != before.log
+        && let Some(Err(problem)) = logs.map(|logs| logs.set_filter(now.log.as_deref()))
+    {
+        warn!("{problem}");
+    }
+    if let Some(change) = now.api_change(before) {
+        warn!("{change}");
+    }
+    // A new log filter alone must not interrupt deliveries.
+    Settings { log: None, ..before.clone() } != Settings { log: None, ..now.clone() }
+}
+
+/// Logs when this node waits, with the number of contenders ahead of it and the leader if it is a contender.
 async fn log_standing(session: &Session, election: &str, mut standing: watch::Receiver<Standing>) {
     let mut logged = None;
     while standing.changed().await.is_ok() {
         let now = *standing.borrow_and_update();
-        let Standing::Waiting { ahead } = now else {
-            // The leader logs more about itself. A node that waits again after it has led logs that again.
-            logged = (now == Standing::Leading).then_some(0).or(logged);
-            continue;
-        };
-        if logged.replace(ahead) == Some(ahead) {
+        // The leader logs more about itself. A node that waits again after it has led logs that again.
+        if now == Standing::Inactive || logged.replace(now) == Some(now) {
             continue;
         }
+        if now == Standing::Standby {
+            info!("on standby: enough other nodes contend for leadership; waiting until one of them leaves");
+        }
+        let Standing::Waiting { ahead } = now else { continue };
         let connection = session.connection().await;
         match election::leader(&connection, election, Naming::Kazoo).await {
             Ok(Some(leader)) => {

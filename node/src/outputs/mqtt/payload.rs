@@ -1,9 +1,10 @@
 //! Payloads of averages and samples.
 
+#[cfg(feature = "history")]
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::report::Report;
+use crate::model::report::{Origin, Report};
 #[cfg(feature = "history")]
 use crate::model::sample::{ClockState, StoredSample};
 
@@ -33,7 +34,7 @@ pub(super) fn sample(sample: &StoredSample, boot: &str) -> Result<Vec<u8>, Strin
 
 /// Returns the payload of an average: the body of a report for the API, and `value`.
 pub(super) fn average(report: &Report) -> Vec<u8> {
-    let mut body = report.body(None);
+    let mut body = report.body(Origin::default());
     body["value"] = report.average.mean.into();
     json(&body)
 }

@@ -98,6 +98,11 @@ impl Worker {
         if info.wait_for(Option::is_some).await.is_err() {
             return std::future::pending().await;
         }
+        // Boxed, because some boards execute nothing.
+        Box::pin(self.work(info)).await
+    }
+
+    async fn work(&self, info: watch::Receiver<Option<WorkerInfo>>) -> Conflict {
         let (alive, present) = watch::channel(None);
         let node = PersistentNode::new(self.session.clone(), paths::alive(&self.id));
         tokio::select! {
@@ -226,10 +231,11 @@ impl Worker {
                     task: assigned.task,
                     assignment: assigned.assignment,
                 };
-                executions.push(async move {
+                // Boxed: the list reserves memory for a future also while it is empty.
+                executions.push(Box::pin(async move {
                     execution.run().await;
                     key
-                });
+                }));
             }
         }
     }

@@ -30,6 +30,7 @@ macro_rules! on_secured {
 }
 
 pub mod history;
+pub mod large_fleet;
 pub mod machine;
 pub mod metrics_client;
 pub mod outputs;

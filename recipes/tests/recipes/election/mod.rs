@@ -6,6 +6,7 @@ mod deleted_contender;
 mod deleted_leader;
 mod disconnect;
 mod frozen_leader;
+mod limited;
 mod lost_create;
 mod random_faults;
 mod resign;

@@ -158,7 +158,7 @@ impl<'b> Entry<'b> {
 }
 
 /// Formats sums as the script stores them.
-fn sums_text(Sums { rollup: Rollup { reports, sum, min, max }, clock }: Sums) -> String {
+fn sums_text(Sums { rollup: Rollup { reports, sum, min, max, .. }, clock }: Sums) -> String {
     format!("{reports} {sum:?} {min:?} {max:?} {}", clock.number())
 }
 

@@ -349,6 +349,7 @@ fn sums(text: &str) -> Option<Sums> {
     let reports = parts.next()?.parse().ok()?;
     // A sum that overflows is infinite or NaN.
     let mut real = || parts.next()?.parse::<f64>().ok();
-    let rollup = Rollup { reports, sum: real().unwrap_or(f64::NAN), min: real()?, max: real()? };
+    let rollup =
+        Rollup { reports, sum: real().unwrap_or(f64::NAN), min: real()?, max: real()?, moments: None };
     Some(Sums { rollup, clock: ClockState::of_number(parts.next()?.parse().ok()?) })
 }

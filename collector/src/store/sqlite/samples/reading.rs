@@ -142,8 +142,13 @@ fn steps(
         while steps.len() <= query.limit
             && let Some(row) = rows.next()?
         {
-            let rollup =
-                Rollup { reports: row.get(1)?, sum: row.get(2)?, min: row.get(3)?, max: row.get(4)? };
+            let rollup = Rollup {
+                reports: row.get(1)?,
+                sum: row.get(2)?,
+                min: row.get(3)?,
+                max: row.get(4)?,
+                moments: None,
+            };
             steps.add(row.get(0)?, Sums { rollup, clock: ClockState::of_number(row.get(5)?) });
         }
     }

@@ -29,7 +29,7 @@ const VERSIONS: [&str; 2] = ["3.1.1", "5"];
 fn output(lines: &str) -> Result<Output, String> {
     let text = format!("[[fleet.outputs]]\ntype = \"mqtt\"\nsend = \"both\"\n{lines}\n");
     let boards = Boards::parse(&text, "boards.toml").unwrap();
-    let sender = Sender { fleet: "home".into(), node: "n1".parse().unwrap() };
+    let sender = Sender { fleet: "home".into(), zone: None, node: "n1".parse().unwrap() };
     Output::new(boards.fleet.outputs[0].clone(), &sender)
 }
 
@@ -82,7 +82,8 @@ fn seqs(messages: &[MqttMessage]) -> Vec<i64> {
     messages.iter().map(|message| message.json()["seq"].as_i64().unwrap()).collect()
 }
 
-/// Sends a batch until the broker has accepted it, like the caller of an output.
+/// Sends a batch until the broker has accepted it, like the caller of an output. Each call waits for the next attempt to
+/// connect.
 async fn deliver(output: &Output, batch: &Batch) {
     let deadline = Instant::now() + 3 * LONG;
     loop {
@@ -90,7 +91,6 @@ async fn deliver(output: &Output, batch: &Batch) {
             Outcome::Accepted(refused) => return assert_eq!(refused, []),
             outcome => assert!(Instant::now() < deadline, "{outcome:?}"),
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

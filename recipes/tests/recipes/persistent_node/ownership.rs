@@ -79,7 +79,7 @@ fn persistent_znode_is_a_conflict() {
 /// Creates a session that owns the znode at version 0.
 #[track_caller]
 fn hold(bed: &TestBed, servers: &str) -> Connection {
-    let connection = bed.wait(bed.session(servers).connection());
+    let connection = bed.wait(bed.session_to(servers).connection());
     bed.wait(async {
         connection.ensure("/mediciones").await.unwrap();
         connection.create_ephemeral(PATH, b"first").await.unwrap();

@@ -1,6 +1,5 @@
 //! Elections on Apache ZooKeeper: a server, sessions, and contenders that record when their leader code runs.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};

@@ -73,7 +73,7 @@ fn section(joins: &[Join]) -> Section {
     let target = |name: &str, growth: f64| Target::at_most(&format!("{what}: {name}"), 1.1, " times", growth);
     Section {
         title: "Fleets that join".into(),
-        method: "`node/benches/join.rs`: all nodes start at once, each with a thread, a runtime and a session of its own, \
+        method: "`node/benches/join.rs`: all nodes start at once, each with a session of its own, 500 on a thread, \
                  beside the in-memory server in one process. They measure once a day. Counted at the server until all \
                  nodes have published a measurement and their node info, and contend or wait for that. In the first two \
                  rows another program leads, in the others a node, which lists the nodes."

@@ -1,20 +1,23 @@
 //! Benchmark of the pages with 1,000 nodes that send a sample every five seconds, after 30 days: `cargo bench -p
-//! atalaya-collector --bench month [-- NODES]`.
+//! atalaya-collector --bench month [-- NODES] [redis]`.
 //!
 //! The file contains what a collector with the default settings has then: the samples of 7 days, sums per minute and per
 //! hour of 30 days, and reports of 30 days. It is filled by SQL, which takes minutes, and needs 8 GB. It is kept in the
-//! target folder, and filled again if its newest sample is older than an hour.
+//! target folder, and filled again if its newest sample is older than an hour. With `redis` the same data is in a Redis,
+//! which takes 6 GB of memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may panic")]
 
 #[path = "../tests/browser/mod.rs"]
 mod browser;
+#[path = "month/redis.rs"]
+mod redis_data;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_collector::report::Incoming;
-use atalaya_collector::{Collector, Options, SqliteOptions, SqliteStore, Store};
+use atalaya_collector::{Collector, Options, RedisOptions, RedisStore, SqliteOptions, SqliteStore, Store};
 use browser::Page;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
@@ -89,7 +92,7 @@ fn fill_samples(path: &Path, nodes: i64, now: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-async fn fill_reports(store: &SqliteStore, now: Timestamp) {
+async fn fill_reports(store: &impl Store, now: Timestamp) {
     let count = 30 * DAY / (PERIOD * 1_000);
     let report = |cycle: i64| {
         let time = now - SignedDuration::from_secs((count - cycle) * PERIOD);
@@ -165,11 +168,26 @@ fn median(mut times: Vec<f64>) -> f64 {
 #[tokio::main]
 async fn main() {
     let nodes = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("month");
-    std::fs::create_dir_all(&folder).unwrap();
-    let path = folder.join("reports.db");
-    let store = Arc::new(filled(&path, nodes).await);
-    describe(&path);
+    let server = std::env::args().any(|argument| argument == "redis").then(redis_data::start);
+    let store: Arc<dyn Store> = match &server {
+        Some(server) => {
+            let (now, began) = (Timestamp::now(), Instant::now());
+            let store = RedisStore::open(RedisOptions::new(&server.url()).unwrap()).unwrap();
+            fill_reports(&store, now).await;
+            redis_data::fill_samples(server, nodes, now.as_millisecond()).await;
+            println!("filled in {:.0?}", began.elapsed());
+            redis_data::describe(server);
+            Arc::new(store)
+        }
+        None => {
+            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("month");
+            std::fs::create_dir_all(&folder).unwrap();
+            let path = folder.join("reports.db");
+            let store = Arc::new(filled(&path, nodes).await);
+            describe(&path);
+            store
+        }
+    };
     let collector = Collector::bind("127.0.0.1:0", store, Options::default()).await.unwrap();
     let url = format!("http://{}", collector.address().unwrap());
     let stop = CancellationToken::new();

@@ -1,8 +1,9 @@
-//! `cargo run --release -p atalaya-collector --example measure_samples -- STORE [CLIENTS] [BATCHES]`: measures how many
-//! samples a collector accepts from nodes that each send batches of 1,000 and wait for the answer. STORE is a name for
-//! `open_store`, and should be empty; or it is the URL of another server with the same API. Of a store it measures the
-//! store alone, and then `POST /api/v1/measurements`. With a SQLite store, the same rows are then written to a file beside
-//! it by bare rusqlite, in transactions with one batch of each client, with the same durability.
+//! `cargo run --release -p atalaya-collector --example measure_samples -- STORE [CLIENTS] [BATCHES] [SAMPLES]`: measures
+//! how many samples a collector accepts from nodes that each send batches, of 1,000 by default, and wait for the answer.
+//! STORE is a name for `open_store`, and should be empty; or it is the URL of another server with the same API. Of a store
+//! it measures the store alone, and then `POST /api/v1/measurements`. The same rows are then written to a file beside that
+//! of SQLite by bare rusqlite, or to other keys of the same Redis by bare pipelines, in transactions with one batch of each
+//! client, with the same durability.
 #![allow(clippy::print_stderr, reason = "the example has no log")]
 
 use std::error::Error;
@@ -18,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-const BATCH: i64 = 1_000;
+/// Number of samples in a batch.
+static BATCH: LazyLock<i64> =
+    LazyLock::new(|| std::env::args().nth(4).and_then(|number| number.parse().ok()).unwrap_or(1_000));
 /// Time between two samples, in milliseconds.
 const PERIOD: i64 = 1_000;
 /// Time of the first sample: a day ago, so that none is past the retention, and none in the future with the usual number
@@ -34,8 +37,8 @@ fn batch(client: i64, number: i64) -> SampleBatch {
     });
     let sample = |at: i64| Sample {
         series: usize::from(at % 2 == 1),
-        seq: number * BATCH + at,
-        time: *START + (number * BATCH + at) / 2 * PERIOD,
+        seq: number * *BATCH + at,
+        time: *START + (number * *BATCH + at) / 2 * PERIOD,
         value: value(at),
         clock: ClockState::Synchronised,
     };
@@ -45,7 +48,7 @@ fn batch(client: i64, number: i64) -> SampleBatch {
         boot: "1".to_owned(),
         received: *START,
         series: names.to_vec(),
-        samples: (0..BATCH).map(sample).collect(),
+        samples: (0..*BATCH).map(sample).collect(),
     }
 }
 
@@ -64,12 +67,12 @@ fn print(what: &str, samples: i64, elapsed: Duration) {
 async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let Some(name) = arguments.next() else {
-        eprintln!("measure_samples STORE [CLIENTS] [BATCHES]");
+        eprintln!("measure_samples STORE [CLIENTS] [BATCHES] [SAMPLES]");
         return Ok(());
     };
     let mut number = |default| arguments.next().map_or(Ok(default), |number| number.parse::<i64>());
     let (clients, batches) = (number(16)?, number(100)?);
-    let samples = clients * batches * BATCH;
+    let samples = clients * batches * *BATCH;
     if name.starts_with("http://") {
         let elapsed = post(&name, clients, batches).await?;
         print(&format!("POST /api/v1/measurements, {clients} clients"), samples, elapsed);
@@ -91,6 +94,10 @@ async fn main() -> Result<(), Failure> {
     running.await?;
     store.close().await;
 
+    if name.starts_with("redis") {
+        let elapsed = bare_redis(&name, clients, batches).await?;
+        print("bare Redis, the same rows", samples, elapsed);
+    }
     let Some(path) = name.strip_prefix("sqlite:") else { return Ok(()) };
     println!("{:.1} bytes per sample", size(path)? / f64::from(u32::try_from(2 * samples)?));
     let floor = format!("{path}.floor");
@@ -126,7 +133,7 @@ async fn post(url: &str, clients: i64, batches: i64) -> Result<Duration, Failure
             for body in bodies {
                 let request = client.post(&url).header("content-type", "application/json").body(body);
                 let result: serde_json::Value = request.send().await?.error_for_status()?.json().await?;
-                assert_eq!(result["accepted"], BATCH, "{result}");
+                assert_eq!(result["accepted"], *BATCH, "{result}");
             }
             Ok::<_, Failure>(())
         })
@@ -195,4 +202,42 @@ fn bare(path: &str, clients: i64, batches: i64) -> rusqlite::Result<()> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+/// Writes the same rows as the store, and returns the duration.
+async fn bare_redis(name: &str, clients: i64, batches: i64) -> Result<Duration, Failure> {
+    const RECORD: usize = 29;
+    let mut connection = redis::Client::open(name)?.get_multiplexed_async_connection().await?;
+    let begin = Instant::now();
+    for number in 0..batches {
+        let mut rows = redis::pipe();
+        rows.atomic();
+        for client in 0..clients {
+            let batch = batch(client, number);
+            let (first, last) = (batch.samples[0].time, batch.samples[batch.samples.len() - 1].time);
+            let text = "60 1234.5 20.25 31.25 0";
+            for series in 0..2 {
+                let of_series: Vec<_> =
+                    batch.samples.iter().filter(|sample| sample.series == series).collect();
+                let id = format!("{client}.{series}");
+                for hour in first / 3_600_000..=last / 3_600_000 {
+                    let count = of_series.iter().filter(|sample| sample.time / 3_600_000 == hour).count();
+                    rows.cmd("APPEND")
+                        .arg(format!("floor:raw:{id}:{hour}"))
+                        .arg(vec![0x55_u8; count * RECORD]);
+                    rows.cmd("ZADD").arg(format!("floor:minutes:{id}")).arg(hour).arg(hour);
+                    rows.cmd("HSET").arg(format!("floor:hours:{id}")).arg(hour).arg(text);
+                }
+                for minute in first / 60_000..=last / 60_000 {
+                    let key = format!("floor:minutes:{id}:{}", minute / 60);
+                    rows.cmd("HSET").arg(key).arg(minute % 60).arg(text);
+                }
+                rows.cmd("HSET").arg(format!("floor:latest:{client}")).arg(series).arg(text);
+                rows.cmd("HSET").arg(format!("floor:marks:{client}")).arg(series).arg(number);
+            }
+            rows.cmd("HSET").arg(format!("floor:boots:{client}")).arg("1").arg(number);
+        }
+        rows.query_async::<()>(&mut connection).await?;
+    }
+    Ok(begin.elapsed())
 }

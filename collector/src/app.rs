@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet_name::FleetName;
-use crate::fleets::{Fleets, MAX_FLEETS};
+use crate::fleets::{Fleets, MAX_FLEETS, MAX_ZONES};
 use crate::limits::Buckets;
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -16,7 +16,6 @@ use crate::problem::Problem;
 use crate::refusal_log::RefusalLog;
 use crate::store::{Store, StoreError};
 use crate::stream_slots::StreamSlots;
-use crate::zones::MAX_ZONES;
 
 /// State that all handlers share.
 pub(crate) struct App {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use crate::fleet::LatestStatus;
 use crate::fleet_name::FleetName;
 use crate::rivals::Rivals;
-use crate::zones::MAX_ZONES;
 
 /// Maximum number of fleets in a collector. Each zone counts as one.
 pub(crate) const MAX_FLEETS: usize = 1_000;
+/// Maximum number of zones of a fleet.
+pub(crate) const MAX_ZONES: usize = 100;
 
 /// Facts about one fleet.
 #[derive(Debug, Default)]

@@ -179,12 +179,15 @@ pub struct IncomingDetails {
     aggregate: Option<String>,
 }
 
+/// Name of a main value whose own name is empty, too long or not printable.
+const UNNAMED: &str = "unknown";
+
 /// Reads the name of the main value. Details of another form, of other senders, have none.
 fn aggregate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let details = Option::<serde_json::Value>::deserialize(deserializer)?;
     let details = details.and_then(|details| serde_json::from_value::<IncomingDetails>(details).ok());
-    let named = details.and_then(|details| details.aggregate);
-    Ok(named.filter(|aggregate| aggregate != "mean"))
+    let named = details.and_then(|details| details.aggregate).filter(|aggregate| aggregate != "mean");
+    Ok(named.map(|aggregate| name(&aggregate).unwrap_or_else(|_| UNNAMED.to_owned())))
 }
 
 impl Incoming {
@@ -250,7 +253,6 @@ impl Incoming {
             text.map(|text| name(&text).map_err(|invalid| invalid.of(what))).transpose()
         };
         let (quantity, unit) = (named("quantity", self.quantity)?, named("unit", unit)?);
-        let aggregate = named("details.aggregate", self.aggregate)?;
         let zone = self.zone.as_deref().map(str::parse).transpose();
         let zone: Option<ZoneName> = zone.map_err(|invalid: Invalid| invalid.of("zone"))?;
         let reporter = reporter.map(cut);
@@ -262,7 +264,7 @@ impl Incoming {
             quantity,
             unit,
             mean: without_negative_zero(mean),
-            aggregate,
+            aggregate: self.aggregate,
             min: min.map(without_negative_zero),
             max: max.map(without_negative_zero),
             stddev: stddev.map(without_negative_zero),

@@ -1,10 +1,10 @@
 //! Requests of fleets that join, counted at the in-memory server, for `cargo xtask bench`. Arguments: numbers of nodes,
 //! the smallest first, as in `1000 2000 4000 8000`.
 //!
-//! Each node has a thread, a runtime and a session of its own, as in `atalaya demo`, all in this process, and measures once
-//! a day. For each fleet the benchmark prints a line of JSON with the number of nodes, the requests and the names in lists
-//! that the server has counted, and the seconds until all nodes have joined: all have published a measurement and their
-//! node info, and contend or wait for that. In the first line of each number another program leads; in the second, a node.
+//! Each node has a session of its own, and measures once a day. All are in this process, 500 on a thread. For each fleet
+//! the benchmark prints a line of JSON with the number of nodes, the requests and the names in lists that the server has
+//! counted, and the seconds until all nodes have joined: all have published a measurement and their node info, and contend
+//! or wait for that. In the first line of each number another program leads; in the second, a node.
 //!
 //! Manually: `cargo bench -p atalaya --bench join -- 1000 2000`. 8,000 nodes need 16,100 open files.
 #![allow(

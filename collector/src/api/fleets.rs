@@ -27,7 +27,9 @@ pub(crate) struct ListedFleet {
     fleet: String,
     /// True if it has sent reports.
     reports: bool,
-    /// Number of its zones with reports or measurements.
+    /// Number of its zones with reports or measurements; missing if it has none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
     zones: usize,
     /// Number of nodes with measurements, over all zones.
     nodes: i64,
@@ -35,6 +37,11 @@ pub(crate) struct ListedFleet {
     series: i64,
     /// Time at which its newest measurement was received, by the collector's clock; null if it has none.
     received: Option<Timestamp>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// Returns all fleets with reports or measurements.

@@ -8,7 +8,9 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::accept::{prefers_csv, prefers_json};
 use super::csv::{combined_csv, reports_csv, series_csv};
@@ -132,13 +134,24 @@ pub(crate) struct CombinedSeries {
     points: Vec<CombinedPoint>,
 }
 
-/// Answer of `/api/v1/series`.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-#[allow(dead_code, reason = "for the OpenAPI document")]
-pub(crate) enum AnySeries {
-    One(Series),
-    Combined(CombinedSeries),
+/// Answer of `/api/v1/series`, for the OpenAPI document. A combined series without points is a series, too.
+pub(crate) struct AnySeries;
+
+impl PartialSchema for AnySeries {
+    fn schema() -> RefOr<Schema> {
+        let of = |name| Ref::from_schema_name(name);
+        let any = AnyOfBuilder::new().item(of(Series::name())).item(of(CombinedSeries::name()));
+        Schema::AnyOf(any.build()).into()
+    }
+}
+
+impl ToSchema for AnySeries {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Series::schemas(schemas);
+        CombinedSeries::schemas(schemas);
+        schemas.push((Series::name().into_owned(), Series::schema()));
+        schemas.push((CombinedSeries::name().into_owned(), CombinedSeries::schema()));
+    }
 }
 
 /// Latest report of each quantity and unit.

@@ -21,7 +21,7 @@ use crate::report::{Record, Report};
 use crate::store::{Filter, Page};
 
 /// Maximum number of points read for a chart, including other quantities that match the filter.
-pub(super) const MAX_POINTS: usize = 40_000;
+const MAX_POINTS: usize = 40_000;
 /// Maximum number of changes of epoch that are read.
 const MAX_CHANGES: usize = 200;
 
@@ -94,8 +94,8 @@ pub(super) async fn load(app: &App, params: PageParams) -> PageModel {
 }
 
 async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
-    if zones::are_wanted(app, model).await? {
-        return zones::fill(app, model).await;
+    if zones::are_wanted(app, &model.params).await? {
+        return fill_zones(app, model).await;
     }
     let fleet = model.params.fleet.clone();
     let (kinds, arrivals, epochs, sampled) = futures_util::join!(
@@ -152,6 +152,38 @@ async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Reads the content for all zones of the fleet. The fleet status is that of a zone, so there is none.
+async fn fill_zones(app: &App, model: &mut PageModel) -> Result<(), Problem> {
+    let now = Timestamp::now();
+    let mut zones = ZoneRows::load(app, &model.params.fleet).await?;
+    model.fleet = None;
+    model.kinds = zones.latest();
+    model.chosen = chosen(&model.kinds, &model.params);
+    let newest = zones.newest();
+    model.age = newest.map(|zone| zone.age);
+    let delay = newest.map_or(0.0, |zone| status::delay(&zone.last.report));
+    model.status = ReportStatus::of(model.age, delay, newest.and_then(|zone| zone.period));
+    if let Some(Report { quantity, unit, .. }) = model.report().cloned() {
+        let window = model.params.range.window(now);
+        let time = |micros| Timestamp::from_microsecond(micros).unwrap_or(now);
+        let (from, to) = (Some(time(window.from)), Some(time(window.to)));
+        let filter = Filter { fleet: model.params.fleet.clone(), from, to, quantity, unit };
+        let points = zones.read(app, &filter, (window.step, MAX_POINTS)).await?;
+        model.chart = Some(Chart {
+            subject: Subject::Reports,
+            window,
+            points,
+            average: Vec::new(),
+            period: None,
+            changes: Vec::new(),
+            clocks: Vec::new(),
+            ahead: model.params.offset(),
+        });
+    }
+    model.zones = zones;
+    Ok(())
+}
+
 /// Returns the names of the nodes with samples, if they are `wanted`.
 async fn sampled_nodes(app: &App, fleet: &FleetName, wanted: bool) -> Result<HashSet<String>, Problem> {
     if !wanted {
@@ -173,7 +205,7 @@ async fn was_before(app: &App, now: Timestamp, filter: &Filter) -> Result<bool, 
 
 /// Returns the index of the kind that is displayed large: the requested one, otherwise bare numbers, otherwise
 /// temperature.
-pub(super) fn chosen(kinds: &[Record], params: &PageParams) -> usize {
+fn chosen(kinds: &[Record], params: &PageParams) -> usize {
     let first = |wanted: &dyn Fn(&Report) -> bool| kinds.iter().position(|record| wanted(&record.report));
     first(&|report| params.selects(report))
         .or_else(|| first(&|report| report.quantity.is_none()))

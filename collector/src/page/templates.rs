@@ -39,7 +39,7 @@ pub(super) fn live(model: &PageModel) -> Markup {
         (status(model))
         (now(model))
         (history(model))
-        (zones::section(model))
+        (zones::section(&model.zones, &model.params, model.report()))
         (fleet(model))
         (tasks(model))
     }

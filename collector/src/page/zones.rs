@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::chart::{Chart, Subject};
 use super::document::ago;
 use super::i18n::unit;
-use super::model::{MAX_POINTS, PageModel, chosen};
-use super::status::{ReportStatus, delay};
+use super::params::PageParams;
 use crate::app::App;
+use crate::fleet_name::FleetName;
 use crate::moments::{Moments, merge};
 use crate::problem::Problem;
 use crate::report::{Record, Report};
@@ -32,64 +30,53 @@ pub(super) struct ZoneRows {
     incomplete: usize,
 }
 
+/// Returns true if the address selects a whole fleet that has zones.
+pub(super) async fn are_wanted(app: &App, params: &PageParams) -> Result<bool, Problem> {
+    Ok(params.is_whole && names(app, &params.fleet).await?.iter().any(|name| name.zone().is_some()))
+}
+
 impl ZoneRows {
+    /// Reads the zones of a fleet and their latest reports.
+    pub(super) async fn load(app: &App, fleet: &FleetName) -> Result<ZoneRows, Problem> {
+        let mut rows = Vec::new();
+        for zone in zones(app, fleet).await? {
+            let latest = app.with_store_timeout(app.store.latest(&zone.name)).await?;
+            rows.push(ZoneRow { zone, latest });
+        }
+        Ok(ZoneRows { rows, incomplete: 0 })
+    }
+
     /// Returns true if the page displays a fleet with all of its zones.
     pub(super) fn are_shown(&self) -> bool {
         !self.rows.is_empty()
     }
-}
 
-/// Returns true if the address selects a whole fleet that has zones.
-pub(super) async fn are_wanted(app: &App, model: &PageModel) -> Result<bool, Problem> {
-    let params = &model.params;
-    Ok(params.is_whole && names(app, &params.fleet).await?.iter().any(|name| name.zone().is_some()))
-}
-
-/// Reads the content for all zones of the fleet.
-pub(super) async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
-    let now = Timestamp::now();
-    for zone in zones(app, &model.params.fleet).await? {
-        let latest = app.with_store_timeout(app.store.latest(&zone.name)).await?;
-        model.zones.rows.push(ZoneRow { zone, latest });
+    /// Returns the zone whose last report is the newest one.
+    pub(super) fn newest(&self) -> Option<&Zone> {
+        let zones = self.rows.iter().map(|row| &row.zone);
+        zones.min_by(|one, other| one.age.total_cmp(&other.age))
     }
-    let rows = &model.zones.rows;
-    // Without a zone that reports, the last values are displayed, with the status.
-    let any_reports = rows.iter().any(|row| !row.zone.is_late());
-    let current = rows.iter().filter(|row| !any_reports || !row.zone.is_late());
-    model.kinds = combined_reports(current.flat_map(|row| &row.latest).map(|record| &record.report));
-    model.chosen = chosen(&model.kinds, &model.params);
-    let newest = rows.iter().min_by(|one, other| one.zone.age.total_cmp(&other.zone.age));
-    model.age = newest.map(|row| row.zone.age);
-    let late = newest.map_or(0.0, |row| delay(&row.zone.last.report));
-    model.status = ReportStatus::of(model.age, late, newest.and_then(|row| row.zone.period));
-    // The fleet status is that of a zone.
-    model.fleet = None;
-    let Some(Report { quantity, unit, .. }) = model.report().cloned() else { return Ok(()) };
 
-    let window = model.params.range.window(now);
-    let time = |micros| Timestamp::from_microsecond(micros).unwrap_or(now);
-    let filter = Filter {
-        fleet: model.params.fleet.clone(),
-        from: Some(time(window.from)),
-        to: Some(time(window.to)),
-        quantity: quantity.clone(),
-        unit: unit.clone(),
-    };
-    let zones = sums(app, &filter, window.step, MAX_POINTS).await?;
-    let mut steps = combine(&zones, window.step);
-    steps.retain(|step| step.quantity == quantity && step.unit == unit);
-    model.zones.incomplete = steps.iter().filter(|step| !step.missing.is_empty()).count();
-    model.chart = Some(Chart {
-        subject: Subject::Reports,
-        window,
-        points: steps.into_iter().map(point).collect(),
-        average: Vec::new(),
-        period: None,
-        changes: Vec::new(),
-        clocks: Vec::new(),
-        ahead: model.params.offset(),
-    });
-    Ok(())
+    /// Returns the latest reports of the zones that report, combined by quantity and unit. If none does, those of all.
+    pub(super) fn latest(&self) -> Vec<Record> {
+        let any_reports = self.rows.iter().any(|row| !row.zone.is_late());
+        let current = self.rows.iter().filter(|row| !any_reports || !row.zone.is_late());
+        combined_reports(current.flat_map(|row| &row.latest).map(|record| &record.report))
+    }
+
+    /// Reads the combined steps of one quantity and unit, with at most `limit` of each zone, and counts the incomplete ones.
+    pub(super) async fn read(
+        &mut self,
+        app: &App,
+        filter: &Filter,
+        (step, limit): (i64, usize),
+    ) -> Result<Vec<Point>, Problem> {
+        let mut steps = combine(&sums(app, filter, step, limit).await?, step);
+        // A filter cannot select reports without a quantity.
+        steps.retain(|step| step.quantity == filter.quantity && step.unit == filter.unit);
+        self.incomplete = steps.iter().filter(|step| !step.missing.is_empty()).count();
+        Ok(steps.into_iter().map(point).collect())
+    }
 }
 
 fn point(step: CombinedPoint) -> Point {
@@ -134,9 +121,10 @@ fn lowest(known: Option<f64>, other: f64) -> Option<f64> {
 }
 
 /// Renders the zones with their state: a link to the page of each.
-pub(super) fn section(model: &PageModel) -> Markup {
-    let ZoneRows { rows, incomplete } = &model.zones;
-    let lang = model.params.lang;
+/// `shown` is the report that is displayed large.
+pub(super) fn section(zones: &ZoneRows, params: &PageParams, shown: Option<&Report>) -> Markup {
+    let ZoneRows { rows, incomplete } = zones;
+    let lang = params.lang;
     let messages = lang.messages();
     if rows.is_empty() {
         return html! { section #zones hidden {} };
@@ -150,7 +138,7 @@ pub(super) fn section(model: &PageModel) -> Markup {
                 p.faint { (text.replace("{all}", &rows.len().to_string())) }
             }
             ul.nodes {
-                @for row in rows { (zone(row, model)) }
+                @for row in rows { (zone(row, params, shown)) }
             }
             @if *incomplete > 0 {
                 p.faint { (messages.incomplete_steps.replace("{}", &incomplete.to_string())) }
@@ -160,21 +148,20 @@ pub(super) fn section(model: &PageModel) -> Markup {
     }
 }
 
-fn zone(ZoneRow { zone, latest }: &ZoneRow, model: &PageModel) -> Markup {
-    let lang = model.params.lang;
+fn zone(ZoneRow { zone, latest }: &ZoneRow, params: &PageParams, shown: Option<&Report>) -> Markup {
+    let lang = params.lang;
     let messages = lang.messages();
     let (class, state) = if zone.is_late() { ("late", messages.no_reports) } else { ("ok", messages.live) };
     let name = zone.zone();
     let id: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
     let is_chosen = |own: &&Record| {
-        let shown = model.report();
         shown.is_some_and(|shown| (&shown.quantity, &shown.unit) == (&own.report.quantity, &own.report.unit))
     };
     html! {
         li.(class) {
             p.name {
                 span.light aria-hidden="true" {}
-                a id=(format!("zone-{id}")) href=(model.params.in_part(&zone.name).link("./", &[])) {
+                a id=(format!("zone-{id}")) href=(params.in_part(&zone.name).link("./", &[])) {
                     @if name.is_empty() { (messages.without_zone) } @else { bdi { (name) } }
                 }
             }
@@ -193,6 +180,8 @@ fn zone(ZoneRow { zone, latest }: &ZoneRow, model: &PageModel) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     #[test]

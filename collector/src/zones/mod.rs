@@ -13,8 +13,6 @@ use crate::problem::Problem;
 use crate::report::Record;
 use crate::store::{Filter, Page};
 
-/// Maximum number of zones of a fleet.
-pub(crate) const MAX_ZONES: usize = 100;
 /// Number of zones that are read at a time.
 const CONCURRENT: usize = 4;
 

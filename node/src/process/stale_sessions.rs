@@ -17,6 +17,7 @@ use atalaya_recipes::session::{BulkRead, Write};
 use atalaya_recipes::{ConnectError, Connection, Error, Session};
 use tracing::{debug, info, warn};
 
+use crate::model::fleet_paths::STANDBY_PATH;
 use crate::model::node_id::NodeId;
 use crate::model::task::paths;
 use crate::process::state_dir::location::is_file_stem_of;
@@ -28,6 +29,9 @@ use crate::settings::zookeeper_access::ZooKeeperAccess;
 /// Maximum number of tries if znodes change before they are deleted, by the last requests of the dead process.
 const MAX_TRIES: usize = 5;
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// Maximum number of nodes on standby that are searched for a place of the dead process. In a longer line the place stays
+/// until its session ends: otherwise the requests of a fleet that restarts would grow with the square of its size.
+const MAX_LINE: i32 = 1_000;
 /// Timeout of the session that deletes. The session exists only for a moment.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -87,14 +91,26 @@ async fn find_znodes(connection: &Connection, process: &ProcessRecord) -> Result
     let children = connection.children_or_empty(&process.election).await?;
     let contenders =
         process.contenders(&children).into_iter().map(|name| format!("{}/{name}", process.election));
+    let places = find_places(connection).await?;
     let claims = find_claims(connection, process).await?;
-    let paths: Vec<String> = process.znodes.iter().cloned().chain(contenders).chain(claims).collect();
+    let znodes = process.znodes.iter().cloned();
+    let paths: Vec<String> = znodes.chain(contenders).chain(places).chain(claims).collect();
     let answers = connection.get_many(&paths).await?;
     let found = paths.into_iter().zip(answers).filter_map(|(path, answer)| match answer {
         BulkRead::Data(_, stat) => Some(Found { path, owner: stat.ephemeral_owner, version: stat.version }),
         BulkRead::Missing(_) => None,
     });
     Ok(found.collect())
+}
+
+/// Returns the paths of all nodes on standby: the name of a place does not show whose it is.
+async fn find_places(connection: &Connection) -> Result<Vec<String>, Error> {
+    let length = connection.stat(STANDBY_PATH).await?.map_or(0, |stat| stat.num_children);
+    if length == 0 || length > MAX_LINE {
+        return Ok(Vec::new());
+    }
+    let names = connection.children_or_empty(STANDBY_PATH).await?;
+    Ok(names.into_iter().map(|name| format!("{STANDBY_PATH}/{name}")).collect())
 }
 
 /// Returns the paths of the claims of tasks that the process may have created. Its guardian has ended the commands.

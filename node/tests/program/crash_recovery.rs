@@ -88,7 +88,8 @@ fn killed_supervised_leader_is_succeeded_at_once_and_restarts(fleet: Fleet) {
     });
     let new = probe.exists("/mediciones/1").unwrap();
     assert_ne!(new.ephemeral_owner, old.ephemeral_owner);
-    assert_eq!(probe.exists("/atalaya/nodes/1").unwrap().ephemeral_owner, new.ephemeral_owner);
+    let info = eventually("its node info", DEADLINE, || probe.exists("/atalaya/nodes/1"));
+    assert_eq!(info.ephemeral_owner, new.ephemeral_owner);
     goes_on_publishing(&probe, "1", 3);
     let late = |request: &atalaya_testbed::Recorded| request.at > reported && from(request, "1");
     assert!(!fleet.api.requests().iter().any(late), "the dead one reports");
@@ -176,7 +177,8 @@ fn node_killed_at_any_moment_leaves_no_znodes_after_cleanup(fleet: Fleet) {
             if round % 2 == 0 {
                 let (exit, said) = machine.reap(&["1"]);
                 assert_eq!(exit, Some(0), "{said}");
-                let left = ["/mediciones", "/election", "/atalaya/nodes"].map(|path| probe.ls(path));
+                let parents = ["/mediciones", "/election", "/atalaya/standby", "/atalaya/nodes"];
+                let left = parents.map(|path| probe.ls(path));
                 assert!(left.iter().all(Vec::is_empty), "killed after \"{line}\": {left:?}; {said}");
             }
         }

@@ -48,6 +48,18 @@ const START: [&str; 22] = [
     "get /atalaya/reports",
     "get /atalaya/term",
 ];
+/// Requests of the line of nodes that wait to contend (`lead = "auto"`), when a node joins the election. Operation 103
+/// lists the session's ephemeral znodes, 18 removes a watch.
+const STANDBY: [&str; 8] = [
+    "create /atalaya/standby",
+    "create /atalaya/standby/",
+    "delete /atalaya/standby/0000000000",
+    "exists /atalaya/standby/0000000000",
+    "exists /election",
+    "multi-read [get /atalaya/standby/0000000000]",
+    "op 103 /atalaya/standby",
+    "op 18 /election",
+];
 const TAKEOVER: [&str; 3] = [
     "set /atalaya/reports",
     "multi [check /election/*, create /atalaya/term]",
@@ -117,8 +129,8 @@ fn fleet_without_outputs_sends_the_same_requests_as_before_outputs_existed() {
         assert!(count <= CYCLES + TOLERANCE, "{count} times {kind}: {steady:#?}");
     }
     assert_kinds(&steady, &of_cycle);
-    assert_kinds(&all, &[&of_cycle[..], &START, &TAKEOVER].concat());
-    for kind in START.iter().chain(&TAKEOVER) {
+    assert_kinds(&all, &[&of_cycle[..], &START, &STANDBY, &TAKEOVER].concat());
+    for kind in START.iter().chain(&STANDBY).chain(&TAKEOVER) {
         let count = all.get(*kind).copied().unwrap_or(0);
         assert!(count <= MAX_AT_START, "{count} times {kind}: {all:#?}");
     }
@@ -134,7 +146,7 @@ fn output_adds_an_operation_to_each_cycle_and_the_deletion_of_its_averages() {
     assert_once_a_cycle(&steady, &of_cycle);
     assert_kinds(&steady, &of_cycle);
     // The other additional requests are sent once, and only to its outbox.
-    let known = [&of_cycle[..], &START, &TAKEOVER, &BESIDE].concat();
+    let known = [&of_cycle[..], &START, &STANDBY, &TAKEOVER, &BESIDE].concat();
     let others: Vec<(&String, &usize)> =
         all.iter().filter(|(kind, _)| !known.contains(&kind.as_str())).collect();
     assert!(!others.is_empty(), "{all:#?}");

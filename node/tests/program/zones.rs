@@ -52,7 +52,8 @@ fn collector_combines_zones_and_names_the_one_that_is_away(fleet: Fleet) {
     let collector = Collector::start(BINARY, &[]);
     let url = collector.url();
     let node = |env: &TestEnv, id: &str, zone: &str, board: &str| {
-        env.node(id, &["--api-url", &url, "--fleet-name", "home", "--zone", zone, "--board", board])
+        let reports = ["--api-url", &url, "--api-method", "post", "--fleet-name", "home", "--zone", zone];
+        env.node(id, &[&reports[..], &["--board", board]].concat())
     };
     let [north, south] = ["/north", "/south"].map(|chroot| fleet.below(chroot));
     // The ids of nodes, the epochs and the cycles of both are the same.

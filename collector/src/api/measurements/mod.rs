@@ -128,7 +128,7 @@ pub(crate) enum Format {
 pub(super) struct LatestParams {
     /// Name of the fleet. The default is all fleets.
     fleet: Option<Name>,
-    /// Zone of the fleet; not without `fleet`. With a fleet, the default is none.
+    /// Zone of the fleet, or of `default` if there is no `fleet`. With a fleet, the default is none.
     zone: Option<ZoneName>,
     /// Name of the node. The default is all nodes.
     node: Option<Name>,
@@ -143,7 +143,7 @@ pub(super) struct LatestParams {
 pub(super) struct MeasurementsParams {
     /// Name of the fleet. The default is all fleets.
     fleet: Option<Name>,
-    /// Zone of the fleet; not without `fleet`. With a fleet, the default is none.
+    /// Zone of the fleet, or of `default` if there is no `fleet`. With a fleet, the default is none.
     zone: Option<ZoneName>,
     /// Name of the node. The default is all nodes.
     node: Option<Name>,
@@ -255,7 +255,7 @@ pub(super) async fn get_latest_measurements(
     Params(LatestParams { fleet, zone, node, format }): Params<LatestParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (fleet, node) = (selected_fleet(fleet, zone.as_ref())?, node.map(|Name(node)| node));
+    let (fleet, node) = (selected_fleet(fleet, zone.as_ref()), node.map(|Name(node)| node));
     let selection = Selection { fleet, node, ..Selection::default() };
     let latest = app.store.measurements().latest_samples(selection, MAX_SERIES);
     let measurements = app.with_store_timeout(latest).await?;
@@ -271,11 +271,9 @@ fn key(fleet: String, zone: Option<&ZoneName>) -> String {
 }
 
 /// Returns the key that a request selects; `None` for all fleets.
-fn selected_fleet(fleet: Option<Name>, zone: Option<&ZoneName>) -> Result<Option<String>, Problem> {
-    match fleet {
-        None if zone.is_some() => Err(Problem::invalid("zone: not without fleet")),
-        fleet => Ok(fleet.map(|Name(fleet)| key(fleet, zone))),
-    }
+fn selected_fleet(fleet: Option<Name>, zone: Option<&ZoneName>) -> Option<String> {
+    let fleet = fleet.map(|Name(fleet)| fleet).or_else(|| zone.map(|_| DEFAULT_FLEET.to_owned()));
+    fleet.map(|fleet| key(fleet, zone))
 }
 
 fn is_csv(format: Option<Format>, headers: &HeaderMap) -> bool {
@@ -350,7 +348,7 @@ fn query(app: &App, params: MeasurementsParams) -> Result<SeriesQuery, Problem> 
         }
         Wanted::Raw | Wanted::Auto => (from, Resolution::Samples),
     };
-    let (fleet, node) = (selected_fleet(fleet, zone.as_ref())?, node.map(|Name(node)| node));
+    let (fleet, node) = (selected_fleet(fleet, zone.as_ref()), node.map(|Name(node)| node));
     let [sensor, quantity] = [sensor, quantity].map(|name| name.map(|SensorName(name)| name));
     let selections = vec![Selection { fleet, node, sensor, quantity }];
     Ok(SeriesQuery { selections, from, to, resolution, limit: limit + 1, max_rows: MAX_ROWS + 1 })

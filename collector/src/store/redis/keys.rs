@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use crate::fleet_name::FleetName;
 use crate::moments::Moments;
 use crate::report::{Record, Report};
-use crate::store::interface::{Cursor, HOUR};
+use crate::store::interface::Cursor;
 use crate::store::rollup::{Kind, Rollup};
 use crate::values::without_negative_zero;
 
@@ -81,39 +81,35 @@ pub(super) fn member(member: &str) -> Option<(Cursor, &str)> {
     Some((Cursor { time: time.parse().ok()?, id: id.parse().ok()? }, kind))
 }
 
-/// Formats a report as the arguments of `record.lua`.
-pub(super) fn script_arguments(report: &Report, arguments: &mut Vec<String>) {
-    let micros = report.time.as_microsecond();
-    let key = report.key();
-    let of_key = |part: fn(&crate::report::Key) -> String| key.as_ref().map(part).unwrap_or_default();
-    arguments.extend([
-        of_key(|key| format!("{}:{}", padded(key.epoch), key.unit.as_deref().unwrap_or(""))),
-        of_key(|key| padded(key.epoch)),
-        of_key(|key| padded(key.cycle)),
-        time(micros),
-        kind(report),
-        (micros / HOUR).to_string(),
-        format!("{:02}", micros % HOUR / MINUTE),
-    ]);
-    let whole = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
-    let real = |number: Option<f64>| number.map(|number| format!("{number:?}")).unwrap_or_default();
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    arguments.extend([
-        whole(report.epoch),
-        whole(report.cycle),
-        micros.to_string(),
-        text(&report.quantity),
-        text(&report.unit),
-        real(Some(report.mean)),
-        real(report.min),
-        real(report.max),
-        real(report.stddev),
-        whole(report.count),
-        whole(report.excluded),
-        report.received.as_microsecond().to_string(),
-        text(&report.reporter),
-        text(&report.aggregate),
-    ]);
+/// Calls `add` with the name and the value of each field of the report's entry in the stream. The fleet is not part of an
+/// entry.
+pub(super) fn fields(report: &Report, mut add: impl FnMut(&str, &str)) {
+    let whole = |number: Option<i64>| number.map(|number| number.to_string());
+    let real = |number: Option<f64>| number.map(text_of);
+    let mut add_some = |name: &str, value: Option<&str>| {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            add(name, value);
+        }
+    };
+    add_some("epoch", whole(report.epoch).as_deref());
+    add_some("cycle", whole(report.cycle).as_deref());
+    add_some("time", Some(&report.time.as_microsecond().to_string()));
+    add_some("quantity", report.quantity.as_deref());
+    add_some("unit", report.unit.as_deref());
+    add_some("mean", Some(&text_of(report.mean)));
+    add_some("min", real(report.min).as_deref());
+    add_some("max", real(report.max).as_deref());
+    add_some("stddev", real(report.stddev).as_deref());
+    add_some("count", whole(report.count).as_deref());
+    add_some("excluded", whole(report.excluded).as_deref());
+    add_some("received", Some(&report.received.as_microsecond().to_string()));
+    add_some("reporter", report.reporter.as_deref());
+    add_some("aggregate", report.aggregate.as_deref());
+}
+
+/// Formats a number so that parsing returns the same number.
+pub(super) fn text_of(number: f64) -> String {
+    format!("{number:?}")
 }
 
 /// Parses an entry of the stream; `None` if its format is unknown. The fleet is not part of an entry.

@@ -55,6 +55,40 @@ async fn waiting_calls_are_one_script() {
 }
 
 #[tokio::test]
+async fn batch_whose_reports_refuse_one_another_is_one_script() {
+    let server = Redis::with(KEEPING);
+    let store = open(&server);
+    store.record(one(1)).await.unwrap();
+    let batch = [(9, 5), (8, 5), (9, 5), (7, 1), (8, 4)];
+    let outcomes =
+        store.record(batch.map(|(epoch, cycle)| keyed(epoch, cycle, None, 1.0)).to_vec()).await.unwrap();
+    let stale = Outcome::Stale(crate::fence::Stale { epoch: 9, first_cycle: 5 });
+    let repeated = || Outcome::Repeated;
+    assert_eq!(outcomes, [Outcome::Recorded(2), stale, repeated(), repeated(), Outcome::Recorded(3)]);
+    assert_eq!(store.commits(), 2);
+}
+
+/// The script passes lists to Redis in parts, because Lua's stack is limited.
+#[tokio::test]
+async fn batch_may_be_larger_than_the_stack_of_lua() {
+    const COUNT: i64 = 6_000;
+    let server = Redis::with(KEEPING);
+    let store = open(&server);
+    let units: Vec<String> = (0..COUNT / 2).map(|number| format!("u{number}")).collect();
+    let reports: Vec<Report> = (0..COUNT)
+        .zip(units.iter().cycle())
+        .map(|(cycle, unit)| keyed(7, cycle, Some(unit.as_str()), 1.0))
+        .collect();
+    let outcomes = store.record(reports.clone()).await.unwrap();
+    assert_eq!(outcomes, (1..=COUNT).map(Outcome::Recorded).collect::<Vec<_>>());
+    let points = store.series(Filter::default(), crate::store::interface::HOUR, 10_000).await.unwrap();
+    assert_eq!(points.iter().map(|point| point.reports).sum::<i64>(), COUNT);
+    assert_eq!(means(&store).await.len(), 6_000);
+    let repeats = store.record(reports).await.unwrap();
+    assert!(repeats.iter().all(|outcome| *outcome == Outcome::Repeated));
+}
+
+#[tokio::test]
 async fn missing_durability_settings_are_set_permanently() {
     let mut server = Redis::with("appendfsync everysec\nno-appendfsync-on-rewrite yes");
     let store = open(&server);

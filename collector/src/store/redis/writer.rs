@@ -1,27 +1,26 @@
 //! The thread that writes to Redis: all waiting calls are executed in one script, with one write to the disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
-use redis::{FromRedisValue, ToRedisArgs, Value, cmd};
+use redis::{FromRedisValue, ToRedisArgs, cmd};
 use tracing::{info, warn};
 
 use super::connection::{Connection, Failure};
-use super::keys::{self, VERSION, script_arguments, time};
+use super::keys::{self, VERSION, time};
 use super::options::RedisOptions;
+use super::script_arguments::Mode;
 use super::server::{Durability, inspect};
-use crate::fence::Stale;
 use crate::fleet_name::FleetName;
 use crate::measurements::SampleBatch;
-use crate::report::Report;
 use crate::store::error::StoreError;
-use crate::store::interface::{HOUR, Horizon, Outcome, PRUNE_BATCH};
+use crate::store::interface::{HOUR, Horizon, PRUNE_BATCH};
 use crate::store::write_queue::{Batch, Job, Receiver, answer_samples};
 
 /// Maximum number of reports per script; the last call may exceed it. Redis executes no other command while the
 /// script runs.
-const MAX_BATCH: usize = 1_000;
+const MAX_BATCH: usize = 2_000;
 /// Maximum number of samples per script; the last call may exceed it.
 const MAX_SAMPLES: usize = 16_384;
 /// Maximum number of reports that one script prunes.
@@ -36,10 +35,10 @@ const FORGET_NODE: &str = include_str!("samples/forget.lua");
 /// Owner of the connection that writes.
 pub(super) struct Writer {
     options: RedisOptions,
-    commits: Arc<AtomicU64>,
+    pub(super) commits: Arc<AtomicU64>,
     opened: Option<Opened>,
     /// Highest id that it has recorded.
-    newest: i64,
+    pub(super) newest: i64,
     /// Last error, so that each one is logged once.
     last_error: Option<String>,
     warned: bool,
@@ -47,7 +46,7 @@ pub(super) struct Writer {
 
 pub(super) struct Opened {
     pub(super) connection: Connection,
-    record: String,
+    pub(super) record: String,
     prune: String,
     pub(super) forget: String,
     pub(super) add_samples: String,
@@ -253,30 +252,6 @@ impl Writer {
         }
     }
 
-    async fn write<'a>(
-        &mut self,
-        fleet: &FleetName,
-        reports: impl Iterator<Item = &'a Report> + Clone,
-    ) -> Result<Vec<Outcome>, Failure> {
-        let count = reports.clone().count();
-        let name = if fleet.is_default() { "" } else { fleet.as_str() };
-        let mut arguments = vec![VERSION.to_owned(), count.to_string(), name.to_owned()];
-        reports.clone().for_each(|report| script_arguments(report, &mut arguments));
-        let results: Vec<Value> = self.eval(|opened| &opened.record, fleet, &arguments).await?;
-        if results.len() != count {
-            return Err(Failure::foreign_data());
-        }
-        let outcomes = results.into_iter().zip(reports).map(|(result, report)| outcome(result, report));
-        let outcomes = outcomes.collect::<Option<Vec<Outcome>>>().ok_or_else(Failure::foreign_data)?;
-        for outcome in &outcomes {
-            if let Outcome::Recorded(id) = *outcome {
-                self.newest = self.newest.max(id);
-            }
-        }
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        Ok(outcomes)
-    }
-
     /// Checks the server without changing any reports.
     async fn check(&mut self) -> Result<(), Failure> {
         self.opened().await?;
@@ -284,8 +259,7 @@ impl Writer {
             self.inspect(&mut opened.connection, false).await?;
             self.opened = Some(opened);
         }
-        let arguments = [VERSION, "0", ""].map(str::to_owned);
-        let _: Vec<Value> = self.eval(|opened| &opened.record, &FleetName::default(), &arguments).await?;
+        self.call_record(&FleetName::default(), Mode::Record, &[]).await?;
         Ok(())
     }
 
@@ -313,26 +287,5 @@ impl Writer {
             }
         }
         Ok(pruned)
-    }
-}
-
-/// Parses the outcome of a report from the script's result.
-fn outcome(result: Value, report: &Report) -> Option<Outcome> {
-    let Value::Array(result) = result else { return None };
-    let mut result = result.into_iter();
-    let what = String::from_redis_value(result.next()?).ok()?;
-    let mut text = || String::from_redis_value(result.next()?).ok();
-    match what.as_str() {
-        "recorded" => Some(Outcome::Recorded(text()?.parse().ok()?)),
-        "gone" => Some(Outcome::Repeated),
-        "kept" => {
-            let mean = text()?.parse().ok()?;
-            Some(if report.agrees(mean) { Outcome::Repeated } else { Outcome::Conflict(mean) })
-        }
-        "stale" => {
-            let epoch = text()?.parse().ok()?;
-            Some(Outcome::Stale(Stale { epoch, first_cycle: text()?.parse().ok()? }))
-        }
-        _ => None,
     }
 }

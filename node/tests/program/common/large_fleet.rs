@@ -10,9 +10,12 @@ use atalaya_config::Boards;
 use atalaya_recipes::{Session, SessionOptions, Standing};
 use atalaya_zookeeper::Server;
 use tokio::sync::watch;
+use tokio::task::LocalSet;
 
 /// So long that few pings are counted.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(600);
+/// Nodes that share a thread and a runtime.
+const NODES_PER_THREAD: usize = 500;
 /// Maximum number of contenders of these fleets: the default.
 const CONTENDERS: usize = 7;
 /// Znode of a contender that is not a node of the fleet, and leads.
@@ -33,7 +36,7 @@ impl Cost {
     }
 }
 
-/// Nodes, each with a thread and a session of its own.
+/// Nodes, each with a session of its own.
 pub struct LargeFleet {
     pub server: Server,
     /// Session of this test.
@@ -67,8 +70,13 @@ impl LargeFleet {
             .with("sampling_period", "1d");
         let settings =
             Settings::assemble(&args, &Boards::builtin(), Env { variable: &|_: &str| None }).unwrap();
-        let (nodes, threads) =
-            (1..=nodes).map(|number| start_node(number, settings.clone(), stopped.clone())).unzip();
+        let mut built: Vec<Node> = (1..=nodes).map(|number| build_node(number, &settings)).collect();
+        let nodes = built.iter().map(Node::node_status).collect();
+        let mut threads = Vec::new();
+        while !built.is_empty() {
+            let others = built.split_off(built.len().min(NODES_PER_THREAD));
+            threads.push(run_nodes(std::mem::replace(&mut built, others), &stopped));
+        }
         LargeFleet { server, session, nodes, threads, stop, led_by_other, own_requests }
     }
 
@@ -118,23 +126,30 @@ impl LargeFleet {
     }
 }
 
-fn start_node(
-    number: usize,
-    settings: Settings,
-    mut stop: watch::Receiver<()>,
-) -> (watch::Receiver<NodeStatus>, JoinHandle<()>) {
-    let id = number.to_string().parse().unwrap();
-    let mut node = Node::build(id, None, &Boards::builtin(), settings).unwrap();
-    node.limits_responses = false;
-    let status = node.node_status();
-    let thread = thread::spawn(move || {
-        // Without an I/O driver, which would cost four open files per node.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let stopped = async move {
-            let _ = stop.changed().await;
-            "the end of the test"
+/// Runs nodes on a thread of their own until the sender of `stop` is dropped.
+fn run_nodes(nodes: Vec<Node>, stop: &watch::Receiver<()>) -> JoinHandle<()> {
+    let stop = stop.clone();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let run = |node: Node| {
+            let mut stop = stop.clone();
+            let stopped = async move {
+                let _ = stop.changed().await;
+                "the end of the test"
+            };
+            tokio::task::spawn_local(Box::pin(node.run(None, stopped)))
         };
-        runtime.block_on(Box::pin(node.run(None, stopped))).unwrap();
-    });
-    (status, thread)
+        LocalSet::new().block_on(&runtime, async {
+            for node in nodes.into_iter().map(run).collect::<Vec<_>>() {
+                node.await.unwrap().unwrap();
+            }
+        });
+    })
+}
+
+fn build_node(number: usize, settings: &Settings) -> Node {
+    let id = number.to_string().parse().unwrap();
+    let mut node = Node::build(id, None, &Boards::builtin(), settings.clone()).unwrap();
+    node.limits_responses = false;
+    node
 }

@@ -97,8 +97,7 @@ fn run(bench: &Bench, apache: &Apache, fleet: &Fleet) -> anyhow::Result<Results>
     let mut command = node_command(&bench.node.to_string_lossy(), "1", &server.address);
     command.args(["--api-url", &api.url(), "--api-method", "post", "--sampling-period", &period]);
     command.args(["--session-timeout", &format!("{}s", SESSION_TIMEOUT.as_secs())]);
-    let mut leader = Process::spawn(command);
-    leader.wait_for_line("leading", TIMEOUT);
+    let mut leader = Process::start(command, "leading", TIMEOUT);
 
     let (begin, before) = (Instant::now(), traffic(apache, &server)?);
     let mut processes = Vec::new();

@@ -71,34 +71,15 @@ enum Step {
 
 /// Generates bytes that are meaningful to one of the chips more often than random ones.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    const WORDS: [[u8; 2]; 22] = [
-        [0x24, 0x00],
-        [0x2c, 0x06],
-        [0x21, 0x30],
-        [0xe0, 0x00],
-        [0x30, 0x93],
-        [0x30, 0xa2],
-        [0xf3, 0x2d],
-        [0x35, 0x17],
-        [0x78, 0x66],
-        [0x7c, 0xa2],
-        [0xb0, 0x98],
-        [0x21, 0xb1],
-        [0xec, 0x05],
-        [0xe4, 0xb8],
-        [0x3f, 0x86],
-        [0x36, 0xe0],
-        [0x36, 0xf6],
-        [0xf4, 0x25],
-        [0xe0, 0xb6],
-        [0xfd, 0x00],
-        [0xac, 0x33],
-        [0x01, 0xff],
+    const WORDS: [u16; 22] = [
+        0x2400, 0x2c06, 0x2130, 0xe000, 0x3093, 0x30a2, 0xf32d, 0x3517, 0x7866, 0x7ca2, 0xb098, 0x21b1,
+        0xec05, 0xe4b8, 0x3f86, 0x36e0, 0x36f6, 0xf425, 0xe0b6, 0xfd00, 0xac33, 0x01ff,
     ];
     let word = proptest::sample::select(WORDS.to_vec());
     let any = proptest::collection::vec(any::<u8>(), 0..6);
-    (proptest::option::of(word), any)
-        .prop_map(|(word, rest)| word.map(Vec::from).unwrap_or_default().into_iter().chain(rest).collect())
+    (proptest::option::of(word), any).prop_map(|(word, rest)| {
+        word.map(u16::to_be_bytes).map(Vec::from).unwrap_or_default().into_iter().chain(rest).collect()
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -103,12 +103,6 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Sht3x<I, D> {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    /// Returns the six bytes with their checksums.
-    fn answer(temperature: u16, humidity: u16) -> [u8; 6] {
-        let ([a, b], [c, d]) = (temperature.to_be_bytes(), humidity.to_be_bytes());
-        let crc = sensirion_i2c::crc8::calculate;
-        [a, b, crc(&[a, b]), c, d, crc(&[c, d])]
-    }
 
     fn status(word: u16) -> [Transaction; 2] {
         let [high, low] = word.to_be_bytes();

@@ -65,12 +65,6 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    fn answer(temperature: u16, humidity: u16) -> [u8; 6] {
-        let ([a, b], [c, d]) = (temperature.to_be_bytes(), humidity.to_be_bytes());
-        let crc = sensirion_i2c::crc8::calculate;
-        [a, b, crc(&[a, b]), c, d, crc(&[c, d])]
-    }
-
     fn read(answer: [u8; 6]) -> Result<Vec<f64>, ReadError> {
         let i2c = bus([writes(0x45, [0xfd]), gets(0x45, answer)]);
         values(Sht4x::new(i2c, Now, context("sht4x", 0x45)).read())

@@ -55,12 +55,6 @@ mod tests {
     use super::*;
     use crate::Cause;
 
-    fn answer(temperature: u16, humidity: u16) -> [u8; 6] {
-        let ([a, b], [c, d]) = (temperature.to_be_bytes(), humidity.to_be_bytes());
-        let crc = sensirion_i2c::crc8::calculate;
-        [a, b, crc(&[a, b]), c, d, crc(&[c, d])]
-    }
-
     fn transactions(answer: [u8; 6]) -> [Transaction; 4] {
         [
             writes(0x70, [0x35, 0x17]),

@@ -86,3 +86,10 @@ pub(super) fn gets<const N: usize>(address: u8, got: [u8; N]) -> Transaction {
 pub(super) fn values(result: Result<Readings, ReadError>) -> Result<Vec<f64>, ReadError> {
     result.map(|readings| readings.iter().map(|reading| reading.value()).collect())
 }
+
+/// Returns two words as a chip of Sensirion sends them, each with its checksum.
+pub(super) fn answer(temperature: u16, humidity: u16) -> [u8; 6] {
+    let ([a, b], [c, d]) = (temperature.to_be_bytes(), humidity.to_be_bytes());
+    let crc = sensirion_i2c::crc8::calculate;
+    [a, b, crc(&[a, b]), c, d, crc(&[c, d])]
+}

@@ -121,19 +121,11 @@ fn lock_step_cycle_released_when_complete_lasts_as_long_as_the_slowest_node(flee
 
 fn lock_step_waits_one_period_for_a_frozen_node(fleet: Fleet) {
     let period = Duration::from_millis(1_500);
-    let args = &[
-        "--sync",
-        "barrier",
-        "--release",
-        "complete",
-        "--session-timeout",
-        "30s",
-        "--sampling-period",
-        "1500ms",
-        "--api-method",
-        "post",
-    ];
-    let [_one, _two, mut three] = three(&fleet, args);
+    let args: Vec<&str> =
+        "--sync barrier --release complete --session-timeout 30s --sampling-period 1500ms --api-method post"
+            .split(' ')
+            .collect();
+    let [_one, _two, mut three] = three(&fleet, &args);
     reports(&fleet.api, 3, Instant::now());
     three.stop();
     let stopped = Instant::now();
@@ -233,19 +225,11 @@ fn lock_step_can_be_switched_on_and_off(fleet: Fleet) {
 }
 
 fn leader_with_a_counter_counts_the_averaged_measurements(fleet: Fleet) {
-    let args = &[
-        "--sync",
-        "barrier",
-        "--counter",
-        "per-cycle",
-        "--api-method",
-        "post",
-        "--sampling-period",
-        "500ms",
-        "--session-timeout",
-        "10s",
-    ];
-    let [one, two, mut three] = three(&fleet, args);
+    let args: Vec<&str> =
+        "--sync barrier --counter per-cycle --api-method post --sampling-period 500ms --session-timeout 10s"
+            .split(' ')
+            .collect();
+    let [one, two, mut three] = three(&fleet, &args);
     let probe = fleet.probe();
     // A node may contend, and reports of earlier cycles may arrive, before its first measurement.
     IDS.into_iter().for_each(|id| goes_on_publishing(&probe, id, 2));

@@ -80,8 +80,7 @@ fn node_on_standby_is_shown_and_contends_when_a_contender_leaves(fleet: Fleet) {
     assert!(shown.contains("1 (leader)") && shown.contains("2 (standby)"), "{shown}");
     assert!(!one.log().iter().any(|line| line.text.contains(STANDBY)), "{:?}", one.log());
 
-    one.term();
-    assert!(one.wait_exit(DEADLINE).success());
+    one.shut_down(DEADLINE);
     report_from(&around.api, "2", Instant::now(), DEADLINE);
     assert_eq!(wait_for_election(&probe, "/farm", 1, 1), ["2"]);
     eventually("one node on standby", DEADLINE, || {
@@ -122,8 +121,7 @@ fn contenders_of_kazoo_and_nodes_that_always_contend_count(fleet: Fleet) {
     one.wait_exit(DEADLINE);
     report_from(&fleet.api, "2", Instant::now(), DEADLINE);
     assert_eq!(wait_for_election(&probe, "", 2, 1), ["2", "5"]);
-    two.term();
-    assert!(two.wait_exit(DEADLINE).success());
+    two.shut_down(DEADLINE);
     assert_eq!(wait_for_election(&probe, "", 2, 0), ["5", "3"]);
     assert!(four.log().iter().all(|line| !line.text.contains(STANDBY)));
 }

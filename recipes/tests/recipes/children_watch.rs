@@ -15,7 +15,7 @@ struct Follower {
 
 impl Follower {
     fn behind(bed: &TestBed, proxy: &Proxy) -> Follower {
-        let session = bed.session(&proxy.connect_string());
+        let session = bed.session_to(&proxy.connect_string());
         let lists = Arc::<Mutex<Vec<Vec<String>>>>::default();
         let (followed, recorded) = (session.clone(), Arc::clone(&lists));
         bed.spawn(async move {
@@ -34,7 +34,7 @@ impl Follower {
 
 #[test]
 fn children_watch_follows_children_and_their_parent() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let follower = Follower::behind(&bed, &proxy);
@@ -55,7 +55,7 @@ fn children_watch_follows_children_and_their_parent() {
 
 #[test]
 fn children_watch_follows_over_disconnects_and_expiry() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let follower = Follower::behind(&bed, &proxy);

@@ -129,12 +129,11 @@ impl RegisterMap for Ads1115 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{ADDRESS, register};
     use super::*;
     use crate::bus::SimBus;
     use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
-
-    const ADDRESS: u8 = 0x48;
 
     fn bus(inputs: &[(&'static str, f64)]) -> SimBus {
         let bus = SimBus::with_clock("i2c-1", Clock::manual());
@@ -144,12 +143,6 @@ mod tests {
         });
         bus.attach(ADDRESS, Ads1115::device(environment));
         bus
-    }
-
-    fn register(bus: &mut SimBus, pointer: u8) -> u16 {
-        let mut bytes = [0; 2];
-        bus.write_read(ADDRESS, &[pointer], &mut bytes).unwrap();
-        u16::from_be_bytes(bytes)
     }
 
     fn convert(bus: &mut SimBus, configuration: u16) -> u16 {

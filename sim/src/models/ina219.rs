@@ -197,24 +197,17 @@ impl RegisterMap for Ina219 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{ADDRESS, register};
     use super::*;
     use crate::bus::SimBus;
     use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
-
-    const ADDRESS: u8 = 0x40;
 
     fn bus(volts: f64, amperes: f64, ohms: f64) -> SimBus {
         let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Voltage, volts), (Quantity::Current, amperes)];
         bus.attach(ADDRESS, Ina219::device(ohms, Environment::constant(&around)));
         bus
-    }
-
-    fn register(bus: &mut SimBus, pointer: u8) -> u16 {
-        let mut bytes = [0; 2];
-        bus.write_read(ADDRESS, &[pointer], &mut bytes).unwrap();
-        u16::from_be_bytes(bytes)
     }
 
     #[test]

@@ -25,6 +25,8 @@ mod sensirion;
 pub mod sht3x;
 pub mod sht4x;
 pub mod shtc3;
+#[cfg(test)]
+mod testing;
 pub mod tmp102;
 pub mod tmp117;
 pub mod veml7700;

@@ -116,22 +116,15 @@ impl RegisterMap for Tmp102 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{ADDRESS, register};
     use super::*;
     use crate::bus::SimBus;
     use embedded_hal::i2c::I2c;
-
-    const ADDRESS: u8 = 0x48;
 
     fn bus(celsius: f64) -> SimBus {
         let bus = SimBus::new("i2c-1");
         bus.attach(ADDRESS, Tmp102::device(Environment::constant(&[(Quantity::Temperature, celsius)])));
         bus
-    }
-
-    fn register(bus: &mut SimBus, pointer: u8) -> u16 {
-        let mut bytes = [0; 2];
-        bus.write_read(ADDRESS, &[pointer], &mut bytes).unwrap();
-        u16::from_be_bytes(bytes)
     }
 
     #[test]

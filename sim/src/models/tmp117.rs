@@ -172,24 +172,17 @@ impl RegisterMap for Tmp117 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{ADDRESS, register};
     use super::*;
     use crate::bus::SimBus;
     use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
-
-    const ADDRESS: u8 = 0x48;
 
     fn bus(celsius: f64) -> (SimBus, Clock) {
         let clock = Clock::manual();
         let bus = SimBus::with_clock("i2c-1", clock.clone());
         bus.attach(ADDRESS, Tmp117::device(Environment::constant(&[(Quantity::Temperature, celsius)])));
         (bus, clock)
-    }
-
-    fn register(bus: &mut SimBus, pointer: u8) -> u16 {
-        let mut bytes = [0; 2];
-        bus.write_read(ADDRESS, &[pointer], &mut bytes).unwrap();
-        u16::from_be_bytes(bytes)
     }
 
     #[test]

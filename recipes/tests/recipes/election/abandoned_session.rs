@@ -9,34 +9,34 @@ use crate::support::election::{Contender, TestBed, until_phase};
 
 #[test]
 fn contender_removes_the_znode_of_its_abandoned_session_after_a_server_restart() {
-    let mut bed = TestBed::start();
+    let mut bed = TestBed::apache();
     let leader = bed.direct_contender("leader");
     let old = leader.until_leading();
-    bed.zookeeper.kill();
+    bed.zookeeper().kill();
     leader.until_ended(1);
     until_phase(&leader.session, Phase::Connecting);
     let standings = standings(&bed, &leader);
-    bed.zookeeper.restart();
+    bed.zookeeper().restart();
     leads_alone_and_at_once(&bed, &leader, &old.znode, &standings);
 }
 
 #[test]
 fn contender_removes_the_znode_of_its_abandoned_session_after_a_server_freeze() {
-    let mut bed = TestBed::start();
+    let mut bed = TestBed::apache();
     let leader = bed.direct_contender("leader");
     let old = leader.until_leading();
-    bed.zookeeper.stop_process();
+    bed.zookeeper().stop_process();
     leader.until_ended(1);
     until_phase(&leader.session, Phase::Connecting);
     let standings = standings(&bed, &leader);
-    bed.zookeeper.continue_process();
+    bed.zookeeper().continue_process();
     leads_alone_and_at_once(&bed, &leader, &old.znode, &standings);
 }
 
 /// The same situation, made by hand: the znode has the expected name and another owner.
 #[test]
 fn contender_never_leads_with_a_znode_of_another_session() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let leader = bed.contender("leader", &proxy);

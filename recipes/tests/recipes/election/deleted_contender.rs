@@ -5,7 +5,7 @@ use crate::support::election::{DEADLINE, ELECTION, TestBed};
 
 #[test]
 fn contender_whose_znode_is_deleted_goes_to_the_end_and_no_other_leads_early() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let observer = bed.connection();
     let first = bed.direct_contender("first");

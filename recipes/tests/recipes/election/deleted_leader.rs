@@ -6,7 +6,7 @@ use crate::support::election::{ELECTION, TestBed};
 
 #[test]
 fn curator_171_leader_without_its_znode_stops_and_contends_again() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let one = bed.direct_contender("one");
     let leader_run = one.until_leading();

@@ -4,7 +4,7 @@ use crate::support::election::{TestBed, until_phase};
 
 #[test]
 fn leader_is_interrupted_by_a_disconnect_and_resumes_with_the_same_fencing_token() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
     let leader = bed.contender("leader", &proxy);
     let before = leader.until_leading();

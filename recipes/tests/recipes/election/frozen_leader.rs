@@ -12,7 +12,7 @@ use crate::support::election::{DEADLINE, ELECTION, SLACK, SYNC, TIMEOUT, TestBed
 
 #[test]
 fn leader_stops_before_its_znode_is_removed_when_the_network_freezes() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let observer = bed.connection();
     let proxy = bed.proxy();
@@ -55,7 +55,7 @@ fn leader_does_not_run_on_after_its_process_was_stopped() {
     if let Ok(servers) = std::env::var(SERVERS) {
         return leads_at(&servers);
     }
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["leader_does_not_run_on_after_its_process_was_stopped", "--nocapture"]);
@@ -115,7 +115,7 @@ fn leads_at(servers: &str) {
 /// session.
 #[test]
 fn leader_stops_when_its_server_answers_only_pings() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
     let leader = bed.contender("leader", &proxy);
     let leader_run = leader.until_leading();
@@ -139,7 +139,7 @@ fn leader_stops_when_its_server_answers_only_pings() {
 
 #[test]
 fn healthy_leader_renews_its_lease() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let leader = bed.direct_contender("leader");
     let leader_run = leader.until_leading();
     eventually("it has led for longer than a session may last", DEADLINE, || {

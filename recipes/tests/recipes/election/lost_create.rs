@@ -8,7 +8,7 @@ use crate::support::election::{CREATE, DEADLINE, TestBed};
 
 #[test]
 fn kazoo_732_contender_adopts_its_znode_after_a_lost_reply() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     probe.create("/election", b"", false).unwrap();
     let proxy = bed.proxy();
@@ -23,7 +23,7 @@ fn kazoo_732_contender_adopts_its_znode_after_a_lost_reply() {
 
 #[test]
 fn curator_79_contender_adopts_its_znode_while_another_leads() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let first = bed.direct_contender("first");
     first.until_leading();
@@ -45,7 +45,7 @@ fn curator_79_contender_adopts_its_znode_while_another_leads() {
 
 #[test]
 fn contender_creates_its_znode_again_after_a_lost_request() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let proxy = bed.proxy();
     proxy.cut_before_request(CREATE);
@@ -57,7 +57,7 @@ fn contender_creates_its_znode_again_after_a_lost_request() {
 
 #[test]
 fn contender_adopts_its_znode_after_a_reply_that_timed_out() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     probe.create("/election", b"", false).unwrap();
     let proxy = bed.proxy();

@@ -20,7 +20,7 @@ fn at_most_one_contender_leads_under_random_network_faults() {
     let seed: u64 =
         std::env::var("ATALAYA_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     println!("ATALAYA_SEED={seed}");
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let contenders: Vec<(Proxy, Contender)> = ["a", "b", "c"]
         .into_iter()
         .map(|name| {

@@ -5,14 +5,14 @@ use crate::support::election::{DEADLINE, DELETE, ELECTION, SharedCount, TestBed}
 
 #[test]
 fn contender_deletes_its_znode_before_run_returns() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
     withdraws_with(&bed, &proxy);
 }
 
 #[test]
 fn contender_deletes_its_znode_although_the_request_is_lost() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
     proxy.cut_before_request(DELETE);
     withdraws_with(&bed, &proxy);
@@ -21,7 +21,7 @@ fn contender_deletes_its_znode_although_the_request_is_lost() {
 
 #[test]
 fn contender_deletes_its_znode_although_the_reply_is_lost() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
     proxy.cut_after_request(DELETE);
     withdraws_with(&bed, &proxy);
@@ -32,7 +32,7 @@ fn contender_deletes_its_znode_although_the_reply_is_lost() {
 #[track_caller]
 fn withdraws_with(bed: &TestBed, proxy: &Proxy) {
     let observer = bed.connection();
-    let session = bed.session(&proxy.connect_string());
+    let session = bed.session_to(&proxy.connect_string());
     let election = Election::new(session.clone(), ELECTION, "a", Default::default());
     let standing = election.standing();
     let begun = SharedCount::default();

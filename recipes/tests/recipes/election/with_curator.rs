@@ -24,7 +24,7 @@ fn election_with_curator_leader_selector_goes_in_order_of_arrival() {
 /// Queues ours, Curator's, ours, Curator's. Each leads once the one before it has left.
 #[track_caller]
 fn elections_take_turns(kind: &str, naming: Naming) {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let a = Leader::is_queued(&bed, "a", naming);
     a.until(Standing::Leading);
     let c = curator(&bed, kind, "c", ELECTION);
@@ -49,7 +49,7 @@ fn elections_take_turns(kind: &str, naming: Naming) {
 
 #[test]
 fn lock_with_curator_mutex_goes_in_order_of_arrival() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let naming = Naming::CuratorLock;
     let acquire = |name: &str| {
         let lock = Lock::with_naming(session(&bed), LOCK, name, naming);
@@ -81,14 +81,14 @@ fn lock_with_curator_mutex_goes_in_order_of_arrival() {
 
 #[test]
 fn curator_waits_at_our_barrier() {
-    let bed = TestBed::start();
+    let mut bed = TestBed::apache();
     let barrier = Barrier::new(session(&bed), BARRIER);
     bed.wait(barrier.close()).unwrap();
     let mut c = curator(&bed, "barrier", "c", BARRIER);
     c.wait_for_line("waiting c", DEADLINE);
     // The server lists the watch of a waiting client.
     eventually("it watches the barrier", DEADLINE, || {
-        bed.zookeeper.four("wchp").lines().any(|path| path == BARRIER).then_some(())
+        bed.zookeeper().four("wchp").lines().any(|path| path == BARRIER).then_some(())
     });
     assert!(!holds(&c));
     bed.wait(barrier.open()).unwrap();
@@ -135,7 +135,7 @@ fn session(bed: &TestBed) -> Session {
 }
 
 fn curator(bed: &TestBed, kind: &str, id: &str, path: &str) -> Process {
-    Curator::ready().hold(kind, id, &bed.zookeeper.connect_string(), path)
+    Curator::ready().hold(kind, id, &bed.connect_string(), path)
 }
 
 fn holds(process: &Process) -> bool {

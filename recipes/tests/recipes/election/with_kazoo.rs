@@ -9,7 +9,7 @@ use crate::support::election::{DEADLINE, ELECTION, TestBed};
 
 #[test]
 fn election_with_kazoo_goes_in_order_of_arrival() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let a = bed.direct_contender("a");
     a.until_leading();
@@ -42,7 +42,7 @@ fn election_with_kazoo_goes_in_order_of_arrival() {
 /// Kazoo sends nothing when it is killed, so it counts as the leader until its session expires.
 #[test]
 fn election_waits_for_the_session_of_a_killed_kazoo_leader() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let mut k = contend(&bed, "k");
     k.wait_for_line("elected k", DEADLINE);
     let a = bed.direct_contender("a");
@@ -53,7 +53,7 @@ fn election_waits_for_the_session_of_a_killed_kazoo_leader() {
 }
 
 fn contend(bed: &TestBed, name: &str) -> Process {
-    Kazoo::ready().script("contend.py", &[name, &bed.zookeeper.connect_string(), "--path", ELECTION])
+    Kazoo::ready().script("contend.py", &[name, &bed.connect_string(), "--path", ELECTION])
 }
 
 fn elected(process: &Process) -> bool {

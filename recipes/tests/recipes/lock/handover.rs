@@ -17,10 +17,10 @@ fn acquire(bed: &TestBed, session: &Session, name: &str) -> Guard {
 
 #[test]
 fn holder_loses_its_guard_before_the_next_acquires_when_the_network_freezes() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let proxy = bed.proxy();
-    let holder = acquire(&bed, &bed.session(&proxy.connect_string()), "holder");
+    let holder = acquire(&bed, &bed.session_to(&proxy.connect_string()), "holder");
     let next = Lock::new(bed.connection().session().clone(), LOCK, "next");
     let (znode, fence) = (holder.znode().to_owned(), holder.fencing_token());
     let lost = bed.spawn(async move {
@@ -49,7 +49,7 @@ fn holder_does_not_hold_after_its_process_was_stopped() {
     if let Ok(servers) = std::env::var(SERVERS) {
         return holds_at(&servers);
     }
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -99,15 +99,15 @@ fn holds_at(servers: &str) {
 
 #[test]
 fn holder_loses_its_guard_when_its_server_is_killed() {
-    let mut bed = TestBed::start();
+    let mut bed = TestBed::apache();
     let session = bed.connection().session().clone();
     let holder = acquire(&bed, &session, "holder");
     let fence = holder.fencing_token();
-    bed.zookeeper.kill();
+    bed.zookeeper().kill();
     bed.wait(holder.lost());
     assert!(!holder.holds());
     drop(holder);
-    bed.zookeeper.restart();
+    bed.zookeeper().restart();
     // In the same or in another session: the znode of the first guard is not in the way.
     let next = bed.wait(Lock::new(session, LOCK, "next").acquire_within(DEADLINE)).unwrap().unwrap();
     assert!(next.holds() && next.fencing_token() > fence);
@@ -152,7 +152,7 @@ fn holder_loses_its_guard_when_its_server_of_three_is_killed() {
 
 #[test]
 fn dropped_guard_releases_the_lock_at_once() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let sessions = [bed.connection().session().clone(), bed.connection().session().clone()];
     let mut fence = 0;
     for turn in 0..20 {

@@ -13,7 +13,7 @@ type Acquiring = JoinHandle<Result<Guard, AcquireError>>;
 
 #[test]
 fn lock_passes_between_kazoo_and_us() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let a = held(&bed, lock(&bed, "a"));
     let k = kazoo(&bed, &["lock", "k"], LOCK, &[]);
@@ -34,7 +34,7 @@ fn lock_passes_between_kazoo_and_us() {
 
 #[test]
 fn lock_of_a_killed_kazoo_holder_passes_to_us() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let mut k = kazoo(&bed, &["lock", "k"], LOCK, &[]);
     k.wait_for_line("held k", DEADLINE);
     let a = lock(&bed, "a");
@@ -45,7 +45,7 @@ fn lock_of_a_killed_kazoo_holder_passes_to_us() {
 
 #[test]
 fn read_and_write_locks_work_with_kazoo() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let reads = kazoo(&bed, &["read", "k"], LOCK, &[]);
     reads.wait_for_line("held k", DEADLINE);
@@ -82,7 +82,7 @@ fn read_and_write_locks_work_with_kazoo() {
 
 #[test]
 fn semaphore_is_shared_with_kazoo() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let k = kazoo(&bed, &["semaphore", "k"], POOL, &["--leases", "2"]);
     k.wait_for_line("held k", DEADLINE);
@@ -112,7 +112,7 @@ fn semaphore_is_shared_with_kazoo() {
 
 #[test]
 fn semaphore_that_we_created_is_shared_with_kazoo() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let ours = Semaphore::new(session(&bed), POOL, "a", 1);
     let a = bed.wait(ours.acquire()).unwrap();
@@ -141,7 +141,7 @@ fn held(bed: &TestBed, acquiring: Acquiring) -> Guard {
 }
 
 fn kazoo(bed: &TestBed, who: &[&str], path: &str, more: &[&str]) -> Process {
-    let servers = bed.zookeeper.connect_string();
+    let servers = bed.connect_string();
     Kazoo::ready().script("hold.py", &[who, &[&servers, path], more].concat())
 }
 

@@ -15,10 +15,10 @@ fn stored(probe: &ZkProbe, text: &str, count: &str) {
 
 #[test]
 fn counted_node_counts_each_write_once_under_faults() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let proxy = bed.proxy();
-    let session = bed.session(&proxy.connect_string());
+    let session = bed.session_to(&proxy.connect_string());
     let tally = WriteCounter::new(session.clone(), COUNTER);
     let node = PersistentNode::new(session.clone(), PATH).counted(tally.clone());
     let state = node.state();
@@ -71,11 +71,11 @@ fn counted_node_counts_each_write_once_under_faults() {
 
 #[test]
 fn counted_nodes_of_twenty_writers_add_up() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let nodes: Vec<_> = (0..20)
         .map(|number| {
-            let session = bed.session(&bed.zookeeper.connect_string());
+            let session = bed.session();
             let node = PersistentNode::new(session.clone(), format!("/mediciones/{number}"));
             let node = node.counted(WriteCounter::new(session, COUNTER));
             let state = node.state();

@@ -11,8 +11,8 @@ const PATH: &str = "/mediciones/1";
 
 #[test]
 fn node_of_a_live_session_that_writes_is_not_taken_over() {
-    let bed = TestBed::start();
-    let holder = hold(&bed, &bed.zookeeper.connect_string());
+    let bed = TestBed::apache();
+    let holder = hold(&bed, &bed.connect_string());
     let mut version = 0;
     let (conflict, after) = bed.wait(async {
         let contest = contest(&bed);
@@ -36,8 +36,8 @@ fn node_of_a_live_session_that_writes_is_not_taken_over() {
 
 #[test]
 fn node_of_a_live_session_that_is_silent_is_not_taken_over() {
-    let bed = TestBed::start();
-    let holder = hold(&bed, &bed.zookeeper.connect_string());
+    let bed = TestBed::apache();
+    let holder = hold(&bed, &bed.connect_string());
     let (conflict, after) = bed.wait(contest(&bed));
     assert_eq!(conflict, Conflict::Held { session: holder.session_id() });
     assert!((TIMEOUT * 3 / 2..TIMEOUT * 3 / 2 + SLACK).contains(&after), "{after:?}");
@@ -47,11 +47,11 @@ fn node_of_a_live_session_that_is_silent_is_not_taken_over() {
 
 #[test]
 fn node_of_an_expiring_session_is_taken_over() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
     let holder = hold(&bed, &proxy.connect_string());
     proxy.freeze(true);
-    let session = bed.session(&bed.zookeeper.connect_string());
+    let session = bed.session();
     let connection = bed.wait(session.connection());
     let node = PersistentNode::new(session, PATH);
     let state = node.state();
@@ -66,7 +66,7 @@ fn node_of_an_expiring_session_is_taken_over() {
 
 #[test]
 fn persistent_znode_is_a_conflict() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     probe.create(PATH, b"a monument", false).unwrap();
     let (conflict, after) = bed.wait(contest(&bed));
@@ -79,7 +79,7 @@ fn persistent_znode_is_a_conflict() {
 /// Creates a session that owns the znode at version 0.
 #[track_caller]
 fn hold(bed: &TestBed, servers: &str) -> Connection {
-    let connection = bed.wait(bed.session(servers).connection());
+    let connection = bed.wait(bed.session_to(servers).connection());
     bed.wait(async {
         connection.ensure("/mediciones").await.unwrap();
         connection.create_ephemeral(PATH, b"first").await.unwrap();
@@ -89,7 +89,7 @@ fn hold(bed: &TestBed, servers: &str) -> Connection {
 
 /// Runs a second persistent node for the path. Returns its conflict and the time from the connection to it.
 async fn contest(bed: &TestBed) -> (Conflict, Duration) {
-    let session = bed.session(&bed.zookeeper.connect_string());
+    let session = bed.session();
     session.connection().await;
     let began = Instant::now();
     let (_data, newest) = watch::channel(Some(b"ours".to_vec()));

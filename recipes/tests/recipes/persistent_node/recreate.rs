@@ -16,7 +16,7 @@ struct Kept {
 
 impl Kept {
     fn behind(bed: &TestBed, proxy: &Proxy) -> Kept {
-        let session = bed.session(&proxy.connect_string());
+        let session = bed.session_to(&proxy.connect_string());
         let (data, newest) = watch::channel(None);
         bed.spawn(PersistentNode::new(session.clone(), PATH).run(newest));
         Kept { session, data }
@@ -29,7 +29,7 @@ impl Kept {
 
 #[test]
 fn node_is_stored_once_after_a_lost_create_reply() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     probe.create("/mediciones", b"", false).unwrap();
     let proxy = bed.proxy();
@@ -46,7 +46,7 @@ fn node_is_stored_once_after_a_lost_create_reply() {
 
 #[test]
 fn node_is_stored_once_after_a_lost_write_reply() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let kept = Kept::behind(&bed, &proxy);
@@ -68,7 +68,7 @@ fn node_is_stored_once_after_a_lost_write_reply() {
 
 #[test]
 fn node_is_created_again_with_the_next_write_after_a_deletion() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let kept = Kept::behind(&bed, &proxy);
@@ -84,7 +84,7 @@ fn node_is_created_again_with_the_next_write_after_a_deletion() {
 
 #[test]
 fn node_is_created_again_in_the_next_session() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let kept = Kept::behind(&bed, &proxy);
@@ -103,17 +103,17 @@ fn node_is_created_again_in_the_next_session() {
 /// A server that was down for longer than the client waits still has the old session for a whole timeout.
 #[test]
 fn node_of_an_abandoned_own_session_is_replaced_at_once() {
-    let mut bed = TestBed::start();
-    let session = bed.session(&bed.zookeeper.connect_string());
+    let mut bed = TestBed::apache();
+    let session = bed.session();
     let node = PersistentNode::new(session.clone(), PATH);
     let mut state = node.state();
     let (_data, newest) = watch::channel(Some(b"1".to_vec()));
     bed.spawn(node.run(newest));
     bed.wait(state.wait_for(|state| state.held)).unwrap();
     let old = session.state();
-    bed.zookeeper.kill();
+    bed.zookeeper().kill();
     until_phase(&session, Phase::Connecting);
-    bed.zookeeper.restart();
+    bed.zookeeper().restart();
     let waited = bed.wait(async {
         let connection = session.connection_after(old.connection).await;
         assert_ne!(connection.session_id(), old.session);

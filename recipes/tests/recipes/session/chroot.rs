@@ -1,13 +1,13 @@
-use crate::support::election::TestBed;
+use crate::support::TestBed;
 
 #[test]
 fn session_creates_a_missing_chroot_and_uses_an_existing_one() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let probe = bed.probe();
-    let servers = format!("{}/fleet/a", bed.zookeeper.connect_string());
+    let servers = format!("{}/fleet/a", bed.connect_string());
     assert_eq!(probe.exists("/fleet"), None);
     for name in ["one", "two"] {
-        let connection = bed.wait(bed.session(&servers).connection());
+        let connection = bed.wait(bed.session_to(&servers).connection());
         bed.wait(connection.create_ephemeral(&format!("/{name}"), name.as_bytes())).unwrap();
         bed.wait(connection.sync()).unwrap();
         assert_eq!(probe.text(&format!("/fleet/a/{name}")).as_deref(), Some(name));

@@ -6,10 +6,10 @@ use crate::support::election::{DEADLINE, SLACK, TestBed};
 
 #[test]
 fn close_removes_ephemeral_znodes_before_it_returns() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let observer = bed.connection();
     for path in ["/a", "/b", "/c"] {
-        let session = bed.session(&bed.zookeeper.connect_string());
+        let session = bed.session();
         let connection = bed.wait(session.connection());
         bed.wait(connection.create_ephemeral(path, b"")).unwrap();
         assert!(bed.wait(session.close(DEADLINE)));
@@ -23,9 +23,9 @@ fn close_removes_ephemeral_znodes_before_it_returns() {
 
 #[test]
 fn close_returns_false_when_the_end_is_not_confirmed() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
-    let session = bed.session(&proxy.connect_string());
+    let session = bed.session_to(&proxy.connect_string());
     bed.wait(session.connection());
     proxy.freeze(true);
     let timeout = Duration::from_millis(300);
@@ -33,6 +33,6 @@ fn close_returns_false_when_the_end_is_not_confirmed() {
     assert!(!bed.wait(session.close(timeout)));
     assert!(asked.elapsed() < timeout + SLACK);
 
-    let never = bed.session(&proxy.connect_string());
+    let never = bed.session_to(&proxy.connect_string());
     assert!(bed.wait(never.close(DEADLINE)), "no session was established");
 }

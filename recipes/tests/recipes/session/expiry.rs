@@ -5,10 +5,10 @@ use crate::support::election::{DEADLINE, TestBed, until_another_session};
 
 #[test]
 fn session_is_replaced_after_it_expired_on_a_frozen_network() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let observer = bed.connection();
     let proxy = bed.proxy();
-    let session = bed.session(&proxy.connect_string());
+    let session = bed.session_to(&proxy.connect_string());
     let old = bed.wait(session.connection());
     bed.wait(old.create_ephemeral("/mine", b"")).unwrap();
     proxy.freeze(true);

@@ -6,9 +6,9 @@ use crate::support::election::{SLACK, TestBed, until_phase};
 
 #[test]
 fn session_survives_a_disconnect_and_numbers_its_connections() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
-    let session = bed.session(&proxy.connect_string());
+    let session = bed.session_to(&proxy.connect_string());
     let first = bed.wait(session.connection());
     bed.wait(first.create_ephemeral("/mine", b"")).unwrap();
     proxy.cut();
@@ -26,9 +26,9 @@ fn session_survives_a_disconnect_and_numbers_its_connections() {
 
 #[test]
 fn calls_fail_at_once_while_disconnected() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
-    let session = bed.session(&proxy.connect_string());
+    let session = bed.session_to(&proxy.connect_string());
     let connection = bed.wait(session.connection());
     proxy.refuse(true);
     proxy.cut();

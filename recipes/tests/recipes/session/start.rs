@@ -6,19 +6,19 @@ use crate::support::election::{DEADLINE, TestBed};
 
 #[test]
 fn session_starts_when_zookeeper_becomes_reachable() {
-    let mut bed = TestBed::start();
-    bed.zookeeper.kill();
-    let session = bed.session(&bed.zookeeper.connect_string());
+    let mut bed = TestBed::apache();
+    bed.zookeeper().kill();
+    let session = bed.session();
     let refused = bed.proxy();
     refused.refuse(true);
-    let closed_upon = bed.session(&refused.connect_string());
+    let closed_upon = bed.session_to(&refused.connect_string());
     for session in [&session, &closed_upon] {
         let view = session.state();
         assert_eq!((view.phase, view.connection, view.session), (Phase::Connecting, 0, 0));
         assert!(session.lease_remaining(BootInstant::now()).is_zero());
     }
 
-    bed.zookeeper.restart();
+    bed.zookeeper().restart();
     let connection = bed.wait(session.connection());
     assert_eq!((connection.number(), connection.session_id()), (1, session.state().session));
     bed.wait(connection.create_ephemeral("/here", b"")).unwrap();

@@ -4,9 +4,9 @@ use crate::support::election::{SLACK, SYNC, TIMEOUT, TestBed};
 
 #[test]
 fn calls_time_out_on_a_frozen_network() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
-    let connection = bed.wait(bed.session(&proxy.connect_string()).connection());
+    let connection = bed.wait(bed.session_to(&proxy.connect_string()).connection());
     bed.wait(connection.create_ephemeral("/mine", b"")).unwrap();
     proxy.freeze(true);
     let asked = Instant::now();
@@ -29,9 +29,9 @@ fn calls_time_out_on_a_frozen_network() {
 
 #[test]
 fn call_times_out_when_only_its_reply_is_missing() {
-    let bed = TestBed::start();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
-    let connection = bed.wait(bed.session(&proxy.connect_string()).connection());
+    let connection = bed.wait(bed.session_to(&proxy.connect_string()).connection());
     proxy.mute(Some(SYNC));
     let asked = Instant::now();
     let error = bed.wait(connection.sync()).unwrap_err();

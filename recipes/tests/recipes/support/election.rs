@@ -1,19 +1,17 @@
 //! Elections on Apache ZooKeeper: a server, sessions, and contenders that record when their leader code runs.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use atalaya_recipes::node_names::Naming;
-use atalaya_recipes::{Connection, Election, Leadership, Phase, Session, SessionOptions, Standing};
-use atalaya_testbed::{PooledZooKeeper, Proxy, ZkProbe, eventually};
-use tokio::runtime::{Handle, Runtime};
+use atalaya_recipes::{Connection, Election, Leadership, Phase, Session, Standing};
+use atalaya_testbed::{Proxy, eventually};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Session timeout of all tests here. The server's tick is a quarter of it.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) use super::{TIMEOUT, TestBed};
 /// Deadline of every condition, long enough for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// Delay that a machine that is busy with other tests may add.
@@ -28,56 +26,7 @@ pub(crate) const SYNC: i32 = 9;
 pub(crate) const MULTI: i32 = 14;
 pub(crate) const CREATE: i32 = 15;
 
-/// A ZooKeeper server and a runtime for its clients.
-pub(crate) struct TestBed {
-    // Dropped first, together with all clients that run on it.
-    runtime: Runtime,
-    pub(crate) zookeeper: PooledZooKeeper,
-}
-
 impl TestBed {
-    #[track_caller]
-    pub(crate) fn start() -> TestBed {
-        // Shown only when a test fails. A second test of the same process finds it set up.
-        let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::INFO).try_init();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        TestBed { runtime, zookeeper: PooledZooKeeper::get() }
-    }
-
-    pub(crate) fn proxy(&self) -> Proxy {
-        Proxy::to(self.zookeeper.port())
-    }
-
-    pub(crate) fn probe(&self) -> ZkProbe {
-        ZkProbe::connect(&self.zookeeper.connect_string())
-    }
-
-    /// Starts a session to `servers`, which need not be reachable.
-    pub(crate) fn session(&self, servers: &str) -> Session {
-        session_on(self.runtime.handle(), servers)
-    }
-
-    /// Starts a session directly to the server and returns its first connection.
-    #[track_caller]
-    pub(crate) fn connection(&self) -> Connection {
-        let session = self.session(&self.zookeeper.connect_string());
-        self.wait(session.connection())
-    }
-
-    /// Runs a future to completion on this thread.
-    #[track_caller]
-    pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime.block_on(async { tokio::time::timeout(DEADLINE, future).await.expect("timed out") })
-    }
-
-    pub(crate) fn spawn<T: Send + 'static>(
-        &self,
-        future: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
-        self.runtime.spawn(future)
-    }
-
     /// Starts a contender behind `proxy`.
     pub(crate) fn contender(&self, name: &str, proxy: &Proxy) -> Contender {
         Contender::on(self.runtime.handle(), name, &proxy.connect_string())
@@ -85,7 +34,7 @@ impl TestBed {
 
     /// Starts a contender directly at the server.
     pub(crate) fn direct_contender(&self, name: &str) -> Contender {
-        Contender::on(self.runtime.handle(), name, &self.zookeeper.connect_string())
+        Contender::on(self.runtime.handle(), name, &self.connect_string())
     }
 
     /// Returns the paths of the queued election znodes, as `connection` sees them after a `sync`.
@@ -103,12 +52,6 @@ impl TestBed {
             line.into_iter().map(|name| format!("{ELECTION}/{name}")).collect()
         })
     }
-}
-
-/// Starts a session on a runtime of the caller.
-fn session_on(runtime: &Handle, servers: &str) -> Session {
-    let _inside = runtime.enter();
-    Session::start(SessionOptions::new(servers.parse().unwrap(), TIMEOUT))
 }
 
 /// Waits until the session is in `phase`.
@@ -198,7 +141,7 @@ pub(crate) struct Contender {
 
 impl Contender {
     pub(crate) fn on(runtime: &Handle, name: &str, servers: &str) -> Contender {
-        let session = session_on(runtime, servers);
+        let session = super::session_on(runtime, servers);
         let election = Election::new(session.clone(), ELECTION, name, Naming::Kazoo);
         let standing = election.standing();
         let (stop, stopped) = watch::channel(false);

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use atalaya_recipes::{Connection, Session, SessionOptions};
-use atalaya_testbed::{Kazoo, PooledZooKeeper, Process, Proxy};
+use atalaya_testbed::{Kazoo, PooledZooKeeper, Process, Proxy, ZkProbe};
 use atalaya_zookeeper::{Disconnect, Faults, Operation, PendingDisconnect, RequestFilter, Server};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestCaseResult, TestRng, TestRunner};
@@ -75,8 +75,19 @@ impl TestBed {
 
     /// Starts a session to other servers, such as a proxy.
     pub(crate) fn session_to(&self, servers: &str) -> Session {
-        let _inside = self.runtime.enter();
-        Session::start(SessionOptions::new(servers.parse().unwrap(), TIMEOUT))
+        session_on(self.runtime.handle(), servers)
+    }
+
+    /// Returns Apache ZooKeeper, to kill or pause it.
+    pub(crate) fn zookeeper(&mut self) -> &mut PooledZooKeeper {
+        match &mut self.backend {
+            Backend::Memory(_) => panic!("the in-memory server is not a process"),
+            Backend::Apache(server) => server,
+        }
+    }
+
+    pub(crate) fn probe(&self) -> ZkProbe {
+        ZkProbe::connect(&self.connect_string())
     }
 
     /// Starts a proxy in front of the server.
@@ -136,6 +147,12 @@ impl TestBed {
         process.wait_for_line("connected", DEADLINE);
         KazooProcess { process, asked: 0 }
     }
+}
+
+/// Starts a session on a runtime of the caller.
+fn session_on(runtime: &Handle, servers: &str) -> Session {
+    let _inside = runtime.enter();
+    Session::start(SessionOptions::new(servers.parse().unwrap(), TIMEOUT))
 }
 
 /// Captures the log of one future.

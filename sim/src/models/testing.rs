@@ -1,0 +1,15 @@
+//! Helpers for the tests of the models.
+
+use embedded_hal::i2c::I2c as _;
+
+use crate::bus::SimBus;
+
+/// Address of the chip on the bus of a test.
+pub(super) const ADDRESS: u8 = 0x40;
+
+/// Reads a register of 16 bits, most significant byte first.
+pub(super) fn register(bus: &mut SimBus, pointer: u8) -> u16 {
+    let mut bytes = [0; 2];
+    bus.write_read(ADDRESS, &[pointer], &mut bytes).unwrap();
+    u16::from_be_bytes(bytes)
+}

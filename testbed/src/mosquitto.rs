@@ -11,6 +11,9 @@ use rumqttc_v4::{Client, ConnectionError, Event, MqttOptions, Packet, PublishOpt
 use crate::install::Part;
 use crate::server::{Server, TIMEOUT};
 
+/// Maximum size of a message, in bytes: some tests send huge ones.
+const MAX_PACKET: usize = 1 << 24;
+
 /// A Mosquitto server on loopback. Without other configuration it accepts all clients, and keeps nothing on its disk: after
 /// a restart, its retained messages are lost.
 pub struct Mosquitto(Server);
@@ -100,6 +103,7 @@ impl Mosquitto {
     #[track_caller]
     pub fn publish_as(&self, user: Option<(&str, &str)>, topic: &str, payload: &[u8], retain: bool) {
         let mut options = MqttOptions::new("", ("127.0.0.1", self.port()));
+        options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
         if let Some((user, password)) = user {
             options.set_credentials(user.to_owned(), password.to_owned().into_bytes());
         }

@@ -107,7 +107,7 @@ pub(crate) struct Batch {
 #[serde(untagged)]
 #[allow(dead_code, reason = "for the OpenAPI document")]
 pub(crate) enum OneOrMore {
-    One(Incoming),
+    One(Box<Incoming>),
     More(Vec<Incoming>),
 }
 

@@ -12,7 +12,7 @@ use crate::install::Part;
 use crate::server::{Server, TIMEOUT};
 
 /// Maximum size of a message, in bytes: some tests send huge ones.
-const MAX_PACKET: usize = 1 << 24;
+const MAX_PACKET: usize = 1 << 25;
 
 /// A Mosquitto server on loopback. Without other configuration it accepts all clients, and keeps nothing on its disk: after
 /// a restart, its retained messages are lost.

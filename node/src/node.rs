@@ -145,7 +145,8 @@ impl Node {
         async move {
             let (shared, inputs) = start.await;
             let shared = Box::new(shared);
-            let outcome = run_tasks(shared.tasks(inputs, connect_timeout), stopped(stop, &shared), &shared).await;
+            let outcome =
+                run_tasks(shared.tasks(inputs, connect_timeout), stopped(stop, &shared), &shared).await;
             // All tasks are dropped by now, so that none of them writes while the session closes.
             Box::pin(shared.shutdown()).await;
             outcome

@@ -168,9 +168,7 @@ impl From<DemoError> for Failure {
             DemoError::Board(error) => error.into(),
             DemoError::Listen { .. } => Failure::unavailable(error),
             DemoError::Terminal(_) | DemoError::Io(_) => Failure::io(error),
-            DemoError::ZooKeeper(_) | DemoError::OpenFiles { .. } => {
-                Failure::internal(error)
-            }
+            DemoError::ZooKeeper(_) | DemoError::OpenFiles { .. } => Failure::internal(error),
         }
     }
 }

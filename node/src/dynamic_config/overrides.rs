@@ -58,13 +58,14 @@ impl Overrides {
         data: Option<&[u8]>,
     ) -> Result<Option<String>, String> {
         let key = (setting.name, scope);
-        let parsed = data.map_or(Ok(None), |data| parse(setting, data)).and_then(|value| match value.map(Box::new) {
-            Some(value) if !self.is_allowed(&value) => {
-                let problem = "its origin is not in api_origins";
-                Err(format!("{problem}; expected one of the origins in this node's own settings"))
-            }
-            value => Ok(value),
-        });
+        let parsed =
+            data.map_or(Ok(None), |data| parse(setting, data)).and_then(|value| match value.map(Box::new) {
+                Some(value) if !self.is_allowed(&value) => {
+                    let problem = "its origin is not in api_origins";
+                    Err(format!("{problem}; expected one of the origins in this node's own settings"))
+                }
+                value => Ok(value),
+            });
         let path = self.path(scope, setting);
         let current = self.values.entry(key).or_default();
         let value = parsed.map_err(|problem| {

@@ -40,7 +40,9 @@ if #ARGV < FIRST then
 end
 local is_new_fleet = NAME ~= '' and call('SISMEMBER', ROOT .. 'fleets', NAME) == 0
 
+local epoch_of = {}
 for _, epoch in ipairs(EPOCHS) do
+    epoch_of[epoch[1]] = epoch
     local known = call('HMGET', P .. 'epoch:' .. epoch[1], 'first', 'began', 'last', 'reports')
     epoch.first, epoch.began, epoch.last, epoch.reports = unpack(known)
     if not epoch.first then call('ZCARD', P .. 'epochs') end
@@ -104,9 +106,19 @@ local function words_of(_, _, ...)
     return {...}
 end
 
--- Returns the place of the latest report of a kind if it is one of the run.
+-- Returns true if the report with the highest key of a kind supersedes the latest report, which has this time, whatever that
+-- is: its epoch is the highest one, which is always in the fence, no later cycle is known, and it has no earlier time.
+local function is_newest(kind, time)
+    local epoch = epoch_of[sub(kind[2], 1, 19)]
+    if not epoch or epoch.later or (epoch.last and epoch.last > sub(kind[2], 20)) then return false end
+    local _, own = cmsgpack.unpack_one(ARGV[FIRST - 1 + kind[3]])
+    return own >= time
+end
+
+-- Returns the place of the latest report of a kind if it is one of those to record.
 local function latest_of(kind)
     local latest, place = call('HGET', P .. 'latest', kind.number), nil
+    if latest and is_newest(kind, sub(latest, 1, 18)) then return kind[3] end
     if latest then
         local id = format('%d-0', tonumber(sub(latest, 20, 35)))
         -- The latest report is usually near the end of its block, which is read backwards.

@@ -62,6 +62,9 @@ pub(crate) struct CombinedPoint {
     pub(crate) max: f64,
 }
 
+/// Beginning of a step, quantity and unit.
+type Key<'a> = (i64, Option<&'a str>, Option<&'a str>);
+
 /// Returns the steps of `step` microseconds in which any zone has readings, by time, quantity and unit.
 pub(crate) fn combine(zones: &[ZoneSums], step: i64) -> Vec<CombinedPoint> {
     let mut steps: BTreeMap<_, BTreeMap<&str, &Sum>> = BTreeMap::new();
@@ -71,7 +74,7 @@ pub(crate) fn combine(zones: &[ZoneSums], step: i64) -> Vec<CombinedPoint> {
             steps.entry(key).or_default().insert(zone, sum);
         }
     }
-    let point = |(key, present): ((i64, Option<&str>, Option<&str>), BTreeMap<&str, &Sum>)| {
+    let point = |(key, present): (Key<'_>, BTreeMap<&str, &Sum>)| {
         let (begin, quantity, unit) = key;
         let moments = present.values().fold(None, |all, sum| merge(all, sum.moments))?;
         let missing = zones.iter().filter(|zone| {

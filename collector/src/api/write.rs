@@ -105,7 +105,7 @@ pub(crate) struct Batch {
 /// Body of `/api/v1/reports`, only for the OpenAPI document: the first character decides which one it is.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "for the OpenAPI document")]
+#[allow(dead_code, clippy::large_enum_variant, reason = "for the OpenAPI document")]
 pub(crate) enum OneOrMore {
     One(Box<Incoming>),
     More(Vec<Incoming>),

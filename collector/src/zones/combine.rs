@@ -62,18 +62,20 @@ pub(crate) struct CombinedPoint {
     pub(crate) max: f64,
 }
 
+/// Beginning of a step, quantity and unit.
+type Key<'a> = (i64, Option<&'a str>, Option<&'a str>);
+
 /// Returns the steps of `step` microseconds in which any zone has readings, by time, quantity and unit.
 pub(crate) fn combine(zones: &[ZoneSums], step: i64) -> Vec<CombinedPoint> {
-    // Time, quantity and unit.
-    type Key<'a> = (i64, Option<&'a str>, Option<&'a str>);
-    let mut steps: BTreeMap<Key<'_>, BTreeMap<&str, &Sum>> = BTreeMap::new();
+    let mut steps: BTreeMap<_, BTreeMap<&str, &Sum>> = BTreeMap::new();
     for ZoneSums { zone, sums, .. } in zones {
         for sum in sums.iter().filter(|sum| sum.moments.is_some()) {
             let key = (sum.time, sum.quantity.as_deref(), sum.unit.as_deref());
             steps.entry(key).or_default().insert(zone, sum);
         }
     }
-    let point = |((begin, quantity, unit), present): (Key<'_>, BTreeMap<&str, &Sum>)| {
+    let point = |(key, present): (Key<'_>, BTreeMap<&str, &Sum>)| {
+        let (begin, quantity, unit) = key;
         let moments = present.values().fold(None, |all, sum| merge(all, sum.moments))?;
         let missing = zones.iter().filter(|zone| {
             !present.contains_key(&*zone.zone) && zone.is_expected(begin, begin.saturating_add(step))

@@ -42,6 +42,8 @@ pub(crate) struct WaitingLine {
     entered: Option<i64>,
     /// Number of our place in that session, if it is known.
     own: Option<u32>,
+    /// True if there may be more places of ours, because a create had no answer.
+    may_have_more: bool,
 }
 
 /// Result of a search for the place before ours.
@@ -55,7 +57,7 @@ enum Search {
 impl WaitingLine {
     /// Creates a client of the line at `path`. Does no I/O.
     pub(crate) fn new(path: String, max: usize, id: &ContenderId) -> WaitingLine {
-        WaitingLine { path, max, id: id.to_hex().into_bytes(), entered: None, own: None }
+        WaitingLine { path, max, id: id.to_hex().into_bytes(), entered: None, own: None, may_have_more: false }
     }
 
     fn path_of(&self, number: u32) -> String {
@@ -90,14 +92,11 @@ impl WaitingLine {
                 Search::First => {
                     let (children, watcher) = connection.children_opt_and_watch(election).await?;
                     let contenders = sorted_contenders(naming, &children.unwrap_or_default()).len();
-                    // Without a place, the next client in the line may join at the same time.
-                    if contenders < self.max && self.is_own(connection, own).await? {
+                    if contenders < self.max {
                         return Ok(());
                     }
-                    if contenders >= self.max {
-                        on_wait();
-                        watcher.changed().await;
-                    }
+                    on_wait();
+                    watcher.changed().await;
                 }
             }
         }
@@ -106,11 +105,15 @@ impl WaitingLine {
     /// Deletes our places. Does nothing if this client has not entered the line in this session.
     pub(crate) async fn leave(&mut self, connection: &Connection) -> Result<(), Error> {
         if self.entered == Some(connection.session_id()) {
-            for number in self.own_places(connection).await? {
+            let places = match self.own {
+                Some(own) if !self.may_have_more => vec![own],
+                _ => self.own_places(connection).await?,
+            };
+            for number in places {
                 connection.delete_if_exists(&self.path_of(number), None).await?;
             }
         }
-        (self.entered, self.own) = (None, None);
+        (self.entered, self.own, self.may_have_more) = (None, None, false);
         Ok(())
     }
 
@@ -118,9 +121,10 @@ impl WaitingLine {
     async fn place(&mut self, connection: &Connection) -> Result<u32, Error> {
         let session = connection.session_id();
         if self.entered != Some(session) {
-            self.own = None;
+            (self.own, self.may_have_more) = (None, false);
         } else if self.own.is_none() {
             // A create has no answer, or another client has deleted our place.
+            self.may_have_more = true;
             self.own = self.own_places(connection).await?.into_iter().min();
         }
         if let Some(own) = self.own {
@@ -145,11 +149,6 @@ impl WaitingLine {
         let paths = connection.synced().await?.own_ephemerals(&self.path).await?;
         let number = |path: &String| number_of(path.strip_prefix(&self.path)?.strip_prefix('/')?);
         Ok(paths.iter().filter_map(number).collect())
-    }
-
-    async fn is_own(&self, connection: &Connection, number: u32) -> Result<bool, Error> {
-        let stat = connection.stat(&self.path_of(number)).await?;
-        Ok(stat.is_some_and(|stat| stat.ephemeral_owner == connection.session_id()))
     }
 
     /// Waits until the place with this number may be gone. Returns the number before which the nearest place is then.

@@ -207,9 +207,9 @@ fn demo_api_serves_its_reports() {
 fn demo_script_plays_faults_with_at_most_one_leader() {
     let scratch = Scratch::new("demo");
     let script = scratch.path().join("show.txt");
-    let show = "500ms kill leader\n2500ms revive all\n3s hang leader\n6s revive all\n\
-                7s api hang\n7500ms api back\n8s api away\n9s api back\n\
-                9500ms zookeeper stop\n10s zookeeper start\n11s expire leader\n14s end\n";
+    let show = "2s kill leader\n4500ms revive all\n5500ms hang leader\n8500ms revive all\n\
+                9500ms api hang\n10s api back\n10500ms api away\n11500ms api back\n\
+                12s zookeeper stop\n12500ms zookeeper start\n14s expire leader\n17s end\n";
     std::fs::write(&script, show).unwrap();
     let args = ["--sampling-period", "250ms", "--session-timeout", "1s", "--for", "60s"];
     let lines = plain(&[&args[..], &["--script", script.to_str().unwrap()]].concat());

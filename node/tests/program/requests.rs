@@ -48,16 +48,14 @@ const START: [&str; 22] = [
     "get /atalaya/reports",
     "get /atalaya/term",
 ];
-/// Requests of the line of nodes that wait to contend (`lead = "auto"`), when a node joins the election. Operation 103
-/// lists the session's ephemeral znodes, 18 removes a watch.
-const STANDBY: [&str; 8] = [
+/// Requests of the line of nodes that wait to contend (`lead = "auto"`), when a node joins the election. Operation 18
+/// removes a watch.
+const STANDBY: [&str; 6] = [
     "create /atalaya/standby",
     "create /atalaya/standby/",
     "delete /atalaya/standby/0000000000",
-    "exists /atalaya/standby/0000000000",
     "exists /election",
     "multi-read [get /atalaya/standby/0000000000]",
-    "op 103 /atalaya/standby",
     "op 18 /election",
 ];
 const TAKEOVER: [&str; 3] = [

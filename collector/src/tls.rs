@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
@@ -77,7 +77,7 @@ fn read(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| TlsError::Key(key.to_owned(), error.to_string()))?;
     let unfit = |error| TlsError::Unfit(certificate.to_owned(), error);
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(unfit)?
         .with_no_client_auth()

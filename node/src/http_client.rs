@@ -4,7 +4,15 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use reqwest::{Response, Url};
+use reqwest::{Client, ClientBuilder, Response, Url};
+use tokio_rustls::rustls::crypto::ring;
+
+/// Returns the builder of a client.
+pub(crate) fn builder() -> ClientBuilder {
+    // reqwest takes the process-wide provider; this fails if it is set already.
+    let _ = ring::default_provider().install_default();
+    Client::builder()
+}
 
 /// Returns the innermost cause, which names the problem ("Connection refused"); the outer errors only name their layer.
 pub(crate) fn root_cause(error: &reqwest::Error) -> String {

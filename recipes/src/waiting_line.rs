@@ -57,7 +57,14 @@ enum Search {
 impl WaitingLine {
     /// Creates a client of the line at `path`. Does no I/O.
     pub(crate) fn new(path: String, max: usize, id: &ContenderId) -> WaitingLine {
-        WaitingLine { path, max, id: id.to_hex().into_bytes(), entered: None, own: None, may_have_more: false }
+        WaitingLine {
+            path,
+            max,
+            id: id.to_hex().into_bytes(),
+            entered: None,
+            own: None,
+            may_have_more: false,
+        }
     }
 
     fn path_of(&self, number: u32) -> String {

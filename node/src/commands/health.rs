@@ -11,6 +11,7 @@ use reqwest::{Client, Response, Url};
 use super::current_thread_runtime;
 use super::stdout::print;
 use crate::commands::exit::Failure;
+use crate::http_client;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -77,7 +78,7 @@ async fn first_response(urls: &[Url]) -> Result<Response, Failure> {
 /// Returns a client without proxy and without redirects: the check is about this server, which is on this machine or
 /// near it.
 fn client(url: &Url) -> reqwest::Result<Client> {
-    let builder = Client::builder().no_proxy().redirect(Policy::none());
+    let builder = http_client::builder().no_proxy().redirect(Policy::none());
     match url.scheme() {
         // Loading the system's certificates would take time for nothing.
         "http" => builder.tls_certs_only(std::iter::empty()).build(),

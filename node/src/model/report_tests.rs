@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::http_client;
 use crate::model::details::Outlier;
 
 /// Returns the report of a cycle with one average.
@@ -25,7 +26,7 @@ fn report(unit: Option<&str>) -> Report {
 }
 
 fn built(report: &Report, url: &Url, method: ApiMethod) -> reqwest::Request {
-    let client = reqwest::Client::new();
+    let client = http_client::builder().build().unwrap();
     let begin = |method, url| Ok(client.request(method, url));
     report.request(url, method, Origin::default(), begin).unwrap().build().unwrap()
 }
@@ -57,7 +58,7 @@ fn post_request_has_all_values() {
 
 #[test]
 fn requests_have_the_names_of_the_fleet_and_its_zone() {
-    let client = reqwest::Client::new();
+    let client = http_client::builder().build().unwrap();
     let built = |method| {
         let begin = |method, url| Ok(client.request(method, url));
         let url = "http://h/nuevo".parse().unwrap();

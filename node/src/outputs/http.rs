@@ -20,7 +20,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 use tracing::warn;
 
 use super::{Outcome, Sender};
-use crate::http_client::{is_local, read_body, root_cause, with_clock_hint};
+use crate::http_client::{self, is_local, read_body, root_cause, with_clock_hint};
 use crate::model::text::{sanitize_for_log, truncate};
 use crate::settings::api_token::exposure;
 
@@ -141,7 +141,7 @@ impl HttpClient {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let mut builder = Client::builder().user_agent(&self.user_agent).redirect(Policy::none());
+        let mut builder = http_client::builder().user_agent(&self.user_agent).redirect(Policy::none());
         builder = match self.url.scheme() {
             // Without TLS, reading the machine's certificates is useless work.
             "http" => builder.tls_certs_only(std::iter::empty()),

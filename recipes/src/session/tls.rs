@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, pem,
@@ -40,8 +41,7 @@ impl fmt::Debug for Tls {
 impl Tls {
     /// Returns options with the certificates in `pem`.
     ///
-    /// # Panics
-    /// Panics if the program links more than one provider of cryptography for rustls and has not chosen a default one.
+    /// Uses the provider of cryptography that the program has installed for rustls, or else *ring*.
     ///
     /// # Errors
     /// Returns [`ConnectError::TlsOptions`] if a text is not valid, has no certificate or no key, or if the key does
@@ -82,11 +82,15 @@ fn parse(pem: &TlsPem) -> Result<Arc<ClientConfig>, ConnectError> {
         roots.add(certificate.map_err(bad_ca)?).map_err(|error| invalid("CA", &error))?;
     }
     let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem.ca.as_bytes()).collect();
-    let verifier = WebPkiServerVerifier::builder(Arc::new(roots))
+    let provider =
+        CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(ring::default_provider()));
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .with_crls(lists.map_err(bad_ca)?)
         .build()
         .map_err(|error| invalid("CA", &error))?;
-    let builder = ClientConfig::builder().with_webpki_verifier(verifier);
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| ConnectError::TlsOptions(error.to_string()))?;
+    let builder = builder.with_webpki_verifier(verifier);
     let Some((chain, key)) = &pem.identity else { return Ok(Arc::new(builder.with_no_client_auth())) };
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
     let certificates = certificates.map_err(|error| invalid("client certificate", &error))?;

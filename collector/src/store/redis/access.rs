@@ -3,7 +3,7 @@
 use std::fmt;
 
 use redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
-use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::crypto::ring;
 
 /// Password and certificates for a Redis. The default: none.
 #[derive(Clone, Default)]
@@ -47,8 +47,8 @@ impl RedisAccess {
     }
 
     fn client_with_tls(&self, info: ConnectionInfo) -> Result<Client, &'static str> {
-        // The library takes the process-wide provider. One that is already set is the same, the only one in use.
-        let _ = aws_lc_rs::default_provider().install_default();
+        // The library takes the process-wide provider; this fails if it is set already.
+        let _ = ring::default_provider().install_default();
         let pair = self.certificate.clone();
         let client_tls = pair.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
         let certificates = TlsCertificates { client_tls, root_cert: self.ca.clone() };

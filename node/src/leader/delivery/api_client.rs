@@ -10,7 +10,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::runtime::Handle;
 use tokio_util::context::TokioContext;
 
-use crate::http_client::{is_local, root_cause, with_clock_hint};
+use crate::http_client::{self, is_local, root_cause, with_clock_hint};
 use crate::leader::delivery::full_reports::{self, FullReports};
 use crate::leader::delivery::outcome::Outcome;
 use crate::leader::delivery::response;
@@ -200,7 +200,7 @@ impl Api {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let mut builder = Client::builder()
+        let mut builder = http_client::builder()
             .user_agent(&self.user_agent)
             .redirect(response::redirect_policy(self.method, self.full_reports.path()));
         if self.url.scheme() == "http" {

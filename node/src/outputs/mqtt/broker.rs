@@ -6,7 +6,7 @@ use std::sync::Arc;
 use atalaya_config::{MqttConfig, MqttVersion, OutputConfig};
 use atalaya_hal::read_limited;
 use reqwest::Url;
-use rumqttc_v4::tokio_rustls::rustls::crypto::aws_lc_rs;
+use rumqttc_v4::tokio_rustls::rustls::crypto::ring;
 use rumqttc_v4::tokio_rustls::rustls::pki_types::CertificateDer;
 use rumqttc_v4::tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use rumqttc_v4::tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -130,7 +130,7 @@ fn tls(ca: Option<&Path>) -> Result<ClientConfig, String> {
         }
     }
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS is not possible: {error}"))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())

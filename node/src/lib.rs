@@ -36,7 +36,7 @@ pub mod metrics;
 pub mod model;
 pub mod node;
 pub mod observe;
-#[allow(dead_code, reason = "samples are not sent yet")]
+#[allow(dead_code, reason = "a build without history, or without a type of receiver, uses a part of it")]
 #[cfg_attr(
     not(any(
         feature = "output-influxdb",
@@ -44,7 +44,7 @@ pub mod observe;
         feature = "output-prometheus",
         feature = "output-webhook"
     )),
-    allow(dead_code, unused_variables, reason = "no type of receiver is built")
+    allow(unused_variables, reason = "no type of receiver is built")
 )]
 mod outputs;
 pub mod process;

@@ -152,6 +152,8 @@ async fn bare_client(settings: &Settings, hosts: &str) -> anyhow::Result<zk::Cli
             &read(&settings.zookeeper_key)?,
         )?)
         .build()?;
+    // The client library takes the process-wide provider of cryptography; this fails if it is set already.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let options = zk::TlsOptions::new().with_certs(certs);
     Ok(connector.with_tls(options).secure_connect(hosts).await?)
 }

@@ -1,7 +1,7 @@
 //! The executor of actions: arguments, output, limits, and no process that is left when an execution ends.
 #![cfg(target_os = "linux")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ use crate::common::{DEADLINE, Fleet};
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 /// Timeout of the simulated session.
 pub(crate) const SESSION: Duration = Duration::from_secs(4);
+/// Maximum number of executions that are killed before they have reacted to SIGTERM, on a busy machine.
+const MAX_LATE: usize = 10;
 const STOPPED: ExecutionOutcome = ExecutionOutcome::Stopped(StopReason::LeaseEnding);
 
 /// Returns an executor whose action `run` runs `script`, with the text argument `x` as its only argument.
@@ -253,7 +255,9 @@ async fn time_limit_of_the_task_is_used_if_it_is_shorter() {
 
 #[tokio::test]
 async fn stop_sends_sigterm_and_waits_for_all_processes() {
-    for reason in [StopReason::Cancelled, StopReason::Shutdown, StopReason::LeaseEnding] {
+    let mut reasons = VecDeque::from([StopReason::Cancelled, StopReason::Shutdown, StopReason::LeaseEnding]);
+    let mut late = 0;
+    while let Some(reason) = reasons.pop_front() {
         let scratch = Scratch::new("actions");
         let script =
             tree(scratch.path(), "trap 'echo cleaning up; exit 0' TERM; while :; do sleep 0.05; done");
@@ -265,8 +269,14 @@ async fn stop_sends_sigterm_and_waits_for_all_processes() {
         let execution =
             executor.execute(request("run", Some("1")), renewed, watch::Sender::default(), stop).await;
         assert_eq!(execution.outcome, ExecutionOutcome::Stopped(reason), "{execution:?}");
-        assert!(execution.output.contains("cleaning up"), "{execution:?}");
         assert_eq!(alive(scratch.path()), [""; 0]);
+        // Before the end of a lease a process has little time: on a busy machine it may be killed first.
+        if reason == StopReason::LeaseEnding && execution.signal == Some(9) && late < MAX_LATE {
+            late += 1;
+            reasons.push_back(reason);
+            continue;
+        }
+        assert!(execution.output.contains("cleaning up"), "{execution:?}");
     }
 }
 

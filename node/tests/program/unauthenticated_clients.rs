@@ -21,6 +21,8 @@ const QUOTAS: [&str; 2] = ["/zookeeper", "/zookeeper/quota"];
 
 fn connector(security: &Security) -> Connector {
     let read = |path| fs::read_to_string(path).unwrap();
+    // The client library takes the process-wide provider of cryptography; this fails if it is set already.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let tls = TlsOptions::new().with_pem_ca(&read(security.ca())).unwrap();
     let tls = tls.with_pem_identity(&read(security.certificate()), &read(security.key())).unwrap();
     Client::connector().with_tls(tls).with_session_timeout(Duration::from_secs(20))

@@ -65,8 +65,11 @@ fn double_barrier_members_enter_and_leave_together() {
 #[test]
 fn double_barrier_that_times_out_leaves_no_znode() {
     let bed = TestBed::memory();
-    let barrier = DoubleBarrier::new(bed.session(), PATH, 2, "alone");
-    let failed = bed.wait(barrier.enter(Duration::from_millis(200)));
+    let session = bed.session();
+    bed.wait(session.connection());
+    let barrier = DoubleBarrier::new(session, PATH, 2, "alone");
+    // Longer than a busy machine needs to join.
+    let failed = bed.wait(barrier.enter(Duration::from_secs(2)));
     assert!(matches!(failed, Err(DoubleBarrierError::Incomplete { members: 1, size: 2, .. })), "{failed:?}");
     assert!(is_empty(&bed));
 }

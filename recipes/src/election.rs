@@ -10,8 +10,7 @@
 //! digits}` or `_c_{uuid}-lock-{10 digits}`, as in Curator's `LeaderLatch` and `LeaderSelector`, and the parents are
 //! containers.
 //!
-//! With [`Election::with_limit`], only so many contenders are in the queue, and the others wait in a line beside it: see
-//! there.
+//! With [`Election::with_limit`], the queue has a maximum length, and the other contenders wait in a line beside it.
 //!
 //! # Leadership
 //! A contender leads while all of these conditions hold:

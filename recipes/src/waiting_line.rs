@@ -27,8 +27,9 @@ use crate::{Connection, Error, Stat};
 
 /// Number of znodes before the own one that are read before the line is listed.
 const PROBES: u32 = 8;
-/// Number of znodes that are read in one request.
-const BATCH: usize = 1_000;
+/// Number of znodes that are read in one request: with data of 1 MiB each, the maximum, they fit the default of
+/// [`SessionOptions::max_response`](crate::SessionOptions::max_response), so that no data that others store stops the line.
+const BATCH: usize = 15;
 /// Length of an id in the data of a place, in hexadecimal digits.
 const ID_LENGTH: usize = 32;
 

@@ -4,7 +4,7 @@ mod other_znodes;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use atalaya_recipes::node_names::Naming;
@@ -23,6 +23,7 @@ const LIMIT: usize = 3;
 struct Contender {
     session: Session,
     standing: watch::Receiver<Standing>,
+    leaders: Arc<Leaders>,
     running: JoinHandle<()>,
 }
 
@@ -33,28 +34,23 @@ impl Drop for Contender {
 }
 
 impl Contender {
-    fn start(session: Session, name: &str, leaders: &Arc<AtomicUsize>) -> Contender {
+    fn start(session: Session, name: &str, leaders: &Arc<Leaders>) -> Contender {
         Contender::with(session, name, leaders, Naming::Kazoo, LIMIT)
     }
 
-    fn with(
-        session: Session,
-        name: &str,
-        leaders: &Arc<AtomicUsize>,
-        naming: Naming,
-        limit: usize,
-    ) -> Contender {
+    fn with(session: Session, name: &str, leaders: &Arc<Leaders>, naming: Naming, limit: usize) -> Contender {
         let election = Election::new(session.clone(), ELECTION, name, naming);
         let election = election.with_limit(LINE, NonZeroUsize::new(limit).unwrap());
         Contender::run(session, election, leaders)
     }
 
-    fn run(session: Session, election: Election, leaders: &Arc<AtomicUsize>) -> Contender {
+    fn run(session: Session, election: Election, leaders: &Arc<Leaders>) -> Contender {
         let (standing, leaders) = (election.standing(), Arc::clone(leaders));
+        let leading = Arc::clone(&leaders);
         let running = tokio::spawn(async move {
-            election.run(|_| lead(Arc::clone(&leaders))).await;
+            election.run(|_| lead(Arc::clone(&leading))).await;
         });
-        Contender { session, standing, running }
+        Contender { session, standing, leaders, running }
     }
 
     fn standing(&self) -> Standing {
@@ -62,19 +58,34 @@ impl Contender {
     }
 }
 
-/// Counts as a leader until it is dropped. A leader whose session the server has ended by force may lead until it learns
-/// of that, but not longer: see `random_faults` for sessions that expire by time.
-async fn lead(leaders: Arc<AtomicUsize>) {
-    struct Leading(Arc<AtomicUsize>);
+/// Number of contenders that lead.
+#[derive(Default)]
+struct Leaders {
+    count: AtomicUsize,
+    may_overlap: AtomicBool,
+}
+
+impl Leaders {
+    /// Allows a second leader for a moment: a leader whose session the server ends by force leads until it learns of that.
+    /// Sessions that expire by time are in `random_faults`.
+    fn allow_overlap(&self) {
+        self.may_overlap.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Counts as a leader until it is dropped. There must be no other one, or it must end soon.
+async fn lead(leaders: Arc<Leaders>) {
+    struct Leading(Arc<Leaders>);
     impl Drop for Leading {
         fn drop(&mut self) {
-            self.0.fetch_sub(1, Ordering::SeqCst);
+            self.0.count.fetch_sub(1, Ordering::SeqCst);
         }
     }
-    leaders.fetch_add(1, Ordering::SeqCst);
+    let others = leaders.count.fetch_add(1, Ordering::SeqCst);
     let leading = Leading(leaders);
+    assert!(others == 0 || leading.0.may_overlap.load(Ordering::SeqCst), "two leaders");
     soon("the earlier leader to end", async {
-        while leading.0.load(Ordering::SeqCst) > 1 {
+        while leading.0.count.load(Ordering::SeqCst) > 1 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
@@ -229,6 +240,7 @@ async fn clients_that_lose_their_sessions_enter_the_line_again() {
     settled(&bed, &contenders, 0).await;
     let (standby, contending): (Vec<&Contender>, Vec<&Contender>) =
         contenders.iter().partition(|contender| contender.standing() == Standing::Standby);
+    contenders[0].leaders.allow_overlap();
     for lost in [standby, contending, contenders.iter().collect()] {
         let sessions: Vec<Session> = lost.iter().map(|contender| contender.session.clone()).collect();
         futures_util::future::join_all(sessions.iter().map(|session| bed.expire(session))).await;
@@ -321,6 +333,7 @@ fn fleet_settles_after_any_faults() {
 async fn under(faults: &[(usize, SessionFault)]) {
     let bed = TestBed::start().await;
     let contenders = fleet(&bed, 8).await;
+    contenders[0].leaders.allow_overlap();
     for (whose, fault) in faults {
         fault.inject(&bed.faults, &contenders[*whose].session).await;
     }

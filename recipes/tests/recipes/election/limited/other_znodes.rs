@@ -38,6 +38,24 @@ async fn znodes_that_are_no_places_stop_nobody() {
 }
 
 #[tokio::test]
+async fn huge_znodes_in_the_line_stop_nobody() {
+    let bed = TestBed::start().await;
+    bed.observer.create(LINE, b"", CreateMode::Persistent).await.unwrap();
+    // Together more than a response may have.
+    let data = vec![b'x'; 1_000_000];
+    for _ in 0..40 {
+        bed.observer.create_sequential(&format!("{LINE}/"), &data).await.unwrap();
+    }
+    let mut contenders = fleet(&bed, LIMIT + 2).await;
+    soon("places", bed.wait_for_contenders(LINE, 40 + 2)).await;
+    for left in (LIMIT..LIMIT + 2).rev() {
+        end_leader(&bed, &mut contenders).await;
+        soon("places", bed.wait_for_contenders(LINE, 40 + left - LIMIT)).await;
+        soon("contenders", bed.wait_for_contenders(ELECTION, LIMIT)).await;
+    }
+}
+
+#[tokio::test]
 async fn many_znodes_that_are_no_places_are_read_once() {
     let bed = TestBed::start().await;
     bed.observer.create(LINE, b"", CreateMode::Persistent).await.unwrap();

@@ -1,8 +1,8 @@
 //! `atalaya demo`: a whole fleet in one process, with faults on demand.
 //!
 //! An in-memory ZooKeeper server, the nodes, and the collector (the REST API with its web page) run in threads of
-//! their own and communicate over TCP, as if each had its own machine. The nodes share a few threads. No part of a node knows that it runs in a
-//! demo.
+//! their own and communicate over TCP, as if each had its own machine. The nodes share a few threads. No part of a node
+//! knows that it runs in a demo.
 //!
 //! `state`, `delivery_audit`, `script`, `keys`, `throttle` and `view` do no I/O. `fleet`, `api_server`, `tasks` and `screen`
 //! are the parts that do, `faults` injects faults into them, and this file has the main loop.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use atalaya_recipes::connect_string::ConnectStringError;
 use atalaya_recipes::session::{BulkRead, Write};
 use atalaya_recipes::{ConnectError, Connection, Error, Session};
+use futures_util::TryStreamExt as _;
 use tracing::{debug, info, warn};
 
 use crate::model::fleet_paths::STANDBY_PATH;
@@ -25,6 +26,7 @@ use crate::process::state_dir::{
     Found, Holder, Lock, NodeRecord, OwnProcess, ProcessRecord, Purpose, lock_file, read, write,
 };
 use crate::settings::zookeeper_access::ZooKeeperAccess;
+use crate::zk::bulk_read;
 
 /// Maximum number of tries if znodes change before they are deleted, by the last requests of the dead process.
 const MAX_TRIES: usize = 5;
@@ -95,12 +97,13 @@ async fn find_znodes(connection: &Connection, process: &ProcessRecord) -> Result
     let claims = find_claims(connection, process).await?;
     let znodes = process.znodes.iter().cloned();
     let paths: Vec<String> = znodes.chain(contenders).chain(places).chain(claims).collect();
-    let answers = connection.get_many(&paths).await?;
-    let found = paths.into_iter().zip(answers).filter_map(|(path, answer)| match answer {
-        BulkRead::Data(_, stat) => Some(Found { path, owner: stat.ephemeral_owner, version: stat.version }),
-        BulkRead::Missing(_) => None,
-    });
-    Ok(found.collect())
+    // Other clients can store any data in some of them.
+    let batches = bulk_read::plan(paths.iter().map(|path| (path.len(), bulk_read::UNKNOWN_SIZE)));
+    let batches = batches.into_iter().map(|range| paths[range].to_vec()).collect();
+    let stat = |answer: BulkRead| answer.stat().map(|stat| (stat.ephemeral_owner, stat.version));
+    let stats: Vec<Vec<_>> = bulk_read::read_batches(connection, batches, &stat).try_collect().await?;
+    let found = paths.into_iter().zip(stats.into_iter().flatten());
+    Ok(found.filter_map(|(path, stat)| stat.map(|(owner, version)| Found { path, owner, version })).collect())
 }
 
 /// Returns the paths of all nodes on standby: the name of a place does not show whose it is.

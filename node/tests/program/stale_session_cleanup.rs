@@ -71,6 +71,26 @@ fn cleanup_keeps_the_znodes_of_a_new_owner_of_the_id() {
 }
 
 #[test]
+fn huge_znodes_of_others_do_not_stop_the_cleanup() {
+    run(async {
+        let server = Server::builder().start_thread().unwrap();
+        let (_reaper, reaper) = session(&server).await;
+        let (_other, other) = session(&server).await;
+        let (_dead, dead) = session(&server).await;
+        let life = live(&dead).await;
+        other.ensure("/atalaya/standby").await.unwrap();
+        // Together more than a response may have.
+        for _ in 0..40 {
+            other.create_sequential("/atalaya/standby/", &vec![b'x'; 1_000_000]).await.unwrap();
+        }
+        let own = dead.create_sequential("/atalaya/standby/", CONTENDER.as_bytes()).await.unwrap();
+        let removed = clean_up(&reaper, &life).await.unwrap();
+        assert!(removed.contains(&own) && removed.len() == 3, "{removed:?}");
+        assert_eq!(reaper.children("/atalaya/standby").await.unwrap().len(), 40);
+    });
+}
+
+#[test]
 fn cleanup_deletes_the_last_write_of_the_dead_process() {
     run(async {
         let server = Server::builder().start_thread().unwrap();

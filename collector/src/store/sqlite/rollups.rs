@@ -159,7 +159,7 @@ pub(super) fn delete_until(transaction: &Transaction<'_>, fleet: i64, end: i64) 
     Ok(())
 }
 
-/// Computes the sums of a file of an earlier version anew.
+/// Computes the sums of a file from an earlier version again.
 pub(super) fn compute_all(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM rollups", [])?;
     for fleet in fleets::numbers(transaction)? {

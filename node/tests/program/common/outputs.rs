@@ -1,4 +1,4 @@
-//! `atalaya` as a command that ends: what it writes, and its exit code.
+//! Runs commands of `atalaya` to their end: output and exit code.
 
 use std::process::Output;
 

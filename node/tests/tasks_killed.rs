@@ -26,7 +26,7 @@ use atalaya_testbed::{Ensemble, eventually};
 use self::common::server::Server;
 use self::common::{DEADLINE, Fleet};
 use self::schedule::{Fault, LEADER_POINTS, SCENARIOS, Schedule, WORKER_POINTS};
-use self::stage::{SESSION, Servers, play_all};
+use self::stage::{SESSION, Servers, Stage, Submission, play_all};
 
 on_both!(
     parties_killed_at_each_step,
@@ -87,6 +87,32 @@ fn parties_paused_for_ten_session_timeouts_at_each_step(fleet: Fleet) {
     let is_apache = matches!(fleet.server, Server::Apache(_));
     // All at the same time, and so no more turns.
     play_all(&servers(&fleet), &schedules(&[Fault::Pause(100)], is_apache, 1));
+}
+
+/// A worker that is started again ends what its predecessor has left before it gives up the claim.
+#[test]
+fn processes_of_a_worker_that_is_killed_with_its_guardian_end_before_the_next_attempt() {
+    let fleet = Fleet::memory();
+    let servers = servers(&fleet);
+    // The session of the killed worker does not expire meanwhile.
+    let stage = Stage::with_timeout(&servers, SESSION * 7);
+    let _leader = stage.leader("n1", None);
+    let mut worker = stage.worker("w1", None);
+    let task = Submission { name: "one".to_owned(), at_most_once: false, holds: true };
+    let submitted = stage.submit([task]);
+    eventually("the first execution", DEADLINE, || (!stage.witness().is_empty()).then_some(()));
+    let children = format!("/proc/{0}/task/{0}/children", worker.pid());
+    let guardian = std::fs::read_to_string(children).unwrap();
+    let guardian = rustix::process::Pid::from_raw(guardian.trim().parse().unwrap()).unwrap();
+    // The worker would end them itself.
+    worker.stop();
+    rustix::process::kill_process(guardian, rustix::process::Signal::KILL).unwrap();
+    worker.kill9();
+    let next = stage.worker("w1", None);
+    stage.all_end(&submitted, || ());
+    stage.check(&submitted);
+    assert!(stage.witness().contains(&"end t-0000000000 2 w1".to_owned()), "{:?}", stage.witness());
+    drop(next);
 }
 
 /// Each scenario while a party is killed or paused, and one of three servers is killed and restarted in turn.

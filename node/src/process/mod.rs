@@ -2,6 +2,8 @@
 //! systemd.
 
 pub(crate) mod child_processes;
+#[cfg(unix)]
+pub(crate) mod executions;
 pub(crate) mod panics;
 #[cfg(target_os = "linux")]
 pub(crate) mod process_tree;

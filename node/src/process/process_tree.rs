@@ -103,22 +103,33 @@ pub(crate) fn kill(root: Pid) -> io::Result<usize> {
     signal(root, &[Signal::KILL])
 }
 
-/// Kills every process, of any parent, whose environment contains all of `variables`, each as `NAME=value`. Returns the
-/// number of processes that had not ended. Repeat the call until none is left, as with [`signal()`].
+/// Returns the processes, of any parent, that have an environment variable whose `NAME=value` starts with `prefix`.
+fn with_environment(prefix: &str) -> io::Result<Vec<Process>> {
+    let has_variable = |process: &Process| {
+        // The environment of another user's process cannot be read. That of a process that is ending is empty.
+        let environment = std::fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(prefix.as_bytes()))
+    };
+    let mut found = processes()?;
+    found.retain(|process| !process.zombie && has_variable(process));
+    Ok(found)
+}
+
+/// Returns true if a process that has not ended has an environment variable whose `NAME=value` starts with `prefix`.
 ///
 /// # Errors
 /// /proc cannot be read.
-pub(crate) fn kill_with_environment(variables: &[String]) -> io::Result<usize> {
-    let has_all = |process: &Process| {
-        // The environment of another user's process cannot be read. That of a process that is ending is empty.
-        let environment = std::fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
-        let has = |variable: &String| {
-            environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
-        };
-        !variables.is_empty() && variables.iter().all(has)
-    };
-    let mut found = processes()?;
-    found.retain(|process| !process.zombie && has_all(process));
+pub(crate) fn has_environment(prefix: &str) -> io::Result<bool> {
+    Ok(!with_environment(prefix)?.is_empty())
+}
+
+/// Kills every process, of any parent, that has an environment variable whose `NAME=value` starts with `prefix`.
+/// Returns the number of processes that had not ended. Repeat the call until none is left, as with [`signal()`].
+///
+/// # Errors
+/// /proc cannot be read.
+pub(crate) fn kill_with_environment(prefix: &str) -> io::Result<usize> {
+    let found = with_environment(prefix)?;
     found.iter().for_each(|process| process.signal(Signal::KILL));
     Ok(found.len())
 }

@@ -116,13 +116,24 @@ async fn find_places(connection: &Connection) -> Result<Vec<String>, Error> {
     Ok(names.into_iter().map(|name| format!("{STANDBY_PATH}/{name}")).collect())
 }
 
-/// Returns the paths of the claims of tasks that the process may have created. Its guardian has ended the commands.
+/// Returns the paths of the claims of tasks that the process may have created, after its commands have ended. A claim whose
+/// command cannot be killed stays until the session ends.
 async fn find_claims(connection: &Connection, process: &ProcessRecord) -> Result<Vec<String>, Error> {
     let alive = process.znodes.iter().find_map(|path| path.strip_prefix(paths::ALIVE)?.strip_prefix('/'));
     let Some(node) = alive else { return Ok(Vec::new()) };
     let names = connection.children_or_empty(paths::CLAIM).await?;
     let is_own = |name: &&String| paths::parse_task_and_node(name).is_some_and(|(_, found)| found == node);
-    Ok(names.iter().filter(is_own).map(|name| format!("{}/{name}", paths::CLAIM)).collect())
+    let own: Vec<String> =
+        names.iter().filter(is_own).map(|name| format!("{}/{name}", paths::CLAIM)).collect();
+    #[cfg(unix)]
+    if !own.is_empty() && !crate::process::executions::end_all(process).await {
+        warn!(
+            process = process.process,
+            "a command of a task cannot be killed; the task waits for the end of the session"
+        );
+        return Ok(Vec::new());
+    }
+    Ok(own)
 }
 
 /// Cleans up after each of `processes` and calls `on_removed` with the paths of the deleted znodes. Retries over new

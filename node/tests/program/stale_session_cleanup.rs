@@ -30,6 +30,7 @@ async fn live(connection: &Connection) -> ProcessRecord {
         znodes: vec![MEASUREMENT.to_owned(), "/atalaya/nodes/1".to_owned()],
         election: "/election".to_owned(),
         contender: CONTENDER.to_owned(),
+        mark: None,
     }
 }
 

@@ -4,6 +4,7 @@ use atalaya_recipes::node_names::{ContenderId, Naming, Role};
 use atalaya_recipes::{Session, SessionOptions};
 
 use super::{ProcessRecord, StateFile};
+use crate::process::executions;
 
 /// Record of this process in the state file.
 #[derive(Clone, Debug)]
@@ -29,6 +30,7 @@ impl OwnProcess {
             znodes,
             election: election.to_owned(),
             contender: contender.clone(),
+            mark: Some(executions::process_mark().to_owned()),
         };
         state_file.update(|known| known.add_process(record));
         OwnProcess { state_file, contender }

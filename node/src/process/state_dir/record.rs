@@ -29,6 +29,9 @@ pub struct ProcessRecord {
     pub election: String,
     /// Prefix of the election znode's name. It has a random number, so no other process has the same prefix.
     pub contender: String,
+    /// Mark of the executions of this process; `None` in a record of a version without it.
+    #[serde(default)]
+    pub mark: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub(crate) struct Found {
     pub(crate) version: i32,
 }
 
+/// Minimum length of a text that no other process has, in bytes.
+const MIN_UNIQUE: usize = 32;
 /// Maximum number of sessions per process. Older ones no longer matter: znodes exist at most one session timeout
 /// longer than their session is used.
 const MAX_SESSIONS: usize = 16;
@@ -59,8 +64,12 @@ impl NodeRecord {
                 check_path(path).map_err(|problem| format!("bad znode path: {problem}"))?;
             }
             // It is compared with the names of all contenders: a prefix that is too short would match those of others.
-            if process.contender.len() < 32 || process.contender.contains('/') {
+            if process.contender.len() < MIN_UNIQUE || process.contender.contains('/') {
                 return Err("bad name of a contender".to_owned());
+            }
+            // The same for processes of the machine, if root cleans up.
+            if process.mark.as_ref().is_some_and(|mark| mark.len() < MIN_UNIQUE) {
+                return Err("bad mark of executions".to_owned());
             }
         }
         Ok(record)

@@ -12,6 +12,7 @@ pub(crate) fn process_record(process: u32, sessions: &[i64]) -> ProcessRecord {
         znodes: vec!["/mediciones/1".into(), "/atalaya/nodes/1".into()],
         election: "/election".into(),
         contender: format!("{process:032x}__lock__"),
+        mark: Some(format!("mark{process:032x}")),
     }
 }
 
@@ -49,6 +50,7 @@ fn node_record_rejects_invalid_contents() {
         ("/mediciones/1", "mediciones"),
         ("/election", "/election/"),
         (record.processes[0].contender.as_str(), ""),
+        (record.processes[0].mark.as_deref().unwrap(), "short"),
         ("0x7", "seven"),
         ("\"node\"", "\"mode\""),
     ] {

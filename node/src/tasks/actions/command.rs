@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,8 +16,7 @@ use super::guardian::{Cause, LeaseDeadlines, Report, now, stop_line};
 use super::output::OutputTail;
 use super::{Execution, ExecutionOutcome, LocalLease, StopReason, millis};
 use crate::process::child_processes::own_program;
-#[cfg(target_os = "linux")]
-use crate::process::process_tree;
+use crate::process::executions;
 
 /// Maximum time from SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
@@ -26,12 +24,6 @@ const GRACE: Duration = Duration::from_secs(5);
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(800);
 /// The same if the claim is lost: another worker may start the task soon.
 const LOST_GRACE: Duration = Duration::from_millis(200);
-/// Interval between attempts to kill the processes that a killed guardian has left.
-#[cfg(target_os = "linux")]
-const KILL_INTERVAL: Duration = Duration::from_millis(10);
-/// Maximum time for these attempts.
-#[cfg(target_os = "linux")]
-const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of checks for a renewed lease per session timeout.
 const LEASE_CHECKS: u32 = 40;
 /// Maximum time to read the output after the last process has ended.
@@ -53,17 +45,8 @@ pub(super) struct GuardedCommand {
     pub(super) env: BTreeMap<String, String>,
     /// Time limit.
     pub(super) run_for: Duration,
-    /// Unique text for this execution, see [`MARK`].
+    /// Unique text for this execution, see [`executions`].
     pub(super) mark: String,
-}
-
-/// Variable of the processes of an execution, by which they are found if their guardian was killed.
-const MARK: &str = "ATALAYA_EXECUTION";
-
-/// Returns a text that no other execution on this machine has.
-pub(super) fn unique_mark() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{}-{}-{}", std::process::id(), now(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 impl GuardedCommand {
@@ -101,7 +84,8 @@ impl GuardedCommand {
             let report = async {
                 let report = read_report(stdout).await;
                 if report.is_none() {
-                    self.kill_orphans().await;
+                    // The guardian was itself killed. A process in an uninterruptible system call ends later.
+                    executions::kill(&self.mark).await;
                 }
                 ended.notify_one();
                 report
@@ -138,23 +122,6 @@ impl GuardedCommand {
         }
     }
 
-    /// Kills the processes that a guardian has left which was itself killed. They are found by a variable in
-    /// their environments.
-    async fn kill_orphans(&self) {
-        #[cfg(target_os = "linux")]
-        {
-            let own = [format!("{MARK}={}", self.mark)];
-            let kill = async {
-                // Without /proc none is found.
-                while process_tree::kill_with_environment(&own).is_ok_and(|count| count > 0) {
-                    tokio::time::sleep(KILL_INTERVAL).await;
-                }
-            };
-            // A process in an uninterruptible system call ends later.
-            let _ = tokio::time::timeout(KILL_TIMEOUT, kill).await;
-        }
-    }
-
     fn command(&self, deadlines: LeaseDeadlines) -> Command {
         let mut command = match &self.program {
             Some(program) => std::process::Command::new(program),
@@ -168,7 +135,7 @@ impl GuardedCommand {
         command.arg("--").args(&self.argv);
         command.env_clear();
         command.envs(INHERITED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
-        command.envs(&self.env).env(MARK, &self.mark);
+        command.envs(&self.env).env(executions::VARIABLE, &self.mark);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The signals of a terminal must not end the guardian.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);

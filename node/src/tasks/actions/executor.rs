@@ -281,7 +281,7 @@ impl Executor {
             ("ATALAYA_FENCE".to_owned(), request.fence.to_string()),
             ("ATALAYA_NODE".to_owned(), self.0.node.clone()),
         ]);
-        let (program, mark) = (self.0.program.clone(), super::command::unique_mark());
+        let (program, mark) = (self.0.program.clone(), crate::process::executions::unique_mark());
         let command = super::command::GuardedCommand { program, argv, env, run_for, mark };
         command.run(&self.0.running, lease, progress, stop).await
     }

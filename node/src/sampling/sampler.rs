@@ -231,6 +231,7 @@ mod tests {
     use atalaya_hal::{Bus, Quantity, ReadError, Readings, Sensor, SensorInfo};
 
     use super::*;
+    use crate::model::node_info::tests::sensor_info;
 
     const DEADLINE: Duration = Duration::from_secs(30);
     const HOUR: Duration = Duration::from_secs(3600);

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use reqwest::{Client, ClientBuilder, Response, Url};
 use tokio_rustls::rustls::crypto::ring;
 
-/// Returns the builder of a client.
 pub(crate) fn builder() -> ClientBuilder {
     // reqwest takes the process-wide provider; this fails if it is set already.
     let _ = ring::default_provider().install_default();

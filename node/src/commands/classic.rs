@@ -11,6 +11,7 @@ use atalaya_config::duration;
 use atalaya_recipes::node_names::ContenderId;
 use atalaya_recipes::{CacheError, Session};
 use clap::{Args, Subcommand, ValueEnum};
+use futures_util::future::OptionFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -297,12 +298,6 @@ fn submit(args: &SubmitArgs) -> Result<ExitCode, Failure> {
     with_session(&place.connection, async |session| {
         let stop = stop_signal()?;
         let client = Client::new(session, place.layout());
-        let timed_out = async {
-            match timeout {
-                Some(timeout) => tokio::time::sleep(*timeout).await,
-                None => std::future::pending().await,
-            }
-        };
         // The end of the session, which follows, deletes the task.
         tokio::select! {
             biased;
@@ -312,7 +307,7 @@ fn submit(args: &SubmitArgs) -> Result<ExitCode, Failure> {
                 print(format!("{}\n", text::sanitize_line(&result)).as_bytes())?;
                 Ok(ExitCode::SUCCESS)
             }
-            () = timed_out => {
+            Some(()) = OptionFuture::from(timeout.map(tokio::time::sleep)) => {
                 let timeout = timeout.unwrap_or_default();
                 Err(Failure::temp_fail(anyhow!("task {id} has no result within {timeout:?}")))
             }

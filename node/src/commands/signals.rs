@@ -31,7 +31,6 @@ pub(super) fn stop_signal() -> Result<impl Future<Output = &'static str>, Failur
     })
 }
 
-/// Channel of requests to reload.
 pub(super) type ReloadChannel = (mpsc::Sender<ReloadRequest>, mpsc::Receiver<ReloadRequest>);
 
 /// Installs a handler for SIGHUP. The channel receives one message per signal; signals in quick succession are merged

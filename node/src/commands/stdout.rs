@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::commands::exit::Failure;
@@ -22,6 +23,11 @@ type Job = (Vec<u8>, oneshot::Sender<io::Result<bool>>);
 /// Writes `text` to stdout. A closed pipe (`| head`) is not an error.
 pub(super) fn print(text: &[u8]) -> Result<(), Failure> {
     stdout::write(text).map(drop).map_err(Failure::io)
+}
+
+/// Returns JSON values, each in a line.
+pub(super) fn json_lines(values: impl IntoIterator<Item = Value>) -> String {
+    values.into_iter().map(|value| format!("{value}\n")).collect()
 }
 
 pub(super) struct StdoutThread(mpsc::Sender<Job>);

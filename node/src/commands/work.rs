@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::args::{BoardArgs, ConnectionArgs, StateArgs};
 use super::signals::stop_signal;
+use super::tools::connection::connect;
 use super::{current_thread_runtime, load_settings, state_file};
 use crate::commands::exit::Failure;
 use crate::model::node_id::NodeId;
@@ -92,8 +93,7 @@ async fn work(
     });
     let options = access.options(settings.zookeeper.clone(), settings.session_timeout);
     let session = start_session(options, process.clone());
-    let handles =
-        ActionHandles { sensors: None, leader: None, session: Some(session.clone()), install: None };
+    let handles = ActionHandles { session: Some(session.clone()), ..ActionHandles::default() };
     let executor = Executor::new(args.id.as_str(), actions, settings, handles);
     let info = watch::Sender::default();
     let worker = Worker::new(
@@ -103,16 +103,7 @@ async fn work(
         info.subscribe(),
         access.policy().clone(),
     );
-    let connected = tokio::time::timeout(args.connection.connect_timeout, session.try_connection());
-    let failure = match connected.await {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(Some(error)),
-        Err(_) => Some(session.connect_error().borrow().clone()),
-    };
-    if let Some(reason) = failure {
-        let timeout = args.connection.connect_timeout;
-        return Err(Failure::not_connected(&settings.zookeeper, reason.as_ref(), timeout));
-    }
+    connect(&session, settings, args.connection.connect_timeout).await?;
     info!(id = %args.id, zookeeper = %settings.zookeeper, "starting");
     let stopped = async {
         let signal = stop.await;

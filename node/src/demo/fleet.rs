@@ -73,7 +73,6 @@ impl Threads {
         Ok((handle, sender))
     }
 
-    /// Returns the thread of node `number`.
     fn of_node(&self, number: u32) -> &(Handle, mpsc::UnboundedSender<Start>) {
         &self.0[number as usize % self.0.len()]
     }

@@ -33,6 +33,7 @@ use atalaya_collector::Outcome;
 use atalaya_config::Boards;
 use atalaya_zookeeper::Server;
 use futures_util::StreamExt as _;
+use futures_util::future::OptionFuture;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -98,7 +99,6 @@ pub(crate) enum Event {
     },
 }
 
-/// Error that ends the demo.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
     #[error(transparent)]
@@ -220,14 +220,14 @@ impl Demo {
             tokio::select! {
                 biased;
                 _ = &mut stop => return Ok(()),
-                () = sleep_until(end) => break,
+                Some(()) = OptionFuture::from(end.map(tokio::time::sleep_until)) => break,
                 action = next_action(&mut self.screen, &self.state) => {
                     if self.perform(action?).await?.is_break() {
                         break;
                     }
                     redraw = true;
                 }
-                () = sleep_until(next_fault) => {
+                Some(()) = OptionFuture::from(next_fault.map(tokio::time::sleep_until)) => {
                     while let Some(fault) = self.script.take(start.elapsed()) {
                         if self.inject(fault).await?.is_break() {
                             break 'demo;
@@ -338,13 +338,5 @@ async fn next_action(screen: &mut Option<Screen>, state: &State) -> Result<Actio
             // The terminal was closed.
             None => return Ok(Action::Quit),
         }
-    }
-}
-
-/// Sleeps until `time`, or for an unlimited time if it is `None`.
-async fn sleep_until(time: Option<tokio::time::Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }

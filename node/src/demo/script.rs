@@ -37,7 +37,6 @@ pub(crate) enum Target {
     All,
 }
 
-/// Behaviour of the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ApiMode {
     /// Accepts reports.

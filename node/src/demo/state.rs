@@ -293,14 +293,12 @@ mod tests {
     fn average_is_logged_with_its_values() {
         let (mut state, start) = state(3);
         let average = Average {
-            quantity: None,
             unit: Some("Cel".to_owned()),
             mean: 79.666,
             min: 75.0,
             max: 85.0,
-            stddev: None,
             count: 3,
-            details: None,
+            ..Average::default()
         };
         let report =
             CycleReport::new(5, 1, Timestamp::UNIX_EPOCH, vec![average], 1).reports().next().unwrap();

@@ -18,7 +18,6 @@ pub(super) enum Command {
     Exit,
 }
 
-/// Control of the tasks of one node.
 #[derive(Debug, Default)]
 pub(super) struct TaskControl {
     state: Mutex<State>,

@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::Event;
+use crate::model::json::to_json;
 use crate::model::task::record::{Record, State};
-use crate::model::task::spec::{DEFAULT_ATTEMPTS, DEFAULT_PRIORITY, Promise, Spec, Target};
+use crate::model::task::spec::{DEFAULT_ATTEMPTS, DEFAULT_PRIORITY, Spec, Target};
 use crate::model::task::{PREFIX, TaskId, paths};
 
 /// Action that the nodes execute.
@@ -116,7 +117,7 @@ async fn create(connection: &Connection, submission: &str) -> Result<Option<Task
         }
     }
     let prefix = format!("{}/{PREFIX}", paths::SPEC);
-    let path = connection.create_sequential(&prefix, &spec(submission).to_json()).await?;
+    let path = connection.create_sequential(&prefix, &to_json(&spec(submission))).await?;
     Ok(path.rsplit('/').next().and_then(TaskId::of_znode))
 }
 
@@ -124,18 +125,11 @@ fn spec(submission: &str) -> Spec {
     Spec {
         id: submission.to_owned(),
         action: ACTION.to_owned(),
-        args: BTreeMap::new(),
         to: Target::All,
-        selector: Default::default(),
         priority: DEFAULT_PRIORITY,
         attempts: DEFAULT_ATTEMPTS,
-        start_by_ms: None,
-        run_for_ms: None,
-        promise: Promise::default(),
-        rollout: None,
-        retry_of: None,
         by: "demo".to_owned(),
-        file: None,
+        ..Spec::default()
     }
 }
 
@@ -174,12 +168,9 @@ mod tests {
         let record = |state, states: &[State], reason: Option<&str>| Record {
             state,
             spec: Some(spec("s")),
-            submitted_at: 0,
-            ended_at: None,
-            part: None,
             roster: roster(states),
-            cancel: None,
             reason: reason.map(str::to_owned),
+            ..Record::default()
         };
         let live = progress(&id, &record(State::Assigned, &[State::Queued; 10], None), 7);
         assert_eq!(live.text, "t-0000000003 sensors.selftest: 7 of 10 done");

@@ -72,7 +72,6 @@ mod tests {
     use super::*;
     use crate::settings::table::API_URL;
 
-    /// Returns the name of the setting at `path`.
     fn name_at(path: &str) -> Option<&'static str> {
         setting_at(path).map(|setting| setting.name)
     }
@@ -178,9 +177,7 @@ mod tests {
             ],
         ) {
             for setting in dynamic_settings() {
-                let began = std::time::Instant::now();
-                let read = shown(setting, &data);
-                prop_assert!(crate::model::foreign_input::in_time(began, data.len()));
+                let read = crate::model::foreign_input::in_time(data.len(), || shown(setting, &data));
                 match read {
                     Ok(Some(value)) => prop_assert!(value.chars().count() < 300),
                     Ok(None) => prop_assert!(data.iter().all(|byte| !byte.is_ascii_graphic())),

@@ -144,7 +144,6 @@ pub(crate) struct FleetStatus {
     pub(crate) nodes: Vec<NodeSummary>,
 }
 
-/// A znode of the wrong type.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct WrongZnodeSummary {
     pub(crate) path: String,
@@ -166,7 +165,6 @@ pub(crate) struct LeaderSummary {
     pub(crate) in_line_since: Timestamp,
 }
 
-/// Averages for an output.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct OutputSummary {
     pub(crate) name: String,

@@ -4,6 +4,7 @@ use super::*;
 use crate::model::health_status::HealthStatus;
 use crate::model::leader_state::{LeaderState, OutputState};
 use crate::model::node_info::SensorStatus;
+use crate::model::node_info::tests::sensor;
 
 const NOW: Millis = 1_767_225_600_000;
 
@@ -26,12 +27,8 @@ pub(crate) fn stat(created: Millis, modified: Millis) -> Stat {
 
 fn node_info(host: &str, states: &[(&str, SensorState)], leading: Option<LeaderState>) -> Option<NodeInfo> {
     let sensor = |(name, state): &(&str, SensorState)| SensorStatus {
-        name: (*name).to_owned(),
-        chip: "lm75".into(),
-        bus: None,
-        address: None,
-        quantities: Vec::new(),
         health: HealthStatus { state: *state, ..HealthStatus::default() },
+        ..sensor(name, "lm75", &[])
     };
     let info = NodeInfo {
         host: host.to_owned(),

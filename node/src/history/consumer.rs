@@ -6,7 +6,6 @@ use super::buffer::position_after;
 use super::ring::Dropped;
 use crate::model::sample::StoredSample;
 
-/// End of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum BatchEnd {
     /// The consumer has the samples, except these, which it can never accept: sequence number and reason.

@@ -157,7 +157,6 @@ impl Model {
         self.harness.keeper.done(number, &end);
     }
 
-    /// Ends the process.
     fn end(&mut self, is_stopped: bool) {
         if is_stopped {
             self.harness.keeper.close();

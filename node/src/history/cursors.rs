@@ -81,7 +81,6 @@ impl Cursors {
         names.iter().map(cursor).collect::<rusqlite::Result<_>>().map(Cursors)
     }
 
-    /// Returns the position of one consumer.
     pub(super) fn get(&self, consumer: usize) -> i64 {
         self.0[consumer].next
     }

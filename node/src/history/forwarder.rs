@@ -27,7 +27,6 @@ const MIN_BACKOFF: Duration = Duration::from_millis(250);
 /// Jitter doubles it at most.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// Outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The consumer has stored the samples, except those that it can never accept.

@@ -62,7 +62,6 @@ pub(super) struct Keeper {
     ring: Option<Ring>,
     next_id: i64,
     syncs: SyncSchedule,
-    /// True if the last sync failed.
     sync_failed: bool,
     /// True if the file could not be used.
     failed: bool,

@@ -48,6 +48,12 @@ impl Harness {
         }
     }
 
+    /// Records samples with these values, and stores them.
+    fn store(&mut self, values: std::ops::Range<i32>) {
+        self.record(values);
+        self.keeper.store();
+    }
+
     /// Returns the values of the next batch.
     fn read(&mut self) -> Vec<f64> {
         let batch = self.read_batch();
@@ -94,18 +100,15 @@ fn values(values: std::ops::Range<i32>) -> Vec<f64> {
 fn keeper_stores_samples_and_another_process_finds_them_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let mut first = harness(path(&folder));
-    first.record(0..3);
-    first.keeper.store();
+    first.store(0..3);
     assert_eq!(first.read(), values(0..3));
     first.done(false);
     // Killed: not closed.
     drop(first.keeper.ring.take());
     let mut second = harness(path(&folder));
-    second.record(3..5);
-    second.keeper.store();
+    second.store(3..5);
     assert_eq!(second.read(), values(0..3), "a batch has one run");
-    second.record(5..6);
-    second.keeper.store();
+    second.store(5..6);
     second.done(true);
     assert_eq!(second.read(), values(3..6));
     second.done(true);
@@ -120,8 +123,7 @@ fn samples_wait_in_memory_while_the_file_cannot_be_used() {
     // SQLite cannot open a folder.
     let obstacle = folder.path().join("ring");
     std::fs::create_dir(&obstacle).unwrap();
-    harness.record(0..3);
-    harness.keeper.store();
+    harness.store(0..3);
     let stats = harness.stats();
     assert!(
         stats.consumers[0].samples == 3 && stats.sync_failures > 0 && stats.file_problem.is_some(),
@@ -131,8 +133,7 @@ fn samples_wait_in_memory_while_the_file_cannot_be_used() {
     assert_eq!(harness.read(), values(0..3), "they can be sent");
     // The file can be used again while they are being sent.
     std::fs::remove_dir(&obstacle).unwrap();
-    harness.record(3..4);
-    harness.keeper.store();
+    harness.store(3..4);
     harness.done(true);
     harness.keeper.store();
     assert_eq!(harness.stats().file_problem, None);
@@ -160,15 +161,13 @@ fn sample_that_is_dropped_while_it_is_sent_counts_as_dropped_only_if_it_is_not_d
     let folder = tempfile::tempdir().unwrap();
     let mut harness = harness(path(&folder));
     harness.keeper.limits.max_size = 64 << 10;
-    harness.record(0..2_000);
-    harness.keeper.store();
+    harness.store(0..2_000);
     let dropped = |harness: &Harness| harness.collector_stats().dropped[DropReason::Size as usize];
     assert_eq!(dropped(&harness) + harness.collector_stats().samples, 2_000);
     for is_delivered in [false, true] {
         let before = dropped(&harness) + harness.collector_stats().samples;
         let sent = harness.read().len() as u64;
-        harness.record(0..100);
-        harness.keeper.store();
+        harness.store(0..100);
         harness.done(is_delivered);
         let delivered = if is_delivered { sent } else { 0 };
         assert_eq!(dropped(&harness) + harness.collector_stats().samples + delivered, before + 100);
@@ -181,8 +180,7 @@ fn damaged_file_is_replaced_and_sampling_continues() {
     std::fs::write(folder.path().join("ring"), "this is not a database, and never was one".repeat(100))
         .unwrap();
     let mut harness = harness(path(&folder));
-    harness.record(0..3);
-    harness.keeper.store();
+    harness.store(0..3);
     assert!(folder.path().join("ring.damaged").exists());
     harness.keeper.store();
     assert_eq!(harness.read(), values(0..3));
@@ -194,18 +192,15 @@ fn samples_wait_until_the_clock_is_set_and_are_corrected() {
     let folder = tempfile::tempdir().unwrap();
     let mut earlier = harness(path(&folder));
     earlier.set_clock(5_000, 5_000, false);
-    earlier.record(0..1);
-    earlier.keeper.store();
+    earlier.store(0..1);
     drop(earlier.keeper.ring.take());
     let mut harness = harness(path(&folder));
     harness.set_clock(60_000, 60_000, false);
-    harness.record(1..2);
-    harness.keeper.store();
+    harness.store(1..2);
     assert_eq!(harness.read(), values(0..0));
     assert!(harness.keeper.delay() <= RETRY_INTERVAL);
     harness.set_clock(SET_MS, 70_000, true);
-    harness.record(2..3);
-    harness.keeper.store();
+    harness.store(2..3);
     let mut found = Vec::new();
     while let Some(batch) = harness.read_batch() {
         found.extend(batch.samples.iter().map(|sample| (sample.time_ms, sample.clock)));
@@ -221,8 +216,7 @@ fn samples_are_corrected_also_if_the_clock_is_set_just_before_they_are_read() {
     for path in [None, path(&folder)] {
         let mut harness = harness(path);
         harness.set_clock(60_000, 60_000, false);
-        harness.record(0..2);
-        harness.keeper.store();
+        harness.store(0..2);
         harness.set_clock(SET_MS, 70_000, true);
         let batch = harness.read_batch().unwrap();
         let corrected = (SET_MS - 10_000, ClockState::Corrected);
@@ -237,8 +231,7 @@ fn samples_are_sent_unsynchronised_if_the_clock_is_not_set_in_time() {
     for path in [None, path(&folder)] {
         let mut harness = harness(path);
         harness.set_clock(60_000, 60_000, false);
-        harness.record(0..2);
-        harness.keeper.store();
+        harness.store(0..2);
         assert_eq!(harness.read(), values(0..0));
         harness.keeper.hold_until = Instant::now();
         let batch = harness.read_batch().unwrap();

@@ -51,7 +51,6 @@ use crate::outputs::Output;
 use crate::process::state_dir::StateFile;
 use crate::settings::Settings;
 
-/// A running history.
 #[derive(Debug)]
 pub(crate) struct History {
     node: NodeId,

@@ -9,7 +9,6 @@ use super::clock::Clock;
 use super::keeper::Command;
 use crate::model::sample::{ClockState, StoredSample};
 
-/// Recorder of the samples of one node.
 #[derive(Clone)]
 pub(crate) struct Recorder {
     buffer: Arc<Buffer>,

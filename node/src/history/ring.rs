@@ -40,7 +40,6 @@ CREATE TABLE samples (
 ) STRICT;
 ";
 
-/// Bounds of the ring.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) keep: Duration,
@@ -143,7 +142,6 @@ impl Ring {
         self.cursors.get(consumer)
     }
 
-    /// Returns the id of the next sample.
     pub(super) fn next_id(&self) -> i64 {
         self.next
     }

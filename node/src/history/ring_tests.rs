@@ -17,18 +17,7 @@ pub(in crate::history) fn reading(time_ms: i64, is_synchronised: bool) -> ClockR
 }
 
 fn sample(seq: i64, time_ms: i64, clock: ClockState) -> StoredSample {
-    let name = |text: &str| text.to_owned();
-    let (sensor, quantity, unit) = (name("outside"), name("temperature"), name("Cel"));
-    StoredSample {
-        seq,
-        sensor,
-        quantity,
-        unit,
-        value: seq as f64 / 7.0,
-        time_ms,
-        since_boot_ms: time_ms,
-        clock,
-    }
+    StoredSample { clock, ..crate::model::sample::tests::sample(seq, "outside", time_ms, seq as f64 / 7.0) }
 }
 
 pub(super) fn samples(seqs: std::ops::Range<i64>) -> Vec<StoredSample> {
@@ -39,7 +28,6 @@ fn open(folder: &TempDir, limits: Limits) -> Ring {
     Ring::open(&folder.path().join("ring"), limits, 1, &names()).unwrap()
 }
 
-/// Returns the names of the consumers: one.
 fn names() -> [String; 1] {
     [cursors::COLLECTOR.to_owned()]
 }

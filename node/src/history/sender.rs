@@ -71,14 +71,8 @@ impl Destination {
         }
     }
 
-    /// Returns the name of the consumer in the file.
     pub(super) fn name_in_file(&self) -> String {
         self.output().unwrap_or_else(|| COLLECTOR.to_owned())
-    }
-
-    /// Returns the name of the consumer for people.
-    fn display_name(&self) -> String {
-        self.output().map_or_else(|| "the collector".to_owned(), |name| format!("the output {name}"))
     }
 
     fn display_url(&self) -> Option<String> {
@@ -186,16 +180,15 @@ impl History {
             Outcome::Answered => None,
             Outcome::Failed(reason) | Outcome::Refused(reason) => Some(reason.clone()),
         };
-        let (before, waiting) = self.metrics.update(|stats| {
+        let (before, waiting, name) = self.metrics.update(|stats| {
             let stats = &mut stats.consumers[consumer];
             stats.refused += refusals.count;
             if decision == Decision::Delete {
                 stats.delivered += (batch.samples.len() as u64).saturating_sub(refusals.count);
             }
-            (std::mem::replace(&mut stats.problem, problem.clone()), stats.samples)
+            (std::mem::replace(&mut stats.problem, problem.clone()), stats.samples, stats.name())
         });
-        let destination = &self.destinations[consumer];
-        let (name, url) = (destination.display_name(), destination.display_url());
+        let url = self.destinations[consumer].display_url();
         match &problem {
             _ if problem == before => {}
             Some(reason) => warn!(url, waiting, "{name} does not accept samples: {reason}; retrying"),

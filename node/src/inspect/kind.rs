@@ -30,7 +30,6 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Returns the kind of a znode with this data and these children.
     pub(crate) fn detect(data: &[u8], children: &[String]) -> Kind {
         let any = |is: fn(&str) -> bool| children.iter().any(|name| is(name));
         let is_number = std::str::from_utf8(data).is_ok_and(|text| text.trim().parse::<f64>().is_ok());

@@ -84,7 +84,6 @@ impl DeliveryMetrics {
         }
     }
 
-    /// Records the end of a request with its outcome.
     pub(crate) fn request_ended(&self, outcome: &'static str, duration: Duration) {
         if self.output.is_none() {
             return self.leader.request_ended(outcome, duration);

@@ -24,7 +24,6 @@ pub(crate) enum DropReason {
 }
 
 impl DropReason {
-    /// Labels of the variants.
     pub(crate) const LABELS: [&str; 4] = ["age", "size", "memory", "damage"];
 }
 
@@ -39,7 +38,6 @@ pub(crate) struct HistoryStats {
     pub(crate) consumers: Vec<ConsumerStats>,
 }
 
-/// Metrics of one consumer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConsumerStats {
     /// Name of the output. `None`: the collector.
@@ -104,7 +102,6 @@ impl HistoryStats {
         self.consumers.iter().find(|consumer| consumer.output.is_none())
     }
 
-    /// Returns the outputs with their names.
     pub(crate) fn outputs(&self) -> impl Iterator<Item = (&str, &ConsumerStats)> + Clone {
         self.consumers.iter().filter_map(|consumer| Some((consumer.output.as_deref()?, consumer)))
     }

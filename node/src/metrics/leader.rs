@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Metric, Registry, Unit};
+use prometheus_client::registry::Registry;
 
-use crate::metrics::{OutputStats, lock};
+use crate::metrics::{OutputStats, lock, metric, seconds};
 use crate::model::details::Findings;
 use crate::model::measurement::Exclusion;
 use crate::model::report::{Average, CycleReport};
@@ -40,6 +40,8 @@ impl CycleResult {
     }
 }
 
+/// Upper bounds of the histograms, in seconds: from a millisecond to the longest timeout of a request.
+const BOUNDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Labels of the outcomes of requests to the API.
 const REQUEST_OUTCOMES: [&str; 4] = ["accepted", "rejected", "failed", "stale"];
 
@@ -82,17 +84,17 @@ impl LeaderMetrics {
         let outranked = "Reports that a collector refused because it has reports of a later epoch";
         let cycle_duration = "Time to read the fleet, average it and commit the cycle";
         let inner = Inner {
-            epochs: counter(all, "terms", "Epochs that this node has led"),
-            retries: counter(all, "delivery_retries", retries),
-            rejected: counter(all, "reports_set_aside", "Reports that the API rejected"),
-            dropped: counter(all, "reports_dropped", "Reports that were deleted because the outbox was full"),
-            outranked: counter(all, "reports_outranked", outranked),
-            withheld: counter(all, "values_withheld", "Values that too few nodes supported"),
-            cycles: counter(all, "cycles", "Cycles as a leader, by result"),
-            requests: counter(all, "deliveries", "Requests to the API, by result"),
-            cycle_durations: seconds(all, "cycle_duration", cycle_duration),
-            cycle_lateness: seconds(all, "cycle_lateness", "Delay of a cycle after it was due"),
-            request_durations: seconds(all, "delivery_duration", "Duration of a request to the API"),
+            epochs: metric(all, "terms", "Epochs that this node has led"),
+            retries: metric(all, "delivery_retries", retries),
+            rejected: metric(all, "reports_set_aside", "Reports that the API rejected"),
+            dropped: metric(all, "reports_dropped", "Reports that were deleted because the outbox was full"),
+            outranked: metric(all, "reports_outranked", outranked),
+            withheld: metric(all, "values_withheld", "Values that too few nodes supported"),
+            cycles: metric(all, "cycles", "Cycles as a leader, by result"),
+            requests: metric(all, "deliveries", "Requests to the API, by result"),
+            cycle_durations: seconds(all, "cycle_duration", cycle_duration, BOUNDS),
+            cycle_lateness: seconds(all, "cycle_lateness", "Delay of a cycle after it was due", BOUNDS),
+            request_durations: seconds(all, "delivery_duration", "Duration of a request to the API", BOUNDS),
             stats: Mutex::default(),
             outputs: Mutex::default(),
             registry,
@@ -236,21 +238,6 @@ impl LeaderMetrics {
     pub(crate) fn registry(&self) -> Option<&Registry> {
         self.0.as_deref().map(|inner| &inner.registry)
     }
-}
-
-/// Registers and returns a counter, or a family of counters.
-fn counter<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
-    let metric = M::default();
-    registry.register(name, help, metric.clone());
-    metric
-}
-
-/// Registers and returns a histogram with bounds from a millisecond to the longest timeout of a request.
-fn seconds(registry: &mut Registry, name: &str, help: &str) -> Histogram {
-    let bounds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-    let histogram = Histogram::new(bounds);
-    registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
-    histogram
 }
 
 /// Values that only a leader knows. They are discarded when its leadership ends.

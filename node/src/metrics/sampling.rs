@@ -7,9 +7,9 @@ use atalaya_hal::{Quantity, Readings, SensorInfo};
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::persistent_node::NodeState;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
-use crate::metrics::lock;
+use crate::metrics::{lock, seconds};
 
 /// Upper bounds of the histogram of waiting times at the barrier, in seconds. They cover the range of sampling periods.
 const BARRIER_WAITS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0];
@@ -28,9 +28,9 @@ struct Inner {
 
 impl SamplingMetrics {
     pub(crate) fn enabled() -> SamplingMetrics {
-        let (barrier_waits, mut registry) = (Histogram::new(BARRIER_WAITS), Registry::with_prefix("atalaya"));
+        let mut registry = Registry::with_prefix("atalaya");
         let help = "Time from a sample to the start of the next one, in lock-step mode";
-        registry.register_with_unit("barrier_wait", help, Unit::Seconds, barrier_waits.clone());
+        let barrier_waits = seconds(&mut registry, "barrier_wait", help, BARRIER_WAITS);
         SamplingMetrics(Some(Arc::new(Inner { stats: Mutex::default(), registry, barrier_waits })))
     }
 
@@ -174,15 +174,10 @@ mod tests {
     use atalaya_hal::Reading;
 
     use super::*;
+    use crate::model::node_info::tests::sensor_info;
 
     fn info(name: &str) -> SensorInfo {
-        SensorInfo {
-            name: name.into(),
-            chip: "c".into(),
-            bus: None,
-            address: None,
-            quantities: vec![Quantity::Temperature],
-        }
+        sensor_info(name, "c", &[Quantity::Temperature])
     }
 
     /// A result of a sensor: a value, or an error and whether the sensor was skipped.

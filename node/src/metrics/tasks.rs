@@ -10,9 +10,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
-use crate::metrics::lock;
+use crate::metrics::{lock, metric, seconds};
 
 /// Upper bounds of the histograms, in seconds.
 const BOUNDS: [f64; 7] = [0.1, 1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0];
@@ -66,37 +66,29 @@ impl TaskStats {
 impl TaskMetrics {
     pub(crate) fn enabled() -> TaskMetrics {
         let mut registry = Registry::with_prefix("atalaya");
-        let (ended, failed, lost, stopped_rollouts) = Default::default();
-        let (executions, executing) = Default::default();
+        let all = &mut registry;
+        let lost = "Executions whose worker was lost, and which must not be repeated";
+        let stopped = "Roll-outs that were stopped because of failed nodes";
+        let wait = "Time from the submission of a task to its first assignment";
         let inner = Inner {
-            ended,
-            failed,
-            lost,
-            stopped_rollouts,
-            waits: Histogram::new(BOUNDS),
-            runs: Histogram::new(BOUNDS),
-            executions,
-            executing,
+            ended: metric(all, "tasks_ended", "Tasks that ended, by action and state"),
+            failed: metric(all, "tasks_failed", "Tasks that ended as failed or at their time limit"),
+            lost: metric(all, "tasks_lost", lost),
+            stopped_rollouts: metric(all, "rollouts_stopped", stopped),
+            waits: seconds(all, "task_wait", wait, BOUNDS),
+            runs: seconds(all, "task_run", "Duration of an execution, as its worker reports it", BOUNDS),
+            executions: metric(all, "task_executions", "Executions of this node, by action and result"),
+            executing: metric(all, "task_executions_running", "Executions in progress on this node"),
             actions: Mutex::default(),
             stats: Mutex::default(),
-            registry: Registry::default(),
+            registry,
         };
-        registry.register("tasks_ended", "Tasks that ended, by action and state", inner.ended.clone());
-        let help = "Tasks that ended as failed or at their time limit";
-        registry.register("tasks_failed", help, inner.failed.clone());
-        let help = "Executions whose worker was lost, and which must not be repeated";
-        registry.register("tasks_lost", help, inner.lost.clone());
-        let help = "Roll-outs that were stopped because of failed nodes";
-        registry.register("rollouts_stopped", help, inner.stopped_rollouts.clone());
-        let help = "Time from the submission of a task to its first assignment";
-        registry.register_with_unit("task_wait", help, Unit::Seconds, inner.waits.clone());
-        let help = "Duration of an execution, as its worker reports it";
-        registry.register_with_unit("task_run", help, Unit::Seconds, inner.runs.clone());
-        let help = "Executions of this node, by action and result";
-        registry.register("task_executions", help, inner.executions.clone());
-        let help = "Executions in progress on this node";
-        registry.register("task_executions_running", help, inner.executing.clone());
-        TaskMetrics(Some(Arc::new(Inner { registry, ..inner })))
+        TaskMetrics(Some(Arc::new(inner)))
+    }
+
+    /// Calls `record` with the metrics, unless the recorder is disabled.
+    fn record<T>(&self, record: impl FnOnce(&Inner) -> T) {
+        self.0.as_deref().map(record);
     }
 
     /// Returns the leader's values; `None` while this node is not the leader.
@@ -106,9 +98,7 @@ impl TaskMetrics {
 
     /// Sets the leader's values; `None` at the end of the leadership.
     pub(crate) fn set_stats(&self, stats: Option<TaskStats>) {
-        if let Some(inner) = &self.0 {
-            *lock(&inner.stats) = stats;
-        }
+        self.record(|inner| *lock(&inner.stats) = stats);
     }
 
     /// Creates the time series of an accepted task: Prometheus cannot compute the increase from a missing series to 1.
@@ -127,29 +117,21 @@ impl TaskMetrics {
     }
 
     pub(crate) fn execution_lost(&self) {
-        if let Some(inner) = &self.0 {
-            inner.lost.inc();
-        }
+        self.record(|inner| inner.lost.inc());
     }
 
     pub(crate) fn rollout_stopped(&self) {
-        if let Some(inner) = &self.0 {
-            inner.stopped_rollouts.inc();
-        }
+        self.record(|inner| inner.stopped_rollouts.inc());
     }
 
     /// Records the time from a submission to the first assignment.
     pub(crate) fn waited(&self, wait: Duration) {
-        if let Some(inner) = &self.0 {
-            inner.waits.observe(wait.as_secs_f64());
-        }
+        self.record(|inner| inner.waits.observe(wait.as_secs_f64()));
     }
 
     /// Records the duration of an execution that the leader has recorded.
     pub(crate) fn ran(&self, duration: Duration) {
-        if let Some(inner) = &self.0 {
-            inner.runs.observe(duration.as_secs_f64());
-        }
+        self.record(|inner| inner.runs.observe(duration.as_secs_f64()));
     }
 
     /// Records the start of an execution on this node, which lasts until the result is dropped.
@@ -204,15 +186,8 @@ impl Drop for Executing<'_> {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::encoding::text::encode_registry;
-
     use super::*;
-
-    fn text(metrics: &TaskMetrics) -> String {
-        let mut text = String::new();
-        encode_registry(&mut text, metrics.registry().unwrap()).unwrap();
-        text
-    }
+    use crate::metrics::tests::{assert_contains, text};
 
     #[test]
     fn time_series_of_actions_are_bounded_and_have_names_of_actions_only() {
@@ -222,30 +197,27 @@ mod tests {
             metrics.executed(&format!("no\naction\"{number}"), "done");
         }
         metrics.task_ended("action7", "failed");
-        let text = text(&metrics);
+        let text = text(metrics.registry());
         assert!(text.lines().count() < 100, "{text}");
-        for line in [
+        let lines = [
             r#"atalaya_tasks_ended_total{action="action7",state="failed"} 1"#,
             r#"atalaya_tasks_ended_total{action="other",state="done"} 968"#,
             r#"atalaya_task_executions_total{action="other",result="done"} 1000"#,
             "atalaya_tasks_failed_total 1",
-        ] {
-            assert!(text.contains(line), "no {line} in {text}");
-        }
+        ];
+        assert_contains(metrics.registry(), &lines);
     }
 
     #[test]
     fn metrics_without_tasks_are_zero_and_without_a_leader_have_no_live_tasks() {
         let metrics = TaskMetrics::enabled();
-        let before = text(&metrics);
-        for line in ["atalaya_tasks_lost_total 0", "atalaya_rollouts_stopped_total 0"] {
-            assert!(before.contains(line), "no {line} in {before}");
-        }
+        let before = ["atalaya_tasks_lost_total 0", "atalaya_rollouts_stopped_total 0"];
+        assert_contains(metrics.registry(), &before);
         assert_eq!(metrics.stats(), None);
         let executing = metrics.execution_started();
-        assert!(text(&metrics).contains("atalaya_task_executions_running 1"));
+        assert_contains(metrics.registry(), &["atalaya_task_executions_running 1"]);
         drop(executing);
-        assert!(text(&metrics).contains("atalaya_task_executions_running 0"));
+        assert_contains(metrics.registry(), &["atalaya_task_executions_running 0"]);
         let disabled = TaskMetrics::default();
         disabled.task_ended("a", "done");
         drop(disabled.execution_started());

@@ -181,7 +181,6 @@ impl AclPolicy {
     }
 }
 
-/// Returns the permissions that `acl` grants to `id`.
 fn granted(acl: &[Acl], id: &AuthId) -> Permission {
     let of_id = acl.iter().filter(|entry| is_same(entry.auth_id(), id));
     of_id.fold(Permission::NONE, |all, entry| all | entry.permission())

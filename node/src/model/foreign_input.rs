@@ -55,9 +55,14 @@ fn json() -> impl Strategy<Value = Vec<u8>> {
     nested.prop_map(String::into_bytes)
 }
 
-/// Returns true if the time since `began` is linear in the length of the input. The limit has a wide margin for debug
+/// Calls `parse`, and checks that its time is linear in the length of the input. The limit has a wide margin for debug
 /// builds on busy machines: quadratic parsing of 1 MiB takes hundreds of times as long.
-pub(crate) fn in_time(began: Instant, length: usize) -> bool {
+#[track_caller]
+pub(crate) fn in_time<T>(length: usize, parse: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let parsed = parse();
     let megabytes = u32::try_from(length >> 20).unwrap_or(u32::MAX);
-    began.elapsed() < Duration::from_secs(2).saturating_mul(megabytes.saturating_add(1))
+    let limit = Duration::from_secs(2).saturating_mul(megabytes.saturating_add(1));
+    assert!(began.elapsed() < limit, "{length} bytes took {:?}", began.elapsed());
+    parsed
 }

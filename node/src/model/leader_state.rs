@@ -32,7 +32,6 @@ pub struct LeaderState {
 }
 
 impl LeaderState {
-    /// Returns the state of a leader that begins an epoch.
     pub(crate) fn new(epoch: i64, cycle: u64, since: Timestamp) -> LeaderState {
         LeaderState {
             epoch,

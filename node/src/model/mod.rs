@@ -10,6 +10,7 @@ pub mod fleet_paths;
 #[cfg(test)]
 pub mod foreign_input;
 pub mod health_status;
+pub mod json;
 pub mod leader_state;
 pub mod measurement;
 pub mod node_id;

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::model::details::{self, Details};
 use crate::model::fence::{MAX_CYCLE, MAX_EPOCH};
+use crate::model::json::to_json;
 use crate::model::senml;
 
 /// Maximum size of a report that is read, in bytes. A report of this version has a third of it at most.
@@ -177,9 +178,8 @@ impl CycleReport {
     }
 
     /// Returns the data of the znode.
-    #[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
     pub fn data(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("the report is serialisable")
+        to_json(self)
     }
 
     /// Returns one report per average.

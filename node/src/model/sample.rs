@@ -57,3 +57,22 @@ pub(crate) struct Batch {
     /// True if there are further samples, also of other runs.
     pub(crate) has_more: bool,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Returns a temperature.
+    pub(crate) fn sample(seq: i64, sensor: &str, time_ms: i64, value: f64) -> StoredSample {
+        StoredSample {
+            seq,
+            sensor: sensor.to_owned(),
+            quantity: "temperature".to_owned(),
+            unit: "Cel".to_owned(),
+            value,
+            time_ms,
+            since_boot_ms: time_ms,
+            clock: ClockState::Synchronised,
+        }
+    }
+}

@@ -15,14 +15,6 @@ pub(crate) struct Body<'a> {
     pub(crate) samples: &'a [StoredSample],
 }
 
-impl Body<'_> {
-    /// Returns the body of a request.
-    #[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
-    pub(crate) fn json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("the samples are serialisable")
-    }
-}
-
 /// Answer of status 200.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Answer {
@@ -34,13 +26,11 @@ pub(crate) struct Answer {
 }
 
 /// A sample that the collector can never accept.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct Refused {
-    #[serde(default)]
     pub(crate) seq: i64,
-    #[serde(default)]
     pub(crate) code: String,
-    #[serde(default)]
     pub(crate) detail: String,
 }
 
@@ -61,20 +51,11 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::sample::ClockState;
+    use crate::model::sample::tests::sample;
 
     #[test]
     fn sample_has_the_json_that_collectors_understand() {
-        let sample = StoredSample {
-            seq: 17,
-            sensor: "outside".into(),
-            quantity: "temperature".into(),
-            unit: "Cel".into(),
-            value: 21.53,
-            time_ms: 1_795_993_511_000,
-            since_boot_ms: 5,
-            clock: ClockState::Synchronised,
-        };
+        let sample = sample(17, "outside", 1_795_993_511_000, 21.53);
         let body =
             Body { fleet: Some("home"), zone: Some("north"), node: "n1", boot: "3f0c", samples: &[sample] };
         let expected = r#"{"fleet":"home","zone":"north","node":"n1","boot":"3f0c","samples":[{"seq":17,"sensor":"outside","quantity":"temperature","unit":"Cel","value":21.53,"time_ms":1795993511000,"clock":"synchronised"}]}"#;

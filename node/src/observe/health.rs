@@ -132,14 +132,11 @@ mod tests {
         HealthSnapshot {
             stage: Stage::Running,
             sampling_period: SECOND,
-            problems: Vec::new(),
-            sensor_errors: Vec::new(),
-            history_problems: Vec::new(),
             measurement_age: Some(SECOND),
             publication_age: Some(SECOND),
             is_connected: true,
-            connect_error: None,
             owns_measurement: true,
+            ..HealthSnapshot::default()
         }
     }
 

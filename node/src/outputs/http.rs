@@ -33,7 +33,6 @@ const MAX_SECRET: usize = 4096;
 /// Maximum size of a file with certificates, in bytes.
 const MAX_CERTIFICATES: usize = 1024 * 1024;
 
-/// Client of one receiver.
 #[derive(Debug)]
 pub(super) struct HttpClient {
     url: Url,
@@ -45,7 +44,6 @@ pub(super) struct HttpClient {
     client: OnceLock<Client>,
 }
 
-/// Answer of a receiver.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -253,7 +251,6 @@ impl Credentials {
 }
 
 impl Kind {
-    /// Reads the file, and returns the header.
     fn read(&self) -> Result<HeaderValue, String> {
         let text = match self {
             Kind::None => String::new(),
@@ -312,7 +309,6 @@ fn no_answer(timeout: Duration) -> String {
     format!("no answer within {timeout:?}")
 }
 
-/// Parses the address of a receiver.
 pub(super) fn parse_url(config: &OutputConfig) -> Result<Url, String> {
     let url = Url::parse(&config.url.value).map_err(|error| format!("the address is not a URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {

@@ -32,7 +32,6 @@ const MEASUREMENT: &str = "atalaya_measurement";
 /// Largest absolute time that InfluxDB stores, in milliseconds since 1970: it counts nanoseconds in 64 bits.
 const MAX_TIME_MS: i64 = 9_223_372_036_000;
 
-/// An InfluxDB server.
 #[derive(Debug)]
 pub(super) struct Influxdb {
     client: HttpClient,
@@ -62,13 +61,10 @@ impl Influxdb {
     /// Sends an average. A repeat overwrites it.
     pub(super) async fn send_report(&self, report: &Report, timeout: Duration) -> Outcome {
         let mut lines = String::new();
-        match push_average(&mut lines, &self.sender.fleet, report) {
-            Ok(()) => match self.write(&lines, timeout).await {
-                Ok(answer) => self.outcome(answer),
-                Err(reason) => Outcome::Failed(reason),
-            },
-            Err(reason) => Outcome::Refused(reason),
+        if let Err(reason) = push_average(&mut lines, &self.sender.fleet, report) {
+            return Outcome::Refused(reason);
         }
+        self.write(&lines, timeout).await.map_or_else(Outcome::Failed, |answer| self.outcome(answer))
     }
 
     /// Sends samples. A repeat overwrites them.

@@ -3,7 +3,7 @@ use std::fs;
 use std::io::Read as _;
 
 use atalaya_config::ReceiverConfig;
-use atalaya_testbed::{Api, ApiMode, Scratch, TcpFault, TcpProxy};
+use atalaya_testbed::{Api, ApiMode, Scratch, TcpProxy};
 use flate2::read::GzDecoder;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -138,20 +138,8 @@ async fn influxdb_has_the_values_tags_and_times_of_records_once() {
     ]);
     assert_eq!(points[0]["columns"], columns);
     let point = |cycle: i64| {
-        json!([
-            TIME + 1000 * cycle,
-            2,
-            cycle,
-            7,
-            1,
-            "greenhouse, east",
-            21.25,
-            20.25,
-            19.25,
-            "temperature",
-            0.5,
-            "Cel"
-        ])
+        let time = TIME + 1000 * cycle;
+        json!([time, 2, cycle, 7, 1, "greenhouse, east", 21.25, 20.25, 19.25, "temperature", 0.5, "Cel"])
     };
     assert_eq!(points[0]["values"], json!([point(1), point(2), point(3)]));
 
@@ -172,15 +160,8 @@ async fn influxdb_has_the_values_tags_and_times_of_records_once() {
     let stored: Vec<Value> = points[0]["values"].as_array().unwrap().clone();
     for sample in &samples {
         let sensor = if sample.sensor.is_empty() { Value::Null } else { shown(&sample.sensor).into() };
-        let point = json!([
-            TIME,
-            "greenhouse, east",
-            "node,1",
-            shown(&sample.quantity),
-            sensor,
-            shown(&sample.unit),
-            sample.value
-        ]);
+        let (quantity, unit) = (shown(&sample.quantity), shown(&sample.unit));
+        let point = json!([TIME, "greenhouse, east", "node,1", quantity, sensor, unit, sample.value]);
         assert!(stored.contains(&point), "{point} is not in {stored:?}");
     }
 }
@@ -191,22 +172,19 @@ async fn influxdb_refuses_records_alone_and_stores_the_others() {
     let now = Timestamp::now().as_millisecond();
     let old = series(0, 5, "old", TIME);
     // All points of a request are too old: each is refused, without further requests.
-    let Outcome::Accepted(refused) = output.send_samples(&batch(&old), TIMEOUT).await else {
+    let Outcome::Accepted(too_old) = output.send_samples(&batch(&old), TIMEOUT).await else {
         panic!("not accepted")
     };
-    assert_eq!(refused_for(&refused, "beyond retention policy"), [0, 1, 2, 3, 4]);
+    assert_eq!(refused_for(&too_old, "beyond retention policy"), [0, 1, 2, 3, 4]);
     let mut mixed = [series(10, 4, "good", now), old, series(20, 4, "other", now)].concat();
     mixed.insert(3, sample(97, "infinite", now, f64::INFINITY));
     mixed.insert(6, sample(98, "far", i64::MAX, 1.0));
-    let mut refused = deliver(&output, &mixed).await;
-    refused.retain(|sample| sample.seq < 90);
-    assert_eq!(refused_for(&refused, "beyond retention policy"), [0, 1, 2, 3, 4]);
+    let mut too_old = deliver(&output, &mixed).await;
+    too_old.retain(|sample| sample.seq < 90);
+    assert_eq!(refused_for(&too_old, "beyond retention policy"), [0, 1, 2, 3, 4]);
     assert_eq!(count(&server), 8);
-    let outcome = output.send_report(&report(1, TIME, 1.0), TIMEOUT).await;
-    assert!(
-        matches!(&outcome, Outcome::Refused(reason) if reason.contains("beyond retention policy")),
-        "{outcome:?}"
-    );
+    let reason = refused(output.send_report(&report(1, TIME, 1.0), TIMEOUT).await);
+    assert!(reason.contains("beyond retention policy"), "{reason}");
 
     // A field of another type, written by another program.
     let config = config(&server.url(), ReceiverConfig::Webhook);
@@ -214,11 +192,8 @@ async fn influxdb_refuses_records_alone_and_stores_the_others() {
     let other = Influxdb::new(&config, &database, &sender("1")).unwrap();
     let answer = other.write(&format!("atalaya_average mean=\"text\" {now}\n"), TIMEOUT).await.unwrap();
     assert!(answer.status.is_success(), "{answer:?}");
-    let outcome = output.send_report(&report(1, now, 1.0), TIMEOUT).await;
-    assert!(
-        matches!(&outcome, Outcome::Refused(reason) if reason.contains("field type conflict")),
-        "{outcome:?}"
-    );
+    let reason = refused(output.send_report(&report(1, now, 1.0), TIMEOUT).await);
+    assert!(reason.contains("field type conflict"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -229,34 +204,8 @@ async fn influxdb_away_hanging_empty_or_cut_off_loses_and_repeats_nothing() {
     let samples = series(0, 100, "s", TIME);
     let mut parts = samples.chunks(10);
     let mut next = || batch(parts.next().unwrap());
-    accepted(output.send_samples(&next(), TIMEOUT).await);
-    let steps = [TcpFault::Refuse, TcpFault::CutAnswers, TcpFault::DropAnswers];
-    for fault in steps {
-        let part = next();
-        proxy.set(fault);
-        for _ in 0..2 {
-            failed(output.send_samples(&part, SHORT).await);
-        }
-        proxy.set(TcpFault::None);
-        accepted(output.send_samples(&part, TIMEOUT).await);
-    }
-    let part = next();
-    server.stop_process();
-    assert_eq!(failed(direct.send_samples(&part, SHORT).await), "no answer within 500ms");
-    server.continue_process();
-    accepted(direct.send_samples(&part, TIMEOUT).await);
-    assert_eq!(count(&server), 50);
-
-    let part = next();
-    server.kill();
-    failed(direct.send_samples(&part, TIMEOUT).await);
-    server.restart();
-    accepted(direct.send_samples(&part, TIMEOUT).await);
-    assert_eq!(count(&server), 60, "points that were accepted survive SIGKILL");
-
-    server.kill();
-    server.lose_all();
-    server.restart();
+    let check = |server: &_, samples| assert_eq!(count(server), samples, "accepted points survive SIGKILL");
+    send_through_faults(&mut server, (&direct, &output), &proxy, &mut next, check).await;
     let part = next();
     let reason = failed(direct.send_samples(&part, TIMEOUT).await);
     assert!(
@@ -296,6 +245,5 @@ async fn influxdb_2_gets_a_request_as_documented() {
     api.set(ApiMode::Status(404));
     failed(output.send_report(&report(1, TIME, 1.0), TIMEOUT).await);
     api.set(ApiMode::Status(422));
-    let outcome = output.send_report(&report(1, TIME, 1.0), TIMEOUT).await;
-    assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
+    refused(output.send_report(&report(1, TIME, 1.0), TIMEOUT).await);
 }

@@ -71,7 +71,6 @@ pub(crate) struct Sender {
     pub(crate) node: NodeId,
 }
 
-/// A receiver.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) config: OutputConfig,

@@ -141,10 +141,8 @@ impl Prometheus {
             (CONTENT_ENCODING, HeaderValue::from_static("snappy")),
             (VERSION, HeaderValue::from_static("0.1.0")),
         ]);
-        match self.client.post(headers, body, timeout).await {
-            Ok(answer) => written(answer),
-            Err(reason) => Written::Other(Outcome::Failed(reason)),
-        }
+        let answer = self.client.post(headers, body, timeout).await;
+        answer.map_or_else(|reason| Written::Other(Outcome::Failed(reason)), written)
     }
 }
 

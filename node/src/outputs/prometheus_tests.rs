@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use atalaya_config::ReceiverConfig;
-use atalaya_testbed::{Prometheus as Server, TcpFault, TcpProxy};
+use atalaya_testbed::{Prometheus as Server, TcpProxy};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -191,32 +191,8 @@ async fn prometheus_away_hanging_empty_or_cut_off_loses_and_repeats_nothing() {
     let samples = series(0, 100, "s", now() - 100_000);
     let mut parts = samples.chunks(10);
     let mut next = || batch(parts.next().unwrap());
-    accepted(output.send_samples(&next(), TIMEOUT).await);
-    let steps = [TcpFault::Refuse, TcpFault::CutAnswers, TcpFault::DropAnswers];
-    for fault in steps {
-        let part = next();
-        proxy.set(fault);
-        for _ in 0..2 {
-            failed(output.send_samples(&part, SHORT).await);
-        }
-        proxy.set(TcpFault::None);
-        accepted(output.send_samples(&part, TIMEOUT).await);
-    }
-    let part = next();
-    server.stop_process();
-    assert_eq!(failed(direct.send_samples(&part, SHORT).await), "no answer within 500ms");
-    server.continue_process();
-    accepted(direct.send_samples(&part, TIMEOUT).await);
-    assert_eq!(values(&server, &selector("s")), numbers(0..50));
-    let part = next();
-    server.kill();
-    failed(direct.send_samples(&part, TIMEOUT).await);
-    server.restart();
-    accepted(direct.send_samples(&part, TIMEOUT).await);
-    assert_eq!(values(&server, &selector("s")), numbers(0..60));
-    server.kill();
-    server.lose_all();
-    server.restart();
+    let check = |server: &_, samples| assert_eq!(values(server, &selector("s")), numbers(0..samples));
+    send_through_faults(&mut server, (&direct, &output), &proxy, &mut next, check).await;
     accepted(direct.send_samples(&next(), TIMEOUT).await);
     assert_eq!(values(&server, &selector("s")), numbers(60..70));
 }

@@ -1,14 +1,17 @@
 //! Outputs and records for the tests of receivers.
 
+use std::ops::DerefMut;
 use std::time::Duration;
 
 use atalaya_config::{Located, Location, OutputConfig, OutputRecords, ReceiverConfig};
+use atalaya_testbed::{Server, TcpFault, TcpProxy};
 use jiff::Timestamp;
 
 use super::{Outcome, Output, RefusedSample, Sender};
 use crate::model::report::Report;
 use crate::model::report::tests::cycle_report;
-use crate::model::sample::{Batch, ClockState, StoredSample};
+pub(super) use crate::model::sample::tests::sample;
+use crate::model::sample::{Batch, StoredSample};
 
 /// Timeout of a request that a server answers.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,19 +69,6 @@ pub(super) fn report(cycle: u64, time_ms: i64, mean: f64) -> Report {
     report
 }
 
-pub(super) fn sample(seq: i64, sensor: &str, time_ms: i64, value: f64) -> StoredSample {
-    StoredSample {
-        seq,
-        sensor: sensor.to_owned(),
-        quantity: "temperature".to_owned(),
-        unit: "Cel".to_owned(),
-        value,
-        time_ms,
-        since_boot_ms: 0,
-        clock: ClockState::Synchronised,
-    }
-}
-
 /// Returns `count` samples of a sensor, one a second from `time_ms` on. Their values are their sequence numbers.
 pub(super) fn series(first: i64, count: i64, sensor: &str, time_ms: i64) -> Vec<StoredSample> {
     (0..count).map(|n| sample(first + n, sensor, time_ms + n * 1000, (first + n) as f64)).collect()
@@ -110,6 +100,42 @@ pub(super) async fn deliver(output: &Output, samples: &[StoredSample]) -> Vec<Re
     refused
 }
 
+/// Sends batches of ten samples while the network of `proxied` fails, while the server hangs, and after it was killed.
+/// `check` asserts that the server has this number of samples. At the end, the server has lost them.
+pub(super) async fn send_through_faults<S: DerefMut<Target = Server>>(
+    server: &mut S,
+    (direct, proxied): (&Output, &Output),
+    proxy: &TcpProxy,
+    next: &mut impl FnMut() -> Batch,
+    check: impl Fn(&S, i64),
+) {
+    accepted(proxied.send_samples(&next(), TIMEOUT).await);
+    for fault in [TcpFault::Refuse, TcpFault::CutAnswers, TcpFault::DropAnswers] {
+        let part = next();
+        proxy.set(fault);
+        for _ in 0..2 {
+            failed(proxied.send_samples(&part, SHORT).await);
+        }
+        proxy.set(TcpFault::None);
+        accepted(proxied.send_samples(&part, TIMEOUT).await);
+    }
+    let part = next();
+    server.stop_process();
+    assert_eq!(failed(direct.send_samples(&part, SHORT).await), "no answer within 500ms");
+    server.continue_process();
+    accepted(direct.send_samples(&part, TIMEOUT).await);
+    check(server, 50);
+    let part = next();
+    server.kill();
+    failed(direct.send_samples(&part, TIMEOUT).await);
+    server.restart();
+    accepted(direct.send_samples(&part, TIMEOUT).await);
+    check(server, 60);
+    server.kill();
+    server.lose_all();
+    server.restart();
+}
+
 #[track_caller]
 pub(super) fn accepted(outcome: Outcome) {
     assert_eq!(outcome, Outcome::Accepted(Vec::new()));
@@ -120,6 +146,15 @@ pub(super) fn accepted(outcome: Outcome) {
 pub(super) fn failed(outcome: Outcome) -> String {
     match outcome {
         Outcome::Failed(reason) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Returns the reason of a request that can never be accepted.
+#[track_caller]
+pub(super) fn refused(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Refused(reason) => reason,
         other => panic!("{other:?}"),
     }
 }

@@ -15,7 +15,7 @@ use super::http::{Answer, HttpClient, parse_url};
 use super::{Outcome, Sender};
 use crate::model::report::{Origin, Report};
 #[cfg(feature = "history")]
-use crate::model::{sample::Batch, sample_request};
+use crate::model::{json::to_json, sample::Batch, sample_request};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Types of problem details with which a collector says that it can never accept a report.
@@ -41,10 +41,8 @@ impl Webhook {
         };
         let origin = Origin { fleet: Some(&self.sender.fleet), zone: self.sender.zone.as_deref() };
         let body = report.body(origin).to_string().into_bytes();
-        match self.client.post(headers(Some(key)), body, timeout).await {
-            Ok(answer) => outcome_of_report(answer),
-            Err(reason) => Outcome::Failed(reason),
-        }
+        let answer = self.client.post(headers(Some(key)), body, timeout).await;
+        answer.map_or_else(Outcome::Failed, outcome_of_report)
     }
 
     #[cfg(feature = "history")]
@@ -56,7 +54,7 @@ impl Webhook {
             boot: &batch.boot,
             samples: &batch.samples,
         };
-        match self.client.post(headers(None), body.json(), timeout).await {
+        match self.client.post(headers(None), to_json(&body), timeout).await {
             Ok(answer) if answer.status.is_success() => {
                 Outcome::Accepted(refused_samples(answer.body.as_bytes(), batch.samples.len()))
             }

@@ -3,6 +3,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use atalaya_hal::{Cause, Place, Quantity, ReadError};
 
 use super::*;
+use crate::model::node_info::tests::sensor_info;
 
 struct ScriptedSensor {
     info: SensorInfo,
@@ -20,18 +21,17 @@ impl Sensor for ScriptedSensor {
 }
 
 fn sensor(name: &str, read: impl FnMut() -> Result<Readings, ReadError> + Send + 'static) -> Box<dyn Sensor> {
-    let info = SensorInfo {
-        name: name.into(),
-        chip: "scripted".into(),
-        bus: None,
-        address: None,
-        quantities: vec![Quantity::Temperature, Quantity::Humidity],
-    };
+    let info = sensor_info(name, "scripted", &[Quantity::Temperature, Quantity::Humidity]);
     Box::new(ScriptedSensor { info, read: Box::new(read) })
 }
 
 fn worker(name: &str, sensors: Vec<Box<dyn Sensor>>) -> BusWorker {
     BusWorker::start(Bus { name: name.into(), sensors }).unwrap()
+}
+
+/// Starts a bus with the sensor `s`.
+fn single(bus: &str, read: impl FnMut() -> Result<Readings, ReadError> + Send + 'static) -> BusWorker {
+    worker(bus, vec![sensor("s", read)])
 }
 
 fn readings(values: &[(Quantity, f64)]) -> Readings {
@@ -48,7 +48,6 @@ fn broken(cause: Cause) -> Result<Readings, ReadError> {
 
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Returns the request of sample number `number`.
 fn request(start: Instant, number: u32, timeout: Duration) -> SampleRequest {
     let start = start + PERIOD * number;
     SampleRequest {
@@ -151,13 +150,10 @@ async fn panic_and_hanging_read_affect_only_their_own_sensor_and_bus() {
 async fn reply_after_the_deadline_counts_in_the_next_sample() {
     let gate = Arc::new(Barrier::new(2));
     let thread_gate = Arc::clone(&gate);
-    let mut slow = worker(
-        "slow",
-        vec![sensor("s", move || {
-            thread_gate.wait();
-            warm(4.0)
-        })],
-    );
+    let mut slow = single("slow", move || {
+        thread_gate.wait();
+        warm(4.0)
+    });
     let start = Instant::now();
     let first = sample(&mut slow, request(start, 0, Duration::ZERO)).await;
     assert!(error(&first[0]).contains("does not return"));
@@ -179,26 +175,20 @@ async fn only_transient_faults_are_retried_within_a_sample() {
     for (cause, tries) in [(Bus, 3), (Timeout, 3), (Checksum, 3), (NotPresent, 1), (Other, 1)] {
         let count = Arc::new(Mutex::new(0));
         let counted = Arc::clone(&count);
-        let mut worker = worker(
-            "b",
-            vec![sensor("s", move || {
-                *counted.lock().unwrap() += 1;
-                broken(cause)
-            })],
-        );
+        let mut worker = single("b", move || {
+            *counted.lock().unwrap() += 1;
+            broken(cause)
+        });
         let start = Instant::now();
         let samples = sample(&mut worker, request(start, 0, PERIOD)).await;
         assert!(samples[0].result.is_err());
         assert_eq!(*count.lock().unwrap(), tries, "{cause:?}");
     }
     let mut reads = 0;
-    let mut noisy = worker(
-        "b",
-        vec![sensor("s", move || {
-            reads += 1;
-            if reads % 3 == 0 { warm(20.0) } else { broken(Cause::Checksum) }
-        })],
-    );
+    let mut noisy = single("b", move || {
+        reads += 1;
+        if reads % 3 == 0 { warm(20.0) } else { broken(Cause::Checksum) }
+    });
     let start = Instant::now();
     for number in 0..3 {
         let samples = sample(&mut noisy, request(start, number, PERIOD)).await;
@@ -246,12 +236,12 @@ async fn readings_that_contradict_the_description_are_a_fault() {
         (vec![(pressure, 1.0)], "pressure, which it does not measure"),
         (vec![(temperature, 1.0); 100_000], "gave 100000 readings, but it measures 2 quantities"),
     ] {
-        let mut worker = worker("b", vec![sensor("s", move || Ok(readings(&given)))]);
+        let mut worker = single("b", move || Ok(readings(&given)));
         let samples = sample(&mut worker, request(Instant::now(), 0, PERIOD)).await;
         assert!(error(&samples[0]).contains(words), "{}", error(&samples[0]));
     }
     let some = vec![(humidity, 40.0)];
-    let mut worker = worker("b", vec![sensor("s", move || Ok(readings(&some)))]);
+    let mut worker = single("b", move || Ok(readings(&some)));
     let samples = sample(&mut worker, request(Instant::now(), 0, PERIOD)).await;
     assert_eq!(value(&samples[0]), 40.0, "some of the declared quantities are enough");
 }
@@ -272,13 +262,10 @@ async fn readings_dropped_by_a_filter_are_not_a_fault() {
 async fn bus_that_a_task_uses_is_not_read_and_no_failure_is_counted() {
     let reads = Arc::new(Mutex::new(0));
     let counted = reads.clone();
-    let mut worker = worker(
-        "i2c-1",
-        vec![sensor("s", move || {
-            *counted.lock().unwrap() += 1;
-            warm(7.0)
-        })],
-    );
+    let mut worker = single("i2c-1", move || {
+        *counted.lock().unwrap() += 1;
+        warm(7.0)
+    });
     let reservations = BusReservations::default();
     let start = Instant::now();
     let mut number = 0;
@@ -314,14 +301,11 @@ async fn bus_that_a_task_uses_is_not_read_and_no_failure_is_counted() {
 async fn task_waits_until_a_read_in_progress_has_returned() {
     let (open, gate) = std::sync::mpsc::channel::<()>();
     let (started, reading) = std::sync::mpsc::channel();
-    let mut worker = worker(
-        "i2c-1",
-        vec![sensor("s", move || {
-            let _ = started.send(());
-            let _ = gate.recv();
-            warm(7.0)
-        })],
-    );
+    let mut worker = single("i2c-1", move || {
+        let _ = started.send(());
+        let _ = gate.recv();
+        warm(7.0)
+    });
     let reservations = BusReservations::default();
     let now = request(Instant::now(), 0, PERIOD);
     let pending = worker.request(&now, &reservations);

@@ -231,6 +231,7 @@ mod tests {
     use atalaya_hal::{Bus, Quantity, ReadError, Readings, Sensor, SensorInfo};
 
     use super::*;
+    use crate::model::node_info::tests::sensor_info;
 
     const DEADLINE: Duration = Duration::from_secs(30);
     const HOUR: Duration = Duration::from_secs(3600);
@@ -258,13 +259,7 @@ mod tests {
     fn gated_sensor(name: &str) -> (Sensors, blocking::Sender<()>, mpsc::UnboundedReceiver<()>) {
         let (open, gate) = blocking::channel();
         let (started, reads) = mpsc::unbounded_channel();
-        let info = SensorInfo {
-            name: name.into(),
-            chip: "gated".into(),
-            bus: Some("i2c-1".into()),
-            address: Some(0x48),
-            quantities: vec![Quantity::Temperature],
-        };
+        let info = sensor_info(name, "gated", &[Quantity::Temperature]);
         let bus = Bus { name: "i2c-1".into(), sensors: vec![Box::new(GatedSensor { info, started, gate })] };
         (Sensors::start(vec![bus]).unwrap(), open, reads)
     }

@@ -40,7 +40,7 @@ impl FleetArgs {
 }
 
 fn arg(setting: &'static Setting) -> Arg {
-    let (default, variables) = (setting.default.text(), setting.variables.join(", "));
+    let (default, variables) = (setting.default.text(), setting.variables().join(", "));
     let help = format!("{} [default: {default}] [env: {variables}]", setting.help);
     let heading = if setting.name == METRICS_LISTEN { "Monitoring" } else { "Fleet" };
     let arg = Arg::new(setting.name).long(setting.flag()).help(help).help_heading(heading);
@@ -50,7 +50,6 @@ fn arg(setting: &'static Setting) -> Arg {
     }
 }
 
-/// Reads the flags of `settings`.
 fn read(args: &mut FleetArgs, settings: impl Iterator<Item = &'static Setting>, matches: &ArgMatches) {
     for setting in settings {
         let value = match setting.value_name {

@@ -126,13 +126,10 @@ const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
 /// Returns the path of the systemd credential for a setting, if the service has one.
 fn credential(setting: &str, env: Env<'_>) -> Option<String> {
-    let name = match setting {
-        "zookeeper_ca" => "zookeeper-ca",
-        "zookeeper_certificate" => "zookeeper-certificate",
-        "zookeeper_key" => "zookeeper-key",
-        "zookeeper_password_file" => "zookeeper-password",
-        _ => return None,
-    };
+    const FILES: [&str; 4] =
+        ["zookeeper_ca", "zookeeper_certificate", "zookeeper_key", "zookeeper_password_file"];
+    let is_known = FILES.contains(&setting);
+    let name = is_known.then(|| setting.trim_end_matches("_file").replace('_', "-"))?;
     let (_, folder) = env.first(&[CREDENTIALS_DIRECTORY])?;
     let path = PathBuf::from(folder).join(name);
     path.is_file().then(|| path.to_str().map(str::to_owned)).flatten()
@@ -152,11 +149,11 @@ pub fn environment(name: &str) -> Option<String> {
 
 impl Env<'_> {
     /// Returns the first of `names` that is set to more than white space, with its trimmed value.
-    pub(crate) fn first<'n>(&self, names: &[&'n str]) -> Option<(&'n str, String)> {
-        names.iter().find_map(|name| {
+    pub(crate) fn first<'n>(&self, names: &'n [impl AsRef<str>]) -> Option<(&'n str, String)> {
+        names.iter().map(AsRef::as_ref).find_map(|name| {
             let value = (self.variable)(name)?;
             let value = value.trim();
-            (!value.is_empty()).then(|| (*name, value.to_owned()))
+            (!value.is_empty()).then(|| (name, value.to_owned()))
         })
     }
 }
@@ -169,7 +166,7 @@ pub enum SettingsError {
     Flag(String, InvalidValue),
     /// Wrong value of an environment variable.
     #[error("the environment variable {0}: {1}")]
-    Variable(&'static str, InvalidValue),
+    Variable(String, InvalidValue),
     /// Wrong boards.toml.
     #[error(transparent)]
     File(#[from] BoardsError),
@@ -209,13 +206,12 @@ pub(crate) enum Source {
     /// Flag, without its dashes.
     Flag(String),
     /// Environment variable.
-    Variable(&'static str),
+    Variable(String),
     /// Position in boards.toml.
     File(Location),
 }
 
 impl Source {
-    /// Returns the error for a value of this source.
     fn error(self, problem: InvalidValue) -> SettingsError {
         match self {
             Source::Flag(flag) => SettingsError::Flag(flag, problem),
@@ -291,18 +287,21 @@ impl Settings {
             let Some(in_file) = setting.in_file else { continue };
             let (text, source) = if let Some(text) = args.get(setting) {
                 (text.to_owned(), Source::Flag(setting.flag()))
-            } else if let Some((name, text)) = env.first(setting.variables) {
-                (text, Source::Variable(name))
+            } else if let Some((name, text)) = env.first(&setting.variables()) {
+                (text, Source::Variable(name.to_owned()))
             } else if let Some(located) = in_file(boards) {
                 (located.value, Source::File(located.at))
             } else if let Some(path) = credential(setting.name, env) {
-                (path, Source::Variable(CREDENTIALS_DIRECTORY))
+                (path, Source::Variable(CREDENTIALS_DIRECTORY.to_owned()))
             } else {
                 continue;
             };
             // TOML has removed the quotes. For a token, the error would show it.
-            let is_checked = !matches!(source, Source::File(_) | Source::Variable(api_token::VARIABLE));
-            let checked = if is_checked { values::check_unquoted(&text) } else { Ok(()) };
+            let checked = match &source {
+                Source::File(_) => Ok(()),
+                Source::Variable(name) if name == api_token::VARIABLE => Ok(()),
+                _ => values::check_unquoted(&text),
+            };
             let parsed = checked.and_then(|()| (setting.field.parse)(&mut settings, &text, Some(&source)));
             parsed.map_err(|problem| source.error(problem))?;
         }

@@ -3,15 +3,13 @@
 use atalaya_config::{Boards, Located};
 
 use super::values::InvalidValue;
-use super::{Settings, Source};
+use super::{Settings, Source, api_token};
 
 pub(crate) struct Setting {
     /// Key in `[fleet]` of boards.toml and, for dynamic settings, below `/config` in ZooKeeper.
     pub(crate) name: &'static str,
     /// Placeholder of the value in the help. `None`: the flag is a switch and means `false`.
     pub(crate) value_name: Option<&'static str>,
-    /// Environment variables, in order of precedence.
-    pub(crate) variables: &'static [&'static str],
     /// Help, also for the documentation.
     pub(crate) help: &'static str,
     /// Value if no source has one.
@@ -27,7 +25,25 @@ pub(crate) struct Setting {
     pub(crate) field: Field,
 }
 
+/// Environment variables of settings besides the one with the name of the setting, in order of precedence: those of
+/// existing compose files, and the token itself.
+const OTHER_VARIABLES: [(&str, &str); 6] = [
+    ("zookeeper", "ZOOKEEPER_HOSTS"),
+    ("zookeeper", "ZOOKEEPER_HOST"),
+    ("zookeeper", "ZK_HOST"),
+    ("sampling_period", "SAMPLING_PERIOD"),
+    ("api_url", "API_URL"),
+    ("api_token_file", api_token::VARIABLE),
+];
+
 impl Setting {
+    /// Returns the environment variables, in order of precedence.
+    pub(crate) fn variables(&self) -> Vec<String> {
+        let others = OTHER_VARIABLES.iter().filter(|(setting, _)| *setting == self.name);
+        let own = format!("ATALAYA_{}", self.name.to_uppercase());
+        std::iter::once(own).chain(others.map(|(_, variable)| (*variable).to_owned())).collect()
+    }
+
     /// Returns the flag without its first dashes.
     pub(crate) fn flag(&self) -> String {
         let prefix = if self.value_name.is_some() { "" } else { "no-" };
@@ -73,6 +89,5 @@ pub(crate) struct Field {
     pub(crate) parse: fn(&mut Settings, &str, Option<&Source>) -> Result<(), InvalidValue>,
     /// Copies the value from the first to the second.
     pub(crate) copy: fn(&Settings, &mut Settings),
-    /// Returns true if both have the same value.
     pub(crate) is_same: fn(&Settings, &Settings) -> bool,
 }

@@ -13,9 +13,9 @@ use super::acl;
 use super::api_token::{self, ApiToken};
 use super::setting::{ChangeMode, DefaultValue, Field, Setting};
 use super::values::{
-    ACL_MODES, API_METHODS, AUTH_SCHEMES, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url,
-    connect_string, fleet_name, listen_addr, log_filter, name_of, name_template, one_of, origin, origin_text,
-    origins, parent_path, sampling_period, session_timeout, url_text,
+    ACL_MODES, API_METHODS, AUTH_SCHEMES, COUNTERS, InvalidValue, LEAD_MODES, RELEASES, SYNC_MODES, api_url,
+    connect_string, contenders, fleet_name, listen_addr, log_filter, name_of, name_template, one_of, origin,
+    origin_text, origins, parent_path, sampling_period, session_timeout, url_text,
 };
 use crate::model::text;
 
@@ -35,8 +35,6 @@ macro_rules! field {
 }
 
 // After the macro, which it uses.
-#[path = "table_election.rs"]
-mod election;
 #[path = "table_values.rs"]
 mod fleet_values;
 #[path = "table_history.rs"]
@@ -47,7 +45,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "zookeeper",
         value_name: Some("HOST:PORT,…/CHROOT"),
-        variables: &["ATALAYA_ZOOKEEPER", "ZOOKEEPER_HOSTS", "ZOOKEEPER_HOST", "ZK_HOST"],
         help: "Servers and chroot of ZooKeeper",
         default: DefaultValue::Value("127.0.0.1:2181"),
         change: ChangeMode::Fixed,
@@ -58,7 +55,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "zookeeper_ca",
         value_name: Some("FILE"),
-        variables: &["ATALAYA_ZOOKEEPER_CA"],
         help: "File with the CA certificates (PEM) of the ZooKeeper servers; connects to all servers with TLS",
         default: DefaultValue::Unset("none: no TLS"),
         change: ChangeMode::Fixed,
@@ -69,7 +65,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "zookeeper_certificate",
         value_name: Some("FILE"),
-        variables: &["ATALAYA_ZOOKEEPER_CERTIFICATE"],
         help: "File with the client certificate chain (PEM) for ZooKeeper",
         default: DefaultValue::Unset("none"),
         change: ChangeMode::Fixed,
@@ -80,7 +75,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "zookeeper_key",
         value_name: Some("FILE"),
-        variables: &["ATALAYA_ZOOKEEPER_KEY"],
         help: "File with the private key (PEM) of the client certificate",
         default: DefaultValue::Unset("none"),
         change: ChangeMode::Fixed,
@@ -91,7 +85,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "zookeeper_auth",
         value_name: Some("SCHEME"),
-        variables: &["ATALAYA_ZOOKEEPER_AUTH"],
         help: "How to authenticate with ZooKeeper: sasl (DIGEST-MD5, the servers check the password) or digest (they do not)",
         default: DefaultValue::Value("sasl"),
         change: ChangeMode::Fixed,
@@ -102,7 +95,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "zookeeper_user",
         value_name: Some("NAME"),
-        variables: &["ATALAYA_ZOOKEEPER_USER"],
         help: "User name for ZooKeeper",
         default: DefaultValue::Unset("none: no identity"),
         change: ChangeMode::Fixed,
@@ -113,7 +105,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "zookeeper_password_file",
         value_name: Some("FILE"),
-        variables: &["ATALAYA_ZOOKEEPER_PASSWORD_FILE"],
         help: "File with the password for ZooKeeper",
         default: DefaultValue::Unset("none"),
         change: ChangeMode::Fixed,
@@ -124,7 +115,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "acl",
         value_name: Some("POLICY"),
-        variables: &["ATALAYA_ACL"],
         help: "Who may use the fleet's znodes: open (everyone), read-world (the fleet writes, everyone reads) or fleet (the fleet only)",
         default: DefaultValue::Value("open"),
         change: ChangeMode::Fixed,
@@ -135,7 +125,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "acl_fleet",
         value_name: Some("IDENTITIES"),
-        variables: &["ATALAYA_ACL_FLEET"],
         help: "ZooKeeper identities of the fleet's nodes for ACLs, such as sasl:fleet",
         default: DefaultValue::Unset("the node's own identity"),
         change: ChangeMode::Fixed,
@@ -146,7 +135,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "acl_admin",
         value_name: Some("IDENTITIES"),
-        variables: &["ATALAYA_ACL_ADMIN"],
         help: "ZooKeeper identities of the administrators for ACLs, such as sasl:admin",
         default: DefaultValue::Unset("none: the fleet's nodes administrate"),
         change: ChangeMode::Fixed,
@@ -157,7 +145,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "session_timeout",
         value_name: Some("DURATION"),
-        variables: &["ATALAYA_SESSION_TIMEOUT"],
         help: "Time after which ZooKeeper ends the session of a node that it does not hear from",
         default: DefaultValue::Value("10s"),
         change: ChangeMode::Fixed,
@@ -168,7 +155,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "sampling_period",
         value_name: Some("DURATION"),
-        variables: &["ATALAYA_SAMPLING_PERIOD", "SAMPLING_PERIOD"],
         help: "Time between two samples, and between two averages of the leader",
         default: DefaultValue::Value("5s"),
         change: ChangeMode::Dynamic,
@@ -179,7 +165,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "api_url",
         value_name: Some("URL"),
-        variables: &["ATALAYA_API_URL", "API_URL"],
         help: "REST API to which the leader reports; a URL that ends in / means nuevo below it",
         default: DefaultValue::Unset("none: averages are only logged"),
         change: ChangeMode::Dynamic,
@@ -190,7 +175,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "api_method",
         value_name: Some("METHOD"),
-        variables: &["ATALAYA_API_METHOD"],
         help: "HTTP method of reports: get (…?dato=MEAN), post (JSON), or auto: get, and JSON to a collector of Atalaya",
         default: DefaultValue::Value("auto"),
         change: ChangeMode::Reloadable,
@@ -201,7 +185,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "fleet_name",
         value_name: Some("NAME"),
-        variables: &["ATALAYA_FLEET_NAME"],
         help: "Name of the fleet in reports, for a collector that several fleets use",
         default: DefaultValue::Unset("none: the collector's fleet default"),
         change: ChangeMode::Reloadable,
@@ -213,7 +196,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "api_token_file",
         value_name: Some("FILE"),
-        variables: &["ATALAYA_API_TOKEN_FILE", api_token::VARIABLE],
         help: "File with the API token (Authorization: Bearer), read again at SIGHUP and when the API rejects the token; \
                ATALAYA_API_TOKEN is the token itself",
         default: DefaultValue::Unset("no token"),
@@ -222,7 +204,7 @@ pub(crate) static SETTINGS: [Setting; 37] = [
         show: |settings| settings.api_token.as_ref().map(ApiToken::to_string),
         field: field!(api_token, |text, source| {
             match source {
-                Some(Source::Variable(api_token::VARIABLE)) => {
+                Some(Source::Variable(name)) if name == api_token::VARIABLE => {
                     ApiToken::given(text).map(Some).map_err(|error| {
                         InvalidValue::new(format!("no API token: {error}"), "one word of ASCII characters")
                     })
@@ -234,7 +216,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "api_token_origin",
         value_name: Some("ORIGIN"),
-        variables: &["ATALAYA_API_TOKEN_ORIGIN"],
         help: "The only origin to which the API token is sent, such as https://api.example:8443",
         default: DefaultValue::Unset("that of the node's own api_url; without either, the token is not sent"),
         change: ChangeMode::Reloadable,
@@ -245,7 +226,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "api_origins",
         value_name: Some("ORIGINS"),
-        variables: &["ATALAYA_API_ORIGINS"],
         help: "Origins that /config/api_url in ZooKeeper may name, separated by commas (a list in boards.toml)",
         default: DefaultValue::Unset("any"),
         change: ChangeMode::Reloadable,
@@ -259,7 +239,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "measurements",
         value_name: Some("PATH"),
-        variables: &["ATALAYA_MEASUREMENTS"],
         help: "Parent znode of the measurements",
         default: DefaultValue::Value("/mediciones"),
         change: ChangeMode::Fixed,
@@ -270,7 +249,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "name",
         value_name: Some("TEMPLATE"),
-        variables: &["ATALAYA_NAME"],
         help: "Name of a node's measurement znode, with {id} in it",
         default: DefaultValue::Value("{id}"),
         change: ChangeMode::Fixed,
@@ -281,7 +259,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "election",
         value_name: Some("PATH"),
-        variables: &["ATALAYA_ELECTION"],
         help: "Parent znode of the contenders for leadership",
         default: DefaultValue::Value("/election"),
         change: ChangeMode::Fixed,
@@ -289,12 +266,30 @@ pub(crate) static SETTINGS: [Setting; 37] = [
         show: |settings| Some(settings.election.clone()),
         field: field!(election, |text, _| parent_path(text)),
     },
-    election::LEAD,
-    election::CONTENDERS,
+    Setting {
+        name: "lead",
+        value_name: None,
+        help: "Never contend for leadership (lead = false). auto: contend while there are fewer contenders than the limit; \
+               true: always",
+        default: DefaultValue::Value("auto"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| as_text(&boards.fleet.lead, |lead| name_of(LEAD_MODES, lead))),
+        show: |settings| Some(name_of(LEAD_MODES, &settings.lead)),
+        field: field!(lead, |text, _| one_of("value", LEAD_MODES, text)),
+    },
+    Setting {
+        name: "contenders",
+        value_name: Some("COUNT"),
+        help: "Maximum number of contenders for leadership with lead = auto; the other nodes wait until one leaves",
+        default: DefaultValue::Value("7"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| as_text(&boards.fleet.contenders, u16::to_string)),
+        show: |settings| Some(settings.contenders.to_string()),
+        field: field!(contenders, |text, _| contenders(text)),
+    },
     Setting {
         name: "sync",
         value_name: Some("MODE"),
-        variables: &["ATALAYA_SYNC"],
         help: "Sampling mode: free (each node by its own clock) or barrier (lock-step with the leader, at /barrier)",
         default: DefaultValue::Value("free"),
         change: ChangeMode::Dynamic,
@@ -305,7 +300,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "release",
         value_name: Some("WHEN"),
-        variables: &["ATALAYA_RELEASE"],
         help: "When the leader releases the barrier in lock-step: period (once a period) or complete (as soon as all nodes have \
                published, after a period at the latest)",
         default: DefaultValue::Value("period"),
@@ -317,7 +311,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "counter",
         value_name: Some("MODE"),
-        variables: &["ATALAYA_COUNTER"],
         help: "Counting of measurements at /counter: per-node (one write each), per-cycle (by the leader, one write a cycle) or off",
         default: DefaultValue::Unset("off, and per-node with sync = \"barrier\""),
         change: ChangeMode::Reloadable,
@@ -336,7 +329,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "metrics_listen",
         value_name: Some("HOST:PORT"),
-        variables: &["ATALAYA_METRICS_LISTEN"],
         help: "Address at which the node serves /metrics for Prometheus, /healthz and /readyz",
         default: DefaultValue::Unset("none"),
         change: ChangeMode::Fixed,
@@ -347,7 +339,6 @@ pub(crate) static SETTINGS: [Setting; 37] = [
     Setting {
         name: "log",
         value_name: Some("FILTER"),
-        variables: &["ATALAYA_LOG"],
         help: "Log filter: a level such as debug, or target=level pairs",
         default: DefaultValue::Unset("info"),
         change: ChangeMode::Dynamic,

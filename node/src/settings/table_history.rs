@@ -10,7 +10,6 @@ use crate::settings::values::{
 pub(super) const URL: Setting = Setting {
     name: "measurements_url",
     value_name: Some("URL"),
-    variables: &["ATALAYA_MEASUREMENTS_URL"],
     help: "Collector to which the node sends every sample; a URL that ends in / means api/v1/measurements below it",
     default: DefaultValue::Unset("none: samples are not stored"),
     change: ChangeMode::Fixed,
@@ -22,7 +21,6 @@ pub(super) const URL: Setting = Setting {
 pub(super) const KEEP: Setting = Setting {
     name: "measurements_keep",
     value_name: Some("DURATION"),
-    variables: &["ATALAYA_MEASUREMENTS_KEEP"],
     help: "Maximum age of samples that wait for the collector or an output; older ones are dropped",
     default: DefaultValue::Value("24h"),
     change: ChangeMode::Fixed,
@@ -34,7 +32,6 @@ pub(super) const KEEP: Setting = Setting {
 pub(super) const MAX_SIZE: Setting = Setting {
     name: "measurements_max_size",
     value_name: Some("SIZE"),
-    variables: &["ATALAYA_MEASUREMENTS_MAX_SIZE"],
     help: "Maximum size of the samples that wait for the collector or an output; the oldest are dropped",
     default: DefaultValue::Value("64MiB"),
     change: ChangeMode::Fixed,
@@ -46,7 +43,6 @@ pub(super) const MAX_SIZE: Setting = Setting {
 pub(super) const SYNC: Setting = Setting {
     name: "measurements_sync",
     value_name: Some("DURATION"),
-    variables: &["ATALAYA_MEASUREMENTS_SYNC"],
     help: "Time after which a sample is synced to the disk, so that a power cut costs no older one; 0s: at once",
     default: DefaultValue::Value("10s"),
     change: ChangeMode::Fixed,

@@ -52,7 +52,6 @@ fn assemble(args: &FleetArgs, variables: &[(&str, &str)], file: &str) -> Setting
     tests::assemble(args.clone(), variables, file).unwrap()
 }
 
-/// Asserts that `settings` has the sample of `setting`.
 fn assert_sample(setting: &Setting, settings: &Settings, source: &str) {
     let (text, _) = sample(setting);
     let mut expected = Settings::default();
@@ -70,12 +69,11 @@ fn table_reads_each_setting_from_flag_variables_and_boards_toml() {
         assert_sample(setting, &assemble(&none.clone().with(setting.name, text), &[], ""), "the flag");
         let file = format!("[fleet]\n{} = {toml}\n", setting.name);
         assert_sample(setting, &assemble(&none, &[], &file), "boards.toml");
-        let variables = setting.variables.iter().filter(|name| **name != api_token::VARIABLE);
-        for variable in variables {
+        for variable in setting.variables().iter().filter(|name| *name != api_token::VARIABLE) {
             assert_sample(setting, &assemble(&none, &[(variable, text)], ""), variable);
         }
         let own = format!("ATALAYA_{}", setting.name.to_uppercase());
-        assert_eq!(setting.variables.first(), Some(&own.as_str()));
+        assert_eq!(setting.variables().first(), Some(&own));
     }
 }
 
@@ -140,7 +138,7 @@ fn help_of_run_and_check_lists_each_setting_with_default_and_variables() {
                 Some(value) => format!("--{} <{value}>", setting.flag()),
                 None => format!("--{}", setting.flag()),
             };
-            let words = [&flag, setting.help, setting.default.text(), &setting.variables.join(", ")]
+            let words = [&flag, setting.help, setting.default.text(), &setting.variables().join(", ")]
                 .map(str::to_owned);
             for word in words {
                 assert!(help.contains(&word), "help of {name} does not contain \"{word}\":\n{help}");
@@ -154,7 +152,7 @@ fn documentation() -> String {
     let code = |text: &str| format!("`{text}`");
     let row = |setting: &Setting| {
         let key = setting.in_file.map_or_else(String::new, |_| code(setting.name));
-        let variables: Vec<String> = setting.variables.iter().map(|name| code(name)).collect();
+        let variables: Vec<String> = setting.variables().iter().map(|name| code(name)).collect();
         let default = match setting.default {
             DefaultValue::Value(text) => code(text),
             DefaultValue::Unset(text) => text.to_owned(),

@@ -10,7 +10,6 @@ use crate::settings::values::{InvalidValue, OUTLIERS, from_config, one_of, zone_
 pub(super) const ZONE: Setting = Setting {
     name: "zone",
     value_name: Some("NAME"),
-    variables: &["ATALAYA_ZONE"],
     help: "Zone of the fleet in reports, for a collector that combines several elections under one fleet_name",
     default: DefaultValue::Unset("none"),
     change: ChangeMode::Reloadable,
@@ -22,7 +21,6 @@ pub(super) const ZONE: Setting = Setting {
 pub(super) const AGGREGATE: Setting = Setting {
     name: "aggregate",
     value_name: Some("VALUE"),
-    variables: &["ATALAYA_AGGREGATE"],
     help: "Value of the fleet in a report: mean, median, trimmed=0.1 (the mean without a tenth at each end) or quantile=0.9",
     default: DefaultValue::Value("mean"),
     change: ChangeMode::Dynamic,
@@ -34,7 +32,6 @@ pub(super) const AGGREGATE: Setting = Setting {
 pub(super) const QUORUM: Setting = Setting {
     name: "quorum",
     value_name: Some("NODES"),
-    variables: &["ATALAYA_QUORUM"],
     help: "Nodes that a value needs to be reported: a number such as 3, or a percentage of the measurement znodes such as 60%",
     default: DefaultValue::Unset("none: one node is enough"),
     change: ChangeMode::Dynamic,
@@ -46,7 +43,6 @@ pub(super) const QUORUM: Setting = Setting {
 pub(super) const TREATMENT: Setting = Setting {
     name: "outliers",
     value_name: Some("TREATMENT"),
-    variables: &["ATALAYA_OUTLIERS"],
     help: "Readings far from the median of their group: flag (report the node) or exclude (leave them out of the values, too)",
     default: DefaultValue::Value("flag"),
     change: ChangeMode::Dynamic,
@@ -58,7 +54,6 @@ pub(super) const TREATMENT: Setting = Setting {
 pub(super) const QUANTILES: Setting = Setting {
     name: "quantiles",
     value_name: Some("NUMBERS"),
-    variables: &["ATALAYA_QUANTILES"],
     help: "Quantiles in reports as JSON, up to 9 numbers from 0 to 1 separated by commas (a list in boards.toml)",
     default: DefaultValue::Unset("none"),
     change: ChangeMode::Dynamic,

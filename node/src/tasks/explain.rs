@@ -184,37 +184,24 @@ pub(crate) fn no_worker(spec: &Spec, workers: &Workers) -> Vec<String> {
     }
     let fits = fits(spec, workers);
     let all = |wanted: fn(&Fit) -> bool| fits.iter().filter(move |(_, fit)| wanted(fit));
-    let names =
-        |wanted: fn(&Fit) -> bool| name_list(&all(wanted).map(|(node, _)| node.as_str()).collect::<Vec<_>>());
-    let describe = |wanted: fn(&Fit) -> bool| -> Vec<String> {
-        let line = |(node, fit): (&String, &Fit)| format!("{} {}", sanitize_for_log(node), fit.describe());
-        let mut lines: Vec<String> = all(wanted).take(MAX_NAMED).map(line).collect();
-        let more = all(wanted).count().saturating_sub(MAX_NAMED);
-        if more > 0 {
-            lines.push(format!("and {more} more"));
-        }
-        lines
+    let named = |wanted: fn(&Fit) -> bool, heading: &str| {
+        let names: Vec<&str> = all(wanted).map(|(node, _)| node.as_str()).collect();
+        (!names.is_empty()).then(|| vec![format!("{heading}: {}", name_list(&names))])
     };
-    let any = |wanted: fn(&Fit) -> bool| all(wanted).next().is_some();
-    if any(|fit| *fit == Fit::Free) {
-        return vec![format!("the leader will assign it to one of: {}", names(|fit| *fit == Fit::Free))];
-    }
-    if any(|fit| matches!(fit, Fit::Busy { .. })) {
-        let mut reasons = vec!["all suitable workers are busy".to_owned()];
-        reasons.extend(describe(|fit| matches!(fit, Fit::Busy { .. })));
-        return reasons;
-    }
-    if any(|fit| *fit == Fit::Absent) {
-        return vec![format!("all suitable workers are absent: {}", names(|fit| *fit == Fit::Absent))];
-    }
-    if any(|fit| matches!(fit, Fit::WrongArgs(_))) {
-        let mut reasons = vec!["no worker accepts the arguments".to_owned()];
-        reasons.extend(describe(|fit| matches!(fit, Fit::WrongArgs(_))));
-        return reasons;
-    }
-    if any(|fit| matches!(fit, Fit::Unmet(_))) {
-        let mut reasons = vec![format!("no worker meets the condition {}", spec.selector)];
-        reasons.extend(describe(|fit| matches!(fit, Fit::Unmet(_))));
+    let described = |wanted: fn(&Fit) -> bool, heading: &str| {
+        let line = |(node, fit): (&String, &Fit)| format!("{} {}", sanitize_for_log(node), fit.describe());
+        let lines = all(wanted).take(MAX_NAMED).map(line);
+        let count = all(wanted).count();
+        let more = (count > MAX_NAMED).then(|| format!("and {} more", count - MAX_NAMED));
+        (count > 0).then(|| std::iter::once(heading.to_owned()).chain(lines).chain(more).collect())
+    };
+    let unmet = format!("no worker meets the condition {}", spec.selector);
+    let reasons = named(|fit| *fit == Fit::Free, "the leader will assign it to one of")
+        .or_else(|| described(|fit| matches!(fit, Fit::Busy { .. }), "all suitable workers are busy"))
+        .or_else(|| named(|fit| *fit == Fit::Absent, "all suitable workers are absent"))
+        .or_else(|| described(|fit| matches!(fit, Fit::WrongArgs(_)), "no worker accepts the arguments"))
+        .or_else(|| described(|fit| matches!(fit, Fit::Unmet(_)), &unmet));
+    if let Some(reasons) = reasons {
         return reasons;
     }
     let mut reasons = vec![format!("no worker offers the action {}", sanitize_for_log(&spec.action))];
@@ -295,30 +282,14 @@ pub(crate) fn known_actions(workers: &Workers) -> Vec<String> {
 pub(crate) fn similar_actions(action: &str, workers: &Workers) -> Vec<String> {
     let is_similar = |name: &String| {
         let last = |text: &str| text.rsplit('.').next().unwrap_or_default().to_owned();
+        // The time is quadratic in the length.
+        let start = |text: &str| text.chars().take(80).collect::<String>();
         name.contains(action)
             || action.contains(name.as_str())
             || last(name) == last(action)
-            || distance(name, action) <= 2
+            || strsim::levenshtein(&start(name), &start(action)) <= 2
     };
     known_actions(workers).into_iter().filter(is_similar).take(MAX_NAMED).collect()
-}
-
-/// Returns the number of characters to insert, delete or replace.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(80).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(80).enumerate() {
-        let mut diagonal = i;
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 /// Returns the first names, separated by commas, and the number of the others.

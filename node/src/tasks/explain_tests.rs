@@ -5,6 +5,7 @@ use crate::model::task::record::{Part, Record};
 use crate::model::task::spec::tests::spec;
 use crate::model::task::spec::{BatchSize, Rollout};
 use crate::model::task::worker_info::tests::worker;
+use crate::tasks::client::view::tests::view;
 
 fn present() -> WorkerView {
     WorkerView { info: Some(worker()), is_alive: true, assigned: 0 }
@@ -14,30 +15,8 @@ fn workers(list: impl IntoIterator<Item = (&'static str, WorkerView)>) -> Worker
     list.into_iter().map(|(node, worker)| (node.to_owned(), worker)).collect()
 }
 
-fn view(spec: Spec, record: Option<Record>) -> TaskView {
-    TaskView {
-        task: "1".parse().unwrap(),
-        spec: Ok(spec),
-        record,
-        is_unreadable: false,
-        submitted_at: 0,
-        cancel: None,
-        parts: BTreeMap::new(),
-        newest_write: 0,
-    }
-}
-
 fn record(part: Option<Part>) -> Record {
-    Record {
-        state: State::Queued,
-        spec: None,
-        submitted_at: 0,
-        ended_at: None,
-        part,
-        roster: None,
-        cancel: None,
-        reason: None,
-    }
+    Record { part, ..Record::default() }
 }
 
 fn first(spec: &Spec, workers: &Workers) -> String {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use atalaya::model::json::to_json;
 use atalaya::model::task::record::{Record, State};
 use atalaya::model::task::spec::{Promise, Spec, Target};
 use atalaya::model::task::{TaskId, paths};
@@ -217,7 +218,7 @@ impl<'a> Stage<'a> {
                     break found;
                 }
                 let Ok(client) = zk::Client::connect(&self.servers.hosts).await else { continue };
-                if let Ok((_, sequence)) = client.create(&prefix, &spec.to_json(), &options).await {
+                if let Ok((_, sequence)) = client.create(&prefix, &to_json(spec), &options).await {
                     break format!("{prefix}{sequence}");
                 }
             };

@@ -113,33 +113,30 @@ impl AclWalk<'_> {
     /// listed; `None` if the znode does not exist.
     async fn visit(&self, path: String) -> Result<Option<(Visit, bool)>, Failure> {
         let wanted: Arc<[Acl]> = self.policy.acl(&path);
+        let visited = |state, has_children| Ok(Some((Visit { path: path.clone(), state }, has_children)));
         loop {
             let (acl, stat) = match self.connection.get_acl(&path).await {
                 Ok(found) => found,
                 Err(error) if error.is_no_node() => return Ok(None),
-                Err(error) if error.is_no_auth() => {
-                    return Ok(Some((Visit { path, state: AclState::Unreadable }, false)));
-                }
+                Err(error) if error.is_no_auth() => return visited(AclState::Unreadable, false),
                 Err(error) => return Err(interrupted(error)),
             };
             let has_children = stat.num_children > 0;
             let is_correct = self.policy.matches(&path, &acl);
             // A hidden hash may differ. Setting the ACL shows whether the client has the permission to do that.
             if is_correct && !(self.apply && has_hidden_hash(&acl)) {
-                return Ok(Some((Visit { path, state: AclState::Correct }, has_children)));
+                return visited(AclState::Correct, has_children);
             }
             if !self.apply {
-                return Ok(Some((Visit { path, state: AclState::Different(acl) }, has_children)));
+                return visited(AclState::Different(acl), has_children);
             }
             match self.connection.set_acl(&path, &wanted, Some(stat.aversion)).await {
-                Ok(stat) => {
-                    return Ok(Some((Visit { path, state: AclState::Changed }, stat.num_children > 0)));
-                }
+                Ok(stat) => return visited(AclState::Changed, stat.num_children > 0),
                 Err(error) if error.is_no_node() => return Ok(None),
                 // Another client has set the ACL: compare it again.
                 Err(error) if error.is_bad_version() => {}
                 Err(error) if error.is_no_auth() => {
-                    return Ok(Some((Visit { path, state: AclState::NotChangeable(acl) }, has_children)));
+                    return visited(AclState::NotChangeable(acl), has_children);
                 }
                 Err(error) => return Err(interrupted(error)),
             }

@@ -26,7 +26,6 @@ struct Status {
     tasks: Vec<Entry>,
 }
 
-/// One znode.
 #[derive(Debug, Serialize)]
 struct Entry {
     id: String,
@@ -46,7 +45,7 @@ pub(super) fn main(place: &PlaceArgs, output: Output) -> Result<ExitCode, Failur
         let master = |(at, name): (usize, &str)| Entry {
             id: name.to_owned(),
             state: if at == 0 { "leading" } else { "waiting" },
-            text: masters.get(name).map(|(data, _)| lossy(data)).unwrap_or_default(),
+            text: masters.get(name).map(|(data, _)| String::from_utf8_lossy(data).into()).unwrap_or_default(),
         };
         let (workers, tasks) = read_workers_and_tasks(&connection, &layout).await?;
         let masters = contenders(&names).into_iter().enumerate().map(master).collect();
@@ -83,10 +82,6 @@ async fn read_workers_and_tasks(
     };
     let tasks = tasks.iter().map(|(id, (data, _))| task((id, data))).collect();
     Ok((workers, tasks))
-}
-
-fn lossy(data: &[u8]) -> String {
-    String::from_utf8_lossy(data).into_owned()
 }
 
 /// Returns a table for each kind of znode.

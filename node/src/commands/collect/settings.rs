@@ -20,7 +20,6 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8000";
 /// Minimum age of reports that are summed up: with less, an hour would be summed up before it is over.
 const MIN_RETENTION: Duration = Duration::from_secs(3_600);
 
-/// Checked settings.
 #[derive(Debug)]
 pub(super) struct CollectorSettings {
     pub(super) listen: ListenAddr,
@@ -115,8 +114,8 @@ impl Setting {
         if let Some(text) = given {
             return Some(Setting { text, is_flag: true, origin: format!("--{flag}") });
         }
-        let variable = format!("ATALAYA_{}", flag.replace('-', "_").to_uppercase());
-        let (name, text) = environment.first(&[&variable])?;
+        let variable = [format!("ATALAYA_{}", flag.replace('-', "_").to_uppercase())];
+        let (name, text) = environment.first(&variable)?;
         Some(Setting { text, is_flag: false, origin: format!("the environment variable {name}") })
     }
 }

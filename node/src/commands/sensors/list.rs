@@ -8,7 +8,8 @@ use serde_json::json;
 use super::load_board;
 use crate::commands::args::{BoardArgs, ConnectionArgs, Output};
 use crate::commands::exit::Failure;
-use crate::commands::stdout::print;
+use crate::commands::stdout::{json_lines, print};
+use crate::commands::task::table::align_columns;
 use crate::commands::tools::connection::with_session;
 use crate::model::health_status::HealthStatus;
 use crate::model::node_id::NodeId;
@@ -53,13 +54,11 @@ fn list_board(args: &SensorsListArgs) -> Result<String, Failure> {
     };
     let sensors = board.specs().map(|spec| SensorStatus::new(&spec.info(), &HealthStatus::default()));
     if args.output == Output::Json {
-        let line = |sensor: SensorStatus| {
-            let line = json!({"board": name, "sensor": sensor.name, "chip": sensor.chip, "bus": sensor.bus,
+        return Ok(json_lines(sensors.map(|sensor| {
+            json!({"board": name, "sensor": sensor.name, "chip": sensor.chip, "bus": sensor.bus,
                 "address": sensor.address, "quantities": sensor.quantities, "units": sensor.units(),
-                "backend": backend});
-            format!("{line}\n")
-        };
-        return Ok(sensors.map(line).collect());
+                "backend": backend})
+        })));
     }
     let header = ["sensor", "chip", "address", "measures", "unit", "backend"];
     Ok(align(&header, sensors.map(|sensor| cells(&sensor, [backend.to_owned()]))))
@@ -81,15 +80,13 @@ fn list_node(id: &NodeId, args: &SensorsListArgs) -> Result<String, Failure> {
     let node: NodeInfo = serde_json::from_slice(&data)
         .map_err(|error| Failure::data(anyhow!("the node info of node {id} is malformed: {error}")))?;
     if args.output == Output::Json {
-        let line = |sensor: &SensorStatus| {
+        return Ok(json_lines(node.sensors.iter().map(|sensor| {
             let health = &sensor.health;
-            let line = json!({"node": id.as_str(), "board": node.board, "sensor": sensor.name,
+            json!({"node": id.as_str(), "board": node.board, "sensor": sensor.name,
                 "chip": sensor.chip, "bus": sensor.bus, "address": sensor.address,
                 "quantities": sensor.quantities, "units": sensor.units(), "health": health.state.name(),
-                "since": health.since, "count": health.count, "error": health.error});
-            format!("{line}\n")
-        };
-        return Ok(node.sensors.iter().map(line).collect());
+                "since": health.since, "count": health.count, "error": health.error})
+        })));
     }
     let header = ["sensor", "chip", "address", "measures", "unit", "health", "since", "count", "error"];
     let rows = node.sensors.iter().map(|sensor| {
@@ -118,12 +115,5 @@ fn cell(text: &str) -> String {
 /// Formats a table with aligned columns.
 fn align(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let header = header.iter().map(|&title| title.to_owned()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
+    align_columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
 }

@@ -38,7 +38,7 @@ mod linux {
     use super::SensorsScanArgs;
     use crate::commands::args::Output;
     use crate::commands::exit::Failure;
-    use crate::commands::stdout::print;
+    use crate::commands::stdout::{json_lines, print};
     use crate::sampling::bus_scan::format_bus as format_table;
 
     const NO_BUS: &str = "this machine has no I²C bus that a program can use; to enable it on a Raspberry Pi: \
@@ -74,16 +74,14 @@ mod linux {
     /// Formats the chips on one bus: a table below the name of the bus, or one JSON object per line.
     fn format_bus(bus: &KnownBus, found: &[Found], output: Output) -> String {
         if output == Output::Json {
-            let line = |chip: &Found| {
+            return json_lines(found.iter().map(|chip| {
                 let (owner, driver) = match &chip.owner {
                     Owner::Free => ("free", None),
                     Owner::Kernel { driver } => ("kernel", driver.as_deref()),
                 };
-                let line = json!({"bus": bus.name, "address": chip.address, "owner": owner, "driver": driver,
-                    "candidates": chip.candidates});
-                format!("{line}\n")
-            };
-            return found.iter().map(line).collect();
+                json!({"bus": bus.name, "address": chip.address, "owner": owner, "driver": driver,
+                    "candidates": chip.candidates})
+            }));
         }
         format_table(bus, found)
     }

@@ -52,7 +52,6 @@ pub(super) struct StatusArgs {
     election: Option<String>,
 }
 
-/// Interval of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Time limit of one reading with `--watch`.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::table;
 use crate::commands::args::{ConnectionArgs, Output};
 use crate::commands::exit::Failure;
-use crate::commands::stdout::print;
+use crate::commands::stdout::{json_lines, print};
 use crate::commands::tools::connection::with_session;
 use crate::model::task::worker_info::ActionInfo;
 use crate::model::text::{format_age, sanitize_for_log};
@@ -60,17 +60,15 @@ pub(super) fn main(args: &ActionsArgs) -> Result<(), Failure> {
 }
 
 fn lines(workers: &Workers) -> String {
-    let line = |(node, worker): (&String, &crate::tasks::client::view::WorkerView)| {
-        let value = json!({
+    json_lines(workers.iter().map(|(node, worker)| {
+        json!({
             "node": node,
             "present": worker.is_alive,
             "readable": worker.info.is_some(),
             "assigned": worker.assigned,
             "worker": worker.info,
-        });
-        format!("{value}\n")
-    };
-    workers.iter().map(line).collect()
+        })
+    }))
 }
 
 /// Returns a table of the nodes and one of the actions. Actions of the same name with different arguments have a line

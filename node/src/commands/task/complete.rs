@@ -95,7 +95,6 @@ fn read_cache(file: &Path, servers: &str) -> Option<(String, Duration)> {
     (first == servers).then_some((names, age))
 }
 
-/// Replaces the file.
 fn write_cache(file: &Path, servers: &str, names: &str) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;

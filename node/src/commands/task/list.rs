@@ -5,7 +5,7 @@ use clap::Args;
 use super::{json, table};
 use crate::commands::args::{ConnectionArgs, Output};
 use crate::commands::exit::Failure;
-use crate::commands::stdout::print;
+use crate::commands::stdout::{json_lines, print};
 use crate::commands::tools::connection::with_session;
 use crate::model::task::record::State;
 use crate::tasks::client::read;
@@ -53,10 +53,7 @@ pub(super) fn main(args: &ListArgs) -> Result<(), Failure> {
     with_session(&args.connection, async |session| {
         let (tasks, total) = read::list(&session, args.limit, is_wanted).await?;
         match args.output {
-            Output::Json => {
-                let lines: String = tasks.iter().map(|task| format!("{}\n", json::summary(task))).collect();
-                print(lines.as_bytes())
-            }
+            Output::Json => print(json_lines(tasks.iter().map(json::summary)).as_bytes()),
             Output::Table if tasks.is_empty() && total == 0 => print(b"there are no tasks\n"),
             Output::Table if tasks.is_empty() => print(b"there are no such tasks\n"),
             Output::Table => print(rows(&tasks).as_bytes()),
@@ -88,13 +85,14 @@ fn rows(tasks: &[Summary]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::json::to_json;
     use crate::model::task::spec::tests::spec;
 
     #[test]
     fn list_is_a_table_with_one_line_per_task() {
         let hostile = "a\u{1b}[2J\nb";
         let spec = crate::model::task::spec::Spec { by: hostile.into(), ..spec("status") };
-        let queued = Summary::of_spec("7".parse().unwrap(), &spec.to_json(), 0);
+        let queued = Summary::of_spec("7".parse().unwrap(), &to_json(&spec), 0);
         let wrong = Summary::of_record("8".parse().unwrap(), b"x", 0);
         let text = rows(&[wrong, queued]);
         assert_eq!(text.lines().count(), 3, "{text}");

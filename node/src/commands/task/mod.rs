@@ -9,7 +9,7 @@ mod result;
 mod retry;
 mod show;
 mod submit;
-mod table;
+pub(super) mod table;
 mod watch;
 
 use anyhow::anyhow;
@@ -82,7 +82,6 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Parses a task id.
 fn task_id(text: &str) -> Result<TaskId, Failure> {
     text.parse().map_err(|problem| Failure::data(anyhow!("\"{}\": {problem}", sanitize_for_log(text))))
 }

@@ -66,11 +66,9 @@ pub(super) fn main(args: &ResultArgs) -> Result<(), Failure> {
 
 fn print_outcome(node: &str, outcome: &Outcome, has_heading: bool, format: Output) -> Result<(), Failure> {
     if format == Output::Json {
-        let mut value = json::outcome(outcome);
-        if let Some(fields) = value.as_object_mut() {
-            fields.insert("node".to_owned(), json!(node));
-            fields.entry("output").or_insert_with(|| json!(""));
-        }
+        let mut value = json!(outcome);
+        value["node"] = json!(node);
+        value["output"] = json!(outcome.output);
         return json::print_line(&value);
     }
     if has_heading {

@@ -87,29 +87,14 @@ mod tests {
     use crate::model::task::spec::tests::spec;
     use crate::model::task::spec::{BatchSize, Rollout};
     use crate::tasks::client::view::PartView;
+    use crate::tasks::client::view::tests::view;
 
     fn ended(spec: Spec, parts: &[(&str, State)]) -> TaskView {
-        let record = Record {
-            state: State::Failed,
-            spec: Some(spec.clone()),
-            submitted_at: 0,
-            ended_at: Some(1),
-            part: None,
-            roster: None,
-            cancel: None,
-            reason: None,
-        };
+        let ended_at = Some(1);
+        let record = Record { state: State::Failed, spec: Some(spec.clone()), ended_at, ..Record::default() };
         let part = |state| PartView { part: Part { state, ..Part::default() }, ..PartView::default() };
-        TaskView {
-            task: "7".parse().unwrap(),
-            spec: Ok(spec),
-            record: Some(record),
-            is_unreadable: false,
-            submitted_at: 0,
-            cancel: None,
-            parts: parts.iter().map(|(node, state)| ((*node).to_owned(), part(*state))).collect(),
-            newest_write: 0,
-        }
+        let parts = parts.iter().map(|(node, state)| ((*node).to_owned(), part(*state))).collect();
+        TaskView { parts, ..view(spec, Some(record)) }
     }
 
     #[test]

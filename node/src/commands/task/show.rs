@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::model::task::record::{Part, Record, State};
     use crate::model::task::spec::tests::spec;
-    use std::collections::BTreeMap;
+    use crate::tasks::client::view::tests::view;
 
     #[test]
     fn show_names_state_reason_node_and_output_without_unsafe_characters() {
@@ -173,23 +173,12 @@ mod tests {
         let record = Record {
             state: State::Failed,
             spec: Some(spec("calibrate")),
-            submitted_at: 0,
             ended_at: Some(2_000),
             part: Some(part.clone()),
-            roster: None,
-            cancel: None,
-            reason: None,
+            ..Record::default()
         };
-        let view = TaskView {
-            task: "7".parse().unwrap(),
-            spec: Ok(spec("calibrate")),
-            record: Some(record),
-            is_unreadable: false,
-            submitted_at: 0,
-            cancel: None,
-            parts: BTreeMap::from([("1".into(), PartView { part, ..PartView::default() })]),
-            newest_write: 0,
-        };
+        let mut view = view(spec("calibrate"), Some(record));
+        view.parts.insert("1".into(), PartView { part, ..PartView::default() });
         let text = render(&view, &[], 5_000);
         for wanted in [
             "task      t-0000000007\n",

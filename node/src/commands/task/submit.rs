@@ -60,7 +60,7 @@ pub(in crate::commands) struct SubmitArgs {
     to: Target,
 
     /// Condition that nodes must meet, such as 'chip=bme280 & board!=laptop'.
-    #[arg(long = "where", value_name = "CONDITION", value_parser = parse_selector)]
+    #[arg(long = "where", value_name = "CONDITION")]
     selector: Option<Selector>,
 
     /// Number of executions, of which all but the last may fail.
@@ -160,10 +160,6 @@ fn parse_target(text: &str) -> Result<Target, String> {
     })
 }
 
-fn parse_selector(text: &str) -> Result<Selector, String> {
-    text.parse().map_err(|error: crate::model::task::selector::BadSelector| error.to_string())
-}
-
 fn parse_batches(text: &str) -> Result<Batches, String> {
     Rollout::parse_batches(text).map(Batches)
 }
@@ -253,9 +249,8 @@ fn specification(args: &SubmitArgs) -> Result<Spec, Failure> {
         run_for_ms: args.run_for.map(millis),
         promise,
         rollout,
-        retry_of: None,
         by: client_name(),
-        file: None,
+        ..Spec::default()
     })
 }
 

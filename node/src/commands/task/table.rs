@@ -19,22 +19,19 @@ pub(super) fn render<const N: usize>(header: [&str; N], rows: &[[String; N]]) ->
         }
     };
     let header = header.map(str::to_owned);
-    let all: Vec<[String; N]> = std::iter::once(&header)
-        .chain(rows)
-        .map(|row| std::array::from_fn(|column| cell(column, &row[column])))
-        .collect();
-    let widths: [usize; N] =
-        std::array::from_fn(|column| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
-    let mut text = String::new();
-    for row in &all {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            line += &format!("{cell:width$}  ");
-        }
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
+    let cells = |row: &[String; N]| (0..N).map(|column| cell(column, &row[column])).collect();
+    align_columns(&std::iter::once(&header).chain(rows).map(cells).collect::<Vec<_>>())
+}
+
+/// Returns rows of the same length as lines with aligned columns.
+pub(in crate::commands) fn align_columns(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }
 
 /// Returns a line with a heading, as in `atalaya status`. Unsafe characters are replaced.

@@ -6,6 +6,7 @@ use anyhow::anyhow;
 use atalaya_config::duration;
 use atalaya_recipes::Session;
 use clap::Args;
+use futures_util::future::OptionFuture;
 
 use super::{end_of, json, task_id};
 use crate::commands::args::{ConnectionArgs, Output};
@@ -75,17 +76,11 @@ pub(super) async fn follow(
         last = text;
         matches!(printed, Ok(true))
     });
-    let limit = async {
-        match timeout {
-            Some(timeout) => tokio::time::sleep(timeout).await,
-            None => std::future::pending().await,
-        }
-    };
     let view = tokio::select! {
         biased;
         signal = stop => return Err(Failure::temp_fail(anyhow!("{signal}; {task} continues"))),
         view = wait => view?,
-        () = limit => {
+        Some(()) = OptionFuture::from(timeout.map(tokio::time::sleep)) => {
             let timeout = timeout.unwrap_or_default();
             return Err(Failure::temp_fail(anyhow!("{task} has not ended within {timeout:?}; it continues")));
         }

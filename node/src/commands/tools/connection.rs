@@ -38,18 +38,25 @@ pub(in crate::commands) fn with_settings<T>(
     current_thread_runtime()?.block_on(async {
         let options = access.options(settings.zookeeper.clone(), settings.session_timeout);
         let session = Session::start(options);
-        let error = match tokio::time::timeout(connect_timeout, session.try_connection()).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(Some(error)),
-            Err(_) => Some(session.connect_error().borrow().clone()),
-        };
-        if let Some(error) = error {
-            return Err(Failure::not_connected(&settings.zookeeper, error.as_ref(), connect_timeout));
-        }
+        connect(&session, settings, connect_timeout).await?;
         let outcome = work(session.clone()).await;
         session.close(CLOSE_TIMEOUT).await;
         outcome
     })
+}
+
+/// Waits until a session is connected, at most for `timeout`.
+pub(in crate::commands) async fn connect(
+    session: &Session,
+    settings: &Settings,
+    timeout: Duration,
+) -> Result<(), Failure> {
+    let reason = match tokio::time::timeout(timeout, session.try_connection()).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => Some(error),
+        Err(_) => session.connect_error().borrow().clone(),
+    };
+    Err(Failure::not_connected(&settings.zookeeper, reason.as_ref(), timeout))
 }
 
 /// Returns the bytes of `value`, or for `-` those of standard input, without the newline at the end.

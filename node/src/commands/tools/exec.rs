@@ -60,7 +60,7 @@ pub(super) fn check_parent(parent: u32) -> Result<(), Failure> {
     if is_child_of(parent) { Ok(()) } else { Err(Failure::internal(anyhow!("the parent process has ended"))) }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 pub(super) fn is_child_of(parent: u32) -> bool {
     rustix::process::getppid().is_some_and(|now| now.as_raw_nonzero().get().unsigned_abs() == parent)
 }

@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
-use rustix::process::{Pid, Signal, WaitStatus, getppid, kill_process_group};
+use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::exec::is_child_of;
 use crate::commands::current_thread_runtime;
 use crate::commands::exit::Failure;
 use crate::process::child_processes::{own_program, reap};
@@ -77,14 +78,15 @@ async fn guard(args: &GuardArgs) -> Result<Report, Failure> {
     let lease = LeaseDeadlines { term_at: args.term_at, kill_at: args.kill_at };
     let run_until = now().saturating_add(args.run_for_ms);
     let mut guardian = Guardian::new(lease, run_until, Duration::from_millis(args.grace_ms));
-    if is_orphan(args.parent) || !matches!(guardian.step(now()), Step::WaitUntil(_)) {
+    if !is_child_of(args.parent) || !matches!(guardian.step(now()), Step::WaitUntil(_)) {
         return Ok(Report { cause: Cause::LeaseEnding, code: None, signal: None });
     }
     let command = start(&args.command)?;
     let mut status = None;
     let mut worker_gone = false;
     while !reap(command, &mut status) || has_group(command) {
-        worker_gone = worker_gone || is_orphan(args.parent);
+        // The end of the worker also closes the pipe to stdin.
+        worker_gone = worker_gone || !is_child_of(args.parent);
         if worker_gone {
             guardian.on_worker_gone();
         }
@@ -116,11 +118,6 @@ async fn guard(args: &GuardArgs) -> Result<Report, Failure> {
         code: status.and_then(WaitStatus::exit_status),
         signal: status.and_then(WaitStatus::terminating_signal),
     })
-}
-
-/// Returns true if the worker has ended. Its end also closes the pipe to stdin.
-fn is_orphan(parent: u32) -> bool {
-    getppid().is_none_or(|now| now.as_raw_nonzero().get().unsigned_abs() != parent)
 }
 
 /// Reads lines from stdin in a thread, which ends with the process. The channel closes at the end of stdin.

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::connection::with_session;
 use crate::commands::args::{ConnectionArgs, Output, znode_path};
 use crate::commands::exit::Failure;
-use crate::commands::stdout::print;
+use crate::commands::stdout::{json_lines, print};
 use crate::inspect::{Entry, Inspection, Znode, table, tree};
 use crate::zk::bulk_read::{SizeCache, read_named_children};
 
@@ -57,8 +57,7 @@ pub(in crate::commands) fn main(args: &InspectArgs) -> Result<(), Failure> {
             match args.output {
                 Output::Table => tree(&znodes),
                 Output::Json => {
-                    let line = |(depth, entry)| format!("{}\n", json!({"depth": depth, "znode": entry}));
-                    znodes.into_iter().map(line).collect()
+                    json_lines(znodes.iter().map(|(depth, entry)| json!({"depth": depth, "znode": entry})))
                 }
             }
         } else {

@@ -46,7 +46,6 @@ fn state(nodes: u32) -> (State, Instant) {
     (state, now)
 }
 
-/// Adds the average of this cycle.
 fn average(state: &mut State, cycle: u64, mean: f64, now: Instant) {
     let (unit, count) = (Some("Cel".to_owned()), state.rows.len());
     let average =

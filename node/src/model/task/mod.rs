@@ -23,7 +23,7 @@ const DIGITS: usize = 10;
 
 /// Id of a task: the name of its znode, `t-` and a sequence number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct TaskId(String);
 
 /// Error for a text that is not a task id.
@@ -62,12 +62,6 @@ impl TryFrom<String> for TaskId {
 
     fn try_from(text: String) -> Result<TaskId, BadTaskId> {
         TaskId::of_znode(&text).ok_or(BadTaskId)
-    }
-}
-
-impl From<TaskId> for String {
-    fn from(id: TaskId) -> String {
-        id.0
     }
 }
 

@@ -108,8 +108,8 @@ mod tests {
             ended_at: Some(9),
             part,
             roster: (!roster.is_empty()).then_some(roster),
-            cancel: None,
             reason: Some("why".into()),
+            ..Record::default()
         }
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TaskId;
 use super::spec::{Promise, Spec};
+use crate::model::health_status::is_zero;
 use crate::model::text::sanitize_lines;
 
 /// Maximum size of a record that is read, in bytes: one of a task for 10,000 nodes has half of it.
@@ -125,10 +126,6 @@ pub struct Outcome {
     pub reason: Option<String>,
 }
 
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
 /// Part of a node in a task. A task for one node has one part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
@@ -142,10 +139,10 @@ pub struct Part {
     #[serde(default)]
     pub attempt: u32,
     /// Number of failed executions.
-    #[serde(default, skip_serializing_if = "is_none_yet")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u32,
     /// Number of workers that ended while they executed it.
-    #[serde(default, skip_serializing_if = "is_none_yet")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub losses: u32,
     /// Start of the next attempt, in milliseconds since 1970 by ZooKeeper's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,12 +161,8 @@ pub struct Part {
     pub reason: Option<String>,
 }
 
-fn is_none_yet(number: &u32) -> bool {
-    *number == 0
-}
-
 /// Record of a task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// State.
     pub state: State,
@@ -197,17 +190,16 @@ pub struct Record {
 
 /// Request to cancel a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Cancel {
     /// Client, for people.
-    #[serde(default)]
     pub by: String,
     /// Reason, for people.
-    #[serde(default)]
     pub reason: String,
 }
 
 /// Assignment of a task to a node, which the leader writes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// Number of the attempt, from 1.
     pub attempt: u32,
@@ -239,12 +231,6 @@ pub struct Progress {
 fn parse<T: for<'de> Deserialize<'de>>(data: &[u8], max: usize) -> Option<T> {
     let data = if data.len() > max { &[] } else { data };
     serde_json::from_slice(data).ok()
-}
-
-/// Serialises a record or a message.
-#[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
-pub fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).expect("it can be serialised")
 }
 
 fn shorten(text: &str, max_chars: usize) -> String {
@@ -346,6 +332,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::json::to_json;
 
     #[test]
     fn outcome_keeps_the_end_of_its_output() {
@@ -377,11 +364,10 @@ mod tests {
     proptest! {
         #[test]
         fn messages_parse_any_bytes_in_linear_time_to_bounded_results(data in crate::model::foreign_input::bytes()) {
-            let began = std::time::Instant::now();
-            let outcome = Outcome::parse(&data);
-            let (_, _, _) = (Record::parse(&data), Part::parse(&data), Assignment::parse(&data));
-            let (cancel, progress) = (Cancel::parse(&data), Progress::parse(&data));
-            prop_assert!(crate::model::foreign_input::in_time(began, data.len()));
+            let (outcome, cancel, progress) = crate::model::foreign_input::in_time(data.len(), || {
+                let (_, _, _) = (Record::parse(&data), Part::parse(&data), Assignment::parse(&data));
+                (Outcome::parse(&data), Cancel::parse(&data), Progress::parse(&data))
+            });
             prop_assert!(cancel.reason.chars().count() <= MAX_REASON && progress.text.chars().count() <= 200);
             prop_assert!(outcome.is_none_or(|outcome| outcome.output.len() <= MAX_OUTPUT));
         }

@@ -35,7 +35,7 @@ pub const DEFAULT_START_BY_ALL: Duration = Duration::from_secs(60);
 const MAX_BATCHES: usize = 32;
 
 /// Specification of a task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// Random id of the submission: a client that lost the reply finds its task by it.
@@ -187,12 +187,6 @@ impl Spec {
             .map_err(|error| sanitize_for_log(&format!("the specification is malformed: {error}")))?;
         spec.check()?;
         Ok(spec)
-    }
-
-    /// Returns the data of the znode.
-    #[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
-    pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a specification can be serialised")
     }
 
     /// Checks the limits of all fields.

@@ -39,19 +39,17 @@ impl WorkerHealth {
 }
 
 /// Description of an action, for clients.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ActionInfo {
     /// Arguments by name; all are required.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "arg_types")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "arg_types")]
     pub args: BTreeMap<String, ArgType>,
     /// Time limit in milliseconds.
-    #[serde(default)]
     pub run_for_ms: u64,
     /// Promise of a task whose submission names none.
-    #[serde(default)]
     pub promise: Promise,
     /// True for an action that changes nothing.
-    #[serde(default)]
     pub read_only: bool,
 }
 
@@ -64,33 +62,26 @@ fn arg_types<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
 
 /// Description of a worker.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct WorkerInfo {
     /// Version of Atalaya.
-    #[serde(default)]
     pub version: String,
     /// Host name of its machine.
-    #[serde(default)]
     pub host: String,
     /// Name of its board.
-    #[serde(default)]
     pub board: String,
     /// Chips of its sensors.
-    #[serde(default)]
     pub chips: Vec<String>,
     /// Labels.
-    #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Health of its sensors.
-    #[serde(default)]
     pub health: WorkerHealth,
     /// True if it is a node that publishes measurements.
-    #[serde(default)]
     pub measures: bool,
     /// Number of tasks that it executes at the same time.
     #[serde(default = "one")]
     pub slots: u32,
     /// Actions by name.
-    #[serde(default)]
     pub actions: BTreeMap<String, ActionInfo>,
 }
 
@@ -116,12 +107,6 @@ impl WorkerInfo {
         info.actions = actions.map(|(name, action)| (truncate(&name, 64), action)).collect();
         Some(info)
     }
-
-    /// Returns the data of the znode.
-    #[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
-    pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a worker's description can be serialised")
-    }
 }
 
 #[cfg(test)]
@@ -129,15 +114,11 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::json::to_json;
 
     /// Returns a worker with a BME280 on board `pi`, in the lab, which executes `status` and `calibrate`.
     pub(crate) fn worker() -> WorkerInfo {
-        let action = ActionInfo {
-            args: BTreeMap::new(),
-            run_for_ms: 60_000,
-            promise: Promise::AtLeastOnce,
-            read_only: true,
-        };
+        let action = ActionInfo { run_for_ms: 60_000, read_only: true, ..ActionInfo::default() };
         let actions = ["status", "calibrate"].map(|name| (name.to_owned(), action.clone()));
         WorkerInfo {
             version: "0.1.0".into(),
@@ -154,7 +135,7 @@ pub(crate) mod tests {
 
     #[test]
     fn description_round_trips_and_tolerates_other_versions() {
-        assert_eq!(WorkerInfo::parse(&worker().to_json()), Some(worker()));
+        assert_eq!(WorkerInfo::parse(&to_json(&worker())), Some(worker()));
         let later =
             r#"{"board":"b","slots":9999,"later":[1],"actions":{"a":{"args":{"x":"name","y":{"color":1}}}}}"#;
         let later = WorkerInfo::parse(later.as_bytes()).unwrap();
@@ -170,9 +151,7 @@ pub(crate) mod tests {
     proptest! {
         #[test]
         fn description_parses_any_bytes_in_linear_time(data in crate::model::foreign_input::bytes()) {
-            let began = std::time::Instant::now();
-            let parsed = WorkerInfo::parse(&data);
-            prop_assert!(crate::model::foreign_input::in_time(began, data.len()));
+            let parsed = crate::model::foreign_input::in_time(data.len(), || WorkerInfo::parse(&data));
             if let Some(info) = parsed {
                 prop_assert!(info.slots >= 1 && info.actions.len() <= MAX_ENTRIES && info.chips.len() <= MAX_ENTRIES);
             }

@@ -8,7 +8,6 @@ use prometheus_client::metrics::MetricType;
 use crate::metrics::{ConsumerStats, DropReason, HistoryStats};
 use crate::observe::metric_encoder::{BYTES, Encoder, SECONDS, count};
 
-/// Encodes the metrics of the history.
 pub(super) fn encode(encoder: &mut Encoder<'_>, stats: &HistoryStats, now: BootInstant) -> Result<(), Error> {
     encode_collector(encoder, stats, now)?;
     encode_outputs(encoder, stats, now)

@@ -23,7 +23,6 @@ const MAX_PACKET: u32 = 1024 * 1024;
 /// Maximum size of a packet without topic and payload.
 const OVERHEAD: usize = 64;
 
-/// A retained message.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Message {
     pub(super) topic: String,
@@ -55,7 +54,6 @@ impl Lost {
     }
 }
 
-/// Event of a connection.
 #[derive(Debug)]
 pub(super) enum Event {
     /// The broker has accepted the connection, and packets up to this size.
@@ -90,7 +88,6 @@ pub(super) enum Notice {
     V5(v5::PublishNotice),
 }
 
-/// Options of one connection.
 pub(super) struct Options<'a> {
     pub(super) broker: &'a Broker,
     pub(super) credentials: Option<(String, Vec<u8>)>,

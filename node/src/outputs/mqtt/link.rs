@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use futures_util::future::OptionFuture;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::warn;
 
@@ -246,21 +247,8 @@ impl Link {
                     return lost;
                 }
             }
-            let sensors_changed = async {
-                if let Some(sensors) = sensors.as_mut()
-                    && sensors.changed().await.is_ok()
-                {
-                    // `announcements` reads them.
-                    return sensors.mark_changed();
-                }
-                std::future::pending().await
-            };
-            let next_is_due = async {
-                match next {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let sensors_changed = OptionFuture::from(sensors.as_mut().map(|sensors| sensors.changed()));
+            let next_is_due = next.map(|at| tokio::time::sleep_until(at.into()));
             tokio::select! {
                 event = events.recv() => match event {
                     Some(Event::Message { topic, payload, is_retained }) => {
@@ -272,8 +260,9 @@ impl Link {
                     None => return std::future::pending().await,
                 },
                 () = self.announce.notified() => {}
-                () = sensors_changed => {}
-                () = next_is_due => {}
+                // `announcements` reads them.
+                Some(Ok(())) = sensors_changed => sensors.iter_mut().for_each(watch::Receiver::mark_changed),
+                Some(()) = OptionFuture::from(next_is_due) => {}
             }
         }
     }
@@ -294,7 +283,6 @@ impl Link {
     }
 }
 
-/// Returns a random number.
 fn random() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     std::hash::RandomState::new().build_hasher().finish()

@@ -2,8 +2,10 @@
 
 #[cfg(feature = "history")]
 use jiff::Timestamp;
+#[cfg(feature = "history")]
 use serde::Serialize;
 
+use crate::model::json::to_json;
 use crate::model::report::{Origin, Report};
 #[cfg(feature = "history")]
 use crate::model::sample::{ClockState, StoredSample};
@@ -29,39 +31,26 @@ pub(super) fn sample(sample: &StoredSample, boot: &str) -> Result<Vec<u8>, Strin
         return Err("its value is not a number".to_owned());
     }
     let StoredSample { value, unit, clock, seq, .. } = sample;
-    Ok(json(&State { value: *value, unit, time, clock: *clock, boot, seq: *seq }))
+    Ok(to_json(&State { value: *value, unit, time, clock: *clock, boot, seq: *seq }))
 }
 
 /// Returns the payload of an average: the body of a report for the API, and `value`.
 pub(super) fn average(report: &Report) -> Vec<u8> {
     let mut body = report.body(Origin::default());
     body["value"] = report.average.mean.into();
-    json(&body)
-}
-
-#[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
-pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("the payload is serialisable")
+    to_json(&body)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::report::Average;
+    use crate::model::report::tests::cycle_report;
 
     #[cfg(feature = "history")]
     #[test]
     fn sample_has_the_documented_fields() {
-        let mut stored = StoredSample {
-            seq: 17,
-            sensor: "outside".into(),
-            quantity: "temperature".into(),
-            unit: "Cel".into(),
-            value: 21.53,
-            time_ms: 1_795_993_511_250,
-            since_boot_ms: 5,
-            clock: ClockState::Corrected,
-        };
+        let mut stored = crate::model::sample::tests::sample(17, "outside", 1_795_993_511_250, 21.53);
+        stored.clock = ClockState::Corrected;
         let expected = r#"{"value":21.53,"unit":"Cel","time":"2026-11-29T23:05:11.25Z","clock":"corrected","boot":"3f0c","seq":17}"#;
         assert_eq!(String::from_utf8(sample(&stored, "3f0c").unwrap()).unwrap(), expected);
         stored.time_ms = i64::MAX;
@@ -72,18 +61,10 @@ mod tests {
 
     #[test]
     fn average_has_the_documented_fields() {
-        let average = Average {
-            quantity: Some("temperature".into()),
-            unit: Some("Cel".into()),
-            mean: 20.5,
-            min: 20.0,
-            max: 21.0,
-            stddev: Some(0.5),
-            count: 2,
-            details: None,
-        };
-        let time = "2026-11-29T23:05:11Z".parse().unwrap();
-        let report = Report { epoch: 3, cycle: 41, time, excluded: 1, average };
+        let mut report = cycle_report(3, 41, Some("Cel")).reports().next().unwrap();
+        report.time = "2026-11-29T23:05:11Z".parse().unwrap();
+        let average = &mut report.average;
+        (average.mean, average.min, average.max) = (20.5, 20.0, 21.0);
         let payload: serde_json::Value = serde_json::from_slice(&super::average(&report)).unwrap();
         let expected = serde_json::json!({
             "value": 20.5, "epoch": 3, "cycle": 41, "time": "2026-11-29T23:05:11Z", "quantity": "temperature",

@@ -7,7 +7,6 @@ use atalaya_hal::Quantity;
 /// Level below the fleet with the averages. A node with this name is escaped.
 const AVERAGE: &str = "average";
 
-/// Topics of one output.
 #[derive(Clone, Debug)]
 pub(super) struct Topics {
     /// First levels, and the fleet.
@@ -32,7 +31,6 @@ impl Topics {
         format!("{}/status", self.node)
     }
 
-    /// Returns the topic of a quantity of a sensor.
     pub(super) fn sample(&self, sensor: &str, quantity: &str) -> String {
         format!("{}/{}/{}", self.node, level(sensor), level(quantity))
     }

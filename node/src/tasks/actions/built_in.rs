@@ -92,15 +92,8 @@ pub(super) async fn run(
         return Execution::not_started(ExecutionOutcome::TimedOut, reason);
     };
     let (output, output_cut) = first_lines(&text);
-    Execution {
-        outcome: if reason.is_none() { ExecutionOutcome::Done } else { ExecutionOutcome::Failed },
-        exit_code: None,
-        signal: None,
-        duration: Duration::ZERO,
-        output,
-        output_cut,
-        reason,
-    }
+    let outcome = if reason.is_none() { ExecutionOutcome::Done } else { ExecutionOutcome::Failed };
+    Execution { outcome, output, output_cut, reason, ..Execution::default() }
 }
 
 /// Returns the start of the text, and the number of bytes after it. In a table, the end is not more important.

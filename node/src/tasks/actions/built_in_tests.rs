@@ -1,23 +1,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use atalaya_hal::{Quantity, Reading, Readings, SensorInfo};
+use atalaya_hal::{Quantity, Reading, Readings};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::*;
 use crate::model::health_status::HealthStatus;
 use crate::model::leader_state::tests::leader_state;
+use crate::model::node_info::tests::sensor_info;
 use crate::sampling::{BusReservations, Sample};
 
 fn sensor(name: &str, state: SensorState, error: Option<&str>) -> SensorStatus {
-    let info = SensorInfo {
-        name: name.into(),
-        chip: "lm75".into(),
-        bus: Some("i2c-1".into()),
-        address: Some(0x48),
-        quantities: vec![Quantity::Temperature],
-    };
+    let info = sensor_info(name, "lm75", &[Quantity::Temperature]);
     let error = error.map(str::to_owned);
     SensorStatus::new(&info, &HealthStatus { state, error, ..HealthStatus::default() })
 }
@@ -50,15 +45,7 @@ fn node(sensors: Vec<SensorStatus>) -> Node {
 }
 
 fn request(run_for: Duration) -> ExecutionRequest {
-    ExecutionRequest {
-        file: None,
-        task: "t-1".into(),
-        action: String::new(),
-        args: BTreeMap::new(),
-        attempt: 1,
-        fence: 1,
-        run_for: Some(run_for),
-    }
+    ExecutionRequest { task: "t-1".into(), run_for: Some(run_for), ..ExecutionRequest::default() }
 }
 
 async fn run_for(action: BuiltIn, handles: &ActionHandles, limit: Duration) -> Execution {

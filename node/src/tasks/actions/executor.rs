@@ -25,6 +25,7 @@ const RESERVE_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct Executor(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     node: String,
     settings: Settings,
@@ -91,16 +92,7 @@ impl Executor {
     /// Uses another binary of Atalaya for the guardian process. For tests, which are a different program.
     #[must_use]
     pub fn with_program(self, program: PathBuf) -> Executor {
-        let Inner { node, settings, handles, started, .. } = &*self.0;
-        Executor(Arc::new(Inner {
-            node: node.clone(),
-            settings: settings.clone(),
-            config: watch::Sender::new(self.config()),
-            handles: handles.clone(),
-            started: *started,
-            program: Some(program),
-            running: watch::Sender::default(),
-        }))
+        Executor(Arc::new(Inner { program: Some(program), ..(*self.0).clone() }))
     }
 
     /// Replaces the actions after a reload of boards.toml. Executions in progress continue.

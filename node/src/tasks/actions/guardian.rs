@@ -123,7 +123,6 @@ pub(crate) enum Step {
     Kill,
 }
 
-/// State of a guardian.
 #[derive(Clone, Debug)]
 pub(crate) struct Guardian {
     lease: LeaseDeadlines,

@@ -44,7 +44,7 @@ pub const MAX_OUTPUT: usize = 8 * 1024;
 pub const MAX_PROGRESS: usize = 200;
 
 /// Execution of an assigned task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecutionRequest {
     /// Name of the task, `ATALAYA_TASK` of the command.
     pub task: String,
@@ -83,7 +83,7 @@ pub enum StopReason {
 }
 
 /// Result of an [`ExecutionRequest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Execution {
     /// How it ended.
     pub outcome: ExecutionOutcome,
@@ -103,11 +103,12 @@ pub struct Execution {
 }
 
 /// How an execution ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExecutionOutcome {
     /// The action succeeded.
     Done,
     /// The action failed, or could not be started.
+    #[default]
     Failed,
     /// The time limit was reached.
     TimedOut,
@@ -147,14 +148,6 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 impl Execution {
     /// Returns an execution that failed before anything was started.
     pub(crate) fn not_started(outcome: ExecutionOutcome, reason: impl Into<String>) -> Execution {
-        Execution {
-            outcome,
-            exit_code: None,
-            signal: None,
-            duration: Duration::ZERO,
-            output: String::new(),
-            output_cut: 0,
-            reason: Some(reason.into()),
-        }
+        Execution { outcome, reason: Some(reason.into()), ..Execution::default() }
     }
 }

@@ -10,7 +10,6 @@ const PROGRESS: &[u8] = b"atalaya: progress ";
 /// Maximum number of bytes of a line that are examined: UTF-8 has at most four bytes per character.
 const MAX_LINE: usize = PROGRESS.len() + 4 * MAX_PROGRESS;
 
-/// Collects the output.
 #[derive(Debug, Default)]
 pub(super) struct OutputTail {
     tail: VecDeque<u8>,

@@ -27,7 +27,6 @@ pub(crate) enum SubmitError {
     Refused(#[from] Error),
 }
 
-/// A client of the classic layout.
 pub(crate) struct Client {
     session: Session,
     layout: Layout,

@@ -8,7 +8,6 @@ use atalaya_recipes::text::truncate;
 /// Number of digits that ZooKeeper appends.
 const DIGITS: usize = 10;
 
-/// Place of a contender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// The znode does not exist.
@@ -35,7 +34,6 @@ pub(crate) fn contenders(children: &[String]) -> Vec<&str> {
     numbered.into_iter().map(|(_, name)| name).collect()
 }
 
-/// Returns the place of the contender `own`.
 pub(crate) fn place(children: &[String], own: &str) -> Place {
     let contenders = contenders(children);
     match contenders.iter().position(|name| *name == own) {

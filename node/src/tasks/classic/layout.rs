@@ -47,7 +47,6 @@ impl Layout {
         format!("{}/tasks", self.root)
     }
 
-    /// Returns the parent of the inputs.
     pub(crate) fn inputs(&self) -> String {
         format!("{}/data", self.root)
     }
@@ -192,7 +191,6 @@ pub(crate) fn sleep_duration(input: &[u8]) -> Result<Duration, String> {
         .ok_or_else(|| "error: the input is not a number of seconds".to_owned())
 }
 
-/// Returns the input of a task as text.
 pub(crate) fn input_text(input: &[u8]) -> String {
     plain(&String::from_utf8_lossy(input)).to_owned()
 }

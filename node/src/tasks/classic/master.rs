@@ -28,7 +28,6 @@ const REASSIGN_INTERVAL: Duration = Duration::from_secs(1);
 /// Number of znodes in one read. Each may have 1 MiB, and a response is limited to 16 MiB.
 const READ_BATCH: usize = 12;
 
-/// A master of the classic layout.
 pub(crate) struct Master {
     session: Session,
     layout: Layout,
@@ -267,7 +266,6 @@ impl Master {
     }
 }
 
-/// Reads all children of a znode.
 pub(crate) async fn read_children(
     connection: &Connection,
     parent: &str,

@@ -9,7 +9,6 @@ fn znode<'a>(id: &'a str, data: &'a str) -> Znode<'a> {
     Znode { id, data: data.as_bytes(), version: 0, created: 1, modified: 1, is_ephemeral: true }
 }
 
-/// Returns the planned pairs of task and worker.
 fn pairs(tasks: &[(&str, &str)], workers: &[(&str, &str)]) -> Vec<(String, String)> {
     let tasks: Vec<_> = tasks.iter().map(|(id, data)| znode(id, data)).collect();
     let workers: Vec<_> = workers.iter().map(|(id, data)| znode(id, data)).collect();

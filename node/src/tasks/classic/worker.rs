@@ -36,7 +36,6 @@ pub(crate) struct Worker<E> {
     execute: E,
 }
 
-/// End of one assignment.
 #[derive(Debug)]
 enum End {
     /// The result was recorded and this worker is free.

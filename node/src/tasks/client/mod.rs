@@ -19,13 +19,13 @@ use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Connection, Error, Session};
 use tokio::time::{Instant, timeout_at};
 
-use crate::model::task::record::{Cancel, State, to_json};
+use crate::model::json::to_json;
+use crate::model::task::record::{Cancel, State};
 use crate::model::task::{MAX_LIVE, TaskId, paths};
 
 /// Time for which requests are repeated after a lost connection.
 pub(crate) const RETRY_FOR: Duration = Duration::from_secs(30);
 
-/// Error of a request of a client.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// The specification is wrong.
@@ -46,12 +46,7 @@ pub(crate) enum ClientError {
     Unknown(TaskId),
     /// The task has ended.
     #[error("{task} has ended already: {}", state.name())]
-    Ended {
-        /// Id of the task.
-        task: TaskId,
-        /// Final state.
-        state: State,
-    },
+    Ended { task: TaskId, state: State },
     /// No connection within [`RETRY_FOR`].
     #[error("the connection to ZooKeeper was lost and not restored within {RETRY_FOR:?}{0}")]
     Unreachable(&'static str),

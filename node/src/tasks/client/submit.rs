@@ -10,9 +10,9 @@
 use atalaya_recipes::session::{CreateMode, Write, Written};
 use atalaya_recipes::{Connection, Error, Session};
 use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
 
-use super::{ClientError, RETRY_FOR, next_connection};
+use super::{ClientError, retry};
+use crate::model::json::to_json;
 use crate::model::task::spec::{MAX_SIZE, Spec};
 use crate::model::task::{MAX_LIVE, PREFIX, TaskId, paths};
 use crate::zk::bulk_read::{SizeCache, read_named_children};
@@ -20,7 +20,6 @@ use crate::zk::bulk_read::{SizeCache, read_named_children};
 /// Number of live tasks above which submissions are serialised.
 const SERIALISE_FROM: usize = 900;
 
-/// Result of one attempt.
 enum Attempt {
     Created(TaskId),
     TooMany(usize),
@@ -42,33 +41,28 @@ pub(crate) async fn submit(
 ) -> Result<TaskId, ClientError> {
     let data = check(spec).map_err(ClientError::Spec)?;
     let file = spec.file.as_deref().map(paths::file).zip(file);
-    let deadline = Instant::now() + RETRY_FOR;
-    let (mut after, mut may_exist) = (0, false);
-    loop {
-        let work = async {
-            let connection = session.connection_after(after).await;
-            let result = attempt(&connection, &data, &spec.id, file.as_ref(), &mut may_exist).await;
-            (connection, result)
-        };
-        let Ok((connection, result)) = timeout_at(deadline, work).await else {
-            let hint =
-                if may_exist { "; the task may have been submitted: see atalaya task list" } else { "" };
-            return Err(ClientError::Unreachable(hint));
-        };
-        match result {
-            Ok(Attempt::Created(task)) => return Ok(task),
-            Ok(Attempt::TooMany(live)) => return Err(ClientError::TooMany { live }),
-            Ok(Attempt::Conflict) => {}
-            Err(error) if error.is_connection_loss() => after = next_connection(&connection, after),
-            Err(error) => return Err(error.into()),
+    let mut may_exist = false;
+    let submitted = retry(session, async |connection| {
+        loop {
+            match attempt(connection, &data, &spec.id, file.as_ref(), &mut may_exist).await? {
+                Attempt::Created(task) => return Ok(Ok(task)),
+                Attempt::TooMany(live) => return Ok(Err(ClientError::TooMany { live })),
+                Attempt::Conflict => {}
+            }
         }
+    });
+    match submitted.await {
+        Err(ClientError::Unreachable(_)) if may_exist => {
+            Err(ClientError::Unreachable("; the task may have been submitted: see atalaya task list"))
+        }
+        submitted => submitted?,
     }
 }
 
 /// Returns the data of the znode.
 fn check(spec: &Spec) -> Result<Vec<u8>, String> {
     spec.check()?;
-    let data = spec.to_json();
+    let data = to_json(spec);
     if data.len() > MAX_SIZE {
         return Err(format!(
             "the specification has {} bytes, and {MAX_SIZE} are the maximum; use shorter arguments or fewer nodes",

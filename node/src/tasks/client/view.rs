@@ -40,7 +40,6 @@ impl Summary {
         }
     }
 
-    /// Returns the summary of a record.
     pub(crate) fn of_record(task: TaskId, data: &[u8], created: i64) -> Summary {
         let Some(record) = Record::parse(data) else {
             return Summary::unreadable(task, created, "the record is not one of this version");
@@ -113,18 +112,15 @@ pub(crate) fn describe_target(spec: &Spec) -> String {
     format!("{nodes} where {}", sanitize_for_log(&spec.selector.to_string()))
 }
 
-/// A worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct WorkerView {
     /// Description; `None` if it is unreadable.
     pub(crate) info: Option<WorkerInfo>,
-    /// True if the worker is present.
     pub(crate) is_alive: bool,
     /// Number of tasks that are assigned to it.
     pub(crate) assigned: u32,
 }
 
-/// Workers by node.
 pub(crate) type Workers = BTreeMap<String, WorkerView>;
 
 /// Part of a node in a task.
@@ -132,14 +128,12 @@ pub(crate) type Workers = BTreeMap<String, WorkerView>;
 pub(crate) struct PartView {
     /// Record. Its state is that of the assignment if the leader has not written a record yet.
     pub(crate) part: Part,
-    /// True if the record is unreadable.
     pub(crate) is_unreadable: bool,
     /// Text of the progress, while the worker executes the task.
     pub(crate) progress: Option<String>,
 }
 
 impl PartView {
-    /// Returns the name of the state.
     pub(crate) fn state_name(&self) -> &'static str {
         match (self.is_unreadable, &self.progress) {
             (true, _) => "unreadable",
@@ -161,7 +155,6 @@ pub(crate) struct TaskView {
     pub(crate) is_unreadable: bool,
     pub(crate) submitted_at: i64,
     pub(crate) cancel: Option<Cancel>,
-    /// Parts by node.
     pub(crate) parts: BTreeMap<String, PartView>,
     /// Newest time in the znodes that were read, by ZooKeeper's clock.
     pub(crate) newest_write: i64,
@@ -173,7 +166,6 @@ impl TaskView {
         self.record.as_ref().map_or(State::Queued, |record| record.state)
     }
 
-    /// Returns the name of the state.
     pub(crate) fn state_name(&self) -> &'static str {
         if self.is_unreadable {
             return "unreadable";
@@ -182,7 +174,6 @@ impl TaskView {
         if is_running && !self.state().is_final() { "running" } else { self.state().name() }
     }
 
-    /// Returns the reason of the state.
     pub(crate) fn reason(&self) -> Option<&str> {
         let part = self.record.as_ref().and_then(|record| record.part.as_ref());
         let of_outcome = part.and_then(|part| part.outcome.as_ref()?.reason.as_deref());
@@ -226,19 +217,33 @@ impl TaskView {
         }
     }
 
-    /// Returns the outcomes by node.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&String, &Outcome)> {
         self.parts.iter().filter_map(|(node, part)| Some((node, part.part.outcome.as_ref()?)))
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::model::json::to_json;
     use crate::model::task::spec::tests::spec;
 
     fn task() -> TaskId {
         "7".parse().unwrap()
+    }
+
+    /// Returns task 7, without parts.
+    pub(crate) fn view(spec: Spec, record: Option<Record>) -> TaskView {
+        TaskView {
+            task: task(),
+            spec: Ok(spec),
+            record,
+            is_unreadable: false,
+            submitted_at: 0,
+            cancel: None,
+            parts: BTreeMap::new(),
+            newest_write: 0,
+        }
     }
 
     #[test]
@@ -253,7 +258,7 @@ mod tests {
 
     #[test]
     fn specification_without_a_record_is_queued_and_not_accepted() {
-        let summary = Summary::of_spec(task(), &spec("status").to_json(), 5);
+        let summary = Summary::of_spec(task(), &to_json(&spec("status")), 5);
         assert_eq!((summary.state_name(), summary.submitted_at), ("queued", 5));
         assert_eq!(summary.reason.as_deref(), Some(NOT_ACCEPTED));
         assert_eq!((summary.action.as_str(), summary.target.as_str()), ("status", "any"));
@@ -261,31 +266,15 @@ mod tests {
 
     #[test]
     fn progress_of_a_broadcast_counts_nodes_and_that_of_one_node_is_its_text() {
-        let record = Record {
-            state: State::Assigned,
-            spec: None,
-            submitted_at: 1,
-            ended_at: None,
-            part: None,
-            roster: Some(BTreeMap::new()),
-            cancel: None,
-            reason: None,
-        };
+        let roster = Some(BTreeMap::new());
+        let record = Record { state: State::Assigned, submitted_at: 1, roster, ..Record::default() };
         let running = PartView {
             part: Part { state: State::Assigned, ..Part::default() },
             progress: Some("half".into()),
             is_unreadable: false,
         };
-        let mut view = TaskView {
-            task: task(),
-            spec: Ok(Spec { to: Target::All, ..spec("status") }),
-            record: Some(record),
-            is_unreadable: false,
-            submitted_at: 1,
-            cancel: None,
-            parts: BTreeMap::from([("1".into(), running.clone()), ("2".into(), PartView::default())]),
-            newest_write: 1,
-        };
+        let mut view = view(Spec { to: Target::All, ..spec("status") }, Some(record));
+        view.parts = BTreeMap::from([("1".into(), running.clone()), ("2".into(), PartView::default())]);
         assert_eq!(view.progress(), "running: of 2 nodes: 1 queued, 1 running");
         view.spec = Ok(spec("status"));
         view.record.as_mut().unwrap().roster = None;

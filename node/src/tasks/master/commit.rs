@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use super::core::Core;
 use super::task::{Assignments, Change, Op};
 use crate::fail_points;
-use crate::model::task::record::to_json;
+use crate::model::json::to_json;
 use crate::model::task::{TaskId, paths};
 use crate::zk::server_clock::{Millis, ServerClock};
 

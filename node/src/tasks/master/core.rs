@@ -53,11 +53,6 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Adds a live task that is read from ZooKeeper.
-    pub(super) fn restore(&mut self, id: TaskId, task: Task) {
-        self.tasks.insert(id, task);
-    }
-
     /// Adds an ended task that is read from ZooKeeper. `stored` are the nodes whose parts have znodes.
     pub(super) fn restore_ended(&mut self, id: TaskId, record: &Record, stored: BTreeSet<String>) {
         let at = record.ended_at.unwrap_or_default();
@@ -71,17 +66,11 @@ impl Core {
         self.history.insert(id, Ended { at: 0, stored, state: State::Failed, summary });
     }
 
-    /// Returns true if the task is live.
-    pub(crate) fn is_live(&self, id: &TaskId) -> bool {
-        self.tasks.contains_key(id)
-    }
-
     /// Returns true if the task is live or in the history.
     pub(crate) fn knows(&self, id: &TaskId) -> bool {
-        self.is_live(id) || self.history.contains_key(id)
+        self.tasks.contains_key(id) || self.history.contains_key(id)
     }
 
-    /// Replaces the list of claims.
     pub(crate) fn set_claims(&mut self, claims: BTreeSet<(TaskId, String)>) {
         let tasks = &self.tasks;
         self.claimed.retain(|(task, _)| tasks.contains_key(task));
@@ -114,7 +103,6 @@ impl Core {
         live.flat_map(|task| rollout::gating_nodes(task, &self.workers)).collect()
     }
 
-    /// Applies a committed change.
     pub(crate) fn committed(&mut self, change: Change) {
         let Change { task: id, after, ended, forgotten, ops } = change;
         self.blocked.remove(&id);
@@ -165,9 +153,4 @@ impl Core {
         }
         changes
     }
-}
-
-/// Restores the record of a task that cannot be continued, because its specification is missing.
-pub(super) fn is_unusable(record: &Record) -> bool {
-    record.spec.is_none() && !record.state.is_final()
 }

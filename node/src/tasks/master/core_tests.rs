@@ -24,7 +24,7 @@ pub(super) fn core(nodes: &[&str]) -> Core {
     Core { workers: workers.collect(), ..Core::default() }
 }
 
-fn submit(specs: impl IntoIterator<Item = (u32, Spec)>) -> Inputs {
+pub(super) fn submit(specs: impl IntoIterator<Item = (u32, Spec)>) -> Inputs {
     let specs = specs.into_iter().map(|(number, spec)| (id(number), (0, Ok(spec))));
     Inputs { specs: specs.collect(), ..Inputs::default() }
 }
@@ -34,8 +34,7 @@ fn done(number: u32, node: &str, result: TaskResult) -> Inputs {
     Inputs { done: BTreeMap::from([((id(number), node.to_owned()), Some(outcome))]), ..Inputs::default() }
 }
 
-/// Commits a step, and returns its changes.
-fn step(core: &mut Core, now: i64, inputs: &Inputs) -> Vec<Change> {
+pub(super) fn step(core: &mut Core, now: i64, inputs: &Inputs) -> Vec<Change> {
     let changes = core.step(now, inputs);
     changes.iter().cloned().for_each(|change| core.committed(change));
     changes

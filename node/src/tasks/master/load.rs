@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use atalaya_recipes::{Connection, Error};
+use atalaya_recipes::{Connection, Error, Stat};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tracing::warn;
 
-use super::core::{Core, is_unusable};
+use super::core::Core;
 use super::task::{Assignments, Task};
 use crate::model::task::record::{Assignment, Part, Record};
 use crate::model::task::{TaskId, paths};
 
-/// Number of reads at the same time. A record has at most 1 MiB.
-const CONCURRENT_READS: usize = 32;
+/// Number of reads at the same time. A record, or a hostile znode, has at most 1 MiB.
+pub(super) const CONCURRENT_READS: usize = 32;
 
 /// Reads the records, parts and assignments. Also returns the assignments that belong to no live task.
 pub(super) async fn load(connection: &Connection) -> Result<(Core, Assignments), Error> {
@@ -38,7 +38,8 @@ pub(super) async fn load(connection: &Connection) -> Result<(Core, Assignments),
         let Some((record, children)) = found else { continue };
         let stored =
             if children == 0 { Vec::new() } else { connection.children_or_empty(&paths::state(&id)).await? };
-        let Some(record) = record.filter(|record| !is_unusable(record)) else {
+        // Without a specification, a live task cannot be continued.
+        let Some(record) = record.filter(|record| record.spec.is_some() || record.state.is_final()) else {
             warn!(task = %id, "the record of this task cannot be read; it is deleted with the history");
             core.restore_unreadable(id, stored.into_iter().collect());
             continue;
@@ -57,7 +58,7 @@ pub(super) async fn load(connection: &Connection) -> Result<(Core, Assignments),
         if !orphans.is_empty() {
             runs.insert(id.clone(), orphans);
         }
-        core.restore(id, task);
+        core.tasks.insert(id, task);
     }
     let orphans = runs
         .into_iter()
@@ -65,7 +66,6 @@ pub(super) async fn load(connection: &Connection) -> Result<(Core, Assignments),
     Ok((core, orphans.collect()))
 }
 
-/// Returns the assignments by task and node.
 async fn read_runs(connection: &Connection) -> Result<BTreeMap<TaskId, BTreeMap<String, Assignment>>, Error> {
     let nodes = connection.children_or_empty(paths::RUN).await?;
     let lists: Vec<Vec<(TaskId, String)>> = stream::iter(nodes)
@@ -77,17 +77,10 @@ async fn read_runs(connection: &Connection) -> Result<BTreeMap<TaskId, BTreeMap<
         .buffer_unordered(CONCURRENT_READS)
         .try_collect()
         .await?;
-    let runs: Vec<Option<(TaskId, String, Assignment)>> = stream::iter(lists.into_iter().flatten())
-        .map(|(id, node)| async move {
-            let found = connection.get_opt(&paths::run(&node, &id)).await?;
-            let run = found.map(|(data, _)| Assignment::parse(&data).unwrap_or_else(unreadable));
-            Ok::<_, Error>(run.map(|run| (id, node, run)))
-        })
-        .buffer_unordered(CONCURRENT_READS)
-        .try_collect()
-        .await?;
+    let path = |(id, node): &(TaskId, String)| paths::run(node, id);
+    let parse = |data: &[u8], _: &_| Assignment::parse(data).unwrap_or_else(unreadable);
     let mut by_task: BTreeMap<TaskId, BTreeMap<String, Assignment>> = BTreeMap::new();
-    for (id, node, run) in runs.into_iter().flatten() {
+    for ((id, node), run) in read_each(connection, lists.into_iter().flatten(), path, parse).await? {
         by_task.entry(id).or_default().insert(node, run);
     }
     Ok(by_task)
@@ -95,14 +88,7 @@ async fn read_runs(connection: &Connection) -> Result<BTreeMap<TaskId, BTreeMap<
 
 /// Returns the assignment in place of one that cannot be read.
 fn unreadable() -> Assignment {
-    Assignment {
-        attempt: 1,
-        action: String::new(),
-        args: BTreeMap::new(),
-        run_for_ms: None,
-        promise: Default::default(),
-        file: None,
-    }
+    Assignment { attempt: 1, ..Assignment::default() }
 }
 
 async fn read_parts(
@@ -110,17 +96,27 @@ async fn read_parts(
     id: &TaskId,
     nodes: &[String],
 ) -> Result<BTreeMap<String, Part>, Error> {
-    let parts: Vec<Option<(String, Part)>> = stream::iter(nodes)
-        .map(|node| async move {
-            let found = connection.get_opt(&paths::part(id, node)).await?;
-            Ok::<_, Error>(found.map(|(data, _)| {
-                let part = Part::parse(&data).unwrap_or_default();
-                // Only its state is needed.
-                (node.clone(), Part { outcome: None, ..part })
-            }))
+    // Only its state is needed.
+    let parse = |data: &[u8], _: &_| Part { outcome: None, ..Part::parse(data).unwrap_or_default() };
+    let parts = read_each(connection, nodes.to_vec(), |node| paths::part(id, node), parse).await?;
+    Ok(parts.into_iter().collect())
+}
+
+/// Reads the znodes of these keys, several at the same time. Those that do not exist are left out.
+pub(super) async fn read_each<K, T>(
+    connection: &Connection,
+    keys: impl IntoIterator<Item = K>,
+    path: impl Fn(&K) -> String,
+    parse: impl Fn(&[u8], &Stat) -> T,
+) -> Result<Vec<(K, T)>, Error> {
+    let (path, parse) = (&path, &parse);
+    let found: Vec<Option<(K, T)>> = stream::iter(keys)
+        .map(|key| async move {
+            let found = connection.get_opt(&path(&key)).await?;
+            Ok::<_, Error>(found.map(|(data, stat)| (key, parse(&data, &stat))))
         })
-        .buffer_unordered(CONCURRENT_READS)
+        .buffered(CONCURRENT_READS)
         .try_collect()
         .await?;
-    Ok(parts.into_iter().flatten().collect())
+    Ok(found.into_iter().flatten().collect())
 }

@@ -39,7 +39,6 @@ use atalaya_recipes::{Backoff, Connection, Error, Leadership};
 use tracing::info;
 
 use self::commit::Committer;
-use self::core::Core;
 use self::observe::Observer;
 pub(crate) use self::publish::OverviewSender;
 use self::publish::Publisher;
@@ -96,9 +95,8 @@ impl Master {
         let committer = Committer { leadership };
         committer.start(&mut clock).await?;
         committer.delete_runs(&orphans).await?;
-        let summary = core.summary();
-        if summary.live > 0 {
-            info!(live = summary.live, "continuing with the tasks of the previous leader");
+        if !core.tasks.is_empty() {
+            info!(live = core.tasks.len(), "continuing with the tasks of the previous leader");
         }
         let mut observer = Observer::new(connection, &self.measurements, &self.name_template);
         let lists = observer.lists();
@@ -117,7 +115,7 @@ impl Master {
                 let changes = core.step(now, &observer.inputs);
                 if changes.is_empty() {
                     observer.inputs.losses.clear();
-                    let has_live = core.summary().live > 0 || observer.has_inputs();
+                    let has_live = !core.tasks.is_empty() || observer.has_inputs();
                     changed = tokio::select! {
                         () = observer.changed() => true,
                         () = tokio::time::sleep(TICK), if has_live => false,
@@ -152,17 +150,5 @@ async fn wait_for_root(connection: &Connection) -> Result<(), Error> {
             return Ok(());
         }
         watcher.changed().await;
-    }
-}
-
-/// Numbers of tasks, for logs and metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Summary {
-    pub(crate) live: usize,
-}
-
-impl Core {
-    fn summary(&self) -> Summary {
-        Summary { live: self.tasks.len() }
     }
 }

@@ -101,13 +101,12 @@ impl World {
             let runs = self.runs.iter().filter(|((id, _), _)| id == task);
             let runs = runs.map(|((_, node), (run, _))| (node.clone(), run.clone())).collect();
             let done = self.done.keys().filter(|(id, _)| id == task).map(|(_, node)| node.clone()).collect();
-            core.restore(task.clone(), Task::restore(record.clone(), parts, &runs, &done).unwrap());
+            core.tasks.insert(task.clone(), Task::restore(record.clone(), parts, &runs, &done).unwrap());
         }
         core
     }
 }
 
-/// An event in the model.
 #[derive(Clone, Debug)]
 enum Event {
     Submit(bool, bool),

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_recipes::{CacheError, ChildrenCache, Connection, Error};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use atalaya_recipes::{CacheError, ChildrenCache, Connection, Error, Stat};
+use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use tokio::sync::watch;
 
 use super::core::{Core, Inputs};
+use super::load::{CONCURRENT_READS, read_each};
 use super::part::Loss;
 use super::task::{Change, Op, Worker};
 use crate::model::task::paths::parse_task_and_node;
@@ -17,8 +18,6 @@ use crate::model::task::spec::Spec;
 use crate::model::task::worker_info::WorkerInfo;
 use crate::model::task::{TaskId, paths};
 
-/// Number of reads at the same time. A hostile znode has at most 1 MiB.
-const CONCURRENT_READS: usize = 32;
 /// Maximum number of specifications that are kept until they are accepted.
 const MAX_NEW: usize = 2_000;
 /// Maximum number of known workers.
@@ -28,26 +27,23 @@ const VERIFY_INTERVAL: Duration = Duration::from_millis(500);
 /// Minimum time between two readings of the measurements that a roll-out waits for.
 const MEASURED_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Lists of names, kept current by watches.
-struct Lists {
-    specs: watch::Sender<Arc<BTreeSet<String>>>,
-    cancels: watch::Sender<Arc<BTreeSet<String>>>,
-    done: watch::Sender<Arc<BTreeSet<String>>>,
-    claims: watch::Sender<Arc<BTreeSet<String>>>,
-    alive: watch::Sender<Arc<BTreeSet<String>>>,
-}
+/// Names of the children of a znode.
+type Names = Arc<BTreeSet<String>>;
+
+/// Znodes whose children are followed, in the order of the fields of [`Observer`].
+const FOLLOWED: [&str; 5] = [paths::SPEC, paths::CANCEL, paths::DONE, paths::CLAIM, paths::ALIVE];
 
 pub(super) struct Observer<'a> {
     connection: &'a Connection,
     measurements: &'a str,
     name_template: &'a str,
     pub(super) inputs: Inputs,
-    lists: Arc<Lists>,
-    specs: watch::Receiver<Arc<BTreeSet<String>>>,
-    cancels: watch::Receiver<Arc<BTreeSet<String>>>,
-    done: watch::Receiver<Arc<BTreeSet<String>>>,
-    claims: watch::Receiver<Arc<BTreeSet<String>>>,
-    alive: watch::Receiver<Arc<BTreeSet<String>>>,
+    lists: Arc<[watch::Sender<Names>; 5]>,
+    specs: watch::Receiver<Names>,
+    cancels: watch::Receiver<Names>,
+    done: watch::Receiver<Names>,
+    claims: watch::Receiver<Names>,
+    alive: watch::Receiver<Names>,
     workers: watch::Receiver<atalaya_recipes::children_cache::Children>,
     cache: Option<ChildrenCache>,
     verified: BTreeMap<(TaskId, String), Instant>,
@@ -60,19 +56,19 @@ impl<'a> Observer<'a> {
         measurements: &'a str,
         name_template: &'a str,
     ) -> Observer<'a> {
-        let list = watch::Sender::<Arc<BTreeSet<String>>>::default;
-        let lists = Lists { specs: list(), cancels: list(), done: list(), claims: list(), alive: list() };
+        let lists: [watch::Sender<Names>; 5] = Default::default();
+        let [specs, cancels, done, claims, alive] = lists.each_ref().map(watch::Sender::subscribe);
         let cache = ChildrenCache::new(connection.session().clone(), paths::WORKER).with_limit(MAX_WORKERS);
         Observer {
             connection,
             measurements,
             name_template,
             inputs: Inputs::default(),
-            specs: lists.specs.subscribe(),
-            cancels: lists.cancels.subscribe(),
-            done: lists.done.subscribe(),
-            claims: lists.claims.subscribe(),
-            alive: lists.alive.subscribe(),
+            specs,
+            cancels,
+            done,
+            claims,
+            alive,
             workers: cache.subscribe(),
             cache: Some(cache),
             lists: Arc::new(lists),
@@ -98,12 +94,11 @@ impl<'a> Observer<'a> {
                     None => std::future::pending().await,
                 }
             };
+            let followed = FOLLOWED.iter().zip(&*lists);
+            let mut names: FuturesUnordered<_> =
+                followed.map(|(path, names)| follow(connection, path, names)).collect();
             tokio::select! {
-                error = follow(connection, paths::SPEC, &lists.specs) => error,
-                error = follow(connection, paths::CANCEL, &lists.cancels) => error,
-                error = follow(connection, paths::DONE, &lists.done) => error,
-                error = follow(connection, paths::CLAIM, &lists.claims) => error,
-                error = follow(connection, paths::ALIVE, &lists.alive) => error,
+                Some(error) = names.next() => error,
                 error = workers => error,
             }
         }
@@ -167,15 +162,8 @@ impl<'a> Observer<'a> {
         let room = MAX_NEW.saturating_sub(self.inputs.specs.len());
         let new = names.iter().filter_map(|name| TaskId::of_znode(name));
         let new = new.filter(|id| !core.knows(id) && !self.inputs.specs.contains_key(id)).take(room);
-        let specs: Vec<_> = stream::iter(new)
-            .map(|id| async move {
-                let found = connection.get_opt(&paths::spec(&id)).await?;
-                Ok::<_, Error>(found.map(|(data, stat)| (id, (stat.ctime, Spec::parse(&data)))))
-            })
-            .buffered(CONCURRENT_READS)
-            .try_collect()
-            .await?;
-        self.inputs.specs.extend(specs.into_iter().flatten());
+        let parse = |data: &[u8], stat: &Stat| (stat.ctime, Spec::parse(data));
+        self.inputs.specs.extend(read_each(connection, new, paths::spec, parse).await?);
 
         let names = self.done.borrow().clone();
         let listed: BTreeSet<(TaskId, String)> = names
@@ -185,29 +173,16 @@ impl<'a> Observer<'a> {
             .collect();
         self.inputs.done.retain(|entry, _| listed.contains(entry));
         let new = listed.into_iter().filter(|entry| !self.inputs.done.contains_key(entry)).take(MAX_NEW);
-        let done: Vec<_> = stream::iter(new)
-            .map(|(id, node)| async move {
-                let found = connection.get_opt(&paths::done(&id, &node)).await?;
-                Ok::<_, Error>(found.map(|(data, _)| ((id, node), Outcome::parse(&data))))
-            })
-            .buffered(CONCURRENT_READS)
-            .try_collect()
-            .await?;
-        self.inputs.done.extend(done.into_iter().flatten());
+        let path = |(id, node): &(TaskId, String)| paths::done(id, node);
+        let done = read_each(connection, new, path, |data, _| Outcome::parse(data)).await?;
+        self.inputs.done.extend(done);
 
         let names = self.cancels.borrow().clone();
         self.inputs.cancels.retain(|id, _| names.contains(id.as_str()));
         let new = names.iter().filter_map(|name| TaskId::of_znode(name));
         let new = new.filter(|id| !self.inputs.cancels.contains_key(id)).take(MAX_NEW);
-        let cancels: Vec<_> = stream::iter(new)
-            .map(|id| async move {
-                let found = connection.get_opt(&paths::cancel(&id)).await?;
-                Ok::<_, Error>(found.map(|(data, _)| (id, Cancel::parse(&data))))
-            })
-            .buffered(CONCURRENT_READS)
-            .try_collect()
-            .await?;
-        self.inputs.cancels.extend(cancels.into_iter().flatten());
+        let cancels = read_each(connection, new, paths::cancel, |data, _| Cancel::parse(data)).await?;
+        self.inputs.cancels.extend(cancels);
         Ok(())
     }
 
@@ -291,7 +266,7 @@ impl<'a> Observer<'a> {
 }
 
 /// Publishes the names of the children of `path` until a request fails.
-async fn follow(connection: &Connection, path: &str, names: &watch::Sender<Arc<BTreeSet<String>>>) -> Error {
+async fn follow(connection: &Connection, path: &str, names: &watch::Sender<Names>) -> Error {
     loop {
         match connection.children_opt_and_watch(path).await {
             Ok((children, watcher)) => {

@@ -21,7 +21,6 @@ pub(crate) enum Loss {
     Claimed,
 }
 
-/// Assigns a part to a node.
 pub(super) fn assign(part: &mut Part, node: &str, now: i64) {
     part.state = State::Assigned;
     part.node = Some(node.to_owned());
@@ -30,7 +29,6 @@ pub(super) fn assign(part: &mut Part, node: &str, now: i64) {
     part.not_before = None;
 }
 
-/// Ends a part.
 pub(super) fn finish(part: &mut Part, state: State, reason: Option<String>, now: i64) {
     part.state = state;
     part.reason = reason;

@@ -1,36 +1,14 @@
 use std::collections::BTreeMap;
 
-use prometheus_client::encoding::text::encode_registry;
-
 use super::super::core::Inputs;
-use super::super::task::Worker;
+use super::super::core_tests::{core, id, step as commit, submit};
 use super::*;
-use crate::model::task::TaskId;
+use crate::metrics::tests::assert_contains;
 use crate::model::task::record::Result as TaskResult;
 use crate::model::task::spec::tests::spec;
 use crate::model::task::spec::{Promise, Rollout, Spec, Target};
-use crate::model::task::worker_info::tests::worker;
 
 const ACTION: &str = "status";
-
-fn id(number: u32) -> TaskId {
-    number.to_string().parse().unwrap()
-}
-
-fn core(nodes: &[&str]) -> Core {
-    let worker = || {
-        let mut info = worker();
-        (info.measures, info.slots) = (false, 1);
-        Worker { info, is_alive: true }
-    };
-    let workers = nodes.iter().map(|node| ((*node).to_owned(), worker()));
-    Core { workers: workers.collect(), ..Core::default() }
-}
-
-fn submit(specs: impl IntoIterator<Item = (u32, Spec)>) -> Inputs {
-    let specs = specs.into_iter().map(|(number, spec)| (id(number), (0, Ok(spec))));
-    Inputs { specs: specs.collect(), ..Inputs::default() }
-}
 
 fn done(number: u32, nodes: &[&str], result: TaskResult) -> Inputs {
     let outcome = Outcome { result, duration_ms: 1_500, ..Outcome::default() };
@@ -40,23 +18,7 @@ fn done(number: u32, nodes: &[&str], result: TaskResult) -> Inputs {
 
 /// Commits a step and counts its changes.
 fn step(core: &mut Core, publisher: &mut Publisher<'_>, now: i64, inputs: &Inputs) {
-    let changes = core.step(now, inputs);
-    changes.iter().cloned().for_each(|change| core.committed(change));
-    publisher.committed(&changes, now);
-}
-
-fn text(metrics: &TaskMetrics) -> String {
-    let mut text = String::new();
-    encode_registry(&mut text, metrics.registry().unwrap()).unwrap();
-    text
-}
-
-#[track_caller]
-fn contains(metrics: &TaskMetrics, lines: &[&str]) {
-    let text = text(metrics);
-    for line in lines {
-        assert!(text.contains(line), "no {line} in {text}");
-    }
+    publisher.committed(&commit(core, now, inputs), now);
 }
 
 #[tokio::test]
@@ -65,8 +27,8 @@ async fn metrics_count_waits_runs_and_ends_once() {
     let mut publisher = Publisher::new(&metrics, &overview);
     let mut core = core(&["1"]);
     step(&mut core, &mut publisher, 2_000, &submit([(1, spec(ACTION)), (2, spec(ACTION))]));
-    contains(
-        &metrics,
+    assert_contains(
+        metrics.registry(),
         &[
             r#"atalaya_tasks_ended_total{action="status",state="done"} 0"#,
             "atalaya_task_wait_seconds_count 1",
@@ -82,8 +44,8 @@ async fn metrics_count_waits_runs_and_ends_once() {
     );
     step(&mut core, &mut publisher, 8_000, &done(1, &["1"], TaskResult::Done));
     step(&mut core, &mut publisher, 9_000, &done(2, &["1"], TaskResult::Failed));
-    contains(
-        &metrics,
+    assert_contains(
+        metrics.registry(),
         &[
             r#"atalaya_tasks_ended_total{action="status",state="done"} 1"#,
             "atalaya_task_run_seconds_count 2",
@@ -113,12 +75,12 @@ async fn metrics_count_lost_executions_and_stopped_rollouts() {
     step(&mut core, &mut publisher, 1_000, &submit([(1, all)]));
     step(&mut core, &mut publisher, 2_000, &done(1, &["1", "2"], TaskResult::Interrupted));
     step(&mut core, &mut publisher, 3_000, &done(1, &["3"], TaskResult::Done));
-    contains(&metrics, &["atalaya_tasks_lost_total 2", "atalaya_tasks_failed_total 1"]);
+    assert_contains(metrics.registry(), &["atalaya_tasks_lost_total 2", "atalaya_tasks_failed_total 1"]);
     step(&mut core, &mut publisher, 4_000, &submit([(2, rollout)]));
     assert_eq!(core.stats(5_000, BootInstant::now()).waiting, None, "later batches do not wait for a node");
     step(&mut core, &mut publisher, 5_000, &done(2, &["1"], TaskResult::Failed));
     step(&mut core, &mut publisher, 6_000, &Inputs::default());
-    contains(&metrics, &["atalaya_rollouts_stopped_total 1", "atalaya_tasks_lost_total 2"]);
+    assert_contains(metrics.registry(), &["atalaya_rollouts_stopped_total 1", "atalaya_tasks_lost_total 2"]);
     let shown = core.overview();
     let counts: Vec<_> = shown.tasks.iter().map(|task| (task.done, task.failed, task.all)).collect();
     assert_eq!((shown.live, counts), (0, vec![(0, 1, 3), (1, 2, 3)]), "the newest first");

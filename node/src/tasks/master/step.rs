@@ -49,7 +49,6 @@ impl<'a> Drafts<'a> {
         self.core.blocked.get(id).is_some_and(|until| self.now < *until)
     }
 
-    /// Returns the draft of a live task.
     pub(super) fn draft(&mut self, id: &TaskId) -> Option<&mut Draft> {
         if self.is_blocked(id) {
             return None;
@@ -274,20 +273,5 @@ fn withdraw(draft: &mut Draft, select: impl Fn(&Part) -> bool) {
 
 /// Returns a placeholder for a specification that cannot be read.
 fn unreadable() -> Spec {
-    Spec {
-        id: "unreadable".to_owned(),
-        action: "unreadable".to_owned(),
-        args: BTreeMap::new(),
-        to: Target::Any,
-        selector: Default::default(),
-        priority: 0,
-        attempts: 1,
-        start_by_ms: None,
-        run_for_ms: None,
-        promise: Default::default(),
-        rollout: None,
-        retry_of: None,
-        by: String::new(),
-        file: None,
-    }
+    Spec { id: "unreadable".to_owned(), action: "unreadable".to_owned(), attempts: 1, ..Spec::default() }
 }

@@ -11,7 +11,6 @@ use crate::model::task::worker_info::WorkerInfo;
 /// Key of the part of a task for one node.
 pub(super) const SINGLE: &str = "";
 
-/// A known worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Worker {
     pub(crate) info: WorkerInfo,
@@ -21,7 +20,6 @@ pub(crate) struct Worker {
 /// A set of assignments: task and node.
 pub(super) type Assignments = BTreeSet<(TaskId, String)>;
 
-/// A live task.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Task {
     /// Record, without its parts.
@@ -84,20 +82,10 @@ impl Task {
         } else {
             BTreeMap::from([(SINGLE.to_owned(), Part::default())])
         };
-        let record = Record {
-            state: State::Queued,
-            spec: Some(spec.clone()),
-            submitted_at,
-            ended_at: None,
-            part: None,
-            roster: None,
-            cancel: None,
-            reason: None,
-        };
+        let record = Record { spec: Some(spec.clone()), submitted_at, ..Record::default() };
         Task { record, spec, parts, stored: BTreeSet::new() }
     }
 
-    /// Returns the record for ZooKeeper.
     pub(super) fn to_record(&self) -> Record {
         let mut record = self.record.clone();
         if self.spec.is_broadcast() {
@@ -197,15 +185,11 @@ impl Draft {
         now: i64,
         select: impl Fn(&Part) -> bool,
     ) {
-        let keys: Vec<String> = self
-            .task
-            .parts
-            .iter()
-            .filter(|(_, part)| !part.state.is_final() && select(part))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in keys {
-            self.change(&key, |part, _| super::part::finish(part, state, Some(reason.to_owned()), now));
+        for (key, part) in &mut self.task.parts {
+            if !part.state.is_final() && select(part) {
+                super::part::finish(part, state, Some(reason.to_owned()), now);
+                self.changed.insert(key.clone());
+            }
         }
     }
 
@@ -219,30 +203,20 @@ impl Draft {
         let is_final = self.task.parts.values().all(|part| part.state.is_final());
         let is_broadcast = self.task.spec.is_broadcast();
         let before = self.task.record.state;
-        self.task.record.state = if is_final {
-            if is_broadcast && self.task.record.reason.is_none() {
-                let (state, reason) = combined(self.task.parts.values().map(|part| &part.state));
-                self.task.record.reason = reason;
-                state
-            } else if is_broadcast {
-                combined(self.task.parts.values().map(|part| &part.state)).0
-            } else {
-                let part = self.task.parts.get(SINGLE);
-                self.task.record.reason = part.and_then(|part| part.reason.clone());
-                part.map_or(State::Failed, |part| part.state)
-            }
+        let Task { record, parts, .. } = &mut self.task;
+        let states = parts.values().map(|part| &part.state);
+        record.state = if !is_final {
+            states.filter(|state| !state.is_final()).max().copied().unwrap_or_default()
+        } else if is_broadcast {
+            let (state, reason) = combined(states);
+            record.reason = record.reason.take().or(reason);
+            state
         } else {
-            self.task
-                .parts
-                .values()
-                .map(|part| part.state)
-                .filter(|state| !state.is_final())
-                .max()
-                .unwrap_or_default()
+            let part = parts.get(SINGLE);
+            record.reason = part.and_then(|part| part.reason.clone());
+            part.map_or(State::Failed, |part| part.state)
         };
-        if is_final {
-            self.task.record.ended_at = Some(now);
-        }
+        record.ended_at = is_final.then_some(now).or(record.ended_at);
         let mut ops = Vec::new();
         let must_set = !is_broadcast || is_final || before != self.task.record.state || self.cancel.is_some();
         self.task.record.cancel = self.task.record.cancel.take().or(self.cancel.take());

@@ -14,14 +14,14 @@ use tracing::{debug, info, warn};
 
 use crate::fail_points;
 use crate::metrics::TaskMetrics;
-use crate::model::task::record::{Assignment, Outcome, Progress, Result as TaskResult, to_json};
+use crate::model::json::to_json;
+use crate::model::task::record::{Assignment, Outcome, Progress, Result as TaskResult};
 use crate::model::task::{TaskId, paths};
 use crate::tasks::actions::{self, ExecutionOutcome, ExecutionRequest, Executor, LocalLease, StopReason};
 
 /// Minimum time between two publications of the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// An execution in one session.
 pub(super) struct Execution<'a> {
     pub(super) session: &'a Session,
     pub(super) session_id: i64,
@@ -35,7 +35,6 @@ pub(super) struct Execution<'a> {
     pub(super) assignment: Assignment,
 }
 
-/// Returns the name of a result in metrics.
 fn name(result: TaskResult) -> &'static str {
     match result {
         TaskResult::Done => "done",

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures_util::future::OptionFuture;
 use tokio::sync::watch;
 
 use crate::model::health_status::SensorState;
@@ -46,11 +47,10 @@ fn health(sensors: &[SensorStatus]) -> WorkerHealth {
 /// Keeps the description current until dropped. `sensors` is `None` for a worker without sensors.
 pub async fn follow(
     executor: &Executor,
-    sensors: Option<watch::Receiver<Vec<SensorStatus>>>,
+    mut sensors: Option<watch::Receiver<Vec<SensorStatus>>>,
     info: &watch::Sender<Option<WorkerInfo>>,
 ) {
     let mut actions: watch::Receiver<Arc<ActionConfig>> = executor.changes();
-    let mut sensors = sensors;
     loop {
         let config = actions.borrow_and_update().clone();
         let known = sensors.as_mut().map(|sensors| sensors.borrow_and_update().clone());
@@ -58,21 +58,13 @@ pub async fn follow(
         // A worker whose board executes nothing any more has no actions.
         info.send_if_modified(|info| {
             let new = if new.is_none() && info.is_some() { Some(WorkerInfo::default()) } else { new };
-            let is_changed = *info != new;
-            *info = new;
-            is_changed
+            std::mem::replace(info, new.clone()) != new
         });
-        let sensors_changed = async {
-            if let Some(sensors) = &mut sensors
-                && sensors.changed().await.is_ok()
-            {
-                return;
-            }
-            std::future::pending().await
-        };
+        let sensors_changed = OptionFuture::from(sensors.as_mut().map(|sensors| sensors.changed()));
         tokio::select! {
-            Ok(()) = actions.changed() => {}
-            () = sensors_changed => {}
+            // The executor has the sender.
+            _ = actions.changed() => {}
+            Some(Ok(())) = sensors_changed => {}
         }
     }
 }

@@ -35,6 +35,7 @@ use self::execution::Execution;
 use super::actions::Executor;
 use crate::metrics::TaskMetrics;
 use crate::model::acl_policy::AclPolicy;
+use crate::model::json::to_json;
 use crate::model::task::record::Assignment;
 use crate::model::task::worker_info::WorkerInfo;
 use crate::model::task::{TaskId, paths};
@@ -124,7 +125,7 @@ impl Worker {
             backoff.reconnected();
             let current = info.borrow_and_update().clone();
             // A board that executes nothing any more stays a worker without actions until the node ends.
-            let data = current.unwrap_or_default().to_json();
+            let data = to_json(&current.unwrap_or_default());
             if let Err(error) = self.register(&connection, &data).await {
                 backoff.pause(&self.session, &error).await;
                 continue;
@@ -282,10 +283,7 @@ impl Worker {
                 let assignment = Assignment::parse(&data).unwrap_or_else(|| Assignment {
                     attempt: 1,
                     action: "unreadable".to_owned(),
-                    args: Default::default(),
-                    run_for_ms: None,
-                    promise: Default::default(),
-                    file: None,
+                    ..Assignment::default()
                 });
                 let session = connection.session_id();
                 found.push(Assigned { task, czxid: stat.czxid, session, assignment });

@@ -57,7 +57,6 @@ impl Names {
         announcement
     }
 
-    /// Returns the announcement of the averages with these keys.
     pub(super) fn averages<'a>(&self, keys: impl Iterator<Item = &'a String>) -> Value {
         let object = self.averages_object();
         let mut components = Map::new();
@@ -76,7 +75,6 @@ impl Names {
     }
 }
 
-/// Returns the key of the average of this unit.
 pub(super) fn average_key(unit: Option<&str>) -> String {
     unit.map_or_else(|| NUMBER.to_owned(), |unit| format!("{UNIT}{}", id(unit)))
 }

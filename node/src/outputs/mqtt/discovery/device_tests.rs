@@ -1,20 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::node_info::tests::sensor;
 
 fn names() -> Names {
     Names { fleet: "home".into(), node: "n_1".into(), topics: Topics::new("atalaya", "home", "n_1") }
-}
-
-fn sensor(name: &str, chip: &str, quantities: &[&str]) -> SensorStatus {
-    SensorStatus {
-        name: name.into(),
-        chip: chip.into(),
-        bus: None,
-        address: None,
-        quantities: quantities.iter().map(|&quantity| quantity.into()).collect(),
-        health: Default::default(),
-    }
 }
 
 #[test]

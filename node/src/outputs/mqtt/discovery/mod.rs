@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use self::device::{MAX_COMPONENTS, Names};
 use super::client::Message;
-use super::payload::json;
 use super::topics::Topics;
+use crate::model::json::to_json;
 use crate::model::node_info::SensorStatus;
 
 /// Time for which a retained announcement is waited for after a connect.
@@ -41,7 +41,6 @@ pub(super) struct Announcer {
     repeat_at: Option<Instant>,
 }
 
-/// One device.
 #[derive(Debug)]
 struct Device {
     topic: String,
@@ -76,7 +75,6 @@ impl Announcer {
         }
     }
 
-    /// Returns the topics to subscribe.
     pub(super) fn subscriptions(&self) -> [String; 3] {
         [self.birth_topic.clone(), self.node.topic.clone(), self.averages.topic.clone()]
     }
@@ -158,7 +156,6 @@ impl Announcer {
         }
     }
 
-    /// Returns the messages to publish now.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Message> {
         let repeats = self.repeat_at.is_some_and(|at| at <= now);
         if repeats {
@@ -193,7 +190,7 @@ impl Device {
             announcements.push(wanted.clone());
         }
         self.published = Some(wanted.clone());
-        let message = |payload| Message { topic: self.topic.clone(), payload: json(&payload) };
+        let message = |payload| Message { topic: self.topic.clone(), payload: to_json(&payload) };
         announcements.into_iter().map(message).collect()
     }
 }

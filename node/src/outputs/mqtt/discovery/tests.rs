@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::model::node_info::tests::sensor;
 
 const SECOND: Duration = Duration::from_secs(1);
 const NODE: &str = "homeassistant/device/atalaya__home__n1/config";
@@ -12,15 +13,7 @@ fn announcer() -> Announcer {
 }
 
 fn sensors(names: &[&str]) -> Vec<SensorStatus> {
-    let sensor = |name: &&str| SensorStatus {
-        name: (*name).to_owned(),
-        chip: "file".to_owned(),
-        bus: None,
-        address: None,
-        quantities: vec!["power".to_owned()],
-        health: Default::default(),
-    };
-    names.iter().map(sensor).collect()
+    names.iter().map(|name| sensor(name, "file", &["power"])).collect()
 }
 
 /// Returns topic and keys of components of messages; those that are removed with a `-`.

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use atalaya_config::Boards;
 use atalaya_testbed::{Mosquitto, MqttClient, MqttMessage, TcpFault, TcpProxy};
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::model::node_info::SensorStatus;
-use crate::model::report::{Average, Report};
-use crate::model::sample::{Batch, ClockState, StoredSample};
+use crate::model::node_info::tests::sensor;
+use crate::model::report::Report;
+use crate::model::sample::Batch;
+use crate::outputs::test_support::{self, failed, sample};
 use crate::outputs::{Outcome, Output, Sender};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -24,6 +25,14 @@ const TOPIC: &str = "atalaya/home/n1/a/temperature";
 const NODE: &str = "homeassistant/device/atalaya__home__n1/config";
 const AVERAGES: &str = "homeassistant/device/atalaya_averages__home/config";
 const VERSIONS: [&str; 2] = ["3.1.1", "5"];
+
+/// Starts a broker, a subscriber of a topic, and an output to the broker.
+fn start(topic: &str, version: &str) -> (Mosquitto, MqttClient, tokio::runtime::Runtime, Arc<Output>) {
+    let server = Mosquitto::start();
+    let subscriber = MqttClient::subscribe(server.port(), topic);
+    let output = output_to(&server.url(), version);
+    (server, subscriber, multi_thread(), output)
+}
 
 /// Returns an output with these lines of boards.toml besides the type.
 fn output(lines: &str) -> Result<Output, String> {
@@ -38,44 +47,18 @@ fn output_to(url: &str, version: &str) -> Arc<Output> {
 }
 
 fn sensors(names: &[&str]) -> watch::Receiver<Vec<SensorStatus>> {
-    let sensor = |name: &&str| SensorStatus {
-        name: (*name).to_owned(),
-        chip: "file".to_owned(),
-        bus: None,
-        address: None,
-        quantities: vec!["temperature".to_owned()],
-        health: Default::default(),
-    };
+    let sensor = |name: &&str| sensor(name, "file", &["temperature"]);
     watch::Sender::new(names.iter().map(sensor).collect()).subscribe()
 }
 
 fn report(cycle: u64) -> Report {
-    let average = Average {
-        quantity: Some("temperature".into()),
-        unit: Some("Cel".into()),
-        mean: 20.5,
-        min: 20.0,
-        max: 21.0,
-        stddev: Some(0.5),
-        count: 2,
-        details: None,
-    };
-    Report { epoch: 1, cycle, time: Timestamp::UNIX_EPOCH, excluded: 0, average }
+    Report { epoch: 1, ..test_support::report(cycle, 0, 20.5) }
 }
 
 /// Returns samples of the sensor `a` with these sequence numbers. Times and values increase with them.
 fn batch(seqs: std::ops::Range<i64>) -> Batch {
-    let sample = |seq: i64| StoredSample {
-        seq,
-        sensor: "a".into(),
-        quantity: "temperature".into(),
-        unit: "Cel".into(),
-        value: seq as f64,
-        time_ms: 1_795_993_511_000 + seq,
-        since_boot_ms: seq,
-        clock: ClockState::Synchronised,
-    };
-    Batch { boot: "b1".into(), samples: seqs.map(sample).collect(), has_more: false }
+    let sample = |seq: i64| sample(seq, "a", 1_795_993_511_000 + seq, seq as f64);
+    Batch { boot: "b1".into(), ..test_support::batch(&seqs.map(sample).collect::<Vec<_>>()) }
 }
 
 fn seqs(messages: &[MqttMessage]) -> Vec<i64> {
@@ -109,21 +92,10 @@ fn multi_thread() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-/// Returns the reason of an outcome that is neither accepted nor refused.
-fn failed(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::Failed(reason) => reason,
-        outcome => panic!("{outcome:?} is not a failure"),
-    }
-}
-
 #[test]
 fn records_are_retained_with_their_fields_and_availability_follows_the_connection() {
     for version in VERSIONS {
-        let server = Mosquitto::start();
-        let subscriber = MqttClient::subscribe(server.port(), "#");
-        let runtime = multi_thread();
-        let output = output_to(&server.url(), version);
+        let (server, subscriber, runtime, output) = start("#", version);
         runtime.block_on(async {
             output.connect(sensors(&["a", "b"]));
             assert_eq!(output.send_samples(&batch(0..3), TIMEOUT).await, Outcome::Accepted(vec![]));
@@ -234,10 +206,7 @@ fn wrong_password_is_named_and_a_corrected_file_is_read() {
 #[test]
 fn nothing_is_lost_when_the_broker_is_killed_and_restarted_empty() {
     for version in VERSIONS {
-        let mut server = Mosquitto::start();
-        let subscriber = MqttClient::subscribe(server.port(), TOPIC);
-        let runtime = multi_thread();
-        let output = output_to(&server.url(), version);
+        let (mut server, subscriber, runtime, output) = start(TOPIC, version);
         runtime.block_on(async {
             output.connect(sensors(&["a"]));
             deliver(&output, &batch(0..50)).await;
@@ -284,10 +253,7 @@ fn has_content(folder: &Path) -> bool {
 #[test]
 fn frozen_broker_delays_samples_and_mixes_nothing_up() {
     for version in VERSIONS {
-        let mut server = Mosquitto::start();
-        let subscriber = MqttClient::subscribe(server.port(), TOPIC);
-        let runtime = multi_thread();
-        let output = output_to(&server.url(), version);
+        let (mut server, subscriber, runtime, output) = start(TOPIC, version);
         runtime.block_on(deliver(&output, &batch(0..10)));
         server.stop_process();
         let start = Instant::now();

@@ -10,6 +10,7 @@ mod bh1750;
 mod bme280;
 mod bmp390;
 mod context;
+mod driver;
 mod htu21d;
 mod ina219;
 mod ina226;

@@ -8,6 +8,7 @@ use super::DeviceContext;
 use crate::Chip;
 use crate::error::ReadError;
 use crate::reading::Readings;
+pub(super) use crate::sensor::Sensor;
 use crate::sensor::SensorInfo;
 
 /// Delay that does not wait.

@@ -9,7 +9,7 @@ use atalaya_testbed::{Process, Scratch, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::machine::Machine;
-use crate::common::{DEADLINE, Fleet, from, goes_on_publishing, report_from};
+use crate::common::{DEADLINE, Fleet, from, goes_on_publishing, report_from, wait_until};
 
 on_both!(
     killed_supervised_leader_is_succeeded_at_once_and_restarts,
@@ -83,9 +83,7 @@ fn killed_supervised_leader_is_succeeded_at_once_and_restarts(fleet: Fleet) {
     one.wait_for_line_since(killed, "deleted the znodes of the dead node", DEADLINE);
 
     // The node is back, at the end of the queue.
-    eventually("the line to be 2, 3, 1", DEADLINE, || {
-        (probe.contenders("/election") == ["2", "3", "1"]).then_some(())
-    });
+    wait_until("the line to be 2, 3, 1", || probe.contenders("/election") == ["2", "3", "1"]);
     let new = probe.exists("/mediciones/1").unwrap();
     assert_ne!(new.ephemeral_owner, old.ephemeral_owner);
     let info = eventually("its node info", DEADLINE, || probe.exists("/atalaya/nodes/1"));
@@ -332,8 +330,8 @@ fn node_shuts_down_when_its_supervising_parent_is_killed(fleet: Fleet) {
     one.kill9();
     report_from(&fleet.api, "2", killed, AT_ONCE);
     assert_eq!(probe.ls("/mediciones"), ["2"]);
-    eventually("its lock to be free", DEADLINE, || {
-        (machine.reap(&["1"]) == (Some(0), "node 1: no znodes left\n".to_owned())).then_some(())
+    wait_until("its lock to be free", || {
+        machine.reap(&["1"]) == (Some(0), "node 1: no znodes left\n".to_owned())
     });
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use atalaya_testbed::{ApiMode, Collector, Process, StoredReport, eventually};
 use serde_json::Value;
 
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 
@@ -89,7 +89,7 @@ fn leader_sends_full_reports_to_a_collector() {
     assert!(!is_full(&held[0]), "the first one is sent before the API is known: {held:#?}");
     collector.process().kill9();
     let waiting = || fleet.probe().ls("/atalaya/reports").len();
-    eventually("reports that wait", DEADLINE, || (waiting() >= 3).then_some(()));
+    wait_until("reports that wait", || waiting() >= 3);
     one.kill9();
     collector.restart();
     two.wait_for_line("full reports are sent to /api/v1/reports", DEADLINE);

@@ -9,7 +9,7 @@ use atalaya_testbed::{Api, Process, Recorded, eventually};
 
 use crate::common::history::History;
 use crate::common::server::Server;
-use crate::common::{DEADLINE, Fleet, Timing, bodies, from, goes_on_publishing, mean_reported};
+use crate::common::{DEADLINE, Fleet, Timing, bodies, from, goes_on_publishing, mean_reported, wait_until};
 
 on_both!(
     lock_step_nodes_wait_after_a_leader_died_and_its_successor_finishes_the_cycle,
@@ -161,7 +161,7 @@ fn lock_step_follows_nodes_that_join_and_leave(fleet: Fleet) {
     let mut three = fleet.follower("3", args);
     goes_on_publishing(&probe, "3", 3);
     three.kill9();
-    eventually("its znode to go", DEADLINE, || probe.exists("/mediciones/3").is_none().then_some(()));
+    wait_until("its znode to go", || probe.exists("/mediciones/3").is_none());
     goes_on_publishing(&probe, "1", 3);
     stop(std::slice::from_mut(&mut one));
     // The next node finds the barrier closed, and measures alone.
@@ -214,7 +214,7 @@ fn lock_step_can_be_switched_on_and_off(fleet: Fleet) {
     }
     assert!(second.czxid > first.czxid);
     probe.set("/config/sync", b"free").unwrap();
-    eventually("the barrier to be opened", DEADLINE, || probe.exists("/barrier").is_none().then_some(()));
+    wait_until("the barrier to be opened", || probe.exists("/barrier").is_none());
     if let Server::Apache(_) = fleet.server {
         let history = History::of(&fleet);
         assert!(history.unfenced.is_empty() && history.openings.len() == 1, "{:x?}", history.unfenced);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use atalaya_testbed::{Scratch, ZkProbe, clean_command, eventually, get};
 
-use crate::common::{DEADLINE, Fleet, goes_on_publishing};
+use crate::common::{DEADLINE, Fleet, goes_on_publishing, wait_until};
 
 /// Maximum time from SIGTERM to the end.
 const END: Duration = Duration::from_secs(10);
@@ -183,7 +183,7 @@ fn lock_and_elect_run_their_command_and_end_by_sigterm_when_stderr_takes_nothing
             let words =
                 ["--log", "trace", command, &path, "--zookeeper", &fleet.hosts, "--", "sh", "-c", &script];
             let mut holder = Running::with_stderr(sink, program(scratch.path(), &words));
-            eventually("the command", DEADLINE, || file.exists().then_some(()));
+            wait_until("the command", || file.exists());
             let status = holder.ends_by_term(&format!("{command} with {sink:?}"));
             assert_eq!(status.code(), Some(128 + 15), "{command} {sink:?}");
             assert!(fleet.probe().ls(&path).is_empty(), "{command} {sink:?} has given the lock up");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use atalaya_testbed::{ApiMode, Process, Scratch, eventually};
 
 use crate::common::metrics_client::MetricsClient;
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 on_both!(
     metrics_show_api_outage_and_failover,
@@ -145,7 +145,7 @@ fn frozen_process_is_ready_after_its_next_publish(fleet: Fleet) {
     let probe = fleet.probe();
     let before = probe.exists("/mediciones/1").unwrap();
     node.stop();
-    eventually("its session is over", DEADLINE, || probe.exists("/mediciones/1").is_none().then_some(()));
+    wait_until("its session is over", || probe.exists("/mediciones/1").is_none());
     node.cont();
     // The first ready answer must already be true.
     watch.wait_for_status("/readyz", 200);

@@ -11,7 +11,7 @@ use atalaya_testbed::{Collector, Process, Recorded, ZkProbe, eventually, node_co
 use serde_json::{Value, json};
 
 use crate::common::metrics_client::MetricsClient;
-use crate::common::{DEADLINE, Fleet, report_from};
+use crate::common::{DEADLINE, Fleet, report_from, wait_until};
 
 on_both!(
     leader_delivers_only_reports_up_to_its_own_epoch,
@@ -257,7 +257,7 @@ fn leader_keeps_reports_while_a_collectors_epoch_is_too_far_ahead_to_rise_above(
     let one = fleet.leader("1", &["--api-url", &api.url, "--metrics-listen", "127.0.0.1:0"]);
     one.wait_for_line("more than a day ahead of ZooKeeper's clock", DEADLINE);
     let probe = fleet.probe();
-    eventually("three reports wait", DEADLINE, || (probe.ls("/atalaya/reports").len() >= 3).then_some(()));
+    wait_until("three reports wait", || probe.ls("/atalaya/reports").len() >= 3);
     assert!(probe.exists("/atalaya/aside").is_none_or(|_| probe.ls("/atalaya/aside").is_empty()));
     let seen = eventually("the status says so", DEADLINE, || {
         let seen = fleet.status();
@@ -317,7 +317,7 @@ fn leader_keeps_reports_that_are_redirected_to_a_login_page() {
     let one = fleet.leader("1", &["--api-url", &api.url]);
     one.wait_for_line("a page of HTML: the report is not recorded", DEADLINE);
     let probe = fleet.probe();
-    eventually("three reports wait", DEADLINE, || (probe.ls("/atalaya/reports").len() >= 3).then_some(()));
+    wait_until("three reports wait", || probe.ls("/atalaya/reports").len() >= 3);
 }
 
 #[test]
@@ -337,12 +337,12 @@ fn token_is_not_sent_to_an_api_that_only_zookeeper_names() {
         heads.iter().any(|head| head.contains("authorization: bearer") == wanted)
     };
     let mut one = node("1", &[]);
-    eventually("two reports", DEADLINE, || (api.heads.lock().unwrap().len() >= 2).then_some(()));
+    wait_until("two reports", || api.heads.lock().unwrap().len() >= 2);
     assert!(!saw(true), "the token is sent");
     assert_eq!(lines(&one, "is not sent to the API: it is bound to no origin"), 1);
     assert_eq!(lines(&one, "the API has changed"), 1);
     one.shut_down(DEADLINE);
     let origin = api.url.trim_end_matches("/nuevo").to_owned();
     let _two = node("2", &[("ATALAYA_API_TOKEN_ORIGIN", &origin)]);
-    eventually("a report with the token", DEADLINE, || saw(true).then_some(()));
+    wait_until("a report with the token", || saw(true));
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Process, Scratch, Terminal, clean_command, eventually, parent_death_command};
 
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 /// Starts background processes in two generations, in their own sessions and as daemons. Each writes its id into
 /// `pids`; then `ready` is written.
@@ -48,7 +48,7 @@ impl Tree {
 
     fn hold(&self, fleet: &Fleet, words: &[&str], end: &str) -> Process {
         let holder = Process::spawn(self.tool(fleet, words, "2s", &(script(self.scratch.path()) + end)));
-        eventually("all processes of the tree", DEADLINE, || self.file("ready").exists().then_some(()));
+        wait_until("all processes of the tree", || self.file("ready").exists());
         holder
     }
 
@@ -65,7 +65,7 @@ impl Tree {
                       done; touch met";
         let next = Process::spawn(self.tool(fleet, words, "2s", script));
         let path = words[1];
-        eventually("two in line", DEADLINE, || (fleet.probe().contenders(path).len() == 2).then_some(()));
+        wait_until("two in line", || fleet.probe().contenders(path).len() == 2);
         next
     }
 
@@ -119,7 +119,7 @@ fn lock_ends_every_process_of_the_tree_when_its_own_process_is_killed() {
     let mut holder = tree.hold(&fleet, &words, "wait; sleep 300");
     let _next = tree.next(&fleet, &words);
     holder.kill9();
-    eventually("the end of the tree", DEADLINE, || tree.alive().is_empty().then_some(()));
+    wait_until("the end of the tree", || tree.alive().is_empty());
     tree.next_met_nobody();
 }
 
@@ -158,7 +158,7 @@ fn command_of_lock_reads_the_terminal_and_gets_its_interrupt() {
         "read word; echo got $word; trap 'echo interrupted; exit 3' INT; echo ready; while :; do :; done";
     let command = tree.tool(&fleet, &["lock", "/locks/tty"], "60s", script);
     let mut terminal = Terminal::spawn(command, (100, 24));
-    eventually("a holder", DEADLINE, || (fleet.probe().contenders("/locks/tty").len() == 1).then_some(()));
+    wait_until("a holder", || fleet.probe().contenders("/locks/tty").len() == 1);
     terminal.press("hello\r");
     terminal.wait_for("got hello", DEADLINE);
     terminal.wait_for("ready", DEADLINE);
@@ -197,9 +197,9 @@ fn node_that_is_killed_takes_the_programs_of_its_command_sensors_with_it() {
     let boards = board(tree.scratch.path(), &(script(tree.scratch.path()) + "sleep 300"), "9s");
     let args = ["--boards", &boards.display().to_string(), "--board", "b"];
     let mut node = fleet.node("1", &args);
-    eventually("all processes of the program", DEADLINE, || tree.file("ready").exists().then_some(()));
+    wait_until("all processes of the program", || tree.file("ready").exists());
     node.kill9();
-    eventually("the end of the program", DEADLINE, || tree.alive().is_empty().then_some(()));
+    wait_until("the end of the program", || tree.alive().is_empty());
 }
 
 #[test]
@@ -256,9 +256,9 @@ fn supervised_node_that_hangs_ends_when_its_parent_is_killed() {
     let boards = board(tree.scratch.path(), &(script(tree.scratch.path()) + "sleep 300"), "9s");
     let args = ["--supervised", "--boards", &boards.display().to_string(), "--board", "b"];
     let mut parent = fleet.node("1", &args);
-    eventually("all processes of the program", DEADLINE, || tree.file("ready").exists().then_some(()));
+    wait_until("all processes of the program", || tree.file("ready").exists());
     parent.kill9();
-    eventually("the end of the program", DEADLINE, || tree.alive().is_empty().then_some(()));
+    wait_until("the end of the program", || tree.alive().is_empty());
 }
 
 /// Runs a command as process 1 of a process namespace, as a container does.
@@ -311,7 +311,7 @@ fn process_one_reaps_orphans_and_passes_signals_on() {
                     .is_ok_and(|line| line.starts_with("sleep\x000.3"))
             })
         };
-        eventually("the end of the orphan", DEADLINE, || (!sleeps() && zombies() == 0).then_some(()));
+        wait_until("the end of the orphan", || !sleeps() && zombies() == 0);
         let one = rustix::process::Pid::from_raw(one.parse().unwrap()).unwrap();
         rustix::process::kill_process(one, rustix::process::Signal::TERM).unwrap();
         let status = outside.wait_exit(DEADLINE);

@@ -13,11 +13,11 @@ use atalaya::tasks::actions::{
     MAX_OUTPUT, SensorHandles, StopReason,
 };
 use atalaya_config::Boards;
-use atalaya_testbed::{Scratch, clean_command, eventually};
+use atalaya_testbed::{Scratch, clean_command};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 /// Timeout of the simulated session.
@@ -106,7 +106,7 @@ pub(crate) fn alive(folder: &Path) -> Vec<String> {
 /// Waits until the tree is complete.
 async fn tree_is_ready(folder: &Path) {
     let ready = folder.join("ready");
-    let wait = move || eventually("all processes of the tree", DEADLINE, || ready.exists().then_some(()));
+    let wait = move || wait_until("all processes of the tree", || ready.exists());
     tokio::task::spawn_blocking(wait).await.unwrap();
 }
 

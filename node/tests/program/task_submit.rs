@@ -7,7 +7,7 @@ use crate::common::outputs::stdout;
 use crate::common::task_tool::{
     SPEC, STATE, done, json_lines, publish_worker, record, refused, tool_on, tool_with_timeout,
 };
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 on_both!(
     task_submit_creates_one_znode_and_prints_its_id,
@@ -100,7 +100,7 @@ fn task_submit_after_a_lost_reply_finds_its_task_in_the_records(fleet: Fleet) {
     proxy.mute(Some(SYNC));
     let hosts = proxy.connect_string();
     let mut submitting = Process::spawn(tool_with_timeout(&hosts, &["submit", "status"], "2s"));
-    eventually("the connection", DEADLINE, || (proxy.connections() > 0).then_some(()));
+    wait_until("the connection", || proxy.connections() > 0);
     proxy.cut_after_request(MULTI);
     proxy.refuse(true);
     proxy.mute(None);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::common::webhooks::{
     Webhooks, all_have_arrived, each_once_and_in_order, kept, key, wait_for_cycle, waits_for_nothing,
 };
-use crate::common::{DEADLINE, Fleet, Timing};
+use crate::common::{DEADLINE, Fleet, Timing, wait_until};
 
 on_both!(
     webhook_gets_each_average_once_and_in_order,
@@ -108,7 +108,7 @@ fn successor_of_a_killed_leader_delivers_to_the_webhook(fleet: Fleet) {
     let two = Process::start(webhooks.command(&fleet, "2"), "following: waiting", DEADLINE);
     let probe = fleet.probe();
     let waiting = || probe.ls("/atalaya/outputs/w1/reports").len();
-    eventually("four waiting averages", DEADLINE, || (waiting() >= 4).then_some(()));
+    wait_until("four waiting averages", || waiting() >= 4);
     one.kill9();
     let written = waiting() as u64;
     two.wait_for_line(" leading epoch=", DEADLINE);
@@ -207,11 +207,11 @@ fn collector_as_a_webhook_stores_each_average_once(fleet: &Fleet) {
         keys.sort_unstable();
         keys
     };
-    eventually("three averages", DEADLINE, || (cycles(&collector).len() >= 3).then_some(()));
+    wait_until("three averages", || cycles(&collector).len() >= 3);
     collector.process().kill9();
     collector.restart();
     let before = cycles(&collector).len();
-    eventually("more averages", DEADLINE, || (cycles(&collector).len() >= before + 3).then_some(()));
+    wait_until("more averages", || cycles(&collector).len() >= before + 3);
     let mut keys = cycles(&collector);
     let count = keys.len();
     keys.dedup();

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{ApiMode, Process, ZkProbe, eventually};
+use atalaya_testbed::{ApiMode, Process, ZkProbe};
 use atalaya_zookeeper::{Disconnect, Operation, RequestFilter};
 
 use crate::common::{
-    DEADLINE, Fleet, bodies, exactly_one_leads, from, goes_on_publishing, mean_reported, report_from, sent_by,
+    DEADLINE, Fleet, bodies, exactly_one_leads, from, goes_on_publishing, mean_reported, report_from,
+    sent_by, wait_until,
 };
 
 /// Selects a create of a path that contains this text.
@@ -154,9 +155,7 @@ fn leader_without_replies_stops_before_its_session_expires_and_one_successor_lea
     hand.freeze_replies(true);
     let frozen = Instant::now();
     // The server receives requests until the client abandons the session, so the session ends a session timeout later.
-    eventually("the leader's session to be over", DEADLINE, || {
-        (!hand.sessions().contains(&session)).then_some(())
-    });
+    wait_until("the leader's session to be over", || !hand.sessions().contains(&session));
     assert!(
         frozen.elapsed() > fleet.pace.session,
         "the session expired while its client could send requests"

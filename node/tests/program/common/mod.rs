@@ -230,6 +230,12 @@ impl std::ops::Deref for Fleet {
     }
 }
 
+/// Waits for a condition, up to [`DEADLINE`].
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    eventually(what, DEADLINE, || condition().then_some(()));
+}
+
 /// Returns true if node `id` sent this request.
 pub fn from(request: &Recorded, id: &str) -> bool {
     request.agent().is_some_and(|agent| agent.ends_with(&format!("(node {id})")))

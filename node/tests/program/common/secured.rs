@@ -5,10 +5,10 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use atalaya_recipes::{Acl, Connection, Credentials, Session, SessionOptions};
-use atalaya_testbed::{Process, Scratch, ZooKeeper, eventually, parent_death_command};
+use atalaya_testbed::{Process, Scratch, ZooKeeper, parent_death_command};
 use tokio::runtime::Runtime;
 
-use super::{CALM, DEADLINE, TestEnv};
+use super::{CALM, DEADLINE, TestEnv, wait_until};
 
 /// Users of the servers.
 pub const FLEET: &str = "fleet";
@@ -61,8 +61,8 @@ impl Secured {
         let node = env.node(id, &[&identity, flags].concat());
         let is_in_election =
             |text: &str| text.contains(" leading epoch=") || text.contains("following: waiting");
-        eventually(&format!("node {id} in the election"), DEADLINE, || {
-            node.log().iter().any(|line| is_in_election(&line.text)).then_some(())
+        wait_until(&format!("node {id} in the election"), || {
+            node.log().iter().any(|line| is_in_election(&line.text))
         });
         node
     }

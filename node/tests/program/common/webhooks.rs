@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
-use atalaya_testbed::{Api, Process, Recorded, Scratch, eventually, node_command};
+use atalaya_testbed::{Api, Process, Recorded, Scratch, node_command};
 use serde_json::Value;
 
-use super::{DEADLINE, Fleet, Timing};
+use super::{DEADLINE, Fleet, Timing, wait_until};
 
 const BOARD: &str = r#"
 [boards.v80]
@@ -103,5 +103,5 @@ pub fn all_have_arrived(kept: &[(i64, u64)]) {
 
 pub fn waits_for_nothing(fleet: &Fleet, name: &str) {
     let (probe, path) = (fleet.probe(), format!("/atalaya/outputs/{name}/reports"));
-    eventually("the outbox to be empty", DEADLINE, || probe.ls(&path).is_empty().then_some(()));
+    wait_until("the outbox to be empty", || probe.ls(&path).is_empty());
 }

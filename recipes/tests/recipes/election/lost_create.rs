@@ -2,9 +2,9 @@
 //! and all contenders wait for it.
 
 use atalaya_recipes::Standing;
-use atalaya_testbed::{ZkProbe, eventually};
+use atalaya_testbed::ZkProbe;
 
-use crate::support::election::{CREATE, DEADLINE, TestBed};
+use crate::support::election::{CREATE, TestBed, wait_until};
 
 #[test]
 fn kazoo_732_contender_adopts_its_znode_after_a_lost_reply() {
@@ -63,7 +63,7 @@ fn contender_adopts_its_znode_after_a_reply_that_timed_out() {
     let proxy = bed.proxy();
     proxy.mute(Some(CREATE));
     let contender = bed.contender("a", &proxy);
-    eventually("the create took effect", DEADLINE, || (probe.contenders("/election") == ["a"]).then_some(()));
+    wait_until("the create took effect", || probe.contenders("/election") == ["a"]);
     proxy.mute(None);
     contender.until_leading();
     assert_eq!(probe.contenders("/election"), ["a"]);

@@ -1,7 +1,7 @@
 use atalaya_recipes::{Election, Phase, Standing};
-use atalaya_testbed::{Proxy, eventually};
+use atalaya_testbed::Proxy;
 
-use crate::support::election::{DEADLINE, DELETE, ELECTION, SharedCount, TestBed};
+use crate::support::election::{DELETE, ELECTION, SharedCount, TestBed, wait_until};
 
 #[test]
 fn contender_deletes_its_znode_before_run_returns() {
@@ -46,5 +46,5 @@ fn withdraws_with(bed: &TestBed, proxy: &Proxy) {
     assert_eq!(bed.line(&observer), [""; 0]);
     assert_eq!(begun.get(), 1, "leader code that has returned was begun again");
     assert_eq!(*standing.borrow(), Standing::Inactive);
-    eventually("the session goes on", DEADLINE, || (session.state().phase == Phase::Connected).then_some(()));
+    wait_until("the session goes on", || session.state().phase == Phase::Connected);
 }

@@ -54,12 +54,16 @@ impl TestBed {
     }
 }
 
+/// Waits for a condition, up to [`DEADLINE`].
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    eventually(what, DEADLINE, || condition().then_some(()));
+}
+
 /// Waits until the session is in `phase`.
 #[track_caller]
 pub(crate) fn until_phase(session: &Session, phase: Phase) {
-    eventually(&format!("the session is {phase:?}"), DEADLINE, || {
-        (session.state().phase == phase).then_some(())
-    });
+    wait_until(&format!("the session is {phase:?}"), || session.state().phase == phase);
 }
 
 /// Waits until the session has another id than `old`.
@@ -155,7 +159,7 @@ impl Contender {
     /// Waits until the contender has this standing.
     #[track_caller]
     pub(crate) fn until(&self, standing: Standing) {
-        eventually(&format!("{} is {standing:?}", self.name), DEADLINE, || self.is(standing).then_some(()));
+        wait_until(&format!("{} is {standing:?}", self.name), || self.is(standing));
     }
 
     #[track_caller]

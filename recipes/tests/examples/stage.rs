@@ -72,6 +72,15 @@ impl Example {
         assert!(exit.success(), "{exit}");
     }
 
+    /// Waits for these lines, and until the example exits successfully.
+    #[track_caller]
+    pub(crate) fn ends_after(&mut self, lines: &[&str]) {
+        for line in lines {
+            self.says(line);
+        }
+        self.ends();
+    }
+
     /// Waits until the example fails with this message.
     #[track_caller]
     pub(crate) fn fails(&mut self, why: &str) {

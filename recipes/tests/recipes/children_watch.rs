@@ -34,9 +34,8 @@ impl Follower {
 
 #[test]
 fn children_watch_follows_children_and_their_parent() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let follower = Follower::behind(&bed, &proxy);
     follower.sees(&[]);
     // Creates the parent too.
@@ -55,9 +54,8 @@ fn children_watch_follows_children_and_their_parent() {
 
 #[test]
 fn children_watch_follows_over_disconnects_and_expiry() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let follower = Follower::behind(&bed, &proxy);
     probe.create("/mediciones/1", b"", false).unwrap();
     follower.sees(&["1"]);

@@ -45,9 +45,8 @@ fn curator_79_contender_adopts_its_znode_while_another_leads() {
 
 #[test]
 fn contender_creates_its_znode_again_after_a_lost_request() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     proxy.cut_before_request(CREATE);
     let contender = bed.contender("a", &proxy);
     contender.until_leading();

@@ -5,15 +5,13 @@ use crate::support::election::{DELETE, ELECTION, SharedCount, TestBed, wait_unti
 
 #[test]
 fn contender_deletes_its_znode_before_run_returns() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     withdraws_with(&bed, &proxy);
 }
 
 #[test]
 fn contender_deletes_its_znode_although_the_request_is_lost() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     proxy.cut_before_request(DELETE);
     withdraws_with(&bed, &proxy);
     assert!(!proxy.is_armed());
@@ -21,8 +19,7 @@ fn contender_deletes_its_znode_although_the_request_is_lost() {
 
 #[test]
 fn contender_deletes_its_znode_although_the_reply_is_lost() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     proxy.cut_after_request(DELETE);
     withdraws_with(&bed, &proxy);
     assert!(!proxy.is_armed());

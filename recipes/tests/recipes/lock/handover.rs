@@ -17,9 +17,8 @@ fn acquire(bed: &TestBed, session: &Session, name: &str) -> Guard {
 
 #[test]
 fn holder_loses_its_guard_before_the_next_acquires_when_the_network_freezes() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let holder = acquire(&bed, &bed.session_to(&proxy.connect_string()), "holder");
     let next = Lock::new(bed.connection().session().clone(), LOCK, "next");
     let (znode, fence) = (holder.znode().to_owned(), holder.fencing_token());
@@ -49,9 +48,8 @@ fn holder_does_not_hold_after_its_process_was_stopped() {
     if let Ok(servers) = std::env::var(SERVERS) {
         return holds_at(&servers);
     }
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([
         "lock::handover::holder_does_not_hold_after_its_process_was_stopped",

@@ -15,9 +15,8 @@ fn stored(probe: &ZkProbe, text: &str, count: &str) {
 
 #[test]
 fn counted_node_counts_each_write_once_under_faults() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let session = bed.session_to(&proxy.connect_string());
     let tally = WriteCounter::new(session.clone(), COUNTER);
     let node = PersistentNode::new(session.clone(), PATH).counted(tally.clone());

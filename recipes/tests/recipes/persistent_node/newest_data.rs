@@ -8,9 +8,8 @@ const PATH: &str = "/mediciones/1";
 
 #[test]
 fn node_stores_only_the_newest_data_after_a_disconnect() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let session = bed.session_to(&proxy.connect_string());
     let node = PersistentNode::new(session.clone(), PATH);
     let state = node.state();

@@ -46,8 +46,7 @@ fn node_of_a_live_session_that_is_silent_is_not_taken_over() {
 
 #[test]
 fn node_of_an_expiring_session_is_taken_over() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let holder = hold(&bed, &proxy.connect_string());
     proxy.freeze(true);
     let session = bed.session();

@@ -48,9 +48,8 @@ fn node_is_stored_once_after_a_lost_create_reply() {
 
 #[test]
 fn node_is_stored_once_after_a_lost_write_reply() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let kept = Kept::behind(&bed, &proxy);
     kept.write("1");
     let made = eventually("it is there", DEADLINE, || probe.exists(PATH));
@@ -70,9 +69,8 @@ fn node_is_stored_once_after_a_lost_write_reply() {
 
 #[test]
 fn node_is_created_again_with_the_next_write_after_a_deletion() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let kept = Kept::behind(&bed, &proxy);
     kept.write("1");
     let first = eventually("it is there", DEADLINE, || probe.exists(PATH));
@@ -86,9 +84,8 @@ fn node_is_created_again_with_the_next_write_after_a_deletion() {
 
 #[test]
 fn node_is_created_again_in_the_next_session() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let kept = Kept::behind(&bed, &proxy);
     kept.write("1");
     let first = eventually("it is there", DEADLINE, || probe.exists(PATH));

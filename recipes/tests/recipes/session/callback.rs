@@ -7,8 +7,7 @@ use crate::support::election::{ELECTION, TIMEOUT, TestBed, until_another_session
 
 #[test]
 fn callback_gets_each_session_before_its_first_request_and_the_contender_prefix_is_known() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let reported = Arc::new(Mutex::new(Vec::new()));
     let (recorded, servers) = (reported.clone(), proxy.connect_string().parse().unwrap());
     let options = SessionOptions::new(servers, TIMEOUT);

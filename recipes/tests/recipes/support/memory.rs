@@ -29,6 +29,12 @@ impl TestBed {
         TestBed { server, faults, observer }
     }
 
+    pub(crate) async fn with_session() -> (TestBed, Session) {
+        let bed = TestBed::start().await;
+        let session = bed.session().await;
+        (bed, session)
+    }
+
     pub(crate) fn connect_string(&self) -> String {
         self.server.connect_string()
     }

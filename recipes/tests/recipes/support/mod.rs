@@ -46,6 +46,21 @@ impl TestBed {
         TestBed::at(Backend::Apache(PooledZooKeeper::get()))
     }
 
+    /// Starts the in-memory server and a session.
+    pub(crate) fn memory_with_session() -> (TestBed, Session) {
+        let bed = TestBed::memory();
+        let session = bed.session();
+        (bed, session)
+    }
+
+    /// Starts Apache ZooKeeper and a proxy in front of it.
+    #[track_caller]
+    pub(crate) fn behind_proxy() -> (TestBed, Proxy) {
+        let bed = TestBed::apache();
+        let proxy = bed.proxy();
+        (bed, proxy)
+    }
+
     fn at(backend: Backend) -> TestBed {
         // Shown only when a test fails. A second test of the same process finds it set up.
         let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::WARN).try_init();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::{ApiMode, Process};
 
-use crate::common::{DEADLINE, Fleet, report_from, wait_until};
+use crate::common::{DEADLINE, Fleet, report_from, wait_for_requests, wait_until};
 
 on_both!(
     cycles_continue_while_the_api_refuses_connections,
@@ -46,9 +46,7 @@ fn survives(fleet: &Fleet, mode: ApiMode, complaint: &str) {
     one.wait_for_line("accepts reports again", DEADLINE);
     // Each average arrives in the end.
     let total = averages(&one).len();
-    fleet.api.wait_for("all averages", DEADLINE, |all| {
-        all.iter().filter(|request| request.answered == Some(200)).count() >= total
-    });
+    wait_for_requests(&fleet.api, "all averages", total, |request| request.answered == Some(200));
 }
 
 fn cycles_continue_while_the_api_refuses_connections(fleet: Fleet) {

@@ -57,12 +57,10 @@ fn reap_names_a_refused_password() {
     let file = password.write("wrong", "wrong");
     let variable = "ATALAYA_ZOOKEEPER_PASSWORD_FILE".to_owned();
     machine.identity.push((variable, file.to_str().unwrap().to_owned()));
-    let (code, said) = machine.reap(&["1"]);
-    assert_eq!(code, Some(77), "{said}");
+    let said = machine.reap_exits(&["1"], 77);
     assert!(said.contains("ZooKeeper refused the user name or the password"), "{said}");
     machine.identity.pop();
-    let (code, said) = machine.reap(&["1"]);
-    assert_eq!(code, Some(0), "{said}");
+    let said = machine.reap_exits(&["1"], 0);
     assert!(said.contains("removed"), "{said}");
 }
 
@@ -147,8 +145,7 @@ fn killed_leader_is_succeeded_at_once_after_reap(fleet: Fleet) {
     one.kill9();
     assert_eq!(probe.contenders("/election"), ["1", "2"], "what it left");
     let reaped = Instant::now();
-    let (exit, said) = machine.reap(&["1"]);
-    assert_eq!(exit, Some(0), "{said}");
+    let said = machine.reap_exits(&["1"], 0);
     for part in ["node 1: removed /mediciones/1, /atalaya/nodes/1, /election/", "__lock__"] {
         assert!(said.contains(part), "{said}");
     }
@@ -173,8 +170,7 @@ fn node_killed_at_any_moment_leaves_no_znodes_after_cleanup(fleet: Fleet) {
             one.kill9();
             // Every other time its next start has to clean up, and is killed as well.
             if round % 2 == 0 {
-                let (exit, said) = machine.reap(&["1"]);
-                assert_eq!(exit, Some(0), "{said}");
+                let said = machine.reap_exits(&["1"], 0);
                 let parents = ["/mediciones", "/election", "/atalaya/standby", "/atalaya/nodes"];
                 let left = parents.map(|path| probe.ls(path));
                 assert!(left.iter().all(Vec::is_empty), "killed after \"{line}\": {left:?}; {said}");
@@ -273,8 +269,7 @@ fn garbage_in_the_state_file_costs_one_session_timeout(fleet: Fleet) {
     let mut one = machine.leader(&fleet, "1", &[]);
     one.kill9();
     std::fs::write(machine.file("json"), b"\0\0\0\0").unwrap();
-    let (exit, said) = machine.reap(&["1"]);
-    assert_eq!(exit, Some(65), "{said}");
+    machine.reap_exits(&["1"], 65);
     assert_eq!(machine.reap(&["2"]).0, Some(0), "another node's file");
     let again = machine.leader(&fleet, "1", &[]);
     again.wait_for_line("cannot be read", Duration::ZERO);

@@ -9,7 +9,10 @@ use atalaya_testbed::{Api, Process, Recorded, eventually};
 
 use crate::common::history::History;
 use crate::common::server::Server;
-use crate::common::{DEADLINE, Fleet, Timing, bodies, from, goes_on_publishing, mean_reported, wait_until};
+use crate::common::{
+    DEADLINE, Fleet, Timing, bodies, from, goes_on_publishing, key, mean_reported, wait_for_requests,
+    wait_until,
+};
 
 on_both!(
     lock_step_nodes_wait_after_a_leader_died_and_its_successor_finishes_the_cycle,
@@ -46,10 +49,8 @@ fn reports(api: &Api, count: usize, since: Instant) -> Vec<Recorded> {
     all.into_iter().filter(|request| request.at > since).collect()
 }
 
-/// Returns the cycle of a report, from its idempotency key.
 fn cycle_of(request: &Recorded) -> u64 {
-    let key = request.header("idempotency-key").expect("every report has a key");
-    key.split('-').nth(1).and_then(|cycle| cycle.parse().ok()).expect("a key is of a cycle")
+    key(request).1
 }
 
 /// Asserts that no cycle is missing among all reports. They may arrive out of order and twice.
@@ -92,15 +93,11 @@ fn lock_step_nodes_wait_after_a_leader_died_and_its_successor_finishes_the_cycle
     // Much longer than a period: a node that does not wait measures several times.
     two.wait_for_line_since(killed, "the cycle of the previous leader is finished first", DEADLINE);
     let probe = fleet.probe();
-    fleet.api.wait_for("reports of its successor", DEADLINE, |all| {
-        all.iter().filter(|request| from(request, "2")).count() >= 3
-    });
+    wait_for_requests(&fleet.api, "reports of its successor", 3, |request| from(request, "2"));
     ["2", "3"].into_iter().for_each(|id| goes_on_publishing(&probe, id, 2));
     two.kill9();
     three.wait_for_line("the cycle of the previous leader is finished first", DEADLINE);
-    fleet.api.wait_for("reports of the last one", DEADLINE, |all| {
-        all.iter().filter(|request| from(request, "3")).count() >= 3
-    });
+    wait_for_requests(&fleet.api, "reports of the last one", 3, |request| from(request, "3"));
     stop(std::slice::from_mut(&mut three));
     assert_no_gap(&fleet.api.requests());
     if let Server::Apache(_) = fleet.server {

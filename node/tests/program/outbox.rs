@@ -1,9 +1,10 @@
 //! The outbox: a committed average is delivered once and in order, whichever node leads.
 
-use atalaya_testbed::{ApiMode, Process, Recorded, eventually};
+use atalaya_testbed::{ApiMode, Process, eventually};
 
 use crate::common::outputs::{assert_refused, stdout};
-use crate::common::{DEADLINE, Fleet, wait_until};
+use crate::common::webhooks::each_once_and_in_order;
+use crate::common::{DEADLINE, Fleet, key, wait_until};
 
 on_both!(
     reports_of_a_dead_leader_are_delivered_by_its_successor,
@@ -23,23 +24,9 @@ fn averages(node: &Process) -> usize {
     node.log().iter().filter(|line| line.text.contains(" average cycle=")).count()
 }
 
-/// Returns the epoch and cycle of a request.
-fn key(request: &Recorded) -> (i64, u64) {
-    let key = request.header("Idempotency-Key").expect("every request has a key");
-    let (epoch, cycle) = key.split_once('-').expect("an epoch and a cycle");
-    (epoch.parse().unwrap(), cycle.parse().unwrap())
-}
-
 /// Returns the accepted reports in order of arrival.
 fn accepted(fleet: &Fleet) -> Vec<(i64, u64)> {
     fleet.api.requests().iter().filter(|request| request.answered == Some(200)).map(key).collect()
-}
-
-fn each_once_and_in_order(fleet: &Fleet) {
-    let accepted = accepted(fleet);
-    let cycles: Vec<u64> = accepted.iter().map(|(_, cycle)| *cycle).collect();
-    assert_eq!(cycles, (1..=cycles.len() as u64).collect::<Vec<_>>());
-    assert!(accepted.is_sorted_by_key(|(epoch, _)| *epoch), "{accepted:?}");
 }
 
 /// Ends a leader whose reports are not accepted with `end`, and lets another one deliver them.
@@ -54,8 +41,8 @@ fn hands_over(fleet: &Fleet, end: impl FnOnce(&mut Process)) {
     assert_eq!(accepted(fleet), []);
     fleet.api.set(ApiMode::Accept);
     wait_until("all of them, and two more", || accepted(fleet).len() >= written + 2 && averages(&two) >= 2);
-    each_once_and_in_order(fleet);
     let accepted = accepted(fleet);
+    each_once_and_in_order(&accepted);
     let epochs: Vec<i64> = accepted.iter().map(|(epoch, _)| *epoch).collect();
     assert!(
         epochs[..written].iter().all(|epoch| *epoch == epochs[0]),
@@ -137,6 +124,6 @@ fn fence_that_was_deleted_or_overwritten_is_written_again(fleet: Fleet) {
         wait_until("reports of a higher epoch", || {
             accepted(&fleet).last().is_some_and(|last| last.0 > before.0)
         });
-        each_once_and_in_order(&fleet);
+        each_once_and_in_order(&accepted(&fleet));
     }
 }

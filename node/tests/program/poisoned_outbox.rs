@@ -11,7 +11,7 @@ use atalaya_testbed::{Collector, Process, Recorded, ZkProbe, eventually, node_co
 use serde_json::{Value, json};
 
 use crate::common::metrics_client::MetricsClient;
-use crate::common::{DEADLINE, Fleet, report_from, wait_until};
+use crate::common::{DEADLINE, Fleet, key, report_from, wait_for_requests, wait_until};
 
 on_both!(
     leader_delivers_only_reports_up_to_its_own_epoch,
@@ -42,12 +42,6 @@ fn report(epoch: i64, cycle: u64, unit: Option<&str>) -> Vec<u8> {
     report.to_string().into_bytes()
 }
 
-fn key(request: &Recorded) -> (i64, u64) {
-    let key = request.header("Idempotency-Key").unwrap();
-    let mut parts = key.split('-');
-    (parts.next().unwrap().parse().unwrap(), parts.next().unwrap().parse().unwrap())
-}
-
 fn lines(node: &Process, words: &str) -> usize {
     node.log().iter().filter(|line| line.text.contains(words)).count()
 }
@@ -70,9 +64,8 @@ fn leader_delivers_only_reports_up_to_its_own_epoch(fleet: Fleet) {
     create(&probe, &format!("/atalaya/reports/{}", u64::MAX), &report(epoch, u64::MAX, None));
     let _ = probe.set("/atalaya/reports", b"");
     assert!(aside(&probe, cycle + 20).contains("newest of the fleet"));
-    let delivered = fleet.api.wait_for("the cycles after it", DEADLINE, |all| {
-        all.iter().map(key).any(|(_, later)| later > cycle + 3)
-    });
+    let is_later = |request: &Recorded| key(request).1 > cycle + 3;
+    let delivered = wait_for_requests(&fleet.api, "the cycles after it", 1, is_later);
     assert!(
         delivered.iter().map(key).all(|(epoch, _)| epoch < now() + DAY),
         "nothing of the future is reported"
@@ -140,9 +133,7 @@ fn leader_logs_once_for_each_report_that_it_may_not_set_aside(fleet: Fleet) {
             .is_ok()
             .then_some(occupied)
     });
-    fleet.api.wait_for("the cycles after it", DEADLINE, |all| {
-        all.iter().map(key).any(|(_, later)| later > occupied)
-    });
+    wait_for_requests(&fleet.api, "the cycles after it", 1, |request| key(request).1 > occupied);
     assert_eq!(lines(&one, "is skipped"), 1);
     assert!((1..=2).contains(&lines(&one, "cannot be removed")), "one line for each of the two reports");
 }
@@ -154,8 +145,7 @@ fn leader_does_not_believe_a_fence_far_ahead_of_the_clock(fleet: Fleet) {
         create(&probe, "/atalaya/term", json!({"epoch": epoch, "cycle": cycle}).to_string().as_bytes());
         let since = Instant::now();
         let mut one = fleet.leader("1", &[]);
-        let requests =
-            fleet.api.wait_for("a report", DEADLINE, |all| all.iter().any(|request| request.at > since));
+        let requests = wait_for_requests(&fleet.api, "a report", 1, |request| request.at > since);
         let (epoch, cycle) = requests.last().map(key).unwrap();
         assert!(epoch < now() + DAY && cycle < 1 << 52, "{epoch} {cycle}");
         one.wait_for_line("does not hold what a leader writes", DEADLINE);
@@ -170,9 +160,8 @@ fn leader_skips_a_cycle_whose_path_another_znode_keeps(fleet: Fleet) {
     let (epoch, cycle) = fleet.api.requests().last().map(key).unwrap();
     let taken = cycle + 4;
     create(&probe, &format!("/atalaya/reports/{taken}/child"), b"");
-    let all = fleet.api.wait_for("two cycles after it", DEADLINE, |all| {
-        all.iter().map(key).any(|(_, later)| later >= taken + 2)
-    });
+    let is_later = |request: &Recorded| key(request).1 >= taken + 2;
+    let all = wait_for_requests(&fleet.api, "two cycles after it", 1, is_later);
     let cycles: Vec<u64> = all.iter().map(|request| key(request).1).collect();
     assert_eq!(cycles, (1..taken).chain(taken + 1..=cycles[cycles.len() - 1]).collect::<Vec<_>>());
     assert!(all.iter().map(key).all(|(same, _)| same == epoch), "the epoch stays");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Process, Scratch, Terminal, clean_command, eventually, parent_death_command};
 
-use crate::common::{DEADLINE, Fleet, wait_until};
+use crate::common::{DEADLINE, Fleet, children, is_alive, wait_until};
 
 /// Starts background processes in two generations, in their own sessions and as daemons. Each writes its id into
 /// `pids`; then `ready` is written.
@@ -55,7 +55,7 @@ impl Tree {
     /// Returns the processes of the tree that have not ended.
     fn alive(&self) -> Vec<String> {
         let pids = std::fs::read_to_string(self.file("pids")).unwrap_or_default();
-        pids.lines().filter(|pid| runs(pid)).map(str::to_owned).collect()
+        pids.lines().filter(|pid| is_alive(pid)).map(str::to_owned).collect()
     }
 
     /// Acquires the same lock, and writes which processes of the tree are alive at that moment.
@@ -74,12 +74,6 @@ impl Tree {
         let met = eventually("the next holder", DEADLINE, || std::fs::read_to_string(self.file("met")).ok());
         assert_eq!(met, "", "processes of the holder before");
     }
-}
-
-/// Returns true if a process exists and is not a zombie.
-fn runs(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
 }
 
 #[test]
@@ -130,10 +124,7 @@ fn lock_ends_every_process_of_the_tree_when_its_helper_process_is_killed() {
     let words = ["lock", "/locks/helper"];
     let mut holder = tree.hold(&fleet, &words, "wait; sleep 300");
     let _next = tree.next(&fleet, &words);
-    let pid = holder.pid();
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let helper: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
-    let helper = rustix::process::Pid::from_raw(helper).unwrap();
+    let helper = rustix::process::Pid::from_raw(children(holder.pid())[0].parse().unwrap()).unwrap();
     rustix::process::kill_process(helper, rustix::process::Signal::KILL).unwrap();
     holder.wait_exit(DEADLINE);
     assert_eq!(tree.alive(), [""; 0]);
@@ -289,29 +280,20 @@ fn process_one_reaps_orphans_and_passes_signals_on() {
         (supervised, "published the first"),
     ] {
         let mut outside = Process::start(as_process_one(&command), line, DEADLINE);
-        let pid = outside.pid();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        let one = children.split_whitespace().next().unwrap().to_owned();
+        let one = children(outside.pid()).remove(0);
         // An orphan of another process of the namespace becomes a child of process 1.
         let entered = Command::new("/usr/bin/nsenter")
             .args(["--target", &one, "--pid", "--", "sh", "-c", "sleep 0.3 & echo orphan"])
             .output()
             .unwrap();
         assert!(entered.status.success(), "{entered:?}");
-        let zombies = || {
-            let children =
-                std::fs::read_to_string(format!("/proc/{one}/task/{one}/children")).unwrap_or_default();
-            children.split_whitespace().filter(|pid| !runs(pid)).count()
+        let sleeps = |pid: &String| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.starts_with("sleep\x000.3"))
         };
-        let sleeps = || {
-            let children =
-                std::fs::read_to_string(format!("/proc/{one}/task/{one}/children")).unwrap_or_default();
-            children.split_whitespace().any(|pid| {
-                std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-                    .is_ok_and(|line| line.starts_with("sleep\x000.3"))
-            })
-        };
-        wait_until("the end of the orphan", || !sleeps() && zombies() == 0);
+        wait_until("the end of the orphan", || {
+            !children(&one).iter().any(sleeps) && children(&one).iter().all(|pid| is_alive(pid))
+        });
         let one = rustix::process::Pid::from_raw(one.parse().unwrap()).unwrap();
         rustix::process::kill_process(one, rustix::process::Signal::TERM).unwrap();
         let status = outside.wait_exit(DEADLINE);

@@ -17,7 +17,7 @@ use atalaya_testbed::{Scratch, clean_command};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
-use crate::common::{DEADLINE, Fleet, wait_until};
+use crate::common::{DEADLINE, Fleet, is_alive, wait_until};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 /// Timeout of the simulated session.
@@ -96,11 +96,7 @@ pub(crate) fn tree(folder: &Path, end: &str) -> String {
 /// Returns the processes of the tree that have not ended.
 pub(crate) fn alive(folder: &Path) -> Vec<String> {
     let pids = std::fs::read_to_string(folder.join("pids")).unwrap_or_default();
-    let is_alive = |pid: &&str| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
-    };
-    pids.lines().filter(is_alive).map(str::to_owned).collect()
+    pids.lines().filter(|pid| is_alive(pid)).map(str::to_owned).collect()
 }
 
 /// Waits until the tree is complete.

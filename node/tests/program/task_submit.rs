@@ -108,7 +108,7 @@ fn task_submit_after_a_lost_reply_finds_its_task_in_the_records(fleet: Fleet) {
     let id = eventually("the task", DEADLINE, || probe.ls(SPEC).pop());
     let spec = probe.text(&format!("{SPEC}/{id}")).unwrap();
     let done = record("done", &json!({"spec": serde_json::from_str::<Value>(&spec).unwrap()}));
-    probe.create(&format!("{STATE}/{id}"), done.to_string().as_bytes(), false).unwrap();
+    probe.create(&format!("{STATE}/{id}"), &done, false).unwrap();
     probe.delete(&format!("{SPEC}/{id}")).unwrap();
     proxy.refuse(false);
     submitting.wait_for_line(&id, DEADLINE);

@@ -8,7 +8,7 @@ use atalaya_zookeeper::{Disconnect, Operation, RequestFilter};
 
 use crate::common::{
     DEADLINE, Fleet, bodies, exactly_one_leads, from, goes_on_publishing, mean_reported, report_from,
-    sent_by, wait_until,
+    sent_by, wait_for_requests, wait_until,
 };
 
 /// Selects a create of a path that contains this text.
@@ -103,9 +103,7 @@ fn leader_that_is_disconnected_while_reading_keeps_its_epoch_and_skips_no_cycle(
     fleet.server.hand().cut(Disconnect::BeforeReply, at.path_contains("/mediciones/")).has_happened();
     let cut = Instant::now();
     one.wait_for_line_since(armed, "leading again", DEADLINE);
-    let requests = fleet.api.wait_for("three more reports", DEADLINE, |all| {
-        all.iter().filter(|request| request.at > cut).count() >= 3
-    });
+    let requests = wait_for_requests(&fleet.api, "three more reports", 3, |request| request.at > cut);
     assert_eq!(sent_by(&requests, "1").len(), requests.len(), "another node reports");
     let mut numbers: Vec<_> = bodies(&requests)
         .iter()

@@ -64,7 +64,18 @@ pub fn is_nightly() -> bool {
     std::env::var_os("ATALAYA_NIGHTLY").is_some()
 }
 
-/// Returns a random number.
+/// Returns true if a process exists and is not a zombie.
+pub fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
+}
+
+/// Returns the child processes of `parent`, if it exists.
+pub fn children(parent: impl std::fmt::Display) -> Vec<String> {
+    let text = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
 pub fn random() -> usize {
     RandomState::new().build_hasher().finish() as usize
 }
@@ -241,6 +252,24 @@ pub fn from(request: &Recorded, id: &str) -> bool {
     request.agent().is_some_and(|agent| agent.ends_with(&format!("(node {id})")))
 }
 
+/// Returns the epoch and cycle of a request, by its idempotency key.
+pub fn key(request: &Recorded) -> (i64, u64) {
+    let key = request.header("Idempotency-Key").expect("every average has a key");
+    let (epoch, cycle) = key.split_once('-').expect("an epoch and a cycle");
+    (epoch.parse().unwrap(), cycle.parse().unwrap())
+}
+
+/// Waits for `count` requests that are `wanted`, and returns all requests.
+#[track_caller]
+pub fn wait_for_requests(
+    api: &Api,
+    what: &str,
+    count: usize,
+    wanted: impl Fn(&Recorded) -> bool,
+) -> Vec<Recorded> {
+    api.wait_for(what, DEADLINE, |all| all.iter().filter(|request| wanted(request)).count() >= count)
+}
+
 /// Returns the requests that `id` sent.
 pub fn sent_by<'a>(requests: &'a [Recorded], id: &str) -> Vec<&'a Recorded> {
     requests.iter().filter(|request| from(request, id)).collect()
@@ -281,9 +310,7 @@ pub fn exactly_one_leads(probe: &ZkProbe, api: &Api, ids: &[&str], when: &str) -
     let leader = contenders.remove(0);
     // From here on, only the first contender reports.
     let since = Instant::now();
-    let requests = api.wait_for(&format!("reports {when}"), DEADLINE, |all| {
-        all.iter().filter(|request| request.at > since).count() >= 3
-    });
+    let requests = wait_for_requests(api, &format!("reports {when}"), 3, |request| request.at > since);
     for request in requests.iter().filter(|request| request.at > since) {
         assert!(from(request, &leader), "{:?} reports {when}", request.agent());
     }

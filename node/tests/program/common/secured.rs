@@ -8,7 +8,7 @@ use atalaya_recipes::{Acl, Connection, Credentials, Session, SessionOptions};
 use atalaya_testbed::{Process, Scratch, ZooKeeper, parent_death_command};
 use tokio::runtime::Runtime;
 
-use super::{CALM, DEADLINE, TestEnv, wait_until};
+use super::{CALM, DEADLINE, TestEnv, wait_for_requests, wait_until};
 
 /// Users of the servers.
 pub const FLEET: &str = "fleet";
@@ -124,7 +124,5 @@ pub fn stop(node: &mut Process) {
 /// Waits for two more reports.
 pub fn assert_reports_continue(env: &TestEnv, when: &str) {
     let since = Instant::now();
-    env.api.wait_for(&format!("reports {when}"), DEADLINE, |all| {
-        all.iter().filter(|request| request.at > since).count() >= 2
-    });
+    wait_for_requests(&env.api, &format!("reports {when}"), 2, |request| request.at > since);
 }

@@ -66,9 +66,7 @@ impl Webhooks {
 
 /// Returns the epoch and cycle of a request, by its key and by its body.
 pub fn key(request: &Recorded) -> (i64, u64) {
-    let key = request.header("Idempotency-Key").expect("every average has a key");
-    let (epoch, cycle) = key.split_once('-').expect("an epoch and a cycle");
-    let key: (i64, u64) = (epoch.parse().unwrap(), cycle.parse().unwrap());
+    let key = super::key(request);
     let body: Value = serde_json::from_slice(&request.body).unwrap();
     assert_eq!((body["epoch"].as_i64(), body["cycle"].as_u64()), (Some(key.0), Some(key.1)));
     key

@@ -191,18 +191,16 @@ impl Device for Htu21d {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::SimBus;
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     const ADDRESS: u8 = 0x40;
 
     fn bus(celsius: f64, percent: f64) -> SimBus {
-        let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Temperature, celsius), (Quantity::Humidity, percent)];
-        bus.attach(ADDRESS, Htu21d::new(Environment::constant(&around)));
-        bus
+        bus_with(ADDRESS, Htu21d::new(Environment::constant(&around)))
     }
 
     #[test]

@@ -144,20 +144,18 @@ impl Device for Mlx90614 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::SimBus;
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     fn bus(address: u8) -> SimBus {
-        let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let environment = Environment::with_channels(|channel, _, _| match channel {
             Some("object1") => 28.01,
             Some("ambient") => f64::INFINITY,
             _ => f64::NEG_INFINITY,
         });
-        bus.attach(address, Mlx90614::new(environment));
-        bus
+        bus_with(address, Mlx90614::new(environment))
     }
 
     fn word(bus: &mut SimBus, command: u8) -> [u8; 3] {

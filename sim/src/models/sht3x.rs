@@ -214,18 +214,16 @@ impl Device for Sht3x {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::{SimBus, SimError};
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     const ADDRESS: u8 = 0x44;
 
     fn bus(celsius: f64, percent: f64) -> SimBus {
-        let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Temperature, celsius), (Quantity::Humidity, percent)];
-        bus.attach(ADDRESS, Sht3x::new(Environment::constant(&around)));
-        bus
+        bus_with(ADDRESS, Sht3x::new(Environment::constant(&around)))
     }
 
     fn millis(bus: &SimBus, millis: u64) {

@@ -16,7 +16,6 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Maximum time limit of a program: a node waits no longer for a reading.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Checks the connection of a sensor.
 pub(super) fn bus_address(
     raw: &RawSensor,
     chip: Chip,

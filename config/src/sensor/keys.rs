@@ -118,7 +118,6 @@ fn no_messages(chip: Chip) -> Stray {
     Stray::new(format!("`{chip}` is not read from an MQTT broker"), ", or write chip = \"mqtt\"")
 }
 
-/// Returns the chips that have channels.
 fn chips_with_channels() -> String {
     let chips = Chip::ALL.into_iter().filter(|chip| !chip.spec().channels.is_empty()).map(Chip::name);
     let mut names: Vec<&str> = ["hwmon", "iio"].into_iter().chain(chips).collect();

@@ -186,7 +186,6 @@ impl TryFrom<Finite> for Weight {
     }
 }
 
-/// Number of decimals.
 #[derive(Deserialize)]
 #[serde(try_from = "i64")]
 pub(super) struct Decimals(u8);

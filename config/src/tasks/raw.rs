@@ -21,7 +21,6 @@ const MAX_ELEMENTS: usize = 100;
 
 /// Keys of the table that are not actions.
 const KEYS: [&str; 4] = ["allow_unauthenticated", "slots", "install_boards", "labels"];
-/// Maximum number of labels.
 const MAX_LABELS: usize = 32;
 
 #[derive(Default)]

@@ -30,7 +30,6 @@ const FULL_BUS: u16 = 8_000;
 /// Shunt resistor of a power monitor.
 #[derive(Clone, Copy)]
 pub(super) struct Shunt {
-    /// Resistance in ohm.
     ohms: f64,
     /// Maximum expected current, in ampere.
     max_amperes: f64,

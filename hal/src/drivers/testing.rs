@@ -22,7 +22,6 @@ pub(super) fn context(chip: &str, address: u8) -> DeviceContext {
     context_with(chip, address, &[])
 }
 
-/// Creates the context of a chip with these settings.
 pub(super) fn context_with(chip: &str, address: u8, given: &[(&str, f64)]) -> DeviceContext {
     let settings = Chip::from_name(chip).unwrap().settings(given, None).unwrap();
     DeviceContext::new("/dev/i2c-1", address, info(chip)).with_settings(settings)

@@ -21,7 +21,6 @@ fn collect(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Process 
     Process::spawn(command)
 }
 
-/// Returns the exit code and the output.
 fn ended(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut process = collect(folder, args, variables);
     let exit = process.wait_exit(DEADLINE);

@@ -63,7 +63,6 @@ fn each_cycle_once(held: &[StoredReport]) {
     assert!(cycles.is_sorted_by_key(|(_, epoch)| *epoch), "{held:#?}");
 }
 
-/// The form of `/listar`.
 fn listed(collector: &Collector) -> Vec<f64> {
     collector.get("/listar").body.lines().map(|line| line.parse().unwrap()).collect()
 }

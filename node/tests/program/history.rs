@@ -22,7 +22,6 @@ pub(crate) struct Site {
     _scratch: Scratch,
 }
 
-/// The samples of one process.
 struct Run {
     values: Vec<f64>,
     /// Number of those that must be delivered.

@@ -42,7 +42,6 @@ fn three(fleet: &Fleet, args: &[&str]) -> [Process; 3] {
     [fleet.leader("1", args), fleet.follower("2", args), fleet.follower("3", args)]
 }
 
-/// Waits for `count` reports after `since`.
 fn reports(api: &Api, count: usize, since: Instant) -> Vec<Recorded> {
     let fresh = |all: &[Recorded]| all.iter().filter(|request| request.at > since).count();
     let all = api.wait_for(&format!("{count} reports"), DEADLINE * 2, |all| fresh(all) >= count);

@@ -27,7 +27,6 @@ fn command(fleet: &Fleet, scratch: &Scratch, url: &str, version: &str, id: &str,
     fleet.command(id, &["--boards", file.to_str().unwrap(), "--api-method", "post"])
 }
 
-/// Returns the cycles of the averages that a subscriber has received.
 fn cycles(subscriber: &MqttClient) -> Vec<u64> {
     subscriber.of(AVERAGE).iter().map(|message| message.json()["cycle"].as_u64().unwrap()).collect()
 }

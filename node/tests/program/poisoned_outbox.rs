@@ -46,7 +46,6 @@ fn lines(node: &Process, words: &str) -> usize {
     node.log().iter().filter(|line| line.text.contains(words)).count()
 }
 
-/// Waits until this cycle is rejected. Returns its data.
 fn aside(probe: &ZkProbe, cycle: u64) -> String {
     eventually(&format!("cycle {cycle} aside"), DEADLINE, || probe.text(&format!("/atalaya/aside/{cycle}")))
 }

@@ -14,7 +14,6 @@ on_both!(
     reload_applies_reloadable_settings_and_names_the_fixed_ones,
 );
 
-/// A node with its own boards.toml.
 struct Desk {
     scratch: Scratch,
 }

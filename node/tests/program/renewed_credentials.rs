@@ -86,7 +86,6 @@ fn expired_server_certificate_is_named_and_the_node_recovers_once_it_is_replaced
     assert_eq!(named, 1, "one line for one cause");
 }
 
-/// Starts a node that uses `account`, in a fleet whose ACLs contain `acl_fleet`.
 fn node_with_account(fleet: &Fleet, id: &str, account: &str, acl_fleet: &str) -> Process {
     let mut command = fleet.command(id, &[]);
     command.envs(fleet.identity(account)).env("ATALAYA_ACL_FLEET", acl_fleet);

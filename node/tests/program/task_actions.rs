@@ -99,7 +99,6 @@ pub(crate) fn alive(folder: &Path) -> Vec<String> {
     pids.lines().filter(|pid| is_alive(pid)).map(str::to_owned).collect()
 }
 
-/// Waits until the tree is complete.
 async fn tree_is_ready(folder: &Path) {
     let ready = folder.join("ready");
     let wait = move || wait_until("all processes of the tree", || ready.exists());

@@ -26,7 +26,6 @@ on_both!(
     tasks_in_sequence_leave_a_bounded_history,
     boards_install_replaces_the_file_or_keeps_the_last_good_one,
 );
-/// Returns what `atalaya task show` says about a task.
 fn show(fleet: &Fleet, id: &str) -> Value {
     json_lines(&done(fleet, &["show", id.trim(), "--output", "json"])).remove(0)
 }
@@ -35,7 +34,6 @@ fn submit(fleet: &Fleet, words: &[&str]) -> String {
     done(fleet, &[&["submit"], words].concat()).trim().to_owned()
 }
 
-/// Waits until a task has this state.
 fn wait_for_state(fleet: &Fleet, id: &str, state: &str) -> Value {
     eventually(&format!("{id} is {state}"), DEADLINE, || {
         Some(show(fleet, id)).filter(|task| task["state"] == state)

@@ -24,7 +24,6 @@ on_both!(
 const SYNC: i32 = 9;
 const MULTI: i32 = 14;
 
-/// Creates `count` specifications below the parent of all.
 fn fill(fleet: &Fleet, count: usize) {
     let probe = fleet.probe();
     for number in 0..count {

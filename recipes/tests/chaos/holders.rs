@@ -44,7 +44,6 @@ pub(crate) enum Act {
     Acquire(How),
     /// Releases the guard and waits for the confirmation.
     Release,
-    /// Drops the guard.
     Drop,
 }
 

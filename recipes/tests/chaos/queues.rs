@@ -11,7 +11,6 @@ use crate::schedule::{CLIENTS, try_schedules};
 
 const PATH: &str = "/chaos/jobs";
 const MARKERS: &str = "/chaos/jobs__putters__";
-/// A short timeout.
 pub(crate) const HASTE: Duration = Duration::from_millis(30);
 
 /// Knowledge about a put, a take or an addition.

@@ -7,7 +7,6 @@ use crate::support::election::{DEADLINE, TestBed, until_another_session, until_p
 
 const PARENT: &str = "/mediciones";
 
-/// A task that follows the children.
 struct Follower {
     session: Session,
     lists: Arc<Mutex<Vec<Vec<String>>>>,

@@ -85,7 +85,6 @@ pub fn random() -> usize {
 pub struct Timing {
     /// Session timeout of the nodes.
     pub session: Duration,
-    /// Sampling period.
     pub period: Duration,
 }
 
@@ -199,7 +198,6 @@ impl TestEnv {
     }
 }
 
-/// A ZooKeeper server and the environment of nodes.
 pub struct Fleet {
     pub server: Server,
     pub around: TestEnv,
@@ -270,7 +268,6 @@ pub fn wait_for_requests(
     api.wait_for(what, DEADLINE, |all| all.iter().filter(|request| wanted(request)).count() >= count)
 }
 
-/// Returns the requests that `id` sent.
 pub fn sent_by<'a>(requests: &'a [Recorded], id: &str) -> Vec<&'a Recorded> {
     requests.iter().filter(|request| from(request, id)).collect()
 }
@@ -282,7 +279,6 @@ pub fn report_from(api: &Api, id: &str, since: Instant, deadline: Duration) -> I
     requests.iter().find(|request| fresh(request)).map(|request| request.at).expect("it was just there")
 }
 
-/// Waits for a report of `mean` after `since`.
 pub fn mean_reported(api: &Api, mean: f64, since: Instant) {
     api.wait_for(&format!("a mean of {mean}"), DEADLINE, |all| {
         all.iter().any(|request| request.at > since && request.dato() == Some(mean))
@@ -317,12 +313,10 @@ pub fn exactly_one_leads(probe: &ZkProbe, api: &Api, ids: &[&str], when: &str) -
     leader
 }
 
-/// Returns the JSON bodies of `requests`.
 pub fn bodies(requests: &[Recorded]) -> Vec<serde_json::Value> {
     requests.iter().filter_map(|request| serde_json::from_slice(&request.body).ok()).collect()
 }
 
-/// Waits for a posted report of `mean` after `since`.
 pub fn mean_posted(api: &Api, mean: f64, since: Instant) {
     api.wait_for(&format!("a posted mean of {mean}"), DEADLINE, |all| {
         let fresh: Vec<Recorded> = all.iter().filter(|request| request.at > since).cloned().collect();

@@ -10,7 +10,6 @@ use tokio::runtime::Runtime;
 
 use super::{CALM, DEADLINE, TestEnv, wait_for_requests, wait_until};
 
-/// Users of the servers.
 pub const FLEET: &str = "fleet";
 pub const ADMIN: &str = "admin";
 /// User to which a fleet changes.
@@ -111,7 +110,6 @@ impl Secured {
         });
     }
 
-    /// Returns the ACL of a znode as the administrator sees it.
     pub fn acl(&self, path: &str) -> Vec<Acl> {
         self.connected(Some(ADMIN), async |connection| connection.get_acl(path).await.unwrap().0)
     }

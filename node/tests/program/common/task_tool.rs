@@ -26,7 +26,6 @@ pub fn task(fleet: &Fleet, words: &[&str]) -> Output {
     tool_on(&fleet.hosts, words).output().unwrap()
 }
 
-/// Returns the output of a command that succeeds.
 #[track_caller]
 pub fn done(fleet: &Fleet, words: &[&str]) -> String {
     let output = task(fleet, words);

@@ -12,7 +12,6 @@ use crate::support::{TestBed, soon, until};
 const PATH: &str = "/counters/reports";
 const MARKERS: &str = "/counters/reports__adders__";
 
-/// Returns the data of the counter as text.
 fn text(bed: &TestBed) -> String {
     let connection = bed.connection();
     let (data, _) = bed.wait(connection.get(PATH)).unwrap();

@@ -27,7 +27,6 @@ pub(crate) const MULTI: i32 = 14;
 pub(crate) const CREATE: i32 = 15;
 
 impl TestBed {
-    /// Starts a contender behind `proxy`.
     pub(crate) fn contender(&self, name: &str, proxy: &Proxy) -> Contender {
         Contender::on(self.runtime.handle(), name, &proxy.connect_string())
     }
@@ -60,7 +59,6 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     eventually(what, DEADLINE, || condition().then_some(()));
 }
 
-/// Waits until the session is in `phase`.
 #[track_caller]
 pub(crate) fn until_phase(session: &Session, phase: Phase) {
     wait_until(&format!("the session is {phase:?}"), || session.state().phase == phase);
@@ -82,7 +80,6 @@ pub(crate) struct LeaderRun {
     pub(crate) fencing_token: i64,
     pub(crate) znode: String,
     pub(crate) from: Instant,
-    /// Time of the last poll.
     pub(crate) poll_times: Instant,
     /// Time when the future was dropped or returned.
     pub(crate) to: Option<Instant>,
@@ -156,7 +153,6 @@ impl Contender {
         Contender { name: name.to_owned(), session, standing, run_log, stop, run }
     }
 
-    /// Waits until the contender has this standing.
     #[track_caller]
     pub(crate) fn until(&self, standing: Standing) {
         wait_until(&format!("{} is {standing:?}", self.name), || self.is(standing));
@@ -182,7 +178,6 @@ impl Contender {
         *self.standing.borrow() == standing
     }
 
-    /// Lets the leader code return.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }

@@ -105,7 +105,6 @@ impl TestBed {
         ZkProbe::connect(&self.connect_string())
     }
 
-    /// Starts a proxy in front of the server.
     pub(crate) fn proxy(&self) -> Proxy {
         match &self.backend {
             Backend::Memory(server) => Proxy::to(server.local_addr().port()),
@@ -120,7 +119,6 @@ impl TestBed {
         self.wait(session.connection())
     }
 
-    /// Returns the runtime of the clients.
     pub(crate) fn handle(&self) -> Handle {
         self.runtime.handle().clone()
     }
@@ -228,7 +226,6 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
     tokio::time::timeout(DEADLINE, looks).await.unwrap_or_else(|_| panic!("{what}: timed out"))
 }
 
-/// A process with one of Kazoo's recipes.
 pub(crate) struct KazooProcess {
     pub(crate) process: Process,
     asked: usize,
@@ -242,7 +239,6 @@ impl KazooProcess {
         self.asked
     }
 
-    /// Waits for a reply.
     #[track_caller]
     pub(crate) fn answer(&self, number: usize) -> String {
         let start = format!("[{number}] ");
@@ -255,7 +251,6 @@ impl KazooProcess {
         self.process.log().iter().any(|line| line.text.starts_with(&start))
     }
 
-    /// Sends a command and waits for its reply.
     #[track_caller]
     pub(crate) fn call(&mut self, what: &str) -> String {
         let number = self.ask(what);

@@ -58,7 +58,6 @@ impl Contender {
     }
 }
 
-/// Number of contenders that lead.
 #[derive(Default)]
 struct Leaders {
     count: AtomicUsize,
@@ -134,7 +133,6 @@ async fn settled_with(bed: &TestBed, contenders: &[Contender], foreign: usize, l
     .await;
 }
 
-/// Ends the leader and its session.
 async fn end_leader(bed: &TestBed, contenders: &mut Vec<Contender>) {
     let gone = contenders.swap_remove(leader(contenders).await);
     bed.expire(&gone.session).await;

@@ -87,6 +87,7 @@ pub enum BusAddress {
         /// `spi-0.0`.
         bus: String,
     },
+    /// Device of the kernel.
     Kernel {
         /// Name of the device, in the form that the module of the chip documents; None for the only device that
         /// matches.

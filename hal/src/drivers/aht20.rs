@@ -124,10 +124,7 @@ mod tests {
             ((0x40000, 0x3ffff), [-0.0002, 25.0]),
         ];
         for ((humidity, temperature), want) in table {
-            let got = read(transactions(answer(humidity, temperature))).unwrap();
-            for (got, want) in got.iter().zip(want) {
-                assert!((got - want).abs() < 0.0003, "{got} is not {want}");
-            }
+            assert_near(&read(transactions(answer(humidity, temperature))).unwrap(), &want, 0.0003);
         }
     }
 

@@ -134,10 +134,7 @@ mod tests {
             ((0x683a, 0x0012), [24.68, 0.0]),
             ((0x683a, 0xffe2), [24.68, 100.0]),
         ] {
-            let got = read(temperature, humidity).unwrap();
-            for (got, want) in got.iter().zip(want) {
-                assert!((got - want).abs() < 0.01, "{got} is not {want}");
-            }
+            assert_near(&read(temperature, humidity).unwrap(), &want, 0.01);
         }
     }
 

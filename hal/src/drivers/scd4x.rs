@@ -142,9 +142,7 @@ mod tests {
         assert_eq!(sensor.ask(now).unwrap_err().cause(), Cause::Other);
         assert!(sensor.ask(now).unwrap_err().to_string().contains("not ready yet"));
         let got = values(sensor.ask(five_seconds_later(&mut now))).unwrap();
-        for (got, want) in got.iter().zip([500.0, 25.0, 37.0]) {
-            assert!((got - want).abs() < 0.003, "{got}");
-        }
+        assert_near(&got, &[500.0, 25.0, 37.0], 0.003);
         // Between two measurements the last one is returned.
         assert_eq!(values(sensor.ask(now + Duration::from_secs(1))).unwrap(), got);
     }

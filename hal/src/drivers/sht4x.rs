@@ -70,10 +70,7 @@ mod tests {
             ((0x8000, 0xfffe), [42.5013, 100.0]),
         ];
         for ((temperature, humidity), want) in table {
-            let got = read(answer(temperature, humidity)).unwrap();
-            for (got, want) in got.iter().zip(want) {
-                assert!((got - want).abs() < 0.005, "{got} is not {want}");
-            }
+            assert_near(&read(answer(temperature, humidity)).unwrap(), &want, 0.005);
         }
     }
 

@@ -68,10 +68,7 @@ mod tests {
             ((0xf8af, 0x3333), [124.999, 19.999]),
         ];
         for ((temperature, humidity), want) in table {
-            let got = read(answer(temperature, humidity)).unwrap();
-            for (got, want) in got.iter().zip(want) {
-                assert!((got - want).abs() < 0.003, "{got} is not {want}");
-            }
+            assert_near(&read(answer(temperature, humidity)).unwrap(), &want, 0.003);
         }
     }
 

@@ -87,6 +87,14 @@ pub(super) fn values(result: Result<Readings, ReadError>) -> Result<Vec<f64>, Re
     result.map(|readings| readings.iter().map(|reading| reading.value()).collect())
 }
 
+/// Asserts that each value is nearer to the wanted one than `distance`.
+#[track_caller]
+pub(super) fn assert_near(got: &[f64], want: &[f64], distance: f64) {
+    for (got, want) in got.iter().zip(want) {
+        assert!((got - want).abs() < distance, "{got} is not {want}");
+    }
+}
+
 /// Returns two words as a chip of Sensirion sends them, each with its checksum.
 pub(super) fn answer(temperature: u16, humidity: u16) -> [u8; 6] {
     let ([a, b], [c, d]) = (temperature.to_be_bytes(), humidity.to_be_bytes());

@@ -31,7 +31,7 @@ fn follower(fleet: &Fleet, collector: &Collector, id: &str, args: &[&str]) -> Pr
 
 /// Waits until the recorded reports satisfy a condition, and returns them.
 #[track_caller]
-fn holds(
+pub(crate) fn holds(
     collector: &Collector,
     token: Option<&str>,
     what: &str,

@@ -9,10 +9,8 @@ use atalaya_testbed::{ApiMode, Process, Recorded, Scratch, SmallDisk};
 
 use crate::common::metrics_client::MetricsClient;
 use crate::common::samples::{InFile, LOG_FILTER};
-use crate::common::{DEADLINE, QUICK, TestEnv, random, wait_until};
+use crate::common::{DEADLINE, NO_ZOOKEEPER, QUICK, TestEnv, random, wait_until};
 
-/// Address without a listener.
-const NO_ZOOKEEPER: &str = "127.0.0.1:9";
 const SAMPLES: &str = "atalaya_history_samples";
 
 /// A collector, and the state folder of one node.

@@ -14,11 +14,9 @@ use atalaya_testbed::{Collector, Process, Redis, Scratch, SmallDisk, node_comman
 
 use crate::common::metrics_client::MetricsClient;
 use crate::common::samples::{LOG_FILTER, Run, Series, boards, count, wait_for_samples};
-use crate::common::{DEADLINE, is_nightly, random, wait_until};
+use crate::common::{DEADLINE, NO_ZOOKEEPER, is_nightly, random, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
-/// Address without a listener.
-const NO_ZOOKEEPER: &str = "127.0.0.1:9";
 const DELIVERED: &str = "atalaya_history_delivered_total";
 
 /// Returns the command of a node with the board `many`, which measures ten times a second.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use atalaya_testbed::{Process, Scratch, eventually, parent_death_command};
 
 use crate::common::outputs::{assert_refused, stdout};
-use crate::common::{DEADLINE, Fleet, wait_until};
+use crate::common::{DEADLINE, Fleet, lines, wait_until};
 
 on_both!(
     lock_runs_one_command_at_a_time,
@@ -44,11 +44,6 @@ fn tool_with_timeout(fleet: &Fleet, words: &[&str], script: Option<&str>, timeou
 
 fn run(fleet: &Fleet, words: &[&str], script: Option<&str>) -> Output {
     tool(fleet, words, script).output().unwrap()
-}
-
-/// Returns the lines that the scripts have written into the file.
-fn lines(file: &Path) -> Vec<String> {
-    std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 fn wait_for_lines(file: &Path, what: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {

@@ -64,6 +64,14 @@ pub fn is_nightly() -> bool {
     std::env::var_os("ATALAYA_NIGHTLY").is_some()
 }
 
+/// Address without a listener.
+pub const NO_ZOOKEEPER: &str = "127.0.0.1:9";
+
+/// Returns the lines of a file; none if it does not exist.
+pub fn lines(file: &std::path::Path) -> Vec<String> {
+    std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
 /// Returns true if a process exists and is not a zombie.
 pub fn is_alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

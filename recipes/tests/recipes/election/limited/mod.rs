@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::support::memory::{DEADLINE, TestBed, soon};
-use crate::support::{SessionFault, schedules, session_fault};
+use crate::support::{SessionFault, schedules, session_fault, until};
 
 const ELECTION: &str = "/election";
 const LINE: &str = "/standby";
@@ -83,10 +83,8 @@ async fn lead(leaders: Arc<Leaders>) {
     let others = leaders.count.fetch_add(1, Ordering::SeqCst);
     let leading = Leading(leaders);
     assert!(others == 0 || leading.0.may_overlap.load(Ordering::SeqCst), "two leaders");
-    soon("the earlier leader to end", async {
-        while leading.0.count.load(Ordering::SeqCst) > 1 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+    until("the earlier leader to end", async || {
+        (leading.0.count.load(Ordering::SeqCst) <= 1).then_some(())
     })
     .await;
     std::future::pending().await
@@ -125,12 +123,7 @@ async fn settled_with(bed: &TestBed, contenders: &[Contender], foreign: usize, l
             && bed.children(ELECTION).await.len() == contending + foreign
             && bed.children(LINE).await.len() == contenders.len() - contending
     };
-    soon("the fleet to settle", async {
-        while !is_settled().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    until("the fleet to settle", async || is_settled().await.then_some(())).await;
 }
 
 async fn end_leader(bed: &TestBed, contenders: &mut Vec<Contender>) {
@@ -139,15 +132,8 @@ async fn end_leader(bed: &TestBed, contenders: &mut Vec<Contender>) {
 }
 
 async fn leader(contenders: &[Contender]) -> usize {
-    soon("a leader", async {
-        loop {
-            match contenders.iter().position(|contender| contender.standing() == Standing::Leading) {
-                Some(leader) => return leader,
-                None => tokio::task::yield_now().await,
-            }
-        }
-    })
-    .await
+    let is_leading = |contender: &Contender| contender.standing() == Standing::Leading;
+    until("a leader", async || contenders.iter().position(is_leading)).await
 }
 
 #[tokio::test]

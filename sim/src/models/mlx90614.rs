@@ -14,6 +14,7 @@ use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::Model;
 use super::environment::{Environment, steps};
+use super::sensirion::crc8_with;
 use crate::bus::{Answer, Device, Direction};
 
 /// Step of the temperatures, in kelvin.
@@ -90,10 +91,9 @@ impl Mlx90614 {
     }
 }
 
-/// Computes the checksum of SMBus: CRC-8 with the polynomial 0x07.
+/// Computes the checksum of SMBus.
 fn pec(bytes: &[u8]) -> u8 {
-    let bit = |crc: u8| if crc & 0x80 == 0 { crc << 1 } else { (crc << 1) ^ 0x07 };
-    bytes.iter().fold(0, |crc, byte| (0..8).fold(crc ^ byte, |crc, _| bit(crc)))
+    crc8_with(0x07, 0, bytes)
 }
 
 impl Model for Mlx90614 {

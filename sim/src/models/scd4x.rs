@@ -194,12 +194,7 @@ impl Device for Scd4x {
             return Answer::Refuse;
         }
         self.advance();
-        self.response.rewind();
-        if direction == Direction::Read && self.response.is_empty() {
-            Answer::Refuse
-        } else {
-            Answer::Acknowledge
-        }
+        self.response.start(direction, Duration::ZERO)
     }
 
     fn write(&mut self, byte: u8) -> bool {

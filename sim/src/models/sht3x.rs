@@ -167,27 +167,19 @@ impl Device for Sht3x {
 
     fn start(&mut self, direction: Direction, now: Duration) -> Answer {
         (self.now, self.position) = (now, 0);
-        self.response.rewind();
         if now < self.resetting {
             return Answer::Refuse;
         }
-        match self.state {
-            State::Shot { ready, stretches } if ready > now => {
-                if !(stretches && direction == Direction::Read) {
-                    return Answer::Refuse;
-                }
-                self.state = State::Idle;
-                self.measure();
-                Answer::Stretch(ready - now)
+        let mut left = Duration::ZERO;
+        if let State::Shot { ready, stretches } = self.state {
+            left = ready.saturating_sub(now);
+            if !left.is_zero() && !(stretches && direction == Direction::Read) {
+                return Answer::Refuse;
             }
-            State::Shot { .. } => {
-                self.state = State::Idle;
-                self.measure();
-                Answer::Acknowledge
-            }
-            _ if direction == Direction::Read && self.response.is_empty() => Answer::Refuse,
-            _ => Answer::Acknowledge,
+            self.state = State::Idle;
+            self.measure();
         }
+        self.response.start(direction, left)
     }
 
     fn write(&mut self, byte: u8) -> bool {

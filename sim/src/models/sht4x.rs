@@ -101,12 +101,7 @@ impl Device for Sht4x {
         if std::mem::take(&mut self.measuring) {
             self.measure();
         }
-        self.response.rewind();
-        if direction == Direction::Read && self.response.is_empty() {
-            Answer::Refuse
-        } else {
-            Answer::Acknowledge
-        }
+        self.response.start(direction, Duration::ZERO)
     }
 
     fn write(&mut self, byte: u8) -> bool {

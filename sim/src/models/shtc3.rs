@@ -134,12 +134,7 @@ impl Device for Shtc3 {
             self.measure(humidity_first);
         }
         self.busy = Duration::ZERO;
-        self.response.rewind();
-        match direction {
-            Direction::Read if self.response.is_empty() => Answer::Refuse,
-            _ if left.is_zero() => Answer::Acknowledge,
-            _ => Answer::Stretch(left),
-        }
+        self.response.start(direction, left)
     }
 
     fn write(&mut self, byte: u8) -> bool {

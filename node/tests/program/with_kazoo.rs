@@ -92,9 +92,7 @@ fn leadership_passes_between_kazoo_and_atalaya_in_queue_order(fleet: Fleet) {
     one.wait_for_line("elected", DEADLINE);
     let mut two = fleet.follower("2", &[]);
     let three = kazoo_node(&fleet, &kazoo, "3", "float");
-    atalaya_testbed::wait_until("the line to be 1, 2, 3", || {
-        probe.contenders("/election") == ["1", "2", "3"]
-    });
+    wait_until("the line to be 1, 2, 3", || probe.contenders("/election") == ["1", "2", "3"]);
     let _four = fleet.follower("4", &[]);
     assert_eq!(probe.contenders("/election"), ["1", "2", "3", "4"]);
 

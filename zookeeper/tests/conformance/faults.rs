@@ -321,7 +321,7 @@ fn a_port_that_is_taken_is_an_error() {
 
 #[test]
 fn sasl_without_users_is_refused_and_ends_the_connection() {
-    let (server, mut raw) = connected();
+    let (_server, mut raw) = connected();
     assert_eq!(raw.call(102, &Body::new().bytes(b"")), Err(-115));
     assert_eq!(raw.next(), Packet::Closed);
 }
@@ -341,7 +341,7 @@ fn tls_handshake_is_refused_at_once() {
 
 #[test]
 fn short_request_with_an_excessive_reply_is_refused() {
-    let (server, mut raw) = connected();
+    let (_server, mut raw) = connected();
     raw.create("/a", &vec![0; 1_000_000], 0).unwrap();
     let read = wire::multi_header(op::GET_DATA).string("/a").bool(false);
     let reads = (0..300).fold(Body::new(), |reads, _| reads.with(read.clone())).with(wire::multi_end());

@@ -165,9 +165,7 @@ fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error>
 fn weight<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     match Finite::deserialize(deserializer)?.0 {
         value if value > 0.0 && value <= 1.0 => Ok(value),
-        value => {
-            Err(D::Error::custom(format!("a weight of {value}, expected a number above 0 and up to 1")))
-        }
+        value => Err(D::Error::custom(format!("a weight of {value}, expected a number above 0 and up to 1"))),
     }
 }
 

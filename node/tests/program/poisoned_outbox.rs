@@ -11,7 +11,7 @@ use atalaya_testbed::{Collector, Process, Recorded, ZkProbe, eventually, node_co
 use serde_json::{Value, json};
 
 use crate::common::metrics_client::MetricsClient;
-use crate::common::{DEADLINE, Fleet, key, report_from, wait_for_requests, wait_until};
+use crate::common::{DEADLINE, Fleet, report_from, wait_for_requests, wait_until};
 
 on_both!(
     leader_delivers_only_reports_up_to_its_own_epoch,
@@ -40,6 +40,13 @@ fn report(epoch: i64, cycle: u64, unit: Option<&str>) -> Vec<u8> {
     }
     let report = json!({"epoch": epoch, "cycle": cycle, "time": "2026-01-01T00:00:00Z", "excluded": 0, "averages": [average]});
     report.to_string().into_bytes()
+}
+
+/// Returns the epoch and cycle of a request. A unit may follow them in its key.
+fn key(request: &Recorded) -> (i64, u64) {
+    let key = request.header("Idempotency-Key").unwrap();
+    let mut parts = key.split('-');
+    (parts.next().unwrap().parse().unwrap(), parts.next().unwrap().parse().unwrap())
 }
 
 fn lines(node: &Process, words: &str) -> usize {

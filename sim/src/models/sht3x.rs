@@ -173,7 +173,8 @@ impl Device for Sht3x {
         let mut left = Duration::ZERO;
         if let State::Shot { ready, stretches } = self.state {
             left = ready.saturating_sub(now);
-            if !left.is_zero() && !(stretches && direction == Direction::Read) {
+            let waits = stretches && direction == Direction::Read;
+            if !left.is_zero() && !waits {
                 return Answer::Refuse;
             }
             self.state = State::Idle;

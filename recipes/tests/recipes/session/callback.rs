@@ -24,12 +24,12 @@ fn callback_gets_each_session_before_its_first_request_and_the_contender_prefix_
     let connection = bed.connection();
     let is_queued =
         || bed.line(&connection).iter().any(|path| path.starts_with(&format!("{ELECTION}/{prefix}")));
-    wait_until("its own name in line", || is_queued());
+    wait_until("its own name in line", &is_queued);
 
     proxy.freeze(true);
     wait_until("the server gives the session up", || !is_queued());
     proxy.freeze(false);
     until_another_session(&session, first);
     assert_eq!(*reported.lock().unwrap(), [first, session.state().session]);
-    wait_until("the same name in line", || is_queued());
+    wait_until("the same name in line", &is_queued);
 }

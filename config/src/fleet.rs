@@ -224,7 +224,6 @@ pub(crate) struct RawFleet {
     outputs: Vec<Table<RawOutput>>,
 }
 
-/// Checks the fleet settings.
 pub(crate) fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsError> {
     let located = |text: Option<Spanned<String>>, check: fn(&str) -> Checked| {
         let Some(text) = text else { return Ok(None) };

@@ -4,7 +4,6 @@ use toml::Spanned;
 
 use crate::diagnostic::{BoardsError, Source, printable};
 
-/// Maximum length of a name.
 const MAX_NAME: usize = 64;
 
 /// Returns true for the name of a board, a sensor or a group.

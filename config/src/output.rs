@@ -168,7 +168,6 @@ enum Discovery {
     Prefix(String),
 }
 
-/// Checks the outputs.
 pub(crate) fn outputs(raw: Vec<RawOutput>, source: &Source<'_>) -> Result<Vec<OutputConfig>, BoardsError> {
     let mut names = BTreeSet::new();
     let mut outputs = Vec::new();

@@ -41,7 +41,6 @@ macro_rules! chips {
             }
         }
 
-        /// Rows of the table.
         #[expect(non_upper_case_globals, reason = "a row has the name of its variant")]
         mod rows {
             use std::time::Duration;

@@ -16,7 +16,6 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Maximum time limit of a program: a node waits no longer for a reading.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Checks the connection of a sensor.
 pub(super) fn bus_address(
     raw: &RawSensor,
     chip: Chip,
@@ -47,10 +46,8 @@ pub(super) fn bus_address(
         BusKind::Command => {
             let Some(command) = &raw.command else {
                 let problem = format!("the key `command` is missing: what shall `{chip}` run?");
-                return missing(
-                    problem,
-                    "add it as a list, such as `command = [\"/usr/local/bin/measure\", \"-1\"]`",
-                );
+                let remedy = "add it as a list, such as `command = [\"/usr/local/bin/measure\", \"-1\"]`";
+                return missing(problem, remedy);
             };
             let words = command.get_ref();
             if words.first().is_none_or(String::is_empty) || words.iter().any(|word| word.contains('\0')) {
@@ -75,11 +72,8 @@ pub(super) fn bus_address(
             };
             let text = path.get_ref().to_string_lossy();
             if text.is_empty() || text.contains('\0') {
-                return Err(source.error(
-                    path.span(),
-                    "no path of a file",
-                    "write one, such as \"/run/level\"",
-                ));
+                let remedy = "write one, such as \"/run/level\"";
+                return Err(source.error(path.span(), "no path of a file", remedy));
             }
             Ok(BusAddress::File { path: path.get_ref().clone() })
         }

@@ -157,22 +157,15 @@ fn fault(
     let lasts = raw.lasts.as_ref().map(|lasts| lasts.get_ref().0);
     let every = raw.every.as_ref().map(|every| every.get_ref().0);
     if let Some(key) = &raw.every {
+        let refuse = |problem: &str, remedy: &str| Err(source.error(key.span(), problem, remedy));
         match lasts {
             None => {
-                let problem = "a fault that comes again has to go in between";
-                return Err(source.error(
-                    key.span(),
-                    problem,
-                    "add how long it lasts, such as `for = \"2s\"`",
-                ));
+                let remedy = "add how long it lasts, such as `for = \"2s\"`";
+                return refuse("a fault that comes again has to go in between", remedy);
             }
             Some(lasts) if lasts >= key.get_ref().0 => {
-                let problem = "the fault begins again before it is over";
-                return Err(source.error(
-                    key.span(),
-                    problem,
-                    "write an `every` that is longer than its `for`",
-                ));
+                let remedy = "write an `every` that is longer than its `for`";
+                return refuse("the fault begins again before it is over", remedy);
             }
             Some(_) => {}
         }
@@ -200,7 +193,7 @@ fn kind(
             return Err(source.error(span, problem, format!("remove `{key}`")));
         }
     }
-    let refuse = |problem: String, remedy: &str| Err(source.error(raw.fault.span(), problem, remedy));
+    let refuse = |problem: &str, remedy: &str| Err(source.error(raw.fault.span(), problem, remedy));
     Ok(match kind {
         RawKind::NoAcknowledge => FaultKind::NoAcknowledge,
         RawKind::Bus => FaultKind::Bus,
@@ -211,23 +204,17 @@ fn kind(
         RawKind::Panic => FaultKind::Panic,
         RawKind::Crc if chip.spec().has_checksum() => FaultKind::Checksum,
         RawKind::Crc => {
-            return refuse(
-                format!("`{chip}` sends no checksum, so nobody would notice"),
-                "take \"bus\" or \"out-of-range\"",
-            );
+            let problem = format!("`{chip}` sends no checksum, so nobody would notice");
+            return refuse(&problem, "take \"bus\" or \"out-of-range\"");
         }
         RawKind::Hang if raw.lasts.is_some() => FaultKind::Hang,
         RawKind::Hang => {
-            return refuse(
-                "a read that never returns would keep its thread for ever".to_owned(),
-                "add how long it hangs, such as `for = \"30s\"`",
-            );
+            let remedy = "add how long it hangs, such as `for = \"30s\"`";
+            return refuse("a read that never returns would keep its thread for ever", remedy);
         }
         RawKind::Slow => match &raw.delay {
             Some(delay) => FaultKind::Slow(delay.get_ref().0),
-            None => {
-                return refuse("the key `delay` is missing: how slow?".to_owned(), "add `delay = \"500ms\"`");
-            }
+            None => return refuse("the key `delay` is missing: how slow?", "add `delay = \"500ms\"`"),
         },
         RawKind::Drift => drift(raw, chip, quantities, source)?,
     })

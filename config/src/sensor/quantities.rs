@@ -6,7 +6,6 @@ use atalaya_hal::{Chip, Quantity};
 use super::raw::RawSensor;
 use crate::diagnostic::{BoardsError, Source, printable};
 
-/// Returns the quantities that the sensor measures.
 pub(super) fn quantities(
     raw: &RawSensor,
     chip: Chip,

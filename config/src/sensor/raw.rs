@@ -88,48 +88,44 @@ impl<'de> Deserialize<'de> for SettingKey {
 #[serde(rename_all = "lowercase")]
 pub(super) enum RawFilter {
     Offset(Finite),
-    Scale(NonZero),
+    #[serde(deserialize_with = "factor")]
+    Scale(f64),
     Linear(Points),
-    Median(Window),
-    Mean(Window),
-    Exponential(Weight),
+    #[serde(deserialize_with = "window")]
+    Median(usize),
+    #[serde(deserialize_with = "window")]
+    Mean(usize),
+    #[serde(deserialize_with = "weight")]
+    Exponential(f64),
     Clamp(Interval),
     Range(Interval),
     Delta(NonNegative),
-    Round(Decimals),
+    #[serde(deserialize_with = "decimals")]
+    Round(u8),
 }
 
 impl From<RawFilter> for Filter {
     fn from(raw: RawFilter) -> Filter {
         match raw {
             RawFilter::Offset(offset) => Filter::Offset(offset.0),
-            RawFilter::Scale(factor) => Filter::Scale(factor.0),
+            RawFilter::Scale(factor) => Filter::Scale(factor),
             RawFilter::Linear(points) => Filter::Linear { measured: points.measured, actual: points.actual },
-            RawFilter::Median(window) => Filter::Median(window.0),
-            RawFilter::Mean(window) => Filter::Mean(window.0),
-            RawFilter::Exponential(weight) => Filter::Exponential(weight.0),
+            RawFilter::Median(window) => Filter::Median(window),
+            RawFilter::Mean(window) => Filter::Mean(window),
+            RawFilter::Exponential(weight) => Filter::Exponential(weight),
             RawFilter::Clamp(interval) => Filter::Clamp(interval.low, interval.high),
             RawFilter::Range(interval) => Filter::Range(interval.low, interval.high),
             RawFilter::Delta(least) => Filter::Delta(least.0),
-            RawFilter::Round(decimals) => Filter::Round(decimals.0),
+            RawFilter::Round(decimals) => Filter::Round(decimals),
         }
     }
 }
 
-/// Factor; zero would make all values equal.
-#[derive(Deserialize)]
-#[serde(try_from = "Finite")]
-pub(super) struct NonZero(f64);
-
-impl TryFrom<Finite> for NonZero {
-    type Error = &'static str;
-
-    fn try_from(Finite(value): Finite) -> Result<Self, Self::Error> {
-        if value != 0.0 {
-            Ok(NonZero(value))
-        } else {
-            Err("a scale of 0 leaves nothing, expected another number")
-        }
+/// Reads a factor; zero would make all values equal.
+fn factor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    match Finite::deserialize(deserializer)?.0 {
+        0.0 => Err(D::Error::custom("a scale of 0 leaves nothing, expected another number")),
+        value => Ok(value),
     }
 }
 
@@ -154,50 +150,31 @@ impl TryFrom<Vec<Pair>> for Points {
     }
 }
 
-/// Number of values.
-#[derive(Deserialize)]
-#[serde(try_from = "i64")]
-pub(super) struct Window(usize);
-
-impl TryFrom<i64> for Window {
-    type Error = String;
-
-    fn try_from(value: i64) -> Result<Self, String> {
-        match usize::try_from(value) {
-            Ok(window @ 1..=MAX_WINDOW) => Ok(Window(window)),
-            _ => Err(format!("a window of {value}, expected a whole number from 1 to {MAX_WINDOW}")),
-        }
+/// Reads the number of values of a window.
+fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let value = i64::deserialize(deserializer)?;
+    match usize::try_from(value) {
+        Ok(window @ 1..=MAX_WINDOW) => Ok(window),
+        _ => Err(D::Error::custom(format!(
+            "a window of {value}, expected a whole number from 1 to {MAX_WINDOW}"
+        ))),
     }
 }
 
-/// Weight of the newest value.
-#[derive(Deserialize)]
-#[serde(try_from = "Finite")]
-pub(super) struct Weight(f64);
-
-impl TryFrom<Finite> for Weight {
-    type Error = String;
-
-    fn try_from(Finite(value): Finite) -> Result<Self, String> {
-        if value > 0.0 && value <= 1.0 {
-            return Ok(Weight(value));
-        }
-        Err(format!("a weight of {value}, expected a number above 0 and up to 1"))
+/// Reads the weight of the newest value.
+fn weight<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    match Finite::deserialize(deserializer)?.0 {
+        value if value > 0.0 && value <= 1.0 => Ok(value),
+        value => Err(D::Error::custom(format!("a weight of {value}, expected a number above 0 and up to 1"))),
     }
 }
 
-/// Number of decimals.
-#[derive(Deserialize)]
-#[serde(try_from = "i64")]
-pub(super) struct Decimals(u8);
-
-impl TryFrom<i64> for Decimals {
-    type Error = String;
-
-    fn try_from(value: i64) -> Result<Self, String> {
-        match u8::try_from(value) {
-            Ok(decimals @ 0..=MAX_DECIMALS) => Ok(Decimals(decimals)),
-            _ => Err(format!("{value} decimals, expected a whole number from 0 to {MAX_DECIMALS}")),
-        }
+fn decimals<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let value = i64::deserialize(deserializer)?;
+    match u8::try_from(value) {
+        Ok(decimals @ 0..=MAX_DECIMALS) => Ok(decimals),
+        _ => Err(D::Error::custom(format!(
+            "{value} decimals, expected a whole number from 0 to {MAX_DECIMALS}"
+        ))),
     }
 }

@@ -21,7 +21,6 @@ const MAX_ELEMENTS: usize = 100;
 
 /// Keys of the table that are not actions.
 const KEYS: [&str; 4] = ["allow_unauthenticated", "slots", "install_boards", "labels"];
-/// Maximum number of labels.
 const MAX_LABELS: usize = 32;
 
 #[derive(Default)]
@@ -211,11 +210,8 @@ fn run(
             return Err(source.error(element.span(), "the element contains a NUL character", "remove it"));
         }
         let parts = template::parts(text).map_err(|problem| {
-            source.error(
-                element.span(),
-                problem,
-                "write `{name}` for an argument, and `{{` or `}}` for a brace",
-            )
+            let remedy = "write `{name}` for an argument, and `{{` or `}}` for a brace";
+            source.error(element.span(), problem, remedy)
         })?;
         for part in parts {
             let Part::Placeholder(name) = part else { continue };
@@ -241,11 +237,8 @@ fn run(
     if let Some(unused) = args.keys().find(|name| !used.contains(name.get_ref())) {
         let name = unused.get_ref();
         let problem = format!("the argument `{name}` is not used");
-        return Err(source.error(
-            unused.span(),
-            problem,
-            format!("write `{{{name}}}` in `run`, or remove it"),
-        ));
+        let remedy = format!("write `{{{name}}}` in `run`, or remove it");
+        return Err(source.error(unused.span(), problem, remedy));
     }
     Ok(elements.iter().map(|element| element.get_ref().clone()).collect())
 }

@@ -7,7 +7,6 @@ use atalaya_hal::{Chip, Quantity};
 
 use super::page::{GENERATED, on, shortened, title};
 
-/// Returns the index.
 pub(crate) fn index() -> String {
     let mut text = format!("{GENERATED}\n# Sensors\n\n{INTRODUCTION}\n## By quantity\n");
     for quantity in Quantity::ALL {

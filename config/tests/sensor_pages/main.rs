@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use atalaya_config::{Backend, Boards};
 use atalaya_hal::Chip;
 
-/// Returns the folder of the pages.
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sensors")
 }

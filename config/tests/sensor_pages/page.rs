@@ -7,7 +7,6 @@ use atalaya_hal::catalogue::{BusKind, Measured, Measures};
 
 use super::sample;
 
-/// Returns the page of `chip`.
 pub(crate) fn page(chip: Chip) -> String {
     let mut page = format!("{GENERATED}\n# {}\n\n{}", title(chip), summary(chip));
     page += &measures(chip);

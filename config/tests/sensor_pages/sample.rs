@@ -8,12 +8,10 @@ use atalaya_hal::settings::DefaultValue;
 use atalaya_hal::{Chip, Quantity};
 use atalaya_sim::{Clock, Simulator};
 
-/// Returns the backend of the samples.
 pub(crate) fn backend(chip: Chip) -> &'static str {
     if chip.spec().bus == BusKind::Nothing { "sim" } else { "linux" }
 }
 
-/// Returns the shortest configuration.
 pub(crate) fn minimal(chip: Chip) -> String {
     let required = keys(chip).into_iter().map(|(name, value, _)| format!("{name} = {value}\n"));
     format!("{}{}", header(chip), required.collect::<String>())
@@ -80,7 +78,6 @@ fn header(chip: Chip) -> String {
     format!("[boards.pi]\nbackend = \"{}\"\n\n[[boards.pi.sensors]]\n", backend(chip))
 }
 
-/// Returns the required keys with their values and comments.
 fn keys(chip: Chip) -> Vec<(&'static str, String, String)> {
     let spec = chip.spec();
     let mut keys =

@@ -28,11 +28,7 @@ fn runs(pid: &str) -> bool {
 
 /// Waits until `done` returns true, with a deadline.
 fn soon(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::yield_now();
-    }
+    atalaya_testbed::eventually(what, LONG, || done().then_some(()));
 }
 
 /// Returns the children of this process that are not reaped.

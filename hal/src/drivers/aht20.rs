@@ -11,34 +11,22 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{self, ErrorKind, I2c, Operation};
 use smallvec::smallvec;
 
-use super::DeviceContext;
 use super::context::{HUMIDITY, decimal};
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
 /// Maximum number of transactions of a read. A healthy chip needs fewer: it is ready after three or four polls.
 const TRANSACTIONS: u8 = 20;
 
-pub(super) struct Aht20<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
-}
+pub(super) type Aht20<I, D> = Driver<State, I, D>;
 
-impl<I, D> Aht20<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        Aht20 { i2c, delay, context }
-    }
-}
+#[derive(Default)]
+pub(super) struct State;
 
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Aht20<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
-        let i2c = BoundedBus { i2c: &mut self.i2c, left: TRANSACTIONS };
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Aht20<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
+        let i2c = BoundedBus { i2c: &mut self.bus, left: TRANSACTIONS };
         let measured =
             Chip::new(i2c, self.context.address(), &mut self.delay).and_then(|mut chip| chip.measure());
         let measured = measured.map_err(|error| match error {
@@ -136,10 +124,7 @@ mod tests {
             ((0x40000, 0x3ffff), [-0.0002, 25.0]),
         ];
         for ((humidity, temperature), want) in table {
-            let got = read(transactions(answer(humidity, temperature))).unwrap();
-            for (got, want) in got.iter().zip(want) {
-                assert!((got - want).abs() < 0.0003, "{got} is not {want}");
-            }
+            assert_near(&read(transactions(answer(humidity, temperature))).unwrap(), &want, 0.0003);
         }
     }
 

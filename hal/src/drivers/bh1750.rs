@@ -8,38 +8,26 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use smallvec::smallvec;
 
-use super::DeviceContext;
 use super::context::{SlowDelay, decimal};
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
 /// Maximum illuminance, in lx: 65534 counts. The next code is a full register, and may be any amount of light.
 const BRIGHTEST: f64 = 54_611.7;
 /// Threshold between the last two codes, in lx.
 const FULL: f32 = 65_534.5 / 1.2;
 
-pub(super) struct Bh1750<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
-}
+pub(super) type Bh1750<I, D> = Driver<State, I, D>;
 
-impl<I, D> Bh1750<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        Bh1750 { i2c, delay, context }
-    }
-}
+#[derive(Default)]
+pub(super) struct State;
 
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bh1750<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Bh1750<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
         // The crate waits 144 ms, and the slowest chip takes 180 ms.
         let delay = SlowDelay(&mut self.delay);
-        let mut chip = BH1750::new_custom_address(&mut self.i2c, delay, self.context.address());
+        let mut chip = BH1750::new_custom_address(&mut self.bus, delay, self.context.address());
         let lux = chip.get_one_time_measurement(Resolution::High).map_err(|error| match error {
             BH1750Error::I2C(error) => self.context.bus(error),
             BH1750Error::MeasurementTimeOutOfRange => self.context.error(Cause::Other, "the driver gave up"),

@@ -15,7 +15,7 @@ use embedded_devices::devices::bosch::bme280::{
 };
 use embedded_devices::devices::bosch::bmp280::{self, BMP280Sync};
 use embedded_devices::sensor::OneshotSensorSync;
-use embedded_devices::uom::si::f64::{Pressure, Ratio, ThermodynamicTemperature};
+use embedded_devices::uom::si::f64::{Pressure, ThermodynamicTemperature};
 use embedded_devices::uom::si::{
     pressure::pascal, ratio::percent, thermodynamic_temperature::degree_celsius,
 };
@@ -68,9 +68,10 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bme280<I, D> 
         context.check_raw(Quantity::Humidity, raw.read_humidity_value().into(), 16, 1)?;
         context.check_raw(Quantity::Pressure, raw.read_pressure_value(), 20, STEP)?;
         let Some(humidity) = measured.humidity else { return Err(impossible(context)) };
+        let humidity = (humidity.get::<percent>() * 1e4).round() / 1e4;
         Ok(smallvec![
             temperature(context, measured.temperature)?,
-            humidity_reading(context, humidity)?,
+            context.reading(Quantity::Humidity, humidity, HUMIDITY)?,
             pressure(context, measured.pressure)?,
         ])
     }
@@ -165,11 +166,6 @@ fn pressure(context: &DeviceContext, value: Option<Pressure>) -> Result<Reading,
     let Some(value) = value else { return Err(impossible(context)) };
     let pascals = (value.get::<pascal>() * 1e3).round() / 1e3;
     context.reading(Quantity::Pressure, pascals, 30_000.0..=110_000.0)
-}
-
-fn humidity_reading(context: &DeviceContext, value: Ratio) -> Result<Reading, ReadError> {
-    let humidity = (value.get::<percent>() * 1e4).round() / 1e4;
-    context.reading(Quantity::Humidity, humidity, HUMIDITY)
 }
 
 fn impossible(context: &DeviceContext) -> ReadError {

@@ -17,10 +17,9 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use smallvec::smallvec;
 
-use super::DeviceContext;
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
 /// Id of a BMP388; embedded-devices knows only that of the BMP390.
 const BMP388: u8 = 0x50;
@@ -30,34 +29,24 @@ const DURATION_US: u32 = 5_400;
 /// Step of the 24-bit results: without oversampling they have 16 bits (section 3.4.1 and 3.4.2).
 const STEP: u32 = 1 << 8;
 
-pub(super) struct Bmp390<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
+pub(super) type Bmp390<I, D> = Driver<State, I, D>;
+
+#[derive(Default)]
+pub(super) struct State {
     /// Calibration of the chip; None until it was read, and after an error.
     calibration: Option<Calibration>,
 }
 
-impl<I, D> Bmp390<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        Bmp390 { i2c, delay, context, calibration: None }
-    }
-}
-
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bmp390<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Bmp390<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
         let context = &self.context;
         let fault = |error| context.transport(error);
         let address = Address::Custom(context.address());
-        let mut chip = BMP390Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
+        let mut chip = BMP390Sync::new_i2c(&mut self.delay, &mut self.bus, address);
         let mut control = chip.read_register::<PowerControl>().map_err(fault)?;
         // Both are off at power-up: a chip that lost its power would return plausible but wrong values.
         let has_settings = control.read_temperature_enable() && control.read_pressure_enable();
-        let calibration = match self.calibration.take().filter(|_| has_settings) {
+        let calibration = match self.state.calibration.take().filter(|_| has_settings) {
             Some(calibration) => calibration,
             None => {
                 match chip.read_register::<ChipId>().map_err(fault)?.read_chip() {
@@ -75,12 +64,12 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bmp390<I, D> 
         };
         chip.write_register(control.with_sensor_mode(SensorMode::Forced)).map_err(fault)?;
         self.delay.delay_us(DURATION_US);
-        let mut chip = BMP390Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
+        let mut chip = BMP390Sync::new_i2c(&mut self.delay, &mut self.bus, address);
         let raw = chip.read_register::<BurstMeasurements>().map_err(fault)?;
         let (temperature, pressure) = (raw.read_temperature_value(), raw.read_pressure_value());
         let celsius = calibration.temperature(temperature);
         let pascals = calibration.pressure(pressure, celsius);
-        self.calibration = Some(calibration);
+        self.state.calibration = Some(calibration);
         context.check_raw(Quantity::Temperature, temperature, 24, STEP)?;
         context.check_raw(Quantity::Pressure, pressure, 24, STEP)?;
         let digits = |value: f64| (value * 1e4).round() / 1e4;

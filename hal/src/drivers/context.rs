@@ -60,7 +60,6 @@ impl DeviceContext {
         ReadError::with_source(cause, self.place.clone(), text.into())
     }
 
-    /// Converts an error of the bus.
     pub(super) fn bus(&self, error: impl BusError) -> ReadError {
         ReadError::from_bus(error, &self.place)
     }
@@ -74,7 +73,6 @@ impl DeviceContext {
         }
     }
 
-    /// Creates the error for a wrong checksum.
     pub(super) fn checksum(&self) -> ReadError {
         ReadError::new(Cause::Checksum, self.place.clone())
     }

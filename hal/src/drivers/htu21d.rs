@@ -13,11 +13,10 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use smallvec::smallvec;
 
-use super::DeviceContext;
 use super::context::HUMIDITY;
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
 /// Measurements without clock stretching.
 const MEASURE_TEMPERATURE: u8 = 0xf3;
@@ -32,28 +31,22 @@ const HUMIDITY_US: u32 = 29_000;
 /// First and last code of the humidity, of 12 bits.
 const HUMIDITY_ENDS: [u16; 2] = [0, 0xfff0];
 
-pub(super) struct Htu21d<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
+pub(super) type Htu21d<I, D> = Driver<State, I, D>;
+
+#[derive(Default)]
+pub(super) struct State {
     /// True if the heater was off since the last error.
     heater_off: bool,
-}
-
-impl<I, D> Htu21d<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        Htu21d { i2c, delay, context, heater_off: false }
-    }
 }
 
 impl<I: I2c<Error: BusError>, D: DelayNs> Htu21d<I, D> {
     /// Measures, and returns the code without the status in its last two bits.
     fn measure(&mut self, command: u8, duration_us: u32) -> Result<u16, ReadError> {
         let address = self.context.address();
-        self.i2c.write(address, &[command]).map_err(|error| self.context.bus(error))?;
+        self.bus.write(address, &[command]).map_err(|error| self.context.bus(error))?;
         self.delay.delay_us(duration_us);
         let mut answer = [0; 3];
-        self.i2c.read(address, &mut answer).map_err(|error| self.context.bus(error))?;
+        self.bus.read(address, &mut answer).map_err(|error| self.context.bus(error))?;
         let [high, low, checksum] = answer;
         if crc8([high, low]) != checksum {
             return Err(self.context.checksum());
@@ -65,13 +58,13 @@ impl<I: I2c<Error: BusError>, D: DelayNs> Htu21d<I, D> {
     fn check_heater(&mut self) -> Result<(), ReadError> {
         let address = self.context.address();
         let mut register = [0];
-        let read = self.i2c.write_read(address, &[READ_REGISTER], &mut register);
+        let read = self.bus.write_read(address, &[READ_REGISTER], &mut register);
         read.map_err(|error| self.context.bus(error))?;
         let [register] = register;
         if register & HEATER == 0 {
             return Ok(());
         }
-        let written = self.i2c.write(address, &[WRITE_REGISTER, register & !HEATER]);
+        let written = self.bus.write(address, &[WRITE_REGISTER, register & !HEATER]);
         written.map_err(|error| self.context.bus(error))?;
         let text = "its heater was on, so temperature and humidity are wrong; it was switched off, and the chip cools \
                     for about a minute";
@@ -85,18 +78,14 @@ fn crc8(bytes: [u8; 2]) -> u8 {
     bytes.into_iter().fold(0, |crc, byte| (0..8).fold(crc ^ byte, |crc, _| bit(crc)))
 }
 
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Htu21d<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
-        if !std::mem::take(&mut self.heater_off) {
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Htu21d<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
+        if !std::mem::take(&mut self.state.heater_off) {
             self.check_heater()?;
         }
         let temperature = self.measure(MEASURE_TEMPERATURE, TEMPERATURE_US)?;
         let humidity = self.measure(MEASURE_HUMIDITY, HUMIDITY_US)?;
-        self.heater_off = true;
+        self.state.heater_off = true;
         let context = &self.context;
         // The range of the formula is -6 to 119 %RH, so the ends of the converter are not possible in air.
         if HUMIDITY_ENDS.contains(&(humidity & 0xfff0)) {
@@ -145,10 +134,7 @@ mod tests {
             ((0x683a, 0x0012), [24.68, 0.0]),
             ((0x683a, 0xffe2), [24.68, 100.0]),
         ] {
-            let got = read(temperature, humidity).unwrap();
-            for (got, want) in got.iter().zip(want) {
-                assert!((got - want).abs() < 0.01, "{got} is not {want}");
-            }
+            assert_near(&read(temperature, humidity).unwrap(), &want, 0.01);
         }
     }
 

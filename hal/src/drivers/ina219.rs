@@ -14,9 +14,9 @@ use ina219::errors::{BusVoltageReadError, ShuntVoltageReadError};
 use smallvec::smallvec;
 
 use super::DeviceContext;
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 use crate::settings::Settings;
 
 /// Maximum duration of both conversions, of 12 bits.
@@ -30,7 +30,6 @@ const FULL_BUS: u16 = 8_000;
 /// Shunt resistor of a power monitor.
 #[derive(Clone, Copy)]
 pub(super) struct Shunt {
-    /// Resistance in ohm.
     ohms: f64,
     /// Maximum expected current, in ampere.
     max_amperes: f64,
@@ -42,33 +41,22 @@ impl Shunt {
     }
 }
 
-pub(super) struct Ina219<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
-    shunt: Shunt,
+pub(super) type Ina219<I, D> = Driver<State, I, D>;
+
+#[derive(Default)]
+pub(super) struct State {
     /// True if the chip has its settings. These are the power-up values, but another program may have changed them.
     ready: bool,
 }
 
-impl<I, D> Ina219<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        let shunt = Shunt::new(context.settings());
-        Ina219 { i2c, delay, context, shunt, ready: false }
-    }
-}
-
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina219<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Ina219<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
         let context = &self.context;
+        let resistor = Shunt::new(context.settings());
         let address = Address::from_byte(context.address())
             .map_err(|_| context.error(Cause::Other, "no address of an INA219"))?;
-        let mut chip = SyncIna219::new_unchecked(&mut self.i2c, address, UnCalibrated);
-        if !std::mem::take(&mut self.ready) {
+        let mut chip = SyncIna219::new_unchecked(&mut self.bus, address, UnCalibrated);
+        if !std::mem::take(&mut self.state.ready) {
             chip.set_configuration(Configuration::default()).map_err(|error| context.bus(error))?;
             chip.calibrate(UnCalibrated).map_err(|error| context.bus(error))?;
             self.delay.delay_us(DURATION_US);
@@ -87,16 +75,16 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina219<I, D> 
         };
         let shunt = match chip.shunt_voltage() {
             Ok(voltage) if voltage.shunt_voltage_10uv().unsigned_abs() >= FULL_SHUNT => {
-                return Err(shunt_saturated(context, "320 mV", self.shunt));
+                return Err(shunt_saturated(context, "320 mV", resistor));
             }
             Ok(voltage) => f64::from(voltage.shunt_voltage_uv()) / 1e6,
             Err(ShuntVoltageReadError::I2cError(error)) => return Err(context.bus(error)),
             Err(ShuntVoltageReadError::ShuntVoltageOutOfRange { .. }) => {
-                return Err(shunt_saturated(context, "320 mV", self.shunt));
+                return Err(shunt_saturated(context, "320 mV", resistor));
             }
         };
-        self.ready = true;
-        power(context, volts, shunt, self.shunt, 0.0..=32.0)
+        self.state.ready = true;
+        power(context, volts, shunt, resistor, 0.0..=32.0)
     }
 }
 

@@ -12,11 +12,10 @@ use embedded_devices::uom::si::electric_potential::volt;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
-use super::DeviceContext;
+use super::driver::{Driver, ReadChip};
 use super::ina219::{Shunt, power, shunt_saturated};
 use crate::error::{BusError, ReadError};
 use crate::reading::Readings;
-use crate::sensor::{Sensor, SensorInfo};
 
 /// Maximum duration of both conversions of 1.1 ms.
 const DURATION_US: u32 = 2_500;
@@ -24,32 +23,21 @@ const DURATION_US: u32 = 2_500;
 /// Step of the shunt voltage, in V.
 const STEP: f64 = 2.5e-6;
 
-pub(super) struct Ina226<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
-    shunt: Shunt,
+pub(super) type Ina226<I, D> = Driver<State, I, D>;
+
+#[derive(Default)]
+pub(super) struct State {
     /// True if the chip has its settings. These are the power-up values, but another program may have changed them.
     ready: bool,
 }
 
-impl<I, D> Ina226<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        let shunt = Shunt::new(context.settings());
-        Ina226 { i2c, delay, context, shunt, ready: false }
-    }
-}
-
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina226<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Ina226<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
+        let resistor = Shunt::new(self.context.settings());
         let fault = |error| self.context.transport(error);
         let address = Address::Custom(self.context.address());
-        if !std::mem::take(&mut self.ready) {
-            let mut chip = INA226Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
+        if !std::mem::take(&mut self.state.ready) {
+            let mut chip = INA226Sync::new_i2c(&mut self.delay, &mut self.bus, address);
             // Read first, because reserved bits must be left unchanged.
             let settings = chip
                 .read_register::<Configuration>()
@@ -61,17 +49,17 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina226<I, D> 
             chip.write_register(settings).map_err(fault)?;
             self.delay.delay_us(DURATION_US);
         }
-        let mut chip = INA226Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
+        let mut chip = INA226Sync::new_i2c(&mut self.delay, &mut self.bus, address);
         let volts = chip.read_register::<BusVoltage>().map_err(fault)?.read_value().get::<volt>();
         let across = chip.read_register::<ShuntVoltage>().map_err(fault)?.read_value().get::<volt>();
-        self.ready = true;
+        self.state.ready = true;
         // Section 7.6.2: more than ±81.92 mV reads as the last code. The math overflow flag (7.6.7) is not read: it
         // concerns the chip's own current and power registers, which this driver does not use.
         let code = (across / STEP).round();
         if code <= f64::from(i16::MIN) || code >= f64::from(i16::MAX) {
-            return Err(shunt_saturated(&self.context, "81.92 mV", self.shunt));
+            return Err(shunt_saturated(&self.context, "81.92 mV", resistor));
         }
-        power(&self.context, volts, across, self.shunt, 0.0..=36.0)
+        power(&self.context, volts, across, resistor, 0.0..=36.0)
     }
 }
 

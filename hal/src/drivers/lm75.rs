@@ -6,37 +6,19 @@
 use embedded_hal::i2c::I2c;
 use smallvec::smallvec;
 
-use super::DeviceContext;
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
-/// Driver of an LM75 on any embedded-hal I²C bus.
-pub(super) struct Lm75<I> {
-    chip: lm75::Lm75<I, lm75::ic::Lm75>,
-    context: DeviceContext,
-}
+pub(super) type Lm75<I, D> = Driver<State, I, D>;
 
-impl<I> Lm75<I>
-where
-    I: I2c<Error: BusError> + Send,
-{
-    /// Creates a driver for the chip at `context`. Sends nothing yet.
-    pub(super) fn new<D>(i2c: I, _delay: D, context: DeviceContext) -> Self {
-        Lm75 { chip: lm75::Lm75::new(i2c, context.address()), context }
-    }
-}
+#[derive(Default)]
+pub(super) struct State;
 
-impl<I> Sensor for Lm75<I>
-where
-    I: I2c<Error: BusError> + Send,
-{
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
-        let celsius = match self.chip.read_temperature() {
+impl<I: I2c<Error: BusError>, D> ReadChip for Lm75<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
+        let mut chip = lm75::Lm75::new(&mut self.bus, self.context.address());
+        let celsius = match chip.read_temperature() {
             Ok(celsius) => f64::from(celsius),
             Err(lm75::Error::I2C(error)) => return Err(self.context.bus(error)),
             Err(lm75::Error::InvalidInputData) => {
@@ -49,14 +31,16 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Now;
+    use super::super::DeviceContext;
+    use super::super::testing::{Now, Sensor};
     use super::*;
     use crate::error::Place;
     use crate::reading::Reading;
+    use crate::sensor::SensorInfo;
     use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
     use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
 
-    fn sensor(i2c: Mock) -> Lm75<Mock> {
+    fn sensor(i2c: Mock) -> Lm75<Mock, Now> {
         let info = SensorInfo {
             name: "ambient".into(),
             chip: "lm75".into(),

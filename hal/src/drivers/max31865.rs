@@ -17,63 +17,38 @@ use smallvec::smallvec;
 
 use super::DeviceContext;
 use super::context::SlowDelay;
+use super::driver::{Driver, ReadChip};
 use crate::error::{Cause, ReadError, SpiError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
 /// Thresholds: one that no resistance reaches, and one that distinguishes a chip from a line that is stuck high or low.
 const HIGHEST: u16 = 0x7ffe;
 const LOWEST: u16 = 0x0001;
 
-/// Wiring of the thermometer.
-#[derive(Clone, Copy)]
-struct Rtd {
-    three_wires: bool,
-    /// True for mains of 60 Hz, which the chip then filters out instead of 50 Hz.
-    sixty_hertz: bool,
-    /// Reference resistor in resistances of the thermometer at 0 °C.
-    reference_ratio: f64,
-}
+pub(super) type Max31865<S, D> = Driver<State, S, D>;
 
-pub(super) struct Max31865<S, D> {
-    spi: S,
-    delay: D,
-    context: DeviceContext,
-    rtd: Rtd,
+#[derive(Default)]
+pub(super) struct State {
     /// True if the chip has its thresholds.
     ready: bool,
 }
 
-impl<S, D> Max31865<S, D> {
-    pub(super) fn new(spi: S, delay: D, context: DeviceContext) -> Self {
-        let settings = context.settings();
-        let rtd = Rtd {
-            three_wires: settings.number("wires") == 3.0,
-            sixty_hertz: settings.number("mains") == 60.0,
-            reference_ratio: settings.number("reference") / settings.number("nominal"),
-        };
-        Max31865 { spi, delay, context, rtd, ready: false }
-    }
-}
-
-impl<S: SpiDevice<Error: SpiError> + Send, D: DelayNs + Send> Sensor for Max31865<S, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
-        let (context, rtd) = (&self.context, self.rtd);
+impl<S: SpiDevice<Error: SpiError>, D: DelayNs> ReadChip for Max31865<S, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
+        let context = &self.context;
+        let setting = |key| context.settings().number(key);
         let fault = |error| transport(context, error);
-        let wires = if rtd.three_wires { WiringMode::ThreeWire } else { WiringMode::TwoOrFourWire };
-        let filter = if rtd.sixty_hertz { FilterMode::F_60Hz } else { FilterMode::F_50Hz };
+        let wires = if setting("wires") == 3.0 { WiringMode::ThreeWire } else { WiringMode::TwoOrFourWire };
+        // The chip filters out the frequency of the mains.
+        let filter = if setting("mains") == 60.0 { FilterMode::F_60Hz } else { FilterMode::F_50Hz };
         // The crate waits for the typical duration of a conversion, and the maximum is 5 % longer.
         let delay = SlowDelay(&mut self.delay);
-        let mut chip = MAX31865Sync::new_spi(delay, &mut self.spi, rtd.reference_ratio);
+        let mut chip = MAX31865Sync::new_spi(delay, &mut self.bus, setting("reference") / setting("nominal"));
 
         let settings = Configuration::default().with_wiring_mode(wires).with_filter_mode(filter);
         let found = chip.read_register::<Configuration>().map_err(fault)?;
         let kept = found.read_wiring_mode() == wires && found.read_filter_mode() == filter;
-        if !std::mem::take(&mut self.ready) || !kept {
+        if !std::mem::take(&mut self.state.ready) || !kept {
             chip.write_register(settings.with_clear_fault_status(true)).map_err(fault)?;
             chip.write_register(FaultThresholdHigh::default().with_resistance_ratio(HIGHEST))
                 .map_err(fault)?;
@@ -92,7 +67,7 @@ impl<S: SpiDevice<Error: SpiError> + Send, D: DelayNs + Send> Sensor for Max3186
                 return Err(context.error(Cause::OutOfRange, explain(status)));
             }
         };
-        self.ready = true;
+        self.state.ready = true;
         // The thresholds reported these codes as faults, unless the chip has lost its power since: with two wires and
         // 60 Hz its settings do not show that.
         for code in [0, LOWEST, HIGHEST, HIGHEST + 1] {
@@ -130,7 +105,7 @@ fn explain(status: FaultStatus) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Now, info};
+    use super::super::testing::{Now, Sensor, info};
     use super::*;
     use embedded_hal::spi::ErrorKind;
     use embedded_hal_mock::eh1::spi::{Mock, Transaction};

@@ -11,31 +11,19 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use smallvec::smallvec;
 
-use super::DeviceContext;
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
-pub(super) struct Mcp9808<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
-}
+pub(super) type Mcp9808<I, D> = Driver<State, I, D>;
 
-impl<I, D> Mcp9808<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        Mcp9808 { i2c, delay, context }
-    }
-}
+#[derive(Default)]
+pub(super) struct State;
 
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Mcp9808<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Mcp9808<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
         let address = Address::Custom(self.context.address());
-        let mut chip = MCP9808Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
+        let mut chip = MCP9808Sync::new_i2c(&mut self.delay, &mut self.bus, address);
         let register =
             chip.read_register::<AmbientTemperature>().map_err(|error| self.context.transport(error))?;
         let celsius = register.read_temperature().get::<degree_celsius>();

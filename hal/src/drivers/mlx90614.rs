@@ -4,33 +4,21 @@
 //! selects the temperature: of the object, of the second object (only in chips with two zones), or of the chip itself.
 //! Datasheet: Melexis 3901090614, "MLX90614 family", sections 8.4.5 and 8.4.6.
 
-use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use mlx9061x::{Error, Mlx9061x, SlaveAddr};
 use smallvec::smallvec;
 
-use super::DeviceContext;
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
-pub(super) struct Mlx90614<I> {
-    i2c: I,
-    context: DeviceContext,
-}
+pub(super) type Mlx90614<I, D> = Driver<State, I, D>;
 
-impl<I> Mlx90614<I> {
-    pub(super) fn new<D: DelayNs>(i2c: I, _delay: D, context: DeviceContext) -> Self {
-        Mlx90614 { i2c, context }
-    }
-}
+#[derive(Default)]
+pub(super) struct State;
 
-impl<I: I2c<Error: BusError> + Send> Sensor for Mlx90614<I> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
+impl<I: I2c<Error: BusError>, D> ReadChip for Mlx90614<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
         let context = &self.context;
         let fault = |error| match error {
             Error::I2C(error) => context.bus(error),
@@ -39,7 +27,7 @@ impl<I: I2c<Error: BusError> + Send> Sensor for Mlx90614<I> {
         };
         let address = SlaveAddr::Alternative(context.address());
         // The delay is for writes to the EEPROM, which this driver does not use.
-        let mut chip = Mlx9061x::new_mlx90614(&mut self.i2c, address, 0).map_err(fault)?;
+        let mut chip = Mlx9061x::new_mlx90614(&mut self.bus, address, 0).map_err(fault)?;
         let (celsius, range) = match context.settings().channel() {
             Some("ambient") => (chip.ambient_temperature(), -40.0..=125.0),
             Some("object2") => (chip.object2_temperature(), -70.0..=380.0),

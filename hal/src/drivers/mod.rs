@@ -10,6 +10,7 @@ mod bh1750;
 mod bme280;
 mod bmp390;
 mod context;
+mod driver;
 mod htu21d;
 mod ina219;
 mod ina226;
@@ -49,7 +50,7 @@ macro_rules! builders {
             D: DelayNs + Send + 'static,
         {
             Some(match chip {
-                $( Chip::$chip => on_i2c!($bus $(, $file::$driver::new(i2c, delay, context))?), )*
+                $( Chip::$chip => of_bus!(i2c $bus $(, $file::$driver::new(i2c, delay, context))?), )*
             })
         }
 
@@ -60,28 +61,21 @@ macro_rules! builders {
             D: DelayNs + Send + 'static,
         {
             Some(match chip {
-                $( Chip::$chip => on_spi!($bus $(, $file::$driver::new(spi, delay, context))?), )*
+                $( Chip::$chip => of_bus!(spi $bus $(, $file::$driver::new(spi, delay, context))?), )*
             })
         }
     };
 }
 
-/// Creates a driver if the bus of its row is I²C.
-macro_rules! on_i2c {
-    (i2c, $driver:expr) => {
+/// Creates a driver if the bus of its row is the wanted one.
+macro_rules! of_bus {
+    (i2c i2c, $driver:expr) => {
         Box::new($driver)
     };
-    ($other:ident $(, $driver:expr)?) => {
-        return None
-    };
-}
-
-/// Creates a driver if the bus of its row is SPI.
-macro_rules! on_spi {
-    (spi, $driver:expr) => {
+    (spi spi, $driver:expr) => {
         Box::new($driver)
     };
-    ($other:ident $(, $driver:expr)?) => {
+    ($($other:tt)*) => {
         return None
     };
 }

@@ -11,33 +11,24 @@ use embedded_hal::i2c::I2c;
 use scd4x::Error;
 use smallvec::smallvec;
 
-use super::DeviceContext;
 use super::context::{HUMIDITY, decimal};
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
 /// Time without a new measurement after which the chip is considered stopped, by a loss of power.
 const STALE: Duration = Duration::from_secs(12);
 
-pub(super) struct Scd4x<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
-    /// Altitude in metres above sea level; None for the value stored in the chip.
-    altitude: Option<u16>,
+pub(super) type Scd4x<I, D> = Driver<State, I, D>;
+
+#[derive(Default)]
+pub(super) struct State {
     /// Time of the start or of the last new measurement; None if the chip must be started.
     heard: Option<Instant>,
     last: Option<Readings>,
 }
 
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Scd4x<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        // The setting is at most 3000, so the cast only drops decimals.
-        let altitude = context.settings().get("altitude").map(|metres| metres.round() as u16);
-        Scd4x { i2c, delay, context, altitude, heard: None, last: None }
-    }
-
+impl<I: I2c<Error: BusError>, D: DelayNs> Scd4x<I, D> {
     fn ask(&mut self, now: Instant) -> Result<Readings, ReadError> {
         let context = &self.context;
         let fault = |error| match error {
@@ -45,28 +36,30 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Scd4x<I, D> {
             Error::Crc => context.checksum(),
             other => context.error(Cause::Other, format!("the driver gave up: {}", Name(&other))),
         };
-        let mut chip = scd4x::Scd4x::new(&mut self.i2c, &mut self.delay);
-        let heard = self.heard.take().filter(|heard| now.duration_since(*heard) < STALE);
+        let mut chip = scd4x::Scd4x::new(&mut self.bus, &mut self.delay);
+        let heard = self.state.heard.take().filter(|heard| now.duration_since(*heard) < STALE);
         let Some(heard) = heard else {
-            self.last = None;
+            self.state.last = None;
             // The chip may already be running; it then accepts neither settings nor the start command.
             chip.stop_periodic_measurement().map_err(fault)?;
-            if let Some(altitude) = self.altitude {
-                chip.set_altitude(altitude).map_err(fault)?;
+            // Without the setting, the chip uses its stored altitude.
+            if let Some(metres) = context.settings().get("altitude") {
+                // The setting is at most 3000, so the cast only drops decimals.
+                chip.set_altitude(metres.round() as u16).map_err(fault)?;
             }
             chip.start_periodic_measurement().map_err(fault)?;
-            self.heard = Some(now);
+            self.state.heard = Some(now);
             return Err(context.error(Cause::Other, "just started: its first measurement takes five seconds"));
         };
         if !chip.data_ready_status().map_err(fault)? {
-            self.heard = Some(heard);
+            self.state.heard = Some(heard);
             let early = || context.error(Cause::Other, "its first measurement is not ready yet");
-            return self.last.clone().ok_or_else(early);
+            return self.state.last.clone().ok_or_else(early);
         }
         let measured = chip.measurement().map_err(fault)?;
         // From here on the chip works, regardless of the measured values.
-        self.heard = Some(now);
-        self.last = None;
+        self.state.heard = Some(now);
+        self.state.last = None;
         // Section 1.1: the output range ends at 40 000 ppm; 0 is the result of a measurement without CO₂ (3.10).
         match measured.co2 {
             0 => return Err(context.not_measured(Quantity::Concentration, 0)),
@@ -81,7 +74,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Scd4x<I, D> {
             context.reading(Quantity::Temperature, decimal(measured.temperature), -10.0..=60.0)?,
             context.reading(Quantity::Humidity, decimal(measured.humidity), HUMIDITY)?,
         ];
-        self.last = Some(readings.clone());
+        self.state.last = Some(readings.clone());
         Ok(readings)
     }
 }
@@ -101,12 +94,8 @@ impl<E> std::fmt::Display for Name<'_, E> {
     }
 }
 
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Scd4x<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Scd4x<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
         self.ask(Instant::now())
     }
 }
@@ -153,9 +142,7 @@ mod tests {
         assert_eq!(sensor.ask(now).unwrap_err().cause(), Cause::Other);
         assert!(sensor.ask(now).unwrap_err().to_string().contains("not ready yet"));
         let got = values(sensor.ask(five_seconds_later(&mut now))).unwrap();
-        for (got, want) in got.iter().zip([500.0, 25.0, 37.0]) {
-            assert!((got - want).abs() < 0.003, "{got}");
-        }
+        assert_near(&got, &[500.0, 25.0, 37.0], 0.003);
         // Between two measurements the last one is returned.
         assert_eq!(values(sensor.ask(now + Duration::from_secs(1))).unwrap(), got);
     }

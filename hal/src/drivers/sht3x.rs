@@ -14,11 +14,10 @@ use embedded_hal::i2c::I2c;
 use sensirion_i2c::i2c::{self, read_words_with_crc, write_command_u16};
 use smallvec::smallvec;
 
-use super::DeviceContext;
 use super::context::HUMIDITY;
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
 /// Single shot, high repeatability, no clock stretching.
 const MEASURE: u16 = 0x2400;
@@ -29,25 +28,19 @@ const HEATER: u16 = 1 << 13;
 /// Maximum duration of such a measurement (table 4; 15.5 ms below 2.4 V).
 const DURATION_US: u32 = 15_500;
 
-pub(super) struct Sht3x<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
+pub(super) type Sht3x<I, D> = Driver<State, I, D>;
+
+#[derive(Default)]
+pub(super) struct State {
     /// True if the heater was off since the last error.
     heater_off: bool,
-}
-
-impl<I, D> Sht3x<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        Sht3x { i2c, delay, context, heater_off: false }
-    }
 }
 
 impl<I: I2c<Error: BusError>, D> Sht3x<I, D> {
     /// Reads `N` bytes, consisting of words with checksums.
     fn words<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
         let mut words = [0; N];
-        read_words_with_crc(&mut self.i2c, self.context.address(), &mut words).map_err(
+        read_words_with_crc(&mut self.bus, self.context.address(), &mut words).map_err(
             |error| match error {
                 i2c::Error::I2cRead(error) | i2c::Error::I2cWrite(error) => self.context.bus(error),
                 i2c::Error::Crc => self.context.checksum(),
@@ -57,7 +50,7 @@ impl<I: I2c<Error: BusError>, D> Sht3x<I, D> {
     }
 
     fn send(&mut self, command: u16) -> Result<(), ReadError> {
-        let sent = write_command_u16(&mut self.i2c, self.context.address(), command);
+        let sent = write_command_u16(&mut self.bus, self.context.address(), command);
         sent.map_err(|error| self.context.bus(error))
     }
 
@@ -75,19 +68,15 @@ impl<I: I2c<Error: BusError>, D> Sht3x<I, D> {
     }
 }
 
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Sht3x<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
-        if !std::mem::take(&mut self.heater_off) {
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Sht3x<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
+        if !std::mem::take(&mut self.state.heater_off) {
             self.check_heater()?;
         }
         self.send(MEASURE)?;
         self.delay.delay_us(DURATION_US);
         let [t0, t1, _, h0, h1, _] = self.words::<6>()?;
-        self.heater_off = true;
+        self.state.heater_off = true;
         let context = &self.context;
         let part = |word| f64::from(u16::from_be_bytes(word)) / f64::from(u16::MAX);
         // Four decimals: the chip's own steps are 0.0027 °C and 0.0015 %RH.
@@ -131,10 +120,7 @@ mod tests {
             ((0xf8ae, 0x3333), [124.9984, 20.0]),
         ];
         for ((temperature, humidity), want) in table {
-            let got = read(answer(temperature, humidity)).unwrap();
-            for (got, want) in got.iter().zip(want) {
-                assert!((got - want).abs() < 0.003, "{got} is not {want}");
-            }
+            assert_near(&read(answer(temperature, humidity)).unwrap(), &want, 0.003);
         }
     }
 

@@ -9,36 +9,24 @@ use embedded_hal::i2c::I2c;
 use sht4x::{Address, Error, Measurement, Precision};
 use smallvec::smallvec;
 
-use super::DeviceContext;
 use super::context::{HUMIDITY, decimal};
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
-pub(super) struct Sht4x<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
-}
+pub(super) type Sht4x<I, D> = Driver<State, I, D>;
 
-impl<I, D> Sht4x<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        Sht4x { i2c, delay, context }
-    }
-}
+#[derive(Default)]
+pub(super) struct State;
 
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Sht4x<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Sht4x<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
         let address = match self.context.address() {
             0x45 => Address::Address0x45,
             0x46 => Address::Address0x46,
             _ => Address::Address0x44,
         };
-        let mut chip = sht4x::Sht4x::new_with_address(&mut self.i2c, address);
+        let mut chip = sht4x::Sht4x::new_with_address(&mut self.bus, address);
         let raw = chip.measure_raw(Precision::High, &mut self.delay).map_err(|error| match error {
             Error::I2c(error) => self.context.bus(error),
             Error::Crc => self.context.checksum(),
@@ -82,10 +70,7 @@ mod tests {
             ((0x8000, 0xfffe), [42.5013, 100.0]),
         ];
         for ((temperature, humidity), want) in table {
-            let got = read(answer(temperature, humidity)).unwrap();
-            for (got, want) in got.iter().zip(want) {
-                assert!((got - want).abs() < 0.005, "{got} is not {want}");
-            }
+            assert_near(&read(answer(temperature, humidity)).unwrap(), &want, 0.005);
         }
     }
 

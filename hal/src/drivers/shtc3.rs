@@ -8,35 +8,23 @@ use embedded_hal::i2c::I2c;
 use shtcx::{Error, LowPower, PowerMode};
 use smallvec::smallvec;
 
-use super::DeviceContext;
 use super::context::HUMIDITY;
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
-pub(super) struct Shtc3<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
-}
+pub(super) type Shtc3<I, D> = Driver<State, I, D>;
 
-impl<I, D> Shtc3<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        Shtc3 { i2c, delay, context }
-    }
-}
+#[derive(Default)]
+pub(super) struct State;
 
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Shtc3<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Shtc3<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
         let fault = |error| match error {
             Error::I2c(error) => self.context.bus(error),
             Error::Crc => self.context.checksum(),
         };
-        let mut chip = shtcx::shtc3(&mut self.i2c);
+        let mut chip = shtcx::shtc3(&mut self.bus);
         chip.wakeup(&mut self.delay).map_err(fault)?;
         let measured = chip.measure(PowerMode::NormalMode, &mut self.delay).map_err(fault)?;
         chip.sleep().map_err(fault)?;
@@ -80,10 +68,7 @@ mod tests {
             ((0xf8af, 0x3333), [124.999, 19.999]),
         ];
         for ((temperature, humidity), want) in table {
-            let got = read(answer(temperature, humidity)).unwrap();
-            for (got, want) in got.iter().zip(want) {
-                assert!((got - want).abs() < 0.003, "{got} is not {want}");
-            }
+            assert_near(&read(answer(temperature, humidity)).unwrap(), &want, 0.003);
         }
     }
 

@@ -8,6 +8,7 @@ use super::DeviceContext;
 use crate::Chip;
 use crate::error::ReadError;
 use crate::reading::Readings;
+pub(super) use crate::sensor::Sensor;
 use crate::sensor::SensorInfo;
 
 /// Delay that does not wait.
@@ -21,7 +22,6 @@ pub(super) fn context(chip: &str, address: u8) -> DeviceContext {
     context_with(chip, address, &[])
 }
 
-/// Creates the context of a chip with these settings.
 pub(super) fn context_with(chip: &str, address: u8, given: &[(&str, f64)]) -> DeviceContext {
     let settings = Chip::from_name(chip).unwrap().settings(given, None).unwrap();
     DeviceContext::new("/dev/i2c-1", address, info(chip)).with_settings(settings)
@@ -85,6 +85,14 @@ pub(super) fn gets<const N: usize>(address: u8, got: [u8; N]) -> Transaction {
 /// Returns the values alone; their quantities are checked by `tests/drivers_survive_any_bus.rs`.
 pub(super) fn values(result: Result<Readings, ReadError>) -> Result<Vec<f64>, ReadError> {
     result.map(|readings| readings.iter().map(|reading| reading.value()).collect())
+}
+
+/// Asserts that each value is nearer to the wanted one than `distance`.
+#[track_caller]
+pub(super) fn assert_near(got: &[f64], want: &[f64], distance: f64) {
+    for (got, want) in got.iter().zip(want) {
+        assert!((got - want).abs() < distance, "{got} is not {want}");
+    }
 }
 
 /// Returns two words as a chip of Sensirion sends them, each with its checksum.

@@ -7,35 +7,24 @@ use embedded_hal::i2c::I2c;
 use smallvec::smallvec;
 use tmp1x2::{SlaveAddr, Tmp1x2};
 
-use super::DeviceContext;
 use super::context::decimal;
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
 /// Temperature of the last of the twelve-bit codes.
 const HOTTEST: f64 = 127.9375;
 
-pub(super) struct Tmp102<I> {
-    i2c: I,
-    context: DeviceContext,
-}
+pub(super) type Tmp102<I, D> = Driver<State, I, D>;
 
-impl<I> Tmp102<I> {
-    pub(super) fn new<D>(i2c: I, _delay: D, context: DeviceContext) -> Self {
-        Tmp102 { i2c, context }
-    }
-}
+#[derive(Default)]
+pub(super) struct State;
 
-impl<I: I2c<Error: BusError> + Send> Sensor for Tmp102<I> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
+impl<I: I2c<Error: BusError>, D> ReadChip for Tmp102<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
         let address = self.context.address();
         let address = SlaveAddr::Alternative(address & 2 != 0, address & 1 != 0);
-        let tmp1x2::Error::I2C(error) = match Tmp1x2::new(&mut self.i2c, address).read_temperature() {
+        let tmp1x2::Error::I2C(error) = match Tmp1x2::new(&mut self.bus, address).read_temperature() {
             // A temperature of 128 °C and more reads as 127.9375 °C, except in the extended mode, which this driver
             // does not select but supports (table 8-2).
             Ok(celsius) if decimal(celsius) == HOTTEST => {

@@ -12,31 +12,19 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use smallvec::smallvec;
 
-use super::DeviceContext;
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
-pub(super) struct Tmp117<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
-}
+pub(super) type Tmp117<I, D> = Driver<State, I, D>;
 
-impl<I, D> Tmp117<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        Tmp117 { i2c, delay, context }
-    }
-}
+#[derive(Default)]
+pub(super) struct State;
 
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Tmp117<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Tmp117<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
         let address = Address::Custom(self.context.address());
-        let mut chip = TMP117Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
+        let mut chip = TMP117Sync::new_i2c(&mut self.delay, &mut self.bus, address);
         let register = chip.read_register::<Temperature>().map_err(|error| self.context.transport(error))?;
         let celsius = register.read_temperature().get::<degree_celsius>();
         Ok(smallvec![self.context.reading(Quantity::Temperature, celsius, -55.0..=150.0)?])

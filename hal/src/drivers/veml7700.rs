@@ -11,36 +11,24 @@ use embedded_hal::i2c::I2c;
 use smallvec::smallvec;
 use veml7700::{Error, Gain, IntegrationTime, convert_raw_als_to_lux};
 
-use super::DeviceContext;
 use super::context::decimal;
+use super::driver::{Driver, ReadChip};
 use crate::error::{BusError, ReadError};
 use crate::reading::{Quantity, Readings};
-use crate::sensor::{Sensor, SensorInfo};
 
 const GAIN: Gain = Gain::OneEighth;
 const TIME: IntegrationTime = IntegrationTime::_100ms;
 /// Illuminance of full sunlight, in lx.
 const BRIGHTEST: f64 = 120_000.0;
 
-pub(super) struct Veml7700<I, D> {
-    i2c: I,
-    delay: D,
-    context: DeviceContext,
-}
+pub(super) type Veml7700<I, D> = Driver<State, I, D>;
 
-impl<I, D> Veml7700<I, D> {
-    pub(super) fn new(i2c: I, delay: D, context: DeviceContext) -> Self {
-        Veml7700 { i2c, delay, context }
-    }
-}
+#[derive(Default)]
+pub(super) struct State;
 
-impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Veml7700<I, D> {
-    fn info(&self) -> &SensorInfo {
-        self.context.info()
-    }
-
-    fn read(&mut self) -> Result<Readings, ReadError> {
-        let mut chip = veml7700::Veml7700::new(&mut self.i2c);
+impl<I: I2c<Error: BusError>, D: DelayNs> ReadChip for Veml7700<I, D> {
+    fn read_chip(&mut self) -> Result<Readings, ReadError> {
+        let mut chip = veml7700::Veml7700::new(&mut self.bus);
         let mut measure = || -> Result<u16, Error<I::Error>> {
             chip.set_gain(GAIN)?;
             chip.set_integration_time(TIME)?;

@@ -1,36 +1,18 @@
 //! Names of kernel channels, and the quantities that they determine.
 
+use super::{hwmon, iio};
 use crate::reading::Quantity;
 
 /// Returns the quantity of a kernel channel with this name: `temp1` of hwmon, `in_humidityrelative` of IIO. None if the
 /// name does not determine the quantity.
 pub fn channel_quantity(channel: &str) -> Option<Quantity> {
-    let kinds: &[(&str, Quantity)] = match channel.strip_prefix("in_") {
-        // IIO names the inputs of a device in_KIND, in_KIND0, in_KIND_PLACE.
-        Some(_) => &[
-            ("in_temp", Quantity::Temperature),
-            ("in_humidityrelative", Quantity::Humidity),
-            ("in_pressure", Quantity::Pressure),
-            ("in_voltage", Quantity::Voltage),
-            ("in_current", Quantity::Current),
-            ("in_power", Quantity::Power),
-            ("in_illuminance", Quantity::Illuminance),
-            ("in_concentration", Quantity::Concentration),
-        ],
-        None => &[
-            ("temp", Quantity::Temperature),
-            ("humidity", Quantity::Humidity),
-            ("in", Quantity::Voltage),
-            ("curr", Quantity::Current),
-            ("power", Quantity::Power),
-            ("fan", Quantity::Count),
-        ],
-    };
     let fits = |kind: &str| {
         let rest = channel.strip_prefix(kind);
         rest.is_some_and(|rest| rest.starts_with(|c: char| !c.is_ascii_lowercase()) || rest.is_empty())
     };
-    kinds.iter().find(|(kind, _)| fits(kind)).map(|(_, quantity)| *quantity)
+    // IIO names the inputs of a device in_KIND, in_KIND0, in_KIND_PLACE.
+    let kinds = if channel.starts_with("in_") { &iio::TYPES[..] } else { &hwmon::KINDS };
+    kinds.iter().find(|(kind, ..)| fits(kind)).map(|(_, quantity, _)| *quantity)
 }
 
 #[cfg(test)]

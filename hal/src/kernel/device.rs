@@ -8,7 +8,6 @@ use super::sysfs;
 use crate::error::ReadError;
 use crate::reading::Quantity;
 
-/// Device of the kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Device {
     /// Number assigned by the kernel, which can change: `hwmon3`, `iio:device0`.

@@ -21,8 +21,7 @@ use crate::sensor::{Sensor, SensorInfo};
 
 const FOLDER: &str = "class/hwmon";
 
-/// Kinds of channels.
-const KINDS: [(&str, Quantity, Unit); 6] = [
+pub(super) const KINDS: [(&str, Quantity, Unit); 6] = [
     ("temp", Quantity::Temperature, Unit::Per(1e3)),
     ("in", Quantity::Voltage, Unit::Per(1e3)),
     ("curr", Quantity::Current, Unit::Per(1e3)),

@@ -23,8 +23,7 @@ use crate::sensor::{Sensor, SensorInfo};
 
 const FOLDER: &str = "bus/iio/devices";
 
-/// Types of channels.
-const TYPES: [(&str, Quantity, Unit); 8] = [
+pub(super) const TYPES: [(&str, Quantity, Unit); 8] = [
     ("in_temp", Quantity::Temperature, Unit::Per(1e3)),
     ("in_humidityrelative", Quantity::Humidity, Unit::Per(1e3)),
     // Kilopascal.

@@ -55,13 +55,11 @@ impl Sysfs {
         Sysfs { root: root.into() }
     }
 
-    /// Returns the path of a folder below the root.
     pub(super) fn folder(&self, relative: &str) -> PathBuf {
         self.root.join(relative)
     }
 }
 
-/// One entry of a folder.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) name: String,

@@ -55,7 +55,6 @@ impl Tree {
     }
 }
 
-/// Returns the only value.
 pub(super) fn value(result: Result<Readings, ReadError>) -> f64 {
     let readings = result.unwrap();
     assert_eq!(readings.len(), 1);

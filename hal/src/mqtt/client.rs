@@ -169,7 +169,6 @@ fn password(file: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Maximum size of a password file.
 const MAX_PASSWORD: usize = 4096;
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use super::messages::{Access, Message, Messages, NoMessage};
 /// slow chip converts.
 const FIRST_MESSAGE: Duration = Duration::from_secs(1);
 
-/// Connection to a broker.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) access: Access,

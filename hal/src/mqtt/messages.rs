@@ -119,7 +119,6 @@ impl Messages {
         self.changed.notify_all();
     }
 
-    /// Returns the names of all topics.
     pub(super) fn topics(&self) -> Vec<String> {
         self.lock().topics.iter().map(|topic| topic.name.clone()).collect()
     }

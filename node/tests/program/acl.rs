@@ -9,7 +9,7 @@ use atalaya_testbed::{Process, Proxy, Scratch, ZooKeeper, eventually, parent_dea
 
 use crate::common::outputs::{stderr, stdout};
 use crate::common::secured::{ADMIN, FLEET, NEXT, POLICY, Secured, assert_reports_continue, password, stop};
-use crate::common::{CALM, DEADLINE, TestEnv, bodies};
+use crate::common::{CALM, DEADLINE, TestEnv, bodies, wait_until};
 
 /// Op codes of ZooKeeper's protocol.
 const SET_ACL: i32 = 7;
@@ -89,7 +89,7 @@ fn acl_apply_continues_after_a_signal_and_after_a_lost_connection() {
     // The request for the chroot takes effect, and its answer is lost.
     proxy.mute(Some(SET_ACL));
     let mut stopped = Process::spawn(fleet.command_on(&proxy.connect_string(), ADMIN, &apply));
-    eventually("the new ACL of the chroot", DEADLINE, || (fleet.acl("/") != anyone()).then_some(()));
+    wait_until("the new ACL of the chroot", || fleet.acl("/") != anyone());
     stopped.int();
     assert_eq!(stopped.wait_exit(DEADLINE).code(), Some(75));
     stopped.wait_for_line("stopped by SIGINT after 0 znodes", DEADLINE);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::{ApiMode, Process};
 
-use crate::common::{DEADLINE, Fleet, report_from};
+use crate::common::{DEADLINE, Fleet, report_from, wait_for_requests, wait_until};
 
 on_both!(
     cycles_continue_while_the_api_refuses_connections,
@@ -33,9 +33,7 @@ fn survives(fleet: &Fleet, mode: ApiMode, complaint: &str) {
     fleet.api.set(mode);
     one.wait_for_line(complaint, DEADLINE);
     let begin = averages(&one).len();
-    atalaya_testbed::eventually("eight more averages", DEADLINE, || {
-        (averages(&one).len() >= begin + 8).then_some(())
-    });
+    wait_until("eight more averages", || averages(&one).len() >= begin + 8);
     let during = &averages(&one)[begin..begin + 8];
     for pair in during.windows(2) {
         let apart = pair[1] - pair[0];
@@ -48,9 +46,7 @@ fn survives(fleet: &Fleet, mode: ApiMode, complaint: &str) {
     one.wait_for_line("accepts reports again", DEADLINE);
     // Each average arrives in the end.
     let total = averages(&one).len();
-    fleet.api.wait_for("all averages", DEADLINE, |all| {
-        all.iter().filter(|request| request.answered == Some(200)).count() >= total
-    });
+    wait_for_requests(&fleet.api, "all averages", total, |request| request.answered == Some(200));
 }
 
 fn cycles_continue_while_the_api_refuses_connections(fleet: Fleet) {

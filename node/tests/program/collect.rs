@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Collector, Process, Scratch, clean_command, eventually};
+use atalaya_testbed::{Collector, Process, Scratch, clean_command};
+
+use crate::common::{DEADLINE, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
-const DEADLINE: Duration = Duration::from_secs(30);
 /// The grace period for pending requests at shutdown, plus a margin for a busy machine.
 const ENDS: Duration = Duration::from_secs(15);
 
@@ -20,7 +21,6 @@ fn collect(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Process 
     Process::spawn(command)
 }
 
-/// Returns the exit code and the output.
 fn ended(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut process = collect(folder, args, variables);
     let exit = process.wait_exit(DEADLINE);
@@ -116,9 +116,7 @@ fn collector_answers_accepted_reports_before_it_ends_by_sigterm() {
             }
         };
         let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(client(number))).collect();
-        eventually("reports to be under way", DEADLINE, || {
-            (begun.load(Ordering::Relaxed) > 200).then_some(())
-        });
+        wait_until("reports to be under way", || begun.load(Ordering::Relaxed) > 200);
         let told = Instant::now();
         collector.process().term();
         let exit = collector.process().wait_exit(ENDS);

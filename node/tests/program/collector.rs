@@ -11,7 +11,7 @@ use atalaya_testbed::{
     Collector, Kazoo, Process, Scratch, StoredReport, clean_command, eventually, make_certificate,
 };
 
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 const TOKEN: &str = "0123456789abcdef-fleet";
@@ -31,7 +31,7 @@ fn follower(fleet: &Fleet, collector: &Collector, id: &str, args: &[&str]) -> Pr
 
 /// Waits until the recorded reports satisfy a condition, and returns them.
 #[track_caller]
-fn holds(
+pub(crate) fn holds(
     collector: &Collector,
     token: Option<&str>,
     what: &str,
@@ -63,7 +63,6 @@ fn each_cycle_once(held: &[StoredReport]) {
     assert!(cycles.is_sorted_by_key(|(_, epoch)| *epoch), "{held:#?}");
 }
 
-/// The form of `/listar`.
 fn listed(collector: &Collector) -> Vec<f64> {
     collector.get("/listar").body.lines().map(|line| line.parse().unwrap()).collect()
 }
@@ -222,7 +221,7 @@ fn leader_keeps_reports_while_its_token_is_wrong_and_delivers_after_a_change() {
     let line = node.wait_for_line("the API does not accept reports: it answers 401", DEADLINE);
     assert!(line.text.contains(&own_file), "{line:?}");
     let probe = fleet.probe();
-    eventually("reports to wait", DEADLINE, || (probe.ls("/atalaya/reports").len() >= 4).then_some(()));
+    wait_until("reports to wait", || probe.ls("/atalaya/reports").len() >= 4);
     assert!(probe.ls("/atalaya/aside").is_empty(), "nothing is set aside");
 
     // The node reads the corrected token by itself.

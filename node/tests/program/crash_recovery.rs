@@ -9,7 +9,7 @@ use atalaya_testbed::{Process, Scratch, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::machine::Machine;
-use crate::common::{DEADLINE, Fleet, from, goes_on_publishing, report_from};
+use crate::common::{DEADLINE, Fleet, from, goes_on_publishing, report_from, wait_until};
 
 on_both!(
     killed_supervised_leader_is_succeeded_at_once_and_restarts,
@@ -57,12 +57,10 @@ fn reap_names_a_refused_password() {
     let file = password.write("wrong", "wrong");
     let variable = "ATALAYA_ZOOKEEPER_PASSWORD_FILE".to_owned();
     machine.identity.push((variable, file.to_str().unwrap().to_owned()));
-    let (code, said) = machine.reap(&["1"]);
-    assert_eq!(code, Some(77), "{said}");
+    let said = machine.reap_exits(&["1"], 77);
     assert!(said.contains("ZooKeeper refused the user name or the password"), "{said}");
     machine.identity.pop();
-    let (code, said) = machine.reap(&["1"]);
-    assert_eq!(code, Some(0), "{said}");
+    let said = machine.reap_exits(&["1"], 0);
     assert!(said.contains("removed"), "{said}");
 }
 
@@ -83,9 +81,7 @@ fn killed_supervised_leader_is_succeeded_at_once_and_restarts(fleet: Fleet) {
     one.wait_for_line_since(killed, "deleted the znodes of the dead node", DEADLINE);
 
     // The node is back, at the end of the queue.
-    eventually("the line to be 2, 3, 1", DEADLINE, || {
-        (probe.contenders("/election") == ["2", "3", "1"]).then_some(())
-    });
+    wait_until("the line to be 2, 3, 1", || probe.contenders("/election") == ["2", "3", "1"]);
     let new = probe.exists("/mediciones/1").unwrap();
     assert_ne!(new.ephemeral_owner, old.ephemeral_owner);
     let info = eventually("its node info", DEADLINE, || probe.exists("/atalaya/nodes/1"));
@@ -149,8 +145,7 @@ fn killed_leader_is_succeeded_at_once_after_reap(fleet: Fleet) {
     one.kill9();
     assert_eq!(probe.contenders("/election"), ["1", "2"], "what it left");
     let reaped = Instant::now();
-    let (exit, said) = machine.reap(&["1"]);
-    assert_eq!(exit, Some(0), "{said}");
+    let said = machine.reap_exits(&["1"], 0);
     for part in ["node 1: removed /mediciones/1, /atalaya/nodes/1, /election/", "__lock__"] {
         assert!(said.contains(part), "{said}");
     }
@@ -175,8 +170,7 @@ fn node_killed_at_any_moment_leaves_no_znodes_after_cleanup(fleet: Fleet) {
             one.kill9();
             // Every other time its next start has to clean up, and is killed as well.
             if round % 2 == 0 {
-                let (exit, said) = machine.reap(&["1"]);
-                assert_eq!(exit, Some(0), "{said}");
+                let said = machine.reap_exits(&["1"], 0);
                 let parents = ["/mediciones", "/election", "/atalaya/standby", "/atalaya/nodes"];
                 let left = parents.map(|path| probe.ls(path));
                 assert!(left.iter().all(Vec::is_empty), "killed after \"{line}\": {left:?}; {said}");
@@ -275,8 +269,7 @@ fn garbage_in_the_state_file_costs_one_session_timeout(fleet: Fleet) {
     let mut one = machine.leader(&fleet, "1", &[]);
     one.kill9();
     std::fs::write(machine.file("json"), b"\0\0\0\0").unwrap();
-    let (exit, said) = machine.reap(&["1"]);
-    assert_eq!(exit, Some(65), "{said}");
+    machine.reap_exits(&["1"], 65);
     assert_eq!(machine.reap(&["2"]).0, Some(0), "another node's file");
     let again = machine.leader(&fleet, "1", &[]);
     again.wait_for_line("cannot be read", Duration::ZERO);
@@ -332,8 +325,8 @@ fn node_shuts_down_when_its_supervising_parent_is_killed(fleet: Fleet) {
     one.kill9();
     report_from(&fleet.api, "2", killed, AT_ONCE);
     assert_eq!(probe.ls("/mediciones"), ["2"]);
-    eventually("its lock to be free", DEADLINE, || {
-        (machine.reap(&["1"]) == (Some(0), "node 1: no znodes left\n".to_owned())).then_some(())
+    wait_until("its lock to be free", || {
+        machine.reap(&["1"]) == (Some(0), "node 1: no znodes left\n".to_owned())
     });
 }
 

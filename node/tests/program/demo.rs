@@ -54,7 +54,6 @@ fn figure(lines: &[String], key: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no \"{key}\" in {lines:#?}")).parse().unwrap()
 }
 
-/// Runs the demo to its end. Returns its output.
 fn plain(args: &[&str]) -> Vec<String> {
     let output = demo(args).output().unwrap();
     assert!(output.status.success(), "{output:?}");

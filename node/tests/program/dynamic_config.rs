@@ -7,7 +7,7 @@ use std::time::Instant;
 use atalaya_testbed::{Api, Kazoo, Process, Scratch, ZkProbe, eventually};
 
 use crate::common::outputs::assert_refused;
-use crate::common::{DEADLINE, Fleet, from, goes_on_publishing};
+use crate::common::{DEADLINE, Fleet, from, goes_on_publishing, wait_until};
 
 on_both!(
     new_period_is_applied_by_all_nodes_and_by_the_leader,
@@ -186,9 +186,7 @@ fn fleet_enters_and_leaves_lock_step(fleet: Fleet) {
         for node in &nodes {
             node.wait_for_line(&format!("follows /config/sync: {mode}"), DEADLINE);
         }
-        eventually(&format!("a fleet that is {mode}"), DEADLINE, || {
-            (probe.exists("/barrier").is_some() == closed).then_some(())
-        });
+        wait_until(&format!("a fleet that is {mode}"), || probe.exists("/barrier").is_some() == closed);
         goes_on_publishing(&probe, "1", 2);
         goes_on_publishing(&probe, "2", 2);
     }

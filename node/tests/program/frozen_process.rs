@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use atalaya_testbed::eventually;
-
-use crate::common::{DEADLINE, Fleet, from, goes_on_publishing, report_from};
+use crate::common::{DEADLINE, Fleet, from, goes_on_publishing, report_from, wait_until};
 
 on_both!(
     frozen_leader_sends_nothing_after_its_successor_and_contends_again,
@@ -23,8 +21,8 @@ fn frozen_leader_sends_nothing_after_its_successor_and_contends_again(fleet: Fle
         let succeeded = report_from(&fleet.api, successor, before, DEADLINE);
         first.cont();
         // It notices, contends again, and publishes again.
-        eventually("the stopped leader to be back in line", DEADLINE, || {
-            (probe.contenders("/election") == [*successor, *leader]).then_some(())
+        wait_until("the stopped leader to be back in line", || {
+            probe.contenders("/election") == [*successor, *leader]
         });
         goes_on_publishing(&probe, leader, 2);
         report_from(&fleet.api, successor, Instant::now(), DEADLINE);
@@ -41,12 +39,10 @@ fn frozen_follower_publishes_again_and_can_lead(fleet: Fleet) {
     let mut two = fleet.follower("2", &[]);
     let probe = fleet.probe();
     two.stop();
-    eventually("its session to end", DEADLINE, || probe.exists("/mediciones/2").is_none().then_some(()));
+    wait_until("its session to end", || probe.exists("/mediciones/2").is_none());
     two.cont();
     goes_on_publishing(&probe, "2", 2);
-    eventually("it to be back in line", DEADLINE, || {
-        (probe.contenders("/election") == ["1", "2"]).then_some(())
-    });
+    wait_until("it to be back in line", || probe.contenders("/election") == ["1", "2"]);
     one.term();
     one.wait_exit(DEADLINE);
     report_from(&fleet.api, "2", Instant::now(), DEADLINE);

@@ -10,18 +10,13 @@ use std::time::Duration;
 use atalaya_testbed::{ApiMode, Collector, Process, StoredReport, eventually};
 use serde_json::Value;
 
-use crate::common::{DEADLINE, Fleet};
+use crate::collector::holds;
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 
 fn is_full(report: &StoredReport) -> bool {
     report.min.is_some() && report.max.is_some() && report.count.is_some()
-}
-
-/// Waits until the recorded reports satisfy a condition, and returns them.
-#[track_caller]
-fn holds(collector: &Collector, what: &str, wanted: impl Fn(&[StoredReport]) -> bool) -> Vec<StoredReport> {
-    eventually(what, DEADLINE, || collector.try_reports(None).ok().filter(|held| wanted(held)))
 }
 
 /// Asserts that every cycle since the first one was recorded once.
@@ -85,16 +80,16 @@ fn leader_sends_full_reports_to_a_collector() {
     let two = node(&fleet, &url, "2", &[]);
     two.wait_for_line("following: waiting", DEADLINE);
     let held =
-        holds(&collector, "full reports", |held| held.iter().filter(|held| is_full(held)).count() >= 3);
+        holds(&collector, None, "full reports", |held| held.iter().filter(|held| is_full(held)).count() >= 3);
     assert!(!is_full(&held[0]), "the first one is sent before the API is known: {held:#?}");
     collector.process().kill9();
     let waiting = || fleet.probe().ls("/atalaya/reports").len();
-    eventually("reports that wait", DEADLINE, || (waiting() >= 3).then_some(()));
+    wait_until("reports that wait", || waiting() >= 3);
     one.kill9();
     collector.restart();
     two.wait_for_line("full reports are sent to /api/v1/reports", DEADLINE);
     let before = collector.reports().len();
-    holds(&collector, "more full reports", |held| held.len() >= before + 3);
+    holds(&collector, None, "more full reports", |held| held.len() >= before + 3);
     eventually("the status of the fleet", DEADLINE, || {
         let fleet: Value = serde_json::from_str(&collector.get("/api/v1/fleet").body).ok()?;
         fleet["status"]["leader"].is_string().then_some(())
@@ -116,12 +111,12 @@ fn leader_behind_a_proxy_without_post_stays_with_get() {
     let url = proxy_before(collector.address(), Arc::clone(&posts));
     let one = node(&fleet, &url, "1", &[]);
     one.wait_for_line("full reports are sent to /site/a/api/v1/reports", DEADLINE);
-    holds(&collector, "full reports through the proxy", |held| held.iter().any(is_full));
+    holds(&collector, None, "full reports through the proxy", |held| held.iter().any(is_full));
     posts.store(false, Ordering::Relaxed);
     let line = one.wait_for_line("does not accept full reports at /site/a/api/v1/reports", DEADLINE);
     assert!(line.text.contains("it answers 405"), "{line:?}");
     let before = collector.reports().len();
-    let held = holds(&collector, "more reports", |held| held.len() >= before + 5);
+    let held = holds(&collector, None, "more reports", |held| held.len() >= before + 5);
     each_cycle_once(&held);
     assert!(!is_full(held.last().expect("there are some")));
     let logged = one.log().iter().filter(|line| line.text.contains("does not accept full reports")).count();

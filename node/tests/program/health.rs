@@ -12,7 +12,6 @@ fn health(words: &[&str]) -> Output {
     command.env_clear().env("http_proxy", "http://127.0.0.1:1").arg("health").args(words).output().unwrap()
 }
 
-/// Asserts the exit code and the message.
 fn ends(output: &Output, code: i32, says: &str) {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{complaint}");

@@ -5,14 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub(crate) use atalaya_testbed::sample_log::measured;
-use atalaya_testbed::{ApiMode, Process, Recorded, Scratch, SmallDisk, eventually};
+use atalaya_testbed::{ApiMode, Process, Recorded, Scratch, SmallDisk};
 
 use crate::common::metrics_client::MetricsClient;
 use crate::common::samples::{InFile, LOG_FILTER};
-use crate::common::{DEADLINE, QUICK, TestEnv, random};
+use crate::common::{DEADLINE, NO_ZOOKEEPER, QUICK, TestEnv, random, wait_until};
 
-/// Address without a listener.
-const NO_ZOOKEEPER: &str = "127.0.0.1:9";
 const SAMPLES: &str = "atalaya_history_samples";
 
 /// A collector, and the state folder of one node.
@@ -22,7 +20,6 @@ pub(crate) struct Site {
     _scratch: Scratch,
 }
 
-/// The samples of one process.
 struct Run {
     values: Vec<f64>,
     /// Number of those that must be delivered.
@@ -136,11 +133,11 @@ fn kept(requests: &[Recorded]) -> Vec<(String, usize, f64)> {
 
 /// Waits for a note in the health report. On a busy machine, a node may count as hanging for a moment.
 fn wait_for_note(metrics: &MetricsClient, note: &str) {
-    eventually(note, DEADLINE, || metrics.ask("/healthz").body.contains(note).then_some(()));
+    wait_until(note, || metrics.ask("/healthz").body.contains(note));
 }
 
 pub(crate) fn wait_for_samples(node: &Process, count: usize) {
-    eventually(&format!("{count} samples"), DEADLINE, || (measured(node).len() >= count).then_some(()));
+    wait_until(&format!("{count} samples"), || measured(node).len() >= count);
 }
 
 #[test]
@@ -181,7 +178,7 @@ fn node_that_is_killed_at_random_moments_loses_no_sample_whatever_the_collector_
         site.set(modes[random() % modes.len()]);
         let mut node = site.start();
         let wanted = 1 + random() % 20;
-        eventually("samples in the file", DEADLINE, || (InFile::of(&node).stored >= wanted).then_some(()));
+        wait_until("samples in the file", || InFile::of(&node).stored >= wanted);
         node.kill9();
         all.push(Run::of_dead(&node));
     }

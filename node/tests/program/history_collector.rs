@@ -10,15 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use atalaya_testbed::{Collector, Process, Redis, Scratch, SmallDisk, eventually, node_command};
+use atalaya_testbed::{Collector, Process, Redis, Scratch, SmallDisk, node_command};
 
 use crate::common::metrics_client::MetricsClient;
 use crate::common::samples::{LOG_FILTER, Run, Series, boards, count, wait_for_samples};
-use crate::common::{DEADLINE, is_nightly, random};
+use crate::common::{DEADLINE, NO_ZOOKEEPER, is_nightly, random, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
-/// Address without a listener.
-const NO_ZOOKEEPER: &str = "127.0.0.1:9";
 const DELIVERED: &str = "atalaya_history_delivered_total";
 
 /// Returns the command of a node with the board `many`, which measures ten times a second.
@@ -84,7 +82,7 @@ impl Relay {
         let lost = || self.faults.lost.load(Ordering::Relaxed);
         let wanted = lost() + count;
         self.faults.loses_answers.store(true, Ordering::Relaxed);
-        eventually("answers to be lost", DEADLINE, || (lost() >= wanted).then_some(()));
+        wait_until("answers to be lost", || lost() >= wanted);
         self.faults.loses_answers.store(false, Ordering::Relaxed);
     }
 
@@ -92,7 +90,7 @@ impl Relay {
     fn wait_for_request(&self) {
         let requested = || self.faults.requested.load(Ordering::Relaxed);
         let before = requested();
-        eventually("a request", DEADLINE, || (requested() > before).then_some(()));
+        wait_until("a request", || requested() > before);
     }
 }
 

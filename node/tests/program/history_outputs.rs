@@ -12,11 +12,9 @@ use serde_json::Value;
 
 use crate::common::metrics_client::MetricsClient;
 use crate::common::samples::{InFile, LOG_FILTER, boards, count, wait_for_samples};
-use crate::common::{DEADLINE, is_nightly};
+use crate::common::{DEADLINE, NO_ZOOKEEPER, is_nightly};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
-/// Address without a listener.
-const NO_ZOOKEEPER: &str = "127.0.0.1:9";
 /// Number of sensors: 200 samples a second, as many in 18 s as one sensor takes in an hour at one sample a second.
 const SENSORS: usize = 20;
 const HOUR: usize = 3_600;

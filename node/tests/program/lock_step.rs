@@ -9,7 +9,10 @@ use atalaya_testbed::{Api, Process, Recorded, eventually};
 
 use crate::common::history::History;
 use crate::common::server::Server;
-use crate::common::{DEADLINE, Fleet, Timing, bodies, from, goes_on_publishing, mean_reported};
+use crate::common::{
+    DEADLINE, Fleet, Timing, bodies, from, goes_on_publishing, key, mean_reported, wait_for_requests,
+    wait_until,
+};
 
 on_both!(
     lock_step_nodes_wait_after_a_leader_died_and_its_successor_finishes_the_cycle,
@@ -39,17 +42,14 @@ fn three(fleet: &Fleet, args: &[&str]) -> [Process; 3] {
     [fleet.leader("1", args), fleet.follower("2", args), fleet.follower("3", args)]
 }
 
-/// Waits for `count` reports after `since`.
 fn reports(api: &Api, count: usize, since: Instant) -> Vec<Recorded> {
     let fresh = |all: &[Recorded]| all.iter().filter(|request| request.at > since).count();
     let all = api.wait_for(&format!("{count} reports"), DEADLINE * 2, |all| fresh(all) >= count);
     all.into_iter().filter(|request| request.at > since).collect()
 }
 
-/// Returns the cycle of a report, from its idempotency key.
 fn cycle_of(request: &Recorded) -> u64 {
-    let key = request.header("idempotency-key").expect("every report has a key");
-    key.split('-').nth(1).and_then(|cycle| cycle.parse().ok()).expect("a key is of a cycle")
+    key(request).1
 }
 
 /// Asserts that no cycle is missing among all reports. They may arrive out of order and twice.
@@ -92,15 +92,11 @@ fn lock_step_nodes_wait_after_a_leader_died_and_its_successor_finishes_the_cycle
     // Much longer than a period: a node that does not wait measures several times.
     two.wait_for_line_since(killed, "the cycle of the previous leader is finished first", DEADLINE);
     let probe = fleet.probe();
-    fleet.api.wait_for("reports of its successor", DEADLINE, |all| {
-        all.iter().filter(|request| from(request, "2")).count() >= 3
-    });
+    wait_for_requests(&fleet.api, "reports of its successor", 3, |request| from(request, "2"));
     ["2", "3"].into_iter().for_each(|id| goes_on_publishing(&probe, id, 2));
     two.kill9();
     three.wait_for_line("the cycle of the previous leader is finished first", DEADLINE);
-    fleet.api.wait_for("reports of the last one", DEADLINE, |all| {
-        all.iter().filter(|request| from(request, "3")).count() >= 3
-    });
+    wait_for_requests(&fleet.api, "reports of the last one", 3, |request| from(request, "3"));
     stop(std::slice::from_mut(&mut three));
     assert_no_gap(&fleet.api.requests());
     if let Server::Apache(_) = fleet.server {
@@ -161,7 +157,7 @@ fn lock_step_follows_nodes_that_join_and_leave(fleet: Fleet) {
     let mut three = fleet.follower("3", args);
     goes_on_publishing(&probe, "3", 3);
     three.kill9();
-    eventually("its znode to go", DEADLINE, || probe.exists("/mediciones/3").is_none().then_some(()));
+    wait_until("its znode to go", || probe.exists("/mediciones/3").is_none());
     goes_on_publishing(&probe, "1", 3);
     stop(std::slice::from_mut(&mut one));
     // The next node finds the barrier closed, and measures alone.
@@ -214,7 +210,7 @@ fn lock_step_can_be_switched_on_and_off(fleet: Fleet) {
     }
     assert!(second.czxid > first.czxid);
     probe.set("/config/sync", b"free").unwrap();
-    eventually("the barrier to be opened", DEADLINE, || probe.exists("/barrier").is_none().then_some(()));
+    wait_until("the barrier to be opened", || probe.exists("/barrier").is_none());
     if let Server::Apache(_) = fleet.server {
         let history = History::of(&fleet);
         assert!(history.unfenced.is_empty() && history.openings.len() == 1, "{:x?}", history.unfenced);

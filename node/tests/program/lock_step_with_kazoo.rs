@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use atalaya_testbed::{Kazoo, Process, eventually};
 
 use crate::common::history::History;
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 const IN_STEP: &[&str] = &["--sync", "barrier"];
 
@@ -65,9 +65,7 @@ fn kazoo_nodes_follow_the_barrier_of_an_atalaya_leader() {
     // No node passes before the next leader has finished that cycle.
     two.wait_for_line("the cycle of the previous leader is finished first", DEADLINE);
     let closings = History::of(&fleet).closings.len();
-    eventually("three cycles more", DEADLINE, || {
-        (History::of(&fleet).closings.len() >= closings + 3).then_some(())
-    });
+    wait_until("three cycles more", || History::of(&fleet).closings.len() >= closings + 3);
     stop(&mut [patient, timed, two]);
     let history = History::of(&fleet);
     history.assert_in_step(&["1", "2", "3", "4"]);
@@ -89,9 +87,7 @@ fn atalaya_nodes_follow_the_barrier_of_a_kazoo_leader_and_finish_its_cycle_when_
     leader.kill9();
     two.wait_for_line(" leading epoch=", DEADLINE);
     let closings = History::of(&fleet).closings.len();
-    eventually("three cycles more", DEADLINE, || {
-        (History::of(&fleet).closings.len() >= closings + 3).then_some(())
-    });
+    wait_until("three cycles more", || History::of(&fleet).closings.len() >= closings + 3);
     stop(&mut [four, three, two]);
     let history = History::of(&fleet);
     history.assert_never_twice(&["2", "3"]);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use atalaya_testbed::{Scratch, ZkProbe, clean_command, eventually, get};
 
-use crate::common::{DEADLINE, Fleet, goes_on_publishing};
+use crate::common::{DEADLINE, Fleet, children, goes_on_publishing, wait_until};
 
 /// Maximum time from SIGTERM to the end.
 const END: Duration = Duration::from_secs(10);
@@ -126,7 +126,7 @@ fn supervised_node_is_restarted_and_ends_by_sigterm_when_stderr_takes_nothing() 
         goes_on_publishing(&fleet.probe(), id, 2);
         let path = format!("/mediciones/{id}");
         let first = fleet.probe().exists(&path).unwrap().czxid;
-        let child = children(parent.0.id()).remove(0);
+        let child = children(parent.0.id())[0].parse().unwrap();
         kill9(child);
         eventually("another node", DEADLINE, || {
             fleet.probe().exists(&path).filter(|stat| stat.czxid != first)
@@ -183,7 +183,7 @@ fn lock_and_elect_run_their_command_and_end_by_sigterm_when_stderr_takes_nothing
             let words =
                 ["--log", "trace", command, &path, "--zookeeper", &fleet.hosts, "--", "sh", "-c", &script];
             let mut holder = Running::with_stderr(sink, program(scratch.path(), &words));
-            eventually("the command", DEADLINE, || file.exists().then_some(()));
+            wait_until("the command", || file.exists());
             let status = holder.ends_by_term(&format!("{command} with {sink:?}"));
             assert_eq!(status.code(), Some(128 + 15), "{command} {sink:?}");
             assert!(fleet.probe().ls(&path).is_empty(), "{command} {sink:?} has given the lock up");
@@ -258,12 +258,6 @@ fn commands_end_when_the_reader_of_stdout_has_gone() {
         let mut running = Running::with_stdout(Sink::Closed, program(scratch.path(), words));
         assert_eq!(running.ends(&format!("{words:?}")).code(), Some(0), "{words:?}");
     }
-}
-
-/// Returns the child processes of `parent`.
-fn children(parent: u32) -> Vec<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
-    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 fn kill9(pid: u32) {

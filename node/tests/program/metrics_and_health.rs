@@ -8,7 +8,7 @@ use std::time::Duration;
 use atalaya_testbed::{ApiMode, Process, Scratch, eventually};
 
 use crate::common::metrics_client::MetricsClient;
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 on_both!(
     metrics_show_api_outage_and_failover,
@@ -19,18 +19,6 @@ on_both!(
     metrics_count_skipped_measurements_by_reason,
     metrics_show_barrier_and_counter_in_lock_step,
 );
-
-mod memory_only {
-    #[test]
-    fn bad_http_clients_do_not_block_others() {
-        super::bad_http_clients_do_not_block_others(crate::common::Fleet::memory());
-    }
-
-    #[test]
-    fn node_listens_at_the_given_address_or_does_not_start() {
-        super::node_listens_at_the_given_address_or_does_not_start(&crate::common::Fleet::memory());
-    }
-}
 
 const LISTEN: [&str; 2] = ["--metrics-listen", "127.0.0.1:0"];
 
@@ -145,7 +133,7 @@ fn frozen_process_is_ready_after_its_next_publish(fleet: Fleet) {
     let probe = fleet.probe();
     let before = probe.exists("/mediciones/1").unwrap();
     node.stop();
-    eventually("its session is over", DEADLINE, || probe.exists("/mediciones/1").is_none().then_some(()));
+    wait_until("its session is over", || probe.exists("/mediciones/1").is_none());
     node.cont();
     // The first ready answer must already be true.
     watch.wait_for_status("/readyz", 200);
@@ -199,7 +187,9 @@ fn metrics_show_barrier_and_counter_in_lock_step(fleet: Fleet) {
     assert_eq!(watch.ask("/healthz").body, "ok\n");
 }
 
-fn bad_http_clients_do_not_block_others(fleet: Fleet) {
+#[test]
+fn bad_http_clients_do_not_block_others() {
+    let fleet = Fleet::memory();
     let mut node = fleet.leader("1", &LISTEN);
     let watch = MetricsClient::of(&node);
     for (garbage, status) in [
@@ -241,7 +231,9 @@ fn bad_http_clients_do_not_block_others(fleet: Fleet) {
     assert!(TcpStream::connect(&watch.address).is_err(), "the port is closed");
 }
 
-fn node_listens_at_the_given_address_or_does_not_start(fleet: &Fleet) {
+#[test]
+fn node_listens_at_the_given_address_or_does_not_start() {
+    let fleet = Fleet::memory();
     let node = fleet.leader("1", &["--metrics-listen", "[::1]:0"]);
     let watch = MetricsClient::of(&node);
     assert!(watch.address.starts_with("[::1]:"), "{}", watch.address);

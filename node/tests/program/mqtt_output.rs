@@ -6,7 +6,7 @@ use std::time::Duration;
 use atalaya_testbed::{Mosquitto, MqttClient, Process, Scratch, eventually};
 use serde_json::json;
 
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 const STATUS: &str = "atalaya/home/1/status";
 const AVERAGE: &str = "atalaya/home/average/value";
@@ -27,7 +27,6 @@ fn command(fleet: &Fleet, scratch: &Scratch, url: &str, version: &str, id: &str,
     fleet.command(id, &["--boards", file.to_str().unwrap(), "--api-method", "post"])
 }
 
-/// Returns the cycles of the averages that a subscriber has received.
 fn cycles(subscriber: &MqttClient) -> Vec<u64> {
     subscriber.of(AVERAGE).iter().map(|message| message.json()["cycle"].as_u64().unwrap()).collect()
 }
@@ -90,13 +89,13 @@ fn averages_wait_for_a_broker_that_is_away_and_leaders_that_are_killed() {
         DEADLINE,
     );
     let _two = Process::spawn(command(&fleet, &scratch, &server.url(), "3.1.1", "2", "s"));
-    eventually("three averages", DEADLINE, || (cycles(&subscriber).len() >= 3).then_some(()));
+    wait_until("three averages", || cycles(&subscriber).len() >= 3);
     server.kill();
     one.wait_for_line("the output does not accept reports", DEADLINE);
     one.kill9();
     let probe = fleet.probe();
     let waiting = || probe.ls("/atalaya/outputs/mqtt/reports").len();
-    eventually("five waiting averages", DEADLINE, || (waiting() >= 5).then_some(()));
+    wait_until("five waiting averages", || waiting() >= 5);
     server.restart();
     // A subscriber of the new broker, which has lost everything.
     let late = MqttClient::subscribe(server.port(), AVERAGE);

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use atalaya_testbed::{Mosquitto, Scratch, eventually};
 
 use crate::common::metrics_client::MetricsClient;
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 fn boards(broker: &str, backend: &str) -> String {
     format!(
@@ -49,9 +49,7 @@ fn node_publishes_two_sensors_of_one_broker() {
     watch.wait_for("atalaya_sensor_failing{sensor=\"tank\"}", |failing| failing == 1.0);
     broker.kill();
     broker.restart();
-    eventually("the node subscribes again", DEADLINE, || {
-        (broker.count_lines(" as atalaya") == 1).then_some(())
-    });
+    wait_until("the node subscribes again", || broker.count_lines(" as atalaya") == 1);
     broker.publish("zigbee2mqtt/kitchen", r#"{"temperature":22.5}"#, true);
     broker.publish("tank/sensor/level/state", "50", true);
     measured(&["\"v\":22.5", "\"v\":50"]);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::eventually;
 
-use crate::common::{DEADLINE, Fleet, goes_on_publishing, report_from};
+use crate::common::{DEADLINE, Fleet, goes_on_publishing, report_from, wait_until};
 
 on_both!(
     second_process_with_an_id_exits_73_and_the_first_continues,
@@ -46,7 +46,7 @@ fn node_restarted_after_a_kill_publishes_once_its_old_session_is_gone(fleet: Fle
     let old = probe.exists("/mediciones/1").unwrap().ephemeral_owner;
     let killed = Instant::now();
     first.kill9();
-    eventually("half a second", DEADLINE, || (killed.elapsed() >= Duration::from_millis(500)).then_some(()));
+    wait_until("half a second", || killed.elapsed() >= Duration::from_millis(500));
     let mut second = fleet.node("1", &[]);
     let new = eventually("the new session's znode", fleet.pace.session + Duration::from_secs(2), || {
         probe.exists("/mediciones/1").filter(|stat| stat.ephemeral_owner != old)
@@ -83,8 +83,6 @@ fn leader_whose_election_znode_is_deleted_steps_down_and_contends_again(fleet: F
         probe.ls("/election").into_iter().min_by_key(|name| name[name.len() - 10..].to_owned()).unwrap();
     probe.delete(&format!("/election/{head}")).unwrap();
     one.wait_for_line("own election znode was deleted", DEADLINE);
-    eventually("the line to be 2, 1", DEADLINE, || {
-        (probe.contenders("/election") == ["2", "1"]).then_some(())
-    });
+    wait_until("the line to be 2, 1", || probe.contenders("/election") == ["2", "1"]);
     report_from(&fleet.api, "2", Instant::now(), DEADLINE);
 }

@@ -1,9 +1,10 @@
 //! The outbox: a committed average is delivered once and in order, whichever node leads.
 
-use atalaya_testbed::{ApiMode, Process, Recorded, eventually};
+use atalaya_testbed::{ApiMode, Process, eventually};
 
 use crate::common::outputs::{assert_refused, stdout};
-use crate::common::{DEADLINE, Fleet};
+use crate::common::webhooks::each_once_and_in_order;
+use crate::common::{DEADLINE, Fleet, key, wait_until};
 
 on_both!(
     reports_of_a_dead_leader_are_delivered_by_its_successor,
@@ -23,23 +24,9 @@ fn averages(node: &Process) -> usize {
     node.log().iter().filter(|line| line.text.contains(" average cycle=")).count()
 }
 
-/// Returns the epoch and cycle of a request.
-fn key(request: &Recorded) -> (i64, u64) {
-    let key = request.header("Idempotency-Key").expect("every request has a key");
-    let (epoch, cycle) = key.split_once('-').expect("an epoch and a cycle");
-    (epoch.parse().unwrap(), cycle.parse().unwrap())
-}
-
 /// Returns the accepted reports in order of arrival.
 fn accepted(fleet: &Fleet) -> Vec<(i64, u64)> {
     fleet.api.requests().iter().filter(|request| request.answered == Some(200)).map(key).collect()
-}
-
-fn each_once_and_in_order(fleet: &Fleet) {
-    let accepted = accepted(fleet);
-    let cycles: Vec<u64> = accepted.iter().map(|(_, cycle)| *cycle).collect();
-    assert_eq!(cycles, (1..=cycles.len() as u64).collect::<Vec<_>>());
-    assert!(accepted.is_sorted_by_key(|(epoch, _)| *epoch), "{accepted:?}");
 }
 
 /// Ends a leader whose reports are not accepted with `end`, and lets another one deliver them.
@@ -47,17 +34,15 @@ fn hands_over(fleet: &Fleet, end: impl FnOnce(&mut Process)) {
     fleet.api.set(ApiMode::Refuse);
     let mut one = fleet.leader("1", &[]);
     let two = fleet.follower("2", &[]);
-    eventually("four averages", DEADLINE, || (averages(&one) >= 4).then_some(()));
+    wait_until("four averages", || averages(&one) >= 4);
     end(&mut one);
     let written = averages(&one);
     two.wait_for_line(" leading epoch=", DEADLINE);
     assert_eq!(accepted(fleet), []);
     fleet.api.set(ApiMode::Accept);
-    eventually("all of them, and two more", DEADLINE, || {
-        (accepted(fleet).len() >= written + 2 && averages(&two) >= 2).then_some(())
-    });
-    each_once_and_in_order(fleet);
+    wait_until("all of them, and two more", || accepted(fleet).len() >= written + 2 && averages(&two) >= 2);
     let accepted = accepted(fleet);
+    each_once_and_in_order(&accepted);
     let epochs: Vec<i64> = accepted.iter().map(|(epoch, _)| *epoch).collect();
     assert!(
         epochs[..written].iter().all(|epoch| *epoch == epochs[0]),
@@ -65,7 +50,7 @@ fn hands_over(fleet: &Fleet, end: impl FnOnce(&mut Process)) {
     );
     assert!(epochs.contains(&(epochs[0] + 1)), "the next epoch is one higher: {epochs:?}");
     let probe = fleet.probe();
-    eventually("nothing waits", DEADLINE, || probe.ls("/atalaya/reports").is_empty().then_some(()));
+    wait_until("nothing waits", || probe.ls("/atalaya/reports").is_empty());
 }
 
 fn reports_of_a_dead_leader_are_delivered_by_its_successor(fleet: Fleet) {
@@ -84,7 +69,7 @@ fn rejected_reports_are_listed_retried_and_dropped(fleet: Fleet) {
     fleet.api.set(ApiMode::Status(422));
     let one = fleet.leader("1", &["--board", "v80"]);
     let probe = fleet.probe();
-    eventually("three are set aside", DEADLINE, || (probe.ls("/atalaya/aside").len() >= 3).then_some(()));
+    wait_until("three are set aside", || probe.ls("/atalaya/aside").len() >= 3);
     let listed = stdout(&fleet.reports(&["list", "--output", "json"]));
     let first: serde_json::Value =
         serde_json::from_str(listed.lines().find(|line| line.contains("rejected")).unwrap()).unwrap();
@@ -103,27 +88,23 @@ fn rejected_reports_are_listed_retried_and_dropped(fleet: Fleet) {
     fleet.api.set(ApiMode::Accept);
     one.wait_for_line("accepts reports again", DEADLINE);
     assert!(fleet.reports(&["retry", "--all"]).status.success());
-    eventually("the first arrives after all", DEADLINE, || {
-        accepted(&fleet).iter().any(|(_, cycle)| *cycle == 1).then_some(())
-    });
-    eventually("nothing is aside", DEADLINE, || probe.ls("/atalaya/aside").is_empty().then_some(()));
+    wait_until("the first arrives after all", || accepted(&fleet).iter().any(|(_, cycle)| *cycle == 1));
+    wait_until("nothing is aside", || probe.ls("/atalaya/aside").is_empty());
     assert!(accepted(&fleet).iter().all(|(_, cycle)| *cycle != 2), "it was dropped");
-    eventually("everything is delivered", DEADLINE, || {
-        (stdout(&fleet.reports(&["list"])) == "everything is delivered\n").then_some(())
+    wait_until("everything is delivered", || {
+        stdout(&fleet.reports(&["list"])) == "everything is delivered\n"
     });
 }
 
 fn waiting_reports_can_be_dropped(fleet: Fleet) {
     fleet.api.set(ApiMode::Refuse);
     let one = fleet.leader("1", &[]);
-    eventually("four averages", DEADLINE, || (averages(&one) >= 4).then_some(()));
+    wait_until("four averages", || averages(&one) >= 4);
     let waiting = stdout(&fleet.reports(&["list", "--output", "json"]));
     assert!(waiting.lines().count() >= 4 && waiting.contains(r#""state":"waiting""#), "{waiting}");
     assert_eq!(stdout(&fleet.reports(&["drop", "2", "3"])), "2 dropped\n");
     fleet.api.set(ApiMode::Accept);
-    eventually("the fifth arrives", DEADLINE, || {
-        accepted(&fleet).iter().any(|(_, cycle)| *cycle == 5).then_some(())
-    });
+    wait_until("the fifth arrives", || accepted(&fleet).iter().any(|(_, cycle)| *cycle == 5));
     let cycles: Vec<u64> = accepted(&fleet).iter().map(|(_, cycle)| *cycle).collect();
     assert_eq!(cycles[..3], [1, 4, 5]);
 }
@@ -140,9 +121,9 @@ fn fence_that_was_deleted_or_overwritten_is_written_again(fleet: Fleet) {
             None => probe.delete("/atalaya/term").unwrap(),
             Some(text) => probe.set("/atalaya/term", text).unwrap(),
         }
-        eventually("reports of a higher epoch", DEADLINE, || {
-            accepted(&fleet).last().is_some_and(|last| last.0 > before.0).then_some(())
+        wait_until("reports of a higher epoch", || {
+            accepted(&fleet).last().is_some_and(|last| last.0 > before.0)
         });
-        each_once_and_in_order(&fleet);
+        each_once_and_in_order(&accepted(&fleet));
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use atalaya_testbed::{Influxdb, Process, Prometheus, Scratch, eventually};
 use serde_json::Value;
 
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 const DATABASE: &str = "home";
 
@@ -62,8 +62,8 @@ impl Receivers {
             (1..=cycle).all(|cycle| averages.contains_key(&cycle)).then_some(())
         });
         let selector = format!("atalaya_average{{fleet=\"{name}\"}}");
-        eventually(&format!("cycle {cycle} in Prometheus"), DEADLINE, || {
-            (self.prometheus.samples(&selector).len() as u64 >= cycle).then_some(())
+        wait_until(&format!("cycle {cycle} in Prometheus"), || {
+            self.prometheus.samples(&selector).len() as u64 >= cycle
         });
         let averages = self.averages(name);
         let wanted: Vec<(i64, f64)> = averages.values().copied().take(cycle as usize).collect();
@@ -100,7 +100,7 @@ fn receivers_that_are_killed_or_hang_get_each_average_once() {
     let probe = fleet.probe();
     for output in ["influxdb", "prometheus"] {
         let path = format!("/atalaya/outputs/{output}/reports");
-        eventually("three waiting averages", DEADLINE, || (probe.ls(&path).len() >= 3).then_some(()));
+        wait_until("three waiting averages", || probe.ls(&path).len() >= 3);
     }
     receivers.influxdb.continue_process();
     receivers.prometheus.continue_process();

@@ -13,21 +13,9 @@ use crate::common::{DEADLINE, Fleet};
 on_secured!(averages_that_a_webhook_refuses_are_set_aside);
 
 mod memory {
-    use crate::common::Fleet;
-
     #[test]
     fn averages_that_a_webhook_refuses_are_set_aside() {
-        super::averages_that_a_webhook_refuses_are_set_aside(Fleet::memory());
-    }
-
-    #[test]
-    fn average_with_which_a_webhook_fails_is_set_aside_once_others_are_accepted() {
-        super::average_with_which_a_webhook_fails_is_set_aside_once_others_are_accepted(&Fleet::memory());
-    }
-
-    #[test]
-    fn outputs_are_fixed_until_a_restart_and_a_removed_one_keeps_its_reports() {
-        super::outputs_are_fixed_until_a_restart_and_a_removed_one_keeps_its_reports(&Fleet::memory());
+        super::averages_that_a_webhook_refuses_are_set_aside(crate::common::Fleet::memory());
     }
 }
 
@@ -81,11 +69,13 @@ fn averages_that_a_webhook_refuses_are_set_aside(fleet: Fleet) {
     }
 }
 
-fn average_with_which_a_webhook_fails_is_set_aside_once_others_are_accepted(fleet: &Fleet) {
+#[test]
+fn average_with_which_a_webhook_fails_is_set_aside_once_others_are_accepted() {
+    let fleet = Fleet::memory();
     let webhooks = Webhooks::start(1);
     let [webhook] = &webhooks.apis[..] else { panic!() };
     webhook.set(ApiMode::RefuseCycle(2, 500));
-    let _one = webhooks.leader(fleet);
+    let _one = webhooks.leader(&fleet);
     let probe = fleet.probe();
     let aside = eventually("the second average is set aside", DEADLINE, || {
         probe.text("/atalaya/outputs/w1/aside/2").filter(|text| !text.is_empty())
@@ -99,11 +89,13 @@ fn average_with_which_a_webhook_fails_is_set_aside_once_others_are_accepted(flee
     assert!(webhook.requests().iter().filter(|request| key(request).1 == 2).count() >= 12);
 }
 
-fn outputs_are_fixed_until_a_restart_and_a_removed_one_keeps_its_reports(fleet: &Fleet) {
+#[test]
+fn outputs_are_fixed_until_a_restart_and_a_removed_one_keeps_its_reports() {
+    let fleet = Fleet::memory();
     let webhooks = Webhooks::start(2);
     let urls: Vec<String> = webhooks.apis.iter().map(|api| format!("{}hook", api.base_url())).collect();
     webhooks.apis[1].set(ApiMode::Refuse);
-    let mut one = webhooks.leader(fleet);
+    let mut one = webhooks.leader(&fleet);
     wait_for_cycle(&webhooks.apis[0], 4);
     webhooks.write(&urls[..1]);
     one.hup();
@@ -113,7 +105,7 @@ fn outputs_are_fixed_until_a_restart_and_a_removed_one_keeps_its_reports(fleet: 
     assert!(waiting().len() >= 3);
     one.shut_down(DEADLINE);
 
-    let one = webhooks.leader(fleet);
+    let one = webhooks.leader(&fleet);
     let kept_reports = waiting();
     let cycle = kept(&webhooks.apis[0]).len() as u64 + 3;
     webhooks.apis[1].set(ApiMode::Accept);

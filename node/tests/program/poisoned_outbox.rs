@@ -11,7 +11,7 @@ use atalaya_testbed::{Collector, Process, Recorded, ZkProbe, eventually, node_co
 use serde_json::{Value, json};
 
 use crate::common::metrics_client::MetricsClient;
-use crate::common::{DEADLINE, Fleet, report_from};
+use crate::common::{DEADLINE, Fleet, report_from, wait_for_requests, wait_until};
 
 on_both!(
     leader_delivers_only_reports_up_to_its_own_epoch,
@@ -42,6 +42,7 @@ fn report(epoch: i64, cycle: u64, unit: Option<&str>) -> Vec<u8> {
     report.to_string().into_bytes()
 }
 
+/// Returns the epoch and cycle of a request. A unit may follow them in its key.
 fn key(request: &Recorded) -> (i64, u64) {
     let key = request.header("Idempotency-Key").unwrap();
     let mut parts = key.split('-');
@@ -52,7 +53,6 @@ fn lines(node: &Process, words: &str) -> usize {
     node.log().iter().filter(|line| line.text.contains(words)).count()
 }
 
-/// Waits until this cycle is rejected. Returns its data.
 fn aside(probe: &ZkProbe, cycle: u64) -> String {
     eventually(&format!("cycle {cycle} aside"), DEADLINE, || probe.text(&format!("/atalaya/aside/{cycle}")))
 }
@@ -70,9 +70,8 @@ fn leader_delivers_only_reports_up_to_its_own_epoch(fleet: Fleet) {
     create(&probe, &format!("/atalaya/reports/{}", u64::MAX), &report(epoch, u64::MAX, None));
     let _ = probe.set("/atalaya/reports", b"");
     assert!(aside(&probe, cycle + 20).contains("newest of the fleet"));
-    let delivered = fleet.api.wait_for("the cycles after it", DEADLINE, |all| {
-        all.iter().map(key).any(|(_, later)| later > cycle + 3)
-    });
+    let is_later = |request: &Recorded| key(request).1 > cycle + 3;
+    let delivered = wait_for_requests(&fleet.api, "the cycles after it", 1, is_later);
     assert!(
         delivered.iter().map(key).all(|(epoch, _)| epoch < now() + DAY),
         "nothing of the future is reported"
@@ -140,9 +139,7 @@ fn leader_logs_once_for_each_report_that_it_may_not_set_aside(fleet: Fleet) {
             .is_ok()
             .then_some(occupied)
     });
-    fleet.api.wait_for("the cycles after it", DEADLINE, |all| {
-        all.iter().map(key).any(|(_, later)| later > occupied)
-    });
+    wait_for_requests(&fleet.api, "the cycles after it", 1, |request| key(request).1 > occupied);
     assert_eq!(lines(&one, "is skipped"), 1);
     assert!((1..=2).contains(&lines(&one, "cannot be removed")), "one line for each of the two reports");
 }
@@ -154,8 +151,7 @@ fn leader_does_not_believe_a_fence_far_ahead_of_the_clock(fleet: Fleet) {
         create(&probe, "/atalaya/term", json!({"epoch": epoch, "cycle": cycle}).to_string().as_bytes());
         let since = Instant::now();
         let mut one = fleet.leader("1", &[]);
-        let requests =
-            fleet.api.wait_for("a report", DEADLINE, |all| all.iter().any(|request| request.at > since));
+        let requests = wait_for_requests(&fleet.api, "a report", 1, |request| request.at > since);
         let (epoch, cycle) = requests.last().map(key).unwrap();
         assert!(epoch < now() + DAY && cycle < 1 << 52, "{epoch} {cycle}");
         one.wait_for_line("does not hold what a leader writes", DEADLINE);
@@ -170,9 +166,8 @@ fn leader_skips_a_cycle_whose_path_another_znode_keeps(fleet: Fleet) {
     let (epoch, cycle) = fleet.api.requests().last().map(key).unwrap();
     let taken = cycle + 4;
     create(&probe, &format!("/atalaya/reports/{taken}/child"), b"");
-    let all = fleet.api.wait_for("two cycles after it", DEADLINE, |all| {
-        all.iter().map(key).any(|(_, later)| later >= taken + 2)
-    });
+    let is_later = |request: &Recorded| key(request).1 >= taken + 2;
+    let all = wait_for_requests(&fleet.api, "two cycles after it", 1, is_later);
     let cycles: Vec<u64> = all.iter().map(|request| key(request).1).collect();
     assert_eq!(cycles, (1..taken).chain(taken + 1..=cycles[cycles.len() - 1]).collect::<Vec<_>>());
     assert!(all.iter().map(key).all(|(same, _)| same == epoch), "the epoch stays");
@@ -257,7 +252,7 @@ fn leader_keeps_reports_while_a_collectors_epoch_is_too_far_ahead_to_rise_above(
     let one = fleet.leader("1", &["--api-url", &api.url, "--metrics-listen", "127.0.0.1:0"]);
     one.wait_for_line("more than a day ahead of ZooKeeper's clock", DEADLINE);
     let probe = fleet.probe();
-    eventually("three reports wait", DEADLINE, || (probe.ls("/atalaya/reports").len() >= 3).then_some(()));
+    wait_until("three reports wait", || probe.ls("/atalaya/reports").len() >= 3);
     assert!(probe.exists("/atalaya/aside").is_none_or(|_| probe.ls("/atalaya/aside").is_empty()));
     let seen = eventually("the status says so", DEADLINE, || {
         let seen = fleet.status();
@@ -317,7 +312,7 @@ fn leader_keeps_reports_that_are_redirected_to_a_login_page() {
     let one = fleet.leader("1", &["--api-url", &api.url]);
     one.wait_for_line("a page of HTML: the report is not recorded", DEADLINE);
     let probe = fleet.probe();
-    eventually("three reports wait", DEADLINE, || (probe.ls("/atalaya/reports").len() >= 3).then_some(()));
+    wait_until("three reports wait", || probe.ls("/atalaya/reports").len() >= 3);
 }
 
 #[test]
@@ -337,12 +332,12 @@ fn token_is_not_sent_to_an_api_that_only_zookeeper_names() {
         heads.iter().any(|head| head.contains("authorization: bearer") == wanted)
     };
     let mut one = node("1", &[]);
-    eventually("two reports", DEADLINE, || (api.heads.lock().unwrap().len() >= 2).then_some(()));
+    wait_until("two reports", || api.heads.lock().unwrap().len() >= 2);
     assert!(!saw(true), "the token is sent");
     assert_eq!(lines(&one, "is not sent to the API: it is bound to no origin"), 1);
     assert_eq!(lines(&one, "the API has changed"), 1);
     one.shut_down(DEADLINE);
     let origin = api.url.trim_end_matches("/nuevo").to_owned();
     let _two = node("2", &[("ATALAYA_API_TOKEN_ORIGIN", &origin)]);
-    eventually("a report with the token", DEADLINE, || saw(true).then_some(()));
+    wait_until("a report with the token", || saw(true));
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Process, Scratch, Terminal, clean_command, eventually, parent_death_command};
 
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, children, is_alive, wait_until};
 
 /// Starts background processes in two generations, in their own sessions and as daemons. Each writes its id into
 /// `pids`; then `ready` is written.
@@ -48,14 +48,14 @@ impl Tree {
 
     fn hold(&self, fleet: &Fleet, words: &[&str], end: &str) -> Process {
         let holder = Process::spawn(self.tool(fleet, words, "2s", &(script(self.scratch.path()) + end)));
-        eventually("all processes of the tree", DEADLINE, || self.file("ready").exists().then_some(()));
+        wait_until("all processes of the tree", || self.file("ready").exists());
         holder
     }
 
     /// Returns the processes of the tree that have not ended.
     fn alive(&self) -> Vec<String> {
         let pids = std::fs::read_to_string(self.file("pids")).unwrap_or_default();
-        pids.lines().filter(|pid| runs(pid)).map(str::to_owned).collect()
+        pids.lines().filter(|pid| is_alive(pid)).map(str::to_owned).collect()
     }
 
     /// Acquires the same lock, and writes which processes of the tree are alive at that moment.
@@ -65,7 +65,7 @@ impl Tree {
                       done; touch met";
         let next = Process::spawn(self.tool(fleet, words, "2s", script));
         let path = words[1];
-        eventually("two in line", DEADLINE, || (fleet.probe().contenders(path).len() == 2).then_some(()));
+        wait_until("two in line", || fleet.probe().contenders(path).len() == 2);
         next
     }
 
@@ -74,12 +74,6 @@ impl Tree {
         let met = eventually("the next holder", DEADLINE, || std::fs::read_to_string(self.file("met")).ok());
         assert_eq!(met, "", "processes of the holder before");
     }
-}
-
-/// Returns true if a process exists and is not a zombie.
-fn runs(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
 }
 
 #[test]
@@ -119,7 +113,7 @@ fn lock_ends_every_process_of_the_tree_when_its_own_process_is_killed() {
     let mut holder = tree.hold(&fleet, &words, "wait; sleep 300");
     let _next = tree.next(&fleet, &words);
     holder.kill9();
-    eventually("the end of the tree", DEADLINE, || tree.alive().is_empty().then_some(()));
+    wait_until("the end of the tree", || tree.alive().is_empty());
     tree.next_met_nobody();
 }
 
@@ -130,10 +124,7 @@ fn lock_ends_every_process_of_the_tree_when_its_helper_process_is_killed() {
     let words = ["lock", "/locks/helper"];
     let mut holder = tree.hold(&fleet, &words, "wait; sleep 300");
     let _next = tree.next(&fleet, &words);
-    let pid = holder.pid();
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    let helper: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
-    let helper = rustix::process::Pid::from_raw(helper).unwrap();
+    let helper = rustix::process::Pid::from_raw(children(holder.pid())[0].parse().unwrap()).unwrap();
     rustix::process::kill_process(helper, rustix::process::Signal::KILL).unwrap();
     holder.wait_exit(DEADLINE);
     assert_eq!(tree.alive(), [""; 0]);
@@ -158,7 +149,7 @@ fn command_of_lock_reads_the_terminal_and_gets_its_interrupt() {
         "read word; echo got $word; trap 'echo interrupted; exit 3' INT; echo ready; while :; do :; done";
     let command = tree.tool(&fleet, &["lock", "/locks/tty"], "60s", script);
     let mut terminal = Terminal::spawn(command, (100, 24));
-    eventually("a holder", DEADLINE, || (fleet.probe().contenders("/locks/tty").len() == 1).then_some(()));
+    wait_until("a holder", || fleet.probe().contenders("/locks/tty").len() == 1);
     terminal.press("hello\r");
     terminal.wait_for("got hello", DEADLINE);
     terminal.wait_for("ready", DEADLINE);
@@ -197,9 +188,9 @@ fn node_that_is_killed_takes_the_programs_of_its_command_sensors_with_it() {
     let boards = board(tree.scratch.path(), &(script(tree.scratch.path()) + "sleep 300"), "9s");
     let args = ["--boards", &boards.display().to_string(), "--board", "b"];
     let mut node = fleet.node("1", &args);
-    eventually("all processes of the program", DEADLINE, || tree.file("ready").exists().then_some(()));
+    wait_until("all processes of the program", || tree.file("ready").exists());
     node.kill9();
-    eventually("the end of the program", DEADLINE, || tree.alive().is_empty().then_some(()));
+    wait_until("the end of the program", || tree.alive().is_empty());
 }
 
 #[test]
@@ -256,9 +247,9 @@ fn supervised_node_that_hangs_ends_when_its_parent_is_killed() {
     let boards = board(tree.scratch.path(), &(script(tree.scratch.path()) + "sleep 300"), "9s");
     let args = ["--supervised", "--boards", &boards.display().to_string(), "--board", "b"];
     let mut parent = fleet.node("1", &args);
-    eventually("all processes of the program", DEADLINE, || tree.file("ready").exists().then_some(()));
+    wait_until("all processes of the program", || tree.file("ready").exists());
     parent.kill9();
-    eventually("the end of the program", DEADLINE, || tree.alive().is_empty().then_some(()));
+    wait_until("the end of the program", || tree.alive().is_empty());
 }
 
 /// Runs a command as process 1 of a process namespace, as a container does.
@@ -289,29 +280,20 @@ fn process_one_reaps_orphans_and_passes_signals_on() {
         (supervised, "published the first"),
     ] {
         let mut outside = Process::start(as_process_one(&command), line, DEADLINE);
-        let pid = outside.pid();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        let one = children.split_whitespace().next().unwrap().to_owned();
+        let one = children(outside.pid()).remove(0);
         // An orphan of another process of the namespace becomes a child of process 1.
         let entered = Command::new("/usr/bin/nsenter")
             .args(["--target", &one, "--pid", "--", "sh", "-c", "sleep 0.3 & echo orphan"])
             .output()
             .unwrap();
         assert!(entered.status.success(), "{entered:?}");
-        let zombies = || {
-            let children =
-                std::fs::read_to_string(format!("/proc/{one}/task/{one}/children")).unwrap_or_default();
-            children.split_whitespace().filter(|pid| !runs(pid)).count()
+        let sleeps = |pid: &String| {
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.starts_with("sleep\x000.3"))
         };
-        let sleeps = || {
-            let children =
-                std::fs::read_to_string(format!("/proc/{one}/task/{one}/children")).unwrap_or_default();
-            children.split_whitespace().any(|pid| {
-                std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-                    .is_ok_and(|line| line.starts_with("sleep\x000.3"))
-            })
-        };
-        eventually("the end of the orphan", DEADLINE, || (!sleeps() && zombies() == 0).then_some(()));
+        wait_until("the end of the orphan", || {
+            !children(&one).iter().any(sleeps) && children(&one).iter().all(|pid| is_alive(pid))
+        });
         let one = rustix::process::Pid::from_raw(one.parse().unwrap()).unwrap();
         rustix::process::kill_process(one, rustix::process::Signal::TERM).unwrap();
         let status = outside.wait_exit(DEADLINE);

@@ -11,7 +11,7 @@ use atalaya_testbed::{Process, Prometheus, Scratch, eventually, get, parent_deat
 use serde_json::Value;
 
 use crate::common::metrics_client::MetricsClient;
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
@@ -149,7 +149,7 @@ fn prometheus_scrapes_a_fleet_its_collector_and_a_failover() {
     });
     // With their labels. Series that exist only during a fault are queried too, and must be absent.
     for expression in expressions.iter().filter(|expression| !expression.ends_with(" > 0")) {
-        eventually(expression, DEADLINE, || (!prometheus.query(expression).is_empty()).then_some(()));
+        wait_until(expression, || !prometheus.query(expression).is_empty());
     }
     for expression in &alerts {
         prometheus.query(expression);
@@ -177,7 +177,7 @@ fn prometheus_scrapes_a_fleet_its_collector_and_a_failover() {
     assert_eq!(prometheus.query("ALERTS{alertname=\"AtalayaTwoLeaders\"}"), []);
     let recorded = "atalaya_collector_reports_total{outcome=\"recorded\"}";
     let before = prometheus.query(recorded)[0].1;
-    eventually("reports go on", DEADLINE, || (prometheus.query(recorded)[0].1 > before).then_some(()));
+    wait_until("reports go on", || prometheus.query(recorded)[0].1 > before);
 
     // In OpenMetrics, as Prometheus requests it, and in the older text format, which promtool checks.
     let watch = &nodes[1];

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Process, Scratch, Stat, ZkProbe, eventually};
 
-use crate::common::{DEADLINE, Fleet, bodies, goes_on_publishing, mean_reported};
+use crate::common::{DEADLINE, Fleet, bodies, goes_on_publishing, mean_reported, wait_for_requests};
 
 on_both!(
     reload_replaces_sensors_within_the_same_session_and_epoch,
@@ -14,7 +14,6 @@ on_both!(
     reload_applies_reloadable_settings_and_names_the_fixed_ones,
 );
 
-/// A node with its own boards.toml.
 struct Desk {
     scratch: Scratch,
 }
@@ -164,9 +163,7 @@ fn reload_applies_reloadable_settings_and_names_the_fixed_ones(fleet: Fleet) {
     node.wait_for_line("takes effect only after a restart: name, election", DEADLINE);
     let since = Instant::now();
     goes_on_publishing(&probe, "1", 5);
-    fleet.api.wait_for("five reports at the new place", DEADLINE, |all| {
-        all.iter().filter(|request| request.at > since && request.path == "/viejo").count() >= 5
-    });
+    wait_for_requests(&fleet.api, "five reports at the new place", 5, |r| r.at > since && r.path == "/viejo");
     assert_eq!(znodes(&probe), before);
     assert_eq!(probe.ls("/mediciones"), ["1"]);
 }

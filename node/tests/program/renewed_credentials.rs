@@ -8,7 +8,7 @@ use atalaya_testbed::{Issue, Line, Process, Recorded, Security, ZooKeeper, event
 
 use crate::common::metrics_client::MetricsClient;
 use crate::common::server::Server;
-use crate::common::{DEADLINE, Fleet, from, report_from};
+use crate::common::{DEADLINE, Fleet, from, report_from, wait_until};
 
 const EXPIRED: &str = "the server's certificate has expired";
 
@@ -74,7 +74,7 @@ fn expired_server_certificate_is_named_and_the_node_recovers_once_it_is_replaced
             .filter(|line| line.text.contains("cannot reach ZooKeeper") && line.text.contains(EXPIRED))
             .count()
     };
-    eventually("attempts to start a session", DEADLINE, || (attempts(&one.log()) >= 2).then_some(()));
+    wait_until("attempts to start a session", || attempts(&one.log()) >= 2);
     security(&fleet).issue_server_certificate(Issue::Valid);
     let replaced = Instant::now();
     restart_server(&mut fleet);
@@ -86,7 +86,6 @@ fn expired_server_certificate_is_named_and_the_node_recovers_once_it_is_replaced
     assert_eq!(named, 1, "one line for one cause");
 }
 
-/// Starts a node that uses `account`, in a fleet whose ACLs contain `acl_fleet`.
 fn node_with_account(fleet: &Fleet, id: &str, account: &str, acl_fleet: &str) -> Process {
     let mut command = fleet.command(id, &[]);
     command.envs(fleet.identity(account)).env("ATALAYA_ACL_FLEET", acl_fleet);
@@ -150,9 +149,7 @@ fn account_is_rotated_node_by_node_and_no_cycle_is_missing_or_twice() {
     ] {
         for (index, id) in IDS.into_iter().enumerate() {
             let cycles = accepted_cycles(&fleet, &nodes).len();
-            eventually("a report", DEADLINE, || {
-                (accepted_cycles(&fleet, &nodes).len() > cycles).then_some(())
-            });
+            wait_until("a report", || accepted_cycles(&fleet, &nodes).len() > cycles);
             let node = &mut nodes[index];
             node.shut_down(DEADLINE);
             *node = node_with_account(&fleet, id, account, acl_fleet);
@@ -171,7 +168,7 @@ fn account_is_rotated_node_by_node_and_no_cycle_is_missing_or_twice() {
 fn three_more_reports(fleet: &Fleet, nodes: &[Process]) {
     let count = || accepted_cycles(fleet, nodes).len();
     let before = count();
-    eventually("three more reports", DEADLINE, || (count() >= before + 3).then_some(()));
+    wait_until("three more reports", || count() >= before + 3);
 }
 
 #[track_caller]

@@ -49,7 +49,6 @@ fn contenders_killed_at_once_are_succeeded_within_a_session_timeout_and_a_period
     assert!(next.iter().all(|id| !contenders.contains(id)), "{next:?} after {contenders:?}");
 }
 
-/// Returns the output of `atalaya status`.
 fn status(fleet: &Fleet, hosts: &str, args: &[&str]) -> String {
     let mut command: Command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
     command.arg("status").args(args).args(["--zookeeper", hosts]).envs(fleet.identity("fleet"));

@@ -75,7 +75,6 @@ fn status_shows_leader_measurements_and_waiting_reports(fleet: Fleet) {
     assert!(line("10 ").contains(" 60 ") && line("10 ").contains("not Atalaya"), "{text}");
 }
 
-/// Returns the data of `/atalaya/term`.
 fn term(fleet: &Fleet, field: &str) -> Value {
     let text = fleet.probe().text("/atalaya/term").unwrap();
     serde_json::from_str::<Value>(&text).unwrap()[field].take()

@@ -6,7 +6,7 @@ use atalaya_testbed::{ApiMode, Scratch, eventually};
 use serde_json::{Value, json};
 
 use crate::common::metrics_client::MetricsClient;
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 on_both!(
     leader_pushes_nodes_and_leader_to_a_collector,
@@ -53,16 +53,16 @@ fn leader_pushes_no_status_to_other_apis(fleet: Fleet) {
     let _one = fleet.leader("1", &[]);
     // Long enough for several pushes.
     let enough = Duration::from_secs(4).div_duration_f64(fleet.pace.period) as usize;
-    eventually("reports", DEADLINE, || (reports(&fleet) >= enough).then_some(()));
+    wait_until("reports", || reports(&fleet) >= enough);
     assert_eq!(told(&fleet), [Value::Null; 0]);
     // The API is replaced by a collector, and the other way round.
     fleet.api.set(ApiMode::Collector(Duration::ZERO));
     eventually("a status", DEADLINE, || told(&fleet).pop());
     fleet.api.set(ApiMode::Accept);
     let before = reports(&fleet);
-    eventually("a report to the other API", DEADLINE, || (reports(&fleet) > before + 1).then_some(()));
+    wait_until("a report to the other API", || reports(&fleet) > before + 1);
     let seen = told(&fleet).len();
-    eventually("reports", DEADLINE, || (reports(&fleet) > before + enough).then_some(()));
+    wait_until("reports", || reports(&fleet) > before + enough);
     assert!(told(&fleet).len() <= seen + 1, "one may have been under way");
 }
 
@@ -72,7 +72,7 @@ fn status_push_that_hangs_delays_no_report(fleet: Fleet) {
     eventually("a client waits for an answer", DEADLINE, || told(&fleet).pop());
     let before = reports(&fleet);
     // The push times out after two seconds and is repeated; reports continue.
-    eventually("more of them", DEADLINE, || (told(&fleet).len() >= 3).then_some(()));
+    wait_until("more of them", || told(&fleet).len() >= 3);
     let periods = Duration::from_secs(4).div_duration_f64(fleet.pace.period);
     let came = (reports(&fleet) - before) as f64;
     assert!(came >= periods / 2.0, "{came} reports in {periods} periods");
@@ -97,7 +97,7 @@ fn leader_pushes_the_newest_tasks_to_a_collector(fleet: Fleet) {
     }
 
     let probe = fleet.probe();
-    eventually("two workers", DEADLINE, || (probe.ls("/atalaya/tasks/alive").len() == 2).then_some(()));
+    wait_until("two workers", || probe.ls("/atalaya/tasks/alive").len() == 2);
     let submit = |number: u32, spec: &Value| {
         let path = format!("/atalaya/tasks/spec/t-{number:010}");
         probe.create(&path, spec.to_string().as_bytes(), false).unwrap();

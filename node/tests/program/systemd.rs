@@ -16,7 +16,6 @@ on_both!(
     node_with_a_connect_timeout_is_ready_after_it_connected,
 );
 
-/// A receiver of notifications.
 struct Listener {
     socket: UnixDatagram,
     address: String,
@@ -43,7 +42,6 @@ impl Listener {
         Process::spawn(command)
     }
 
-    /// Waits for a matching message and returns it.
     fn wait(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + DEADLINE;
         let mut buffer = [0; 4096];

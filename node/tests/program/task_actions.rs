@@ -13,11 +13,11 @@ use atalaya::tasks::actions::{
     MAX_OUTPUT, SensorHandles, StopReason,
 };
 use atalaya_config::Boards;
-use atalaya_testbed::{Scratch, clean_command, eventually};
+use atalaya_testbed::{Scratch, clean_command};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, is_alive, wait_until};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 /// Timeout of the simulated session.
@@ -96,17 +96,12 @@ pub(crate) fn tree(folder: &Path, end: &str) -> String {
 /// Returns the processes of the tree that have not ended.
 pub(crate) fn alive(folder: &Path) -> Vec<String> {
     let pids = std::fs::read_to_string(folder.join("pids")).unwrap_or_default();
-    let is_alive = |pid: &&str| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
-    };
-    pids.lines().filter(is_alive).map(str::to_owned).collect()
+    pids.lines().filter(|pid| is_alive(pid)).map(str::to_owned).collect()
 }
 
-/// Waits until the tree is complete.
 async fn tree_is_ready(folder: &Path) {
     let ready = folder.join("ready");
-    let wait = move || eventually("all processes of the tree", DEADLINE, || ready.exists().then_some(()));
+    let wait = move || wait_until("all processes of the tree", || ready.exists());
     tokio::task::spawn_blocking(wait).await.unwrap();
 }
 

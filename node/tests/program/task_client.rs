@@ -39,9 +39,7 @@ fn task_list_and_show_survive_hostile_data(fleet: Fleet) {
     }
     let hostile = json!({"reason": "a\u{1b}[2J\nb", "part": {"state": "failed", "node": "\u{1b}]0;x",
         "outcome": {"result": "failed", "output": "\u{1b}[31mred"}}});
-    probe
-        .create(&format!("{STATE}/t-0000003000"), record("failed", &hostile).to_string().as_bytes(), false)
-        .unwrap();
+    probe.create(&format!("{STATE}/t-0000003000"), &record("failed", &hostile), false).unwrap();
     for number in 0..10_000 {
         probe.create_below(&format!("{SPEC}/garbage-{number}"), b"x", false).unwrap();
     }
@@ -89,9 +87,7 @@ fn task_cancel_before_acceptance_is_requested_once(fleet: Fleet) {
         serde_json::from_str(&probe.text(&format!("/atalaya/tasks/cancel/{id}")).unwrap()).unwrap();
     assert_eq!(request["reason"], "wrong node");
     assert!(done(&fleet, &["show", id]).contains("wrong node"));
-    probe
-        .create(&format!("{STATE}/t-0000000900"), record("done", &json!({})).to_string().as_bytes(), false)
-        .unwrap();
+    probe.create(&format!("{STATE}/t-0000000900"), &record("done", &json!({})), false).unwrap();
     refused(&fleet, &["cancel", "900"], 65, "has ended already: done");
     assert_eq!(probe.ls("/atalaya/tasks/cancel"), [id]);
 }
@@ -108,8 +104,8 @@ fn task_watch_ends_with_the_exit_code_of_the_state(fleet: Fleet) {
         ("expired", 75),
     ];
     for (number, (state, code)) in table.iter().enumerate() {
-        let data = record(state, &json!({"reason": "because"})).to_string();
-        probe.create(&format!("{STATE}/t-000000000{number}"), data.as_bytes(), false).unwrap();
+        let data = record(state, &json!({"reason": "because"}));
+        probe.create(&format!("{STATE}/t-000000000{number}"), &data, false).unwrap();
         let output = task(&fleet, &["watch", &number.to_string(), "--output", "json"]);
         assert_eq!(output.status.code(), Some(*code), "{output:?}");
         assert_eq!(json_lines(&stdout(&output)).last().unwrap()["state"], **state);
@@ -125,7 +121,7 @@ fn task_watch_continues_after_a_lost_server(mut fleet: Fleet) {
     let probe = fleet.probe();
     let state = format!("{STATE}/{id}");
     let assigned = json!({"part": {"state": "assigned", "node": "1", "attempt": 1}, "ended_at": null});
-    probe.create(&state, record("assigned", &assigned).to_string().as_bytes(), false).unwrap();
+    probe.create(&state, &record("assigned", &assigned), false).unwrap();
     watching.wait_for_line("assigned on 1", DEADLINE);
     let run = json!({"attempt": 1, "action": "status"}).to_string();
     probe.create(&format!("/atalaya/tasks/run/1/{id}"), run.as_bytes(), false).unwrap();
@@ -139,7 +135,7 @@ fn task_watch_continues_after_a_lost_server(mut fleet: Fleet) {
     fleet.server.come_back();
     let probe = fleet.probe();
     let ended = json!({"part": {"state": "done", "node": "1", "attempt": 1}});
-    probe.set(&state, record("done", &ended).to_string().as_bytes()).unwrap();
+    probe.set(&state, &record("done", &ended)).unwrap();
     assert_eq!(watching.wait_exit(DEADLINE).code(), Some(0), "{:?}", watching.log());
 }
 
@@ -153,7 +149,7 @@ fn task_watch_counts_the_nodes_of_a_broadcast(fleet: Fleet) {
     let spec: Value = serde_json::from_str(&probe.text(&format!("{SPEC}/{id}")).unwrap()).unwrap();
     let roster =
         json!({"roster": {"1": "queued", "2": "queued", "3": "queued"}, "spec": spec, "ended_at": null});
-    probe.create(&state, record("assigned", &roster).to_string().as_bytes(), false).unwrap();
+    probe.create(&state, &record("assigned", &roster), false).unwrap();
     let mut watching =
         Process::start(tool_on(&fleet.hosts, &["watch", id]), "assigned: of 3 nodes: 3 queued", DEADLINE);
     let run = json!({"attempt": 1, "action": "status"}).to_string();
@@ -172,7 +168,7 @@ fn task_watch_counts_the_nodes_of_a_broadcast(fleet: Fleet) {
     }
     let ended = json!({"roster": {"1": "done", "2": "done", "3": "expired"}, "spec": spec,
         "reason": "of 3 nodes: 2 done, 1 expired"});
-    probe.set(&state, record("expired", &ended).to_string().as_bytes()).unwrap();
+    probe.set(&state, &record("expired", &ended)).unwrap();
     assert_eq!(watching.wait_exit(DEADLINE).code(), Some(1), "a node is not done: {:?}", watching.log());
 }
 
@@ -190,8 +186,7 @@ fn task_watch_continues_in_a_new_session() {
     let session = own().expect("the session of the command");
     hand.expire(session);
     eventually("a new session", DEADLINE, || own().filter(|new| *new != session));
-    let data = record("done", &json!({})).to_string();
-    fleet.probe().create(&format!("{STATE}/{id}"), data.as_bytes(), false).unwrap();
+    fleet.probe().create(&format!("{STATE}/{id}"), &record("done", &json!({})), false).unwrap();
     assert_eq!(watching.wait_exit(DEADLINE).code(), Some(0), "{:?}", watching.log());
 }
 
@@ -212,9 +207,7 @@ fn task_result_prints_the_output_and_the_exit_code(fleet: Fleet) {
     let outcome =
         json!({"result": "failed", "exit_code": 3, "output": "one\ntwo\n", "reason": "exit code 3"});
     let single = json!({"part": {"state": "failed", "node": "1", "outcome": outcome}});
-    probe
-        .create(&format!("{STATE}/t-0000000001"), record("failed", &single).to_string().as_bytes(), false)
-        .unwrap();
+    probe.create(&format!("{STATE}/t-0000000001"), &record("failed", &single), false).unwrap();
     let output = task(&fleet, &["result", "1"]);
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), "one\ntwo\n"));
     assert!(stderr(&output).contains("exit code 3"), "{output:?}");
@@ -222,7 +215,7 @@ fn task_result_prints_the_output_and_the_exit_code(fleet: Fleet) {
     let roster =
         json!({"roster": {"1": "done", "2": "failed"}, "spec": {"id": "s", "action": "status", "to": "all"}});
     let path = format!("{STATE}/t-0000000002");
-    probe.create(&path, record("failed", &roster).to_string().as_bytes(), false).unwrap();
+    probe.create(&path, &record("failed", &roster), false).unwrap();
     let part = json!({"state": "done", "node": "1", "outcome": {"result": "done", "output": "fine"}});
     probe.create(&format!("{path}/1"), part.to_string().as_bytes(), false).unwrap();
     probe.create(&format!("{path}/2"), b"not a record", false).unwrap();
@@ -240,7 +233,7 @@ fn task_retry_repeats_the_nodes_that_are_not_done(fleet: Fleet) {
     let roster = json!({"roster": {"1": "done", "2": "failed", "3": "expired"},
         "spec": {"id": "s", "action": "status", "to": "all", "attempts": 7}});
     let path = format!("{STATE}/t-0000000002");
-    probe.create(&path, record("failed", &roster).to_string().as_bytes(), false).unwrap();
+    probe.create(&path, &record("failed", &roster), false).unwrap();
     let id = done(&fleet, &["retry", "2"]);
     let spec = probe.text(&format!("{SPEC}/{}", id.trim())).unwrap();
     let spec: Value = serde_json::from_str(&spec).unwrap();

@@ -12,7 +12,7 @@ use crate::common::machine::Machine;
 use crate::common::outputs::stdout;
 use crate::common::task_boards::{Actions, wait_until_clean, work_with_session};
 use crate::common::task_tool::{SPEC, STATE, done, json_lines, task};
-use crate::common::{DEADLINE, Fleet, goes_on_publishing};
+use crate::common::{DEADLINE, Fleet, goes_on_publishing, wait_until};
 
 on_both!(
     tasks_are_executed_by_nodes_and_workers_and_leave_one_znode,
@@ -26,7 +26,6 @@ on_both!(
     tasks_in_sequence_leave_a_bounded_history,
     boards_install_replaces_the_file_or_keeps_the_last_good_one,
 );
-/// Returns what `atalaya task show` says about a task.
 fn show(fleet: &Fleet, id: &str) -> Value {
     json_lines(&done(fleet, &["show", id.trim(), "--output", "json"])).remove(0)
 }
@@ -35,7 +34,6 @@ fn submit(fleet: &Fleet, words: &[&str]) -> String {
     done(fleet, &[&["submit"], words].concat()).trim().to_owned()
 }
 
-/// Waits until a task has this state.
 fn wait_for_state(fleet: &Fleet, id: &str, state: &str) -> Value {
     eventually(&format!("{id} is {state}"), DEADLINE, || {
         Some(show(fleet, id)).filter(|task| task["state"] == state)
@@ -84,15 +82,13 @@ fn broadcast_names_absent_nodes_and_a_node_that_appears_late(fleet: Fleet) {
         let mut worker = workers.remove(id).unwrap();
         worker.term();
         worker.wait_exit(DEADLINE);
-        eventually("the worker has left", DEADLINE, || {
-            probe.exists(&format!("/atalaya/tasks/alive/{id}")).is_none().then_some(())
-        });
+        wait_until("the worker has left", || probe.exists(&format!("/atalaya/tasks/alive/{id}")).is_none());
     }
     let nodes = "a,absent,b,late,unknown";
     let id = submit(&fleet, &["echo", "x=1", "--to", nodes, "--start-by", "20s"]);
-    eventually("two nodes are done", DEADLINE, || (actions.lines().len() == 2).then_some(()));
+    wait_until("two nodes are done", || actions.lines().len() == 2);
     let _late = actions.worker(&fleet, "late");
-    eventually("the late node is done", DEADLINE, || (actions.lines().len() == 3).then_some(()));
+    wait_until("the late node is done", || actions.lines().len() == 3);
     let ended = wait_for_state(&fleet, &id, "expired");
     let nodes = ended["nodes"].as_object().unwrap().iter();
     let nodes: BTreeMap<&str, &str> =
@@ -112,9 +108,7 @@ fn wait_for_hold(actions: &Actions, count: usize) -> (String, u32) {
 }
 
 fn wait_until_gone(process: u32) {
-    eventually("the command has ended", DEADLINE, || {
-        (!Path::new(&format!("/proc/{process}")).exists()).then_some(())
-    });
+    wait_until("the command has ended", || !Path::new(&format!("/proc/{process}")).exists());
 }
 
 fn cancelled_task_ends_all_processes_of_its_command(fleet: Fleet) {
@@ -123,7 +117,7 @@ fn cancelled_task_ends_all_processes_of_its_command(fleet: Fleet) {
     let _worker = actions.worker(&fleet, "w1");
     let id = submit(&fleet, &["hold"]);
     let (_, process) = wait_for_hold(&actions, 0);
-    eventually("its progress", DEADLINE, || done(&fleet, &["show", &id]).contains("holding").then_some(()));
+    wait_until("its progress", || done(&fleet, &["show", &id]).contains("holding"));
     done(&fleet, &["cancel", &id, "--reason", "enough"]);
     let ended = wait_for_state(&fleet, &id, "cancelled");
     assert!(ended["reason"].as_str().unwrap().contains("enough"), "{ended}");
@@ -165,8 +159,7 @@ fn reaped_node_hands_its_task_over_at_once(fleet: Fleet) {
     node.kill9();
     wait_until_gone(process);
     let since = Instant::now();
-    let (code, text) = machine.reap(&["1"]);
-    assert_eq!(code, Some(0), "{text}");
+    let text = machine.reap_exits(&["1"], 0);
     assert!(text.contains(&format!("/atalaya/tasks/claim/{id}.1")), "{text}");
     let (next, _) = wait_for_hold(&actions, 1);
     assert_eq!(next, "w1");
@@ -280,7 +273,7 @@ fn tasks_in_sequence_leave_a_bounded_history(fleet: Fleet) {
         eventually("all tasks have ended", DEADLINE * 2, || probe.ls(SPEC).is_empty().then_some(()));
     }
     wait_until_clean(&fleet);
-    eventually("500 records", DEADLINE, || (probe.ls(STATE).len() == 500).then_some(()));
+    wait_until("500 records", || probe.ls(STATE).len() == 500);
     let states = json_lines(&done(&fleet, &["list", "--output", "json", "--limit", "500"]));
     assert!(states.iter().all(|task| task["state"] == "done"), "all were executed");
 }

@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::time::Instant;
 
-use atalaya_testbed::{Process, Scratch, eventually, parent_death_command};
+use atalaya_testbed::{Process, Scratch, parent_death_command};
 
-use crate::common::DEADLINE;
+use crate::common::{DEADLINE, wait_until};
 use crate::task_actions::{BINARY, SESSION, alive, boards, tree};
 
 fn wait_for_tree(folder: &Path) {
-    eventually("all processes of the tree", DEADLINE, || folder.join("ready").exists().then_some(()));
+    wait_until("all processes of the tree", || folder.join("ready").exists());
 }
 
 /// Starts a worker process (`examples/task_worker.rs`), whose lease is renewed for as long as it runs.
@@ -35,7 +35,7 @@ fn guardian_ends_all_processes_of_a_stopped_worker_before_the_lease_ends() {
     // The lease was renewed at most now.
     let lease_end = Instant::now() + SESSION / 2;
     worker.stop();
-    eventually("the end of the tree", DEADLINE, || alive(scratch.path()).is_empty().then_some(()));
+    wait_until("the end of the tree", || alive(scratch.path()).is_empty());
     assert!(Instant::now() < lease_end, "processes after the end of the lease");
     assert!(!scratch.path().join("execution").exists(), "the worker is still stopped");
     worker.cont();
@@ -50,7 +50,7 @@ fn guardian_kills_all_processes_of_a_killed_worker_at_once() {
     let mut worker = worker(scratch.path());
     worker.kill9();
     let killed = Instant::now();
-    eventually("the end of the tree", DEADLINE, || alive(scratch.path()).is_empty().then_some(()));
+    wait_until("the end of the tree", || alive(scratch.path()).is_empty());
     assert!(killed.elapsed() < SESSION / 4, "{:?}", killed.elapsed());
 }
 

@@ -7,7 +7,7 @@ use crate::common::outputs::stdout;
 use crate::common::task_tool::{
     SPEC, STATE, done, json_lines, publish_worker, record, refused, tool_on, tool_with_timeout,
 };
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, wait_until};
 
 on_both!(
     task_submit_creates_one_znode_and_prints_its_id,
@@ -24,7 +24,6 @@ on_both!(
 const SYNC: i32 = 9;
 const MULTI: i32 = 14;
 
-/// Creates `count` specifications below the parent of all.
 fn fill(fleet: &Fleet, count: usize) {
     let probe = fleet.probe();
     for number in 0..count {
@@ -100,7 +99,7 @@ fn task_submit_after_a_lost_reply_finds_its_task_in_the_records(fleet: Fleet) {
     proxy.mute(Some(SYNC));
     let hosts = proxy.connect_string();
     let mut submitting = Process::spawn(tool_with_timeout(&hosts, &["submit", "status"], "2s"));
-    eventually("the connection", DEADLINE, || (proxy.connections() > 0).then_some(()));
+    wait_until("the connection", || proxy.connections() > 0);
     proxy.cut_after_request(MULTI);
     proxy.refuse(true);
     proxy.mute(None);
@@ -108,7 +107,7 @@ fn task_submit_after_a_lost_reply_finds_its_task_in_the_records(fleet: Fleet) {
     let id = eventually("the task", DEADLINE, || probe.ls(SPEC).pop());
     let spec = probe.text(&format!("{SPEC}/{id}")).unwrap();
     let done = record("done", &json!({"spec": serde_json::from_str::<Value>(&spec).unwrap()}));
-    probe.create(&format!("{STATE}/{id}"), done.to_string().as_bytes(), false).unwrap();
+    probe.create(&format!("{STATE}/{id}"), &done, false).unwrap();
     probe.delete(&format!("{SPEC}/{id}")).unwrap();
     proxy.refuse(false);
     submitting.wait_for_line(&id, DEADLINE);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use atalaya_testbed::{Process, Scratch, eventually, parent_death_command};
 
 use crate::common::outputs::{assert_refused, stdout};
-use crate::common::{DEADLINE, Fleet};
+use crate::common::{DEADLINE, Fleet, lines, wait_until};
 
 on_both!(
     lock_runs_one_command_at_a_time,
@@ -44,11 +44,6 @@ fn tool_with_timeout(fleet: &Fleet, words: &[&str], script: Option<&str>, timeou
 
 fn run(fleet: &Fleet, words: &[&str], script: Option<&str>) -> Output {
     tool(fleet, words, script).output().unwrap()
-}
-
-/// Returns the lines that the scripts have written into the file.
-fn lines(file: &Path) -> Vec<String> {
-    std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 fn wait_for_lines(file: &Path, what: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
@@ -122,7 +117,7 @@ fn killed_lock_process_ends_its_command(fleet: Fleet) {
         || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
     assert!(runs());
     holder.kill9();
-    eventually("the end of the command", DEADLINE, || (!runs()).then_some(()));
+    wait_until("the end of the command", || !runs());
     assert!(run(&fleet, &["lock", "/locks/killed", "--wait", "20s"], Some("true")).status.success());
 }
 
@@ -155,7 +150,7 @@ fn elect_runs_the_leaders_command_and_fails_over(fleet: Fleet) {
     let mut one = contender("one");
     wait_for_lines(&file, "the first leader", |lines| lines == ["one"]);
     let mut two = contender("two");
-    eventually("two in line", DEADLINE, || (fleet.probe().contenders("/service").len() == 2).then_some(()));
+    wait_until("two in line", || fleet.probe().contenders("/service").len() == 2);
     one.kill9();
     wait_for_lines(&file, "the second leader", |lines| lines == ["one", "two"]);
     two.term();
@@ -185,7 +180,7 @@ fn barrier_command_opens_closes_and_waits(fleet: Fleet) {
     assert_eq!(barrier(&["close", "/gate"]), Some(0));
     assert_eq!(barrier(&["wait", "/gate", "--wait", "200ms"]), Some(75));
     let mut waiting = Process::spawn(tool(&fleet, &["barrier", "wait", "/gate"], None));
-    eventually("a waiter", DEADLINE, || waiting.is_running().then_some(()));
+    wait_until("a waiter", || waiting.is_running());
     assert_eq!(barrier(&["open", "/gate"]), Some(0));
     assert!(waiting.wait_exit(DEADLINE).success());
 }
@@ -255,9 +250,7 @@ fn inspect_describes_znodes(fleet: Fleet) {
         DEADLINE,
     );
     let _second = Process::spawn(tool(&fleet, &["lock", "/locks/seen", "--id", "second"], None));
-    eventually("two in line", DEADLINE, || {
-        (fleet.probe().contenders("/locks/seen").len() == 2).then_some(())
-    });
+    wait_until("two in line", || fleet.probe().contenders("/locks/seen").len() == 2);
     let text = stdout(&run(&fleet, &["inspect", "/locks/seen"], None));
     assert!(text.starts_with("/locks/seen: lock or election; 1 of 2 contenders holds it\n"), "{text}");
     let line = |id: &str| {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use atalaya_testbed::{ApiMode, Process, Security, eventually};
+use atalaya_testbed::{ApiMode, Process, Security};
 use zookeeper_client::{
     Acl, Acls, AuthId, Client, Connector, CreateMode, Error, Permission, SaslOptions, TlsOptions,
 };
 
-use crate::common::{DEADLINE, Fleet, TestEnv, goes_on_publishing};
+use crate::common::{DEADLINE, Fleet, TestEnv, goes_on_publishing, wait_until};
 
 /// Root of the fleet.
 const CHROOT: &str = "/fleets/north";
@@ -72,7 +72,7 @@ fn start(fleet: &Fleet, around: &TestEnv, acl: &str) -> [Process; 2] {
     let probe = fleet.probe();
     let has_children = |path: &str| {
         let path = format!("{CHROOT}{path}");
-        eventually(&path, DEADLINE, || (!probe.ls(&path).is_empty()).then_some(()));
+        wait_until(&path, || !probe.ls(&path).is_empty());
     };
     has_children("/atalaya/aside");
     around.api.set(ApiMode::Refuse);

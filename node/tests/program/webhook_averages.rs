@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{ApiMode, Collector, Line, Process, StoredReport, eventually};
+use atalaya_testbed::{Api, ApiMode, Collector, Process, StoredReport, eventually};
 use serde_json::Value;
 
 use crate::common::webhooks::{
     Webhooks, all_have_arrived, each_once_and_in_order, kept, key, wait_for_cycle, waits_for_nothing,
 };
-use crate::common::{DEADLINE, Fleet, Timing};
+use crate::common::{DEADLINE, Fleet, Timing, wait_until};
 
 on_both!(
     webhook_gets_each_average_once_and_in_order,
@@ -20,28 +20,16 @@ on_both!(
 
 on_secured!(webhook_gets_each_average_once_and_in_order);
 
-mod memory_only {
-    use crate::common::Fleet;
-
-    #[test]
-    fn webhook_that_stored_an_average_and_did_not_answer_gets_the_same_average_again() {
-        super::webhook_that_stored_an_average_and_did_not_answer_gets_the_same_average_again(Fleet::memory());
-    }
-
-    #[test]
-    fn collector_as_a_webhook_stores_each_average_once() {
-        super::collector_as_a_webhook_stores_each_average_once(&Fleet::memory());
-    }
-
-    #[test]
-    #[cfg(feature = "fault-points")]
-    fn leader_that_dies_at_a_step_of_delivering_loses_and_changes_no_average() {
-        super::leader_that_dies_at_a_step_of_delivering_loses_and_changes_no_average();
-    }
-}
-
 /// Maximum delay on a busy machine.
 const LATE: Duration = Duration::from_millis(500);
+
+/// Waits until a webhook has kept the cycles 1 to `last`.
+fn wait_for_all(webhook: &Api, last: u64) {
+    wait_until(&format!("{last} cycles"), || {
+        let cycles: BTreeSet<u64> = kept(webhook).into_iter().map(|(_, cycle)| cycle).collect();
+        (1..=last).all(|cycle| cycles.contains(&cycle))
+    });
+}
 
 fn webhook_gets_each_average_once_and_in_order(fleet: Fleet) {
     let webhooks = Webhooks::start(1);
@@ -64,10 +52,7 @@ fn webhook_that_was_away_or_hung_gets_all_averages(fleet: Fleet) {
     let node = webhooks.leader(&fleet);
     // The node logs a change after the webhook has answered, or not.
     let wait_for_lines = |text: &str, count: usize| {
-        eventually(text, DEADLINE, || {
-            let is_of_text = |line: &&Line| line.text.contains(text);
-            (node.log().iter().filter(is_of_text).count() == count).then_some(())
-        });
+        wait_until(text, || node.log().iter().filter(|line| line.text.contains(text)).count() == count);
     };
     let mut next = 1;
     let modes = [
@@ -92,11 +77,7 @@ fn webhook_that_was_away_or_hung_gets_all_averages(fleet: Fleet) {
     }
     wait_for_cycle(webhook, next);
     wait_for_lines("the output accepts reports again", modes.len());
-    webhook.wait_for("those that hung", DEADLINE, |all| {
-        let cycles: BTreeSet<u64> =
-            all.iter().filter(|request| request.kept).map(|request| key(request).1).collect();
-        (1..=next).all(|cycle| cycles.contains(&cycle))
-    });
+    wait_for_all(webhook, next);
     assert_eq!(fleet.status()["outputs"][0]["aside"], 0);
 }
 
@@ -108,7 +89,7 @@ fn successor_of_a_killed_leader_delivers_to_the_webhook(fleet: Fleet) {
     let two = Process::start(webhooks.command(&fleet, "2"), "following: waiting", DEADLINE);
     let probe = fleet.probe();
     let waiting = || probe.ls("/atalaya/outputs/w1/reports").len();
-    eventually("four waiting averages", DEADLINE, || (waiting() >= 4).then_some(()));
+    wait_until("four waiting averages", || waiting() >= 4);
     one.kill9();
     let written = waiting() as u64;
     two.wait_for_line(" leading epoch=", DEADLINE);
@@ -154,14 +135,12 @@ fn outputs_get_each_average_within_a_period_while_another_is_away(fleet: Fleet) 
         }
     }
     away.set(ApiMode::Accept);
-    away.wait_for("all averages", DEADLINE, |all| {
-        let cycles: BTreeSet<u64> =
-            all.iter().filter(|request| request.kept).map(|request| key(request).1).collect();
-        (1..=CYCLES).all(|cycle| cycles.contains(&cycle))
-    });
+    wait_for_all(away, CYCLES);
 }
 
-fn webhook_that_stored_an_average_and_did_not_answer_gets_the_same_average_again(fleet: Fleet) {
+#[test]
+fn webhook_that_stored_an_average_and_did_not_answer_gets_the_same_average_again() {
+    let fleet = Fleet::memory();
     let webhooks = Webhooks::start(1);
     let [webhook] = &webhooks.apis[..] else { panic!() };
     let _one = webhooks.leader(&fleet);
@@ -192,11 +171,13 @@ fn webhook_that_stored_an_average_and_did_not_answer_gets_the_same_average_again
     assert_eq!(fleet.status()["outputs"][0]["aside"], 0);
 }
 
-fn collector_as_a_webhook_stores_each_average_once(fleet: &Fleet) {
+#[test]
+fn collector_as_a_webhook_stores_each_average_once() {
+    let fleet = Fleet::memory();
     let mut collector = Collector::start(env!("CARGO_BIN_EXE_atalaya"), &[]);
     let webhooks = Webhooks::start(0);
     webhooks.write(&[format!("http://{}/api/v1/reports", collector.address())]);
-    let _one = webhooks.leader(fleet);
+    let _one = webhooks.leader(&fleet);
     // The fleet has no name of its own.
     let cycles = |collector: &Collector| {
         let answer = collector.get("/api/v1/reports?fleet=atalaya&limit=1000");
@@ -207,11 +188,11 @@ fn collector_as_a_webhook_stores_each_average_once(fleet: &Fleet) {
         keys.sort_unstable();
         keys
     };
-    eventually("three averages", DEADLINE, || (cycles(&collector).len() >= 3).then_some(()));
+    wait_until("three averages", || cycles(&collector).len() >= 3);
     collector.process().kill9();
     collector.restart();
     let before = cycles(&collector).len();
-    eventually("more averages", DEADLINE, || (cycles(&collector).len() >= before + 3).then_some(()));
+    wait_until("more averages", || cycles(&collector).len() >= before + 3);
     let mut keys = cycles(&collector);
     let count = keys.len();
     keys.dedup();
@@ -220,6 +201,7 @@ fn collector_as_a_webhook_stores_each_average_once(fleet: &Fleet) {
 
 /// The leader dies while a request is under way, after its answer, while the report is deleted, and after that. Its
 /// successor sends what may not have arrived, with the same key and the same body.
+#[test]
 #[cfg(feature = "fault-points")]
 fn leader_that_dies_at_a_step_of_delivering_loses_and_changes_no_average() {
     for point in ["sending", "answered", "deleting", "deleted"] {

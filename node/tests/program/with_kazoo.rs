@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use atalaya_testbed::{Kazoo, Process, Recorded, Security};
 
-use crate::common::{DEADLINE, Fleet, mean_reported, report_from};
+use crate::common::{DEADLINE, Fleet, mean_reported, report_from, wait_until};
 
 on_both!(
     kazoo_follower_is_averaged,
@@ -92,9 +92,7 @@ fn leadership_passes_between_kazoo_and_atalaya_in_queue_order(fleet: Fleet) {
     one.wait_for_line("elected", DEADLINE);
     let mut two = fleet.follower("2", &[]);
     let three = kazoo_node(&fleet, &kazoo, "3", "float");
-    atalaya_testbed::eventually("the line to be 1, 2, 3", DEADLINE, || {
-        (probe.contenders("/election") == ["1", "2", "3"]).then_some(())
-    });
+    wait_until("the line to be 1, 2, 3", || probe.contenders("/election") == ["1", "2", "3"]);
     let _four = fleet.follower("4", &[]);
     assert_eq!(probe.contenders("/election"), ["1", "2", "3", "4"]);
 

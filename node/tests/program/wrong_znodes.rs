@@ -38,7 +38,6 @@ fn readable() -> zk::Permission {
     zk::Permission::READ | zk::Permission::ADMIN
 }
 
-/// Returns the log lines that contain `text`.
 fn lines(node: &Process, text: &str) -> Vec<String> {
     node.log().into_iter().map(|line| line.text).filter(|line| line.contains(text)).collect()
 }

@@ -14,7 +14,6 @@ fn server(args: &[&str]) -> Process {
     Process::spawn(command)
 }
 
-/// Returns the address that the server logs.
 fn address(server: &Process) -> String {
     let line = server.wait_for_line("is listening", DEADLINE).text;
     let address = line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{ApiMode, Process, ZkProbe, eventually};
+use atalaya_testbed::{ApiMode, Process, ZkProbe};
 use atalaya_zookeeper::{Disconnect, Operation, RequestFilter};
 
 use crate::common::{
-    DEADLINE, Fleet, bodies, exactly_one_leads, from, goes_on_publishing, mean_reported, report_from, sent_by,
+    DEADLINE, Fleet, bodies, exactly_one_leads, from, goes_on_publishing, mean_reported, report_from,
+    sent_by, wait_for_requests, wait_until,
 };
 
 /// Selects a create of a path that contains this text.
@@ -102,9 +103,7 @@ fn leader_that_is_disconnected_while_reading_keeps_its_epoch_and_skips_no_cycle(
     fleet.server.hand().cut(Disconnect::BeforeReply, at.path_contains("/mediciones/")).has_happened();
     let cut = Instant::now();
     one.wait_for_line_since(armed, "leading again", DEADLINE);
-    let requests = fleet.api.wait_for("three more reports", DEADLINE, |all| {
-        all.iter().filter(|request| request.at > cut).count() >= 3
-    });
+    let requests = wait_for_requests(&fleet.api, "three more reports", 3, |request| request.at > cut);
     assert_eq!(sent_by(&requests, "1").len(), requests.len(), "another node reports");
     let mut numbers: Vec<_> = bodies(&requests)
         .iter()
@@ -154,9 +153,7 @@ fn leader_without_replies_stops_before_its_session_expires_and_one_successor_lea
     hand.freeze_replies(true);
     let frozen = Instant::now();
     // The server receives requests until the client abandons the session, so the session ends a session timeout later.
-    eventually("the leader's session to be over", DEADLINE, || {
-        (!hand.sessions().contains(&session)).then_some(())
-    });
+    wait_until("the leader's session to be over", || !hand.sessions().contains(&session));
     assert!(
         frozen.elapsed() > fleet.pace.session,
         "the session expired while its client could send requests"

@@ -17,7 +17,6 @@ use crate::{
     barriers, counters, double_barriers, elections, holders, locking_queues, parties, partitions, queues,
 };
 
-/// Deadline of every step.
 const LONG: Duration = Duration::from_secs(100);
 /// Upper bound of the polls of an act.
 const DONE: usize = 1000;

@@ -1,11 +1,11 @@
 //! Counters: each addition counts once, or at most once where its outcome was reported as unknown or it was cancelled.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use atalaya_recipes::{Counter, CounterError, Session};
 use proptest::prelude::*;
 
+use crate::queues::{Fate, HASTE};
 use crate::runner::{ActFuture, Client, Runner, Scenario};
 use crate::schedule::{CLIENTS, try_schedules};
 
@@ -13,18 +13,6 @@ const PATH: &str = "/chaos/reports";
 const MARKERS: &str = "/chaos/reports__adders__";
 /// Each addition has its own digit to the base of 4, so each sum shows how often each addition counted.
 const DIGITS: usize = 31;
-/// A short timeout.
-const HASTE: Duration = Duration::from_millis(30);
-
-/// Knowledge about an addition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// It may have counted, or may still count.
-    Open,
-    Counted,
-    /// It has not counted and will not.
-    Not,
-}
 
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
@@ -67,8 +55,8 @@ impl Adders {
             let times = sum >> (2 * place) & 3;
             let known = before.get(place);
             match (fates.get(place), times) {
-                (Some(Fate::Counted | Fate::Open), 1) => fates[place] = Fate::Counted,
-                (_, 0) if known != Some(&Fate::Counted) => {}
+                (Some(Fate::Done | Fate::Open), 1) => fates[place] = Fate::Done,
+                (_, 0) if known != Some(&Fate::Done) => {}
                 (now, _) => {
                     return Err(format!("addition {place} ({known:?}, {now:?}) counted {times} times"));
                 }
@@ -85,9 +73,9 @@ impl Adders {
         };
         match counter.add(1 << (2 * place)).await {
             Ok(sum) => {
-                self.fates.lock().unwrap()[place] = Fate::Counted;
+                self.fates.lock().unwrap()[place] = Fate::Done;
                 let mut before = before;
-                before[place] = Fate::Counted;
+                before[place] = Fate::Done;
                 self.judge(sum, &before)
             }
             Err(CounterError::OutcomeUnknown { .. }) if in_haste || !(self.is_exact)(who) => Ok(()),
@@ -95,7 +83,7 @@ impl Adders {
                 if in_haste && error.is_connection_loss() | error.is_bad_version() =>
             {
                 let known = std::mem::replace(&mut self.fates.lock().unwrap()[place], Fate::Not);
-                if known == Fate::Counted {
+                if known == Fate::Done {
                     return Err(format!("addition {place} counted, and says that it failed: {error}"));
                 }
                 Ok(())

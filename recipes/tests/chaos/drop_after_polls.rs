@@ -13,7 +13,6 @@ use crate::runner::ActFuture;
 pub(crate) struct DropAfterPolls {
     pub(crate) doing: ActFuture,
     pub(crate) left: usize,
-    /// Time of the last poll.
     pub(crate) polled: Arc<Mutex<Instant>>,
     /// Set when the future is dropped before it completes.
     pub(crate) dropped: Arc<AtomicBool>,

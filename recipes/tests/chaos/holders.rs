@@ -16,6 +16,11 @@ const PLACES: u32 = 2;
 
 /// A resource for which clients contend.
 pub(crate) trait Prize: Send + Sync + 'static {
+    /// Paths with znodes of contenders, which are empty at the end.
+    const PLACES: &'static [&'static str] = &[LOCK];
+    /// True if each later holder has a higher fencing token.
+    const IN_ORDER: bool = false;
+
     /// Acquires it for contender `who`, in one of three ways.
     fn acquire(
         &self,
@@ -25,10 +30,6 @@ pub(crate) trait Prize: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Guard>, AcquireError>> + Send;
     /// Returns true if these contenders may hold it at the same time.
     fn allows(&self, holders: &[usize]) -> bool;
-    /// Returns the paths with znodes of contenders, which are empty at the end.
-    fn places(&self) -> &'static [&'static str];
-    /// Returns true if each later holder has a higher fencing token.
-    fn in_order(&self) -> bool;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +44,6 @@ pub(crate) enum Act {
     Acquire(How),
     /// Releases the guard and waits for the confirmation.
     Release,
-    /// Drops the guard.
     Drop,
 }
 
@@ -61,7 +61,7 @@ impl<P: Prize> Holders<P> {
 
     fn has(&self, who: usize, guard: Guard) -> Result<(), String> {
         let mut highest = self.highest.lock().unwrap();
-        if self.prize.in_order() && guard.holds() && guard.fencing_token() <= *highest {
+        if P::IN_ORDER && guard.holds() && guard.fencing_token() <= *highest {
             return Err(format!("it got the fence {} after {highest}", guard.fencing_token()));
         }
         *highest = guard.fencing_token().max(*highest);
@@ -144,7 +144,7 @@ impl<P: Prize> Scenario for Holders<P> {
         });
         all.await
             .map_err(|what| format!("{what}: a contender waits without a holder; served: {served:?}"))?;
-        for place in self.prize.places() {
+        for place in P::PLACES {
             runner.until_empty(place).await?;
         }
         Ok(())
@@ -165,20 +165,14 @@ macro_rules! acquire {
 pub(crate) struct Alone(pub(crate) Naming);
 
 impl Prize for Alone {
+    const IN_ORDER: bool = true;
+
     async fn acquire(&self, session: Session, who: usize, how: How) -> Result<Option<Guard>, AcquireError> {
         acquire!(Lock::with_naming(session, LOCK, who.to_string(), self.0), how)
     }
 
     fn allows(&self, holders: &[usize]) -> bool {
         holders.len() <= 1
-    }
-
-    fn places(&self) -> &'static [&'static str] {
-        &[LOCK]
-    }
-
-    fn in_order(&self) -> bool {
-        true
     }
 }
 
@@ -197,33 +191,19 @@ impl Prize for ReadersAndWriters {
     fn allows(&self, holders: &[usize]) -> bool {
         holders.len() <= 1 || holders.iter().all(|who| who.is_multiple_of(2))
     }
-
-    fn places(&self) -> &'static [&'static str] {
-        &[LOCK]
-    }
-
-    fn in_order(&self) -> bool {
-        false
-    }
 }
 
 pub(crate) struct Few;
 
 impl Prize for Few {
+    const PLACES: &'static [&'static str] = &["/chaos/pool", "/chaos/pool-__lock__"];
+
     async fn acquire(&self, session: Session, who: usize, how: How) -> Result<Option<Guard>, AcquireError> {
         acquire!(Semaphore::new(session, "/chaos/pool", who.to_string(), PLACES), how)
     }
 
     fn allows(&self, holders: &[usize]) -> bool {
         holders.len() <= PLACES as usize
-    }
-
-    fn places(&self) -> &'static [&'static str] {
-        &["/chaos/pool", "/chaos/pool-__lock__"]
-    }
-
-    fn in_order(&self) -> bool {
-        false
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use atalaya_recipes::{HeldEntry, LockingQueue, QueueError};
 use proptest::prelude::*;
 
-use crate::queues::{Fate, fate};
+use crate::queues::{Fate, HASTE, fate};
 use crate::runner::{ActFuture, Client, DEADLINE, Runner, Scenario};
 use crate::schedule::{CLIENTS, try_schedules};
 
@@ -14,8 +14,6 @@ const PATH: &str = "/chaos/work";
 const ENTRIES: &str = "/chaos/work/entries";
 const TAKEN: &str = "/chaos/work/taken";
 const MARKERS: &str = "/chaos/work__putters__";
-/// A short timeout.
-const HASTE: Duration = Duration::from_millis(30);
 
 #[derive(Clone, Debug)]
 pub(crate) enum Act {

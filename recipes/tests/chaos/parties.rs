@@ -18,7 +18,6 @@ pub(crate) enum Act {
     Look,
 }
 
-/// Clients that join one party.
 pub(crate) struct Members {
     make: fn(atalaya_recipes::Session, &str, String) -> Party,
     memberships: [Mutex<Option<Membership>>; CLIENTS],

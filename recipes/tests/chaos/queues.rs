@@ -11,10 +11,9 @@ use crate::schedule::{CLIENTS, try_schedules};
 
 const PATH: &str = "/chaos/jobs";
 const MARKERS: &str = "/chaos/jobs__putters__";
-/// A short timeout.
-const HASTE: Duration = Duration::from_millis(30);
+pub(crate) const HASTE: Duration = Duration::from_millis(30);
 
-/// Knowledge about a put or a take.
+/// Knowledge about a put, a take or an addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It may have happened, or may still happen.

@@ -37,13 +37,11 @@ pub(crate) struct DropCounts {
 
 /// A recipe under test, shared by all clients, and its invariants.
 pub(crate) trait Scenario: Send + Sync + 'static {
-    /// An act of a client.
     type Act: Clone + Debug + Send + 'static;
     /// True if a cancelled act leaves znodes until its session ends, as the recipe documents. Its client gets a new
     /// session then.
     const STAYS_WITH_SESSION: bool = false;
 
-    /// Returns the strategy of acts.
     fn acts() -> BoxedStrategy<Self::Act>;
     /// Performs an act at once, or, if the client is idle, returns a future that can be cancelled.
     fn act(self: &Arc<Self>, client: &Client, act: Self::Act) -> Option<ActFuture>;
@@ -63,7 +61,6 @@ pub(crate) trait Scenario: Send + Sync + 'static {
 pub(crate) struct Client {
     pub(crate) who: usize,
     pub(crate) session: Session,
-    /// True if an act of the client is running.
     pub(crate) busy: bool,
     /// A session without injected faults.
     pub(crate) observer: Observer,
@@ -116,7 +113,6 @@ impl<P: Scenario> Runner<P> {
         }
     }
 
-    /// Returns true if an act of the client is running.
     pub(crate) fn is_busy(&self, who: usize) -> bool {
         self.doing[who].as_ref().is_some_and(|doing| !doing.is_finished())
     }
@@ -299,7 +295,6 @@ impl<P: Scenario> Runner<P> {
         unreachable!("the loop ends by returning")
     }
 
-    /// Waits until no act is running.
     pub(crate) async fn until_idle(&mut self) -> Result<(), String> {
         let busy = |runner: &Self| (0..CLIENTS).filter(|who| runner.is_busy(*who)).collect::<Vec<_>>();
         let done = self.until("everyone is done", async |runner| busy(runner).is_empty().then_some(())).await;

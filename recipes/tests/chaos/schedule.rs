@@ -12,7 +12,6 @@ use crate::runner::{Scenario, play};
 
 /// Number of clients, each with its own session.
 pub(crate) const CLIENTS: usize = 4;
-/// Session timeout of the clients.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(400);
 /// Number of schedules if `ATALAYA_CHAOS` is not set.
 const CASES: u32 = 12;
@@ -29,7 +28,6 @@ pub(crate) enum Step<A> {
     Cancel(usize),
     /// The client's connection is lost at its next request (of this kind), before or after that takes effect.
     Cut(usize, Disconnect, Option<Operation>),
-    /// The client's connection is lost.
     Disconnect(usize),
     /// The client's session expires, after its connection is lost.
     Expire(usize),
@@ -43,7 +41,6 @@ pub(crate) enum Step<A> {
     Turns(usize),
 }
 
-/// A list of steps; printed with one line per step.
 #[derive(Clone)]
 struct Schedule<A>(Vec<Step<A>>);
 

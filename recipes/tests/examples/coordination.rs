@@ -60,27 +60,19 @@ fn semaphore() {
     // Three seconds as in `read_write_lock` above.
     assert!(waited > Duration::from_secs(1), "{waited:?}");
     for one in two.iter_mut().chain([&mut third]) {
-        one.says("done");
-        one.ends();
+        one.ends_after(&["done"]);
     }
 }
 
 #[test]
 fn barrier() {
     let stage = Stage::new();
-    let mut close = stage.run("barrier", &["close"]);
-    close.says("closed, generation");
-    close.ends();
+    stage.run("barrier", &["close"]).ends_after(&["closed, generation"]);
     let mut waits = stage.run("barrier", &[]);
     waits.says("waiting");
-    let mut open = stage.run("barrier", &["open"]);
-    open.says("opened");
-    open.ends();
-    waits.says("it is open");
-    waits.ends();
-    let mut again = stage.run("barrier", &["open"]);
-    again.says("it was open");
-    again.ends();
+    stage.run("barrier", &["open"]).ends_after(&["opened"]);
+    waits.ends_after(&["it is open"]);
+    stage.run("barrier", &["open"]).ends_after(&["it was open"]);
 }
 
 #[test]
@@ -90,9 +82,7 @@ fn double_barrier() {
     first.says("waiting for 2 processes");
     let mut second = stage.run("double_barrier", &["2"]);
     for one in [&mut first, &mut second] {
-        one.says("all have entered");
-        one.says("all are done");
-        one.ends();
+        one.ends_after(&["all have entered", "all are done"]);
     }
 }
 
@@ -100,14 +90,9 @@ fn double_barrier() {
 fn lease() {
     let stage = Stage::new();
     for name in ["a", "a"] {
-        let mut ours = stage.run("lease", &[name]);
-        ours.says("held for 1");
-        ours.says("done, and still held");
-        ours.ends();
+        stage.run("lease", &[name]).ends_after(&["held for 1", "done, and still held"]);
     }
-    let mut other = stage.run("lease", &["b"]);
-    other.says("held by a for 1");
-    other.ends();
+    stage.run("lease", &["b"]).ends_after(&["held by a for 1"]);
 }
 
 #[test]

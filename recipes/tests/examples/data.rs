@@ -7,13 +7,9 @@ fn counter() {
     let stage = Stage::new();
     let mut both = [stage.run("counter", &[]), stage.run("counter", &[])];
     for one in &mut both {
-        one.says("value: ");
-        one.ends();
+        one.ends_after(&["value: "]);
     }
-    let mut third = stage.run("counter", &[]);
-    third.says("value: 20");
-    third.says("after the addition: 30");
-    third.ends();
+    stage.run("counter", &[]).ends_after(&["value: 20", "after the addition: 30"]);
 }
 
 #[test]
@@ -33,28 +29,18 @@ fn party() {
 #[test]
 fn queue() {
     let stage = Stage::new();
-    let mut put = stage.run("queue", &["one", "two"]);
-    put.says("put one");
-    put.says("put two");
-    put.ends();
+    stage.run("queue", &["one", "two"]).ends_after(&["put one", "put two"]);
     let mut take = stage.run("queue", &[]);
     assert!(take.says("took one") <= take.says("took two"));
-    take.says("the queue is empty");
-    take.ends();
+    take.ends_after(&["the queue is empty"]);
 }
 
 #[test]
 fn locking_queue() {
     let stage = Stage::new();
-    let mut put = stage.run("locking_queue", &["one", "two"]);
-    put.says("put 2 jobs");
-    put.ends();
-    let mut work = stage.run("locking_queue", &[]);
-    work.says("processing one");
-    work.says("processed one");
-    work.says("processed two");
-    work.says("the queue is empty");
-    work.ends();
+    stage.run("locking_queue", &["one", "two"]).ends_after(&["put 2 jobs"]);
+    let lines = ["processing one", "processed one", "processed two", "the queue is empty"];
+    stage.run("locking_queue", &[]).ends_after(&lines);
 }
 
 #[test]

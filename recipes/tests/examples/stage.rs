@@ -19,7 +19,6 @@ impl Stage {
         Stage { server: Server::builder().listen("127.0.0.1:0").start_thread().unwrap() }
     }
 
-    /// Starts an example.
     #[track_caller]
     pub(crate) fn run(&self, name: &str, args: &[&str]) -> Example {
         assert!(crate::RUN.contains(&name), "{name} is not among those that are run");
@@ -47,32 +46,36 @@ fn built(name: &str) -> PathBuf {
     program
 }
 
-/// A running example.
 pub(crate) struct Example {
     process: Process,
 }
 
 impl Example {
-    /// Waits for a line, and returns its time.
     #[track_caller]
     pub(crate) fn says(&self, what: &str) -> Instant {
         self.process.wait_for_line(what, DEADLINE).at
     }
 
-    /// Waits for a line after `moment`, and returns its time.
     #[track_caller]
     pub(crate) fn says_after(&self, moment: Instant, what: &str) -> Instant {
         self.process.wait_for_line_since(moment, what, DEADLINE).at
     }
 
-    /// Waits until the example exits successfully.
     #[track_caller]
     pub(crate) fn ends(&mut self) {
         let exit = self.process.wait_exit(DEADLINE);
         assert!(exit.success(), "{exit}");
     }
 
-    /// Waits until the example fails with this message.
+    /// Waits for these lines, and until the example exits successfully.
+    #[track_caller]
+    pub(crate) fn ends_after(&mut self, lines: &[&str]) {
+        for line in lines {
+            self.says(line);
+        }
+        self.ends();
+    }
+
     #[track_caller]
     pub(crate) fn fails(&mut self, why: &str) {
         let exit = self.process.wait_exit(DEADLINE);

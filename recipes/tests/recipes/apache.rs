@@ -17,8 +17,7 @@ fn cut(proxy: &Proxy, after: bool, operation: i32) {
 
 #[test]
 fn counters_work_on_apache_zookeeper() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let session = bed.session_to(&proxy.connect_string());
     let exact = Counter::exact(session.clone(), "/counter");
     let compatible = Counter::compatible(session, "/counter");
@@ -40,8 +39,7 @@ fn counters_work_on_apache_zookeeper() {
 
 #[test]
 fn queues_work_on_apache_zookeeper() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let session = bed.session_to(&proxy.connect_string());
     let (queue, locking) = (Queue::new(session.clone(), "/queue"), LockingQueue::new(session, "/locking"));
     bed.wait(async {
@@ -68,8 +66,7 @@ fn queues_work_on_apache_zookeeper() {
 
 #[test]
 fn barriers_work_on_apache_zookeeper() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let away = bed.session_to(&proxy.connect_string());
     let here = bed.session();
     let (barrier, waiting) = (Barrier::new(here.clone(), "/barrier"), Barrier::new(away.clone(), "/barrier"));

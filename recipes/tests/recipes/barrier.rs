@@ -110,8 +110,7 @@ fn barrier_waiter_does_not_pass_early_on_expiry_or_server_restart() {
 
 #[test]
 fn barrier_open_with_a_lost_reply_opens_one_generation() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     let barrier = Barrier::new(session.clone(), PATH);
     let other = Barrier::new(bed.session(), PATH);
     bed.wait(async {

@@ -7,7 +7,6 @@ use crate::support::election::{DEADLINE, TestBed, until_another_session, until_p
 
 const PARENT: &str = "/mediciones";
 
-/// A task that follows the children.
 struct Follower {
     session: Session,
     lists: Arc<Mutex<Vec<Vec<String>>>>,
@@ -34,9 +33,8 @@ impl Follower {
 
 #[test]
 fn children_watch_follows_children_and_their_parent() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let follower = Follower::behind(&bed, &proxy);
     follower.sees(&[]);
     // Creates the parent too.
@@ -55,9 +53,8 @@ fn children_watch_follows_children_and_their_parent() {
 
 #[test]
 fn children_watch_follows_over_disconnects_and_expiry() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let follower = Follower::behind(&bed, &proxy);
     probe.create("/mediciones/1", b"", false).unwrap();
     follower.sees(&["1"]);

@@ -64,8 +64,7 @@ fn double_barrier_members_enter_and_leave_together() {
 
 #[test]
 fn double_barrier_that_times_out_leaves_no_znode() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     bed.wait(session.connection());
     let barrier = DoubleBarrier::new(session, PATH, 2, "alone");
     // Longer than a busy machine needs to join.
@@ -153,8 +152,7 @@ fn double_barrier_does_not_hang_after_a_disconnect() {
 
 #[test]
 fn double_barrier_tolerates_a_lost_reply_to_ready() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     let first = enter(&bed, &bed.session(), 2);
     at_the_barrier(&bed, 1);
     let armed =

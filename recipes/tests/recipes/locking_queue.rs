@@ -61,8 +61,7 @@ fn locking_queue_take_waits_until_its_timeout() {
 
 #[test]
 fn locking_queue_entry_of_an_expired_session_goes_to_another_and_is_not_consumed() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     let (queue, other) = (LockingQueue::new(session.clone(), PATH), LockingQueue::new(bed.session(), PATH));
     bed.wait(async {
         queue.put(b"only", DEFAULT_PRIORITY).await.unwrap();
@@ -81,8 +80,7 @@ fn locking_queue_entry_of_an_expired_session_goes_to_another_and_is_not_consumed
 
 #[test]
 fn locking_queue_tolerates_lost_replies() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     let queue = LockingQueue::new(session.clone(), PATH);
     bed.wait(async {
         for cut in [Disconnect::BeforeReply, Disconnect::BeforeEffect] {
@@ -103,8 +101,7 @@ fn locking_queue_tolerates_lost_replies() {
 /// The outcome is determined although the session in which the request took effect has ended.
 #[test]
 fn locking_queue_knows_a_consumption_after_its_session_ended() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     let queue = LockingQueue::new(session.clone(), PATH);
     bed.wait(async {
         for (cut, consumed) in [(Disconnect::BeforeReply, true), (Disconnect::BeforeEffect, false)] {

@@ -7,6 +7,18 @@
 
 mod support;
 
+/// Makes each named scenario a test on both servers, `memory::…` and `apache::…`.
+macro_rules! on_both {
+    ($($scenario:ident),+ $(,)?) => {
+        mod memory {
+            $(#[test] fn $scenario() { super::$scenario(&crate::support::TestBed::memory()); })+
+        }
+        mod apache {
+            $(#[test] fn $scenario() { super::$scenario(&crate::support::TestBed::apache()); })+
+        }
+    };
+}
+
 mod acl;
 mod apache;
 mod barrier;

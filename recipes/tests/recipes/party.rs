@@ -11,8 +11,7 @@ const PATH: &str = "/parties/workers";
 
 #[test]
 fn party_members_join_and_leave() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     for shallow in [false, true] {
         let make = if shallow { Party::shallow } else { Party::new };
         let (one, two) = (make(session.clone(), PATH, "one"), make(bed.session(), PATH, "two-2"));
@@ -34,8 +33,7 @@ fn party_members_join_and_leave() {
 
 #[test]
 fn party_refuses_an_invalid_name() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     for identifier in ["a/b", "a\0"] {
         let refused = bed.wait(Party::shallow(session.clone(), PATH, identifier).join());
         assert!(matches!(refused, Err(PartyError::Identifier(_))), "{refused:?}");
@@ -60,8 +58,7 @@ fn party_member_joins_again_after_its_session_expires() {
 
 #[test]
 fn party_member_joins_once_when_a_reply_is_lost() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     bed.wait(async {
         let party = Party::new(session.clone(), PATH, "it");
         let armed = bed.cut(Disconnect::BeforeReply, &session, Operation::Create2, "__party__").await;
@@ -75,8 +72,7 @@ fn party_member_joins_once_when_a_reply_is_lost() {
 
 #[test]
 fn party_members_can_be_followed() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     let party = Party::new(session.clone(), PATH, "");
     let seen = Arc::new(Mutex::new(None));
     let (follows, newest) = (party.clone(), seen.clone());

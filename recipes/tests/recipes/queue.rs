@@ -47,8 +47,7 @@ fn queue_take_waits_until_its_timeout() {
 /// Kazoo puts an entry twice when it repeats a request, and takes another one when its delete is not answered.
 #[test]
 fn queue_put_and_take_act_once_when_a_reply_is_lost() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     let queue = Queue::new(session.clone(), PATH);
     bed.wait(async {
         queue.put(b"1", DEFAULT_PRIORITY).await.unwrap();

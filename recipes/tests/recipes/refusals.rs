@@ -123,17 +123,6 @@ fn publisher_stores_its_data_uncounted_while_the_counter_refuses_writes(bed: &Te
     }));
 }
 
-macro_rules! on_both {
-    ($($scenario:ident),+ $(,)?) => {
-        mod memory {
-            $(#[test] fn $scenario() { super::$scenario(&crate::support::TestBed::memory()); })+
-        }
-        mod apache {
-            $(#[test] fn $scenario() { super::$scenario(&crate::support::TestBed::apache()); })+
-        }
-    };
-}
-
 on_both!(
     publisher_repeats_a_refused_create_seldom_and_logs_it_once,
     contender_repeats_a_refused_create_seldom_and_logs_it_once,

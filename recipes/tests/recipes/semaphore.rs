@@ -10,8 +10,7 @@ const ENTRY: &str = "/pools/downloads-__lock__";
 
 #[tokio::test]
 async fn semaphore_permit_that_is_released_goes_to_a_waiter() {
-    let bed = TestBed::start().await;
-    let session = bed.session().await;
+    let (bed, session) = TestBed::with_session().await;
     let (a, b) =
         (Semaphore::new(session.clone(), POOL, "a", 2), Semaphore::new(bed.session().await, POOL, "b", 2));
     let first = soon("a place", a.acquire()).await.unwrap();
@@ -41,8 +40,7 @@ async fn semaphore_permit_that_is_released_goes_to_a_waiter() {
 
 #[tokio::test]
 async fn semaphore_refuses_a_different_number_of_permits() {
-    let bed = TestBed::start().await;
-    let session = bed.session().await;
+    let (bed, session) = TestBed::with_session().await;
     let guard = soon("a place", Semaphore::new(session.clone(), POOL, "a", 2).acquire()).await.unwrap();
     let other = soon("an answer", Semaphore::new(session.clone(), POOL, "b", 3).acquire()).await;
     assert!(matches!(other, Err(AcquireError::Inconsistent { stored: 2, expected: 3, .. })), "{other:?}");
@@ -62,8 +60,7 @@ async fn semaphore_is_acquired_whatever_is_lost_and_leaves_no_znode() {
     use Operation::{Create2, Delete, Exists, GetChildren, GetData, Multi, SetData, Sync};
     for cut in [Disconnect::BeforeEffect, Disconnect::BeforeReply] {
         for kind in [Create2, Delete, Exists, GetChildren, GetData, Multi, SetData, Sync] {
-            let bed = TestBed::start().await;
-            let session = bed.session().await;
+            let (bed, session) = TestBed::with_session().await;
             let armed = bed.cut(&session, cut, kind).await;
             let semaphore = Semaphore::new(session.clone(), POOL, "a", 1);
             let guard = soon("a place", semaphore.acquire()).await.unwrap();
@@ -107,8 +104,7 @@ async fn semaphore_acquire_that_is_dropped_at_any_await_leaves_no_znode() {
 /// A holder whose reply was lost must not wait behind a contender that waits for its permit.
 #[tokio::test]
 async fn semaphore_holder_with_a_lost_reply_does_not_wait_behind_a_waiter() {
-    let bed = TestBed::start().await;
-    let session = bed.session().await;
+    let (bed, session) = TestBed::with_session().await;
     let armed = bed.cut(&session, Disconnect::BeforeReply, Operation::Multi).await;
     let semaphore = Semaphore::new(session.clone(), POOL, "a", 1);
     let mut acquiring = Box::pin(semaphore.acquire());

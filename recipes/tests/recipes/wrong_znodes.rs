@@ -243,17 +243,6 @@ fn barrier_that_has_children_names_them_when_it_cannot_be_opened(bed: &TestBed) 
     assert_exists(bed, "/barrier/child");
 }
 
-macro_rules! on_both {
-    ($($scenario:ident),+ $(,)?) => {
-        mod memory {
-            $(#[test] fn $scenario() { super::$scenario(&crate::support::TestBed::memory()); })+
-        }
-        mod apache {
-            $(#[test] fn $scenario() { super::$scenario(&crate::support::TestBed::apache()); })+
-        }
-    };
-}
-
 on_both!(
     contender_reports_the_persistent_znode_that_it_waits_for,
     locks_report_the_persistent_znode_that_they_wait_for,

@@ -129,20 +129,17 @@ impl RegisterMap for Ads1115 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{ADDRESS, register};
+    use super::super::testing::{ADDRESS, bus_with, register};
     use super::*;
     use crate::bus::SimBus;
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     fn bus(inputs: &[(&'static str, f64)]) -> SimBus {
-        let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let inputs = inputs.to_vec();
         let environment = Environment::with_channels(move |channel, _, _| {
             inputs.iter().find(|(input, _)| channel == Some(*input)).map_or(0.0, |(_, volts)| *volts)
         });
-        bus.attach(ADDRESS, Ads1115::device(environment));
-        bus
+        bus_with(ADDRESS, Ads1115::device(environment))
     }
 
     fn convert(bus: &mut SimBus, configuration: u16) -> u16 {

@@ -129,16 +129,14 @@ impl Device for Aht20 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
-    use crate::bus::SimBus;
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     #[test]
     fn a_measurement_keeps_it_busy_for_80_ms_and_has_a_checksum() {
-        let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Temperature, 25.0), (Quantity::Humidity, 50.0)];
-        bus.attach(0x38, Aht20::new(Environment::constant(&around)));
+        let mut bus = bus_with(0x38, Aht20::new(Environment::constant(&around)));
         let mut bytes = [0; 7];
         bus.write(0x38, &[0xac, 0x33, 0x00]).unwrap();
         bus.read(0x38, &mut bytes[..1]).unwrap();
@@ -152,8 +150,7 @@ mod tests {
 
     #[test]
     fn it_does_not_answer_while_it_resets() {
-        let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
-        bus.attach(0x38, Aht20::new(Environment::constant(&[])));
+        let mut bus = bus_with(0x38, Aht20::new(Environment::constant(&[])));
         bus.write(0x38, &[0xba]).unwrap();
         assert!(bus.read(0x38, &mut [0]).is_err());
         bus.clock().advance(Duration::from_millis(20));

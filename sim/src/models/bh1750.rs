@@ -133,9 +133,9 @@ impl Device for Bh1750 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::SimBus;
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     fn read(bus: &mut SimBus) -> u16 {
@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn results_follow_mode_and_measuring_time() {
-        let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
-        bus.attach(0x23, Bh1750::new(Environment::constant(&[(Quantity::Illuminance, 28_067.0)])));
+        let mut bus =
+            bus_with(0x23, Bh1750::new(Environment::constant(&[(Quantity::Illuminance, 28_067.0)])));
         assert_eq!(read(&mut bus), 0);
         bus.write(0x23, &[0x20]).unwrap();
         bus.clock().advance(Duration::from_millis(170));

@@ -260,19 +260,17 @@ impl Device for Bme280 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::SimBus;
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     const ADDRESS: u8 = 0x76;
 
     fn bus(family: Family) -> SimBus {
-        let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around =
             [(Quantity::Temperature, 25.0), (Quantity::Humidity, 50.0), (Quantity::Pressure, 100_000.0)];
-        bus.attach(ADDRESS, Bme280::new(family, Environment::constant(&around)));
-        bus
+        bus_with(ADDRESS, Bme280::new(family, Environment::constant(&around)))
     }
 
     fn read<const N: usize>(bus: &mut SimBus, register: u8) -> [u8; N] {

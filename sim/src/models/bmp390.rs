@@ -266,9 +266,9 @@ impl Device for Bmp390 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::SimBus;
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
     use proptest::prelude::*;
 
@@ -283,8 +283,7 @@ mod tests {
     #[test]
     fn a_forced_measurement_takes_its_time_and_ends_asleep() {
         let around = [(Quantity::Temperature, 25.0), (Quantity::Pressure, 100_000.0)];
-        let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
-        bus.attach(ADDRESS, Bmp390::new(Environment::constant(&around)));
+        let mut bus = bus_with(ADDRESS, Bmp390::new(Environment::constant(&around)));
         assert_eq!(read(&mut bus, 0x00), [0x60]);
         assert_eq!(read(&mut bus, 0x19), SETTINGS);
         bus.write(ADDRESS, &[OVERSAMPLING, 0, CONTROL, 0x13]).unwrap();

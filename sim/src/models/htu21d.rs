@@ -11,7 +11,8 @@ use std::time::Duration;
 use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::Model;
-use super::environment::Environment;
+use super::environment::{Environment, steps};
+use super::sensirion::{Response, crc8_with};
 use crate::bus::{Answer, Device, Direction};
 
 /// Measuring range, in °C.
@@ -43,8 +44,7 @@ pub struct Htu21d {
     /// The chip does not acknowledge, or stretches the clock, before this time.
     busy: Duration,
     measuring: Option<Measuring>,
-    /// Bytes of the answer; after their end the line stays high. Empty if there is none.
-    answer: Vec<u8>,
+    answer: Response,
     command: u8,
     position: usize,
     now: Duration,
@@ -58,7 +58,7 @@ impl Htu21d {
             register: REGISTER,
             busy: Duration::ZERO,
             measuring: None,
-            answer: Vec::new(),
+            answer: Response::default(),
             command: 0,
             position: 0,
             now: Duration::ZERO,
@@ -83,11 +83,11 @@ impl Htu21d {
             _ => code(value, -46.85, 175.72, TEMPERATURE, temperature_bits),
         };
         let [high, low] = code.to_be_bytes();
-        self.answer = vec![high, low, crc8([high, low])];
+        self.answer = Response::bytes(vec![high, low, crc8([high, low])]);
     }
 
     fn execute(&mut self, command: u8) -> bool {
-        self.answer.clear();
+        self.answer = Response::default();
         let (quantity, stretches) = match command {
             0xe3 => (Quantity::Temperature, true),
             0xe5 => (Quantity::Humidity, true),
@@ -95,7 +95,7 @@ impl Htu21d {
             0xf5 => (Quantity::Humidity, false),
             0xe6 => return true,
             0xe7 => {
-                self.answer = vec![self.register];
+                self.answer = Response::bytes(vec![self.register]);
                 return true;
             }
             0xfe => {
@@ -115,24 +115,15 @@ impl Htu21d {
 /// Returns the code of `bits` bits nearest to `value` on a scale from `low` to `low + span`, in the upper bits of the
 /// word. Finite values are clamped to `range`, infinite ones map to the first or last code.
 fn code(value: f64, low: f64, span: f64, range: [f64; 2], bits: u32) -> u16 {
-    let full = (1_u32 << bits) - 1;
-    let steps = match value {
-        f64::INFINITY => full,
-        f64::NEG_INFINITY => 0,
-        // A cast of a float saturates, and NaN becomes 0.
-        finite => {
-            let part = (finite.max(range[0]).min(range[1]) - low) / span;
-            ((part * f64::from(full + 1)).round() as u32).min(full)
-        }
-    };
+    let codes = 1 << bits;
+    let steps = steps(value - low, span / f64::from(codes), range.map(|end| end - low), [0, codes - 1]);
     // At most sixteen bits.
     (steps << (16 - bits)) as u16
 }
 
-/// Computes the CRC-8 with the polynomial 0x31 that begins with 0.
+/// Computes the checksum of a word.
 fn crc8(bytes: [u8; 2]) -> u8 {
-    let bit = |crc: u8| if crc & 0x80 == 0 { crc << 1 } else { (crc << 1) ^ 0x31 };
-    bytes.into_iter().fold(0, |crc, byte| (0..8).fold(crc ^ byte, |crc, _| bit(crc)))
+    crc8_with(0x31, 0, &bytes)
 }
 
 impl Model for Htu21d {
@@ -144,7 +135,7 @@ impl Model for Htu21d {
 impl Device for Htu21d {
     fn power_up(&mut self, now: Duration) {
         (self.register, self.busy, self.measuring) = (REGISTER, now + START_UP, None);
-        self.answer.clear();
+        self.answer = Response::default();
     }
 
     fn start(&mut self, direction: Direction, now: Duration) -> Answer {
@@ -159,11 +150,7 @@ impl Device for Htu21d {
             self.finish(quantity);
         }
         self.busy = Duration::ZERO;
-        match direction {
-            Direction::Read if self.answer.is_empty() => Answer::Refuse,
-            _ if left.is_zero() => Answer::Acknowledge,
-            _ => Answer::Stretch(left),
-        }
+        self.answer.start(direction, left)
     }
 
     fn write(&mut self, byte: u8) -> bool {
@@ -183,26 +170,22 @@ impl Device for Htu21d {
     }
 
     fn read(&mut self) -> u8 {
-        let byte = self.answer.get(self.position).copied().unwrap_or(0xff);
-        self.position = self.position.saturating_add(1);
-        byte
+        self.answer.next()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::SimBus;
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     const ADDRESS: u8 = 0x40;
 
     fn bus(celsius: f64, percent: f64) -> SimBus {
-        let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Temperature, celsius), (Quantity::Humidity, percent)];
-        bus.attach(ADDRESS, Htu21d::new(Environment::constant(&around)));
-        bus
+        bus_with(ADDRESS, Htu21d::new(Environment::constant(&around)))
     }
 
     #[test]

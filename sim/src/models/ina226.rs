@@ -177,17 +177,14 @@ impl RegisterMap for Ina226 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{ADDRESS, register};
+    use super::super::testing::{ADDRESS, bus_with, register};
     use super::*;
     use crate::bus::SimBus;
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     fn bus(volts: f64, amperes: f64, ohms: f64) -> SimBus {
-        let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Voltage, volts), (Quantity::Current, amperes)];
-        bus.attach(ADDRESS, Ina226::device(ohms, Environment::constant(&around)));
-        bus
+        bus_with(ADDRESS, Ina226::device(ohms, Environment::constant(&around)))
     }
 
     #[test]

@@ -191,6 +191,7 @@ impl Device for Lm75 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::SimBus;
     use embedded_hal::i2c::I2c;
@@ -202,9 +203,7 @@ mod tests {
     }
 
     fn bus(celsius: f64) -> SimBus {
-        let bus = SimBus::new("i2c-1");
-        bus.attach(ADDRESS, Lm75::new(Family::Lm75, celsius_around(celsius)));
-        bus
+        bus_with(ADDRESS, Lm75::new(Family::Lm75, celsius_around(celsius)))
     }
 
     fn register(bus: &mut SimBus, pointer: u8) -> [u8; 2] {
@@ -296,8 +295,7 @@ mod tests {
 
     #[test]
     fn a_tmp105_has_up_to_twelve_bits_and_converts_once_on_demand() {
-        let mut bus = SimBus::new("i2c-1");
-        bus.attach(ADDRESS, Lm75::new(Family::Tmp105, celsius_around(25.0625)));
+        let mut bus = bus_with(ADDRESS, Lm75::new(Family::Tmp105, celsius_around(25.0625)));
         // SBOS648, table 5: 25 °C and 0.0625 °C in twelve bits.
         for (resolution, want) in [(0, [0x19, 0x00]), (1, [0x19, 0x00]), (2, [0x19, 0x20]), (3, [0x19, 0x10])]
         {

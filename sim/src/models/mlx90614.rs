@@ -14,6 +14,7 @@ use atalaya_hal::{Chip, Quantity, Settings};
 
 use super::Model;
 use super::environment::{Environment, steps};
+use super::sensirion::crc8_with;
 use crate::bus::{Answer, Device, Direction};
 
 /// Step of the temperatures, in kelvin.
@@ -90,10 +91,9 @@ impl Mlx90614 {
     }
 }
 
-/// Computes the checksum of SMBus: CRC-8 with the polynomial 0x07.
+/// Computes the checksum of SMBus.
 fn pec(bytes: &[u8]) -> u8 {
-    let bit = |crc: u8| if crc & 0x80 == 0 { crc << 1 } else { (crc << 1) ^ 0x07 };
-    bytes.iter().fold(0, |crc, byte| (0..8).fold(crc ^ byte, |crc, _| bit(crc)))
+    crc8_with(0x07, 0, bytes)
 }
 
 impl Model for Mlx90614 {
@@ -144,20 +144,18 @@ impl Device for Mlx90614 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::SimBus;
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     fn bus(address: u8) -> SimBus {
-        let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let environment = Environment::with_channels(|channel, _, _| match channel {
             Some("object1") => 28.01,
             Some("ambient") => f64::INFINITY,
             _ => f64::NEG_INFINITY,
         });
-        bus.attach(address, Mlx90614::new(environment));
-        bus
+        bus_with(address, Mlx90614::new(environment))
     }
 
     fn word(bus: &mut SimBus, command: u8) -> [u8; 3] {

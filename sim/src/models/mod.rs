@@ -56,7 +56,7 @@ macro_rules! models {
         /// Creates the model of `chip` in its environment; None if it is not a chip on I²C.
         pub fn on_i2c(chip: Chip, settings: &Settings, environment: Environment) -> Option<Box<dyn Device>> {
             Some(match chip {
-                $( Chip::$chip => on_i2c!($bus $(, <$model as Model>::create(chip, settings, environment))?), )*
+                $( Chip::$chip => of_bus!(i2c $bus $(, <$model as Model>::create(chip, settings, environment))?), )*
                 _ => return None,
             })
         }
@@ -64,29 +64,22 @@ macro_rules! models {
         /// Creates the model of `chip` in its environment; None if it is not a chip on SPI.
         pub fn on_spi(chip: Chip, settings: &Settings, environment: Environment) -> Option<Box<dyn SpiChip>> {
             Some(match chip {
-                $( Chip::$chip => on_spi!($bus $(, <$model as SpiModel>::create(chip, settings, environment))?), )*
+                $( Chip::$chip => of_bus!(spi $bus $(, <$model as SpiModel>::create(chip, settings, environment))?), )*
                 _ => return None,
             })
         }
     };
 }
 
-/// Creates a model if the bus of its row is I²C.
-macro_rules! on_i2c {
-    (i2c, $model:expr) => {
+/// Creates a model if the bus of its row is the wanted one.
+macro_rules! of_bus {
+    (i2c i2c, $model:expr) => {
         $model
     };
-    ($other:ident $(, $model:expr)?) => {
-        return None
-    };
-}
-
-/// Creates a model if the bus of its row is SPI.
-macro_rules! on_spi {
-    (spi, $model:expr) => {
+    (spi spi, $model:expr) => {
         $model
     };
-    ($other:ident $(, $model:expr)?) => {
+    ($($other:tt)*) => {
         return None
     };
 }

@@ -194,12 +194,7 @@ impl Device for Scd4x {
             return Answer::Refuse;
         }
         self.advance();
-        self.response.rewind();
-        if direction == Direction::Read && self.response.is_empty() {
-            Answer::Refuse
-        } else {
-            Answer::Acknowledge
-        }
+        self.response.start(direction, Duration::ZERO)
     }
 
     fn write(&mut self, byte: u8) -> bool {
@@ -235,19 +230,17 @@ impl Device for Scd4x {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::{SimBus, SimError};
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     const ADDRESS: u8 = 0x62;
 
     fn bus() -> SimBus {
-        let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around =
             [(Quantity::Concentration, 500.0), (Quantity::Temperature, 25.0), (Quantity::Humidity, 37.0)];
-        bus.attach(ADDRESS, Scd4x::new(Environment::constant(&around)));
-        bus
+        bus_with(ADDRESS, Scd4x::new(Environment::constant(&around)))
     }
 
     fn words<const N: usize>(bus: &mut SimBus, command: u16) -> Result<[u8; N], SimError> {

@@ -2,10 +2,19 @@
 //! 4.12: polynomial 0x31, start 0xff, no reflection, no final xor; the CRC of 0xbeef is 0x92). The AHT20 uses the same
 //! CRC.
 
+use std::time::Duration;
+
+use crate::bus::{Answer, Direction};
+
 /// Returns the checksum of `bytes`.
 pub(super) fn crc8(bytes: &[u8]) -> u8 {
-    let one = |crc: u8| if crc & 0x80 == 0 { crc << 1 } else { (crc << 1) ^ 0x31 };
-    bytes.iter().fold(0xff, |crc, byte| (0..8).fold(crc ^ byte, |crc, _| one(crc)))
+    crc8_with(0x31, 0xff, bytes)
+}
+
+/// Returns the CRC-8 of `bytes` with this polynomial and start, without reflection and final xor.
+pub(super) fn crc8_with(polynomial: u8, start: u8, bytes: &[u8]) -> u8 {
+    let one = |crc: u8| if crc & 0x80 == 0 { crc << 1 } else { (crc << 1) ^ polynomial };
+    bytes.iter().fold(start, |crc, byte| (0..8).fold(crc ^ byte, |crc, _| one(crc)))
 }
 
 /// Response to a read, sent byte by byte; after its end the line stays high.
@@ -30,13 +39,15 @@ impl Response {
         Response { bytes, next: 0 }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// Restarts the response at its first byte.
-    pub(super) fn rewind(&mut self) {
+    /// Restarts the response at its first byte. Returns the answer to the start of a transfer, which the chip delays by
+    /// `left`.
+    pub(super) fn start(&mut self, direction: Direction, left: Duration) -> Answer {
         self.next = 0;
+        match direction {
+            Direction::Read if self.bytes.is_empty() => Answer::Refuse,
+            _ if left.is_zero() => Answer::Acknowledge,
+            _ => Answer::Stretch(left),
+        }
     }
 
     pub(super) fn next(&mut self) -> u8 {
@@ -73,7 +84,7 @@ mod tests {
         let mut response = Response::words(&[0xbeef]);
         let bytes: Vec<u8> = (0..5).map(|_| response.next()).collect();
         assert_eq!(bytes, [0xbe, 0xef, 0x92, 0xff, 0xff]);
-        response.rewind();
+        assert_eq!(response.start(Direction::Read, Duration::ZERO), Answer::Acknowledge);
         assert_eq!(response.next(), 0xbe);
     }
 }

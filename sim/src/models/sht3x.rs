@@ -167,27 +167,20 @@ impl Device for Sht3x {
 
     fn start(&mut self, direction: Direction, now: Duration) -> Answer {
         (self.now, self.position) = (now, 0);
-        self.response.rewind();
         if now < self.resetting {
             return Answer::Refuse;
         }
-        match self.state {
-            State::Shot { ready, stretches } if ready > now => {
-                if !(stretches && direction == Direction::Read) {
-                    return Answer::Refuse;
-                }
-                self.state = State::Idle;
-                self.measure();
-                Answer::Stretch(ready - now)
+        let mut left = Duration::ZERO;
+        if let State::Shot { ready, stretches } = self.state {
+            left = ready.saturating_sub(now);
+            let waits = stretches && direction == Direction::Read;
+            if !left.is_zero() && !waits {
+                return Answer::Refuse;
             }
-            State::Shot { .. } => {
-                self.state = State::Idle;
-                self.measure();
-                Answer::Acknowledge
-            }
-            _ if direction == Direction::Read && self.response.is_empty() => Answer::Refuse,
-            _ => Answer::Acknowledge,
+            self.state = State::Idle;
+            self.measure();
         }
+        self.response.start(direction, left)
     }
 
     fn write(&mut self, byte: u8) -> bool {
@@ -214,18 +207,16 @@ impl Device for Sht3x {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::{SimBus, SimError};
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     const ADDRESS: u8 = 0x44;
 
     fn bus(celsius: f64, percent: f64) -> SimBus {
-        let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Temperature, celsius), (Quantity::Humidity, percent)];
-        bus.attach(ADDRESS, Sht3x::new(Environment::constant(&around)));
-        bus
+        bus_with(ADDRESS, Sht3x::new(Environment::constant(&around)))
     }
 
     fn millis(bus: &SimBus, millis: u64) {

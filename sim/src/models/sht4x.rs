@@ -101,12 +101,7 @@ impl Device for Sht4x {
         if std::mem::take(&mut self.measuring) {
             self.measure();
         }
-        self.response.rewind();
-        if direction == Direction::Read && self.response.is_empty() {
-            Answer::Refuse
-        } else {
-            Answer::Acknowledge
-        }
+        self.response.start(direction, Duration::ZERO)
     }
 
     fn write(&mut self, byte: u8) -> bool {
@@ -121,16 +116,15 @@ impl Device for Sht4x {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
-    use crate::bus::{SimBus, SimError};
-    use crate::clock::Clock;
+    use crate::bus::SimError;
     use embedded_hal::i2c::I2c;
 
     #[test]
     fn a_measurement_is_there_after_its_time_and_humidity_has_room_below_zero() {
-        let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Temperature, 130.0), (Quantity::Humidity, 0.0)];
-        bus.attach(0x44, Sht4x::new(Environment::constant(&around)));
+        let mut bus = bus_with(0x44, Sht4x::new(Environment::constant(&around)));
         let mut bytes = [0; 6];
         assert_eq!(bus.write(0x44, &[0x00]), Err(SimError::Refused));
         bus.write(0x44, &[0xfd]).unwrap();
@@ -144,8 +138,7 @@ mod tests {
 
     #[test]
     fn the_serial_number_comes_at_once() {
-        let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
-        bus.attach(0x44, Sht4x::new(Environment::constant(&[])));
+        let mut bus = bus_with(0x44, Sht4x::new(Environment::constant(&[])));
         let mut bytes = [0; 6];
         bus.write_read(0x44, &[0x89], &mut bytes).unwrap();
         assert_eq!([bytes[0], bytes[1], bytes[3], bytes[4]], [0x0a, 0x7a, 0x1a, 0x7a]);

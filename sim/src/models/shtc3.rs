@@ -134,12 +134,7 @@ impl Device for Shtc3 {
             self.measure(humidity_first);
         }
         self.busy = Duration::ZERO;
-        self.response.rewind();
-        match direction {
-            Direction::Read if self.response.is_empty() => Answer::Refuse,
-            _ if left.is_zero() => Answer::Acknowledge,
-            _ => Answer::Stretch(left),
-        }
+        self.response.start(direction, left)
     }
 
     fn write(&mut self, byte: u8) -> bool {
@@ -161,18 +156,16 @@ impl Device for Shtc3 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::{SimBus, SimError};
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
     const ADDRESS: u8 = 0x70;
 
     fn bus() -> SimBus {
-        let bus = SimBus::with_clock("i2c-1", Clock::manual());
         let around = [(Quantity::Temperature, 25.0), (Quantity::Humidity, 50.0)];
-        bus.attach(ADDRESS, Shtc3::new(Environment::constant(&around)));
-        bus
+        bus_with(ADDRESS, Shtc3::new(Environment::constant(&around)))
     }
 
     #[test]

@@ -2,10 +2,18 @@
 
 use embedded_hal::i2c::I2c as _;
 
-use crate::bus::SimBus;
+use crate::bus::{Device, SimBus};
+use crate::clock::Clock;
 
 /// Address of the chip on the bus of a test.
 pub(super) const ADDRESS: u8 = 0x40;
+
+/// Returns a bus in manual time with `device` at `address`.
+pub(super) fn bus_with(address: u8, device: impl Device + 'static) -> SimBus {
+    let bus = SimBus::with_clock("i2c-1", Clock::manual());
+    bus.attach(address, device);
+    bus
+}
 
 /// Reads a register of 16 bits, most significant byte first.
 pub(super) fn register(bus: &mut SimBus, pointer: u8) -> u16 {

@@ -116,15 +116,13 @@ impl RegisterMap for Tmp102 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{ADDRESS, register};
+    use super::super::testing::{ADDRESS, bus_with, register};
     use super::*;
     use crate::bus::SimBus;
     use embedded_hal::i2c::I2c;
 
     fn bus(celsius: f64) -> SimBus {
-        let bus = SimBus::new("i2c-1");
-        bus.attach(ADDRESS, Tmp102::device(Environment::constant(&[(Quantity::Temperature, celsius)])));
-        bus
+        bus_with(ADDRESS, Tmp102::device(Environment::constant(&[(Quantity::Temperature, celsius)])))
     }
 
     #[test]

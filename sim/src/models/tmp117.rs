@@ -172,22 +172,18 @@ impl RegisterMap for Tmp117 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{ADDRESS, register};
+    use super::super::testing::{ADDRESS, bus_with, register};
     use super::*;
     use crate::bus::SimBus;
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
 
-    fn bus(celsius: f64) -> (SimBus, Clock) {
-        let clock = Clock::manual();
-        let bus = SimBus::with_clock("i2c-1", clock.clone());
-        bus.attach(ADDRESS, Tmp117::device(Environment::constant(&[(Quantity::Temperature, celsius)])));
-        (bus, clock)
+    fn bus(celsius: f64) -> SimBus {
+        bus_with(ADDRESS, Tmp117::device(Environment::constant(&[(Quantity::Temperature, celsius)])))
     }
 
     #[test]
     fn registers_have_their_reset_values() {
-        let (mut bus, _) = bus(25.0);
+        let mut bus = bus(25.0);
         bus.set_fault(ADDRESS, Some(crate::BusFault::NoAcknowledge));
         bus.set_fault(ADDRESS, None);
         let table = [(0, 0x8000), (1, 0x0220), (2, 0x6000), (3, 0x8000), (4, 0), (7, 0), (0xf, 0x0117)];
@@ -214,19 +210,19 @@ mod tests {
             (f64::NEG_INFINITY, 0x8000),
         ];
         for (celsius, want) in table {
-            assert_eq!(register(&mut bus(celsius).0, 0), want, "{celsius}");
+            assert_eq!(register(&mut bus(celsius), 0), want, "{celsius}");
         }
     }
 
     #[test]
     fn a_one_shot_takes_its_time_and_ends_in_shutdown() {
-        let (mut bus, clock) = bus(25.0);
+        let mut bus = bus(25.0);
         assert_eq!(register(&mut bus, 0), 0x0c80);
         // One shot, no averages.
         bus.write(ADDRESS, &[1, 0x0c, 0x00]).unwrap();
-        clock.advance(Duration::from_millis(10));
+        bus.clock().advance(Duration::from_millis(10));
         assert_eq!(register(&mut bus, 1), 0x0c00);
-        clock.advance(Duration::from_millis(6));
+        bus.clock().advance(Duration::from_millis(6));
         assert_eq!(register(&mut bus, 1), 0x2400, "ready, and shut down");
         assert_eq!(register(&mut bus, 1), 0x0400, "reading the configuration clears the flag");
         assert_eq!(register(&mut bus, 0), 0x0c80);
@@ -234,22 +230,18 @@ mod tests {
 
     #[test]
     fn there_is_no_result_before_the_first_conversion_after_a_reset() {
-        let (mut bus, clock) = bus(25.0);
+        let mut bus = bus(25.0);
         bus.write(ADDRESS, &[1, 0, 2]).unwrap();
         assert_eq!(register(&mut bus, 0), 0x8000);
-        clock.advance(Duration::from_millis(127));
+        bus.clock().advance(Duration::from_millis(127));
         assert_eq!(register(&mut bus, 0), 0x0c80);
     }
 
     #[test]
     fn an_offset_moves_the_result() {
-        let (mut bus, _) = bus(25.0);
+        let mut bus = bus(25.0);
         bus.write(ADDRESS, &[7, 0xff, 0x80]).unwrap();
-        clock_to_next(&mut bus);
-        assert_eq!(register(&mut bus, 0), 0x0c00, "one degree less");
-    }
-
-    fn clock_to_next(bus: &mut SimBus) {
         bus.clock().advance(Duration::from_secs(2));
+        assert_eq!(register(&mut bus, 0), 0x0c00, "one degree less");
     }
 }

@@ -134,9 +134,9 @@ impl RegisterMap for Veml7700 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::bus_with;
     use super::*;
     use crate::bus::SimBus;
-    use crate::clock::Clock;
     use embedded_hal::i2c::I2c;
     use proptest::prelude::*;
 
@@ -148,8 +148,8 @@ mod tests {
 
     #[test]
     fn it_counts_by_gain_and_integration_time_once_it_is_on() {
-        let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
-        bus.attach(0x10, Veml7700::device(Environment::constant(&[(Quantity::Illuminance, 100.0)])));
+        let mut bus =
+            bus_with(0x10, Veml7700::device(Environment::constant(&[(Quantity::Illuminance, 100.0)])));
         assert_eq!([0, 1, 2, 3, 4, 7].map(|known| register(&mut bus, known)), [1, 0, 0, 0, 0, 0xc481]);
         // Gain 1, 100 ms; gain 1/8, 25 ms; gain 2, 800 ms.
         for (configuration, millis, want) in

@@ -30,6 +30,13 @@ fn test_server() -> TestServer {
     TestServer { faults: server.faults(), hosts: server.connect_string(), server, runtime }
 }
 
+/// Starts a server with a client.
+fn connected() -> (TestServer, Raw) {
+    let server = test_server();
+    let raw = Raw::connect(&server.hosts);
+    (server, raw)
+}
+
 impl TestServer {
     fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
@@ -59,8 +66,7 @@ fn a_session_is_expired() {
 
 #[test]
 fn connection_is_lost_and_its_session_continues() {
-    let server = test_server();
-    let mut raw = Raw::connect(&server.hosts);
+    let (server, mut raw) = connected();
     raw.create("/e", b"", 1).unwrap();
     assert!(server.run(server.faults.disconnect(raw.session)));
     assert_eq!(raw.next(), Packet::Closed);
@@ -114,8 +120,7 @@ fn client_library_reports_the_loss_and_reconnects() {
 
 #[test]
 fn new_connections_are_refused() {
-    let server = test_server();
-    let mut raw = Raw::connect(&server.hosts);
+    let (server, mut raw) = connected();
     server.faults.refuse_connections(true);
     assert!(Raw::hello(&server.hosts, &Hello::default()).is_none());
     raw.create("/a", b"", 0).unwrap();
@@ -125,8 +130,7 @@ fn new_connections_are_refused() {
 
 #[test]
 fn replies_are_frozen_while_requests_take_effect() {
-    let server = test_server();
-    let mut raw = Raw::connect(&server.hosts);
+    let (server, mut raw) = connected();
     let before = server.zxid();
     server.run(server.faults.freeze_replies(true));
     let sent = raw.send(op::CREATE2, &wire::create("/a", b"", &wire::open(), 0));
@@ -138,8 +142,7 @@ fn replies_are_frozen_while_requests_take_effect() {
 
 #[test]
 fn replies_are_delayed_in_their_order() {
-    let server = test_server();
-    let mut raw = Raw::connect(&server.hosts);
+    let (server, mut raw) = connected();
     let delay = Duration::from_millis(60);
     server.run(server.faults.delay_replies(delay));
     let start = Instant::now();
@@ -178,8 +181,7 @@ fn paused_server_does_nothing_and_time_continues() {
 
 #[test]
 fn stopped_server_closes_every_connection_and_accepts_none() {
-    let server = test_server();
-    let mut raw = Raw::connect(&server.hosts);
+    let (server, mut raw) = connected();
     raw.exists("/", true).unwrap();
     let mut silent = Raw::open(&server.hosts);
     let mut begun = Raw::open(&server.hosts);
@@ -232,8 +234,7 @@ fn session_timeout_restarts_after_a_stop() {
 
 #[test]
 fn stopped_server_still_executes_commands() {
-    let server = test_server();
-    let mut raw = Raw::connect(&server.hosts);
+    let (server, mut raw) = connected();
     raw.create("/e", b"", 1).unwrap();
     let mut other = Raw::connect(&server.hosts);
     server.run(server.faults.pause());
@@ -302,8 +303,7 @@ fn containers_and_ttls_end_when_the_clock_jumps() {
 
 #[test]
 fn a_server_that_was_shut_down_leaves_port_and_connections_closed() {
-    let server = test_server();
-    let mut raw = Raw::connect(&server.hosts);
+    let (server, mut raw) = connected();
     server.runtime.block_on(server.server.shutdown());
     assert_eq!(raw.next(), Packet::Closed);
     assert!(TcpStream::connect(&server.hosts).is_err());
@@ -321,8 +321,7 @@ fn a_port_that_is_taken_is_an_error() {
 
 #[test]
 fn sasl_without_users_is_refused_and_ends_the_connection() {
-    let server = test_server();
-    let mut raw = Raw::connect(&server.hosts);
+    let (_server, mut raw) = connected();
     assert_eq!(raw.call(102, &Body::new().bytes(b"")), Err(-115));
     assert_eq!(raw.next(), Packet::Closed);
 }
@@ -342,8 +341,7 @@ fn tls_handshake_is_refused_at_once() {
 
 #[test]
 fn short_request_with_an_excessive_reply_is_refused() {
-    let server = test_server();
-    let mut raw = Raw::connect(&server.hosts);
+    let (_server, mut raw) = connected();
     raw.create("/a", &vec![0; 1_000_000], 0).unwrap();
     let read = wire::multi_header(op::GET_DATA).string("/a").bool(false);
     let reads = (0..300).fold(Body::new(), |reads, _| reads.with(read.clone())).with(wire::multi_end());
@@ -353,8 +351,7 @@ fn short_request_with_an_excessive_reply_is_refused() {
 
 #[test]
 fn clock_that_is_advanced_by_the_longest_duration_ends_sessions_and_nothing_else() {
-    let server = test_server();
-    let mut raw = Raw::connect(&server.hosts);
+    let (server, mut raw) = connected();
     raw.create("/container", b"", 4).unwrap();
     server.run(server.faults.advance_clock(Duration::MAX));
     assert_eq!(raw.next(), Packet::Closed);

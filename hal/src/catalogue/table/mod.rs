@@ -29,7 +29,6 @@ macro_rules! chip_table {
     };
 }
 
-/// Creates the datasheet of a row.
 pub(crate) const fn datasheet(
     publisher: &'static str,
     number: &'static str,
@@ -39,7 +38,6 @@ pub(crate) const fn datasheet(
     Some(Datasheet { publisher, number, revision, url })
 }
 
-/// Creates a key of a row.
 pub(crate) const fn key(
     name: &'static str,
     example: &'static str,

@@ -8,7 +8,7 @@ use atalaya_zookeeper::{Disconnect, Operation, RequestFilter};
 
 use super::support::*;
 use crate::common::server::Server;
-use crate::common::{CALM, DEADLINE, Fleet, TestEnv};
+use crate::common::{CALM, DEADLINE, Fleet, TestEnv, wait_until};
 
 on_both!(
     task_of_a_killed_worker_runs_on_another,
@@ -28,7 +28,7 @@ fn task_of_a_killed_worker_runs_on_another(fleet: Fleet) {
     let master = leader(&fleet, "m1");
     let mut first = recording_worker(&fleet, "w1", &file, "sleep 1000");
     let mut client = client(&fleet, "t1", "x");
-    eventually("the first execution", DEADLINE, || (lines(&file) == ["begin x"]).then_some(()));
+    wait_until("the first execution", || lines(&file) == ["begin x"]);
     let second = recording_worker(&fleet, "w2", &file, "true");
     first.kill9();
     assert_eq!(output(&mut client), ["x,t1"]);
@@ -45,7 +45,7 @@ fn task_of_a_killed_client_is_stopped_and_its_worker_becomes_free(fleet: Fleet) 
     let master = leader(&fleet, "m1");
     let worker = recording_worker(&fleet, "w1", &file, "[ $1 = short ] || sleep 1000");
     let mut long = client(&fleet, "t1", "long");
-    eventually("the execution", DEADLINE, || (lines(&file) == ["begin long"]).then_some(()));
+    wait_until("the execution", || lines(&file) == ["begin long"]);
     let mut waiting = client(&fleet, "t2", "short");
     long.kill9();
     assert_eq!(output(&mut waiting), ["short,t2"]);
@@ -83,7 +83,7 @@ fn two_of_each_with_one_of_each_killed(fleet: Fleet) {
     let w2 = recording_worker(&fleet, "w2", &file, work);
     let mut lost = client(&fleet, "t1", "one");
     let mut kept = client(&fleet, "t2", "two");
-    eventually("two executions", DEADLINE, || (lines(&file).len() == 2).then_some(()));
+    wait_until("two executions", || lines(&file).len() == 2);
     first.kill9();
     w1.kill9();
     lost.kill9();
@@ -105,7 +105,7 @@ fn each_task_has_one_result_while_masters_and_workers_are_killed(fleet: Fleet) {
     for round in 0..4 {
         let begun = || lines(&file).iter().filter(|line| line.starts_with("begin")).count();
         let before = begun();
-        eventually("more executions", DEADLINE, || (begun() > before || round == 0).then_some(()));
+        wait_until("more executions", || begun() > before || round == 0);
         workers.pop_front().unwrap().kill9();
         if round % 2 == 1 {
             masters.pop_front().unwrap().kill9();
@@ -219,7 +219,7 @@ fn execution_stops_before_the_session_can_expire(mut fleet: Fleet) {
     let master = leader(&fleet, "m1");
     let worker = recording_worker(&fleet, "w1", &file, "trap '' TERM; sleep 1000");
     let mut client = client(&fleet, "t1", "x");
-    eventually("the execution", DEADLINE, || (lines(&file) == ["begin x"]).then_some(()));
+    wait_until("the execution", || lines(&file) == ["begin x"]);
     let lost = Instant::now();
     fleet.server.vanish();
     let stopped = worker.wait_for_line("the session may have ended; stopped the execution", DEADLINE).at;
@@ -290,7 +290,7 @@ fn tasks_continue_while_one_of_three_servers_is_killed() {
     for server in 0..3 {
         let ids = [0, 1, 2, 3].map(|number| format!("s{server}t{number}"));
         let mut clients = ids.each_ref().map(|id| client(&around, id, id));
-        eventually("two executions", DEADLINE, || (lines(&file).len() >= 2).then_some(()));
+        wait_until("two executions", || lines(&file).len() >= 2);
         ensemble.kill(server);
         for (client, id) in clients.iter_mut().zip(&ids) {
             assert_eq!(output(client), [format!("{id},{id}")]);

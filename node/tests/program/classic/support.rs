@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use atalaya_testbed::{Change, Process, Stream, ZkProbe, eventually, parent_death_command};
 
+pub(super) use crate::common::lines;
 use crate::common::server::Server;
 use crate::common::{DEADLINE, Fleet, TestEnv};
 
@@ -68,10 +69,6 @@ pub(super) fn output(client: &mut Process) -> Vec<String> {
     assert!(exit.success(), "{exit:?}: {:?}", client.log());
     let printed = client.log().into_iter().filter(|line| line.stream == Stream::Stdout);
     printed.map(|line| line.text).collect()
-}
-
-pub(super) fn lines(file: &Path) -> Vec<String> {
-    std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 pub(super) fn stop(processes: impl IntoIterator<Item = Process>) {

@@ -141,7 +141,6 @@ impl History {
         assert_eq!(self.counter.last().map(|(value, _)| *value), Some(last));
     }
 
-    /// Returns the number of leaders.
     pub fn epochs(&self) -> usize {
         self.terms.iter().map(|(epoch, _)| epoch).collect::<BTreeSet<_>>().len()
     }

@@ -119,7 +119,6 @@ impl LargeFleet {
         Cost { requests: stats.requests - self.own_requests, names: stats.names_listed }
     }
 
-    /// Stops all nodes.
     pub fn stop(self) {
         drop(self.stop);
         self.threads.into_iter().for_each(|thread| thread.join().unwrap());

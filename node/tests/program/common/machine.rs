@@ -56,6 +56,14 @@ impl Machine {
         (status.code(), String::from_utf8([stdout, stderr].concat()).unwrap())
     }
 
+    /// Runs [`Machine::reap`], which exits with `code`. Returns its output.
+    #[track_caller]
+    pub fn reap_exits(&self, args: &[&str], code: i32) -> String {
+        let (exit, said) = self.reap(args);
+        assert_eq!(exit, Some(code), "{said}");
+        said
+    }
+
     /// Returns the only file with this suffix.
     pub fn file(&self, end: &str) -> PathBuf {
         let entries = std::fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap().path());

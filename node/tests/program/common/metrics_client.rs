@@ -6,24 +6,20 @@ use super::DEADLINE;
 
 /// A node that was started with `--metrics-listen`.
 pub struct MetricsClient {
-    /// `127.0.0.1:PORT`.
     pub address: String,
 }
 
 impl MetricsClient {
-    /// Reads the address from the log of `node`.
     pub fn of(node: &Process) -> MetricsClient {
         let line = node.wait_for_line("metrics at http://", DEADLINE).text;
         let (_, address) = line.split_once("http://").unwrap();
         MetricsClient { address: address.split('/').next().unwrap().to_owned() }
     }
 
-    /// Returns status and body of a path.
     pub fn ask(&self, path: &str) -> Answer {
         get(&self.address, path, &[]).unwrap()
     }
 
-    /// Returns all metrics as text.
     pub fn text(&self) -> String {
         let answer = self.ask("/metrics");
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -37,7 +33,6 @@ impl MetricsClient {
         Some(line.parse().unwrap())
     }
 
-    /// Waits until a metric satisfies a condition.
     #[track_caller]
     pub fn wait_for(&self, name: &str, is: impl Fn(f64) -> bool) -> f64 {
         eventually(name, DEADLINE, || self.figure(name).filter(|value| is(*value)))

@@ -64,7 +64,26 @@ pub fn is_nightly() -> bool {
     std::env::var_os("ATALAYA_NIGHTLY").is_some()
 }
 
-/// Returns a random number.
+/// Address without a listener.
+pub const NO_ZOOKEEPER: &str = "127.0.0.1:9";
+
+/// Returns the lines of a file; none if it does not exist.
+pub fn lines(file: &std::path::Path) -> Vec<String> {
+    std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// Returns true if a process exists and is not a zombie.
+pub fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
+}
+
+/// Returns the child processes of `parent`, if it exists.
+pub fn children(parent: impl std::fmt::Display) -> Vec<String> {
+    let text = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
 pub fn random() -> usize {
     RandomState::new().build_hasher().finish() as usize
 }
@@ -74,7 +93,6 @@ pub fn random() -> usize {
 pub struct Timing {
     /// Session timeout of the nodes.
     pub session: Duration,
-    /// Sampling period.
     pub period: Duration,
 }
 
@@ -188,7 +206,6 @@ impl TestEnv {
     }
 }
 
-/// A ZooKeeper server and the environment of nodes.
 pub struct Fleet {
     pub server: Server,
     pub around: TestEnv,
@@ -230,12 +247,35 @@ impl std::ops::Deref for Fleet {
     }
 }
 
+/// Waits for a condition, up to [`DEADLINE`].
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    eventually(what, DEADLINE, || condition().then_some(()));
+}
+
 /// Returns true if node `id` sent this request.
 pub fn from(request: &Recorded, id: &str) -> bool {
     request.agent().is_some_and(|agent| agent.ends_with(&format!("(node {id})")))
 }
 
-/// Returns the requests that `id` sent.
+/// Returns the epoch and cycle of a request, by its idempotency key.
+pub fn key(request: &Recorded) -> (i64, u64) {
+    let key = request.header("Idempotency-Key").expect("every average has a key");
+    let (epoch, cycle) = key.split_once('-').expect("an epoch and a cycle");
+    (epoch.parse().unwrap(), cycle.parse().unwrap())
+}
+
+/// Waits for `count` requests that are `wanted`, and returns all requests.
+#[track_caller]
+pub fn wait_for_requests(
+    api: &Api,
+    what: &str,
+    count: usize,
+    wanted: impl Fn(&Recorded) -> bool,
+) -> Vec<Recorded> {
+    api.wait_for(what, DEADLINE, |all| all.iter().filter(|request| wanted(request)).count() >= count)
+}
+
 pub fn sent_by<'a>(requests: &'a [Recorded], id: &str) -> Vec<&'a Recorded> {
     requests.iter().filter(|request| from(request, id)).collect()
 }
@@ -247,7 +287,6 @@ pub fn report_from(api: &Api, id: &str, since: Instant, deadline: Duration) -> I
     requests.iter().find(|request| fresh(request)).map(|request| request.at).expect("it was just there")
 }
 
-/// Waits for a report of `mean` after `since`.
 pub fn mean_reported(api: &Api, mean: f64, since: Instant) {
     api.wait_for(&format!("a mean of {mean}"), DEADLINE, |all| {
         all.iter().any(|request| request.at > since && request.dato() == Some(mean))
@@ -275,21 +314,17 @@ pub fn exactly_one_leads(probe: &ZkProbe, api: &Api, ids: &[&str], when: &str) -
     let leader = contenders.remove(0);
     // From here on, only the first contender reports.
     let since = Instant::now();
-    let requests = api.wait_for(&format!("reports {when}"), DEADLINE, |all| {
-        all.iter().filter(|request| request.at > since).count() >= 3
-    });
+    let requests = wait_for_requests(api, &format!("reports {when}"), 3, |request| request.at > since);
     for request in requests.iter().filter(|request| request.at > since) {
         assert!(from(request, &leader), "{:?} reports {when}", request.agent());
     }
     leader
 }
 
-/// Returns the JSON bodies of `requests`.
 pub fn bodies(requests: &[Recorded]) -> Vec<serde_json::Value> {
     requests.iter().filter_map(|request| serde_json::from_slice(&request.body).ok()).collect()
 }
 
-/// Waits for a posted report of `mean` after `since`.
 pub fn mean_posted(api: &Api, mean: f64, since: Instant) {
     api.wait_for(&format!("a posted mean of {mean}"), DEADLINE, |all| {
         let fresh: Vec<Recorded> = all.iter().filter(|request| request.at > since).cloned().collect();

@@ -35,14 +35,12 @@ impl TestEnv {
         stdout(&output)
     }
 
-    /// Returns the status of the fleet.
     #[track_caller]
     pub fn status(&self) -> Value {
         serde_json::from_str(&self.succeeds(&["status", "--output", "json", "--session-timeout", "4s"]))
             .unwrap()
     }
 
-    /// Runs `atalaya reports WORDS…`.
     pub fn reports(&self, words: &[&str]) -> Output {
         self.run(&[&["reports"], words, &["--session-timeout", "2s"]].concat())
     }

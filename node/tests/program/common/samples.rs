@@ -70,7 +70,6 @@ pub fn count(node: &Process) -> usize {
     taken(node).len()
 }
 
-/// Waits until a node has taken `count` samples.
 #[track_caller]
 pub fn wait_for_samples(node: &Process, wanted: usize, deadline: Duration) {
     eventually(&format!("{wanted} samples"), deadline, || (count(node) >= wanted).then_some(()));
@@ -89,7 +88,6 @@ impl Run {
         Run { needed: InFile::of(node).stored, samples: taken(node) }
     }
 
-    /// Returns the number of its samples.
     pub fn len(&self) -> usize {
         self.samples.len()
     }

@@ -5,12 +5,11 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use atalaya_recipes::{Acl, Connection, Credentials, Session, SessionOptions};
-use atalaya_testbed::{Process, Scratch, ZooKeeper, eventually, parent_death_command};
+use atalaya_testbed::{Process, Scratch, ZooKeeper, parent_death_command};
 use tokio::runtime::Runtime;
 
-use super::{CALM, DEADLINE, TestEnv};
+use super::{CALM, DEADLINE, TestEnv, wait_for_requests, wait_until};
 
-/// Users of the servers.
 pub const FLEET: &str = "fleet";
 pub const ADMIN: &str = "admin";
 /// User to which a fleet changes.
@@ -61,8 +60,8 @@ impl Secured {
         let node = env.node(id, &[&identity, flags].concat());
         let is_in_election =
             |text: &str| text.contains(" leading epoch=") || text.contains("following: waiting");
-        eventually(&format!("node {id} in the election"), DEADLINE, || {
-            node.log().iter().any(|line| is_in_election(&line.text)).then_some(())
+        wait_until(&format!("node {id} in the election"), || {
+            node.log().iter().any(|line| is_in_election(&line.text))
         });
         node
     }
@@ -111,7 +110,6 @@ impl Secured {
         });
     }
 
-    /// Returns the ACL of a znode as the administrator sees it.
     pub fn acl(&self, path: &str) -> Vec<Acl> {
         self.connected(Some(ADMIN), async |connection| connection.get_acl(path).await.unwrap().0)
     }
@@ -124,7 +122,5 @@ pub fn stop(node: &mut Process) {
 /// Waits for two more reports.
 pub fn assert_reports_continue(env: &TestEnv, when: &str) {
     let since = Instant::now();
-    env.api.wait_for(&format!("reports {when}"), DEADLINE, |all| {
-        all.iter().filter(|request| request.at > since).count() >= 2
-    });
+    wait_for_requests(&env.api, &format!("reports {when}"), 2, |request| request.at > since);
 }

@@ -33,7 +33,6 @@ impl Server {
         }
     }
 
-    /// Returns a proxy before the server.
     pub fn proxy(&self) -> Proxy {
         let port = self.connect_string().rsplit(':').next().and_then(|port| port.parse().ok());
         Proxy::to(port.expect("an address has a port"))

@@ -54,8 +54,7 @@ sensors = [{{ name = "s", chip = "random" }}]
     }
 
     pub fn lines(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
+        super::lines(&self.scratch.path().join("log"))
     }
 
     pub fn node(&self, fleet: &Fleet, id: &str, board: &str) -> Process {

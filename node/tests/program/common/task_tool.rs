@@ -26,7 +26,6 @@ pub fn task(fleet: &Fleet, words: &[&str]) -> Output {
     tool_on(&fleet.hosts, words).output().unwrap()
 }
 
-/// Returns the output of a command that succeeds.
 #[track_caller]
 pub fn done(fleet: &Fleet, words: &[&str]) -> String {
     let output = task(fleet, words);
@@ -61,10 +60,10 @@ pub fn publish_worker(fleet: &Fleet, node: &str, is_alive: bool) {
     }
 }
 
-/// Returns a record of a final state, as a leader writes it.
-pub fn record(state: &str, extra: &Value) -> Value {
+/// Returns the data of a record of a final state, as a leader writes it.
+pub fn record(state: &str, extra: &Value) -> Vec<u8> {
     let mut record = json!({"state": state, "submitted_at": 1, "ended_at": 2,
         "spec": {"id": "s", "action": "status"}});
     record.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-    record
+    record.to_string().into_bytes()
 }

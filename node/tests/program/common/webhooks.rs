@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
-use atalaya_testbed::{Api, Process, Recorded, Scratch, eventually, node_command};
+use atalaya_testbed::{Api, Process, Recorded, Scratch, node_command};
 use serde_json::Value;
 
-use super::{DEADLINE, Fleet, Timing};
+use super::{DEADLINE, Fleet, Timing, wait_until};
 
 const BOARD: &str = r#"
 [boards.v80]
@@ -66,9 +66,7 @@ impl Webhooks {
 
 /// Returns the epoch and cycle of a request, by its key and by its body.
 pub fn key(request: &Recorded) -> (i64, u64) {
-    let key = request.header("Idempotency-Key").expect("every average has a key");
-    let (epoch, cycle) = key.split_once('-').expect("an epoch and a cycle");
-    let key: (i64, u64) = (epoch.parse().unwrap(), cycle.parse().unwrap());
+    let key = super::key(request);
     let body: Value = serde_json::from_slice(&request.body).unwrap();
     assert_eq!((body["epoch"].as_i64(), body["cycle"].as_u64()), (Some(key.0), Some(key.1)));
     key
@@ -103,5 +101,5 @@ pub fn all_have_arrived(kept: &[(i64, u64)]) {
 
 pub fn waits_for_nothing(fleet: &Fleet, name: &str) {
     let (probe, path) = (fleet.probe(), format!("/atalaya/outputs/{name}/reports"));
-    eventually("the outbox to be empty", DEADLINE, || probe.ls(&path).is_empty().then_some(()));
+    wait_until("the outbox to be empty", || probe.ls(&path).is_empty());
 }

@@ -12,7 +12,6 @@ use crate::support::{TestBed, soon, until};
 const PATH: &str = "/counters/reports";
 const MARKERS: &str = "/counters/reports__adders__";
 
-/// Returns the data of the counter as text.
 fn text(bed: &TestBed) -> String {
     let connection = bed.connection();
     let (data, _) = bed.wait(connection.get(PATH)).unwrap();
@@ -21,8 +20,7 @@ fn text(bed: &TestBed) -> String {
 
 #[test]
 fn counter_adds_up() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     for counter in [Counter::exact(session.clone(), PATH), Counter::compatible(session.clone(), PATH)] {
         bed.wait(async {
             let before = counter.get().await.unwrap();
@@ -75,8 +73,7 @@ fn counter_refuses_data_that_is_not_an_integer_and_keeps_it() {
 /// Kazoo counts twice here: one `+= 1` gives 2.
 #[test]
 fn exact_counter_counts_once_when_a_reply_is_lost() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     let counter = Counter::exact(session.clone(), PATH);
     bed.wait(async {
         assert_eq!(counter.add(1).await.unwrap(), 1);
@@ -92,8 +89,7 @@ fn exact_counter_counts_once_when_a_reply_is_lost() {
 
 #[test]
 fn exact_counter_counts_once_when_the_session_ends_while_others_add() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     let counter = Counter::exact(session.clone(), PATH);
     let other = Counter::compatible(bed.session(), PATH);
     bed.wait(async {
@@ -114,8 +110,7 @@ fn exact_counter_counts_once_when_the_session_ends_while_others_add() {
 
 #[test]
 fn compatible_counter_returns_outcome_unknown_after_a_lost_reply() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     let counter = Counter::compatible(session.clone(), PATH);
     bed.wait(async {
         assert_eq!(counter.add(1).await.unwrap(), 1);
@@ -152,8 +147,7 @@ fn counter_needs_one_request_without_contention() {
 
 #[test]
 fn counter_times_out() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     bed.wait(async {
         let connection = session.connection().await;
         let counter = Counter::exact(session.clone(), PATH).with_timeout(Duration::from_millis(200));

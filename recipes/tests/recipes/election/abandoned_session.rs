@@ -36,9 +36,8 @@ fn contender_removes_the_znode_of_its_abandoned_session_after_a_server_freeze() 
 /// The same situation, made by hand: the znode has the expected name and another owner.
 #[test]
 fn contender_never_leads_with_a_znode_of_another_session() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let leader = bed.contender("leader", &proxy);
     let old = leader.until_leading();
     proxy.refuse(true);

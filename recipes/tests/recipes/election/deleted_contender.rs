@@ -1,7 +1,6 @@
 use atalaya_recipes::Standing;
-use atalaya_testbed::eventually;
 
-use crate::support::election::{DEADLINE, ELECTION, TestBed};
+use crate::support::election::{ELECTION, TestBed, wait_until};
 
 #[test]
 fn contender_whose_znode_is_deleted_goes_to_the_end_and_no_other_leads_early() {
@@ -19,8 +18,8 @@ fn contender_whose_znode_is_deleted_goes_to_the_end_and_no_other_leads_early() {
     assert_eq!(line[0], leader_run.znode);
     probe.delete(&line[1]).unwrap();
     third.until(Standing::Waiting { ahead: 1 });
-    eventually("the deleted contender is at the end of the queue", DEADLINE, || {
-        (probe.contenders(ELECTION) == ["first", "third", "second"]).then_some(())
+    wait_until("the deleted contender is at the end of the queue", || {
+        probe.contenders(ELECTION) == ["first", "third", "second"]
     });
     second.until(Standing::Waiting { ahead: 2 });
     assert_eq!((second.run_log.runs().len(), third.run_log.runs().len()), (0, 0));

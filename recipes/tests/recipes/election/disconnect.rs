@@ -4,8 +4,7 @@ use crate::support::election::{TestBed, until_phase};
 
 #[test]
 fn leader_is_interrupted_by_a_disconnect_and_resumes_with_the_same_fencing_token() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let leader = bed.contender("leader", &proxy);
     let before = leader.until_leading();
     let next = bed.direct_contender("next");

@@ -55,8 +55,7 @@ fn leader_does_not_run_on_after_its_process_was_stopped() {
     if let Ok(servers) = std::env::var(SERVERS) {
         return leads_at(&servers);
     }
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["leader_does_not_run_on_after_its_process_was_stopped", "--nocapture"]);
     command.env(SERVERS, proxy.connect_string());
@@ -115,8 +114,7 @@ fn leads_at(servers: &str) {
 /// session.
 #[test]
 fn leader_stops_when_its_server_answers_only_pings() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let leader = bed.contender("leader", &proxy);
     let leader_run = leader.until_leading();
     let connection = leader.session.state().connection;

@@ -2,9 +2,9 @@
 //! and all contenders wait for it.
 
 use atalaya_recipes::Standing;
-use atalaya_testbed::{ZkProbe, eventually};
+use atalaya_testbed::ZkProbe;
 
-use crate::support::election::{CREATE, DEADLINE, TestBed};
+use crate::support::election::{CREATE, TestBed, wait_until};
 
 #[test]
 fn kazoo_732_contender_adopts_its_znode_after_a_lost_reply() {
@@ -45,9 +45,8 @@ fn curator_79_contender_adopts_its_znode_while_another_leads() {
 
 #[test]
 fn contender_creates_its_znode_again_after_a_lost_request() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     proxy.cut_before_request(CREATE);
     let contender = bed.contender("a", &proxy);
     contender.until_leading();
@@ -63,7 +62,7 @@ fn contender_adopts_its_znode_after_a_reply_that_timed_out() {
     let proxy = bed.proxy();
     proxy.mute(Some(CREATE));
     let contender = bed.contender("a", &proxy);
-    eventually("the create took effect", DEADLINE, || (probe.contenders("/election") == ["a"]).then_some(()));
+    wait_until("the create took effect", || probe.contenders("/election") == ["a"]);
     proxy.mute(None);
     contender.until_leading();
     assert_eq!(probe.contenders("/election"), ["a"]);

@@ -9,7 +9,7 @@ use atalaya_testbed::{Proxy, eventually};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::support::election::{Contender, DEADLINE, ELECTION, LeaderRun, SYNC, TestBed};
+use crate::support::election::{Contender, DEADLINE, ELECTION, LeaderRun, SYNC, TestBed, wait_until};
 
 const LENGTH: Duration = Duration::from_secs(18);
 /// The requests of contenders: create2, delete, exists, getChildren, getChildren2, multiRead, sync.
@@ -43,7 +43,7 @@ fn at_most_one_contender_leads_under_random_network_faults() {
 
     // Without faults, one contender leads, and each is queued once.
     let probe = bed.probe();
-    eventually("three in line", DEADLINE, || (probe.ls(ELECTION).len() == 3).then_some(()));
+    wait_until("three in line", || probe.ls(ELECTION).len() == 3);
     let leader = eventually("one leads and two wait", DEADLINE, || {
         let standings = contenders.iter().map(|(_, contender)| *contender.standing.borrow());
         let waiting = standings.filter(|standing| matches!(standing, Standing::Waiting { .. })).count();

@@ -1,19 +1,17 @@
 use atalaya_recipes::{Election, Phase, Standing};
-use atalaya_testbed::{Proxy, eventually};
+use atalaya_testbed::Proxy;
 
-use crate::support::election::{DEADLINE, DELETE, ELECTION, SharedCount, TestBed};
+use crate::support::election::{DELETE, ELECTION, SharedCount, TestBed, wait_until};
 
 #[test]
 fn contender_deletes_its_znode_before_run_returns() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     withdraws_with(&bed, &proxy);
 }
 
 #[test]
 fn contender_deletes_its_znode_although_the_request_is_lost() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     proxy.cut_before_request(DELETE);
     withdraws_with(&bed, &proxy);
     assert!(!proxy.is_armed());
@@ -21,8 +19,7 @@ fn contender_deletes_its_znode_although_the_request_is_lost() {
 
 #[test]
 fn contender_deletes_its_znode_although_the_reply_is_lost() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     proxy.cut_after_request(DELETE);
     withdraws_with(&bed, &proxy);
     assert!(!proxy.is_armed());
@@ -46,5 +43,5 @@ fn withdraws_with(bed: &TestBed, proxy: &Proxy) {
     assert_eq!(bed.line(&observer), [""; 0]);
     assert_eq!(begun.get(), 1, "leader code that has returned was begun again");
     assert_eq!(*standing.borrow(), Standing::Inactive);
-    eventually("the session goes on", DEADLINE, || (session.state().phase == Phase::Connected).then_some(()));
+    wait_until("the session goes on", || session.state().phase == Phase::Connected);
 }

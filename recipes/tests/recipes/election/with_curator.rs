@@ -2,11 +2,11 @@
 
 use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::{Barrier, Election, Lock, Session, Standing};
-use atalaya_testbed::{Curator, Process, ZkProbe, eventually};
+use atalaya_testbed::{Curator, Process, ZkProbe};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::election::{DEADLINE, ELECTION, TestBed};
+use crate::support::election::{DEADLINE, ELECTION, TestBed, wait_until};
 
 const LOCK: &str = "/locks/crane";
 const BARRIER: &str = "/gates/north";
@@ -87,9 +87,7 @@ fn curator_waits_at_our_barrier() {
     let mut c = curator(&bed, "barrier", "c", BARRIER);
     c.wait_for_line("waiting c", DEADLINE);
     // The server lists the watch of a waiting client.
-    eventually("it watches the barrier", DEADLINE, || {
-        bed.zookeeper().four("wchp").lines().any(|path| path == BARRIER).then_some(())
-    });
+    wait_until("it watches the barrier", || bed.zookeeper().four("wchp").lines().any(|path| path == BARRIER));
     assert!(!holds(&c));
     bed.wait(barrier.open()).unwrap();
     c.wait_for_line("held c", DEADLINE);
@@ -121,7 +119,7 @@ impl Leader {
 
     #[track_caller]
     fn until(&self, standing: Standing) {
-        eventually(&format!("one of ours is {standing:?}"), DEADLINE, || self.is(standing).then_some(()));
+        wait_until(&format!("one of ours is {standing:?}"), || self.is(standing));
     }
 
     fn finish(self, bed: &TestBed) {
@@ -154,7 +152,5 @@ fn finish(mut process: Process, id: &str) {
 #[track_caller]
 fn wait_for_contenders(bed: &TestBed, path: &str, naming: Naming, count: usize) {
     let probe: ZkProbe = bed.probe();
-    eventually(&format!("{count} in line"), DEADLINE, || {
-        (sorted_contenders(naming, &probe.ls(path)).len() == count).then_some(())
-    });
+    wait_until(&format!("{count} in line"), || sorted_contenders(naming, &probe.ls(path)).len() == count);
 }

@@ -76,8 +76,7 @@ fn lease_is_released_whatever_is_lost() {
 
 #[test]
 fn lease_outcome_is_known_after_a_lost_reply_on_apache_zookeeper() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let (connection, session) = (bed.connection(), bed.session_to(&proxy.connect_string()));
     let (a, b) = (
         Lease::new(session.clone(), PATH, "a", LENGTH),

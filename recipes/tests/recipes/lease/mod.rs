@@ -180,8 +180,7 @@ fn lease_reports_foreign_data_and_keeps_it() {
 
 #[test]
 fn lease_refuses_invalid_arguments() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     let unfit = |error| matches!(error, Err(LeaseError::Invalid { .. }));
     let lease = |holder: &str, length| Lease::new(session.clone(), PATH, holder, length);
     bed.wait(async {
@@ -219,8 +218,7 @@ fn lease_calls_end_within_their_timeout() {
 
 #[test]
 fn lease_of_a_closed_session_is_refused() {
-    let bed = TestBed::memory();
-    let session = bed.session();
+    let (bed, session) = TestBed::memory_with_session();
     let a = Wall::new().lease(&session, "a").with_timeout(Duration::from_millis(100));
     bed.wait(async {
         session.connection().await;

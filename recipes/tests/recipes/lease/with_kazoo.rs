@@ -9,7 +9,6 @@ use crate::support::{DEADLINE, TestBed};
 const PATH: &str = "/lease";
 const LENGTH: Duration = Duration::from_secs(3600);
 
-/// Returns the holder that the record names.
 fn holder(bed: &TestBed, lease: &Lease) -> Option<String> {
     bed.wait(lease.current()).unwrap().map(|holding| holding.holder)
 }

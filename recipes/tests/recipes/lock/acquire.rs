@@ -48,8 +48,7 @@ async fn lock_is_held_by_one_and_passes_to_the_next_in_line() {
 
 #[tokio::test]
 async fn read_locks_are_shared_and_write_locks_are_exclusive() {
-    let bed = TestBed::start().await;
-    let session = bed.session().await;
+    let (bed, session) = TestBed::with_session().await;
     let read = ReadWriteLock::new(session.clone(), PATH, "r").read_lock();
     let write = ReadWriteLock::new(bed.session().await, PATH, "w").write_lock();
     let one = soon("a reader", read.acquire()).await.unwrap();

@@ -34,8 +34,7 @@ async fn failed_try_acquire_leaves_no_znode_whatever_reply_is_lost() {
 #[tokio::test]
 async fn try_acquire_that_lost_a_reply_leaves_at_most_its_own_znode() {
     for kind in REQUESTS {
-        let bed = TestBed::start().await;
-        let session = bed.session().await;
+        let (bed, session) = TestBed::with_session().await;
         bed.observer.ensure(PATH).await.unwrap();
         let armed = bed.cut(&session, Disconnect::BeforeReply, kind).await;
         let guard = soon("an answer", Lock::new(session.clone(), PATH, "b").try_acquire()).await.unwrap();
@@ -78,8 +77,7 @@ async fn acquire_that_is_dropped_at_any_await_leaves_no_znode() {
 
 #[tokio::test]
 async fn cancelled_create_with_a_lost_reply_leaves_no_znode() {
-    let bed = TestBed::start().await;
-    let session = bed.session().await;
+    let (bed, session) = TestBed::with_session().await;
     bed.observer.ensure(PATH).await.unwrap();
     let armed = bed.cut(&session, Disconnect::BeforeReply, Operation::Create2).await;
     let lock = Lock::new(session, PATH, "a");
@@ -97,8 +95,7 @@ async fn cancelled_create_with_a_lost_reply_leaves_no_znode() {
 #[tokio::test]
 async fn release_leaves_no_znode_whatever_is_lost() {
     for cut in [Disconnect::BeforeEffect, Disconnect::BeforeReply] {
-        let bed = TestBed::start().await;
-        let session = bed.session().await;
+        let (bed, session) = TestBed::with_session().await;
         let guard = Lock::new(session.clone(), PATH, "a").acquire().await.unwrap();
         let armed = bed.cut(&session, cut, Operation::Delete).await;
         assert!(soon("it is confirmed", guard.release()).await);
@@ -111,8 +108,7 @@ async fn release_leaves_no_znode_whatever_is_lost() {
 fn guard_that_is_dropped_outside_a_runtime_leaves_no_znode() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (bed, session, guard) = runtime.block_on(async {
-        let bed = TestBed::start().await;
-        let session = bed.session().await;
+        let (bed, session) = TestBed::with_session().await;
         let guard = Lock::new(session.clone(), PATH, "a").acquire().await.unwrap();
         (bed, session, guard)
     });

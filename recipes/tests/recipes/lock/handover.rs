@@ -5,9 +5,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use atalaya_recipes::{Guard, Lock, Session, SessionOptions};
-use atalaya_testbed::{Ensemble, Process, ZkProbe, eventually};
+use atalaya_testbed::{Ensemble, Process, ZkProbe};
 
-use crate::support::election::{DEADLINE, TIMEOUT, TestBed};
+use crate::support::election::{DEADLINE, TIMEOUT, TestBed, wait_until};
 
 const LOCK: &str = "/locks/crane";
 
@@ -17,9 +17,8 @@ fn acquire(bed: &TestBed, session: &Session, name: &str) -> Guard {
 
 #[test]
 fn holder_loses_its_guard_before_the_next_acquires_when_the_network_freezes() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let holder = acquire(&bed, &bed.session_to(&proxy.connect_string()), "holder");
     let next = Lock::new(bed.connection().session().clone(), LOCK, "next");
     let (znode, fence) = (holder.znode().to_owned(), holder.fencing_token());
@@ -28,7 +27,7 @@ fn holder_loses_its_guard_before_the_next_acquires_when_the_network_freezes() {
         (Instant::now(), holder)
     });
     let next = bed.spawn(async move { (next.acquire().await.unwrap(), Instant::now()) });
-    eventually("the next one waits", DEADLINE, || (probe.ls(LOCK).len() == 2).then_some(()));
+    wait_until("the next one waits", || probe.ls(LOCK).len() == 2);
     let frozen = Instant::now();
     proxy.freeze(true);
     let (lost, holder) = bed.wait(lost).unwrap();
@@ -39,7 +38,7 @@ fn holder_loses_its_guard_before_the_next_acquires_when_the_network_freezes() {
     // After the freeze, the old holder does not delete the new holder's znode.
     proxy.freeze(false);
     drop(holder);
-    eventually("its znode is gone", DEADLINE, || probe.exists(&znode).is_none().then_some(()));
+    wait_until("its znode is gone", || probe.exists(&znode).is_none());
     assert!(next.holds());
 }
 
@@ -49,9 +48,8 @@ fn holder_does_not_hold_after_its_process_was_stopped() {
     if let Ok(servers) = std::env::var(SERVERS) {
         return holds_at(&servers);
     }
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([
         "lock::handover::holder_does_not_hold_after_its_process_was_stopped",
@@ -62,7 +60,7 @@ fn holder_does_not_hold_after_its_process_was_stopped() {
     let mut holder = Process::start(command, "holds", DEADLINE);
     let next = Lock::new(bed.connection().session().clone(), LOCK, "next");
     let next = bed.spawn(async move { (next.acquire().await.unwrap(), Instant::now()) });
-    eventually("the next one waits", DEADLINE, || (probe.ls(LOCK).len() == 2).then_some(()));
+    wait_until("the next one waits", || probe.ls(LOCK).len() == 2);
 
     holder.stop();
     // Without the freeze, the closed connection would tell the process what a machine that was asleep does not know.
@@ -133,7 +131,7 @@ fn holder_loses_its_guard_when_its_server_of_three_is_killed() {
         let fence = holder.fencing_token();
         let next = runtime.spawn(async move { (next.acquire().await.unwrap(), Instant::now()) });
         let probe = ZkProbe::connect(&ensemble.server(stays).connect_string());
-        eventually("the next one waits", DEADLINE, || (probe.ls(LOCK).len() == 2).then_some(()));
+        wait_until("the next one waits", || probe.ls(LOCK).len() == 2);
         let lost = runtime.spawn(async move {
             holder.lost().await;
             (Instant::now(), holder)

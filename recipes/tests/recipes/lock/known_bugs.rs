@@ -8,9 +8,8 @@ use crate::support::memory::{PATH, TestBed, poll_once, soon};
 /// A create whose reply is lost leaves a znode that its creator does not recognise, so all contenders wait for it.
 #[tokio::test]
 async fn kazoo_732_lost_create_leaves_no_second_znode() {
-    let bed = TestBed::start().await;
+    let (bed, session) = TestBed::with_session().await;
     bed.observer.ensure(PATH).await.unwrap();
-    let session = bed.session().await;
     let armed = bed.cut(&session, Disconnect::BeforeReply, Operation::Create2).await;
     let guard = soon("the lock", Lock::new(session, PATH, "a").acquire()).await.unwrap();
     soon("the loss", armed.happened()).await.unwrap();
@@ -40,9 +39,8 @@ async fn curator_79_and_18_contender_does_not_wait_for_its_own_first_znode() {
 /// A session expires while its create is pending: the znode of the old session must not be adopted or waited for.
 #[tokio::test]
 async fn curator_498_znode_of_an_old_session_is_not_adopted() {
-    let bed = TestBed::start().await;
+    let (bed, session) = TestBed::with_session().await;
     bed.observer.ensure(PATH).await.unwrap();
-    let session = bed.session().await;
     let old = session.state().session;
     let armed = bed.cut(&session, Disconnect::BeforeReply, Operation::Create2).await;
     let lock = Lock::new(session, PATH, "a");

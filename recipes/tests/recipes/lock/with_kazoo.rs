@@ -1,10 +1,10 @@
 //! Locks, read-write locks and semaphores of ours and of unmodified Kazoo exclude each other and pass to each other.
 
 use atalaya_recipes::{AcquireError, Guard, Lock, ReadWriteLock, Semaphore, Session};
-use atalaya_testbed::{Kazoo, Process, ZkProbe, eventually};
+use atalaya_testbed::{Kazoo, Process, ZkProbe};
 use tokio::task::JoinHandle;
 
-use crate::support::election::{DEADLINE, TestBed};
+use crate::support::election::{DEADLINE, TestBed, wait_until};
 
 const LOCK: &str = "/locks/crane";
 const POOL: &str = "/pools/crane";
@@ -57,9 +57,9 @@ fn read_and_write_locks_work_with_kazoo() {
     assert_queue(&probe, &["w"]);
     let late = kazoo(&bed, &["read", "l"], LOCK, &[]);
     late.wait_for_line("waiting l", DEADLINE);
-    eventually("four in line", DEADLINE, || (probe.ls(LOCK).len() == 4).then_some(()));
+    wait_until("four in line", || probe.ls(LOCK).len() == 4);
     reads.term();
-    eventually("three in line", DEADLINE, || (probe.ls(LOCK).len() == 3).then_some(()));
+    wait_until("three in line", || probe.ls(LOCK).len() == 3);
     assert!(!waits.is_finished() && !holds(&late));
 
     assert!(bed.wait(also.release()));
@@ -72,7 +72,7 @@ fn read_and_write_locks_work_with_kazoo() {
     assert!(!holds(&writes));
     // Kazoo writes now; our reader is next.
     let behind = bed.spawn(async move { read.acquire().await });
-    eventually("three in line", DEADLINE, || (probe.ls(LOCK).len() == 3).then_some(()));
+    wait_until("three in line", || probe.ls(LOCK).len() == 3);
     late.term();
     writes.wait_for_line("held v", DEADLINE);
     assert!(!behind.is_finished());
@@ -96,10 +96,10 @@ fn semaphore_is_shared_with_kazoo() {
     // Kazoo waits for our permit, and we wait for Kazoo's.
     let l = kazoo(&bed, &["semaphore", "l"], POOL, &["--leases", "2"]);
     let entry = format!("{POOL}-__lock__");
-    eventually("the process waits for a permit", DEADLINE, || (probe.ls(&entry).len() == 1).then_some(()));
+    wait_until("the process waits for a permit", || probe.ls(&entry).len() == 1);
     let waits = bed.spawn(async move { ours.acquire().await });
     // Kazoo's identifier there is Python's text form of a bytes object.
-    eventually("both do", DEADLINE, || (probe.contenders(&entry) == ["b'l'", "a"]).then_some(()));
+    wait_until("both do", || probe.contenders(&entry) == ["b'l'", "a"]);
     assert!(!holds(&l));
     assert!(bed.wait(a.release()));
     l.wait_for_line("held l", DEADLINE);
@@ -120,7 +120,7 @@ fn semaphore_that_we_created_is_shared_with_kazoo() {
     assert!(!wrong.wait_exit(DEADLINE).success(), "Kazoo does not see how many places there are");
     let k = kazoo(&bed, &["semaphore", "k"], POOL, &["--leases", "1"]);
     let entry = format!("{POOL}-__lock__");
-    eventually("the process waits for a permit", DEADLINE, || (probe.ls(&entry).len() == 1).then_some(()));
+    wait_until("the process waits for a permit", || probe.ls(&entry).len() == 1);
     assert!(!holds(&k));
     drop(a);
     k.wait_for_line("held k", DEADLINE);
@@ -151,5 +151,5 @@ fn holds(process: &Process) -> bool {
 
 #[track_caller]
 fn assert_queue(probe: &ZkProbe, names: &[&str]) {
-    eventually(&format!("{names:?} in line"), DEADLINE, || (probe.contenders(LOCK) == names).then_some(()));
+    wait_until(&format!("{names:?} in line"), || probe.contenders(LOCK) == names);
 }

@@ -2,7 +2,7 @@ use atalaya_recipes::{PersistentNode, WriteCounter};
 use atalaya_testbed::{ZkProbe, eventually};
 use tokio::sync::watch;
 
-use crate::support::election::{DEADLINE, MULTI, TestBed, until_another_session};
+use crate::support::election::{DEADLINE, MULTI, TestBed, until_another_session, wait_until};
 
 const PATH: &str = "/mediciones/1";
 const COUNTER: &str = "/counter";
@@ -15,9 +15,8 @@ fn stored(probe: &ZkProbe, text: &str, count: &str) {
 
 #[test]
 fn counted_node_counts_each_write_once_under_faults() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let session = bed.session_to(&proxy.connect_string());
     let tally = WriteCounter::new(session.clone(), COUNTER);
     let node = PersistentNode::new(session.clone(), PATH).counted(tally.clone());
@@ -34,9 +33,7 @@ fn counted_node_counts_each_write_once_under_faults() {
         }
         let before = state.borrow().stored;
         data.send_replace(Some(text.into()));
-        eventually("it is stored, as far as it knows", DEADLINE, || {
-            (state.borrow().stored > before).then_some(())
-        });
+        wait_until("it is stored, as far as it knows", || state.borrow().stored > before);
         assert!(!proxy.is_armed());
         stored(&probe, text, count);
     }
@@ -53,7 +50,7 @@ fn counted_node_counts_each_write_once_under_faults() {
     proxy.swallow_replies(true);
     data.send_replace(Some(b"5".to_vec()));
     stored(&probe, "5", "8");
-    eventually("the znode went with the session", DEADLINE, || probe.exists(PATH).is_none().then_some(()));
+    wait_until("the znode went with the session", || probe.exists(PATH).is_none());
     proxy.swallow_replies(false);
     proxy.cut();
     until_another_session(&session, old);
@@ -85,9 +82,7 @@ fn counted_nodes_of_twenty_writers_add_up() {
         })
         .collect();
     for round in 1..=5_u64 {
-        eventually("all have stored", DEADLINE, || {
-            nodes.iter().all(|(_, state)| state.borrow().stored == round).then_some(())
-        });
+        wait_until("all have stored", || nodes.iter().all(|(_, state)| state.borrow().stored == round));
         assert_eq!(probe.text(COUNTER), Some((20 * round).to_string()));
         nodes.iter().for_each(|(data, _)| drop(data.send_replace(Some(round.to_string().into_bytes()))));
     }

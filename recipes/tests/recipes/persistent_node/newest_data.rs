@@ -2,15 +2,14 @@ use atalaya_recipes::{PersistentNode, Phase};
 use atalaya_testbed::eventually;
 use tokio::sync::watch;
 
-use crate::support::election::{DEADLINE, TestBed, until_phase};
+use crate::support::election::{DEADLINE, TestBed, until_phase, wait_until};
 
 const PATH: &str = "/mediciones/1";
 
 #[test]
 fn node_stores_only_the_newest_data_after_a_disconnect() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let session = bed.session_to(&proxy.connect_string());
     let node = PersistentNode::new(session.clone(), PATH);
     let state = node.state();
@@ -25,18 +24,18 @@ fn node_stores_only_the_newest_data_after_a_disconnect() {
     proxy.refuse(true);
     proxy.cut();
     until_phase(&session, Phase::Suspended);
-    eventually("the node is not held", DEADLINE, || (!state.borrow().held).then_some(()));
+    wait_until("the node is not held", || !state.borrow().held);
     for text in ["2", "3", "4"] {
         data.send_replace(Some(text.into()));
     }
     assert_eq!(probe.text(PATH).as_deref(), Some("1"));
     proxy.refuse(false);
     eventually("the newest is there", DEADLINE, || (probe.text(PATH)? == "4").then_some(()));
-    eventually("it is held", DEADLINE, || state.borrow().held.then_some(()));
+    wait_until("it is held", || state.borrow().held);
     let after = probe.exists(PATH).unwrap();
     assert_eq!((after.czxid, after.version), (before.czxid, 1), "2 and 3 were stored as well");
     // The server applies a write before the node receives the reply.
-    eventually("both writes are counted", DEADLINE, || (state.borrow().stored == 2).then_some(()));
+    wait_until("both writes are counted", || state.borrow().stored == 2);
 
     data.send_replace(Some(b"5".to_vec()));
     eventually("it goes on", DEADLINE, || (probe.text(PATH)? == "5").then_some(()));

@@ -2,10 +2,9 @@ use std::time::{Duration, Instant};
 
 use atalaya_recipes::persistent_node::Conflict;
 use atalaya_recipes::{Connection, PersistentNode};
-use atalaya_testbed::eventually;
 use tokio::sync::watch;
 
-use crate::support::election::{DEADLINE, SLACK, TIMEOUT, TestBed};
+use crate::support::election::{SLACK, TIMEOUT, TestBed, wait_until};
 
 const PATH: &str = "/mediciones/1";
 
@@ -47,8 +46,7 @@ fn node_of_a_live_session_that_is_silent_is_not_taken_over() {
 
 #[test]
 fn node_of_an_expiring_session_is_taken_over() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let holder = hold(&bed, &proxy.connect_string());
     proxy.freeze(true);
     let session = bed.session();
@@ -57,7 +55,7 @@ fn node_of_an_expiring_session_is_taken_over() {
     let state = node.state();
     let (_data, newest) = watch::channel(Some(b"ours".to_vec()));
     let run = bed.spawn(node.run(newest));
-    eventually("the znode is ours", DEADLINE, || state.borrow().held.then_some(()));
+    wait_until("the znode is ours", || state.borrow().held);
     assert!(!run.is_finished());
     let (data, stat) = bed.wait(connection.get(PATH)).unwrap();
     assert_eq!((data.as_slice(), stat.ephemeral_owner), (b"ours".as_slice(), connection.session_id()));

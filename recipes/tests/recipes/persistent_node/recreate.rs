@@ -4,7 +4,9 @@ use atalaya_recipes::{PersistentNode, Phase, Session};
 use atalaya_testbed::{Proxy, eventually};
 use tokio::sync::watch;
 
-use crate::support::election::{CREATE, DEADLINE, SET, TIMEOUT, TestBed, until_another_session, until_phase};
+use crate::support::election::{
+    CREATE, DEADLINE, SET, TIMEOUT, TestBed, until_another_session, until_phase, wait_until,
+};
 
 const PATH: &str = "/mediciones/1";
 
@@ -36,7 +38,7 @@ fn node_is_stored_once_after_a_lost_create_reply() {
     proxy.cut_after_request(CREATE);
     let kept = Kept::behind(&bed, &proxy);
     kept.write("1");
-    eventually("a create was lost", DEADLINE, || (!proxy.is_armed()).then_some(()));
+    wait_until("a create was lost", || !proxy.is_armed());
     kept.write("2");
     eventually("it is current", DEADLINE, || (probe.text(PATH)? == "2").then_some(()));
     let stat = probe.exists(PATH).unwrap();
@@ -46,15 +48,14 @@ fn node_is_stored_once_after_a_lost_create_reply() {
 
 #[test]
 fn node_is_stored_once_after_a_lost_write_reply() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let kept = Kept::behind(&bed, &proxy);
     kept.write("1");
     let made = eventually("it is there", DEADLINE, || probe.exists(PATH));
     proxy.cut_after_request(SET);
     kept.write("2");
-    eventually("a write was lost", DEADLINE, || (!proxy.is_armed()).then_some(()));
+    wait_until("a write was lost", || !proxy.is_armed());
     kept.write("3");
     eventually("it is current", DEADLINE, || (probe.text(PATH)? == "3").then_some(()));
     let stat = probe.exists(PATH).unwrap();
@@ -68,9 +69,8 @@ fn node_is_stored_once_after_a_lost_write_reply() {
 
 #[test]
 fn node_is_created_again_with_the_next_write_after_a_deletion() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let kept = Kept::behind(&bed, &proxy);
     kept.write("1");
     let first = eventually("it is there", DEADLINE, || probe.exists(PATH));
@@ -84,14 +84,13 @@ fn node_is_created_again_with_the_next_write_after_a_deletion() {
 
 #[test]
 fn node_is_created_again_in_the_next_session() {
-    let bed = TestBed::apache();
+    let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let proxy = bed.proxy();
     let kept = Kept::behind(&bed, &proxy);
     kept.write("1");
     let first = eventually("it is there", DEADLINE, || probe.exists(PATH));
     proxy.freeze(true);
-    eventually("its session has ended", DEADLINE, || probe.exists(PATH).is_none().then_some(()));
+    wait_until("its session has ended", || probe.exists(PATH).is_none());
     kept.write("2");
     proxy.freeze(false);
     until_another_session(&kept.session, first.ephemeral_owner);

@@ -2,14 +2,12 @@ use std::sync::{Arc, Mutex};
 
 use atalaya_recipes::node_names::{ContenderId, Naming, Role};
 use atalaya_recipes::{Election, Session, SessionOptions};
-use atalaya_testbed::eventually;
 
-use crate::support::election::{DEADLINE, ELECTION, TIMEOUT, TestBed, until_another_session};
+use crate::support::election::{ELECTION, TIMEOUT, TestBed, until_another_session, wait_until};
 
 #[test]
 fn callback_gets_each_session_before_its_first_request_and_the_contender_prefix_is_known() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let reported = Arc::new(Mutex::new(Vec::new()));
     let (recorded, servers) = (reported.clone(), proxy.connect_string().parse().unwrap());
     let options = SessionOptions::new(servers, TIMEOUT);
@@ -26,12 +24,12 @@ fn callback_gets_each_session_before_its_first_request_and_the_contender_prefix_
     let connection = bed.connection();
     let is_queued =
         || bed.line(&connection).iter().any(|path| path.starts_with(&format!("{ELECTION}/{prefix}")));
-    eventually("its own name in line", DEADLINE, || is_queued().then_some(()));
+    wait_until("its own name in line", &is_queued);
 
     proxy.freeze(true);
-    eventually("the server gives the session up", DEADLINE, || (!is_queued()).then_some(()));
+    wait_until("the server gives the session up", || !is_queued());
     proxy.freeze(false);
     until_another_session(&session, first);
     assert_eq!(*reported.lock().unwrap(), [first, session.state().session]);
-    eventually("the same name in line", DEADLINE, || is_queued().then_some(()));
+    wait_until("the same name in line", &is_queued);
 }

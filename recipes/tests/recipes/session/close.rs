@@ -23,8 +23,7 @@ fn close_removes_ephemeral_znodes_before_it_returns() {
 
 #[test]
 fn close_returns_false_when_the_end_is_not_confirmed() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let session = bed.session_to(&proxy.connect_string());
     bed.wait(session.connection());
     proxy.freeze(true);

@@ -1,7 +1,6 @@
 use atalaya_recipes::clock::BootInstant;
-use atalaya_testbed::eventually;
 
-use crate::support::election::{DEADLINE, TestBed, until_another_session};
+use crate::support::election::{TestBed, until_another_session, wait_until};
 
 #[test]
 fn session_is_replaced_after_it_expired_on_a_frozen_network() {
@@ -14,9 +13,7 @@ fn session_is_replaced_after_it_expired_on_a_frozen_network() {
     proxy.freeze(true);
     bed.wait(old.lost());
     assert!(session.lease_remaining(BootInstant::now()).is_zero());
-    eventually("the server gives the session up", DEADLINE, || {
-        bed.wait(observer.stat("/mine")).unwrap().is_none().then_some(())
-    });
+    wait_until("the server gives the session up", || bed.wait(observer.stat("/mine")).unwrap().is_none());
     proxy.freeze(false);
     until_another_session(&session, old.session_id());
     let new = bed.wait(session.connection());

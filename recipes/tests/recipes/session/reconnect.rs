@@ -6,8 +6,7 @@ use crate::support::election::{SLACK, TestBed, until_phase};
 
 #[test]
 fn session_survives_a_disconnect_and_numbers_its_connections() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let session = bed.session_to(&proxy.connect_string());
     let first = bed.wait(session.connection());
     bed.wait(first.create_ephemeral("/mine", b"")).unwrap();
@@ -26,8 +25,7 @@ fn session_survives_a_disconnect_and_numbers_its_connections() {
 
 #[test]
 fn calls_fail_at_once_while_disconnected() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let session = bed.session_to(&proxy.connect_string());
     let connection = bed.wait(session.connection());
     proxy.refuse(true);

@@ -1,8 +1,7 @@
 use atalaya_recipes::Phase;
 use atalaya_recipes::clock::BootInstant;
-use atalaya_testbed::eventually;
 
-use crate::support::election::{DEADLINE, TestBed};
+use crate::support::election::{TestBed, wait_until};
 
 #[test]
 fn session_starts_when_zookeeper_becomes_reachable() {
@@ -26,7 +25,5 @@ fn session_starts_when_zookeeper_becomes_reachable() {
 
     assert_eq!(closed_upon.state().phase, Phase::Connecting);
     refused.refuse(false);
-    eventually("the other begins as well", DEADLINE, || {
-        (closed_upon.state().phase == Phase::Connected).then_some(())
-    });
+    wait_until("the other begins as well", || closed_upon.state().phase == Phase::Connected);
 }

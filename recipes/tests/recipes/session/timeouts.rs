@@ -4,8 +4,7 @@ use crate::support::election::{SLACK, SYNC, TIMEOUT, TestBed};
 
 #[test]
 fn calls_time_out_on_a_frozen_network() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let connection = bed.wait(bed.session_to(&proxy.connect_string()).connection());
     bed.wait(connection.create_ephemeral("/mine", b"")).unwrap();
     proxy.freeze(true);
@@ -29,8 +28,7 @@ fn calls_time_out_on_a_frozen_network() {
 
 #[test]
 fn call_times_out_when_only_its_reply_is_missing() {
-    let bed = TestBed::apache();
-    let proxy = bed.proxy();
+    let (bed, proxy) = TestBed::behind_proxy();
     let connection = bed.wait(bed.session_to(&proxy.connect_string()).connection());
     proxy.mute(Some(SYNC));
     let asked = Instant::now();

@@ -27,7 +27,6 @@ pub(crate) const MULTI: i32 = 14;
 pub(crate) const CREATE: i32 = 15;
 
 impl TestBed {
-    /// Starts a contender behind `proxy`.
     pub(crate) fn contender(&self, name: &str, proxy: &Proxy) -> Contender {
         Contender::on(self.runtime.handle(), name, &proxy.connect_string())
     }
@@ -54,12 +53,15 @@ impl TestBed {
     }
 }
 
-/// Waits until the session is in `phase`.
+/// Waits for a condition, up to [`DEADLINE`].
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    eventually(what, DEADLINE, || condition().then_some(()));
+}
+
 #[track_caller]
 pub(crate) fn until_phase(session: &Session, phase: Phase) {
-    eventually(&format!("the session is {phase:?}"), DEADLINE, || {
-        (session.state().phase == phase).then_some(())
-    });
+    wait_until(&format!("the session is {phase:?}"), || session.state().phase == phase);
 }
 
 /// Waits until the session has another id than `old`.
@@ -78,7 +80,6 @@ pub(crate) struct LeaderRun {
     pub(crate) fencing_token: i64,
     pub(crate) znode: String,
     pub(crate) from: Instant,
-    /// Time of the last poll.
     pub(crate) poll_times: Instant,
     /// Time when the future was dropped or returned.
     pub(crate) to: Option<Instant>,
@@ -152,10 +153,9 @@ impl Contender {
         Contender { name: name.to_owned(), session, standing, run_log, stop, run }
     }
 
-    /// Waits until the contender has this standing.
     #[track_caller]
     pub(crate) fn until(&self, standing: Standing) {
-        eventually(&format!("{} is {standing:?}", self.name), DEADLINE, || self.is(standing).then_some(()));
+        wait_until(&format!("{} is {standing:?}", self.name), || self.is(standing));
     }
 
     #[track_caller]
@@ -178,7 +178,6 @@ impl Contender {
         *self.standing.borrow() == standing
     }
 
-    /// Lets the leader code return.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }

@@ -29,6 +29,12 @@ impl TestBed {
         TestBed { server, faults, observer }
     }
 
+    pub(crate) async fn with_session() -> (TestBed, Session) {
+        let bed = TestBed::start().await;
+        let session = bed.session().await;
+        (bed, session)
+    }
+
     pub(crate) fn connect_string(&self) -> String {
         self.server.connect_string()
     }
@@ -50,7 +56,6 @@ impl TestBed {
         assert!(self.faults.expire(session.state().session).await, "no such session");
     }
 
-    /// Returns the sorted children of a path.
     pub(crate) async fn children(&self, path: &str) -> Vec<String> {
         match self.observer.children(path).await {
             Ok(mut children) => {
@@ -62,7 +67,6 @@ impl TestBed {
         }
     }
 
-    /// Waits until `count` contenders are queued.
     #[track_caller]
     pub(crate) fn wait_for_contenders(&self, path: &str, count: usize) -> impl Future<Output = Vec<String>> {
         let caller = std::panic::Location::caller();
@@ -102,7 +106,6 @@ fn session_to(server: &Server) -> Session {
     Session::start(SessionOptions::new(servers, TIMEOUT))
 }
 
-/// Waits for a future, up to [`DEADLINE`].
 #[track_caller]
 pub(crate) fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();

@@ -46,6 +46,21 @@ impl TestBed {
         TestBed::at(Backend::Apache(PooledZooKeeper::get()))
     }
 
+    /// Starts the in-memory server and a session.
+    pub(crate) fn memory_with_session() -> (TestBed, Session) {
+        let bed = TestBed::memory();
+        let session = bed.session();
+        (bed, session)
+    }
+
+    /// Starts Apache ZooKeeper and a proxy in front of it.
+    #[track_caller]
+    pub(crate) fn behind_proxy() -> (TestBed, Proxy) {
+        let bed = TestBed::apache();
+        let proxy = bed.proxy();
+        (bed, proxy)
+    }
+
     fn at(backend: Backend) -> TestBed {
         // Shown only when a test fails. A second test of the same process finds it set up.
         let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::WARN).try_init();
@@ -90,7 +105,6 @@ impl TestBed {
         ZkProbe::connect(&self.connect_string())
     }
 
-    /// Starts a proxy in front of the server.
     pub(crate) fn proxy(&self) -> Proxy {
         match &self.backend {
             Backend::Memory(server) => Proxy::to(server.local_addr().port()),
@@ -105,7 +119,6 @@ impl TestBed {
         self.wait(session.connection())
     }
 
-    /// Returns the runtime of the clients.
     pub(crate) fn handle(&self) -> Handle {
         self.runtime.handle().clone()
     }
@@ -213,7 +226,6 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
     tokio::time::timeout(DEADLINE, looks).await.unwrap_or_else(|_| panic!("{what}: timed out"))
 }
 
-/// A process with one of Kazoo's recipes.
 pub(crate) struct KazooProcess {
     pub(crate) process: Process,
     asked: usize,
@@ -227,7 +239,6 @@ impl KazooProcess {
         self.asked
     }
 
-    /// Waits for a reply.
     #[track_caller]
     pub(crate) fn answer(&self, number: usize) -> String {
         let start = format!("[{number}] ");
@@ -240,7 +251,6 @@ impl KazooProcess {
         self.process.log().iter().any(|line| line.text.starts_with(&start))
     }
 
-    /// Sends a command and waits for its reply.
     #[track_caller]
     pub(crate) fn call(&mut self, what: &str) -> String {
         let number = self.ask(what);

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::support::memory::{DEADLINE, TestBed, soon};
-use crate::support::{SessionFault, schedules, session_fault};
+use crate::support::{SessionFault, schedules, session_fault, until};
 
 const ELECTION: &str = "/election";
 const LINE: &str = "/standby";
@@ -58,7 +58,6 @@ impl Contender {
     }
 }
 
-/// Number of contenders that lead.
 #[derive(Default)]
 struct Leaders {
     count: AtomicUsize,
@@ -126,30 +125,17 @@ async fn settled_with(bed: &TestBed, contenders: &[Contender], foreign: usize, l
             && bed.children(ELECTION).await.len() == contending + foreign
             && bed.children(LINE).await.len() == contenders.len() - contending
     };
-    soon("the fleet to settle", async {
-        while !is_settled().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    until("the fleet to settle", async || is_settled().await.then_some(())).await;
 }
 
-/// Ends the leader and its session.
 async fn end_leader(bed: &TestBed, contenders: &mut Vec<Contender>) {
     let gone = contenders.swap_remove(leader(contenders).await);
     bed.expire(&gone.session).await;
 }
 
 async fn leader(contenders: &[Contender]) -> usize {
-    soon("a leader", async {
-        loop {
-            match contenders.iter().position(|contender| contender.standing() == Standing::Leading) {
-                Some(leader) => return leader,
-                None => tokio::task::yield_now().await,
-            }
-        }
-    })
-    .await
+    let is_leading = |contender: &Contender| contender.standing() == Standing::Leading;
+    until("a leader", async || contenders.iter().position(is_leading)).await
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Znodes in the line that are no places, a line that is deleted, and requests that are refused.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Credentials, Session, SessionOptions, Standing};
@@ -9,6 +8,7 @@ use zookeeper_client as zk;
 
 use super::{Contender, ELECTION, LIMIT, LINE, end_leader, fleet, leader, settled};
 use crate::support::memory::{TIMEOUT, TestBed, soon};
+use crate::support::until;
 
 /// Returns the data of a place.
 fn place_data(more: &str) -> Vec<u8> {
@@ -126,12 +126,7 @@ async fn clients_that_may_not_contend_leave_the_line() {
         .into_iter()
         .map(|session| Contender::start(session, "refused", &leaders))
         .collect();
-    soon("the first places", async {
-        while bed.changes(LINE).await < 10 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    until("the first places", async || (bed.changes(LINE).await >= 10).then_some(())).await;
     let mut contenders = Vec::new();
     for number in 0..LIMIT + 2 {
         let options = SessionOptions::new(bed.connect_string().parse().unwrap(), TIMEOUT);

@@ -1,9 +1,10 @@
 //! An MQTT client that subscribes and publishes, on its own thread.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rumqttc_v4::{Client, Event, MqttOptions, Packet, PublishOptions, QoS};
 use serde_json::Value;
 
@@ -64,9 +65,9 @@ impl MqttClient {
             options.set_credentials(user.to_owned(), password.to_owned().into_bytes());
         }
         let (client, mut connection) = Client::builder(options).capacity(256).build();
-        let (received, subscribed) = (Arc::default(), Arc::new(Mutex::new(false)));
-        let messages: Arc<Mutex<Vec<MqttMessage>>> = Arc::clone(&received);
-        let (subscriber, acknowledged, filter) = (client.clone(), Arc::clone(&subscribed), filter.to_owned());
+        let received = Arc::<Mutex<Vec<MqttMessage>>>::default();
+        let (acknowledge, acknowledged) = mpsc::channel();
+        let (messages, subscriber, filter) = (Arc::clone(&received), client.clone(), filter.to_owned());
         let receive = move || {
             for event in connection.iter() {
                 match event {
@@ -74,7 +75,8 @@ impl MqttClient {
                         let _ = subscriber.try_subscribe(filter.clone(), QoS::AtLeastOnce);
                     }
                     Ok(Event::Incoming(Packet::SubAck(_))) => {
-                        *acknowledged.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                        // Only the first acknowledgement is awaited.
+                        let _ = acknowledge.send(());
                     }
                     Ok(Event::Incoming(Packet::Publish(publish))) => {
                         let message = MqttMessage {
@@ -82,7 +84,7 @@ impl MqttClient {
                             payload: publish.payload.to_vec(),
                             is_retained: publish.retain,
                         };
-                        messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+                        messages.lock().push(message);
                     }
                     Ok(_) => {}
                     Err(rumqttc_v4::ConnectionError::RequestsDone) => return,
@@ -91,15 +93,13 @@ impl MqttClient {
             }
         };
         thread::Builder::new().name("mqtt client".into()).spawn(receive).expect("start a thread");
-        eventually("the subscription", Duration::from_secs(30), || {
-            subscribed.lock().unwrap_or_else(PoisonError::into_inner).then_some(())
-        });
+        acknowledged.recv_timeout(Duration::from_secs(30)).expect("the broker acknowledges the subscription");
         Self { client, received }
     }
 
     /// Returns all messages so far.
     pub fn messages(&self) -> Vec<MqttMessage> {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.received.lock().clone()
     }
 
     /// Returns the messages with this topic so far.

@@ -1,10 +1,10 @@
 //! Reads and writes ZooKeeper from outside, with Kazoo, so that a bug of our own client cannot hide itself.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -182,7 +182,7 @@ impl ZkProbe {
     fn call(&self, command: &str, arguments: &Value) -> Result<Value, String> {
         let mut request = arguments.clone();
         request["command"] = command.into();
-        let mut script = self.script.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut script = self.script.lock();
         script.process.write_line(&request.to_string());
         let answered = script.process.find_from(script.read, ANSWER, |line| line.stream == Stream::Stdout);
         let (read, line) = match answered {

@@ -56,7 +56,6 @@ impl Ensemble {
 
     #[track_caller]
     fn configured(count: usize, ms: u32, security: Option<&Security>) -> Self {
-        zookeeper::require();
         let peers: Vec<_> =
             (0..count).map(|_| Peer { quorum: Port::reserve(), election: Port::reserve() }).collect();
         // The limits are in ticks. In seconds they stay the same: 20 s to join, 4 s until a server counts as lost.
@@ -70,7 +69,7 @@ impl Ensemble {
         let mut servers = Vec::new();
         for i in 1..=count {
             let mut server = ZooKeeper::configure(ms, &shared, security);
-            fs::write(server.folder().join("data/myid"), i.to_string()).expect("write ZooKeeper's myid");
+            fs::write(server.folder().join("myid"), i.to_string()).expect("write ZooKeeper's myid");
             server.spawn();
             servers.push(server);
         }
@@ -171,7 +170,7 @@ impl Ensemble {
     /// a quorum, see [`wait_for_quorum`](Self::wait_for_quorum).
     #[track_caller]
     pub fn restart(&mut self, i: usize) {
-        self.servers[i].relaunch(ZooKeeper::answers);
+        self.servers[i].relaunch(zookeeper::answers);
     }
 
     /// Waits until one server leads and all that are neither killed nor frozen serve clients.

@@ -150,12 +150,7 @@ fn change(kind: i32, jute: &mut Jute<'_>) -> Option<Option<Change>> {
     Some(match kind {
         CREATE | CREATE_2 => {
             let (path, data) = (jute.text()?, jute.buffer()?.to_vec());
-            for _ in 0..jute.int()? {
-                // An ACL entry: permissions, scheme, id.
-                jute.int()?;
-                jute.text()?;
-                jute.text()?;
-            }
+            jute.acl()?;
             Some(Change::Create { path, data, ephemeral: jute.bytes(1)? == [1] })
         }
         CREATE_CONTAINER | CREATE_TTL => {
@@ -171,17 +166,17 @@ fn change(kind: i32, jute: &mut Jute<'_>) -> Option<Option<Change>> {
     })
 }
 
-/// Reader of Jute, Hadoop's old record format: big endian, with length prefixes.
-struct Jute<'a>(&'a [u8]);
+/// Reader of Jute, the record format of ZooKeeper's log and protocol: big endian, with length prefixes.
+pub(crate) struct Jute<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Jute<'a> {
-    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn int(&mut self) -> Option<i32> {
+    pub(crate) fn int(&mut self) -> Option<i32> {
         self.bytes(4)?.try_into().ok().map(i32::from_be_bytes)
     }
 
@@ -190,13 +185,18 @@ impl<'a> Jute<'a> {
     }
 
     /// A length of -1 means no buffer, which is treated as an empty one.
-    fn buffer(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn buffer(&mut self) -> Option<&'a [u8]> {
         let length = self.int()?;
         if length == -1 { Some(&[]) } else { self.bytes(length.try_into().ok()?) }
     }
 
-    fn text(&mut self) -> Option<String> {
+    pub(crate) fn text(&mut self) -> Option<String> {
         self.buffer().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// Skips an ACL, whose entries have permissions, a scheme and an id.
+    pub(crate) fn acl(&mut self) -> Option<()> {
+        (0..self.int()?).try_for_each(|_| self.int().zip(self.text()).zip(self.text()).map(drop))
     }
 }
 

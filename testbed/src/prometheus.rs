@@ -1,9 +1,9 @@
 //! A Prometheus server, and `promtool`.
 
-use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::Command;
 
+use derive_more::{Deref, DerefMut};
 use serde_json::Value;
 
 use crate::install::{self, Part};
@@ -11,6 +11,7 @@ use crate::server::Server;
 use crate::spawn::parent_death_command;
 
 /// A Prometheus server on loopback, with a reserved port and its own data.
+#[derive(Deref, DerefMut)]
 pub struct Prometheus(Server);
 
 impl Prometheus {
@@ -32,7 +33,7 @@ impl Prometheus {
     #[track_caller]
     fn prepare() -> Server {
         let is_ready = |server: &Server| server.get("/-/ready").is_ok_and(|answer| answer.status == 200);
-        Server::prepare("Prometheus", Part::Prometheus, is_ready)
+        Server::prepare("Prometheus", &[Part::Prometheus], is_ready)
     }
 
     #[track_caller]
@@ -95,19 +96,6 @@ impl Prometheus {
     }
 }
 
-impl Deref for Prometheus {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.0
-    }
-}
-
-impl DerefMut for Prometheus {
-    fn deref_mut(&mut self) -> &mut Server {
-        &mut self.0
-    }
-}
 
 /// Returns the command `promtool`, to which a test appends arguments.
 #[track_caller]

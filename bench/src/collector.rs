@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::Bench;
 use super::proc;
-use super::report::Section;
+use super::report::{Section, row};
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 
@@ -88,12 +88,7 @@ impl Service {
         let children =
             std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         let children = children.split_whitespace().filter_map(|child| child.parse().ok());
-        let mut all = 0.0;
-        for process in std::iter::once(pid).chain(children) {
-            let memory = proc::memory(process)?;
-            all += memory.proportional;
-        }
-        Ok(all)
+        std::iter::once(pid).chain(children).map(|pid| Ok(proc::memory(pid)?.proportional)).sum()
     }
 
     /// Sends reports of `epoch` for this time, with `batch` reports per request.
@@ -204,7 +199,6 @@ fn section(
     rounds: u32,
     turn: Duration,
 ) -> Section {
-    let show = |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.range());
     let mut rows = Vec::new();
     for (what, sample) in [
         ("reports per second", (|results| &results.reports) as fn(&Results) -> &Sample),
@@ -214,19 +208,15 @@ fn section(
         for ((clients, batch), results) in LOAD_LEVELS.into_iter().zip(results) {
             let clients = if clients == 1 { "1 client".into() } else { format!("{clients} clients") };
             let kind = if batch == 1 { clients } else { format!("{clients}, {batch} reports each") };
-            rows.push(
-                [what.into(), kind]
-                    .into_iter()
-                    .chain(results.iter().map(|service| show(sample(service))))
-                    .collect(),
-            );
+            let cells = results.iter().map(|service| sample(service).with_range());
+            rows.push(row(what, [kind].into_iter().chain(cells)));
         }
     }
     for (what, memory) in
         [("idle", (|service| service.idle) as fn(&Service) -> f64), ("maximum", |service| service.peak)]
     {
         let cells = services.iter().map(|service| ThreeDigits(memory(service)).to_string());
-        rows.push(["memory, MiB".into(), what.into()].into_iter().chain(cells).collect());
+        rows.push(row("memory, MiB", [what.to_owned()].into_iter().chain(cells)));
     }
     // Atalaya, relative to Flask with the durable Redis.
     let target = |store: usize, name: &str, limit: f64| {
@@ -243,7 +233,7 @@ fn section(
     let mut targets: Vec<Target> = levels().map(target(0, "SQLite", 10.0)).collect();
     targets.extend(levels().map(target(1, "Redis", 1.0)));
     targets.push(Target::at_most("collector, memory when idle", 20.0, " MiB", services[0].idle));
-    let head = ["", ""].map(str::to_owned).into_iter();
+    let names = services.iter().map(|service| service.name.to_owned());
     Section {
         title: "Collector and Flask with Redis".into(),
         method: format!(
@@ -257,7 +247,7 @@ fn section(
             2,
             turn.as_secs(),
         ),
-        head: head.chain(services.iter().map(|service| service.name.to_owned())).collect(),
+        head: row("", [String::new()].into_iter().chain(names)),
         rows,
         notes: vec![format!(
             "The floor: this disk acknowledges {} ({}) synchronous writes of 4 KiB per second, for one program. Reports that \

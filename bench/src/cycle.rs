@@ -6,7 +6,7 @@ use atalaya_testbed::ZooKeeper;
 use super::Bench;
 use super::coprocess::{Coprocess, milliseconds};
 use super::machine::Machine;
-use super::report::Section;
+use super::report::{Section, row};
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 
@@ -71,7 +71,7 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
             samples.iter_mut().zip(round).for_each(|(sample, times)| sample.extend(times));
         }
         for (row, sample) in rows.iter_mut().zip(&samples) {
-            row.push(format!("**{}** ({})", ThreeDigits(sample.median()), sample.middle_half()));
+            row.push(sample.with_middle_half());
         }
         largest = samples;
     }
@@ -82,8 +82,6 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
     let counts = |load: &Load| {
         format!("{} and {} at {}", load.rounds * load.times, load.rounds * load.kazoo_times, load.nodes)
     };
-    let head = ["ms"].into_iter().map(str::to_owned);
-    let head = head.chain(loads.iter().map(|load| format!("{} nodes", load.nodes))).collect();
     Ok(vec![Section {
         title: "One cycle of the leader".into(),
         method: format!(
@@ -95,7 +93,7 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
              knows no sizes yet, and reads in smaller batches.",
             loads.iter().map(counts).collect::<Vec<_>>().join(", "),
         ),
-        head,
+        head: row("ms", loads.iter().map(|load| format!("{} nodes", load.nodes))),
         rows,
         notes: vec![format!(
             "At 10000 nodes Atalaya is {} times as fast as `get_async` for all.",

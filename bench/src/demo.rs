@@ -7,7 +7,7 @@ use atalaya_testbed::{Line, Process, Scratch, parent_death_command};
 
 use super::Bench;
 use super::proc;
-use super::report::Section;
+use super::report::{self, Section};
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 
@@ -128,7 +128,7 @@ fn parse_count(text: &str) -> Option<f64> {
 fn section(fleets: &[Fleet], runs: &[DemoRun]) -> Section {
     let mut rows = Vec::new();
     let mut row = |name: &str, value: &dyn Fn(&DemoRun) -> String| {
-        rows.push([name.to_owned()].into_iter().chain(runs.iter().map(value)).collect::<Vec<_>>());
+        rows.push(report::row(name, runs.iter().map(value)));
     };
     row("time until all nodes have published, s", &|run| {
         format_number(run.all_published.unwrap_or(f64::NAN))
@@ -138,9 +138,7 @@ fn section(fleets: &[Fleet], runs: &[DemoRun]) -> Section {
         if run.readings.is_empty() {
             return "–".into();
         }
-        let mut readings = Sample::default();
-        readings.extend(run.readings.iter().copied());
-        format!("**{}** ({})", ThreeDigits(readings.median()), readings.range())
+        run.readings.iter().copied().collect::<Sample>().with_range()
     });
     row(&format!("  minimum of the last {LAST_AVERAGES}"), &|run| format_number(run.min_readings()));
     let mut keys: Vec<&String> = Vec::new();
@@ -176,7 +174,7 @@ fn section(fleets: &[Fleet], runs: &[DemoRun]) -> Section {
                  process. The head of the table has the number of nodes, their period, and the duration. Counted \
                  from its output; memory and processor time are the kernel's."
             .into(),
-        head: [String::new()].into_iter().chain(head).collect(),
+        head: report::row("", head),
         rows,
         notes: problems.collect(),
         targets: targets.chain(memory).collect(),

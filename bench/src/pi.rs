@@ -8,7 +8,7 @@ use atalaya_testbed::pi::{Clock, Parts};
 use atalaya_testbed::target_dir;
 
 use super::Bench;
-use super::report::Section;
+use super::report::{self, Section, cells};
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 use xtask::cargo::{Profile, cargo, succeeds};
@@ -166,26 +166,25 @@ fn parse_rates(text: &str, into: &mut Rates) {
 }
 
 fn section(results: &Results) -> Section {
-    let show = |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.range());
-    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let row = |name: &str, value: String| report::row(name, [value]);
     let [bus, simulated] = &results.rates;
     let mb = results.size as f64 / MB;
     let mut rows = vec![
         row("program, MB", format!("**{}**", ThreeDigits(mb))),
-        row("from power-on to the first measurement, s", show(&results.first)),
-        row("resident memory, as the leader, MiB", show(&results.resident)),
-        row("  maximum", show(&results.peak)),
+        row("from power-on to the first measurement, s", results.first.with_range()),
+        row("resident memory, as the leader, MiB", results.resident.with_range()),
+        row("  maximum", results.peak.with_range()),
         row(
             "processor time per sample, including publishing, averaging and reporting, ms",
-            show(&results.sample),
+            results.sample.with_range(),
         ),
     ];
     for (name, rates) in [("/dev/i2c-1", bus), ("a simulated bus, on this machine", simulated)] {
-        rows.push(row(&format!("samples per second from {name}: driver alone"), show(&rates.driver)));
-        rows.push(row("  sensor, with error handling and checks", show(&rates.sensor)));
-        rows.push(row("  percent of the driver alone", show(&rates.share)));
+        rows.push(row(&format!("samples per second from {name}: driver alone"), rates.driver.with_range()));
+        rows.push(row("  sensor, with error handling and checks", rates.sensor.with_range()));
+        rows.push(row("  percent of the driver alone", rates.share.with_range()));
         if rates.filtered.len() > 0 {
-            rows.push(row("  percent, with a filter", show(&rates.filtered)));
+            rows.push(row("  percent, with a filter", rates.filtered.with_range()));
         }
     }
     Section {
@@ -201,7 +200,7 @@ fn section(results: &Results) -> Section {
             MEASURING_TIME.as_secs(),
             results.first.len(),
         ),
-        head: vec![String::new(), String::new()],
+        head: cells(["", ""]),
         rows,
         notes: Vec::new(),
         targets: vec![

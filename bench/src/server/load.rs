@@ -5,7 +5,7 @@ use atalaya_testbed::{Process, parent_death_command};
 
 use super::super::Bench;
 use super::super::coprocess::Coprocess;
-use super::super::report::Section;
+use super::super::report::{Section, cells};
 use super::super::stats::{Sample, ThreeDigits};
 use super::super::targets::Target;
 use super::servers::{Apache, InMemory, Jvm};
@@ -122,25 +122,18 @@ fn section(
     slice: u32,
     warm_up: u32,
 ) -> Section {
-    let show = |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.middle_half());
     let mut rows = Vec::new();
     let mut targets = Vec::new();
     for (operation, results) in operations.iter().zip(results) {
         for (connections, result) in CONNECTIONS.iter().zip(results) {
             let label =
                 if *connections == 1 { "1 connection".into() } else { format!("{connections} connections") };
-            rows.push(vec![
-                if *connections == CONNECTIONS[0] { operation.name.clone() } else { String::new() },
-                label,
-                show(&result.in_memory),
-                show(&result.apache),
-                show(&result.ratio),
-                if operation.has_floor {
-                    ThreeDigits(result.floor.median()).to_string()
-                } else {
-                    String::new()
-                },
-            ]);
+            let is_first = *connections == CONNECTIONS[0];
+            let name = if is_first { operation.name.clone() } else { String::new() };
+            let floor = operation.has_floor.then(|| ThreeDigits(result.floor.median()).to_string());
+            let Results { in_memory, apache, ratio, .. } = result;
+            let [in_memory, apache, ratio] = [in_memory, apache, ratio].map(Sample::with_middle_half);
+            rows.push(vec![name, label, in_memory, apache, ratio, floor.unwrap_or_default()]);
         }
         let min = results.iter().map(|result| result.ratio.median()).fold(f64::INFINITY, f64::min);
         let name = format!(
@@ -163,9 +156,7 @@ fn section(
              answers without any lookup.",
             warm_up,
         ),
-        head: ["thousands per second", "", "in-memory", "Apache ZooKeeper", "ratio", "floor"]
-            .map(str::to_owned)
-            .to_vec(),
+        head: cells(["thousands per second", "", "in-memory", "Apache ZooKeeper", "ratio", "floor"]),
         rows,
         notes: Vec::new(),
         targets,

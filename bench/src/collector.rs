@@ -27,7 +27,6 @@ const THREADS: &str = "32";
 const ALWAYS: &str = "appendonly yes\nappendfsync always";
 const EVERY_SECOND: &str = "appendonly yes\nappendfsync everysec";
 
-/// A service under test.
 struct Service {
     name: &'static str,
     process: Process,

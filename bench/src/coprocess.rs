@@ -29,12 +29,10 @@ impl Coprocess {
         Coprocess::new(Process::spawn_piped(command))
     }
 
-    /// Wraps a process that was just started.
     pub(crate) fn new(process: Process) -> Coprocess {
         Coprocess { process, last: Instant::now() }
     }
 
-    /// Sends a command and returns the answer.
     pub(crate) fn ask(&mut self, command: &str) -> anyhow::Result<Value> {
         self.send(command);
         self.value().with_context(|| format!("answer to {command}"))

@@ -15,7 +15,6 @@ pub(crate) const TICK: u32 = 2_000;
 
 /// An implementation of the cycle, measured by one of the two programs.
 struct Variant {
-    /// Name of the row.
     name: &'static str,
     by_kazoo: bool,
     /// JSON key of the durations in the answer of the program.

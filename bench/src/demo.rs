@@ -20,18 +20,15 @@ const LAST_AVERAGES: usize = 10;
 
 struct Fleet {
     nodes: u32,
-    /// Sampling period in seconds.
     period: u32,
     /// Run time in seconds: at least ten periods after all nodes have joined.
     time: u32,
 }
 
-/// Output and resource usage of one demo.
 #[derive(Default)]
 struct DemoRun {
     /// Seconds until all nodes have published.
     all_published: Option<f64>,
-    /// Number of readings in each average.
     readings: Vec<f64>,
     /// Summary that the demo prints: names and values.
     summary: Vec<(String, String)>,
@@ -44,7 +41,6 @@ struct DemoRun {
 }
 
 impl DemoRun {
-    /// Returns the minimum number of readings in the last averages.
     fn min_readings(&self) -> f64 {
         self.readings.iter().rev().take(LAST_AVERAGES).copied().reduce(f64::min).unwrap_or(f64::NAN)
     }
@@ -120,7 +116,6 @@ fn parse_output(lines: &[Line], start: Instant, run: &mut DemoRun) {
     }
 }
 
-/// Returns the number after `count=`.
 fn parse_count(text: &str) -> Option<f64> {
     text.split_whitespace().find_map(|word| word.strip_prefix("count=")?.parse().ok())
 }

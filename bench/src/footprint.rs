@@ -16,11 +16,9 @@ use super::targets::Target;
 const NODES: usize = 3;
 /// Minimum sampling period of a node, so that cycles cause most of the measured processor time.
 const PERIOD: Duration = Duration::from_millis(100);
-/// Cycles per measurement window.
 const CYCLES: u32 = 150;
 /// Period of the idle fleets, in seconds: longer than the benchmark.
 const IDLE_PERIOD: u64 = 86_400;
-/// Default sampling period of a node.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
 /// Warm-up time for connecting, electing and first allocations.
 const WARM_UP: Duration = Duration::from_secs(5);

@@ -20,14 +20,11 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 /// Sampling period in milliseconds.
 const PERIOD_MS: u32 = 1_000;
 
-/// A fleet and its server.
 #[derive(Clone, Copy)]
 struct Fleet {
     nodes: u32,
     in_memory: bool,
-    /// Value of `--counter`.
     counter: &'static str,
-    /// Value of `--release`.
     release: &'static str,
 }
 

@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use xtask::cargo::workspace;
 
-/// Name of the fact for the server's version.
 const ZOOKEEPER: &str = "Apache ZooKeeper";
 
 /// Facts about the test environment: names and values, in the order of the table.

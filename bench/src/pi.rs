@@ -37,7 +37,6 @@ struct Rates {
     filtered: Sample,
 }
 
-/// Results of all boots.
 #[derive(Default)]
 struct Results {
     /// Size of the program in bytes.
@@ -98,12 +97,9 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
 
 /// Counters of the node, from the kernel of the Pi and from ZooKeeper.
 struct Snapshot {
-    /// Processor time in seconds.
     used: f64,
     samples: i32,
-    /// Resident memory in MiB.
     resident: f64,
-    /// Maximum resident memory in MiB.
     peak: f64,
 }
 

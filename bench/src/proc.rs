@@ -17,7 +17,6 @@ pub(crate) struct Memory {
     pub(crate) anonymous: f64,
 }
 
-/// Returns the current memory of process `pid`.
 pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -94,7 +93,6 @@ impl RunTimes {
         (time, wakes)
     }
 
-    /// Returns the number of threads.
     pub(crate) fn threads(&self) -> usize {
         self.threads.len()
     }

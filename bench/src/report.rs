@@ -36,7 +36,6 @@ pub(crate) struct Section {
     pub(crate) title: String,
     /// Description of the measurement, in enough detail to repeat and to judge it.
     pub(crate) method: String,
-    /// Column names of the table.
     pub(crate) head: Vec<String>,
     pub(crate) rows: Vec<Vec<String>>,
     /// Paragraphs below the table.

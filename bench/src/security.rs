@@ -12,7 +12,6 @@ use super::start::first_measurement;
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 
-/// User of the nodes.
 const USER: &str = "fleet";
 /// Measurements of the fleet in the cycle.
 const NODES: usize = 1_000;

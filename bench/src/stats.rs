@@ -71,7 +71,6 @@ impl Sample {
         (self.quantile(0.0), self.quantile(1.0))
     }
 
-    /// Formats the minimum and the maximum.
     pub(crate) fn range(&self) -> String {
         let (min, max) = self.min_max();
         format!("{} – {}", ThreeDigits(min), ThreeDigits(max))

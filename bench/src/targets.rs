@@ -7,9 +7,7 @@ use super::stats::ThreeDigits;
 pub(crate) struct Target {
     /// Name of the measured value. Identifies the row when a page is updated.
     pub(crate) name: String,
-    /// The limit, as text.
     pub(crate) limit: String,
-    /// The measured value, as text.
     pub(crate) result: String,
     pub(crate) met: bool,
 }

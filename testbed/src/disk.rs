@@ -38,7 +38,6 @@ impl Drop for Mount {
 pub struct SmallDisk(Mount);
 
 impl SmallDisk {
-    /// Mounts the file system.
     #[track_caller]
     pub fn mount(bytes: u64) -> Self {
         Self(Mount::new(Scratch::new("disk"), &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]))
@@ -91,7 +90,6 @@ impl CuttableDisk {
         Self { mount: Mount::new(scratch, &["-o", "loop", &image.display().to_string()]), image }
     }
 
-    /// Returns the mount point.
     pub fn path(&self) -> &Path {
         &self.mount.folder
     }

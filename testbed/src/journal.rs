@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 pub struct Transaction {
     /// Transaction id: the epoch of ZooKeeper's leader in the upper 32 bits, a counter in the lower ones.
     pub zxid: i64,
-    /// Session of the client.
     pub session: i64,
     /// Time at which ZooKeeper's leader received it, in milliseconds since 1970.
     pub time: i64,
@@ -20,23 +19,18 @@ pub struct Transaction {
     pub changes: Vec<Change>,
 }
 
-/// A change made by a transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// A new znode.
     Create {
         path: String,
         data: Vec<u8>,
         /// True if the znode is deleted with its session.
         ephemeral: bool,
     },
-    /// New data.
     Set { path: String, data: Vec<u8> },
-    /// A znode was deleted.
     Delete { path: String },
     /// Part of a `multi` that fails unless the znode exists, at a version if one is given.
     Check { path: String },
-    /// A session started.
     Opened,
     /// A session ended, and all of its ephemeral znodes with it.
     Closed,

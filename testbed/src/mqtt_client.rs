@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use crate::wait::eventually;
 
-/// A received message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MqttMessage {
     pub topic: String,
@@ -20,7 +19,6 @@ pub struct MqttMessage {
 }
 
 impl MqttMessage {
-    /// Returns the payload as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.payload).into_owned()
     }
@@ -97,7 +95,6 @@ impl MqttClient {
         Self { client, received }
     }
 
-    /// Returns all messages so far.
     pub fn messages(&self) -> Vec<MqttMessage> {
         self.received.lock().clone()
     }
@@ -118,7 +115,6 @@ impl MqttClient {
         eventually(&format!("a message of {topic}"), timeout, || self.of(topic).into_iter().find(&is_right))
     }
 
-    /// Publishes a message.
     #[track_caller]
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>, is_retained: bool) {
         let options = PublishOptions::at_least_once().retain(is_retained);

@@ -45,7 +45,6 @@ impl Prometheus {
         Self(server.start(&[&command, options].concat()))
     }
 
-    /// Returns the address for remote write.
     pub fn write_url(&self) -> String {
         format!("http://{}/api/v1/write", self.address())
     }

@@ -16,7 +16,6 @@ use crate::zk_request;
 
 /// Maximum length of a frame: ZooKeeper refuses more than 1 MiB. A four-letter word looks like a frame of 1.6 GiB.
 const LONGEST_FRAME: usize = 64 << 20;
-/// Op code of a ping.
 const PING: i32 = 11;
 
 /// A TCP proxy on loopback. Dropping it cuts every connection.
@@ -90,7 +89,6 @@ impl Proxy {
         self.address.to_string()
     }
 
-    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.shared.state.lock().connections.len()
     }

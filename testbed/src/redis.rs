@@ -12,7 +12,6 @@ use crate::server::Server;
 
 /// Timeout of an answer in seconds; a frozen server never answers.
 const ANSWER: &str = "5";
-/// Name of the configuration file.
 const CONFIGURATION: &str = "redis.conf";
 
 /// A Redis server on loopback, with Debian's default configuration unless lines are added: it does not write to the

@@ -20,7 +20,6 @@ const USERS: [(&str, &str); 5] = [
 /// [`Kazoo::secured`](crate::Kazoo::secured).
 pub const FLEET_ACL: &str = "sasl:fleet:cdrw sasl:admin:cdrwa";
 
-/// Configuration of `openssl ca`.
 const AUTHORITY: &str = "\
 [ca]
 default_ca = testbed
@@ -93,7 +92,6 @@ impl Security {
         self.file("client.pem")
     }
 
-    /// Returns the file with the key of [`certificate`](Self::certificate).
     pub fn key(&self) -> PathBuf {
         self.file("client.key")
     }
@@ -150,7 +148,6 @@ impl Security {
         )
     }
 
-    /// Returns the users that the servers know.
     pub(crate) fn users(&self) -> &'static [(&'static str, &'static str)] {
         &USERS
     }

@@ -22,7 +22,6 @@ const SHOWN: usize = 40;
 
 /// A server program with a reserved port and a folder of its own.
 pub struct Server {
-    /// Name in messages.
     name: &'static str,
     // Drop order: the server must end before its folder is removed.
     process: Option<Process>,
@@ -31,10 +30,8 @@ pub struct Server {
     /// True if it was killed or frozen.
     pub(crate) was_disturbed: bool,
     port: Port,
-    /// Program and arguments.
     command: Vec<String>,
     answers: fn(&Server) -> bool,
-    /// Folder of the data.
     folder: PathBuf,
     /// Folder of the data and of files beside it.
     pub(crate) scratch: Scratch,
@@ -140,7 +137,6 @@ impl Server {
         self.port.number()
     }
 
-    /// Returns `127.0.0.1` and the port.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port())
     }

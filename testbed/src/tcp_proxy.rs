@@ -14,7 +14,6 @@ const PUBACK: u8 = 4;
 /// Behaviour of a [`TcpProxy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TcpFault {
-    /// Forwards all data.
     #[default]
     None,
     /// Closes new connections at once, and current ones with the next data.
@@ -82,7 +81,6 @@ impl TcpProxy {
         *self.shared.fault.lock() = fault;
     }
 
-    /// Returns the number of acknowledgements that were dropped.
     pub fn dropped(&self) -> usize {
         self.shared.dropped.load(Ordering::SeqCst)
     }

@@ -106,7 +106,6 @@ impl Terminal {
         self.keys.write_all(keys.as_bytes()).and_then(|()| self.keys.flush()).expect("keys are taken");
     }
 
-    /// Resizes the window.
     #[track_caller]
     pub fn resize(&mut self, (width, height): (u16, u16)) {
         let size = PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 };
@@ -114,7 +113,6 @@ impl Terminal {
         self.master.resize(size).expect("another size");
     }
 
-    /// Sends the program SIGTERM.
     #[track_caller]
     pub fn signal_term(&self) {
         signals::send(self.child.process_id().expect("the program runs"), Signal::Term);

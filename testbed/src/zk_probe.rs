@@ -28,11 +28,9 @@ pub struct Stat {
     pub mtime: i64,
     /// Number of changes of its data.
     pub version: i32,
-    /// Number of changes of its children.
     pub cversion: i32,
     /// Session that owns an ephemeral znode; 0 for others.
     pub ephemeral_owner: i64,
-    /// Size of the data in bytes.
     pub data_length: i32,
     pub num_children: i32,
 }
@@ -158,7 +156,6 @@ impl ZkProbe {
         strings(self.done("contenders", &json!({"path": path})))
     }
 
-    /// Executes a command that must not fail.
     #[track_caller]
     fn done(&self, command: &str, arguments: &Value) -> Value {
         match self.call(command, arguments) {

@@ -22,7 +22,6 @@ pub(crate) fn describe(frame: &[u8]) -> String {
     parsed.unwrap_or_else(|| format!("op {:?}", frame.get(4..8)))
 }
 
-/// Returns the operations of a `multi`.
 fn operations(input: &mut Jute<'_>) -> Option<Vec<String>> {
     let mut operations = Vec::new();
     loop {

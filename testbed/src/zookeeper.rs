@@ -164,12 +164,10 @@ impl ZooKeeper {
         format!("127.0.0.1:{}", self.port())
     }
 
-    /// Returns the port for clients.
     pub fn port(&self) -> u16 {
         self.secure.as_ref().map_or(self.server.port(), |(port, _)| port.number())
     }
 
-    /// Returns the process id of the server.
     #[track_caller]
     pub fn pid(&self) -> u32 {
         self.process().pid()

@@ -141,7 +141,6 @@ fn build_with_fail_points() -> anyhow::Result<PathBuf> {
     Ok(kept)
 }
 
-/// Returns the folder for files of schedules.
 fn folder() -> PathBuf {
     target_dir().join("chaos")
 }

@@ -10,7 +10,6 @@ const COLOURS: [u8; 7] = [90, 36, 33, 35, 32, 34, 31];
 #[derive(Clone, Copy)]
 pub(crate) struct Console {
     coloured: bool,
-    /// Width of the prefix, in columns.
     width: usize,
 }
 
@@ -21,7 +20,6 @@ impl Console {
         Self { coloured: wanted && io::stdout().is_terminal(), width }
     }
 
-    /// Returns true if the output has colours.
     pub(crate) fn is_coloured(self) -> bool {
         self.coloured
     }

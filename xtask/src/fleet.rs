@@ -114,7 +114,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns all servers.
 fn all(servers: &Ensemble) -> impl Iterator<Item = &ZooKeeper> {
     (0..servers.len()).map(|number| servers.server(number))
 }
@@ -161,7 +160,6 @@ fn introduce(say: &impl Fn(&str), servers: &Ensemble, api: &Api) {
     say("end it:        Ctrl-C");
 }
 
-/// Formats a request as one line.
 fn tell(request: &Recorded) -> String {
     match request.dato() {
         Some(dato) => format!("{} {} average {dato}", request.method, request.path),

@@ -31,12 +31,10 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Returns true if all tests are selected.
     fn is_everything(&self) -> bool {
         self.packages.is_empty() && self.filters.is_empty()
     }
 
-    /// Returns the arguments for cargo.
     pub(crate) fn words(&self) -> Vec<&str> {
         let mut words = vec!["test"];
         for package in &self.packages {

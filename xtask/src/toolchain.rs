@@ -135,7 +135,6 @@ impl Toolchain {
         command
     }
 
-    /// Returns the environment variables for cargo.
     fn variables(&self, is_static: bool) -> Vec<(String, String)> {
         let triple = self.target.triple();
         let upper = triple.to_uppercase().replace('-', "_");

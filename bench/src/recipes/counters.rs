@@ -9,7 +9,6 @@ use super::{Clients, Pair, Results, Scale, in_turns, min_ratio};
 
 const WRITERS: [Clients; 3] = [Clients::Sessions(1), Clients::Processes(10), Clients::Sessions(10)];
 
-/// Results of all benchmarks of counters.
 #[derive(Default)]
 pub(super) struct Counters {
     /// Atalaya's exact counter and Kazoo's counter.

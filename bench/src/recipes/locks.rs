@@ -44,7 +44,6 @@ pub(super) fn section(results: &Results, scale: Scale) -> Section {
 struct Holding {
     from: f64,
     to: f64,
-    /// Number of the contender.
     by: usize,
 }
 

@@ -147,7 +147,6 @@ fn min_ratio<'a>(name: &str, pairs: impl Iterator<Item = &'a Pair>) -> Target {
     Target::at_least(&format!("recipes relative to Kazoo: {name}, minimum"), 1.0, " times", min)
 }
 
-/// Clients that take part in a benchmark.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Clients {
     /// This number of sessions in one process.

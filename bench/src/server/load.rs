@@ -10,7 +10,6 @@ use super::super::stats::{Sample, ThreeDigits};
 use super::super::targets::Target;
 use super::servers::{Apache, InMemory, Jvm};
 
-/// Numbers of concurrent connections.
 const CONNECTIONS: [u32; 3] = [1, 8, 100];
 /// Requests in flight on each connection, in the rows with more than one.
 const DEPTH: u32 = 32;

@@ -13,7 +13,6 @@ const SESSIONS: u32 = 1_000;
 /// the address.
 const LOADS: [(&str, &str); 2] = [("read", "100 32"), ("write", "100 32")];
 
-/// Start times and memory of one server.
 #[derive(Default)]
 struct Usage {
     /// Time from the start of the process to the first session, in milliseconds.
@@ -24,7 +23,6 @@ struct Usage {
     with_sessions: Sample,
     /// Resident memory after the load, in MiB.
     loaded: Sample,
-    /// Maximum resident memory, in MiB.
     peak: Sample,
 }
 

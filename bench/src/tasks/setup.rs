@@ -17,7 +17,6 @@ use crate::Bench;
 use crate::proc::memory;
 use crate::stats::Sample;
 
-/// Timeout until processes are ready.
 const READY: Duration = Duration::from_secs(90);
 const ALIVE: &str = "/atalaya/tasks/alive/";
 const CLAIM: &str = "/atalaya/tasks/claim/";
@@ -25,7 +24,6 @@ const CLAIM: &str = "/atalaya/tasks/claim/";
 /// Programs and servers of all measurements.
 pub(super) struct Setup<'a> {
     pub(super) bench: &'a Bench,
-    /// Python with Celery.
     pub(super) celery: PathBuf,
     pub(super) server: ZooKeeper,
     pub(super) probe: ZkProbe,
@@ -35,7 +33,6 @@ pub(super) struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    /// Returns a new chroot.
     fn chroot(&mut self) -> anyhow::Result<String> {
         self.chroots += 1;
         let chroot = format!("/bench{}", self.chroots);

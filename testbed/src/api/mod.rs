@@ -264,7 +264,6 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
     Ok(())
 }
 
-/// Answers request `number`.
 fn answer(
     shared: &Shared,
     mut stream: &TcpStream,

@@ -25,7 +25,6 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// All kinds.
     pub const ALL: [FaultKind; 8] = [
         FaultKind::Processes,
         FaultKind::Servers,

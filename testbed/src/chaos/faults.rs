@@ -71,7 +71,6 @@ pub enum ProcessFault {
     End,
 }
 
-/// Fault of a node's standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StderrFault {
     /// The reader of the pipe closes it and does not reopen it.
@@ -82,7 +81,6 @@ pub enum StderrFault {
     Full,
 }
 
-/// Target of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The leader at that moment.
@@ -107,7 +105,6 @@ pub enum Fault {
     Collector(ProcessFault),
     /// A fault of the Redis server behind the collector.
     Server(&'static str, ProcessFault),
-    /// A node loses its standard error.
     Stderr(Target, StderrFault),
     /// Another client creates a znode of the wrong type, and removes it after the time.
     WrongZnode(WrongZnode),
@@ -121,7 +118,6 @@ pub enum Fault {
     PoisonedMeasurement(usize, bool),
 }
 
-/// A fault with its time and duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduledFault {
     /// Time after the start.

@@ -7,12 +7,10 @@ use std::path::Path;
 use crate::journal::{Change, Transaction};
 use crate::process::Line;
 
-/// Writes a file of lines.
 pub(super) fn write_lines(folder: &Path, name: &str, lines: impl Iterator<Item = String>) -> io::Result<()> {
     fs::write(folder.join(name), lines.map(|line| line + "\n").collect::<String>())
 }
 
-/// Writes the transactions that ZooKeeper committed.
 pub(super) fn write_transactions(folder: &Path, transactions: &[Transaction]) -> io::Result<()> {
     let lines = transactions.iter().map(|Transaction { zxid, session, time, changes }| {
         let changes: Vec<String> = changes.iter().map(describe).collect();
@@ -21,7 +19,6 @@ pub(super) fn write_transactions(folder: &Path, transactions: &[Transaction]) ->
     write_lines(folder, "zookeeper.txt", lines)
 }
 
-/// Writes the output of each process into a file.
 pub(super) fn write_logs(folder: &Path, logs: &[(String, Vec<Line>)]) -> io::Result<()> {
     for (name, log) in logs {
         write_lines(folder, &format!("{name}.log"), log.iter().map(|line| line.text.clone()))?;

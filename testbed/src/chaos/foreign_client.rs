@@ -17,7 +17,6 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Attempts to end a fault; each waits up to 30 s for a server.
 const ATTEMPTS: usize = 4;
 
-/// A request of the client.
 #[derive(Debug)]
 pub(super) enum Request {
     /// Creates a znode; waits up to this time until no other znode is at the path.
@@ -39,7 +38,6 @@ pub(super) struct ForeignResults {
     pub(super) done: BTreeMap<usize, bool>,
     /// Faults that could not be ended.
     pub(super) failures: Vec<String>,
-    /// All sessions of the client.
     pub(super) sessions: BTreeSet<i64>,
     /// Number of requests that are not answered yet.
     open: usize,
@@ -79,7 +77,6 @@ impl ForeignClient {
         self.shared.lock().open == 0
     }
 
-    /// Returns the sessions so far.
     pub(super) fn sessions(&self) -> BTreeSet<i64> {
         self.shared.lock().sessions.clone()
     }
@@ -119,7 +116,6 @@ fn serve(
     }
 }
 
-/// Records the session of the client.
 fn note_session(probe: &ZkProbe, shared: &Mutex<ForeignResults>) {
     let session = (0..ATTEMPTS).find_map(|_| probe.try_session_id().ok());
     let mut shared = shared.lock();

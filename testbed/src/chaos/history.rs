@@ -17,9 +17,7 @@ pub struct History {
     /// Reports stored by a collector at the end, in the order in which it recorded them, if a collector was the
     /// receiver; then the arrivals are exactly these reports.
     pub stored: Option<Vec<StoredReport>>,
-    /// True if reports were sent by POST.
     pub posted: bool,
-    /// True if the fleet samples in lock-step.
     pub lock_step: bool,
     /// True if each measurement is counted in the transaction that publishes it.
     pub counted: bool,

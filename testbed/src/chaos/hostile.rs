@@ -21,9 +21,7 @@ const CHANCE: u64 = 70;
 /// state after that must last long enough to be reported.
 const LONG: Duration = Duration::from_secs(9);
 
-/// Root of the fleet.
 const ROOT: &str = "/";
-/// Znodes that become read-only.
 pub(super) const READ_ONLY: [&str; 10] = [
     "/mediciones",
     "/election",
@@ -93,7 +91,6 @@ impl Schedule {
     }
 }
 
-/// Draws the faults of one kind.
 fn draw(rng: &mut Rng, kind: FaultKind, schedule: &Schedule) -> Vec<ScheduledFault> {
     let latest = u64::try_from(schedule.length.as_millis()).unwrap_or(u64::MAX).saturating_sub(1_500);
     let count = match kind {

@@ -21,7 +21,6 @@ pub struct KazooCounts {
     pub measurements: i64,
     /// Value of the counter at the end.
     pub counted: i64,
-    /// Number of processes that ended by themselves.
     pub ended: u64,
 }
 

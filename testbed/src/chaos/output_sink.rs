@@ -10,7 +10,6 @@ use crate::collector::StoredReport;
 use crate::journal::{Change, Transaction};
 use crate::mqtt_client::MqttClient;
 
-/// Name of the output.
 pub(super) const NAME: &str = "chaos";
 const DATABASE: &str = "fleet";
 const OUTBOX: &str = "/atalaya/outputs/chaos/";
@@ -119,7 +118,6 @@ fn of_influxdb(series: &Value, committed: &BTreeMap<i64, Committed>) -> Vec<Stor
     rows.enumerate().filter_map(row).collect()
 }
 
-/// A committed report.
 struct Committed {
     epoch: Value,
     cycle: Value,

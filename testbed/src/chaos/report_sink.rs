@@ -30,7 +30,6 @@ pub(super) enum ReportSink {
 pub(super) struct SinkResults {
     pub(super) arrivals: Vec<Arrival>,
     pub(super) stored: Option<Vec<StoredReport>>,
-    /// Logs of its processes.
     pub(super) logs: Vec<(String, Vec<Line>)>,
 }
 
@@ -150,7 +149,6 @@ impl ReportSink {
         }
     }
 
-    /// Ends the fault with this number.
     pub(super) fn end(&mut self, number: usize) {
         if let Some(server) = self.server() {
             server.end(number);

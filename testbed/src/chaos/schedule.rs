@@ -13,10 +13,8 @@ use crate::api::ApiMode;
 /// A fleet, and its faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// Seed that decides the schedule.
     pub seed: u64,
     pub nodes: usize,
-    /// True if the nodes sample in lock-step.
     pub lock_step: bool,
     /// True if the leader continues as soon as all have published.
     pub complete: bool,

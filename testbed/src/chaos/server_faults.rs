@@ -12,7 +12,6 @@ use crate::server::Server;
 /// Configuration of Redis in which every acknowledged write is on the disk.
 const DURABLE: &str = "appendonly yes\nappendfsync always";
 
-/// A server that stores reports.
 pub(super) enum Store {
     Redis(Redis),
     Influxdb(Influxdb),
@@ -75,7 +74,6 @@ impl FaultyServer {
         true
     }
 
-    /// Ends the fault with this number.
     pub(super) fn end(&mut self, number: usize) {
         let before = self.stops.len();
         self.stops.retain(|stop| *stop != number);

@@ -9,7 +9,6 @@ use super::part::{Part, python, python_of_version, runs};
 use super::{locked, run};
 use crate::scratch;
 
-/// A Python virtual environment below the target folder.
 #[derive(Clone, Copy, Debug)]
 pub struct Environment {
     name: &'static str,
@@ -17,7 +16,6 @@ pub struct Environment {
     imports: &'static str,
     /// Version of Python, `None` for any.
     version: Option<&'static str>,
-    /// Options of pip.
     options: &'static [&'static str],
 }
 

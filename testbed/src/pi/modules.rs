@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules of one kernel.
 pub(crate) struct Modules {
     /// Files by name, with `_` for `-`.
     files: HashMap<String, PathBuf>,

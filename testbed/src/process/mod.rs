@@ -22,7 +22,6 @@ pub(crate) use stderr_gate::StderrTarget;
 /// Timeout until a stopped or killed child is in that state; the kernel needs only moments.
 const KERNEL: Duration = Duration::from_secs(10);
 
-/// Stream to which a line was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output: results.
@@ -83,7 +82,6 @@ impl Log {
 /// A child process. Dropping it kills it, stopped or not, and waits until it is gone. If it is dropped because a test
 /// panics, its log is printed.
 pub struct Process {
-    /// Name in messages.
     name: String,
     child: Child,
     /// Set after it was reaped: from then on its id may belong to another process.
@@ -236,7 +234,6 @@ impl Process {
         self.try_exit().is_none()
     }
 
-    /// Returns the exit status, if it has ended.
     pub fn try_exit(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
             self.exit = self.child.try_wait().expect("ask for a child of our own");

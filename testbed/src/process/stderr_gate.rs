@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Target of a child's standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StderrTarget {
     /// A pipe, whose lines are kept.
@@ -85,7 +84,6 @@ impl StderrGate {
         fill(&mut pipe, usize::MAX);
     }
 
-    /// Continues to read.
     pub(crate) fn resume(&self) {
         let mut state = self.state.lock();
         if state.flow == Flow::Stalled {

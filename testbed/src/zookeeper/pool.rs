@@ -11,7 +11,6 @@ use zookeeper_client::{Acls, Client, Error};
 use super::ZooKeeper;
 use crate::spawn::has_setpriv;
 
-/// Timeout of the deletion of all znodes.
 const DELETION: Duration = Duration::from_secs(5);
 /// Maximum number of tests that use a server: its log grows, and [`ZooKeeper::journal`] reads all of it.
 const USES: u32 = 20;
@@ -107,7 +106,6 @@ fn is_emptied(server: &mut ZooKeeper) -> bool {
     zxid.is_some()
 }
 
-/// Deletes all znodes, and closes its session.
 async fn delete_all(address: &str) -> Result<(), Error> {
     let client = Client::connect(address).await?;
     // Nothing restores the ACL of the root.

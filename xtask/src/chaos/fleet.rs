@@ -16,7 +16,6 @@ use atalaya_testbed::{Kazoo, Security};
 use super::{Arguments, build_with_fail_points, keep};
 use crate::parallel::run_all;
 
-/// Default number of schedules.
 const SCHEDULES: u64 = 200;
 
 /// Number of ZooKeeper leaders to kill, one in each cycle: two minutes in total.
@@ -25,7 +24,6 @@ const LEADERS_KILLED: u64 = 24;
 /// Maximum number of violations of a kind that are printed.
 const SHOWN: usize = 4;
 
-/// Results of all schedules.
 #[derive(Default)]
 struct Total {
     injected: BTreeMap<String, u64>,

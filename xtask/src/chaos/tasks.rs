@@ -12,13 +12,11 @@ use atalaya_testbed::install::{self, Part};
 use super::{Arguments, build_with_fail_points, keep};
 use crate::parallel::run_all;
 
-/// Default number of schedules.
 const SCHEDULES: u64 = 1_000;
 
 /// Maximum number of violations of a schedule that are printed.
 const SHOWN: usize = 6;
 
-/// Results of all schedules.
 #[derive(Default)]
 struct Total {
     done: usize,

@@ -119,7 +119,6 @@ fn runner(program: &Path, target: Target, is_static: bool) -> Option<impl Fn() -
     })
 }
 
-/// Checks that systemd can read the units.
 fn units(root: &Path) -> anyhow::Result<()> {
     if !exists("systemd-analyze") {
         skipped("the units: there is no systemd-analyze");

@@ -35,7 +35,6 @@ pub struct ExecutionEvent {
     pub task: String,
 }
 
-/// End of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientResult {
     /// Id of the task, if the client received it.
@@ -51,7 +50,6 @@ pub struct History {
     pub programs: Programs,
     /// Committed transactions, with paths below the chroot.
     pub transactions: Vec<Transaction>,
-    /// Lines of the executions, in order.
     pub executions: Vec<ExecutionEvent>,
     pub clients: Vec<ClientResult>,
     /// Leaders and workers of Atalaya that ended by themselves, with their last lines.
@@ -72,9 +70,7 @@ pub enum Violation {
     StartedTwice,
     /// A process that is not the leader wrote as a leader.
     Deposed,
-    /// A znode is left.
     Left,
-    /// A process ended by itself.
     Ended,
 }
 
@@ -99,12 +95,10 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Counts, for the summary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub tasks: u64,
     pub results: u64,
-    /// Executions that started.
     pub starts: u64,
     /// Tasks that ended with the session of their client.
     pub abandoned: u64,
@@ -123,7 +117,6 @@ impl Counts {
     }
 }
 
-/// Violations and counts of one schedule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
     /// Violations, with the task or the znode.
@@ -142,7 +135,6 @@ struct Task {
     lost: bool,
 }
 
-/// Checks the history of a schedule.
 pub fn check(history: &History) -> CheckReport {
     let mut found = Vec::new();
     let native = history.programs == Programs::Native;

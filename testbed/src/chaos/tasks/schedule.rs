@@ -10,7 +10,6 @@ pub(super) const SESSION: Duration = Duration::from_secs(2);
 /// Time in which tasks are submitted and faults begin.
 const LENGTH: u64 = 5_000;
 
-/// Programs that run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Programs {
     /// `atalaya run` and `atalaya work`.
@@ -28,7 +27,6 @@ impl Programs {
         [(Programs::Native, "native"), (Programs::Classic, "classic"), (Programs::Python, "python")];
 }
 
-/// Target of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// A leader or master, from 0.
@@ -60,7 +58,6 @@ pub struct ScheduledFault {
     /// Time after the start.
     pub at: Duration,
     pub lasts: Duration,
-    /// Kind.
     pub fault: Fault,
 }
 

@@ -36,6 +36,18 @@ pub enum Change {
     Closed,
 }
 
+impl Change {
+    pub(crate) fn path_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Change::Create { path, .. }
+            | Change::Set { path, .. }
+            | Change::Delete { path }
+            | Change::Check { path } => Some(path),
+            Change::Opened | Change::Closed => None,
+        }
+    }
+}
+
 /// Returns the transactions from `zxid` on in the log in `folder` (`version-2` below a server's `dataDir`). A server
 /// may be writing it: incomplete transactions are left out.
 pub(crate) fn read(folder: &Path, zxid: i64) -> io::Result<Vec<Transaction>> {

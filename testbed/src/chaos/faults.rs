@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use super::fault_kinds::FaultKind;
 use super::node_id;
 use super::poison::{MEASUREMENTS, REPORTS};
@@ -15,14 +17,16 @@ pub const POINTS: [&str; 7] =
     ["gathered", "committing", "committed", "sending", "answered", "deleting", "deleted"];
 
 /// Receiver of the reports of a fleet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Receiver {
     /// [`Api`](crate::Api), which fails on demand and records every request.
     #[default]
     Testbed,
     /// `atalaya collect` with SQLite.
+    #[value(name = "collector:sqlite")]
     Sqlite,
     /// `atalaya collect` with a Redis server.
+    #[value(name = "collector:redis")]
     Redis,
     /// No API, and an output to an InfluxDB server.
     Influxdb,
@@ -33,16 +37,6 @@ pub enum Receiver {
 }
 
 impl Receiver {
-    /// All receivers, with their names on the command line.
-    pub const ALL: [(Receiver, &str); 6] = [
-        (Receiver::Testbed, "testbed"),
-        (Receiver::Sqlite, "collector:sqlite"),
-        (Receiver::Redis, "collector:redis"),
-        (Receiver::Influxdb, "influxdb"),
-        (Receiver::Prometheus, "prometheus"),
-        (Receiver::Mqtt, "mqtt"),
-    ];
-
     /// Returns the name of the server that stores the reports. `None`: the receiver stores them itself.
     pub(super) fn server(self) -> Option<&'static str> {
         match self {

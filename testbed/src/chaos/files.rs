@@ -40,7 +40,5 @@ fn describe(change: &Change) -> String {
 
 /// Formats milliseconds since 1970 as the time of day, as the nodes log it.
 pub(super) fn clock(millis: i64) -> String {
-    let (seconds, millis) = (millis / 1_000, millis % 1_000);
-    let (hours, minutes) = (seconds / 3_600 % 24, seconds / 60 % 60);
-    format!("{hours:02}:{minutes:02}:{:02}.{millis:03}", seconds % 60)
+    jiff::Timestamp::from_millisecond(millis).unwrap_or_default().strftime("%H:%M:%S%.3f").to_string()
 }

@@ -200,14 +200,8 @@ fn of_mqtt(subscriber: &MqttClient, committed: &BTreeMap<i64, Committed>) -> (Ve
 /// Renames the outbox of the output to that of the API, which these fleets do not have, so that the checker needs one
 /// set of rules.
 pub(super) fn as_of_api(transactions: &mut [Transaction]) {
-    for change in transactions.iter_mut().flat_map(|transaction| &mut transaction.changes) {
-        let (Change::Create { path, .. }
-        | Change::Set { path, .. }
-        | Change::Delete { path }
-        | Change::Check { path }) = change
-        else {
-            continue;
-        };
+    let changes = transactions.iter_mut().flat_map(|transaction| &mut transaction.changes);
+    for path in changes.filter_map(Change::path_mut) {
         if let Some(rest) = path.strip_prefix(OUTBOX) {
             *path = format!("/atalaya/{rest}");
         }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::chaos::tasks::{Cluster, Counts, Outcome, Programs, Schedule, Violation};
 use atalaya_testbed::install::{self, Part};
 
-use super::{Arguments, build_with_fail_points, keep};
+use super::{Arguments, build_with_fail_points, keep, name};
 use crate::parallel::run_all;
 
 const SCHEDULES: u64 = 1_000;
@@ -32,8 +32,7 @@ struct Total {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ensure!(cfg!(target_os = "linux"), "processes are stopped and killed by signals: this needs Linux");
     install::ensure(&[Part::Java, Part::ZooKeeper, Part::Python]).context("tasks need more than Rust")?;
-    let programs = Programs::ALL.into_iter().find(|(_, name)| arguments.programs == *name);
-    let programs = programs.map(|(programs, _)| programs).context("unknown programs")?;
+    let programs = arguments.programs;
     let binary = if programs == Programs::Python { PathBuf::new() } else { build_with_fail_points()? };
     let seeds = arguments.seeds(SCHEDULES);
     let begin = Instant::now();
@@ -58,9 +57,9 @@ fn report(
     seconds: f64,
     (of, arguments): (usize, &Arguments),
 ) {
-    let (findings, programs) = (&outcome.findings, &arguments.programs);
+    let (findings, programs) = (&outcome.findings, name(arguments.programs));
     total.done += 1;
-    total.counts.add(findings.counts);
+    total.counts += findings.counts;
     total.ended += outcome.ended;
     for (fault, times) in &outcome.injected {
         *total.injected.entry(fault).or_default() += times;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use derive_more::AddAssign;
 use serde_json::Value;
 
 use super::schedule::Programs;
@@ -95,7 +96,7 @@ impl fmt::Display for Violation {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(AddAssign, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub tasks: u64,
     pub results: u64,
@@ -104,17 +105,6 @@ pub struct Counts {
     pub abandoned: u64,
     /// Sessions that wrote as leaders.
     pub leaders: u64,
-}
-
-impl Counts {
-    /// Adds the counts of another schedule.
-    pub fn add(&mut self, other: Counts) {
-        self.tasks += other.tasks;
-        self.results += other.results;
-        self.starts += other.starts;
-        self.abandoned += other.abandoned;
-        self.leaders += other.leaders;
-    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ pub(super) const SESSION: Duration = Duration::from_secs(2);
 /// Time in which tasks are submitted and faults begin.
 const LENGTH: u64 = 5_000;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Programs {
     /// `atalaya run` and `atalaya work`.
     #[default]
@@ -19,12 +19,6 @@ pub enum Programs {
     Classic,
     /// `testbed/kazoo/classic.py`.
     Python,
-}
-
-impl Programs {
-    /// All programs, with their names on the command line.
-    pub const ALL: [(Programs, &str); 3] =
-        [(Programs::Native, "native"), (Programs::Classic, "classic"), (Programs::Python, "python")];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

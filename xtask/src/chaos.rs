@@ -63,11 +63,10 @@ pub(crate) struct Arguments {
     sync: String,
     /// Fleets: receiver of the reports: an API that misbehaves on demand; `atalaya collect`, which is killed, paused and
     /// shut down; or an output to InfluxDB, Prometheus or an MQTT broker. What is stored is then checked.
-    #[arg(long, value_enum, default_value = "testbed")]
+    #[arg(long, default_value = "testbed")]
     receiver: Receiver,
-    /// Fleets: kinds of faults, separated by commas: processes, servers, receiver, stderr, znodes, acl, outbox,
-    /// measurements [default: all].
-    #[arg(long, value_enum, value_name = "KINDS", value_delimiter = ',', conflicts_with_all = ["kazoo", "staged"])]
+    /// Fleets: kinds of faults, separated by commas [default: all].
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', conflicts_with_all = ["kazoo", "staged"])]
     faults: Vec<FaultKind>,
     /// Fleets and tasks: number of schedules that run in parallel, each on servers of its own.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -84,7 +83,7 @@ pub(crate) struct Arguments {
     secure: bool,
     /// Tasks: programs that run them: the nodes of the fleet, `atalaya classic`, or Python programs of the classic
     /// layout, which give fewer guarantees.
-    #[arg(long, value_enum, default_value = "native")]
+    #[arg(long, default_value = "native")]
     programs: Programs,
 }
 

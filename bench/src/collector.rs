@@ -1,11 +1,9 @@
 //! The collector compared with a common alternative, Flask with Redis: durable reports per second, latency, and memory.
 //! `wrk` sends requests to all of them, one after the other, in rounds.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::{self, Environment, Part};
@@ -141,18 +139,6 @@ fn folder() -> std::path::PathBuf {
     xtask::cargo::workspace().join("testbed/peer")
 }
 
-/// Returns how many synchronous writes of 4 KiB per second this disk acknowledges.
-fn sync_rate(folder: &Path, time: Duration) -> anyhow::Result<f64> {
-    let mut file = File::create(folder.join("floor"))?;
-    let (start, mut count) = (Instant::now(), 0_u32);
-    while start.elapsed() < time {
-        file.write_all(&[0x55; 4096])?;
-        file.sync_data()?;
-        count += 1;
-    }
-    Ok(f64::from(count) / start.elapsed().as_secs_f64())
-}
-
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
     install::ensure(&[Part::Wrk, Part::Redis, Part::Python])?;
     let python = Environment::PEER.ready().context("cannot install Flask")?;
@@ -169,11 +155,9 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
         Service::flask(&python, "Flask, Redis (`everysec`)", EVERY_SECOND)?,
     ];
     let mut results = vec![vec![Results::default(); services.len()]; LOAD_LEVELS.len()];
-    let mut floor = Sample::default();
     let mut epoch = 1;
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
-        floor.push(sync_rate(scratch.path(), turn / 3)?);
         for ((clients, batch), results) in LOAD_LEVELS.into_iter().zip(&mut results) {
             epoch += 1;
             let count = services.len();
@@ -188,13 +172,12 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
             }
         }
     }
-    Ok(vec![section(&services, &results, &floor, rounds, turn)])
+    Ok(vec![section(&services, &results, rounds, turn)])
 }
 
 fn section(
     services: &[Service],
     results: &[Vec<Results>],
-    floor: &Sample,
     rounds: u32,
     turn: Duration,
 ) -> Section {
@@ -248,12 +231,7 @@ fn section(
         ),
         head: row("", [String::new()].into_iter().chain(names)),
         rows,
-        notes: vec![format!(
-            "The floor: this disk acknowledges {} ({}) synchronous writes of 4 KiB per second, for one program. Reports that \
-             wait at the same time share a write.",
-            ThreeDigits(floor.median()),
-            floor.range()
-        )],
+        notes: Vec::new(),
         targets,
     }
 }

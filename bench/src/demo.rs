@@ -30,8 +30,6 @@ struct DemoRun {
     /// Seconds until all nodes have published.
     all_published: Option<f64>,
     readings: Vec<f64>,
-    /// Summary that the demo prints: names and values.
-    summary: Vec<(String, String)>,
     /// Maximum resident memory in MiB; `None` if the demo ended immediately.
     peak: Option<f64>,
     /// Processor time in percent of one processor.
@@ -43,11 +41,6 @@ struct DemoRun {
 impl DemoRun {
     fn min_readings(&self) -> f64 {
         self.readings.iter().rev().take(LAST_AVERAGES).copied().reduce(f64::min).unwrap_or(f64::NAN)
-    }
-
-    fn summary_value(&self, key: &str) -> String {
-        let found = self.summary.iter().find(|(name, _)| name == key);
-        found.map_or_else(|| "–".into(), |(_, value)| value.clone())
     }
 }
 
@@ -98,15 +91,11 @@ fn run(bench: &Bench, fleet: &Fleet) -> DemoRun {
 
 /// Parses the output of a demo: log lines, then the summary.
 fn parse_output(lines: &[Line], start: Instant, run: &mut DemoRun) {
-    let mut in_summary = false;
     for line in lines {
         let text = line.text.trim();
-        if in_summary {
-            let pair = text.split_once(": ");
-            run.summary.extend(pair.map(|(key, value)| (key.to_owned(), value.trim().to_owned())));
-            continue;
+        if text == "summary" {
+            return;
         }
-        in_summary = text == "summary";
         if run.all_published.is_none() && text.contains("nodes publish") {
             run.all_published = Some(line.at.duration_since(start).as_secs_f64());
         }
@@ -136,16 +125,6 @@ fn section(fleets: &[Fleet], runs: &[DemoRun]) -> Section {
         run.readings.iter().copied().collect::<Sample>().with_range()
     });
     row(&format!("  minimum of the last {LAST_AVERAGES}"), &|run| format_number(run.min_readings()));
-    let mut keys: Vec<&String> = Vec::new();
-    for (key, _) in runs.iter().flat_map(|run| &run.summary) {
-        // These two are counted here as well.
-        if !keys.contains(&key) && !["nodes", "averages"].contains(&key.as_str()) {
-            keys.push(key);
-        }
-    }
-    for key in keys {
-        row(key, &|run| run.summary_value(key));
-    }
     row("maximum resident memory, MiB", &|run| format_number(run.peak.unwrap_or(f64::NAN)));
     row("processor time, % of one processor", &|run| format_number(run.share.unwrap_or(f64::NAN)));
 
@@ -202,9 +181,5 @@ mod tests {
         parse_output(&text.lines().map(line).collect::<Vec<_>>(), start, &mut run);
         assert_eq!(run.all_published, Some(0.0));
         assert_eq!((run.readings.len(), run.min_readings()), (2, 2.0));
-        assert_eq!(
-            (run.summary_value("averages of all nodes").as_str(), run.summary_value("lost").as_str()),
-            ("1", "–")
-        );
     }
 }

@@ -8,6 +8,7 @@ use atalaya_testbed::pi::{Clock, Parts};
 use atalaya_testbed::target_dir;
 
 use super::Bench;
+use super::proc::mib;
 use super::report::{self, Section, cells};
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
@@ -107,12 +108,7 @@ fn snapshot(site: &mut Site) -> anyhow::Result<Snapshot> {
     let samples = site.measurement(ID)?.context("the node has no znode")?.1;
     let command = "cd /proc/$(pidof atalaya) && cat task/*/schedstat && grep -E 'VmRSS|VmHWM' status";
     let output = site.pi()?.console().must(command);
-    let mib = |name: &str| {
-        let kib = output.lines.iter().find_map(|line| {
-            line.strip_prefix(name)?.trim_matches([':', ' ', '\t']).split(' ').next()?.parse::<f64>().ok()
-        });
-        kib.map(|kib| kib / 1024.0).with_context(|| format!("no {name} in {}", output.text()))
-    };
+    let text = output.text();
     let used: u64 = output
         .lines
         .iter()
@@ -121,8 +117,8 @@ fn snapshot(site: &mut Site) -> anyhow::Result<Snapshot> {
             (fields.len() == 3).then(|| fields[0])
         })
         .sum();
-    ensure!(used > 0, "no processor time of the node in {}", output.text());
-    Ok(Snapshot { used: used as f64 / 1e9, samples, resident: mib("VmRSS")?, peak: mib("VmHWM")? })
+    ensure!(used > 0, "no processor time of the node in {text}");
+    Ok(Snapshot { used: used as f64 / 1e9, samples, resident: mib(&text, "VmRSS")?, peak: mib(&text, "VmHWM")? })
 }
 
 /// Builds and runs the loop over a simulated bus on this machine, and returns its output.

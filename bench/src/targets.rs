@@ -33,15 +33,3 @@ impl Target {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn target_is_met_at_its_limit() {
-        assert!(Target::at_most("memory", 8.0, " MiB", 8.0).met);
-        assert!(!Target::at_most("memory", 8.0, " MiB", 8.01).met);
-        assert!(Target::at_least("speed", 100.0, " times", 100.0).met);
-    }
-}

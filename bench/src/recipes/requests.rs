@@ -222,11 +222,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn format_count_has_no_trailing_zeros() {
-        assert_eq!([4.0, 2.02, 0.5, 10.0, 0.0].map(format_count), ["4", "2.02", "0.5", "10", "0"]);
-    }
-
-    #[test]
     fn queue_operations_put_before_they_take() {
         for (at, (_, command, ..)) in OPERATIONS.iter().enumerate() {
             let Some((queue, "take")) = command.rsplit_once('-') else { continue };

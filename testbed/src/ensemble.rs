@@ -41,14 +41,8 @@ impl Ensemble {
         Self::configured(SERVERS, zookeeper::TICK, Some(security))
     }
 
-    /// Starts servers like [`start`](Self::start) with another tick, in milliseconds: the minimum session timeout is
-    /// twice that.
-    #[track_caller]
-    pub fn with_tick(ms: u32) -> Self {
-        Self::configured(SERVERS, ms, None)
-    }
-
-    /// Starts servers like [`with_tick`](Self::with_tick); a single one is standalone.
+    /// Starts this number of servers like [`start`](Self::start) with another tick, in milliseconds: the minimum session
+    /// timeout is twice that. A single server is standalone.
     #[track_caller]
     pub fn with_servers(count: usize, ms: u32) -> Self {
         Self::configured(count, ms, None)

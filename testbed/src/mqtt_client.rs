@@ -39,29 +39,20 @@ impl MqttClient {
     /// Connects to `port` of loopback, subscribes, and waits for the acknowledgement.
     #[track_caller]
     pub fn subscribe(port: u16, filter: &str) -> Self {
-        Self::connect(port, filter, None, true)
+        Self::connect(port, filter, true)
     }
 
     /// Subscribes like [`subscribe`](Self::subscribe), in a session that the broker keeps while the client is away.
     #[track_caller]
     pub fn persistent(port: u16, filter: &str) -> Self {
-        Self::connect(port, filter, None, false)
-    }
-
-    /// Subscribes like [`subscribe`](Self::subscribe), with user and password.
-    #[track_caller]
-    pub fn with_user(port: u16, filter: &str, user: Option<(&str, &str)>) -> Self {
-        Self::connect(port, filter, user, true)
+        Self::connect(port, filter, false)
     }
 
     #[track_caller]
-    fn connect(port: u16, filter: &str, user: Option<(&str, &str)>, is_clean: bool) -> Self {
+    fn connect(port: u16, filter: &str, is_clean: bool) -> Self {
         let id = format!("testbed-{}-{:x}", std::process::id(), rand_number());
         let mut options = MqttOptions::new(id, ("127.0.0.1", port));
         options.set_clean_session(is_clean).set_keep_alive(5).set_max_packet_size(1 << 24, 1 << 24);
-        if let Some((user, password)) = user {
-            options.set_credentials(user.to_owned(), password.to_owned().into_bytes());
-        }
         let (client, mut connection) = Client::builder(options).capacity(256).build();
         let received = Arc::<Mutex<Vec<MqttMessage>>>::default();
         let (acknowledge, acknowledged) = mpsc::channel();

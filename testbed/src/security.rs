@@ -81,12 +81,6 @@ impl Security {
         self.file("ca.pem")
     }
 
-    /// Returns the file with the certificate of another authority, which has signed only the certificates of
-    /// [`Issue::OtherAuthority`].
-    pub fn other_ca(&self) -> PathBuf {
-        self.file("other-ca.pem")
-    }
-
     /// Returns the file with the certificate of clients.
     pub fn certificate(&self) -> PathBuf {
         self.file("client.pem")

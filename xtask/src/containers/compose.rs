@@ -91,13 +91,8 @@ impl Docker {
     }
 }
 
-/// Runs a command and returns its output, or an error if it fails.
 fn output(command: &mut Command) -> anyhow::Result<String> {
-    let shown: Vec<_> = command.get_args().skip(2).map(|word| word.to_string_lossy().into_owned()).collect();
-    let output = command.output().context("cannot run timeout")?;
-    let stderr: String = String::from_utf8_lossy(&output.stderr).chars().take(4_000).collect();
-    ensure!(output.status.success(), "`{}` failed ({}):\n{stderr}", shown.join(" "), output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    Ok(String::from_utf8_lossy(&xtask::cargo::output(command)?).trim_end().to_owned())
 }
 
 pub(super) struct Project {

@@ -157,6 +157,11 @@ impl Server {
         self.process.as_ref().unwrap_or_else(|| panic!("{} was killed", self.title()))
     }
 
+    #[track_caller]
+    pub(crate) fn process_mut(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the server was not killed")
+    }
+
     /// Returns true if it runs: it may end by itself.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
@@ -190,7 +195,7 @@ impl Server {
     /// Sends SIGSTOP: the server is frozen, its connections stay open, and the kernel accepts new ones.
     #[track_caller]
     pub fn stop_process(&mut self) {
-        self.process.as_mut().expect("a killed server cannot be stopped").stop();
+        self.process_mut().stop();
         self.was_disturbed = true;
         self.frozen.store(true, Ordering::Relaxed);
     }

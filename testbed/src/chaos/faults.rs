@@ -131,6 +131,12 @@ pub struct PointFault {
     pub stops: Option<Duration>,
 }
 
+impl ScheduledFault {
+    pub(super) fn new(at: Duration, lasts: Duration, fault: Fault) -> ScheduledFault {
+        ScheduledFault { at, lasts, fault }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
 use atalaya_testbed::{Process, ZooKeeper, parent_death_command};
-use serde_json::Value;
 
 use super::Bench;
-use super::coprocess::milliseconds;
+use super::coprocess::{last_answer, milliseconds};
 use super::cycle::TICK;
 use super::machine::Machine;
 use super::report::{self, Section};
@@ -83,10 +81,7 @@ fn run(bench: &Bench, fleet: &Fleet, hosts: &str, cycles: u32) -> anyhow::Result
     command.args([hosts, &fleet.nodes.to_string(), &format!("{PERIOD_MS}ms"), fleet.release, fleet.counter]);
     command.arg(cycles.to_string());
     let mut process = Process::spawn(command);
-    let exit = process.wait_exit(TIMEOUT);
-    let line = process.log().into_iter().map(|line| line.text).rfind(|text| text.starts_with('{'));
-    ensure!(exit.success(), "the fleet ended with {exit}: {:?}", process.log().last());
-    let answer: Value = serde_json::from_str(&line.context("the fleet printed no result")?)?;
+    let answer = last_answer(&mut process, TIMEOUT)?;
     let sample = |name: &str| milliseconds(&answer, name).into_iter().collect();
     let count = |name: &str| answer[name].as_u64().unwrap_or(0);
     Ok(Results {

@@ -13,25 +13,17 @@ use super::targets::Target;
 /// Tick time in milliseconds, as in production.
 pub(crate) const TICK: u32 = 2_000;
 
-/// An implementation of the cycle, measured by one of the two programs.
-struct Variant {
-    name: &'static str,
-    by_kazoo: bool,
-    /// JSON key of the durations in the answer of the program.
-    key: &'static str,
-}
+/// An implementation of the cycle: the name of its row; true if the program with Kazoo measures it; and the JSON key of the
+/// durations in the answer of the program.
+type Variant = (&'static str, bool, &'static str);
 
 const VARIANTS: [Variant; 6] = [
-    Variant { name: "Kazoo: list, `get` one by one", by_kazoo: true, key: "each" },
-    Variant { name: "Kazoo: list, `get_async` for all", by_kazoo: true, key: "async" },
-    Variant { name: "Atalaya: list, read, average", by_kazoo: false, key: "listed" },
-    Variant { name: "Atalaya: read, average (the list is kept by a watch)", by_kazoo: false, key: "read" },
-    Variant {
-        name: "Atalaya: its first cycle (list, read in small batches, average)",
-        by_kazoo: false,
-        key: "first",
-    },
-    Variant { name: "floor: bare client, list and read, nothing parsed", by_kazoo: false, key: "floor" },
+    ("Kazoo: list, `get` one by one", true, "each"),
+    ("Kazoo: list, `get_async` for all", true, "async"),
+    ("Atalaya: list, read, average", false, "listed"),
+    ("Atalaya: read, average (the list is kept by a watch)", false, "read"),
+    ("Atalaya: its first cycle (list, read in small batches, average)", false, "first"),
+    ("floor: bare client, list and read, nothing parsed", false, "floor"),
 ];
 
 /// A fleet size, with the number of cycles to measure.
@@ -57,7 +49,7 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
     let mut kazoo = Coprocess::new(bench.kazoo.piped("cycle.py", &[&hosts]));
     machine.kazoo(&serde_json::from_str(&kazoo.answer().text)?);
 
-    let mut rows: Vec<Vec<String>> = VARIANTS.iter().map(|variant| vec![variant.name.to_owned()]).collect();
+    let mut rows: Vec<Vec<String>> = VARIANTS.iter().map(|(name, ..)| vec![(*name).to_owned()]).collect();
     let mut largest = Vec::new();
     for load in &loads {
         eprintln!("cycles at {} nodes", load.nodes);
@@ -75,7 +67,7 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
         largest = samples;
     }
     let [one_by_one, all_at_once, listed, floor] = ["each", "async", "listed", "floor"].map(|key| {
-        let found = VARIANTS.iter().zip(&largest).find(|(variant, _)| variant.key == key);
+        let found = VARIANTS.iter().zip(&largest).find(|((.., known), _)| *known == key);
         found.map_or(f64::NAN, |(_, sample)| sample.median())
     });
     let counts = |load: &Load| {
@@ -130,9 +122,9 @@ fn round(
         (atalaya_mean - kazoo_mean).abs() < 1e-9,
         "Atalaya's mean is {atalaya_mean}, Kazoo's {kazoo_mean}"
     );
-    let durations = |variant: &Variant| {
-        let times = milliseconds(if variant.by_kazoo { &kazoo } else { &atalaya }, variant.key);
-        (!times.is_empty()).then_some(times).with_context(|| format!("no durations of {}", variant.name))
+    let durations = |(name, is_by_kazoo, key): &Variant| {
+        let times = milliseconds(if *is_by_kazoo { &kazoo } else { &atalaya }, key);
+        (!times.is_empty()).then_some(times).with_context(|| format!("no durations of {name}"))
     };
     VARIANTS.iter().map(durations).collect()
 }

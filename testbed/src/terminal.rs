@@ -73,20 +73,12 @@ impl Terminal {
     }
 
     /// Waits until the screen shows `words`, and returns its text.
-    ///
-    /// # Panics
-    ///
-    /// At the deadline.
     #[track_caller]
     pub fn wait_for(&self, words: &str, deadline: Duration) -> String {
         self.wait_until(&format!("\"{words}\" on the screen"), deadline, |text| text.contains(words))
     }
 
     /// Waits until the text on the screen is as `wanted`, and returns it.
-    ///
-    /// # Panics
-    ///
-    /// At the deadline.
     #[track_caller]
     pub fn wait_until(&self, what: &str, deadline: Duration, wanted: impl Fn(&str) -> bool) -> String {
         let end = Instant::now() + deadline;
@@ -119,10 +111,6 @@ impl Terminal {
     }
 
     /// Waits until the program has ended, and returns its exit code.
-    ///
-    /// # Panics
-    ///
-    /// At the deadline.
     #[track_caller]
     pub fn wait_exit(&mut self, deadline: Duration) -> u32 {
         let end = Instant::now() + deadline;

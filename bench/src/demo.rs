@@ -100,13 +100,10 @@ fn parse_output(lines: &[Line], start: Instant, run: &mut DemoRun) {
             run.all_published = Some(line.at.duration_since(start).as_secs_f64());
         }
         if text.contains("average") {
-            run.readings.extend(parse_count(text));
+            let count = text.split_whitespace().find_map(|word| word.strip_prefix("count=")?.parse::<f64>().ok());
+            run.readings.extend(count);
         }
     }
-}
-
-fn parse_count(text: &str) -> Option<f64> {
-    text.split_whitespace().find_map(|word| word.strip_prefix("count=")?.parse().ok())
 }
 
 fn section(fleets: &[Fleet], runs: &[DemoRun]) -> Section {

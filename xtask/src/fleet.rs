@@ -134,7 +134,7 @@ fn start_nodes(
             command.args(["--board", board, "--boards"]).arg(boards);
         }
         command.args(&arguments.node_options);
-        if !console.is_coloured() {
+        if !console.coloured {
             command.env("NO_COLOR", "1");
         }
         let name = format!("#{id}");

@@ -35,7 +35,7 @@ impl Counters {
                     let path = implementation.path(kind, clients, round);
                     let answers = implementation
                         .ask(clients, |count| format!("add {path} {kind} {count} {}", scale.ms))?;
-                    let value = implementation.ask_one(&format!("value {path}"))?;
+                    let value = implementation.one.ask(&format!("value {path}"))?;
                     let all: f64 = numbers(&answers, "all")?.iter().sum();
                     let value = value["value"].as_f64().context("no value")?;
                     ensure!(value == all, "{path}: {all} additions, but the counter is {value}");

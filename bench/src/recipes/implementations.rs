@@ -26,7 +26,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) struct Implementation {
     /// Name, which is part of its paths, so that the implementations do not share znodes.
     name: &'static str,
-    one: Coprocess,
+    pub(super) one: Coprocess,
     each: Vec<Coprocess>,
 }
 
@@ -64,11 +64,6 @@ impl Implementation {
 
     pub(super) fn next_answers(&mut self, clients: Clients) -> anyhow::Result<Vec<Value>> {
         self.select(clients).0.iter_mut().map(Coprocess::value).collect()
-    }
-
-    /// Sends a command to the process with many sessions, and returns its answer.
-    pub(super) fn ask_one(&mut self, command: &str) -> anyhow::Result<Value> {
-        self.one.ask(command)
     }
 
     pub(super) fn is_atalaya(&self) -> bool {

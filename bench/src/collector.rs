@@ -175,12 +175,7 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
     Ok(vec![section(&services, &results, rounds, turn)])
 }
 
-fn section(
-    services: &[Service],
-    results: &[Vec<Results>],
-    rounds: u32,
-    turn: Duration,
-) -> Section {
+fn section(services: &[Service], results: &[Vec<Results>], rounds: u32, turn: Duration) -> Section {
     let mut rows = Vec::new();
     for (what, sample) in [
         ("reports per second", (|results| &results.reports) as fn(&Results) -> &Sample),

@@ -100,7 +100,8 @@ fn parse_output(lines: &[Line], start: Instant, run: &mut DemoRun) {
             run.all_published = Some(line.at.duration_since(start).as_secs_f64());
         }
         if text.contains("average") {
-            let count = text.split_whitespace().find_map(|word| word.strip_prefix("count=")?.parse::<f64>().ok());
+            let count =
+                text.split_whitespace().find_map(|word| word.strip_prefix("count=")?.parse::<f64>().ok());
             run.readings.extend(count);
         }
     }

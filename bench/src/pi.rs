@@ -118,7 +118,12 @@ fn snapshot(site: &mut Site) -> anyhow::Result<Snapshot> {
         })
         .sum();
     ensure!(used > 0, "no processor time of the node in {text}");
-    Ok(Snapshot { used: used as f64 / 1e9, samples, resident: mib(&text, "VmRSS")?, peak: mib(&text, "VmHWM")? })
+    Ok(Snapshot {
+        used: used as f64 / 1e9,
+        samples,
+        resident: mib(&text, "VmRSS")?,
+        peak: mib(&text, "VmHWM")?,
+    })
 }
 
 /// Builds and runs the loop over a simulated bus on this machine, and returns its output.

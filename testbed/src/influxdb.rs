@@ -1,6 +1,5 @@
 //! An InfluxDB 1.x server.
 
-
 use derive_more::{Deref, DerefMut};
 use serde_json::Value;
 

@@ -27,10 +27,17 @@ pub enum Change {
         /// True if the znode is deleted with its session.
         ephemeral: bool,
     },
-    Set { path: String, data: Vec<u8> },
-    Delete { path: String },
+    Set {
+        path: String,
+        data: Vec<u8>,
+    },
+    Delete {
+        path: String,
+    },
     /// Part of a `multi` that fails unless the znode exists, at a version if one is given.
-    Check { path: String },
+    Check {
+        path: String,
+    },
     Opened,
     /// A session ended, and all of its ephemeral znodes with it.
     Closed,

@@ -95,7 +95,6 @@ impl Prometheus {
     }
 }
 
-
 /// Returns the command `promtool`, to which a test appends arguments.
 #[track_caller]
 pub fn promtool() -> Command {

@@ -248,7 +248,6 @@ impl ZooKeeper {
         let number = answer.lines().find_map(|line| line.strip_prefix("Zxid: 0x"))?;
         i64::from_str_radix(number, 16).ok()
     }
-
 }
 
 fn ask(server: &Server, word: &str) -> io::Result<String> {

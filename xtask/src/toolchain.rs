@@ -55,7 +55,9 @@ impl Target {
             Self::Armv7 => {
                 ["armv7-unknown-linux-gnueabihf", "armv7", "armhf", "arm-linux-gnueabihf", "qemu-arm"]
             }
-            Self::X86_64 => ["x86_64-unknown-linux-gnu", "x86_64", "amd64", "x86_64-linux-gnu", "qemu-x86_64"],
+            Self::X86_64 => {
+                ["x86_64-unknown-linux-gnu", "x86_64", "amd64", "x86_64-linux-gnu", "qemu-x86_64"]
+            }
         }
     }
 

@@ -58,9 +58,17 @@ impl Counters {
 
     pub(super) fn section(&self, scale: Scale) -> Section {
         let mut rows: Vec<Vec<String>> = Vec::new();
-        for ((clients, exact), compatible) in WRITERS.iter().zip(self.exact.pairs()).zip(self.compatible.pairs()) {
+        for ((clients, exact), compatible) in
+            WRITERS.iter().zip(self.exact.pairs()).zip(self.compatible.pairs())
+        {
             let [atalaya, kazoo, ratio] = exact.cells();
-            rows.push(vec![clients.to_string(), atalaya, compatible.atalaya.with_middle_half(), kazoo, ratio]);
+            rows.push(vec![
+                clients.to_string(),
+                atalaya,
+                compatible.atalaya.with_middle_half(),
+                kazoo,
+                ratio,
+            ]);
         }
         rows.push(cells([
             "when a reply is lost",

@@ -60,13 +60,7 @@ const OPERATIONS: [Operation; 11] = [
         "write the sum at the version of the last reply",
     ),
     ("queue: put", "plain-put", Some("plain-put"), 1.0, "create the entry"),
-    (
-        "queue: take",
-        "plain-take",
-        Some("plain-take"),
-        2.0,
-        "read, delete; one list per many entries",
-    ),
+    ("queue: take", "plain-take", Some("plain-take"), 2.0, "read, delete; one list per many entries"),
     ("locking queue: put", "locking-put", Some("locking-put"), 1.0, "create the entry"),
     (
         "locking queue: take, consume",

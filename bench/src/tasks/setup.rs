@@ -144,7 +144,8 @@ impl Setup<'_> {
                 Process::spawn(command)
             }
         };
-        let answer = last_answer(&mut client, READY).with_context(|| format!("{system:?}, {workers} workers"))?;
+        let answer =
+            last_answer(&mut client, READY).with_context(|| format!("{system:?}, {workers} workers"))?;
         let lost = answer["lost"].as_u64().unwrap_or(0);
         ensure!(
             lost == 0 || system == System::Python,

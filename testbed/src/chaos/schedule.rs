@@ -96,7 +96,8 @@ impl Schedule {
     /// Returns a schedule with one kind of fault: the leader is stopped, six times, for longer than its session.
     pub fn stops(lock_step: bool) -> Schedule {
         let at = |number| Duration::from_secs(4 + 10 * number);
-        let stop = |number| ScheduledFault::new(at(number), Duration::from_secs(5), Fault::Stop(Target::Leader));
+        let stop =
+            |number| ScheduledFault::new(at(number), Duration::from_secs(5), Fault::Stop(Target::Leader));
         Schedule::staged(lock_step, Duration::from_secs(64), (0_u64..6).map(stop).collect())
     }
 

@@ -27,7 +27,7 @@ pub struct Server {
     process: Option<Process>,
     /// Frozen by [`stop_process`](Self::stop_process).
     frozen: AtomicBool,
-    /// True if it was killed or frozen.
+    /// True if it was ended, killed or frozen.
     pub(crate) was_disturbed: bool,
     port: Port,
     command: Vec<String>,
@@ -170,6 +170,7 @@ impl Server {
     /// Sends SIGTERM, and waits until it has written its data and is gone.
     #[track_caller]
     pub fn end(&mut self) {
+        self.was_disturbed = true;
         if let Some(mut process) = self.process.take() {
             process.term();
             process.wait_exit(TIMEOUT);

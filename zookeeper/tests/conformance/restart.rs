@@ -25,7 +25,7 @@ fn memory() {
 fn apache() {
     let mut server = ZooKeeper::start();
     scenario(&server.connect_string(), || {
-        server.shut_down(Duration::from_secs(20));
+        server.end();
         server.restart();
     });
 }

@@ -1,6 +1,5 @@
 //! Tests of a server that is stopped and started again with its disk, which the in-memory server simulates.
 
-
 use atalaya_testbed::ZooKeeper;
 use atalaya_zookeeper::Server;
 

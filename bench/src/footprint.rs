@@ -162,12 +162,13 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
         / MIB;
     let [atalaya, kazoo, atalaya_idle, kazoo_idle] = &usage[..] else { anyhow::bail!("a fleet is missing") };
     let fleets = [(atalaya, atalaya_idle), (kazoo, kazoo_idle)];
-    Ok(vec![section(fleets, windows, size)])
+    let wake = proc::bare_wake(PERIOD / 4, 100)?;
+    Ok(vec![section(fleets, windows, size, wake)])
 }
 
 /// Builds the section. `fleets` has the busy and the idle fleet of Atalaya, then those of Kazoo; `size` is that of the
-/// binary in MiB.
-fn section(fleets: [(&Usage, &Usage); 2], windows: usize, size: f64) -> Section {
+/// binary in MiB; `wake` is the processor time of a wake-up in microseconds.
+fn section(fleets: [(&Usage, &Usage); 2], windows: usize, size: f64, wake: f64) -> Section {
     let mut rows = Vec::new();
     let mut row = |name: &str, value: &dyn Fn(&Usage, &Usage, usize) -> String| {
         let cells = fleets.iter().flat_map(|(busy, idle)| [value(busy, idle, 0), value(busy, idle, 1)]);
@@ -201,7 +202,14 @@ fn section(fleets: [(&Usage, &Usage); 2], windows: usize, size: f64) -> Section 
         ),
         head: cells(["", "Atalaya, leader", "Atalaya, follower", "Kazoo, leader", "Kazoo, follower"]),
         rows,
-        notes: vec![format!("Atalaya's binary has {} MiB; it needs only the C library.", ThreeDigits(size))],
+        notes: vec![
+            format!(
+                "A program that only sleeps uses {} µs of processor time on this machine each time it wakes \
+                 up.",
+                ThreeDigits(wake)
+            ),
+            format!("Atalaya's binary has {} MiB; it needs only the C library.", ThreeDigits(size)),
+        ],
         targets: vec![
             Target::at_most("resident memory, leader", 8.0, " MiB", atalaya.resident[0].median()),
             Target::at_most("resident memory, follower", 8.0, " MiB", atalaya.resident[1].median()),

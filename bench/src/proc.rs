@@ -108,3 +108,14 @@ fn parse_schedstat(text: &str) -> anyhow::Result<RunTime> {
     let [time, _, wakes] = fields[..] else { anyhow::bail!("unexpected format of schedstat: {text}") };
     Ok(RunTime { time: Duration::from_nanos(time), wakes })
 }
+
+/// Returns the processor time of one timer wake-up, in microseconds. It dominates the cost of processes that sleep most
+/// of the time, and differs much between machines.
+pub(crate) fn bare_wake(pause: Duration, count: u32) -> anyhow::Result<f64> {
+    let now = || parse_schedstat(&fs::read_to_string("/proc/thread-self/schedstat")?);
+    let before = now()?;
+    for _ in 0..count {
+        std::thread::sleep(pause);
+    }
+    Ok((now()?.time - before.time).as_secs_f64() * 1e6 / f64::from(count))
+}

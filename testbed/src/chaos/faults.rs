@@ -19,7 +19,7 @@ pub const POINTS: [&str; 7] =
 /// Receiver of the reports of a fleet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Receiver {
-    /// [`Api`](crate::Api), which fails on demand and records every request.
+    /// An API that fails on demand and records every request.
     #[default]
     Testbed,
     /// `atalaya collect` with SQLite.

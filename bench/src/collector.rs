@@ -1,11 +1,9 @@
 //! The collector compared with a common alternative, Flask with Redis: durable reports per second, latency, and memory.
 //! `wrk` sends requests to all of them, one after the other, in rounds.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::{self, Environment, Part};
@@ -14,7 +12,7 @@ use serde_json::Value;
 
 use super::Bench;
 use super::proc;
-use super::report::Section;
+use super::report::{Section, row};
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 
@@ -27,7 +25,6 @@ const THREADS: &str = "32";
 const ALWAYS: &str = "appendonly yes\nappendfsync always";
 const EVERY_SECOND: &str = "appendonly yes\nappendfsync everysec";
 
-/// A service under test.
 struct Service {
     name: &'static str,
     process: Process,
@@ -88,12 +85,7 @@ impl Service {
         let children =
             std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         let children = children.split_whitespace().filter_map(|child| child.parse().ok());
-        let mut all = 0.0;
-        for process in std::iter::once(pid).chain(children) {
-            let memory = proc::memory(process)?;
-            all += memory.proportional;
-        }
-        Ok(all)
+        std::iter::once(pid).chain(children).map(|pid| Ok(proc::memory(pid)?.proportional)).sum()
     }
 
     /// Sends reports of `epoch` for this time, with `batch` reports per request.
@@ -147,18 +139,6 @@ fn folder() -> std::path::PathBuf {
     xtask::cargo::workspace().join("testbed/peer")
 }
 
-/// Returns how many synchronous writes of 4 KiB per second this disk acknowledges.
-fn sync_rate(folder: &Path, time: Duration) -> anyhow::Result<f64> {
-    let mut file = File::create(folder.join("floor"))?;
-    let (start, mut count) = (Instant::now(), 0_u32);
-    while start.elapsed() < time {
-        file.write_all(&[0x55; 4096])?;
-        file.sync_data()?;
-        count += 1;
-    }
-    Ok(f64::from(count) / start.elapsed().as_secs_f64())
-}
-
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
     install::ensure(&[Part::Wrk, Part::Redis, Part::Python])?;
     let python = Environment::PEER.ready().context("cannot install Flask")?;
@@ -175,11 +155,9 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
         Service::flask(&python, "Flask, Redis (`everysec`)", EVERY_SECOND)?,
     ];
     let mut results = vec![vec![Results::default(); services.len()]; LOAD_LEVELS.len()];
-    let mut floor = Sample::default();
     let mut epoch = 1;
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
-        floor.push(sync_rate(scratch.path(), turn / 3)?);
         for ((clients, batch), results) in LOAD_LEVELS.into_iter().zip(&mut results) {
             epoch += 1;
             let count = services.len();
@@ -194,17 +172,10 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
             }
         }
     }
-    Ok(vec![section(&services, &results, &floor, rounds, turn)])
+    Ok(vec![section(&services, &results, rounds, turn)])
 }
 
-fn section(
-    services: &[Service],
-    results: &[Vec<Results>],
-    floor: &Sample,
-    rounds: u32,
-    turn: Duration,
-) -> Section {
-    let show = |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.range());
+fn section(services: &[Service], results: &[Vec<Results>], rounds: u32, turn: Duration) -> Section {
     let mut rows = Vec::new();
     for (what, sample) in [
         ("reports per second", (|results| &results.reports) as fn(&Results) -> &Sample),
@@ -214,19 +185,15 @@ fn section(
         for ((clients, batch), results) in LOAD_LEVELS.into_iter().zip(results) {
             let clients = if clients == 1 { "1 client".into() } else { format!("{clients} clients") };
             let kind = if batch == 1 { clients } else { format!("{clients}, {batch} reports each") };
-            rows.push(
-                [what.into(), kind]
-                    .into_iter()
-                    .chain(results.iter().map(|service| show(sample(service))))
-                    .collect(),
-            );
+            let cells = results.iter().map(|service| sample(service).with_range());
+            rows.push(row(what, [kind].into_iter().chain(cells)));
         }
     }
     for (what, memory) in
         [("idle", (|service| service.idle) as fn(&Service) -> f64), ("maximum", |service| service.peak)]
     {
         let cells = services.iter().map(|service| ThreeDigits(memory(service)).to_string());
-        rows.push(["memory, MiB".into(), what.into()].into_iter().chain(cells).collect());
+        rows.push(row("memory, MiB", [what.to_owned()].into_iter().chain(cells)));
     }
     // Atalaya, relative to Flask with the durable Redis.
     let target = |store: usize, name: &str, limit: f64| {
@@ -243,7 +210,7 @@ fn section(
     let mut targets: Vec<Target> = levels().map(target(0, "SQLite", 10.0)).collect();
     targets.extend(levels().map(target(1, "Redis", 1.0)));
     targets.push(Target::at_most("collector, memory when idle", 20.0, " MiB", services[0].idle));
-    let head = ["", ""].map(str::to_owned).into_iter();
+    let names = services.iter().map(|service| service.name.to_owned());
     Section {
         title: "Collector and Flask with Redis".into(),
         method: format!(
@@ -257,14 +224,9 @@ fn section(
             2,
             turn.as_secs(),
         ),
-        head: head.chain(services.iter().map(|service| service.name.to_owned())).collect(),
+        head: row("", [String::new()].into_iter().chain(names)),
         rows,
-        notes: vec![format!(
-            "The floor: this disk acknowledges {} ({}) synchronous writes of 4 KiB per second, for one program. Reports that \
-             wait at the same time share a write.",
-            ThreeDigits(floor.median()),
-            floor.range()
-        )],
+        notes: Vec::new(),
         targets,
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use atalaya_testbed::{Line, Process, parent_death_command};
 use serde_json::Value;
 
@@ -29,12 +29,10 @@ impl Coprocess {
         Coprocess::new(Process::spawn_piped(command))
     }
 
-    /// Wraps a process that was just started.
     pub(crate) fn new(process: Process) -> Coprocess {
         Coprocess { process, last: Instant::now() }
     }
 
-    /// Sends a command and returns the answer.
     pub(crate) fn ask(&mut self, command: &str) -> anyhow::Result<Value> {
         self.send(command);
         self.value().with_context(|| format!("answer to {command}"))
@@ -64,4 +62,12 @@ impl Coprocess {
 pub(crate) fn milliseconds(answer: &Value, name: &str) -> Vec<f64> {
     let times = answer[name].as_array().map(Vec::as_slice).unwrap_or_default();
     times.iter().filter_map(Value::as_f64).map(|ns| ns / 1e6).collect()
+}
+
+/// Waits for the end of a program, and returns its last line of JSON.
+pub(crate) fn last_answer(process: &mut Process, timeout: Duration) -> anyhow::Result<Value> {
+    let exit = process.wait_exit(timeout);
+    let line = process.log().into_iter().map(|line| line.text).rfind(|text| text.starts_with('{'));
+    ensure!(exit.success(), "the program ended with {exit}: {:?}", process.log().last());
+    Ok(serde_json::from_str(&line.context("the program printed no result")?)?)
 }

@@ -6,33 +6,24 @@ use atalaya_testbed::ZooKeeper;
 use super::Bench;
 use super::coprocess::{Coprocess, milliseconds};
 use super::machine::Machine;
-use super::report::Section;
+use super::report::{Section, row};
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 
 /// Tick time in milliseconds, as in production.
 pub(crate) const TICK: u32 = 2_000;
 
-/// An implementation of the cycle, measured by one of the two programs.
-struct Variant {
-    /// Name of the row.
-    name: &'static str,
-    by_kazoo: bool,
-    /// JSON key of the durations in the answer of the program.
-    key: &'static str,
-}
+/// An implementation of the cycle: the name of its row; true if the program with Kazoo measures it; and the JSON key of the
+/// durations in the answer of the program.
+type Variant = (&'static str, bool, &'static str);
 
 const VARIANTS: [Variant; 6] = [
-    Variant { name: "Kazoo: list, `get` one by one", by_kazoo: true, key: "each" },
-    Variant { name: "Kazoo: list, `get_async` for all", by_kazoo: true, key: "async" },
-    Variant { name: "Atalaya: list, read, average", by_kazoo: false, key: "listed" },
-    Variant { name: "Atalaya: read, average (the list is kept by a watch)", by_kazoo: false, key: "read" },
-    Variant {
-        name: "Atalaya: its first cycle (list, read in small batches, average)",
-        by_kazoo: false,
-        key: "first",
-    },
-    Variant { name: "floor: bare client, list and read, nothing parsed", by_kazoo: false, key: "floor" },
+    ("Kazoo: list, `get` one by one", true, "each"),
+    ("Kazoo: list, `get_async` for all", true, "async"),
+    ("Atalaya: list, read, average", false, "listed"),
+    ("Atalaya: read, average (the list is kept by a watch)", false, "read"),
+    ("Atalaya: its first cycle (list, read in small batches, average)", false, "first"),
+    ("floor: bare client, list and read, nothing parsed", false, "floor"),
 ];
 
 /// A fleet size, with the number of cycles to measure.
@@ -58,7 +49,7 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
     let mut kazoo = Coprocess::new(bench.kazoo.piped("cycle.py", &[&hosts]));
     machine.kazoo(&serde_json::from_str(&kazoo.answer().text)?);
 
-    let mut rows: Vec<Vec<String>> = VARIANTS.iter().map(|variant| vec![variant.name.to_owned()]).collect();
+    let mut rows: Vec<Vec<String>> = VARIANTS.iter().map(|(name, ..)| vec![(*name).to_owned()]).collect();
     let mut largest = Vec::new();
     for load in &loads {
         eprintln!("cycles at {} nodes", load.nodes);
@@ -71,19 +62,17 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
             samples.iter_mut().zip(round).for_each(|(sample, times)| sample.extend(times));
         }
         for (row, sample) in rows.iter_mut().zip(&samples) {
-            row.push(format!("**{}** ({})", ThreeDigits(sample.median()), sample.middle_half()));
+            row.push(sample.with_middle_half());
         }
         largest = samples;
     }
     let [one_by_one, all_at_once, listed, floor] = ["each", "async", "listed", "floor"].map(|key| {
-        let found = VARIANTS.iter().zip(&largest).find(|(variant, _)| variant.key == key);
+        let found = VARIANTS.iter().zip(&largest).find(|((.., known), _)| *known == key);
         found.map_or(f64::NAN, |(_, sample)| sample.median())
     });
     let counts = |load: &Load| {
         format!("{} and {} at {}", load.rounds * load.times, load.rounds * load.kazoo_times, load.nodes)
     };
-    let head = ["ms"].into_iter().map(str::to_owned);
-    let head = head.chain(loads.iter().map(|load| format!("{} nodes", load.nodes))).collect();
     Ok(vec![Section {
         title: "One cycle of the leader".into(),
         method: format!(
@@ -95,7 +84,7 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
              knows no sizes yet, and reads in smaller batches.",
             loads.iter().map(counts).collect::<Vec<_>>().join(", "),
         ),
-        head,
+        head: row("ms", loads.iter().map(|load| format!("{} nodes", load.nodes))),
         rows,
         notes: vec![format!(
             "At 10000 nodes Atalaya is {} times as fast as `get_async` for all.",
@@ -133,9 +122,9 @@ fn round(
         (atalaya_mean - kazoo_mean).abs() < 1e-9,
         "Atalaya's mean is {atalaya_mean}, Kazoo's {kazoo_mean}"
     );
-    let durations = |variant: &Variant| {
-        let times = milliseconds(if variant.by_kazoo { &kazoo } else { &atalaya }, variant.key);
-        (!times.is_empty()).then_some(times).with_context(|| format!("no durations of {}", variant.name))
+    let durations = |(name, is_by_kazoo, key): &Variant| {
+        let times = milliseconds(if *is_by_kazoo { &kazoo } else { &atalaya }, key);
+        (!times.is_empty()).then_some(times).with_context(|| format!("no durations of {name}"))
     };
     VARIANTS.iter().map(durations).collect()
 }

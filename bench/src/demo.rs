@@ -7,7 +7,7 @@ use atalaya_testbed::{Line, Process, Scratch, parent_death_command};
 
 use super::Bench;
 use super::proc;
-use super::report::Section;
+use super::report::{self, Section};
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 
@@ -20,21 +20,16 @@ const LAST_AVERAGES: usize = 10;
 
 struct Fleet {
     nodes: u32,
-    /// Sampling period in seconds.
     period: u32,
     /// Run time in seconds: at least ten periods after all nodes have joined.
     time: u32,
 }
 
-/// Output and resource usage of one demo.
 #[derive(Default)]
 struct DemoRun {
     /// Seconds until all nodes have published.
     all_published: Option<f64>,
-    /// Number of readings in each average.
     readings: Vec<f64>,
-    /// Summary that the demo prints: names and values.
-    summary: Vec<(String, String)>,
     /// Maximum resident memory in MiB; `None` if the demo ended immediately.
     peak: Option<f64>,
     /// Processor time in percent of one processor.
@@ -44,14 +39,8 @@ struct DemoRun {
 }
 
 impl DemoRun {
-    /// Returns the minimum number of readings in the last averages.
     fn min_readings(&self) -> f64 {
         self.readings.iter().rev().take(LAST_AVERAGES).copied().reduce(f64::min).unwrap_or(f64::NAN)
-    }
-
-    fn summary_value(&self, key: &str) -> String {
-        let found = self.summary.iter().find(|(name, _)| name == key);
-        found.map_or_else(|| "–".into(), |(_, value)| value.clone())
     }
 }
 
@@ -102,33 +91,26 @@ fn run(bench: &Bench, fleet: &Fleet) -> DemoRun {
 
 /// Parses the output of a demo: log lines, then the summary.
 fn parse_output(lines: &[Line], start: Instant, run: &mut DemoRun) {
-    let mut in_summary = false;
     for line in lines {
         let text = line.text.trim();
-        if in_summary {
-            let pair = text.split_once(": ");
-            run.summary.extend(pair.map(|(key, value)| (key.to_owned(), value.trim().to_owned())));
-            continue;
+        if text == "summary" {
+            return;
         }
-        in_summary = text == "summary";
         if run.all_published.is_none() && text.contains("nodes publish") {
             run.all_published = Some(line.at.duration_since(start).as_secs_f64());
         }
         if text.contains("average") {
-            run.readings.extend(parse_count(text));
+            let count =
+                text.split_whitespace().find_map(|word| word.strip_prefix("count=")?.parse::<f64>().ok());
+            run.readings.extend(count);
         }
     }
-}
-
-/// Returns the number after `count=`.
-fn parse_count(text: &str) -> Option<f64> {
-    text.split_whitespace().find_map(|word| word.strip_prefix("count=")?.parse().ok())
 }
 
 fn section(fleets: &[Fleet], runs: &[DemoRun]) -> Section {
     let mut rows = Vec::new();
     let mut row = |name: &str, value: &dyn Fn(&DemoRun) -> String| {
-        rows.push([name.to_owned()].into_iter().chain(runs.iter().map(value)).collect::<Vec<_>>());
+        rows.push(report::row(name, runs.iter().map(value)));
     };
     row("time until all nodes have published, s", &|run| {
         format_number(run.all_published.unwrap_or(f64::NAN))
@@ -138,21 +120,9 @@ fn section(fleets: &[Fleet], runs: &[DemoRun]) -> Section {
         if run.readings.is_empty() {
             return "–".into();
         }
-        let mut readings = Sample::default();
-        readings.extend(run.readings.iter().copied());
-        format!("**{}** ({})", ThreeDigits(readings.median()), readings.range())
+        run.readings.iter().copied().collect::<Sample>().with_range()
     });
     row(&format!("  minimum of the last {LAST_AVERAGES}"), &|run| format_number(run.min_readings()));
-    let mut keys: Vec<&String> = Vec::new();
-    for (key, _) in runs.iter().flat_map(|run| &run.summary) {
-        // These two are counted here as well.
-        if !keys.contains(&key) && !["nodes", "averages"].contains(&key.as_str()) {
-            keys.push(key);
-        }
-    }
-    for key in keys {
-        row(key, &|run| run.summary_value(key));
-    }
     row("maximum resident memory, MiB", &|run| format_number(run.peak.unwrap_or(f64::NAN)));
     row("processor time, % of one processor", &|run| format_number(run.share.unwrap_or(f64::NAN)));
 
@@ -176,7 +146,7 @@ fn section(fleets: &[Fleet], runs: &[DemoRun]) -> Section {
                  process. The head of the table has the number of nodes, their period, and the duration. Counted \
                  from its output; memory and processor time are the kernel's."
             .into(),
-        head: [String::new()].into_iter().chain(head).collect(),
+        head: report::row("", head),
         rows,
         notes: problems.collect(),
         targets: targets.chain(memory).collect(),
@@ -209,9 +179,5 @@ mod tests {
         parse_output(&text.lines().map(line).collect::<Vec<_>>(), start, &mut run);
         assert_eq!(run.all_published, Some(0.0));
         assert_eq!((run.readings.len(), run.min_readings()), (2, 2.0));
-        assert_eq!(
-            (run.summary_value("averages of all nodes").as_str(), run.summary_value("lost").as_str()),
-            ("1", "–")
-        );
     }
 }

@@ -8,7 +8,7 @@ use atalaya_testbed::{Api, Kazoo, Process, ZkProbe, ZooKeeper, node_command};
 use super::Bench;
 use super::cycle::TICK;
 use super::proc::{self, RunTimes};
-use super::report::Section;
+use super::report::{self, Section, cells};
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 
@@ -16,11 +16,9 @@ use super::targets::Target;
 const NODES: usize = 3;
 /// Minimum sampling period of a node, so that cycles cause most of the measured processor time.
 const PERIOD: Duration = Duration::from_millis(100);
-/// Cycles per measurement window.
 const CYCLES: u32 = 150;
 /// Period of the idle fleets, in seconds: longer than the benchmark.
 const IDLE_PERIOD: u64 = 86_400;
-/// Default sampling period of a node.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
 /// Warm-up time for connecting, electing and first allocations.
 const WARM_UP: Duration = Duration::from_secs(5);
@@ -174,16 +172,15 @@ fn section(fleets: [(&Usage, &Usage); 2], windows: usize, size: f64, wake: f64) 
     let mut rows = Vec::new();
     let mut row = |name: &str, value: &dyn Fn(&Usage, &Usage, usize) -> String| {
         let cells = fleets.iter().flat_map(|(busy, idle)| [value(busy, idle, 0), value(busy, idle, 1)]);
-        rows.push([name.to_owned()].into_iter().chain(cells).collect::<Vec<_>>());
+        rows.push(report::row(name, cells));
     };
-    let show = |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.range());
-    row("resident memory, MiB", &|busy, _, role| show(&busy.resident[role]));
-    row("  proportional share (PSS)", &|busy, _, role| show(&busy.proportional[role]));
-    row("  heap and stacks", &|busy, _, role| show(&busy.anonymous[role]));
+    row("resident memory, MiB", &|busy, _, role| busy.resident[role].with_range());
+    row("  proportional share (PSS)", &|busy, _, role| busy.proportional[role].with_range());
+    row("  heap and stacks", &|busy, _, role| busy.anonymous[role].with_range());
     row("threads", &|busy, _, role| busy.threads[role].to_string());
-    row("processor time per cycle, ms", &|busy, _, role| show(&busy.cycle[role]));
+    row("processor time per cycle, ms", &|busy, _, role| busy.cycle[role].with_range());
     row("  wake-ups per cycle", &|busy, _, role| ThreeDigits(busy.wakes[role].median()).to_string());
-    row("processor time per second when idle, ms", &|_, idle, role| show(&idle.second[role]));
+    row("processor time per second when idle, ms", &|_, idle, role| idle.second[role].with_range());
     row("processor share at the default period, %", &|busy, idle, role| {
         ThreeDigits(share(busy, idle, role)).to_string()
     });
@@ -203,9 +200,7 @@ fn section(fleets: [(&Usage, &Usage); 2], windows: usize, size: f64, wake: f64) 
             WARM_UP.as_secs(),
             DEFAULT_PERIOD.as_secs(),
         ),
-        head: ["", "Atalaya, leader", "Atalaya, follower", "Kazoo, leader", "Kazoo, follower"]
-            .map(str::to_owned)
-            .to_vec(),
+        head: cells(["", "Atalaya, leader", "Atalaya, follower", "Kazoo, leader", "Kazoo, follower"]),
         rows,
         notes: vec![
             format!(

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
 use atalaya_testbed::{Process, ZooKeeper, parent_death_command};
-use serde_json::Value;
 
 use super::Bench;
-use super::coprocess::milliseconds;
+use super::coprocess::{last_answer, milliseconds};
 use super::cycle::TICK;
 use super::machine::Machine;
-use super::report::Section;
+use super::report::{self, Section};
 use super::server::servers::InMemory;
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
@@ -20,14 +18,11 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 /// Sampling period in milliseconds.
 const PERIOD_MS: u32 = 1_000;
 
-/// A fleet and its server.
 #[derive(Clone, Copy)]
 struct Fleet {
     nodes: u32,
     in_memory: bool,
-    /// Value of `--counter`.
     counter: &'static str,
-    /// Value of `--release`.
     release: &'static str,
 }
 
@@ -86,15 +81,8 @@ fn run(bench: &Bench, fleet: &Fleet, hosts: &str, cycles: u32) -> anyhow::Result
     command.args([hosts, &fleet.nodes.to_string(), &format!("{PERIOD_MS}ms"), fleet.release, fleet.counter]);
     command.arg(cycles.to_string());
     let mut process = Process::spawn(command);
-    let exit = process.wait_exit(TIMEOUT);
-    let line = process.log().into_iter().map(|line| line.text).rfind(|text| text.starts_with('{'));
-    ensure!(exit.success(), "the fleet ended with {exit}: {:?}", process.log().last());
-    let answer: Value = serde_json::from_str(&line.context("the fleet printed no result")?)?;
-    let sample = |name: &str| {
-        let mut sample = Sample::default();
-        sample.extend(milliseconds(&answer, name));
-        sample
-    };
+    let answer = last_answer(&mut process, TIMEOUT)?;
+    let sample = |name: &str| milliseconds(&answer, name).into_iter().collect();
     let count = |name: &str| answer[name].as_u64().unwrap_or(0);
     Ok(Results {
         skew: sample("skew"),
@@ -108,12 +96,11 @@ fn run(bench: &Bench, fleet: &Fleet, hosts: &str, cycles: u32) -> anyhow::Result
 fn section(fleets: &[Fleet], results: &[Results], cycles: u32) -> Section {
     let mut rows = Vec::new();
     let mut row = |name: &str, value: &dyn Fn(&Results) -> String| {
-        rows.push([name.to_owned()].into_iter().chain(results.iter().map(value)).collect::<Vec<_>>());
+        rows.push(report::row(name, results.iter().map(value)));
     };
-    let show = |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.middle_half());
-    row("first to last node notified, ms", &|result| show(&result.skew));
+    row("first to last node notified, ms", &|result| result.skew.with_middle_half());
     row("  maximum, ms", &|result| ThreeDigits(result.skew.min_max().1).to_string());
-    row("first node notified to last one published, ms", &|result| show(&result.published));
+    row("first node notified to last one published, ms", &|result| result.published.with_middle_half());
     row("cycle, ms: mean (smallest – largest)", &|result| {
         format!("**{}** ({})", ThreeDigits(result.cycle.mean()), result.cycle.range())
     });
@@ -142,7 +129,7 @@ fn section(fleets: &[Fleet], results: &[Results], cycles: u32) -> Section {
              cycles after the first average of all nodes. A node is notified when the watch on the barrier has fired \
              and the node has read the new generation. **Median** (middle half)."
         ),
-        head: [String::new()].into_iter().chain(head).collect(),
+        head: report::row("", head),
         rows,
         notes: vec![
             "With release `complete`, a cycle takes as long as all nodes need to measure and to publish; with `period`, \

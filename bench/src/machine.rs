@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use atalaya_testbed::ZooKeeper;
 use serde_json::Value;
 
+use super::proc;
 use xtask::cargo::workspace;
 
-/// Name of the fact for the server's version.
 const ZOOKEEPER: &str = "Apache ZooKeeper";
 
 /// Facts about the test environment: names and values, in the order of the table.
@@ -21,10 +21,10 @@ impl Machine {
     /// Collects the facts that are known before the measurements.
     pub(crate) fn inspect() -> anyhow::Result<Machine> {
         let cores = std::thread::available_parallelism().context("cannot read the number of processors")?;
-        let processor = entry("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into());
-        let memory = entry("/proc/meminfo", "MemTotal")
-            .and_then(|text| text.strip_suffix("kB")?.trim().parse::<f64>().ok())
-            .map_or_else(|| "unknown".into(), |kib| format!("{:.1} GiB", kib / 1024.0 / 1024.0));
+        let cpuinfo = read("/proc/cpuinfo");
+        let processor = proc::entry(&cpuinfo, "model name").unwrap_or(std::env::consts::ARCH);
+        let memory = proc::mib(&read("/proc/meminfo"), "MemTotal")
+            .map_or_else(|_| "unknown".into(), |mib| format!("{:.1} GiB", mib / 1024.0));
         let facts = vec![
             ("date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
             ("Atalaya", format!("{} {}", env!("CARGO_PKG_VERSION"), revision())),
@@ -97,13 +97,6 @@ fn revision() -> String {
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
-}
-
-/// Returns the value of the first line `name: value` of a file.
-fn entry(path: &str, name: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    let value = |line: &str| Some(line.strip_prefix(name)?.trim_start().strip_prefix(':')?.trim().to_owned());
-    text.lines().find_map(value)
 }
 
 /// Returns the first line that a command prints to stdout or, failing that, to stderr.

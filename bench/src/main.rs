@@ -221,7 +221,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds a benchmark program and returns its path.
 fn build_bench(package: &str, name: &str) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
     command.args(["bench", "--profile", Profile::Distribution.name(), "--package", package, "--bench", name]);

@@ -8,7 +8,8 @@ use atalaya_testbed::pi::{Clock, Parts};
 use atalaya_testbed::target_dir;
 
 use super::Bench;
-use super::report::Section;
+use super::proc::mib;
+use super::report::{self, Section, cells};
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 use xtask::cargo::{Profile, cargo, succeeds};
@@ -37,7 +38,6 @@ struct Rates {
     filtered: Sample,
 }
 
-/// Results of all boots.
 #[derive(Default)]
 struct Results {
     /// Size of the program in bytes.
@@ -98,12 +98,9 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
 
 /// Counters of the node, from the kernel of the Pi and from ZooKeeper.
 struct Snapshot {
-    /// Processor time in seconds.
     used: f64,
     samples: i32,
-    /// Resident memory in MiB.
     resident: f64,
-    /// Maximum resident memory in MiB.
     peak: f64,
 }
 
@@ -111,12 +108,7 @@ fn snapshot(site: &mut Site) -> anyhow::Result<Snapshot> {
     let samples = site.measurement(ID)?.context("the node has no znode")?.1;
     let command = "cd /proc/$(pidof atalaya) && cat task/*/schedstat && grep -E 'VmRSS|VmHWM' status";
     let output = site.pi()?.console().must(command);
-    let mib = |name: &str| {
-        let kib = output.lines.iter().find_map(|line| {
-            line.strip_prefix(name)?.trim_matches([':', ' ', '\t']).split(' ').next()?.parse::<f64>().ok()
-        });
-        kib.map(|kib| kib / 1024.0).with_context(|| format!("no {name} in {}", output.text()))
-    };
+    let text = output.text();
     let used: u64 = output
         .lines
         .iter()
@@ -125,8 +117,13 @@ fn snapshot(site: &mut Site) -> anyhow::Result<Snapshot> {
             (fields.len() == 3).then(|| fields[0])
         })
         .sum();
-    ensure!(used > 0, "no processor time of the node in {}", output.text());
-    Ok(Snapshot { used: used as f64 / 1e9, samples, resident: mib("VmRSS")?, peak: mib("VmHWM")? })
+    ensure!(used > 0, "no processor time of the node in {text}");
+    Ok(Snapshot {
+        used: used as f64 / 1e9,
+        samples,
+        resident: mib(&text, "VmRSS")?,
+        peak: mib(&text, "VmHWM")?,
+    })
 }
 
 /// Builds and runs the loop over a simulated bus on this machine, and returns its output.
@@ -166,26 +163,25 @@ fn parse_rates(text: &str, into: &mut Rates) {
 }
 
 fn section(results: &Results) -> Section {
-    let show = |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.range());
-    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let row = |name: &str, value: String| report::row(name, [value]);
     let [bus, simulated] = &results.rates;
     let mb = results.size as f64 / MB;
     let mut rows = vec![
         row("program, MB", format!("**{}**", ThreeDigits(mb))),
-        row("from power-on to the first measurement, s", show(&results.first)),
-        row("resident memory, as the leader, MiB", show(&results.resident)),
-        row("  maximum", show(&results.peak)),
+        row("from power-on to the first measurement, s", results.first.with_range()),
+        row("resident memory, as the leader, MiB", results.resident.with_range()),
+        row("  maximum", results.peak.with_range()),
         row(
             "processor time per sample, including publishing, averaging and reporting, ms",
-            show(&results.sample),
+            results.sample.with_range(),
         ),
     ];
     for (name, rates) in [("/dev/i2c-1", bus), ("a simulated bus, on this machine", simulated)] {
-        rows.push(row(&format!("samples per second from {name}: driver alone"), show(&rates.driver)));
-        rows.push(row("  sensor, with error handling and checks", show(&rates.sensor)));
-        rows.push(row("  percent of the driver alone", show(&rates.share)));
+        rows.push(row(&format!("samples per second from {name}: driver alone"), rates.driver.with_range()));
+        rows.push(row("  sensor, with error handling and checks", rates.sensor.with_range()));
+        rows.push(row("  percent of the driver alone", rates.share.with_range()));
         if rates.filtered.len() > 0 {
-            rows.push(row("  percent, with a filter", show(&rates.filtered)));
+            rows.push(row("  percent, with a filter", rates.filtered.with_range()));
         }
     }
     Section {
@@ -201,7 +197,7 @@ fn section(results: &Results) -> Section {
             MEASURING_TIME.as_secs(),
             results.first.len(),
         ),
-        head: vec![String::new(), String::new()],
+        head: cells(["", ""]),
         rows,
         notes: Vec::new(),
         targets: vec![

@@ -17,25 +17,28 @@ pub(crate) struct Memory {
     pub(crate) anonymous: f64,
 }
 
-/// Returns the current memory of process `pid`.
 pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let mib = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
-        kib.map(|kib| kib / 1024.0).with_context(|| format!("no {name} in {path}"))
-    };
+    let mib = |name| mib(&text, name);
     Ok(Memory { resident: mib("Rss")?, proportional: mib("Pss")?, anonymous: mib("Anonymous")? })
 }
 
 /// Returns the maximum resident memory of process `pid` so far, in MiB.
 pub(crate) fn peak(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/status");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
-    kib.map(|kib| kib / 1024.0).with_context(|| format!("no VmHWM in {path}"))
+    mib(&fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?, "VmHWM")
+}
+
+/// Returns the size in the first line `name: value kB` of a file, in MiB.
+pub(crate) fn mib(text: &str, name: &str) -> anyhow::Result<f64> {
+    let kib = entry(text, name).and_then(|value| value.strip_suffix("kB")?.trim().parse::<f64>().ok());
+    kib.map(|kib| kib / 1024.0).with_context(|| format!("no {name} in {text}"))
+}
+
+/// Returns the value in the first line `name: value` of a file.
+pub(crate) fn entry<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim_start().strip_prefix(':')?.trim()))
 }
 
 /// Returns the processor time of process `pid`, including threads that have ended, in units of 10 ms.
@@ -94,7 +97,6 @@ impl RunTimes {
         (time, wakes)
     }
 
-    /// Returns the number of threads.
     pub(crate) fn threads(&self) -> usize {
         self.threads.len()
     }

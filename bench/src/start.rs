@@ -8,8 +8,8 @@ use atalaya_testbed::{Api, Process, ZooKeeper, node_command, parent_death_comman
 use super::Bench;
 use super::coprocess::Coprocess;
 use super::cycle::TICK;
-use super::report::Section;
-use super::stats::{Sample, ThreeDigits};
+use super::report::{Section, cells, row};
+use super::stats::{QUARTILES_HEAD, Sample};
 use super::targets::Target;
 
 /// Timeout for the end of a node. It closes its session within 2 s, except on a busy machine.
@@ -45,14 +45,6 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
                 .for_each(|(sample, time)| sample.push(time));
         }
     }
-    let row = |name: &str, sample: &Sample| {
-        vec![
-            name.to_owned(),
-            format!("**{}**", ThreeDigits(sample.median())),
-            sample.middle_half(),
-            sample.range(),
-        ]
-    };
     Ok(vec![Section {
         title: "From the start to the first measurement".into(),
         method: format!(
@@ -60,11 +52,11 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
              creation of `/mediciones/{{id}}`. {} starts of each, in turns, each with a new id.",
             atalaya_times.len(),
         ),
-        head: ["ms", "median", "middle half", "smallest – largest"].map(str::to_owned).to_vec(),
+        head: cells(QUARTILES_HEAD),
         rows: vec![
-            row("Atalaya", &atalaya_times),
-            row("Kazoo", &kazoo_times),
-            row("included in both: start of an empty program", &empty_times),
+            row("Atalaya", atalaya_times.quartile_cells()),
+            row("Kazoo", kazoo_times.quartile_cells()),
+            row("included in both: start of an empty program", empty_times.quartile_cells()),
         ],
         notes: vec![
             "Both are started through `setpriv`, so that they cannot outlive the benchmark; the last row is \

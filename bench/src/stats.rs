@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Head of a table in milliseconds with [`Sample::quartile_cells`].
+pub(crate) const QUARTILES_HEAD: [&str; 4] = ["ms", "median", "middle half", "smallest – largest"];
+
 /// Repeated measurements of one value.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sample {
@@ -48,15 +51,35 @@ impl Sample {
         format!("{} – {}", ThreeDigits(self.quantile(0.25)), ThreeDigits(self.quantile(0.75)))
     }
 
+    /// Formats the median, and the middle half.
+    pub(crate) fn with_middle_half(&self) -> String {
+        format!("**{}** ({})", ThreeDigits(self.median()), self.middle_half())
+    }
+
+    /// Formats the median, and the minimum and the maximum.
+    pub(crate) fn with_range(&self) -> String {
+        format!("**{}** ({})", ThreeDigits(self.median()), self.range())
+    }
+
+    /// Formats the cells below [`QUARTILES_HEAD`].
+    pub(crate) fn quartile_cells(&self) -> [String; 3] {
+        [format!("**{}**", ThreeDigits(self.median())), self.middle_half(), self.range()]
+    }
+
     /// Returns the minimum and the maximum. NaN if the sample is empty.
     pub(crate) fn min_max(&self) -> (f64, f64) {
         (self.quantile(0.0), self.quantile(1.0))
     }
 
-    /// Formats the minimum and the maximum.
     pub(crate) fn range(&self) -> String {
         let (min, max) = self.min_max();
         format!("{} – {}", ThreeDigits(min), ThreeDigits(max))
+    }
+}
+
+impl FromIterator<f64> for Sample {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        Self { values: values.into_iter().collect() }
     }
 }
 
@@ -81,7 +104,7 @@ mod tests {
     use super::*;
 
     fn sample(values: &[f64]) -> Sample {
-        Sample { values: values.to_vec() }
+        values.iter().copied().collect()
     }
 
     #[test]

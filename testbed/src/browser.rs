@@ -31,7 +31,6 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts chromedriver.
     #[track_caller]
     pub fn start() -> Self {
         install::require(&[Part::Chromium]);

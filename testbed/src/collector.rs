@@ -31,7 +31,6 @@ pub struct Collector {
     process: Process,
 }
 
-/// A report that a collector has stored.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct StoredReport {
     /// Increases in the order in which reports were recorded.
@@ -40,7 +39,6 @@ pub struct StoredReport {
     pub epoch: Option<i64>,
     /// Cycle, if the sender counts cycles.
     pub cycle: Option<u64>,
-    /// Unit, if it is known.
     pub unit: Option<String>,
     /// Time at which the fleet was read, in milliseconds since 1970.
     #[serde(deserialize_with = "millis")]
@@ -152,7 +150,6 @@ impl Collector {
         get_authorized(&self.address(), path, token, timeout)
     }
 
-    /// Sends a GET request for `path`.
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         match self.try_get(path, None, ANSWER) {
@@ -161,12 +158,10 @@ impl Collector {
         }
     }
 
-    /// Returns all stored reports, like [`stored_reports`].
     pub fn try_reports(&self, token: Option<&str>) -> Result<Vec<StoredReport>, String> {
         stored_reports(&self.address(), token)
     }
 
-    /// Returns all stored reports, like [`try_reports`](Self::try_reports).
     #[track_caller]
     pub fn reports(&self) -> Vec<StoredReport> {
         match self.try_reports(None) {

@@ -13,7 +13,6 @@ use crate::spawn::parent_death_command;
 pub struct Curator(());
 
 impl Curator {
-    /// Ensures that Curator is installed.
     #[track_caller]
     pub fn ready() -> Self {
         static READY: OnceLock<()> = OnceLock::new();

@@ -6,47 +6,55 @@ use std::process::Command;
 
 use crate::scratch::Scratch;
 
-/// A separate file system in memory that is full after a given number of bytes. Needs root.
-pub struct SmallDisk {
+/// A mounted file system. Needs root.
+struct Mount {
     folder: PathBuf,
     _scratch: Scratch,
 }
 
-impl SmallDisk {
-    /// Mounts the file system.
+impl Mount {
+    /// Mounts a file system on a folder in `scratch`, with these arguments of `mount`.
     #[track_caller]
-    pub fn mount(bytes: u64) -> Self {
-        let scratch = Scratch::new("disk");
+    fn new(scratch: Scratch, arguments: &[&str]) -> Self {
         let folder = scratch.path().join("disk");
         fs::create_dir(&folder).expect("make a folder to mount on");
-        let size = format!("size={bytes}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&folder).status();
+        let mounted = Command::new("mount").args(arguments).arg(&folder).status();
         assert!(
             mounted.is_ok_and(|status| status.success()),
-            "a disk that can be filled is mounted by root, on Linux: run this test as root"
+            "disks are mounted by root, on Linux with loop devices: run this test as root"
         );
         Self { folder, _scratch: scratch }
     }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Processes with an open file on it keep that file; the folder is free.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
+    }
+}
+
+/// A separate file system in memory that is full after a given number of bytes. Needs root.
+pub struct SmallDisk(Mount);
+
+impl SmallDisk {
+    #[track_caller]
+    pub fn mount(bytes: u64) -> Self {
+        Self(Mount::new(Scratch::new("disk"), &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]))
+    }
 
     pub fn path(&self) -> &Path {
-        &self.folder
+        &self.0.folder
     }
 
     /// Fills the rest of the file system with a file; removing that file makes room again.
     #[track_caller]
     pub fn fill(&self) -> PathBuf {
         use std::io::Write;
-        let path = self.folder.join("filling");
+        let path = self.path().join("filling");
         let mut file = fs::File::create(&path).expect("make a file on the small disk");
         while file.write_all(&[0; 4096]).is_ok() {}
         path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Processes with an open file on it keep that file; the folder is free.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
     }
 }
 
@@ -62,36 +70,28 @@ pub fn make_ext4(image: &Path, bytes: u64) {
 
 /// A disk image with ext4, whose power can be cut. Needs root.
 pub struct CuttableDisk {
-    folder: PathBuf,
+    mount: Mount,
     image: PathBuf,
-    _scratch: Scratch,
 }
 
 impl CuttableDisk {
     /// Makes and mounts an empty file system.
     #[track_caller]
     pub fn mount(bytes: u64) -> Self {
+        Self::with_image(|image| make_ext4(image, bytes))
+    }
+
+    /// Mounts the image that `make` writes.
+    #[track_caller]
+    fn with_image(make: impl FnOnce(&Path)) -> Self {
         let scratch = Scratch::new("disk");
         let image = scratch.path().join("image");
-        make_ext4(&image, bytes);
-        Self::of(image, scratch)
+        make(&image);
+        Self { mount: Mount::new(scratch, &["-o", "loop", &image.display().to_string()]), image }
     }
 
-    #[track_caller]
-    fn of(image: PathBuf, scratch: Scratch) -> Self {
-        let folder = scratch.path().join("disk");
-        fs::create_dir(&folder).expect("make a folder to mount on");
-        let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&folder).status();
-        assert!(
-            mounted.is_ok_and(|status| status.success()),
-            "a disk image is mounted by root, on Linux with loop devices: run this test as root"
-        );
-        Self { folder, image, _scratch: scratch }
-    }
-
-    /// Returns the mount point.
     pub fn path(&self) -> &Path {
-        &self.folder
+        &self.mount.folder
     }
 
     /// Returns a disk with the content that this one would have after a power cut at this moment: without the data that
@@ -108,16 +108,6 @@ impl CuttableDisk {
             }
             content = again;
         }
-        let scratch = Scratch::new("disk");
-        let image = scratch.path().join("image");
-        fs::write(&image, content).expect("copy the image of a disk");
-        Self::of(image, scratch)
-    }
-}
-
-impl Drop for CuttableDisk {
-    fn drop(&mut self) {
-        // As for a small disk.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
+        Self::with_image(|image| fs::write(image, content).expect("copy the image of a disk"))
     }
 }

@@ -41,14 +41,8 @@ impl Ensemble {
         Self::configured(SERVERS, zookeeper::TICK, Some(security))
     }
 
-    /// Starts servers like [`start`](Self::start) with another tick, in milliseconds: the minimum session timeout is
-    /// twice that.
-    #[track_caller]
-    pub fn with_tick(ms: u32) -> Self {
-        Self::configured(SERVERS, ms, None)
-    }
-
-    /// Starts servers like [`with_tick`](Self::with_tick); a single one is standalone.
+    /// Starts this number of servers like [`start`](Self::start) with another tick, in milliseconds: the minimum session
+    /// timeout is twice that. A single server is standalone.
     #[track_caller]
     pub fn with_servers(count: usize, ms: u32) -> Self {
         Self::configured(count, ms, None)
@@ -56,7 +50,6 @@ impl Ensemble {
 
     #[track_caller]
     fn configured(count: usize, ms: u32, security: Option<&Security>) -> Self {
-        zookeeper::require();
         let peers: Vec<_> =
             (0..count).map(|_| Peer { quorum: Port::reserve(), election: Port::reserve() }).collect();
         // The limits are in ticks. In seconds they stay the same: 20 s to join, 4 s until a server counts as lost.
@@ -70,7 +63,7 @@ impl Ensemble {
         let mut servers = Vec::new();
         for i in 1..=count {
             let mut server = ZooKeeper::configure(ms, &shared, security);
-            fs::write(server.folder().join("data/myid"), i.to_string()).expect("write ZooKeeper's myid");
+            fs::write(server.folder().join("myid"), i.to_string()).expect("write ZooKeeper's myid");
             server.spawn();
             servers.push(server);
         }
@@ -171,7 +164,7 @@ impl Ensemble {
     /// a quorum, see [`wait_for_quorum`](Self::wait_for_quorum).
     #[track_caller]
     pub fn restart(&mut self, i: usize) {
-        self.servers[i].relaunch(ZooKeeper::answers);
+        self.servers[i].relaunch(zookeeper::answers);
     }
 
     /// Waits until one server leads and all that are neither killed nor frozen serve clients.

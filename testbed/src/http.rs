@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-/// Default timeout of an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, PartialEq)]

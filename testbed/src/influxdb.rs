@@ -1,7 +1,6 @@
 //! An InfluxDB 1.x server.
 
-use std::ops::{Deref, DerefMut};
-
+use derive_more::{Deref, DerefMut};
 use serde_json::Value;
 
 use crate::install::Part;
@@ -9,7 +8,10 @@ use crate::ports::Port;
 use crate::server::Server;
 
 /// An InfluxDB server on loopback, with reserved ports and its own data.
+#[derive(Deref, DerefMut)]
 pub struct Influxdb {
+    #[deref]
+    #[deref_mut]
     server: Server,
     /// Port for backups, which the server always opens.
     _backup_port: Port,
@@ -20,7 +22,7 @@ impl Influxdb {
     #[track_caller]
     pub fn start() -> Self {
         let answers = |server: &Server| server.get("/ping").is_ok_and(|answer| answer.status == 204);
-        let server = Server::prepare("InfluxDB", Part::Influxdb, answers);
+        let server = Server::prepare("InfluxDB", &[Part::Influxdb], answers);
         let (backup_port, folder) = (Port::reserve(), server.folder().display());
         // Its usage reports would leave the machine.
         let configuration = format!(
@@ -70,19 +72,5 @@ impl Influxdb {
                 _ => Value::Array(Vec::new()),
             }),
         }
-    }
-}
-
-impl Deref for Influxdb {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
-
-impl DerefMut for Influxdb {
-    fn deref_mut(&mut self) -> &mut Server {
-        &mut self.server
     }
 }

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 pub struct Transaction {
     /// Transaction id: the epoch of ZooKeeper's leader in the upper 32 bits, a counter in the lower ones.
     pub zxid: i64,
-    /// Session of the client.
     pub session: i64,
     /// Time at which ZooKeeper's leader received it, in milliseconds since 1970.
     pub time: i64,
@@ -20,26 +19,40 @@ pub struct Transaction {
     pub changes: Vec<Change>,
 }
 
-/// A change made by a transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// A new znode.
     Create {
         path: String,
         data: Vec<u8>,
         /// True if the znode is deleted with its session.
         ephemeral: bool,
     },
-    /// New data.
-    Set { path: String, data: Vec<u8> },
-    /// A znode was deleted.
-    Delete { path: String },
+    Set {
+        path: String,
+        data: Vec<u8>,
+    },
+    Delete {
+        path: String,
+    },
     /// Part of a `multi` that fails unless the znode exists, at a version if one is given.
-    Check { path: String },
-    /// A session started.
+    Check {
+        path: String,
+    },
     Opened,
     /// A session ended, and all of its ephemeral znodes with it.
     Closed,
+}
+
+impl Change {
+    pub(crate) fn path_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Change::Create { path, .. }
+            | Change::Set { path, .. }
+            | Change::Delete { path }
+            | Change::Check { path } => Some(path),
+            Change::Opened | Change::Closed => None,
+        }
+    }
 }
 
 /// Returns the transactions from `zxid` on in the log in `folder` (`version-2` below a server's `dataDir`). A server
@@ -150,12 +163,7 @@ fn change(kind: i32, jute: &mut Jute<'_>) -> Option<Option<Change>> {
     Some(match kind {
         CREATE | CREATE_2 => {
             let (path, data) = (jute.text()?, jute.buffer()?.to_vec());
-            for _ in 0..jute.int()? {
-                // An ACL entry: permissions, scheme, id.
-                jute.int()?;
-                jute.text()?;
-                jute.text()?;
-            }
+            jute.acl()?;
             Some(Change::Create { path, data, ephemeral: jute.bytes(1)? == [1] })
         }
         CREATE_CONTAINER | CREATE_TTL => {
@@ -171,17 +179,17 @@ fn change(kind: i32, jute: &mut Jute<'_>) -> Option<Option<Change>> {
     })
 }
 
-/// Reader of Jute, Hadoop's old record format: big endian, with length prefixes.
-struct Jute<'a>(&'a [u8]);
+/// Reader of Jute, the record format of ZooKeeper's log and protocol: big endian, with length prefixes.
+pub(crate) struct Jute<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Jute<'a> {
-    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn int(&mut self) -> Option<i32> {
+    pub(crate) fn int(&mut self) -> Option<i32> {
         self.bytes(4)?.try_into().ok().map(i32::from_be_bytes)
     }
 
@@ -190,13 +198,18 @@ impl<'a> Jute<'a> {
     }
 
     /// A length of -1 means no buffer, which is treated as an empty one.
-    fn buffer(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn buffer(&mut self) -> Option<&'a [u8]> {
         let length = self.int()?;
         if length == -1 { Some(&[]) } else { self.bytes(length.try_into().ok()?) }
     }
 
-    fn text(&mut self) -> Option<String> {
+    pub(crate) fn text(&mut self) -> Option<String> {
         self.buffer().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// Skips an ACL, whose entries have permissions, a scheme and an id.
+    pub(crate) fn acl(&mut self) -> Option<()> {
+        (0..self.int()?).try_for_each(|_| self.int().zip(self.text()).zip(self.text()).map(drop))
     }
 }
 

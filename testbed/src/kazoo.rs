@@ -18,7 +18,6 @@ pub struct Kazoo {
 }
 
 impl Kazoo {
-    /// Ensures that Kazoo is installed.
     #[track_caller]
     pub fn ready() -> Self {
         static PYTHON: OnceLock<PathBuf> = OnceLock::new();

@@ -1,11 +1,11 @@
 //! A Mosquitto server, the MQTT broker.
 
 use std::net::TcpStream;
-use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 
+use derive_more::{Deref, DerefMut};
 use rumqttc_v4::{Client, ConnectionError, Event, MqttOptions, Packet, PublishOptions};
 
 use crate::install::Part;
@@ -16,6 +16,7 @@ const MAX_PACKET: usize = 1 << 25;
 
 /// A Mosquitto server on loopback. Without other configuration it accepts all clients, and keeps nothing on its disk: after
 /// a restart, its retained messages are lost.
+#[derive(Deref, DerefMut)]
 pub struct Mosquitto(Server);
 
 impl Mosquitto {
@@ -59,7 +60,7 @@ impl Mosquitto {
     #[track_caller]
     fn prepare() -> Server {
         let accepts = |server: &Server| TcpStream::connect(server.address()).is_ok();
-        Server::prepare("Mosquitto", Part::Mosquitto, accepts)
+        Server::prepare("Mosquitto", &[Part::Mosquitto], accepts)
     }
 
     #[track_caller]
@@ -127,18 +128,4 @@ fn publish(options: MqttOptions, topic: &str, payload: &[u8], retain: bool) -> R
         }
     }
     Err(ConnectionError::RequestsDone)
-}
-
-impl Deref for Mosquitto {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.0
-    }
-}
-
-impl DerefMut for Mosquitto {
-    fn deref_mut(&mut self) -> &mut Server {
-        &mut self.0
-    }
 }

@@ -1,15 +1,15 @@
 //! An MQTT client that subscribes and publishes, on its own thread.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rumqttc_v4::{Client, Event, MqttOptions, Packet, PublishOptions, QoS};
 use serde_json::Value;
 
 use crate::wait::eventually;
 
-/// A received message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MqttMessage {
     pub topic: String,
@@ -19,7 +19,6 @@ pub struct MqttMessage {
 }
 
 impl MqttMessage {
-    /// Returns the payload as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.payload).into_owned()
     }
@@ -40,33 +39,24 @@ impl MqttClient {
     /// Connects to `port` of loopback, subscribes, and waits for the acknowledgement.
     #[track_caller]
     pub fn subscribe(port: u16, filter: &str) -> Self {
-        Self::connect(port, filter, None, true)
+        Self::connect(port, filter, true)
     }
 
     /// Subscribes like [`subscribe`](Self::subscribe), in a session that the broker keeps while the client is away.
     #[track_caller]
     pub fn persistent(port: u16, filter: &str) -> Self {
-        Self::connect(port, filter, None, false)
-    }
-
-    /// Subscribes like [`subscribe`](Self::subscribe), with user and password.
-    #[track_caller]
-    pub fn with_user(port: u16, filter: &str, user: Option<(&str, &str)>) -> Self {
-        Self::connect(port, filter, user, true)
+        Self::connect(port, filter, false)
     }
 
     #[track_caller]
-    fn connect(port: u16, filter: &str, user: Option<(&str, &str)>, is_clean: bool) -> Self {
+    fn connect(port: u16, filter: &str, is_clean: bool) -> Self {
         let id = format!("testbed-{}-{:x}", std::process::id(), rand_number());
         let mut options = MqttOptions::new(id, ("127.0.0.1", port));
         options.set_clean_session(is_clean).set_keep_alive(5).set_max_packet_size(1 << 24, 1 << 24);
-        if let Some((user, password)) = user {
-            options.set_credentials(user.to_owned(), password.to_owned().into_bytes());
-        }
         let (client, mut connection) = Client::builder(options).capacity(256).build();
-        let (received, subscribed) = (Arc::default(), Arc::new(Mutex::new(false)));
-        let messages: Arc<Mutex<Vec<MqttMessage>>> = Arc::clone(&received);
-        let (subscriber, acknowledged, filter) = (client.clone(), Arc::clone(&subscribed), filter.to_owned());
+        let received = Arc::<Mutex<Vec<MqttMessage>>>::default();
+        let (acknowledge, acknowledged) = mpsc::channel();
+        let (messages, subscriber, filter) = (Arc::clone(&received), client.clone(), filter.to_owned());
         let receive = move || {
             for event in connection.iter() {
                 match event {
@@ -74,7 +64,8 @@ impl MqttClient {
                         let _ = subscriber.try_subscribe(filter.clone(), QoS::AtLeastOnce);
                     }
                     Ok(Event::Incoming(Packet::SubAck(_))) => {
-                        *acknowledged.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                        // Only the first acknowledgement is awaited.
+                        let _ = acknowledge.send(());
                     }
                     Ok(Event::Incoming(Packet::Publish(publish))) => {
                         let message = MqttMessage {
@@ -82,7 +73,7 @@ impl MqttClient {
                             payload: publish.payload.to_vec(),
                             is_retained: publish.retain,
                         };
-                        messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+                        messages.lock().push(message);
                     }
                     Ok(_) => {}
                     Err(rumqttc_v4::ConnectionError::RequestsDone) => return,
@@ -91,15 +82,12 @@ impl MqttClient {
             }
         };
         thread::Builder::new().name("mqtt client".into()).spawn(receive).expect("start a thread");
-        eventually("the subscription", Duration::from_secs(30), || {
-            subscribed.lock().unwrap_or_else(PoisonError::into_inner).then_some(())
-        });
+        acknowledged.recv_timeout(Duration::from_secs(30)).expect("the broker acknowledges the subscription");
         Self { client, received }
     }
 
-    /// Returns all messages so far.
     pub fn messages(&self) -> Vec<MqttMessage> {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.received.lock().clone()
     }
 
     /// Returns the messages with this topic so far.
@@ -118,7 +106,6 @@ impl MqttClient {
         eventually(&format!("a message of {topic}"), timeout, || self.of(topic).into_iter().find(&is_right))
     }
 
-    /// Publishes a message.
     #[track_caller]
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>, is_retained: bool) {
         let options = PublishOptions::at_least_once().retain(is_retained);

@@ -23,7 +23,6 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// Reserves the next free port.
     #[track_caller]
     pub(crate) fn reserve() -> Self {
         static TAKEN: AtomicU32 = AtomicU32::new(0);

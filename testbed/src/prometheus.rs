@@ -1,9 +1,9 @@
 //! A Prometheus server, and `promtool`.
 
-use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::Command;
 
+use derive_more::{Deref, DerefMut};
 use serde_json::Value;
 
 use crate::install::{self, Part};
@@ -11,6 +11,7 @@ use crate::server::Server;
 use crate::spawn::parent_death_command;
 
 /// A Prometheus server on loopback, with a reserved port and its own data.
+#[derive(Deref, DerefMut)]
 pub struct Prometheus(Server);
 
 impl Prometheus {
@@ -32,7 +33,7 @@ impl Prometheus {
     #[track_caller]
     fn prepare() -> Server {
         let is_ready = |server: &Server| server.get("/-/ready").is_ok_and(|answer| answer.status == 200);
-        Server::prepare("Prometheus", Part::Prometheus, is_ready)
+        Server::prepare("Prometheus", &[Part::Prometheus], is_ready)
     }
 
     #[track_caller]
@@ -44,7 +45,6 @@ impl Prometheus {
         Self(server.start(&[&command, options].concat()))
     }
 
-    /// Returns the address for remote write.
     pub fn write_url(&self) -> String {
         format!("http://{}/api/v1/write", self.address())
     }
@@ -92,20 +92,6 @@ impl Prometheus {
             (result["metric"].clone(), value.unwrap_or(f64::NAN))
         };
         results.iter().map(sample).collect()
-    }
-}
-
-impl Deref for Prometheus {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.0
-    }
-}
-
-impl DerefMut for Prometheus {
-    fn deref_mut(&mut self) -> &mut Server {
-        &mut self.0
     }
 }
 

@@ -7,14 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::zk_request;
 
 /// Maximum length of a frame: ZooKeeper refuses more than 1 MiB. A four-letter word looks like a frame of 1.6 GiB.
 const LONGEST_FRAME: usize = 64 << 20;
-/// Op code of a ping.
 const PING: i32 = 11;
 
 /// A TCP proxy on loopback. Dropping it cuts every connection.
@@ -88,9 +89,8 @@ impl Proxy {
         self.address.to_string()
     }
 
-    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
-        self.shared.lock().connections.len()
+        self.shared.state.lock().connections.len()
     }
 
     /// Closes all current connections; new ones are accepted.
@@ -127,12 +127,12 @@ impl Proxy {
 
     /// Forwards the next request with this op code, drops its reply, and closes the connection. Happens once.
     pub fn cut_after_request(&self, op_code: i32) {
-        self.arm(Fault { op_code, forwarded: true });
+        self.shared.change(|state| state.armed = Some(Fault { op_code, forwarded: true }));
     }
 
     /// Drops the next request with this op code, and closes the connection. Happens once.
     pub fn cut_before_request(&self, op_code: i32) {
-        self.arm(Fault { op_code, forwarded: false });
+        self.shared.change(|state| state.armed = Some(Fault { op_code, forwarded: false }));
     }
 
     /// Records all requests from now on, except pings and those that open a session.
@@ -142,17 +142,13 @@ impl Proxy {
 
     /// Returns the recorded requests as text, for example `set /a` or `multi [check /a, create /b/c]`.
     pub fn recorded_requests(&self) -> Vec<String> {
-        self.shared.lock().recorded.clone().unwrap_or_default()
+        self.shared.state.lock().recorded.clone().unwrap_or_default()
     }
 
     /// Returns true if the request for which [`cut_after_request`](Self::cut_after_request) or
     /// [`cut_before_request`](Self::cut_before_request) waits has not arrived yet.
     pub fn is_armed(&self) -> bool {
-        self.shared.lock().armed.is_some()
-    }
-
-    fn arm(&self, fault: Fault) {
-        self.shared.change(|state| state.armed = Some(fault));
+        self.shared.state.lock().armed.is_some()
     }
 }
 
@@ -170,25 +166,16 @@ impl Drop for Proxy {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change under the lock is a single assignment, so the state is consistent after a panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn change(&self, how: impl FnOnce(&mut State)) {
-        how(&mut self.lock());
+        how(&mut self.state.lock());
         self.changed.notify_all();
     }
 
     /// Waits during a freeze. Returns `None` if connection `id` is closed.
     fn thawed(&self, id: u64) -> Option<MutexGuard<'_, State>> {
-        let held = |state: &mut State| state.frozen && state.connections.contains_key(&id);
-        let state = self.changed.wait_while(self.lock(), held).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
+        self.changed.wait_while(&mut state, |state| state.frozen && state.connections.contains_key(&id));
         state.connections.contains_key(&id).then_some(state)
-    }
-
-    fn close(&self, id: u64) {
-        self.change(|state| state.close(id));
     }
 }
 
@@ -215,7 +202,7 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for client in listener.incoming() {
-        let mut state = shared.lock();
+        let mut state = shared.state.lock();
         if state.over {
             return;
         }
@@ -234,7 +221,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let shared = Arc::clone(shared);
         start("proxy connection", move || {
             if serve(&shared, id, client).is_err() {
-                shared.close(id);
+                shared.change(|state| state.close(id));
             }
         });
     }
@@ -244,14 +231,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 fn serve(shared: &Arc<Shared>, id: u64, mut client: TcpStream) -> io::Result<()> {
     drop(shared.thawed(id));
     let Some(said) = said_and_still_there(&mut client)? else {
-        shared.close(id);
+        shared.change(|state| state.close(id));
         return Ok(());
     };
     let mut server = TcpStream::connect(shared.upstream)?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_server, to_client) = (server.try_clone()?, client.try_clone()?);
-    match shared.lock().connections.get_mut(&id) {
+    match shared.state.lock().connections.get_mut(&id) {
         Some(connection) => connection.server = Some(server.try_clone()?),
         None => return Ok(()),
     }
@@ -259,7 +246,7 @@ fn serve(shared: &Arc<Shared>, id: u64, mut client: TcpStream) -> io::Result<()>
     start("proxy replies", move || {
         // A failure, like the server's end, closes the connection.
         let _ = pass_replies(&other, id, from_server, to_client);
-        other.close(id);
+        other.change(|state| state.close(id));
     });
     pass_requests(shared, id, io::Cursor::new(said).chain(client), &mut server)?;
     // The client has closed: the server is notified after all data was forwarded.

@@ -2,20 +2,21 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::process::Command;
+
+use derive_more::{Deref, DerefMut};
 
 use crate::install::Part;
 use crate::server::Server;
 
 /// Timeout of an answer in seconds; a frozen server never answers.
 const ANSWER: &str = "5";
-/// Name of the configuration file.
 const CONFIGURATION: &str = "redis.conf";
 
 /// A Redis server on loopback, with Debian's default configuration unless lines are added: it does not write to the
 /// disk immediately.
+#[derive(Deref, DerefMut)]
 pub struct Redis(Server);
 
 impl Redis {
@@ -39,7 +40,7 @@ impl Redis {
 
     #[track_caller]
     fn prepare() -> Server {
-        Server::prepare("Redis", Part::Redis, |server| {
+        Server::prepare("Redis", &[Part::Redis], |server| {
             let answer = ask(server.port(), &["PING"]).unwrap_or_default();
             // A server that requires a password answers as well.
             answer.contains("PONG") || answer.contains("NOAUTH")
@@ -94,19 +95,5 @@ fn ask(port: u16, command: &[&str]) -> Option<String> {
         Some(0) => Some(text),
         Some(1) if !text.starts_with("Could not connect") => Some(format!("-{text}")),
         _ => None,
-    }
-}
-
-impl Deref for Redis {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.0
-    }
-}
-
-impl DerefMut for Redis {
-    fn deref_mut(&mut self) -> &mut Server {
-        &mut self.0
     }
 }

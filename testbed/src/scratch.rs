@@ -19,7 +19,6 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Creates an empty folder.
     #[track_caller]
     pub fn new(name: &str) -> Self {
         static SWEEP: Once = Once::new();
@@ -51,7 +50,6 @@ impl Scratch {
     }
 }
 
-/// Removes the folders that no process uses.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let Ok(lock) = File::open(entry.path().join(IN_USE)) else { continue };

@@ -20,7 +20,6 @@ const USERS: [(&str, &str); 5] = [
 /// [`Kazoo::secured`](crate::Kazoo::secured).
 pub const FLEET_ACL: &str = "sasl:fleet:cdrw sasl:admin:cdrwa";
 
-/// Configuration of `openssl ca`.
 const AUTHORITY: &str = "\
 [ca]
 default_ca = testbed
@@ -82,18 +81,11 @@ impl Security {
         self.file("ca.pem")
     }
 
-    /// Returns the file with the certificate of another authority, which has signed only the certificates of
-    /// [`Issue::OtherAuthority`].
-    pub fn other_ca(&self) -> PathBuf {
-        self.file("other-ca.pem")
-    }
-
     /// Returns the file with the certificate of clients.
     pub fn certificate(&self) -> PathBuf {
         self.file("client.pem")
     }
 
-    /// Returns the file with the key of [`certificate`](Self::certificate).
     pub fn key(&self) -> PathBuf {
         self.file("client.key")
     }
@@ -150,7 +142,6 @@ impl Security {
         )
     }
 
-    /// Returns the users that the servers know.
     pub(crate) fn users(&self) -> &'static [(&'static str, &'static str)] {
         &USERS
     }

@@ -2,9 +2,11 @@
 
 use std::io::{self, Read, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+
+use parking_lot::Mutex;
 
 /// Type of the packet of MQTT that acknowledges a message with QoS 1.
 const PUBACK: u8 = 4;
@@ -12,7 +14,6 @@ const PUBACK: u8 = 4;
 /// Behaviour of a [`TcpProxy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TcpFault {
-    /// Forwards all data.
     #[default]
     None,
     /// Closes new connections at once, and current ones with the next data.
@@ -77,17 +78,16 @@ impl TcpProxy {
 
     /// Sets the behaviour for all further data of all connections.
     pub fn set(&self, fault: TcpFault) {
-        *self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        *self.shared.fault.lock() = fault;
     }
 
-    /// Returns the number of acknowledgements that were dropped.
     pub fn dropped(&self) -> usize {
         self.shared.dropped.load(Ordering::SeqCst)
     }
 }
 
 fn serve(client: &TcpStream, port: u16, read_answer: ReadSome, shared: &Arc<Shared>) -> io::Result<()> {
-    if shared.fault() == TcpFault::Refuse {
+    if *shared.fault.lock() == TcpFault::Refuse {
         return Ok(());
     }
     let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
@@ -104,7 +104,8 @@ fn serve(client: &TcpStream, port: u16, read_answer: ReadSome, shared: &Arc<Shar
 /// Forwards data until one side closes, or a fault closes both.
 fn forward(from: &TcpStream, mut to: &TcpStream, read: ReadSome, shared: &Shared, is_answer: bool) {
     while let Ok(data @ [first, ..]) = read(from).as_deref() {
-        match (shared.fault(), is_answer) {
+        let fault = *shared.fault.lock();
+        match (fault, is_answer) {
             (TcpFault::Refuse, _) | (TcpFault::CutAnswers, true) => break,
             (TcpFault::DropAnswers, true) => {}
             (TcpFault::DropAcknowledgements, true) if first >> 4 == PUBACK => {
@@ -117,12 +118,6 @@ fn forward(from: &TcpStream, mut to: &TcpStream, read: ReadSome, shared: &Shared
     // An error means that the other side has closed it already.
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
-}
-
-impl Shared {
-    fn fault(&self) -> TcpFault {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn read_available(mut source: &TcpStream) -> io::Result<Vec<u8>> {

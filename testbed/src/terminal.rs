@@ -3,9 +3,10 @@
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
 use std::process::Command;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
 use crate::signals::{self, Signal};
@@ -17,10 +18,6 @@ pub struct Terminal {
     keys: Box<dyn Write + Send>,
     child: Box<dyn Child + Send + Sync>,
     parser: Arc<Mutex<vt100::Parser>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn side(cells: u16) -> NonZeroU16 {
@@ -56,7 +53,7 @@ impl Terminal {
         std::thread::spawn(move || {
             let mut bytes = [0; 8192];
             while let Ok(read @ 1..) = shown.read(&mut bytes) {
-                lock(&parsing).process(&bytes[..read]);
+                parsing.lock().process(&bytes[..read]);
             }
         });
         Terminal { master: pair.master, keys, child, parser }
@@ -64,7 +61,7 @@ impl Terminal {
 
     /// Passes the screen to `look`, and returns the result.
     pub fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
-        look(lock(&self.parser).screen())
+        look(self.parser.lock().screen())
     }
 
     /// Returns the text on the screen, one line for each row.
@@ -76,20 +73,12 @@ impl Terminal {
     }
 
     /// Waits until the screen shows `words`, and returns its text.
-    ///
-    /// # Panics
-    ///
-    /// At the deadline.
     #[track_caller]
     pub fn wait_for(&self, words: &str, deadline: Duration) -> String {
         self.wait_until(&format!("\"{words}\" on the screen"), deadline, |text| text.contains(words))
     }
 
     /// Waits until the text on the screen is as `wanted`, and returns it.
-    ///
-    /// # Panics
-    ///
-    /// At the deadline.
     #[track_caller]
     pub fn wait_until(&self, what: &str, deadline: Duration, wanted: impl Fn(&str) -> bool) -> String {
         let end = Instant::now() + deadline;
@@ -109,25 +98,19 @@ impl Terminal {
         self.keys.write_all(keys.as_bytes()).and_then(|()| self.keys.flush()).expect("keys are taken");
     }
 
-    /// Resizes the window.
     #[track_caller]
     pub fn resize(&mut self, (width, height): (u16, u16)) {
         let size = PtySize { rows: height, cols: width, pixel_width: 0, pixel_height: 0 };
-        lock(&self.parser).screen_mut().set_size(side(height), side(width));
+        self.parser.lock().screen_mut().set_size(side(height), side(width));
         self.master.resize(size).expect("another size");
     }
 
-    /// Sends the program SIGTERM.
     #[track_caller]
     pub fn signal_term(&self) {
         signals::send(self.child.process_id().expect("the program runs"), Signal::Term);
     }
 
     /// Waits until the program has ended, and returns its exit code.
-    ///
-    /// # Panics
-    ///
-    /// At the deadline.
     #[track_caller]
     pub fn wait_exit(&mut self, deadline: Duration) -> u32 {
         let end = Instant::now() + deadline;

@@ -2,12 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Converts a time to milliseconds since 1970.
 pub(crate) fn millis(time: SystemTime) -> i64 {
     whole_millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// Converts a duration to whole milliseconds.
 pub(crate) fn whole_millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -57,24 +57,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn returns_what_the_probe_finds() {
-        let mut asked = 0;
-        let found = eventually("the third answer", Duration::from_secs(5), || {
-            asked += 1;
-            (asked == 3).then_some("here")
-        });
-        assert_eq!(found, "here");
-        assert_eq!(asked, 3);
-    }
-
-    #[test]
     #[should_panic(expected = "the moon: not within 20ms")]
     fn names_what_did_not_come() {
         eventually("the moon", Duration::from_millis(20), || None::<()>);
-    }
-
-    #[test]
-    fn asks_at_least_once_however_short_the_deadline() {
-        assert_eq!(eventually("anything", Duration::ZERO, || Some(7)), 7);
     }
 }

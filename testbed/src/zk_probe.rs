@@ -1,10 +1,10 @@
 //! Reads and writes ZooKeeper from outside, with Kazoo, so that a bug of our own client cannot hide itself.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -28,11 +28,9 @@ pub struct Stat {
     pub mtime: i64,
     /// Number of changes of its data.
     pub version: i32,
-    /// Number of changes of its children.
     pub cversion: i32,
     /// Session that owns an ephemeral znode; 0 for others.
     pub ephemeral_owner: i64,
-    /// Size of the data in bytes.
     pub data_length: i32,
     pub num_children: i32,
 }
@@ -158,7 +156,6 @@ impl ZkProbe {
         strings(self.done("contenders", &json!({"path": path})))
     }
 
-    /// Executes a command that must not fail.
     #[track_caller]
     fn done(&self, command: &str, arguments: &Value) -> Value {
         match self.call(command, arguments) {
@@ -182,7 +179,7 @@ impl ZkProbe {
     fn call(&self, command: &str, arguments: &Value) -> Result<Value, String> {
         let mut request = arguments.clone();
         request["command"] = command.into();
-        let mut script = self.script.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut script = self.script.lock();
         script.process.write_line(&request.to_string());
         let answered = script.process.find_from(script.read, ANSWER, |line| line.stream == Stream::Stdout);
         let (read, line) = match answered {

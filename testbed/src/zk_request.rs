@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use crate::journal::Jute;
+
 const MULTI: i32 = 14;
 const MULTI_READ: i32 = 22;
 
 /// Returns a request as text, from its frame without the length. Requests of an unknown form have only their op code.
 pub(crate) fn describe(frame: &[u8]) -> String {
-    let mut input = Input(frame);
+    let mut input = Jute(frame);
     let parsed = input.int().zip(input.int()).and_then(|(_, op_code)| {
         if op_code == MULTI || op_code == MULTI_READ {
             return Some(format!("{} [{}]", Op(op_code), operations(&mut input)?.join(", ")));
@@ -20,8 +22,7 @@ pub(crate) fn describe(frame: &[u8]) -> String {
     parsed.unwrap_or_else(|| format!("op {:?}", frame.get(4..8)))
 }
 
-/// Returns the operations of a `multi`.
-fn operations(input: &mut Input<'_>) -> Option<Vec<String>> {
+fn operations(input: &mut Jute<'_>) -> Option<Vec<String>> {
     let mut operations = Vec::new();
     loop {
         let (op_code, is_end, _error) = (input.int()?, input.bytes(1)? != [0], input.int()?);
@@ -31,19 +32,11 @@ fn operations(input: &mut Input<'_>) -> Option<Vec<String>> {
         operations.push(format!("{} {}", Op(op_code), input.text()?));
         match op_code {
             // Data, access control list, flags.
-            1 | 15 | 19 => {
-                input.text_bytes()?;
-                for _ in 0..input.int()? {
-                    input.int()?;
-                    input.text()?;
-                    input.text()?;
-                }
-                input.int()?;
-            }
+            1 | 15 | 19 => drop((input.buffer()?, input.acl()?, input.int()?)),
             // Version.
             2 | 13 => drop(input.int()?),
             // Data, version.
-            5 => drop((input.text_bytes()?, input.int()?)),
+            5 => drop((input.buffer()?, input.int()?)),
             // Whether to watch.
             4 | 8 => drop(input.bytes(1)?),
             _ => return None,
@@ -72,30 +65,6 @@ impl fmt::Display for Op {
             -11 => "close",
             op_code => return write!(f, "op {op_code}"),
         })
-    }
-}
-
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn int(&mut self) -> Option<i32> {
-        Some(i32::from_be_bytes(self.bytes(4)?.try_into().ok()?))
-    }
-
-    /// A length, -1 for none, and that number of bytes.
-    fn text_bytes(&mut self) -> Option<&'a [u8]> {
-        let length = self.int()?;
-        self.bytes(length.max(0).try_into().ok()?)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.text_bytes()?).ok()
     }
 }
 

@@ -1,20 +1,19 @@
 //! An Apache ZooKeeper server.
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Duration;
 
-use crate::install::{self, Part};
+use derive_more::{Deref, DerefMut};
+
+use crate::install::Part;
 use crate::java;
 use crate::journal::{self, Transaction};
 use crate::ports::Port;
-use crate::process::Process;
-use crate::scratch::Scratch;
 use crate::security::Security;
+use crate::server::Server;
 use crate::spawn::parent_death_command;
 use crate::wait::eventually;
 
@@ -28,8 +27,6 @@ const START: Duration = Duration::from_secs(90);
 const ANSWER: Duration = Duration::from_secs(2);
 /// Maximum number of starts, if another process has taken one of the server's ports.
 const ATTEMPTS: u32 = 5;
-/// Number of a server's log lines that are printed when a test panics.
-const SHOWN: usize = 40;
 
 /// Default tick, 500 ms: it allows session timeouts from 1 s, so tests that wait for one are fast.
 pub(crate) const TICK: u32 = 500;
@@ -40,18 +37,14 @@ const SASL: &str = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenti
 /// An Apache ZooKeeper server on loopback, with its data in a folder that is removed when this is dropped.
 ///
 /// Session timeouts may be from 2 ticks to 40 s. A member of an [`Ensemble`](crate::Ensemble) is also a `ZooKeeper`.
+#[derive(Deref, DerefMut)]
 pub struct ZooKeeper {
-    // Drop order: the server must end before its folder is removed.
-    process: Option<Process>,
-    /// Frozen by [`stop_process`](Self::stop_process).
-    frozen: AtomicBool,
-    client: Port,
-    /// Port for TLS of a secured server, and a certificate of a client with its key. The `client` port of such a server
-    /// is for the four-letter words of this type only.
+    #[deref]
+    #[deref_mut]
+    server: Server,
+    /// Port for TLS of a secured server, and a certificate of a client with its key. The other port of such a server is
+    /// for the four-letter words of this type only.
     secure: Option<(Port, PathBuf)>,
-    scratch: Scratch,
-    /// True if it was killed or frozen.
-    was_disturbed: bool,
     /// First transaction id of [`journal`](Self::journal).
     first_zxid: i64,
 }
@@ -96,16 +89,15 @@ impl ZooKeeper {
             file.push_str(&format!("\n  user_{name}=\"{password}\""));
         }
         file.push_str(";\n};\n");
-        fs::write(self.folder().join(java::SASL_USERS), file).expect("write the users of ZooKeeper");
+        self.write(java::SASL_USERS, &file);
     }
 
     #[track_caller]
     fn start_configured(tick: u32, more: &str, security: Option<&Security>, prepare: impl Fn(&Self)) -> Self {
-        require();
         for _ in 0..ATTEMPTS {
             let mut server = Self::configure(tick, more, security);
             prepare(&server);
-            if server.launch(Self::serves).is_ok() {
+            if server.launch(serves).is_ok() {
                 return server;
             }
         }
@@ -114,12 +106,9 @@ impl ZooKeeper {
 
     /// Writes the configuration of a server that is not started yet.
     pub(crate) fn configure(tick: u32, more: &str, security: Option<&Security>) -> Self {
-        let client = Port::reserve();
+        let server = Server::prepare("ZooKeeper", &[Part::Java, Part::ZooKeeper, Part::Netty], serves);
         let secure = security.map(|security| (Port::reserve(), security.testbed_certificate()));
         let tls = security.zip(secure.as_ref()).map(|(security, (port, _))| security.zoo_cfg(port.number()));
-        let scratch = Scratch::new("zookeeper");
-        let data = scratch.path().join("data");
-        fs::create_dir(&data).expect("make ZooKeeper's data folder");
         let configuration = format!(
             "tickTime={tick}\n\
              dataDir={data}\n\
@@ -138,20 +127,12 @@ impl ZooKeeper {
              commitLogCount=20000\n\
              snapshotSizeFactor=1000000\n\
              {more}{tls}",
-            data = data.display(),
-            port = client.number(),
+            data = server.folder().display(),
+            port = server.port(),
             tls = tls.unwrap_or_default(),
         );
-        fs::write(scratch.path().join("zoo.cfg"), configuration).expect("write ZooKeeper's configuration");
-        let server = Self {
-            process: None,
-            frozen: AtomicBool::new(false),
-            client,
-            secure,
-            scratch,
-            was_disturbed: false,
-            first_zxid: 0,
-        };
+        server.write("zoo.cfg", &configuration);
+        let server = Self { server, secure, first_zxid: 0 };
         if let Some(security) = security {
             server.set_sasl_users(security.users());
         }
@@ -161,15 +142,13 @@ impl ZooKeeper {
     /// Starts the process, without waiting.
     #[track_caller]
     pub(crate) fn spawn(&mut self) {
-        assert!(self.process.is_none(), "ZooKeeper at {} runs already", self.connect_string());
-        let name = format!("ZooKeeper at {}", self.connect_string());
-        self.process = Some(Process::spawn(java::server(self.scratch.path())).called(name, SHOWN));
-        self.frozen.store(false, Ordering::Relaxed);
+        let command = java::server(self.scratch.path());
+        self.run(command);
     }
 
     /// Starts the process and waits until `ready`. An error means that it ended by itself; its log is on stderr.
     #[track_caller]
-    pub(crate) fn launch(&mut self, ready: impl Fn(&Self) -> bool) -> Result<(), ()> {
+    fn launch(&mut self, ready: fn(&Server) -> bool) -> Result<(), ()> {
         self.spawn();
         let what = format!("ZooKeeper at {} starts", self.connect_string());
         eventually(&what, START, || {
@@ -180,130 +159,47 @@ impl ZooKeeper {
         })
     }
 
-    /// Returns true if the process ended by itself. If so, prints its log to stderr.
-    pub(crate) fn has_ended(&mut self) -> bool {
-        let Some(process) = &mut self.process else { return false };
-        if process.is_running() {
-            return false;
-        }
-        eprintln!("ZooKeeper at port {} ended:\n{}", self.client.number(), process.tail(SHOWN));
-        self.process = None;
-        true
-    }
-
     /// Returns `host:port`, for clients; the port for TLS if the server is secured.
     pub fn connect_string(&self) -> String {
         format!("127.0.0.1:{}", self.port())
     }
 
-    /// Returns the port for clients.
     pub fn port(&self) -> u16 {
-        self.secure.as_ref().map_or(&self.client, |(port, _)| port).number()
+        self.secure.as_ref().map_or(self.server.port(), |(port, _)| port.number())
     }
 
-    /// Returns the process id of the server.
     #[track_caller]
     pub fn pid(&self) -> u32 {
         self.process().pid()
-    }
-
-    /// Returns the process, to read its log.
-    #[track_caller]
-    pub fn process(&self) -> &Process {
-        let Some(process) = &self.process else {
-            panic!("ZooKeeper at {} was killed", self.connect_string())
-        };
-        process
-    }
-
-    /// Returns true if it was started and not killed since.
-    pub fn is_up(&self) -> bool {
-        self.process.is_some()
-    }
-
-    /// Returns the folder of its configuration and data.
-    pub(crate) fn folder(&self) -> &std::path::Path {
-        self.scratch.path()
     }
 
     /// Returns the transactions from `zxid` on in its log. The server may run or not. The last ones may not be
     /// committed, because a server of an ensemble also logs proposals.
     #[track_caller]
     pub fn journal(&self, zxid: i64) -> Vec<Transaction> {
-        match journal::read(&self.folder().join("data/version-2"), zxid.max(self.first_zxid)) {
+        match journal::read(&self.folder().join("version-2"), zxid.max(self.first_zxid)) {
             Ok(transactions) => transactions,
             Err(error) => panic!("the log of ZooKeeper at {}: {error}", self.connect_string()),
         }
     }
 
-    pub(crate) fn is_frozen(&self) -> bool {
-        self.frozen.load(Ordering::Relaxed)
-    }
-
-    /// Returns its exit status, if it ended without a call of this type.
-    pub fn try_exit(&mut self) -> Option<ExitStatus> {
-        self.process.as_mut()?.try_exit()
-    }
-
-    /// Sends SIGKILL, and waits until it is gone. Does nothing if it does not run.
-    pub fn kill(&mut self) {
-        self.was_disturbed = true;
-        if let Some(mut process) = self.process.take() {
-            process.kill9();
-        }
-    }
-
-    /// Sends SIGTERM and waits until it is gone, or kills it at the deadline.
-    pub fn shut_down(&mut self, deadline: Duration) {
-        self.was_disturbed = true;
-        if let Some(mut process) = self.process.take() {
-            process.cont();
-            process.term();
-            let end = Instant::now() + deadline;
-            while process.is_running() && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-    }
-
-    /// Starts it again after [`kill`](Self::kill), with the same port and data, and waits until it serves.
+    /// Starts it again after [`kill`](Server::kill), with the same port and data, and waits until it serves.
     #[track_caller]
     pub fn restart(&mut self) {
-        self.relaunch(Self::serves);
+        self.relaunch(serves);
     }
 
     /// Starts it again and waits until `ready`. Its ports must be the same, so every attempt uses the same ones.
     #[track_caller]
-    pub(crate) fn relaunch(&mut self, ready: impl Fn(&Self) -> bool) {
-        if (0..ATTEMPTS).any(|_| self.launch(&ready).is_ok()) {
-            return;
-        }
-        panic!(
-            "ZooKeeper at {} ended {ATTEMPTS} times while restarting, see the log above",
-            self.connect_string()
-        );
-    }
-
-    /// Sends SIGSTOP: the server is frozen, its connections stay open.
-    #[track_caller]
-    pub fn stop_process(&mut self) {
-        let Some(process) = &mut self.process else { panic!("a killed ZooKeeper cannot be stopped") };
-        process.stop();
-        self.was_disturbed = true;
-        self.frozen.store(true, Ordering::Relaxed);
-    }
-
-    /// Sends SIGCONT: the server continues.
-    #[track_caller]
-    pub fn continue_process(&self) {
-        self.process().cont();
-        self.frozen.store(false, Ordering::Relaxed);
+    pub(crate) fn relaunch(&mut self, ready: fn(&Server) -> bool) {
+        let is_ready = (0..ATTEMPTS).any(|_| self.launch(ready).is_ok());
+        assert!(is_ready, "{} ended {ATTEMPTS} times while restarting, see the log above", self.title());
     }
 
     /// Returns the answer to a four-letter word: `srvr`, `mntr`, `cons`, `dump`, `ruok` …
     #[track_caller]
     pub fn four(&self, word: &str) -> String {
-        match self.ask(word) {
+        match ask(self, word) {
             Ok(answer) => answer,
             Err(error) => panic!("ZooKeeper at {} does not answer {word}: {error}", self.connect_string()),
         }
@@ -331,17 +227,7 @@ impl ZooKeeper {
     /// Returns the answer like [`four`](Self::four), or `None` if the server does not answer within 2 s: killed,
     /// frozen, or starting.
     pub(crate) fn try_four(&self, word: &str) -> Option<String> {
-        self.ask(word).ok()
-    }
-
-    fn ask(&self, word: &str) -> io::Result<String> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.client.number()));
-        let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        stream.write_all(word.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        ask(self, word).ok()
     }
 
     /// Returns a number in the answer to `mntr`, such as `zk_packets_received`, or `None` while it does not answer.
@@ -353,8 +239,7 @@ impl ZooKeeper {
     /// Returns the `Mode:` in the answer to `srvr` — `standalone`, `leader` or `follower` — or `None` while it does not
     /// serve.
     pub fn mode(&self) -> Option<String> {
-        let answer = self.ask("srvr").ok()?;
-        answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
+        mode(self)
     }
 
     /// Returns the id of the last transaction, or `None` while it does not serve.
@@ -363,20 +248,29 @@ impl ZooKeeper {
         let number = answer.lines().find_map(|line| line.strip_prefix("Zxid: 0x"))?;
         i64::from_str_radix(number, 16).ok()
     }
-
-    /// Returns true if clients can use it.
-    pub(crate) fn serves(&self) -> bool {
-        self.mode().is_some()
-    }
-
-    /// Returns true if it answers at all; a member of an ensemble without a quorum answers, but does not serve.
-    pub(crate) fn answers(&self) -> bool {
-        self.try_four("srvr").is_some_and(|answer| !answer.is_empty())
-    }
 }
 
-/// Installs what a server needs.
-#[track_caller]
-pub(crate) fn require() {
-    install::require(&[Part::Java, Part::ZooKeeper, Part::Netty]);
+fn ask(server: &Server, word: &str) -> io::Result<String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()));
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.write_all(word.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn mode(server: &Server) -> Option<String> {
+    let answer = ask(server, "srvr").ok()?;
+    answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
+}
+
+/// Returns true if clients can use the server.
+fn serves(server: &Server) -> bool {
+    mode(server).is_some()
+}
+
+/// Returns true if the server answers at all; a member of an ensemble without a quorum answers, but does not serve.
+pub(crate) fn answers(server: &Server) -> bool {
+    ask(server, "srvr").is_ok_and(|answer| !answer.is_empty())
 }

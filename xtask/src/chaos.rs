@@ -13,6 +13,7 @@ use atalaya_testbed::chaos::tasks::Programs;
 use atalaya_testbed::chaos::{FaultKind, Receiver, seed_of};
 use atalaya_testbed::target_dir;
 
+use clap::ValueEnum;
 use xtask::cargo::{Profile, build_node, cargo, exit_code};
 
 /// Run random fault schedules.
@@ -62,10 +63,9 @@ pub(crate) struct Arguments {
     sync: String,
     /// Fleets: receiver of the reports: an API that misbehaves on demand; `atalaya collect`, which is killed, paused and
     /// shut down; or an output to InfluxDB, Prometheus or an MQTT broker. What is stored is then checked.
-    #[arg(long, default_value = "testbed", value_parser = Receiver::ALL.map(|(_, name)| name))]
-    receiver: String,
-    /// Fleets: kinds of faults, separated by commas: processes, servers, receiver, stderr, znodes, acl, outbox,
-    /// measurements [default: all].
+    #[arg(long, default_value = "testbed")]
+    receiver: Receiver,
+    /// Fleets: kinds of faults, separated by commas [default: all].
     #[arg(long, value_name = "KINDS", value_delimiter = ',', conflicts_with_all = ["kazoo", "staged"])]
     faults: Vec<FaultKind>,
     /// Fleets and tasks: number of schedules that run in parallel, each on servers of its own.
@@ -83,8 +83,8 @@ pub(crate) struct Arguments {
     secure: bool,
     /// Tasks: programs that run them: the nodes of the fleet, `atalaya classic`, or Python programs of the classic
     /// layout, which give fewer guarantees.
-    #[arg(long, default_value = "native", value_parser = Programs::ALL.map(|(_, name)| name))]
-    programs: String,
+    #[arg(long, default_value = "native")]
+    programs: Programs,
 }
 
 /// Subject of the schedules.
@@ -118,6 +118,11 @@ fn recipes(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(exit_code(command.status().context("cannot run cargo")?))
 }
 
+/// Returns the name of a value on the command line.
+fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
 impl Arguments {
     /// Returns the seeds of the schedules to run.
     fn seeds(&self, default_count: u64) -> Vec<u64> {
@@ -141,7 +146,6 @@ fn build_with_fail_points() -> anyhow::Result<PathBuf> {
     Ok(kept)
 }
 
-/// Returns the folder for files of schedules.
 fn folder() -> PathBuf {
     target_dir().join("chaos")
 }

@@ -9,8 +9,7 @@ const COLOURS: [u8; 7] = [90, 36, 33, 35, 32, 34, 31];
 /// Standard output, line by line.
 #[derive(Clone, Copy)]
 pub(crate) struct Console {
-    coloured: bool,
-    /// Width of the prefix, in columns.
+    pub(crate) coloured: bool,
     width: usize,
 }
 
@@ -19,11 +18,6 @@ impl Console {
     pub(crate) fn new(width: usize) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self { coloured: wanted && io::stdout().is_terminal(), width }
-    }
-
-    /// Returns true if the output has colours.
-    pub(crate) fn is_coloured(self) -> bool {
-        self.coloured
     }
 
     /// Writes a line of program `who`: the `number`th node, or 0 for other programs. Ends this process, and with it the

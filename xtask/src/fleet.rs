@@ -114,7 +114,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns all servers.
 fn all(servers: &Ensemble) -> impl Iterator<Item = &ZooKeeper> {
     (0..servers.len()).map(|number| servers.server(number))
 }
@@ -135,7 +134,7 @@ fn start_nodes(
             command.args(["--board", board, "--boards"]).arg(boards);
         }
         command.args(&arguments.node_options);
-        if !console.is_coloured() {
+        if !console.coloured {
             command.env("NO_COLOR", "1");
         }
         let name = format!("#{id}");
@@ -161,7 +160,6 @@ fn introduce(say: &impl Fn(&str), servers: &Ensemble, api: &Api) {
     say("end it:        Ctrl-C");
 }
 
-/// Formats a request as one line.
 fn tell(request: &Recorded) -> String {
     match request.dato() {
         Some(dato) => format!("{} {} average {dato}", request.method, request.path),

@@ -31,12 +31,6 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Returns true if all tests are selected.
-    fn is_everything(&self) -> bool {
-        self.packages.is_empty() && self.filters.is_empty()
-    }
-
-    /// Returns the arguments for cargo.
     pub(crate) fn words(&self) -> Vec<&str> {
         let mut words = vec!["test"];
         for package in &self.packages {
@@ -73,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Environment::KAZOO.ready().context("the tests need Kazoo")?;
     let threads = threads();
     let words = arguments.words();
-    if !arguments.is_everything() {
+    if !(arguments.packages.is_empty() && arguments.filters.is_empty()) {
         let status = cargo().args(&words).env(THREADS, &threads).status().context("cannot run cargo")?;
         return Ok(exit_code(status));
     }

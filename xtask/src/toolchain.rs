@@ -27,11 +27,7 @@ pub enum Target {
 impl Target {
     /// Returns Rust's name of the target.
     pub fn triple(self) -> &'static str {
-        match self {
-            Self::Aarch64 => "aarch64-unknown-linux-gnu",
-            Self::Armv7 => "armv7-unknown-linux-gnueabihf",
-            Self::X86_64 => "x86_64-unknown-linux-gnu",
-        }
+        self.row()[0]
     }
 
     /// Returns the target that matches this machine, if any.
@@ -41,29 +37,34 @@ impl Target {
 
     /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Aarch64 => "aarch64",
-            Self::Armv7 => "armv7",
-            Self::X86_64 => "x86_64",
-        }
+        self.row()[1]
     }
 
     /// Returns Debian's name of the architecture.
     pub fn debian(self) -> &'static str {
+        self.row()[2]
+    }
+
+    /// Returns the names for Rust, on the command line, and for Debian; the prefix of the names of the C tools; and the name
+    /// of QEMU's emulator.
+    fn row(self) -> [&'static str; 5] {
         match self {
-            Self::Aarch64 => "arm64",
-            Self::Armv7 => "armhf",
-            Self::X86_64 => "amd64",
+            Self::Aarch64 => {
+                ["aarch64-unknown-linux-gnu", "aarch64", "arm64", "aarch64-linux-gnu", "qemu-aarch64"]
+            }
+            Self::Armv7 => {
+                ["armv7-unknown-linux-gnueabihf", "armv7", "armhf", "arm-linux-gnueabihf", "qemu-arm"]
+            }
+            Self::X86_64 => {
+                ["x86_64-unknown-linux-gnu", "x86_64", "amd64", "x86_64-linux-gnu", "qemu-x86_64"]
+            }
         }
     }
 
     /// Returns the emulators that run single programs of this target on another machine, by Debian's names.
-    pub fn emulators(self) -> [&'static str; 2] {
-        match self {
-            Self::Aarch64 => ["qemu-aarch64", "qemu-aarch64-static"],
-            Self::Armv7 => ["qemu-arm", "qemu-arm-static"],
-            Self::X86_64 => ["qemu-x86_64", "qemu-x86_64-static"],
-        }
+    pub fn emulators(self) -> [String; 2] {
+        let name = self.row()[4];
+        [name.to_owned(), format!("{name}-static")]
     }
 
     /// Returns the folder with the C library of the cross compiler.
@@ -73,21 +74,12 @@ impl Target {
 
     /// Returns the prefix of the names of the C tools. `None` means the tools of this machine.
     fn tools(self) -> Option<&'static str> {
-        match self {
-            _ if self.is_here() => None,
-            Self::Aarch64 => Some("aarch64-linux-gnu"),
-            Self::Armv7 => Some("arm-linux-gnueabihf"),
-            Self::X86_64 => Some("x86_64-linux-gnu"),
-        }
+        (!self.is_here()).then(|| self.row()[3])
     }
 
     /// Returns true if this machine matches the target.
     pub fn is_here(self) -> bool {
-        let name = match self {
-            Self::Aarch64 => "aarch64",
-            Self::Armv7 => "arm",
-            Self::X86_64 => "x86_64",
-        };
+        let name = if self == Self::Armv7 { "arm" } else { self.name() };
         cfg!(all(target_os = "linux", target_env = "gnu")) && std::env::consts::ARCH == name
     }
 }
@@ -135,7 +127,6 @@ impl Toolchain {
         command
     }
 
-    /// Returns the environment variables for cargo.
     fn variables(&self, is_static: bool) -> Vec<(String, String)> {
         let triple = self.target.triple();
         let upper = triple.to_uppercase().replace('-', "_");

@@ -2,41 +2,31 @@
 
 use anyhow::{Context as _, ensure};
 
-use super::super::report::Section;
-use super::super::stats::Sample;
+use super::super::report::{Section, cells};
 use super::super::targets::Target;
 use super::implementations::{Implementations, numbers};
-use super::{Clients, Pair, Scale, in_turns, min_ratio, show};
+use super::{Clients, Pair, Results, Scale, in_turns, min_ratio};
 
 const WRITERS: [Clients; 3] = [Clients::Sessions(1), Clients::Processes(10), Clients::Sessions(10)];
 
-/// Results for one of [`WRITERS`].
-#[derive(Clone, Default)]
-struct Results {
-    compatible: Sample,
-    /// Atalaya's exact counter and Kazoo's counter.
-    exact: Pair,
-}
-
-/// Results of all benchmarks of counters.
+#[derive(Default)]
 pub(super) struct Counters {
-    results: [Results; WRITERS.len()],
+    /// Atalaya's exact counter and Kazoo's counter.
+    exact: Results,
+    /// Atalaya's compatible counter and Kazoo's counter.
+    compatible: Results,
     /// Additions that Kazoo gave up because of conflicts.
     given_up: f64,
 }
 
 impl Counters {
-    pub(super) fn new() -> Counters {
-        Counters { results: Default::default(), given_up: 0.0 }
-    }
-
     pub(super) fn round(
         &mut self,
         implementations: &mut Implementations<'_>,
         round: usize,
         scale: Scale,
     ) -> anyhow::Result<()> {
-        for (at, clients) in WRITERS.into_iter().enumerate() {
+        for clients in WRITERS {
             let (atalaya, kazoo_result) = implementations.in_turns(round, |implementation, _, _| {
                 let kinds: &[&str] =
                     if implementation.is_atalaya() { &["exact", "compatible"] } else { &["kazoo"] };
@@ -45,7 +35,7 @@ impl Counters {
                     let path = implementation.path(kind, clients, round);
                     let answers = implementation
                         .ask(clients, |count| format!("add {path} {kind} {count} {}", scale.ms))?;
-                    let value = implementation.ask_one(&format!("value {path}"))?;
+                    let value = implementation.one.ask(&format!("value {path}"))?;
                     let all: f64 = numbers(&answers, "all")?.iter().sum();
                     let value = value["value"].as_f64().context("no value")?;
                     ensure!(value == all, "{path}: {all} additions, but the counter is {value}");
@@ -59,35 +49,36 @@ impl Counters {
             let (&[exact, compatible], &[kazoo]) = (&atalaya.0[..], &kazoo_result.0[..]) else {
                 anyhow::bail!("a rate is missing")
             };
-            if round > 0 {
-                self.results[at].exact.add_rates(exact, kazoo);
-                self.results[at].compatible.push(compatible);
-                self.given_up += kazoo_result.1;
-            }
+            self.exact.row(clients, "").add_rates(exact, kazoo);
+            self.compatible.row(clients, "").add_rates(compatible, kazoo);
+            self.given_up += kazoo_result.1;
         }
         Ok(())
     }
 
     pub(super) fn section(&self, scale: Scale) -> Section {
         let mut rows: Vec<Vec<String>> = Vec::new();
-        for (clients, Results { compatible, exact }) in WRITERS.iter().zip(&self.results) {
+        for ((clients, exact), compatible) in
+            WRITERS.iter().zip(self.exact.pairs()).zip(self.compatible.pairs())
+        {
             let [atalaya, kazoo, ratio] = exact.cells();
-            rows.push(vec![clients.to_string(), atalaya, show(compatible), kazoo, ratio]);
+            rows.push(vec![
+                clients.to_string(),
+                atalaya,
+                compatible.atalaya.with_middle_half(),
+                kazoo,
+                ratio,
+            ]);
         }
-        let lost_reply = [
+        rows.push(cells([
             "when a reply is lost",
             "exact",
             "reports that the outcome is unknown",
             "may count twice, reports nothing",
             "",
-        ];
-        rows.push(lost_reply.map(str::to_owned).to_vec());
-        let compatible: Vec<f64> = self
-            .results
-            .iter()
-            .map(|result| result.compatible.median() / result.exact.kazoo.median())
-            .collect();
-        let min = compatible.into_iter().fold(f64::INFINITY, f64::min);
+        ]));
+        let ratio = |pair: &Pair| pair.atalaya.median() / pair.kazoo.median();
+        let min = self.compatible.pairs().map(ratio).fold(f64::INFINITY, f64::min);
         Section {
             title: "Recipes of Atalaya and Kazoo: counter".into(),
             method: format!(
@@ -98,9 +89,7 @@ impl Counters {
                 scale.ms,
                 in_turns(scale),
             ),
-            head: ["additions per second", "Atalaya, exact", "Atalaya, compatible", "Kazoo", "ratio"]
-                .map(str::to_owned)
-                .to_vec(),
+            head: cells(["additions per second", "Atalaya, exact", "Atalaya, compatible", "Kazoo", "ratio"]),
             rows,
             notes: vec![format!(
                 "No reply was lost here; the last row describes the behaviour when one is. Kazoo gave up {} additions after \
@@ -108,7 +97,7 @@ impl Counters {
                 self.given_up
             )],
             targets: vec![
-                min_ratio("exact counter", self.results.iter().map(|result| &result.exact)),
+                min_ratio("exact counter", self.exact.pairs()),
                 Target::at_least(
                     "recipes relative to Kazoo: compatible counter, minimum",
                     1.0,

@@ -12,7 +12,6 @@ use super::super::coprocess::Coprocess;
 use super::super::machine::Machine;
 use super::{CLIENTS, Clients};
 
-/// Script of the Kazoo processes.
 const SCRIPT: &str = "bench_recipes.py";
 /// Names of the implementations, which are also their paths below `/bench`.
 const ATALAYA: &str = "atalaya";
@@ -27,9 +26,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 pub(super) struct Implementation {
     /// Name, which is part of its paths, so that the implementations do not share znodes.
     name: &'static str,
-    /// Process with many sessions.
-    one: Coprocess,
-    /// Processes with one session each.
+    pub(super) one: Coprocess,
     each: Vec<Coprocess>,
 }
 
@@ -67,11 +64,6 @@ impl Implementation {
 
     pub(super) fn next_answers(&mut self, clients: Clients) -> anyhow::Result<Vec<Value>> {
         self.select(clients).0.iter_mut().map(Coprocess::value).collect()
-    }
-
-    /// Sends a command to the process with many sessions, and returns its answer.
-    pub(super) fn ask_one(&mut self, command: &str) -> anyhow::Result<Value> {
-        self.one.ask(command)
     }
 
     pub(super) fn is_atalaya(&self) -> bool {
@@ -124,17 +116,14 @@ impl<'a> Implementations<'a> {
     }
 }
 
-/// Starts a process with Atalaya's recipes.
 pub(super) fn start_atalaya(bench: &Bench, hosts: &str) -> Coprocess {
     Coprocess::client(&bench.recipes, hosts)
 }
 
-/// Starts a process with Kazoo's recipes.
 pub(super) fn start_kazoo(kazoo: &Kazoo, hosts: &str) -> Coprocess {
     Coprocess::new(kazoo.piped(SCRIPT, &[hosts]))
 }
 
-/// Waits until `count` sessions watch a znode.
 pub(super) fn wait_until_watched(server: &ZooKeeper, path: &str, count: usize) -> anyhow::Result<()> {
     let end = Instant::now() + WATCH_TIMEOUT;
     loop {

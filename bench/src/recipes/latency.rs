@@ -9,7 +9,7 @@ use super::super::report::Section;
 use super::super::stats::Sample;
 use super::super::targets::Target;
 use super::implementations::{Implementations, numbers, wait_until_watched};
-use super::{CLIENTS, Clients, Pair, Scale, in_turns, min_ratio};
+use super::{CLIENTS, Clients, Results, Scale};
 
 const CLIENT_SETS: [Clients; 2] = [Clients::Processes(CLIENTS), Clients::Sessions(CLIENTS)];
 /// Idle time before and after each event, so that no other work uses the processors.
@@ -27,186 +27,100 @@ impl Latency {
     fn of(at: &Value, times: &[f64], count: usize) -> anyhow::Result<Latency> {
         ensure!(times.len() == count, "{} of {count} clients were notified", times.len());
         let at = at["at"].as_f64().context("the controller did not print the time of the request")?;
-        let mut delays = Sample::default();
-        delays.extend(times.iter().map(|time| (time - at) / 1e6));
+        let delays: Sample = times.iter().map(|time| (time - at) / 1e6).collect();
         let (first, last) = delays.min_max();
         ensure!(first > 0.0, "a client was notified before the request was sent");
         Ok(Latency { first, median: delays.median(), last })
     }
 }
 
-/// Results for one set of clients.
-#[derive(Clone, Default)]
-struct Results {
-    first: Pair,
-    median: Pair,
-    last: Pair,
-    /// From the first to the last client.
-    spread: Pair,
-}
-
-impl Results {
-    fn add(&mut self, atalaya: Latency, kazoo: Latency) {
-        self.first.add_delays(atalaya.first, kazoo.first);
-        self.median.add_delays(atalaya.median, kazoo.median);
-        self.last.add_delays(atalaya.last, kazoo.last);
-        self.spread.add_delays(atalaya.last - atalaya.first, kazoo.last - kazoo.first);
-    }
-
-    fn rows(&self, clients: Clients) -> Vec<Vec<String>> {
-        let rows = [
-            (clients.to_string(), "first", &self.first),
-            (String::new(), "median", &self.median),
-            (String::new(), "last", &self.last),
-            (String::new(), "from first to last", &self.spread),
-        ];
-        rows.map(|(clients, what, pair)| [clients, what.to_owned()].into_iter().chain(pair.cells()).collect())
-            .to_vec()
-    }
-
-    fn pairs(&self) -> [&Pair; 4] {
-        [&self.first, &self.median, &self.last, &self.spread]
+/// Adds the latencies of one event to the rows of these clients.
+fn add(results: &mut Results, clients: Clients, atalaya: Latency, kazoo: Latency) {
+    for (name, value) in [
+        ("first", (|latency| latency.first) as fn(Latency) -> f64),
+        ("median", |latency| latency.median),
+        ("last", |latency| latency.last),
+        ("from first to last", |latency| latency.last - latency.first),
+    ] {
+        results.row(clients, name).add_delays(value(atalaya), value(kazoo));
     }
 }
 
-/// Clients that wait at a barrier, for each of [`CLIENT_SETS`].
-pub(super) struct Barriers {
-    results: [Results; CLIENT_SETS.len()],
+/// Lets clients wait at a barrier, which is then opened.
+pub(super) fn barrier_round(
+    results: &mut Results,
+    implementations: &mut Implementations<'_>,
+    round: usize,
+) -> anyhow::Result<()> {
+    for clients in CLIENT_SETS {
+        let (atalaya, kazoo) = implementations.in_turns(round, |implementation, controller, server| {
+            let path = implementation.path("barrier", clients, round);
+            controller.ask(&format!("close {path}"))?;
+            implementation.ask(clients, |count| format!("await {path} {count}"))?;
+            wait_until_watched(server, &path, clients.count())?;
+            std::thread::sleep(SETTLE_TIME);
+            let at = controller.ask(&format!("open {path}"))?;
+            let passed = numbers(&implementation.next_answers(clients)?, "passed")?;
+            Latency::of(&at, &passed, clients.count())
+        })?;
+        add(results, clients, atalaya, kazoo);
+    }
+    Ok(())
 }
 
-impl Barriers {
-    pub(super) fn new() -> Barriers {
-        Barriers { results: Default::default() }
-    }
+pub(super) fn barrier_section(results: &Results, scale: Scale) -> Section {
+    let method = format!(
+        "{CLIENTS} clients wait, each with a session of its own, with their watches registered at the server; then \
+         another client, the same for both implementations, deletes the znode. Milliseconds from its request until the \
+         first, the median and the last of them have passed."
+    );
+    results.section(&format!("{CLIENTS} clients wait at a barrier"), &method, "ms", scale)
+}
 
-    pub(super) fn round(
-        &mut self,
-        implementations: &mut Implementations<'_>,
-        round: usize,
-    ) -> anyhow::Result<()> {
-        for (at, clients) in CLIENT_SETS.into_iter().enumerate() {
-            let (atalaya, kazoo) =
-                implementations.in_turns(round, |implementation, controller, server| {
-                    let path = implementation.path("barrier", clients, round);
-                    controller.ask(&format!("close {path}"))?;
-                    implementation.ask(clients, |count| format!("await {path} {count}"))?;
-                    wait_until_watched(server, &path, clients.count())?;
-                    std::thread::sleep(SETTLE_TIME);
-                    let at = controller.ask(&format!("open {path}"))?;
-                    Latency::of(
-                        &at,
-                        &numbers(&implementation.next_answers(clients)?, "passed")?,
-                        clients.count(),
-                    )
-                })?;
-            if round > 0 {
-                self.results[at].add(atalaya, kazoo);
+/// Lets clients watch a znode, which is then changed several times.
+pub(super) fn watch_round(
+    results: &mut Results,
+    implementations: &mut Implementations<'_>,
+    round: usize,
+    scale: Scale,
+) -> anyhow::Result<()> {
+    for clients in CLIENT_SETS {
+        let (atalaya, kazoo) = implementations.in_turns(round, |implementation, controller, server| {
+            let path = implementation.path("watched", clients, round);
+            controller.ask(&format!("set {path} before"))?;
+            implementation.ask(clients, |count| format!("watch {path} {count}"))?;
+            let mut latencies = Vec::new();
+            for change in 0..scale.changes {
+                wait_until_watched(server, &path, clients.count())?;
+                std::thread::sleep(SETTLE_TIME);
+                let at = controller.ask(&format!("set {path} {change}"))?;
+                std::thread::sleep(SETTLE_TIME);
+                let seen = numbers(&implementation.ask(clients, |_| format!("seen {change}"))?, "seen")?;
+                latencies.push(Latency::of(&at, &seen, clients.count())?);
             }
-        }
-        Ok(())
+            implementation.ask(clients, |_| "unwatch".into())?;
+            Ok(latencies)
+        })?;
+        atalaya.into_iter().zip(kazoo).for_each(|(atalaya, kazoo)| add(results, clients, atalaya, kazoo));
     }
-
-    pub(super) fn section(&self, scale: Scale) -> Section {
-        Section {
-            title: format!("Recipes of Atalaya and Kazoo: {CLIENTS} clients wait at a barrier"),
-            method: format!(
-                "{CLIENTS} clients wait, each with a session of its own, with their watches registered at the server; then \
-                 another client, the same for both implementations, deletes the znode. Milliseconds from its request until \
-                 the first, the median and the last of them have passed. {}",
-                in_turns(scale),
-            ),
-            head: ["ms", "", "Atalaya", "Kazoo", "ratio"].map(str::to_owned).to_vec(),
-            rows: CLIENT_SETS
-                .iter()
-                .zip(&self.results)
-                .flat_map(|(clients, result)| result.rows(*clients))
-                .collect(),
-            notes: Vec::new(),
-            targets: vec![min_ratio(
-                &format!("{CLIENTS} clients wait at a barrier"),
-                self.results.iter().flat_map(Results::pairs),
-            )],
-        }
-    }
+    Ok(())
 }
 
-/// Clients that watch a znode, for each of [`CLIENT_SETS`].
-pub(super) struct Watches {
-    results: [Results; CLIENT_SETS.len()],
-}
-
-impl Watches {
-    pub(super) fn new() -> Watches {
-        Watches { results: Default::default() }
-    }
-
-    pub(super) fn round(
-        &mut self,
-        implementations: &mut Implementations<'_>,
-        round: usize,
-        scale: Scale,
-    ) -> anyhow::Result<()> {
-        for (at, clients) in CLIENT_SETS.into_iter().enumerate() {
-            let (atalaya, kazoo) =
-                implementations.in_turns(round, |implementation, controller, server| {
-                    let path = implementation.path("watched", clients, round);
-                    controller.ask(&format!("set {path} before"))?;
-                    implementation.ask(clients, |count| format!("watch {path} {count}"))?;
-                    let mut latencies = Vec::new();
-                    for change in 0..scale.changes {
-                        wait_until_watched(server, &path, clients.count())?;
-                        std::thread::sleep(SETTLE_TIME);
-                        let at = controller.ask(&format!("set {path} {change}"))?;
-                        std::thread::sleep(SETTLE_TIME);
-                        let seen =
-                            numbers(&implementation.ask(clients, |_| format!("seen {change}"))?, "seen")?;
-                        latencies.push(Latency::of(&at, &seen, clients.count())?);
-                    }
-                    implementation.ask(clients, |_| "unwatch".into())?;
-                    Ok(latencies)
-                })?;
-            if round > 0 {
-                atalaya
-                    .into_iter()
-                    .zip(kazoo)
-                    .for_each(|(atalaya, kazoo)| self.results[at].add(atalaya, kazoo));
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn section(&self, scale: Scale) -> Section {
-        let mut targets = vec![min_ratio(
-            &format!("{CLIENTS} clients watch a znode"),
-            self.results.iter().flat_map(Results::pairs),
-        )];
-        for (clients, result) in CLIENT_SETS.iter().zip(&self.results) {
-            if matches!(clients, Clients::Processes(_)) {
-                let name = format!("notification of {clients} that watch, median");
-                targets.insert(0, Target::at_most(&name, 10.0, " ms", result.median.atalaya.median()));
-            }
-        }
-        Section {
-            title: format!("Recipes of Atalaya and Kazoo: {CLIENTS} clients watch a znode"),
-            method: format!(
-                "{CLIENTS} clients watch one znode with `DataWatch`, each with a session of its own; another client, the same \
-                 for both implementations, sets it. Milliseconds from its request until the first, the median and the last \
-                 of them have the new value: they were notified, and have read it. All of them watch again before the next \
-                 change, and are idle for {} ms. {} changes per round. {}",
-                SETTLE_TIME.as_millis(),
-                scale.changes,
-                in_turns(scale),
-            ),
-            head: ["ms", "", "Atalaya", "Kazoo", "ratio"].map(str::to_owned).to_vec(),
-            rows: CLIENT_SETS
-                .iter()
-                .zip(&self.results)
-                .flat_map(|(clients, result)| result.rows(*clients))
-                .collect(),
-            notes: Vec::new(),
-            targets,
-        }
-    }
+pub(super) fn watch_section(results: &mut Results, scale: Scale) -> Section {
+    let method = format!(
+        "{CLIENTS} clients watch one znode with `DataWatch`, each with a session of its own; another client, the same for \
+         both implementations, sets it. Milliseconds from its request until the first, the median and the last of them \
+         have the new value: they were notified, and have read it. All of them watch again before the next change, and \
+         are idle for {} ms. {} changes per round.",
+        SETTLE_TIME.as_millis(),
+        scale.changes,
+    );
+    let processes = Clients::Processes(CLIENTS);
+    let median = results.row(processes, "median").atalaya.median();
+    let mut section = results.section(&format!("{CLIENTS} clients watch a znode"), &method, "ms", scale);
+    let name = format!("notification of {processes} that watch, median");
+    section.targets.insert(0, Target::at_most(&name, 10.0, " ms", median));
+    section
 }
 
 #[cfg(test)]

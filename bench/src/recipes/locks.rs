@@ -5,70 +5,38 @@ use serde_json::Value;
 
 use super::super::report::Section;
 use super::implementations::Implementations;
-use super::{Clients, Pair, Scale, in_turns, min_ratio};
+use super::{Clients, Results, Scale};
 
 const CONTENDERS: [Clients; 4] =
     [Clients::Processes(2), Clients::Processes(20), Clients::Sessions(2), Clients::Sessions(20)];
 
-/// Results for each of [`CONTENDERS`].
-pub(super) struct Locks {
-    acquired: [Pair; CONTENDERS.len()],
-    handed_over: [Pair; CONTENDERS.len()],
+pub(super) fn round(
+    results: &mut Results,
+    implementations: &mut Implementations<'_>,
+    round: usize,
+    scale: Scale,
+) -> anyhow::Result<()> {
+    for clients in CONTENDERS {
+        let ms = scale.ms;
+        let (atalaya, kazoo) = implementations.in_turns(round, |implementation, _, _| {
+            let path = implementation.path("lock", clients, round);
+            let answers = implementation.ask(clients, |count| format!("contend {path} {count} {ms}"))?;
+            rates(&holdings(&answers)?, f64::from(ms) * 1e6)
+        })?;
+        results.row(clients, "acquired").add_rates(atalaya.0, kazoo.0);
+        results.row(clients, "  after another contender").add_rates(atalaya.1, kazoo.1);
+    }
+    Ok(())
 }
 
-impl Locks {
-    pub(super) fn new() -> Locks {
-        Locks { acquired: Default::default(), handed_over: Default::default() }
-    }
-
-    pub(super) fn round(
-        &mut self,
-        implementations: &mut Implementations<'_>,
-        round: usize,
-        scale: Scale,
-    ) -> anyhow::Result<()> {
-        for (at, clients) in CONTENDERS.into_iter().enumerate() {
-            let ms = scale.ms;
-            let (atalaya, kazoo) = implementations.in_turns(round, |implementation, _, _| {
-                let path = implementation.path("lock", clients, round);
-                let answers = implementation.ask(clients, |count| format!("contend {path} {count} {ms}"))?;
-                rates(&holdings(&answers)?, f64::from(ms) * 1e6)
-            })?;
-            if round > 0 {
-                self.acquired[at].add_rates(atalaya.0, kazoo.0);
-                self.handed_over[at].add_rates(atalaya.1, kazoo.1);
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn section(&self, scale: Scale) -> Section {
-        let mut rows = Vec::new();
-        for (clients, (acquired, handed_over)) in
-            CONTENDERS.iter().zip(self.acquired.iter().zip(&self.handed_over))
-        {
-            let row = |first: String, second: &str, pair: &Pair| {
-                [first, second.to_owned()].into_iter().chain(pair.cells()).collect()
-            };
-            rows.push(row(clients.to_string(), "acquired", acquired));
-            rows.push(row(String::new(), "  after another contender", handed_over));
-        }
-        Section {
-            title: "Recipes of Atalaya and Kazoo: lock hand-over".into(),
-            method: format!(
-                "The given number of contenders, each with a session of its own, acquire one lock and release it at once, \
-                 repeatedly, for {} ms: Atalaya's `Lock` and Kazoo's. The table has the acquisitions per second, and those \
-                 that follow an acquisition by another contender. The benchmark checks that no two hold it at the same \
-                 time. {}",
-                scale.ms,
-                in_turns(scale),
-            ),
-            head: ["per second", "", "Atalaya", "Kazoo", "ratio"].map(str::to_owned).to_vec(),
-            rows,
-            notes: Vec::new(),
-            targets: vec![min_ratio("lock hand-over", self.acquired.iter().chain(&self.handed_over))],
-        }
-    }
+pub(super) fn section(results: &Results, scale: Scale) -> Section {
+    let method = format!(
+        "The given number of contenders, each with a session of its own, acquire one lock and release it at once, \
+         repeatedly, for {} ms: Atalaya's `Lock` and Kazoo's. The table has the acquisitions per second, and those \
+         that follow an acquisition by another contender. The benchmark checks that no two hold it at the same time.",
+        scale.ms,
+    );
+    results.section("lock hand-over", &method, "per second", scale)
 }
 
 /// Interval during which a contender holds the lock, in nanoseconds.
@@ -76,7 +44,6 @@ impl Locks {
 struct Holding {
     from: f64,
     to: f64,
-    /// Number of the contender.
     by: usize,
 }
 

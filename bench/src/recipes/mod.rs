@@ -17,14 +17,11 @@ use atalaya_testbed::ZooKeeper;
 use super::Bench;
 use super::cycle::TICK;
 use super::machine::Machine;
-use super::report::Section;
-use super::stats::{Sample, ThreeDigits};
+use super::report::{Section, cells, row};
+use super::stats::Sample;
 use super::targets::Target;
 use counters::Counters;
 use implementations::Implementations;
-use latency::{Barriers, Watches};
-use locks::Locks;
-use queues::Queues;
 
 /// Number of waiting and of watching clients, and the maximum number of clients in any benchmark.
 const CLIENTS: usize = 50;
@@ -49,25 +46,70 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
     machine.zookeeper(&server);
     eprintln!("starting {CLIENTS} processes of each implementation");
     let mut implementations = Implementations::start(bench, &server, machine)?;
-    let (mut locks, mut counters, mut queues) = (Locks::new(), Counters::new(), Queues::new());
-    let (mut barriers, mut watches) = (Barriers::new(), Watches::new());
-    // The first round includes one-time work, such as loading, compiling and allocating, so it does not count.
+    let mut counters = Counters::default();
+    let [mut locks, mut queues, mut barriers, mut watches] = <[Results; 4]>::default();
     for round in 0..=scale.rounds {
         eprintln!("recipes, round {round} of {}", scale.rounds);
-        locks.round(&mut implementations, round, scale)?;
+        locks::round(&mut locks, &mut implementations, round, scale)?;
         counters.round(&mut implementations, round, scale)?;
-        queues.round(&mut implementations, round)?;
-        barriers.round(&mut implementations, round)?;
-        watches.round(&mut implementations, round, scale)?;
+        queues::round(&mut queues, &mut implementations, round)?;
+        latency::barrier_round(&mut barriers, &mut implementations, round)?;
+        latency::watch_round(&mut watches, &mut implementations, round, scale)?;
+        // The first round includes one-time work, such as loading, compiling and allocating, so it does not count.
+        if round == 0 {
+            counters = Counters::default();
+            [locks, queues, barriers, watches] = Default::default();
+        }
     }
     Ok(vec![
-        locks.section(scale),
+        locks::section(&locks, scale),
         counters.section(scale),
-        queues.section(scale),
-        barriers.section(scale),
-        watches.section(scale),
+        queues::section(&queues, scale),
+        latency::barrier_section(&barriers, scale),
+        latency::watch_section(&mut watches, scale),
         requests,
     ])
+}
+
+/// Results of one benchmark: the two labels of each row of its table, and the values of both implementations.
+#[derive(Default)]
+struct Results(Vec<([String; 2], Pair)>);
+
+impl Results {
+    /// Returns the values of a row, which is added if it is new.
+    fn row(&mut self, group: impl ToString, name: &str) -> &mut Pair {
+        let labels = [group.to_string(), name.to_owned()];
+        let known = self.0.iter().position(|(known, _)| *known == labels);
+        let at = known.unwrap_or_else(|| {
+            self.0.push((labels, Pair::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = &Pair> {
+        self.0.iter().map(|(_, pair)| pair)
+    }
+
+    /// Builds the section. Its target is that Atalaya is not slower than Kazoo in any row.
+    fn section(&self, title: &str, method: &str, unit: &str, scale: Scale) -> Section {
+        let mut group = "";
+        let mut rows = Vec::new();
+        for ([first, second], pair) in &self.0 {
+            // Only the first row of a group has its label.
+            let is_same = std::mem::replace(&mut group, first) == first;
+            let label = if is_same { String::new() } else { first.clone() };
+            rows.push(row(label, [second.clone()].into_iter().chain(pair.cells())));
+        }
+        Section {
+            title: format!("Recipes of Atalaya and Kazoo: {title}"),
+            method: format!("{method} {}", in_turns(scale)),
+            head: cells([unit, "", "Atalaya", "Kazoo", "ratio"]),
+            rows,
+            notes: Vec::new(),
+            targets: vec![min_ratio(title, self.pairs())],
+        }
+    }
 }
 
 /// Results of both implementations for one value.
@@ -95,12 +137,8 @@ impl Pair {
     }
 
     fn cells(&self) -> [String; 3] {
-        [show(&self.atalaya), show(&self.kazoo), show(&self.ratio)]
+        [&self.atalaya, &self.kazoo, &self.ratio].map(Sample::with_middle_half)
     }
-}
-
-fn show(sample: &Sample) -> String {
-    format!("**{}** ({})", ThreeDigits(sample.median()), sample.middle_half())
 }
 
 /// Returns the target of a table: Atalaya is not slower than Kazoo in any row.
@@ -109,7 +147,6 @@ fn min_ratio<'a>(name: &str, pairs: impl Iterator<Item = &'a Pair>) -> Target {
     Target::at_least(&format!("recipes relative to Kazoo: {name}, minimum"), 1.0, " times", min)
 }
 
-/// Clients that take part in a benchmark.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Clients {
     /// This number of sessions in one process.

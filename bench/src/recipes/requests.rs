@@ -7,7 +7,7 @@ use atalaya_testbed::{Process, parent_death_command};
 
 use super::super::Bench;
 use super::super::coprocess::Coprocess;
-use super::super::report::Section;
+use super::super::report::{Section, cells, row};
 use super::super::targets::Target;
 use super::implementations::{start_atalaya, start_kazoo};
 
@@ -18,83 +18,59 @@ const CLIENTS: u32 = 20;
 /// Time without requests after which an operation is complete.
 const QUIET_TIME: Duration = Duration::from_millis(100);
 
-/// An operation, its command for each implementation, and its minimum number of requests.
-struct Operation {
-    name: &'static str,
-    atalaya: &'static str,
-    /// `None` if Kazoo has no such operation.
-    kazoo: Option<&'static str>,
-    /// Minimum number of requests, with the znodes of Kazoo's recipe.
-    min: f64,
-    /// Requests that make up the minimum.
-    steps: &'static str,
-}
-
-const fn operation(
-    name: &'static str,
-    atalaya: &'static str,
-    kazoo: Option<&'static str>,
-    min: f64,
-    steps: &'static str,
-) -> Operation {
-    Operation { name, atalaya, kazoo, min, steps }
-}
+/// An operation, its command for Atalaya, that for Kazoo (`None` if it has no such operation), the minimum number of requests
+/// with the znodes of Kazoo's recipe, and these requests.
+type Operation = (&'static str, &'static str, Option<&'static str>, f64, &'static str);
 
 /// Operations in the order of execution: entries must be put before they are taken.
 const OPERATIONS: [Operation; 11] = [
-    operation(
+    (
         "lock, free: acquire, release",
         "lock",
         Some("lock"),
         3.0,
         "create the contender znode, list the contenders, delete it",
     ),
-    operation(
+    (
         "lock: hand-over to the next of many",
         CONTEND_IN_QUEUE,
         Some(CONTEND_IN_QUEUE),
         2.0,
         "delete the contender znode; the next one lists the contenders",
     ),
-    operation(
+    (
         "semaphore, free: acquire, release",
         "semaphore",
         Some("semaphore"),
         5.0,
         "create the contender znode, list the contenders, list the permits, take one and delete the contender znode, release it",
     ),
-    operation(
+    (
         "counter, exact: add",
         "exact",
         None,
         1.0,
         "write sum and dedup record at the versions of the last reply",
     ),
-    operation(
+    (
         "counter, as Kazoo's: add",
         "compatible",
         Some("kazoo"),
         1.0,
         "write the sum at the version of the last reply",
     ),
-    operation("queue: put", "plain-put", Some("plain-put"), 1.0, "create the entry"),
-    operation(
-        "queue: take",
-        "plain-take",
-        Some("plain-take"),
-        2.0,
-        "read, delete; one list per many entries",
-    ),
-    operation("locking queue: put", "locking-put", Some("locking-put"), 1.0, "create the entry"),
-    operation(
+    ("queue: put", "plain-put", Some("plain-put"), 1.0, "create the entry"),
+    ("queue: take", "plain-take", Some("plain-take"), 2.0, "read, delete; one list per many entries"),
+    ("locking queue: put", "locking-put", Some("locking-put"), 1.0, "create the entry"),
+    (
         "locking queue: take, consume",
         "locking-take",
         Some("locking-take"),
         5.0,
         "list the entries, list the locks, read, lock, delete",
     ),
-    operation("barrier, open: pass", "open-barrier", Some("open-barrier"), 1.0, "check that it is open"),
-    operation(
+    ("barrier, open: pass", "open-barrier", Some("open-barrier"), 1.0, "check that it is open"),
+    (
         "barrier, closed: wait, pass",
         WAIT_AT_BARRIER,
         Some(WAIT_AT_BARRIER),
@@ -193,12 +169,9 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Section> {
     }
     let mut counter = Counter { server, controller };
     let mut counted = Vec::new();
-    for operation in &OPERATIONS {
-        let here = counter.requests(&mut atalaya, "/atalaya", operation.atalaya)?;
-        let there = match operation.kazoo {
-            Some(what) => Some(counter.requests(&mut kazoo, "/kazoo", what)?),
-            None => None,
-        };
+    for (_, of_atalaya, of_kazoo, ..) in OPERATIONS {
+        let here = counter.requests(&mut atalaya, "/atalaya", of_atalaya)?;
+        let there = of_kazoo.map(|what| counter.requests(&mut kazoo, "/kazoo", what)).transpose()?;
         counted.push((here, there));
     }
     Ok(section(&counted))
@@ -206,14 +179,9 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Section> {
 
 /// Builds the section. `counted` has the requests of Atalaya and of Kazoo for each of [`OPERATIONS`].
 fn section(counted: &[(f64, Option<f64>)]) -> Section {
-    let rows = OPERATIONS.iter().zip(counted).map(|(operation, (atalaya, kazoo))| {
-        vec![
-            operation.name.to_owned(),
-            format_count(*atalaya),
-            kazoo.map_or_else(|| "–".into(), format_count),
-            format_count(operation.min),
-            operation.steps.to_owned(),
-        ]
+    let rows = OPERATIONS.iter().zip(counted).map(|((name, _, _, min, steps), (atalaya, kazoo))| {
+        let kazoo = kazoo.map_or_else(|| "–".into(), format_count);
+        row(*name, [format_count(*atalaya), kazoo, format_count(*min), (*steps).to_owned()])
     });
     let ratios = counted.iter().filter_map(|(atalaya, kazoo)| Some(atalaya / (*kazoo)?));
     let max = ratios.fold(0.0, f64::max);
@@ -225,7 +193,7 @@ fn section(counted: &[(f64, Option<f64>)]) -> Section {
              columns have the minimum with the znodes of Kazoo's recipe, and its requests. Notifications do not count as \
              requests."
         ),
-        head: ["requests", "Atalaya", "Kazoo", "min", "requests of the minimum"].map(str::to_owned).to_vec(),
+        head: cells(["requests", "Atalaya", "Kazoo", "min", "requests of the minimum"]),
         rows: rows.collect(),
         notes: NOTES.map(str::to_owned).to_vec(),
         targets: vec![Target::at_most(
@@ -248,16 +216,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn format_count_has_no_trailing_zeros() {
-        assert_eq!([4.0, 2.02, 0.5, 10.0, 0.0].map(format_count), ["4", "2.02", "0.5", "10", "0"]);
-    }
-
-    #[test]
     fn queue_operations_put_before_they_take() {
-        for (at, operation) in OPERATIONS.iter().enumerate() {
-            let Some((queue, "take")) = operation.atalaya.rsplit_once('-') else { continue };
+        for (at, (_, command, ..)) in OPERATIONS.iter().enumerate() {
+            let Some((queue, "take")) = command.rsplit_once('-') else { continue };
             let put = format!("{queue}-put");
-            assert!(OPERATIONS[..at].iter().any(|before| before.atalaya == put), "{put} comes too late");
+            assert!(OPERATIONS[..at].iter().any(|before| before.1 == put), "{put} comes too late");
         }
     }
 }

@@ -5,44 +5,31 @@ use atalaya_testbed::{Process, parent_death_command};
 
 use super::super::Bench;
 use super::super::coprocess::Coprocess;
-use super::super::report::Section;
+use super::super::report::{Section, cells};
 use super::super::stats::{Sample, ThreeDigits};
 use super::super::targets::Target;
 use super::servers::{Apache, InMemory, Jvm};
 
-/// Numbers of concurrent connections.
 const CONNECTIONS: [u32; 3] = [1, 8, 100];
 /// Requests in flight on each connection, in the rows with more than one.
 const DEPTH: u32 = 32;
 /// Changes in flight, with persistent watches.
 const CHANGES: u32 = 16;
 
-/// An operation that several connections perform.
-struct Operation {
-    name: String,
-    /// Command of the load program, and its arguments between the number of connections and the duration.
-    command: (&'static str, String),
-    /// True if the floor server supports it.
-    has_floor: bool,
-}
+/// An operation that several connections perform: its name; its command of the load program, and the argument between the
+/// number of connections and the duration; and true if the floor server supports it.
+type Operation = (String, &'static str, String, bool);
 
-fn operations() -> Vec<Operation> {
-    let operation = |name: String, command, argument: Option<u32>, has_floor| {
-        let argument = argument.map(|argument| argument.to_string()).unwrap_or_default();
-        Operation { name, command: (command, argument), has_floor }
-    };
-    vec![
-        operation("reads, one at a time".into(), "read", Some(1), true),
-        operation(format!("reads, {DEPTH} at a time"), "read", Some(DEPTH), true),
-        operation("writes, one at a time".into(), "write", Some(1), true),
-        operation(format!("writes, {DEPTH} at a time"), "write", Some(DEPTH), true),
-        operation("notifications, watch set again after each".into(), "once", None, false),
-        operation(
-            format!("notifications, persistent watch, {CHANGES} changes at a time"),
-            "stay",
-            Some(CHANGES),
-            false,
-        ),
+fn operations() -> [Operation; 6] {
+    let (depth, changes) = (DEPTH.to_string(), CHANGES.to_string());
+    let persistent = format!("notifications, persistent watch, {CHANGES} changes at a time");
+    [
+        ("reads, one at a time".into(), "read", "1".into(), true),
+        (format!("reads, {DEPTH} at a time"), "read", depth.clone(), true),
+        ("writes, one at a time".into(), "write", "1".into(), true),
+        (format!("writes, {DEPTH} at a time"), "write", depth, true),
+        ("notifications, watch set again after each".into(), "once", String::new(), false),
+        (persistent, "stay", changes, false),
     ]
 }
 
@@ -74,9 +61,8 @@ pub(super) fn measure(
     let mut results = vec![<[Results; CONNECTIONS.len()]>::default(); operations.len()];
     for round in 0..=rounds {
         eprintln!("load, round {round} of {rounds}");
-        for (operation, results) in operations.iter().zip(&mut results) {
+        for ((_, command, argument, has_floor), results) in operations.iter().zip(&mut results) {
             for (connections, result) in CONNECTIONS.iter().zip(results) {
-                let (command, argument) = &operation.command;
                 let mut ask = |server: &str, ms: u32| {
                     thousands(load_program, &format!("{command} {server} {connections} {argument} {ms}"))
                 };
@@ -97,7 +83,7 @@ pub(super) fn measure(
                 result.in_memory.push(in_memory_rate);
                 result.apache.push(apache_rate);
                 result.ratio.push(in_memory_rate / apache_rate);
-                if operation.has_floor {
+                if *has_floor {
                     result.floor.push(ask(floor, slice)?);
                 }
             }
@@ -122,31 +108,21 @@ fn section(
     slice: u32,
     warm_up: u32,
 ) -> Section {
-    let show = |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.middle_half());
     let mut rows = Vec::new();
     let mut targets = Vec::new();
-    for (operation, results) in operations.iter().zip(results) {
+    for ((name, _, _, has_floor), results) in operations.iter().zip(results) {
         for (connections, result) in CONNECTIONS.iter().zip(results) {
             let label =
                 if *connections == 1 { "1 connection".into() } else { format!("{connections} connections") };
-            rows.push(vec![
-                if *connections == CONNECTIONS[0] { operation.name.clone() } else { String::new() },
-                label,
-                show(&result.in_memory),
-                show(&result.apache),
-                show(&result.ratio),
-                if operation.has_floor {
-                    ThreeDigits(result.floor.median()).to_string()
-                } else {
-                    String::new()
-                },
-            ]);
+            let is_first = *connections == CONNECTIONS[0];
+            let name = if is_first { name.clone() } else { String::new() };
+            let floor = has_floor.then(|| ThreeDigits(result.floor.median()).to_string());
+            let Results { in_memory, apache, ratio, .. } = result;
+            let [in_memory, apache, ratio] = [in_memory, apache, ratio].map(Sample::with_middle_half);
+            rows.push(vec![name, label, in_memory, apache, ratio, floor.unwrap_or_default()]);
         }
         let min = results.iter().map(|result| result.ratio.median()).fold(f64::INFINITY, f64::min);
-        let name = format!(
-            "in-memory server relative to Apache: {}, minimum of 1, 8, 100 connections",
-            operation.name
-        );
+        let name = format!("in-memory server relative to Apache: {name}, minimum of 1, 8, 100 connections");
         targets.push(Target::at_least(&name, 1.0, " times", min));
     }
     Section {
@@ -163,9 +139,7 @@ fn section(
              answers without any lookup.",
             warm_up,
         ),
-        head: ["thousands per second", "", "in-memory", "Apache ZooKeeper", "ratio", "floor"]
-            .map(str::to_owned)
-            .to_vec(),
+        head: cells(["thousands per second", "", "in-memory", "Apache ZooKeeper", "ratio", "floor"]),
         rows,
         notes: Vec::new(),
         targets,

@@ -19,7 +19,6 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// Interval at which the connections are polled.
 const POLL_INTERVAL: Duration = Duration::from_micros(500);
 
-/// A server that accepts sessions.
 pub(crate) struct Running {
     pub(crate) process: Process,
     pub(crate) address: String,
@@ -100,7 +99,6 @@ impl InMemory {
     }
 }
 
-/// Options of Apache's JVM.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Jvm {
     /// As in the tests: a small heap and a quick start.
@@ -116,7 +114,6 @@ pub(crate) struct Apache {
     /// The server of the tests, which was killed. It keeps the port reserved and the folder in existence.
     server: ZooKeeper,
     folder: PathBuf,
-    /// Command line with which it was started.
     arguments: Vec<OsString>,
 }
 

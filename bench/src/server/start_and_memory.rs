@@ -3,8 +3,8 @@
 use super::super::Bench;
 use super::super::coprocess::Coprocess;
 use super::super::proc;
-use super::super::report::Section;
-use super::super::stats::{Sample, ThreeDigits};
+use super::super::report::{Section, cells, row};
+use super::super::stats::{QUARTILES_HEAD, Sample};
 use super::super::targets::Target;
 use super::servers::{Apache, InMemory, Jvm, Running};
 
@@ -13,7 +13,6 @@ const SESSIONS: u32 = 1_000;
 /// the address.
 const LOADS: [(&str, &str); 2] = [("read", "100 32"), ("write", "100 32")];
 
-/// Start times and memory of one server.
 #[derive(Default)]
 struct Usage {
     /// Time from the start of the process to the first session, in milliseconds.
@@ -24,7 +23,6 @@ struct Usage {
     with_sessions: Sample,
     /// Resident memory after the load, in MiB.
     loaded: Sample,
-    /// Maximum resident memory, in MiB.
     peak: Sample,
 }
 
@@ -74,14 +72,6 @@ pub(super) fn measure(
 }
 
 fn start(in_memory_usage: &Usage, apache: &Usage) -> Section {
-    let row = |name: &str, sample: &Sample| {
-        vec![
-            name.to_owned(),
-            format!("**{}**", ThreeDigits(sample.median())),
-            sample.middle_half(),
-            sample.range(),
-        ]
-    };
     Section {
         title: "In-memory server and Apache ZooKeeper: start".into(),
         method: format!(
@@ -90,8 +80,11 @@ fn start(in_memory_usage: &Usage, apache: &Usage) -> Section {
              quickly.",
             in_memory_usage.start.len(),
         ),
-        head: ["ms", "median", "middle half", "smallest – largest"].map(str::to_owned).to_vec(),
-        rows: vec![row("in-memory", &in_memory_usage.start), row("Apache ZooKeeper", &apache.start)],
+        head: cells(QUARTILES_HEAD),
+        rows: vec![
+            row("in-memory", in_memory_usage.start.quartile_cells()),
+            row("Apache ZooKeeper", apache.start.quartile_cells()),
+        ],
         notes: Vec::new(),
         targets: vec![Target::at_most(
             "in-memory server, start to first session",
@@ -104,16 +97,13 @@ fn start(in_memory_usage: &Usage, apache: &Usage) -> Section {
 
 fn memory(usage: [&Usage; 3], ms: u32) -> Section {
     let mut rows = Vec::new();
-    let mut row = |name: &str, sample: fn(&Usage) -> &Sample| {
-        let show = |usage: &&Usage| {
-            format!("**{}** ({})", ThreeDigits(sample(usage).median()), sample(usage).range())
-        };
-        rows.push([name.to_owned()].into_iter().chain(usage.iter().map(show)).collect());
+    let mut add = |name: &str, sample: fn(&Usage) -> &Sample| {
+        rows.push(row(name, usage.map(|usage| sample(usage).with_range())));
     };
-    row("after the start", |usage| &usage.started);
-    row(&format!("with {SESSIONS} sessions open"), |usage| &usage.with_sessions);
-    row("after a load", |usage| &usage.loaded);
-    row("maximum", |usage| &usage.peak);
+    add("after the start", |usage| &usage.started);
+    add(&format!("with {SESSIONS} sessions open"), |usage| &usage.with_sessions);
+    add("after a load", |usage| &usage.loaded);
+    add("maximum", |usage| &usage.peak);
     let [in_memory_usage, ..] = usage;
     Section {
         title: "In-memory server and Apache ZooKeeper: memory".into(),
@@ -124,9 +114,7 @@ fn memory(usage: [&Usage; 3], ms: u32) -> Section {
              first-tier compiler only; that of `zkServer.sh` has 1000 MiB.",
             in_memory_usage.peak.len(),
         ),
-        head: ["MiB", "in-memory", "Apache, JVM of the tests", "Apache, JVM of zkServer.sh"]
-            .map(str::to_owned)
-            .to_vec(),
+        head: cells(["MiB", "in-memory", "Apache, JVM of the tests", "Apache, JVM of zkServer.sh"]),
         rows,
         notes: Vec::new(),
         targets: vec![

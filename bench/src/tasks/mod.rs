@@ -19,7 +19,6 @@ use super::report::Section;
 use super::stats::Sample;
 use setup::Setup;
 
-/// Programs that the measurement needs.
 pub(crate) const PARTS: [Part; 4] = [Part::Java, Part::ZooKeeper, Part::Redis, Part::Python];
 const WORKERS: [usize; 3] = [1, 8, 50];
 /// Timeout of sessions for the times until a task is assigned again.
@@ -53,7 +52,6 @@ const SYSTEMS: [(System, &str); 4] = [
     (System::Celery, "Celery, Redis"),
 ];
 
-/// Results of a system with a number of workers.
 #[derive(Clone, Default)]
 struct Results {
     per_second: Sample,
@@ -72,12 +70,10 @@ enum Death {
 /// Parents of the znodes of tasks whose number depends on the number of tasks.
 const PARENTS: [&str; 6] = ["spec", "state", "run/w0", "claim", "done", "cancel"];
 
-/// Memory and znodes after many tasks.
 #[derive(Default)]
 struct History {
     tasks: u32,
     per_second: f64,
-    /// Maximum number of znodes of tasks.
     znodes: usize,
     /// Znodes at the end, by parent.
     left: Vec<(&'static str, usize)>,
@@ -125,7 +121,6 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
     ])
 }
 
-/// Returns the version of a Python package.
 fn package_version(python: &Path, package: &str) -> anyhow::Result<String> {
     let script = format!("import importlib.metadata as it; print(it.version('{package}'))");
     let output = Command::new(python).args(["-c", &script]).output().context("cannot run Python")?;

@@ -1,20 +1,19 @@
 //! Sections of the page about tasks.
 
 use super::{Death, History, Results, SESSION, SYSTEMS, WORKERS};
-use crate::report::Section;
+use crate::report::{Section, cells, row};
 use crate::stats::{Sample, ThreeDigits};
 use crate::targets::Target;
 
 pub(super) fn throughput(results: &[Vec<Results>], rounds: u32, seconds: u32, celery: &str) -> Section {
-    let show = |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.range());
     let mut rows = Vec::new();
     for (what, sample) in [
         ("tasks per second", (|results| &results.per_second) as fn(&Results) -> &Sample),
         ("submission to result, median, ms", |results| &results.median),
     ] {
         for ((_, name), results) in SYSTEMS.into_iter().zip(results) {
-            let cells = results.iter().map(|results| show(sample(results)));
-            rows.push([format!("{name}: {what}")].into_iter().chain(cells).collect());
+            let cells = results.iter().map(|results| sample(results).with_range());
+            rows.push(row(format!("{name}: {what}"), cells));
         }
     }
     let of = |system: usize, workers: usize| results[system][workers].per_second.median();
@@ -34,7 +33,7 @@ pub(super) fn throughput(results: &[Vec<Results>], rounds: u32, seconds: u32, ce
              results. ZooKeeper writes its log, and does not wait for the disk. **Median** (smallest – largest); rounds: {rounds}, \
              of {seconds} s each after one second of the same load; all programs have their turn in each round."
         ),
-        head: [String::new()].into_iter().chain(head).collect(),
+        head: row("", head),
         rows,
         notes: vec![
             "A native task is a record that the leader keeps, written in transactions that check its election: it survives the \
@@ -47,8 +46,8 @@ pub(super) fn throughput(results: &[Vec<Results>], rounds: u32, seconds: u32, ce
 }
 
 pub(super) fn times(broadcast: &Sample, workers: usize, deaths: &[(Death, Sample)], rounds: u32) -> Section {
-    let show = |sample: &Sample| vec![ThreeDigits(sample.median()).to_string(), sample.range()];
-    let row = |name: String, sample: &Sample| [vec![name], show(sample)].concat();
+    let times =
+        |name: String, sample: &Sample| row(name, [ThreeDigits(sample.median()).to_string(), sample.range()]);
     let session = SESSION.as_secs();
     Section {
         title: "Tasks: a broadcast, and the death of a worker and of a leader".into(),
@@ -58,8 +57,8 @@ pub(super) fn times(broadcast: &Sample, workers: usize, deaths: &[(Death, Sample
              time is that of ZooKeeper's log, from the signal until another worker claims the task, with sessions of {session} \
              s; the task of the leader's death is submitted right after the signal. Repetitions: {rounds}."
         ),
-        head: ["s", "median", "smallest – largest"].map(str::to_owned).to_vec(),
-        rows: [row(format!("broadcast of `status` to {workers} workers"), broadcast)]
+        head: cells(["s", "median", "smallest – largest"]),
+        rows: [times(format!("broadcast of `status` to {workers} workers"), broadcast)]
             .into_iter()
             .chain(deaths.iter().map(|(death, sample)| {
                 let name = match death {
@@ -67,7 +66,7 @@ pub(super) fn times(broadcast: &Sample, workers: usize, deaths: &[(Death, Sample
                     Death::WorkerWithReap => "the same, with `atalaya reap` right after the SIGKILL",
                     Death::Leader => "SIGKILL of the leader until a worker claims a new task",
                 };
-                row(name.into(), sample)
+                times(name.into(), sample)
             }))
             .collect(),
         notes: Vec::new(),
@@ -84,16 +83,16 @@ pub(super) fn bounds(history: &History) -> Section {
     let left: usize = history.left.iter().map(|(_, count)| count).sum();
     let records = history.left.iter().find(|(parent, _)| *parent == "state").map_or(0, |(_, count)| *count);
     let mut rows = vec![
-        vec!["tasks per second".to_owned(), ThreeDigits(history.per_second).to_string()],
-        vec!["znodes of tasks, maximum".to_owned(), history.znodes.to_string()],
-        vec!["znodes of tasks at the end".to_owned(), left.to_string()],
-        vec!["  of these, records of ended tasks".to_owned(), records.to_string()],
+        row("tasks per second", [ThreeDigits(history.per_second).to_string()]),
+        row("znodes of tasks, maximum", [history.znodes.to_string()]),
+        row("znodes of tasks at the end", [left.to_string()]),
+        row("  of these, records of ended tasks", [records.to_string()]),
     ];
     let after = [history.tasks / 100, history.tasks];
     for (count, (leader, worker)) in after.into_iter().zip(&history.memory) {
         for (name, memory) in [("leader", leader), ("worker", worker)] {
             let label = format!("resident memory of the {name} after {count} tasks, MiB");
-            rows.push(vec![label, ThreeDigits(*memory).to_string()]);
+            rows.push(row(label, [ThreeDigits(*memory).to_string()]));
         }
     }
     let growth = match history.memory.as_slice() {
@@ -107,7 +106,7 @@ pub(super) fn bounds(history: &History) -> Section {
              The znodes are counted five times a second.",
             history.tasks
         ),
-        head: vec![String::new(), String::new()],
+        head: cells(["", ""]),
         rows,
         notes: Vec::new(),
         targets: vec![

@@ -9,15 +9,14 @@ use atalaya_testbed::{
     Api, Change, Process, Redis, Scratch, ZkProbe, ZooKeeper, clean_command, eventually, node_command_in,
     parent_death_command,
 };
-use serde_json::Value;
 use xtask::cargo::workspace;
 
 use super::{Death, History, PARENTS, Results, SESSION, System};
 use crate::Bench;
+use crate::coprocess::last_answer;
 use crate::proc::memory;
 use crate::stats::Sample;
 
-/// Timeout until processes are ready.
 const READY: Duration = Duration::from_secs(90);
 const ALIVE: &str = "/atalaya/tasks/alive/";
 const CLAIM: &str = "/atalaya/tasks/claim/";
@@ -25,7 +24,6 @@ const CLAIM: &str = "/atalaya/tasks/claim/";
 /// Programs and servers of all measurements.
 pub(super) struct Setup<'a> {
     pub(super) bench: &'a Bench,
-    /// Python with Celery.
     pub(super) celery: PathBuf,
     pub(super) server: ZooKeeper,
     pub(super) probe: ZkProbe,
@@ -35,7 +33,6 @@ pub(super) struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    /// Returns a new chroot.
     fn chroot(&mut self) -> anyhow::Result<String> {
         self.chroots += 1;
         let chroot = format!("/bench{}", self.chroots);
@@ -147,7 +144,8 @@ impl Setup<'_> {
                 Process::spawn(command)
             }
         };
-        let answer = answer(&mut client).with_context(|| format!("{system:?}, {workers} workers"))?;
+        let answer =
+            last_answer(&mut client, READY).with_context(|| format!("{system:?}, {workers} workers"))?;
         let lost = answer["lost"].as_u64().unwrap_or(0);
         ensure!(
             lost == 0 || system == System::Python,
@@ -172,7 +170,8 @@ impl Setup<'_> {
         simulated.wait_for_line("ready", READY);
         let mut times = Sample::default();
         for _ in 0..rounds {
-            let answer = answer(&mut self.bench.kazoo.script("bench_tasks.py", &["broadcast", &hosts]))?;
+            let mut client = self.bench.kazoo.script("bench_tasks.py", &["broadcast", &hosts]);
+            let answer = last_answer(&mut client, READY)?;
             times.push(answer["seconds"].as_f64().context("no time")?);
         }
         Ok(times)
@@ -197,7 +196,7 @@ impl Setup<'_> {
                 history.znodes = history.znodes.max(lists.into_iter().sum());
                 std::thread::sleep(Duration::from_millis(200));
             }
-            let seconds = answer(&mut client)?["seconds"].as_f64().context("no time")?;
+            let seconds = last_answer(&mut client, READY)?["seconds"].as_f64().context("no time")?;
             history.per_second = f64::from(part) / seconds;
             history.memory.push((memory(leader.pid())?.resident, memory(worker.pid())?.resident));
             let left = parts.len();
@@ -258,12 +257,4 @@ fn peer() -> PathBuf {
 fn milliseconds() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Waits for the end of a program, and returns its last line of JSON.
-fn answer(process: &mut Process) -> anyhow::Result<Value> {
-    let exit = process.wait_exit(READY);
-    let line = process.log().into_iter().map(|line| line.text).rfind(|text| text.starts_with('{'));
-    ensure!(exit.success(), "the client ended with {exit}: {:?}", process.log().last());
-    Ok(serde_json::from_str(&line.context("the client printed no result")?)?)
 }

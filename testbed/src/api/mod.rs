@@ -4,9 +4,11 @@ mod request;
 
 use std::io::{self, BufReader, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::ports::Port;
 use crate::wait::eventually;
@@ -50,7 +52,7 @@ struct Shared {
     port: Port,
     state: Mutex<State>,
     changed: Condvar,
-    watcher: Option<Watcher>,
+    watcher: Watcher,
 }
 
 struct State {
@@ -60,12 +62,6 @@ struct State {
     connections: Vec<Arc<TcpStream>>,
     /// Increases each time the listener closes: connections of an older generation end.
     generation: u64,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The listener. Dropping it closes all connections.
@@ -78,25 +74,18 @@ impl Api {
     /// Listens on loopback, on a reserved port, in mode [`ApiMode::Accept`].
     #[track_caller]
     pub fn start() -> Self {
-        Self::launch(None)
+        Self::start_watched(|_| {})
     }
 
     /// Listens like [`start`](Self::start), and passes each request to `watcher` when it arrives, on the connection's
     /// thread.
     #[track_caller]
     pub fn start_watched(watcher: impl Fn(&Recorded) + Send + Sync + 'static) -> Self {
-        Self::launch(Some(Box::new(watcher)))
-    }
-
-    #[track_caller]
-    fn launch(watcher: Option<Watcher>) -> Self {
         let state =
             State { mode: ApiMode::Accept, requests: Vec::new(), connections: Vec::new(), generation: 0 };
-        let shared =
-            Shared { port: Port::reserve(), state: Mutex::new(state), changed: Condvar::new(), watcher };
-        let api = Self { shared: Arc::new(shared), listener: Mutex::new(None) };
-        *api.listener.lock().expect("no other thread has it yet") = Some(listen(&api.shared));
-        api
+        let (port, watcher) = (Port::reserve(), Box::new(watcher));
+        let shared = Arc::new(Shared { port, state: Mutex::new(state), changed: Condvar::new(), watcher });
+        Self { listener: Mutex::new(Some(listen(&shared))), shared }
     }
 
     /// Returns the URL for averages: `http://127.0.0.1:PORT/nuevo`.
@@ -113,8 +102,8 @@ impl Api {
     /// waits continues to do so.
     #[track_caller]
     pub fn set(&self, mode: ApiMode) {
-        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared.lock().mode = mode;
+        let mut listener = self.listener.lock();
+        self.shared.state.lock().mode = mode;
         match (mode, listener.take()) {
             (ApiMode::Refuse, running) => self.close(running),
             (_, None) => *listener = Some(listen(&self.shared)),
@@ -124,7 +113,7 @@ impl Api {
 
     /// Returns all requests so far, in the order of arrival.
     pub fn requests(&self) -> Vec<Recorded> {
-        self.shared.lock().requests.clone()
+        self.shared.state.lock().requests.clone()
     }
 
     /// Waits until `pred` is true of the requests, and returns them. `pred` is called when a request arrives or is
@@ -141,13 +130,10 @@ impl Api {
         pred: impl Fn(&[Recorded]) -> bool,
     ) -> Vec<Recorded> {
         let end = Instant::now() + deadline;
-        let mut state = self.shared.lock();
         loop {
             let last = Instant::now() >= end;
-            // The copy is checked without the lock: requests continue to arrive, and a panic in `pred` does not poison
-            // the lock.
-            let requests = state.requests.clone();
-            drop(state);
+            // The copy is checked without the lock: requests continue to arrive.
+            let requests = self.requests();
             if pred(&requests) {
                 return requests;
             }
@@ -159,11 +145,10 @@ impl Api {
                     tail.join("\n  ")
                 );
             }
-            state = self.shared.lock();
+            let mut state = self.shared.state.lock();
             if state.requests.len() == requests.len() {
                 let pause = Duration::from_millis(100).min(end.saturating_duration_since(Instant::now()));
-                state =
-                    self.shared.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+                self.shared.changed.wait_for(&mut state, pause);
             }
         }
     }
@@ -171,12 +156,12 @@ impl Api {
     /// Stops listening, cuts every connection, and waits until that is done.
     fn close(&self, listener: Option<JoinHandle<()>>) {
         let Some(listener) = listener else { return };
-        self.shared.lock().generation += 1;
+        self.shared.state.lock().generation += 1;
         // The listener is blocked in accept: any connection wakes it, and it sees that the generation has changed.
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.shared.port.number()));
         let _ = TcpStream::connect_timeout(&address, Duration::from_secs(5));
         let _ = listener.join();
-        for connection in self.shared.lock().connections.drain(..) {
+        for connection in self.shared.state.lock().connections.drain(..) {
             let _ = connection.shutdown(Shutdown::Both);
         }
         self.shared.changed.notify_all();
@@ -185,7 +170,7 @@ impl Api {
 
 impl Drop for Api {
     fn drop(&mut self) {
-        let listener = self.listener.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let listener = self.listener.get_mut().take();
         self.close(listener);
     }
 }
@@ -194,10 +179,10 @@ fn listen(shared: &Arc<Shared>) -> JoinHandle<()> {
     let address = (Ipv4Addr::LOCALHOST, shared.port.number());
     let listener = eventually("the API listens", Duration::from_secs(10), || TcpListener::bind(address).ok());
     let shared = Arc::clone(shared);
-    let generation = shared.lock().generation;
+    let generation = shared.state.lock().generation;
     let accept = move || {
         for stream in listener.incoming() {
-            let mut state = shared.lock();
+            let mut state = shared.state.lock();
             if state.generation != generation {
                 return;
             }
@@ -208,7 +193,7 @@ fn listen(shared: &Arc<Shared>) -> JoinHandle<()> {
             let serve = move || {
                 // An error on a connection concerns only its client.
                 let _ = serve(&shared, &stream, generation);
-                shared.lock().connections.retain(|open| !Arc::ptr_eq(open, &stream));
+                shared.state.lock().connections.retain(|open| !Arc::ptr_eq(open, &stream));
                 let _ = stream.shutdown(Shutdown::Both);
             };
             thread::Builder::new().name("api connection".into()).spawn(serve).expect("start a thread");
@@ -222,47 +207,31 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
     stream.set_nodelay(true)?;
     let mut input = BufReader::new(stream);
     while let Some(request) = read_request(&mut input, stream)? {
-        if let Some(watcher) = &shared.watcher {
-            watcher(&request);
-        }
+        (shared.watcher)(&request);
         let close = request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        let mut state = shared.lock();
+        let mut state = shared.state.lock();
         let mode = state.mode;
         let number = state.requests.len();
-        let key = request.header("idempotency-key").map(str::to_owned);
-        let is_repeat = mode == ApiMode::Once
-            && state.requests.iter().any(|other| {
-                other.kept && key.is_some() && other.header("idempotency-key") == key.as_deref()
-            });
         let samples = request.samples();
         let has_sample = |seq| samples.as_ref().is_some_and(|samples| samples.contains(&seq));
-        let cycle = request.cycle();
-        let kept = match mode {
-            ApiMode::RefuseCycle(refused, _) => cycle != Some(refused),
-            ApiMode::RefuseBatch(seq) => !has_sample(seq),
-            ApiMode::Hang => false,
-            ApiMode::Status(status) => (200..300).contains(&status),
-            ApiMode::Once => !is_repeat,
-            _ => true,
+        let key = request.header("idempotency-key");
+        let is_repeat = |other: &Recorded| other.kept && other.header("idempotency-key") == key;
+        let (kept, status) = match mode {
+            ApiMode::RefuseCycle(refused, status) if request.cycle() == Some(refused) => (false, status),
+            ApiMode::RefuseBatch(seq) if has_sample(seq) => (false, 400),
+            ApiMode::Once if key.is_some() && state.requests.iter().any(is_repeat) => (false, 409),
+            ApiMode::Status(status) => ((200..300).contains(&status), status),
+            ApiMode::KeepAndAnswer(status) => (true, status),
+            mode => (mode != ApiMode::Hang, 200),
         };
-        let path = request.path.clone();
+        let is_fleet_status = request.path == "/api/v1/fleet";
         state.requests.push(Recorded { kept, ..request });
         shared.changed.notify_all();
-        let status = match mode {
-            ApiMode::Accept | ApiMode::Refuse | ApiMode::RefuseSample(_) => 200,
-            ApiMode::RefuseBatch(seq) if has_sample(seq) => 400,
-            ApiMode::RefuseCycle(refused, status) if cycle == Some(refused) => status,
-            ApiMode::RefuseBatch(_) | ApiMode::RefuseCycle(..) => 200,
-            ApiMode::Status(status) | ApiMode::KeepAndAnswer(status) => status,
-            ApiMode::Once if is_repeat => 409,
-            ApiMode::Once => 200,
+        match mode {
             ApiMode::KeepAndCut => return Ok(()),
-            ApiMode::Collector(_) if path != "/api/v1/fleet" => 200,
+            ApiMode::Collector(_) if !is_fleet_status => {}
             ApiMode::Slow(time) | ApiMode::Collector(time) => {
-                let ended = |state: &mut State| state.generation == generation;
-                let slept = shared.changed.wait_timeout_while(state, time, ended);
-                state = slept.unwrap_or_else(PoisonError::into_inner).0;
-                200
+                shared.changed.wait_while_for(&mut state, |state| state.generation == generation, time);
             }
             ApiMode::Hang => {
                 drop(state);
@@ -271,7 +240,8 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
                 io::copy(&mut input, &mut io::sink())?;
                 return Ok(());
             }
-        };
+            _ => {}
+        }
         let is_over = state.generation != generation;
         drop(state);
         if is_over || has_left(stream)? {
@@ -294,7 +264,6 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
     Ok(())
 }
 
-/// Answers request `number`.
 fn answer(
     shared: &Shared,
     mut stream: &TcpStream,
@@ -306,9 +275,9 @@ fn answer(
     let length = body.len();
     let answer = format!("HTTP/1.1 {status} Answer\r\n{head}content-length: {length}\r\n\r\n{body}");
     // Set before the answer is sent: a client that has the answer may read this at once.
-    shared.lock().requests[number].answered = Some(status);
+    shared.state.lock().requests[number].answered = Some(status);
     if let Err(error) = stream.write_all(answer.as_bytes()) {
-        shared.lock().requests[number].answered = None;
+        shared.state.lock().requests[number].answered = None;
         return Err(error);
     }
     shared.changed.notify_all();

@@ -57,7 +57,6 @@ impl Recorded {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Returns the `User-Agent` header.
     pub fn agent(&self) -> Option<&str> {
         self.header("user-agent")
     }

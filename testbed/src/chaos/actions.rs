@@ -209,7 +209,6 @@ impl Run<'_> {
         self.create(number, wrong_znode.path(number), wrong_znode.data().to_vec(), false, wait);
     }
 
-    /// Makes the other client create a znode.
     fn create(&mut self, number: usize, path: String, data: Vec<u8>, ephemeral: bool, wait: Duration) {
         self.ask(number, Request::Create { path, data, ephemeral, wait });
     }
@@ -237,7 +236,6 @@ impl Run<'_> {
     }
 }
 
-/// Returns the path of a measurement of another client.
 fn measurement_path(number: usize) -> String {
     format!("{MEASUREMENTS}other-{number}")
 }

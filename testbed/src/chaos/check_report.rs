@@ -64,7 +64,6 @@ pub struct Finding {
     pub text: String,
 }
 
-/// Counts of what the checker checked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Leaders that wrote their epoch.
@@ -75,7 +74,6 @@ pub struct Counts {
     pub requests: u64,
     /// Requests kept by the API although it had their key.
     pub repeats: u64,
-    /// Requests not kept by the API.
     pub turned_away: u64,
     /// Requests that a collector refused as those of a deposed leader, as far as its metrics were read before it was
     /// killed.
@@ -104,7 +102,6 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Adds the counts of another fleet.
     pub fn add(&mut self, other: &Counts) {
         self.epochs += other.epochs;
         self.reports += other.reports;

@@ -1,10 +1,11 @@
 //! Kinds of faults that a schedule may contain, so that each can be run by itself. Pure.
 
 use std::fmt;
-use std::str::FromStr;
+
+use clap::ValueEnum;
 
 /// A kind of fault. Its name on the command line is that of the variant in lower case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum FaultKind {
     /// Nodes that are killed or stopped.
     Processes,
@@ -25,7 +26,6 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// All kinds.
     pub const ALL: [FaultKind; 8] = [
         FaultKind::Processes,
         FaultKind::Servers,
@@ -44,16 +44,5 @@ impl FaultKind {
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&format!("{self:?}").to_lowercase())
-    }
-}
-
-impl FromStr for FaultKind {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let found = FaultKind::ALL.into_iter().find(|kind| kind.to_string() == name);
-        found.ok_or_else(|| {
-            format!("the kinds are {}", FaultKind::ALL.map(|kind| kind.to_string()).join(", "))
-        })
     }
 }

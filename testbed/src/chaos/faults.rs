@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use super::fault_kinds::FaultKind;
 use super::node_id;
 use super::poison::{MEASUREMENTS, REPORTS};
@@ -15,14 +17,16 @@ pub const POINTS: [&str; 7] =
     ["gathered", "committing", "committed", "sending", "answered", "deleting", "deleted"];
 
 /// Receiver of the reports of a fleet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Receiver {
-    /// [`Api`](crate::Api), which fails on demand and records every request.
+    /// An API that fails on demand and records every request.
     #[default]
     Testbed,
     /// `atalaya collect` with SQLite.
+    #[value(name = "collector:sqlite")]
     Sqlite,
     /// `atalaya collect` with a Redis server.
+    #[value(name = "collector:redis")]
     Redis,
     /// No API, and an output to an InfluxDB server.
     Influxdb,
@@ -33,16 +37,6 @@ pub enum Receiver {
 }
 
 impl Receiver {
-    /// All receivers, with their names on the command line.
-    pub const ALL: [(Receiver, &str); 6] = [
-        (Receiver::Testbed, "testbed"),
-        (Receiver::Sqlite, "collector:sqlite"),
-        (Receiver::Redis, "collector:redis"),
-        (Receiver::Influxdb, "influxdb"),
-        (Receiver::Prometheus, "prometheus"),
-        (Receiver::Mqtt, "mqtt"),
-    ];
-
     /// Returns the name of the server that stores the reports. `None`: the receiver stores them itself.
     pub(super) fn server(self) -> Option<&'static str> {
         match self {
@@ -71,7 +65,6 @@ pub enum ProcessFault {
     End,
 }
 
-/// Fault of a node's standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StderrFault {
     /// The reader of the pipe closes it and does not reopen it.
@@ -82,7 +75,6 @@ pub enum StderrFault {
     Full,
 }
 
-/// Target of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The leader at that moment.
@@ -107,7 +99,6 @@ pub enum Fault {
     Collector(ProcessFault),
     /// A fault of the Redis server behind the collector.
     Server(&'static str, ProcessFault),
-    /// A node loses its standard error.
     Stderr(Target, StderrFault),
     /// Another client creates a znode of the wrong type, and removes it after the time.
     WrongZnode(WrongZnode),
@@ -121,7 +112,6 @@ pub enum Fault {
     PoisonedMeasurement(usize, bool),
 }
 
-/// A fault with its time and duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduledFault {
     /// Time after the start.
@@ -139,6 +129,12 @@ pub struct PointFault {
     pub number: u32,
     /// Duration for which the process stops (SIGSTOP) instead of dying.
     pub stops: Option<Duration>,
+}
+
+impl ScheduledFault {
+    pub(super) fn new(at: Duration, lasts: Duration, fault: Fault) -> ScheduledFault {
+        ScheduledFault { at, lasts, fault }
+    }
 }
 
 impl fmt::Display for Target {

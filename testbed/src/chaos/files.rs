@@ -7,12 +7,10 @@ use std::path::Path;
 use crate::journal::{Change, Transaction};
 use crate::process::Line;
 
-/// Writes a file of lines.
 pub(super) fn write_lines(folder: &Path, name: &str, lines: impl Iterator<Item = String>) -> io::Result<()> {
     fs::write(folder.join(name), lines.map(|line| line + "\n").collect::<String>())
 }
 
-/// Writes the transactions that ZooKeeper committed.
 pub(super) fn write_transactions(folder: &Path, transactions: &[Transaction]) -> io::Result<()> {
     let lines = transactions.iter().map(|Transaction { zxid, session, time, changes }| {
         let changes: Vec<String> = changes.iter().map(describe).collect();
@@ -21,7 +19,6 @@ pub(super) fn write_transactions(folder: &Path, transactions: &[Transaction]) ->
     write_lines(folder, "zookeeper.txt", lines)
 }
 
-/// Writes the output of each process into a file.
 pub(super) fn write_logs(folder: &Path, logs: &[(String, Vec<Line>)]) -> io::Result<()> {
     for (name, log) in logs {
         write_lines(folder, &format!("{name}.log"), log.iter().map(|line| line.text.clone()))?;
@@ -43,7 +40,5 @@ fn describe(change: &Change) -> String {
 
 /// Formats milliseconds since 1970 as the time of day, as the nodes log it.
 pub(super) fn clock(millis: i64) -> String {
-    let (seconds, millis) = (millis / 1_000, millis % 1_000);
-    let (hours, minutes) = (seconds / 3_600 % 24, seconds / 60 % 60);
-    format!("{hours:02}:{minutes:02}:{:02}.{millis:03}", seconds % 60)
+    jiff::Timestamp::from_millisecond(millis).unwrap_or_default().strftime("%H:%M:%S%.3f").to_string()
 }

@@ -2,10 +2,12 @@
 //! a server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::kazoo::Kazoo;
 use crate::zk_probe::ZkProbe;
@@ -15,7 +17,6 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Attempts to end a fault; each waits up to 30 s for a server.
 const ATTEMPTS: usize = 4;
 
-/// A request of the client.
 #[derive(Debug)]
 pub(super) enum Request {
     /// Creates a znode; waits up to this time until no other znode is at the path.
@@ -37,7 +38,6 @@ pub(super) struct ForeignResults {
     pub(super) done: BTreeMap<usize, bool>,
     /// Faults that could not be ended.
     pub(super) failures: Vec<String>,
-    /// All sessions of the client.
     pub(super) sessions: BTreeSet<i64>,
     /// Number of requests that are not answered yet.
     open: usize,
@@ -64,13 +64,9 @@ impl ForeignClient {
         Self { requests: Some(requests), shared, thread: Some(thread) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, ForeignResults> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Sends a request, which begins the fault with this number if there is one.
     pub(super) fn send(&self, act: Option<usize>, request: Request) {
-        self.lock().open += 1;
+        self.shared.lock().open += 1;
         let sent = self.requests.as_ref().map(|requests| requests.send((act, request)));
         assert!(matches!(sent, Some(Ok(()))), "the other client of ZooKeeper has ended");
     }
@@ -78,12 +74,11 @@ impl ForeignClient {
     /// Returns true if all requests are answered.
     pub(super) fn is_idle(&self) -> bool {
         assert!(!self.thread.as_ref().is_some_and(JoinHandle::is_finished), "the other client has ended");
-        self.lock().open == 0
+        self.shared.lock().open == 0
     }
 
-    /// Returns the sessions so far.
     pub(super) fn sessions(&self) -> BTreeSet<i64> {
-        self.lock().sessions.clone()
+        self.shared.lock().sessions.clone()
     }
 
     /// Waits for the end of all requests.
@@ -91,7 +86,7 @@ impl ForeignClient {
         self.requests = None;
         let ended = self.thread.take().map(JoinHandle::join);
         assert!(matches!(ended, Some(Ok(()))), "the other client of ZooKeeper failed");
-        std::mem::take(&mut *self.lock())
+        std::mem::take(&mut *self.shared.lock())
     }
 }
 
@@ -101,18 +96,17 @@ fn serve(
     inbox: &Receiver<(Option<usize>, Request)>,
     shared: &Mutex<ForeignResults>,
 ) {
-    let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
     let probe = ZkProbe::connect_by(kazoo, hosts);
     if let Err(error) = probe.authenticate() {
-        lock().failures.push(format!("cannot authenticate: {error}"));
+        shared.lock().failures.push(format!("cannot authenticate: {error}"));
     }
     for (act, request) in inbox {
         // The session may end during the request: both are recorded.
         note_session(&probe, shared);
-        let sessions = lock().sessions.clone();
+        let sessions = shared.lock().sessions.clone();
         let done = execute(&probe, &request, &sessions);
         note_session(&probe, shared);
-        let mut shared = lock();
+        let mut shared = shared.lock();
         match (act, done) {
             (Some(act), done) => drop(shared.done.insert(act, done.is_ok())),
             (None, Err(error)) => shared.failures.push(format!("{request:?}: {error}")),
@@ -122,10 +116,9 @@ fn serve(
     }
 }
 
-/// Records the session of the client.
 fn note_session(probe: &ZkProbe, shared: &Mutex<ForeignResults>) {
     let session = (0..ATTEMPTS).find_map(|_| probe.try_session_id().ok());
-    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shared = shared.lock();
     match session {
         Some(session) => drop(shared.sessions.insert(session)),
         None => shared.failures.push("no ZooKeeper server answers".to_owned()),

@@ -17,9 +17,7 @@ pub struct History {
     /// Reports stored by a collector at the end, in the order in which it recorded them, if a collector was the
     /// receiver; then the arrivals are exactly these reports.
     pub stored: Option<Vec<StoredReport>>,
-    /// True if reports were sent by POST.
     pub posted: bool,
-    /// True if the fleet samples in lock-step.
     pub lock_step: bool,
     /// True if each measurement is counted in the transaction that publishes it.
     pub counted: bool,
@@ -103,25 +101,13 @@ impl From<&Recorded> for Arrival {
 /// Returns the changes below `chroot`, with paths as the fleet sees them. Openings and closings of sessions stay,
 /// because sessions have no path.
 pub(crate) fn below(chroot: &str, transactions: Vec<Transaction>) -> Vec<Transaction> {
-    let inside = |path: &mut String| match path.strip_prefix(chroot) {
-        Some(rest) if rest.starts_with('/') => {
-            *path = rest.to_owned();
-            true
-        }
-        _ => false,
-    };
-    let concerns = |change: &mut Change| match change {
-        Change::Create { path, .. }
-        | Change::Set { path, .. }
-        | Change::Delete { path }
-        | Change::Check { path } => inside(path),
-        Change::Opened | Change::Closed => true,
+    let concerns = |change: &mut Change| {
+        let Some(path) = change.path_mut() else { return true };
+        let rest = path.strip_prefix(chroot).filter(|rest| rest.starts_with('/')).map(str::to_owned);
+        rest.map(|rest| *path = rest).is_some()
     };
     let trimmed = transactions.into_iter().map(|mut transaction| {
-        transaction.changes = std::mem::take(&mut transaction.changes)
-            .into_iter()
-            .filter_map(|mut change| concerns(&mut change).then_some(change))
-            .collect();
+        transaction.changes.retain_mut(concerns);
         transaction
     });
     trimmed.filter(|transaction| !transaction.changes.is_empty()).collect()

@@ -21,9 +21,7 @@ const CHANCE: u64 = 70;
 /// state after that must last long enough to be reported.
 const LONG: Duration = Duration::from_secs(9);
 
-/// Root of the fleet.
 const ROOT: &str = "/";
-/// Znodes that become read-only.
 pub(super) const READ_ONLY: [&str; 10] = [
     "/mediciones",
     "/election",
@@ -61,9 +59,7 @@ impl Schedule {
         self.faults.sort_by_key(|scheduled| scheduled.at);
         self
     }
-}
 
-impl Schedule {
     /// Returns true if the counter is writable all the time. Measurements published while it is not are not counted;
     /// the node logs that.
     pub(super) fn can_count(&self) -> bool {
@@ -93,7 +89,6 @@ impl Schedule {
     }
 }
 
-/// Draws the faults of one kind.
 fn draw(rng: &mut Rng, kind: FaultKind, schedule: &Schedule) -> Vec<ScheduledFault> {
     let latest = u64::try_from(schedule.length.as_millis()).unwrap_or(u64::MAX).saturating_sub(1_500);
     let count = match kind {
@@ -109,28 +104,20 @@ fn draw(rng: &mut Rng, kind: FaultKind, schedule: &Schedule) -> Vec<ScheduledFau
             FaultKind::Znodes => faults.extend(wrong_znode(rng, node, schedule.lock_step)),
             FaultKind::Acl => {
                 let (path, at) = (rng.one(&READ_ONLY), rng.millis(300, 2_000));
-                faults.push(ScheduledFault {
-                    at,
-                    lasts: rng.millis(4_000, 7_000),
-                    fault: Fault::ReadOnly(path),
-                });
+                faults.push(ScheduledFault::new(at, rng.millis(4_000, 7_000), Fault::ReadOnly(path)));
                 // The new session writes what the old one wrote before.
                 faults.extend(kill(rng, at, Target::Node(node)));
             }
             FaultKind::Outbox => {
                 let (poison, first, notifies) = (rng.index(REPORTS.len()), rng.percent(40), rng.percent(60));
                 // The leader must handle it: it is not removed before the end.
-                let lasts = schedule.length;
-                faults.push(ScheduledFault {
-                    at,
-                    lasts,
-                    fault: Fault::PoisonedReport(poison, first, notifies),
-                });
+                let fault = Fault::PoisonedReport(poison, first, notifies);
+                faults.push(ScheduledFault::new(at, schedule.length, fault));
             }
             FaultKind::Measurements => {
                 let (poison, ephemeral) = (rng.index(poison::MEASUREMENTS.len()), rng.percent(50));
                 let fault = Fault::PoisonedMeasurement(poison, ephemeral);
-                faults.push(ScheduledFault { at, lasts: rng.millis(500, 5_000), fault });
+                faults.push(ScheduledFault::new(at, rng.millis(500, 5_000), fault));
             }
             FaultKind::Processes | FaultKind::Servers | FaultKind::Receiver => {}
         }
@@ -215,8 +202,7 @@ mod tests {
             [("/mediciones", true, true), ("/counter", false, false), ("/", false, true), ("/", true, false)]
         {
             schedule.cold = cold;
-            schedule.faults =
-                vec![ScheduledFault { at: Duration::ZERO, lasts, fault: Fault::ReadOnly(path) }];
+            schedule.faults = vec![ScheduledFault::new(Duration::ZERO, lasts, Fault::ReadOnly(path))];
             assert_eq!(schedule.can_count(), can_count, "{path}, {cold}");
         }
     }

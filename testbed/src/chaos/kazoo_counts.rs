@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use derive_more::AddAssign;
+
 use super::history::History;
 use crate::journal::Change;
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(AddAssign, Clone, Debug, Default, PartialEq)]
 pub struct KazooCounts {
     /// Averages that a leader computed, from its output.
     pub averages: u64,
@@ -21,21 +23,7 @@ pub struct KazooCounts {
     pub measurements: i64,
     /// Value of the counter at the end.
     pub counted: i64,
-    /// Number of processes that ended by themselves.
     pub ended: u64,
-}
-
-impl KazooCounts {
-    /// Adds the results of another fleet.
-    pub fn add(&mut self, other: &KazooCounts) {
-        self.averages += other.averages;
-        self.lost += other.lost;
-        self.twice += other.twice;
-        self.stale += other.stale;
-        self.measurements += other.measurements;
-        self.counted += other.counted;
-        self.ended += other.ended;
-    }
 }
 
 impl fmt::Display for KazooCounts {

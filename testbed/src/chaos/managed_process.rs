@@ -9,7 +9,6 @@ use crate::process::{Line, Process};
 /// Timeout for the end of a process after its end was requested. It needs at most 2 s; this is for a busy machine.
 pub(super) const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Logs of processes, with their names.
 pub(super) type Logs = Vec<(String, Vec<Line>)>;
 
 /// A program that is restarted after it has ended.
@@ -18,7 +17,6 @@ pub(super) struct ManagedProcess {
     pub(super) process: Option<Process>,
     /// Number of processes so far.
     pub(super) starts: usize,
-    /// Time of the next start.
     pub(super) restart_at: Option<Instant>,
     /// Logs of the processes that have ended.
     pub(super) logs: Logs,

@@ -50,7 +50,6 @@ pub use runner::{Cluster, NodeProgram};
 pub use schedule::Schedule;
 pub use wrong_znode::WrongZnode;
 
-/// Returns the id of the node with this number.
 fn node_id(node: usize) -> String {
     (node + 1).to_string()
 }

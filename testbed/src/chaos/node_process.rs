@@ -7,7 +7,6 @@ use super::faults::{POINTS, PointFault};
 use super::managed_process::ManagedProcess;
 use super::node_id;
 
-/// A node, over all of its processes.
 pub(super) struct NodeProcess {
     pub(super) id: String,
     pub(super) managed: ManagedProcess,

@@ -19,7 +19,6 @@ pub struct Outcome {
     pub findings: CheckReport,
     /// Number of times that each fault happened.
     pub injected: BTreeMap<String, u64>,
-    /// Results of a Kazoo fleet, if Kazoo clients ran.
     pub kazoo: Option<KazooCounts>,
     /// Times in which nodes did not measure.
     pub pauses: Pauses,

@@ -10,7 +10,6 @@ use crate::collector::StoredReport;
 use crate::journal::{Change, Transaction};
 use crate::mqtt_client::MqttClient;
 
-/// Name of the output.
 pub(super) const NAME: &str = "chaos";
 const DATABASE: &str = "fleet";
 const OUTBOX: &str = "/atalaya/outputs/chaos/";
@@ -20,7 +19,6 @@ pub(super) struct OutputSink {
     pub(super) server: FaultyServer,
     /// Subscriber, of a broker.
     subscriber: Option<MqttClient>,
-    pub(super) violations: Vec<String>,
 }
 
 impl OutputSink {
@@ -32,9 +30,9 @@ impl OutputSink {
             Store::Mosquitto(mosquitto) => {
                 subscriber = Some(MqttClient::persistent(mosquitto.port(), "atalaya/atalaya/average/#"));
             }
-            Store::Prometheus(_) | Store::Redis(_) => {}
+            Store::Prometheus(_) | Store::Redis(_) | Store::Collector(_) => {}
         }
-        OutputSink { server, subscriber, violations: Vec::new() }
+        OutputSink { server, subscriber }
     }
 
     /// Returns the output as boards.toml has it.
@@ -49,7 +47,7 @@ impl OutputSink {
             Store::Mosquitto(mosquitto) => {
                 format!("type = \"mqtt\"\nurl = \"{}\"\ndiscovery = false", mosquitto.url())
             }
-            Store::Redis(redis) => panic!("Redis at {} is not an output", redis.url()),
+            Store::Redis(_) | Store::Collector(_) => unreachable!("they are not outputs"),
         };
         format!("[[fleet.outputs]]\nname = \"{NAME}\"\n{receiver}\n")
     }
@@ -67,21 +65,23 @@ impl OutputSink {
     }
 
     /// Returns the averages that it has. The transactions of the fleet tell the epoch and the cycle of each time, which
-    /// Prometheus does not store. Of a broker, each average counts once, and the number of repeats is returned, too.
-    pub(super) fn stored(&mut self, transactions: &[Transaction]) -> (Vec<StoredReport>, u64) {
-        if self.subscriber.is_none() {
-            self.server.wake_from_disk();
-        }
+    /// Prometheus does not store. Of a broker, each average counts once, and repeats are counted.
+    pub(super) fn stored(&mut self, transactions: &[Transaction]) -> Vec<StoredReport> {
         let committed = committed(transactions);
+        if let Some(subscriber) = &self.subscriber {
+            return of_mqtt(subscriber, &committed, &mut self.server.repeats);
+        }
+        self.server.kill();
+        self.server.restart();
         match &self.server.store {
             Store::Influxdb(influxdb) => {
-                (of_influxdb(&influxdb.query(DATABASE, "SELECT * FROM atalaya_average"), &committed), 0)
+                of_influxdb(&influxdb.query(DATABASE, "SELECT * FROM atalaya_average"), &committed)
             }
             Store::Prometheus(prometheus) => {
                 let series = |name: &str| prometheus.samples(name);
-                (of_prometheus(series, &committed, &mut self.violations), 0)
+                of_prometheus(series, &committed, &mut self.server.violations)
             }
-            _ => self.subscriber.as_ref().map(|it| of_mqtt(it, &committed)).unwrap_or_default(),
+            _ => Vec::new(),
         }
     }
 }
@@ -119,7 +119,6 @@ fn of_influxdb(series: &Value, committed: &BTreeMap<i64, Committed>) -> Vec<Stor
     rows.enumerate().filter_map(row).collect()
 }
 
-/// A committed report.
 struct Committed {
     epoch: Value,
     cycle: Value,
@@ -182,8 +181,12 @@ fn of_prometheus(
     stored
 }
 
-fn of_mqtt(subscriber: &MqttClient, committed: &BTreeMap<i64, Committed>) -> (Vec<StoredReport>, u64) {
-    let (mut stored, mut repeats): (Vec<StoredReport>, u64) = (Vec::new(), 0);
+fn of_mqtt(
+    subscriber: &MqttClient,
+    committed: &BTreeMap<i64, Committed>,
+    repeats: &mut u64,
+) -> Vec<StoredReport> {
+    let mut stored: Vec<StoredReport> = Vec::new();
     for (id, message) in subscriber.messages().into_iter().enumerate() {
         let body = message.json();
         let time = body["time"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
@@ -191,25 +194,19 @@ fn of_mqtt(subscriber: &MqttClient, committed: &BTreeMap<i64, Committed>) -> (Ve
         let received = committed.get(&time).map_or(time, |committed| committed.ended);
         let Some(report) = report(id, &body, time, received) else { continue };
         if stored.iter().any(|known| known.key() == report.key()) {
-            repeats += 1;
+            *repeats += 1;
         } else {
             stored.push(report);
         }
     }
-    (stored, repeats)
+    stored
 }
 
 /// Renames the outbox of the output to that of the API, which these fleets do not have, so that the checker needs one
 /// set of rules.
 pub(super) fn as_of_api(transactions: &mut [Transaction]) {
-    for change in transactions.iter_mut().flat_map(|transaction| &mut transaction.changes) {
-        let (Change::Create { path, .. }
-        | Change::Set { path, .. }
-        | Change::Delete { path }
-        | Change::Check { path }) = change
-        else {
-            continue;
-        };
+    let changes = transactions.iter_mut().flat_map(|transaction| &mut transaction.changes);
+    for path in changes.filter_map(Change::path_mut) {
         if let Some(rest) = path.strip_prefix(OUTBOX) {
             *path = format!("/atalaya/{rest}");
         }

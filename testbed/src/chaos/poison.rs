@@ -26,7 +26,6 @@ pub(super) struct Outbox {
 /// data contains the cycle that its name says.
 type Report = (&'static str, fn(Outbox) -> String, fn(Outbox, u64) -> Vec<u8>);
 
-/// All poisoned reports.
 pub(super) const REPORTS: [Report; 15] = [
     ("an epoch 300 days ahead", unused_cycle, |it, cycle| report(it.now + DAYS_300, cycle, "")),
     ("the largest epoch", unused_cycle, |_, cycle| report(i64::MAX, cycle, "")),

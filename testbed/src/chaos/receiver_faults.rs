@@ -61,6 +61,8 @@ fn fault(rng: &mut Rng, receiver: Receiver) -> (Fault, Duration) {
 mod tests {
     use std::collections::BTreeSet;
 
+    use clap::ValueEnum as _;
+
     use super::super::rng::seed_of;
     use super::*;
 
@@ -68,7 +70,7 @@ mod tests {
     fn the_receiver_changes_nothing_else() {
         for seed in 0..200 {
             let to_api = Schedule::of(seed, None);
-            let (receiver, _) = Receiver::ALL[1 + usize::try_from(seed % 5).unwrap()];
+            let receiver = Receiver::value_variants()[1 + usize::try_from(seed % 5).unwrap()];
             let to_collector = Schedule::of(seed, None).to(receiver);
             assert_eq!(to_collector, Schedule::of(seed, None).to(receiver));
             let others = |schedule: &Schedule| {

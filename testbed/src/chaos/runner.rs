@@ -74,13 +74,11 @@ pub struct Cluster {
     program: NodeProgram,
     /// Certificates and passwords, if the servers are secured.
     security: Option<Arc<Security>>,
-    /// Number of fleets so far.
     runs: u64,
     /// First transaction of the next fleet; earlier ones in ZooKeeper's log belong to earlier fleets.
     next: i64,
 }
 
-/// Begin or end of a fault.
 enum Event {
     Begin(usize),
     End(usize),
@@ -97,7 +95,6 @@ pub(super) struct Run<'a> {
     pub(super) scratch: Scratch,
     pub(super) sink: ReportSink,
     pub(super) nodes: Vec<NodeProcess>,
-    /// Target node of each fault.
     pub(super) targets: BTreeMap<usize, usize>,
     /// Down times of leading servers that are killed as soon as that is possible.
     pub(super) leader_kills: Vec<Duration>,
@@ -126,7 +123,6 @@ pub(super) struct Run<'a> {
 }
 
 impl Cluster {
-    /// Starts the servers.
     #[track_caller]
     pub fn start(program: NodeProgram) -> Cluster {
         Cluster { ensemble: Ensemble::start(), program, security: None, runs: 0, next: 0 }

@@ -13,10 +13,8 @@ use crate::api::ApiMode;
 /// A fleet, and its faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// Seed that decides the schedule.
     pub seed: u64,
     pub nodes: usize,
-    /// True if the nodes sample in lock-step.
     pub lock_step: bool,
     /// True if the leader continues as soon as all have published.
     pub complete: bool,
@@ -90,21 +88,16 @@ impl Schedule {
 
     /// Returns a schedule with one fault: the API is down for half a minute, at one report a second.
     pub fn outage(lock_step: bool) -> Schedule {
-        let away = ScheduledFault {
-            at: Duration::from_secs(4),
-            lasts: Duration::from_secs(30),
-            fault: Fault::Api(ApiMode::Refuse),
-        };
+        let (at, lasts) = (Duration::from_secs(4), Duration::from_secs(30));
+        let away = ScheduledFault::new(at, lasts, Fault::Api(ApiMode::Refuse));
         Schedule::staged(lock_step, Duration::from_secs(38), vec![away])
     }
 
     /// Returns a schedule with one kind of fault: the leader is stopped, six times, for longer than its session.
     pub fn stops(lock_step: bool) -> Schedule {
-        let stop = |number| ScheduledFault {
-            at: Duration::from_secs(4 + 10 * number),
-            lasts: Duration::from_secs(5),
-            fault: Fault::Stop(Target::Leader),
-        };
+        let at = |number| Duration::from_secs(4 + 10 * number);
+        let stop =
+            |number| ScheduledFault::new(at(number), Duration::from_secs(5), Fault::Stop(Target::Leader));
         Schedule::staged(lock_step, Duration::from_secs(64), (0_u64..6).map(stop).collect())
     }
 
@@ -114,11 +107,7 @@ impl Schedule {
         let period = Duration::from_secs(5);
         // At a different moment of each cycle.
         let at = |cycle: u64| Duration::from_millis(4_000 + 5_000 * cycle + cycle * 7 % 10 * 200);
-        let kill = |cycle| ScheduledFault {
-            at: at(cycle),
-            lasts: Duration::from_secs(1),
-            fault: Fault::LeadingServer,
-        };
+        let kill = |cycle| ScheduledFault::new(at(cycle), Duration::from_secs(1), Fault::LeadingServer);
         let calm = Schedule::staged(true, at(cycles) + period * 3, (0..cycles).map(kill).collect());
         let nodes = 6;
         Schedule { nodes, period, session: period * 2, point_faults: vec![Vec::new(); nodes], ..calm }

@@ -17,7 +17,6 @@ impl<T> Timeline<T> {
         Self { begin: Instant::now(), events: events.into_iter().peekable() }
     }
 
-    /// Returns the next event that is due.
     pub(super) fn next_due(&mut self) -> Option<T> {
         let elapsed = self.begin.elapsed();
         self.events.next_if(|(at, _)| *at <= elapsed).map(|(_, event)| event)

@@ -10,7 +10,6 @@ struct Znode {
     data: Vec<u8>,
     /// Session that owns the znode if it is ephemeral.
     owner: Option<i64>,
-    /// Session that created it.
     creator: i64,
     /// Transaction of the last write.
     written: i64,
@@ -73,7 +72,6 @@ impl Tree {
         })
     }
 
-    /// Returns true if an ephemeral znode exists.
     pub(super) fn has_ephemeral(&self) -> bool {
         self.0.values().any(|znode| znode.owner.is_some())
     }
@@ -122,9 +120,7 @@ impl Tree {
 pub(super) struct Snapshot {
     /// Id of the first contender.
     pub(super) leader: Option<String>,
-    /// Newest cycle.
     pub(super) cycle: u64,
-    /// Epoch of that cycle.
     pub(super) epoch: i64,
     /// Cycles in the outbox.
     pub(super) waiting: BTreeSet<u64>,
@@ -132,7 +128,6 @@ pub(super) struct Snapshot {
     pub(super) poisoned: BTreeSet<u64>,
     /// Last transaction in which each node published.
     pub(super) measuring: BTreeMap<String, i64>,
-    /// Last transaction.
     pub(super) zxid: i64,
 }
 

@@ -5,7 +5,6 @@ use std::fmt;
 use super::node_id;
 use super::txn_effects::{BARRIER, ELECTION, MEASUREMENTS, NODE_INFO};
 
-/// A znode of the wrong type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WrongZnode {
     /// A persistent contender with the lowest sequence number: no node leads after the current leader.
@@ -32,7 +31,6 @@ impl WrongZnode {
         }
     }
 
-    /// Returns the data of the znode.
     pub(super) fn data(self) -> &'static [u8] {
         match self {
             WrongZnode::Contender => b"wrong",

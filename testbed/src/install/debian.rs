@@ -109,7 +109,6 @@ impl Debian {
     }
 }
 
-/// Unpacks a package into `folder`.
 pub fn unpack(deb: &Path, folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     run(Command::new("dpkg").arg("-x").arg(deb).arg(folder))

@@ -115,7 +115,6 @@ impl Part {
         }
     }
 
-    /// Returns true if the part is installed.
     pub fn is_installed(self) -> bool {
         let commands_succeed = self.row().1.iter().all(|command| {
             let mut words = command.split(' ');
@@ -137,7 +136,6 @@ impl Part {
             }
     }
 
-    /// Returns the Debian packages that contain the part.
     pub(super) fn packages(self) -> &'static [&'static str] {
         self.row().2
     }
@@ -150,7 +148,6 @@ impl Part {
     }
 }
 
-/// Returns the major version of QEMU, if it is installed.
 fn qemu_version() -> Option<u32> {
     let output = Command::new("qemu-system-aarch64").arg("--version").output().ok()?;
     major_version(&String::from_utf8_lossy(&output.stdout))

@@ -9,7 +9,6 @@ use super::part::{Part, python, python_of_version, runs};
 use super::{locked, run};
 use crate::scratch;
 
-/// A Python virtual environment below the target folder.
 #[derive(Clone, Copy, Debug)]
 pub struct Environment {
     name: &'static str,
@@ -17,52 +16,40 @@ pub struct Environment {
     imports: &'static str,
     /// Version of Python, `None` for any.
     version: Option<&'static str>,
-    /// Options of pip.
     options: &'static [&'static str],
 }
 
 impl Environment {
     /// Kazoo, and the packages that its programs use.
-    pub const KAZOO: Self = Self {
-        name: "kazoo",
-        requirements: include_str!("../../kazoo/requirements.txt"),
-        imports: "kazoo.client, puresasl, requests",
-        version: None,
-        options: &[],
-    };
+    pub const KAZOO: Self =
+        Self::of("kazoo", include_str!("../../kazoo/requirements.txt"), "kazoo.client, puresasl, requests");
     /// Tools that check an API from outside: Schemathesis, and the validator of OpenAPI documents.
-    pub const API: Self = Self {
-        name: "api",
-        requirements: include_str!("../../api/requirements.txt"),
-        imports: "schemathesis, openapi_spec_validator",
-        version: None,
-        options: &[],
-    };
+    pub const API: Self =
+        Self::of("api", include_str!("../../api/requirements.txt"), "schemathesis, openapi_spec_validator");
     /// Common packages for an API like the collector's, and for the execution of tasks.
-    pub const PEER: Self = Self {
-        name: "peer",
-        requirements: include_str!("../../peer/requirements.txt"),
-        imports: "celery.bin.celery, flask, gunicorn, redis",
-        version: None,
-        options: &[],
-    };
+    pub const PEER: Self = Self::of(
+        "peer",
+        include_str!("../../peer/requirements.txt"),
+        "celery.bin.celery, flask, gunicorn, redis",
+    );
     /// numpy and scipy, whose statistics are the reference for the leader's.
-    pub const NUMERIC: Self = Self {
-        name: "numeric",
-        requirements: include_str!("../../numeric/requirements.txt"),
-        imports: "numpy, scipy",
-        version: None,
-        options: &[],
-    };
+    pub const NUMERIC: Self =
+        Self::of("numeric", include_str!("../../numeric/requirements.txt"), "numpy, scipy");
     /// Home Assistant with its MQTT integration, and without the packages that only other integrations need.
     pub const HOME_ASSISTANT: Self = Self {
-        name: "home-assistant",
-        requirements: include_str!("../../home-assistant/requirements.txt"),
-        imports: "homeassistant.const, paho.mqtt.client, voluptuous",
         version: Some("3.13"),
         // All packages are named in the requirements.
         options: &["--no-deps"],
+        ..Self::of(
+            "home-assistant",
+            include_str!("../../home-assistant/requirements.txt"),
+            "homeassistant.const, paho.mqtt.client, voluptuous",
+        )
     };
+
+    const fn of(name: &'static str, requirements: &'static str, imports: &'static str) -> Self {
+        Self { name, requirements, imports, version: None, options: &[] }
+    }
 
     /// Creates the virtual environment if it is missing or its requirements have changed, and returns the path of its
     /// Python. [`Part::Python`] must be installed.

@@ -10,7 +10,6 @@ const COMMAND: Duration = Duration::from_secs(60);
 /// Start of the line that marks the end of a command. No program writes such a line by itself.
 const DONE: &str = "<<done";
 
-/// Result of a command in the Pi.
 #[derive(Clone, Debug)]
 pub struct Output {
     pub status: i32,
@@ -19,7 +18,6 @@ pub struct Output {
 }
 
 impl Output {
-    /// Returns all lines as one text.
     pub fn text(&self) -> String {
         self.lines.join("\n")
     }
@@ -28,7 +26,6 @@ impl Output {
 /// A console with a shell that does not echo and has no prompt.
 pub struct Console {
     qemu: Process,
-    /// Number of commands so far.
     commands: u32,
 }
 

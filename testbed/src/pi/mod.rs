@@ -40,7 +40,6 @@ pub struct Thermometer {
     pub address: u8,
 }
 
-/// Thermometers of every emulated Pi.
 pub const THERMOMETERS: [Thermometer; 2] =
     [Thermometer { id: "temp0", address: 0x48 }, Thermometer { id: "temp1", address: 0x49 }];
 
@@ -77,7 +76,6 @@ impl Pi {
         Self { console, qmp, powered, _folder: folder }
     }
 
-    /// Returns the time at which it was switched on.
     pub fn powered(&self) -> Instant {
         self.powered
     }

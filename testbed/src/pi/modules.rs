@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules of one kernel.
+use walkdir::{DirEntry, WalkDir};
+
 pub(crate) struct Modules {
     /// Files by name, with `_` for `-`.
     files: HashMap<String, PathBuf>,
@@ -17,8 +18,9 @@ impl Modules {
     /// Finds the modules below `folder`, which is `/lib/modules/RELEASE` of that kernel.
     #[track_caller]
     pub(crate) fn below(folder: &Path) -> Self {
-        let mut files = HashMap::new();
-        collect(folder, &mut files);
+        let all = WalkDir::new(folder).into_iter().flatten().map(DirEntry::into_path);
+        let modules = all.filter(|path| path.extension() == Some(OsStr::new("ko")));
+        let files: HashMap<_, _> = modules.filter_map(|path| Some((name(&path)?, path))).collect();
         assert!(!files.is_empty(), "there are no kernel modules below {}", folder.display());
         let builtin = fs::read_to_string(folder.join("modules.builtin")).unwrap_or_default();
         let builtin = builtin.lines().filter_map(|line| name(Path::new(line))).collect();
@@ -46,19 +48,6 @@ impl Modules {
             self.add(&needed, order);
         }
         order.push((name.to_owned(), bytes));
-    }
-}
-
-fn collect(folder: &Path, files: &mut HashMap<String, PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            collect(&path, files);
-        } else if path.extension() == Some(OsStr::new("ko"))
-            && let Some(name) = name(&path)
-        {
-            files.insert(name, path);
-        }
     }
 }
 

@@ -17,7 +17,6 @@ const DEVICE_TREE: &str = "broadcom/bcm2837-rpi-3-b.dtb";
 /// File that is written when everything is unpacked; contains the names of the packages.
 const COMPLETE: &str = "complete";
 
-/// Paths of the parts.
 #[derive(Clone, Debug)]
 pub struct Parts {
     /// Kernel, in the form that QEMU loads.

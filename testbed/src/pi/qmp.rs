@@ -18,7 +18,6 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Connects to the socket of a running emulator.
     pub fn connect(socket: &Path) -> anyhow::Result<Self> {
         let stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(ANSWER))?;
@@ -37,7 +36,6 @@ impl Qmp {
             .with_context(|| format!("cannot set {thermometer} to {celsius} °C"))
     }
 
-    /// Disconnects the network, or connects it again.
     pub fn set_network(&mut self, up: bool) -> anyhow::Result<()> {
         // The network card of the Pi is on USB and ignores the state of its link; the other end does not.
         self.execute("set_link", &json!({"name": "net0", "up": up}))

@@ -6,9 +6,11 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::signals::{self, Signal};
 use crate::spawn;
@@ -20,7 +22,6 @@ pub(crate) use stderr_gate::StderrTarget;
 /// Timeout until a stopped or killed child is in that state; the kernel needs only moments.
 const KERNEL: Duration = Duration::from_secs(10);
 
-/// Stream to which a line was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output: results.
@@ -52,11 +53,6 @@ struct LogState {
 }
 
 impl Log {
-    fn lock(&self) -> MutexGuard<'_, LogState> {
-        // The lock is held only to push lines, so they are intact even after a panic.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     fn follow(self: &Arc<Self>, stream: Stream, source: impl Read + Send + 'static, gate: Arc<StderrGate>) {
         let log = Arc::clone(self);
         let follow = move || {
@@ -72,11 +68,11 @@ impl Log {
                 if let Some(watcher) = &log.watcher {
                     watcher(&line);
                 }
-                log.lock().lines.push(line);
+                log.state.lock().lines.push(line);
                 log.changed.notify_all();
             }
             gate.end(source);
-            log.lock().open -= 1;
+            log.state.lock().open -= 1;
             log.changed.notify_all();
         };
         thread::Builder::new().name("log".into()).spawn(follow).expect("start a thread that reads a log");
@@ -86,7 +82,6 @@ impl Log {
 /// A child process. Dropping it kills it, stopped or not, and waits until it is gone. If it is dropped because a test
 /// panics, its log is printed.
 pub struct Process {
-    /// Name in messages.
     name: String,
     child: Child,
     /// Set after it was reaped: from then on its id may belong to another process.
@@ -239,7 +234,6 @@ impl Process {
         self.try_exit().is_none()
     }
 
-    /// Returns the exit status, if it has ended.
     pub fn try_exit(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
             self.exit = self.child.try_wait().expect("ask for a child of our own");
@@ -254,8 +248,8 @@ impl Process {
         let exit = eventually(&what, deadline, || self.try_exit());
         self.stderr.resume();
         // A grandchild may keep a stream open for longer than the child lives, so the wait is bounded.
-        let log = self.log.lock();
-        drop(self.log.changed.wait_timeout_while(log, Duration::from_secs(2), |log| log.open > 0));
+        let mut log = self.log.state.lock();
+        self.log.changed.wait_while_for(&mut log, |log| log.open > 0, Duration::from_secs(2));
         exit
     }
 
@@ -269,7 +263,7 @@ impl Process {
 
     /// Returns all lines so far, in the order of their arrival.
     pub fn log(&self) -> Vec<Line> {
-        self.log.lock().lines.clone()
+        self.log.state.lock().lines.clone()
     }
 
     /// Waits for a line that contains `pattern`. A line that arrived before the call counts.
@@ -305,7 +299,7 @@ impl Process {
     ) -> Result<(usize, Line), String> {
         let end = Instant::now() + deadline;
         let mut seen = from;
-        let mut log = self.log.lock();
+        let mut log = self.log.state.lock();
         loop {
             if let Some(at) = log.lines.iter().skip(seen).position(&wanted) {
                 return Ok((seen + at + 1, log.lines[seen + at].clone()));
@@ -318,8 +312,7 @@ impl Process {
             if left.is_zero() {
                 return Err(format!("not within {deadline:?}"));
             }
-            log =
-                self.log.changed.wait_timeout(log, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            self.log.changed.wait_for(&mut log, left);
         }
     }
 

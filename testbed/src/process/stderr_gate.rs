@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Target of a child's standard error.
+use parking_lot::{Condvar, Mutex};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StderrTarget {
     /// A pipe, whose lines are kept.
@@ -52,17 +52,13 @@ impl StderrGate {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits while the pipe is stalled. Returns false when the thread must close it. For the reading thread.
     pub(crate) fn may_read(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while state.flow == Flow::Stalled {
             state.parked = true;
             self.changed.notify_all();
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
         state.parked = false;
         state.flow != Flow::Closed
@@ -70,7 +66,7 @@ impl StderrGate {
 
     /// Closes the read end. For the reading thread.
     pub(crate) fn end<T>(&self, source: T) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.ended = true;
         // Closed while the lock is held, so that the descriptor cannot belong to another file.
         drop(source);
@@ -82,14 +78,14 @@ impl StderrGate {
         let Some(mut pipe) = self.switch(Flow::Stalled) else { return };
         // One line wakes the thread, which then parks; after that everything stays in the pipe.
         fill(&mut pipe, 1);
-        let state = self.lock();
-        drop(self.changed.wait_timeout_while(state, NOTICED, |state| !state.parked && !state.ended));
+        let mut state = self.state.lock();
+        self.changed.wait_while_for(&mut state, |state| !state.parked && !state.ended, NOTICED);
+        drop(state);
         fill(&mut pipe, usize::MAX);
     }
 
-    /// Continues to read.
     pub(crate) fn resume(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.flow == Flow::Stalled {
             state.flow = Flow::Reading;
         }
@@ -101,13 +97,12 @@ impl StderrGate {
         if let Some(mut pipe) = self.switch(Flow::Closed) {
             fill(&mut pipe, 1);
         }
-        let state = self.lock();
-        drop(self.changed.wait_timeout_while(state, NOTICED, |state| !state.ended));
+        self.changed.wait_while_for(&mut self.state.lock(), |state| !state.ended, NOTICED);
     }
 
     /// Changes the flow, and opens another write end of the pipe.
     fn switch(&self, flow: Flow) -> Option<File> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.flow != Flow::Closed {
             state.flow = flow;
         }

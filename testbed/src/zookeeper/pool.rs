@@ -2,16 +2,15 @@
 //! tests.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use zookeeper_client::{Acls, Client, Error};
 
 use super::ZooKeeper;
 use crate::spawn::has_setpriv;
 
-/// Timeout of the deletion of all znodes.
 const DELETION: Duration = Duration::from_secs(5);
 /// Maximum number of tests that use a server: its log grows, and [`ZooKeeper::journal`] reads all of it.
 const USES: u32 = 20;
@@ -63,23 +62,19 @@ impl Drop for PooledZooKeeper {
         let Some(server) = self.server.take() else { return };
         // Without setpriv, the server would survive this process.
         if self.uses < USES && !server.was_disturbed && has_setpriv() && !thread::panicking() {
-            put(Self { server: Some(server), uses: self.uses });
+            UNUSED.lock().push(Self { server: Some(server), uses: self.uses });
         }
     }
 }
 
-fn put(server: PooledZooKeeper) {
-    UNUSED.lock().unwrap_or_else(PoisonError::into_inner).push(server);
-}
-
 /// Returns a server without sessions and znodes, if there is one.
 fn take() -> Option<PooledZooKeeper> {
-    let unused = std::mem::take(&mut *UNUSED.lock().unwrap_or_else(PoisonError::into_inner));
+    let unused = std::mem::take(&mut *UNUSED.lock());
     let mut found = None;
     for mut server in unused {
         // The sessions of killed clients last until they expire.
         if found.is_some() || !is_idle(&server) {
-            put(server);
+            UNUSED.lock().push(server);
         } else if is_emptied(&mut server) {
             server.uses += 1;
             found = Some(server);
@@ -111,7 +106,6 @@ fn is_emptied(server: &mut ZooKeeper) -> bool {
     zxid.is_some()
 }
 
-/// Deletes all znodes, and closes its session.
 async fn delete_all(address: &str) -> Result<(), Error> {
     let client = Client::connect(address).await?;
     // Nothing restores the ACL of the root.

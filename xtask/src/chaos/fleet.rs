@@ -13,10 +13,9 @@ use atalaya_testbed::chaos::{
 use atalaya_testbed::install::{self, Part};
 use atalaya_testbed::{Kazoo, Security};
 
-use super::{Arguments, build_with_fail_points, keep};
+use super::{Arguments, build_with_fail_points, keep, name};
 use crate::parallel::run_all;
 
-/// Default number of schedules.
 const SCHEDULES: u64 = 200;
 
 /// Number of ZooKeeper leaders to kill, one in each cycle: two minutes in total.
@@ -25,7 +24,6 @@ const LEADERS_KILLED: u64 = 24;
 /// Maximum number of violations of a kind that are printed.
 const SHOWN: usize = 4;
 
-/// Results of all schedules.
 #[derive(Default)]
 struct Total {
     injected: BTreeMap<String, u64>,
@@ -44,10 +42,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         false => NodeProgram::Atalaya(build_with_fail_points()?),
     };
     let lock_step = (arguments.sync != "both").then_some(arguments.sync == "barrier");
-    let receiver = Receiver::ALL.into_iter().find(|(_, name)| arguments.receiver == *name);
-    let receiver = receiver.map(|(receiver, _)| receiver).context("unknown receiver")?;
-    ensure_parts(receiver)?;
-    let schedules = schedules(arguments, lock_step, receiver);
+    ensure_parts(arguments.receiver)?;
+    let schedules = schedules(arguments, lock_step, arguments.receiver);
     let begin = Instant::now();
     let mut total = Total::default();
     let start = || match &security {
@@ -116,7 +112,7 @@ fn report(
         print_pauses(&outcome.pauses, schedule);
     }
     if let Some(kazoo) = &outcome.kazoo {
-        total.kazoo.get_or_insert_default().add(kazoo);
+        *total.kazoo.get_or_insert_default() += kazoo.clone();
         eprintln!("{done}/{of}: {schedule}  Kazoo: {kazoo}");
         return;
     }
@@ -146,7 +142,7 @@ fn report(
         let is_all = kinds.len() == FaultKind::ALL.len();
         let faults = if is_all { String::new() } else { format!(" --faults {}", kinds.join(",")) };
         let secure = if arguments.secure { " --secure" } else { "" };
-        let receiver = &arguments.receiver;
+        let receiver = name(arguments.receiver);
         eprintln!(
             "  again: cargo xtask chaos fleet --sync {sync} --receiver {receiver}{faults}{secure} --replay {seed}"
         );

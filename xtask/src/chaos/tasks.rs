@@ -9,16 +9,14 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::chaos::tasks::{Cluster, Counts, Outcome, Programs, Schedule, Violation};
 use atalaya_testbed::install::{self, Part};
 
-use super::{Arguments, build_with_fail_points, keep};
+use super::{Arguments, build_with_fail_points, keep, name};
 use crate::parallel::run_all;
 
-/// Default number of schedules.
 const SCHEDULES: u64 = 1_000;
 
 /// Maximum number of violations of a schedule that are printed.
 const SHOWN: usize = 6;
 
-/// Results of all schedules.
 #[derive(Default)]
 struct Total {
     done: usize,
@@ -34,8 +32,7 @@ struct Total {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ensure!(cfg!(target_os = "linux"), "processes are stopped and killed by signals: this needs Linux");
     install::ensure(&[Part::Java, Part::ZooKeeper, Part::Python]).context("tasks need more than Rust")?;
-    let programs = Programs::ALL.into_iter().find(|(_, name)| arguments.programs == *name);
-    let programs = programs.map(|(programs, _)| programs).context("unknown programs")?;
+    let programs = arguments.programs;
     let binary = if programs == Programs::Python { PathBuf::new() } else { build_with_fail_points()? };
     let seeds = arguments.seeds(SCHEDULES);
     let begin = Instant::now();
@@ -60,9 +57,9 @@ fn report(
     seconds: f64,
     (of, arguments): (usize, &Arguments),
 ) {
-    let (findings, programs) = (&outcome.findings, &arguments.programs);
+    let (findings, programs) = (&outcome.findings, name(arguments.programs));
     total.done += 1;
-    total.counts.add(findings.counts);
+    total.counts += findings.counts;
     total.ended += outcome.ended;
     for (fault, times) in &outcome.injected {
         *total.injected.entry(fault).or_default() += times;

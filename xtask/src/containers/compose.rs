@@ -30,7 +30,6 @@ pub(super) struct Docker {
 }
 
 impl Daemon {
-    /// Starts the daemon.
     pub(super) fn start(folder: &Path) -> anyhow::Result<Daemon> {
         let (config, data) = (folder.join("docker-config"), folder.join("data"));
         fs::create_dir_all(&config)?;
@@ -60,7 +59,6 @@ impl Daemon {
         Ok(Daemon { process, docker })
     }
 
-    /// Shuts the daemon down.
     pub(super) fn stop(mut self) {
         self.process.term();
         self.process.wait_exit(Duration::from_secs(60));
@@ -93,16 +91,10 @@ impl Docker {
     }
 }
 
-/// Runs a command and returns its output, or an error if it fails.
 fn output(command: &mut Command) -> anyhow::Result<String> {
-    let shown: Vec<_> = command.get_args().skip(2).map(|word| word.to_string_lossy().into_owned()).collect();
-    let output = command.output().context("cannot run timeout")?;
-    let stderr: String = String::from_utf8_lossy(&output.stderr).chars().take(4_000).collect();
-    ensure!(output.status.success(), "`{}` failed ({}):\n{stderr}", shown.join(" "), output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    Ok(String::from_utf8_lossy(&xtask::cargo::output(command)?).trim_end().to_owned())
 }
 
-/// Services of compose files.
 pub(super) struct Project {
     docker: Docker,
     name: &'static str,
@@ -115,13 +107,11 @@ impl Project {
         Self { docker: docker.clone(), name, files: files.to_vec(), variables: Vec::new() }
     }
 
-    /// Sets a variable for the compose files.
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.variables.push((name, value.into()));
         self
     }
 
-    /// Runs `docker-compose` and returns its output.
     pub(super) fn compose(&self, words: &[&str]) -> anyhow::Result<String> {
         let files: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
         let mut all = vec!["--project-name", self.name];
@@ -156,7 +146,6 @@ impl Project {
         Ok(id.to_owned())
     }
 
-    /// Returns Docker's data about a service's container.
     pub(super) fn inspect(&self, service: &str) -> anyhow::Result<Value> {
         self.docker.inspect(&self.container(service)?)
     }

@@ -11,7 +11,6 @@ use super::compose::{Daemon, Docker, passed};
 use super::{fleets, parts};
 use xtask::cargo::{succeeds, workspace};
 
-/// Test of a fleet.
 type Check = fn(&Docker, &Path) -> anyhow::Result<()>;
 const CHECKS: [(&str, Check); 3] =
     [("ensemble", fleets::ensemble), ("single", fleets::single), ("existing", fleets::existing)];

@@ -18,7 +18,6 @@ use anyhow::{Context as _, ensure};
 use atalaya_testbed::install::{self, Part};
 use atalaya_testbed::{Scratch, parent_death_command};
 
-/// Control group of all containers.
 const GROUP: &str = "atalaya-containers";
 
 /// Build the image, start the fleets of deploy/compose*.yml, kill their services, and check that no report is lost.

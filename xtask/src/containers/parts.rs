@@ -13,7 +13,6 @@ use xtask::cargo::{Profile, output, succeeds};
 
 use super::compose::Docker;
 
-/// Image on which the others are based.
 const BASE: &str = "atalaya-test-parts";
 
 /// Script that creates a Debian system with all services. `$1`: the folder; `$2`: the file; `$3`: the release; `$4`:

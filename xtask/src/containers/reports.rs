@@ -8,9 +8,7 @@ use serde_json::Value;
 
 use super::compose::{TIMEOUT, until};
 
-/// Published port of the collector.
 pub(super) const COLLECTOR: &str = "127.0.0.1:8000";
-/// Published port of Prometheus.
 pub(super) const PROMETHEUS: &str = "127.0.0.1:9090";
 
 /// Returns the JSON at a published port.
@@ -20,7 +18,6 @@ pub(super) fn get_json(address: &str, path: &str) -> anyhow::Result<Value> {
     serde_json::from_str(&answer.body).with_context(|| format!("{path} is not JSON"))
 }
 
-/// Returns the cycles of all stored reports.
 fn cycles() -> anyhow::Result<Vec<u64>> {
     let reports = stored_reports(COLLECTOR, None).map_err(anyhow::Error::msg)?;
     Ok(reports.iter().filter_map(|report| report.cycle).collect())

@@ -112,14 +112,13 @@ fn runner(program: &Path, target: Target, is_static: bool) -> Option<impl Fn() -
     }
     let program = program.to_owned();
     Some(move || {
-        let mut command = Command::new(emulator.map_or(program.as_path(), Path::new));
+        let mut command = Command::new(emulator.as_ref().map_or(program.as_path(), Path::new));
         command.envs(libraries.iter().map(|folder| ("QEMU_LD_PREFIX", folder)));
-        command.args(emulator.map(|_| &program));
+        command.args(emulator.as_ref().map(|_| &program));
         command
     })
 }
 
-/// Checks that systemd can read the units.
 fn units(root: &Path) -> anyhow::Result<()> {
     if !exists("systemd-analyze") {
         skipped("the units: there is no systemd-analyze");

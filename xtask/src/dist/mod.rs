@@ -53,13 +53,9 @@ const MAX: (u64, u64) = (26_000_000, 8_500_000);
 
 impl Arguments {
     /// Returns the suffix of this variant's file names.
-    fn suffix(&self) -> &'static str {
-        match (self.is_static, self.slim) {
-            (false, false) => "",
-            (true, false) => "-static",
-            (false, true) => "-slim",
-            (true, true) => "-static-slim",
-        }
+    fn suffix(&self) -> String {
+        let parts = [self.is_static.then_some("-static"), self.slim.then_some("-slim")];
+        parts.into_iter().flatten().collect()
     }
 
     fn features(&self) -> &'static [&'static str] {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use walkdir::{DirEntry, WalkDir};
 
 use super::markdown::{Document, Target, resolve};
 
@@ -80,22 +81,15 @@ fn attributes<'a>(html: &'a str, name: &str) -> BTreeSet<&'a str> {
 /// Returns the paths of all files with this extension, relative to `root`, without those in hidden folders and in
 /// target folders.
 pub(super) fn files(root: &Path, extension: &str) -> anyhow::Result<BTreeSet<PathBuf>> {
+    let is_wanted = |entry: &DirEntry| {
+        let name = entry.file_name().to_string_lossy();
+        entry.depth() == 0 || !entry.file_type().is_dir() || !(name.starts_with('.') || name == "target")
+    };
     let mut found = BTreeSet::new();
-    let mut folders = vec![PathBuf::new()];
-    while let Some(folder) = folders.pop() {
-        let path = root.join(&folder);
-        let entries = fs::read_dir(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        for entry in entries {
-            let entry = entry.with_context(|| format!("cannot read {}", path.display()))?;
-            let relative = folder.join(entry.file_name());
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if !name.starts_with('.') && name != "target" {
-                    folders.push(relative);
-                }
-            } else if relative.extension().is_some_and(|found| found == extension) {
-                found.insert(relative);
-            }
+    for entry in WalkDir::new(root).into_iter().filter_entry(is_wanted) {
+        let entry = entry.context("cannot list the files")?;
+        if !entry.file_type().is_dir() && entry.path().extension().is_some_and(|found| found == extension) {
+            found.insert(entry.path().strip_prefix(root)?.to_owned());
         }
     }
     Ok(found)

@@ -12,12 +12,10 @@ const RUSTDOC: &str = "rustdoc:";
 /// Markdown file, parsed as GitHub does.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    /// Anchors of the headings.
     pub(super) anchors: BTreeSet<String>,
     pub(super) links: Vec<Link>,
 }
 
-/// Link or image.
 #[derive(Debug)]
 pub(super) struct Link {
     /// Position of the link in the text, with its label.
@@ -25,7 +23,6 @@ pub(super) struct Link {
     pub(super) target: Target,
 }
 
-/// Target of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// A file of the project, or a heading of it.
@@ -41,7 +38,6 @@ pub(super) enum Target {
 }
 
 impl Document {
-    /// Parses a file.
     pub(super) fn parse(text: &str) -> Document {
         let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
         // A reference without a definition is an item of a crate if it is code.

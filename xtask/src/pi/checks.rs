@@ -11,28 +11,19 @@ use atalaya_testbed::pi::{Clock, THERMOMETERS};
 use super::site::{ID, SIMULATED, Site, TIMEOUT};
 
 /// A promise, and its check, which returns its observations as text.
-pub(crate) struct Check {
-    pub(crate) promise: &'static str,
-    pub(crate) run: fn(&mut Site) -> anyhow::Result<String>,
-}
+type Check = (&'static str, fn(&mut Site) -> anyhow::Result<String>);
 
 /// All checks, in their order.
 pub(crate) const ALL: [Check; 9] = [
-    Check { promise: "the Pi boots, and its clock says 1970", run: boots },
-    Check { promise: "with its clock in 1970 the node runs, and a TLS error names the clock", run: clock },
-    Check {
-        promise: "what the thermometer measures is in ZooKeeper at the next sample, and in the average",
-        run: measures,
-    },
-    Check { promise: "an address where nothing answers is told, and costs its own sensor only", run: absent },
-    Check {
-        promise: "an address that the kernel has taken is told, and is read where the kernel shows it",
-        run: kernel,
-    },
-    Check { promise: "after 30 s without network the node is back by itself", run: network },
-    Check { promise: "the Pi leads, and reports, when the others are killed", run: leads },
-    Check { promise: "when its power is cut while it leads, another leads", run: power },
-    Check { promise: "with power again, the Pi is back", run: again },
+    ("the Pi boots, and its clock says 1970", boots),
+    ("with its clock in 1970 the node runs, and a TLS error names the clock", clock),
+    ("what the thermometer measures is in ZooKeeper at the next sample, and in the average", measures),
+    ("an address where nothing answers is told, and costs its own sensor only", absent),
+    ("an address that the kernel has taken is told, and is read where the kernel shows it", kernel),
+    ("after 30 s without network the node is back by itself", network),
+    ("the Pi leads, and reports, when the others are killed", leads),
+    ("when its power is cut while it leads, another leads", power),
+    ("with power again, the Pi is back", again),
 ];
 
 /// Temperatures to set, in °C: the limits of the thermometer, and values that are easily converted wrongly.

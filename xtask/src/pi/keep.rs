@@ -51,7 +51,6 @@ pub(crate) fn until_stopped(site: &mut Site) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Opens a console on the Pi until the Pi is switched off.
 pub(crate) fn shell(site: &mut Site) -> anyhow::Result<ExitCode> {
     for (id, _) in SIMULATED {
         site.start_simulated(id);

@@ -16,7 +16,6 @@ use atalaya_testbed::pi::Parts;
 
 use crate::cargo::{Profile, build_node, existing};
 use build::BuildOptions;
-use checks::Check;
 use site::Site;
 
 /// Run the node on an emulated Raspberry Pi, beside two simulated nodes on this machine, and check its behaviour.
@@ -105,7 +104,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return keep::shell(&mut site);
     }
     // In their order, because the checks build on each other.
-    for (number, Check { promise, run }) in checks::ALL.iter().enumerate() {
+    for (number, (promise, run)) in checks::ALL.iter().enumerate() {
         eprintln!("{} of {}: {promise}", number + 1, checks::ALL.len());
         let begin = Instant::now();
         // A panic, because it prints the last output of all programs.

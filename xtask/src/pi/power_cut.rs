@@ -13,18 +13,15 @@ use atalaya_testbed::{Api, ApiMode, Process, Recorded, Scratch, eventually, make
 use super::site::{BOARDS, BOARDS_PATH, ID, TIMEOUT, port};
 
 const CUTS: usize = 5;
-/// Sampling period of the node.
 const PERIOD: Duration = Duration::from_millis(100);
 /// `measurements_sync` of the node.
 const SYNC: Duration = Duration::from_secs(6);
 /// Maximum number of lost samples: those of the time of `SYNC`.
 const MAX_LOST: usize = (SYNC.as_millis() / PERIOD.as_millis()) as usize;
-/// Size of the SD card in bytes.
 const CARD: u64 = 64 << 20;
 /// Range of the temperature, in °C.
 const TEMPERATURES: std::ops::Range<f64> = -40.0..125.0;
 
-/// A run of the node that a power cut has ended.
 struct Run {
     /// The emulator, for its log.
     pi: Process,

@@ -82,7 +82,6 @@ fn run_all(programs: &[Program], jobs: usize, threads: &str, summary: &mut Summa
     result
 }
 
-/// Builds the test programs.
 fn build(words: &[&str]) -> anyhow::Result<Vec<Program>> {
     let mut command = cargo();
     command.args(words).args(["--no-run", "--message-format=json-render-diagnostics"]);

@@ -1,13 +1,15 @@
 //! Rust from Debian's packages, for machines on which rustup cannot add a target.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 use atalaya_testbed::install;
 use atalaya_testbed::install::debian::{self, Debian};
 
 use super::{Target, has_library};
+use crate::cargo::succeeds;
 
 /// Debian's packages of a Rust release that is newer than its default one. Debian builds its browsers with it, and it
 /// includes the library for 64-bit ARM.
@@ -47,23 +49,11 @@ pub(super) fn rustc(target: Target) -> anyhow::Result<PathBuf> {
         std::env::consts::ARCH
     );
     fs::write(&rustc, script).with_context(|| format!("cannot write {}", rustc.display()))?;
-    executable(&rustc)?;
+    succeeds(Command::new("chmod").arg("+x").arg(&rustc))?;
     if !has_library(Some(&rustc), target) {
         bail!("Debian's Rust was unpacked into {} and does not work", root.display());
     }
     Ok(rustc)
-}
-
-#[cfg(unix)]
-fn executable(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("cannot make {} executable", path.display()))
-}
-
-#[cfg(not(unix))]
-fn executable(_path: &Path) -> anyhow::Result<()> {
-    bail!("Debian's packages run on Linux only")
 }
 
 /// Returns true if a version, such as `1.96.0+dfsg1`, is not below another one, such as `1.90`.

@@ -1,7 +1,5 @@
 //! Tests of a server that is stopped and started again with its disk, which the in-memory server simulates.
 
-use std::time::Duration;
-
 use atalaya_testbed::ZooKeeper;
 use atalaya_zookeeper::Server;
 
@@ -25,7 +23,7 @@ fn memory() {
 fn apache() {
     let mut server = ZooKeeper::start();
     scenario(&server.connect_string(), || {
-        server.shut_down(Duration::from_secs(20));
+        server.end();
         server.restart();
     });
 }

@@ -29,7 +29,6 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks a committed report.
     pub(super) fn report(&mut self, transaction: &Transaction, fence: Fence, data: &[u8]) {
         self.findings.counts.reports += 1;
         let report: Value = serde_json::from_slice(data).unwrap_or_default();

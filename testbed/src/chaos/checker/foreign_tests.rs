@@ -6,7 +6,6 @@ use crate::chaos::check_report::Violation;
 use crate::chaos::history::LogLine;
 use crate::journal::Change;
 
-/// The session of the other client.
 const OTHER: i64 = 99;
 const CONTENDER: &str = "/election/000000000000000000000000c4a00000__lock__0000000000";
 const POISON: &str = "/atalaya/reports/9000001";

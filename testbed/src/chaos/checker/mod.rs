@@ -27,7 +27,6 @@ use super::tree::Tree;
 use super::txn_effects::{BARRIER, Fence, MEASUREMENTS, NODE_INFO, REPORTS, TxnEffects};
 use crate::journal::{Change, Transaction};
 
-/// Checks every promise.
 pub fn check(history: &History) -> CheckReport {
     let mut walk = Checker { history: Some(history), ..Checker::default() };
     for transaction in &history.transactions {
@@ -65,7 +64,6 @@ pub(super) struct Checker<'a> {
     pub(super) measured: BTreeMap<(String, u64), i64>,
     /// Samples in lock-step: node, number of the generation, session.
     pub(super) turns: Vec<(String, u64, i64)>,
-    /// Number of generations so far.
     pub(super) generations: u64,
     /// Process of each session, if it has published that.
     pub(super) processes: BTreeMap<i64, String>,
@@ -253,7 +251,6 @@ impl Checker<'_> {
         self.report(transaction, fence, data);
     }
 
-    /// Applies the transaction to the tree.
     fn apply(&mut self, transaction: &Transaction) {
         for change in &transaction.changes {
             if let Change::Create { path, data, .. } = change

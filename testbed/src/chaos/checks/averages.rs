@@ -55,7 +55,6 @@ pub(crate) enum Found {
     Explained,
     /// No choice of measurements has this average.
     Wrong,
-    /// There are too many choices.
     TooMany,
 }
 

@@ -29,7 +29,6 @@ struct Poison {
     end: Option<End>,
 }
 
-/// End of a poisoned report in the outbox.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     Rejected,
@@ -38,7 +37,6 @@ enum End {
     TakenBack,
 }
 
-/// A znode of the wrong type.
 #[derive(Debug)]
 struct WrongZnode {
     path: String,

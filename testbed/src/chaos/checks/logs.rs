@@ -18,12 +18,7 @@ fn level(text: &str) -> Option<&str> {
     text.split_ascii_whitespace().nth(1)
 }
 
-/// Returns true for lines at the levels WARN and ERROR.
-fn is_warning(text: &str) -> bool {
-    matches!(level(text), Some("WARN" | "ERROR"))
-}
-
-/// Returns true for lines below these levels. The last lines of a process that ends have no level.
+/// Returns true for lines below the level WARN. The last lines of a process that ends have no level.
 pub(crate) fn is_information(text: &str) -> bool {
     matches!(level(text), Some("INFO" | "DEBUG" | "TRACE"))
 }
@@ -66,7 +61,7 @@ pub(crate) fn check(log: &[LogLine], findings: &mut CheckReport) {
         if line.text.contains("panicked at") {
             findings.add(Violation::Other, format!("{}: {}", line.process, line.text));
         }
-        if is_warning(&line.text) {
+        if matches!(level(&line.text), Some("WARN" | "ERROR")) {
             warnings.entry(&line.process).or_default().push(line);
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use derive_more::AddAssign;
 use serde_json::Value;
 
 use super::schedule::Programs;
@@ -35,7 +36,6 @@ pub struct ExecutionEvent {
     pub task: String,
 }
 
-/// End of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientResult {
     /// Id of the task, if the client received it.
@@ -51,7 +51,6 @@ pub struct History {
     pub programs: Programs,
     /// Committed transactions, with paths below the chroot.
     pub transactions: Vec<Transaction>,
-    /// Lines of the executions, in order.
     pub executions: Vec<ExecutionEvent>,
     pub clients: Vec<ClientResult>,
     /// Leaders and workers of Atalaya that ended by themselves, with their last lines.
@@ -72,9 +71,7 @@ pub enum Violation {
     StartedTwice,
     /// A process that is not the leader wrote as a leader.
     Deposed,
-    /// A znode is left.
     Left,
-    /// A process ended by itself.
     Ended,
 }
 
@@ -99,12 +96,10 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Counts, for the summary.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(AddAssign, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub tasks: u64,
     pub results: u64,
-    /// Executions that started.
     pub starts: u64,
     /// Tasks that ended with the session of their client.
     pub abandoned: u64,
@@ -112,18 +107,6 @@ pub struct Counts {
     pub leaders: u64,
 }
 
-impl Counts {
-    /// Adds the counts of another schedule.
-    pub fn add(&mut self, other: Counts) {
-        self.tasks += other.tasks;
-        self.results += other.results;
-        self.starts += other.starts;
-        self.abandoned += other.abandoned;
-        self.leaders += other.leaders;
-    }
-}
-
-/// Violations and counts of one schedule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
     /// Violations, with the task or the znode.
@@ -142,7 +125,6 @@ struct Task {
     lost: bool,
 }
 
-/// Checks the history of a schedule.
 pub fn check(history: &History) -> CheckReport {
     let mut found = Vec::new();
     let native = history.programs == Programs::Native;

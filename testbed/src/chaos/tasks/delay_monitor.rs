@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Measures the delay with which a sleeping thread wakes up.
 pub(super) struct DelayMonitor {
     longest: Arc<AtomicU64>,
     over: Arc<AtomicBool>,

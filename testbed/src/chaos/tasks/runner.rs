@@ -37,7 +37,6 @@ pub struct Cluster {
     kazoo: Kazoo,
     api: Api,
     probe: ZkProbe,
-    /// Number of schedules so far.
     runs: u64,
 }
 

@@ -10,8 +10,7 @@ pub(super) const SESSION: Duration = Duration::from_secs(2);
 /// Time in which tasks are submitted and faults begin.
 const LENGTH: u64 = 5_000;
 
-/// Programs that run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Programs {
     /// `atalaya run` and `atalaya work`.
     #[default]
@@ -22,13 +21,6 @@ pub enum Programs {
     Python,
 }
 
-impl Programs {
-    /// All programs, with their names on the command line.
-    pub const ALL: [(Programs, &str); 3] =
-        [(Programs::Native, "native"), (Programs::Classic, "classic"), (Programs::Python, "python")];
-}
-
-/// Target of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// A leader or master, from 0.
@@ -60,7 +52,6 @@ pub struct ScheduledFault {
     /// Time after the start.
     pub at: Duration,
     pub lasts: Duration,
-    /// Kind.
     pub fault: Fault,
 }
 

@@ -1,12 +1,13 @@
 //! The trait [`Store`] and its parameters.
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::StoreError;
+use super::rollup::Rollup;
 use crate::fence::{Epoch, Stale};
 use crate::fleet_name::FleetName;
 use crate::measurements::{
@@ -15,6 +16,7 @@ use crate::measurements::{
 };
 use crate::moments::Moments;
 use crate::report::{Record, Report};
+use crate::values::without_negative_zero;
 
 /// Result of recording a report.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,12 +116,24 @@ pub struct Sum {
     pub unit: Option<String>,
     /// Number of reports.
     pub reports: i64,
+    /// Sum of the reports' means. Infinite or NaN if it overflows.
+    pub sum: f64,
     /// Smallest measurement, or smallest mean if the measurements are unknown.
     pub min: f64,
     /// Largest measurement, or largest mean if the measurements are unknown.
     pub max: f64,
     /// Moments of the readings of those reports whose readings can be combined; `None`: there are none.
     pub moments: Option<Moments>,
+}
+
+impl Sum {
+    fn point(self) -> Point {
+        let Sum { time, quantity, unit, reports, sum, min, max, .. } = self;
+        let time = Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX);
+        let mean = Rollup { reports, sum, min, max, moments: None }.mean();
+        let [mean, min, max] = [mean, min, max].map(without_negative_zero);
+        Point { time, quantity, unit, reports, mean, min, max }
+    }
 }
 
 #[cfg(test)]
@@ -171,11 +185,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// Returns at most `limit` steps of `step` microseconds that have reports, by time, quantity and unit. Data past
     /// the retention has a resolution of one hour.
-    fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>>;
+    fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>> {
+        let sums = self.sums(filter, step, limit, false);
+        sums.map_ok(|sums| sums.into_iter().map(Sum::point).collect()).boxed()
+    }
 
-    /// Returns the steps of [`Store::series`] with the moments of their readings. Data that was past the retention
-    /// before collectors kept moments has none.
-    fn sums(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Sum>>;
+    /// Returns the steps of [`Store::series`], if requested with the moments of their readings. Data that was past the
+    /// retention before collectors kept moments has none.
+    fn sums(&self, filter: Filter, step: i64, limit: usize, moments: bool) -> StoreFuture<'_, Vec<Sum>>;
 
     /// Returns the latest report of each quantity and unit, by epoch and cycle, otherwise by arrival; see `recency.rs`.
     /// Omits a quantity whose latest report is past the retention.
@@ -185,23 +202,14 @@ pub trait Store: Send + Sync + 'static {
     fn epochs(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Epoch>>;
 
     /// Returns the epochs, except the first one, that are known to begin in `[from, to)`: the time of their first
-    /// report and their number, newest first, at most `limit`. The default implementation, for stores without these
-    /// times, uses the time at which the last report of the previous epoch was received.
+    /// report and their number, newest first, at most `limit`.
     fn changes(
         &self,
         fleet: &FleetName,
         from: Timestamp,
         to: Timestamp,
         limit: usize,
-    ) -> StoreFuture<'_, Vec<(Timestamp, i64)>> {
-        let fleet = fleet.clone();
-        async move {
-            let epochs = self.epochs(&fleet, limit.saturating_add(1)).await?;
-            let changes = epochs.windows(2).map(|pair| (pair[1].received, pair[0].epoch));
-            Ok(changes.filter(|(time, _)| (from..to).contains(time)).take(limit).collect())
-        }
-        .boxed()
-    }
+    ) -> StoreFuture<'_, Vec<(Timestamp, i64)>>;
 
     /// Replaces at most [`PRUNE_BATCH`] reports of all fleets past the retention by sums, and returns their number.
     fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize>;

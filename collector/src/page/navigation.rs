@@ -9,12 +9,10 @@ use super::params::{PageParams, part_without_zone};
 use crate::app::App;
 use crate::fleet_name::FleetName;
 
-/// Kind of page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PageKind {
     Averages,
     Nodes,
-    /// Page of one node.
     Node,
 }
 

@@ -39,7 +39,6 @@ pub(crate) struct ListedFleet {
     received: Option<Timestamp>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }

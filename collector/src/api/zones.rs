@@ -147,8 +147,7 @@ pub(super) async fn delete_zone(
     let mut nodes: Vec<String> = samples.into_iter().map(|sample| sample.node).collect();
     nodes.dedup();
     if nodes.is_empty() && !names(&app, &fleet).await?.contains(&name) {
-        let detail = "the zone has no data";
-        return Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail));
+        return Err(Problem::not_found("the zone has no data"));
     }
     for node in nodes {
         app.with_store_timeout(measurements.forget_node(name.to_string(), node)).await?;

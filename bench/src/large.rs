@@ -236,7 +236,7 @@ fn section(fleets: &[Fleet], results: &[Results]) -> Section {
         title: "A large fleet on Apache ZooKeeper".into(),
         method: format!(
             "{all} nodes at a period of {} s: the leader is a process of its own, the others are in {PROCESSES} \
-             processes (`node/benches/nodes.rs`), each with a thread and a session; in the second column, some of them are \
+             processes (`node/benches/nodes.rs`) with one thread each, and each node has a session; in the second column, some of them are \
              programs of Kazoo (`testbed/kazoo/leader.py`). Session timeout of {timeout} s. Apache ZooKeeper has one \
              server, and does not wait for its disk. The leader and ZooKeeper are killed by SIGKILL; ZooKeeper is started \
              again at once. Requests are counted by `mntr`, bytes by the kernel.",

@@ -1,19 +1,18 @@
 //! Many nodes in one process, for `cargo xtask bench large`. Arguments: HOSTS FIRST COUNT PERIOD URL, as in
 //! `127.0.0.1:2181 2 3333 10s http://127.0.0.1:8000/nuevo`: nodes with the ids FIRST, FIRST + 1, … that report to URL.
 //!
-//! Each node has a thread, a runtime and a session of its own, as in `atalaya demo`. Runs until it is killed.
+//! All nodes are tasks of one thread, and each has a session of its own. Runs until it is killed.
 #![allow(clippy::print_stderr, reason = "this is a program")]
 
 use std::str::FromStr as _;
-use std::thread;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use atalaya::model::node_id::NodeId;
 use atalaya::node::Node;
 use atalaya::settings::{Env, FleetArgs, Settings};
 use atalaya_config::Boards;
+use tokio::task::{JoinSet, LocalSet};
 
-const STACK: usize = 2 * 1024 * 1024;
 /// Session timeout of all nodes: that of `atalaya demo` with as many.
 const SESSION_TIMEOUT: &str = "20s";
 const BOARDS: &str = r#"
@@ -39,26 +38,23 @@ fn main() -> anyhow::Result<()> {
         .with("api_method", "post");
     let settings = Settings::assemble(&args, &boards, Env { variable: &|_| None })
         .map_err(|failure| anyhow!("{failure}"))?;
-    let mut nodes = Vec::new();
-    for number in first..first + count {
-        nodes.push(start(number, &boards, settings.clone())?);
-    }
-    for node in nodes {
-        node.join().map_err(|_| anyhow!("a node panicked"))?;
-    }
-    Ok(())
-}
-
-/// Starts a node in its own thread.
-fn start(number: u32, boards: &Boards, settings: Settings) -> anyhow::Result<thread::JoinHandle<()>> {
-    let id = NodeId::from_str(&number.to_string()).map_err(|error| anyhow!("{error}"))?;
-    let mut node = Node::build(id, Some("bench".to_owned()), boards, settings)?;
-    node.limits_responses = false;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let body = move || {
-        if let Err(error) = runtime.block_on(Box::pin(node.run(None, std::future::pending()))) {
-            eprintln!("node {number}: {error}");
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let mut nodes = JoinSet::new();
+        for number in first..first + count {
+            let id = NodeId::from_str(&number.to_string()).map_err(|error| anyhow!("{error}"))?;
+            let mut node = Node::build(id, Some("bench".to_owned()), &boards, settings.clone())?;
+            node.limits_responses = false;
+            nodes.spawn_local(async move {
+                if let Err(error) = node.run(None, std::future::pending()).await {
+                    eprintln!("node {number}: {error}");
+                }
+            });
         }
-    };
-    thread::Builder::new().stack_size(STACK).spawn(body).context("cannot start a thread")
+        while let Some(ended) = nodes.join_next().await {
+            ended?;
+        }
+        Ok(())
+    })
 }

@@ -13,6 +13,8 @@ use atalaya_config::Boards;
 use atalaya_recipes::persistent_node::Conflict;
 use atalaya_recipes::session::Spawner;
 use atalaya_recipes::{ConnectError, ConnectString};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
@@ -156,7 +158,7 @@ impl Node {
 
 /// Runs the tasks until `stopped` completes or one of them fails.
 async fn run_tasks(
-    tasks: Tasks<'_>,
+    mut tasks: Tasks<'_>,
     stopped: impl Future<Output = ()>,
     shared: &Shared,
 ) -> Result<(), NodeError> {
@@ -166,20 +168,7 @@ async fn run_tasks(
         () = stopped => Ok(()),
         conflict = tasks.publish_measurement => Err(shared.id_in_use(conflict).await),
         error = tasks.check_connect_timeout => Err(error),
-        // The remaining tasks do not end.
-        () = tasks.sample => Ok(()),
-        () = tasks.contend => Ok(()),
-        () = tasks.publish_node_info => Ok(()),
-        () = tasks.update_status => Ok(()),
-        () = tasks.reload => Ok(()),
-        () = tasks.follow_config => Ok(()),
-        () = tasks.apply_settings => Ok(()),
-        () = tasks.follow_barrier => Ok(()),
-        () = tasks.notify_systemd => Ok(()),
-        () = tasks.observe => Ok(()),
-        () = tasks.forward => Ok(()),
-        () = tasks.keep_access_current => Ok(()),
-        () = tasks.work => Ok(()),
+        Some(()) = tasks.others.next() => Ok(()),
     }
 }
 
@@ -192,19 +181,8 @@ struct Tasks<'a> {
     publish_measurement: Task<'a, Conflict>,
     /// Ends if ZooKeeper is not reached in time.
     check_connect_timeout: Task<'a, NodeError>,
-    sample: Task<'a>,
-    contend: Task<'a>,
-    publish_node_info: Task<'a>,
-    update_status: Task<'a>,
-    reload: Task<'a>,
-    follow_config: Task<'a>,
-    apply_settings: Task<'a>,
-    follow_barrier: Task<'a>,
-    notify_systemd: Task<'a>,
-    observe: Task<'a>,
-    forward: Task<'a>,
-    keep_access_current: Task<'a>,
-    work: Task<'a>,
+    /// These do not end. Each is polled only when it was woken itself.
+    others: FuturesUnordered<Task<'a>>,
 }
 
 /// Waits until `stop` completes and the tasks that the node executes have ended. The other parts of the node continue

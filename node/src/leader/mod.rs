@@ -55,7 +55,9 @@ use std::convert::Infallible;
 
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Backoff, Leadership, WrongZnodeReporter, children_watch};
-use futures_util::future::join_all;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
@@ -249,12 +251,16 @@ impl Leader {
         SharedOutbox::describe_all(outboxes, &mut leading).await;
         handles.state.send_replace(Some(leading));
         let (snapshot, snapshots) = watch::channel(None);
-        let delivery = join_all(outboxes.iter().map(|outbox| deliver(handles, leadership, outbox)));
         let outranked = outranked(handles, *clock, epoch, state.outranked_at);
         let (names, node_info_sizes) = (member_names.clone(), SizeCache::default());
         let pusher = StatusPusher { handles, leadership, member_names: names, snapshots, node_info_sizes };
         let (groups, known_groups) = watch::channel(Groups::default());
         let group_reader = GroupReader { handles, leadership, member_names: member_names.clone(), groups };
+        // They run until they are dropped. Each is polled only when it was woken itself.
+        let mut others: FuturesUnordered<LocalBoxFuture<'_, ()>> =
+            outboxes.iter().map(|outbox| deliver(handles, leadership, outbox).boxed_local()).collect();
+        others.push(pusher.run().boxed_local());
+        others.push(group_reader.run().boxed_local());
         let cycles = CycleRunner {
             handles,
             leadership,
@@ -273,13 +279,10 @@ impl Leader {
             counter_reader: CounterReader::default(),
             wrong_znodes: WrongZnodeReporter::default(),
         };
-        // Only the cycles and `outranked` end: then the fence must be reloaded, or acquired again. The others run until
-        // they are dropped.
+        // Only the cycles and `outranked` end: then the fence must be reloaded, or acquired again.
         tokio::select! {
             () = Box::pin(cycles.run(last_cycle, member_names)) => {}
-            _ = delivery => {}
-            () = pusher.run() => {}
-            () = group_reader.run() => {}
+            Some(()) = others.next() => {}
             collector = outranked => {
                 state.min_epoch = Some(collector);
                 state.outranked_at = Some(BootInstant::now());

@@ -265,13 +265,12 @@ impl Shared {
             published.clone(),
             self.sensor_info.subscribe(),
         );
-        Tasks {
-            publish_measurement: Box::pin(self.publish_measurement(publisher)),
-            check_connect_timeout: Box::pin(self.check_connect_timeout(connect_timeout)),
-            sample: Box::pin(sampler.run(&self.id, sensors, replacements)),
-            contend: Box::pin(self.contend(election, leader, published.clone())),
-            publish_node_info: Box::pin(self.publish_node_info(published, standing)),
-            reload: Box::pin(reload::serve(
+        let others: [Task<'_>; 13] = [
+            Box::pin(sampler.run(&self.id, sensors, replacements)),
+            Box::pin(self.contend(election, leader, published.clone())),
+            Box::pin(self.publish_node_info(published, standing)),
+            Box::pin(status),
+            Box::pin(reload::serve(
                 reload,
                 &self.notifier,
                 &self.config,
@@ -279,19 +278,19 @@ impl Shared {
                 &self.executor,
                 new_sensors,
             )),
-            follow_config: Box::pin(self.config.follow(&self.session)),
-            apply_settings: Box::pin(self.apply_settings(leader_config, logs)),
-            follow_barrier: Box::pin(follow_barrier(
-                &self.session,
-                self.config.settings(),
-                &self.sampling_mode,
-            )),
-            notify_systemd: self.notify_systemd(connect_timeout.is_some()),
-            observe: self.observe(),
-            forward: self.forward(),
-            work: Box::pin(self.work()),
-            keep_access_current: Box::pin(zookeeper_access::keep_current(&self.access)),
-            update_status: Box::pin(status),
+            Box::pin(self.config.follow(&self.session)),
+            Box::pin(self.apply_settings(leader_config, logs)),
+            Box::pin(follow_barrier(&self.session, self.config.settings(), &self.sampling_mode)),
+            self.notify_systemd(connect_timeout.is_some()),
+            self.observe(),
+            self.forward(),
+            Box::pin(zookeeper_access::keep_current(&self.access)),
+            Box::pin(self.work()),
+        ];
+        Tasks {
+            publish_measurement: Box::pin(self.publish_measurement(publisher)),
+            check_connect_timeout: Box::pin(self.check_connect_timeout(connect_timeout)),
+            others: others.into_iter().collect(),
         }
     }
 

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::accept::prefers_csv;
+use super::accept::{csv_or_json, prefers_csv};
 use super::csv::{Cell, csv};
 use crate::app::App;
 use crate::fleet_name::{FleetName, ZoneName};
@@ -102,10 +101,7 @@ pub(super) async fn get_zones(
 ) -> Result<Response, Problem> {
     let fleet = fleet.unwrap_or_default();
     let zones: Vec<ListedZone> = zones(&app, &fleet).await?.into_iter().map(ListedZone::from).collect();
-    Ok(match prefers_csv(&headers) {
-        true => zones_csv(&zones),
-        false => Json(Zones { fleet, zones }).into_response(),
-    })
+    Ok(csv_or_json(prefers_csv(&headers), Zones { fleet, zones }, |all| zones_csv(&all.zones)))
 }
 
 fn zones_csv(zones: &[ListedZone]) -> Response {

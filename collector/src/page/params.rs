@@ -129,14 +129,10 @@ impl PageParams {
         }
     }
 
-    /// Returns the parameters of the same address for another fleet.
-    pub(super) fn in_fleet(&self, fleet: FleetName) -> PageParams {
-        PageParams { is_whole: fleet.zone().is_none(), fleet, has_fleet: true, ..self.clone() }
-    }
-
-    /// Returns the parameters of the same address for one zone, or for the part of a fleet without a zone.
-    pub(super) fn in_part(&self, name: &FleetName) -> PageParams {
-        PageParams { is_whole: false, fleet: name.clone(), has_fleet: true, ..self.clone() }
+    /// Returns the parameters of the same address for another fleet as a whole, for a zone, or for the part of a fleet
+    /// without a zone.
+    pub(super) fn in_fleet(&self, fleet: FleetName, is_whole: bool) -> PageParams {
+        PageParams { is_whole, fleet, has_fleet: true, ..self.clone() }
     }
 
     /// Returns the parameters of the same address with another range.

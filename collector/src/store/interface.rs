@@ -7,7 +7,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::StoreError;
-use super::rollup::Rollup;
 use crate::fence::{Epoch, Stale};
 use crate::fleet_name::FleetName;
 use crate::measurements::{
@@ -16,7 +15,6 @@ use crate::measurements::{
 };
 use crate::moments::Moments;
 use crate::report::{Record, Report};
-use crate::values::without_negative_zero;
 
 /// Result of recording a report.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,16 +122,6 @@ pub struct Sum {
     pub max: f64,
     /// Moments of the readings of those reports whose readings can be combined; `None`: there are none.
     pub moments: Option<Moments>,
-}
-
-impl Sum {
-    fn point(self) -> Point {
-        let Sum { time, quantity, unit, reports, sum, min, max, .. } = self;
-        let time = Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX);
-        let mean = Rollup { reports, sum, min, max, moments: None }.mean();
-        let [mean, min, max] = [mean, min, max].map(without_negative_zero);
-        Point { time, quantity, unit, reports, mean, min, max }
-    }
 }
 
 #[cfg(test)]

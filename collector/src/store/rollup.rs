@@ -1,8 +1,11 @@
 //! Sums of many reports.
 
-use super::interface::Sum;
+use jiff::Timestamp;
+
+use super::interface::{Point, Sum};
 use crate::moments::{Moments, merge};
 use crate::report::Report;
+use crate::values::without_negative_zero;
 
 /// Quantity and unit.
 pub(super) type Kind = (Option<String>, Option<String>);
@@ -48,5 +51,15 @@ impl Rollup {
     pub(super) fn of_step(self, time: i64, (quantity, unit): Kind) -> Sum {
         let Rollup { reports, sum, min, max, moments } = self;
         Sum { time, quantity, unit, reports, sum, min, max, moments }
+    }
+}
+
+impl Sum {
+    pub(super) fn point(self) -> Point {
+        let Sum { time, quantity, unit, reports, sum, min, max, .. } = self;
+        let time = Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX);
+        let mean = Rollup { reports, sum, min, max, moments: None }.mean();
+        let [mean, min, max] = [mean, min, max].map(without_negative_zero);
+        Point { time, quantity, unit, reports, mean, min, max }
     }
 }

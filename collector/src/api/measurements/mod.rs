@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use self::csv::{latest_measurements_csv, measurements_csv};
 use self::parse::{ParsedBatch, RefusedSample, all_refused, parse};
 use self::rows::{MeasurementSeries, page};
-use super::accept::prefers_csv;
+use super::accept::{csv_or_json, prefers_csv};
 use crate::app::App;
 use crate::body::{content_type, is_gzip, is_plain, receive, unpack, unsupported_coding};
 use crate::fleet_name::ZoneName;
@@ -256,10 +256,8 @@ pub(super) async fn get_latest_measurements(
     let selection = Selection { fleet, node, ..Selection::default() };
     let latest = app.store.measurements().latest_samples(selection, MAX_SERIES);
     let measurements = app.with_store_timeout(latest).await?;
-    Ok(match is_csv(format, &headers) {
-        true => latest_measurements_csv(&measurements),
-        false => Json(LatestMeasurements { measurements }).into_response(),
-    })
+    let latest = LatestMeasurements { measurements };
+    Ok(csv_or_json(is_csv(format, &headers), latest, |latest| latest_measurements_csv(&latest.measurements)))
 }
 
 /// Returns the key of the measurements of a fleet or zone.

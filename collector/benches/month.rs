@@ -9,20 +9,19 @@
 
 #[path = "../tests/browser/mod.rs"]
 mod browser;
+mod pages;
 #[path = "month/redis.rs"]
 mod redis_data;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use atalaya_collector::report::Incoming;
-use atalaya_collector::{Collector, Options, RedisOptions, RedisStore, SqliteOptions, SqliteStore, Store};
-use browser::Page;
+use atalaya_collector::{RedisOptions, RedisStore, SqliteOptions, SqliteStore, Store};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 /// Seconds between two samples of a node, and between two reports.
 const PERIOD: i64 = 5;
@@ -96,7 +95,6 @@ async fn fill_reports(store: &impl Store, now: Timestamp) {
     let count = 30 * DAY / (PERIOD * 1_000);
     let report = |cycle: i64| {
         let time = now - SignedDuration::from_secs((count - cycle) * PERIOD);
-        #[allow(clippy::cast_precision_loss, reason = "small")]
         let mean = 21.0 + (cycle % 17_280 - 8_640).abs() as f64 / 2_000.0;
         let incoming = Incoming {
             epoch: Some(1 + cycle / 200_000),
@@ -160,11 +158,6 @@ fn describe(path: &Path) {
     println!("file            {:>12} MiB", std::fs::metadata(path).unwrap().len() >> 20);
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
 #[tokio::main]
 async fn main() {
     let nodes = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000);
@@ -188,11 +181,7 @@ async fn main() {
             store
         }
     };
-    let collector = Collector::bind("127.0.0.1:0", store, Options::default()).await.unwrap();
-    let url = format!("http://{}", collector.address().unwrap());
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(collector.run(stop.clone()));
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let served = pages::serve(store).await;
     let listed: Vec<_> = (1..=nodes.min(1_000))
         .map(|node| {
             json!({"id": format!("node-{node}"), "age": 0.5, "health": "ok",
@@ -201,11 +190,9 @@ async fn main() {
         .collect();
     let status = json!({"epoch": 1_000, "cycle": 1_000_000, "leader": "node-1", "period": 5.0, "nodes": listed,
         "more": nodes - nodes.min(1_000)});
-    let sent = client.post(format!("{url}/api/v1/fleet")).json(&status).send().await.unwrap();
+    let sent = served.client.post(format!("{}/api/v1/fleet", served.url)).json(&status).send().await.unwrap();
     println!("fleet status: {}", sent.status());
-    println!("page                              HTML ms   KiB   first paint ms   (medians)");
-    let page = Page::new(&[]).await;
-    for address in [
+    let pages = [
         "",
         "?range=24h",
         "?range=30d",
@@ -220,35 +207,6 @@ async fn main() {
         "node?node=node-500&range=24h",
         "node?node=node-500&range=7d",
         "node?node=node-500&range=30d",
-    ] {
-        let full = format!("{url}/{address}");
-        let (mut html, mut paints, mut size) = (Vec::new(), Vec::new(), 0);
-        for _ in 0..11 {
-            let asked = Instant::now();
-            size = client
-                .get(&full)
-                .send()
-                .await
-                .unwrap()
-                .error_for_status()
-                .unwrap()
-                .bytes()
-                .await
-                .unwrap()
-                .len();
-            html.push(asked.elapsed().as_secs_f64() * 1e3);
-        }
-        for _ in 0..5 {
-            page.devtools("Network.clearBrowserCache", json!({})).await;
-            page.open(&full).await;
-            let paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime";
-            page.wait_for(paint).await;
-            paints.push(page.evaluate(paint).await.as_f64().unwrap());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        println!("/{address:<32} {:>8.1} {:>5} {:>16.0}", median(html), size >> 10, median(paints));
-    }
-    page.quit().await;
-    stop.cancel();
-    running.await.unwrap();
+    ];
+    served.measure(&pages).await;
 }

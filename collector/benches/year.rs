@@ -6,26 +6,24 @@
 
 #[path = "../tests/browser/mod.rs"]
 mod browser;
+mod pages;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use atalaya_collector::report::{Incoming, Report};
-use atalaya_collector::{Collector, Options, SqliteOptions, SqliteStore, Store};
-use browser::Page;
+use atalaya_collector::{SqliteOptions, SqliteStore, Store};
 use jiff::{SignedDuration, Timestamp};
-use tokio_util::sync::CancellationToken;
 
 /// Seconds between two reports.
 const PERIOD: i64 = 5;
 const REPORTS: i64 = 365 * 86_400 / PERIOD;
 /// Maximum number of reports per call.
 const BATCH: i64 = 4_096;
-const RANGES: [&str; 6] = ["5m", "1h", "24h", "7d", "30d", "1y"];
+const PAGES: [&str; 6] = ["?range=5m", "?range=1h", "?range=24h", "?range=7d", "?range=30d", "?range=1y"];
 
 fn report(cycle: i64, start: Timestamp) -> Report {
-    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     let days = (cycle * PERIOD) as f64 / 86_400.0;
     let turn = std::f64::consts::TAU;
     let mean = 18.0 - 7.0 * (days / 365.0 * turn).cos() + 3.0 * (days * turn).sin();
@@ -56,14 +54,8 @@ async fn fill(store: &SqliteStore) {
         let batch = (first..(first + BATCH).min(REPORTS)).map(|cycle| report(cycle, start)).collect();
         store.record(batch).await.unwrap();
     }
-    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     let rate = REPORTS as f64 / began.elapsed().as_secs_f64();
     println!("{REPORTS} reports in {:.0?}, {rate:.0} a second", began.elapsed());
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 #[tokio::main]
@@ -74,32 +66,5 @@ async fn main() {
     let store = Arc::new(SqliteStore::open(SqliteOptions::new(&path)).unwrap());
     fill(&store).await;
     println!("{} MiB", std::fs::metadata(&path).unwrap().len() >> 20);
-    let collector = Collector::bind("127.0.0.1:0", store, Options::default()).await.unwrap();
-    let url = format!("http://{}", collector.address().unwrap());
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(collector.run(stop.clone()));
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    println!("range   HTML ms   KiB   first paint ms   (medians)");
-    let page = Page::new(&[]).await;
-    for range in RANGES {
-        let address = format!("{url}/?range={range}&lang=en");
-        let (mut html, mut paints, mut size) = (Vec::new(), Vec::new(), 0);
-        for _ in 0..11 {
-            let asked = Instant::now();
-            size = client.get(&address).send().await.unwrap().bytes().await.unwrap().len();
-            html.push(asked.elapsed().as_secs_f64() * 1e3);
-        }
-        for _ in 0..5 {
-            page.devtools("Network.clearBrowserCache", serde_json::json!({})).await;
-            page.open(&address).await;
-            let paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime";
-            page.wait_for(paint).await;
-            paints.push(page.evaluate(paint).await.as_f64().unwrap());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        println!("{range:<5} {:>9.1} {:>5} {:>16.0}", median(html), size >> 10, median(paints));
-    }
-    page.quit().await;
-    stop.cancel();
-    running.await.unwrap();
+    pages::serve(store).await.measure(&PAGES).await;
 }

@@ -15,7 +15,6 @@ const UNITS: [&str; 3] = ["Cel", "%RH", "Pa"];
 fn report(number: i64, start: Timestamp) -> Report {
     let cycle = number / 3;
     let time = start + SignedDuration::from_secs(5 * cycle);
-    #[allow(clippy::cast_precision_loss, reason = "small")]
     let mean = 20.0 + (number % 1_000) as f64 / 7.0;
     Report {
         epoch: Some(1 + cycle / 10_000),

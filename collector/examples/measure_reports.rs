@@ -49,7 +49,6 @@ impl Turn {
     }
 
     fn report(&self, cycle: i64) -> Report {
-        #[allow(clippy::cast_precision_loss, reason = "small")]
         let mean = 70.0 + (cycle % 1_000) as f64 / 64.0;
         let now = Timestamp::now();
         Report {
@@ -194,7 +193,6 @@ async fn main() -> Result<(), Failure> {
                 durations.sort();
                 // A round trip of the floor has the reports of all clients.
                 let factor = if matches!(subject, Subject::Floor(_)) { clients * reports } else { reports };
-                #[allow(clippy::cast_precision_loss, reason = "small")]
                 let count = (durations.len() * factor) as f64;
                 results.rates.push(count / elapsed);
                 if let Some((before, after)) = redis_before.zip(redis_time(name).await?) {

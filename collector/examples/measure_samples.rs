@@ -52,13 +52,11 @@ fn batch(client: i64, number: i64) -> SampleBatch {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "small")]
 fn value(at: i64) -> f64 {
     20.0 + (at % 97) as f64 / 7.0
 }
 
 fn print(what: &str, samples: i64, elapsed: Duration) {
-    #[allow(clippy::cast_precision_loss, reason = "a number of samples")]
     let rate = samples as f64 / elapsed.as_secs_f64();
     println!("{what:<40} {rate:>10.0} samples a second");
 }
@@ -157,7 +155,6 @@ fn body(batch: &SampleBatch) -> Vec<u8> {
         .into_bytes()
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a size of a file")]
 fn size(path: &str) -> std::io::Result<f64> {
     Ok(std::fs::metadata(path)?.len() as f64)
 }

@@ -58,10 +58,8 @@ impl App {
         self.fleets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admits a fleet. If the store fails, only the fleets that this process knows count.
-    ///
-    /// # Errors
-    /// The fleet or zone is unknown, and there are [`MAX_FLEETS`], or the fleet has [`MAX_ZONES`], already.
+    /// Admits a fleet, unless it is unknown, and there are [`MAX_FLEETS`], or the fleet has [`MAX_ZONES`], already. If the
+    /// store fails, only the fleets that this process knows count.
     pub(crate) async fn admit_fleet(&self, fleet: &FleetName) -> Result<(), Problem> {
         if self.fleets().contains(fleet) {
             return Ok(());

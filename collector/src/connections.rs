@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::body::Body;
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -26,9 +27,11 @@ use tracing::{debug, warn};
 
 use crate::app::{App, Peer};
 use crate::connection_slots::{ConnectionSlots, Entry, Id, Phase};
+use crate::guard::limit_and_count;
 use crate::limits::client_prefix;
-use crate::router::router;
+use crate::problem::Problem;
 use crate::write_timeout::WriteTimeout;
+use crate::{api, page};
 
 /// Interval at which waiting connections are checked even if none has ended: others may have become stale.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -55,6 +58,16 @@ impl Shared {
     fn slots(&self) -> MutexGuard<'_, ConnectionSlots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns all routes: the API and the page, behind the checks of every request.
+fn router(app: &Arc<App>) -> axum::Router {
+    api::router(app)
+        .merge(page::router())
+        .fallback(async || Problem::not_found("see /api/v1/openapi.json"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(from_fn_with_state(Arc::clone(app), limit_and_count))
+        .with_state(Arc::clone(app))
 }
 
 impl Connections {

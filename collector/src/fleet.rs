@@ -204,26 +204,13 @@ pub struct FleetSnapshot {
 }
 
 impl FleetSnapshot {
-    /// Returns the time since its arrival. It does not depend on changes of the system clock.
-    pub fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.at)
-    }
-}
-
-/// Newest status, if any.
-#[derive(Clone, Debug, Default)]
-pub struct LatestStatus {
-    snapshot: Option<FleetSnapshot>,
-}
-
-impl LatestStatus {
-    /// Accepts a status, unless a later epoch is known: `newest`, or the epoch of the last status if that is younger
-    /// than a minute.
+    /// Accepts a status as the `latest` one, unless a later epoch is known: `newest`, or the epoch of the last status if
+    /// that is younger than a minute.
     ///
     /// # Errors
     /// Returns the later epoch, or the same epoch if its last status has a later cycle.
     pub fn update(
-        &mut self,
+        latest: &mut Option<FleetSnapshot>,
         mut status: Status,
         newest: Option<i64>,
         reporter: Option<&str>,
@@ -232,7 +219,7 @@ impl LatestStatus {
         if let Some(newest) = newest.filter(|newest| *newest > status.epoch) {
             return Err(newest);
         }
-        if let Some(known) = &self.snapshot
+        if let Some(known) = latest
             && (known.status.epoch, known.status.cycle) > (status.epoch, status.cycle)
             && known.age(at) < OUTRANKS
         {
@@ -240,13 +227,13 @@ impl LatestStatus {
         }
         status.normalize();
         let reporter = reporter.map(cut);
-        self.snapshot = Some(FleetSnapshot { status, received, reporter, at });
+        *latest = Some(FleetSnapshot { status, received, reporter, at });
         Ok(())
     }
 
-    /// Returns the last status.
-    pub fn snapshot(&self) -> Option<&FleetSnapshot> {
-        self.snapshot.as_ref()
+    /// Returns the time since its arrival. It does not depend on changes of the system clock.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
     }
 }
 
@@ -264,10 +251,11 @@ mod tests {
 
     #[test]
     fn status_with_the_highest_epoch_and_cycle_is_kept() {
-        let mut fleet = LatestStatus::default();
+        let mut fleet = None;
         let start = Instant::now();
         let mut update = |epoch, cycle, newest| {
-            fleet.update(status(epoch, cycle), newest, None, (Timestamp::UNIX_EPOCH, start))
+            let arrival = (Timestamp::UNIX_EPOCH, start);
+            FleetSnapshot::update(&mut fleet, status(epoch, cycle), newest, None, arrival)
         };
         assert_eq!(update(7, 5, None), Ok(()));
         assert_eq!(update(7, 4, None), Err(7), "it was delayed");
@@ -275,7 +263,7 @@ mod tests {
         assert_eq!(update(7, 6, Some(8)), Err(8), "another leader has reported");
         assert_eq!(update(8, 6, Some(8)), Ok(()));
         assert_eq!(update(7, 9, None), Err(8));
-        let snapshot = fleet.snapshot().unwrap();
+        let snapshot = fleet.unwrap();
         assert_eq!((snapshot.status.epoch, snapshot.status.cycle), (8, 6));
         assert_eq!(snapshot.age(start + Duration::from_secs(3)), Duration::from_secs(3));
     }
@@ -284,15 +272,11 @@ mod tests {
     #[test]
     fn status_of_a_far_epoch_or_cycle_outranks_others_for_a_minute_only() {
         for far in [status(900, 1), status(7, 1 << 62)] {
-            let mut fleet = LatestStatus::default();
+            let mut fleet = None;
             let start = Instant::now();
             let mut update = |status, seconds| {
-                fleet.update(
-                    status,
-                    Some(7),
-                    None,
-                    (Timestamp::UNIX_EPOCH, start + Duration::from_secs(seconds)),
-                )
+                let arrival = (Timestamp::UNIX_EPOCH, start + Duration::from_secs(seconds));
+                FleetSnapshot::update(&mut fleet, status, Some(7), None, arrival)
             };
             let epoch = far.epoch;
             assert_eq!(update(far, 0), Ok(()));
@@ -374,9 +358,9 @@ mod tests {
             for body in [&bytes[..], sent.as_bytes()] {
                 let Ok(status) = serde_json::from_slice::<Status>(body) else { continue };
                 if status.check().is_ok() {
-                    let mut fleet = LatestStatus::default();
-                    fleet.update(status, None, Some(&text), (Timestamp::UNIX_EPOCH, Instant::now())).unwrap();
-                    let again = serde_json::to_string(&fleet.snapshot().unwrap().status).unwrap();
+                    let (mut fleet, arrival) = (None, (Timestamp::UNIX_EPOCH, Instant::now()));
+                    FleetSnapshot::update(&mut fleet, status, None, Some(&text), arrival).unwrap();
+                    let again = serde_json::to_string(&fleet.unwrap().status).unwrap();
                     prop_assert!(!again.contains(":-0.0"), "{again}");
                 }
             }

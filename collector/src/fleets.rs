@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::fleet::LatestStatus;
+use crate::fleet::FleetSnapshot;
 use crate::fleet_name::FleetName;
 use crate::rivals::Rivals;
 
@@ -16,7 +16,7 @@ pub(crate) const MAX_ZONES: usize = 100;
 #[derive(Debug, Default)]
 pub(crate) struct FleetState {
     /// Last fleet status.
-    pub(crate) status: LatestStatus,
+    pub(crate) status: Option<FleetSnapshot>,
     pub(crate) rivals: Rivals,
     /// Id and time of the newest report that this process recorded. It decides whether reports arrive, so its clock is
     /// monotonic.

@@ -12,7 +12,6 @@ pub(crate) struct IntervalSet {
 }
 
 impl IntervalSet {
-    /// Returns true if `number` is in the set.
     pub(crate) fn contains(&self, number: i64) -> bool {
         self.intervals.range(..=number).next_back().is_some_and(|(_, last)| number <= *last)
     }

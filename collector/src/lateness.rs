@@ -31,7 +31,6 @@ pub(crate) fn period(status: Option<&Status>, arrivals: &[Record]) -> Option<f64
     // The reports of one cycle arrive at almost the same time.
     pauses.retain(|pause| *pause >= MIN_PAUSE);
     pauses.sort_unstable();
-    #[allow(clippy::cast_precision_loss, reason = "seconds are enough")]
     pauses.get(pauses.len() / 2).map(|pause| *pause as f64 / 1e6)
 }
 

@@ -30,7 +30,6 @@ mod proxies;
 mod refusal_log;
 pub mod report;
 mod rivals;
-mod router;
 mod server;
 pub mod store;
 mod stream_slots;

@@ -5,41 +5,12 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::store::Outcome;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "the names of the labels")]
-enum OutcomeLabel {
-    recorded,
-    repeated,
-    conflict,
-    stale,
-}
-
-impl OutcomeLabel {
-    const ALL: [OutcomeLabel; 4] =
-        [OutcomeLabel::recorded, OutcomeLabel::repeated, OutcomeLabel::conflict, OutcomeLabel::stale];
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByOutcome {
-    outcome: OutcomeLabel,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "the names of the labels")]
-enum SampleLabel {
-    accepted,
-    repeated,
-    refused,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BySampleOutcome {
-    outcome: SampleLabel,
-}
+/// The label `outcome`.
+type ByOutcome = [(&'static str, &'static str); 1];
 
 /// Reason to refuse a request because of its token, host or site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -62,10 +33,8 @@ impl Refused {
     ];
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByReason {
-    reason: Refused,
-}
+/// The label `reason`.
+type ByReason = [(&'static str, Refused); 1];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStatus {
@@ -73,11 +42,10 @@ struct ByStatus {
     status: u16,
 }
 
-/// All metrics.
 pub(crate) struct Metrics {
     registry: Registry,
     reports: Family<ByOutcome, Counter>,
-    samples: Family<BySampleOutcome, Counter>,
+    samples: Family<ByOutcome, Counter>,
     requests: Family<ByStatus, Counter>,
     refused: Family<ByReason, Counter>,
     /// Number of open connections.
@@ -91,77 +59,65 @@ pub(crate) struct Metrics {
     fleets_mixed: Gauge,
 }
 
+/// Creates a metric with this name and help text.
+fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 impl Metrics {
     pub(crate) fn new() -> Metrics {
         let mut registry = Registry::with_prefix("atalaya_collector");
-        let reports = Family::<ByOutcome, Counter>::default();
-        let requests = Family::<ByStatus, Counter>::default();
-        for outcome in OutcomeLabel::ALL {
-            // Each label exists from the start, so that its first increase is visible.
-            drop(reports.get_or_create(&ByOutcome { outcome }));
-        }
-        let samples = Family::<BySampleOutcome, Counter>::default();
-        for outcome in [SampleLabel::accepted, SampleLabel::repeated, SampleLabel::refused] {
-            drop(samples.get_or_create(&BySampleOutcome { outcome }));
-        }
-        let refused = Family::<ByReason, Counter>::default();
-        for reason in Refused::ALL {
-            drop(refused.get_or_create(&ByReason { reason }));
-        }
-        let (connections, streams, store) = (Gauge::default(), Gauge::default(), Gauge::default());
-        let turned_away = Counter::default();
-        registry.register("reports", "Received reports by outcome", reports.clone());
-        registry.register("samples", "Received samples of single sensors by outcome", samples.clone());
-        registry.register("requests", "Requests by path and status", requests.clone());
-        let help = "Requests refused because of their token, Host or site, by reason";
-        registry.register("requests_refused", help, refused.clone());
-        registry.register("connections", "Open connections", connections.clone());
-        let help = "Connections closed because their address had too many, or because others needed the slot";
-        registry.register("connections_turned_away", help, turned_away.clone());
-        registry.register("streams", "Open event streams", streams.clone());
-        registry.register("store_ready", "1 if reports can be recorded, otherwise 0", store.clone());
-        let (fleets, fleets_mixed) = (Gauge::default(), Gauge::default());
-        registry.register("fleets", "Known names of fleets", fleets.clone());
-        let help = "Names under which two fleets have reported within the last hour";
-        registry.register("fleets_mixed", help, fleets_mixed.clone());
-        Metrics {
+        let all = &mut registry;
+        let refused = "Requests refused because of their token, Host or site, by reason";
+        let away = "Connections closed because their address had too many, or because others needed the slot";
+        let mixed = "Names under which two fleets have reported within the last hour";
+        let metrics = Metrics {
+            reports: registered(all, "reports", "Received reports by outcome"),
+            samples: registered(all, "samples", "Received samples of single sensors by outcome"),
+            requests: registered(all, "requests", "Requests by path and status"),
+            refused: registered(all, "requests_refused", refused),
+            connections: registered(all, "connections", "Open connections"),
+            turned_away: registered(all, "connections_turned_away", away),
+            streams: registered(all, "streams", "Open event streams"),
+            store: registered(all, "store_ready", "1 if reports can be recorded, otherwise 0"),
+            fleets: registered(all, "fleets", "Known names of fleets"),
+            fleets_mixed: registered(all, "fleets_mixed", mixed),
             registry,
-            reports,
-            samples,
-            requests,
-            refused,
-            connections,
-            turned_away,
-            streams,
-            store,
-            fleets,
-            fleets_mixed,
+        };
+        // Each label exists from the start, so that its first increase is visible.
+        for outcome in ["recorded", "repeated", "conflict", "stale"] {
+            drop(metrics.reports.get_or_create(&[("outcome", outcome)]));
         }
+        for outcome in ["accepted", "repeated", "refused"] {
+            drop(metrics.samples.get_or_create(&[("outcome", outcome)]));
+        }
+        for reason in Refused::ALL {
+            drop(metrics.refused.get_or_create(&[("reason", reason)]));
+        }
+        metrics
     }
 
     pub(crate) fn count_outcome(&self, outcome: &Outcome) {
         let outcome = match outcome {
-            Outcome::Recorded(_) => OutcomeLabel::recorded,
-            Outcome::Repeated => OutcomeLabel::repeated,
-            Outcome::Conflict(_) => OutcomeLabel::conflict,
-            Outcome::Stale(_) => OutcomeLabel::stale,
+            Outcome::Recorded(_) => "recorded",
+            Outcome::Repeated => "repeated",
+            Outcome::Conflict(_) => "conflict",
+            Outcome::Stale(_) => "stale",
         };
-        self.reports.get_or_create(&ByOutcome { outcome }).inc();
+        self.reports.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// Counts the samples of a batch.
     pub(crate) fn count_samples(&self, accepted: u64, repeated: u64, refused: u64) {
-        for (outcome, count) in [
-            (SampleLabel::accepted, accepted),
-            (SampleLabel::repeated, repeated),
-            (SampleLabel::refused, refused),
-        ] {
-            self.samples.get_or_create(&BySampleOutcome { outcome }).inc_by(count);
+        for (outcome, count) in [("accepted", accepted), ("repeated", repeated), ("refused", refused)] {
+            self.samples.get_or_create(&[("outcome", outcome)]).inc_by(count);
         }
     }
 
     pub(crate) fn count_refusal(&self, reason: Refused) {
-        self.refused.get_or_create(&ByReason { reason }).inc();
+        self.refused.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// Counts an answer. `path` is a route, not the requested path, so the number of labels is bounded.

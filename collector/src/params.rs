@@ -336,18 +336,8 @@ mod tests {
         for (text, seconds) in [("30", 30), ("5m", 300), ("1h", 3600), ("2d", 172_800)] {
             assert_eq!(parse(&format!("step={text}")).unwrap().step.unwrap().0, seconds * 1_000_000);
         }
-        let wrong = [
-            "0",
-            "-1",
-            "",
-            "0.1s",
-            "367d",
-            "9223372036854775807",
-            "9223372036854775807d",
-            "99999999999999999d",
-            "x",
-        ];
-        for wrong in wrong {
+        let wrong = "0 -1 0.1s 367d 9223372036854775807 9223372036854775807d 99999999999999999d x";
+        for wrong in wrong.split(' ').chain([""]) {
             let error = parse(&format!("step={wrong}")).unwrap_err();
             assert_eq!(error, format!("step: {wrong:?} is not 1s to 366d, such as 30, 5m or 1h"));
         }

@@ -46,9 +46,6 @@ impl Clock {
     /// clock, each later one the next number, which is slower than time. `highest` is the highest epoch that the
     /// store has recorded: the next number after it is accepted in any case, so that a fleet continues after its
     /// epochs were driven ahead.
-    ///
-    /// # Errors
-    /// The epoch is ahead of the clock by more than the skew.
     pub(crate) fn check_epoch(&self, epoch: i64, highest: Option<i64>) -> Result<(), Ahead> {
         let Some(latest) = self.latest() else { return Ok(()) };
         let next = highest.map_or(0, |highest| highest.saturating_add(1));
@@ -56,10 +53,7 @@ impl Clock {
         if epoch > max_epoch { Err(Ahead { epoch, max_epoch }) } else { Ok(()) }
     }
 
-    /// Checks whether a fleet can have been read at `time`.
-    ///
-    /// # Errors
-    /// The time is ahead of the clock by more than the skew.
+    /// Checks that `time` is not ahead of the clock by more than the skew.
     pub(crate) fn check_time(&self, time: Timestamp) -> Result<(), Invalid> {
         match self.latest() {
             Some(latest) if time > latest => Err(Invalid::new(format!(
@@ -77,9 +71,6 @@ impl Clock {
 }
 
 /// Checks that an epoch is from 1 to [`MAX_NUMBER`].
-///
-/// # Errors
-/// The epoch is out of range.
 pub(crate) fn check_epoch_range(epoch: i64) -> Result<(), Invalid> {
     match epoch {
         1..=MAX_NUMBER => Ok(()),
@@ -89,9 +80,6 @@ pub(crate) fn check_epoch_range(epoch: i64) -> Result<(), Invalid> {
 }
 
 /// Checks that a cycle is from 0 to [`MAX_NUMBER`].
-///
-/// # Errors
-/// The cycle is out of range.
 pub(crate) fn check_cycle_range(cycle: i64) -> Result<(), Invalid> {
     match cycle {
         0..=MAX_NUMBER => Ok(()),

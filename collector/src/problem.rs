@@ -89,8 +89,8 @@ impl Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "zones", "Too many zones", detail).retry_after(60)
     }
 
-    pub(crate) fn not_found() -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", "see /api/v1/openapi.json")
+    pub(crate) fn not_found(detail: &str) -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
     }
 
     pub(crate) fn method_not_allowed() -> Problem {
@@ -162,7 +162,6 @@ impl Problem {
     }
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
 fn urn<S: Serializer>(kind: &&'static str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("urn:problem-type:atalaya:{kind}"))
 }

@@ -126,12 +126,10 @@ impl Tokens {
         self.listed.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    /// Returns true if this role requires a token.
     pub(crate) fn are_needed(&self, role: Role) -> bool {
         self.admit(role, None) != Admission::Granted
     }
 
-    /// Returns true if the token is known.
     pub(crate) fn is_known(&self, token: &str) -> bool {
         let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
         listed

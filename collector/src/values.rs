@@ -23,9 +23,6 @@ pub(crate) fn without_negative_zero(number: f64) -> f64 {
 }
 
 /// Parses a finite number in the notation of programs. Returns negative zero as zero.
-///
-/// # Errors
-/// Returns an error if the text is not such a number.
 pub(crate) fn number(text: &str) -> Result<f64, Invalid> {
     match text.trim().parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(without_negative_zero(number)),
@@ -42,17 +39,11 @@ pub(crate) fn is_printable(character: char) -> bool {
 }
 
 /// Checks the name of a quantity or a unit.
-///
-/// # Errors
-/// Returns an error if the name is empty, too long, or has characters that are not printable.
 pub(crate) fn name(text: &str) -> Result<String, Invalid> {
     printable(text, MAX_NAME)
 }
 
-/// Checks a name of at most `max` characters.
-///
-/// # Errors
-/// Returns an error if the name is empty, too long, or has characters that are not printable.
+/// Checks that a name has 1 to `max` characters, all of them printable.
 pub(crate) fn printable(text: &str, max: usize) -> Result<String, Invalid> {
     if text.is_empty() || text.chars().nth(max).is_some() || !text.chars().all(is_printable) {
         let text = shortened(text);

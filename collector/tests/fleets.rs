@@ -3,8 +3,8 @@
 
 mod common;
 
-use atalaya_collector::{MemoryStore, Tokens};
-use common::{READER, Running, WRITER, full, open_to_all, refused, run, started};
+use atalaya_collector::MemoryStore;
+use common::{READER, Running, WRITER, full, open_to_all, refused, run, started, started_with_tokens};
 use serde_json::{Value, json};
 
 /// Returns a report of a fleet as its leader sends it.
@@ -81,7 +81,6 @@ async fn nuevo_accepts_a_fleet_and_uses_default_without_one() {
     for (at, (way, fleet)) in ways.into_iter().enumerate() {
         assert_eq!(way.send().await.unwrap().status(), 200);
         let last = means(&collector, &format!("/api/v1/reports?fleet={fleet}&order=desc&limit=1")).await;
-        #[allow(clippy::cast_precision_loss, reason = "small")]
         let expected = (at + 1) as f64;
         assert_eq!(last, [expected]);
     }
@@ -186,10 +185,7 @@ async fn two_fleets_under_one_name_are_reported() {
 /// A leader that reports with GET recognises a collector by this header.
 #[tokio::test]
 async fn every_answer_has_the_header_of_a_collector() {
-    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
-    let collector =
-        run(std::sync::Arc::new(MemoryStore::new()), atalaya_collector::Options { tokens, ..open_to_all() })
-            .await;
+    let collector = started_with_tokens().await;
     let address = format!("/nuevo?dato=1&token={WRITER}");
     for (request, status) in [
         (collector.get(&address), 200),
@@ -224,28 +220,15 @@ async fn list_of_fleets_contains_those_with_reports_and_those_with_measurements(
         assert_eq!(sent.json::<Value>().await.unwrap()["accepted"], 1);
     }
     let found = collector.json("/api/v1/fleets").await;
-    let found: Vec<_> = found["fleets"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|fleet| {
-            json!([
-                fleet["fleet"],
-                fleet["reports"],
-                fleet["nodes"],
-                fleet["series"],
-                fleet["received"].is_string()
-            ])
-        })
-        .collect();
-    assert_eq!(
-        found,
-        [
-            json!(["both", true, 1, 1, true]),
-            json!(["measuring", false, 1, 1, true]),
-            json!(["reporting", true, 0, 0, false])
-        ]
-    );
+    let numbers = |fleet: &Value| {
+        let received = fleet["received"].is_string();
+        json!([fleet["fleet"], fleet["reports"], fleet["nodes"], fleet["series"], received])
+    };
+    let found: Vec<_> = found["fleets"].as_array().unwrap().iter().map(numbers).collect();
+    let both = json!(["both", true, 1, 1, true]);
+    let (measuring, reporting) =
+        (json!(["measuring", false, 1, 1, true]), json!(["reporting", true, 0, 0, false]));
+    assert_eq!(found, [both, measuring, reporting]);
     // A report without a name is of the fleet `default`.
     assert_eq!(post(&collector, &full(7, 1, 1.0)).await["status"], "recorded");
     let found = collector.json("/api/v1/fleets").await;

@@ -88,7 +88,6 @@ async fn latest_report_is_that_of_the_highest_cycle_whatever_its_time() {
     let collector = started().await;
     let hour = SignedDuration::from_hours(1);
     for (cycle, ahead) in [(1, hour * 23), (2, SignedDuration::ZERO), (3, -hour)] {
-        #[allow(clippy::cast_precision_loss, reason = "small")]
         let report = dated(full(7, cycle, cycle as f64), ahead);
         assert_eq!(collector.post("/api/v1/reports").json(&report).send().await.unwrap().status(), 201);
         let latest = collector.json("/api/v1/latest").await;

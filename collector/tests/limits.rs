@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_collector::{Limits, MemoryStore, Options, SqliteOptions, SqliteStore, Tokens};
-use common::{READER, Running, WRITER, full, open_to_all, refused, run, started, started_with_tokens};
+use common::{
+    READER, Running, WRITER, damage, full, open_to_all, refused, run, started, started_with_file,
+    started_with_tokens,
+};
 
 async fn limited(limits: Limits) -> Running {
     run(Arc::new(MemoryStore::new()), Options { limits, ..Options::default() }).await
@@ -155,8 +158,7 @@ async fn accepted_requests_are_answered_before_the_shutdown() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
     let patient = SqliteOptions { lock_timeout: Duration::from_secs(60), ..SqliteOptions::new(&path) };
-    let store = SqliteStore::open(patient).unwrap();
-    let collector = run(Arc::new(store), open_to_all()).await;
+    let collector = started_with_file(patient).await;
     assert_eq!(collector.get("/readyz").send().await.unwrap().status(), 200);
     // The file is locked, so requests wait for it.
     let other = rusqlite::Connection::open(&path).unwrap();
@@ -219,8 +221,8 @@ async fn idle_connection_does_not_delay_the_shutdown() {
 async fn failing_store_is_reported_and_works_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
-    let store = SqliteOptions { lock_timeout: Duration::from_millis(10), ..SqliteOptions::new(&path) };
-    let collector = run(Arc::new(SqliteStore::open(store).unwrap()), open_to_all()).await;
+    let options = SqliteOptions { lock_timeout: Duration::from_millis(10), ..SqliteOptions::new(&path) };
+    let collector = started_with_file(options).await;
     let write = |cycle| collector.post("/api/v1/reports").json(&full(7, cycle, 1.0));
     assert_eq!(write(1).send().await.unwrap().status(), 201);
     let other = rusqlite::Connection::open(&path).unwrap();
@@ -234,10 +236,7 @@ async fn failing_store_is_reported_and_works_again() {
     assert_eq!(collector.get("/readyz").send().await.unwrap().status(), 200);
     assert_eq!(write(2).send().await.unwrap().status(), 201, "the first attempt recorded nothing");
     drop(other);
-    for name in ["reports.db", "reports.db-wal", "reports.db-shm"] {
-        let _ = std::fs::remove_file(folder.path().join(name));
-    }
-    std::fs::write(&path, "damaged ".repeat(10_000)).unwrap();
+    damage(folder.path());
     refused(write(3), 503).await;
     refused(collector.get("/api/v1/latest"), 503).await;
     std::fs::remove_file(&path).unwrap();
@@ -253,8 +252,7 @@ async fn reports_past_the_retention_are_summed_up() {
     let send = |collector: &Running, report: &serde_json::Value| {
         collector.post("/api/v1/reports").json(report).send()
     };
-    let store = SqliteStore::open(SqliteOptions::new(&path)).unwrap();
-    let collector = run(Arc::new(store), open_to_all()).await;
+    let collector = started_with_file(SqliteOptions::new(&path)).await;
     let mut old = full(7, 1, 1.0);
     old["time"] = "2020-01-01T00:10:00Z".into();
     assert_eq!(send(&collector, &old).await.unwrap().status(), 201);

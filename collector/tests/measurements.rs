@@ -4,10 +4,8 @@
 mod common;
 
 use std::io::Write;
-use std::sync::Arc;
 
-use atalaya_collector::{MemoryStore, Options, Tokens};
-use common::{READER, Running, WRITER, open_to_all, refused, run, started};
+use common::{READER, Running, WRITER, refused, started, started_with_tokens};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
@@ -302,8 +300,7 @@ async fn measurements_are_returned_by_series_and_resolution() {
 
 #[tokio::test]
 async fn measurements_of_a_node_are_deleted_by_a_writer() {
-    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
-    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
+    let collector = started_with_tokens().await;
     let send = |token: &str| collector.post(PATH).bearer_auth(token).json(&batch(&[sample(1, 1.0)]));
     refused(collector.post(PATH).json(&batch(&[])), 401).await;
     refused(send(READER), 403).await;

@@ -36,7 +36,6 @@ async fn hour(collector: &Running) {
         if (200..225).contains(&cycle) {
             continue;
         }
-        #[allow(clippy::cast_precision_loss, reason = "small")]
         let (ago, phase) = ((359 - cycle) as f64 * 10.0 + 2.0, cycle as f64 / 40.0);
         let epoch = if cycle < 225 { 7 } else { 8 };
         let wobble = f64::from(u32::try_from(cycle * cycle * 7919 % 13).unwrap()) / 50.0;
@@ -323,7 +322,6 @@ async fn hundred_thousand_reports_are_shown_in_time() {
     // 24 hours, with slightly less than a second between reports, written directly to the store.
     for start in (0..100_000_i64).step_by(5_000) {
         let reports = (start..start + 5_000).map(|cycle| {
-            #[allow(clippy::cast_precision_loss, reason = "small")]
             let (ago, mean) = ((100_000 - cycle) as f64 * 0.86, 20.0 + (cycle as f64 / 9_000.0).sin());
             let incoming: atalaya_collector::report::Incoming =
                 serde_json::from_value(report(7, cycle, ago, TEMPERATURE, mean)).unwrap();

@@ -36,7 +36,6 @@ async fn hour(collector: &Running) {
     for (node, shift) in [("pi-1", 0.0), ("pi-2", 0.7), (&name, 1.4)] {
         let mut samples = Vec::new();
         for ago in (1..3_400_i64).rev().step_by(10).filter(|ago| !(900..1_300).contains(ago)) {
-            #[allow(clippy::cast_precision_loss, reason = "small")]
             let value = 21.0 + shift + (ago as f64 / 600.0).sin();
             let clock = match ago {
                 3_000.. if shift > 0.0 => "unsynchronised",

@@ -3,10 +3,8 @@
 
 mod common;
 
-use std::sync::Arc;
-
-use atalaya_collector::{SqliteOptions, SqliteStore};
-use common::{READER, Running, WRITER, full, open_to_all, run, started, started_with_tokens};
+use atalaya_collector::SqliteOptions;
+use common::{READER, Running, WRITER, damage, full, started, started_with_file, started_with_tokens};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -51,47 +49,20 @@ async fn list_shows_values_health_and_age_in_both_languages() {
         {"id": "n1", "age": 1.0, "health": "ok"},
         {"id": "n3", "age": 1.0, "health": "failing", "problem": "bus 1: no acknowledge"}]});
     assert_eq!(collector.post("/api/v1/fleet").json(&status).send().await.unwrap().status(), 204);
-    for (lang, words) in [
-        (
-            "en",
-            [
-                "21.75 °C",
-                "55.50 % RH",
-                "cellar",
-                "healthy",
-                "−3.25 °C",
-                "2 h ago",
-                "old data",
-                "3 of 3 nodes · 1 with old data",
-                "No samples of this node.",
-                "failing",
-            ],
-        ),
-        (
-            "es",
-            [
-                "21,75 °C",
-                "55,50 % RH",
-                "cellar",
-                "en buen estado",
-                "−3,25 °C",
-                "hace 2 h",
-                "datos antiguos",
-                "3 de 3 nodos · 1 con datos antiguos",
-                "No hay muestras de este nodo.",
-                "con fallos",
-            ],
-        ),
-    ] {
+    let english = "21.75 °C;55.50 % RH;cellar;healthy;−3.25 °C;2 h ago;old data;3 of 3 nodes · 1 with old data;\
+        No samples of this node.;failing";
+    let spanish = "21,75 °C;55,50 % RH;cellar;en buen estado;−3,25 °C;hace 2 h;datos antiguos;\
+        3 de 3 nodos · 1 con datos antiguos;No hay muestras de este nodo.;con fallos";
+    for (lang, value, words) in [("en", "21.75 °C", english), ("es", "21,75 °C", spanish)] {
         let page = html(&collector, &format!("/nodes?lang={lang}")).await;
-        for word in words.iter().chain(&["bus 1: no acknowledge"]) {
+        for word in words.split(';').chain(["bus 1: no acknowledge"]) {
             assert!(page.contains(word), "no {word} in {page}");
         }
         assert_eq!(names(&page), ["n1", "n2", "n3"]);
         assert_eq!(page.matches("class=\"spark\"").count(), 1, "n2 has no data in this range");
         let live = html(&collector, &format!("/page/nodes?lang={lang}")).await;
         assert!(
-            live.starts_with("<section id=\"state\"") && live.contains(words[0]) && !live.contains("<form"),
+            live.starts_with("<section id=\"state\"") && live.contains(value) && !live.contains("<form"),
             "{live}"
         );
     }
@@ -103,7 +74,6 @@ async fn list_shows_values_health_and_age_in_both_languages() {
 async fn list_is_sorted_filtered_and_divided_into_parts() {
     let collector = started().await;
     for number in 1..=205_i64 {
-        #[allow(clippy::cast_precision_loss, reason = "small")]
         let value = ((number * 37) % 205) as f64;
         let mut samples = vec![temperature(number + 10, value)];
         if number == 7 {
@@ -299,14 +269,10 @@ async fn token_of_a_reader_is_required() {
 #[tokio::test]
 async fn store_that_fails_is_shown() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("reports.db");
-    let collector = run(Arc::new(SqliteStore::open(SqliteOptions::new(&path)).unwrap()), open_to_all()).await;
+    let collector = started_with_file(SqliteOptions::new(folder.path().join("reports.db"))).await;
     send(&collector, "default", "n1", &[temperature(1, 1.0)]).await;
     assert!(html(&collector, "/nodes").await.contains("n1"));
-    for file in ["reports.db", "reports.db-wal", "reports.db-shm"] {
-        let _ = std::fs::remove_file(folder.path().join(file));
-    }
-    std::fs::write(&path, "not a database, and long enough to be read as one".repeat(100)).unwrap();
+    damage(folder.path());
     for path in
         ["/nodes?lang=en", "/page/nodes?lang=en", "/node?node=n1&lang=en", "/page/node?node=n1&lang=en"]
     {

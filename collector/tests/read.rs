@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 async fn with_reports(cycles: impl IntoIterator<Item = i64>) -> Running {
     let collector = started().await;
-    #[allow(clippy::cast_precision_loss, reason = "small")]
     let batch: Vec<Value> = cycles.into_iter().map(|cycle| full(7, cycle, cycle as f64)).collect();
     let answer = collector.post("/api/v1/reports").json(&batch).send().await.unwrap();
     assert_eq!(answer.status(), 200);

@@ -18,13 +18,10 @@ fn value(node: i64, time: i64) -> f64 {
         + node % 700
         + (time / MINUTE % 1_440 - 720).abs() / 2
         + (time / 1_000 % 3_600 - 1_800).abs() / 20;
-    #[allow(clippy::cast_precision_loss, reason = "small")]
-    let value = hundredths as f64 / 100.0;
-    value
+    hundredths as f64 / 100.0
 }
 
 fn sums(node: i64, time: i64, length: i64) -> String {
-    #[allow(clippy::cast_precision_loss, reason = "small")]
     let (count, mean) = ((length / (PERIOD * 1_000)) as f64, value(node, time));
     format!("{count} {:?} {:?} {:?} 0", mean * count, mean - 0.5, mean + 0.5)
 }

@@ -1,10 +1,22 @@
 //! Content negotiation: JSON, CSV or plain text.
 
+use axum::Json;
 use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 
 /// Returns true if the client prefers CSV to JSON.
 pub(super) fn prefers_csv(headers: &HeaderMap) -> bool {
     prefers(accept(headers), "text/csv", "application/json")
+}
+
+/// Returns the answer as CSV or as JSON.
+pub(super) fn csv_or_json<T: Serialize>(
+    is_csv: bool,
+    answer: T,
+    csv: impl FnOnce(&T) -> Response,
+) -> Response {
+    if is_csv { csv(&answer) } else { Json(answer).into_response() }
 }
 
 /// Returns true if the client prefers JSON to plain text.

@@ -84,7 +84,7 @@ pub(super) async fn get_fleet(
     let (fleet, now) = (fleet.unwrap_or_default().in_zone(zone.as_ref()), Instant::now());
     let epochs = app.with_store_timeout(app.store.epochs(&fleet, limit)).await?;
     let fleets = app.fleets();
-    let status = fleets.get(&fleet).and_then(|known| known.status.snapshot());
+    let status = fleets.get(&fleet).and_then(|known| known.status.as_ref());
     let status = status.map(|snapshot| ReceivedStatus::of(snapshot, now));
     Ok(Json(Fleet { warning: fleets.warning(&fleet, now), status, epochs }))
 }
@@ -112,7 +112,8 @@ pub(super) async fn post_fleet(
     clock.check_epoch(sent, newest).map_err(|ahead| Problem::ahead(ahead, &clock.skew()))?;
     let mut fleets = app.fleets();
     let Some(known) = fleets.get_mut(&fleet) else { return Ok(StatusCode::NO_CONTENT) };
-    let updated = known.status.update(status, newest, reporter(&headers), (received, Instant::now()));
+    let (reporter, arrival) = (reporter(&headers), (received, Instant::now()));
+    let updated = FleetSnapshot::update(&mut known.status, status, newest, reporter, arrival);
     updated.map_err(|epoch| Problem::newer_status(epoch).with_epochs(Some(sent), newest.max(Some(epoch))))?;
     Ok(StatusCode::NO_CONTENT)
 }

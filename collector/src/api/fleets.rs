@@ -21,7 +21,7 @@ pub(crate) struct Fleets {
 }
 
 /// Fleet with reports, with measurements, or with both.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct ListedFleet {
     /// Name of the fleet.
     fleet: String,
@@ -39,7 +39,6 @@ pub(crate) struct ListedFleet {
     received: Option<Timestamp>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }
@@ -85,7 +84,6 @@ fn entry<'a>(
     name: &FleetName,
 ) -> &'a mut (ListedFleet, BTreeSet<FleetName>) {
     let fleet = name.fleet().to_string();
-    let listed =
-        ListedFleet { fleet: fleet.clone(), reports: false, zones: 0, nodes: 0, series: 0, received: None };
+    let listed = ListedFleet { fleet: fleet.clone(), ..ListedFleet::default() };
     fleets.entry(fleet).or_insert((listed, BTreeSet::new()))
 }

@@ -1,7 +1,6 @@
 //! The HTTP API. The OpenAPI document is generated from the same routes, so the two cannot differ.
 
 mod accept;
-mod clocks;
 mod csv;
 mod document;
 mod fleet;

@@ -12,7 +12,7 @@ use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::accept::{prefers_csv, prefers_json};
+use super::accept::{csv_or_json, prefers_csv, prefers_json};
 use super::csv::{combined_csv, reports_csv, series_csv};
 use crate::app::App;
 use crate::fleet_name::{FleetName, ZoneName};
@@ -191,10 +191,8 @@ pub(super) async fn get_reports(
         // Relative to the address of the request, which may be below a prefix that a proxy has removed.
         HeaderValue::from_str(&format!("<?{query}>; rel=\"next\"")).ok()
     });
-    let mut response = match prefers_csv(&headers) {
-        true => reports_csv(&reports),
-        false => Json(Reports { reports, next }).into_response(),
-    };
+    let answer = Reports { reports, next };
+    let mut response = csv_or_json(prefers_csv(&headers), answer, |answer| reports_csv(&answer.reports));
     if let Some(link) = link {
         response.headers_mut().insert(header::LINK, link);
     }
@@ -244,17 +242,13 @@ pub(super) async fn get_series(
         let zones = zones::sums(&app, &filter, step, MAX_POINTS + 1).await?;
         check(zones.iter().map(|zone| zone.sums.len()).max().unwrap_or_default())?;
         let points = zones::combine(&zones, step);
-        return Ok(match prefers_csv(&headers) {
-            true => combined_csv(&points),
-            false => Json(CombinedSeries { from, to, step: seconds, points }).into_response(),
-        });
+        let series = CombinedSeries { from, to, step: seconds, points };
+        return Ok(csv_or_json(prefers_csv(&headers), series, |series| combined_csv(&series.points)));
     }
     let points = app.with_store_timeout(app.store.series(filter, step, MAX_POINTS + 1)).await?;
     check(points.len())?;
-    Ok(match prefers_csv(&headers) {
-        true => series_csv(&points),
-        false => Json(Series { from, to, step: seconds, points }).into_response(),
-    })
+    let series = Series { from, to, step: seconds, points };
+    Ok(csv_or_json(prefers_csv(&headers), series, |series| series_csv(&series.points)))
 }
 
 /// Returns the latest report of each quantity and unit, by epoch and cycle, or otherwise by arrival.
@@ -269,10 +263,7 @@ pub(super) async fn get_latest(
 ) -> Result<Response, Problem> {
     let fleet = fleet.unwrap_or_default().in_zone(zone.as_ref());
     let reports = app.with_store_timeout(app.store.latest(&fleet)).await?;
-    Ok(match prefers_csv(&headers) {
-        true => reports_csv(&reports),
-        false => Json(Latest { reports }).into_response(),
-    })
+    Ok(csv_or_json(prefers_csv(&headers), Latest { reports }, |latest| reports_csv(&latest.reports)))
 }
 
 /// Returns the newest reports, the newest last. A time ahead of the collector's clock counts as the time of arrival,

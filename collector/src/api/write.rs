@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use utoipa::{IntoParams, ToSchema};
 
-use super::clocks::{check_clocks, highest_epoch};
 use crate::app::App;
 use crate::auth::TokenParam;
 use crate::body::{content_type, is_plain, json, receive, require_json, unsupported};
 use crate::fleet_name::{FleetName, ZoneName};
 use crate::fleets::two_fleets;
 use crate::params::{Name, Number, Params, from_form};
+use crate::plausibility::Clock;
 use crate::problem::Problem;
 use crate::report::{Incoming, Key, Report};
 use crate::rivals::Sighting;
@@ -140,6 +140,32 @@ fn answer(outcome: &Outcome, created: StatusCode) -> Result<Response, Problem> {
         Outcome::Conflict(kept) => Err(Problem::conflict(kept)),
         Outcome::Stale(stale) => Err(Problem::stale(stale)),
     }
+}
+
+async fn highest_epoch(app: &App, fleet: &FleetName) -> Result<Option<i64>, Problem> {
+    Ok(app.with_store_timeout(app.store.epochs(fleet, 1)).await?.first().map(|epoch| epoch.epoch))
+}
+
+/// Refuses reports of a fleet whose time or epoch is ahead of the collector's clock, before any of them is recorded.
+async fn check_clocks(
+    app: &App,
+    fleet: &FleetName,
+    reports: &[Report],
+    received: Timestamp,
+) -> Result<(), Problem> {
+    let clock = Clock::new(received, app.options.limits.max_clock_skew);
+    for (at, report) in reports.iter().enumerate() {
+        clock.check_time(report.time).map_err(|invalid| match reports.len() {
+            1 => Problem::from(invalid),
+            _ => Problem::from(invalid.of(format_args!("report {at}"))),
+        })?;
+    }
+    let Some(epoch) = reports.iter().filter_map(|report| report.epoch).max() else { return Ok(()) };
+    if clock.check_epoch(epoch, None).is_ok() {
+        return Ok(());
+    }
+    let highest = highest_epoch(app, fleet).await?;
+    clock.check_epoch(epoch, highest).map_err(|ahead| Problem::ahead(ahead, &clock.skew()))
 }
 
 /// Stores reports, and notifies the streams. Nothing is stored if one of them is not plausible. Consecutive reports of

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::accept::prefers_csv;
+use super::accept::{csv_or_json, prefers_csv};
 use super::csv::{Cell, csv};
 use crate::app::App;
 use crate::fleet_name::{FleetName, ZoneName};
@@ -102,10 +101,7 @@ pub(super) async fn get_zones(
 ) -> Result<Response, Problem> {
     let fleet = fleet.unwrap_or_default();
     let zones: Vec<ListedZone> = zones(&app, &fleet).await?.into_iter().map(ListedZone::from).collect();
-    Ok(match prefers_csv(&headers) {
-        true => zones_csv(&zones),
-        false => Json(Zones { fleet, zones }).into_response(),
-    })
+    Ok(csv_or_json(prefers_csv(&headers), Zones { fleet, zones }, |all| zones_csv(&all.zones)))
 }
 
 fn zones_csv(zones: &[ListedZone]) -> Response {
@@ -147,8 +143,7 @@ pub(super) async fn delete_zone(
     let mut nodes: Vec<String> = samples.into_iter().map(|sample| sample.node).collect();
     nodes.dedup();
     if nodes.is_empty() && !names(&app, &fleet).await?.contains(&name) {
-        let detail = "the zone has no data";
-        return Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail));
+        return Err(Problem::not_found("the zone has no data"));
     }
     for node in nodes {
         app.with_store_timeout(measurements.forget_node(name.to_string(), node)).await?;

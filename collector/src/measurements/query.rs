@@ -26,7 +26,6 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Returns true if the selection contains a series.
     pub(crate) fn contains(&self, fleet: &str, node: &str, sensor: &str, quantity: &str) -> bool {
         let same = |wanted: &Option<String>, own| wanted.as_deref().is_none_or(|wanted| wanted == own);
         same(&self.fleet, fleet)
@@ -72,6 +71,26 @@ pub struct LatestSample {
     pub clock: ClockState,
     /// Time of arrival, by the collector's clock.
     pub received: Timestamp,
+}
+
+#[cfg(test)]
+impl LatestSample {
+    /// Returns a sample of temperature.
+    pub(crate) fn of_sensor(sensor: &str, time: Timestamp, received: Timestamp) -> LatestSample {
+        let [fleet, node, quantity] = ["default", "n1", "temperature"].map(str::to_owned);
+        let (unit, clock) = (Some("Cel".to_owned()), ClockState::Synchronised);
+        LatestSample {
+            fleet,
+            node,
+            sensor: sensor.to_owned(),
+            quantity,
+            unit,
+            value: 1.0,
+            time,
+            clock,
+            received,
+        }
+    }
 }
 
 /// Resolution of a query.
@@ -153,7 +172,6 @@ pub struct Row {
 }
 
 impl Row {
-    /// Returns the row of a sample.
     pub(crate) fn of_sample(time: i64, value: f64, clock: ClockState, boot: Option<String>, seq: i64) -> Row {
         Row { time, mean: value, min: value, max: value, count: 1, clock, sample: Some((boot, seq)) }
     }
@@ -178,6 +196,12 @@ impl Retention {
         let behind = if clock == ClockState::Unsynchronised { (received - time).max(0) } else { 0 };
         let edge = |time: Option<i64>| time.map(|time| (time - behind).div_euclid(HOUR) * HOUR);
         Retention { samples: edge(self.samples), minutes: edge(self.minutes), hours: edge(self.hours) }
+    }
+
+    /// Returns the resolution of steps of this length.
+    pub(crate) fn steps(self, length: i64) -> Resolution {
+        let hour = |kept: i64| kept.max(0).saturating_add(HOUR - 1) / HOUR * HOUR;
+        Resolution::Step { length, minutes_from: self.minutes.map_or(0, hour) }
     }
 }
 

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 pub(super) struct Asset {
     pub(super) path: &'static str,
     kind: &'static str,
-    text: &'static str,
+    pub(super) text: &'static str,
 }
 
 pub(super) const STYLE: Asset =
@@ -29,11 +29,6 @@ impl Asset {
         let mut hasher = DefaultHasher::new();
         self.text.hash(&mut hasher);
         format!("{}?v={:016x}", self.path.trim_start_matches('/'), hasher.finish())
-    }
-
-    #[cfg(test)]
-    pub(super) fn text(&self) -> &'static str {
-        self.text
     }
 
     pub(super) fn response(&self) -> Response {

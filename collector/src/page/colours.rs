@@ -31,7 +31,7 @@ fn contrast(one: [u8; 3], other: [u8; 3]) -> f64 {
 
 #[test]
 fn texts_and_shapes_have_the_contrasts_of_wcag() {
-    let css = super::assets::STYLE.text();
+    let css = super::assets::STYLE.text;
     let (day, night) = css.split_once("@media (prefers-color-scheme: dark)").unwrap();
     for (name, colours) in [("day", palette(day)), ("night", palette(night))] {
         let text = "ink/ground ink/card faint/card faint/ground sea/card sea/ground card/sea card/ink ink/calm-ground \

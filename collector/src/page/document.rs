@@ -12,7 +12,6 @@ use super::params::PageParams;
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Returns the response with this HTML.
 pub(super) fn html_response(status: StatusCode, markup: Markup) -> Response {
     let headers: [(HeaderName, &str); 6] = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -72,8 +71,6 @@ pub(super) struct Frame<'a> {
     /// Address of the same page in the other language.
     pub(super) translated: String,
     pub(super) live: &'static Live,
-    /// True if the user may sign out.
-    pub(super) may_leave: bool,
     /// Links to the averages and to the nodes: address, text, and true for this page.
     pub(super) pages: Vec<(String, &'static str, bool)>,
 }
@@ -98,7 +95,7 @@ impl Frame<'_> {
                 }
                 nav.small aria-label=(messages.language) {
                     a href=(self.translated) hreflang=(other) lang=(other) { (messages.other_language) }
-                    @if self.may_leave {
+                    @if self.params.may_leave {
                         form method="post" action="sign-out" { button.link { (messages.sign_out) } }
                     }
                 }
@@ -145,25 +142,16 @@ pub(super) fn store_state(problem: Option<&str>, lang: Lang) -> Markup {
     }
 }
 
-/// Part of a long list, from 1.
-pub(super) struct Parts {
-    pub(super) current: usize,
-    pub(super) all: usize,
-}
-
-impl Parts {
-    /// Renders the links to the previous and the next part.
-    pub(super) fn pager(&self, lang: Lang, address: impl Fn(usize) -> String) -> Markup {
-        let messages = lang.messages();
-        let Parts { current, all } = *self;
-        let text = messages.part.replace("{part}", &current.to_string()).replace("{parts}", &all.to_string());
-        html! {
-            @if all > 1 {
-                nav.pager aria-label=(messages.parts) {
-                    @if current > 1 { a #page-previous rel="prev" href=(address(current - 1)) { (messages.previous) } }
-                    span { (text) }
-                    @if current < all { a #page-next rel="next" href=(address(current + 1)) { (messages.next) } }
-                }
+/// Renders the links to the previous and the next of `all` parts of a list, from 1.
+pub(super) fn pager(lang: Lang, current: usize, all: usize, address: impl Fn(usize) -> String) -> Markup {
+    let messages = lang.messages();
+    let text = messages.part.replace("{part}", &current.to_string()).replace("{parts}", &all.to_string());
+    html! {
+        @if all > 1 {
+            nav.pager aria-label=(messages.parts) {
+                @if current > 1 { a #page-previous rel="prev" href=(address(current - 1)) { (messages.previous) } }
+                span { (text) }
+                @if current < all { a #page-next rel="next" href=(address(current + 1)) { (messages.next) } }
             }
         }
     }

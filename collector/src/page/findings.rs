@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::i18n::{Lang, unit};
+use super::i18n::Lang;
 use crate::findings::Findings;
 
 pub(super) fn findings(findings: &Findings, lang: Lang) -> Markup {
@@ -11,7 +11,7 @@ pub(super) fn findings(findings: &Findings, lang: Lang) -> Markup {
         @for withheld in &findings.withheld {
             p.problem {
                 (messages.withheld
-                    .replace("{value}", &with_unit(withheld.value, withheld.unit.as_deref(), lang))
+                    .replace("{value}", &lang.with_unit(withheld.value, withheld.unit.as_deref()))
                     .replace("{nodes}", &withheld.nodes.to_string())
                     .replace("{needed}", &withheld.needed.to_string()))
             }
@@ -21,7 +21,7 @@ pub(super) fn findings(findings: &Findings, lang: Lang) -> Markup {
                 (messages.outliers) ": "
                 @for (position, outlier) in findings.outliers.iter().enumerate() {
                     @if position > 0 { ", " }
-                    (outlier.node) " (" (with_unit(outlier.value, outlier.unit.as_deref(), lang)) ")"
+                    (outlier.node) " (" (lang.with_unit(outlier.value, outlier.unit.as_deref())) ")"
                 }
                 @if findings.more_outliers > 0 {
                     " " (messages.more_nodes.replace("{}", &findings.more_outliers.to_string()))
@@ -43,7 +43,7 @@ pub(super) fn findings(findings: &Findings, lang: Lang) -> Markup {
                         tr {
                             th scope="row" { (group.group) }
                             @for value in [group.value, group.min, group.max] {
-                                td { (with_unit(value, group.unit.as_deref(), lang)) }
+                                td { (lang.with_unit(value, group.unit.as_deref())) }
                             }
                             td { (group.count) }
                         }
@@ -52,8 +52,4 @@ pub(super) fn findings(findings: &Findings, lang: Lang) -> Markup {
             } }
         }
     }
-}
-
-fn with_unit(value: f64, name: Option<&str>, lang: Lang) -> String {
-    format!("{} {}", lang.measured(value), unit(name)).trim_end().to_owned()
 }

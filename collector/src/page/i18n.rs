@@ -95,14 +95,19 @@ impl Lang {
     }
 
     /// Formats a whole number.
-    pub(super) fn count(self, value: i64) -> String {
+    pub(super) fn count(self, value: impl TryInto<i64>) -> String {
         #[allow(clippy::cast_precision_loss, reason = "larger numbers are rounded")]
-        self.number(value as f64, 0)
+        self.number(value.try_into().unwrap_or(i64::MAX) as f64, 0)
     }
 
     /// Formats a measured number, with decimals that depend on its size.
     pub(super) fn measured(self, value: f64) -> String {
         self.number(value, decimals(value.abs()))
+    }
+
+    /// Formats a measured number with the symbol of its unit, such as `21.48 °C`.
+    pub(super) fn with_unit(self, value: f64, senml: Option<&str>) -> String {
+        format!("{} {}", self.measured(value), unit(senml)).trim_end().to_owned()
     }
 }
 

@@ -10,7 +10,6 @@ mod document;
 mod findings;
 mod fleet;
 mod i18n;
-mod latest;
 mod messages;
 mod model;
 mod navigation;
@@ -28,16 +27,15 @@ mod zones;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use self::document::store_response;
 use self::navigation::Navigation;
 use self::params::PageParams;
+use self::sign_in::Permitted;
 use crate::app::App;
-use crate::auth::may_read;
 
 /// Returns the routes of the page and its files.
 pub(crate) fn router() -> Router<Arc<App>> {
@@ -55,11 +53,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
         .route(assets::ICON.path, get(async || assets::ICON.response()))
 }
 
-async fn page(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    let params = PageParams::of(query.as_deref(), &headers);
-    if !may_read(&app, &headers) {
-        return sign_in::required(params.lang);
-    }
+async fn page(State(app): State<Arc<App>>, Permitted(params): Permitted<PageParams>) -> Response {
     let fleet = params.fleet.clone();
     let (model, navigation) = futures_util::join!(model::load(&app, params), Navigation::load(&app, &fleet));
     if model.kinds.is_empty()
@@ -70,16 +64,11 @@ async fn page(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): 
     {
         return redirect.into_response();
     }
-    let may_leave = sign_in::has_cookie(&headers);
-    store_response(model.store_fails(), templates::page(&model, &navigation, may_leave))
+    store_response(model.store_fails(), templates::page(&model, &navigation))
 }
 
 /// Returns the sections that change. 401: the user must sign in.
-async fn live(State(app): State<Arc<App>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    let params = PageParams::of(query.as_deref(), &headers);
-    if !may_read(&app, &headers) {
-        return sign_in::required(params.lang);
-    }
+async fn live(State(app): State<Arc<App>>, Permitted(params): Permitted<PageParams>) -> Response {
     let model = model::load(&app, params).await;
     store_response(model.store_fails(), templates::live(&model))
 }

@@ -67,7 +67,7 @@ impl PageModel {
 /// Returns the last status of a fleet, and its age in seconds.
 pub(super) fn last_status(app: &App, fleet: &FleetName) -> Option<(FleetSnapshot, f64)> {
     let fleets = app.fleets();
-    let status = fleets.get(fleet)?.status.snapshot()?;
+    let status = fleets.get(fleet)?.status.as_ref()?;
     Some((status.clone(), status.age(Instant::now()).as_secs_f64()))
 }
 
@@ -139,16 +139,8 @@ async fn fill(app: &App, model: &mut PageModel) -> Result<(), Problem> {
     let changes = changes?.into_iter().map(|(time, epoch)| (time.as_microsecond(), epoch)).collect();
     #[allow(clippy::cast_possible_truncation, reason = "far below 2^63")]
     let period = model.period.map(|period| (period * 1e6) as i64);
-    model.chart = Some(Chart {
-        subject: Subject::Reports,
-        window,
-        points,
-        average: Vec::new(),
-        period,
-        changes,
-        clocks: Vec::new(),
-        ahead: model.params.offset(),
-    });
+    let chart = Chart::new(Subject::Reports, window, points, model.params.offset());
+    model.chart = Some(Chart { period, changes, ..chart });
     Ok(())
 }
 
@@ -169,16 +161,7 @@ async fn fill_zones(app: &App, model: &mut PageModel) -> Result<(), Problem> {
         let (from, to) = (Some(time(window.from)), Some(time(window.to)));
         let filter = Filter { fleet: model.params.fleet.clone(), from, to, quantity, unit };
         let points = zones.read(app, &filter, (window.step, MAX_POINTS)).await?;
-        model.chart = Some(Chart {
-            subject: Subject::Reports,
-            window,
-            points,
-            average: Vec::new(),
-            period: None,
-            changes: Vec::new(),
-            clocks: Vec::new(),
-            ahead: model.params.offset(),
-        });
+        model.chart = Some(Chart::new(Subject::Reports, window, points, model.params.offset()));
     }
     model.zones = zones;
     Ok(())

@@ -9,12 +9,10 @@ use super::params::{PageParams, part_without_zone};
 use crate::app::App;
 use crate::fleet_name::FleetName;
 
-/// Kind of page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PageKind {
     Averages,
     Nodes,
-    /// Page of one node.
     Node,
 }
 
@@ -55,13 +53,13 @@ impl Navigation {
             return None;
         }
         let named = self.fleets.iter().map(FleetName::fleet).find(|fleet| !fleet.is_default())?;
-        Some(Redirect::temporary(&params.in_fleet(named).link(path, &[])))
+        Some(Redirect::temporary(&params.in_fleet(named, true).link(path, &[])))
     }
 
     /// Returns the list of nodes of the first zone, if the address names a fleet whose samples are all of zones.
     pub(super) fn first_zone(&self, params: &PageParams) -> Option<Redirect> {
         let zone = self.sampled_zone.as_ref().filter(|_| params.is_whole)?;
-        Some(Redirect::temporary(&params.in_part(zone).link("nodes", &[])))
+        Some(Redirect::temporary(&params.in_fleet(zone.clone(), false).link("nodes", &[])))
     }
 
     /// Returns the fleets and their zones as options: value, text, and true for the current one.

@@ -6,6 +6,7 @@ use jiff::tz;
 
 use super::i18n::Lang;
 use super::range::Range;
+use crate::auth::COOKIE;
 use crate::fleet_name::FleetName;
 use crate::params::cookie;
 use crate::report::Report;
@@ -31,10 +32,18 @@ pub(super) struct PageParams {
     has_kind: bool,
     /// Offset from UTC of the browser's clock, in seconds, from a cookie that the script has set.
     ahead: i32,
+    /// True if the user may sign out.
+    pub(super) may_leave: bool,
 }
 
-impl PageParams {
-    pub(super) fn of(query: Option<&str>, headers: &HeaderMap) -> PageParams {
+/// Parameters in the address of a page.
+pub(super) trait FromAddress {
+    /// Parses the parameters.
+    fn of(query: Option<&str>, headers: &HeaderMap) -> Self;
+}
+
+impl FromAddress for PageParams {
+    fn of(query: Option<&str>, headers: &HeaderMap) -> PageParams {
         let pairs: Vec<_> = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
         let get = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
         let some = |name| get(name).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -53,9 +62,12 @@ impl PageParams {
             unit: some("unit"),
             has_kind: get("quantity").or(get("unit")).is_some(),
             ahead: minutes.filter(|minutes| minutes.abs() <= 18 * 60).map_or(0, |minutes| minutes * 60),
+            may_leave: cookie(headers, COOKIE).is_some(),
         }
     }
+}
 
+impl PageParams {
     /// Returns the offset from UTC of the browser's clock.
     pub(super) fn offset(&self) -> tz::Offset {
         tz::Offset::from_seconds(self.ahead).unwrap_or(tz::Offset::UTC)
@@ -117,14 +129,10 @@ impl PageParams {
         }
     }
 
-    /// Returns the parameters of the same address for another fleet.
-    pub(super) fn in_fleet(&self, fleet: FleetName) -> PageParams {
-        PageParams { is_whole: fleet.zone().is_none(), fleet, has_fleet: true, ..self.clone() }
-    }
-
-    /// Returns the parameters of the same address for one zone, or for the part of a fleet without a zone.
-    pub(super) fn in_part(&self, name: &FleetName) -> PageParams {
-        PageParams { is_whole: false, fleet: name.clone(), has_fleet: true, ..self.clone() }
+    /// Returns the parameters of the same address for another fleet as a whole, for a zone, or for the part of a fleet
+    /// without a zone.
+    pub(super) fn in_fleet(&self, fleet: FleetName, is_whole: bool) -> PageParams {
+        PageParams { is_whole, fleet, has_fleet: true, ..self.clone() }
     }
 
     /// Returns the parameters of the same address with another range.

@@ -30,7 +30,6 @@ impl Range {
         RANGES.into_iter().find(|range| Some(range.name) == name).unwrap_or(usual)
     }
 
-    /// Returns the shortest range.
     pub(super) fn shortest() -> Range {
         RANGES[0]
     }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use maud::{Markup, html};
 
-use super::chart::ClockRun;
+use super::chart::{ClockRun, clock_class_and_name};
+use super::i18n::Lang;
 use super::range::Window;
 use crate::app::App;
 use crate::measurements::{
-    ClockState, HOUR, LatestSample, MINUTE, Resolution, Row, Selection, SeriesQuery, SeriesRows,
+    ClockState, LatestSample, MINUTE, Resolution, Row, Selection, SeriesQuery, SeriesRows,
 };
 use crate::problem::Problem;
 use crate::store::Point;
@@ -40,9 +42,8 @@ pub(super) async fn read(
     let left: Vec<&LatestSample> =
         series.iter().copied().filter(|series| !rows.contains_key(&key(series))).collect();
     if !left.is_empty() {
-        let minutes_from = kept.minutes.map_or(0, |kept| kept.max(0).saturating_add(HOUR - 1) / HOUR * HOUR);
         let length = if step % MINUTE == 0 { step } else { MINUTE };
-        rows.extend(rows_of(app, &left, window, Resolution::Step { length, minutes_from }).await?);
+        rows.extend(rows_of(app, &left, window, kept.steps(length)).await?);
     }
     let points = |series: &&LatestSample| {
         SampledPoints::of(rows.remove(&key(series)).unwrap_or_default(), series, window.step)
@@ -148,6 +149,21 @@ pub(super) fn move_ended_last(app: &App, series: &mut [LatestSample], now: Times
     series.partition_point(|sample| age(sample, now) <= longest)
 }
 
+/// Renders the sensor and the quantity.
+pub(super) fn series_name(sample: &LatestSample, lang: Lang) -> Markup {
+    html! { bdi { (sample.sensor) } " · " bdi { (lang.quantity(Some(&sample.quantity))) } }
+}
+
+/// Renders the mark of a clock that was corrected or not synchronised.
+pub(super) fn clock_note(sample: &LatestSample, lang: Lang) -> Markup {
+    html! {
+        @if sample.clock != ClockState::Synchronised {
+            @let (class, name) = clock_class_and_name(sample.clock, lang);
+            span.clock-note.(class) { (name) }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,17 +173,8 @@ mod tests {
     }
 
     fn series() -> LatestSample {
-        LatestSample {
-            fleet: "default".to_owned(),
-            node: "n1".to_owned(),
-            sensor: "roof".to_owned(),
-            quantity: "temperature".to_owned(),
-            unit: Some("Cel".to_owned()),
-            value: 1.0,
-            time: Timestamp::from_second(50).unwrap(),
-            clock: ClockState::Synchronised,
-            received: Timestamp::from_second(100).unwrap(),
-        }
+        let [time, received] = [50, 100].map(|second| Timestamp::from_second(second).unwrap());
+        LatestSample::of_sensor("roof", time, received)
     }
 
     #[test]

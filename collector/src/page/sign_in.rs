@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::{PreEscaped, html};
@@ -12,19 +13,15 @@ use maud::{PreEscaped, html};
 use super::assets;
 use super::document::{document, html_response};
 use super::i18n::Lang;
-use super::params::PageParams;
+use super::params::{FromAddress, PageParams};
 use crate::app::App;
-use crate::auth::COOKIE;
+use crate::auth::{COOKIE, may_read};
 use crate::body::receive;
-use crate::params::{cookie, single_value};
+use crate::params::single_value;
 use crate::tokens::{Admission, Role};
 
 /// Lifetime of the cookie, in seconds: 30 days.
 const LIFETIME: u32 = 30 * 86_400;
-
-pub(super) fn has_cookie(headers: &HeaderMap) -> bool {
-    cookie(headers, COOKIE).is_some()
-}
 
 /// Renders the form that asks for a token; `error` is that of the previous attempt.
 fn form_page(lang: Lang, status: StatusCode, error: Option<&str>) -> Response {
@@ -48,9 +45,19 @@ fn form_page(lang: Lang, status: StatusCode, error: Option<&str>) -> Response {
     response
 }
 
-/// Renders the form for a user without a token.
-pub(super) fn required(lang: Lang) -> Response {
-    form_page(lang, StatusCode::UNAUTHORIZED, None)
+/// Extractor of the parameters of a page, for users who may read. Others get the form, with status 401.
+pub(super) struct Permitted<P>(pub(super) P);
+
+impl<P: FromAddress> FromRequestParts<Arc<App>> for Permitted<P> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Permitted<P>, Response> {
+        let (query, headers) = (parts.uri.query(), &parts.headers);
+        match may_read(app, headers) {
+            true => Ok(Permitted(P::of(query, headers))),
+            false => Err(form_page(PageParams::of(query, headers).lang, StatusCode::UNAUTHORIZED, None)),
+        }
+    }
 }
 
 /// Redirects to the page and sets the cookie.

@@ -3,7 +3,6 @@
 pub(super) use crate::lateness::{period, stale_after};
 use crate::report::Report;
 
-/// Status of the reports.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ReportStatus {
     /// Reports arrive.

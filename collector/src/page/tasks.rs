@@ -17,7 +17,7 @@ pub(super) fn tasks(model: &PageModel) -> Markup {
         section #tasks.card {
             div.head {
                 h2 { (lang.messages().tasks) }
-                p.faint { (lang.messages().live_tasks.replace("{}", &count(tasks.live, lang))) }
+                p.faint { (lang.messages().live_tasks.replace("{}", &lang.count(tasks.live))) }
             }
             ul.tasks.old[age > 20.0] {
                 @for task in &tasks.list { (row(task, age, lang)) }
@@ -54,10 +54,6 @@ fn row(task: &Task, age: f64, lang: Lang) -> Markup {
     }
 }
 
-fn count(count: u64, lang: Lang) -> String {
-    lang.count(i64::try_from(count).unwrap_or(i64::MAX))
-}
-
 /// Formats the nodes of a task: `7 of 10 nodes done, 1 failed`, or the node of a task for one node.
 fn nodes(task: &Task, lang: Lang) -> String {
     let messages = lang.messages();
@@ -65,11 +61,11 @@ fn nodes(task: &Task, lang: Lang) -> String {
         let node = task.node.as_ref().map(|node| messages.node.replace("{}", node));
         return node.unwrap_or_else(|| messages.one_node.to_owned());
     }
-    let (done, all) = (count(task.done, lang), count(task.all, lang));
+    let (done, all) = (lang.count(task.done), lang.count(task.all));
     let done = messages.nodes_done.replace("{done}", &done).replace("{all}", &all);
     match task.failed {
         0 => done,
-        failed => format!("{done}, {}", messages.nodes_failed.replace("{}", &count(failed, lang))),
+        failed => format!("{done}, {}", messages.nodes_failed.replace("{}", &lang.count(failed))),
     }
 }
 

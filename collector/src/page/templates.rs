@@ -16,10 +16,10 @@ use crate::report::{Record, Report};
 
 const LIVE: Live = Live { path: "page/live", reload: 10 };
 
-pub(super) fn page(model: &PageModel, navigation: &Navigation, may_leave: bool) -> Markup {
+pub(super) fn page(model: &PageModel, navigation: &Navigation) -> Markup {
     let params = &model.params;
     let title = match model.report() {
-        Some(report) => format!("{} · Atalaya", value(report, params.lang)),
+        Some(report) => format!("{} · Atalaya", params.lang.with_unit(report.mean, report.unit.as_deref())),
         None => "Atalaya".to_owned(),
     };
     let frame = Frame {
@@ -27,7 +27,6 @@ pub(super) fn page(model: &PageModel, navigation: &Navigation, may_leave: bool) 
         title,
         translated: params.with_lang(params.lang.other()),
         live: &LIVE,
-        may_leave,
         pages: navigation.pages(params, PageKind::Averages),
     };
     frame.document(&html! { (navigation.fleet_form(params)) (live(model)) })
@@ -85,12 +84,6 @@ fn status(model: &PageModel) -> Markup {
     }
 }
 
-/// Formats a value with its unit, such as `21.48 °C`.
-fn value(report: &Report, lang: Lang) -> String {
-    let unit = unit(report.unit.as_deref());
-    format!("{} {unit}", lang.measured(report.mean)).trim_end().to_owned()
-}
-
 fn now(model: &PageModel) -> Markup {
     let lang = model.params.lang;
     let Some(report) = model.report() else { return html! { section #now hidden {} } };
@@ -98,7 +91,7 @@ fn now(model: &PageModel) -> Markup {
         section #now.card {
             div.hero {
                 h1 { (lang.quantity(report.quantity.as_deref())) }
-                p.value data-spoken=(value(report, lang)) {
+                p.value data-spoken=(lang.with_unit(report.mean, report.unit.as_deref())) {
                     span.number { (lang.measured(report.mean)) }
                     @let unit = unit(report.unit.as_deref());
                     @if !unit.is_empty() { " " span.unit { (unit) } }
@@ -148,7 +141,7 @@ fn kind(model: &PageModel, at: usize, record: &Record) -> Markup {
         li {
             a id=(format!("kind-{at}")) href=(model.params.with_kind(report)) aria-current=[(at == model.chosen).then_some("true")] {
                 span { (lang.quantity(report.quantity.as_deref())) }
-                strong { (value(report, lang)) }
+                strong { (lang.with_unit(report.mean, report.unit.as_deref())) }
             }
         }
     }

@@ -161,7 +161,7 @@ fn zone(ZoneRow { zone, latest }: &ZoneRow, params: &PageParams, shown: Option<&
         li.(class) {
             p.name {
                 span.light aria-hidden="true" {}
-                a id=(format!("zone-{id}")) href=(params.in_part(&zone.name).link("./", &[])) {
+                a id=(format!("zone-{id}")) href=(params.in_fleet(zone.name.clone(), false).link("./", &[])) {
                     @if name.is_empty() { (messages.without_zone) } @else { bdi { (name) } }
                 }
             }

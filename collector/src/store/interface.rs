@@ -1,7 +1,7 @@
 //! The trait [`Store`] and its parameters.
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -114,6 +114,8 @@ pub struct Sum {
     pub unit: Option<String>,
     /// Number of reports.
     pub reports: i64,
+    /// Sum of the reports' means. Infinite or NaN if it overflows.
+    pub sum: f64,
     /// Smallest measurement, or smallest mean if the measurements are unknown.
     pub min: f64,
     /// Largest measurement, or largest mean if the measurements are unknown.
@@ -171,11 +173,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// Returns at most `limit` steps of `step` microseconds that have reports, by time, quantity and unit. Data past
     /// the retention has a resolution of one hour.
-    fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>>;
+    fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>> {
+        let sums = self.sums(filter, step, limit, false);
+        sums.map_ok(|sums| sums.into_iter().map(Sum::point).collect()).boxed()
+    }
 
-    /// Returns the steps of [`Store::series`] with the moments of their readings. Data that was past the retention
-    /// before collectors kept moments has none.
-    fn sums(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Sum>>;
+    /// Returns the steps of [`Store::series`], if requested with the moments of their readings. Data that was past the
+    /// retention before collectors kept moments has none.
+    fn sums(&self, filter: Filter, step: i64, limit: usize, moments: bool) -> StoreFuture<'_, Vec<Sum>>;
 
     /// Returns the latest report of each quantity and unit, by epoch and cycle, otherwise by arrival; see `recency.rs`.
     /// Omits a quantity whose latest report is past the retention.
@@ -185,23 +190,14 @@ pub trait Store: Send + Sync + 'static {
     fn epochs(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Epoch>>;
 
     /// Returns the epochs, except the first one, that are known to begin in `[from, to)`: the time of their first
-    /// report and their number, newest first, at most `limit`. The default implementation, for stores without these
-    /// times, uses the time at which the last report of the previous epoch was received.
+    /// report and their number, newest first, at most `limit`.
     fn changes(
         &self,
         fleet: &FleetName,
         from: Timestamp,
         to: Timestamp,
         limit: usize,
-    ) -> StoreFuture<'_, Vec<(Timestamp, i64)>> {
-        let fleet = fleet.clone();
-        async move {
-            let epochs = self.epochs(&fleet, limit.saturating_add(1)).await?;
-            let changes = epochs.windows(2).map(|pair| (pair[1].received, pair[0].epoch));
-            Ok(changes.filter(|(time, _)| (from..to).contains(time)).take(limit).collect())
-        }
-        .boxed()
-    }
+    ) -> StoreFuture<'_, Vec<(Timestamp, i64)>>;
 
     /// Replaces at most [`PRUNE_BATCH`] reports of all fleets past the retention by sums, and returns their number.
     fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize>;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use self::samples::Samples;
 use super::interface::{
-    Cursor, Filter, HOUR, Horizon, Measurements, Outcome, PRUNE_BATCH, Page, Point, Store, StoreFuture, Sum,
+    Cursor, Filter, HOUR, Horizon, Measurements, Outcome, PRUNE_BATCH, Page, Store, StoreFuture, Sum,
 };
 use super::recency::Recency;
 use super::rollup::{Kind, Rollup, kind};
@@ -37,7 +37,6 @@ struct Data {
     fleets: BTreeMap<FleetName, FleetData>,
 }
 
-/// Data of one fleet.
 #[derive(Debug, Default)]
 struct FleetData {
     records: BTreeMap<Cursor, Record>,
@@ -124,8 +123,7 @@ impl FleetData {
         }
     }
 
-    /// Returns the first steps that have reports.
-    fn steps(&self, filter: &Filter, step: i64, limit: usize) -> Vec<((i64, Kind), Rollup)> {
+    fn sums(&self, filter: &Filter, step: i64, limit: usize) -> Vec<Sum> {
         let reports = self
             .records
             .iter()
@@ -143,17 +141,7 @@ impl FleetData {
         for (time, kind, sum) in reports.chain(hours) {
             steps.entry((time - time % step, kind)).and_modify(|all| all.add(sum)).or_insert(sum);
         }
-        steps.into_iter().take(limit).collect()
-    }
-
-    fn series(&self, filter: &Filter, step: i64, limit: usize) -> Vec<Point> {
-        let steps = self.steps(filter, step, limit).into_iter();
-        steps.map(|((time, kind), sum)| sum.point(time, kind)).collect()
-    }
-
-    fn sums(&self, filter: &Filter, step: i64, limit: usize) -> Vec<Sum> {
-        let steps = self.steps(filter, step, limit).into_iter();
-        steps.map(|((time, kind), sum)| sum.sum(time, kind)).collect()
+        steps.into_iter().take(limit).map(|((time, kind), sum)| sum.of_step(time, kind)).collect()
     }
 
     fn latest(&self) -> Vec<Record> {
@@ -280,11 +268,7 @@ impl Store for MemoryStore {
         done(self.data().newest)
     }
 
-    fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>> {
-        self.read(&filter.fleet, |data| data.series(&filter, step, limit))
-    }
-
-    fn sums(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Sum>> {
+    fn sums(&self, filter: Filter, step: i64, limit: usize, _moments: bool) -> StoreFuture<'_, Vec<Sum>> {
         self.read(&filter.fleet, |data| data.sums(&filter, step, limit))
     }
 

@@ -47,17 +47,19 @@ impl Rollup {
         (self.sum / count).max(self.min).min(self.max)
     }
 
-    /// Computes the point of a step that begins at `time`.
-    pub(super) fn point(self, time: i64, (quantity, unit): Kind) -> Point {
-        let Rollup { reports, min, max, .. } = self;
-        let time = Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX);
-        let [mean, min, max] = [self.mean(), min, max].map(without_negative_zero);
-        Point { time, quantity, unit, reports, mean, min, max }
+    /// Returns the sum of a step that begins at `time`, in microseconds since 1970.
+    pub(super) fn of_step(self, time: i64, (quantity, unit): Kind) -> Sum {
+        let Rollup { reports, sum, min, max, moments } = self;
+        Sum { time, quantity, unit, reports, sum, min, max, moments }
     }
+}
 
-    /// Computes the sum of a step that begins at `time`, in microseconds since 1970.
-    pub(super) fn sum(self, time: i64, (quantity, unit): Kind) -> Sum {
-        let Rollup { reports, min, max, moments, .. } = self;
-        Sum { time, quantity, unit, reports, min, max, moments }
+impl Sum {
+    pub(super) fn point(self) -> Point {
+        let Sum { time, quantity, unit, reports, sum, min, max, .. } = self;
+        let time = Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX);
+        let mean = Rollup { reports, sum, min, max, moments: None }.mean();
+        let [mean, min, max] = [mean, min, max].map(without_negative_zero);
+        Point { time, quantity, unit, reports, mean, min, max }
     }
 }

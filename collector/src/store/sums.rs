@@ -1,9 +1,7 @@
 //! Sums of samples, and the rows that are made of them.
 
-use std::collections::{BTreeMap, HashMap};
-
 use super::rollup::Rollup;
-use crate::measurements::{ClockState, HOUR, MINUTE, Row, Sample};
+use crate::measurements::{ClockState, Row, Sample};
 use crate::values::without_negative_zero;
 
 /// Sums of the samples of a step.
@@ -57,33 +55,7 @@ impl Steps {
         self.done.len()
     }
 
-    /// Returns the first `limit` rows.
     pub(super) fn rows(self, limit: usize) -> Vec<Row> {
         self.done.into_iter().take(limit).map(|(time, sums)| sums.row(time)).collect()
-    }
-}
-
-/// Sums per minute and per hour of the samples of one call, by series and beginning.
-#[derive(Debug, Default)]
-pub(super) struct NewSums {
-    minutes: HashMap<(i64, i64), Sums>,
-}
-
-impl NewSums {
-    pub(super) fn add(&mut self, series: i64, sample: &Sample) {
-        let sums = Sums::of(sample);
-        let minute = sample.time - sample.time % MINUTE;
-        self.minutes.entry((series, minute)).and_modify(|all| all.add(sums)).or_insert(sums);
-    }
-
-    /// Returns the sums per minute and those per hour.
-    pub(super) fn into_sorted(self) -> [BTreeMap<(i64, i64), Sums>; 2] {
-        let minutes: BTreeMap<_, _> = self.minutes.into_iter().collect();
-        let mut hours: BTreeMap<(i64, i64), Sums> = BTreeMap::new();
-        for (&(series, minute), &sums) in &minutes {
-            let hour = minute - minute % HOUR;
-            hours.entry((series, hour)).and_modify(|all| all.add(sums)).or_insert(sums);
-        }
-        [minutes, hours]
     }
 }

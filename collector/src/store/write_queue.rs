@@ -14,15 +14,17 @@ use crate::report::Report;
 /// Maximum number of calls that wait for the writer.
 const CAPACITY: usize = 512;
 
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
+/// Call to record reports.
+pub(super) type RecordCall = (Vec<Report>, Answer<Vec<Outcome>>);
 /// Call to add samples.
 pub(super) type SampleCall = (SampleBatch, Answer<Vec<SampleOutcome>>);
 
 /// Call that waits for the writer.
 #[derive(Debug)]
 pub(super) enum Job {
-    Record(Vec<Report>, Answer<Vec<Outcome>>),
+    Record(RecordCall),
     Prune(Horizon, Answer<usize>),
     Forget(FleetName, i64, Answer<usize>),
     ForgetFleet(FleetName, Answer<usize>),
@@ -44,47 +46,19 @@ impl WriteQueue {
     }
 
     /// Queues a job and waits for its result.
-    async fn call<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.0.try_send(job(answer)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
-            mpsc::error::TrySendError::Closed(_) => StoreError::closed(),
-        })?;
-        answered.await.unwrap_or_else(|_| Err(StoreError::closed()))
-    }
-
-    pub(super) fn record(&self, reports: Vec<Report>) -> StoreFuture<'_, Vec<Outcome>> {
-        self.call(|answer| Job::Record(reports, answer)).boxed()
-    }
-
-    pub(super) fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize> {
-        self.call(move |answer| Job::Prune(horizon, answer)).boxed()
-    }
-
-    pub(super) fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
-        let fleet = fleet.clone();
-        self.call(move |answer| Job::Forget(fleet, epoch, answer)).boxed()
-    }
-
-    pub(super) fn forget_fleet(&self, fleet: &FleetName) -> StoreFuture<'_, usize> {
-        let fleet = fleet.clone();
-        self.call(move |answer| Job::ForgetFleet(fleet, answer)).boxed()
-    }
-
-    pub(super) fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>> {
-        self.call(|answer| Job::AddSamples((batch, answer))).boxed()
-    }
-
-    pub(super) fn prune_samples(&self, retention: Retention, after: i64) -> StoreFuture<'_, Pruned> {
-        self.call(move |answer| Job::PruneSamples(retention, after, answer)).boxed()
-    }
-
-    pub(super) fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool> {
-        self.call(|answer| Job::ForgetNode(fleet, node, answer)).boxed()
-    }
-
-    pub(super) fn check(&self) -> StoreFuture<'_, ()> {
-        self.call(Job::Check).boxed()
+    pub(super) fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(Answer<T>) -> Job + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        async move {
+            let (answer, answered) = oneshot::channel();
+            self.0.try_send(job(answer)).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+                mpsc::error::TrySendError::Closed(_) => StoreError::closed(),
+            })?;
+            answered.await.unwrap_or_else(|_| Err(StoreError::closed()))
+        }
+        .boxed()
     }
 
     /// Closes the store after the jobs that are already queued. Returns when the writer has ended.
@@ -120,45 +94,44 @@ impl Receiver {
 
     /// Returns a call to record together with those that wait directly behind it, up to `max` reports; the last call
     /// may exceed that.
-    pub(super) fn batch(&mut self, reports: Vec<Report>, answer: Answer<Vec<Outcome>>, max: usize) -> Batch {
-        let mut total = reports.len();
-        let mut calls = vec![(reports, answer)];
-        while total < max {
-            match self.jobs.try_recv() {
-                Ok(Job::Record(reports, answer)) => {
-                    total += reports.len();
-                    calls.push((reports, answer));
-                }
-                Ok(other) => {
-                    self.next = Some(other);
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        // Cancelled calls are dropped. Their clients may send the reports again, but no longer wait for this result.
-        calls.retain(|(_, answer)| !answer.is_closed());
-        Batch { calls }
+    pub(super) fn batch(&mut self, first: RecordCall, max: usize) -> Batch {
+        let record = |job| match job {
+            Job::Record(call) => (Some(call), None),
+            other => (None, Some(other)),
+        };
+        Batch { calls: self.calls(first, max, Vec::len, record) }
     }
 
     /// Returns a call to add samples together with those that wait directly behind it, up to `max` samples; the last
-    /// call may exceed that. Cancelled calls are dropped.
+    /// call may exceed that.
     pub(super) fn sample_calls(&mut self, first: SampleCall, max: usize) -> Vec<SampleCall> {
-        let mut total = first.0.samples.len();
+        let add = |job| match job {
+            Job::AddSamples(call) => (Some(call), None),
+            other => (None, Some(other)),
+        };
+        self.calls(first, max, |batch| batch.samples.len(), add)
+    }
+
+    /// Returns a call together with those of its kind that wait directly behind it, up to a total length of `max`.
+    fn calls<C, T>(
+        &mut self,
+        first: (C, Answer<T>),
+        max: usize,
+        length: impl Fn(&C) -> usize,
+        of_kind: impl Fn(Job) -> (Option<(C, Answer<T>)>, Option<Job>),
+    ) -> Vec<(C, Answer<T>)> {
+        let mut total = length(&first.0);
         let mut calls = vec![first];
-        while total < max {
-            match self.jobs.try_recv() {
-                Ok(Job::AddSamples(call)) => {
-                    total += call.0.samples.len();
-                    calls.push(call);
-                }
-                Ok(other) => {
-                    self.next = Some(other);
-                    break;
-                }
-                Err(_) => break,
-            }
+        while total < max
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            let (call, other) = of_kind(job);
+            self.next = other;
+            let Some(call) = call else { break };
+            total += length(&call.0);
+            calls.push(call);
         }
+        // Cancelled calls are dropped. Their clients may send the same again, but no longer wait for this result.
         calls.retain(|(_, answer)| !answer.is_closed());
         calls
     }
@@ -168,7 +141,7 @@ impl Receiver {
         let mut job = self.next.take().or_else(|| self.jobs.try_recv().ok());
         while let Some(refused) = job {
             match refused {
-                Job::Record(_, answer) => drop(answer.send(Err(error.clone()))),
+                Job::Record((_, answer)) => drop(answer.send(Err(error.clone()))),
                 Job::Prune(_, answer) | Job::Forget(.., answer) | Job::ForgetFleet(_, answer) => {
                     drop(answer.send(Err(error.clone())));
                 }
@@ -202,7 +175,7 @@ impl Receiver {
 /// Calls to record that are executed together.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    calls: Vec<(Vec<Report>, Answer<Vec<Outcome>>)>,
+    calls: Vec<RecordCall>,
 }
 
 impl Batch {

@@ -6,7 +6,6 @@ const STEP: i64 = 60_000_000;
 const DAY: i64 = 86_400_000_000;
 
 fn sum(time: i64, unit: &str, readings: &[f64]) -> Sum {
-    #[allow(clippy::cast_precision_loss, reason = "small")]
     let count = readings.len() as f64;
     let mean = readings.iter().sum::<f64>() / count;
     let stddev = (readings.iter().map(|reading| (reading - mean).powi(2)).sum::<f64>() / count).sqrt();
@@ -15,6 +14,7 @@ fn sum(time: i64, unit: &str, readings: &[f64]) -> Sum {
         quantity: None,
         unit: Some(unit.to_owned()),
         reports: 1,
+        sum: mean,
         min: readings.iter().copied().fold(f64::INFINITY, f64::min),
         max: readings.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         moments: Moments::new(i64::try_from(readings.len()).ok(), mean, Some(stddev), true),

@@ -21,7 +21,6 @@ const CONCURRENT: usize = 4;
 pub(crate) struct Zone {
     /// Fleet and zone; the fleet itself for reports without a zone.
     pub(crate) name: FleetName,
-    /// Report that was recorded last.
     pub(crate) last: Record,
     /// Seconds since its arrival.
     pub(crate) age: f64,
@@ -49,7 +48,7 @@ pub(crate) async fn zones(app: &App, fleet: &FleetName) -> Result<Vec<Zone>, Pro
         let mut arrivals = app.with_store_timeout(app.store.last(&name, NEWEST)).await?;
         let period = {
             let fleets = app.fleets();
-            let status = fleets.get(&name).and_then(|known| known.status.snapshot());
+            let status = fleets.get(&name).and_then(|known| known.status.as_ref());
             period(status.map(|snapshot| &snapshot.status), &arrivals)
         };
         let Some(last) = arrivals.pop() else { return Ok(None) };
@@ -77,7 +76,7 @@ pub(crate) async fn sums(
     let names = names(app, &filter.fleet).await?;
     let zones = stream::iter(names).map(|name| async move {
         let filter = Filter { fleet: name.clone(), ..filter.clone() };
-        let sums = app.with_store_timeout(app.store.sums(filter, step, limit)).await?;
+        let sums = app.with_store_timeout(app.store.sums(filter, step, limit, true)).await?;
         let reported = reported(app, &name).await?;
         let zone = name.zone().map(|zone| zone.to_string()).unwrap_or_default();
         Ok::<_, Problem>(ZoneSums { zone, sums, reported })

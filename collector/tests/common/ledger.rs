@@ -22,7 +22,6 @@ pub enum Sent {
 
 /// Sends the report of this cycle, which is the same each time.
 pub async fn send(client: &Client, url: &str, cycle: i64) -> Sent {
-    #[allow(clippy::cast_precision_loss, reason = "small")]
     let report = serde_json::json!({"epoch": 7, "cycle": cycle, "mean": cycle as f64 + 0.5});
     let Ok(answer) = client.post(url).json(&report).send().await else { return Sent::Nothing };
     match answer.status() {
@@ -48,7 +47,6 @@ pub async fn kept(store: &Arc<dyn Store>) -> BTreeMap<i64, usize> {
         id = last.id;
         for record in &records {
             let cycle = record.report.cycle.unwrap();
-            #[allow(clippy::cast_precision_loss, reason = "small")]
             let mean = cycle as f64 + 0.5;
             assert_eq!(record.report.mean, mean, "cycle {cycle}");
             *cycles.entry(cycle).or_default() += 1;

@@ -8,10 +8,11 @@ pub mod proxy;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atalaya_collector::{Collector, Limits, MemoryStore, Options, Store, Tokens};
+use atalaya_collector::{Collector, Limits, MemoryStore, Options, SqliteOptions, SqliteStore, Store, Tokens};
 use atalaya_testbed::Pauses;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -43,6 +44,20 @@ pub async fn started() -> Running {
 pub async fn started_with_tokens() -> Running {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
     run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await
+}
+
+/// Starts a collector with a store in a file, and without authentication.
+pub async fn started_with_file(options: SqliteOptions) -> Running {
+    run(Arc::new(SqliteStore::open(options).unwrap()), open_to_all()).await
+}
+
+/// Replaces `reports.db` in a folder by a file that is not a database.
+pub fn damage(folder: &Path) {
+    for file in ["reports.db", "reports.db-wal", "reports.db-shm"] {
+        let _ = std::fs::remove_file(folder.join(file));
+    }
+    let text = "not a database, and long enough to be read as one".repeat(100);
+    std::fs::write(folder.join("reports.db"), text).unwrap();
 }
 
 pub async fn run(store: Arc<dyn Store>, options: Options) -> Running {

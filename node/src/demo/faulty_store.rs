@@ -1,7 +1,7 @@
 //! The store of the demo's API: reports each recorded report to the demo, and hangs or fails on demand.
 
 use atalaya_collector::fence::Epoch;
-use atalaya_collector::store::{Filter, Horizon, Measurements, Page, Point, Sum};
+use atalaya_collector::store::{Filter, Horizon, Measurements, Page, Sum};
 use atalaya_collector::{FleetName, MemoryStore, Outcome, Record, Report, Store, StoreError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -52,8 +52,7 @@ impl Store for FaultyStore {
         last(fleet: &FleetName, limit: usize) -> Result<Vec<Record>, StoreError>;
         fleets() -> Result<Vec<FleetName>, StoreError>;
         newest() -> Result<i64, StoreError>;
-        series(filter: Filter, step: i64, limit: usize) -> Result<Vec<Point>, StoreError>;
-        sums(filter: Filter, step: i64, limit: usize) -> Result<Vec<Sum>, StoreError>;
+        sums(filter: Filter, step: i64, limit: usize, moments: bool) -> Result<Vec<Sum>, StoreError>;
         latest(fleet: &FleetName) -> Result<Vec<Record>, StoreError>;
         epochs(fleet: &FleetName, limit: usize) -> Result<Vec<Epoch>, StoreError>;
         changes(

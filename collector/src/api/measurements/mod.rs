@@ -18,12 +18,12 @@ use utoipa::{IntoParams, ToSchema};
 use self::csv::{latest_measurements_csv, measurements_csv};
 use self::parse::{ParsedBatch, RefusedSample, all_refused, parse};
 use self::rows::{MeasurementSeries, page};
-use super::accept::prefers_csv;
+use super::accept::{csv_or_json, prefers_csv};
 use crate::app::App;
 use crate::body::{content_type, is_gzip, is_plain, receive, unpack, unsupported_coding};
 use crate::fleet_name::ZoneName;
 use crate::measurements::{
-    DEFAULT_FLEET, HOUR, LatestSample, MAX_SERIES, MINUTE, Resolution, SampleOutcome, Selection, SeriesQuery,
+    DEFAULT_FLEET, LatestSample, MAX_SERIES, MINUTE, Resolution, SampleOutcome, Selection, SeriesQuery,
 };
 use crate::params::{Limit, Name, Params, SampleResolution, SensorName, Time, Wanted, default_step};
 use crate::plausibility::Clock;
@@ -238,10 +238,7 @@ pub(super) async fn delete_measurements(
     let fleet = key(fleet, zone.as_ref());
     match app.with_store_timeout(app.store.measurements().forget_node(fleet, node)).await? {
         true => Ok(StatusCode::NO_CONTENT),
-        false => {
-            let detail = "the node has no measurements";
-            Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail))
-        }
+        false => Err(Problem::not_found("the node has no measurements")),
     }
 }
 
@@ -259,10 +256,8 @@ pub(super) async fn get_latest_measurements(
     let selection = Selection { fleet, node, ..Selection::default() };
     let latest = app.store.measurements().latest_samples(selection, MAX_SERIES);
     let measurements = app.with_store_timeout(latest).await?;
-    Ok(match is_csv(format, &headers) {
-        true => latest_measurements_csv(&measurements),
-        false => Json(LatestMeasurements { measurements }).into_response(),
-    })
+    let latest = LatestMeasurements { measurements };
+    Ok(csv_or_json(is_csv(format, &headers), latest, |latest| latest_measurements_csv(&latest.measurements)))
 }
 
 /// Returns the key of the measurements of a fleet or zone.
@@ -329,31 +324,19 @@ fn query(app: &App, params: MeasurementsParams) -> Result<SeriesQuery, Problem> 
     }
     let kept = app.options.measurements.retention(now);
     let Limit(limit) = limit;
+    // With one sample a second.
+    let fits = i64::try_from(limit).is_ok_and(|limit| (to - from) / 1_000 <= limit);
     let wanted = match resolution.map_or(Wanted::Auto, |SampleResolution(wanted)| wanted) {
-        // One sample a second fits into the limit.
-        Wanted::Auto
-            if (to - from) / 1_000 <= limit_as_number(limit)
-                && kept.samples.is_none_or(|kept| from >= kept) =>
-        {
-            Wanted::Raw
-        }
+        Wanted::Auto if fits && kept.samples.is_none_or(|kept| from >= kept) => Wanted::Raw,
         Wanted::Auto => Wanted::Step((default_step((to - from).saturating_mul(1_000)) / 1_000).max(MINUTE)),
         given => given,
     };
     let (from, resolution) = match wanted {
-        Wanted::Step(length) => {
-            let minutes_from =
-                kept.minutes.map_or(0, |kept| kept.max(0).saturating_add(HOUR - 1) / HOUR * HOUR);
-            (from - from % length, Resolution::Step { length, minutes_from })
-        }
+        Wanted::Step(length) => (from - from % length, kept.steps(length)),
         Wanted::Raw | Wanted::Auto => (from, Resolution::Samples),
     };
     let (fleet, node) = (selected_fleet(fleet, zone.as_ref()), node.map(|Name(node)| node));
     let [sensor, quantity] = [sensor, quantity].map(|name| name.map(|SensorName(name)| name));
     let selections = vec![Selection { fleet, node, sensor, quantity }];
     Ok(SeriesQuery { selections, from, to, resolution, limit: limit + 1, max_rows: MAX_ROWS + 1 })
-}
-
-fn limit_as_number(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

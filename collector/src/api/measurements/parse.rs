@@ -142,9 +142,6 @@ fn natural<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> 
 }
 
 /// Parses a batch that is received at the time of the `clock`.
-///
-/// # Errors
-/// Returns an error if the body is not JSON, if a field of the envelope is not valid, or if it has too many samples.
 pub(crate) fn parse(body: &[u8], received: Timestamp, clock: &Clock) -> Result<ParsedBatch, Problem> {
     let envelope: Envelope<'_> = json(body)?;
     let RawSamples(elements) = envelope.samples;

@@ -13,7 +13,6 @@ const MAX_EPOCHS: usize = 40;
 
 /// Returns the data for the script: position in the plot as fractions from the left and the top, seconds since 1970,
 /// mean, minimum, maximum, number of reports.
-#[allow(clippy::cast_precision_loss, reason = "pixels")]
 fn data(drawing: &Drawing<'_>) -> String {
     let (window, range) = (&drawing.chart.window, drawing.values.range());
     let round = |share: f64| (share * 10_000.0).round() / 10_000.0;
@@ -107,16 +106,8 @@ mod tests {
         let window = Window { from: 0, now: 299_500_000, to: 300_000_000, step: 1_000_000 };
         let point = |(second, mean, min, max)| Point { min, max, ..Point::of_one(second, mean) };
         let points = points.into_iter().map(point).collect();
-        Chart {
-            subject: Subject::Reports,
-            window,
-            points,
-            average: Vec::new(),
-            period: None,
-            changes: vec![(100_000_000, 8)],
-            clocks: Vec::new(),
-            ahead: tz::Offset::UTC,
-        }
+        let changes = vec![(100_000_000, 8)];
+        Chart { changes, ..Chart::new(Subject::Reports, window, points, tz::Offset::UTC) }
     }
 
     /// Returns all values of an attribute.
@@ -159,7 +150,7 @@ mod tests {
     #[test]
     fn style_sheet_has_each_colour_and_the_chart_no_inline_styles() {
         let svg = draw(&chart(vec![(1, 1.0, 0.5, 2.0), (2, 2.0, 1.0, 3.0)]), Lang::En, "x").into_string();
-        let css = crate::page::assets::STYLE.text();
+        let css = crate::page::assets::STYLE.text;
         let mut colours = 0;
         for attribute in ["fill", "stroke"] {
             for colour in all(&svg, attribute).into_iter().filter(|colour| *colour != "none") {

@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::draw::draw;
-use super::table::table;
+use super::table::{merged, table};
 use super::{Chart, clock_class_and_name, seconds};
-use crate::page::i18n::{Lang, span, unit};
+use crate::page::i18n::{Lang, span};
 
 /// Renders the chart and everything below it. `table_id` is unique in the page.
 pub(in super::super) fn figure(chart: &Chart, lang: Lang, table_id: &str) -> Markup {
@@ -49,9 +49,8 @@ fn zone(ahead: i32) -> String {
 /// Returns a description of the chart for people who cannot see it.
 fn summary(chart: &Chart, lang: Lang) -> String {
     let messages = lang.messages();
-    let Some(whole) = chart.whole() else { return String::new() };
-    let unit = unit(whole.unit.as_deref());
-    let number = |value| format!("{} {unit}", lang.measured(value)).trim_end().to_owned();
+    let Some(whole) = merged(&chart.points) else { return String::new() };
+    let number = |value| lang.with_unit(value, whole.unit.as_deref());
     let mut text = messages
         .summary
         .replace("{count}", &chart.subject.counted(whole.reports, lang))

@@ -80,14 +80,15 @@ pub(super) struct Chart {
 }
 
 impl Chart {
+    /// Creates a chart of these points alone.
+    pub(super) fn new(subject: Subject, window: Window, points: Vec<Point>, ahead: tz::Offset) -> Chart {
+        let (average, changes, clocks) = (Vec::new(), Vec::new(), Vec::new());
+        Chart { subject, window, points, average, period: None, changes, clocks, ahead }
+    }
+
     /// Returns the gaps between reports or samples.
     fn gaps(&self) -> Vec<Gap> {
         gaps::cut(&self.points, self.window.step, self.period, self.window.now).1
-    }
-
-    /// Returns mean, minimum and maximum of all points, and the number of reports or samples.
-    fn whole(&self) -> Option<Point> {
-        table::merged(&self.points)
     }
 
     /// Returns the marked clocks, each once.
@@ -106,7 +107,6 @@ pub(super) fn clock_class_and_name(clock: ClockState, lang: Lang) -> (&'static s
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "for people")]
 fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }

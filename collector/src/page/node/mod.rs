@@ -5,43 +5,24 @@ mod templates;
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use axum::extract::State;
 use axum::response::Response;
 
 use self::model::{NodeModel, NodeParams};
 use super::document::store_response;
 use super::navigation::Navigation;
-use super::sign_in;
+use super::sign_in::Permitted;
 use crate::app::App;
-use crate::auth::may_read;
 
-pub(super) async fn page(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let params = NodeParams::of(query.as_deref(), &headers);
-    if !may_read(&app, &headers) {
-        return sign_in::required(params.page.lang);
-    }
+pub(super) async fn page(State(app): State<Arc<App>>, Permitted(params): Permitted<NodeParams>) -> Response {
     let fleet = params.page.fleet.clone();
     let (model, navigation) =
         futures_util::join!(NodeModel::load(&app, params), Navigation::load(&app, &fleet));
-    let may_leave = sign_in::has_cookie(&headers);
-    store_response(model.problem.is_some(), templates::page(&model, &navigation, may_leave))
+    store_response(model.problem.is_some(), templates::page(&model, &navigation))
 }
 
 /// Returns the sections that change.
-pub(super) async fn live(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let params = NodeParams::of(query.as_deref(), &headers);
-    if !may_read(&app, &headers) {
-        return sign_in::required(params.page.lang);
-    }
+pub(super) async fn live(State(app): State<Arc<App>>, Permitted(params): Permitted<NodeParams>) -> Response {
     let model = NodeModel::load(&app, params).await;
     store_response(model.problem.is_some(), templates::live(&model))
 }

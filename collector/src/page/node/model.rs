@@ -9,11 +9,9 @@ use crate::fleet::Node;
 use crate::measurements::{LatestSample, MAX_SERIES, Selection};
 use crate::page::chart::{Chart, Subject};
 use crate::page::fleet::{NodeCondition, condition};
-use crate::page::i18n::Lang;
 use crate::page::model::last_status;
 use crate::page::nodes::old_after;
-use crate::page::params::PageParams;
-use crate::page::range::Range;
+use crate::page::params::{FromAddress, PageParams};
 use crate::page::samples;
 use crate::problem::Problem;
 use crate::store::{Filter, Point};
@@ -25,15 +23,15 @@ const MAX_AVERAGES: usize = 40_000;
 
 /// Parameters of the page of a node.
 #[derive(Clone, Debug)]
-pub(super) struct NodeParams {
+pub(in super::super) struct NodeParams {
     pub(super) page: PageParams,
     pub(super) node: String,
     /// Number of the part of the series, from 1.
     pub(super) part: usize,
 }
 
-impl NodeParams {
-    pub(super) fn of(query: Option<&str>, headers: &HeaderMap) -> NodeParams {
+impl FromAddress for NodeParams {
+    fn of(query: Option<&str>, headers: &HeaderMap) -> NodeParams {
         let pairs: Vec<_> = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
         let get = |wanted: &str| pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| &**value);
         NodeParams {
@@ -42,24 +40,14 @@ impl NodeParams {
             part: get("page").and_then(|page| page.parse().ok()).unwrap_or(1),
         }
     }
+}
 
-    fn address_of(&self, page: &PageParams, part: usize) -> String {
+impl NodeParams {
+    /// Returns the address of a part, with other parameters of the page.
+    pub(super) fn address(&self, page: &PageParams, part: usize) -> String {
         let part = part.to_string();
         let pairs = [("node", &*self.node), ("page", &*part)];
         page.link("node", if part == "1" { &pairs[..1] } else { &pairs })
-    }
-
-    /// Returns the address of another part.
-    pub(super) fn with_part(&self, part: usize) -> String {
-        self.address_of(&self.page, part)
-    }
-
-    pub(super) fn with_range(&self, range: Range) -> String {
-        self.address_of(&self.page.in_range(range), self.part)
-    }
-
-    pub(super) fn with_lang(&self, lang: Lang) -> String {
-        self.address_of(&self.page.in_lang(lang), self.part)
     }
 }
 
@@ -136,16 +124,9 @@ impl NodeModel {
         let read = samples::read(app, &shown, &window).await?;
         for (latest, read) in shown.into_iter().zip(read) {
             let age = samples::age(latest, now);
-            let chart = Chart {
-                subject: Subject::Samples,
-                window,
-                average: average_of(&averages, latest),
-                points: read.points,
-                period: None,
-                changes: Vec::new(),
-                clocks: read.clocks,
-                ahead,
-            };
+            let average = average_of(&averages, latest);
+            let chart = Chart::new(Subject::Samples, window, read.points, ahead);
+            let chart = Chart { average, clocks: read.clocks, ..chart };
             let is_old = age > old_after(period);
             self.series.push(SeriesChart { latest: latest.clone(), age, is_old, chart });
         }
@@ -164,13 +145,16 @@ fn average_of(averages: &[Point], series: &LatestSample) -> Vec<Point> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::i18n::Lang;
+    use crate::page::range::Range;
 
     #[test]
     fn address_of_a_node_is_parsed_and_formatted() {
         let params = NodeParams::of(Some("fleet=home&node=a%2F%3F..&page=2"), &HeaderMap::new());
         assert_eq!((&*params.node, params.part), ("a/?..", 2));
-        assert_eq!(params.with_part(1), "node?fleet=home&node=a%2F%3F..");
-        assert_eq!(params.with_range(Range::shortest()), "node?fleet=home&node=a%2F%3F..&page=2&range=5m");
-        assert!(params.with_lang(Lang::Es).ends_with("&page=2&lang=es"));
+        assert_eq!(params.address(&params.page, 1), "node?fleet=home&node=a%2F%3F..");
+        let shortest = params.address(&params.page.in_range(Range::shortest()), 2);
+        assert_eq!(shortest, "node?fleet=home&node=a%2F%3F..&page=2&range=5m");
+        assert!(params.address(&params.page.in_lang(Lang::Es), 2).ends_with("&page=2&lang=es"));
     }
 }

@@ -5,22 +5,21 @@ use maud::{Markup, html};
 
 use super::model::{NodeModel, SeriesChart};
 use crate::page::chart;
-use crate::page::document::{Frame, Live, Parts, ago, store_state};
+use crate::page::document::{Frame, Live, ago, pager, store_state};
 use crate::page::fleet::class_and_name;
-use crate::page::latest::{clock_note, series_name, value};
 use crate::page::navigation::{Navigation, PageKind};
 use crate::page::range::RANGES;
+use crate::page::samples::{clock_note, series_name};
 
 const LIVE: Live = Live { path: "page/node", reload: 60 };
 
-pub(super) fn page(model: &NodeModel, navigation: &Navigation, may_leave: bool) -> Markup {
+pub(super) fn page(model: &NodeModel, navigation: &Navigation) -> Markup {
     let params = &model.params.page;
     let frame = Frame {
         params,
         title: format!("{} · Atalaya", model.params.node),
-        translated: model.params.with_lang(params.lang.other()),
+        translated: model.params.address(&params.in_lang(params.lang.other()), model.params.part),
         live: &LIVE,
-        may_leave,
         pages: navigation.pages(params, PageKind::Node),
     };
     frame.document(&live(model))
@@ -28,7 +27,8 @@ pub(super) fn page(model: &NodeModel, navigation: &Navigation, may_leave: bool) 
 
 /// Renders the sections that change.
 pub(super) fn live(model: &NodeModel) -> Markup {
-    let lang = model.params.page.lang;
+    let params = &model.params;
+    let lang = params.page.lang;
     let messages = lang.messages();
     let (class, health) = class_and_name(model.condition, lang);
     html! {
@@ -46,7 +46,8 @@ pub(super) fn live(model: &NodeModel) -> Markup {
                 nav.ranges aria-label=(messages.time_range) {
                     @for range in RANGES {
                         @let (title, label) = range.texts(lang);
-                        a id=(format!("range-{}", range.name)) href=(model.params.with_range(range)) title=(title)
+                        @let address = params.address(&params.page.in_range(range), params.part);
+                        a id=(format!("range-{}", range.name)) href=(address) title=(title)
                             aria-current=[(range == model.params.page.range).then_some("true")] { (label) }
                     }
                 }
@@ -56,8 +57,7 @@ pub(super) fn live(model: &NodeModel) -> Markup {
             }
             @if model.series.is_empty() { p.nothing { (messages.no_samples) } }
             @for (at, series) in model.series.iter().enumerate() { (series_card(at, series, model)) }
-            @let parts = Parts { current: model.params.part, all: model.parts };
-            (parts.pager(lang, |part| model.params.with_part(part)))
+            (pager(lang, params.part, model.parts, |part| params.address(&params.page, part)))
         }
     }
 }
@@ -71,7 +71,7 @@ fn series_card(at: usize, series: &SeriesChart, model: &NodeModel) -> Markup {
             div.head {
                 h2 { (series_name(latest, lang)) }
                 p.latest {
-                    strong { (value(latest, lang)) }
+                    strong { (lang.with_unit(latest.value, latest.unit.as_deref())) }
                     " "
                     span.faint {
                         (ago(lang, series.age))

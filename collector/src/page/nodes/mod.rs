@@ -7,8 +7,7 @@ mod templates;
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
 use self::model::NodesModel;
@@ -16,19 +15,10 @@ pub(super) use self::model::old_after;
 use self::params::NodesParams;
 use super::document::store_response;
 use super::navigation::Navigation;
-use super::sign_in;
+use super::sign_in::Permitted;
 use crate::app::App;
-use crate::auth::may_read;
 
-pub(super) async fn page(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let params = NodesParams::of(query.as_deref(), &headers);
-    if !may_read(&app, &headers) {
-        return sign_in::required(params.page.lang);
-    }
+pub(super) async fn page(State(app): State<Arc<App>>, Permitted(params): Permitted<NodesParams>) -> Response {
     let fleet = params.page.fleet.clone();
     let (model, navigation) =
         futures_util::join!(NodesModel::load(&app, params), Navigation::load(&app, &fleet));
@@ -40,20 +30,11 @@ pub(super) async fn page(
     {
         return redirect.into_response();
     }
-    let may_leave = sign_in::has_cookie(&headers);
-    store_response(model.problem.is_some(), templates::page(&model, &navigation, may_leave))
+    store_response(model.problem.is_some(), templates::page(&model, &navigation))
 }
 
 /// Returns the sections that change.
-pub(super) async fn live(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let params = NodesParams::of(query.as_deref(), &headers);
-    if !may_read(&app, &headers) {
-        return sign_in::required(params.page.lang);
-    }
+pub(super) async fn live(State(app): State<Arc<App>>, Permitted(params): Permitted<NodesParams>) -> Response {
     let model = NodesModel::load(&app, params).await;
     store_response(model.problem.is_some(), templates::live(&model))
 }

@@ -196,17 +196,8 @@ mod tests {
 
     #[test]
     fn first_sensor_with_the_text_comes_first() {
-        let sample = |sensor: &str| LatestSample {
-            fleet: "default".to_owned(),
-            node: "n1".to_owned(),
-            sensor: sensor.to_owned(),
-            quantity: "temperature".to_owned(),
-            unit: None,
-            value: 1.0,
-            time: Timestamp::UNIX_EPOCH,
-            clock: crate::measurements::ClockState::Synchronised,
-            received: Timestamp::UNIX_EPOCH,
-        };
+        let now = Timestamp::now();
+        let sample = |sensor: &str| LatestSample::of_sensor(sensor, now, now);
         let found = |find: &str| {
             let found = filtered("N1", ["Attic", "Cellar", "Roof"].map(sample).to_vec(), find)?;
             Some(found.into_iter().map(|sample| sample.sensor).collect::<Vec<_>>().join(" "))

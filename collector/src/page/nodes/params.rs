@@ -3,7 +3,7 @@
 use axum::http::HeaderMap;
 
 use crate::page::i18n::Lang;
-use crate::page::params::PageParams;
+use crate::page::params::{FromAddress, PageParams};
 use crate::page::range::{RANGES, Range};
 
 /// Order of the nodes.
@@ -48,7 +48,7 @@ impl Sort {
 
 /// Parameters of the list of nodes.
 #[derive(Clone, Debug)]
-pub(super) struct NodesParams {
+pub(in super::super) struct NodesParams {
     pub(super) page: PageParams,
     /// Text in the name of a node or a sensor.
     pub(super) find: String,
@@ -62,8 +62,8 @@ pub(super) fn ranges() -> impl Iterator<Item = Range> {
     RANGES.into_iter().filter(|range| range.is_coarse())
 }
 
-impl NodesParams {
-    pub(super) fn of(query: Option<&str>, headers: &HeaderMap) -> NodesParams {
+impl FromAddress for NodesParams {
+    fn of(query: Option<&str>, headers: &HeaderMap) -> NodesParams {
         let mut page = PageParams::of(query, headers);
         if !page.range.is_coarse() {
             page.range = Range::named(None);
@@ -79,7 +79,9 @@ impl NodesParams {
             part,
         }
     }
+}
 
+impl NodesParams {
     /// Returns the address of another part of the list, in a language.
     pub(super) fn address(&self, part: usize, lang: Option<Lang>) -> String {
         let part = part.to_string();

@@ -16,7 +16,6 @@ pub(super) fn sparkline(points: &[Point], window: &Window, label: &str) -> Marku
     let max = points.iter().map(|point| point.mean).fold(f64::NEG_INFINITY, f64::max);
     // Computes with halves, because the whole difference may overflow.
     let half = max / 2.0 - min / 2.0;
-    #[allow(clippy::cast_precision_loss, reason = "pixels")]
     let x = |point: &Point| {
         let share =
             (point.time.as_microsecond() - window.from) as f64 / (window.to - window.from).max(1) as f64;

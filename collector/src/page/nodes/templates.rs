@@ -6,24 +6,22 @@ use maud::{Markup, html};
 use super::model::{NodeRow, NodesModel};
 use super::params::{SORTS, ranges};
 use super::sparkline::sparkline;
-use crate::page::document::{Frame, Live, Parts, ago, store_state};
+use crate::page::document::{Frame, Live, ago, pager, store_state};
 use crate::page::fleet::class_and_name;
-use crate::page::i18n::Lang;
-use crate::page::latest::{clock_note, series_name, value};
 use crate::page::navigation::{Navigation, PageKind, hidden_fields};
+use crate::page::samples::{clock_note, series_name};
 
 const LIVE: Live = Live { path: "page/nodes", reload: 60 };
 /// Maximum number of values that are displayed per node.
 const MAX_VALUES: usize = 6;
 
-pub(super) fn page(model: &NodesModel, navigation: &Navigation, may_leave: bool) -> Markup {
+pub(super) fn page(model: &NodesModel, navigation: &Navigation) -> Markup {
     let params = &model.params.page;
     let frame = Frame {
         params,
         title: format!("{} · Atalaya", params.lang.messages().nodes),
         translated: model.params.address(model.params.part, Some(params.lang.other())),
         live: &LIVE,
-        may_leave,
         pages: navigation.pages(params, PageKind::Nodes),
     };
     frame.document(&html! { (form(model, navigation)) (live(model)) })
@@ -68,21 +66,20 @@ pub(super) fn live(model: &NodesModel) -> Markup {
     let lang = model.params.page.lang;
     let messages = lang.messages();
     let nodes = if model.all == 1 { messages.count_of_one_node } else { messages.count_of_nodes };
-    let nodes = nodes.replace("{found}", &count(model.found, lang));
+    let nodes = nodes.replace("{found}", &lang.count(model.found));
     html! {
         (store_state(model.problem.as_deref(), lang))
         section #list.card hidden[model.problem.is_some()] {
             div.head {
                 h1 { (messages.nodes) " · " bdi { (model.params.page.fleet) } }
                 p.faint {
-                    (nodes.replace("{all}", &count(model.all, lang)))
-                    @if model.old > 0 { " · " (messages.count_of_old.replace("{}", &count(model.old, lang))) }
+                    (nodes.replace("{all}", &lang.count(model.all)))
+                    @if model.old > 0 { " · " (messages.count_of_old.replace("{}", &lang.count(model.old))) }
                 }
             }
             @if model.nodes.is_empty() { p.nothing { (messages.no_nodes) } }
             ul.nodes { @for row in &model.nodes { (node(row, model)) } }
-            @let parts = Parts { current: model.params.part, all: model.parts };
-            (parts.pager(lang, |part| model.params.address(part, None)))
+            (pager(lang, model.params.part, model.parts, |part| model.params.address(part, None)))
         }
     }
 }
@@ -104,7 +101,7 @@ fn node(row: &NodeRow, model: &NodesModel) -> Markup {
                 @for sample in row.latest.iter().take(MAX_VALUES) {
                     li {
                         span.faint { (series_name(sample, lang)) }
-                        strong { (value(sample, lang)) }
+                        strong { (lang.with_unit(sample.value, sample.unit.as_deref())) }
                         (clock_note(sample, lang))
                     }
                 }
@@ -112,7 +109,7 @@ fn node(row: &NodeRow, model: &NodesModel) -> Markup {
             @match row.latest.len().saturating_sub(MAX_VALUES) {
                 0 => {},
                 1 => p.faint { (messages.one_more_value) },
-                more => p.faint { (messages.more_values.replace("{}", &count(more, lang))) },
+                more => p.faint { (messages.more_values.replace("{}", &lang.count(more))) },
             }
             @if let (Some(first), false) = (row.latest.first(), row.points.is_empty()) {
                 @let name = format!("{}, {}", first.sensor, params.range.texts(lang).0);
@@ -130,8 +127,4 @@ fn node(row: &NodeRow, model: &NodesModel) -> Markup {
             }
         }
     }
-}
-
-fn count(count: usize, lang: Lang) -> String {
-    lang.count(i64::try_from(count).unwrap_or(i64::MAX))
 }

@@ -15,6 +15,8 @@ use crate::store::error::StoreError;
 /// Idle time after which a connection is checked before its use. No server restarts faster.
 const IDLE: Duration = Duration::from_millis(10);
 
+pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
+
 /// Error of a command: complete for the log, short for the client.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -75,7 +77,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects, and checks the version of the data.
-    pub(super) async fn open(options: &RedisOptions) -> Result<Connection, Failure> {
+    pub(super) async fn open(options: &RedisOptions) -> Result<Connection> {
         let RedisOptions { client, prefix, command_timeout, .. } = options;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(*command_timeout))
@@ -99,13 +101,13 @@ impl Connection {
         alive.then_some(self)
     }
 
-    pub(super) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, Failure> {
+    pub(super) async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T> {
         let answer = with_timeout(self.command_timeout, command.query_async(&mut self.inner)).await?;
         self.used = Instant::now();
         Ok(answer)
     }
 
-    pub(super) async fn query_all<T: FromRedisValue>(&mut self, commands: &Pipeline) -> Result<T, Failure> {
+    pub(super) async fn query_all<T: FromRedisValue>(&mut self, commands: &Pipeline) -> Result<T> {
         if commands.is_empty() {
             return Ok(T::from_redis_value(redis::Value::Array(Vec::new())).map_err(RedisError::from)?);
         }
@@ -115,10 +117,7 @@ impl Connection {
     }
 }
 
-async fn with_timeout<T>(
-    limit: Duration,
-    answer: impl Future<Output = RedisResult<T>>,
-) -> Result<T, Failure> {
+async fn with_timeout<T>(limit: Duration, answer: impl Future<Output = RedisResult<T>>) -> Result<T> {
     match timeout(limit, answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Failure::Timeout(limit)),

@@ -5,9 +5,8 @@ use std::collections::HashMap;
 
 use redis::cmd;
 
-use super::connection::Failure;
+use super::connection::Result;
 use super::keys::{self, VERSION};
-use super::reader;
 use super::writer::Writer;
 use crate::fleet_name::FleetName;
 use crate::report::Record;
@@ -25,13 +24,12 @@ type Latest = (Recency, String);
 
 impl Writer {
     /// Deletes `epoch` of a fleet from the fence and all of its reports, and returns the number of deleted reports.
-    pub(super) async fn forget_epoch(&mut self, fleet: &FleetName, epoch: i64) -> Result<usize, Failure> {
+    pub(super) async fn forget_epoch(&mut self, fleet: &FleetName, epoch: i64) -> Result<usize> {
         self.forget(fleet, epoch, &[]).await?;
         let (mut deleted, mut read) = (0, 0);
         let mut latest: HashMap<String, Latest> = HashMap::new();
         loop {
-            let prefix = self.key(fleet, "");
-            let records = reader::since(&mut self.opened().await?.connection, &prefix, read, CHUNK).await?;
+            let records = self.reader(fleet).await?.since(read, CHUNK).await?;
             let Some(last) = records.last() else { break };
             read = last.id;
             let mut ids = Vec::new();
@@ -57,7 +55,7 @@ impl Writer {
     }
 
     /// Deletes all keys of a fleet, and its name. They need not fit into one script, so the deletion is not atomic.
-    pub(super) async fn forget_fleet(&mut self, fleet: &FleetName) -> Result<usize, Failure> {
+    pub(super) async fn forget_fleet(&mut self, fleet: &FleetName) -> Result<usize> {
         // The keys of the default fleet have no name of their own, and those of the others are below its prefix.
         if fleet.is_default() {
             return Ok(0);
@@ -82,7 +80,7 @@ impl Writer {
         Ok(0)
     }
 
-    async fn forget(&mut self, fleet: &FleetName, epoch: i64, ids: &[String]) -> Result<usize, Failure> {
+    async fn forget(&mut self, fleet: &FleetName, epoch: i64, ids: &[String]) -> Result<usize> {
         let mut arguments = vec![VERSION.to_owned(), keys::padded(epoch)];
         arguments.extend_from_slice(ids);
         self.eval(|opened| &opened.forget, fleet, &arguments).await
@@ -93,7 +91,7 @@ impl Writer {
         &mut self,
         fleet: &FleetName,
         latest: &HashMap<String, Latest>,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let (kinds, key) = (self.key(fleet, "kinds"), self.key(fleet, "latest"));
         let connection = &mut self.opened().await?.connection;
         let numbers: HashMap<String, String> = connection.query(cmd("HGETALL").arg(kinds)).await?;

@@ -112,8 +112,8 @@ pub(super) fn text_of(number: f64) -> String {
     format!("{number:?}")
 }
 
-/// Parses an entry of the stream; `None` if its format is unknown. The fleet is not part of an entry.
-pub(super) fn record(id: &str, fields: &HashMap<String, String>) -> Option<Record> {
+/// Parses an entry of a fleet's stream; `None` if its format is unknown.
+pub(super) fn record(fleet: &FleetName, id: &str, fields: &HashMap<String, String>) -> Option<Record> {
     let text = |name: &str| fields.get(name).cloned();
     let whole = |name: &str| {
         fields.get(name).map(|text| text.parse::<i64>().ok()).map_or(Some(None), |it| it.map(Some))
@@ -126,7 +126,7 @@ pub(super) fn record(id: &str, fields: &HashMap<String, String>) -> Option<Recor
     Some(Record {
         id: id.strip_suffix("-0")?.parse().ok()?,
         report: Report {
-            fleet: FleetName::default(),
+            fleet: fleet.clone(),
             epoch: whole("epoch")?,
             cycle: whole("cycle")?,
             time: micros("time")?,
@@ -181,7 +181,7 @@ mod tests {
         #[test]
         fn nothing_read_panics(text in ".*", time in any::<i64>(), id in any::<i64>()) {
             let _ = (member(&text), of_kind(&text), sum(&text), beyond(Cursor { time, id }, true));
-            let _ = record(&text, &HashMap::from([("mean".to_owned(), text.clone())]));
+            let _ = record(&FleetName::default(), &text, &HashMap::from([("mean".to_owned(), text.clone())]));
         }
     }
 }

@@ -20,8 +20,6 @@ mod server;
 mod writer;
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,12 +31,13 @@ use tokio::time::timeout;
 use tracing::warn;
 
 pub use self::access::RedisAccess;
-use self::connection::{Connection, Failure};
+use self::connection::{Connection, Result};
 pub use self::options::RedisOptions;
+use self::reader::Reader;
 use self::writer::Writer;
 use super::error::StoreError;
-use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Point, Store, StoreFuture, Sum};
-use super::write_queue::WriteQueue;
+use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Store, StoreFuture, Sum};
+use super::write_queue::{Job, WriteQueue};
 use crate::fence::Epoch;
 use crate::fleet_name::FleetName;
 use crate::measurements::{
@@ -65,8 +64,6 @@ impl fmt::Debug for RedisStore {
         formatter.debug_struct("RedisStore").field("options", &self.options).finish_non_exhaustive()
     }
 }
-
-type Reading<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
 impl RedisStore {
     /// Starts the thread of the store. The server need not be usable yet; use [`Store::check`] to find out.
@@ -96,70 +93,50 @@ impl RedisStore {
         self.commits.load(Ordering::Relaxed)
     }
 
-    /// Calls [`RedisStore::read`], as a future of the trait.
-    fn read_of<T: Send + 'static>(
-        &self,
-        fleet: FleetName,
-        query: impl for<'a> FnOnce(&'a mut Connection, &'a str) -> Reading<'a, T> + Send + 'static,
-    ) -> StoreFuture<'_, T> {
-        async move { self.read(&fleet, query).await }.boxed()
-    }
-
-    /// Reads reports of a fleet.
-    fn read_records(
-        &self,
-        fleet: FleetName,
-        query: impl for<'a> FnOnce(&'a mut Connection, &'a str) -> Reading<'a, Vec<Record>> + Send + 'static,
-    ) -> StoreFuture<'_, Vec<Record>> {
-        async move {
-            let mut records = self.read(&fleet, query).await?;
-            records.iter_mut().for_each(|record| record.report.fleet = fleet.clone());
-            Ok(records)
-        }
-        .boxed()
-    }
-
-    /// Runs `query` on a connection of its own, with the prefix of the fleet's keys.
-    async fn read<T>(
+    /// Runs `query` on a connection of its own, for the keys of a fleet.
+    fn read<T: Send + 'static>(
         &self,
         fleet: &FleetName,
-        query: impl for<'a> FnOnce(&'a mut Connection, &'a str) -> Reading<'a, T>,
-    ) -> Result<T, StoreError> {
-        let prefix = keys::of_fleet(&self.options.prefix, fleet);
-        let limit = self.options.read_timeout;
-        let permit = timeout(limit, self.permits.acquire()).await.map_err(|_| StoreError::Busy)?;
-        let _permit = permit.map_err(|_| StoreError::closed())?;
-        let reading = async {
-            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let alive = match idle {
-                Some(connection) => connection.if_alive().await,
-                None => None,
+        query: impl for<'a> FnOnce(Reader<'a>) -> BoxFuture<'a, Result<T>> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        let fleet = fleet.clone();
+        async move {
+            let limit = self.options.read_timeout;
+            let permit = timeout(limit, self.permits.acquire()).await.map_err(|_| StoreError::Busy)?;
+            let _permit = permit.map_err(|_| StoreError::closed())?;
+            let reading = async {
+                let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let alive = match idle {
+                    Some(connection) => connection.if_alive().await,
+                    None => None,
+                };
+                let mut connection = match alive {
+                    Some(connection) => connection,
+                    None => Connection::open(&self.options).await?,
+                };
+                let answer = query(Reader::new(&mut connection, &self.options.prefix, &fleet)).await?;
+                Ok((connection, answer))
             };
-            let mut connection = match alive {
-                Some(connection) => connection,
-                None => Connection::open(&self.options).await?,
-            };
-            let answer = query(&mut connection, &prefix).await?;
-            Ok((connection, answer))
-        };
-        let result: Result<(Connection, T), Failure> =
-            timeout(limit, reading).await.map_err(|_| StoreError::TooLong)?;
-        let mut last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Ok((connection, answer)) => {
-                *last_error = None;
-                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-                Ok(answer)
-            }
-            Err(error) => {
-                let message = error.to_string();
-                if last_error.as_ref() != Some(&message) {
-                    warn!(redis = %self.options.address(), %error, "the store cannot be read");
-                    *last_error = Some(message);
+            let result: Result<(Connection, T)> =
+                timeout(limit, reading).await.map_err(|_| StoreError::TooLong)?;
+            let mut last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+            match result {
+                Ok((connection, answer)) => {
+                    *last_error = None;
+                    self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+                    Ok(answer)
                 }
-                Err(error.to_store_error())
+                Err(error) => {
+                    let message = error.to_string();
+                    if last_error.as_ref() != Some(&message) {
+                        warn!(redis = %self.options.address(), %error, "the store cannot be read");
+                        *last_error = Some(message);
+                    }
+                    Err(error.to_store_error())
+                }
             }
         }
+        .boxed()
     }
 }
 
@@ -168,64 +145,41 @@ impl Store for RedisStore {
         if reports.is_empty() {
             return std::future::ready(Ok(Vec::new())).boxed();
         }
-        self.queue.record(reports)
+        self.queue.call(|answer| Job::Record((reports, answer)))
     }
 
     fn page(&self, page: Page) -> StoreFuture<'_, Vec<Record>> {
         let fleet = page.filter.fleet.clone();
-        self.read_records(fleet, move |connection, prefix| {
-            async move { reader::page(connection, prefix, &page).await }.boxed()
-        })
+        self.read(&fleet, |reader| reader.page(page).boxed())
     }
 
     fn since(&self, fleet: &FleetName, id: i64, limit: usize) -> StoreFuture<'_, Vec<Record>> {
-        self.read_records(fleet.clone(), move |connection, prefix| {
-            reader::since(connection, prefix, id, limit).boxed()
-        })
+        self.read(fleet, move |reader| reader.since(id, limit).boxed())
     }
 
     fn last(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Record>> {
-        self.read_records(fleet.clone(), move |connection, prefix| {
-            reader::last(connection, prefix, limit).boxed()
-        })
+        self.read(fleet, move |reader| reader.last(limit).boxed())
     }
 
     fn fleets(&self) -> StoreFuture<'_, Vec<FleetName>> {
-        self.read_of(FleetName::default(), |connection, prefix| reader::fleets(connection, prefix).boxed())
+        self.read(&FleetName::default(), |reader| reader.fleets().boxed())
     }
 
     fn newest(&self) -> StoreFuture<'_, i64> {
-        self.read_of(FleetName::default(), |connection, prefix| reader::newest(connection, prefix).boxed())
+        self.read(&FleetName::default(), |reader| reader.newest().boxed())
     }
 
-    fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>> {
-        self.read_of(filter.fleet.clone(), move |connection, prefix| {
-            async move {
-                let steps = series::series(connection, prefix, &filter, (step, limit), false).await?;
-                Ok(steps.into_iter().map(|((time, kind), sum)| sum.point(time, kind)).collect())
-            }
-            .boxed()
-        })
-    }
-
-    fn sums(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Sum>> {
-        self.read_of(filter.fleet.clone(), move |connection, prefix| {
-            async move {
-                let steps = series::series(connection, prefix, &filter, (step, limit), true).await?;
-                Ok(steps.into_iter().map(|((time, kind), sum)| sum.sum(time, kind)).collect())
-            }
-            .boxed()
-        })
+    fn sums(&self, filter: Filter, step: i64, limit: usize, moments: bool) -> StoreFuture<'_, Vec<Sum>> {
+        let fleet = filter.fleet.clone();
+        self.read(&fleet, move |reader| reader.sums(filter, step, limit, moments).boxed())
     }
 
     fn latest(&self, fleet: &FleetName) -> StoreFuture<'_, Vec<Record>> {
-        self.read_records(fleet.clone(), |connection, prefix| reader::latest(connection, prefix).boxed())
+        self.read(fleet, |reader| reader.latest().boxed())
     }
 
     fn epochs(&self, fleet: &FleetName, limit: usize) -> StoreFuture<'_, Vec<Epoch>> {
-        self.read_of(fleet.clone(), move |connection, prefix| {
-            reader::epochs(connection, prefix, limit).boxed()
-        })
+        self.read(fleet, move |reader| reader.epochs(limit).boxed())
     }
 
     fn changes(
@@ -235,21 +189,21 @@ impl Store for RedisStore {
         to: Timestamp,
         limit: usize,
     ) -> StoreFuture<'_, Vec<(Timestamp, i64)>> {
-        self.read_of(fleet.clone(), move |connection, prefix| {
-            reader::changes(connection, prefix, (from, to), limit).boxed()
-        })
+        self.read(fleet, move |reader| reader.changes((from, to), limit).boxed())
     }
 
     fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize> {
-        self.queue.prune(horizon)
+        self.queue.call(move |answer| Job::Prune(horizon, answer))
     }
 
     fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
-        self.queue.forget_epoch(fleet, epoch)
+        let fleet = fleet.clone();
+        self.queue.call(move |answer| Job::Forget(fleet, epoch, answer))
     }
 
     fn forget_fleet(&self, fleet: &FleetName) -> StoreFuture<'_, usize> {
-        self.queue.forget_fleet(fleet)
+        let fleet = fleet.clone();
+        self.queue.call(|answer| Job::ForgetFleet(fleet, answer))
     }
 
     fn measurements(&self) -> &dyn Measurements {
@@ -257,7 +211,7 @@ impl Store for RedisStore {
     }
 
     fn check(&self) -> StoreFuture<'_, ()> {
-        self.queue.check()
+        self.queue.call(Job::Check)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -272,31 +226,27 @@ impl Store for RedisStore {
 
 impl Measurements for RedisStore {
     fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>> {
-        self.queue.add_samples(batch)
+        self.queue.call(|answer| Job::AddSamples((batch, answer)))
     }
 
     fn sample_fleets(&self) -> StoreFuture<'_, Vec<FleetSummary>> {
-        self.read_of(FleetName::default(), |connection, prefix| samples::fleets(connection, prefix).boxed())
+        self.read(&FleetName::default(), |reader| reader.sample_fleets().boxed())
     }
 
     fn latest_samples(&self, selection: Selection, limit: usize) -> StoreFuture<'_, Vec<LatestSample>> {
-        self.read_of(FleetName::default(), move |connection, prefix| {
-            async move { samples::latest(connection, prefix, &selection, limit).await }.boxed()
-        })
+        self.read(&FleetName::default(), move |reader| reader.latest_samples(selection, limit).boxed())
     }
 
     fn sample_series(&self, query: SeriesQuery) -> StoreFuture<'_, Vec<SeriesRows>> {
-        self.read_of(FleetName::default(), move |connection, prefix| {
-            async move { samples::series(connection, prefix, &query).await }.boxed()
-        })
+        self.read(&FleetName::default(), |reader| reader.sample_series(query).boxed())
     }
 
     fn prune_samples(&self, retention: Retention, after: i64) -> StoreFuture<'_, Pruned> {
-        self.queue.prune_samples(retention, after)
+        self.queue.call(move |answer| Job::PruneSamples(retention, after, answer))
     }
 
     fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool> {
-        self.queue.forget_node(fleet, node)
+        self.queue.call(|answer| Job::ForgetNode(fleet, node, answer))
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 
-use super::connection::Failure;
+use super::connection::{Failure, Result};
 use super::script_arguments::{Mode, script_arguments};
 use super::writer::Writer;
 use crate::fence::Stale;
@@ -112,7 +112,7 @@ impl Writer {
         &mut self,
         fleet: &FleetName,
         reports: impl Iterator<Item = &'r Report>,
-    ) -> Result<Vec<Outcome>, Failure> {
+    ) -> Result<Vec<Outcome>> {
         let reports: Vec<&Report> = reports.collect();
         let mut refused = HashMap::new();
         let mut is_checked = false;
@@ -149,7 +149,7 @@ impl Writer {
         mode: Mode,
         reports: &[&'r Report],
         refused: &mut HashMap<Key<'r>, Refusal>,
-    ) -> Result<Option<i64>, Failure> {
+    ) -> Result<Option<i64>> {
         let (newest, found) = self.call_record(fleet, mode, reports).await?;
         if newest.is_none() && found.is_empty() && mode == Mode::Record {
             return Err(Failure::foreign_data());
@@ -168,7 +168,7 @@ impl Writer {
         fleet: &FleetName,
         mode: Mode,
         reports: &[&Report],
-    ) -> Result<ScriptResult, Failure> {
+    ) -> Result<ScriptResult> {
         let arguments = script_arguments(fleet, mode, reports);
         self.eval(|opened| &opened.record, fleet, &arguments).await
     }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use redis::{cmd, pipe};
 
-use super::connection::{Connection, Failure};
+use super::connection::{Failure, Result};
 use super::keys::{self, MINUTE};
-use super::reader::{Members, fetch, kinds};
-use crate::store::interface::{Filter, HOUR};
+use super::reader::{Members, Reader};
+use crate::store::interface::{Filter, HOUR, Sum};
 use crate::store::rollup::{Kind, Rollup, kind};
 
 /// Number of hours that are read at once.
@@ -69,8 +69,24 @@ impl Sums {
         !self.with_moments || sums.all(keys::has_moments)
     }
 
-    fn first(self) -> Vec<((i64, Kind), Rollup)> {
-        self.sums.into_iter().take(self.limit).collect()
+    /// Adds all sums of a time range that begins at `start`.
+    fn add_all(
+        &mut self,
+        fields: &HashMap<String, String>,
+        start: i64,
+        kinds: &HashMap<String, Kind>,
+    ) -> Result<()> {
+        for (number, sum) in fields {
+            if let Some(kind) = kinds.get(number) {
+                self.add(start, kind, keys::sum(sum).ok_or_else(Failure::foreign_data)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn first(self) -> Vec<Sum> {
+        let sums = self.sums.into_iter().take(self.limit);
+        sums.map(|((time, kind), sum)| sum.of_step(time, kind)).collect()
     }
 }
 
@@ -120,120 +136,109 @@ fn minutes(
     Some(made)
 }
 
-/// Returns the next hours from `hour` on that have data, in order.
-async fn hours(connection: &mut Connection, prefix: &str, hour: i64, last: i64) -> Result<Vec<i64>, Failure> {
-    let mut commands = pipe();
-    for set in ["hours", "old"] {
-        commands.cmd("ZRANGEBYSCORE").arg(format!("{prefix}{set}")).arg(hour).arg(last);
-        commands.arg("LIMIT").arg(0).arg(HOUR_CHUNK);
+impl Reader<'_> {
+    /// Returns the next hours from `hour` on that have data, in order.
+    async fn hours(&mut self, hour: i64, last: i64) -> Result<Vec<i64>> {
+        let mut commands = pipe();
+        for set in ["hours", "old"] {
+            commands.cmd("ZRANGEBYSCORE").arg(self.key(set)).arg(hour).arg(last);
+            commands.arg("LIMIT").arg(0).arg(HOUR_CHUNK);
+        }
+        let (there, old): (Vec<i64>, Vec<i64>) = self.connection.query_all(&commands).await?;
+        // If a list was cut off, it may have more entries after its last one.
+        let end =
+            |list: &[i64]| list.last().copied().filter(|_| list.len() == HOUR_CHUNK).unwrap_or(i64::MAX);
+        let end = end(&there).min(end(&old));
+        let all: BTreeSet<i64> = there.into_iter().chain(old).filter(|hour| *hour <= end).collect();
+        Ok(all.into_iter().collect())
     }
-    let (there, old): (Vec<i64>, Vec<i64>) = connection.query_all(&commands).await?;
-    // If a list was cut off, it may have more entries after its last one.
-    let end = |list: &[i64]| list.last().copied().filter(|_| list.len() == HOUR_CHUNK).unwrap_or(i64::MAX);
-    let end = end(&there).min(end(&old));
-    let all: BTreeSet<i64> = there.into_iter().chain(old).filter(|hour| *hour <= end).collect();
-    Ok(all.into_iter().collect())
-}
 
-/// Returns the first `limit` steps that have reports.
-pub(super) async fn series(
-    connection: &mut Connection,
-    prefix: &str,
-    filter: &Filter,
-    (step, limit): (i64, usize),
-    with_moments: bool,
-) -> Result<Vec<((i64, Kind), Rollup)>, Failure> {
-    let from = filter.from.map_or(0, |from| from.as_microsecond().max(0));
-    let to = filter.to.map_or(i64::MAX, |to| to.as_microsecond());
-    let steps = Steps { from, to, step: step.max(1) };
-    let mut sums = Sums { steps, limit, with_moments, sums: BTreeMap::new() };
-    let kinds = kinds(connection, prefix, filter).await?;
-    let mut next = from / HOUR;
-    while to > from && !kinds.is_empty() {
-        let hours = hours(connection, prefix, next, (to - 1) / HOUR).await?;
-        let Some(last) = hours.last() else { break };
-        next = last + 1;
-        let mut keys = Vec::new();
-        for hour in &hours {
-            let whole = steps.contains_whole(hour * HOUR, HOUR);
-            keys.push(format!("{prefix}{}:{hour}", if whole { "hour" } else { "minutes" }));
-            keys.push(format!("{prefix}old:{hour}"));
-        }
-        let read: Vec<HashMap<String, String>> =
-            connection.query(cmd("EVAL").arg(READ).arg(keys.len()).arg(keys)).await?;
-        for (hour, read) in hours.iter().zip(read.chunks(2)) {
-            let [there, old] = read else { return Err(Failure::foreign_data()) };
-            add_hour(connection, prefix, *hour, &kinds, there, &mut sums).await?;
-            let start = hour * HOUR;
-            if start >= from && start < to {
-                add_all(old, start, &kinds, &mut sums)?;
+    /// Returns the first `limit` steps that have reports.
+    pub(super) async fn sums(
+        mut self,
+        filter: Filter,
+        step: i64,
+        limit: usize,
+        with_moments: bool,
+    ) -> Result<Vec<Sum>> {
+        let from = filter.from.map_or(0, |from| from.as_microsecond().max(0));
+        let to = filter.to.map_or(i64::MAX, |to| to.as_microsecond());
+        let steps = Steps { from, to, step: step.max(1) };
+        let mut sums = Sums { steps, limit, with_moments, sums: BTreeMap::new() };
+        let kinds = self.kinds(&filter).await?;
+        let mut next = from / HOUR;
+        while to > from && !kinds.is_empty() {
+            let hours = self.hours(next, (to - 1) / HOUR).await?;
+            let Some(last) = hours.last() else { break };
+            next = last + 1;
+            let mut keys = Vec::new();
+            for hour in &hours {
+                let whole = steps.contains_whole(hour * HOUR, HOUR);
+                keys.push(self.key(format_args!("{}:{hour}", if whole { "hour" } else { "minutes" })));
+                keys.push(self.key(format_args!("old:{hour}")));
             }
-            if sums.are_enough(start + HOUR) {
-                return Ok(sums.first());
+            let read: Vec<HashMap<String, String>> =
+                self.connection.query(cmd("EVAL").arg(READ).arg(keys.len()).arg(keys)).await?;
+            for (hour, read) in hours.iter().zip(read.chunks(2)) {
+                let [there, old] = read else { return Err(Failure::foreign_data()) };
+                self.add_hour(*hour, &kinds, there, &mut sums).await?;
+                let start = hour * HOUR;
+                if start >= from && start < to {
+                    sums.add_all(old, start, &kinds)?;
+                }
+                if sums.are_enough(start + HOUR) {
+                    return Ok(sums.first());
+                }
             }
         }
+        Ok(sums.first())
     }
-    Ok(sums.first())
-}
 
-fn add_all(
-    fields: &HashMap<String, String>,
-    start: i64,
-    kinds: &HashMap<String, Kind>,
-    sums: &mut Sums,
-) -> Result<(), Failure> {
-    for (number, sum) in fields {
-        if let Some(kind) = kinds.get(number) {
-            sums.add(start, kind, keys::sum(sum).ok_or_else(Failure::foreign_data)?);
+    /// Adds the unpruned part of an hour: its sums if they are usable, otherwise its minutes.
+    async fn add_hour(
+        &mut self,
+        hour: i64,
+        kinds: &HashMap<String, Kind>,
+        there: &HashMap<String, String>,
+        sums: &mut Sums,
+    ) -> Result<()> {
+        let whole = sums.steps.contains_whole(hour * HOUR, HOUR);
+        if whole && !there.contains_key("!") && sums.can_use(there.values().map(String::as_str)) {
+            return sums.add_all(there, hour * HOUR, kinds);
         }
-    }
-    Ok(())
-}
-
-/// Adds the unpruned part of an hour: its sums if they are usable, otherwise its minutes.
-async fn add_hour(
-    connection: &mut Connection,
-    prefix: &str,
-    hour: i64,
-    kinds: &HashMap<String, Kind>,
-    there: &HashMap<String, String>,
-    sums: &mut Sums,
-) -> Result<(), Failure> {
-    let whole = sums.steps.contains_whole(hour * HOUR, HOUR);
-    if whole && !there.contains_key("!") && sums.can_use(there.values().map(String::as_str)) {
-        return add_all(there, hour * HOUR, kinds, sums);
-    }
-    let again: HashMap<String, String>;
-    let fields = if whole {
-        again = connection.query(cmd("HGETALL").arg(format!("{prefix}minutes:{hour}"))).await?;
-        &again
-    } else {
-        there
-    };
-    let can_use = |kinds: &[(&str, &str)]| sums.can_use(kinds.iter().map(|(_, sum)| *sum));
-    let minutes = minutes(hour, sums.steps, can_use, fields).ok_or_else(Failure::foreign_data)?;
-    for (start, number, sum) in minutes.sums {
-        if let Some(kind) = kinds.get(&number) {
-            sums.add(start, kind, sum);
-        }
-    }
-    for (from, to) in minutes.rest {
-        let mut walk = Members::new(Some(from), Some(to), None, false);
-        loop {
-            let members = walk.next(connection, prefix, CHUNK).await?;
-            let Some((last, _)) = members.last() else { break };
-            let time = last.time;
-            let wanted = members.iter().filter(|(_, kind)| kinds.contains_key(kind)).map(|(at, _)| at.id);
-            for record in fetch(connection, prefix, wanted).await? {
-                let report = &record.report;
-                sums.add(report.time.as_microsecond(), &kind(report), Rollup::of(report));
-            }
-            if sums.are_enough(time) {
-                return Ok(());
+        let again: HashMap<String, String>;
+        let fields = if whole {
+            let key = self.key(format_args!("minutes:{hour}"));
+            again = self.connection.query(cmd("HGETALL").arg(key)).await?;
+            &again
+        } else {
+            there
+        };
+        let can_use = |kinds: &[(&str, &str)]| sums.can_use(kinds.iter().map(|(_, sum)| *sum));
+        let minutes = minutes(hour, sums.steps, can_use, fields).ok_or_else(Failure::foreign_data)?;
+        for (start, number, sum) in minutes.sums {
+            if let Some(kind) = kinds.get(&number) {
+                sums.add(start, kind, sum);
             }
         }
+        for (from, to) in minutes.rest {
+            let mut walk = Members::new(Some(from), Some(to), None, false);
+            loop {
+                let members = walk.next(self, CHUNK).await?;
+                let Some((last, _)) = members.last() else { break };
+                let time = last.time;
+                let wanted = members.iter().filter(|(_, kind)| kinds.contains_key(kind)).map(|(at, _)| at.id);
+                for record in self.fetch(wanted).await? {
+                    let report = &record.report;
+                    sums.add(report.time.as_microsecond(), &kind(report), Rollup::of(report));
+                }
+                if sums.are_enough(time) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

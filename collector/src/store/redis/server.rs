@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use redis::cmd;
 use tracing::warn;
 
-use super::connection::{Connection, Failure};
+use super::connection::{Connection, Failure, Result};
 
 /// Durability of acknowledged data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(super) enum Durability {
 ///
 /// # Errors
 /// Returns an error if acknowledged data is not durable; the message contains the required setting.
-pub(super) async fn inspect(connection: &mut Connection, lost: bool) -> Result<Durability, Failure> {
+pub(super) async fn inspect(connection: &mut Connection, lost: bool) -> Result<Durability> {
     let info = info(connection).await?;
     let is = |name: &str, value: &str| info.get(name).is_some_and(|found| found == value);
     if is("redis_mode", "cluster") {
@@ -50,8 +50,7 @@ pub(super) async fn inspect(connection: &mut Connection, lost: bool) -> Result<D
     }
     for (name, value) in [("appendfsync", "always"), ("no-appendfsync-on-rewrite", "no")] {
         if config(connection, name).await?.is_some_and(|set| set != value) {
-            let set: Result<(), Failure> =
-                connection.query(cmd("CONFIG").arg("SET").arg(name).arg(value)).await;
+            let set = connection.query::<()>(cmd("CONFIG").arg("SET").arg(name).arg(value)).await;
             if let Err(error) = set {
                 return unusable(format!(
                     "Redis answers before its data is on the disk: set {name} {value} ({error})"
@@ -67,7 +66,7 @@ pub(super) async fn inspect(connection: &mut Connection, lost: bool) -> Result<D
 }
 
 /// Enables the append-only file permanently: otherwise Redis would ignore that file at its next start.
-async fn enable_append_only(connection: &mut Connection) -> Result<(), Failure> {
+async fn enable_append_only(connection: &mut Connection) -> Result<()> {
     const NOT_DURABLE: &str = "Redis stores nothing on its disk: set appendonly yes in its configuration";
     // Tried first, because a server that was started without a configuration file cannot store the setting.
     let rewrite = || {
@@ -94,7 +93,7 @@ async fn enable_append_only(connection: &mut Connection) -> Result<(), Failure> 
     Ok(())
 }
 
-fn unusable<T>(why: impl Into<String>) -> Result<T, Failure> {
+fn unusable<T>(why: impl Into<String>) -> Result<T> {
     Err(Failure::Unusable(why.into()))
 }
 
@@ -106,16 +105,15 @@ fn first_rewrite_is_running(info: &HashMap<String, String>) -> bool {
         && is("aof_last_rewrite_time_sec", "-1")
 }
 
-async fn info(connection: &mut Connection) -> Result<HashMap<String, String>, Failure> {
+async fn info(connection: &mut Connection) -> Result<HashMap<String, String>> {
     let text: String = connection.query(&cmd("INFO")).await?;
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     Ok(lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
 }
 
 /// Returns a setting, or `None` if Redis does not permit reading it.
-async fn config(connection: &mut Connection, name: &str) -> Result<Option<String>, Failure> {
-    let found: Result<HashMap<String, String>, Failure> =
-        connection.query(cmd("CONFIG").arg("GET").arg(name)).await;
+async fn config(connection: &mut Connection, name: &str) -> Result<Option<String>> {
+    let found: Result<HashMap<String, String>> = connection.query(cmd("CONFIG").arg("GET").arg(name)).await;
     match found {
         Ok(mut found) => Ok(found.remove(name)),
         // The command is renamed or not permitted.

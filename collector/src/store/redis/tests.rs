@@ -16,9 +16,16 @@ fn open_at(url: &str) -> RedisStore {
     RedisStore::open(RedisOptions::new(url).unwrap()).unwrap()
 }
 
-store_suite!(|_| {
+/// Starts a server and opens a store.
+fn started() -> (Redis, RedisStore) {
     let server = Redis::with(KEEPING);
-    (open(&server), server)
+    let store = open(&server);
+    (server, store)
+}
+
+store_suite!(|_| {
+    let (server, store) = started();
+    (store, server)
 });
 
 fn one(cycle: i64) -> Vec<Report> {
@@ -27,8 +34,7 @@ fn one(cycle: i64) -> Vec<Report> {
 
 #[tokio::test]
 async fn recorded_reports_are_present_after_reopening() {
-    let mut server = Redis::with(KEEPING);
-    let store = open(&server);
+    let (mut server, store) = started();
     assert_eq!(store.record(one(1)).await.unwrap(), [Outcome::Recorded(1)]);
     store.close().await;
     assert_eq!(store.record(one(2)).await, Err(StoreError::closed()));
@@ -42,8 +48,7 @@ async fn recorded_reports_are_present_after_reopening() {
 
 #[tokio::test]
 async fn waiting_calls_are_one_script() {
-    let mut server = Redis::with(KEEPING);
-    let store = open(&server);
+    let (mut server, store) = started();
     store.check().await.unwrap();
     let before = store.commits();
     server.stop_process();
@@ -56,8 +61,7 @@ async fn waiting_calls_are_one_script() {
 
 #[tokio::test]
 async fn batch_whose_reports_refuse_one_another_is_one_script() {
-    let server = Redis::with(KEEPING);
-    let store = open(&server);
+    let (_server, store) = started();
     store.record(one(1)).await.unwrap();
     let batch = [(9, 5), (8, 5), (9, 5), (7, 1), (8, 4)];
     let outcomes =
@@ -152,8 +156,7 @@ async fn passwords_databases_and_prefixes_are_used() {
 
 #[tokio::test]
 async fn data_of_a_later_version_is_not_modified() {
-    let server = Redis::with(KEEPING);
-    let store = open(&server);
+    let (server, store) = started();
     store.record(one(1)).await.unwrap();
     // The version also changes while the store is connected.
     server.ask(&["HSET", "atalaya:meta", "version", "99"]);
@@ -169,8 +172,7 @@ async fn data_of_a_later_version_is_not_modified() {
 /// If any of the keys has another type, nothing is written at all; after the key is deleted, the store works again.
 #[tokio::test]
 async fn data_of_other_programs_is_neither_read_nor_written() {
-    let server = Redis::with(KEEPING);
-    let store = open(&server);
+    let (server, store) = started();
     let (epoch, cycles) = (keys::padded(7), &keys::padded(1)[..17]);
     let hour = at(1).as_microsecond() / crate::store::interface::HOUR;
     let mut names = ["meta", "reports", "times", "kinds", "latest", "epochs", "fence", "hours"]
@@ -201,8 +203,7 @@ async fn data_of_other_programs_is_neither_read_nor_written() {
 
 #[tokio::test]
 async fn flushed_scripts_are_loaded_again() {
-    let server = Redis::with(KEEPING);
-    let store = open(&server);
+    let (server, store) = started();
     store.record(one(1)).await.unwrap();
     server.ask(&["SCRIPT", "FLUSH"]);
     assert_eq!(store.record(one(2)).await.unwrap(), [Outcome::Recorded(2)]);
@@ -211,8 +212,7 @@ async fn flushed_scripts_are_loaded_again() {
 /// The outcome was unknown, the command was executed late, and it is not executed again.
 #[tokio::test]
 async fn lost_answer_does_not_record_a_report_twice() {
-    let mut server = Redis::with(KEEPING);
-    let store = open(&server);
+    let (mut server, store) = started();
     store.record(one(1)).await.unwrap();
     server.stop_process();
     // The command waits in the server's socket.
@@ -243,8 +243,7 @@ async fn query_that_takes_too_long_is_aborted() {
 /// A cancelled call leaves no answer behind that the next call could take for its own.
 #[tokio::test]
 async fn cancelled_call_leaves_no_answer_for_the_next_one() {
-    let mut server = Redis::with(KEEPING);
-    let store = open(&server);
+    let (mut server, store) = started();
     store.record(one(1)).await.unwrap();
     assert_eq!(store.newest().await.unwrap(), 1);
     server.stop_process();
@@ -262,8 +261,7 @@ async fn cancelled_call_leaves_no_answer_for_the_next_one() {
 /// Keys that are kept indefinitely cost memory, but one line per leader is acceptable.
 #[tokio::test]
 async fn keys_of_pruned_reports_are_intervals() {
-    let server = Redis::with(KEEPING);
-    let store = open(&server);
+    let (server, store) = started();
     for cycles in [1..400, 600..1_300, 400..600] {
         store.record(cycles.rev().map(|cycle| keyed(7, cycle, None, 1.0)).collect()).await.unwrap();
     }
@@ -327,12 +325,11 @@ async fn server_started_without_its_append_only_file_is_not_reconfigured() {
 /// Sums of earlier versions have no moments. Their reports are read one by one, also after others were added.
 #[tokio::test]
 async fn sums_of_an_earlier_version_get_the_moments_of_their_reports() {
-    let server = Redis::with(KEEPING);
-    let store = open(&server);
+    let (server, store) = started();
     let report = |cycle| Report { count: Some(3), stddev: Some(0.5), ..keyed(7, cycle, Some("Cel"), 20.0) };
     store.record((0..200).map(report).collect()).await.unwrap();
     let filter = || Filter { from: Some(at(0)), to: Some(at(3_600)), ..Filter::default() };
-    let sums = async || store.sums(filter(), 3_600_000_000, 10).await.unwrap();
+    let sums = async || store.sums(filter(), 3_600_000_000, 10, true).await.unwrap();
     let before = sums().await;
     assert_eq!(before[0].moments.unwrap().readings, 600);
     let hour = at(0).as_microsecond() / 3_600_000_000;

@@ -7,16 +7,17 @@ use jiff::Timestamp;
 use redis::{FromRedisValue, ToRedisArgs, cmd};
 use tracing::{info, warn};
 
-use super::connection::{Connection, Failure};
+use super::connection::{Connection, Failure, Result};
 use super::keys::{self, VERSION, time};
 use super::options::RedisOptions;
+use super::reader::Reader;
 use super::script_arguments::Mode;
 use super::server::{Durability, inspect};
 use crate::fleet_name::FleetName;
 use crate::measurements::SampleBatch;
 use crate::store::error::StoreError;
 use crate::store::interface::{HOUR, Horizon, PRUNE_BATCH};
-use crate::store::write_queue::{Batch, Job, Receiver, answer_samples};
+use crate::store::write_queue::{Answer, Batch, Job, Receiver, answer_samples};
 
 /// Maximum number of reports per script; the last call may exceed it. Redis executes no other command while the
 /// script runs.
@@ -68,8 +69,8 @@ impl Writer {
     pub(super) async fn run(mut self, mut jobs: Receiver) {
         while let Some(job) = jobs.next().await {
             let failed = match job {
-                Job::Record(reports, answer) => {
-                    let batch = jobs.batch(reports, answer, MAX_BATCH);
+                Job::Record(call) => {
+                    let batch = jobs.batch(call, MAX_BATCH);
                     if batch.is_empty() {
                         continue;
                     }
@@ -77,21 +78,15 @@ impl Writer {
                 }
                 Job::Prune(horizon, answer) => {
                     let pruned = self.prune(horizon).await;
-                    let (pruned, failed) = self.note_result(pruned);
-                    let _ = answer.send(pruned);
-                    failed
+                    self.send(answer, pruned)
                 }
                 Job::Forget(fleet, epoch, answer) => {
                     let forgotten = self.forget_epoch(&fleet, epoch).await;
-                    let (forgotten, failed) = self.note_result(forgotten);
-                    let _ = answer.send(forgotten);
-                    failed
+                    self.send(answer, forgotten)
                 }
                 Job::ForgetFleet(fleet, answer) => {
                     let forgotten = self.forget_fleet(&fleet).await;
-                    let (forgotten, failed) = self.note_result(forgotten);
-                    let _ = answer.send(forgotten);
-                    failed
+                    self.send(answer, forgotten)
                 }
                 Job::AddSamples(call) => {
                     let calls = jobs.sample_calls(call, MAX_SAMPLES);
@@ -106,21 +101,15 @@ impl Writer {
                 }
                 Job::PruneSamples(retention, after, answer) => {
                     let pruned = self.prune_samples(retention, after).await;
-                    let (pruned, failed) = self.note_result(pruned);
-                    let _ = answer.send(pruned);
-                    failed
+                    self.send(answer, pruned)
                 }
                 Job::ForgetNode(fleet, node, answer) => {
                     let forgotten = self.forget_node(fleet, node).await;
-                    let (forgotten, failed) = self.note_result(forgotten);
-                    let _ = answer.send(forgotten);
-                    failed
+                    self.send(answer, forgotten)
                 }
                 Job::Check(answer) => {
                     let checked = self.check().await;
-                    let (checked, failed) = self.note_result(checked);
-                    let _ = answer.send(checked);
-                    failed
+                    self.send(answer, checked)
                 }
                 Job::Close(answer) => {
                     self.opened = None;
@@ -155,9 +144,16 @@ impl Writer {
         failed
     }
 
+    /// Answers a call, and returns the error, if any.
+    fn send<T>(&mut self, answer: Answer<T>, done: Result<T>) -> Option<StoreError> {
+        let (done, failed) = self.note_result(done);
+        let _ = answer.send(done);
+        failed
+    }
+
     /// Converts a result to the answer of the call and to the error, if any. Logs new errors. After any error the next
     /// call opens a new connection.
-    fn note_result<T>(&mut self, done: Result<T, Failure>) -> (Result<T, StoreError>, Option<StoreError>) {
+    fn note_result<T>(&mut self, done: Result<T>) -> (Result<T, StoreError>, Option<StoreError>) {
         match done {
             Ok(done) => {
                 if self.last_error.take().is_some() {
@@ -177,13 +173,12 @@ impl Writer {
         }
     }
 
-    /// Returns the name of a key of a fleet.
     pub(super) fn key(&self, fleet: &FleetName, name: &str) -> String {
         keys::of_fleet(&self.options.prefix, fleet) + name
     }
 
     /// Returns the current connection if it is alive, or a new one.
-    pub(super) async fn opened(&mut self) -> Result<&mut Opened, Failure> {
+    pub(super) async fn opened(&mut self) -> Result<&mut Opened> {
         let alive = match self.opened.take() {
             Some(opened) => opened.if_alive().await,
             None => None,
@@ -195,9 +190,16 @@ impl Writer {
         Ok(self.opened.insert(opened))
     }
 
-    async fn open(&mut self) -> Result<Opened, Failure> {
+    /// Returns a reader of a fleet's keys.
+    pub(super) async fn reader<'a>(&'a mut self, fleet: &'a FleetName) -> Result<Reader<'a>> {
+        let prefix = self.options.prefix.clone();
+        Ok(Reader::new(&mut self.opened().await?.connection, &prefix, fleet))
+    }
+
+    async fn open(&mut self) -> Result<Opened> {
         let mut connection = Connection::open(&self.options).await?;
-        let newest = super::reader::newest(&mut connection, &self.options.prefix).await?;
+        let default = FleetName::default();
+        let newest = Reader::new(&mut connection, &self.options.prefix, &default).newest().await?;
         self.inspect(&mut connection, newest < self.newest).await?;
         let load = |script: &str| {
             let mut load = cmd("SCRIPT");
@@ -217,7 +219,7 @@ impl Writer {
         Ok(Opened { connection, record, prune, forget, add_samples, forget_node })
     }
 
-    async fn inspect(&mut self, connection: &mut Connection, lost: bool) -> Result<(), Failure> {
+    async fn inspect(&mut self, connection: &mut Connection, lost: bool) -> Result<()> {
         if inspect(connection, lost).await? == Durability::Unknown && !self.warned {
             self.warned = true;
             warn!(
@@ -235,7 +237,7 @@ impl Writer {
         script: fn(&Opened) -> &str,
         fleet: &FleetName,
         arguments: &[impl ToRedisArgs],
-    ) -> Result<T, Failure> {
+    ) -> Result<T> {
         let mut again = true;
         loop {
             let keys = [self.key(fleet, ""), self.options.prefix.clone()];
@@ -253,7 +255,7 @@ impl Writer {
     }
 
     /// Checks the server without changing any reports.
-    async fn check(&mut self) -> Result<(), Failure> {
+    async fn check(&mut self) -> Result<()> {
         self.opened().await?;
         if let Some(mut opened) = self.opened.take() {
             self.inspect(&mut opened.connection, false).await?;
@@ -263,15 +265,13 @@ impl Writer {
         Ok(())
     }
 
-    async fn prune(&mut self, horizon: Horizon) -> Result<usize, Failure> {
+    async fn prune(&mut self, horizon: Horizon) -> Result<usize> {
         // An hour is deleted if it begins before this one.
         let first_hour = |hours: Timestamp| hours.as_microsecond().max(0).saturating_add(HOUR - 1) / HOUR;
         let hours = horizon.hours.map(|hours| first_hour(hours).to_string()).unwrap_or_default();
         let reports = time(horizon.reports.as_microsecond());
-        let prefix = self.options.prefix.clone();
-        let fleets = super::reader::fleets(&mut self.opened().await?.connection, &prefix).await?;
         let mut pruned = 0;
-        for fleet in fleets {
+        for fleet in self.reader(&FleetName::default()).await?.fleets().await? {
             loop {
                 let max = MAX_PRUNED.min(PRUNE_BATCH - pruned);
                 let arguments = [VERSION.to_owned(), reports.clone(), hours.clone(), max.to_string()];

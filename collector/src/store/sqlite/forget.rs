@@ -1,17 +1,14 @@
 //! Deletion of an epoch, or of a whole fleet or zone.
 
-use rusqlite::Transaction;
+use rusqlite::{Result, Transaction};
 
+use super::statements::count;
 use super::{fleets, latest, rollups, schema};
 use crate::fleet_name::FleetName;
 use crate::store::interface::PRUNE_BATCH;
 
 /// Deletes `epoch` of a fleet from the fence and all of its reports, and recomputes the sums that contained them.
-pub(super) fn forget_epoch(
-    transaction: &Transaction<'_>,
-    fleet: &FleetName,
-    epoch: i64,
-) -> rusqlite::Result<usize> {
+pub(super) fn forget_epoch(transaction: &Transaction<'_>, fleet: &FleetName, epoch: i64) -> Result<usize> {
     let fleet = fleets::number(transaction, fleet)?;
     let steps = rollups::steps_of(transaction, fleet, epoch)?;
     let deleted = transaction.execute("DELETE FROM reports WHERE fleet = ? AND epoch = ?", [fleet, epoch])?;
@@ -24,11 +21,11 @@ pub(super) fn forget_epoch(
 
 /// Deletes at most [`PRUNE_BATCH`] reports of a fleet, and returns their number. If there are none, deletes everything
 /// else about the fleet.
-pub(super) fn forget_fleet(transaction: &Transaction<'_>, fleet: &FleetName) -> rusqlite::Result<usize> {
+pub(super) fn forget_fleet(transaction: &Transaction<'_>, fleet: &FleetName) -> Result<usize> {
     let number = fleets::number(transaction, fleet)?;
     let deleted = transaction.execute(
         "DELETE FROM reports WHERE id IN (SELECT id FROM reports WHERE fleet = ? ORDER BY id LIMIT ?)",
-        [number, i64::try_from(PRUNE_BATCH).unwrap_or(i64::MAX)],
+        [number, count(PRUNE_BATCH)],
     )?;
     if deleted == 0 {
         for table in schema::other_tables() {

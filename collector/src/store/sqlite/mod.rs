@@ -15,6 +15,7 @@ mod recording;
 mod rollups;
 mod samples;
 mod schema;
+mod statements;
 mod writer;
 
 use std::sync::Arc;
@@ -27,8 +28,8 @@ use jiff::Timestamp;
 pub use self::file::SqliteOptions;
 use self::reader::Readers;
 use self::writer::Writer;
-use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Point, Store, StoreFuture, Sum};
-use super::write_queue::WriteQueue;
+use super::interface::{Filter, Horizon, Measurements, Outcome, Page, Store, StoreFuture, Sum};
+use super::write_queue::{Job, WriteQueue};
 use crate::fence::Epoch;
 use crate::fleet_name::FleetName;
 use crate::measurements::{
@@ -67,7 +68,7 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn record(&self, reports: Vec<Report>) -> StoreFuture<'_, Vec<Outcome>> {
-        self.queue.record(reports)
+        self.queue.call(|answer| Job::Record((reports, answer)))
     }
 
     fn page(&self, page: Page) -> StoreFuture<'_, Vec<Record>> {
@@ -92,12 +93,8 @@ impl Store for SqliteStore {
         self.readers.read(reader::newest).boxed()
     }
 
-    fn series(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Point>> {
-        self.readers.read(move |connection| reader::series(connection, &filter, step, limit)).boxed()
-    }
-
-    fn sums(&self, filter: Filter, step: i64, limit: usize) -> StoreFuture<'_, Vec<Sum>> {
-        self.readers.read(move |connection| reader::sums(connection, &filter, step, limit)).boxed()
+    fn sums(&self, filter: Filter, step: i64, limit: usize, moments: bool) -> StoreFuture<'_, Vec<Sum>> {
+        self.readers.read(move |connection| reader::sums(connection, &filter, step, limit, moments)).boxed()
     }
 
     fn latest(&self, fleet: &FleetName) -> StoreFuture<'_, Vec<Record>> {
@@ -122,15 +119,17 @@ impl Store for SqliteStore {
     }
 
     fn prune(&self, horizon: Horizon) -> StoreFuture<'_, usize> {
-        self.queue.prune(horizon)
+        self.queue.call(move |answer| Job::Prune(horizon, answer))
     }
 
     fn forget_epoch(&self, fleet: &FleetName, epoch: i64) -> StoreFuture<'_, usize> {
-        self.queue.forget_epoch(fleet, epoch)
+        let fleet = fleet.clone();
+        self.queue.call(move |answer| Job::Forget(fleet, epoch, answer))
     }
 
     fn forget_fleet(&self, fleet: &FleetName) -> StoreFuture<'_, usize> {
-        self.queue.forget_fleet(fleet)
+        let fleet = fleet.clone();
+        self.queue.call(|answer| Job::ForgetFleet(fleet, answer))
     }
 
     fn measurements(&self) -> &dyn Measurements {
@@ -138,7 +137,7 @@ impl Store for SqliteStore {
     }
 
     fn check(&self) -> StoreFuture<'_, ()> {
-        self.queue.check()
+        self.queue.call(Job::Check)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -152,7 +151,7 @@ impl Store for SqliteStore {
 
 impl Measurements for SqliteStore {
     fn add_samples(&self, batch: SampleBatch) -> StoreFuture<'_, Vec<SampleOutcome>> {
-        self.queue.add_samples(batch)
+        self.queue.call(|answer| Job::AddSamples((batch, answer)))
     }
 
     fn sample_fleets(&self) -> StoreFuture<'_, Vec<FleetSummary>> {
@@ -168,11 +167,11 @@ impl Measurements for SqliteStore {
     }
 
     fn prune_samples(&self, retention: Retention, after: i64) -> StoreFuture<'_, Pruned> {
-        self.queue.prune_samples(retention, after)
+        self.queue.call(move |answer| Job::PruneSamples(retention, after, answer))
     }
 
     fn forget_node(&self, fleet: String, node: String) -> StoreFuture<'_, bool> {
-        self.queue.forget_node(fleet, node)
+        self.queue.call(|answer| Job::ForgetNode(fleet, node, answer))
     }
 }
 

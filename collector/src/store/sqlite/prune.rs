@@ -1,14 +1,15 @@
 //! Replacement of the reports past the retention by sums per hour.
 
-use rusqlite::{OptionalExtension, Transaction, named_params, params};
+use rusqlite::{Result, Transaction, named_params};
 
 use super::rollups::OF_REPORT;
+use super::statements::{change, count, find, rows};
 use super::{fleets, latest, rollups};
 use crate::interval_set::IntervalSet;
 use crate::store::interface::{HOUR, Horizon, PRUNE_BATCH};
 
 /// Replaces at most [`PRUNE_BATCH`] reports of all fleets, and returns their number.
-pub(super) fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<usize> {
+pub(super) fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> Result<usize> {
     let mut left = PRUNE_BATCH;
     for fleet in fleets::numbers(transaction)? {
         left -= prune_fleet(transaction, fleet, horizon, left)?;
@@ -24,12 +25,7 @@ pub(super) fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite
 }
 
 /// Replaces at most `max` reports of a fleet, and returns their number.
-fn prune_fleet(
-    transaction: &Transaction<'_>,
-    fleet: i64,
-    horizon: Horizon,
-    max: usize,
-) -> rusqlite::Result<usize> {
+fn prune_fleet(transaction: &Transaction<'_>, fleet: i64, horizon: Horizon, max: usize) -> Result<usize> {
     const PAST: &str = "fleet = :fleet AND (time, id) <= (:time, :id)";
     let Some(last) = last_pruned(transaction, fleet, horizon, max)? else { return Ok(0) };
     let end = named_params! { ":fleet": fleet, ":time": last.0, ":id": last.1 };
@@ -78,42 +74,30 @@ fn last_pruned(
     fleet: i64,
     horizon: Horizon,
     max: usize,
-) -> rusqlite::Result<Option<(i64, i64)>> {
-    transaction
-        .query_row(
-            "SELECT time, id FROM
-                (SELECT time, id FROM reports WHERE fleet = ? AND time < ? ORDER BY time, id LIMIT ?)
-             ORDER BY time DESC, id DESC LIMIT 1",
-            params![fleet, horizon.reports.as_microsecond(), i64::try_from(max).unwrap_or(i64::MAX)],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .optional()
+) -> Result<Option<(i64, i64)>> {
+    let last = "SELECT time, id FROM
+            (SELECT time, id FROM reports WHERE fleet = ? AND time < ? ORDER BY time, id LIMIT ?)
+        ORDER BY time DESC, id DESC LIMIT 1";
+    let values = [fleet, horizon.reports.as_microsecond(), count(max)];
+    find(transaction, last, values, |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Fleet, epoch and unit.
 type Line = (i64, i64, String);
 
 /// Returns the cycles of an epoch and unit that have been pruned already.
-fn pruned_cycles(transaction: &Transaction<'_>, line: &Line) -> rusqlite::Result<IntervalSet> {
-    transaction
-        .prepare_cached(
-            "SELECT first_cycle, last_cycle FROM pruned WHERE fleet = ? AND epoch = ? AND unit = ?",
-        )?
-        .query_map((line.0, line.1, &line.2), |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
+fn pruned_cycles(transaction: &Transaction<'_>, line: &Line) -> Result<IntervalSet> {
+    let pruned = "SELECT first_cycle, last_cycle FROM pruned WHERE fleet = ? AND epoch = ? AND unit = ?";
+    rows(transaction, pruned, (line.0, line.1, &line.2), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-fn store_pruned_cycles(
-    transaction: &Transaction<'_>,
-    line: &Line,
-    cycles: &IntervalSet,
-) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached("DELETE FROM pruned WHERE fleet = ? AND epoch = ? AND unit = ?")?
-        .execute((line.0, line.1, &line.2))?;
-    let mut insert = transaction.prepare_cached("INSERT INTO pruned VALUES (?, ?, ?, ?, ?)")?;
+fn store_pruned_cycles(transaction: &Transaction<'_>, line: &Line, cycles: &IntervalSet) -> Result<()> {
+    let (fleet, epoch, unit) = line;
+    let delete = "DELETE FROM pruned WHERE fleet = ? AND epoch = ? AND unit = ?";
+    change(transaction, delete, (fleet, epoch, unit))?;
     for (first, last) in cycles.iter() {
-        insert.execute((line.0, line.1, &line.2, first, last))?;
+        let values = (fleet, epoch, unit, first, last);
+        change(transaction, "INSERT INTO pruned VALUES (?, ?, ?, ?, ?)", values)?;
     }
     Ok(())
 }

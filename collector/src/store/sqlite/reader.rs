@@ -1,23 +1,23 @@
 //! Connections that read from SQLite: a few, opened on demand, with a timeout for each read.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter};
+use rusqlite::{Connection, Result, Row, ToSql, params_from_iter};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::file::{SqliteOptions, file_id, to_store_error};
+use super::statements::{count, find, rows};
 use super::{fleets, rollups, schema};
 use crate::fence::Epoch;
 use crate::fleet_name::FleetName;
 use crate::moments::Moments;
 use crate::report::{Record, Report};
 use crate::store::error::StoreError;
-use crate::store::interface::{Cursor, Filter, Page, Point, Sum};
-use crate::store::rollup::{Kind, Rollup};
+use crate::store::interface::{Cursor, Filter, Page, Sum};
 
 /// Maximum number of concurrent reads.
 const MAX_READS: usize = 4;
@@ -58,10 +58,10 @@ impl Readers {
 
     /// Runs `query` on a connection of its own.
     pub(super) async fn read<T: Send + 'static>(
-        self: &std::sync::Arc<Self>,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        self: &Arc<Self>,
+        query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let readers = std::sync::Arc::clone(self);
+        let readers = Arc::clone(self);
         let permit = tokio::time::timeout(self.options.read_timeout, self.permits.acquire());
         let permit = permit.await.map_err(|_| StoreError::Busy)?;
         let _permit = permit.map_err(|_| StoreError::closed())?;
@@ -69,7 +69,7 @@ impl Readers {
         answer.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
     }
 
-    fn run<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    fn run<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Result<T, StoreError> {
         let result = self.take().and_then(|mut idle| {
             let end = Instant::now() + self.options.read_timeout;
             idle.connection.progress_handler(CHECK_INTERVAL, Some(move || Instant::now() > end))?;
@@ -94,7 +94,7 @@ impl Readers {
         }
     }
 
-    fn take(&self) -> rusqlite::Result<Idle> {
+    fn take(&self) -> Result<Idle> {
         let file = file_id(&self.options.path);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         // Connections to a file that was moved away are closed.
@@ -113,12 +113,12 @@ impl Readers {
     }
 }
 
-fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+fn timestamp(row: &Row<'_>, column: usize) -> Result<Timestamp> {
     let micros = row.get(column)?;
     Timestamp::from_microsecond(micros).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, micros))
 }
 
-fn record(row: &Row<'_>, fleet: &FleetName) -> rusqlite::Result<Record> {
+fn record(row: &Row<'_>, fleet: &FleetName) -> Result<Record> {
     Ok(Record {
         id: row.get(0)?,
         report: Report {
@@ -146,9 +146,8 @@ fn records(
     fleet: &FleetName,
     sql: &str,
     values: impl IntoIterator<Item = impl ToSql>,
-) -> rusqlite::Result<Vec<Record>> {
-    let mut statement = connection.prepare_cached(sql)?;
-    statement.query_map(params_from_iter(values), |row| record(row, fleet))?.collect()
+) -> Result<Vec<Record>> {
+    rows(connection, sql, params_from_iter(values), |row| record(row, fleet))
 }
 
 /// Conditions, and the values of their placeholders.
@@ -189,11 +188,7 @@ impl Where {
     }
 }
 
-fn count(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-pub(super) fn page(connection: &Connection, page: &Page) -> rusqlite::Result<Vec<Record>> {
+pub(super) fn page(connection: &Connection, page: &Page) -> Result<Vec<Record>> {
     let fleet = &page.filter.fleet;
     let mut wanted = Where::of(&page.filter, fleets::number(connection, fleet)?, ["time >= ?", "time < ?"]);
     if let Some(Cursor { time, id }) = page.after {
@@ -211,39 +206,22 @@ pub(super) fn since(
     fleet: &FleetName,
     id: i64,
     limit: usize,
-) -> rusqlite::Result<Vec<Record>> {
+) -> Result<Vec<Record>> {
     let sql = format!("SELECT {COLUMNS} FROM reports WHERE fleet = ? AND id > ? ORDER BY id LIMIT ?");
     records(connection, fleet, &sql, [fleets::number(connection, fleet)?, id, count(limit)])
 }
 
-pub(super) fn last(
-    connection: &Connection,
-    fleet: &FleetName,
-    limit: usize,
-) -> rusqlite::Result<Vec<Record>> {
+pub(super) fn last(connection: &Connection, fleet: &FleetName, limit: usize) -> Result<Vec<Record>> {
     let sql = format!("SELECT {COLUMNS} FROM reports WHERE fleet = ? ORDER BY id DESC LIMIT ?");
     let mut last = records(connection, fleet, &sql, [fleets::number(connection, fleet)?, count(limit)])?;
     last.reverse();
     Ok(last)
 }
 
-pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn newest(connection: &Connection) -> Result<i64> {
     // Not max(id): the newest report may be past the retention.
-    let newest = connection
-        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'reports'")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    Ok(newest.unwrap_or(0))
-}
-
-pub(super) fn series(
-    connection: &Connection,
-    filter: &Filter,
-    step: i64,
-    limit: usize,
-) -> rusqlite::Result<Vec<Point>> {
-    let steps = steps(connection, filter, (step, limit), false)?.into_iter();
-    Ok(steps.map(|(time, kind, rollup)| rollup.point(time, kind)).collect())
+    let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'reports'";
+    Ok(find(connection, sql, [], |row| row.get(0))?.unwrap_or(0))
 }
 
 pub(super) fn sums(
@@ -251,18 +229,8 @@ pub(super) fn sums(
     filter: &Filter,
     step: i64,
     limit: usize,
-) -> rusqlite::Result<Vec<Sum>> {
-    let steps = steps(connection, filter, (step, limit), true)?.into_iter();
-    Ok(steps.map(|(time, kind, rollup)| rollup.sum(time, kind)).collect())
-}
-
-/// Returns the first `limit` steps that have reports.
-fn steps(
-    connection: &Connection,
-    filter: &Filter,
-    (step, limit): (i64, usize),
     with_moments: bool,
-) -> rusqlite::Result<Vec<(i64, Kind, Rollup)>> {
+) -> Result<Vec<Sum>> {
     let (moments, all_moments) =
         if with_moments { ("moments", "all_moments(moments)") } else { ("NULL AS moments", "NULL") };
     let fleet = fleets::number(connection, &filter.fleet)?;
@@ -287,15 +255,18 @@ fn steps(
     );
     values.push(Value::from(count(limit)));
     let named = |name: String| (!name.is_empty()).then_some(name);
-    connection
-        .prepare_cached(&sql)?
-        .query_map(params_from_iter(values), |row| {
-            let kind = (named(row.get(1)?), named(row.get(2)?));
-            let moments = row.get_ref(7)?.as_blob_or_null()?.and_then(Moments::from_bytes);
-            let (reports, sum, min, max) = (row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?);
-            Ok((row.get(0)?, kind, Rollup { reports, sum, min, max, moments }))
-        })?
-        .collect()
+    rows(connection, &sql, params_from_iter(values), |row| {
+        Ok(Sum {
+            time: row.get(0)?,
+            quantity: named(row.get(1)?),
+            unit: named(row.get(2)?),
+            reports: row.get(3)?,
+            sum: row.get(4)?,
+            min: row.get(5)?,
+            max: row.get(6)?,
+            moments: row.get_ref(7)?.as_blob_or_null()?.and_then(Moments::from_bytes),
+        })
+    })
 }
 
 pub(super) fn changes(
@@ -303,7 +274,7 @@ pub(super) fn changes(
     fleet: &FleetName,
     (from, to): (Timestamp, Timestamp),
     limit: usize,
-) -> rusqlite::Result<Vec<(Timestamp, i64)>> {
+) -> Result<Vec<(Timestamp, i64)>> {
     // An epoch whose first report is past the retention began earlier.
     // `+` keeps SQLite from using the index of times, in which it would read all reports before the one with this key.
     let sql = "SELECT time, epoch FROM (
@@ -313,15 +284,11 @@ pub(super) fn changes(
             FROM epochs WHERE fleet = ?1 AND epoch > (SELECT min(epoch) FROM epochs WHERE fleet = ?1)
          ) WHERE time >= ?2 AND time < ?3 ORDER BY epoch DESC LIMIT ?4";
     let fleet = fleets::number(connection, fleet)?;
-    connection
-        .prepare_cached(sql)?
-        .query_map((fleet, from.as_microsecond(), to.as_microsecond(), count(limit)), |row| {
-            Ok((timestamp(row, 0)?, row.get(1)?))
-        })?
-        .collect()
+    let values = (fleet, from.as_microsecond(), to.as_microsecond(), count(limit));
+    rows(connection, sql, values, |row| Ok((timestamp(row, 0)?, row.get(1)?)))
 }
 
-pub(super) fn latest(connection: &Connection, fleet: &FleetName) -> rusqlite::Result<Vec<Record>> {
+pub(super) fn latest(connection: &Connection, fleet: &FleetName) -> Result<Vec<Record>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM reports WHERE id IN (SELECT id FROM latest WHERE fleet = ? LIMIT ?)
          ORDER BY quantity, unit"
@@ -329,26 +296,17 @@ pub(super) fn latest(connection: &Connection, fleet: &FleetName) -> rusqlite::Re
     records(connection, fleet, &sql, [fleets::number(connection, fleet)?, MAX_KINDS])
 }
 
-pub(super) fn epochs(
-    connection: &Connection,
-    fleet: &FleetName,
-    limit: usize,
-) -> rusqlite::Result<Vec<Epoch>> {
-    let fleet = fleets::number(connection, fleet)?;
-    connection
-        .prepare_cached(
-            "SELECT epoch, first_cycle, last_cycle, reports, received, reporter FROM epochs
-             WHERE fleet = ? ORDER BY epoch DESC LIMIT ?",
-        )?
-        .query_map([fleet, count(limit)], |row| {
-            Ok(Epoch {
-                epoch: row.get(0)?,
-                first_cycle: row.get(1)?,
-                last_cycle: row.get(2)?,
-                reports: row.get(3)?,
-                received: timestamp(row, 4)?,
-                reporter: row.get(5)?,
-            })
-        })?
-        .collect()
+pub(super) fn epochs(connection: &Connection, fleet: &FleetName, limit: usize) -> Result<Vec<Epoch>> {
+    let sql = "SELECT epoch, first_cycle, last_cycle, reports, received, reporter FROM epochs
+         WHERE fleet = ? ORDER BY epoch DESC LIMIT ?";
+    rows(connection, sql, [fleets::number(connection, fleet)?, count(limit)], |row| {
+        Ok(Epoch {
+            epoch: row.get(0)?,
+            first_cycle: row.get(1)?,
+            last_cycle: row.get(2)?,
+            reports: row.get(3)?,
+            received: timestamp(row, 4)?,
+            reporter: row.get(5)?,
+        })
+    })
 }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, Transaction, named_params, params};
+use rusqlite::{Result, Transaction, named_params, params};
 
+use super::statements::{change, find};
 use super::{fleets, latest, rollups};
 use crate::fence::Stale;
 use crate::fleet_name::FleetName;
@@ -17,9 +18,9 @@ use crate::store::rollup::Rollup;
 pub(super) fn record<'r>(
     transaction: &Transaction<'_>,
     reports: impl Iterator<Item = &'r Report>,
-) -> rusqlite::Result<Vec<Outcome>> {
+) -> Result<Vec<Outcome>> {
     let mut recording = Recording::new(transaction)?;
-    let outcomes = reports.map(|report| recording.add(report)).collect::<rusqlite::Result<Vec<Outcome>>>()?;
+    let outcomes = reports.map(|report| recording.add(report)).collect::<Result<_>>()?;
     recording.finish()?;
     Ok(outcomes)
 }
@@ -54,10 +55,8 @@ struct EpochChange<'r> {
 }
 
 impl<'t, 'r> Recording<'t, 'r> {
-    fn new(transaction: &'t Transaction<'t>) -> rusqlite::Result<Self> {
-        let pruned = transaction
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM pruned)")?
-            .query_row([], |row| row.get(0))?;
+    fn new(transaction: &'t Transaction<'t>) -> Result<Self> {
+        let pruned = find(transaction, "SELECT 1 FROM pruned LIMIT 1", [], |_| Ok(()))?.is_some();
         Ok(Recording {
             transaction,
             pruned,
@@ -70,7 +69,7 @@ impl<'t, 'r> Recording<'t, 'r> {
     }
 
     /// Returns the number of a fleet.
-    fn fleet(&mut self, name: &'r FleetName) -> rusqlite::Result<i64> {
+    fn fleet(&mut self, name: &'r FleetName) -> Result<i64> {
         match self.fleets.get(name) {
             Some(number) => Ok(*number),
             None => {
@@ -80,7 +79,7 @@ impl<'t, 'r> Recording<'t, 'r> {
         }
     }
 
-    fn add(&mut self, report: &'r Report) -> rusqlite::Result<Outcome> {
+    fn add(&mut self, report: &'r Report) -> Result<Outcome> {
         let fleet = self.fleet(&report.fleet)?;
         if let Some(key) = report.key() {
             if let Some(refused) = self.refusal(fleet, &key, report)? {
@@ -94,30 +93,28 @@ impl<'t, 'r> Recording<'t, 'r> {
             change.reports += 1;
             change.newest = report;
         }
-        self.transaction
-            .prepare_cached(
-                "INSERT INTO reports
-                    (fleet, epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received,
-                     reporter, aggregate)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                fleet,
-                report.epoch,
-                report.cycle,
-                report.time.as_microsecond(),
-                report.quantity,
-                report.unit,
-                report.mean,
-                report.min,
-                report.max,
-                report.stddev,
-                report.count,
-                report.excluded,
-                report.received.as_microsecond(),
-                report.reporter,
-                report.aggregate,
-            ])?;
+        let insert = "INSERT INTO reports
+                (fleet, epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received,
+                 reporter, aggregate)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let values = params![
+            fleet,
+            report.epoch,
+            report.cycle,
+            report.time.as_microsecond(),
+            report.quantity,
+            report.unit,
+            report.mean,
+            report.min,
+            report.max,
+            report.stddev,
+            report.count,
+            report.excluded,
+            report.received.as_microsecond(),
+            report.reporter,
+            report.aggregate,
+        ];
+        change(self.transaction, insert, values)?;
         let id = self.transaction.last_insert_rowid();
         let kind = (fleet, report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""));
         self.note_latest(kind, id, report)?;
@@ -128,7 +125,7 @@ impl<'t, 'r> Recording<'t, 'r> {
         Ok(Outcome::Recorded(id))
     }
 
-    fn note_latest(&mut self, kind: Kind<'r>, id: i64, report: &Report) -> rusqlite::Result<()> {
+    fn note_latest(&mut self, kind: Kind<'r>, id: i64, report: &Report) -> Result<()> {
         let latest = match self.kinds.get(&kind) {
             Some((latest, _)) => Some(*latest),
             None => latest::read(self.transaction, kind)?,
@@ -142,31 +139,20 @@ impl<'t, 'r> Recording<'t, 'r> {
     }
 
     /// Returns the reason for not recording a report, if any.
-    fn refusal(&mut self, fleet: i64, key: &Key, report: &Report) -> rusqlite::Result<Option<Outcome>> {
+    fn refusal(&mut self, fleet: i64, key: &Key, report: &Report) -> Result<Option<Outcome>> {
         let Key { epoch, cycle, ref unit } = *key;
         let unit = unit.as_deref().unwrap_or("");
-        let kept: Option<f64> = self
-            .transaction
-            .prepare_cached(
-                "SELECT mean FROM reports
-                 WHERE fleet = ? AND epoch = ? AND cycle = ? AND ifnull(unit, '') = ? AND epoch IS NOT NULL",
-            )?
-            .query_row(params![fleet, epoch, cycle, unit], |row| row.get(0))
-            .optional()?;
-        if let Some(mean) = kept {
+        let kept = "SELECT mean FROM reports
+            WHERE fleet = ? AND epoch = ? AND cycle = ? AND ifnull(unit, '') = ? AND epoch IS NOT NULL";
+        if let Some(mean) = find(self.transaction, kept, (fleet, epoch, cycle, unit), |row| row.get(0))? {
             return Ok(Some(if report.agrees(mean) { Outcome::Repeated } else { Outcome::Conflict(mean) }));
         }
         if self.pruned {
-            let pruned: Option<i64> = self
-                .transaction
-                .prepare_cached(
-                    "SELECT last_cycle FROM pruned
-                     WHERE fleet = ? AND epoch = ? AND unit = ? AND first_cycle <= ?
-                     ORDER BY first_cycle DESC LIMIT 1",
-                )?
-                .query_row(params![fleet, epoch, unit, cycle], |row| row.get(0))
-                .optional()?;
-            if pruned.is_some_and(|last| cycle <= last) {
+            let pruned = "SELECT last_cycle FROM pruned
+                WHERE fleet = ? AND epoch = ? AND unit = ? AND first_cycle <= ?
+                ORDER BY first_cycle DESC LIMIT 1";
+            let last = find(self.transaction, pruned, (fleet, epoch, unit, cycle), |row| row.get(0))?;
+            if last.is_some_and(|last: i64| cycle <= last) {
                 return Ok(Some(Outcome::Repeated));
             }
         }
@@ -174,20 +160,15 @@ impl<'t, 'r> Recording<'t, 'r> {
     }
 
     /// Returns the leader later than `epoch` that has reported the lowest cycle.
-    fn lowest_above(&mut self, fleet: i64, epoch: i64) -> rusqlite::Result<Option<Stale>> {
+    fn lowest_above(&mut self, fleet: i64, epoch: i64) -> Result<Option<Stale>> {
         let before = match self.above.get(&(fleet, epoch)) {
             Some(before) => *before,
             None => {
-                let before = self
-                    .transaction
-                    .prepare_cached(
-                        "SELECT epoch, first_cycle FROM epochs WHERE fleet = ? AND epoch > ?
-                         ORDER BY first_cycle, epoch LIMIT 1",
-                    )?
-                    .query_row([fleet, epoch], |row| {
-                        Ok(Stale { epoch: row.get(0)?, first_cycle: row.get(1)? })
-                    })
-                    .optional()?;
+                let lowest = "SELECT epoch, first_cycle FROM epochs WHERE fleet = ? AND epoch > ?
+                    ORDER BY first_cycle, epoch LIMIT 1";
+                let before = find(self.transaction, lowest, [fleet, epoch], |row| {
+                    Ok(Stale { epoch: row.get(0)?, first_cycle: row.get(1)? })
+                })?;
                 *self.above.entry((fleet, epoch)).or_insert(before)
             }
         };
@@ -200,24 +181,22 @@ impl<'t, 'r> Recording<'t, 'r> {
     }
 
     /// Writes the accumulated changes.
-    fn finish(self) -> rusqlite::Result<()> {
+    fn finish(self) -> Result<()> {
         let Recording { transaction, epochs, kinds, sums, .. } = self;
         for ((fleet, epoch), EpochChange { first_cycle, last_cycle, reports, newest }) in epochs {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO epochs VALUES (:fleet, :epoch, :first, :last, :reports, :received, :reporter)
-                     ON CONFLICT (fleet, epoch) DO UPDATE SET
-                        first_cycle = min(first_cycle, excluded.first_cycle),
-                        last_cycle = max(last_cycle, excluded.last_cycle),
-                        reports = reports + excluded.reports, received = excluded.received, reporter = excluded.reporter",
-                )?
-                .execute(named_params! {
-                    ":fleet": fleet, ":epoch": epoch, ":first": first_cycle, ":last": last_cycle, ":reports": reports,
-                    ":received": newest.received.as_microsecond(), ":reporter": newest.reporter,
-                })?;
+            let add = "INSERT INTO epochs VALUES (:fleet, :epoch, :first, :last, :reports, :received, :reporter)
+                 ON CONFLICT (fleet, epoch) DO UPDATE SET
+                    first_cycle = min(first_cycle, excluded.first_cycle),
+                    last_cycle = max(last_cycle, excluded.last_cycle),
+                    reports = reports + excluded.reports, received = excluded.received, reporter = excluded.reporter";
+            let values = named_params! {
+                ":fleet": fleet, ":epoch": epoch, ":first": first_cycle, ":last": last_cycle, ":reports": reports,
+                ":received": newest.received.as_microsecond(), ":reporter": newest.reporter,
+            };
+            change(transaction, add, values)?;
         }
         for (kind, (_, id)) in kinds {
-            transaction.prepare_cached("INSERT OR IGNORE INTO kinds VALUES (?, ?, ?)")?.execute(kind)?;
+            change(transaction, "INSERT OR IGNORE INTO kinds VALUES (?, ?, ?)", kind)?;
             if let Some(id) = id {
                 latest::write(transaction, kind, id)?;
             }

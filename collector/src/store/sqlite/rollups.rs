@@ -6,9 +6,10 @@
 
 use jiff::Timestamp;
 use rusqlite::types::Value;
-use rusqlite::{Transaction, params};
+use rusqlite::{Result, Transaction, params};
 
 use super::fleets;
+use super::statements::{change, rows};
 use crate::moments::Moments;
 use crate::store::interface::HOUR;
 use crate::store::rollup::Rollup;
@@ -127,29 +128,16 @@ pub(super) fn add(
     (step, time): (i64, i64),
     (fleet, quantity, unit): (i64, &str, &str),
     Rollup { reports, sum, min, max, moments }: Rollup,
-) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(&format!(
-            "INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ifnull(?, 0.0), ?, ?, ?) {JOIN}"
-        ))?
-        .execute(params![
-            fleet,
-            step,
-            time,
-            quantity,
-            unit,
-            reports,
-            sum,
-            min,
-            max,
-            moments.map(Moments::to_bytes),
-        ])?;
-    Ok(())
+) -> Result<usize> {
+    let sql = format!("INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ?, ifnull(?, 0.0), ?, ?, ?) {JOIN}");
+    let moments = moments.map(Moments::to_bytes);
+    let values = params![fleet, step, time, quantity, unit, reports, sum, min, max, moments];
+    change(transaction, &sql, values)
 }
 
 /// Deletes the sums of a fleet up to `end`, after all of its reports up to there have been deleted, and recomputes the last ones from the
 /// reports that are left.
-pub(super) fn delete_until(transaction: &Transaction<'_>, fleet: i64, end: i64) -> rusqlite::Result<()> {
+pub(super) fn delete_until(transaction: &Transaction<'_>, fleet: i64, end: i64) -> Result<()> {
     for step in STEPS {
         let last = end - end.rem_euclid(step);
         transaction
@@ -160,63 +148,44 @@ pub(super) fn delete_until(transaction: &Transaction<'_>, fleet: i64, end: i64) 
 }
 
 /// Computes the sums of a file from an earlier version again.
-pub(super) fn compute_all(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+pub(super) fn compute_all(transaction: &Transaction<'_>) -> Result<()> {
     transaction.execute("DELETE FROM rollups", [])?;
     for fleet in fleets::numbers(transaction)? {
-        STEPS.iter().try_for_each(|step| sum_up(transaction, fleet, *step, (0, i64::MAX)))?;
+        for step in STEPS {
+            sum_up(transaction, fleet, step, (0, i64::MAX))?;
+        }
     }
     Ok(())
 }
 
 /// Returns the lengths and the beginnings of the steps to whose sums reports of `epoch` belong.
-pub(super) fn steps_of(
-    transaction: &Transaction<'_>,
-    fleet: i64,
-    epoch: i64,
-) -> rusqlite::Result<Vec<(i64, i64)>> {
-    let mut all = Vec::new();
-    for step in STEPS {
-        let sql =
-            "SELECT DISTINCT time - time % ?1 FROM reports WHERE fleet = ?2 AND epoch = ?3 AND time >= 0";
-        let mut begins = transaction.prepare_cached(sql)?;
-        for begin in begins.query_map([step, fleet, epoch], |row| row.get(0))? {
-            all.push((step, begin?));
-        }
-    }
-    Ok(all)
+pub(super) fn steps_of(transaction: &Transaction<'_>, fleet: i64, epoch: i64) -> Result<Vec<(i64, i64)>> {
+    let sql = "SELECT DISTINCT time - time % ?1 FROM reports WHERE fleet = ?2 AND epoch = ?3 AND time >= 0";
+    let begins =
+        |step: i64| rows(transaction, sql, [step, fleet, epoch], |row| Ok((step, row.get::<_, i64>(0)?)));
+    let all: Vec<Vec<(i64, i64)>> = STEPS.into_iter().map(begins).collect::<Result<_>>()?;
+    Ok(all.concat())
 }
 
 /// Replaces the sums of `steps` by those of the reports that are left.
-pub(super) fn recompute(
-    transaction: &Transaction<'_>,
-    fleet: i64,
-    steps: &[(i64, i64)],
-) -> rusqlite::Result<()> {
+pub(super) fn recompute(transaction: &Transaction<'_>, fleet: i64, steps: &[(i64, i64)]) -> Result<()> {
     for &(step, begin) in steps {
-        transaction
-            .prepare_cached("DELETE FROM rollups WHERE fleet = ? AND step = ? AND time = ?")?
-            .execute([fleet, step, begin])?;
+        let delete = "DELETE FROM rollups WHERE fleet = ? AND step = ? AND time = ?";
+        change(transaction, delete, [fleet, step, begin])?;
         sum_up(transaction, fleet, step, (begin, begin.saturating_add(step)))?;
     }
     Ok(())
 }
 
 /// Computes the sums of a fleet's reports in `[from, to)`, for which there must be no sums yet.
-fn sum_up(
-    transaction: &Transaction<'_>,
-    fleet: i64,
-    step: i64,
-    (from, to): (i64, i64),
-) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(&format!(
-            "INSERT INTO rollups
-             SELECT ?4, ?1, time - time % ?1, ifnull(quantity, ''), ifnull(unit, ''), count(*), ifnull(sum(mean), 0.0),
-                    min(ifnull(min, mean)), max(ifnull(max, mean)), all_moments({OF_REPORT})
-             FROM reports WHERE fleet = ?4 AND time >= ?2 AND time < ?3 GROUP BY 3, 4, 5"
-        ))?
-        .execute([step, from, to, fleet])?;
-    Ok(())
+fn sum_up(transaction: &Transaction<'_>, fleet: i64, step: i64, (from, to): (i64, i64)) -> Result<usize> {
+    let sql = format!(
+        "INSERT INTO rollups
+         SELECT ?4, ?1, time - time % ?1, ifnull(quantity, ''), ifnull(unit, ''), count(*), ifnull(sum(mean), 0.0),
+                min(ifnull(min, mean)), max(ifnull(max, mean)), all_moments({OF_REPORT})
+         FROM reports WHERE fleet = ?4 AND time >= ?2 AND time < ?3 GROUP BY 3, 4, 5"
+    );
+    change(transaction, &sql, [step, from, to, fleet])
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Result, Transaction, TransactionBehavior};
 use tracing::info;
 
 use super::{functions, latest, rollups};
@@ -220,7 +220,7 @@ pub(super) fn open_to_write(
     path: &Path,
     lock_timeout: Duration,
     max_bytes: Option<u64>,
-) -> rusqlite::Result<Connection> {
+) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -244,8 +244,7 @@ pub(super) fn open_to_write(
     Ok(connection)
 }
 
-/// Opens a connection that reads an existing file.
-pub(super) fn open_to_read(path: &Path, lock_timeout: Duration) -> rusqlite::Result<Connection> {
+pub(super) fn open_to_read(path: &Path, lock_timeout: Duration) -> Result<Connection> {
     // Not read-only, because readers also write to the index of the write-ahead log.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -259,7 +258,7 @@ pub(super) fn open_to_read(path: &Path, lock_timeout: Duration) -> rusqlite::Res
     Ok(connection)
 }
 
-fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+fn migrate(connection: &mut Connection) -> Result<()> {
     let version = |connection: &Connection| {
         connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
     };
@@ -298,7 +297,7 @@ pub(super) fn other_tables() -> impl Iterator<Item = &'static str> {
 
 /// Converts a file of an older version. Sums past the retention have no moments, because the numbers of readings are
 /// not known any more.
-fn convert(transaction: &Transaction<'_>, older: i64) -> rusqlite::Result<()> {
+fn convert(transaction: &Transaction<'_>, older: i64) -> Result<()> {
     if older < 4 {
         add_fleets(transaction)?;
     } else {
@@ -312,7 +311,7 @@ fn convert(transaction: &Transaction<'_>, older: i64) -> rusqlite::Result<()> {
 }
 
 /// Adds the column `fleet` to the tables of a version before 4. All of its data is of the fleet `default`.
-fn add_fleets(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+fn add_fleets(transaction: &Transaction<'_>) -> Result<()> {
     // Old indexes are removed first: the new ones use their space.
     transaction.execute_batch(
         "DROP VIEW readable;

@@ -12,12 +12,18 @@ fn open(folder: &Path) -> SqliteStore {
     SqliteStore::open(SqliteOptions::new(folder.join("reports.db"))).unwrap()
 }
 
+/// Opens a store in a new folder.
+fn opened() -> (tempfile::TempDir, SqliteStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    (folder, store)
+}
+
 store_suite!(|folder| (open(folder), ()));
 
 #[tokio::test]
 async fn recorded_reports_are_present_after_reopening() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let (folder, store) = opened();
     store.record(vec![keyed(7, 1, None, 79.5)]).await.unwrap();
     store.close().await;
     assert_eq!(store.record(vec![keyed(7, 2, None, 1.0)]).await, Err(StoreError::closed()));
@@ -140,8 +146,7 @@ fn downgrade(path: &Path) -> Connection {
 /// All data of version 3 is of the fleet `default`, and its limits continue.
 #[tokio::test]
 async fn file_of_version_3_has_one_fleet_and_accepts_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let (folder, store) = opened();
     let reports: Vec<_> = (0..5_000).map(|cycle| keyed(7, cycle, Some("Cel"), 0.5)).collect();
     store.record(reports).await.unwrap();
     store.record(vec![keyed(8, 5_000, None, 1.0)]).await.unwrap();
@@ -177,11 +182,11 @@ async fn file_of_version_3_has_one_fleet_and_accepts_others() {
 /// Version 4 had no moments. Those of the existing reports are computed, and those past the retention are not known.
 #[tokio::test]
 async fn file_of_version_4_gets_the_moments_of_its_reports() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let (folder, store) = opened();
     let report = |cycle| Report { count: Some(3), stddev: Some(0.5), ..keyed(7, cycle, Some("Cel"), 20.0) };
     store.record((0..7_200).map(report).collect()).await.unwrap();
-    let sums = async |store: &SqliteStore| store.sums(Filter::default(), 3_600_000_000, 10).await.unwrap();
+    let sums =
+        async |store: &SqliteStore| store.sums(Filter::default(), 3_600_000_000, 10, true).await.unwrap();
     let before = sums(&store).await;
     assert_eq!(before.iter().map(|sum| sum.moments.unwrap().readings).collect::<Vec<_>>(), [10_800, 10_800]);
     store.prune(Horizon { reports: at(3_600), hours: None }).await.unwrap();
@@ -204,8 +209,7 @@ async fn file_of_version_4_gets_the_moments_of_its_reports() {
 
 #[tokio::test]
 async fn file_of_an_earlier_version_gets_its_sums() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let (folder, store) = opened();
     let reports: Vec<_> = (0..5_000).map(|cycle| keyed(7, cycle, Some("Cel"), 0.5)).collect();
     store.record(reports).await.unwrap();
     let hours = store.series(Filter::default(), 3_600_000_000, 10).await.unwrap();
@@ -224,8 +228,7 @@ async fn file_of_an_earlier_version_gets_its_sums() {
 /// Version 2 had no table of the latest reports, and decided by time.
 #[tokio::test]
 async fn file_of_version_2_gets_its_latest_reports_by_epoch_and_cycle() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let (folder, store) = opened();
     let ahead = Report { time: at(80_000), ..keyed(7, 1, Some("Cel"), 1.0) };
     store.record(vec![ahead, keyed(7, 2, Some("Cel"), 2.0), keyed(7, 2, None, 3.0)]).await.unwrap();
     store.close().await;
@@ -284,8 +287,7 @@ async fn query_that_takes_too_long_is_aborted() {
 
 #[tokio::test]
 async fn readable_view_shows_times_as_text() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let (folder, store) = opened();
     store.record(vec![keyed(7, 1, Some("Cel"), 79.5)]).await.unwrap();
     let other = Connection::open(folder.path().join("reports.db")).unwrap();
     let found: (String, f64) =

@@ -46,8 +46,8 @@ impl Writer {
         let _ = self.write(|transaction, _| check(transaction, false));
         while let Some(job) = jobs.blocking_next() {
             match job {
-                Job::Record(reports, answer) => {
-                    let batch = jobs.batch(reports, answer, MAX_BATCH);
+                Job::Record(call) => {
+                    let batch = jobs.batch(call, MAX_BATCH);
                     if !batch.is_empty() {
                         let written = self.write(|transaction, _| record(transaction, batch.reports()));
                         batch.answer(written);

@@ -45,7 +45,6 @@ pub(in crate::store) async fn returns_reports_after_an_id(store: &impl Store) {
     assert_eq!(ids(store.since(&fleet(), i64::MAX, 10).await.unwrap()), [0_i64; 0]);
 }
 
-/// Stores with the time of the first report of an epoch do not use the default implementation.
 pub(in crate::store) async fn returns_the_beginnings_of_epochs(store: &impl Store) {
     let all = || store.changes(&fleet(), at(0), at(1_000), 10);
     assert_eq!(all().await.unwrap_or_default(), []);

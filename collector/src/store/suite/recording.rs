@@ -43,20 +43,18 @@ pub(in crate::store) async fn refuses_reports_of_a_deposed_leader(store: &impl S
 
 pub(in crate::store) async fn returns_every_number_unchanged(store: &impl Store) {
     let full = Incoming {
-        fleet: None,
-        zone: None,
         epoch: Some(1),
         cycle: Some(1),
         time: Some(at(1)),
         quantity: Some("humedad ñ 湿度".to_owned()),
         unit: Some("%RH".to_owned()),
-        mean: 0.1 + 0.2,
         min: Some(-f64::MIN_POSITIVE),
         max: Some(f64::MAX),
         stddev: Some(5e-324),
         count: Some(i64::MAX),
         excluded: Some(0),
         aggregate: Some("quantile=0.9".to_owned()),
+        ..Incoming::bare(0.1 + 0.2)
     };
     let full = full.accept(None, at(2), Some("atalaya/0.1.0 (node 1)")).unwrap();
     // Larger than the API accepts.

@@ -57,7 +57,6 @@ fn by_step(node: &str, length: i64, minutes_from: i64) -> SeriesQuery {
     SeriesQuery { resolution: Resolution::Step { length, minutes_from }, ..raw(node) }
 }
 
-/// Returns the rows of each series.
 async fn rows(store: &impl Store, query: SeriesQuery) -> Vec<Vec<Row>> {
     store.measurements().sample_series(query).await.unwrap().into_iter().map(|series| series.rows).collect()
 }
@@ -153,7 +152,6 @@ pub(in crate::store) async fn latest_sample_is_the_last_of_its_boot(store: &impl
         ("c", 5, -9_000, ClockState::Unsynchronised, 5.0),
         ("d", 6, -10_000, ClockState::Synchronised, 6.0),
     ] {
-        #[allow(clippy::cast_precision_loss, reason = "small")]
         let mut batch = batch("n", boot, &[(0, seq, time, seq as f64)]);
         batch.samples[0].clock = clock;
         batch.series[0].unit = (boot != "a").then(|| format!("unit {boot}"));
@@ -167,7 +165,6 @@ pub(in crate::store) async fn latest_sample_is_the_last_of_its_boot(store: &impl
 }
 
 pub(in crate::store) async fn steps_sum_up_samples(store: &impl Store) {
-    #[allow(clippy::cast_precision_loss, reason = "small")]
     let all: Vec<_> = (0..1_440).map(|seq| (0, seq, seq * 5_000, (seq % 7) as f64)).collect();
     for part in all.chunks(100) {
         add(store, batch("n", "a", part)).await;
@@ -177,7 +174,6 @@ pub(in crate::store) async fn steps_sum_up_samples(store: &impl Store) {
         let mut expected: Vec<Row> = Vec::new();
         for steps in all.chunk_by(|a, b| (START + a.2) / length == (START + b.2) / length) {
             let values: Vec<f64> = steps.iter().map(|sample| sample.3).collect();
-            #[allow(clippy::cast_precision_loss, reason = "small")]
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             let (min, max) =
                 (values.iter().copied().fold(9.0, f64::min), values.iter().copied().fold(0.0, f64::max));

@@ -38,7 +38,6 @@ fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<Sums> {
         (*count, *sum) = (*count + 1, *sum + report.mean);
         (*lowest, *highest) = (lowest.min(min), highest.max(max));
     }
-    #[allow(clippy::cast_precision_loss, reason = "small")]
     let found = steps
         .into_iter()
         .map(|((time, unit), (count, sum, min, max))| (time, unit, count, sum / count as f64, min, max));
@@ -53,7 +52,6 @@ pub(in crate::store) async fn series_equals_the_sums_of_its_reports(store: &impl
     for number in 0..2_000_i64 {
         let shuffled = number * 1_237 % 2_000;
         let micros = shuffled * 7_654_321;
-        #[allow(clippy::cast_precision_loss, reason = "small")]
         let half = (shuffled % 41) as f64 / 2.0;
         let incoming = Incoming {
             time: Some(Timestamp::from_microsecond(micros).unwrap()),
@@ -100,7 +98,6 @@ pub(in crate::store) async fn series_equals_the_sums_of_its_reports(store: &impl
 
 pub(in crate::store) async fn pruned_reports_are_summed_up_and_their_keys_stay_known(store: &impl Store) {
     for cycle in 1..=6 {
-        #[allow(clippy::cast_precision_loss, reason = "small")]
         record(store, keyed(7, cycle, None, cycle as f64)).await;
     }
     let horizon = Horizon { reports: at(5), hours: None };

@@ -32,7 +32,6 @@ fn report(zone: &FleetName, cycle: i64) -> Report {
 
 /// Computes the moments of readings directly.
 fn flat(readings: &[f64]) -> Moments {
-    #[allow(clippy::cast_precision_loss, reason = "small")]
     let count = readings.len() as f64;
     let mean = readings.iter().sum::<f64>() / count;
     let squares = readings.iter().map(|reading| (reading - mean).powi(2)).sum();
@@ -47,7 +46,7 @@ async fn check(store: &impl Store, zone: &FleetName, cycles: &[i64], step: i64) 
         steps.entry(time - time % step).or_default().extend(readings(*cycle));
     }
     let filter = Filter { fleet: zone.clone(), ..Filter::default() };
-    let sums = store.sums(filter.clone(), step, 10_000).await.unwrap();
+    let sums = store.sums(filter.clone(), step, 10_000, true).await.unwrap();
     assert_eq!(sums.iter().map(|sum| sum.reports).sum::<i64>(), i64::try_from(cycles.len()).unwrap());
     let points = store.series(filter, step, 10_000).await.unwrap();
     let extremes: Vec<_> = points.iter().map(|point| (point.reports, point.min, point.max)).collect();
@@ -106,7 +105,7 @@ pub(in crate::store) async fn forgets_a_fleet(store: &impl Store) {
     assert_eq!(store.forget_fleet(&zone).await.unwrap(), 0, "nothing is left");
     assert_eq!(store.fleets().await.unwrap(), [fleet(), other.clone()]);
     let filter = |fleet: &FleetName| Filter { fleet: fleet.clone(), ..Filter::default() };
-    assert_eq!(store.sums(filter(&zone), HOUR, 10).await.unwrap(), []);
+    assert_eq!(store.sums(filter(&zone), HOUR, 10, true).await.unwrap(), []);
     assert_eq!(store.latest(&zone).await.unwrap(), []);
     assert_eq!(store.epochs(&zone, 10).await.unwrap(), []);
     assert_eq!(store.since(&zone, 0, 10).await.unwrap(), []);

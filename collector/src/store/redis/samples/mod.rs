@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use redis::pipe;
 
-use super::connection::Failure;
+use super::connection::{Failure, Result};
 use super::keys::{VERSION, padded};
 use super::writer::Writer;
 use crate::fleet_name::FleetName;
@@ -32,8 +32,6 @@ use crate::measurements::{
 };
 use crate::store::rollup::Rollup;
 use crate::store::sums::Sums;
-
-pub(super) use self::reading::{fleets, latest, series};
 
 /// Length of a stored sample: number of the boot (4 bytes), time, number, value (8 bytes each) and clock, all with the
 /// most significant byte first.
@@ -178,10 +176,7 @@ impl Writer {
     }
 
     /// Adds batches in their order, and returns the outcomes of each.
-    pub(super) async fn add_samples(
-        &mut self,
-        batches: &[&SampleBatch],
-    ) -> Result<Vec<Vec<SampleOutcome>>, Failure> {
+    pub(super) async fn add_samples(&mut self, batches: &[&SampleBatch]) -> Result<Vec<Vec<SampleOutcome>>> {
         let mut entries: Vec<Entry<'_>> = batches.iter().copied().flat_map(Entry::of).collect();
         for _ in 0..MAX_ATTEMPTS {
             let (is_written, results) = self.try_to_add(batches, &entries).await?;
@@ -200,7 +195,7 @@ impl Writer {
         &mut self,
         batches: &[&SampleBatch],
         entries: &[Entry<'_>],
-    ) -> Result<(bool, Vec<SeriesResult>), Failure> {
+    ) -> Result<(bool, Vec<SeriesResult>)> {
         let mut arguments = vec![VERSION.to_owned().into_bytes()];
         arguments.extend(
             [MAX_SERIES, MAX_FLEETS, MAX_BOOTS, batches.len()].map(|number| number.to_string().into_bytes()),
@@ -226,7 +221,7 @@ impl Writer {
         batches: &[&SampleBatch],
         entries: &[Entry<'_>],
         results: &[SeriesResult],
-    ) -> Result<Vec<Vec<SampleOutcome>>, Failure> {
+    ) -> Result<Vec<Vec<SampleOutcome>>> {
         let kept = self.kept(entries, results).await?;
         let mut all = Vec::with_capacity(batches.len());
         let mut left = entries.iter().zip(results);
@@ -260,7 +255,7 @@ impl Writer {
         &mut self,
         entries: &[Entry<'_>],
         results: &'r [SeriesResult],
-    ) -> Result<HashMap<(&'r str, u32, i64, i64), f64>, Failure> {
+    ) -> Result<HashMap<(&'r str, u32, i64, i64), f64>> {
         let mut hours = BTreeSet::new();
         for (entry, (series, _, mark)) in entries.iter().zip(results) {
             let new: HashSet<usize> = entry.new_samples().map(|(index, _)| index).collect();
@@ -289,7 +284,7 @@ impl Writer {
     }
 
     /// Deletes a node with all of its data. Returns false if it is unknown.
-    pub(super) async fn forget_node(&mut self, fleet: String, node: String) -> Result<bool, Failure> {
+    pub(super) async fn forget_node(&mut self, fleet: String, node: String) -> Result<bool> {
         let arguments = [VERSION.to_owned(), fleet, node];
         let forgotten: i64 =
             self.eval(|opened| &opened.forget_node, &FleetName::default(), &arguments).await?;

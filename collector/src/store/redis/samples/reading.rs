@@ -6,7 +6,8 @@ use std::ops::Range;
 use jiff::Timestamp;
 use redis::{cmd, pipe};
 
-use super::super::connection::{Connection, Failure};
+use super::super::connection::{Failure, Result};
+use super::super::reader::Reader;
 use super::{Record, records};
 use crate::measurements::{
     ClockState, FleetSummary, HOUR, LatestSample, MINUTE, Resolution, Row, Selection, SeriesQuery, SeriesRows,
@@ -61,270 +62,232 @@ fn timestamp(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
 }
 
-/// Returns the numbers of the nodes that a selection may contain, by fleet and node. If all selections name a node,
-/// only these are read.
-async fn nodes(
-    connection: &mut Connection,
-    prefix: &str,
-    selections: &[Selection],
-) -> Result<BTreeMap<String, String>, Failure> {
-    let key = format!("{prefix}m:nodes");
-    let name =
-        |selection: &Selection| Some(format!("{}\0{}", selection.fleet.as_ref()?, selection.node.as_ref()?));
-    let Some(names) = selections.iter().map(name).collect::<Option<BTreeSet<String>>>() else {
-        return connection.query(cmd("HGETALL").arg(key)).await;
-    };
-    if names.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let ids: Vec<Option<String>> = connection.query(cmd("HMGET").arg(key).arg(&names)).await?;
-    Ok(names.into_iter().zip(ids).filter_map(|(name, id)| Some((name, id?))).collect())
-}
-
-/// Returns all series that one of the selections contains, each once, by fleet, node, sensor and quantity.
-async fn select(
-    connection: &mut Connection,
-    prefix: &str,
-    selections: &[Selection],
-) -> Result<Vec<Selected>, Failure> {
-    let nodes = nodes(connection, prefix, selections).await?;
-    let is_wanted = |wanted: &Option<String>, own: &str| wanted.as_deref().is_none_or(|wanted| wanted == own);
-    let may_contain = |selection: &Selection, fleet: &str, node: &str| {
-        is_wanted(&selection.fleet, fleet) && is_wanted(&selection.node, node)
-    };
-    let nodes: Vec<(&str, &str, &String)> = nodes
-        .iter()
-        .filter_map(|(name, id)| name.split_once('\0').map(|(fleet, node)| (fleet, node, id)))
-        .filter(|(fleet, node, _)| selections.iter().any(|selection| may_contain(selection, fleet, node)))
-        .collect();
-    let mut all = Vec::new();
-    for nodes in nodes.chunks(NODES) {
-        let mut commands = pipe();
-        for (_, _, id) in nodes {
-            commands.cmd("HGETALL").arg(format!("{prefix}m:series:{id}"));
-            commands.cmd("HGETALL").arg(format!("{prefix}m:latest:{id}"));
+impl Reader<'_> {
+    /// Returns the numbers of the nodes that a selection may contain, by fleet and node. If all selections name a node,
+    /// only these are read.
+    async fn nodes(&mut self, selections: &[Selection]) -> Result<BTreeMap<String, String>> {
+        let key = self.key("m:nodes");
+        let name = |selection: &Selection| {
+            Some(format!("{}\0{}", selection.fleet.as_ref()?, selection.node.as_ref()?))
+        };
+        let Some(names) = selections.iter().map(name).collect::<Option<BTreeSet<String>>>() else {
+            return self.connection.query(cmd("HGETALL").arg(key)).await;
+        };
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
         }
-        let found: Vec<HashMap<String, String>> = connection.query_all(&commands).await?;
-        for ((fleet, node, node_id), maps) in nodes.iter().zip(found.chunks_exact(2)) {
-            let [series, latest] = maps else { return Err(Failure::foreign_data()) };
-            for (name, id) in series {
-                let (sensor, quantity) = name.split_once('\0').ok_or_else(Failure::foreign_data)?;
-                if !selections.iter().any(|selection| selection.contains(fleet, node, sensor, quantity)) {
-                    continue;
+        let ids: Vec<Option<String>> = self.connection.query(cmd("HMGET").arg(key).arg(&names)).await?;
+        Ok(names.into_iter().zip(ids).filter_map(|(name, id)| Some((name, id?))).collect())
+    }
+
+    /// Returns all series that one of the selections contains, each once, by fleet, node, sensor and quantity.
+    async fn select(&mut self, selections: &[Selection]) -> Result<Vec<Selected>> {
+        let nodes = self.nodes(selections).await?;
+        let is_wanted =
+            |wanted: &Option<String>, own: &str| wanted.as_deref().is_none_or(|wanted| wanted == own);
+        let may_contain = |selection: &Selection, fleet: &str, node: &str| {
+            is_wanted(&selection.fleet, fleet) && is_wanted(&selection.node, node)
+        };
+        let nodes: Vec<(&str, &str, &String)> = nodes
+            .iter()
+            .filter_map(|(name, id)| name.split_once('\0').map(|(fleet, node)| (fleet, node, id)))
+            .filter(|(fleet, node, _)| selections.iter().any(|selection| may_contain(selection, fleet, node)))
+            .collect();
+        let mut all = Vec::new();
+        for nodes in nodes.chunks(NODES) {
+            let keys =
+                nodes.iter().flat_map(|(_, _, id)| [format!("m:series:{id}"), format!("m:latest:{id}")]);
+            let found: Vec<HashMap<String, String>> = self.each("HGETALL", keys.collect()).await?;
+            for ((fleet, node, node_id), maps) in nodes.iter().zip(found.chunks_exact(2)) {
+                let [series, latest] = maps else { return Err(Failure::foreign_data()) };
+                for (name, id) in series {
+                    let (sensor, quantity) = name.split_once('\0').ok_or_else(Failure::foreign_data)?;
+                    if !selections.iter().any(|selection| selection.contains(fleet, node, sensor, quantity)) {
+                        continue;
+                    }
+                    let latest = latest.get(id).and_then(|text| Latest::parse(text));
+                    all.push(Selected {
+                        fleet: (*fleet).to_owned(),
+                        node: (*node).to_owned(),
+                        sensor: sensor.to_owned(),
+                        quantity: quantity.to_owned(),
+                        node_id: (*node_id).clone(),
+                        id: id.clone(),
+                        latest: latest.ok_or_else(Failure::foreign_data)?,
+                    });
                 }
-                let latest = latest.get(id).and_then(|text| Latest::parse(text));
-                all.push(Selected {
-                    fleet: (*fleet).to_owned(),
-                    node: (*node).to_owned(),
-                    sensor: sensor.to_owned(),
-                    quantity: quantity.to_owned(),
-                    node_id: (*node_id).clone(),
-                    id: id.clone(),
-                    latest: latest.ok_or_else(Failure::foreign_data)?,
-                });
             }
         }
+        all.sort_by(|a, b| {
+            (&a.fleet, &a.node, &a.sensor, &a.quantity).cmp(&(&b.fleet, &b.node, &b.sensor, &b.quantity))
+        });
+        Ok(all)
     }
-    all.sort_by(|a, b| {
-        (&a.fleet, &a.node, &a.sensor, &a.quantity).cmp(&(&b.fleet, &b.node, &b.sensor, &b.quantity))
-    });
-    Ok(all)
-}
 
-pub(crate) async fn fleets(connection: &mut Connection, prefix: &str) -> Result<Vec<FleetSummary>, Failure> {
-    let all = select(connection, prefix, &[Selection::default()]).await?;
-    let summary = |series: &[Selected]| {
-        let nodes: HashSet<&str> = series.iter().map(|series| series.node.as_str()).collect();
-        let received = series.iter().map(|series| series.latest.received).max()?;
-        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        Some(FleetSummary {
-            fleet: series.first()?.fleet.clone(),
-            nodes: count(nodes.len()),
-            series: count(series.len()),
-            received: timestamp(received),
-        })
-    };
-    Ok(all.chunk_by(|a, b| a.fleet == b.fleet).filter_map(summary).collect())
-}
-
-pub(crate) async fn latest(
-    connection: &mut Connection,
-    prefix: &str,
-    selection: &Selection,
-    limit: usize,
-) -> Result<Vec<LatestSample>, Failure> {
-    let all = select(connection, prefix, std::slice::from_ref(selection)).await?;
-    let latest = |Selected { fleet, node, sensor, quantity, latest, .. }| {
-        let Latest { time, clock, received, value, unit, .. } = latest;
-        let (time, received) = (timestamp(time), timestamp(received));
-        LatestSample { fleet, node, sensor, quantity, unit, value, time, clock, received }
-    };
-    Ok(all.into_iter().map(latest).take(limit).collect())
-}
-
-pub(crate) async fn series(
-    connection: &mut Connection,
-    prefix: &str,
-    query: &SeriesQuery,
-) -> Result<Vec<SeriesRows>, Failure> {
-    let found = select(connection, prefix, &query.selections).await?;
-    let is_in = |selection: &Selection, series: &Selected| {
-        selection.contains(&series.fleet, &series.node, &series.sensor, &series.quantity)
-    };
-    let selected: Vec<&Selected> = query
-        .selections
-        .iter()
-        .flat_map(|selection| found.iter().filter(move |series| is_in(selection, series)))
-        .collect();
-    let (mut all, mut total) = (Vec::new(), 0);
-    // As many series at once as cannot have more rows than the maximum.
-    for selected in selected.chunks((query.max_rows / query.limit.max(1)).clamp(1, SERIES)) {
-        if total >= query.max_rows {
-            break;
-        }
-        let rows = match query.resolution {
-            _ if query.from >= query.to => vec![Vec::new(); selected.len()],
-            Resolution::Samples => samples(connection, prefix, selected, query).await?,
-            Resolution::Step { length, .. } => steps(connection, prefix, selected, query, length).await?,
+    pub(crate) async fn sample_fleets(mut self) -> Result<Vec<FleetSummary>> {
+        let all = self.select(&[Selection::default()]).await?;
+        let summary = |series: &[Selected]| {
+            let nodes: HashSet<&str> = series.iter().map(|series| series.node.as_str()).collect();
+            let received = series.iter().map(|series| series.latest.received).max()?;
+            let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+            Some(FleetSummary {
+                fleet: series.first()?.fleet.clone(),
+                nodes: count(nodes.len()),
+                series: count(series.len()),
+                received: timestamp(received),
+            })
         };
-        for (&Selected { fleet, node, sensor, quantity, latest, .. }, rows) in selected.iter().zip(rows) {
+        Ok(all.chunk_by(|a, b| a.fleet == b.fleet).filter_map(summary).collect())
+    }
+
+    pub(crate) async fn latest_samples(
+        mut self,
+        selection: Selection,
+        limit: usize,
+    ) -> Result<Vec<LatestSample>> {
+        let all = self.select(&[selection]).await?;
+        let latest = |Selected { fleet, node, sensor, quantity, latest, .. }| {
+            let Latest { time, clock, received, value, unit, .. } = latest;
+            let (time, received) = (timestamp(time), timestamp(received));
+            LatestSample { fleet, node, sensor, quantity, unit, value, time, clock, received }
+        };
+        Ok(all.into_iter().map(latest).take(limit).collect())
+    }
+
+    pub(crate) async fn sample_series(mut self, query: SeriesQuery) -> Result<Vec<SeriesRows>> {
+        let found = self.select(&query.selections).await?;
+        let is_in = |selection: &Selection, series: &Selected| {
+            selection.contains(&series.fleet, &series.node, &series.sensor, &series.quantity)
+        };
+        let selected: Vec<&Selected> = query
+            .selections
+            .iter()
+            .flat_map(|selection| found.iter().filter(move |series| is_in(selection, series)))
+            .collect();
+        let (mut all, mut total) = (Vec::new(), 0);
+        // As many series at once as cannot have more rows than the maximum.
+        for selected in selected.chunks((query.max_rows / query.limit.max(1)).clamp(1, SERIES)) {
             if total >= query.max_rows {
                 break;
             }
-            total += rows.len();
-            let [fleet, node, sensor, quantity] = [fleet, node, sensor, quantity].map(Clone::clone);
-            all.push(SeriesRows { fleet, node, sensor, quantity, unit: latest.unit.clone(), rows });
+            let rows = match query.resolution {
+                _ if query.from >= query.to => vec![Vec::new(); selected.len()],
+                Resolution::Samples => self.samples(selected, &query).await?,
+                Resolution::Step { length, .. } => self.steps(selected, &query, length).await?,
+            };
+            for (&Selected { fleet, node, sensor, quantity, latest, .. }, rows) in selected.iter().zip(rows) {
+                if total >= query.max_rows {
+                    break;
+                }
+                total += rows.len();
+                let [fleet, node, sensor, quantity] = [fleet, node, sensor, quantity].map(Clone::clone);
+                all.push(SeriesRows { fleet, node, sensor, quantity, unit: latest.unit.clone(), rows });
+            }
         }
+        Ok(all)
     }
-    Ok(all)
-}
 
-/// Returns the hours in `[from, to)` of which each series has data of a kind, with the index of the series.
-async fn hours(
-    connection: &mut Connection,
-    prefix: &str,
-    kind: &str,
-    selected: &[&Selected],
-    (from, to): (i64, i64),
-) -> Result<Vec<(usize, String)>, Failure> {
-    let mut commands = pipe();
-    for series in selected {
-        let index = format!("{prefix}m:{kind}:{}", series.id);
-        commands.cmd("ZRANGEBYSCORE").arg(index).arg(from / HOUR).arg((to - 1).max(0) / HOUR);
-    }
-    let found: Vec<Vec<String>> = connection.query_all(&commands).await?;
-    let of_series = |(at, hours): (usize, Vec<String>)| hours.into_iter().map(move |hour| (at, hour));
-    Ok(found.into_iter().enumerate().flat_map(of_series).collect())
-}
-
-/// Names of the boots of a node, by their numbers.
-async fn boots(
-    connection: &mut Connection,
-    prefix: &str,
-    selected: &[&Selected],
-) -> Result<HashMap<u32, String>, Failure> {
-    let nodes: BTreeSet<&str> = selected.iter().map(|series| series.node_id.as_str()).collect();
-    let mut commands = pipe();
-    for node in nodes {
-        commands.cmd("HGETALL").arg(format!("{prefix}m:boots:{node}"));
-    }
-    let found: Vec<HashMap<String, String>> = connection.query_all(&commands).await?;
-    let number = |text: &str| text.split(' ').next()?.parse().ok();
-    Ok(found.into_iter().flatten().filter_map(|(name, text)| Some((number(&text)?, name))).collect())
-}
-
-/// Returns the samples of each series.
-async fn samples(
-    connection: &mut Connection,
-    prefix: &str,
-    selected: &[&Selected],
-    query: &SeriesQuery,
-) -> Result<Vec<Vec<Row>>, Failure> {
-    let boots = boots(connection, prefix, selected).await?;
-    let mut all: Vec<Vec<Row>> = vec![Vec::new(); selected.len()];
-    let hours = hours(connection, prefix, "raws", selected, (query.from, query.to)).await?;
-    for hours in hours.chunks(CHUNK) {
+    /// Returns the hours in `[from, to)` of which each series has data of a kind, with the index of the series.
+    async fn sample_hours(
+        &mut self,
+        kind: &str,
+        selected: &[&Selected],
+        (from, to): (i64, i64),
+    ) -> Result<Vec<(usize, String)>> {
         let mut commands = pipe();
-        let wanted: Vec<_> = hours.iter().filter(|(at, _)| all[*at].len() < query.limit).collect();
-        for (at, hour) in &wanted {
-            commands.cmd("GET").arg(format!("{prefix}m:raw:{}:{hour}", selected[*at].id));
+        for series in selected {
+            let index = self.key(format_args!("m:{kind}:{}", series.id));
+            commands.cmd("ZRANGEBYSCORE").arg(index).arg(from / HOUR).arg((to - 1).max(0) / HOUR);
         }
-        let found: Vec<Option<Vec<u8>>> = connection.query_all(&commands).await?;
-        for ((at, _), bytes) in wanted.into_iter().zip(found) {
-            let range = query.from..query.to;
-            let bytes = bytes.unwrap_or_default();
-            let mut own: Vec<Record> =
-                records(&bytes).filter(|record| range.contains(&record.time)).collect();
-            own.sort_by_key(|record| (record.time, record.boot, record.seq));
-            all[*at].extend(own.into_iter().map(|Record { boot, time, seq, value, clock }| {
-                Row::of_sample(time, value, clock, boots.get(&boot).cloned(), seq)
-            }));
-        }
+        let found: Vec<Vec<String>> = self.connection.query_all(&commands).await?;
+        let of_series = |(at, hours): (usize, Vec<String>)| hours.into_iter().map(move |hour| (at, hour));
+        Ok(found.into_iter().enumerate().flat_map(of_series).collect())
     }
-    all.iter_mut().for_each(|rows| rows.truncate(query.limit));
-    Ok(all)
-}
 
-/// Returns the steps of each series.
-async fn steps(
-    connection: &mut Connection,
-    prefix: &str,
-    selected: &[&Selected],
-    query: &SeriesQuery,
-    length: i64,
-) -> Result<Vec<Vec<Row>>, Failure> {
-    let edge = query.edge();
-    let mut all: Vec<Steps> = selected.iter().map(|_| Steps::new(length)).collect();
-    if query.from < edge {
-        let found = sums_per_hour(connection, prefix, selected, query.from..edge).await?;
-        for (steps, hours) in all.iter_mut().zip(found) {
-            add_sums(steps, hours, HOUR, 0, query.from..edge)?;
-        }
+    /// Names of the boots of a node, by their numbers.
+    async fn boots(&mut self, selected: &[&Selected]) -> Result<HashMap<u32, String>> {
+        let nodes: BTreeSet<&str> = selected.iter().map(|series| series.node_id.as_str()).collect();
+        let keys = nodes.into_iter().map(|node| format!("m:boots:{node}")).collect();
+        let found: Vec<HashMap<String, String>> = self.each("HGETALL", keys).await?;
+        let number = |text: &str| text.split(' ').next()?.parse().ok();
+        Ok(found.into_iter().flatten().filter_map(|(name, text)| Some((number(&text)?, name))).collect())
     }
-    if edge < query.to {
-        let hours = hours(connection, prefix, "minutes", selected, (edge, query.to)).await?;
+
+    async fn samples(&mut self, selected: &[&Selected], query: &SeriesQuery) -> Result<Vec<Vec<Row>>> {
+        let boots = self.boots(selected).await?;
+        let mut all: Vec<Vec<Row>> = vec![Vec::new(); selected.len()];
+        let hours = self.sample_hours("raws", selected, (query.from, query.to)).await?;
         for hours in hours.chunks(CHUNK) {
-            let mut commands = pipe();
-            let wanted: Vec<_> = hours.iter().filter(|(at, _)| all[*at].len() <= query.limit).collect();
-            for (at, hour) in &wanted {
-                commands.cmd("HGETALL").arg(format!("{prefix}m:minutes:{}:{hour}", selected[*at].id));
-            }
-            let found: Vec<HashMap<i64, String>> = connection.query_all(&commands).await?;
-            for ((at, hour), minutes) in wanted.into_iter().zip(found) {
-                let hour: i64 = hour.parse().map_err(|_| Failure::foreign_data())?;
-                add_sums(&mut all[*at], minutes, MINUTE, hour * HOUR, edge..query.to)?;
+            let wanted: Vec<_> = hours.iter().filter(|(at, _)| all[*at].len() < query.limit).collect();
+            let keys = wanted.iter().map(|(at, hour)| format!("m:raw:{}:{hour}", selected[*at].id)).collect();
+            let found: Vec<Option<Vec<u8>>> = self.each("GET", keys).await?;
+            for ((at, _), bytes) in wanted.into_iter().zip(found) {
+                let range = query.from..query.to;
+                let bytes = bytes.unwrap_or_default();
+                let mut own: Vec<Record> =
+                    records(&bytes).filter(|record| range.contains(&record.time)).collect();
+                own.sort_by_key(|record| (record.time, record.boot, record.seq));
+                all[*at].extend(own.into_iter().map(|Record { boot, time, seq, value, clock }| {
+                    Row::of_sample(time, value, clock, boots.get(&boot).cloned(), seq)
+                }));
             }
         }
+        all.iter_mut().for_each(|rows| rows.truncate(query.limit));
+        Ok(all)
     }
-    Ok(all.into_iter().map(|steps| steps.rows(query.limit)).collect())
-}
 
-/// Returns the sums per hour of each series in a time range, by the number of the hour; also others if the range is
-/// long.
-async fn sums_per_hour(
-    connection: &mut Connection,
-    prefix: &str,
-    selected: &[&Selected],
-    range: Range<i64>,
-) -> Result<Vec<HashMap<i64, String>>, Failure> {
-    let hours = range.start / HOUR..(range.end - 1) / HOUR + 1;
-    let by_name = hours.end - hours.start <= NAMED_HOURS;
-    let mut commands = pipe();
-    for series in selected {
-        let key = format!("{prefix}m:hours:{}", series.id);
-        match by_name {
-            true => commands.cmd("HMGET").arg(key).arg(hours.clone().collect::<Vec<_>>()),
-            false => commands.cmd("HGETALL").arg(key),
+    async fn steps(
+        &mut self,
+        selected: &[&Selected],
+        query: &SeriesQuery,
+        length: i64,
+    ) -> Result<Vec<Vec<Row>>> {
+        let edge = query.edge();
+        let mut all: Vec<Steps> = selected.iter().map(|_| Steps::new(length)).collect();
+        if query.from < edge {
+            let found = self.sums_per_hour(selected, query.from..edge).await?;
+            for (steps, hours) in all.iter_mut().zip(found) {
+                add_sums(steps, hours, HOUR, 0, query.from..edge)?;
+            }
+        }
+        if edge < query.to {
+            let hours = self.sample_hours("minutes", selected, (edge, query.to)).await?;
+            for hours in hours.chunks(CHUNK) {
+                let wanted: Vec<_> = hours.iter().filter(|(at, _)| all[*at].len() <= query.limit).collect();
+                let key = |(at, hour): &&(usize, String)| format!("m:minutes:{}:{hour}", selected[*at].id);
+                let keys = wanted.iter().map(key).collect();
+                let found: Vec<HashMap<i64, String>> = self.each("HGETALL", keys).await?;
+                for ((at, hour), minutes) in wanted.into_iter().zip(found) {
+                    let hour: i64 = hour.parse().map_err(|_| Failure::foreign_data())?;
+                    add_sums(&mut all[*at], minutes, MINUTE, hour * HOUR, edge..query.to)?;
+                }
+            }
+        }
+        Ok(all.into_iter().map(|steps| steps.rows(query.limit)).collect())
+    }
+
+    /// Returns the sums per hour of each series in a time range, by the number of the hour; also others if the range is
+    /// long.
+    async fn sums_per_hour(
+        &mut self,
+        selected: &[&Selected],
+        range: Range<i64>,
+    ) -> Result<Vec<HashMap<i64, String>>> {
+        let hours = range.start / HOUR..(range.end - 1) / HOUR + 1;
+        let keys = selected.iter().map(|series| format!("m:hours:{}", series.id));
+        if hours.end - hours.start > NAMED_HOURS {
+            return self.each("HGETALL", keys.collect()).await;
+        }
+        let mut commands = pipe();
+        for key in keys {
+            commands.cmd("HMGET").arg(self.key(key)).arg(hours.clone().collect::<Vec<_>>());
+        }
+        let found: Vec<Vec<Option<String>>> = self.connection.query_all(&commands).await?;
+        let named = |texts: Vec<Option<String>>| {
+            hours.clone().zip(texts).filter_map(|(hour, text)| Some((hour, text?))).collect()
         };
+        Ok(found.into_iter().map(named).collect())
     }
-    if !by_name {
-        return connection.query_all(&commands).await;
-    }
-    let found: Vec<Vec<Option<String>>> = connection.query_all(&commands).await?;
-    let named = |texts: Vec<Option<String>>| {
-        hours.clone().zip(texts).filter_map(|(hour, text)| Some((hour, text?))).collect()
-    };
-    Ok(found.into_iter().map(named).collect())
 }
 
 /// Adds the sums in a time range. The field of each is its number in units of `unit` milliseconds after `begin`.
@@ -334,7 +297,7 @@ fn add_sums(
     unit: i64,
     begin: i64,
     range: Range<i64>,
-) -> Result<(), Failure> {
+) -> Result<()> {
     let all: BTreeMap<i64, String> =
         all.into_iter().map(|(number, text)| (begin + number * unit, text)).collect();
     for (time, text) in all.range(range) {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use redis::{cmd, pipe};
 
-use super::super::connection::Failure;
+use super::super::connection::{Failure, Result};
 use super::super::writer::Writer;
 use super::reading::Latest;
 use crate::measurements::{HOUR, Pruned, Retention};
@@ -17,11 +17,7 @@ const HOURS: usize = 100;
 
 impl Writer {
     /// Deletes data past the retention, of series after number `after`.
-    pub(crate) async fn prune_samples(
-        &mut self,
-        retention: Retention,
-        after: i64,
-    ) -> Result<Pruned, Failure> {
+    pub(crate) async fn prune_samples(&mut self, retention: Retention, after: i64) -> Result<Pruned> {
         let mut next = cmd("ZRANGEBYSCORE");
         next.arg(self.sample_key("m:all"))
             .arg(format!("({after}"))
@@ -59,7 +55,7 @@ impl Writer {
     }
 
     /// Deletes some hours of a series. Returns their number, and true if none is left.
-    async fn prune_series(&mut self, id: &str, own: Retention) -> Result<(usize, bool), Failure> {
+    async fn prune_series(&mut self, id: &str, own: Retention) -> Result<(usize, bool)> {
         let mut delete = pipe();
         delete.atomic();
         let (mut deleted, mut is_done) = (0, true);
@@ -92,7 +88,7 @@ impl Writer {
     }
 
     /// Deletes boots that have sent nothing since a time, except those of the latest sample of a series.
-    async fn prune_boots(&mut self, before: i64) -> Result<(), Failure> {
+    async fn prune_boots(&mut self, before: i64) -> Result<()> {
         let key = self.sample_key("m:nodes");
         let nodes: Vec<String> = self.opened().await?.connection.query(cmd("HVALS").arg(key)).await?;
         for node in nodes {

@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use rusqlite::{OptionalExtension, Transaction};
+use rusqlite::{Result, Transaction};
 
-use super::count as limit;
+use super::super::statements::{change, count as limit, find, rows};
 use crate::measurements::{ClockState, MAX_BOOTS, MAX_FLEETS, MAX_SERIES, Position, SampleBatch, SeriesName};
 
 /// Maximum number of cached series and marks; beyond it the cache is emptied.
@@ -50,7 +50,7 @@ pub(super) struct Boot {
 
 impl Cache {
     /// Empties the cache if it is too large, or if another connection has changed the file.
-    pub(super) fn refresh(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    pub(super) fn refresh(&mut self, transaction: &Transaction<'_>) -> Result<()> {
         let version = transaction.pragma_query_value(None, "data_version", |row| row.get(0))?;
         if version != self.version || self.cached > MAX_CACHED {
             *self = Cache { version, ..Cache::default() };
@@ -69,7 +69,7 @@ impl Cache {
         &mut self,
         transaction: &Transaction<'_>,
         batch: &SampleBatch,
-    ) -> rusqlite::Result<Option<Sender<'_>>> {
+    ) -> Result<Option<Sender<'_>>> {
         let count = match self.series.get_mut(&batch.fleet) {
             Some(count) => count,
             None => {
@@ -128,23 +128,15 @@ fn key(name: &SeriesName) -> (String, String) {
     (name.sensor.clone(), name.quantity.clone())
 }
 
-fn count_series(transaction: &Transaction<'_>, fleet: &str) -> rusqlite::Result<i64> {
-    transaction
-        .prepare_cached("SELECT count(*) FROM nodes JOIN series ON series.node = nodes.id WHERE fleet = ?")?
-        .query_row([fleet], |row| row.get(0))
+fn count_series(transaction: &Transaction<'_>, fleet: &str) -> Result<i64> {
+    let count = "SELECT count(*) FROM nodes JOIN series ON series.node = nodes.id WHERE fleet = ?";
+    Ok(find(transaction, count, [fleet], |row| row.get(0))?.unwrap_or_default())
 }
 
 /// Loads a node, or creates it if another series may exist in its fleet, which has `count` series.
-fn load_node(
-    transaction: &Transaction<'_>,
-    batch: &SampleBatch,
-    count: i64,
-) -> rusqlite::Result<Option<Node>> {
-    let id = transaction
-        .prepare_cached("SELECT id FROM nodes WHERE fleet = ? AND node = ?")?
-        .query_row((&batch.fleet, &batch.node), |row| row.get(0))
-        .optional()?;
-    let Some(id) = id else {
+fn load_node(transaction: &Transaction<'_>, batch: &SampleBatch, count: i64) -> Result<Option<Node>> {
+    let id = "SELECT id FROM nodes WHERE fleet = ? AND node = ?";
+    let Some(id) = find(transaction, id, (&batch.fleet, &batch.node), |row| row.get(0))? else {
         let fleets = "SELECT count(DISTINCT fleet) FROM nodes";
         let is_full = match count {
             0 => transaction.query_row(fleets, [], |row| row.get::<_, i64>(0))? >= limit(MAX_FLEETS),
@@ -153,20 +145,16 @@ fn load_node(
         if is_full {
             return Ok(None);
         }
-        transaction
-            .prepare_cached("INSERT INTO nodes (fleet, node) VALUES (?, ?)")?
-            .execute((&batch.fleet, &batch.node))?;
+        change(transaction, "INSERT INTO nodes (fleet, node) VALUES (?, ?)", (&batch.fleet, &batch.node))?;
         let id = transaction.last_insert_rowid();
         return Ok(Some(Node { id, series: HashMap::new(), boot: None }));
     };
-    let series = transaction
-        .prepare_cached("SELECT sensor, quantity, id, boot, time, clock FROM series WHERE node = ?")?
-        .query_map([id], |row| {
-            let clock = ClockState::of_number(row.get(5)?);
-            let latest = Position { boot: row.get(3)?, time: row.get(4)?, clock };
-            Ok(((row.get(0)?, row.get(1)?), KnownSeries { id: row.get(2)?, latest: Some(latest) }))
-        })?
-        .collect::<rusqlite::Result<HashMap<_, _>>>()?;
+    let series = "SELECT sensor, quantity, id, boot, time, clock FROM series WHERE node = ?";
+    let series = rows(transaction, series, [id], |row| {
+        let clock = ClockState::of_number(row.get(5)?);
+        let latest = Position { boot: row.get(3)?, time: row.get(4)?, clock };
+        Ok(((row.get(0)?, row.get(1)?), KnownSeries { id: row.get(2)?, latest: Some(latest) }))
+    })?;
     Ok(Some(Node { id, series, boot: None }))
 }
 
@@ -175,46 +163,34 @@ fn create_series(
     transaction: &Transaction<'_>,
     node: i64,
     SeriesName { sensor, quantity, .. }: &SeriesName,
-) -> rusqlite::Result<KnownSeries> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO series (node, sensor, quantity, time, boot, value, clock, received)
-             VALUES (?, ?, ?, 0, 0, 0.0, 0, 0)",
-        )?
-        .execute((node, sensor, quantity))?;
+) -> Result<KnownSeries> {
+    let insert = "INSERT INTO series (node, sensor, quantity, time, boot, value, clock, received)
+        VALUES (?, ?, ?, 0, 0, 0.0, 0, 0)";
+    change(transaction, insert, (node, sensor, quantity))?;
     Ok(KnownSeries { id: transaction.last_insert_rowid(), latest: None })
 }
 
 /// Loads a boot, or creates it and drops the oldest ones beyond the maximum.
-fn load_boot(transaction: &Transaction<'_>, node: i64, batch: &SampleBatch) -> rusqlite::Result<Boot> {
-    let id = transaction
-        .prepare_cached("SELECT id FROM boots WHERE node = ? AND boot = ?")?
-        .query_row((node, &batch.boot), |row| row.get(0))
-        .optional()?;
-    if let Some(id) = id {
-        let mut marks = transaction.prepare_cached("SELECT series, seq FROM marks WHERE boot = ?")?;
-        let marks = marks.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        return Ok(Boot { id, marks: marks.collect::<rusqlite::Result<_>>()? });
+fn load_boot(transaction: &Transaction<'_>, node: i64, batch: &SampleBatch) -> Result<Boot> {
+    let id = "SELECT id FROM boots WHERE node = ? AND boot = ?";
+    if let Some(id) = find(transaction, id, (node, &batch.boot), |row| row.get(0))? {
+        let marks = "SELECT series, seq FROM marks WHERE boot = ?";
+        let marks = rows(transaction, marks, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        return Ok(Boot { id, marks });
     }
-    transaction.prepare_cached("INSERT INTO boots (node, boot, received) VALUES (?, ?, ?)")?.execute((
-        node,
-        &batch.boot,
-        batch.received,
-    ))?;
+    let insert = "INSERT INTO boots (node, boot, received) VALUES (?, ?, ?)";
+    change(transaction, insert, (node, &batch.boot, batch.received))?;
     let id = transaction.last_insert_rowid();
     let oldest =
         "SELECT id FROM boots WHERE node = ? AND id <> ? ORDER BY received DESC, id DESC LIMIT -1 OFFSET ?";
-    let oldest: Vec<i64> = transaction
-        .prepare_cached(oldest)?
-        .query_map((node, id, limit(MAX_BOOTS - 1)), |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
+    let oldest: Vec<i64> = rows(transaction, oldest, (node, id, limit(MAX_BOOTS - 1)), |row| row.get(0))?;
     oldest.into_iter().try_for_each(|boot| delete_boot(transaction, boot))?;
     Ok(Boot { id, marks: HashMap::new() })
 }
 
 /// Deletes a boot and its marks.
-pub(super) fn delete_boot(transaction: &Transaction<'_>, boot: i64) -> rusqlite::Result<()> {
-    transaction.prepare_cached("DELETE FROM marks WHERE boot = ?")?.execute([boot])?;
-    transaction.prepare_cached("DELETE FROM boots WHERE id = ?")?.execute([boot])?;
+pub(super) fn delete_boot(transaction: &Transaction<'_>, boot: i64) -> Result<()> {
+    change(transaction, "DELETE FROM marks WHERE boot = ?", [boot])?;
+    change(transaction, "DELETE FROM boots WHERE id = ?", [boot])?;
     Ok(())
 }

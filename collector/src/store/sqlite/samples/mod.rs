@@ -4,70 +4,47 @@ mod cache;
 mod reading;
 mod retention;
 
-use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::{OptionalExtension, Result, Transaction, params};
 
 pub(super) use self::cache::Cache;
 use self::cache::{Boot, KnownSeries};
 pub(super) use self::reading::{fleets, latest, series};
 pub(super) use self::retention::{forget_node, prune};
-use crate::measurements::{Position, Sample, SampleBatch, SampleOutcome};
-use crate::store::sums::{NewSums, Sums};
+use super::statements::change;
+use crate::measurements::{HOUR, MINUTE, Position, Sample, SampleBatch, SampleOutcome};
+use crate::store::rollup::Rollup;
+use crate::store::sums::Sums;
 
 /// Adds batches in their order, and returns the outcomes of each.
 pub(super) fn add<'b>(
     transaction: &Transaction<'_>,
     cache: &mut Cache,
     batches: impl Iterator<Item = &'b SampleBatch>,
-) -> rusqlite::Result<Vec<Vec<SampleOutcome>>> {
+) -> Result<Vec<Vec<SampleOutcome>>> {
     cache.refresh(transaction)?;
-    let mut statements = Statements::new(transaction)?;
-    let mut sums = NewSums::default();
+    let mut minutes = HashMap::new();
     let outcomes = batches
-        .map(|batch| add_batch(transaction, cache, batch, &mut statements, &mut sums))
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    let [minutes, hours] = sums.into_sorted();
+        .map(|batch| add_batch(transaction, cache, batch, &mut minutes))
+        .collect::<Result<Vec<_>>>()?;
+    let minutes: BTreeMap<(i64, i64), Sums> = minutes.into_iter().collect();
+    let mut hours: BTreeMap<(i64, i64), Sums> = BTreeMap::new();
+    for (&(series, minute), &sums) in &minutes {
+        hours.entry((series, minute - minute % HOUR)).and_modify(|all| all.add(sums)).or_insert(sums);
+    }
     for (table, sums) in [("sample_minutes", minutes), ("sample_hours", hours)] {
-        let mut statement = transaction.prepare_cached(&format!(
+        let mut add = transaction.prepare_cached(&format!(
             "INSERT INTO {table} VALUES (?, ?, ?, ifnull(?, 0.0), ?, ?, ?)
              ON CONFLICT (series, time) DO UPDATE SET
                 count = count + excluded.count, sum = ifnull(sum + excluded.sum, 0.0),
                 min = min(min, excluded.min), max = max(max, excluded.max), clock = max(clock, excluded.clock)"
         ))?;
-        for ((series, time), Sums { rollup, clock }) in sums {
-            statement.execute(params![
-                series,
-                time,
-                rollup.reports,
-                rollup.sum,
-                rollup.min,
-                rollup.max,
-                clock.number()
-            ])?;
+        for ((series, time), Sums { rollup: Rollup { reports, sum, min, max, .. }, clock }) in sums {
+            add.execute(params![series, time, reports, sum, min, max, clock.number()])?;
         }
     }
     Ok(outcomes)
-}
-
-/// Returns a number as SQLite represents it.
-fn count(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// Statements that are executed for each sample.
-struct Statements<'t> {
-    insert: CachedStatement<'t>,
-    find: CachedStatement<'t>,
-}
-
-impl<'t> Statements<'t> {
-    fn new(transaction: &'t Transaction<'_>) -> rusqlite::Result<Statements<'t>> {
-        let insert = "INSERT OR IGNORE INTO samples VALUES (?, ?, ?, ?, ?, ?)";
-        let find = "SELECT value FROM samples WHERE series = ? AND time = ? AND boot = ? AND seq = ?";
-        Ok(Statements {
-            insert: transaction.prepare_cached(insert)?,
-            find: transaction.prepare_cached(find)?,
-        })
-    }
 }
 
 /// Series of a batch while it is added.
@@ -91,13 +68,15 @@ fn add_batch(
     transaction: &Transaction<'_>,
     cache: &mut Cache,
     batch: &SampleBatch,
-    Statements { insert, find }: &mut Statements<'_>,
-    sums: &mut NewSums,
-) -> rusqlite::Result<Vec<SampleOutcome>> {
+    minutes: &mut HashMap<(i64, i64), Sums>,
+) -> Result<Vec<SampleOutcome>> {
     let Some(mut sender) = cache.sender(transaction, batch)? else {
         return Ok(vec![SampleOutcome::TooManySeries; batch.samples.len()]);
     };
     let boot = sender.boot.id;
+    let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO samples VALUES (?, ?, ?, ?, ?, ?)")?;
+    let find = "SELECT value FROM samples WHERE series = ? AND time = ? AND boot = ? AND seq = ?";
+    let mut find = transaction.prepare_cached(find)?;
     let adding = |name| Some(Adding::new(sender.series(name)?, sender.boot));
     let mut all: Vec<Option<Adding>> = batch.series.iter().map(adding).collect();
     let mut outcomes = Vec::with_capacity(batch.samples.len());
@@ -113,7 +92,8 @@ fn add_batch(
             continue;
         }
         insert.execute((series.id, time, boot, seq, value, clock.number()))?;
-        sums.add(series.id, sample);
+        let sums = Sums::of(sample);
+        minutes.entry((series.id, time - time % MINUTE)).and_modify(|all| all.add(sums)).or_insert(sums);
         series.mark = Some(seq);
         series.changed = true;
         let position = Position { boot, time, clock };
@@ -127,23 +107,18 @@ fn add_batch(
     for (series, name) in all.into_iter().zip(&batch.series) {
         let Some(Adding { id, mark: Some(mark), latest, newest, changed: true }) = series else { continue };
         changed = true;
-        transaction
-            .prepare_cached("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)")?
-            .execute((boot, id, mark))?;
+        change(transaction, "INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (boot, id, mark))?;
         sender.boot.marks.insert(id, mark);
         if let Some(Sample { time, value, clock, .. }) = newest {
-            transaction
-                .prepare_cached(
-                    "UPDATE series SET unit = ?, time = ?, boot = ?, value = ?, clock = ?, received = ? WHERE id = ?",
-                )?
-                .execute(params![name.unit, time, boot, value, clock.number(), batch.received, id])?;
+            let update = "UPDATE series SET unit = ?, time = ?, boot = ?, value = ?, clock = ?, received = ? WHERE id = ?";
+            let values = params![name.unit, time, boot, value, clock.number(), batch.received, id];
+            change(transaction, update, values)?;
             sender.set_latest(name, latest);
         }
     }
     if changed {
-        transaction
-            .prepare_cached("UPDATE boots SET received = max(received, ?) WHERE id = ?")?
-            .execute((batch.received, boot))?;
+        let update = "UPDATE boots SET received = max(received, ?) WHERE id = ?";
+        change(transaction, update, (batch.received, boot))?;
     }
     Ok(outcomes)
 }

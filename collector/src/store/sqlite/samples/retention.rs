@@ -1,10 +1,10 @@
 //! Deletion of measurements: past the retention, and of forgotten nodes. A forgotten node loses its fleet and its marks
 //! at once, so it is no longer found; its data is deleted like data past the retention, in bounded transactions.
 
-use rusqlite::{OptionalExtension, Transaction};
+use rusqlite::{Result, Transaction};
 
+use super::super::statements::{change, count, find, rows};
 use super::cache::{Cache, delete_boot};
-use super::count;
 use crate::measurements::{ClockState, Pruned, Retention};
 use crate::store::interface::PRUNE_BATCH;
 
@@ -19,11 +19,9 @@ pub(crate) fn forget_node(
     cache: &mut Cache,
     fleet: &str,
     node: &str,
-) -> rusqlite::Result<bool> {
-    let id: Option<i64> = transaction
-        .prepare_cached("SELECT id FROM nodes WHERE fleet = ? AND fleet <> '' AND node = ?")?
-        .query_row((fleet, node), |row| row.get(0))
-        .optional()?;
+) -> Result<bool> {
+    let id = "SELECT id FROM nodes WHERE fleet = ? AND fleet <> '' AND node = ?";
+    let id: Option<i64> = find(transaction, id, (fleet, node), |row| row.get(0))?;
     let Some(id) = id else { return Ok(false) };
     cache.clear();
     transaction.execute("UPDATE nodes SET fleet = '', node = id WHERE id = ?", [id])?;
@@ -38,18 +36,14 @@ pub(crate) fn prune(
     cache: &mut Cache,
     retention: Retention,
     after: i64,
-) -> rusqlite::Result<Pruned> {
-    let series = transaction
-        .prepare_cached(
-            "SELECT series.id, time, clock, received, fleet = '' FROM series JOIN nodes ON nodes.id = series.node
-             WHERE series.id > ? ORDER BY series.id LIMIT ?",
-        )?
-        .query_map((after, count(MAX_SERIES)), |row| {
-            let clock = ClockState::of_number(row.get(2)?);
-            let own = retention.of_series(row.get(1)?, clock, row.get(3)?);
-            Ok((row.get::<_, i64>(0)?, own, row.get::<_, bool>(4)?))
-        })?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
+) -> Result<Pruned> {
+    let series =
+        "SELECT series.id, time, clock, received, fleet = '' FROM series JOIN nodes ON nodes.id = series.node
+        WHERE series.id > ? ORDER BY series.id LIMIT ?";
+    let series: Vec<(i64, Retention, bool)> = rows(transaction, series, (after, count(MAX_SERIES)), |row| {
+        let clock = ClockState::of_number(row.get(2)?);
+        Ok((row.get(0)?, retention.of_series(row.get(1)?, clock, row.get(3)?), row.get(4)?))
+    })?;
     let (mut deleted, mut done) = (0, after);
     for &(id, own, is_forgotten) in &series {
         for (table, before) in
@@ -64,7 +58,7 @@ pub(crate) fn prune(
             }
         }
         if is_forgotten {
-            transaction.prepare_cached("DELETE FROM series WHERE id = ?")?.execute([id])?;
+            change(transaction, "DELETE FROM series WHERE id = ?", [id])?;
         }
         done = id;
     }
@@ -88,30 +82,23 @@ fn delete_before(
     series: i64,
     before: i64,
     max: usize,
-) -> rusqlite::Result<usize> {
-    let last: Option<i64> = transaction
-        .prepare_cached(&format!(
-            "SELECT max(time) FROM
-                (SELECT time FROM {table} WHERE series = ? AND time < ? ORDER BY time LIMIT ?)"
-        ))?
-        .query_row((series, before, count(max)), |row| row.get(0))?;
-    let Some(last) = last else { return Ok(0) };
-    transaction
-        .prepare_cached(&format!("DELETE FROM {table} WHERE series = ? AND time <= ?"))?
-        .execute((series, last))
+) -> Result<usize> {
+    let last = format!(
+        "SELECT max(time) FROM (SELECT time FROM {table} WHERE series = ? AND time < ? ORDER BY time LIMIT ?)"
+    );
+    let last = find(transaction, &last, (series, before, count(max)), |row| row.get::<_, Option<i64>>(0))?;
+    let Some(last) = last.flatten() else { return Ok(0) };
+    let delete = format!("DELETE FROM {table} WHERE series = ? AND time <= ?");
+    change(transaction, &delete, (series, last))
 }
 
 /// Deletes boots that have sent nothing since a time, except those of the latest sample of a series: a node that was
 /// away for long first sends the unacknowledged samples again.
-fn delete_boots(transaction: &Transaction<'_>, before: Option<i64>) -> rusqlite::Result<usize> {
+fn delete_boots(transaction: &Transaction<'_>, before: Option<i64>) -> Result<usize> {
     let Some(before) = before else { return Ok(0) };
-    let boots = transaction
-        .prepare_cached(
-            "SELECT id FROM boots WHERE received < ? AND NOT EXISTS
-                (SELECT 1 FROM series WHERE series.node = boots.node AND series.boot = boots.id) LIMIT ?",
-        )?
-        .query_map((before, count(MAX_BOOTS)), |row| row.get(0))?
-        .collect::<rusqlite::Result<Vec<i64>>>()?;
+    let boots = "SELECT id FROM boots WHERE received < ? AND NOT EXISTS
+        (SELECT 1 FROM series WHERE series.node = boots.node AND series.boot = boots.id) LIMIT ?";
+    let boots: Vec<i64> = rows(transaction, boots, (before, count(MAX_BOOTS)), |row| row.get(0))?;
     boots.iter().try_for_each(|boot| delete_boot(transaction, *boot))?;
     Ok(boots.len())
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::install::{self, Part};
+use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::{Scratch, target_dir};
 use crate::spawn::parent_death_command;
@@ -28,6 +29,7 @@ pub struct Browser {
     url: String,
     folder: Scratch,
     _process: Process,
+    _port: Port,
 }
 
 impl Browser {
@@ -36,13 +38,12 @@ impl Browser {
         install::require(&[Part::Chromium]);
         let folder = Scratch::new("browser");
         let mut command = parent_death_command("chromedriver");
-        command.args(["--port=0", "--log-level=WARNING"]);
+        // With --port=0 it selects a port of IPv6, which another program may use in IPv4.
+        let port = Port::reserve();
+        command.args([&format!("--port={}", port.number()), "--log-level=WARNING"]);
         let process = Process::spawn(command).called("chromedriver", 20);
-        let line = process.wait_for_line("started successfully on port", START);
-        let port: Option<u16> =
-            line.text.rsplit(' ').next().and_then(|word| word.trim_end_matches('.').parse().ok());
-        let port = port.expect("chromedriver tells its port");
-        Self { url: format!("http://127.0.0.1:{port}"), folder, _process: process }
+        process.wait_for_line("started successfully on port", START);
+        Self { url: format!("http://127.0.0.1:{}", port.number()), folder, _process: process, _port: port }
     }
 
     /// Returns the URL for a WebDriver client.

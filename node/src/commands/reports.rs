@@ -53,7 +53,8 @@ Examples:
   atalaya reports drop 41                delete the report of cycle 41, in the outbox or rejected
   atalaya reports drop --all             delete all rejected reports
 
-Reports in the outbox are deleted only if their cycle is named.
+Reports in the outbox are deleted only if their cycle is named. The leader learns of it a moment later; \
+a report that it sends until then arrives.
 
 Exit codes: 0 done; 74 a cycle has no undelivered report.")]
     Drop(ReportsSelectArgs),

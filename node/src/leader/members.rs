@@ -41,19 +41,28 @@ pub struct Changes {
 
 impl Members {
     /// Replaces the list of names. They are children of `parent`.
-    pub fn update(&mut self, parent: &str, names: Vec<String>) -> Changes {
+    pub fn update(&mut self, parent: &str, mut names: Vec<String>) -> Changes {
         let was_large = self.listing_warning().is_some();
-        let mut before = std::mem::take(&mut self.0);
-        let mut joined = Vec::new();
+        names.sort_unstable();
+        names.dedup();
+        let (mut joined, mut left) = (Vec::new(), Vec::new());
+        // Both are sorted, so that a fleet of 10,000 needs no search for each name.
+        let mut before = std::mem::take(&mut self.0).into_iter().peekable();
+        let mut members = Vec::with_capacity(names.len());
         for name in names {
-            let member = before.remove(&name).unwrap_or_else(|| {
+            while let Some((gone, _)) = before.next_if(|(known, _)| *known < name) {
+                left.push(gone);
+            }
+            members.push(before.next_if(|(known, _)| *known == name).unwrap_or_else(|| {
                 joined.push(name.clone());
-                Member { path: format!("{parent}/{name}"), size: bulk_read::UNKNOWN_SIZE, excluded: None }
-            });
-            self.0.insert(name, member);
+                let path = format!("{parent}/{name}");
+                (name, Member { path, size: bulk_read::UNKNOWN_SIZE, excluded: None })
+            }));
         }
+        left.extend(before.map(|(gone, _)| gone));
+        self.0 = members.into_iter().collect();
         let warning = self.listing_warning().filter(|_| !was_large);
-        Changes { joined, left: before.into_keys().collect(), warning }
+        Changes { joined, left, warning }
     }
 
     fn listing_warning(&self) -> Option<String> {
@@ -81,21 +90,31 @@ impl Members {
         self.0.values().map(|member| member.path.clone()).collect()
     }
 
+    /// Returns the paths of all members as one batch per request.
+    pub(super) fn all_batches(&self) -> Vec<Vec<String>> {
+        split(self.paths(), self.0.values().map(|member| member.size))
+    }
+
     /// Returns `paths` of measurement znodes as one batch per request.
-    pub(super) fn batches(&self, paths: Vec<String>) -> Vec<Vec<String>> {
+    pub(super) fn batches(&self, paths: &[String]) -> Vec<Vec<String>> {
         let size = |path: &String| {
             let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);
-            (path.len(), self.0.get(name).map_or(bulk_read::UNKNOWN_SIZE, |member| member.size))
+            self.0.get(name).map_or(bulk_read::UNKNOWN_SIZE, |member| member.size)
         };
-        let batches = bulk_read::plan(paths.iter().map(size));
-        let mut paths = paths.into_iter();
-        batches.into_iter().map(|range| paths.by_ref().take(range.len()).collect()).collect()
+        split(paths.to_vec(), paths.iter().map(size))
     }
 
     /// Forgets the sizes, after a reading that failed: if the data has grown, the response may have been too long.
     pub(super) fn forget_sizes(&mut self) {
         self.0.values_mut().for_each(|member| member.size = bulk_read::UNKNOWN_SIZE);
     }
+}
+
+/// Splits paths, with the expected sizes of their data, into one batch per request.
+fn split(paths: Vec<String>, sizes: impl Iterator<Item = usize>) -> Vec<Vec<String>> {
+    let batches = bulk_read::plan(paths.iter().map(String::len).zip(sizes));
+    let mut paths = paths.into_iter();
+    batches.into_iter().map(|range| paths.by_ref().take(range.len()).collect()).collect()
 }
 
 impl Changes {
@@ -126,6 +145,10 @@ fn list(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -138,7 +161,7 @@ mod tests {
         assert_eq!(members.update("/m", names(&["1", "2"])).joined, ["1", "2"]);
         let changes = members.update("/m", names(&["2", "3"]));
         assert_eq!(changes, Changes { joined: names(&["3"]), left: names(&["1"]), warning: None });
-        assert_eq!(members.batches(members.paths()), [names(&["/m/2", "/m/3"])]);
+        assert_eq!(members.all_batches(), [names(&["/m/2", "/m/3"])]);
         assert!(members.contains_path("/m/3") && !members.contains_path("/m/1"));
     }
 
@@ -173,11 +196,36 @@ mod tests {
     fn members_of_known_size_are_read_in_full_batches() {
         let mut members = Members::default();
         members.update("/mediciones", (0..10_000).map(|n| n.to_string()).collect());
-        assert!(members.batches(members.paths()).len() > 100, "unknown sizes: small batches");
+        assert!(members.all_batches().len() > 100, "unknown sizes: small batches");
         for member in members.0.values_mut() {
             member.record(4, None);
         }
-        assert_eq!(members.batches(members.paths()).len(), 10);
+        assert_eq!(members.all_batches().len(), 10);
+    }
+
+    proptest! {
+        #[test]
+        fn members_are_those_of_the_newest_list(lists in prop::collection::vec(prop::collection::vec(0u8..40, 0..40), 1..6)) {
+            let mut members = Members::default();
+            let mut before = BTreeSet::new();
+            for list in lists {
+                let list: Vec<String> = list.iter().map(u8::to_string).collect();
+                let now: BTreeSet<String> = list.iter().cloned().collect();
+                let changes = members.update("/m", list);
+                prop_assert_eq!(&changes.joined, &now.difference(&before).cloned().collect::<Vec<_>>());
+                prop_assert_eq!(&changes.left, &before.difference(&now).cloned().collect::<Vec<_>>());
+                prop_assert!(members.0.keys().eq(&now));
+                let is_right = |(name, member): (&String, &Member)| {
+                    member.path == format!("/m/{name}") && (member.size == 1) == before.contains(name)
+                };
+                prop_assert!(members.0.iter().all(is_right));
+                prop_assert_eq!(members.all_batches(), members.batches(&members.paths()));
+                for member in members.0.values_mut() {
+                    member.record(1, None);
+                }
+                before = now;
+            }
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub async fn read_fleet(
         // The znode does not exist, or must not be read.
         BulkRead::Missing(_) => (0, None, Err(Exclusion::Gone)),
     };
-    let mut batches = std::pin::pin!(read_batches(connection, members.batches(members.paths()), &parse));
+    let mut batches = std::pin::pin!(read_batches(connection, members.all_batches(), &parse));
     // Aggregated batch by batch, so that values with their units do not accumulate.
     while let Some(batch) = batches.try_next().await.inspect_err(|_| members.forget_sizes())? {
         for (size, stat, values) in batch {
@@ -116,7 +116,7 @@ pub(super) async fn not_written_since(
     zxid: i64,
 ) -> Result<Vec<String>, Error> {
     let is_old = |answer| matches!(answer, BulkRead::Data(_, stat) if stat.mzxid <= zxid);
-    let batches = members.batches(paths.to_vec());
+    let batches = members.batches(paths);
     let old: Vec<Vec<bool>> = read_batches(connection, batches, &is_old).try_collect().await?;
     let old = paths.iter().zip(old.into_iter().flatten());
     Ok(old.filter(|(_, is_old)| *is_old).map(|(path, _)| path.clone()).collect())

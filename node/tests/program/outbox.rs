@@ -2,6 +2,7 @@
 
 use atalaya_testbed::{ApiMode, Process, eventually};
 
+use crate::common::metrics_client::MetricsClient;
 use crate::common::outputs::{assert_refused, stdout};
 use crate::common::webhooks::each_once_and_in_order;
 use crate::common::{DEADLINE, Fleet, key, wait_until};
@@ -98,11 +99,16 @@ fn rejected_reports_are_listed_retried_and_dropped(fleet: Fleet) {
 
 fn waiting_reports_can_be_dropped(fleet: Fleet) {
     fleet.api.set(ApiMode::Refuse);
-    let one = fleet.leader("1", &[]);
+    let one = fleet.leader("1", &["--metrics-listen", "127.0.0.1:0"]);
+    let metrics = MetricsClient::of(&one);
     wait_until("four averages", || averages(&one) >= 4);
     let waiting = stdout(&fleet.reports(&["list", "--output", "json"]));
     assert!(waiting.lines().count() >= 4 && waiting.contains(r#""state":"waiting""#), "{waiting}");
     assert_eq!(stdout(&fleet.reports(&["drop", "2", "3"])), "2 dropped\n");
+    // The leader learns it from ZooKeeper, and would send them until then.
+    wait_until("two fewer wait", || {
+        metrics.figure("atalaya_outbox_reports").is_some_and(|waiting| waiting + 2.0 <= averages(&one) as f64)
+    });
     fleet.api.set(ApiMode::Accept);
     wait_until("the fifth arrives", || accepted(&fleet).iter().any(|(_, cycle)| *cycle == 5));
     let cycles: Vec<u64> = accepted(&fleet).iter().map(|(_, cycle)| *cycle).collect();

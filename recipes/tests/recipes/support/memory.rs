@@ -7,7 +7,7 @@ use atalaya_recipes::{Connection, Session, SessionOptions};
 use atalaya_zookeeper::{Disconnect, Faults, Operation, PendingDisconnect, RequestFilter, Server};
 use tokio::time::Instant;
 
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(6);
 /// Deadline of every condition, long enough for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) const PATH: &str = "/locks/crane";

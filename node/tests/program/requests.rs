@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use atalaya_testbed::eventually;
+use atalaya_testbed::{Scratch, eventually};
 
 use crate::common::webhooks::Webhooks;
 use crate::common::{DEADLINE, Fleet, TestEnv};
@@ -89,7 +89,10 @@ fn record(arguments: &[&str], commit: &str) -> (Counts, Counts) {
     let proxy = fleet.server.proxy();
     proxy.record_requests();
     let env = TestEnv::of(proxy.connect_string(), fleet.pace);
-    let _leader = env.leader("1", &[&["--board", "v80"], arguments].concat());
+    // An earlier test may have had a node 1 at the same port: its state would cause requests of a cleanup.
+    let state = Scratch::new("requests");
+    let own = ["--board", "v80", "--state-dir", state.path().to_str().unwrap()];
+    let _leader = env.leader("1", &[&own, arguments].concat());
     eventually("cycles", DEADLINE, || {
         let requests: Vec<String> = proxy.recorded_requests().iter().map(|request| kind(request)).collect();
         let commits: Vec<usize> =

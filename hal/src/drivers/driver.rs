@@ -1,4 +1,4 @@
-//! Driver of a chip that is accessed anew at each read, by the code of its file.
+//! The parts that all drivers of chips have: bus, delay, context and state. The file of a chip has its read.
 
 use super::DeviceContext;
 use crate::error::ReadError;

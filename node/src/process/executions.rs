@@ -1,6 +1,8 @@
 //! The commands of tasks that a process of this program has started. They are found, also after its death, by a
 //! variable in their environments.
 
+#[cfg(target_os = "linux")]
+use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(target_os = "linux")]
@@ -43,8 +45,8 @@ pub(crate) async fn kill(mark: &str) -> bool {
     #[cfg(target_os = "linux")]
     {
         let prefix = format!("{VARIABLE}={mark}");
-        let kill = || process_tree::kill_with_environment(&prefix).is_ok_and(|count| count > 0);
-        wait_until_none(KILL_TIMEOUT, kill).await
+        let kill = |prefix: &str| Ok(process_tree::kill_with_environment(prefix)? > 0);
+        wait_until_none(KILL_TIMEOUT, &prefix, kill).await
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -62,19 +64,24 @@ pub(crate) async fn end_all(dead: &ProcessRecord) -> bool {
     {
         let prefix = format!("{VARIABLE}={mark}-");
         // A guardian also ends processes that have removed the variable.
-        let is_left = || process_tree::has_environment(&prefix).unwrap_or(false);
-        if wait_until_none(GUARDIAN_TIMEOUT, is_left).await {
+        if wait_until_none(GUARDIAN_TIMEOUT, &prefix, process_tree::has_environment).await {
             return true;
         }
     }
     kill(&format!("{mark}-")).await
 }
 
-/// Returns false if some are still left after `timeout`.
+/// Scans all processes until `is_left` returns false for `prefix`. Returns false if it still returns true after `timeout`.
 #[cfg(target_os = "linux")]
-async fn wait_until_none(timeout: Duration, is_left: impl Fn() -> bool) -> bool {
+async fn wait_until_none(timeout: Duration, prefix: &str, is_left: fn(&str) -> io::Result<bool>) -> bool {
     let wait = async {
-        while is_left() {
+        loop {
+            let prefix = prefix.to_owned();
+            // Reads a file of each process of the machine. Without /proc none is found.
+            let scan = tokio::task::spawn_blocking(move || is_left(&prefix).unwrap_or(false));
+            if !scan.await.unwrap_or(false) {
+                return;
+            }
             tokio::time::sleep(SCAN_INTERVAL).await;
         }
     };

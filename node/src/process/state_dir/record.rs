@@ -67,7 +67,7 @@ impl NodeRecord {
             if process.contender.len() < MIN_UNIQUE || process.contender.contains('/') {
                 return Err("bad name of a contender".to_owned());
             }
-            // The same for processes of the machine, if root cleans up.
+            // Processes whose mark starts with this text are killed. A short one would match those of other users, too.
             if process.mark.as_ref().is_some_and(|mark| mark.len() < MIN_UNIQUE) {
                 return Err("bad mark of executions".to_owned());
             }

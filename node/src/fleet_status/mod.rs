@@ -18,7 +18,7 @@ use crate::model::health_status::{SensorState, is_zero};
 use crate::model::leader_state::{Delivered, LeaderState};
 use crate::model::measurement::{self, Exclusion};
 use crate::model::node_info::NodeInfo;
-use crate::model::senml::Value;
+use crate::model::senml::Values;
 use crate::model::text::{sanitize_for_log, truncate};
 use crate::zk::server_clock::Millis;
 
@@ -73,7 +73,7 @@ impl RawMeasurement {
     }
 
     /// Returns a measurement from the parsed data of its znode.
-    pub(crate) fn from_parsed(parsed: &Result<Vec<Value>, Exclusion>, stat: &Stat) -> RawMeasurement {
+    pub(crate) fn from_parsed(parsed: &Result<Values, Exclusion>, stat: &Stat) -> RawMeasurement {
         let values = parsed.as_deref().unwrap_or_default();
         let readings = values
             .iter()

@@ -5,6 +5,7 @@ use tracing::info;
 
 use super::{AVERAGES_TARGET, CycleRunner};
 use crate::leader::evaluation::{Evaluation, Nodes, evaluate};
+use crate::leader::members::Member;
 use crate::leader::read_fleet::FleetReading;
 use crate::model::details::{Findings, Withheld};
 use crate::model::report::{Average, CycleReport};
@@ -17,11 +18,14 @@ impl CycleRunner<'_> {
         let members = &self.members.0;
         let known_groups = self.groups.borrow().clone();
         let template = &self.handles.name_template;
-        let id = |name: &String| parse_name(template, name).unwrap_or(name).to_owned();
-        let group_of = |name: &String| known_groups.get(&id(name)).map(String::as_str);
+        let id = |member: &Member| {
+            let name = member.name();
+            parse_name(template, name).unwrap_or(name).to_owned()
+        };
+        let group_of = |member: &Member| known_groups.get(&id(member)).map(String::as_str);
         let groups: Vec<Option<&str>> =
-            if known_groups.is_empty() { Vec::new() } else { members.keys().map(group_of).collect() };
-        let id_of = |node: usize| members.keys().nth(node).map(id).unwrap_or_default();
+            if known_groups.is_empty() { Vec::new() } else { members.iter().map(group_of).collect() };
+        let id_of = |node: usize| members.get(node).map(id).unwrap_or_default();
         let nodes = Nodes { count: members.len(), id_of: &id_of, groups: &groups };
         let evaluation = evaluate(&reading.aggregate, &self.config.values, &nodes);
         let findings = &evaluation.findings;

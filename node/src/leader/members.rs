@@ -1,7 +1,5 @@
 //! Members of the fleet: the measurement znodes, with what their last reading found. No I/O except log lines.
 
-use std::collections::BTreeMap;
-
 use tracing::{info, warn};
 
 use crate::model::measurement::Exclusion;
@@ -18,6 +16,10 @@ pub(super) struct Member {
 }
 
 impl Member {
+    pub(super) fn name(&self) -> &str {
+        name_of(&self.path)
+    }
+
     /// Records the result of a reading. Returns true if the member is now included and was excluded before, or the
     /// other way round, or is excluded for another reason.
     pub(super) fn record(&mut self, size: usize, excluded: Option<Exclusion>) -> bool {
@@ -26,9 +28,9 @@ impl Member {
     }
 }
 
-/// The measurement znodes of a fleet, by name.
+/// The measurement znodes of a fleet, sorted by name.
 #[derive(Clone, Debug, Default)]
-pub struct Members(pub(super) BTreeMap<String, Member>);
+pub struct Members(pub(super) Vec<Member>);
 
 /// Changes of the member list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,25 +50,24 @@ impl Members {
         let (mut joined, mut left) = (Vec::new(), Vec::new());
         // Both are sorted, so that a fleet of 10,000 needs no search for each name.
         let mut before = std::mem::take(&mut self.0).into_iter().peekable();
-        let mut members = Vec::with_capacity(names.len());
+        self.0.reserve(names.len());
         for name in names {
-            while let Some((gone, _)) = before.next_if(|(known, _)| *known < name) {
-                left.push(gone);
+            while let Some(gone) = before.next_if(|known| known.name() < name.as_str()) {
+                left.push(gone.name().to_owned());
             }
-            members.push(before.next_if(|(known, _)| *known == name).unwrap_or_else(|| {
-                joined.push(name.clone());
+            self.0.push(before.next_if(|known| known.name() == name).unwrap_or_else(|| {
                 let path = format!("{parent}/{name}");
-                (name, Member { path, size: bulk_read::UNKNOWN_SIZE, excluded: None })
+                joined.push(name);
+                Member { path, size: bulk_read::UNKNOWN_SIZE, excluded: None }
             }));
         }
-        left.extend(before.map(|(gone, _)| gone));
-        self.0 = members.into_iter().collect();
+        left.extend(before.map(|gone| gone.name().to_owned()));
         let warning = self.listing_warning().filter(|_| !was_large);
         Changes { joined, left, warning }
     }
 
     fn listing_warning(&self) -> Option<String> {
-        listing_size::warning(listing_size::response_size(self.0.keys().map(String::as_str)))
+        listing_size::warning(listing_size::response_size(self.0.iter().map(Member::name)))
     }
 
     /// Returns the number of members.
@@ -79,41 +80,48 @@ impl Members {
         self.0.is_empty()
     }
 
+    /// Returns the member whose measurement znode is at `path`.
+    fn at_path(&self, path: &str) -> Option<&Member> {
+        let found = self.0.binary_search_by(|member| member.name().cmp(name_of(path)));
+        found.ok().map(|index| &self.0[index])
+    }
+
     /// Returns true if `path` is the measurement znode of a member.
     pub(super) fn contains_path(&self, path: &str) -> bool {
-        let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
-        self.0.contains_key(name)
+        self.at_path(path).is_some()
     }
 
     /// Returns the paths of all members, ordered by name.
     pub(super) fn paths(&self) -> Vec<String> {
-        self.0.values().map(|member| member.path.clone()).collect()
+        self.0.iter().map(|member| member.path.clone()).collect()
     }
 
     /// Returns the paths of all members as one batch per request.
-    pub(super) fn all_batches(&self) -> Vec<Vec<String>> {
-        split(self.paths(), self.0.values().map(|member| member.size))
+    pub(super) fn all_batches(&self) -> Vec<Vec<&str>> {
+        split(self.0.iter().map(|member| (member.path.as_str(), member.size)))
     }
 
     /// Returns `paths` of measurement znodes as one batch per request.
-    pub(super) fn batches(&self, paths: &[String]) -> Vec<Vec<String>> {
-        let size = |path: &String| {
-            let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);
-            self.0.get(name).map_or(bulk_read::UNKNOWN_SIZE, |member| member.size)
-        };
-        split(paths.to_vec(), paths.iter().map(size))
+    pub(super) fn batches<'a>(&self, paths: &'a [String]) -> Vec<Vec<&'a str>> {
+        let size = |path| self.at_path(path).map_or(bulk_read::UNKNOWN_SIZE, |member| member.size);
+        split(paths.iter().map(|path| (path.as_str(), size(path))))
     }
 
     /// Forgets the sizes, after a reading that failed: if the data has grown, the response may have been too long.
     pub(super) fn forget_sizes(&mut self) {
-        self.0.values_mut().for_each(|member| member.size = bulk_read::UNKNOWN_SIZE);
+        self.0.iter_mut().for_each(|member| member.size = bulk_read::UNKNOWN_SIZE);
     }
 }
 
+/// Returns the name of the znode at `path`.
+fn name_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
 /// Splits paths, with the expected sizes of their data, into one batch per request.
-fn split(paths: Vec<String>, sizes: impl Iterator<Item = usize>) -> Vec<Vec<String>> {
-    let batches = bulk_read::plan(paths.iter().map(String::len).zip(sizes));
-    let mut paths = paths.into_iter();
+fn split<'a>(znodes: impl Iterator<Item = (&'a str, usize)> + Clone) -> Vec<Vec<&'a str>> {
+    let batches = bulk_read::plan(znodes.clone().map(|(path, size)| (path.len(), size)));
+    let mut paths = znodes.map(|(path, _)| path);
     batches.into_iter().map(|range| paths.by_ref().take(range.len()).collect()).collect()
 }
 
@@ -161,7 +169,7 @@ mod tests {
         assert_eq!(members.update("/m", names(&["1", "2"])).joined, ["1", "2"]);
         let changes = members.update("/m", names(&["2", "3"]));
         assert_eq!(changes, Changes { joined: names(&["3"]), left: names(&["1"]), warning: None });
-        assert_eq!(members.all_batches(), [names(&["/m/2", "/m/3"])]);
+        assert_eq!(members.all_batches(), [["/m/2", "/m/3"]]);
         assert!(members.contains_path("/m/3") && !members.contains_path("/m/1"));
     }
 
@@ -179,8 +187,7 @@ mod tests {
     fn member_reports_each_change_of_its_exclusion_once() {
         let mut members = Members::default();
         members.update("/m", names(&["1"]));
-        let record =
-            |members: &mut Members, excluded| members.0.values_mut().next().unwrap().record(3, excluded);
+        let record = |members: &mut Members, excluded| members.0[0].record(3, excluded);
         assert!(!record(&mut members, None));
         assert!(record(&mut members, Some(Exclusion::NotFinite)));
         assert!(!record(&mut members, Some(Exclusion::NotFinite)));
@@ -197,7 +204,7 @@ mod tests {
         let mut members = Members::default();
         members.update("/mediciones", (0..10_000).map(|n| n.to_string()).collect());
         assert!(members.all_batches().len() > 100, "unknown sizes: small batches");
-        for member in members.0.values_mut() {
+        for member in &mut members.0 {
             member.record(4, None);
         }
         assert_eq!(members.all_batches().len(), 10);
@@ -214,13 +221,15 @@ mod tests {
                 let changes = members.update("/m", list);
                 prop_assert_eq!(&changes.joined, &now.difference(&before).cloned().collect::<Vec<_>>());
                 prop_assert_eq!(&changes.left, &before.difference(&now).cloned().collect::<Vec<_>>());
-                prop_assert!(members.0.keys().eq(&now));
-                let is_right = |(name, member): (&String, &Member)| {
+                prop_assert!(members.0.iter().map(Member::name).eq(&now));
+                let is_right = |member: &Member| {
+                    let name = member.name();
                     member.path == format!("/m/{name}") && (member.size == 1) == before.contains(name)
                 };
                 prop_assert!(members.0.iter().all(is_right));
-                prop_assert_eq!(members.all_batches(), members.batches(&members.paths()));
-                for member in members.0.values_mut() {
+                let paths = members.paths();
+                prop_assert_eq!(members.all_batches(), members.batches(&paths));
+                for member in &mut members.0 {
                     member.record(1, None);
                 }
                 before = now;

@@ -51,6 +51,42 @@ pub async fn read_fleet(
     freshness: Freshness,
     keep: usize,
 ) -> Result<FleetReading, Error> {
+    let read = read(connection, members, freshness, keep).await;
+    let (mut reading, found, kept) = read.inspect_err(|_| members.forget_sizes())?;
+    let mut kept = kept.into_iter();
+    for (member, Found { size, is_new, excluded }) in members.0.iter_mut().zip(found) {
+        if let Some(Some(measurement)) = kept.next() {
+            reading.measurements.push((member.name().to_owned(), measurement));
+        }
+        if member.record(size, excluded) {
+            log_change(member.name(), excluded);
+        }
+        match excluded {
+            None => reading.new += usize::from(is_new),
+            Some(reason) => {
+                reading.excluded += 1;
+                reading.excluded_by_reason[reason.reason()] += 1;
+            }
+        }
+    }
+    Ok(reading)
+}
+
+/// What was found at one znode.
+struct Found {
+    /// Size of the data in bytes.
+    size: usize,
+    is_new: bool,
+    excluded: Option<Exclusion>,
+}
+
+/// Reads and aggregates. Returns besides what was found at each member, and the measurements of the first `keep`.
+async fn read(
+    connection: &Connection,
+    members: &Members,
+    freshness: Freshness,
+    keep: usize,
+) -> Result<(FleetReading, Vec<Found>, Vec<Option<RawMeasurement>>), Error> {
     let mut reading = FleetReading::default();
     let mut kept = Vec::new();
     let mut found = Vec::with_capacity(members.len());
@@ -61,7 +97,7 @@ pub async fn read_fleet(
     };
     let mut batches = std::pin::pin!(read_batches(connection, members.all_batches(), &parse));
     // Aggregated batch by batch, so that values with their units do not accumulate.
-    while let Some(batch) = batches.try_next().await.inspect_err(|_| members.forget_sizes())? {
+    while let Some(batch) = batches.try_next().await? {
         for (size, stat, values) in batch {
             if kept.len() < keep {
                 kept.push(stat.map(|stat| RawMeasurement::from_parsed(&values, &stat)));
@@ -77,26 +113,10 @@ pub async fn read_fleet(
                 }
                 Ok(_) => Some(Exclusion::TooManyUnits),
             };
-            found.push((size, is_new, excluded));
+            found.push(Found { size, is_new, excluded });
         }
     }
-    let mut kept = kept.into_iter();
-    for ((name, member), (size, is_new, excluded)) in members.0.iter_mut().zip(found) {
-        if let Some(Some(measurement)) = kept.next() {
-            reading.measurements.push((name.clone(), measurement));
-        }
-        if member.record(size, excluded) {
-            log_change(name, excluded);
-        }
-        match excluded {
-            None => reading.new += usize::from(is_new),
-            Some(reason) => {
-                reading.excluded += 1;
-                reading.excluded_by_reason[reason.reason()] += 1;
-            }
-        }
-    }
-    Ok(reading)
+    Ok((reading, found, kept))
 }
 
 fn log_change(name: &str, excluded: Option<Exclusion>) {

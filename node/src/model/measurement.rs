@@ -3,7 +3,7 @@
 
 use atalaya_hal::{Reading, SensorInfo};
 
-use crate::model::senml::{self, PackError, Value};
+use crate::model::senml::{self, PackError, Value, Values};
 
 /// Maximum size of a measurement that is read, in bytes. A SenML pack of a hundred readings has a tenth of it.
 pub const MAX_SIZE: usize = 64 * 1024;
@@ -61,7 +61,7 @@ impl Exclusion {
 ///
 /// # Errors
 /// The data is not a measurement.
-pub fn parse(data: &[u8]) -> Result<Vec<Value>, Exclusion> {
+pub fn parse(data: &[u8]) -> Result<Values, Exclusion> {
     if data.len() > MAX_SIZE {
         return Err(Exclusion::TooLarge);
     }
@@ -71,7 +71,7 @@ pub fn parse(data: &[u8]) -> Result<Vec<Value>, Exclusion> {
     }
     match text.parse::<f64>() {
         // Adding positive zero turns a negative zero into zero.
-        Ok(value) if value.is_finite() => Ok(vec![Value { unit: None, value: value + 0.0 }]),
+        Ok(value) if value.is_finite() => Ok(Values::from([Value { unit: None, value: value + 0.0 }])),
         Ok(_) => Err(Exclusion::NotFinite),
         Err(_) => Ok(senml::parse(text)?),
     }
@@ -113,8 +113,8 @@ mod tests {
     use super::*;
     use crate::model::node_info::tests::sensor_info;
 
-    fn number(value: f64) -> Vec<Value> {
-        vec![Value { unit: None, value }]
+    fn number(value: f64) -> Values {
+        Values::from([Value { unit: None, value }])
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
         }
         assert_eq!(
             parse(br#"[{"u":"Cel","v":21.5}]"#),
-            Ok(vec![Value { unit: Some("Cel".into()), value: 21.5 }])
+            Ok(Values::from([Value { unit: Some("Cel".into()), value: 21.5 }]))
         );
     }
 

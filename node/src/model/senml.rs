@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use atalaya_hal::{Quantity, Reading};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 /// One record of a pack, with the short labels of RFC 8428, section 4.3 (table 1). Fields that do not affect the
 /// number of a measurement (times, sums, data values) are ignored.
@@ -24,6 +25,9 @@ struct Record {
     #[serde(rename = "v", skip_serializing_if = "Option::is_none", default)]
     value: Option<f64>,
 }
+
+/// The numbers of a measurement: most have one.
+pub type Values = SmallVec<[Value; 1]>;
 
 /// A number with its unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,11 +73,11 @@ const MAX_UNIT: usize = 32;
 ///
 /// # Errors
 /// The text is not a valid pack, or has no number.
-pub fn parse(text: &str) -> Result<Vec<Value>, PackError> {
+pub fn parse(text: &str) -> Result<Values, PackError> {
     let records: Vec<Record> = serde_json::from_str(text).map_err(|_| PackError::Malformed)?;
     let mut base_unit = None;
     let mut base_value = 0.0;
-    let mut values = Vec::new();
+    let mut values = Values::new();
     for record in records {
         if record.base_version.is_some_and(|version| version != VERSION) {
             return Err(PackError::Version);

@@ -51,9 +51,9 @@ pub(crate) fn plan(znodes: impl IntoIterator<Item = (usize, usize)>) -> Vec<Rang
 
 /// Reads the znodes of each batch in one request and yields the results of `parse`, batch by batch and in order.
 /// Responses are parsed as they arrive, so that raw data does not accumulate.
-pub(crate) fn read_batches<'a, T: 'a>(
+pub(crate) fn read_batches<'a, P: AsRef<str> + 'a, T: 'a>(
     connection: &'a Connection,
-    batches: Vec<Vec<String>>,
+    batches: Vec<Vec<P>>,
     parse: &'a (impl Fn(BulkRead) -> T + Sync),
 ) -> impl Stream<Item = Result<Vec<T>, Error>> + 'a {
     stream::iter(batches)

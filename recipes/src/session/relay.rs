@@ -32,8 +32,10 @@ use super::own_socket::is_own_connection;
 use super::response_check::{BadResponse, ResponseCheck};
 use super::{ConnectError, SessionOptions, lock};
 
-/// Size of the buffer of each direction of a connection.
-const BUFFER: usize = 16 * 1024;
+/// Initial size of the buffer of each direction of a connection: most sessions send and receive little.
+const MIN_BUFFER: usize = 4 * 1024;
+/// Size up to which a buffer grows while reads fill it. A leader of a large fleet reads 100 KiB per request.
+const MAX_BUFFER: usize = 128 * 1024;
 /// Maximum number of bytes that are kept while the connection to the server is being made.
 const MAX_EARLY: usize = 64 * 1024;
 /// Pause after a connection could not be accepted, for example because of too many open files.
@@ -227,7 +229,7 @@ impl Route {
         mut to_client: impl AsyncWrite + Unpin,
         check: &Mutex<ResponseCheck>,
     ) -> Result<(), ConnectError> {
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = vec![0; MIN_BUFFER];
         // A request is given up after the session timeout that the servers granted, usually the requested one.
         let max_duration = self.timeout.saturating_mul(2);
         let mut begun = None;
@@ -242,7 +244,7 @@ impl Route {
             };
             let bytes = match read {
                 Ok(0) => return Ok(()),
-                Ok(length) => &buffer[..length],
+                Ok(length) => filled(&mut buffer, length),
                 #[cfg(feature = "tls")]
                 Err(error) => {
                     return super::tls::classify(&error)
@@ -282,7 +284,7 @@ async fn send_requests(
     early: &[u8],
     check: &Mutex<ResponseCheck>,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; MIN_BUFFER];
     let mut bytes = early;
     loop {
         lock(check).on_requests(bytes);
@@ -290,7 +292,15 @@ async fn send_requests(
         to_server.flush().await?;
         bytes = match from_client.read(&mut buffer).await {
             Ok(0) | Err(_) => return Ok(()),
-            Ok(length) => &buffer[..length],
+            Ok(length) => filled(&mut buffer, length),
         };
     }
+}
+
+/// Returns the first `length` bytes of a buffer, and enlarges the buffer for the next read if they fill it.
+fn filled(buffer: &mut Vec<u8>, length: usize) -> &[u8] {
+    if length == buffer.len() && length < MAX_BUFFER {
+        buffer.resize(2 * length, 0);
+    }
+    &buffer[..length]
 }

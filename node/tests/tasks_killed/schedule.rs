@@ -169,6 +169,8 @@ impl Schedule {
             }
             Fault::Pause(_) | Fault::Depose => {
                 victim.wait_for_line("fault point: stopping here", DEADLINE);
+                // It stops after it has logged that. A signal to continue would have no effect before.
+                eventually("the victim has stopped", DEADLINE, || victim.has_stopped().then_some(()));
             }
         }
     }

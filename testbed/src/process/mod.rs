@@ -194,7 +194,7 @@ impl Process {
     }
 
     /// Returns true if it was stopped by any process since the last call.
-    pub(crate) fn has_stopped(&self) -> bool {
+    pub fn has_stopped(&self) -> bool {
         self.exit.is_none() && signals::has_stopped(self.pid())
     }
 

@@ -93,13 +93,13 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
         targets: vec![
             Target::at_least(
                 "cycle at 10000 nodes, speed relative to Kazoo one by one",
-                100.0,
+                200.0,
                 " times",
                 one_by_one / listed,
             ),
             Target::at_most(
                 "cycle at 10000 nodes, duration relative to the floor",
-                1.5,
+                1.15,
                 " times",
                 listed / floor,
             ),

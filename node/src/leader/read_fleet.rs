@@ -72,7 +72,7 @@ pub async fn read_fleet(
     Ok(reading)
 }
 
-/// What was found at one znode.
+/// Result of reading one member.
 struct Found {
     /// Size of the data in bytes.
     size: usize,
@@ -80,7 +80,7 @@ struct Found {
     excluded: Option<Exclusion>,
 }
 
-/// Reads and aggregates. Returns besides what was found at each member, and the measurements of the first `keep`.
+/// Reads and aggregates the measurements. Also returns the result of each member, and the measurements of the first `keep`.
 async fn read(
     connection: &Connection,
     members: &Members,

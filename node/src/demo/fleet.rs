@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use atalaya_config::Boards;
 use atalaya_recipes::session::Spawner;
@@ -48,17 +48,30 @@ pub(super) struct NodeConfig {
 type Start = Box<dyn FnOnce() + Send>;
 
 /// Threads that run the nodes, each with its own runtime: all tasks of a node run on the same thread, so that none of them
-/// can continue while the node is being killed. They end when this is dropped.
-pub(super) struct Threads(Vec<(Handle, mpsc::UnboundedSender<Start>)>);
+/// can continue while the node is being killed. Dropping this waits until they have ended, because a node uses the
+/// runtime for requests, which ends later.
+pub(super) struct Threads(Vec<NodeThread>);
+
+struct NodeThread {
+    runtime: Handle,
+    starts: mpsc::UnboundedSender<Start>,
+    thread: JoinHandle<()>,
+}
 
 impl Threads {
     /// Starts as many threads as there are processors.
     pub(super) fn start() -> io::Result<Threads> {
         let count = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-        (1..=count).map(Threads::start_one).collect::<Result<_, _>>().map(Threads)
+        (1..=count).map(NodeThread::start).collect::<Result<_, _>>().map(Threads)
     }
 
-    fn start_one(number: usize) -> io::Result<(Handle, mpsc::UnboundedSender<Start>)> {
+    fn of_node(&self, number: u32) -> &NodeThread {
+        &self.0[number as usize % self.0.len()]
+    }
+}
+
+impl NodeThread {
+    fn start(number: usize) -> io::Result<NodeThread> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (sender, mut starts) = mpsc::unbounded_channel::<Start>();
@@ -69,12 +82,19 @@ impl Threads {
                 }
             });
         };
-        thread::Builder::new().name(format!("nodes {number}")).stack_size(STACK_SIZE).spawn(run)?;
-        Ok((handle, sender))
+        let thread =
+            thread::Builder::new().name(format!("nodes {number}")).stack_size(STACK_SIZE).spawn(run)?;
+        Ok(NodeThread { runtime: handle, starts: sender, thread })
     }
+}
 
-    fn of_node(&self, number: u32) -> &(Handle, mpsc::UnboundedSender<Start>) {
-        &self.0[number as usize % self.0.len()]
+impl Drop for Threads {
+    fn drop(&mut self) {
+        for NodeThread { starts, thread, .. } in self.0.drain(..) {
+            drop(starts);
+            // The message of a panic was printed when it happened.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -108,8 +128,8 @@ impl Member {
         node.limits_responses = false;
         let status = node.node_status();
         let control = Arc::new(TaskControl::default());
-        let (runtime, thread) = config.threads.of_node(number);
-        let (controlled, runtime) = (control.clone(), runtime.clone());
+        let thread = config.threads.of_node(number);
+        let (controlled, runtime) = (control.clone(), thread.runtime.clone());
         node.spawner = Some(Spawner::new(move |task| drop(runtime.spawn(controlled.control(number, task)))));
         let (controlled, events) = (control.clone(), config.events.clone());
         let start = move || {
@@ -127,7 +147,7 @@ impl Member {
             });
         };
         // Fails at the end of the demo.
-        let _ = thread.send(Box::new(start));
+        let _ = thread.starts.send(Box::new(start));
         Ok(Member { number, condition: Condition::Running, status, control, incarnation })
     }
 

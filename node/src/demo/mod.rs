@@ -51,6 +51,7 @@ use fleet::{Condition, Member, NodeConfig, Threads};
 use keys::Action;
 use log_capture::{LogCapture, LogLine};
 use screen::Screen;
+use script::ApiMode;
 pub(crate) use script::Script;
 use state::{LineKind, State};
 
@@ -60,6 +61,8 @@ const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_STARTS_PER_FRAME: usize = 250;
 /// Tick of the ZooKeeper server: it expires sessions at multiples of this.
 const SERVER_TICK: Duration = Duration::from_millis(500);
+/// Maximum time that the end of the demo waits for reports on their way to the API.
+const MAX_DELIVERY_TIME: Duration = Duration::from_secs(1);
 /// Maximum number of events that are handled at once, so that many events do not block the screen.
 const MAX_BATCH: usize = 5_000;
 
@@ -253,9 +256,34 @@ impl Demo {
                 return Ok(());
             }
         }
+        // An average that was computed just before the end is not one that the API refuses.
+        if self.api.mode() == ApiMode::Up {
+            let delivered = self.receive_reports(&mut events, &mut averages);
+            // Without a leader, averages wait for longer.
+            let _ = tokio::time::timeout(MAX_DELIVERY_TIME, delivered).await;
+        }
         // Once more, for the summary.
         self.refresh().await;
         self.output(true).map(drop)
+    }
+
+    /// Handles events until the API has received all averages.
+    async fn receive_reports(
+        &mut self,
+        events: &mut mpsc::UnboundedReceiver<Event>,
+        averages: &mut mpsc::UnboundedReceiver<Report>,
+    ) {
+        while let Ok(report) = averages.try_recv() {
+            self.on_event(Event::Averaged(report));
+        }
+        while self.state.audit.waiting() > 0 {
+            let event = tokio::select! {
+                Some(event) = events.recv() => event,
+                Some(report) = averages.recv() => Event::Averaged(report),
+                else => return,
+            };
+            self.on_event(event);
+        }
     }
 
     /// Starts nodes that are not started yet, a limited number at a time.

@@ -167,7 +167,9 @@ async fn main() -> Result<(), Failure> {
         }
         let store = open_store(&name)?;
         store.check().await?;
-        let limits = Limits { rate: f64::MAX, burst: f64::MAX, ..Limits::default() };
+        let (connections, rate) = (1_024, f64::MAX);
+        let limits =
+            Limits { connections, connections_of_one: connections, rate, burst: rate, ..Limits::default() };
         let options = Options { limits, ..Options::default() };
         let collector = Collector::bind("127.0.0.1:0", Arc::clone(&store), options).await?;
         subjects.push((format!("POST, {name}"), Subject::Server(collector.address()?)));

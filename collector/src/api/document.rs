@@ -1,9 +1,8 @@
 //! The OpenAPI document: general information, and rules that hold for many routes.
 
-use serde_json::json;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Content, Header, Ref, RefOr, Response, ResponseBuilder, Schema};
+use utoipa::openapi::{Content, Header, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema, Type};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::measurements::Measurement;
@@ -74,9 +73,15 @@ pub(super) fn complete(document: &mut utoipa::openapi::OpenApi, tokens: &Tokens)
                 let RefOr::T(response) = response else { continue };
                 match status.as_str() {
                     "429" | "503" => {
-                        header(response, "Retry-After", "Seconds", json!({"type": "integer", "minimum": 1}))
+                        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+                        header(response, "Retry-After", "Seconds", seconds);
                     }
-                    "401" => header(response, "WWW-Authenticate", "Bearer", json!({"type": "string"})),
+                    "401" => header(
+                        response,
+                        "WWW-Authenticate",
+                        "Bearer",
+                        ObjectBuilder::new().schema_type(Type::String),
+                    ),
                     _ => {}
                 }
             }
@@ -136,8 +141,7 @@ fn security(tokens: &Tokens, role: Role) -> Vec<SecurityRequirement> {
     if tokens.are_needed(role) { vec![bearer] } else { vec![SecurityRequirement::default(), bearer] }
 }
 
-fn header(response: &mut Response, name: &str, description: &str, schema: serde_json::Value) {
-    let Ok(schema) = serde_json::from_value::<Schema>(schema) else { return };
+fn header(response: &mut Response, name: &str, description: &str, schema: ObjectBuilder) {
     let mut header = Header::new(schema);
     header.description = Some(description.to_owned());
     response.headers.insert(name.to_owned(), header.into());

@@ -24,6 +24,8 @@ fn counted_node_counts_each_write_once_under_faults() {
     let (data, newest) = watch::channel(Some(b"1".to_vec()));
     bed.spawn(node.run(newest));
     stored(&probe, "1", "1");
+    // The server applies a write before the node receives the reply.
+    wait_until("the first is stored, as far as it knows", || state.borrow().stored == 1);
 
     // First the reply is lost, then the request.
     for (text, count) in [("2", "2"), ("3", "3")] {
@@ -42,7 +44,9 @@ fn counted_node_counts_each_write_once_under_faults() {
     for count in ["4", "5", "6"] {
         probe.set(COUNTER, count.as_bytes()).unwrap();
     }
+    let before = state.borrow().stored;
     data.send_replace(Some(b"4".to_vec()));
+    wait_until("it is stored, as far as it knows", || state.borrow().stored > before);
     stored(&probe, "4", "7");
 
     // The reply is missing until the session expires: the znode is created again and not counted again.

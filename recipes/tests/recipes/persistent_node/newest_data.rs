@@ -20,6 +20,8 @@ fn node_stores_only_the_newest_data_after_a_disconnect() {
     data.send_replace(Some(b"1".to_vec()));
     let before = eventually("it is there", DEADLINE, || probe.exists(PATH));
     assert_eq!(before.version, 0);
+    // The server applies a write before the node receives the reply, which the cut could drop.
+    wait_until("the first write is counted", || state.borrow().stored == 1);
 
     proxy.refuse(true);
     proxy.cut();
@@ -34,7 +36,6 @@ fn node_stores_only_the_newest_data_after_a_disconnect() {
     wait_until("it is held", || state.borrow().held);
     let after = probe.exists(PATH).unwrap();
     assert_eq!((after.czxid, after.version), (before.czxid, 1), "2 and 3 were stored as well");
-    // The server applies a write before the node receives the reply.
     wait_until("both writes are counted", || state.borrow().stored == 2);
 
     data.send_replace(Some(b"5".to_vec()));

@@ -75,9 +75,11 @@ async fn list_is_sorted_filtered_and_divided_into_parts() {
     let collector = started().await;
     for number in 1..=205_i64 {
         let value = ((number * 37) % 205) as f64;
-        let mut samples = vec![temperature(number + 10, value)];
+        // So far apart that their order does not depend on when they are sent.
+        let ago = 5 * number + 10;
+        let mut samples = vec![temperature(ago, value)];
         if number == 7 {
-            samples.insert(0, sample("attic", "humidity", "%RH", number + 11, 99.0));
+            samples.insert(0, sample("attic", "humidity", "%RH", ago + 1, 99.0));
         }
         send(&collector, "default", &format!("n{number}"), &samples).await;
     }

@@ -1,16 +1,15 @@
 //! Tests of a Redis with TLS, users and passwords, as it is operated across machines.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use atalaya_collector::store::open_store_with;
 use atalaya_collector::{Outcome, RedisAccess, Report, Store, StoreError};
-use atalaya_testbed::{Redis, Scratch, make_certificate};
+use atalaya_testbed::{Port, Redis, Scratch, make_certificate};
 
 struct Secured {
-    port: u16,
+    port: Port,
     certificate: PathBuf,
     key: PathBuf,
     _redis: Redis,
@@ -22,10 +21,11 @@ impl Secured {
     fn start(more: &str) -> Secured {
         let folder = Scratch::new("redis-tls");
         let (certificate, key) = make_certificate(folder.path(), "127.0.0.1");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = Port::reserve();
+        let number = port.number();
         let (shown, hidden) = (certificate.display(), key.display());
         let redis = Redis::with(&format!(
-            "appendonly yes\nappendfsync always\ntls-port {port}\ntls-cert-file {shown}\ntls-key-file {hidden}\n\
+            "appendonly yes\nappendfsync always\ntls-port {number}\ntls-cert-file {shown}\ntls-key-file {hidden}\n\
              tls-ca-cert-file {shown}\n{more}"
         ));
         Secured { port, certificate, key, _redis: redis, _folder: folder }
@@ -40,7 +40,7 @@ impl Secured {
     }
 
     fn open(&self, user: &str, access: &RedisAccess) -> Arc<dyn Store> {
-        open_store_with(&format!("rediss://{user}127.0.0.1:{}/0", self.port), Some(access)).unwrap()
+        open_store_with(&format!("rediss://{user}127.0.0.1:{}/0", self.port.number()), Some(access)).unwrap()
     }
 }
 

@@ -71,7 +71,7 @@ async fn raw(address: SocketAddr, bytes: &'static [u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn client_without_a_handshake_is_disconnected() {
-    let limits = Limits { headers: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { headers: Duration::from_secs(3), ..Limits::default() };
     let secured = secured(Arc::new(MemoryStore::new()), limits).await;
     let address = secured.running.address;
     for wrong in [

@@ -35,7 +35,7 @@ async fn main() {
         fence: 99,
         run_for: None,
     };
-    let session_timeout = Duration::from_secs(4);
+    let session_timeout = Duration::from_secs(20);
     let lease = move || LocalLease { remaining: session_timeout / 2, session_timeout };
     let execution = executor.execute(request, lease, watch::Sender::default(), pending()).await;
     std::fs::write(folder.join("execution"), format!("{execution:?}")).unwrap();

@@ -95,7 +95,7 @@ fn processes_of_a_worker_that_is_killed_with_its_guardian_end_before_the_next_at
     let fleet = Fleet::memory();
     let servers = servers(&fleet);
     // The session of the killed worker does not expire meanwhile.
-    let stage = Stage::with_timeout(&servers, SESSION * 7);
+    let stage = Stage::new(&servers, SESSION * 7);
     let _leader = stage.leader("n1", None);
     let mut worker = stage.worker("w1", None);
     let task = Submission { name: "one".to_owned(), at_most_once: false, holds: true };

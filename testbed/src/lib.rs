@@ -84,6 +84,7 @@ pub use kazoo::Kazoo;
 pub use mosquitto::Mosquitto;
 pub use mqtt_client::{MqttClient, MqttMessage};
 pub use node::{clean_command, node_command, node_command_in};
+pub use ports::Port;
 pub use process::{Line, Process, Stream};
 pub use prometheus::{Prometheus, promtool};
 pub use proxy::Proxy;

@@ -16,15 +16,16 @@ const EPHEMERAL: u32 = 32_768;
 
 /// A port of 127.0.0.1 that no other test uses until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub struct Port {
     number: u16,
     /// The lock ends with the process, even if it is killed.
     _reserved: File,
 }
 
 impl Port {
+    /// Returns a port that no other test uses.
     #[track_caller]
-    pub(crate) fn reserve() -> Self {
+    pub fn reserve() -> Self {
         static TAKEN: AtomicU32 = AtomicU32::new(0);
         let width = first_ephemeral() - FIRST;
         // Processes start at different numbers and continue after their last one, so that a number is not reused soon.
@@ -48,7 +49,8 @@ impl Port {
         Some(Self { number, _reserved: file })
     }
 
-    pub(crate) fn number(&self) -> u16 {
+    /// Returns the number of the port.
+    pub fn number(&self) -> u16 {
         self.number
     }
 }

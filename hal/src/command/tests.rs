@@ -106,12 +106,13 @@ fn a_program_that_is_not_there_is_absent_and_its_arguments_stay_out_of_the_messa
 fn a_program_that_takes_too_long_is_killed_with_all_it_started() {
     let folder = tempfile::tempdir().unwrap();
     let script = "echo $$ > leader; (exec sleep 1000) & echo $! > helper; echo 5; wait";
-    let mut sensor = program(&["sh", "-c", script], Duration::from_secs(1), folder.path());
+    let timeout = Duration::from_secs(5);
+    let mut sensor = program(&["sh", "-c", script], timeout, folder.path());
     let begun = Instant::now();
     let error = sensor.read().unwrap_err();
-    assert!(begun.elapsed() >= Duration::from_secs(1) && begun.elapsed() < LONG);
+    assert!(begun.elapsed() >= timeout && begun.elapsed() < LONG);
     assert_eq!(error.cause(), Cause::Timeout);
-    assert_eq!(error.to_string(), "timeout at the command `sh`: not done after 1s, so it was killed");
+    assert_eq!(error.to_string(), "timeout at the command `sh`: not done after 5s, so it was killed");
     for name in ["leader", "helper"] {
         let pid = std::fs::read_to_string(folder.path().join(name)).unwrap();
         soon(name, || !runs(&pid));

@@ -129,8 +129,8 @@ fn a_fleet_of_three(method: &str) {
     let deposed = newest_epoch(&before);
     holds(&collector, None, "a successor's", |held| newest_epoch(held) > deposed);
 
-    collector.process().kill9();
     let since = Instant::now();
+    collector.process().kill9();
     two.wait_for_line_since(since, "the API does not accept reports", DEADLINE);
     collector.restart();
     let back = collector.reports().len();

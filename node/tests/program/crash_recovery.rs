@@ -266,12 +266,14 @@ fn node_works_without_a_state_directory(fleet: Fleet) {
 
 fn garbage_in_the_state_file_costs_one_session_timeout(fleet: Fleet) {
     let machine = Machine::of(&fleet);
-    let mut one = machine.leader(&fleet, "1", &[]);
+    // Long enough for three processes to start before the session ends.
+    let calm = ["--session-timeout", "10s"];
+    let mut one = machine.leader(&fleet, "1", &calm);
     one.kill9();
     std::fs::write(machine.file("json"), b"\0\0\0\0").unwrap();
     machine.reap_exits(&["1"], 65);
     assert_eq!(machine.reap(&["2"]).0, Some(0), "another node's file");
-    let again = machine.leader(&fleet, "1", &[]);
+    let again = machine.leader(&fleet, "1", &calm);
     again.wait_for_line("cannot be read", Duration::ZERO);
     again.wait_for_line("waiting for it to end", Duration::ZERO);
     let (exit, said) = machine.reap(&["1"]);

@@ -16,9 +16,11 @@ on_both!(
 );
 
 fn three_nodes_publish_plain_text_and_the_leader_reports_their_mean(fleet: Fleet) {
-    let _one = fleet.leader("1", &["--board", "v70"]);
-    let _two = fleet.follower("2", &["--board", "v80"]);
-    let _three = fleet.follower("3", &["--board", "v90"]);
+    // Node 1 stays the leader, also on a busy machine.
+    let calm = ["--session-timeout", "10s"];
+    let _one = fleet.leader("1", &[&["--board", "v70"], &calm[..]].concat());
+    let _two = fleet.follower("2", &[&["--board", "v80"], &calm[..]].concat());
+    let _three = fleet.follower("3", &[&["--board", "v90"], &calm[..]].concat());
     mean_reported(&fleet.api, 80.0, Instant::now());
 
     let probe = fleet.probe();

@@ -132,7 +132,7 @@ fn kept(requests: &[Recorded]) -> Vec<(String, usize, f64)> {
 }
 
 /// Waits for a note in the health report. On a busy machine, a node may count as hanging for a moment.
-fn wait_for_note(metrics: &MetricsClient, note: &str) {
+pub(crate) fn wait_for_note(metrics: &MetricsClient, note: &str) {
     wait_until(note, || metrics.ask("/healthz").body.contains(note));
 }
 

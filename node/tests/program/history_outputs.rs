@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::common::metrics_client::MetricsClient;
 use crate::common::samples::{InFile, LOG_FILTER, boards, count, wait_for_samples};
 use crate::common::{DEADLINE, NO_ZOOKEEPER, is_nightly};
+use crate::history::wait_for_note;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 /// Number of sensors: 200 samples a second, as many in 18 s as one sensor takes in an hour at one sample a second.
@@ -140,7 +141,7 @@ fn output_that_is_away_for_an_hour_delays_no_other_and_gets_everything_afterward
     assert!(metrics.figure(&waiting("away")).unwrap() >= (total / 2 - total / 8) as f64);
     assert_eq!(metrics.figure("atalaya_history_output_failing{output=\"near\"}"), Some(0.0));
     let note = "samples wait for the output away, which does not accept them";
-    assert!(metrics.ask("/healthz").body.contains(note));
+    wait_for_note(&metrics, note);
     site.away.set(ApiMode::Hang);
     first.kill9();
     let stored = InFile::of(&first).stored;

@@ -124,8 +124,14 @@ fn lock_step_waits_one_period_for_a_frozen_node(fleet: Fleet) {
     let [_one, _two, mut three] = three(&fleet, &args);
     reports(&fleet.api, 3, Instant::now());
     three.stop();
-    let stopped = Instant::now();
-    let held_up = reports(&fleet.api, 5, stopped);
+    let stopped = jiff::Timestamp::now();
+    // Reports of earlier cycles may arrive later.
+    let of_later_cycles = |all: &[Recorded]| -> Vec<Recorded> {
+        all.iter().filter(|report| time_of(report) > stopped).cloned().collect()
+    };
+    let all =
+        fleet.api.wait_for("reports of later cycles", DEADLINE * 2, |all| of_later_cycles(all).len() >= 5);
+    let held_up = of_later_cycles(&all);
     // A cycle may have been complete when the node was stopped.
     for pair in held_up[1..].windows(2) {
         let (begun, ended) = (time_of(&pair[0]), time_of(&pair[1]));
@@ -234,13 +240,13 @@ fn leader_with_a_counter_counts_the_averaged_measurements(fleet: Fleet) {
     reports(&fleet.api, 3, Instant::now());
     three.cont();
     IDS.into_iter().for_each(|id| goes_on_publishing(&probe, id, 2));
-    let (counted, version) = eventually("the counter between two cycles", DEADLINE, || {
+    let writes = |id| probe.exists(&format!("/mediciones/{id}")).map(|stat| i64::from(stat.version) + 1);
+    let (counted, version, published) = eventually("the counter between two cycles", DEADLINE, || {
         let before = probe.exists("/counter")?;
         let counted: i64 = probe.text("/counter")?.parse().unwrap();
-        (probe.exists("/counter")?.version == before.version).then_some((counted, before.version))
+        let published = IDS.into_iter().map(writes).sum::<Option<i64>>()?;
+        (probe.exists("/counter")?.version == before.version).then_some((counted, before.version, published))
     });
-    let published: i64 =
-        IDS.iter().map(|id| i64::from(probe.exists(&format!("/mediciones/{id}")).unwrap().version) + 1).sum();
     // The leader creates the counter, and writes it in each cycle.
     let averaged = counts_until(&fleet.api, version.try_into().unwrap());
     assert!(
@@ -271,13 +277,15 @@ fn counts_until(api: &Api, last: u64) -> i64 {
 fn old_measurement_counts_only_after_its_next_write(fleet: Fleet) {
     let one = fleet.leader("1", &["--board", "v80"]);
     let probe = fleet.probe();
+    let since = Instant::now();
     probe.create("/mediciones/k", b"60", true).unwrap();
-    mean_reported(&fleet.api, 70.0, Instant::now());
+    mean_reported(&fleet.api, 70.0, since);
     one.wait_for_line("excluded from the average", DEADLINE);
     mean_reported(&fleet.api, 80.0, Instant::now());
+    let since = Instant::now();
     probe.set("/mediciones/k", b"90").unwrap();
     one.wait_for_line("included in the average again", DEADLINE);
-    mean_reported(&fleet.api, 85.0, Instant::now() - fleet.pace.period);
+    mean_reported(&fleet.api, 85.0, since);
     mean_reported(&fleet.api, 80.0, Instant::now());
 }
 
@@ -304,7 +312,7 @@ fn millis(duration: Duration) -> i64 {
 }
 
 fn sessions_survive_periods_of_three_session_timeouts(mut fleet: Fleet) {
-    let session = Duration::from_secs(2);
+    let session = Duration::from_secs(4);
     fleet.around.pace = Timing { session, period: session * 3 };
     let begin = Instant::now();
     let probe = fleet.probe();

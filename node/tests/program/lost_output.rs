@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use atalaya_testbed::{Scratch, ZkProbe, clean_command, eventually, get};
+use atalaya_testbed::{Port, Scratch, ZkProbe, clean_command, eventually, get};
 
 use crate::common::{DEADLINE, Fleet, children, goes_on_publishing, wait_until};
 
@@ -89,16 +89,12 @@ fn program(folder: &Path, words: &[&str]) -> Command {
     command
 }
 
-/// Returns a port that was free a moment ago.
-fn free_address() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
 #[test]
 fn node_publishes_and_ends_by_sigterm_when_stderr_takes_nothing() {
     let fleet = Fleet::memory();
     for (sink, id) in SINKS.into_iter().zip(["1", "2", "3"]) {
-        let metrics = free_address();
+        let port = Port::reserve();
+        let metrics = format!("127.0.0.1:{}", port.number());
         let command = fleet.command(id, &["--log", "trace", "--metrics-listen", &metrics]);
         let mut node = Running::with_stderr(sink, command);
         goes_on_publishing(&fleet.probe(), id, 4);
@@ -140,7 +136,8 @@ fn supervised_node_is_restarted_and_ends_by_sigterm_when_stderr_takes_nothing() 
 fn collector_records_and_ends_by_sigterm_when_stderr_takes_nothing() {
     let scratch = Scratch::new("lost-output");
     for sink in SINKS {
-        let listen = free_address();
+        let port = Port::reserve();
+        let listen = format!("127.0.0.1:{}", port.number());
         let store = format!("sqlite:{sink:?}.db");
         let words = ["--log", "trace", "collect", "--listen", &listen, "--store", &store];
         let mut collector = Running::with_stderr(sink, program(scratch.path(), &words));
@@ -161,7 +158,8 @@ fn collector_records_and_ends_by_sigterm_when_stderr_takes_nothing() {
 fn zookeeper_serves_and_ends_by_sigterm_when_stderr_takes_nothing() {
     let scratch = Scratch::new("lost-output");
     for sink in SINKS {
-        let listen = free_address();
+        let port = Port::reserve();
+        let listen = format!("127.0.0.1:{}", port.number());
         let words = ["--log", "trace", "zookeeper", "--listen", &listen];
         let mut server = Running::with_stderr(sink, program(scratch.path(), &words));
         eventually("a listener", DEADLINE, || std::net::TcpStream::connect(&listen).ok());

@@ -25,6 +25,9 @@ fn script(folder: &Path) -> String {
     )
 }
 
+/// Session timeout with which a process keeps its lock on a busy machine.
+const SESSION: Duration = Duration::from_secs(6);
+
 struct Tree {
     scratch: Scratch,
 }
@@ -39,15 +42,16 @@ impl Tree {
     }
 
     /// `atalaya WORDS… --zookeeper … -- sh -c SCRIPT`.
-    fn tool(&self, fleet: &Fleet, words: &[&str], session: &str, script: &str) -> Command {
+    fn tool(&self, fleet: &Fleet, words: &[&str], session: Duration, script: &str) -> Command {
         let mut command = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
-        command.args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", session]);
+        let timeout = format!("{}s", session.as_secs());
+        command.args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", &timeout]);
         command.args(["--", "sh", "-c", script]).current_dir(self.scratch.path());
         command
     }
 
     fn hold(&self, fleet: &Fleet, words: &[&str], end: &str) -> Process {
-        let holder = Process::spawn(self.tool(fleet, words, "2s", &(script(self.scratch.path()) + end)));
+        let holder = Process::spawn(self.tool(fleet, words, SESSION, &(script(self.scratch.path()) + end)));
         wait_until("all processes of the tree", || self.file("ready").exists());
         holder
     }
@@ -63,9 +67,9 @@ impl Tree {
         let script = "for pid in $(cat pids); do
                           case $(cut -d' ' -f3 /proc/$pid/stat 2>/dev/null) in ''|Z) ;; *) echo $pid >> met;; esac
                       done; touch met";
-        let next = Process::spawn(self.tool(fleet, words, "2s", script));
-        let path = words[1];
-        wait_until("two in line", || fleet.probe().contenders(path).len() == 2);
+        let next = Process::spawn(self.tool(fleet, words, SESSION, script));
+        let (path, probe) = (words[1], fleet.probe());
+        wait_until("two in line", || probe.contenders(path).len() == 2);
         next
     }
 
@@ -99,9 +103,9 @@ fn lock_ends_every_process_of_the_tree_when_the_lock_is_lost() {
     let mut holder = tree.hold(&fleet, &["lock", "/locks/lost"], "wait; sleep 300");
     let lost = Instant::now();
     fleet.server.vanish();
-    // Another client could acquire the lock after the session timeout of 2 s.
-    eventually("the end of the tree", Duration::from_secs(2), || tree.alive().is_empty().then_some(()));
-    assert!(lost.elapsed() < Duration::from_secs(2));
+    // Another client could acquire the lock after the session timeout.
+    eventually("the end of the tree", SESSION, || tree.alive().is_empty().then_some(()));
+    assert!(lost.elapsed() < SESSION);
     assert_eq!(holder.wait_exit(DEADLINE).code(), Some(75));
 }
 
@@ -147,7 +151,7 @@ fn command_of_lock_reads_the_terminal_and_gets_its_interrupt() {
     // It starts no processes, so that the shell itself gets the interrupt, and not while it forks.
     let script =
         "read word; echo got $word; trap 'echo interrupted; exit 3' INT; echo ready; while :; do :; done";
-    let command = tree.tool(&fleet, &["lock", "/locks/tty"], "60s", script);
+    let command = tree.tool(&fleet, &["lock", "/locks/tty"], Duration::from_secs(60), script);
     let mut terminal = Terminal::spawn(command, (100, 24));
     wait_until("a holder", || fleet.probe().contenders("/locks/tty").len() == 1);
     terminal.press("hello\r");
@@ -163,7 +167,8 @@ fn lock_ends_a_command_that_ignores_the_interrupt_of_the_terminal() {
     let fleet = Fleet::memory();
     let tree = Tree::new();
     let script = script(tree.scratch.path()) + "trap '' INT; echo deaf; sleep 300";
-    let mut terminal = Terminal::spawn(tree.tool(&fleet, &["lock", "/locks/tty"], "2s", &script), (100, 24));
+    let mut terminal =
+        Terminal::spawn(tree.tool(&fleet, &["lock", "/locks/tty"], SESSION, &script), (100, 24));
     terminal.wait_for("deaf", DEADLINE);
     terminal.press("\x03");
     assert_eq!(terminal.wait_exit(DEADLINE), 128 + 15);
@@ -267,7 +272,7 @@ fn process_one_reaps_orphans_and_passes_signals_on() {
     let fleet = Fleet::memory();
     let tree = Tree::new();
     let folder = tree.scratch.path();
-    let lock = tree.tool(&fleet, &["lock", "/locks/one"], "2s", "sleep 300");
+    let lock = tree.tool(&fleet, &["lock", "/locks/one"], SESSION, "sleep 300");
     let node = fleet.command("1", &[]);
     let listen = ["collect", "--listen", "127.0.0.1:0", "--store", "memory"];
     let mut collect = clean_command(folder, env!("CARGO_BIN_EXE_atalaya"));

@@ -162,7 +162,9 @@ fn prometheus_scrapes_a_fleet_its_collector_and_a_failover() {
     });
     let leading = || prometheus.query("atalaya_leading == 1");
     let instance = |found: &[(Value, f64)]| found.first().map(|(labels, _)| labels["instance"].clone());
-    assert_eq!(instance(&leading()), Some(nodes[0].address.clone().into()));
+    wait_until("the leader, as Prometheus sees it", || {
+        instance(&leading()) == Some(nodes[0].address.clone().into())
+    });
 
     one.kill9();
     let next = eventually("another leads, as Prometheus sees it", DEADLINE, || {
@@ -176,8 +178,9 @@ fn prometheus_scrapes_a_fleet_its_collector_and_a_failover() {
     });
     assert_eq!(prometheus.query("ALERTS{alertname=\"AtalayaTwoLeaders\"}"), []);
     let recorded = "atalaya_collector_reports_total{outcome=\"recorded\"}";
-    let before = prometheus.query(recorded)[0].1;
-    wait_until("reports go on", || prometheus.query(recorded)[0].1 > before);
+    let count = || prometheus.query(recorded).first().map(|(_, count)| *count);
+    let before = eventually("the number of reports", DEADLINE, count);
+    wait_until("reports go on", || count() > Some(before));
 
     // In OpenMetrics, as Prometheus requests it, and in the older text format, which promtool checks.
     let watch = &nodes[1];

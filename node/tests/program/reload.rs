@@ -38,7 +38,9 @@ impl Desk {
 
     fn leader(&self, fleet: &Fleet) -> Process {
         let file = self.file().display().to_string();
-        let node = fleet.node("1", &["--boards", &file, "--board", "b", "--api-method", "post"]);
+        // It must not lose its session on a busy machine.
+        let words = ["--boards", &file, "--board", "b", "--api-method", "post", "--session-timeout", "30s"];
+        let node = fleet.node("1", &words);
         node.wait_for_line(" leading epoch=", DEADLINE);
         node
     }
@@ -150,7 +152,7 @@ fn reload_applies_reloadable_settings_and_names_the_fixed_ones(fleet: Fleet) {
     let board = sensor("s", "temperature = { constant = 70 }");
     desk.write(&format!("sampling_period = \"1h\"\n{}", api("nuevo")), &board);
     let mut command = atalaya_testbed::node_command(env!("CARGO_BIN_EXE_atalaya"), "1", &fleet.hosts);
-    command.args(["--session-timeout", "4s", "--boards"]).arg(desk.file());
+    command.args(["--session-timeout", "30s", "--boards"]).arg(desk.file());
     let node = Process::start(command, " leading epoch=", DEADLINE);
     mean_reported(&fleet.api, 70.0, Instant::now() - Duration::from_secs(60));
     let probe = fleet.probe();

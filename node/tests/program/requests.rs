@@ -3,11 +3,12 @@
 //! each average that it has accepted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use atalaya_testbed::{Scratch, eventually};
 
 use crate::common::webhooks::Webhooks;
-use crate::common::{DEADLINE, Fleet, TestEnv};
+use crate::common::{DEADLINE, Fleet, TestEnv, Timing};
 
 /// Number of cycles over which requests are counted.
 const CYCLES: usize = 10;
@@ -88,7 +89,9 @@ fn record(arguments: &[&str], commit: &str) -> (Counts, Counts) {
     let fleet = Fleet::memory();
     let proxy = fleet.server.proxy();
     proxy.record_requests();
-    let env = TestEnv::of(proxy.connect_string(), fleet.pace);
+    // A new connection would cause other requests.
+    let pace = Timing { session: Duration::from_secs(30), ..fleet.pace };
+    let env = TestEnv::of(proxy.connect_string(), pace);
     // An earlier test may have had a node 1 at the same port: its state would cause requests of a cleanup.
     let state = Scratch::new("requests");
     let own = ["--board", "v80", "--state-dir", state.path().to_str().unwrap()];

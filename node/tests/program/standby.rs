@@ -31,7 +31,9 @@ fn wait_for_election(probe: &ZkProbe, root: &str, contending: usize, standby: us
     })
 }
 
-fn contenders_killed_at_once_are_succeeded_within_a_session_timeout_and_a_period(fleet: Fleet) {
+fn contenders_killed_at_once_are_succeeded_within_a_session_timeout_and_a_period(mut fleet: Fleet) {
+    // Twenty processes share the processors.
+    fleet.around.pace.period = Duration::from_secs(4);
     let probe = fleet.probe();
     let mut nodes: Vec<(String, Process)> =
         (1..=20).map(|id| (id.to_string(), fleet.node(&id.to_string(), &[]))).collect();

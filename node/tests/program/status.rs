@@ -127,7 +127,9 @@ fn status_watch_redraws_the_terminal_and_restores_it(fleet: Fleet) {
     });
     watching.signal_term();
     assert_eq!(watching.wait_exit(DEADLINE), 0);
-    assert!(!watching.look(|screen| screen.alternate_screen()), "the other screen was left");
+    eventually("the other screen was left", DEADLINE, || {
+        (!watching.look(|screen| screen.alternate_screen())).then_some(())
+    });
 }
 
 #[test]

@@ -32,8 +32,11 @@ fn leader_pushes_nodes_and_leader_to_a_collector(fleet: Fleet) {
     fleet.api.set(ApiMode::Collector(Duration::ZERO));
     let mut one = fleet.leader("1", &["--board", "v90"]);
     let _two = fleet.follower("2", &["--board", "v90"]);
+    // A node publishes its measurement and its info one after the other.
+    let whole = |node: &Value| node["host"].is_string() && node["readings"][0].is_object();
     let both = eventually("both nodes in a status", DEADLINE, || {
-        told(&fleet).pop().filter(|status| status["nodes"].as_array().is_some_and(|nodes| nodes.len() == 2))
+        let of_both = |nodes: &Vec<Value>| nodes.len() == 2 && nodes.iter().all(whole);
+        told(&fleet).pop().filter(|status| status["nodes"].as_array().is_some_and(of_both))
     });
     assert_eq!(both["leader"], "1");
     assert!(both["cycle"].as_u64().unwrap() > 0 && both["more"] == 0, "{both}");

@@ -21,7 +21,7 @@ use crate::common::{DEADLINE, Fleet, is_alive, wait_until};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 /// Timeout of the simulated session.
-pub(crate) const SESSION: Duration = Duration::from_secs(4);
+pub(crate) const SESSION: Duration = Duration::from_secs(20);
 /// Maximum number of executions that are killed before they have reacted to SIGTERM, on a busy machine.
 const MAX_LATE: usize = 10;
 const STOPPED: ExecutionOutcome = ExecutionOutcome::Stopped(StopReason::LeaseEnding);
@@ -254,8 +254,8 @@ async fn stop_sends_sigterm_and_waits_for_all_processes() {
     let mut late = 0;
     while let Some(reason) = reasons.pop_front() {
         let scratch = Scratch::new("actions");
-        let script =
-            tree(scratch.path(), "trap 'echo cleaning up; exit 0' TERM; while :; do sleep 0.05; done");
+        let tree = tree(scratch.path(), "while :; do sleep 0.05; done");
+        let script = format!("trap 'echo cleaning up; exit 0' TERM\n{tree}");
         let executor = executor(scratch.path(), &script, "");
         let stop = async {
             tree_is_ready(scratch.path()).await;
@@ -277,7 +277,7 @@ async fn stop_sends_sigterm_and_waits_for_all_processes() {
 
 #[tokio::test]
 async fn command_ends_before_a_lease_that_is_not_renewed() {
-    for session in [Duration::from_secs(2), SESSION] {
+    for session in [SESSION / 2, SESSION] {
         let scratch = Scratch::new("actions");
         let executor = executor(scratch.path(), &tree(scratch.path(), "trap '' TERM; wait; sleep 300"), "");
         let request = request("run", Some("1"));

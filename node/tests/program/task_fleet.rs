@@ -132,7 +132,7 @@ fn stopped_worker_hands_its_task_over_at_once(fleet: Fleet) {
     let actions = Actions::new();
     let _leader = actions.leader(&fleet);
     let mut workers: BTreeMap<&str, Process> =
-        ["a", "b"].into_iter().map(|id| (id, actions.worker(&fleet, id))).collect();
+        ["a", "b"].into_iter().map(|id| (id, actions.calm_worker(&fleet, id))).collect();
     let id = submit(&fleet, &["hold"]);
     let (node, process) = wait_for_hold(&actions, 0);
     let mut stopped = workers.remove(node.as_str()).unwrap();
@@ -241,7 +241,7 @@ fn hostile_znodes_disturb_neither_other_tasks_nor_sampling(fleet: Fleet) {
 fn new_leader_continues_with_all_tasks(fleet: Fleet) {
     let actions = Actions::new();
     let mut leader = actions.leader(&fleet);
-    let _worker = actions.worker(&fleet, "w1");
+    let _worker = actions.calm_worker(&fleet, "w1");
     let file = actions.file();
     let second = fleet.follower("second", &["--boards", file.to_str().unwrap(), "--board", "none"]);
     let holding = submit(&fleet, &["hold"]);

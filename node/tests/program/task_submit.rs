@@ -98,7 +98,7 @@ fn task_submit_after_a_lost_reply_finds_its_task_in_the_records(fleet: Fleet) {
     // Holds the command until the faults are set.
     proxy.mute(Some(SYNC));
     let hosts = proxy.connect_string();
-    let mut submitting = Process::spawn(tool_with_timeout(&hosts, &["submit", "status"], "2s"));
+    let mut submitting = Process::spawn(tool_with_timeout(&hosts, &["submit", "status"], "6s"));
     wait_until("the connection", || proxy.connections() > 0);
     proxy.cut_after_request(MULTI);
     proxy.refuse(true);

@@ -21,7 +21,7 @@ on_both!(
 on_secured!(webhook_gets_each_average_once_and_in_order);
 
 /// Maximum delay on a busy machine.
-const LATE: Duration = Duration::from_millis(500);
+const LATE: Duration = Duration::from_secs(2);
 
 /// Waits until a webhook has kept the cycles 1 to `last`.
 fn wait_for_all(webhook: &Api, last: u64) {
@@ -103,8 +103,8 @@ fn successor_of_a_killed_leader_delivers_to_the_webhook(fleet: Fleet) {
 }
 
 fn outputs_get_each_average_within_a_period_while_another_is_away(fleet: Fleet) {
-    const CYCLES: u64 = 40;
-    let period = Duration::from_millis(200);
+    const CYCLES: u64 = 16;
+    let period = Duration::from_secs(1);
     let webhooks = Webhooks::start(3);
     let away = &webhooks.apis[1];
     // A long session timeout: a busy machine must not end the leadership.

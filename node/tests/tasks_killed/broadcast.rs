@@ -36,7 +36,7 @@ fn begun(stage: &Stage<'_>, task: &TaskId) -> BTreeMap<String, usize> {
 fn fifty_nodes_are_all_named_and_a_roll_out_stops_after_two_failures() {
     let fleet = Fleet::memory();
     let servers = Servers { hosts: fleet.hosts.clone(), journal: None };
-    let stage = Stage::with_timeout(&servers, TIMEOUT);
+    let stage = Stage::new(&servers, TIMEOUT);
     let _leader = stage.leader("n1", None);
     let mut workers: BTreeMap<String, Process> = BTreeMap::new();
     for numbers in (0..NODES).collect::<Vec<_>>().chunks(10) {

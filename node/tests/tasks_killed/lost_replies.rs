@@ -4,7 +4,7 @@ use atalaya::model::task::spec::Target;
 use atalaya_testbed::{Proxy, eventually};
 use atalaya_zookeeper::{Disconnect, Operation, RequestFilter};
 
-use super::stage::{Servers, Stage, spec};
+use super::stage::{SESSION, Servers, Stage, spec};
 use crate::common::server::Server;
 use crate::common::{DEADLINE, Fleet};
 
@@ -15,7 +15,7 @@ const MULTI: i32 = 14;
 fn lost_transactions_and_lost_replies_leave_one_result_in_memory() {
     let fleet = Fleet::memory();
     let servers = Servers { hosts: fleet.hosts.clone(), journal: None };
-    let stage = Stage::new(&servers);
+    let stage = Stage::new(&servers, SESSION * 7);
     let (_leader, _worker) = (stage.leader("n1", None), stage.worker("w1", None));
     let mut tasks = Vec::new();
     for cut in [Disconnect::BeforeReply, Disconnect::BeforeEffect] {
@@ -42,7 +42,7 @@ fn lost_transactions_and_lost_replies_leave_one_result_on_apache() {
     let fleet = Fleet::apache();
     let Server::Apache(server) = &fleet.server else { panic!("only Apache ZooKeeper is behind a proxy") };
     let servers = Servers { hosts: fleet.hosts.clone(), journal: Some(server) };
-    let stage = Stage::new(&servers);
+    let stage = Stage::new(&servers, SESSION * 7);
     let (to_leader, to_worker) = (Proxy::to(server.port()), Proxy::to(server.port()));
     let _leader = stage.leader_at("n1", Some(&to_leader.connect_string()), None);
     let _worker = stage.worker_at("w1", Some(&to_worker.connect_string()), None);

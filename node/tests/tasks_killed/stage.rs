@@ -42,7 +42,7 @@ pub(crate) fn play_all(servers: &Servers<'_>, schedules: &[Schedule]) {
         for _ in 0..PARALLEL.min(schedules.len()) {
             scope.spawn(|| {
                 while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let play = || schedule.play(&Stage::with_timeout(servers, schedule.session_timeout()));
+                    let play = || schedule.play(&Stage::new(servers, schedule.session_timeout()));
                     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(play)).is_err() {
                         failed.lock().unwrap().push(schedule.to_string());
                     }
@@ -96,11 +96,7 @@ echo "end $ATALAYA_TASK $ATALAYA_ATTEMPT $ATALAYA_NODE" >> "$witness"
 "#;
 
 impl<'a> Stage<'a> {
-    pub(crate) fn new(servers: &'a Servers<'a>) -> Stage<'a> {
-        Stage::with_timeout(servers, SESSION)
-    }
-
-    pub(crate) fn with_timeout(servers: &'a Servers<'a>, session_timeout: Duration) -> Stage<'a> {
+    pub(crate) fn new(servers: &'a Servers<'a>, session_timeout: Duration) -> Stage<'a> {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let chroot = format!("/fleet{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let hosts = format!("{}{chroot}", servers.hosts);

@@ -67,8 +67,8 @@ fn queues_work_on_apache_zookeeper() {
 #[test]
 fn barriers_work_on_apache_zookeeper() {
     let (bed, proxy) = TestBed::behind_proxy();
-    let away = bed.session_to(&proxy.connect_string());
-    let here = bed.session();
+    let away = bed.calm_session_to(&proxy.connect_string());
+    let here = bed.calm_session();
     let (barrier, waiting) = (Barrier::new(here.clone(), "/barrier"), Barrier::new(away.clone(), "/barrier"));
     let (one, other) = (
         DoubleBarrier::new(away.clone(), "/together", 2, "away"),

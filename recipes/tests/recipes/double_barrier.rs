@@ -128,7 +128,7 @@ fn double_barrier_does_not_count_leaving_members() {
 #[test]
 fn double_barrier_does_not_hang_after_a_disconnect() {
     let bed = TestBed::memory();
-    let (away, here) = (bed.session(), bed.session());
+    let (away, here) = (bed.calm_session(), bed.calm_session());
     let faults = bed.faults();
     let entering = enter(&bed, &away, 2);
     at_the_barrier(&bed, 1);

@@ -11,7 +11,7 @@ use atalaya_recipes::session::BadResponse;
 use atalaya_recipes::{ConnectError, Error, Session, SessionOptions};
 use atalaya_zookeeper::Server;
 
-use crate::support::memory::soon;
+use crate::support::memory::{DEADLINE, soon};
 use crate::support::{Logs, until};
 
 /// Name of the attack that the process of a test plays, in its environment.
@@ -236,7 +236,7 @@ async fn session_leaves_no_task_when_it_is_closed_or_dropped() {
         soon("a connection", session.connection()).await;
     }
     assert!(tasks() > before);
-    assert!(closed.close(TIMEOUT).await);
+    assert!(closed.close(DEADLINE).await);
     drop((dropped, connecting, closed));
     // A task of the relay owns its port and its connections.
     until("the end of all tasks", async || (tasks() == before).then_some(())).await;

@@ -28,9 +28,9 @@ fn locking_queue_entry_is_held_then_consumed_or_released() {
         queue.put_all(&[b"b", b"c"], DEFAULT_PRIORITY).await.unwrap();
         queue.put(b"a", 1).await.unwrap();
         let a = queue.take().await.unwrap().unwrap();
+        assert!(a.holds());
         let b = other.take().await.unwrap().unwrap();
         assert_eq!((said(&a), said(&b)), ("a".into(), "b".into()));
-        assert!(a.holds());
         a.release().await;
         let a = other.take().await.unwrap().unwrap();
         assert_eq!(said(&a), "a");

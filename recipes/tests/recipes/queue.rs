@@ -68,7 +68,8 @@ fn queue_put_and_take_act_once_when_a_reply_is_lost() {
 #[test]
 fn queue_take_needs_two_requests_and_put_one() {
     let bed = TestBed::memory();
-    let queue = Queue::new(bed.session(), PATH);
+    // It pings seldom.
+    let queue = Queue::new(bed.calm_session(), PATH);
     bed.wait(async {
         queue.put(b"", DEFAULT_PRIORITY).await.unwrap();
         queue.take().await.unwrap();

@@ -69,7 +69,7 @@ fn assert_quiet((requests, warnings): (u64, Vec<String>), reasons: &[&str]) {
 
 fn publisher_repeats_a_refused_create_seldom_and_logs_it_once(bed: &TestBed) {
     create_readable(bed, "/mediciones", b"");
-    let session = bed.session();
+    let session = bed.calm_session();
     let (data, newest) = watch::channel(Some(b"1".to_vec()));
     let node = PersistentNode::new(session, "/mediciones/1");
     let work = async move {
@@ -98,7 +98,7 @@ fn contender_leads_soon_after_the_permission_is_granted(bed: &TestBed) {
 
 fn contender_repeats_a_refused_create_seldom_and_logs_it_once(bed: &TestBed) {
     create_readable(bed, "/election", b"");
-    let election = Election::new(bed.session(), "/election", "1", Naming::Kazoo);
+    let election = Election::new(bed.calm_session(), "/election", "1", Naming::Kazoo);
     let work = async move { election.run(|_| std::future::pending()).await };
     assert_quiet(observe(bed, work), &["CREATE permission on /election"]);
 }
@@ -106,7 +106,7 @@ fn contender_repeats_a_refused_create_seldom_and_logs_it_once(bed: &TestBed) {
 /// A counter that refuses writes must not keep the measurement out of ZooKeeper, nor make the node repeat the write at once.
 fn publisher_stores_its_data_uncounted_while_the_counter_refuses_writes(bed: &TestBed) {
     create_readable(bed, "/counter", b"7");
-    let session = bed.session();
+    let session = bed.calm_session();
     let (data, newest) = watch::channel(Some(b"1".to_vec()));
     let node = PersistentNode::new(session.clone(), "/mediciones/1")
         .counted(WriteCounter::new(session.clone(), "/counter"));

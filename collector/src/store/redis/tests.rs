@@ -12,8 +12,11 @@ fn open(server: &Redis) -> RedisStore {
     open_at(&server.url())
 }
 
+/// Opens a store with timeouts for a busy machine.
 fn open_at(url: &str) -> RedisStore {
-    RedisStore::open(RedisOptions::new(url).unwrap()).unwrap()
+    let (command_timeout, read_timeout) = (Duration::from_secs(20), Duration::from_secs(60));
+    RedisStore::open(RedisOptions { command_timeout, read_timeout, ..RedisOptions::new(url).unwrap() })
+        .unwrap()
 }
 
 /// Starts a server and opens a store.
@@ -212,7 +215,8 @@ async fn flushed_scripts_are_loaded_again() {
 /// The outcome was unknown, the command was executed late, and it is not executed again.
 #[tokio::test]
 async fn lost_answer_does_not_record_a_report_twice() {
-    let (mut server, store) = started();
+    let mut server = Redis::with(KEEPING);
+    let store = RedisStore::open(RedisOptions::new(&server.url()).unwrap()).unwrap();
     store.record(one(1)).await.unwrap();
     server.stop_process();
     // The command waits in the server's socket.

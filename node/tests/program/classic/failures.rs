@@ -199,11 +199,11 @@ fn paused_worker_cannot_record_a_result(fleet: Fleet) {
     let probe = fleet.probe();
     let master = leader(&fleet, "m1");
     let mut first = worker(&fleet, "w1");
-    let mut client = client(&fleet, "t1", "1.5");
+    let mut client = client(&fleet, "t1", "4.5");
     first.wait_for_line("executing", DEADLINE);
     first.stop();
     let second = worker(&fleet, "w2");
-    assert_eq!(output(&mut client), ["1.5"]);
+    assert_eq!(output(&mut client), ["4.5"]);
     let returned = Instant::now();
     first.cont();
     first.wait_for_line_since(returned, "registered", DEADLINE);

@@ -70,7 +70,16 @@ sensors = [{{ name = "s", chip = "random" }}]
 
     /// Starts a worker, and waits until it is present.
     pub fn worker(&self, fleet: &Fleet, id: &str) -> Process {
-        let worker = Process::start(work(fleet, id, &self.file()), "ready for tasks", DEADLINE);
+        self.start(fleet, id, work(fleet, id, &self.file()))
+    }
+
+    /// Starts a worker whose executions are not interrupted on a busy machine, and waits until it is present.
+    pub fn calm_worker(&self, fleet: &Fleet, id: &str) -> Process {
+        self.start(fleet, id, work_with_session(fleet, id, &self.file(), Duration::from_secs(20)))
+    }
+
+    fn start(&self, fleet: &Fleet, id: &str, command: Command) -> Process {
+        let worker = Process::start(command, "ready for tasks", DEADLINE);
         let probe = fleet.probe();
         eventually("a present worker", DEADLINE, || probe.exists(&format!("/atalaya/tasks/alive/{id}")));
         worker

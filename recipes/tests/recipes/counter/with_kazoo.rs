@@ -37,8 +37,8 @@ fn counter_that_kazoo_created_is_used() {
 #[test]
 fn counter_loses_no_addition_beside_kazoo() {
     let bed = TestBed::apache();
-    let exact = Counter::exact(bed.session(), PATH);
-    let compatible = Counter::compatible(bed.session(), PATH);
+    let exact = Counter::exact(bed.calm_session(), PATH);
+    let compatible = Counter::compatible(bed.calm_session(), PATH);
     let mut kazoo = bed.kazoo("counter", PATH, &[]);
     let adding = kazoo.ask("times 100");
     bed.wait(async {

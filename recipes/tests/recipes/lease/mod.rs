@@ -198,12 +198,13 @@ fn lease_calls_end_within_their_timeout() {
     let (wall, session, other) = (Wall::new(), bed.session(), bed.session());
     let a = wall.lease(&session, "a").with_timeout(Duration::from_millis(300));
     bed.wait(async {
+        session.connection().await;
         let start = Instant::now();
         let lock = Lock::new(other, PATH, "somebody").acquire().await.unwrap();
         let busy = a.acquire().await;
         assert!(matches!(busy, Err(LeaseError::Busy { .. })), "{busy:?}");
         lock.release().await;
-        let held = obtained(&a).await;
+        let held = obtained(&a.clone().with_timeout(Duration::from_secs(5))).await;
         let connection = session.connection().await;
         bed.faults().stop().await;
         connection.lost().await;

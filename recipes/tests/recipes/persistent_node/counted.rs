@@ -76,7 +76,7 @@ fn counted_nodes_of_twenty_writers_add_up() {
     let probe = bed.probe();
     let nodes: Vec<_> = (0..20)
         .map(|number| {
-            let session = bed.session();
+            let session = bed.calm_session();
             let node = PersistentNode::new(session.clone(), format!("/mediciones/{number}"));
             let node = node.counted(WriteCounter::new(session, COUNTER));
             let state = node.state();

@@ -10,7 +10,7 @@ const PATH: &str = "/mediciones/1";
 fn node_stores_only_the_newest_data_after_a_disconnect() {
     let (bed, proxy) = TestBed::behind_proxy();
     let probe = bed.probe();
-    let session = bed.session_to(&proxy.connect_string());
+    let session = bed.calm_session_to(&proxy.connect_string());
     let node = PersistentNode::new(session.clone(), PATH);
     let state = node.state();
     let (data, newest) = watch::channel(None);

@@ -16,8 +16,10 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 use tracing::instrument::{WithDispatch, WithSubscriber as _};
 
-/// Session timeout of all tests here.
+/// Session timeout of most tests here.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+/// Session timeout of clients that must not lose their connection on a busy machine: they do after 2/5 of it without data.
+const CALM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Deadline of every condition, long enough for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -93,6 +95,15 @@ impl TestBed {
         session_on(self.runtime.handle(), servers)
     }
 
+    /// Starts a session whose connection survives stalls of the machine.
+    pub(crate) fn calm_session(&self) -> Session {
+        self.calm_session_to(&self.connect_string())
+    }
+
+    pub(crate) fn calm_session_to(&self, servers: &str) -> Session {
+        start_session(self.runtime.handle(), servers, CALM_TIMEOUT)
+    }
+
     /// Returns Apache ZooKeeper, to kill or pause it.
     pub(crate) fn zookeeper(&mut self) -> &mut PooledZooKeeper {
         match &mut self.backend {
@@ -112,11 +123,10 @@ impl TestBed {
         }
     }
 
-    /// Starts a session and returns its first connection.
+    /// Starts a session that survives stalls of the machine, and returns its first connection.
     #[track_caller]
     pub(crate) fn connection(&self) -> Connection {
-        let session = self.session();
-        self.wait(session.connection())
+        self.wait(self.calm_session().connection())
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -164,8 +174,12 @@ impl TestBed {
 
 /// Starts a session on a runtime of the caller.
 fn session_on(runtime: &Handle, servers: &str) -> Session {
+    start_session(runtime, servers, TIMEOUT)
+}
+
+fn start_session(runtime: &Handle, servers: &str, timeout: Duration) -> Session {
     let _inside = runtime.enter();
-    Session::start(SessionOptions::new(servers.parse().unwrap(), TIMEOUT))
+    Session::start(SessionOptions::new(servers.parse().unwrap(), timeout))
 }
 
 /// Captures the log of one future.

@@ -5,7 +5,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Duration;
 
 use atalaya_config::Boards;
 use atalaya_recipes::session::Spawner;
@@ -26,6 +28,9 @@ use crate::settings::Settings;
 const MAX_THREADS: usize = 4;
 /// Stack size of such a thread: enough for builds without optimisation.
 const STACK_SIZE: usize = 4 * 1024 * 1024;
+
+/// Maximum time for which the end of the demo waits for such a thread, such as one whose sensor does not return.
+const MAX_END_TIME: Duration = Duration::from_secs(2);
 
 /// Number of nodes that send their samples, so that the page shows their charts. Each of them has a thread for that.
 const SENDING_NODES: u32 = 8;
@@ -48,14 +53,15 @@ pub(super) struct NodeConfig {
 type Start = Box<dyn FnOnce() + Send>;
 
 /// Threads that run the nodes, each with its own runtime: all tasks of a node run on the same thread, so that none of them
-/// can continue while the node is being killed. Dropping this waits until they have ended, because a node uses the
-/// runtime for requests, which ends later.
+/// can continue while the node is being killed. Dropping this waits until they have ended, up to [`MAX_END_TIME`]: a node
+/// that runs while the runtime for requests ends would panic.
 pub(super) struct Threads(Vec<NodeThread>);
 
 struct NodeThread {
     runtime: Handle,
     starts: mpsc::UnboundedSender<Start>,
-    thread: JoinHandle<()>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
 }
 
 impl Threads {
@@ -75,25 +81,27 @@ impl NodeThread {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (sender, mut starts) = mpsc::unbounded_channel::<Start>();
+        let (running, ended) = std::sync::mpsc::channel();
         let run = move || {
             LocalSet::new().block_on(&runtime, async {
                 while let Some(start) = starts.recv().await {
                     start();
                 }
             });
+            drop(runtime);
+            drop(running);
         };
-        let thread =
-            thread::Builder::new().name(format!("nodes {number}")).stack_size(STACK_SIZE).spawn(run)?;
-        Ok(NodeThread { runtime: handle, starts: sender, thread })
+        thread::Builder::new().name(format!("nodes {number}")).stack_size(STACK_SIZE).spawn(run)?;
+        Ok(NodeThread { runtime: handle, starts: sender, ended })
     }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        for NodeThread { starts, thread, .. } in self.0.drain(..) {
+        for NodeThread { starts, ended, .. } in self.0.drain(..) {
             drop(starts);
-            // The message of a panic was printed when it happened.
-            let _ = thread.join();
+            // An error in both cases: the thread has ended, or is still running.
+            let _ = ended.recv_timeout(MAX_END_TIME);
         }
     }
 }

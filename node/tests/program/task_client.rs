@@ -7,7 +7,7 @@ use crate::common::outputs::{stderr, stdout};
 use crate::common::task_tool::{
     SPEC, STATE, done, json_lines, publish_worker, record, refused, task, tool_on,
 };
-use crate::common::{DEADLINE, Fleet, wait_until};
+use crate::common::{DEADLINE, Fleet};
 
 on_both!(
     task_list_and_show_survive_hostile_data,
@@ -268,8 +268,7 @@ fn task_completion_prints_actions_and_never_an_error(mut fleet: Fleet) {
         assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
         stdout(&output)
     };
-    // It gives up after a second, which may be too early on a busy machine.
-    wait_until("the names", || complete(&fleet, "first") == "calibrate\nstatus\n");
+    assert_eq!(complete(&fleet, "first"), "calibrate\nstatus\n");
     let program = env!("CARGO_BIN_EXE_atalaya");
     let script = stdout(&parent_death_command(program).args(["completions", "bash"]).output().unwrap());
     let file = scratch.path().join("ask.sh");
@@ -283,14 +282,10 @@ fn task_completion_prints_actions_and_never_an_error(mut fleet: Fleet) {
          echo \"${{COMPREPLY[@]}}\"\n"
     );
     std::fs::write(&file, ask).unwrap();
-    let ask = || {
-        let mut bash = parent_death_command("bash");
-        bash.arg("--norc").arg(&file).env("ATALAYA_ZOOKEEPER", &fleet.hosts);
-        let output = bash.env("XDG_CACHE_HOME", scratch.path().join("second")).output().unwrap();
-        assert_eq!(stderr(&output), "");
-        stdout(&output)
-    };
-    wait_until("the names in bash", || ask() == "status\ncancel\n");
+    let mut bash = parent_death_command("bash");
+    bash.arg("--norc").arg(&file).env("ATALAYA_ZOOKEEPER", &fleet.hosts);
+    let output = bash.env("XDG_CACHE_HOME", scratch.path().join("second")).output().unwrap();
+    assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("status\ncancel\n", ""));
     fleet.server.vanish();
     assert_eq!(complete(&fleet, "third"), "", "no names are known");
     assert_eq!(complete(&fleet, "first"), "calibrate\nstatus\n", "the names of the file");

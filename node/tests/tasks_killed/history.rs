@@ -92,7 +92,7 @@ pub(crate) fn check(journal: &[Transaction], chroot: &str, tasks: &[String], ses
     let mut unfenced: Vec<String> = Vec::new();
     let (mut longest_wait, mut parties) = (0, BTreeSet::new());
     let (mut world, mut idle_since) = (World::default(), None);
-    let longest = i64::try_from((session_timeout + Duration::from_secs(3)).as_millis()).unwrap();
+    let longest = i64::try_from((session_timeout + Duration::from_secs(1)).as_millis()).unwrap();
     for Transaction { zxid, session, time, changes } in journal {
         let own = |change: &&Change| match change {
             Change::Create { path, .. } | Change::Set { path, .. } | Change::Delete { path } => {

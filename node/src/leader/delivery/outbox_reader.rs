@@ -134,7 +134,10 @@ impl OutboxReader<'_> {
         let known = self.outbox.lock().await.cycles();
         let parent = &self.outbox.paths.reports;
         let listing = outbox_store::list(self.leadership.connection(), parent).await?.unwrap_or_default();
-        outbox_store::warn_about_foreign_children(parent, &listing.others);
+        outbox_store::warn_about_foreign_children(
+            parent,
+            &self.outbox.new_foreign_children(listing.others).await,
+        );
         let Some(newest) = self.newest_possible() else { return Ok(()) };
         self.sync(&known, &listing.cycles, newest).await
     }

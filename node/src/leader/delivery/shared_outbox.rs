@@ -37,6 +37,8 @@ pub(crate) struct SharedOutbox {
     state: watch::Sender<Option<LeaderState>>,
     /// Errors about reports that cannot be finished, each logged once. They survive an interruption of the delivery.
     pub(super) logged_errors: Mutex<BTreeSet<String>>,
+    /// Children of the outbox that are not reports, as of the last listing. Each is logged once.
+    logged_foreign: Mutex<BTreeSet<String>>,
     /// Times at which it was logged that the output fails, and that it rejects reports; `None` since it accepts reports.
     problems_logged: Mutex<[Option<BootInstant>; 2]>,
     /// True if it was logged that rejected reports are deleted to make room.
@@ -187,6 +189,14 @@ impl SharedOutbox {
             self.metrics.set_rejected_reports(count);
         }
         Ok(())
+    }
+
+    /// Records the children of the outbox that are not reports. Returns those that the last listing did not have.
+    pub(super) async fn new_foreign_children(&self, names: Vec<String>) -> Vec<String> {
+        let mut logged = self.logged_foreign.lock().await;
+        let new = names.iter().filter(|name| !logged.contains(*name)).cloned().collect();
+        *logged = names.into_iter().collect();
+        new
     }
 
     pub(super) async fn on_finished(&self, cycle: u64) {

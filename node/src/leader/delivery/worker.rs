@@ -198,11 +198,19 @@ impl DeliveryWorker<'_> {
         }
     }
 
+    /// Returns the error's text, which is the same for all reports that fail for the same reason.
+    fn reason_without_cycle(&self, cycle: u64, error: &Error) -> String {
+        let paths = &self.outbox.paths;
+        (error.to_string())
+            .replace(&paths.report(cycle), &paths.reports)
+            .replace(&paths.rejected_report(cycle), &paths.rejected)
+    }
+
     async fn log_unfinished(&self, cycle: u64, error: &Error) {
         let mut logged = self.outbox.logged_errors.lock().await;
         if error.is_connection_loss() {
             debug!(cycle, %error, "a report is not removed from the outbox yet");
-        } else if logged.len() < MAX_LOGGED_ERRORS && logged.insert(error.to_string()) {
+        } else if logged.len() < MAX_LOGGED_ERRORS && logged.insert(self.reason_without_cycle(cycle, error)) {
             warn!(cycle, %error, "a report cannot be removed from the outbox; retrying every {MAX_FINISH_BACKOFF:?}");
         }
     }

@@ -241,6 +241,37 @@ fn leader_may_go_on_while_a_persistent_contender_stands_before_it() {
 }
 
 #[test]
+fn persistent_node_info_must_be_reported_by_a_node_that_has_a_measurement() {
+    const INFO: &str = "/atalaya/nodes/3";
+    let mut builder = fleet(false);
+    builder.commit(OTHER, vec![create(INFO, "wrong")]);
+    builder.now += 6_000;
+    let mut silent = builder.clone();
+    silent.commit(OTHER, vec![delete(INFO)]);
+    silent.breaks(&[Violation::WrongZnode]);
+    logs(&mut builder, &format!("{INFO} is not ephemeral"));
+    builder.commit(OTHER, vec![delete(INFO)]);
+    builder.is_good();
+}
+
+#[test]
+fn node_whose_first_measurement_is_late_need_not_report_its_persistent_node_info() {
+    const INFO: &str = "/atalaya/nodes/3";
+    let mut builder = fleet(false);
+    builder.commit(3, vec![Change::Closed]);
+    builder.values.remove("3");
+    builder.commit(OTHER, vec![create(INFO, "wrong")]);
+    builder.now += 6_000;
+    let mut absent = builder.clone();
+    absent.commit(OTHER, vec![delete(INFO)]);
+    absent.is_good();
+    builder.commit(3, vec![Change::Opened]);
+    builder.publishes(3, 5.0);
+    builder.commit(OTHER, vec![delete(INFO)]);
+    builder.is_good();
+}
+
+#[test]
 fn child_of_the_barrier_must_be_reported() {
     let mut builder = fleet(true);
     builder.commit(OTHER, vec![create("/barrier/child-3", "")]);

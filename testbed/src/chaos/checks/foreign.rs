@@ -55,8 +55,11 @@ pub(crate) struct ForeignChecks {
     wrong_znodes: Vec<WrongZnode>,
     /// Deadline by which a leader must appear, and the violation if it does not.
     awaited: Option<(i64, String)>,
-    /// Creation time of each contender, and session and start time of the current leader.
+    /// Creation time of each contender.
     contenders: BTreeMap<String, i64>,
+    /// Creation time of the measurement of each node.
+    measurements: BTreeMap<String, i64>,
+    /// Session and start time of the current leader.
     leader: Option<(i64, i64)>,
 }
 
@@ -180,13 +183,15 @@ impl ForeignChecks {
     /// Records the state of the election after a transaction.
     pub(crate) fn after(&mut self, transaction: &Transaction, tree: &Tree) {
         for change in &transaction.changes {
-            if let Change::Create { path, ephemeral: true, .. } = change
-                && path.starts_with(ELECTION)
-            {
+            let Change::Create { path, ephemeral: true, .. } = change else { continue };
+            if path.starts_with(ELECTION) {
                 self.contenders.insert(path.clone(), transaction.time);
+            } else if path.starts_with(MEASUREMENTS) {
+                self.measurements.insert(path.clone(), transaction.time);
             }
         }
         self.contenders.retain(|path, _| tree.has(path));
+        self.measurements.retain(|path, _| tree.has(path));
         let leader = tree.leader().map(|(_, owner, _)| owner);
         if self.leader.map(|(leader, _)| leader) != leader {
             self.leader = leader.map(|leader| (leader, transaction.time));
@@ -225,8 +230,11 @@ impl ForeignChecks {
                 self.contenders.values().any(is_settled).then_some(*leaderless)
             }
             _ if is_contender => None,
-            // Nothing uses the node info of a node that does not exist.
-            _ if path.strip_prefix(NODE_INFO).is_some_and(|name| name.parse::<u64>().is_err()) => None,
+            // A node writes its info after its first measurement. Nothing uses the info of a node that does not exist.
+            _ if path.starts_with(NODE_INFO) => {
+                let published = self.measurements.get(&path.replacen(NODE_INFO, MEASUREMENTS, 1));
+                published.map(|published| *since.max(published))
+            }
             _ if path.starts_with(BARRIER) => self.leader.filter(|(_, at)| is_settled(at)).map(|_| *since),
             _ => Some(*since),
         };

@@ -94,10 +94,10 @@ struct QueuedReport {
     tries: u32,
     rejections: u32,
     doubts: u32,
-    /// Number of doubtful responses after another report was accepted.
+    /// Number of doubtful responses after a later request with another report was accepted.
     proofs: u32,
-    /// Number of accepted reports at the last doubtful response.
-    accepted_before: u64,
+    /// Start of the last request with a doubtful response.
+    doubted: BootInstant,
     /// Reports with a lower number are sent first.
     demotion: u32,
 }
@@ -111,7 +111,6 @@ pub(crate) struct DeliveryQueue {
     order: BTreeSet<(u32, i64, Key)>,
     /// Reports under way, with their epochs.
     in_flight: BTreeMap<Key, i64>,
-    accepted: u64,
     last_invalid: Option<String>,
     last_sent: BootInstant,
     /// Latest start of a request that was accepted.
@@ -228,9 +227,10 @@ impl DeliveryQueue {
             }
             Outcome::Doubtful(Doubt { reason, tries, proofs }) => {
                 report.doubts = report.doubts.saturating_add(1);
-                let is_proof = self.accepted > report.accepted_before && report.doubts > 1;
+                // An earlier request that is accepted late says nothing about the time of the doubtful response.
+                let is_proof = report.doubts > 1 && self.last_accepted_sent > report.doubted;
                 report.proofs = report.proofs.saturating_add(u32::from(is_proof));
-                report.accepted_before = self.accepted;
+                report.doubted = sent;
                 if report.doubts < tries {
                     (None, self.on_failed(reason, sent))
                 } else if report.proofs < proofs {
@@ -281,7 +281,6 @@ impl DeliveryQueue {
 
     fn on_accepted(&mut self, sent: BootInstant) -> Option<StateChange> {
         self.last_accepted_sent = self.last_accepted_sent.max(sent);
-        self.accepted += 1;
         match std::mem::replace(&mut self.state, ApiState::Accepting) {
             ApiState::Accepting => None,
             _ => Some(StateChange::Accepting { dropped: std::mem::take(&mut self.dropped) }),

@@ -170,6 +170,34 @@ fn queue_rejects_the_only_forbidden_report_and_delivers_those_behind_it() {
 }
 
 #[test]
+fn queue_does_not_reject_a_report_because_requests_from_before_are_accepted_late() {
+    let mut queue = queue(1..=4);
+    let mut now = ms(0);
+    for cycle in 1..=3 {
+        let (key, sent) = send(&mut queue, now);
+        assert_eq!(key, (cycle, 0));
+        now = sent;
+    }
+    // The API fails from here on, and finishes the requests that it has.
+    for accepted in 1..=3 {
+        let (key, sent) = send(&mut queue, now);
+        assert_eq!(key, (4, 0));
+        assert_eq!(queue.on_outcome(key, forbidden()).0, None);
+        assert_eq!(queue.on_outcome((accepted, 0), ACCEPTED).0, Some(Ok(())));
+        now = sent;
+    }
+    let (key, now) = send(&mut queue, now);
+    assert_eq!(queue.on_outcome(key, forbidden()).0, None);
+    // A report that is sent after the refusal and accepted is the proof.
+    queue.push((5, 0), 1);
+    let (key, now) = send(&mut queue, now);
+    assert_eq!(key, (5, 0));
+    assert_eq!(queue.on_outcome(key, ACCEPTED).0, Some(Ok(())));
+    let (key, _) = send(&mut queue, now);
+    assert_eq!((key, queue.on_outcome(key, forbidden()).0), ((4, 0), Some(Err("403".into()))));
+}
+
+#[test]
 fn queue_passes_several_forbidden_reports_in_a_row() {
     let mut queue = queue(1..=6);
     let (settled, _) = drive(&mut queue, 100, |report| if report <= 4 { forbidden() } else { ACCEPTED });

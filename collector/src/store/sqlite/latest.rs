@@ -5,11 +5,12 @@ use rusqlite::{Result, Row, Transaction};
 use super::statements::{change, find, rows};
 use crate::store::recency::Recency;
 
+pub(super) const READ: &str = "SELECT epoch, cycle, time, received FROM latest JOIN reports USING (id)
+    WHERE latest.fleet = ? AND latest.quantity = ? AND latest.unit = ?";
+
 /// Returns the order of the latest report of a fleet, quantity and unit; `''` stands for none.
 pub(super) fn read(transaction: &Transaction<'_>, kind: (i64, &str, &str)) -> Result<Option<Recency>> {
-    let latest = "SELECT epoch, cycle, time, received FROM latest JOIN reports USING (id)
-        WHERE latest.fleet = ? AND latest.quantity = ? AND latest.unit = ?";
-    find(transaction, latest, kind, |row| recency(row, 0))
+    find(transaction, READ, kind, |row| recency(row, 0))
 }
 
 /// Makes report `id` the latest of its fleet, quantity and unit.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Result, Transaction, named_params, params};
+use rusqlite::{Error, Result, Transaction, named_params, params};
 
 use super::statements::{change, find};
 use super::{fleets, latest, rollups};
@@ -81,11 +81,20 @@ impl<'t, 'r> Recording<'t, 'r> {
 
     fn add(&mut self, report: &'r Report) -> Result<Outcome> {
         let fleet = self.fleet(&report.fleet)?;
-        if let Some(key) = report.key() {
-            if let Some(refused) = self.refusal(fleet, &key, report)? {
-                return Ok(refused);
-            }
-            let Key { epoch, cycle, .. } = key;
+        let key = report.key();
+        if let Some(key) = &key
+            && let Some(refused) = self.refusal(fleet, key)?
+        {
+            // A repeated report is confirmed even if a later leader has reported its cycle.
+            return Ok(self.known(fleet, key, report)?.unwrap_or(refused));
+        }
+        if let Err(error) = self.insert(fleet, report) {
+            // A known key is looked up only now, because nearly all are new. The failed insertion has used no id.
+            let Some(key) = key.filter(|_| is_not_unique(&error)) else { return Err(error) };
+            return self.known(fleet, &key, report)?.ok_or(error);
+        }
+        let id = self.transaction.last_insert_rowid();
+        if let Some(Key { epoch, cycle, .. }) = key {
             let change = EpochChange { first_cycle: cycle, last_cycle: cycle, reports: 0, newest: report };
             let change = self.epochs.entry((fleet, epoch)).or_insert(change);
             change.first_cycle = change.first_cycle.min(cycle);
@@ -93,6 +102,16 @@ impl<'t, 'r> Recording<'t, 'r> {
             change.reports += 1;
             change.newest = report;
         }
+        let kind = (fleet, report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""));
+        self.note_latest(kind, id, report)?;
+        let own = Rollup::of(report);
+        for (step, time) in rollups::steps(report.time) {
+            self.sums.entry((step, time, kind)).and_modify(|sum| sum.add(own)).or_insert(own);
+        }
+        Ok(Outcome::Recorded(id))
+    }
+
+    fn insert(&self, fleet: i64, report: &Report) -> Result<()> {
         let insert = "INSERT INTO reports
                 (fleet, epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received,
                  reporter, aggregate)
@@ -115,14 +134,7 @@ impl<'t, 'r> Recording<'t, 'r> {
             report.aggregate,
         ];
         change(self.transaction, insert, values)?;
-        let id = self.transaction.last_insert_rowid();
-        let kind = (fleet, report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""));
-        self.note_latest(kind, id, report)?;
-        let own = Rollup::of(report);
-        for (step, time) in rollups::steps(report.time) {
-            self.sums.entry((step, time, kind)).and_modify(|sum| sum.add(own)).or_insert(own);
-        }
-        Ok(Outcome::Recorded(id))
+        Ok(())
     }
 
     fn note_latest(&mut self, kind: Kind<'r>, id: i64, report: &Report) -> Result<()> {
@@ -138,15 +150,19 @@ impl<'t, 'r> Recording<'t, 'r> {
         Ok(())
     }
 
-    /// Returns the reason for not recording a report, if any.
-    fn refusal(&mut self, fleet: i64, key: &Key, report: &Report) -> Result<Option<Outcome>> {
-        let Key { epoch, cycle, ref unit } = *key;
-        let unit = unit.as_deref().unwrap_or("");
+    /// Returns the outcome of a report whose key is in the table `reports`, or `None` if it is not.
+    fn known(&self, fleet: i64, key: &Key, report: &Report) -> Result<Option<Outcome>> {
         let kept = "SELECT mean FROM reports
             WHERE fleet = ? AND epoch = ? AND cycle = ? AND ifnull(unit, '') = ? AND epoch IS NOT NULL";
-        if let Some(mean) = find(self.transaction, kept, (fleet, epoch, cycle, unit), |row| row.get(0))? {
-            return Ok(Some(if report.agrees(mean) { Outcome::Repeated } else { Outcome::Conflict(mean) }));
-        }
+        let values = (fleet, key.epoch, key.cycle, key.unit.as_deref().unwrap_or(""));
+        let mean: Option<f64> = find(self.transaction, kept, values, |row| row.get(0))?;
+        Ok(mean.map(|mean| if report.agrees(mean) { Outcome::Repeated } else { Outcome::Conflict(mean) }))
+    }
+
+    /// Returns the reason for not recording a report whose key is not in the table `reports`, if any.
+    fn refusal(&mut self, fleet: i64, key: &Key) -> Result<Option<Outcome>> {
+        let Key { epoch, cycle, ref unit } = *key;
+        let unit = unit.as_deref().unwrap_or("");
         if self.pruned {
             let pruned = "SELECT last_cycle FROM pruned
                 WHERE fleet = ? AND epoch = ? AND unit = ? AND first_cycle <= ?
@@ -206,4 +222,10 @@ impl<'t, 'r> Recording<'t, 'r> {
         }
         Ok(())
     }
+}
+
+/// Returns true if the key of a report is in the table already.
+fn is_not_unique(error: &Error) -> bool {
+    let unique = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
+    error.sqlite_error().is_some_and(|error| error.extended_code == unique)
 }

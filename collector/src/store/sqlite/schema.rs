@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Result, Transaction, TransactionBehavior};
 use tracing::info;
 
@@ -225,16 +226,12 @@ pub(super) fn open_to_write(
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(lock_timeout)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let mut connection = open(path, flags, lock_timeout)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     // Each commit is on the disk before it returns.
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
     connection.pragma_update(None, "cell_size_check", true)?;
-    functions::register(&connection)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
     if let Some(bytes) = max_bytes {
         let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let pages = i64::try_from(bytes / u64::from(page.max(1))).unwrap_or(i64::MAX);
@@ -249,11 +246,18 @@ pub(super) fn open_to_read(path: &Path, lock_timeout: Duration) -> Result<Connec
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let connection = open(path, flags, lock_timeout)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+fn open(path: &Path, flags: OpenFlags, lock_timeout: Duration) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(lock_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise SQLite compiles some cached statements again whenever the bound values differ, for a better plan.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     functions::register(&connection)?;
-    connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(connection)
 }

@@ -2,7 +2,7 @@ use std::io::{Seek, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, StatementStatus};
 
 use super::*;
 use crate::store::StoreError;
@@ -52,6 +52,24 @@ async fn waiting_calls_are_one_transaction() {
     let (outcomes, ()) = futures_util::future::join(tries, release).await;
     assert!(outcomes.iter().all(Result::is_ok));
     assert!(store.commits() - before <= 2, "{} transactions", store.commits() - before);
+}
+
+#[test]
+fn statements_are_compiled_once_whatever_values_are_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let mut connection = schema::open_to_write(&path, Duration::from_secs(1), None).unwrap();
+    for cycle in 0..5 {
+        let transaction = connection.transaction().unwrap();
+        let outcomes = recording::record(&transaction, [keyed(1, cycle, None, 1.0)].iter()).unwrap();
+        assert!(matches!(outcomes[..], [Outcome::Recorded(_)]));
+        transaction.commit().unwrap();
+    }
+    let statement = connection.prepare_cached(latest::READ).unwrap();
+    assert_eq!(
+        [StatementStatus::Run, StatementStatus::RePrepare].map(|status| statement.get_status(status)),
+        [5, 0]
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Queue of a store's writer. Its length is bounded, and all waiting calls of one kind are taken out together.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
@@ -13,6 +14,10 @@ use crate::report::Report;
 
 /// Maximum number of calls that wait for the writer.
 const CAPACITY: usize = 512;
+/// Maximum time for which the writer waits for further calls; half the duration of the previous commit if that is less.
+const MAX_WAIT: Duration = Duration::from_millis(1);
+/// Time between two looks at the length of the queue.
+const WAIT_STEP: Duration = Duration::from_micros(20);
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -42,7 +47,7 @@ pub(super) struct WriteQueue(mpsc::Sender<Job>);
 impl WriteQueue {
     pub(super) fn channel() -> (WriteQueue, Receiver) {
         let (sender, jobs) = mpsc::channel(CAPACITY);
-        (WriteQueue(sender), Receiver { jobs, next: None })
+        (WriteQueue(sender), Receiver { jobs, next: None, last_commit: None })
     }
 
     /// Queues a job and waits for its result.
@@ -76,11 +81,32 @@ pub(super) struct Receiver {
     jobs: mpsc::Receiver<Job>,
     /// Job that was received already, but not yet executed.
     next: Option<Job>,
+    last_commit: Option<Commit>,
+}
+
+/// Calls that were executed together.
+#[derive(Debug)]
+struct Commit {
+    calls: usize,
+    begin: Instant,
+    /// Time at which the calls were answered; `None` before.
+    end: Option<Instant>,
+}
+
+impl Commit {
+    /// Returns the time until which the next commit waits for as many calls as this one had, as `commit_delay` of
+    /// PostgreSQL does: most clients send their next report when they have the answer, and a commit for the first few of
+    /// them would make the others wait for one commit more. `None` if there was only one client.
+    fn next_begin(&self) -> Option<Instant> {
+        let end = self.end.filter(|_| self.calls > 1)?;
+        Some(end + (end.duration_since(self.begin) / 2).min(MAX_WAIT))
+    }
 }
 
 impl Receiver {
     /// Returns the next job, or `None` after all senders are dropped.
     pub(super) async fn next(&mut self) -> Option<Job> {
+        self.end_commit();
         match self.next.take() {
             Some(job) => Some(job),
             None => self.jobs.recv().await,
@@ -89,7 +115,25 @@ impl Receiver {
 
     /// Returns the next job like [`Receiver::next`], for a thread that may block.
     pub(super) fn blocking_next(&mut self) -> Option<Job> {
+        self.end_commit();
         self.next.take().or_else(|| self.jobs.blocking_recv())
+    }
+
+    /// Records that the last calls are answered.
+    fn end_commit(&mut self) {
+        if let Some(commit) = &mut self.last_commit {
+            commit.end.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Blocks until as many calls wait as the last commit had, for a short time only.
+    fn wait_for_calls(&self) {
+        let Some(commit) = &self.last_commit else { return };
+        let Some(latest) = commit.next_begin() else { return };
+        // The first call is received already.
+        while self.jobs.len() + 1 < commit.calls && Instant::now() < latest {
+            std::thread::sleep(WAIT_STEP);
+        }
     }
 
     /// Returns a call to record together with those that wait directly behind it, up to `max` reports; the last call
@@ -120,6 +164,7 @@ impl Receiver {
         length: impl Fn(&C) -> usize,
         of_kind: impl Fn(Job) -> (Option<(C, Answer<T>)>, Option<Job>),
     ) -> Vec<(C, Answer<T>)> {
+        self.wait_for_calls();
         let mut total = length(&first.0);
         let mut calls = vec![first];
         while total < max
@@ -133,6 +178,7 @@ impl Receiver {
         }
         // Cancelled calls are dropped. Their clients may send the same again, but no longer wait for this result.
         calls.retain(|(_, answer)| !answer.is_closed());
+        self.last_commit = Some(Commit { calls: calls.len(), begin: Instant::now(), end: None });
         calls
     }
 
@@ -219,5 +265,27 @@ pub(super) fn answer_samples(calls: Vec<SampleCall>, outcomes: Result<Vec<Vec<Sa
             Err(error) => Err(error.clone()),
         };
         let _ = answer.send(own);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the time that the next commit waits after one for so many calls, with this duration.
+    fn wait(calls: usize, duration: Duration) -> Option<Duration> {
+        let begin = Instant::now();
+        let commit = Commit { calls, begin, end: Some(begin + duration) };
+        commit.next_begin().map(|latest| latest.duration_since(begin + duration))
+    }
+
+    #[test]
+    fn commit_waits_for_the_clients_of_the_last_one_for_half_its_duration_and_at_most_a_millisecond() {
+        assert_eq!(wait(2, Duration::from_micros(300)), Some(Duration::from_micros(150)));
+        assert_eq!(wait(500, Duration::from_secs(2)), Some(MAX_WAIT));
+        assert_eq!(wait(1, Duration::from_micros(300)), None, "one client is never waited for");
+        assert_eq!(wait(0, Duration::from_micros(300)), None);
+        let unanswered = Commit { calls: 9, begin: Instant::now(), end: None };
+        assert_eq!(unanswered.next_begin(), None);
     }
 }

@@ -140,7 +140,13 @@ impl<'t, 'r> Recording<'t, 'r> {
     fn note_latest(&mut self, kind: Kind<'r>, id: i64, report: &Report) -> Result<()> {
         let latest = match self.kinds.get(&kind) {
             Some((latest, _)) => Some(*latest),
-            None => latest::read(self.transaction, kind)?,
+            None => {
+                let latest = latest::read(self.transaction, kind)?;
+                if latest.is_none() {
+                    change(self.transaction, "INSERT OR IGNORE INTO kinds VALUES (?, ?, ?)", kind)?;
+                }
+                latest
+            }
         };
         let own = Recency::of(report);
         match latest.filter(|latest| !own.supersedes(latest)) {
@@ -212,7 +218,6 @@ impl<'t, 'r> Recording<'t, 'r> {
             change(transaction, add, values)?;
         }
         for (kind, (_, id)) in kinds {
-            change(transaction, "INSERT OR IGNORE INTO kinds VALUES (?, ?, ?)", kind)?;
             if let Some(id) = id {
                 latest::write(transaction, kind, id)?;
             }

@@ -1,4 +1,5 @@
-//! Queue of a store's writer. Its length is bounded, and all waiting calls of one kind are taken out together.
+//! Queue of a store's writer. Its length is bounded, and all waiting calls of one kind are taken out together. After a commit
+//! for several calls, the writer waits a moment for the next calls of these clients.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,8 +17,8 @@ use crate::report::Report;
 const CAPACITY: usize = 512;
 /// Maximum time for which the writer waits for further calls; half the duration of the previous commit if that is less.
 const MAX_WAIT: Duration = Duration::from_millis(1);
-/// Time between two looks at the length of the queue.
-const WAIT_STEP: Duration = Duration::from_micros(20);
+/// Polling interval of the length of the queue.
+const POLLING_INTERVAL: Duration = Duration::from_micros(20);
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -94,10 +95,10 @@ struct Commit {
 }
 
 impl Commit {
-    /// Returns the time until which the next commit waits for as many calls as this one had, as `commit_delay` of
-    /// PostgreSQL does: most clients send their next report when they have the answer, and a commit for the first few of
+    /// Returns the time until which the next commit waits for as many calls as this one had, similar to `commit_delay` of
+    /// PostgreSQL: most clients send their next report when they have the answer, and a commit for the first few of
     /// them would make the others wait for one commit more. `None` if there was only one client.
-    fn next_begin(&self) -> Option<Instant> {
+    fn deadline_of_next(&self) -> Option<Instant> {
         let end = self.end.filter(|_| self.calls > 1)?;
         Some(end + (end.duration_since(self.begin) / 2).min(MAX_WAIT))
     }
@@ -126,18 +127,18 @@ impl Receiver {
         }
     }
 
-    /// Blocks until as many calls wait as the last commit had, for a short time only.
+    /// Blocks until as many calls wait as the last commit had, for at most [`MAX_WAIT`].
     fn wait_for_calls(&self) {
         let Some(commit) = &self.last_commit else { return };
-        let Some(latest) = commit.next_begin() else { return };
+        let Some(deadline) = commit.deadline_of_next() else { return };
         // The first call is received already.
-        while self.jobs.len() + 1 < commit.calls && Instant::now() < latest {
-            std::thread::sleep(WAIT_STEP);
+        while self.jobs.len() + 1 < commit.calls && Instant::now() < deadline {
+            std::thread::sleep(POLLING_INTERVAL);
         }
     }
 
     /// Returns a call to record together with those that wait directly behind it, up to `max` reports; the last call
-    /// may exceed that.
+    /// may exceed that. Blocks for at most [`MAX_WAIT`].
     pub(super) fn batch(&mut self, first: RecordCall, max: usize) -> Batch {
         let record = |job| match job {
             Job::Record(call) => (Some(call), None),
@@ -147,7 +148,7 @@ impl Receiver {
     }
 
     /// Returns a call to add samples together with those that wait directly behind it, up to `max` samples; the last
-    /// call may exceed that.
+    /// call may exceed that. Blocks for at most [`MAX_WAIT`].
     pub(super) fn sample_calls(&mut self, first: SampleCall, max: usize) -> Vec<SampleCall> {
         let add = |job| match job {
             Job::AddSamples(call) => (Some(call), None),
@@ -164,8 +165,10 @@ impl Receiver {
         length: impl Fn(&C) -> usize,
         of_kind: impl Fn(Job) -> (Option<(C, Answer<T>)>, Option<Job>),
     ) -> Vec<(C, Answer<T>)> {
-        self.wait_for_calls();
         let mut total = length(&first.0);
+        if total < max {
+            self.wait_for_calls();
+        }
         let mut calls = vec![first];
         while total < max
             && let Ok(job) = self.jobs.try_recv()
@@ -272,11 +275,11 @@ pub(super) fn answer_samples(calls: Vec<SampleCall>, outcomes: Result<Vec<Vec<Sa
 mod tests {
     use super::*;
 
-    /// Returns the time that the next commit waits after one for so many calls, with this duration.
+    /// Returns the time that the next commit waits after one with this number of calls and this duration.
     fn wait(calls: usize, duration: Duration) -> Option<Duration> {
         let begin = Instant::now();
         let commit = Commit { calls, begin, end: Some(begin + duration) };
-        commit.next_begin().map(|latest| latest.duration_since(begin + duration))
+        commit.deadline_of_next().map(|deadline| deadline.duration_since(begin + duration))
     }
 
     #[test]
@@ -286,6 +289,6 @@ mod tests {
         assert_eq!(wait(1, Duration::from_micros(300)), None, "one client is never waited for");
         assert_eq!(wait(0, Duration::from_micros(300)), None);
         let unanswered = Commit { calls: 9, begin: Instant::now(), end: None };
-        assert_eq!(unanswered.next_begin(), None);
+        assert_eq!(unanswered.deadline_of_next(), None);
     }
 }

@@ -60,7 +60,7 @@ impl OutboxPaths {
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) cycles: BTreeSet<u64>,
-    /// Names that are not names of reports, for example `007`, which parses as a number but is not written by a leader.
+    /// Names that are not names of reports, for example `007`, which parses as a number but is not written by a leader. Sorted.
     pub(crate) others: Vec<String>,
 }
 
@@ -98,16 +98,15 @@ pub(super) async fn cycles_or_create(connection: &Connection, parent: &str) -> R
     }
 }
 
-/// Warns about children of the outbox that are not reports. They are neither delivered nor deleted.
-pub(super) fn warn_about_foreign_children(parent: &str, names: &[String]) {
-    const MAX_NAMES: usize = 3;
+/// Warns about some of the children of the outbox that are not reports. They are neither delivered nor deleted.
+pub(super) fn warn_about_foreign_children(parent: &str, names: &[String], all: usize) {
     if names.is_empty() {
         return;
     }
-    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| text::sanitize_for_log(name)).collect();
+    let shown: Vec<String> = names.iter().map(|name| text::sanitize_for_log(name)).collect();
     let shown = shown.join(", ");
     warn!(
-        znodes = names.len(),
+        znodes = all,
         "{parent} has children that are not reports and are ignored: {shown}; \
          if no program needs them, delete them: zkCli.sh deleteall {parent}/NAME"
     );

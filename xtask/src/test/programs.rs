@@ -25,7 +25,7 @@ const PROMPT: [&str; 5] =
 /// Programs that run alone: their sessions expire after less than a second, or they run dozens of fleets at a time.
 const ALONE: [&str; 4] = ["node/exactly_once", "node/tasks_killed", "recipes/chaos", "recipes/recipes"];
 
-/// Name of cargo, which runs the tests in the documentation.
+/// Name of the program that runs the tests in the documentation: cargo.
 const DOCUMENTATION: &str = "documentation";
 
 /// A test program that cargo has built, or cargo, which runs the tests in the documentation.
@@ -44,7 +44,7 @@ pub(super) fn run(words: &[&str], threads: &str) -> anyhow::Result<bool> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut programs = build(words)?;
     programs.push(Program::documentation(words));
-    // Cargo early, before another one can keep it waiting for the lock of the target folder.
+    // Cargo runs early, before another one can keep it waiting for the lock of the target folder.
     programs
         .sort_by_key(|program| (program.name != FIRST, program.name != DOCUMENTATION, program.name.clone()));
     let (mut alone, mut together): (Vec<_>, Vec<_>) =

@@ -165,7 +165,7 @@ impl<'t, 'r> Recording<'t, 'r> {
         Ok(mean.map(|mean| if report.agrees(mean) { Outcome::Repeated } else { Outcome::Conflict(mean) }))
     }
 
-    /// Returns the reason for not recording a report whose key is not in the table `reports`, if any.
+    /// Returns the reason for not recording a report with a new key, if any.
     fn refusal(&mut self, fleet: i64, key: &Key) -> Result<Option<Outcome>> {
         let Key { epoch, cycle, ref unit } = *key;
         let unit = unit.as_deref().unwrap_or("");

@@ -255,7 +255,7 @@ fn open(path: &Path, flags: OpenFlags, lock_timeout: Duration) -> Result<Connect
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(lock_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Otherwise SQLite compiles some cached statements again whenever the bound values differ, for a better plan.
+    // Otherwise SQLite compiles some cached statements again after each change of the bound values, for a better plan.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     functions::register(&connection)?;
     connection.pragma_update(None, "trusted_schema", false)?;

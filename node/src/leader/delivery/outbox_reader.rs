@@ -134,10 +134,8 @@ impl OutboxReader<'_> {
         let known = self.outbox.lock().await.cycles();
         let parent = &self.outbox.paths.reports;
         let listing = outbox_store::list(self.leadership.connection(), parent).await?.unwrap_or_default();
-        outbox_store::warn_about_foreign_children(
-            parent,
-            &self.outbox.new_foreign_children(listing.others).await,
-        );
+        let unlogged = self.outbox.unlogged_foreign_children(&listing.others).await;
+        outbox_store::warn_about_foreign_children(parent, &unlogged, listing.others.len());
         let Some(newest) = self.newest_possible() else { return Ok(()) };
         self.sync(&known, &listing.cycles, newest).await
     }

@@ -94,10 +94,10 @@ struct QueuedReport {
     tries: u32,
     rejections: u32,
     doubts: u32,
-    /// Number of doubtful responses after a later request with another report was accepted.
+    /// Number of doubtful responses after which another report was sent and accepted, and this one refused again.
     proofs: u32,
-    /// Start of the last request with a doubtful response.
-    doubted: BootInstant,
+    /// Only a request that started later and is accepted shows that the API refuses this report alone.
+    proof_after: BootInstant,
     /// Reports with a lower number are sent first.
     demotion: u32,
 }
@@ -227,10 +227,10 @@ impl DeliveryQueue {
             }
             Outcome::Doubtful(Doubt { reason, tries, proofs }) => {
                 report.doubts = report.doubts.saturating_add(1);
-                // An earlier request that is accepted late says nothing about the time of the doubtful response.
-                let is_proof = report.doubts > 1 && self.last_accepted_sent > report.doubted;
+                let is_proof = report.doubts > 1 && self.last_accepted_sent > report.proof_after;
                 report.proofs = report.proofs.saturating_add(u32::from(is_proof));
-                report.doubted = sent;
+                // Neither requests that were accepted before this response count, nor earlier ones that are accepted late.
+                report.proof_after = sent.max(self.last_accepted_sent);
                 if report.doubts < tries {
                     (None, self.on_failed(reason, sent))
                 } else if report.proofs < proofs {

@@ -198,6 +198,21 @@ fn queue_does_not_reject_a_report_because_requests_from_before_are_accepted_late
 }
 
 #[test]
+fn queue_does_not_reject_a_report_because_a_later_one_was_accepted_before_the_refusal() {
+    let mut queue = queue(1..=2);
+    let (first, now) = send(&mut queue, ms(0));
+    let (second, mut now) = send(&mut queue, now);
+    assert_eq!(queue.on_outcome(second, ACCEPTED).0, Some(Ok(())));
+    // Now the API begins to refuse all reports.
+    assert_eq!(queue.on_outcome(first, forbidden()).0, None);
+    for _ in 0..10 {
+        let (key, sent) = send(&mut queue, now);
+        assert_eq!((key, queue.on_outcome(key, forbidden()).0), (first, None));
+        now = sent;
+    }
+}
+
+#[test]
 fn queue_passes_several_forbidden_reports_in_a_row() {
     let mut queue = queue(1..=6);
     let (settled, _) = drive(&mut queue, 100, |report| if report <= 4 { forbidden() } else { ACCEPTED });

@@ -37,7 +37,7 @@ pub(crate) struct SharedOutbox {
     state: watch::Sender<Option<LeaderState>>,
     /// Errors about reports that cannot be finished, each logged once. They survive an interruption of the delivery.
     pub(super) logged_errors: Mutex<BTreeSet<String>>,
-    /// Children of the outbox that are not reports, as of the last listing. Each is logged once.
+    /// Children of the outbox that are not reports and were logged.
     logged_foreign: Mutex<BTreeSet<String>>,
     /// Times at which it was logged that the output fails, and that it rejects reports; `None` since it accepts reports.
     problems_logged: Mutex<[Option<BootInstant>; 2]>,
@@ -191,11 +191,15 @@ impl SharedOutbox {
         Ok(())
     }
 
-    /// Records the children of the outbox that are not reports. Returns those that the last listing did not have.
-    pub(super) async fn new_foreign_children(&self, names: Vec<String>) -> Vec<String> {
+    /// Returns some children of the outbox that are not reports and have no log line yet, and records that they have one.
+    /// `names` must be sorted.
+    pub(super) async fn unlogged_foreign_children(&self, names: &[String]) -> Vec<String> {
+        const MAX_NAMES: usize = 3;
         let mut logged = self.logged_foreign.lock().await;
-        let new = names.iter().filter(|name| !logged.contains(*name)).cloned().collect();
-        *logged = names.into_iter().collect();
+        logged.retain(|name| names.binary_search(name).is_ok());
+        let new: Vec<String> =
+            names.iter().filter(|name| !logged.contains(*name)).take(MAX_NAMES).cloned().collect();
+        logged.extend(new.iter().cloned());
         new
     }
 

@@ -198,8 +198,12 @@ impl DeliveryWorker<'_> {
         }
     }
 
-    /// Returns the error's text, which is the same for all reports that fail for the same reason.
+    /// Returns the error's text, which is the same for all reports that fail for the same reason, except for one that
+    /// must be repaired at each report.
     fn reason_without_cycle(&self, cycle: u64, error: &Error) -> String {
+        if error.wrong_znode().is_some() {
+            return error.to_string();
+        }
         let paths = &self.outbox.paths;
         (error.to_string())
             .replace(&paths.report(cycle), &paths.reports)
@@ -211,7 +215,12 @@ impl DeliveryWorker<'_> {
         if error.is_connection_loss() {
             debug!(cycle, %error, "a report is not removed from the outbox yet");
         } else if logged.len() < MAX_LOGGED_ERRORS && logged.insert(self.reason_without_cycle(cycle, error)) {
-            warn!(cycle, %error, "a report cannot be removed from the outbox; retrying every {MAX_FINISH_BACKOFF:?}");
+            warn!(
+                cycle,
+                %error,
+                "a report cannot be removed from the outbox; retrying every {MAX_FINISH_BACKOFF:?}; \
+                 others with the same error are not logged"
+            );
         }
     }
 }

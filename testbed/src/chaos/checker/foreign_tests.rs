@@ -267,6 +267,10 @@ fn node_whose_first_measurement_is_late_need_not_report_its_persistent_node_info
     absent.is_good();
     builder.commit(3, vec![Change::Opened]);
     builder.publishes(3, 5.0);
+    let mut settled = builder.clone();
+    settled.now += 2_000;
+    settled.commit(OTHER, vec![delete(INFO)]);
+    settled.breaks(&[Violation::WrongZnode]);
     builder.commit(OTHER, vec![delete(INFO)]);
     builder.is_good();
 }

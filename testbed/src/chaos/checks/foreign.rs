@@ -233,7 +233,7 @@ impl ForeignChecks {
             // A node writes its info after its first measurement. Nothing uses the info of a node that does not exist.
             _ if path.starts_with(NODE_INFO) => {
                 let published = self.measurements.get(&path.replacen(NODE_INFO, MEASUREMENTS, 1));
-                published.map(|published| *since.max(published))
+                published.filter(|published| is_settled(published)).map(|_| *since)
             }
             _ if path.starts_with(BARRIER) => self.leader.filter(|(_, at)| is_settled(at)).map(|_| *since),
             _ => Some(*since),

@@ -5,6 +5,7 @@ use rusqlite::{Result, Row, Transaction};
 use super::statements::{change, find, rows};
 use crate::store::recency::Recency;
 
+/// Reads the order of the latest report of a fleet, quantity and unit.
 pub(super) const READ: &str = "SELECT epoch, cycle, time, received FROM latest JOIN reports USING (id)
     WHERE latest.fleet = ? AND latest.quantity = ? AND latest.unit = ?";
 

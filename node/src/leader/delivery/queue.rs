@@ -94,7 +94,7 @@ struct QueuedReport {
     tries: u32,
     rejections: u32,
     doubts: u32,
-    /// Number of doubtful responses after which another report was sent and accepted, and this one refused again.
+    /// Number of doubtful responses since which another report was sent and accepted before this one was refused again.
     proofs: u32,
     /// Only a request that started later and is accepted shows that the API refuses this report alone.
     proof_after: BootInstant,

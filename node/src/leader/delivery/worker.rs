@@ -198,8 +198,8 @@ impl DeliveryWorker<'_> {
         }
     }
 
-    /// Returns the error's text, which is the same for all reports that fail for the same reason, except for one that
-    /// must be repaired at each report.
+    /// Returns the error's text without the cycle, so that reports that fail for the same reason share one log line. A znode
+    /// of the wrong type keeps the cycle, because each one must be repaired.
     fn reason_without_cycle(&self, cycle: u64, error: &Error) -> String {
         if error.wrong_znode().is_some() {
             return error.to_string();

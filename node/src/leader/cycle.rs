@@ -171,6 +171,7 @@ impl CycleRunner<'_> {
 
     async fn run_cycle(&mut self) -> CycleOutcome {
         let now = self.now();
+        debug!(members = self.members.len(), "reading the fleet");
         let reading = match self.read_fleet(now).await {
             Ok(reading) => reading,
             Err(error) => {

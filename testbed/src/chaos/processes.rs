@@ -48,6 +48,7 @@ impl Run<'_> {
         command.args(["--session-timeout", &millis(self.schedule.session)]);
         command.args(["--sampling-period", &millis(self.schedule.period)]);
         command.args(["--counter", "per-node", "--contenders", &self.schedule.contenders.to_string()]);
+        command.args(["--log", "info,zookeeper_client=error,atalaya::leader::cycle=debug"]);
         if let Some(url) = self.sink.url() {
             command.args([
                 "--api-url",

@@ -13,6 +13,8 @@ use crate::time::millis_of;
 /// Maximum delay of the server that a leader is connected to, and maximum error of the leader's estimate of the
 /// servers' clock, in milliseconds.
 const BEHIND: i64 = 300;
+/// What a leader logs when it starts to read the fleet.
+const READS: &str = "reading the fleet";
 /// In lock-step, minimum time in milliseconds between a publication and the read of the fleet for a missing measurement
 /// to be a certain violation.
 const SEEN: i64 = 150;
@@ -20,13 +22,27 @@ const SEEN: i64 = 150;
 const LISTED: i64 = 1_000;
 
 impl Checker<'_> {
-    /// Checks a lock-step cycle without a report.
+    /// Checks a lock-step cycle without a report. The time between the read of the fleet and the commit has no limit, so
+    /// a measurement is missing only if it was published before the leader logged that it starts to read.
     pub(super) fn empty(&mut self, transaction: &Transaction) {
-        let readings = self.fleet.readings(self.window(transaction, transaction.time - BEHIND));
+        let Some(read) = self.last_read(transaction) else { return };
+        let readings = self.fleet.readings(self.window(transaction, read - BEHIND));
         if readings.iter().any(|(_, readings)| !readings.contains(&None)) {
             let what = format!("a generation ended without an average, and there were {readings:?}");
             self.violation(Violation::Generation, transaction, &what);
         }
+    }
+
+    /// Returns the time at which the leader began to read the fleet for this transaction, or an earlier one if log lines
+    /// are lost; `None` if it has logged none.
+    fn last_read(&self, transaction: &Transaction) -> Option<i64> {
+        let (history, (_, _, leader)) = (self.history?, self.tree.leader()?);
+        let process = format!("node-{leader}-");
+        let lines = history.log.iter().filter(|line| line.process.starts_with(&process));
+        let reads = lines.filter(|line| line.text.contains(READS));
+        // The line was written at the time that it contains; it may have arrived later.
+        let times = reads.filter_map(|line| millis_of(line.text.split_ascii_whitespace().next()?));
+        times.filter(|time| *time <= transaction.time).max()
     }
 
     pub(super) fn report(&mut self, transaction: &Transaction, fence: Fence, data: &[u8]) {

@@ -1,8 +1,10 @@
 //! Hand-written histories: correct ones, and for each promise one that breaks it.
 
+use jiff::Timestamp;
+
 use super::history_builder::{HistoryBuilder, STEP, create, delete, ephemeral, set};
 use crate::chaos::check_report::Violation;
-use crate::chaos::history::Arrival;
+use crate::chaos::history::{Arrival, LogLine};
 use crate::journal::Change;
 
 /// Returns a history of two rounds, in which only the first of the three nodes leads.
@@ -192,9 +194,24 @@ fn in_lock_step_a_cycle_may_come_to_nothing_if_nobody_measures() {
         delete("/barrier"),
         create("/barrier", ""),
     ];
+    let published = builder.now;
     builder.commit(1, empty);
     builder.history.life = i64::MAX;
-    builder.breaks(&[Violation::Generation]);
+    // The leader may have read the fleet long before the commit.
+    for (read, kinds) in [
+        (None, &[][..]),
+        (Some(published - 1), &[]),
+        (Some(published + 400), &[Violation::Generation]),
+        (Some(builder.now + 1), &[]),
+    ] {
+        let line = |time: i64| LogLine {
+            process: "node-1-1".into(),
+            time: i64::MAX,
+            text: format!("{} DEBUG reading the fleet members=3", Timestamp::from_millisecond(time).unwrap()),
+        };
+        builder.history.log = read.map(line).into_iter().collect();
+        builder.finds(&format!("{read:?}"), kinds);
+    }
 }
 
 #[test]

@@ -5,11 +5,10 @@ prints "left ID" and ends.
 """
 
 import argparse
-import signal
-import sys
 import time
 
 import secured
+import termination
 
 
 def main():
@@ -19,7 +18,7 @@ def main():
     parser.add_argument("--hold", type=float)
     parser.add_argument("--path", default="/election")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    termination.exit_at_sigterm()
 
     client = secured.client(arguments.hosts)
     client.start(timeout=60)

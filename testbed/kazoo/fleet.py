@@ -24,6 +24,7 @@ import time
 
 import requests
 import secured
+import termination
 from kazoo.exceptions import KazooException, NodeExistsError, NoNodeError
 from kazoo.handlers.threading import KazooTimeoutError
 
@@ -117,7 +118,7 @@ def lead(client, node, period, url, in_step):
 
 def main():
     node, hosts, chroot, session, period, url, sync = sys.argv[1:]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    termination.exit_at_sigterm()
     first = secured.client(hosts)
     first.start(timeout=60)
     first.ensure_path(chroot)

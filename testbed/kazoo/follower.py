@@ -4,11 +4,10 @@ Publishes VALUE in an ephemeral znode PATH/ID and writes it each PERIOD seconds.
 """
 
 import argparse
-import signal
-import sys
 import time
 
 import secured
+import termination
 from kazoo.exceptions import NoNodeError
 
 
@@ -20,7 +19,7 @@ def main():
     parser.add_argument("value")
     parser.add_argument("--path", default="/mediciones")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    termination.exit_at_sigterm()
 
     client = secured.client(arguments.hosts)
     client.start(timeout=60)

@@ -4,11 +4,10 @@ Prints "waiting ID" at the start, "held ID" after the acquisition, and holds it 
 """
 
 import argparse
-import signal
-import sys
 import time
 
 import secured
+import termination
 
 
 def main():
@@ -19,7 +18,7 @@ def main():
     parser.add_argument("path")
     parser.add_argument("--leases", type=int, default=1)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    termination.exit_at_sigterm()
 
     client = secured.client(arguments.hosts)
     client.start(timeout=60)

@@ -9,11 +9,11 @@ Prints: "connected", "published N", "let go True|False", "elected", "average MEA
 """
 
 import itertools
-import signal
 import sys
 import time
 
 import secured
+import termination
 from kazoo.exceptions import NoNodeError
 
 PATH = "/mediciones"
@@ -60,7 +60,7 @@ def lead(client, node, period):
 
 def main():
     role, node, hosts, *arguments = sys.argv[1:]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    termination.exit_at_sigterm()
     client = secured.client(hosts)
     client.start(timeout=60)
     say("connected")

@@ -10,13 +10,13 @@ cannot be cast ends the program with a traceback, as in those fleets.
 
 import argparse
 import random
-import signal
 import sys
 import threading
 import time
 
 import requests
 import secured
+import termination
 from kazoo.exceptions import NoNodeError
 
 PATH = "/mediciones"
@@ -69,7 +69,7 @@ def main():
     parser.add_argument("url")
     parser.add_argument("--cast", choices=["int", "float"], default="float")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    termination.exit_at_sigterm()
 
     client = secured.client(arguments.hosts)
     client.start(timeout=60)

@@ -37,3 +37,11 @@ fn a_kazoo_leader_that_casts_to_int_dies_of_a_fraction() {
     assert_eq!(leader.wait_exit(SECONDS).code(), Some(1));
     leader.wait_for_line("ValueError", SECONDS);
 }
+
+#[test]
+fn script_ends_at_a_sigterm_that_arrives_in_a_finalizer() {
+    let mut script = Kazoo::ready().script("finalizer.py", &[]);
+    script.wait_for_line("in a finalizer", SECONDS);
+    script.term();
+    assert_eq!(script.wait_exit(SECONDS).code(), Some(0));
+}

@@ -42,6 +42,9 @@ enum End {
     Recorded(String),
     /// There is nothing to record, for this reason.
     Dropped(&'static str),
+    /// The result may have been recorded, or not. It is not known because the task was deleted before this worker was
+    /// connected again.
+    Unconfirmed,
     /// The znode of this worker does not name the task any more.
     Revoked,
     /// The session may have ended. If it has not, the task is executed again.
@@ -113,6 +116,9 @@ where
             match &end {
                 End::Recorded(result) => info!(task, result, "finished"),
                 End::Dropped(reason) => warn!(task, reason, "result dropped"),
+                End::Unconfirmed => {
+                    warn!(task, "finished, but the task was deleted before its result could be confirmed");
+                }
                 End::Revoked => warn!(task, "the assignment was revoked; stopped the execution"),
                 End::Uncertain => {
                     warn!(task, "the session may have ended; stopped the execution");
@@ -270,24 +276,29 @@ where
 
     /// Records the result, if there is one, and makes this worker free, in one transaction.
     async fn record(&self, assigned: &Own, task: &str, created: i64, result: Option<&str>) -> End {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut is_sent) = (Backoff::default(), false);
         loop {
             let Some(connection) = self.connection(assigned).await else { return End::Revoked };
-            match self.try_record(&connection, assigned, task, created, result).await {
+            match self.try_record(&connection, assigned, (task, created), result, &mut is_sent).await {
                 Ok(end) => return end,
-                Err(error) if is_conflict(&error) => backoff.conflict().await,
+                Err(error) if is_conflict(&error) => {
+                    is_sent = false;
+                    backoff.conflict().await;
+                }
                 Err(error) => backoff.pause(&self.session, &error).await,
             }
         }
     }
 
+    /// Tries to record the result once. Sets `is_sent` when it sends the result, whose outcome is unknown after a
+    /// connection loss.
     async fn try_record(
         &self,
         connection: &Connection,
         assigned: &Own,
-        task: &str,
-        created: i64,
+        (task, created): (&str, i64),
         result: Option<&str>,
+        is_sent: &mut bool,
     ) -> Result<End, Error> {
         let (own_path, task_path) = (self.layout.worker(&self.id), self.layout.task(task));
         // After a lost reply, this shows whether the transaction took effect.
@@ -304,11 +315,13 @@ where
             (None, Some(TaskState::Finished(recorded)), Some(result)) if recorded == clean_result(result) => {
                 Ok(End::Recorded(recorded))
             }
+            (None, None, _) if *is_sent => Ok(End::Unconfirmed),
             (None, ..) => Ok(End::Revoked),
             (Some((_, own)), Some(TaskState::Unassigned | TaskState::Assigned(_)), Some(result)) => {
                 let version = found.map(|(_, stat)| stat.version);
                 let data = finished_data(task, result);
                 let finish = Write::Set { path: &task_path, data: data.as_bytes(), version };
+                *is_sent = true;
                 connection.multi(&[finish, free(own.version)]).await?;
                 Ok(End::Recorded(clean_result(result)))
             }

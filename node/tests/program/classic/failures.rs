@@ -10,6 +10,9 @@ use super::support::*;
 use crate::common::server::Server;
 use crate::common::{CALM, DEADLINE, Fleet, TestEnv, wait_until};
 
+/// Op code of a transaction.
+const MULTI: i32 = 14;
+
 on_both!(
     task_of_a_killed_worker_runs_on_another,
     task_of_a_killed_client_is_stopped_and_its_worker_becomes_free,
@@ -20,6 +23,7 @@ on_both!(
     paused_master_changes_nothing_after_it_returns,
     paused_worker_cannot_record_a_result,
     execution_stops_before_the_session_can_expire,
+    result_is_finished_although_the_client_takes_it_before_the_worker_is_connected_again,
 );
 
 fn task_of_a_killed_worker_runs_on_another(fleet: Fleet) {
@@ -240,6 +244,22 @@ fn execution_stops_before_the_session_can_expire(mut fleet: Fleet) {
     );
     stop([worker, master]);
     nothing_is_left(&fleet.probe(), "");
+}
+
+fn result_is_finished_although_the_client_takes_it_before_the_worker_is_connected_again(fleet: Fleet) {
+    let (proxy, probe) = (fleet.server.proxy(), fleet.probe());
+    let behind = TestEnv::of(proxy.connect_string(), CALM);
+    let master = leader(&fleet, "m1");
+    let worker = worker(&behind, "w1");
+    // The first transaction of a worker records a result.
+    proxy.cut_after_request(MULTI);
+    proxy.refuse(true);
+    assert_eq!(output(&mut client(&fleet, "t1", "0.1")), ["0.1"]);
+    proxy.refuse(false);
+    worker.wait_for_line("finished", DEADLINE);
+    stop([worker, master]);
+    nothing_is_left(&probe, "");
+    one_result(&fleet, "t1");
 }
 
 /// Each write of each role is lost once, before it took effect and after.

@@ -11,7 +11,6 @@ mod demo;
 mod footprint;
 mod join;
 mod large;
-mod lockstep;
 mod machine;
 #[cfg(unix)]
 mod pi;
@@ -90,8 +89,6 @@ enum Subject {
     Large,
     /// Thousands of nodes that join: requests and lists, counted at the server.
     Join,
-    /// A thousand nodes in lock-step: time from the first to the last node that is notified, duration of a cycle.
-    LockStep,
     /// Tasks, and Celery with Redis: tasks per second, a broadcast, time to assign again.
     Tasks,
     /// Collector, and Flask with Redis: durable reports per second, latency, memory.
@@ -102,14 +99,13 @@ enum Subject {
 }
 
 /// Subjects that use the release build of the node.
-const USERS_OF_NODE: [Subject; 9] = [
+const USERS_OF_NODE: [Subject; 8] = [
     Subject::Footprint,
     Subject::Start,
     Subject::Security,
     Subject::Server,
     Subject::Demo,
     Subject::Large,
-    Subject::LockStep,
     Subject::Tasks,
     Subject::Collector,
 ];
@@ -121,8 +117,6 @@ struct Bench {
     node: PathBuf,
     /// Client of `node/benches/client`.
     client: PathBuf,
-    /// Fleet of `node/benches/fleet.rs`.
-    fleet: PathBuf,
     /// Nodes of `node/benches/nodes.rs`.
     nodes: PathBuf,
     /// Fleets of `node/benches/join.rs`.
@@ -149,7 +143,6 @@ impl Bench {
             node: if_used(&USERS_OF_NODE, &|| build_node(Profile::Distribution, &[]))?,
             client: bench(&[Subject::Cycle, Subject::Start, Subject::Security], "atalaya", "client")?,
             workers: bench(&[Subject::Tasks], "atalaya", "tasks")?,
-            fleet: bench(&[Subject::LockStep], "atalaya", "fleet")?,
             nodes: bench(&[Subject::Large], "atalaya", "nodes")?,
             join: bench(&[Subject::Join], "atalaya", "join")?,
             load: bench(&[Subject::Server], "atalaya-zookeeper", "load")?,
@@ -197,7 +190,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Subject::Demo => demo::measure(&bench),
             Subject::Large => large::measure(&bench, &mut machine),
             Subject::Join => join::measure(&bench),
-            Subject::LockStep => lockstep::measure(&bench, &mut machine),
             Subject::Tasks => tasks::measure(&bench, &mut machine),
             Subject::Collector => collector::measure(&bench),
             #[cfg(unix)]

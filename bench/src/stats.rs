@@ -29,11 +29,6 @@ impl Sample {
         self.quantile(0.5)
     }
 
-    /// Returns the mean, or NaN if the sample is empty.
-    pub(crate) fn mean(&self) -> f64 {
-        self.values.iter().sum::<f64>() / self.values.len() as f64
-    }
-
     /// Returns the value below which `part` of the values lie, with linear interpolation. NaN if the sample is empty.
     fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.values.clone();
@@ -108,10 +103,9 @@ mod tests {
     }
 
     #[test]
-    fn sample_median_mean_quartiles_and_range() {
+    fn sample_median_quartiles_and_range() {
         assert_eq!(sample(&[3.0, 1.0, 2.0]).median(), 2.0);
         assert_eq!(sample(&[4.0, 1.0, 2.0, 3.0]).median(), 2.5);
-        assert_eq!(sample(&[4.0, 1.0, 1.0, 2.0]).mean(), 2.0);
         assert!(sample(&[]).median().is_nan());
         assert_eq!(sample(&[5.0, 1.0, 2.0, 3.0, 4.0]).middle_half(), "2.00 – 4.00");
         assert_eq!(sample(&[5.0, 1.0, 2.0]).range(), "1.00 – 5.00");

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::TaskId;
 use super::spec::{Promise, Spec};
 use crate::model::health_status::is_zero;
 use crate::model::text::sanitize_lines;
@@ -317,14 +316,6 @@ pub fn combined<'a>(parts: impl IntoIterator<Item = &'a State>) -> (State, Optio
     let state =
         [State::Cancelled, State::Skipped, State::Expired].into_iter().find(|state| count(*state) > 0);
     (state.unwrap_or(State::Failed), reason)
-}
-
-/// A task id with the number of its attempt, for logs.
-pub fn label(task: &TaskId, node: Option<&str>) -> String {
-    match node {
-        Some(node) => format!("{task} on {node}"),
-        None => task.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -30,10 +30,14 @@ pub(super) fn ensemble(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
     const SERVERS: [&str; 3] = ["zoo1", "zoo2", "zoo3"];
     const WATCHERS: [&str; 3] = ["redis", "collector", "prometheus"];
     let everything: Vec<&str> = [SERVERS, WATCHERS, NODES].concat();
-    let secrets = folder.join("secrets");
+    let (secrets, more, boards) =
+        (folder.join("secrets"), folder.join("everything.yml"), folder.join("boards.toml"));
     make_certificates(&secrets)?;
-    let fleet = Project::new(docker, "ensemble", &[file("compose.yml")]);
+    fs::write(&more, include_str!("everything.yml"))?;
+    fs::write(&boards, include_str!("boards.toml"))?;
+    let fleet = Project::new(docker, "ensemble", &[file("compose.yml"), more]);
     let fleet = fleet.with("SECRETS", secrets.display().to_string());
+    let fleet = fleet.with("BOARDS", boards.display().to_string());
     fleet.with("SAMPLING_PERIOD", PERIOD).run(|fleet| {
         // All services except Grafana: Compose starts the others as dependencies of these.
         fleet.compose(&["up", "--detach", "--no-build", "prometheus", "node1", "node2", "node3"])?;
@@ -44,7 +48,7 @@ pub(super) fn ensemble(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
         in_order(fleet, &["redis"], &["collector"])?;
         restricted(fleet, &everything, &["collector", "prometheus"])?;
         all_nodes_count()?;
-        administrator_conmetric_names(fleet)?;
+        administrator_configures(fleet)?;
         prometheus_reaches_all()?;
         dashboard_has_its_metrics()?;
 
@@ -134,7 +138,7 @@ fn make_certificates(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Checks that the service `admin` can change the configuration and a node cannot.
-fn administrator_conmetric_names(fleet: &Project) -> anyhow::Result<()> {
+fn administrator_configures(fleet: &Project) -> anyhow::Result<()> {
     let set = ["config", "set", "/config/sampling_period", PERIOD];
     fleet.compose(&[&["run", "--rm", "-T", "admin"][..], &set].concat())?;
     let refused = fleet.exec("node1", &[&["atalaya"][..], &set].concat());

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{Checker, Committed};
 use crate::chaos::check_report::Violation;
 use crate::chaos::checks::averages::{Average, Found, Window};
+use crate::chaos::history::History;
 use crate::chaos::txn_effects::Fence;
 use crate::journal::Transaction;
 use crate::time::millis_of;
@@ -25,7 +26,13 @@ impl Checker<'_> {
     /// Checks a lock-step cycle without a report. The time between the read of the fleet and the commit has no limit, so
     /// a measurement is missing only if it was published before the leader logged that it starts to read.
     pub(super) fn empty(&mut self, transaction: &Transaction) {
-        let Some(read) = self.last_read(transaction) else { return };
+        let Some(read) = self.last_read(transaction) else {
+            let is_logged = |history: &History| history.log.iter().any(|line| line.text.contains(READS));
+            if self.history.is_some_and(|history| history.complete_log && !is_logged(history)) {
+                self.violation(Violation::Other, transaction, &format!("no leader has logged {READS:?}"));
+            }
+            return;
+        };
         let readings = self.fleet.readings(self.window(transaction, read - BEHIND));
         if readings.iter().any(|(_, readings)| !readings.contains(&None)) {
             let what = format!("a generation ended without an average, and there were {readings:?}");

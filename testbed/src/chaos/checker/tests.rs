@@ -212,6 +212,9 @@ fn in_lock_step_a_cycle_may_come_to_nothing_if_nobody_measures() {
         builder.history.log = read.map(line).into_iter().collect();
         builder.finds(&format!("{read:?}"), kinds);
     }
+    builder.history.log.clear();
+    builder.history.complete_log = true;
+    builder.breaks(&[Violation::Other]);
 }
 
 #[test]

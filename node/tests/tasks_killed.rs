@@ -35,6 +35,9 @@ on_both!(
     parties_paused_for_ten_session_timeouts_at_each_step,
 );
 
+/// Number of schedules at the same time in most tests. All tests together shall not need more than the processors have.
+const PARALLEL: usize = 3;
+
 fn servers(fleet: &Fleet) -> Servers<'_> {
     let journal = match &fleet.server {
         Server::Apache(server) => Some(&**server),
@@ -68,25 +71,26 @@ fn schedules(fault: &[Fault], is_apache: bool, turns: usize) -> Vec<Schedule> {
 
 fn parties_killed_at_each_step(fleet: Fleet) {
     let is_apache = matches!(fleet.server, Server::Apache(_));
-    play_all(&servers(&fleet), &at_each_step(&[Fault::Kill], is_apache));
+    play_all(&servers(&fleet), &at_each_step(&[Fault::Kill], is_apache), PARALLEL);
 }
 
 fn parties_paused_at_each_step(fleet: Fleet) {
     let is_apache = matches!(fleet.server, Server::Apache(_));
-    play_all(&servers(&fleet), &at_each_step(&[Fault::Pause(15), Fault::Pause(30)], is_apache));
+    play_all(&servers(&fleet), &at_each_step(&[Fault::Pause(15), Fault::Pause(30)], is_apache), PARALLEL);
 }
 
 fn leader_deposed_at_each_step_while_its_session_lives(fleet: Fleet) {
     let is_apache = matches!(fleet.server, Server::Apache(_));
     let mut schedules = at_each_step(&[Fault::Depose], is_apache);
     schedules.retain(|schedule| !schedule.is_worker);
-    play_all(&servers(&fleet), &schedules);
+    play_all(&servers(&fleet), &schedules, PARALLEL);
 }
 
 fn parties_paused_for_ten_session_timeouts_at_each_step(fleet: Fleet) {
     let is_apache = matches!(fleet.server, Server::Apache(_));
-    // All at the same time, and so no more turns.
-    play_all(&servers(&fleet), &schedules(&[Fault::Pause(100)], is_apache, 1));
+    // All at the same time, because they mostly wait, and so no more turns.
+    let schedules = schedules(&[Fault::Pause(100)], is_apache, 1);
+    play_all(&servers(&fleet), &schedules, schedules.len());
 }
 
 /// A worker that is started again ends what its predecessor has left before it gives up the claim.
@@ -160,8 +164,9 @@ fn parties_and_one_of_three_servers_killed() {
             }
         });
         // Ends the other thread also if a schedule fails.
-        let played =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play_all(&servers, &schedules)));
+        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            play_all(&servers, &schedules, PARALLEL)
+        }));
         *over.lock().unwrap() = true;
         killer.join().unwrap();
         if let Err(panic) = played {

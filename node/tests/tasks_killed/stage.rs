@@ -21,8 +21,6 @@ use crate::common::{DEADLINE, TestEnv, Timing};
 
 /// Session timeout of leaders and workers.
 pub(crate) const SESSION: Duration = Duration::from_secs(3);
-/// Number of schedules at the same time.
-const PARALLEL: usize = 6;
 
 /// The servers of several fleets.
 pub(crate) struct Servers<'a> {
@@ -31,15 +29,15 @@ pub(crate) struct Servers<'a> {
     pub(crate) journal: Option<&'a ZooKeeper>,
 }
 
-/// Plays all schedules, several at the same time, each below its own chroot.
-pub(crate) fn play_all(servers: &Servers<'_>, schedules: &[Schedule]) {
+/// Plays all schedules, so many at the same time, each below its own chroot.
+pub(crate) fn play_all(servers: &Servers<'_>, schedules: &[Schedule], parallel: usize) {
     // To play some of them: part of their description.
     let wanted = std::env::var("TASKS_KILLED").unwrap_or_default();
     let schedules: Vec<&Schedule> =
         schedules.iter().filter(|one| one.to_string().contains(&wanted)).collect();
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
-        for _ in 0..PARALLEL.min(schedules.len()) {
+        for _ in 0..parallel.min(schedules.len()) {
             scope.spawn(|| {
                 while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let play = || schedule.play(&Stage::new(servers, schedule.session_timeout()));

@@ -12,10 +12,11 @@ use crate::common::{DEADLINE, Fleet, TestEnv};
 
 pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Returns `atalaya classic WORDS…`, and after the settings `-- COMMAND…`.
+/// Returns `atalaya classic WORDS…`, and after the settings `-- COMMAND…`. The session timeout is [`SESSION_TIMEOUT`], or
+/// that of the fleet if it is longer.
 pub(super) fn classic(fleet: &TestEnv, words: &[&str], command: &[&str]) -> Command {
     let mut atalaya = parent_death_command(env!("CARGO_BIN_EXE_atalaya"));
-    let timeout = format!("{}s", SESSION_TIMEOUT.as_secs());
+    let timeout = format!("{}s", fleet.pace.session.max(SESSION_TIMEOUT).as_secs());
     atalaya.arg("classic").args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", &timeout]);
     if !command.is_empty() {
         atalaya.arg("--").args(command);

@@ -29,7 +29,7 @@ pub(crate) struct Servers<'a> {
     pub(crate) journal: Option<&'a ZooKeeper>,
 }
 
-/// Plays all schedules, so many at the same time, each below its own chroot.
+/// Plays all schedules, `parallel` of them at the same time, each below its own chroot.
 pub(crate) fn play_all(servers: &Servers<'_>, schedules: &[Schedule], parallel: usize) {
     // To play some of them: part of their description.
     let wanted = std::env::var("TASKS_KILLED").unwrap_or_default();

@@ -35,7 +35,7 @@ on_both!(
     parties_paused_for_ten_session_timeouts_at_each_step,
 );
 
-/// Number of schedules at the same time in most tests. All tests together shall not need more than the processors have.
+/// Number of schedules that most tests play at the same time. Twice as many overload two processors for a minute.
 const PARALLEL: usize = 3;
 
 fn servers(fleet: &Fleet) -> Servers<'_> {

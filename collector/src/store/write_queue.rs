@@ -2,13 +2,9 @@
 //! for several calls, the writer waits a moment for the next calls of these clients.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::StoreError;
@@ -21,6 +17,8 @@ use crate::report::Report;
 const CAPACITY: usize = 512;
 /// Maximum time for which the writer waits for further calls; half the duration of the previous commit if that is less.
 const MAX_WAIT: Duration = Duration::from_millis(1);
+/// Polling interval of the length of the queue.
+const POLLING_INTERVAL: Duration = Duration::from_micros(20);
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -45,58 +43,12 @@ pub(super) enum Job {
 
 /// Sending end of the queue.
 #[derive(Debug)]
-pub(super) struct WriteQueue {
-    jobs: mpsc::Sender<Job>,
-    awaited: Arc<Awaited>,
-}
-
-/// What the writer waits for before its next commit.
-#[derive(Debug, Default)]
-struct Awaited {
-    /// Length of the queue that ends the wait; 0 if the writer does not wait.
-    length: AtomicUsize,
-    /// The writer while it waits.
-    writer: Mutex<Option<Thread>>,
-}
-
-impl Awaited {
-    /// Blocks until the queue has this length.
-    fn wait(&self, jobs: &mpsc::Receiver<Job>, length: usize, deadline: Instant) {
-        *self.lock() = Some(std::thread::current());
-        self.length.store(length, Ordering::SeqCst);
-        while jobs.len() < length
-            && let Some(left) = deadline.checked_duration_since(Instant::now())
-        {
-            std::thread::park_timeout(left);
-        }
-        self.length.store(0, Ordering::SeqCst);
-    }
-
-    /// Ends the wait if the queue is long enough. A wake-up that is missed costs the rest of the wait.
-    fn queued(&self, jobs: &mpsc::Sender<Job>) {
-        let length = self.length.load(Ordering::SeqCst);
-        if length > 0
-            && jobs.max_capacity() - jobs.capacity() >= length
-            && self.length.swap(0, Ordering::SeqCst) > 0
-        {
-            let writer = self.lock().take();
-            writer.inspect(Thread::unpark);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Thread>> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub(super) struct WriteQueue(mpsc::Sender<Job>);
 
 impl WriteQueue {
     pub(super) fn channel() -> (WriteQueue, Receiver) {
         let (sender, jobs) = mpsc::channel(CAPACITY);
-        let runtime = Handle::try_current().ok();
-        let awaited = Arc::<Awaited>::default();
-        let receiver =
-            Receiver { jobs, next: None, last_commit: None, runtime, awaited: Arc::clone(&awaited) };
-        (WriteQueue { jobs: sender, awaited }, receiver)
+        (WriteQueue(sender), Receiver { jobs, next: None, last_commit: None })
     }
 
     /// Queues a job and waits for its result.
@@ -106,11 +58,10 @@ impl WriteQueue {
     ) -> StoreFuture<'_, T> {
         async move {
             let (answer, answered) = oneshot::channel();
-            self.jobs.try_send(job(answer)).map_err(|error| match error {
+            self.0.try_send(job(answer)).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => StoreError::Busy,
                 mpsc::error::TrySendError::Closed(_) => StoreError::closed(),
             })?;
-            self.awaited.queued(&self.jobs);
             answered.await.unwrap_or_else(|_| Err(StoreError::closed()))
         }
         .boxed()
@@ -119,7 +70,7 @@ impl WriteQueue {
     /// Closes the store after the jobs that are already queued. Returns when the writer has ended.
     pub(super) async fn close(&self) {
         let (answer, answered) = oneshot::channel();
-        if self.jobs.send(Job::Close(answer)).await.is_ok() {
+        if self.0.send(Job::Close(answer)).await.is_ok() {
             let _ = answered.await;
         }
     }
@@ -132,9 +83,6 @@ pub(super) struct Receiver {
     /// Job that was received already, but not yet executed.
     next: Option<Job>,
     last_commit: Option<Commit>,
-    /// The runtime of the callers, if the queue was created on one.
-    runtime: Option<Handle>,
-    awaited: Arc<Awaited>,
 }
 
 /// Calls that were executed together.
@@ -184,7 +132,9 @@ impl Receiver {
         let Some(commit) = &self.last_commit else { return };
         let Some(deadline) = commit.deadline_of_next() else { return };
         // The first call is received already.
-        self.awaited.wait(&self.jobs, commit.calls - 1, deadline);
+        while self.jobs.len() + 1 < commit.calls && Instant::now() < deadline {
+            std::thread::sleep(POLLING_INTERVAL);
+        }
     }
 
     /// Returns a call to record together with those that wait directly behind it, up to `max` reports; the last call
@@ -194,7 +144,7 @@ impl Receiver {
             Job::Record(call) => (Some(call), None),
             other => (None, Some(other)),
         };
-        Batch { calls: self.calls(first, max, Vec::len, record), runtime: self.runtime.clone() }
+        Batch { calls: self.calls(first, max, Vec::len, record) }
     }
 
     /// Returns a call to add samples together with those that wait directly behind it, up to `max` samples; the last
@@ -275,7 +225,6 @@ impl Receiver {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     calls: Vec<RecordCall>,
-    runtime: Option<Handle>,
 }
 
 impl Batch {
@@ -288,9 +237,7 @@ impl Batch {
         let mut fleets: BTreeMap<FleetName, Batch> = BTreeMap::new();
         for (reports, answer) in self.calls {
             let fleet = reports.first().map(|report| report.fleet.clone()).unwrap_or_default();
-            let batch = fleets.entry(fleet).or_default();
-            batch.runtime.clone_from(&self.runtime);
-            batch.calls.push((reports, answer));
+            fleets.entry(fleet).or_default().calls.push((reports, answer));
         }
         fleets
     }
@@ -300,17 +247,7 @@ impl Batch {
     }
 
     /// Returns to each call the outcomes of its reports.
-    ///
-    /// Several calls are answered on their runtime, because it is expensive to wake many tasks from another thread. If that
-    /// runtime has ended, they fail, although the reports are recorded.
-    pub(super) fn answer(mut self, outcomes: Result<Vec<Outcome>, StoreError>) {
-        match self.runtime.take().filter(|_| self.calls.len() > 1) {
-            Some(runtime) => drop(runtime.spawn(async move { self.answer_here(outcomes) })),
-            None => self.answer_here(outcomes),
-        }
-    }
-
-    fn answer_here(self, outcomes: Result<Vec<Outcome>, StoreError>) {
+    pub(super) fn answer(self, outcomes: Result<Vec<Outcome>, StoreError>) {
         let mut outcomes = outcomes.map(Vec::into_iter);
         for (reports, answer) in self.calls {
             let own = match &mut outcomes {
@@ -353,24 +290,5 @@ mod tests {
         assert_eq!(wait(0, Duration::from_micros(300)), None);
         let unanswered = Commit { calls: 9, begin: Instant::now(), end: None };
         assert_eq!(unanswered.deadline_of_next(), None);
-    }
-
-    #[tokio::test]
-    async fn wait_of_the_writer_ends_when_enough_calls_wait() {
-        const MINUTE: Duration = Duration::from_secs(60);
-        let (queue, jobs) = WriteQueue::channel();
-        let begin = Instant::now();
-        let writer = std::thread::spawn(move || {
-            jobs.awaited.wait(&jobs.jobs, 2, begin + MINUTE);
-            jobs.jobs.len()
-        });
-        while queue.awaited.length.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-        for _ in 0..2 {
-            assert!(queue.call(Job::Check).now_or_never().is_none(), "no writer has answered");
-        }
-        assert_eq!(writer.join().unwrap(), 2);
-        assert!(begin.elapsed() < MINUTE / 2, "{:?}", begin.elapsed());
     }
 }

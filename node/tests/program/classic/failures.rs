@@ -218,7 +218,7 @@ fn paused_worker_cannot_record_a_result(fleet: Fleet) {
 }
 
 fn execution_stops_before_the_session_can_expire(mut fleet: Fleet) {
-    // The limit is a fraction of it, and a busy machine delays each signal.
+    // Long, because the worker stops the execution shortly before its end, and a busy machine delays each signal.
     fleet.around.pace.session = SESSION_TIMEOUT * 5;
     let scratch = Scratch::new("classic");
     let file = scratch.path().join("log");

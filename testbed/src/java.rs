@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::scratch::testbed_dir;
 use crate::spawn::parent_death_command;
 
 /// Folder of the jars of Debian's packages.
@@ -78,6 +79,12 @@ fn has_jar(lib: &Path) -> bool {
 /// File with the names and passwords of the users that may authenticate by SASL, beside `zoo.cfg`.
 pub(crate) const SASL_USERS: &str = "jaas.conf";
 
+/// Returns the file with the classes of a server, which the JVM need not load and verify again ("class data sharing").
+/// [`ZooKeeper::archive_classes`](crate::ZooKeeper::archive_classes) writes it.
+pub(crate) fn class_archive() -> PathBuf {
+    testbed_dir().join("zookeeper.jsa")
+}
+
 /// Returns the command of a server that reads `folder/zoo.cfg`. It is killed when this process dies, if the system
 /// supports that.
 pub(crate) fn server(folder: &Path) -> Command {
@@ -91,6 +98,11 @@ pub(crate) fn server(folder: &Path) -> Command {
         .args(["-Djava.awt.headless=true", "-Djava.net.preferIPv4Stack=true"])
         .args(["-Dzookeeper.jmx.log4j.disable=true", "-Djava.security.egd=file:/dev/./urandom"])
         .arg(format!("-Dlog4j.configuration=file:{}", logging.display()));
+    let archive = class_archive();
+    if archive.exists() {
+        // If it is for another JVM or class path, the JVM logs that, and starts without it.
+        command.arg(format!("-XX:SharedArchiveFile={}", archive.display()));
+    }
     let users = folder.join(SASL_USERS);
     if users.exists() {
         command.arg(format!("-Djava.security.auth.login.config={}", users.display()));

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use atalaya_testbed::ZooKeeper;
 use atalaya_testbed::install::{self, Environment, Part};
 
 use xtask::cargo::{cargo, exit_code};
@@ -65,6 +66,7 @@ fn threads() -> String {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     install::ensure(&Part::ALL).context("the tests need more than Rust")?;
     Environment::KAZOO.ready().context("the tests need Kazoo")?;
+    ZooKeeper::archive_classes();
     let threads = threads();
     let words = arguments.words();
     if !(arguments.packages.is_empty() && arguments.filters.is_empty()) {

@@ -15,6 +15,7 @@ use atalaya_collector::{Collector, Limits, Options, Store, open_store};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 use serde_json::json;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_util::sync::CancellationToken;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -124,6 +125,8 @@ async fn post(url: &str, clients: i64, batches: i64) -> Result<Duration, Failure
     let bodies = |client| (0..batches).map(|number| body(&batch(client, number))).collect::<Vec<_>>();
     let bodies: Vec<Vec<Vec<u8>>> = (0..clients).map(bodies).collect();
     let begin = Instant::now();
+    // reqwest takes the process-wide provider; this fails if it is set already.
+    let _ = ring::default_provider().install_default();
     let all = bodies.into_iter().map(|bodies| {
         let url = format!("{url}/api/v1/measurements");
         tokio::spawn(async move {

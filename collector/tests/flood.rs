@@ -45,7 +45,7 @@ impl Flooded {
         let folder = tempfile::tempdir().unwrap();
         let store = format!("sqlite:{}", folder.path().join("reports.db").display());
         let (child, address) = child::start(&store);
-        let client = Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(0).build().unwrap();
+        let client = common::client().timeout(TIMEOUT).pool_max_idle_per_host(0).build().unwrap();
         Flooded { child, address: address.parse().unwrap(), client, _folder: folder }
     }
 

@@ -36,7 +36,7 @@ fn start(store: &str) -> (Child, String) {
 }
 
 fn client() -> Client {
-    Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap()
+    common::client().timeout(Duration::from_secs(30)).build().unwrap()
 }
 
 /// Clients send concurrently, as nodes do, each report until it is accepted, while the collector is killed again and

@@ -64,7 +64,7 @@ async fn send(
 }
 
 async fn kill_the_collector(name: &str) {
-    let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+    let client = common::client().timeout(Duration::from_secs(30)).build().unwrap();
     let mut next = [0; NODES];
     let mut repeated = 0;
     for round in 0..KILLS {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use atalaya_collector::{Collector, Options, Store};
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_util::sync::CancellationToken;
 
 use crate::browser::Page;
@@ -22,7 +23,10 @@ pub(super) async fn serve(store: Arc<dyn Store>) -> Served {
     let url = format!("http://{}", collector.address().unwrap());
     let stop = CancellationToken::new();
     let running = tokio::spawn(collector.run(stop.clone()));
-    Served { url, client: reqwest::Client::builder().no_proxy().build().unwrap(), stop, running }
+    // reqwest takes the process-wide provider; this fails if it is set already.
+    let _ = ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    Served { url, client, stop, running }
 }
 
 impl Served {

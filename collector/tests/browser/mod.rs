@@ -11,6 +11,7 @@ use std::time::Duration;
 use atalaya_testbed::{Browser, Pauses};
 use serde_json::{Value, json};
 use thirtyfour::{Capabilities, WebDriver};
+use tokio_rustls::rustls::crypto::ring;
 
 /// Deadline of each step: a machine that runs tests may be slow.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -28,6 +29,8 @@ impl Page {
         let mut wanted = Capabilities::new();
         wanted.set("browserName", "chrome").unwrap();
         wanted.set("goog:chromeOptions", browser.options("profile", more)).unwrap();
+        // reqwest takes the process-wide provider; this fails if it is set already.
+        let _ = ring::default_provider().install_default();
         let driver = WebDriver::new(browser.url(), wanted).await.unwrap();
         let page = Page { driver, _browser: browser };
         page.size(1100, 900).await;

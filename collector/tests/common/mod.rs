@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use atalaya_collector::{Collector, Limits, MemoryStore, Options, SqliteOptions, SqliteStore, Store, Tokens};
 use atalaya_testbed::Pauses;
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_util::sync::CancellationToken;
 
 pub const WRITER: &str = "writer-0123456789";
@@ -27,6 +28,13 @@ pub struct Running {
     pub client: Client,
     pub stop: CancellationToken,
     pub done: JoinHandle<()>,
+}
+
+/// Returns the builder of a client. It uses no proxy that the environment names.
+pub fn client() -> ClientBuilder {
+    // reqwest takes the process-wide provider; this fails if it is set already.
+    let _ = ring::default_provider().install_default();
+    Client::builder().no_proxy()
 }
 
 /// Returns options without authentication and without a rate limit: the rate of a test depends on the machine.
@@ -66,7 +74,7 @@ pub async fn run(store: Arc<dyn Store>, options: Options) -> Running {
     let stop = CancellationToken::new();
     let done = tokio::spawn(collector.run(stop.clone()));
     // One connection per request: an idle connection may be closed, correctly, at the moment at which it is used again.
-    let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).pool_max_idle_per_host(0);
+    let client = client().timeout(Duration::from_secs(30)).pool_max_idle_per_host(0);
     let client = client.build().unwrap();
     Running { address, client, stop, done }
 }

@@ -239,7 +239,7 @@ async fn list_of_fleets_contains_those_with_reports_and_those_with_measurements(
 async fn page_without_a_fleet_shows_the_named_one_if_there_is_no_other() {
     let collector = started().await;
     let location = async |path: &str| {
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let client = crate::common::client().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let answer = client.get(collector.url(path)).send().await.unwrap();
         let location = answer.headers().get("location").map(|url| url.to_str().unwrap().to_owned());
         (answer.status().as_u16(), location)

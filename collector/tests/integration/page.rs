@@ -250,7 +250,7 @@ async fn outage_is_shown_until_it_ends() {
     assert!(banner.contains("No report for"), "{banner}");
     page.wait_for("document.querySelector('#spoken').innerText.includes('No report for')").await;
     page.screenshot("outage-reports").await;
-    let bare = reqwest::Client::builder().no_proxy().build().unwrap();
+    let bare = crate::common::client().build().unwrap();
     let report = report(8, 400, 0.0, TEMPERATURE, 25.0);
     let url = format!("http://{address}/api/v1/reports");
     assert_eq!(bare.post(url).json(&report).send().await.unwrap().status(), 201);

@@ -68,7 +68,7 @@ async fn texts_of_requests_are_escaped() {
 async fn cookie_of_a_reader_permits_reading_only() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER};ñ")).unwrap();
     let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
-    let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
+    let client = crate::common::client().redirect(Policy::none()).build().unwrap();
     let anonymous = collector.get("/").send().await.unwrap();
     assert_eq!(anonymous.status(), 401);
     assert!(anonymous.text().await.unwrap().contains("<form"));

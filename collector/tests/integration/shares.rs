@@ -84,7 +84,7 @@ async fn slow_tls_handshakes_from_two_addresses_do_not_keep_a_third_out() {
     }
     for from in [1, 3] {
         let trusted = reqwest::tls::Certificate::from_pem(&std::fs::read(&certificate).unwrap()).unwrap();
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([trusted]).timeout(SOON);
+        let client = crate::common::client().tls_certs_only([trusted]).timeout(SOON);
         let client = client.local_address(std::net::IpAddr::from([127, 0, 0, from])).build().unwrap();
         let answer = client.get(format!("https://{}/healthz", collector.address)).send().await;
         assert_eq!(answer.expect("an answer in time").status(), 200, "127.0.0.{from}");

@@ -36,7 +36,7 @@ async fn secured(store: Arc<dyn Store>, limits: Limits) -> Secured {
 /// Creates a client that trusts the certificate that is in the file now.
 fn client(certificate: &Path) -> Client {
     let trusted = tls::Certificate::from_pem(&std::fs::read(certificate).unwrap()).unwrap();
-    let client = Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(0);
+    let client = crate::common::client().timeout(TIMEOUT).pool_max_idle_per_host(0);
     client.tls_certs_only([trusted]).build().unwrap()
 }
 

@@ -182,23 +182,19 @@ fn demo_without_a_terminal_prints_lines_and_ends() {
 fn demo_api_serves_its_reports() {
     let mut demo = Process::spawn(demo(&["--plain", "--sampling-period", "200ms"]));
     let line = demo.wait_for_line("web page at http://", DEADLINE).text;
-    let page = line.rsplit(' ').next().unwrap();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let text = |path: &str| {
-        runtime.block_on(async { client.get(format!("{page}{path}")).send().await?.text().await })
-    };
+    let address = line.rsplit('/').nth(1).unwrap();
+    let text = |path: &str| atalaya_testbed::get(address, path, &[]).map(|answer| answer.body);
     let reports = eventually("three reports", DEADLINE, || {
-        let answer: serde_json::Value = serde_json::from_str(&text("api/v1/reports").ok()?).ok()?;
+        let answer: serde_json::Value = serde_json::from_str(&text("/api/v1/reports").ok()?).ok()?;
         let reports = answer["reports"].as_array()?.clone();
         (reports.len() >= 3).then_some(reports)
     });
     assert!(reports.iter().all(|report| report["cycle"].is_u64() && report["mean"].is_f64()), "{reports:#?}");
-    let page = text("").unwrap();
+    let page = text("/").unwrap();
     assert!(page.contains("<svg") && page.contains("Atalaya"), "and it has a page: {page}");
     // The leader pushes the fleet status beside its reports.
     eventually("three nodes on the page", DEADLINE, || {
-        text("").ok().filter(|page| page.contains("<dt>Nodes</dt><dd>3</dd>"))
+        text("/").ok().filter(|page| page.contains("<dt>Nodes</dt><dd>3</dd>"))
     });
     demo.shut_down(DEADLINE);
 }

@@ -50,8 +50,10 @@ pub use proxies::Proxies;
 pub use report::{Key, Record, Report};
 pub use server::Collector;
 pub use store::{
-    MemoryStore, OpenError, Outcome, RedisAccess, RedisOptions, RedisStore, SqliteOptions, SqliteStore,
-    Store, StoreError, open_store, open_store_with,
+    MemoryStore, OpenError, Outcome, RedisAccess, SqliteOptions, SqliteStore, Store, StoreError, open_store,
+    open_store_with,
 };
+#[cfg(feature = "redis")]
+pub use store::{RedisOptions, RedisStore};
 pub use tls::{Tls, TlsError};
 pub use tokens::{TokenError, Tokens};

@@ -77,6 +77,7 @@ impl Moments {
     }
 
     /// Parses the words of the scripts of the Redis store.
+    #[cfg(any(feature = "redis", test))]
     pub(crate) fn from_words<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Moments> {
         let readings = words.next()?.parse().ok()?;
         let mean = words.next()?.parse().ok()?;

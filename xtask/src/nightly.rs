@@ -31,9 +31,9 @@ type Check = (&'static str, &'static str);
 
 /// Stands for each of [`SLIM_FEATURES`], one after the other.
 const EACH: &str = "FEATURE";
-/// Features of which each must compile alone: the slim build can leave out any of them.
-const SLIM_FEATURES: [&str; 6] =
-    ["", "mqtt", "output-influxdb", "output-mqtt", "output-prometheus", "output-webhook"];
+/// Features of which each must compile alone: the slim build can leave out any of them, and `cargo demo` has two.
+const SLIM_FEATURES: [&str; 7] =
+    ["", "demo,history", "mqtt", "output-influxdb", "output-mqtt", "output-prometheus", "output-webhook"];
 
 const CHECKS: [Check; 18] = [
     ("licences", "deny --all-features check licenses bans sources"),

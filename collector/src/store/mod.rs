@@ -15,12 +15,15 @@ mod interface;
 mod memory;
 mod open;
 mod recency;
+#[cfg(feature = "redis")]
 mod redis;
+mod redis_access;
 mod rollup;
 mod sqlite;
 #[cfg(test)]
 mod suite;
 mod sums;
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only the Redis store needs all of it"))]
 mod write_queue;
 
 pub use error::{OpenError, StoreError};
@@ -29,5 +32,7 @@ pub use interface::{
 };
 pub use memory::MemoryStore;
 pub use open::{open_store, open_store_with};
-pub use redis::{RedisAccess, RedisOptions, RedisStore};
+#[cfg(feature = "redis")]
+pub use redis::{RedisOptions, RedisStore};
+pub use redis_access::RedisAccess;
 pub use sqlite::{SqliteOptions, SqliteStore};

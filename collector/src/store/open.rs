@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::error::OpenError;
 use super::interface::Store;
 use super::memory::MemoryStore;
-use super::redis::{RedisAccess, RedisOptions, RedisStore};
+#[cfg(feature = "redis")]
+use super::redis::{RedisOptions, RedisStore};
+use super::redis_access::RedisAccess;
 use super::sqlite::{SqliteOptions, SqliteStore};
 
 /// Opens the store with this name: `sqlite:PATH`, `redis://[user:password@]host[:port][/database][?prefix=atalaya]`,
@@ -39,8 +41,13 @@ pub fn open_store_with(name: &str, access: Option<&RedisAccess>) -> Result<Arc<d
             Ok(Arc::new(SqliteStore::open(SqliteOptions::new(path))?))
         }
         Some(("redis" | "rediss", _)) => {
-            let options = RedisOptions::with_access(name, access.unwrap_or(&RedisAccess::default()))?;
-            Ok(Arc::new(RedisStore::open(options)?))
+            #[cfg(not(feature = "redis"))]
+            return Err(OpenError::Wrong("this program was built without the feature `redis`".to_owned()));
+            #[cfg(feature = "redis")]
+            {
+                let options = RedisOptions::with_access(name, access.unwrap_or(&RedisAccess::default()))?;
+                Ok(Arc::new(RedisStore::open(options)?))
+            }
         }
         Some(("memory", _)) => Err(OpenError::Wrong("memory has no options".to_owned())),
         _ => Err(OpenError::Unknown(kind(name))),

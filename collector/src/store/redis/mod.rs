@@ -30,7 +30,6 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
-pub use self::access::RedisAccess;
 use self::connection::{Connection, Result};
 pub use self::options::RedisOptions;
 use self::reader::Reader;

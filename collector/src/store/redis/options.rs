@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use redis::{Client, ConnectionAddr};
 
-use super::access::RedisAccess;
 use crate::store::error::OpenError;
+use crate::store::redis_access::RedisAccess;
 
 /// Maximum length of the prefix, in bytes.
 const MAX_PREFIX: usize = 64;

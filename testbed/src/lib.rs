@@ -95,6 +95,8 @@ pub use server::Server;
 pub use spawn::parent_death_command;
 pub use tcp_proxy::{TcpFault, TcpProxy};
 pub use terminal::Terminal;
+#[cfg(unix)]
+pub use time::thread_time;
 pub use tls::{Tls, make_certificate};
 pub use wait::{Pauses, eventually};
 pub use zk_probe::{Stat, ZkProbe};

@@ -1,6 +1,13 @@
-//! Times in milliseconds since 1970.
+//! Times in milliseconds since 1970, and processor time.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Returns the processor time of this thread, which shows how much work something is, whatever else the machine does.
+#[cfg(unix)]
+pub fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
 
 pub(crate) fn millis(time: SystemTime) -> i64 {
     whole_millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())

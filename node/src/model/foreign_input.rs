@@ -1,7 +1,8 @@
 //! Input and time limits for property tests of parsers of untrusted input.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use atalaya_testbed::thread_time;
 use proptest::prelude::*;
 
 /// Maximum size of an input: the maximum size of a znode with ZooKeeper's default configuration.
@@ -56,13 +57,14 @@ fn json() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Calls `parse`, and checks that its time is linear in the length of the input. The limit has a wide margin for debug
-/// builds on busy machines: quadratic parsing of 1 MiB takes hundreds of times as long.
+/// builds: quadratic parsing of 1 MiB takes hundreds of times as long.
 #[track_caller]
 pub(crate) fn in_time<T>(length: usize, parse: impl FnOnce() -> T) -> T {
-    let began = Instant::now();
+    let begin = thread_time();
     let parsed = parse();
+    let used = thread_time() - begin;
     let megabytes = u32::try_from(length >> 20).unwrap_or(u32::MAX);
     let limit = Duration::from_secs(2).saturating_mul(megabytes.saturating_add(1));
-    assert!(began.elapsed() < limit, "{length} bytes took {:?}", began.elapsed());
+    assert!(used < limit, "{length} bytes took {used:?}");
     parsed
 }

@@ -157,11 +157,28 @@ fn log_changes(before: &Settings, now: &Settings, logs: Option<&Logs>) -> bool {
     Settings { log: None, ..before.clone() } != Settings { log: None, ..now.clone() }
 }
 
+/// Time after which a node on standby logs that. Nodes that start together pass through the line in less.
+const STANDBY_LOG_DELAY: Duration = Duration::from_secs(1);
+
+/// Returns the next standing. One on standby counts only if it lasts. Returns `None` when the election has ended.
+async fn next_standing(standing: &mut watch::Receiver<Standing>) -> Option<Standing> {
+    standing.changed().await.ok()?;
+    loop {
+        let now = *standing.borrow_and_update();
+        if now != Standing::Standby {
+            return Some(now);
+        }
+        match tokio::time::timeout(STANDBY_LOG_DELAY, standing.changed()).await {
+            Ok(changed) => changed.ok()?,
+            Err(_) => return Some(now),
+        }
+    }
+}
+
 /// Logs when this node waits, with the number of contenders ahead of it and the leader if it is a contender.
 async fn log_standing(session: &Session, election: &str, mut standing: watch::Receiver<Standing>) {
     let mut logged = None;
-    while standing.changed().await.is_ok() {
-        let now = *standing.borrow_and_update();
+    while let Some(now) = next_standing(&mut standing).await {
         // The leader logs more about itself. A node that waits again after it has led logs that again.
         if now == Standing::Inactive || logged.replace(now) == Some(now) {
             continue;
@@ -178,5 +195,33 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
             }
             _ => info!(ahead, "following: waiting to lead"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn standby_counts_only_if_it_lasts() {
+        let (sender, mut standing) = watch::channel(Standing::Inactive);
+        let waiting = Standing::Waiting { ahead: 1 };
+        {
+            let mut next = pin!(next_standing(&mut standing));
+            for passing in [Standing::Standby, Standing::Inactive, Standing::Standby] {
+                sender.send_replace(passing);
+            }
+            assert_eq!(next.as_mut().now_or_never(), None);
+            sender.send_replace(waiting);
+            assert_eq!(next.as_mut().now_or_never(), Some(Some(waiting)));
+        }
+        sender.send_replace(Standing::Standby);
+        assert_eq!(next_standing(&mut standing).await, Some(Standing::Standby));
+        drop(sender);
+        assert_eq!(next_standing(&mut standing).await, None);
     }
 }

@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod chip;
 pub mod command;
 pub mod delay;
+#[cfg(feature = "chips")]
 pub mod drivers;
 pub mod error;
 pub mod file;

@@ -2,7 +2,7 @@
 //! without the feature `history`:
 //!
 //! ```sh
-//! cargo build --release -p atalaya --no-default-features --features sim,demo,collector
+//! cargo build --release -p atalaya --no-default-features --features chips,sim,demo,collector
 //! cp target/release/atalaya /tmp/other
 //! cargo build --release -p atalaya
 //! cargo bench --profile dev -p atalaya --bench history -- target/release/atalaya /tmp/other

@@ -1,4 +1,4 @@
-//! `--no-default-features`: a build without the simulator, and its messages about missing parts.
+//! `--no-default-features --features chips`: a build without the simulator, and its messages about missing parts.
 #![cfg(not(feature = "sim"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 

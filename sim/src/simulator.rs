@@ -5,14 +5,18 @@ use std::path::Path;
 
 use atalaya_hal::filter::Filtered;
 use atalaya_hal::sensor::Buses;
-use atalaya_hal::{Bus, BusAddress, OpenError, Place, Quantity, Sensor, SensorSpec, drivers};
+use atalaya_hal::{Bus, OpenError, Place, Quantity, Sensor};
+#[cfg(feature = "chips")]
+use atalaya_hal::{BusAddress, SensorSpec, drivers};
 
 use crate::bus::SimBus;
 use crate::clock::Clock;
 use crate::defaults;
 use crate::faults::{FaultInjector, FaultSchedule};
 use crate::generator::Generator;
-use crate::models::{self, Environment};
+#[cfg(feature = "chips")]
+use crate::models;
+use crate::models::Environment;
 use crate::sim_sensor::SimSensor;
 use crate::spi::SimSpi;
 use crate::value_sensor::ValueSensor;
@@ -66,18 +70,9 @@ impl Simulator {
         let mut buses = Buses::new();
         for sensor in &sensors {
             let spec = &sensor.spec;
-            // The filters are applied last, so that a fault in the driver resets them.
-            let unfiltered = SensorSpec { filters: Vec::new(), ..spec.clone() };
-            let driver = match &spec.bus_address {
-                BusAddress::I2c { bus, address } => {
-                    let bus = simulator.attach(bus, *address, sensor, &sensors, base_dir)?;
-                    drivers::build(&unfiltered, bus.clone(), bus.clock().clone(), &bus.to_string())?
-                }
-                BusAddress::Spi { bus } => {
-                    let spi = simulator.select(bus, sensor, base_dir)?;
-                    drivers::build_spi(&unfiltered, spi.clone(), spi.clock().clone(), &spi.to_string())?
-                }
-                _ => Box::new(simulator.value_sensor(sensor, base_dir)?) as Box<dyn Sensor>,
+            let driver = match simulator.chip(sensor, &sensors, base_dir)? {
+                Some(driver) => driver,
+                None => Box::new(simulator.value_sensor(sensor, base_dir)?),
             };
             let schedule = FaultSchedule::new(&sensor.faults);
             let driver = FaultInjector::wrap(driver, schedule, simulator.clock.clone());
@@ -94,6 +89,52 @@ impl Simulator {
     /// Returns the chip select with this `name`, such as `spi-0.0`, if a chip with a model is attached to it.
     pub fn spi(&self, name: &str) -> Option<&SimSpi> {
         self.selects.get(name)
+    }
+
+    /// Creates a sensor that generates values without a driver.
+    fn value_sensor(&self, sensor: &SimSensor, base_dir: &Path) -> Result<ValueSensor, OpenError> {
+        let info = sensor.spec.info();
+        let bus = info.bus.as_ref().map(|bus| format!("simulated {bus}"));
+        let place = Place { bus, address: info.address };
+        let schedule = FaultSchedule::new(&sensor.faults);
+        Ok(ValueSensor::new(info, place, environment([sensor], base_dir)?, schedule, self.clock.clone()))
+    }
+
+    /// Without drivers, no sensor is a chip on a bus.
+    #[cfg(not(feature = "chips"))]
+    fn chip(
+        &mut self,
+        _: &SimSensor,
+        _: &[&SimSensor],
+        _: &Path,
+    ) -> Result<Option<Box<dyn Sensor>>, OpenError> {
+        Ok(None)
+    }
+}
+
+#[cfg(feature = "chips")]
+impl Simulator {
+    /// Attaches the simulated chip of `sensor` to its bus, and creates its driver, without the filters: they are
+    /// applied last, so that a fault in the driver resets them. None if the sensor is not on a bus. `all` are the
+    /// sensors of the board.
+    fn chip(
+        &mut self,
+        sensor: &SimSensor,
+        all: &[&SimSensor],
+        base_dir: &Path,
+    ) -> Result<Option<Box<dyn Sensor>>, OpenError> {
+        let unfiltered = SensorSpec { filters: Vec::new(), ..sensor.spec.clone() };
+        match &sensor.spec.bus_address {
+            BusAddress::I2c { bus, address } => {
+                let bus = self.attach(bus, *address, sensor, all, base_dir)?;
+                drivers::build(&unfiltered, bus.clone(), bus.clock().clone(), &bus.to_string()).map(Some)
+            }
+            BusAddress::Spi { bus } => {
+                let spi = self.select(bus, sensor, base_dir)?;
+                drivers::build_spi(&unfiltered, spi.clone(), spi.clock().clone(), &spi.to_string()).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Attaches the simulated chip of `sensor` to its chip select.
@@ -124,17 +165,9 @@ impl Simulator {
         bus.attach(address, model);
         Ok(bus)
     }
-
-    /// Creates a sensor that generates values without a driver.
-    fn value_sensor(&self, sensor: &SimSensor, base_dir: &Path) -> Result<ValueSensor, OpenError> {
-        let info = sensor.spec.info();
-        let bus = info.bus.as_ref().map(|bus| format!("simulated {bus}"));
-        let place = Place { bus, address: info.address };
-        let schedule = FaultSchedule::new(&sensor.faults);
-        Ok(ValueSensor::new(info, place, environment([sensor], base_dir)?, schedule, self.clock.clone()))
-    }
 }
 
+#[cfg(feature = "chips")]
 fn no_model(spec: &SensorSpec) -> OpenError {
     OpenError::new(&spec.name, format!("`{}` has no model for a simulated bus", spec.chip))
 }

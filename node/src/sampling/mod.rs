@@ -2,7 +2,7 @@
 
 pub(crate) mod barrier_gate;
 mod bus_reservations;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "chips"))]
 pub(crate) mod bus_scan;
 mod bus_worker;
 mod sampler;
@@ -39,12 +39,13 @@ pub fn open(board: &Board, base_dir: &std::path::Path) -> Result<Vec<Bus>, OpenE
                  \"sim\"",
             ))
         }
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", feature = "chips"))]
         Backend::Linux => atalaya_hal::linux::open(board.specs(), base_dir),
-        #[cfg(not(target_os = "linux"))]
-        Backend::Linux => {
-            Err(OpenError::new("any", "the backend \"linux\" needs Linux; use backend = \"sim\" here"))
-        }
+        #[cfg(not(all(target_os = "linux", feature = "chips")))]
+        Backend::Linux => Err(OpenError::new(
+            "any",
+            "the backend \"linux\" needs Linux, and a build with the feature \"chips\"; use backend = \"sim\" here",
+        )),
     }
 }
 

@@ -59,7 +59,7 @@ impl Arguments {
     }
 
     fn features(&self) -> &'static [&'static str] {
-        if self.slim { &["--no-default-features"] } else { &[] }
+        if self.slim { &["--no-default-features", "--features", "chips"] } else { &[] }
     }
 }
 

@@ -24,7 +24,7 @@ pub struct BuildOptions {
 pub fn for_the_pi(options: BuildOptions, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
     let mut what = [&["--package", "atalaya", "--bin", "atalaya"], arguments].concat();
     if options.is_slim {
-        what.push("--no-default-features");
+        what.extend(["--no-default-features", "--features", "chips"]);
     }
     cross(options, &what, Path::new("atalaya"))
 }

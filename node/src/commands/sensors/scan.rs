@@ -17,19 +17,19 @@ pub(in crate::commands) struct SensorsScanArgs {
     output: Output,
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", feature = "chips")))]
 pub(super) fn main(_: &SensorsScanArgs) -> Result<(), Failure> {
     Err(Failure::io(anyhow::anyhow!(
-        "I²C buses can be scanned only on Linux; run this command on the Raspberry Pi"
+        "I²C buses can be scanned only on Linux, by a build with the feature \"chips\"; run this command on the Raspberry Pi"
     )))
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "chips"))]
 pub(super) fn main(args: &SensorsScanArgs) -> Result<(), Failure> {
     linux::scan(args, &atalaya_hal::linux::scan::Scanner::default())
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "chips"))]
 mod linux {
     use anyhow::anyhow;
     use atalaya_hal::linux::scan::{Found, KnownBus, Owner, Scanner};

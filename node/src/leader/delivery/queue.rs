@@ -79,6 +79,8 @@ enum ApiState {
         reason: String,
         backoff: ExponentialBackoff,
         retry_at: BootInstant,
+        /// Latest start of a request that failed.
+        last_sent: BootInstant,
     },
     Rejecting(String),
 }
@@ -281,6 +283,12 @@ impl DeliveryQueue {
 
     fn on_accepted(&mut self, sent: BootInstant) -> Option<StateChange> {
         self.last_accepted_sent = self.last_accepted_sent.max(sent);
+        if let ApiState::Failing { last_sent, .. } = &self.state
+            && sent < *last_sent
+        {
+            // A late answer: a request that started after this one has failed, so the API still fails.
+            return None;
+        }
         match std::mem::replace(&mut self.state, ApiState::Accepting) {
             ApiState::Accepting => None,
             _ => Some(StateChange::Accepting { dropped: std::mem::take(&mut self.dropped) }),
@@ -295,9 +303,10 @@ impl DeliveryQueue {
     }
 
     fn on_failed(&mut self, reason: String, sent: BootInstant) -> Option<StateChange> {
-        if let ApiState::Failing { reason: known, .. } = &mut self.state {
+        if let ApiState::Failing { reason: known, last_sent, .. } = &mut self.state {
             let change = (*known != reason).then(|| StateChange::Failing(reason.clone()));
             *known = reason;
+            *last_sent = sent.max(*last_sent);
             return change;
         }
         // Jitter doubles the delay at most.
@@ -310,7 +319,7 @@ impl DeliveryQueue {
             .build();
         // Counted from the start of the request: a request that timed out has waited long enough.
         let retry_at = sent + backoff.next().unwrap_or(max_delay);
-        self.state = ApiState::Failing { reason: reason.clone(), backoff, retry_at };
+        self.state = ApiState::Failing { reason: reason.clone(), backoff, retry_at, last_sent: sent };
         Some(StateChange::Failing(reason))
     }
 }

@@ -78,6 +78,16 @@ fn queue_ignores_the_timeout_of_a_request_that_is_older_than_an_accepted_one() {
 }
 
 #[test]
+fn late_acceptance_of_an_older_request_does_not_end_a_failure() {
+    let mut queue = queue([1, 2]);
+    let [one, two] = [0, 1_000].map(|at| send(&mut queue, ms(at)).0);
+    queue.on_outcome(two, failed());
+    assert_eq!(queue.on_outcome(one, ACCEPTED), (Some(Ok(())), None), "the API refused a later request");
+    assert_eq!(send(&mut queue, ms(2_000)).0, two);
+    assert_eq!(queue.on_outcome(two, ACCEPTED).1, Some(StateChange::Accepting { dropped: 0 }));
+}
+
+#[test]
 fn queue_rejects_a_report_after_some_tries_and_those_behind_it_after_one() {
     let mut queue = queue([1, 2]);
     let mut now = ms(0);
@@ -349,13 +359,8 @@ proptest! {
                 now += 10;
             }
         }
-        for _ in 0..4 * outcomes.len() + 2 {
-            now += 5_000;
-            while let Next::Send(key) = queue.next(ms(now)) {
-                if queue.on_outcome(key, ACCEPTED).0.is_some() { settled.push(key.0 as usize); }
-                now += 10;
-            }
-        }
+        let (rest, _) = drive(&mut queue, 4 * outcomes.len() + 2, |_| ACCEPTED);
+        settled.extend(rest.iter().map(|(report, _)| *report as usize));
         settled.sort_unstable();
         prop_assert_eq!(settled, (0..outcomes.len()).collect::<Vec<_>>());
         prop_assert_eq!(queue.reports.len(), 0);

@@ -43,11 +43,14 @@ const SLIM_FEATURES: [&str; 8] = [
     "chips,output-webhook",
 ];
 
-const CHECKS: [Check; 18] = [
+const CHECKS: [Check; 20] = [
     ("licences", "deny --all-features check licenses bans sources"),
     // Needs the database of advisories from the network.
     ("advisories", "deny --all-features check advisories"),
     ("book", "xtask docs"),
+    // With the default features; `.ci/run` has the fail points for tests as well.
+    ("clippy", "clippy --workspace --all-targets -- -D warnings"),
+    ("docs", "doc --workspace --no-deps"),
     (
         "slim-clippy",
         "clippy --package atalaya --no-default-features --features FEATURE --all-targets -- -D warnings",
@@ -103,7 +106,7 @@ fn check(words: &str) -> anyhow::Result<bool> {
     let mut is_success = true;
     for feature in features {
         let mut command = cargo();
-        command.env("ATALAYA_NIGHTLY", "1");
+        command.env("ATALAYA_NIGHTLY", "1").env("RUSTDOCFLAGS", "-D warnings");
         if words.starts_with("deny ") {
             command.env("PATH", CARGO_DENY.on_path()?);
         }

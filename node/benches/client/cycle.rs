@@ -1,7 +1,6 @@
 //! One cycle of a leader: list the znodes, read all of them, average. Implemented with the node's own code, and with
 //! only the ZooKeeper client, which is the lower limit of the time.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 use zookeeper_client as zk;
 
 use super::SESSION_TIMEOUT;
+use super::tls_tunnel::tls_tunnel;
 
 /// Parent of the measurements.
 pub(crate) const PARENT: &str = "/mediciones";
@@ -142,20 +142,9 @@ async fn bare_client(settings: &Settings, hosts: &str) -> anyhow::Result<zk::Cli
         connector = connector.with_sasl(zk::SaslOptions::digest_md5(user.clone(), password));
     }
     let Some(ca) = &settings.zookeeper_ca else { return Ok(connector.connect(hosts).await?) };
-    let read = |file: &Option<PathBuf>| {
-        std::fs::read_to_string(file.as_ref().context("a file is not set")?).context("a file")
-    };
-    let certs = zk::TlsCerts::builder()
-        .with_ca(zk::TlsCa::from_pem(&std::fs::read_to_string(ca)?)?)
-        .with_identity(zk::TlsIdentity::from_pem(
-            &read(&settings.zookeeper_certificate)?,
-            &read(&settings.zookeeper_key)?,
-        )?)
-        .build()?;
-    // The client library takes the process-wide provider of cryptography; this fails if it is set already.
-    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-    let options = zk::TlsOptions::new().with_certs(certs);
-    Ok(connector.with_tls(options).secure_connect(hosts).await?)
+    let certificate = settings.zookeeper_certificate.as_ref().context("no certificate")?;
+    let key = settings.zookeeper_key.as_ref().context("no key")?;
+    Ok(connector.connect(&tls_tunnel(hosts, ca, certificate, key).await).await?)
 }
 
 /// Reads and averages all members.

@@ -14,6 +14,9 @@
 //! Manually, with any ZooKeeper: `cargo bench -p atalaya --bench client -- 127.0.0.1:2181`, then type.
 
 mod cycle;
+#[path = "../../tests/program/common/tls_tunnel.rs"]
+#[allow(unreachable_pub, clippy::unwrap_used, reason = "serves tests, too")]
+mod tls_tunnel;
 
 use std::io::{BufRead as _, Write as _};
 use std::time::Duration;

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use atalaya_testbed::{ApiMode, Process, Security};
-use zookeeper_client::{
-    Acl, Acls, AuthId, Client, Connector, CreateMode, Error, Permission, SaslOptions, TlsOptions,
-};
+use atalaya_testbed::{ApiMode, Process};
+use zookeeper_client::{Acl, Acls, AuthId, Client, Connector, CreateMode, Error, Permission, SaslOptions};
 
+use crate::common::tls_tunnel::tls_tunnel;
 use crate::common::{DEADLINE, Fleet, TestEnv, goes_on_publishing, wait_until};
 
 /// Root of the fleet.
@@ -19,13 +18,8 @@ const INTRUDER: &str = "intruder";
 /// Parents of the quotas. ZooKeeper opens them to all clients.
 const QUOTAS: [&str; 2] = ["/zookeeper", "/zookeeper/quota"];
 
-fn connector(security: &Security) -> Connector {
-    let read = |path| fs::read_to_string(path).unwrap();
-    // The client library takes the process-wide provider of cryptography; this fails if it is set already.
-    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-    let tls = TlsOptions::new().with_pem_ca(&read(security.ca())).unwrap();
-    let tls = tls.with_pem_identity(&read(security.certificate()), &read(security.key())).unwrap();
-    Client::connector().with_tls(tls).with_session_timeout(Duration::from_secs(20))
+fn connector() -> Connector {
+    Client::connector().with_session_timeout(Duration::from_secs(20))
 }
 
 /// Returns the ACLs of the znodes at and below `path`.
@@ -154,11 +148,12 @@ async fn try_to_read(client: &Client, path: &str) -> Vec<&'static str> {
 
 async fn changes_nothing(fleet: &Fleet, hosts: &str, reads: &[&str]) {
     let security = fleet.security.as_ref().expect("the fleet is secured");
+    let tunnel = tls_tunnel(hosts, &security.ca(), &security.certificate(), &security.key()).await;
     let user = |name: &str| {
         let password = fs::read_to_string(security.password_file(name)).unwrap();
-        connector(security).with_sasl(SaslOptions::digest_md5(name.to_owned(), password.trim().to_owned()))
+        connector().with_sasl(SaslOptions::digest_md5(name.to_owned(), password.trim().to_owned()))
     };
-    let admin = user("admin").secure_connect(hosts).await.unwrap();
+    let admin = user("admin").connect(&tunnel).await.unwrap();
     for path in QUOTAS {
         let admin_only = [Acl::new(Permission::ALL, AuthId::new("sasl", "admin"))];
         admin.set_acl(path, &admin_only, None).await.unwrap();
@@ -168,12 +163,12 @@ async fn changes_nothing(fleet: &Fleet, hosts: &str, reads: &[&str]) {
         assert!(before.contains_key(&format!("{CHROOT}{part}")), "{part}: {:?}", before.keys());
     }
     let intruders = [
-        ("without a user", connector(security)),
+        ("without a user", connector()),
         ("another user", user("outsider")),
-        ("a user of the same name", connector(security).with_auth("digest", b"fleet:guess")),
+        ("a user of the same name", connector().with_auth("digest", b"fleet:guess")),
     ];
     for (who, intruder) in intruders {
-        let client = intruder.secure_connect(hosts).await.unwrap();
+        let client = intruder.connect(&tunnel).await.unwrap();
         for path in before.keys() {
             let done = try_to_change(&client, path).await;
             assert!(done.is_empty(), "{who}: {done:#?}");

@@ -40,6 +40,8 @@ pub mod secured;
 pub mod server;
 pub mod task_boards;
 pub mod task_tool;
+#[cfg(unix)]
+pub mod tls_tunnel;
 pub mod webhooks;
 
 use std::collections::hash_map::RandomState;

@@ -40,6 +40,8 @@ pub struct Site {
     pub(crate) parts: Parts,
     /// File system from which the Pi boots.
     pub image: Image,
+    /// Duration of the network outage.
+    pub(crate) outage: Duration,
 }
 
 impl Site {
@@ -77,6 +79,7 @@ impl Site {
             node: node.into(),
             parts,
             image,
+            outage: Duration::from_secs(30),
         })
     }
 

@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use atalaya_testbed::target_dir;
 use serde_json::Value;
 use xtask::cargo::cargo;
@@ -24,7 +25,7 @@ const PROMPT: [&str; 5] =
     ["demo::", "follower_killed::", "leader_failover::", "node_id_taken::", "process_trees::"];
 /// Programs that run alone: their sessions expire after less than a second, or they run dozens of fleets at a time.
 const ALONE: [&str; 3] = ["node/tasks_killed", "recipes/chaos", "recipes/recipes"];
-/// The last one, which waits for most of its time: `.ci/run` starts more beside it.
+/// The last one, which waits for most of its time: `.ci/run` starts the emulated Pi beside it.
 const LAST: &str = "node/exactly_once";
 
 /// Name of the program that runs the tests in the documentation: cargo.
@@ -45,10 +46,7 @@ pub(super) fn run(words: &[&str], threads: &str) -> anyhow::Result<bool> {
     let folder = target_dir().join("tests");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut programs = build(words)?;
-    programs.push(Program::documentation(words));
-    // Cargo runs early, before another one can keep it waiting for the lock of the target folder.
-    programs
-        .sort_by_key(|program| (program.name != FIRST, program.name != DOCUMENTATION, program.name.clone()));
+    programs.sort_by_key(|program| (program.name != FIRST, program.name.clone()));
     let last = programs.extract_if(.., |program| program.name == LAST).collect::<Vec<_>>();
     let (mut alone, mut together): (Vec<_>, Vec<_>) =
         programs.into_iter().partition(|program| ALONE.contains(&program.name.as_str()));
@@ -56,7 +54,14 @@ pub(super) fn run(words: &[&str], threads: &str) -> anyhow::Result<bool> {
     alone.extend(first.map(Program::split_prompt));
     alone.extend(last);
     let mut summary = Summary::default();
-    run_all(&together, PARALLEL, threads, &mut summary)?;
+    // Beside the others from the start: later, another cargo may keep it waiting for the lock of the target folder.
+    let documentation = Program::documentation(words);
+    thread::scope(|scope| {
+        let outcome = scope.spawn(|| documentation.run(threads));
+        run_all(&together, PARALLEL, threads, &mut summary)?;
+        let outcome = outcome.join().map_err(|_| anyhow!("the tests in the documentation panicked"))?;
+        summary.report(&documentation.name, outcome)
+    })?;
     run_all(&alone, 1, threads, &mut summary)?;
     summary.print();
     Ok(summary.failed.is_empty())
@@ -77,13 +82,8 @@ fn run_all(programs: &[Program], jobs: usize, threads: &str, summary: &mut Summa
         work,
         |program, outcome| {
             ended += 1;
-            match outcome {
-                Ok((output, is_success)) => {
-                    println!("     Running {}", program.name);
-                    print!("{output}");
-                    summary.add(&program.name, &output, is_success);
-                }
-                Err(error) => result = Err(error),
+            if let Err(error) = summary.report(&program.name, outcome) {
+                result = Err(error);
             }
             eprintln!("[{:4.0} s] {ended} of {} ended: {}", seconds(), programs.len(), program.name);
         },
@@ -159,6 +159,15 @@ struct Summary {
 }
 
 impl Summary {
+    /// Prints the output of a program, and counts its tests.
+    fn report(&mut self, name: &str, outcome: anyhow::Result<(String, bool)>) -> anyhow::Result<()> {
+        let (output, is_success) = outcome?;
+        println!("     Running {name}");
+        print!("{output}");
+        self.add(name, &output, is_success);
+        Ok(())
+    }
+
     fn add(&mut self, name: &str, output: &str, is_success: bool) {
         self.programs += 1;
         if !is_success {

@@ -43,12 +43,13 @@ pub(super) fn average(report: &Report) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::model::report::tests::cycle_report;
 
     #[cfg(feature = "history")]
     #[test]
     fn sample_has_the_documented_fields() {
+        use super::*;
+
         let mut stored = crate::model::sample::tests::sample(17, "outside", 1_795_993_511_250, 21.53);
         stored.clock = ClockState::Corrected;
         let expected = r#"{"value":21.53,"unit":"Cel","time":"2026-11-29T23:05:11.25Z","clock":"corrected","boot":"3f0c","seq":17}"#;
